@@ -1,0 +1,261 @@
+"""Settings: the whole configuration, read once from the environment.
+
+This module is the only reader of `os.environ`. Keys are `Secret`: they can be revealed to the one
+place that sends them and appear in no repr, log or error. The names are documented in the README.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Literal, get_args
+from urllib.parse import urlsplit
+
+from doubleword_batch.errors import ConfigError
+
+HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
+OPENAI_BASE_URL = "https://api.openai.com/v1"
+
+ProviderName = Literal["doubleword", "openai", "local", "generic"]
+ExecutorName = Literal["builtin", "simulate", "upstream"]
+LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+
+class Secret:
+    """A key that does not show itself; `reveal()` is called only where it is sent."""
+
+    __slots__ = ("_value",)
+
+    def __init__(self, value: str) -> None:
+        self._value = value
+
+    def reveal(self) -> str:
+        """The key itself, for the header that carries it."""
+        return self._value
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    __str__ = __repr__
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._value == self._value
+
+    def __hash__(self) -> int:
+        return hash(self._value)
+
+    def __reduce__(self) -> str:
+        raise TypeError("a Secret is not pickled")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One reading of the environment.
+
+    Attributes:
+        provider: which profile of `providers.toml` describes the server.
+        base_url: the API with `/v1`, without a trailing slash; "" for the local server.
+        api_key: sent to `base_url` and nowhere else; None for the local server.
+        home: the state directory (created by whoever first writes to it).
+        roots: folders that agents may read and write.
+        roots_are_explicit: whether a human listed them; the command line, where the human types
+            the paths, applies only such.
+        max_cost_usd: hard cap for one job, US dollars; None for no cap.
+        max_daily_usd: hard cap for all jobs of one UTC day, US dollars; None for no cap.
+        read_only: do not register tools that write.
+        local_executor: what answers the local server's requests; None to choose by what is there.
+        local_url: upstream executor's OpenAI-compatible base URL.
+        local_key: upstream executor's key.
+        local_model: a GGUF file for the builtin executor; None for the bundled one.
+        log_level: level of the log on stderr.
+    """
+
+    provider: ProviderName
+    base_url: str
+    api_key: Secret | None
+    home: Path
+    roots: tuple[Path, ...]
+    roots_are_explicit: bool = False
+    max_cost_usd: Decimal | None = None
+    max_daily_usd: Decimal | None = None
+    read_only: bool = False
+    local_executor: ExecutorName | None = None
+    local_url: str | None = None
+    local_key: Secret | None = field(default=None)
+    local_model: Path | None = None
+    log_level: LogLevel = "warning"
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+        """Read the settings.
+
+        Args:
+            environ: the variables to read; the process's own by default.
+
+        Raises:
+            ConfigError: a variable has a value that cannot be used; the message names it.
+        """
+        env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
+        provider, base_url, api_key = _provider(env)
+        executor = env.get("DOUBLEWORD_BATCH_LOCAL_EXECUTOR") or None
+        _expect("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", executor, get_args(ExecutorName))
+        level = (env.get("DOUBLEWORD_BATCH_LOG") or "warning").lower()
+        _expect("DOUBLEWORD_BATCH_LOG", level, get_args(LogLevel))
+        roots = env.get("DOUBLEWORD_BATCH_ROOTS")
+        local_url = env.get("DOUBLEWORD_BATCH_LOCAL_URL") or None
+        local_key = env.get("DOUBLEWORD_BATCH_LOCAL_KEY")
+        local_model = env.get("DOUBLEWORD_BATCH_LOCAL_MODEL")
+        return cls(
+            provider=provider,
+            base_url=base_url,
+            api_key=api_key,
+            home=_home(env),
+            roots=_roots(roots),
+            roots_are_explicit=bool(roots),
+            max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
+            max_daily_usd=_money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
+            read_only=_flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
+            local_executor=executor,  # pyright: ignore[reportArgumentType]  # checked above
+            local_url=check_base_url("DOUBLEWORD_BATCH_LOCAL_URL", local_url)
+            if local_url
+            else None,
+            local_key=Secret(local_key) if local_key else None,
+            local_model=Path(local_model).expanduser() if local_model else None,
+            log_level=level,  # pyright: ignore[reportArgumentType]  # checked above
+        )
+
+
+def check_base_url(name: str, url: str) -> str:
+    """Return `url` without its trailing slash if a key may be sent there.
+
+    Args:
+        name: the variable or option that the error should name.
+        url: https anywhere, or http on a loopback address.
+
+    Raises:
+        ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere.
+    """
+    parts = urlsplit(url)
+    hint = f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or http on 127.0.0.1."
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ConfigError(f"{name} is not an http(s) URL.", hint=hint, code="base_url")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ConfigError(
+            f"{name} carries credentials, a query or a fragment; it must be a plain address.",
+            hint=hint,
+            code="base_url",
+        )
+    if parts.scheme == "http" and not is_loopback(parts.hostname):
+        raise ConfigError(
+            f"{name} is plain http on a host that is not this machine; a key sent there could be "
+            "read on the way.",
+            hint=hint,
+            code="base_url",
+        )
+    return url.rstrip("/")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine: `localhost` or an address of 127/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]:
+    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower() or None
+    _expect("DOUBLEWORD_BATCH_PROVIDER", named, get_args(ProviderName))
+    key = env.get("DOUBLEWORD_API_KEY")
+    url = env.get("DOUBLEWORD_BASE_URL")
+    if named == "local":
+        return "local", "", None
+    if named == "openai":
+        key, url = key or env.get("OPENAI_API_KEY"), url or env.get("OPENAI_BASE_URL")
+        url = url or OPENAI_BASE_URL
+    if url:
+        url = check_base_url("DOUBLEWORD_BASE_URL", url)
+    if not key:
+        if named in {"doubleword", "openai"}:
+            raise ConfigError(
+                f"DOUBLEWORD_BATCH_PROVIDER={named} needs a key, and there is none.",
+                hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BATCH_PROVIDER to run on this "
+                "machine.",
+                code="no_key",
+            )
+        if named == "generic" or url:
+            if url and is_loopback(urlsplit(url).hostname or ""):
+                return named or "generic", url, None  # pyright: ignore[reportReturnType]
+            raise ConfigError(
+                "DOUBLEWORD_BASE_URL is set, but DOUBLEWORD_API_KEY is not.",
+                hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BASE_URL to run on this machine.",
+                code="no_key",
+            )
+        return "local", "", None
+    guess = "doubleword" if not url or url == HOSTED_BASE_URL else "generic"
+    if named is None and url == OPENAI_BASE_URL:
+        guess = "openai"
+    if named == "generic" and not url:
+        raise ConfigError(
+            "DOUBLEWORD_BATCH_PROVIDER=generic needs the server's address.",
+            hint="Set DOUBLEWORD_BASE_URL to its base URL, with /v1.",
+            code="base_url",
+        )
+    return named or guess, url or HOSTED_BASE_URL, Secret(key)  # pyright: ignore[reportReturnType]
+
+
+def _home(env: Mapping[str, str]) -> Path:
+    named = env.get("DOUBLEWORD_BATCH_HOME")
+    if named:
+        return Path(named).expanduser().absolute()
+    import platformdirs
+
+    return platformdirs.user_state_path("doubleword-batch", appauthor=False)
+
+
+def _roots(listed: str | None) -> tuple[Path, ...]:
+    if not listed:
+        return (Path.cwd(),)
+    roots = tuple(Path(p).expanduser().absolute() for p in listed.split(os.pathsep) if p.strip())
+    for root in roots:
+        if not root.is_dir():
+            raise ConfigError(
+                f"DOUBLEWORD_BATCH_ROOTS names {root}, which is not a folder.",
+                hint=f"List existing folders, separated by {os.pathsep!r}.",
+            )
+    return roots
+
+
+def _expect(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
+    if value is not None and value not in allowed:
+        raise ConfigError(
+            f"{name}={value!r} is not known.", hint=f"Use one of {', '.join(allowed)}."
+        )
+
+
+def _money(env: Mapping[str, str], name: str) -> Decimal | None:
+    text = env.get(name)
+    if not text:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise ConfigError(
+            f"{name}={text!r} is not an amount.", hint="Use US dollars, such as 2.50."
+        )
+    return value
+
+
+def _flag(env: Mapping[str, str], name: str) -> bool:
+    text = env.get(name, "").lower()
+    if text in {"", "0", "false", "no", "off"}:
+        return False
+    if text in {"1", "true", "yes", "on"}:
+        return True
+    raise ConfigError(f"{name}={text!r} is neither on nor off.", hint="Use 1 or 0.")

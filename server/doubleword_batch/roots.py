@@ -1,0 +1,107 @@
+"""The folders that may be read and written, and the only way from a caller's path to a real one.
+
+Paths are resolved first (links, `..`, `~`), then compared with the roots, so that a link inside a
+root cannot lead out of it.
+"""
+
+import glob
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from doubleword_batch.errors import InputError
+
+_GLOB_CHARACTERS = frozenset("*?[")
+
+
+class Roots:
+    """Resolves paths and refuses those outside.
+
+    Args:
+        folders: the allowed folders; None allows every path (the command line, where the person
+            who types the path is the one whose files they are).
+        extra: folders that are always allowed, such as the state directory's jobs.
+    """
+
+    def __init__(self, folders: Sequence[Path] | None, *, extra: Sequence[Path] = ()) -> None:
+        self._base = Path.cwd() if not folders else folders[0]
+        self._folders = None if folders is None else tuple(f.resolve() for f in (*folders, *extra))
+        self._shown = () if folders is None else tuple(str(f) for f in folders)
+
+    def readable(self, path: str | Path) -> Path:
+        """Resolve an existing file or folder.
+
+        Raises:
+            InputError: code `outside_roots` or `not_found`.
+        """
+        resolved = self._inside(path)
+        if not resolved.exists():
+            raise InputError(
+                f"There is no file or folder {resolved}.",
+                hint="Check the path; relative paths start at " + str(self._base) + ".",
+                code="file_not_found",
+            )
+        return resolved
+
+    def matches(self, pattern: str) -> list[Path]:
+        """Resolve a path or a glob (`texts/*.md`, `**` for any depth) to files, sorted by name.
+
+        Links that lead outside the roots are an error, not skipped: a silent gap in the input
+        would look like a complete job.
+        """
+        if not _GLOB_CHARACTERS & set(pattern) or (self._base / pattern).exists():
+            return [self.readable(pattern)]
+        full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
+        found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207  # patterns may be absolute
+        files = [self._inside(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
+        if not files:
+            raise InputError(
+                f"No file matches {pattern}.",
+                hint="Check the pattern; relative patterns start at " + str(self._base) + ".",
+                code="file_not_found",
+            )
+        return files
+
+    def writable(self, path: str | Path, *, overwrite: bool = False) -> Path:
+        """Resolve a path to write to; its folder must exist.
+
+        Raises:
+            InputError: code `outside_roots`, `output_exists` or `file_not_found` (its folder).
+        """
+        resolved = self._inside(path)
+        if resolved.is_dir():
+            raise InputError(
+                f"{resolved} is a folder.", hint="Name a file inside it.", code="output_exists"
+            )
+        if resolved.exists() and not overwrite:
+            raise InputError(
+                f"{resolved} exists and was left as it is.",
+                hint="Give another output path, or ask to overwrite it.",
+                code="output_exists",
+            )
+        if not resolved.parent.is_dir():
+            raise InputError(
+                f"There is no folder {resolved.parent}.",
+                hint="Create it first, or give another output path.",
+                code="file_not_found",
+            )
+        return resolved
+
+    def _inside(self, path: str | Path) -> Path:
+        text = os.path.expanduser(str(path))  # noqa: PTH111  # Path.expanduser raises on ~unknown
+        if "\0" in text or not text:
+            raise InputError("The path is empty or holds a NUL.", hint="Give a file's path.")
+        try:
+            resolved = (self._base / text).resolve()
+        except (OSError, RuntimeError) as error:
+            raise InputError(f"The path {text!r} cannot be resolved.", hint=str(error)) from None
+        if self._folders is not None and not any(
+            resolved == root or root in resolved.parents for root in self._folders
+        ):
+            raise InputError(
+                f"{resolved} lies outside the folders this server may use.",
+                hint=f"Allowed: {', '.join(self._shown)}. Use a path inside, or ask the person to "
+                "add its folder to DOUBLEWORD_BATCH_ROOTS.",
+                code="outside_roots",
+            )
+        return resolved
