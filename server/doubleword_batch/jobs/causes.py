@@ -1,0 +1,35 @@
+"""What to do about each cause, for people and agents."""
+
+_ADVICE = {
+    "length": "The answer was cut by the token limit: retry these rows with a larger max_tokens.",
+    "schema": "The answer does not fit the response_schema: retry, or use a stronger model.",
+    "refusal": "The model declined: reword the prompt, or accept it.",
+    "content_filter": "The provider's filter stopped the answer: reword the prompt, or accept it.",
+    "context_length": "The request is longer than the model's context: shorten those rows.",
+    "too_large": "The request is over the provider's size limit: shorten those rows.",
+    "empty_answer": "The model answered nothing: retry these rows.",
+    "timeout": "The model did not answer in time: retry these rows.",
+    "network": "The provider could not reach the model: retry these rows.",
+    "terminated": "The provider stopped the request: retry these rows.",
+    "expired": "The window ended before the row ran: retry these rows.",
+    "cancelled": "The batch was cancelled before the row ran: retry if the rows are wanted.",
+    "missing": "The provider has no line for the row: fetch again later, then retry these rows.",
+    "batch_failed": "The provider refused the batch as a whole: get_status says why.",
+    "http_400": "The server refuses these requests as they stand: fix params or rows, then retry.",
+    "http_401": "The model's server refuses the key: check the account.",
+    "http_402": "The account has no credit: add some, then retry.",
+    "http_403": "The key may not use this model: choose another.",
+    "http_404": "The model is not there: choose another with list(kind=models).",
+    "http_413": "The request is too large: shorten those rows.",
+    "http_422": "The server refuses these requests as they stand: fix params or rows, then retry.",
+    "http_429": "The model was overloaded: retry these rows later.",
+}
+
+
+def advice(cause: str) -> str:
+    """One sentence on what to do about rows with this cause."""
+    if cause in _ADVICE:
+        return _ADVICE[cause]
+    if cause.startswith("http_5"):
+        return "The model's server failed: retry these rows."
+    return "Read the message; retry these rows if it looks temporary."

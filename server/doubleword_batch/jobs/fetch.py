@@ -1,0 +1,161 @@
+"""`fetch_results`: collect, account for every row, write the table, answer questions about it."""
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.causes import advice
+from doubleword_batch.jobs.collect import collect
+from doubleword_batch.jobs.export import Format, format_of, write_table
+from doubleword_batch.jobs.money import Cost, cost_of_tokens
+from doubleword_batch.jobs.query import query_table
+from doubleword_batch.jobs.reports import ErrorGroup, Next, QueryResult, Results, Sample
+from doubleword_batch.jobs.store import Job
+from doubleword_batch.jobs.table import Copies, Table
+from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.watch import MAX_WAIT_SECONDS, refresh, wait
+from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+
+_SAMPLES_BYTES = 800
+_MOST_SAMPLES = 20
+
+
+async def fetch_results(
+    ws: Workspace,
+    job: str,
+    *,
+    output_path: str | None = None,
+    form: Format | None = None,
+    overwrite: bool = False,
+    query: str | None = None,
+    sample: int = 3,
+    wait_seconds: float = 0,
+    progress: Progress = silent,
+) -> Results:
+    """Bring the ledger up to date and write the table of answers.
+
+    Args:
+        ws: the workspace.
+        job: a job's name or a provider's id.
+        output_path: where to write the table; by default a file of the state directory. With
+            `query` alone nothing is written.
+        form: jsonl or csv; by default what the path says.
+        overwrite: whether `output_path` may be replaced.
+        query: one SELECT over the table `results`.
+        sample: 0 to 20 answers to show, cut.
+        wait_seconds: 0 to 45, to wait for the end first.
+        progress: told the lines read.
+
+    Raises:
+        InputError: no such job, it was never submitted, a bad path or query.
+    """
+    found = await ws.job(job)
+    if not 0 <= sample <= _MOST_SAMPLES:
+        raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
+    if not ws.store.attempts(found.id):
+        raise InputError(
+            f"Job {found.name} was never submitted, so it has no results.",
+            hint=f'Call create_batch(job="{found.name}") first.',
+            code="not_submitted",
+        )
+    target = ws.store.job_folder(found.name) / "answers.jsonl"
+    if output_path is not None:
+        target = ws.roots.writable(output_path, overwrite=overwrite)
+    target_form = format_of(target, form)
+    await wait(ws, found, wait_seconds, progress)
+    await refresh(ws, found, also_terminal=True)
+    collected = await collect(ws, found, progress=progress)
+    found = ws.job_now(found)
+    table = Table(ws, found)
+    written = None
+    if query is None or output_path is not None:
+        await in_thread(
+            lambda cancelled: write_table(table, target, target_form, cancelled=cancelled)
+        )
+        written = str(target)
+    answer: QueryResult | None = None
+    if query is not None:
+        folder = ws.store.job_folder(found.name)
+        answer = await in_thread(lambda _: query_table(table, folder, query))
+    warnings = [*table.warnings, *collected.oddities()]
+    return _results(ws, found, written, _samples(ws, found, sample), answer, warnings)
+
+
+def _results(
+    ws: Workspace,
+    job: Job,
+    written: str | None,
+    samples: list[Sample],
+    answer: QueryResult | None,
+    warnings: list[str],
+) -> Results:
+    ledger = ws.ledger(job)
+    sums = ledger.sums()
+    read, wrote = ledger.tokens()
+    window = job.completion_window or ws.profile.windows[0]
+    cost = cost_of_tokens(ws, job.model, window, read, wrote)
+    if not read and not ws.profile.free:
+        cost = Cost(None, "unknown: the answers report no tokens")
+    complete = not sums.get("pending")
+    return Results(
+        provider=ws.provider,
+        next=_next(job, sums, complete=complete),
+        job=job.name,
+        status=ws.status(job),
+        complete=complete,
+        rows=sum(sums.values()),
+        ledger=sums,
+        output_path=written,
+        input_tokens=read,
+        output_tokens=wrote,
+        cost_usd=cost.usd,
+        cost_note=cost.note,
+        errors=[
+            ErrorGroup(
+                outcome=outcome,
+                cause=cause,
+                rows=rows,
+                message=message[:120],
+                advice=advice(cause),
+            )
+            for outcome, cause, rows, message in ledger.causes(4)
+        ],
+        samples=samples,
+        query=answer,
+        warnings=warnings[:4],
+    )
+
+
+def _next(job: Job, sums: dict[str, int], *, complete: bool) -> Next | None:
+    if not complete:
+        arguments = {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}
+        return Next(tool="get_status", arguments=arguments)
+    worth_retrying = ("failed", "expired", "cancelled", "missing", "truncated")
+    if any(sums.get(outcome) for outcome in worth_retrying):
+        return Next(tool="retry_failed", arguments={"job": job.name})
+    return None
+
+
+def _samples(ws: Workspace, job: Job, count: int) -> list[Sample]:
+    """The first good answers, each cut so that all of them together stay small."""
+    if not count:
+        return []
+    copies = Copies(ws, job)
+    each = max(24, _SAMPLES_BYTES // count - 24)
+    samples: list[Sample] = []
+    try:
+        for entry in ws.ledger(job).entries(outcomes=("ok",), limit=count):
+            answer = copies.answer(entry)
+            if answer is None:
+                continue
+            shown = answer.text
+            if answer.tool_calls:
+                shown = msgspec.json.encode(answer.tool_calls).decode()
+            elif answer.embedding is not None:
+                shown = f"embedding of {len(answer.embedding)} numbers"
+            text = shown or ""
+            samples.append(
+                Sample(row=entry.row, answer=text if len(text) <= each else text[:each] + "…")
+            )
+    finally:
+        copies.close()
+    return samples

@@ -1,0 +1,158 @@
+"""`list`: jobs here, and batches, files and models at the provider, one short line each."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Literal, TypeVar
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.reports import Listing, Next, utc
+from doubleword_batch.jobs.workspace import Workspace
+from doubleword_batch.wire import Batch, File, Model
+
+Kind = Literal["jobs", "batches", "files", "models"]
+
+_MOST_LINES = 50
+_MOST_BYTES = 1_400
+_T = TypeVar("_T", File, Batch, Model)
+
+
+async def list_objects(
+    ws: Workspace,
+    kind: Kind = "jobs",
+    *,
+    status: str | None = None,
+    search: str | None = None,
+    limit: int = 10,
+    after: str | None = None,
+) -> Listing:
+    """List objects, newest first.
+
+    Args:
+        ws: the workspace.
+        kind: jobs (of this state directory), batches, files or models (of the provider).
+        status: jobs and batches of that status only.
+        search: substring of a name, an id or a source.
+        limit: 1 to 50; fewer come back when the lines would grow too long.
+        after: the `after` of the page before.
+    """
+    if not 1 <= limit <= _MOST_LINES:
+        raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
+    if kind == "jobs":
+        return _jobs(ws, status, search or "", limit, after)
+    client = ws.client
+    if kind == "batches":
+        found = client.batches.list(search=search if ws.profile.search else None)
+        return await _remote(ws, kind, found, _batch_line, status, search, limit, after)
+    if kind == "files":
+        found = client.files.list(search=search if ws.profile.search else None)
+        return await _remote(ws, kind, found, _file_line, None, search, limit, after)
+    models = _each(await client.models.list())
+    return await _remote(ws, kind, models, lambda model: model.id, None, search, limit, after)
+
+
+def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str | None) -> Listing:
+    before = None
+    if after is not None:
+        last = ws.store.job_named(after)
+        if last is None:
+            raise InputError(
+                f"There is no job {after} to go on after.",
+                hint="Leave after out.",
+                code="bad_after",
+            )
+        before = last.id
+    lines: list[str] = []
+    names: list[str] = []
+    more = False
+    for job in ws.store.jobs(search=search, before=before, limit=1_000):
+        now = ws.status(job)
+        if status is not None and now != status:
+            continue
+        if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
+            more = True
+            break
+        when = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
+        where = (
+            ""
+            if (job.provider, job.base_url) == (ws.profile.name, ws.server)
+            else (f", at {job.provider}")
+        )
+        lines.append(
+            f"{job.name}: {now}, {job.rows if job.rows is not None else '?'} rows, "
+            f"{job.model or 'model unknown'}, {when}{where}"
+        )
+        names.append(job.name)
+    following = _following(ws, names[0]) if names else None
+    return Listing(
+        provider=ws.provider,
+        next=following,
+        kind="jobs",
+        lines=lines,
+        has_more=more,
+        after=names[-1] if more else None,
+    )
+
+
+def _following(ws: Workspace, name: str) -> Next:
+    """What to call for the newest job."""
+    status = ws.status(ws.store.job_known(name))
+    if status in {"built", "uploaded"}:
+        return Next(tool="create_batch", arguments={"job": name})
+    if status in {"completed", "failed", "expired", "cancelled"}:
+        return Next(tool="fetch_results", arguments={"job": name})
+    return Next(tool="get_status", arguments={"job": name, "wait_seconds": 45})
+
+
+async def _remote(
+    ws: Workspace,
+    kind: Kind,
+    found: AsyncIterator[_T],
+    line_of: Callable[[_T], str],
+    status: str | None,
+    search: str | None,
+    limit: int,
+    after: str | None,
+) -> Listing:
+    lines: list[str] = []
+    last = ""
+    more = False
+    skipping = after is not None
+    wanted = (search or "").lower()
+    async for one in found:
+        if skipping:
+            skipping = one.id != after
+            continue
+        line = line_of(one)
+        if status is not None and getattr(one, "status", None) != status:
+            continue
+        if wanted and not ws.profile.search and wanted not in line.lower():
+            continue
+        if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
+            more = True
+            break
+        lines.append(line)
+        last = one.id
+    return Listing(
+        provider=ws.provider,
+        kind=kind,
+        lines=lines,
+        has_more=more,
+        after=last if more else None,
+    )
+
+
+async def _each(models: list[Model]) -> AsyncIterator[Model]:
+    for model in models:
+        yield model
+
+
+def _batch_line(batch: Batch) -> str:
+    counts = batch.request_counts
+    job = batch.metadata.get("dwb_job", "")
+    return (
+        f"{batch.id}: {batch.status}, {counts.completed + counts.failed}/{counts.total} done, "
+        f"{counts.failed} failed{', job ' + job[:64] if job else ''}"
+    )
+
+
+def _file_line(file: File) -> str:
+    return f"{file.id}: {file.filename[:80]}, {file.size_bytes} bytes, {file.purpose}"

@@ -1,0 +1,363 @@
+"""`create_batch_file`: a source and a prompt become request files and a job.
+
+The same source, prompt, model and parameters give the same job back, unless a new run is asked for.
+"""
+
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.money import cost_of_tokens
+from doubleword_batch.jobs.reports import Created, Next
+from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.store import Job
+    from doubleword_batch.request_file import Built, RequestSpec, Source
+
+_SHOWN_CHARACTERS = 400
+_SHOWN_PATHS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What the caller wants built.
+
+    Attributes:
+        source: path, folder or glob; or None with `rows`.
+        rows: up to 100 rows given inline.
+        prompt: template of the user's message over the row's columns.
+        system: template of the system message.
+        model: None for the local server's own model.
+        endpoint: one of the profile's endpoints.
+        response_schema: JSON Schema as object, as JSON text, or as a path to a file.
+        params: merged into every request body.
+        id_column: column whose value becomes part of the custom_id.
+        limit: first rows only (a pilot).
+        output_path: where to copy the request file; None for the state directory alone.
+        overwrite: whether `output_path` may be replaced.
+        new_run: build a new job although the same one exists.
+    """
+
+    source: str | None = None
+    rows: list[dict[str, Any]] | None = None
+    prompt: str = ""
+    system: str | None = None
+    model: str | None = None
+    endpoint: str = "/v1/chat/completions"
+    response_schema: dict[str, Any] | str | None = None
+    params: dict[str, Any] = field(default_factory=dict[str, Any])
+    id_column: str | None = None
+    limit: int | None = None
+    output_path: str | None = None
+    overwrite: bool = False
+    new_run: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """An order after every check: ready to build."""
+
+    spec: "RequestSpec"
+    source: "Source"
+    fingerprint: str
+    stamp: str
+    stored_spec: str
+    limit: int | None
+    copy_to: Path | None
+
+
+async def create_batch_file(ws: Workspace, order: Order, *, progress: Progress = silent) -> Created:
+    """Build the request files of a job.
+
+    Raises:
+        InputError: the source, a template, the schema or a parameter cannot be used.
+    """
+    model = order.model or await _default_model(ws, order.endpoint)
+    return await in_thread(lambda cancelled: _create(ws, order, model, progress, cancelled))
+
+
+async def _default_model(ws: Workspace, endpoint: str) -> str:
+    if not ws.profile.free:
+        raise InputError(
+            f"{ws.profile.title} needs a model's name.",
+            hint="list(kind=models) shows the models the key may use.",
+            code="no_model_given",
+        )
+    wanted = endpoint == "/v1/embeddings"
+    for model in await ws.client.models.list():
+        if ("embed" in model.id.lower() or "minilm" in model.id.lower()) == wanted:
+            return model.id
+    raise InputError(
+        f"The local server has no model for {endpoint}.",
+        hint="Name one of list(kind=models).",
+        code="no_model_given",
+    )
+
+
+def _create(
+    ws: Workspace,
+    order: Order,
+    model: str,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> Created:
+    building = ws.store.home / "jobs" / f".building-{secrets.token_hex(6)}"
+    building.mkdir(mode=0o700)
+    try:
+        plan = _plan(ws, order, model, building)
+        existing = None if order.new_run else ws.store.job_with_fingerprint(plan.fingerprint)
+        if existing is not None and _is_whole(ws, existing):
+            return _report(ws, existing, [], reused=True, copies=_copies(ws, existing, plan))
+        job, built = _build(ws, plan, building, progress, cancelled)
+        return _report(ws, job, _warnings(built), reused=False, copies=_copies(ws, job, plan))
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
+
+
+def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
+    from doubleword_batch.request_file import RequestSpec
+
+    if order.endpoint not in ws.profile.endpoints:
+        raise InputError(
+            f"{ws.profile.title} has no endpoint {order.endpoint!r} for batches.",
+            hint=f"Use one of {', '.join(ws.profile.endpoints)}.",
+            code="bad_endpoint",
+        )
+    if order.limit is not None and order.limit < 1:
+        raise InputError("limit must be at least 1.", hint="Leave it out for all rows.")
+    source = _source(ws, order, building)
+    spec = RequestSpec(
+        endpoint=order.endpoint,
+        model=model,
+        prompt=order.prompt,
+        system=order.system,
+        response_schema=_schema(ws, order.response_schema),
+        params=order.params,
+        id_column=order.id_column,
+    )
+    copy_to = (
+        ws.roots.writable(order.output_path, overwrite=order.overwrite)
+        if order.output_path
+        else None
+    )
+    stored = msgspec.json.encode(
+        {
+            "prompt": spec.prompt,
+            "system": spec.system,
+            "response_schema": spec.response_schema,
+            "params": spec.params,
+            "id_column": spec.id_column,
+            "limit": order.limit,
+            "run": secrets.token_hex(4) if order.new_run else None,
+        },
+        order="sorted",
+    ).decode()
+    facts = (source.fingerprint(), stored, model, order.endpoint, ws.profile.name, ws.server)
+    fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
+    return _Plan(spec, source, fingerprint, stamp_of(source.paths), stored, order.limit, copy_to)
+
+
+def _source(ws: Workspace, order: Order, building: Path) -> "Source":
+    from doubleword_batch.request_file import open_source, write_rows
+
+    if (order.source is None) == (order.rows is None):
+        raise InputError(
+            "Give either source (a path, folder or glob) or rows (inline), and not both.",
+            code="no_source",
+        )
+    if order.rows is not None:
+        path = building / "rows.jsonl"
+        write_rows(order.rows, path)
+        return open_source(str(path), ws.roots)
+    return open_source(order.source or "", ws.roots)
+
+
+def stamp_of(paths: tuple[Path, ...]) -> str:
+    """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
+    stats = [path.stat() for path in paths]
+    text = ";".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    if given is None or isinstance(given, dict):
+        return given
+    text = given
+    if not given.lstrip().startswith("{"):
+        path = ws.roots.readable(given)
+        if path.stat().st_size > 1 << 20:
+            raise InputError(f"{path} is too large for a JSON Schema.", code="bad_schema")
+        text = path.read_text(encoding="utf-8", errors="replace")
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        raise InputError(
+            f"response_schema is not JSON: {error}.",
+            hint="Give a JSON Schema object, its text, or the path of a file that holds one.",
+            code="bad_schema",
+        ) from None
+    if not isinstance(schema, dict):
+        raise InputError(
+            "response_schema is not an object.", hint="Give a JSON Schema.", code="bad_schema"
+        )
+    return cast("dict[str, Any]", schema)
+
+
+def _is_whole(ws: Workspace, job: "Job") -> bool:
+    return all(p.path is None or p.path.exists() for p in ws.store.parts(job.id))
+
+
+def _build(
+    ws: Workspace,
+    plan: _Plan,
+    building: Path,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> "tuple[Job, Built]":
+    from doubleword_batch.jobs.ledger import Ledger
+    from doubleword_batch.request_file import build_request_files, custom_id_for
+
+    job_id = ws.store.begin_job(
+        provider=ws.profile.name,
+        base_url=ws.server,
+        endpoint=plan.spec.endpoint,
+        model=plan.spec.model,
+        fingerprint=plan.fingerprint,
+        spec=plan.stored_spec,
+        source_fingerprint=plan.source.fingerprint(),
+    )
+    try:
+        ledger = Ledger(ws.store, job_id)
+        built = build_request_files(
+            plan.source,
+            plan.spec,
+            ws.profile,
+            building,
+            limit=plan.limit,
+            on_rows=ledger.add_rows,
+            on_progress=lambda rows: progress(rows, None, "rows built"),
+            cancelled=cancelled,
+        )
+        ledger.fail_rows(
+            (s.row, custom_id_for(s.row, None), "too_large", s.reason) for s in built.skipped
+        )
+        return _finish(ws, job_id, plan, built, building), built
+    except BaseException:
+        ws.store.drop_job(job_id)
+        raise
+
+
+def _finish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", building: Path) -> "Job":
+    """Give the job its name and its folder: from here on it exists."""
+    inline = building in plan.source.paths[0].parents
+    stem = "rows" if inline else plan.source.paths[0].stem
+    if len(plan.source.paths) > 1:
+        stem = plan.source.paths[0].parent.name
+    name = _free_name(ws, stem, plan.fingerprint)
+    folder = ws.store.job_folder(name)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(building, folder)  # noqa: PTH105  # a rename that replaces, whatever the platform
+    for part in built.parts:
+        ws.store.add_part(
+            job=job_id,
+            number=part.number,
+            generation=1,
+            path=str(folder / part.path.name),
+            requests=part.requests,
+            size_bytes=part.size_bytes,
+            sha256=part.sha256,
+        )
+    location = str(folder / plan.source.paths[0].name) if inline else plan.source.location
+    ws.store.set_job(
+        job_id,
+        name=name,
+        source=location,
+        source_stamp=plan.stamp,
+        rows=built.rows,
+        input_tokens=built.input_tokens,
+        output_tokens=built.output_tokens,
+    )
+    return ws.store.job_known(name)
+
+
+def _free_name(ws: Workspace, stem: str, fingerprint: str) -> str:
+    slug = re.sub(r"[^a-z0-9]+", "-", stem.lower().encode("ascii", "ignore").decode()).strip("-")
+    for length in range(4, 65, 4):
+        name = f"{slug[:32].strip('-') or 'job'}-{fingerprint[:length]}"
+        if ws.store.job_named(name) is None:
+            return name
+    return f"{slug[:32] or 'job'}-{secrets.token_hex(8)}"
+
+
+def _copies(ws: Workspace, job: "Job", plan: _Plan) -> list[Path]:
+    if plan.copy_to is None:
+        return []
+    copies: list[Path] = []
+    for part in ws.store.parts(job.id):
+        target = plan.copy_to
+        if part.number > 1:
+            target = target.with_stem(f"{target.stem}-{part.number:04d}")
+        if part.path is not None and part.generation == 1:
+            unfinished = target.with_name(target.name + ".part")
+            shutil.copyfile(part.path, unfinished)
+            unfinished.replace(target)
+            copies.append(target)
+    return copies
+
+
+def _warnings(built: "Built") -> list[str]:
+    warnings = list(built.warnings)
+    if built.skipped_total:
+        first = built.skipped[0]
+        warnings.append(
+            f"{built.skipped_total} rows were left out; the first is row {first.row}: "
+            f"{first.reason}"
+        )
+    return warnings
+
+
+def _report(
+    ws: Workspace, job: "Job", warnings: list[str], *, reused: bool, copies: list[Path]
+) -> Created:
+    parts = [p for p in ws.store.parts(job.id) if p.generation == 1]
+    paths = copies or [p.path for p in parts if p.path]
+    window = ws.profile.windows[0]
+    cost = cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
+    return Created(
+        provider=ws.provider,
+        next=Next(tool="create_batch", arguments={"job": job.name, "completion_window": window}),
+        job=job.name,
+        reused=reused,
+        paths=[str(path) for path in paths[:_SHOWN_PATHS]],
+        rows=job.rows or 0,
+        requests=sum(p.requests for p in parts),
+        parts=len(parts),
+        size_bytes=sum(p.size_bytes for p in parts),
+        model=job.model,
+        input_tokens=job.input_tokens,
+        output_tokens=job.output_tokens,
+        cost_usd=cost.usd,
+        cost_note=cost.note,
+        first_request=_first_request(parts[0].path),
+        warnings=warnings[:5],
+    )
+
+
+def _first_request(path: Path | None) -> str:
+    if path is None:
+        return ""
+    with path.open(encoding="utf-8") as lines:
+        line = lines.readline(_SHOWN_CHARACTERS + 1)
+    return line.strip() if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"

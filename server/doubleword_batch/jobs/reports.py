@@ -1,0 +1,208 @@
+"""What each verb of a job's journey gives back: small, typed, the same for every door.
+
+Lists are cut, text is cut, and `next` names the one call that comes next.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, PlainSerializer
+
+
+class Next(BaseModel):
+    """The next call, with its arguments complete."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tool: str
+    arguments: dict[str, Any]
+
+    def as_call(self) -> str:
+        """As an agent would write it: `get_status(job="reviews-7f3a", wait_seconds=45)`."""
+        arguments = ", ".join(f"{name}={_literal(v)}" for name, v in self.arguments.items())
+        return f"{self.tool}({arguments})"
+
+
+def _literal(value: Any) -> str:
+    return f'"{value}"' if isinstance(value, str) else str(value)
+
+
+def _money(value: Decimal) -> str:
+    return f"{value:.4f}" if value < 1 else f"{value:.2f}"
+
+
+def _iso(value: datetime) -> str:
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc(epoch: float) -> datetime:
+    """The moment of an epoch time, in UTC."""
+    return datetime.fromtimestamp(epoch, UTC)
+
+
+NextCall = Annotated[Next, PlainSerializer(Next.as_call, return_type=str)]
+Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
+UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
+
+
+class Report(BaseModel):
+    """What every reply carries.
+
+    Attributes:
+        provider: who answers, and for the local server what its answers are worth.
+        next: the call that comes next; None when there is nothing left to do.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    provider: str
+    next: NextCall | None = None
+
+
+class Created(Report):
+    """`create_batch_file`: request files and a job."""
+
+    job: str
+    reused: bool
+    paths: list[str]
+    rows: int
+    requests: int
+    parts: int
+    size_bytes: int
+    model: str
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Usd | None = None
+    cost_note: str
+    first_request: str
+    warnings: list[str]
+
+
+class Uploaded(Report):
+    """`upload`: input files at the provider."""
+
+    job: str
+    input_file_ids: list[str]
+    requests: int
+    size_bytes: int
+    reused: int
+    cost_usd: Usd | None = None
+    cost_note: str
+    warnings: list[str]
+
+
+class Submitted(Report):
+    """`create_batch`: batches at the provider."""
+
+    job: str
+    status: str
+    batch_ids: list[str]
+    input_file_ids: list[str]
+    reused: bool
+    completion_window: str
+    expires_at: UtcTime | None = None
+    cost_usd: Usd | None = None
+    cost_note: str
+
+
+class Counts(BaseModel):
+    """The provider's counters of a whole job."""
+
+    total: int
+    completed: int
+    failed: int
+
+
+class Status(Report):
+    """`get_status`: how far the job is, as the provider counts."""
+
+    job: str
+    status: str
+    complete: bool
+    batch_ids: list[str]
+    counts: Counts
+    percent: float
+    requests_per_second: float | None = None
+    eta_seconds: int | None = None
+    next_check_seconds: int | None = None
+    expires_at: UtcTime | None = None
+    problems: list[str]
+
+
+class ErrorGroup(BaseModel):
+    """Rows that share an outcome and a cause."""
+
+    outcome: str
+    cause: str
+    rows: int
+    message: str
+    advice: str
+
+
+class Sample(BaseModel):
+    """One row's answer, cut; the text is the model's and not to be trusted."""
+
+    row: int
+    answer: Any
+
+
+class QueryResult(BaseModel):
+    """Rows of a query, cut to fit."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+    total: int
+    truncated: bool
+
+
+class Results(Report):
+    """`fetch_results`: the ledger's sums and where the table lies."""
+
+    job: str
+    status: str
+    complete: bool
+    rows: int
+    ledger: dict[str, int]
+    output_path: str | None = None
+    input_tokens: int
+    output_tokens: int
+    cost_usd: Usd | None = None
+    cost_note: str
+    errors: list[ErrorGroup]
+    samples: list[Sample]
+    query: QueryResult | None = None
+    warnings: list[str]
+
+
+class Cancelled(Report):
+    """`cancel`: what was stopped."""
+
+    job: str
+    status: str
+    batch_ids: list[str]
+    stopped: int
+    finished: int
+    note: str
+
+
+class Retried(Report):
+    """`retry_failed`: the new attempt."""
+
+    job: str
+    status: str
+    rows: int
+    causes: dict[str, int]
+    in_place: bool
+    batch_ids: list[str]
+    cost_usd: Usd | None = None
+    cost_note: str
+
+
+class Listing(Report):
+    """`list`: one short line each, newest first."""
+
+    kind: str
+    lines: list[str]
+    has_more: bool
+    after: str | None = None

@@ -1,0 +1,121 @@
+"""The store's tables, as an append-only list of named steps.
+
+A step that has landed is never edited: a change of the tables is a new step at the end.
+"""
+
+MIGRATIONS: tuple[tuple[str, str], ...] = (
+    (
+        "2026-11-first",
+        """
+        CREATE TABLE jobs (
+            id INTEGER PRIMARY KEY,
+            name TEXT UNIQUE,              -- NULL while the job is being built
+            created_at REAL NOT NULL,
+            provider TEXT NOT NULL,        -- profile's name
+            base_url TEXT NOT NULL,        -- "local" for the local server, whose port changes
+            endpoint TEXT NOT NULL,
+            model TEXT NOT NULL,
+            fingerprint TEXT NOT NULL,     -- of source, prompt, model, parameters and provider
+            spec TEXT NOT NULL,            -- JSON: see jobs.JobSpec
+            source TEXT,                   -- what to reopen for the join; NULL for adopted jobs
+            source_fingerprint TEXT,
+            source_stamp TEXT,             -- sizes and times: equal means no need to hash again
+            rows INTEGER,                  -- NULL until an adopted job's input has been read
+            input_tokens INTEGER NOT NULL DEFAULT 0,
+            output_tokens INTEGER NOT NULL DEFAULT 0,
+            completion_window TEXT,
+            cost_usd TEXT                  -- estimate that was accepted when it was submitted
+        );
+        CREATE INDEX jobs_by_fingerprint ON jobs (fingerprint);
+
+        CREATE TABLE parts (
+            id INTEGER PRIMARY KEY,
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            generation INTEGER NOT NULL,   -- 1 for the first run, then one more a retry
+            path TEXT,                     -- NULL when the file was uploaded by somebody else
+            requests INTEGER NOT NULL,
+            size_bytes INTEGER NOT NULL,
+            sha256 TEXT NOT NULL,
+            input_file_id TEXT,
+            UNIQUE (job, number)
+        );
+
+        CREATE TABLE attempts (
+            id INTEGER PRIMARY KEY,
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            part INTEGER NOT NULL REFERENCES parts ON DELETE CASCADE,
+            batch_id TEXT NOT NULL UNIQUE,
+            status TEXT NOT NULL,
+            total INTEGER NOT NULL DEFAULT 0,
+            completed INTEGER NOT NULL DEFAULT 0,
+            failed INTEGER NOT NULL DEFAULT 0,
+            created_at REAL,
+            started_at REAL,
+            expires_at REAL,
+            output_file_id TEXT,
+            error_file_id TEXT,
+            errors TEXT,                   -- the provider's words on the batch as a whole
+            settled INTEGER NOT NULL DEFAULT 0
+        );
+
+        CREATE TABLE writes (
+            id INTEGER PRIMARY KEY,
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            part INTEGER,
+            kind TEXT NOT NULL,            -- upload, create, cancel, retry
+            key TEXT NOT NULL UNIQUE,      -- fingerprint of the write: the same write, the same key
+            intent_at REAL NOT NULL,
+            sent_at REAL,                  -- last time it was sent
+            answered_at REAL,
+            remote_id TEXT
+        );
+
+        CREATE TABLE cursors (
+            attempt INTEGER NOT NULL REFERENCES attempts ON DELETE CASCADE,
+            kind TEXT NOT NULL,            -- output, error
+            lines INTEGER NOT NULL,        -- lines received: the next skip
+            size_bytes INTEGER NOT NULL,   -- committed length of our copy of the lines
+            PRIMARY KEY (attempt, kind)
+        ) WITHOUT ROWID;
+
+        CREATE TABLE ledger (
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            row INTEGER NOT NULL,          -- from 1, in source order
+            custom_id TEXT NOT NULL,
+            part INTEGER NOT NULL,         -- number of the part that holds the request, 0 for none
+            outcome TEXT NOT NULL DEFAULT 'pending',
+            cause TEXT,
+            message TEXT,
+            input_tokens INTEGER,
+            output_tokens INTEGER,
+            attempt INTEGER,               -- whose answer this is
+            kind TEXT,                     -- output, error: which file of the attempt
+            place INTEGER,                 -- byte offset of the line in our copy
+            size_bytes INTEGER,            -- length of the line
+            PRIMARY KEY (job, row)
+        ) WITHOUT ROWID;
+
+        CREATE TABLE history (             -- outcomes that a later one replaced
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            row INTEGER NOT NULL,
+            attempt INTEGER,
+            outcome TEXT NOT NULL,
+            cause TEXT,
+            message TEXT,
+            kind TEXT,
+            place INTEGER,
+            size_bytes INTEGER,
+            replaced_at REAL NOT NULL
+        );
+        CREATE INDEX history_by_row ON history (job, row);
+
+        CREATE TABLE foreign_ids (         -- custom_ids of adopted jobs, which are not ours to read
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            custom_id TEXT NOT NULL,
+            row INTEGER NOT NULL,
+            PRIMARY KEY (job, custom_id)
+        ) WITHOUT ROWID;
+        """,
+    ),
+)

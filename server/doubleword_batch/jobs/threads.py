@@ -1,0 +1,26 @@
+"""Work that would stall the event loop, in a thread that learns when nobody waits any more."""
+
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from anyio import to_thread
+
+_T = TypeVar("_T")
+
+
+class AbandonedError(Exception):
+    """Raised by work that ends because nobody waits for it any more."""
+
+
+async def in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
+    """Run `work(cancelled)` in a worker thread.
+
+    When the caller is cancelled, `cancelled()` turns true and the work ends itself and cleans up;
+    the caller does not wait for that.
+    """
+    stop = threading.Event()
+    try:
+        return await to_thread.run_sync(lambda: work(stop.is_set), abandon_on_cancel=True)
+    finally:
+        stop.set()

@@ -1,0 +1,168 @@
+"""`get_status` and `cancel`: how far a job is, and stopping it."""
+
+from dataclasses import dataclass
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
+from doubleword_batch.jobs.store import Attempt, Job
+from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+
+MAX_WAIT_SECONDS = 45
+"""The longest wait inside one call: hosts end calls at about a minute."""
+
+_FIRST_LOOK, _SLOWEST_LOOK = 0.25, 5.0
+
+
+async def get_status(
+    ws: Workspace, job: str, *, wait_seconds: float = 0, progress: Progress = silent
+) -> Status:
+    """How far a job is, waiting inside the call until it ends or the time is up.
+
+    Args:
+        ws: the workspace.
+        job: a job's name or a provider's id.
+        wait_seconds: 0 to 45.
+        progress: told the finished requests whenever the provider was asked.
+    """
+    found = await ws.job(job)
+    await wait(ws, found, wait_seconds, progress)
+    return _status(ws, ws.job_now(found))
+
+
+async def wait(ws: Workspace, job: Job, seconds: float, progress: Progress) -> None:
+    """Ask the provider until every batch is terminal or the time is up; asks at least once."""
+    if not 0 <= seconds <= MAX_WAIT_SECONDS:
+        raise InputError(
+            f"wait_seconds must be between 0 and {MAX_WAIT_SECONDS}.",
+            hint="Wait again with another call.",
+        )
+    until = ws.now() + seconds
+    pause = _FIRST_LOOK
+    while True:
+        await refresh(ws, job)
+        counts = _counts(ws, job)
+        progress(counts.completed + counts.failed, counts.total or None, "requests finished")
+        left = until - ws.now()
+        if left <= 0 or _has_ended(ws, job) or not ws.store.attempts(job.id):
+            return
+        await ws.sleep(min(pause, left))
+        pause = min(pause * 1.5, _SLOWEST_LOOK)
+
+
+async def refresh(ws: Workspace, job: Job, *, also_terminal: bool = False) -> None:
+    """Ask the provider for every batch that may have changed, and record what it says."""
+    for part, attempt in ws.current(job):
+        if attempt is not None and (also_terminal or not attempt.is_terminal):
+            batch = await ws.client.batches.get(attempt.batch_id)
+            ws.store.see_batch(job.id, part.id, batch)
+
+
+async def cancel(ws: Workspace, job: str) -> Cancelled:
+    """Stop a job's batches; what has finished stays downloadable.
+
+    Raises:
+        InputError: `already_ended`: nothing of it runs any more.
+    """
+    found = await ws.job(job)
+    await refresh(ws, found, also_terminal=True)
+    running = [(p, a) for p, a in ws.current(found) if a is not None and not a.is_terminal]
+    if not running:
+        status = ws.status(found)
+        raise InputError(
+            f"Job {found.name} has no running batch: it is {status}.",
+            hint=f'Use fetch_results(job="{found.name}") for what is there.'
+            if status not in {"built", "uploaded"}
+            else "It was never submitted, so there is nothing to stop.",
+            code="already_ended",
+        )
+    for part, attempt in running:
+        ws.store.see_batch(found.id, part.id, await ws.client.batches.cancel(attempt.batch_id))
+    counts = _counts(ws, found)
+    return Cancelled(
+        provider=ws.provider,
+        next=Next(tool="fetch_results", arguments={"job": found.name}),
+        job=found.name,
+        status=ws.status(found),
+        batch_ids=[attempt.batch_id for _, attempt in running][:10],
+        stopped=counts.total - counts.completed - counts.failed,
+        finished=counts.completed + counts.failed,
+        note="Finished rows stay downloadable; retry_failed can run the others later.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Pace:
+    per_second: float | None
+    eta_seconds: int | None
+    next_check_seconds: int | None
+
+
+def _status(ws: Workspace, job: Job) -> Status:
+    attempts = [attempt for _, attempt in ws.current(job) if attempt]
+    counts = _counts(ws, job)
+    status = ws.status(job)
+    ended = _has_ended(ws, job)
+    pace = _pace(ws, counts, attempts, ended=ended)
+    if len(attempts) < len(ws.current(job)):
+        following = Next(tool="create_batch", arguments={"job": job.name})
+    elif ended:
+        following = Next(tool="fetch_results", arguments={"job": job.name})
+    else:
+        arguments = {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}
+        following = Next(tool="get_status", arguments=arguments)
+    finished = counts.completed + counts.failed
+    expiries = [a.expires_at for a in attempts if a.expires_at]
+    return Status(
+        provider=ws.provider,
+        next=following,
+        job=job.name,
+        status=status,
+        complete=ended,
+        batch_ids=[attempt.batch_id for attempt in attempts][:10],
+        counts=counts,
+        percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
+        requests_per_second=pace.per_second,
+        eta_seconds=pace.eta_seconds,
+        next_check_seconds=pace.next_check_seconds,
+        expires_at=utc(max(expiries)) if expiries else None,
+        problems=_problems(attempts),
+    )
+
+
+def _counts(ws: Workspace, job: Job) -> Counts:
+    total = completed = failed = 0
+    for part, attempt in ws.current(job):
+        total += (attempt.total if attempt else 0) or part.requests
+        completed += attempt.completed if attempt else 0
+        failed += attempt.failed if attempt else 0
+    return Counts(total=total, completed=completed, failed=failed)
+
+
+def _has_ended(ws: Workspace, job: Job) -> bool:
+    return all(attempt is not None and attempt.is_terminal for _, attempt in ws.current(job))
+
+
+def _pace(ws: Workspace, counts: Counts, attempts: list[Attempt], *, ended: bool) -> _Pace:
+    if ended or not attempts:
+        return _Pace(None, None, None)
+    finished = counts.completed + counts.failed
+    starts = [at for a in attempts if (at := a.started_at or a.created_at)]
+    elapsed = ws.now() - min(starts) if starts else 0.0
+    if finished == 0 or elapsed <= 0:
+        return _Pace(None, None, 60)
+    per_second = finished / elapsed
+    eta = (counts.total - finished) / per_second
+    return _Pace(round(per_second, 3), round(eta), max(5, min(300, round(eta / 4))))
+
+
+def _problems(attempts: list[Attempt]) -> list[str]:
+    """What the provider says of batches as a whole."""
+    problems = [
+        f"batch {a.batch_id}: {quote_untrusted(a.errors, 200)}" for a in attempts if a.errors
+    ]
+    problems += [
+        f"batch {a.batch_id} was refused as a whole: no request ran"
+        for a in attempts
+        if a.status == "failed" and not a.total and not a.errors
+    ]
+    return problems[:3]

@@ -1,0 +1,230 @@
+"""The eight tools, as plain functions: names, parameters and descriptions that an agent sees.
+
+Each returns a small report; expected failures are raised and become readable in `server.py`.
+"""
+
+from decimal import Decimal
+from typing import Annotated, Any, Literal
+
+from mcp.server.mcpserver import Context
+from mcp.types import CallToolResult
+from pydantic import Field
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.reports import (
+    Cancelled,
+    Created,
+    Listing,
+    Results,
+    Retried,
+    Status,
+    Submitted,
+    Uploaded,
+)
+from doubleword_batch.mcp_server.progress import with_progress
+from doubleword_batch.mcp_server.replies import reply
+from doubleword_batch.session import Session
+
+Ctx = Context[Session, Any]
+Job = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
+Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
+Wait = Annotated[int, Field(description="0-45: wait inside the call", ge=0, le=45)]
+
+
+async def create_batch_file(
+    ctx: Ctx,
+    prompt: Annotated[str, Field(description="template, e.g. Classify: {{ text }}")],
+    source: Annotated[
+        str | None,
+        Field(description="path, folder or glob: CSV, TSV, JSONL, JSON array, .txt/.md files"),
+    ] = None,
+    rows: Annotated[
+        list[dict[str, Any]] | None, Field(description="inline instead of source, max 100")
+    ] = None,
+    system: Annotated[str | None, Field(description="system message template")] = None,
+    model: Annotated[str | None, Field(description="see list(kind=models)")] = None,
+    endpoint: Endpoint = "/v1/chat/completions",
+    response_schema: Annotated[
+        dict[str, Any] | str | None,
+        Field(description="JSON Schema (object or path): answers become columns"),
+    ] = None,
+    params: Annotated[
+        dict[str, Any] | None, Field(description="merged into each body: max_tokens, tools, ...")
+    ] = None,
+    id_column: str | None = None,
+    limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
+    output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
+    new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
+) -> Annotated[CallToolResult, Created]:
+    """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
+    from doubleword_batch.jobs.prepare import Order, create_batch_file
+
+    order = Order(
+        source=source,
+        rows=rows,
+        prompt=prompt,
+        system=system,
+        model=model,
+        endpoint=endpoint,
+        response_schema=response_schema,
+        params=params or {},
+        id_column=id_column,
+        limit=limit,
+        output_path=output_path,
+        new_run=new_run,
+    )
+    ws = await _session(ctx).workspace()
+    return reply(await with_progress(ctx, lambda tell: create_batch_file(ws, order, progress=tell)))
+
+
+async def upload(
+    ctx: Ctx,
+    job: Annotated[str | None, Field(description="job name")] = None,
+    path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
+) -> Annotated[CallToolResult, Uploaded]:
+    """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
+    from doubleword_batch.jobs.submit import upload
+
+    ws = await _session(ctx).workspace()
+    return reply(
+        await with_progress(ctx, lambda tell: upload(ws, job=job, path=path, progress=tell))
+    )
+
+
+async def create_batch(
+    ctx: Ctx,
+    job: Job,
+    completion_window: Annotated[
+        str | None, Field(description="24h (cheapest) or 1h, as the provider offers")
+    ] = None,
+    metadata: dict[str, str] | None = None,
+    max_cost_usd: Annotated[float | None, Field(description="refuse above this", ge=0)] = None,
+) -> Annotated[CallToolResult, Submitted]:
+    """Submit a job: upload if needed and start its batches. This is the step that costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
+    from doubleword_batch.jobs.submit import create_batch
+
+    ws = await _session(ctx).workspace()
+    cap = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    return reply(
+        await with_progress(
+            ctx,
+            lambda tell: create_batch(
+                ws,
+                job,
+                completion_window=completion_window,
+                metadata=metadata,
+                max_cost_usd=cap,
+                progress=tell,
+            ),
+        )
+    )
+
+
+async def get_status(
+    ctx: Ctx, job: Job, wait_seconds: Wait = 0
+) -> Annotated[CallToolResult, Status]:
+    """Progress of a job: status, counts, rate, ETA, when to check next. Prefer wait_seconds=45 over polling."""  # noqa: E501  # one line for the agent
+    from doubleword_batch.jobs.watch import get_status
+
+    ws = await _session(ctx).workspace()
+    return reply(
+        await with_progress(
+            ctx, lambda tell: get_status(ws, job, wait_seconds=wait_seconds, progress=tell)
+        )
+    )
+
+
+async def fetch_results(
+    ctx: Ctx,
+    job: Job,
+    output_path: Annotated[str | None, Field(description="table to write, .csv or .jsonl")] = None,
+    format: Literal["jsonl", "csv"] | None = None,  # noqa: A002  # the tool's published name
+    query: Annotated[
+        str | None,
+        Field(
+            description="SELECT over table results: source columns, outcome, answer or schema "
+            "columns, error"
+        ),
+    ] = None,
+    sample: Annotated[int, Field(description="answers to show", ge=0, le=20)] = 3,
+    wait_seconds: Wait = 0,
+    overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
+) -> Annotated[CallToolResult, Results]:
+    """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
+    from doubleword_batch.jobs.fetch import fetch_results
+
+    session = _session(ctx)
+    if session.settings.read_only and output_path is not None:
+        raise InputError(
+            "This server is read-only, so it writes no output_path.",
+            hint="Leave output_path out, or use query.",
+            code="read_only",
+        )
+    ws = await session.workspace()
+    return reply(
+        await with_progress(
+            ctx,
+            lambda tell: fetch_results(
+                ws,
+                job,
+                output_path=output_path,
+                form=format,
+                overwrite=overwrite,
+                query=query,
+                sample=sample,
+                wait_seconds=wait_seconds,
+                progress=tell,
+            ),
+        )
+    )
+
+
+async def cancel(ctx: Ctx, job: Job) -> Annotated[CallToolResult, Cancelled]:
+    """Stop a job's running batches. Finished rows stay downloadable."""
+    from doubleword_batch.jobs.watch import cancel
+
+    return reply(await cancel(await _session(ctx).workspace(), job))
+
+
+async def list_(
+    ctx: Ctx,
+    kind: Literal["jobs", "batches", "files", "models"] = "jobs",
+    status: str | None = None,
+    search: str | None = None,
+    limit: Annotated[int, Field(ge=1, le=50)] = 10,
+    after: str | None = None,
+) -> Annotated[CallToolResult, Listing]:
+    """List jobs (also those an earlier session began), or the provider's batches, files, models."""
+    from doubleword_batch.jobs.listing import list_objects
+
+    ws = await _session(ctx).workspace()
+    return reply(
+        await list_objects(ws, kind, status=status, search=search, limit=limit, after=after)
+    )
+
+
+async def retry_failed(
+    ctx: Ctx,
+    job: Job,
+    causes: Annotated[
+        list[str] | None,
+        Field(description="outcomes or causes of fetch_results; default: rows without an answer"),
+    ] = None,
+    params: Annotated[
+        dict[str, Any] | None, Field(description="changes, e.g. larger max_tokens for truncated")
+    ] = None,
+) -> Annotated[CallToolResult, Retried]:
+    """Run only failed rows of an ended job again, merged into the same table. Costs money."""
+    from doubleword_batch.jobs.retry import retry_failed
+
+    ws = await _session(ctx).workspace()
+    return reply(
+        await with_progress(
+            ctx,
+            lambda tell: retry_failed(ws, job, causes=causes or (), params=params, progress=tell),
+        )
+    )
+
+
+def _session(ctx: Ctx) -> Session:
+    return ctx.request_context.lifespan_context

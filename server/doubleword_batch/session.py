@@ -1,0 +1,156 @@
+"""From settings to a workspace: client, store and, without a key, the local server.
+
+Everything heavy is imported here, when the first call needs it, so that a door opens at once.
+"""
+
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from typing import TYPE_CHECKING
+
+import anyio
+from anyio import to_thread
+
+from doubleword_batch.config import Settings
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.roots import Roots
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.workspace import Workspace
+    from doubleword_batch.local import LocalConfig, RunningServer
+
+
+class Session:
+    """One process's use of the settings; the workspace opens with the first call that needs it.
+
+    Args:
+        settings: the configuration.
+        roots: where paths may lead; by default the settings' roots.
+        max_retry_seconds: how long one request to the provider may be repeated; hosts end a tool
+            call at about a minute.
+    """
+
+    def __init__(
+        self, settings: Settings, *, roots: Roots | None = None, max_retry_seconds: float = 20.0
+    ) -> None:
+        self.settings = settings
+        self._max_retry_seconds = max_retry_seconds
+        jobs = settings.home / "jobs"
+        self._roots = roots or Roots(settings.roots, extra=(jobs,))
+        self._stack = AsyncExitStack()
+        self._lock = anyio.Lock()
+        self._workspace: Workspace | None = None
+
+    async def workspace(self) -> "Workspace":
+        """The workspace, opened at the first call.
+
+        Raises:
+            ConfigError: `no_model`: no key is set and nothing on this machine can answer.
+            StoreError: the state directory cannot be used.
+        """
+        async with self._lock:
+            if self._workspace is None:
+                self._workspace = await self._open()
+            return self._workspace
+
+    async def close(self) -> None:
+        """Close what was opened; a local server of this process stops and can be resumed."""
+        self._workspace = None
+        await self._stack.aclose()
+
+    async def resume_local_work(self) -> None:
+        """Start the local server if it has data here, so that unfinished batches go on."""
+        local = self.settings.provider == "local"
+        if local and (self.settings.home / "local" / "server.sqlite3").exists():
+            # Without a model nothing can resume; the first call says so, this start stays silent.
+            with suppress(ConfigError):
+                await self.workspace()
+
+    async def _open(self) -> "Workspace":
+        from doubleword_batch.client import BatchClient
+        from doubleword_batch.jobs.store import Store
+        from doubleword_batch.jobs.workspace import Workspace
+        from doubleword_batch.providers import profile
+
+        settings = self.settings
+        described = profile(settings.provider)
+        base_url, key, provider = settings.base_url, settings.api_key, described.title
+        server = base_url
+        async with AsyncExitStack() as opening:
+            store = await to_thread.run_sync(Store, settings.home)
+            opening.callback(store.close)
+            if settings.provider == "local":
+                running = await to_thread.run_sync(_local_server, settings, opening)
+                base_url, key, server = running.base_url, running.token, "local"
+                provider = f"{described.title}, executor {running.executor}: {running.note}"
+            client = await opening.enter_async_context(
+                BatchClient(
+                    base_url=base_url,
+                    api_key=key,
+                    profile=described,
+                    max_retry_seconds=self._max_retry_seconds,
+                )
+            )
+            workspace = Workspace(
+                client=client,
+                profile=described,
+                store=store,
+                roots=self._roots,
+                provider=provider,
+                server=server,
+                max_cost_usd=settings.max_cost_usd,
+                max_daily_usd=settings.max_daily_usd,
+            )
+            self._stack = opening.pop_all()
+        return workspace
+
+
+@asynccontextmanager
+async def opened(settings: Settings, *, roots: Roots | None = None) -> AsyncGenerator[Session]:
+    """A session that closes itself."""
+    session = Session(settings, roots=roots)
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+def local_config(settings: Settings) -> "LocalConfig":
+    """What the local server should be, by the settings and by what is on this machine.
+
+    Raises:
+        ConfigError: `no_model`, with the ways out.
+    """
+    from doubleword_batch.local import LocalConfig
+    from doubleword_batch.local.executors import default_executor
+
+    executor = settings.local_executor or default_executor(
+        settings.home, settings.local_model, settings.local_url
+    )
+    if executor is None:
+        raise ConfigError(
+            "No key is set, and no model is on this machine, so nothing can answer.",
+            hint="Either set DOUBLEWORD_API_KEY; or run `doubleword-batch local pull` once to "
+            "fetch the small demo model; or set DOUBLEWORD_BATCH_LOCAL_URL to an "
+            "OpenAI-compatible server such as http://127.0.0.1:11434/v1. "
+            "(DOUBLEWORD_BATCH_LOCAL_EXECUTOR=simulate gives simulated answers for tests.)",
+            code="no_model",
+        )
+    return LocalConfig(
+        home=settings.home,
+        executor=executor,
+        upstream_url=settings.local_url,
+        upstream_key=settings.local_key.reveal() if settings.local_key else None,
+        model_path=settings.local_model,
+    )
+
+
+def _local_server(settings: Settings, opening: AsyncExitStack) -> "RunningServer":
+    from doubleword_batch.local import LocalServer, discover
+
+    running = discover(settings.home)
+    if running is not None:
+        return running
+    server = LocalServer(local_config(settings))
+    server.start()
+    opening.callback(server.stop)
+    return server.running

@@ -1,0 +1,69 @@
+"""A working directory, a state directory and a local server that simulates."""
+
+import socket
+from contextlib import contextmanager
+
+import pytest
+
+from doubleword_batch.config import Settings
+from doubleword_batch.local import Faults, LocalConfig, LocalServer
+
+
+@pytest.fixture
+def work(tmp_path):
+    """The folder an agent may use."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def environment(home, work):
+    return {
+        "DOUBLEWORD_BATCH_HOME": str(home),
+        "DOUBLEWORD_BATCH_ROOTS": str(work),
+        "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+    }
+
+
+@pytest.fixture
+def settings(environment):
+    return Settings.from_environment(environment)
+
+
+@pytest.fixture
+def faulty(home):
+    """Starts a local server with faults, which the MCP server of this home then uses."""
+
+    @contextmanager
+    def start(*, server=(), requests=()):
+        faults = Faults(server=tuple(server), requests=tuple(requests))
+        config = LocalConfig(home=home, executor="simulate", faults=faults)
+        with LocalServer(config, advertise=True) as running:
+            yield running
+
+    return start
+
+
+@pytest.fixture
+def reviews(work):
+    """A small table with everything that breaks naive readers."""
+    path = work / "reviews.csv"
+    rows = ["id,text,stars"]
+    rows += [f'a{n},"Review {n}, with a comma\nand a line break ☕",{n % 5 + 1}' for n in range(40)]
+    path.write_text("\n".join(rows), encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def unused_url():
+    """A base URL at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}/v1"

@@ -1,0 +1,219 @@
+"""What an agent reads when it hands over something that cannot be used."""
+
+import json
+
+import pytest
+
+from agent import agent
+from doubleword_batch.config import Settings
+from doubleword_batch.errors import ConfigError
+
+ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
+
+
+async def refused(settings, tool="create_batch_file", **arguments):
+    """The failing reply; nothing may be left behind by it."""
+    async with agent(settings) as a:
+        reply = await a.fails(tool, **arguments)
+        listed = await a.calls("list")
+    assert "lines" not in listed.fields, "a refused order must leave no job"
+    assert "Do not repeat it unchanged." in reply.text
+    assert reply["error"]["retryable"] is False
+    return reply
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "said"),
+    [
+        ("empty.csv", b"", "empty"),
+        ("header.csv", b"id,text\n", "no row"),
+        ("latin.csv", "id,text\n1,caf\u00e9\n".encode("latin-1"), "UTF-8"),
+        ("utf16.csv", "id,text\n1,x\n".encode("utf-16"), "UTF-16"),
+        ("ragged.csv", b"id,text\n1,a\n2,b,c\n", "row 2"),
+        ("twice.csv", b"id,text,text\n1,a,b\n", "text"),
+        ("bad.jsonl", b'{"text": "a"}\n{"text": \n', "line 2"),
+        ("list.jsonl", b'{"text": "a"}\n[1, 2]\n', "line 2"),
+        ("none.json", b"[]", "no row"),
+        ("table.parquet", b"PAR1" + bytes(40) + b"PAR1", "arquet"),
+    ],
+)
+async def test_a_source_that_cannot_be_read_says_where_and_why(settings, work, name, content, said):
+    (work / name).write_bytes(content)
+    reply = await refused(settings, source=name, prompt="{{ text }}")
+    assert said.lower() in reply.text.lower()
+    assert reply["error"]["hint"]
+
+
+async def test_a_missing_file_is_named_with_the_folder_paths_start_at(settings, work):
+    reply = await refused(settings, source="no-such.csv", prompt="{{ text }}")
+    assert str(work / "no-such.csv") in reply.text
+    assert f"relative paths start at {work}" in reply.text
+
+
+@pytest.mark.parametrize("way", ["absolute", "dots", "link", "linked folder"])
+async def test_a_path_outside_the_roots_is_refused_however_it_is_reached(
+    settings, work, tmp_path, way
+):
+    secret = tmp_path / "secret"
+    secret.mkdir()
+    (secret / "s.csv").write_text("text\nsecret-word\n", encoding="utf-8")
+    (work / "link.csv").symlink_to(secret / "s.csv")
+    (work / "linked").symlink_to(secret)
+    source = {
+        "absolute": str(secret / "s.csv"),
+        "dots": "../secret/s.csv",
+        "link": "link.csv",
+        "linked folder": "linked",
+    }[way]
+    reply = await refused(settings, source=source, prompt="{{ text }}")
+    assert reply["error"]["code"] == "outside_roots"
+    assert "DOUBLEWORD_BATCH_ROOTS" in reply.text
+    assert "secret-word" not in reply.text
+
+
+async def test_an_unknown_column_is_named_with_the_columns_there_are(settings, reviews):
+    reply = await refused(settings, source="reviews.csv", prompt="{{ txt }}")
+    assert "txt" in reply.text
+    assert all(column in reply.text for column in ("id", "text", "stars"))
+
+
+async def test_a_template_error_says_where(settings, reviews):
+    reply = await refused(settings, source="reviews.csv", prompt="{% if text %}{{ text }}")
+    assert reply["error"]["code"] == "template_syntax"
+
+
+async def test_a_template_cannot_reach_python(settings, reviews):
+    prompt = "{{ text.__class__.__mro__ }}"
+    reply = await refused(settings, source="reviews.csv", prompt=prompt)
+    assert "object" not in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "schema", ["{not json", {"type": "no-such-type"}, {"type": "array"}, "[1]", "gone.json"]
+)
+async def test_a_schema_that_is_none_is_refused(settings, reviews, schema):
+    reply = await refused(settings, **ORDER, response_schema=schema)
+    assert reply["error"]["code"] in {"bad_schema", "file_not_found"}
+
+
+async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work):
+    (work / "mine.jsonl").write_text("precious", encoding="utf-8")
+    reply = await refused(settings, **ORDER, output_path="mine.jsonl")
+    assert (work / "mine.jsonl").read_text(encoding="utf-8") == "precious"
+    assert reply["error"]["code"] == "output_exists"
+
+
+async def test_results_do_not_replace_a_file_unless_asked(settings, reviews, work):
+    mine = work / "mine.csv"
+    mine.write_text("precious", encoding="utf-8")
+    async with agent(settings) as a:
+        results = await a.runs_job(**ORDER)
+        job = results["job"]
+        reply = await a.fails("fetch_results", job=job, output_path="mine.csv")
+        kept = mine.read_text(encoding="utf-8")
+        await a.calls("fetch_results", job=job, output_path="mine.csv", overwrite=True)
+    assert "overwrite" in reply.text
+    assert kept == "precious"
+    assert mine.read_text(encoding="utf-8").startswith("id,text,stars")
+
+
+@pytest.mark.parametrize("tool", ["create_batch", "get_status", "fetch_results", "cancel"])
+async def test_an_unknown_job_points_to_the_list(settings, reviews, tool):
+    reply = await refused(settings, tool, job="no-such-job")
+    assert reply["error"]["code"] == "unknown_job"
+    assert "list(kind=jobs)" in reply.text
+
+
+@pytest.mark.parametrize("job", ["", "../etc", "a b", "x" * 600, "a\u00e9", "a/b"])
+async def test_a_malformed_id_is_refused_without_asking_anybody(settings, reviews, job):
+    reply = await refused(settings, "get_status", job=job)
+    assert reply["error"]["code"] == "malformed_id"
+
+
+async def test_both_or_neither_source_is_refused(settings, reviews):
+    neither = await refused(settings, prompt="x")
+    both = await refused(settings, **ORDER, rows=[{"a": 1}])
+    assert "either source" in neither.text
+    assert "either source" in both.text
+
+
+async def test_an_unknown_argument_is_refused_with_the_known_ones(settings, reviews):
+    reply = await refused(settings, **ORDER, temperature=1)
+    assert "there is no argument 'temperature'" in reply.text
+    assert "params" in reply.text
+
+
+async def test_a_bad_argument_is_refused_without_repeating_its_value(settings, reviews):
+    reply = await refused(settings, **ORDER, limit="sk-secret")
+    assert "limit" in reply.text
+    assert "sk-secret" not in json.dumps(reply.fields) + reply.text
+
+
+async def test_results_before_submission_say_what_to_call(settings, reviews):
+    async with agent(settings) as a:
+        created = await a.calls("create_batch_file", **ORDER)
+        reply = await a.fails("fetch_results", job=created["job"])
+    assert f'create_batch(job="{created["job"]}")' in reply.text
+
+
+async def test_cancelling_what_has_ended_is_refused(settings, reviews):
+    async with agent(settings) as a:
+        results = await a.runs_job(**ORDER)
+        reply = await a.fails("cancel", job=results["job"])
+    assert reply["error"]["code"] == "already_ended"
+
+
+async def test_retrying_when_nothing_failed_is_refused(settings, reviews):
+    async with agent(settings) as a:
+        results = await a.runs_job(**ORDER)
+        reply = await a.fails("retry_failed", job=results["job"])
+    assert reply["error"]["code"] == "nothing_to_retry"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "DELETE FROM results",
+        "ATTACH 'x.db' AS x",
+        "SELECT * FROM nowhere",
+        "SELECT load_extension('x')",
+        "PRAGMA table_info(results)",
+        "SELECT 1; SELECT 2",
+        "SELEC 1",
+        "",
+    ],
+)
+async def test_a_query_that_is_not_one_select_is_refused(settings, reviews, query):
+    async with agent(settings) as a:
+        results = await a.runs_job(**ORDER)
+        reply = await a.fails("fetch_results", job=results["job"], query=query)
+    assert reply["error"]["code"] == "bad_query"
+    assert "results" in reply["error"]["hint"]
+
+
+async def test_an_invalid_request_file_is_refused_with_the_first_of_each_kind(settings, work):
+    lines = ['{"custom_id": "a"', json.dumps({"custom_id": "b", "method": "GET"}), ""]
+    (work / "mine.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    reply = await refused(settings, "upload", path="mine.jsonl")
+    assert "line 1" in reply.text
+    assert "line 2" in reply.text
+    assert "Nothing was uploaded" in reply.text
+
+
+async def test_without_key_and_model_the_error_says_the_three_ways_out(environment, reviews):
+    del environment["DOUBLEWORD_BATCH_LOCAL_EXECUTOR"]
+    async with agent(Settings.from_environment(environment)) as a:
+        reply = await a.fails("create_batch_file", **ORDER)
+    assert reply["error"]["code"] == "no_model"
+    for way in ("DOUBLEWORD_API_KEY", "doubleword-batch local pull", "DOUBLEWORD_BATCH_LOCAL_URL"):
+        assert way in reply.text
+
+
+@pytest.mark.parametrize(
+    "url", ["http://example.com/v1", "ftp://example.com", "https://user:pw@example.com/v1", "x"]
+)
+def test_a_base_url_that_could_leak_the_key_stops_the_start(url):
+    with pytest.raises(ConfigError) as caught:
+        Settings.from_environment({"DOUBLEWORD_API_KEY": "k", "DOUBLEWORD_BASE_URL": url})
+    assert "DOUBLEWORD_BASE_URL" in str(caught.value)
+    assert "pw" not in str(caught.value)
