@@ -259,7 +259,7 @@ def schema_check(job: Job) -> Check | None:
     def check(value: Any) -> str | None:
         if value is None:
             return "the answer is not JSON"
-        wrong = best_match(validator.iter_errors(value))
+        wrong: Any = best_match(validator.iter_errors(value))  # pyright: ignore[reportUnknownVariableType]
         if wrong is None:
             return None
         where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"

@@ -77,7 +77,7 @@ def _write_csv(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) ->
     import io
 
     text = io.TextIOWrapper(output, encoding="utf-8", newline="", write_through=True)
-    writer = csv.writer(text)
+    writer = csv.writer(text, lineterminator="\n")
     writer.writerow(table.columns)
     rows = 0
     for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller

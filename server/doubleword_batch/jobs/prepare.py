@@ -320,7 +320,7 @@ def _copies(ws: Workspace, job: "Job", plan: _Plan) -> list[Path]:
 def _warnings(built: "Built") -> list[str]:
     warnings = list(built.warnings)
     if built.skipped_total:
-        first = built.skipped[0]
+        first = next(iter(built.skipped))
         warnings.append(
             f"{built.skipped_total} rows were left out; the first is row {first.row}: "
             f"{first.reason}"
