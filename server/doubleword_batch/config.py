@@ -88,16 +88,21 @@ class Settings:
     log_level: LogLevel = "warning"
 
     @classmethod
-    def from_environment(cls, environ: Mapping[str, str] | None = None) -> "Settings":
+    def from_environment(
+        cls, environ: Mapping[str, str] | None = None, *, provider: ProviderName | None = None
+    ) -> "Settings":
         """Read the settings.
 
         Args:
             environ: the variables to read; the process's own by default.
+            provider: take this one, whatever `DOUBLEWORD_BATCH_PROVIDER` says.
 
         Raises:
             ConfigError: a variable has a value that cannot be used; the message names it.
         """
         env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
+        if provider is not None:
+            env["DOUBLEWORD_BATCH_PROVIDER"] = provider
         provider, base_url, api_key = _provider(env)
         executor = env.get("DOUBLEWORD_BATCH_LOCAL_EXECUTOR") or None
         _expect("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", executor, get_args(ExecutorName))
@@ -137,9 +142,13 @@ def check_base_url(name: str, url: str) -> str:
     Raises:
         ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere.
     """
-    parts = urlsplit(url)
     hint = f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or http on 127.0.0.1."
-    if parts.scheme not in {"https", "http"} or not parts.hostname:
+    try:
+        parts = urlsplit(url)
+        is_http = parts.scheme in {"https", "http"} and parts.port != 0
+    except ValueError:  # brackets that do not match, a port that is no port
+        is_http, parts = False, urlsplit("")
+    if not is_http or not parts.hostname:
         raise ConfigError(f"{name} is not an http(s) URL.", hint=hint, code="base_url")
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(

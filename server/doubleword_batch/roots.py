@@ -32,7 +32,7 @@ class Roots:
         """Resolve an existing file or folder.
 
         Raises:
-            InputError: code `outside_roots` or `not_found`.
+            InputError: code `outside_roots` or `file_not_found`.
         """
         resolved = self._inside(path)
         if not resolved.exists():

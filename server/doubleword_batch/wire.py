@@ -40,6 +40,10 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
+def _none_is_no_list(value: object) -> object:
+    return [] if value is None else value
+
+
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
 
@@ -137,7 +141,7 @@ _T = TypeVar("_T", bound=_Object)
 class Page(_Object, Generic[_T]):
     """One page of a list."""
 
-    data: list[_T]
+    data: Annotated[list[_T], BeforeValidator(_none_is_no_list)]
     has_more: bool = False
     last_id: Id = None
 

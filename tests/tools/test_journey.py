@@ -15,13 +15,17 @@ SCHEMA = {
 }
 
 
+def rows_of(path):
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_every_source_row_is_in_the_table_once_and_in_order(settings, reviews, work, mode):
     async with agent(settings, mode) as a:
         results = await a.runs_job(
             work / "answers.jsonl", source=str(reviews), prompt="Sort: {{ text }}", id_column="id"
         )
-    rows = [json.loads(line) for line in (work / "answers.jsonl").open(encoding="utf-8")]
+    rows = rows_of(work / "answers.jsonl")
     assert [row["id"] for row in rows] == [f"a{n}" for n in range(40)]
     assert {row["outcome"] for row in rows} == {"ok"}
     assert all(row["answer"].startswith("[simulated]") for row in rows)
@@ -91,7 +95,7 @@ async def test_embeddings_come_back_one_vector_a_row(settings, reviews, work):
             prompt="{{ text }}",
             endpoint="/v1/embeddings",
         )
-    rows = [json.loads(line) for line in (work / "vectors.jsonl").open(encoding="utf-8")]
+    rows = rows_of(work / "vectors.jsonl")
     assert results["ledger"] == {"ok": 40}
     assert {len(row["embedding"]) for row in rows} == {384}
 
@@ -105,7 +109,7 @@ async def test_the_responses_endpoint_gives_text(settings, reviews, work):
             system="Be brief",
             endpoint="/v1/responses",
         )
-    row = json.loads((work / "out.jsonl").open(encoding="utf-8").readline())
+    row = rows_of(work / "out.jsonl")[0]
     assert results["ledger"] == {"ok": 40}
     assert row["answer"]
 
@@ -115,7 +119,7 @@ async def test_inline_rows_make_a_job_too(settings, work):
         results = await a.runs_job(
             work / "out.jsonl", rows=[{"n": 1, "q": "one"}, {"n": 2, "q": "two"}], prompt="{{ q }}"
         )
-    rows = [json.loads(line) for line in (work / "out.jsonl").open(encoding="utf-8")]
+    rows = rows_of(work / "out.jsonl")
     assert [row["n"] for row in rows] == [1, 2]
     assert results["ledger"] == {"ok": 2}
 
@@ -127,7 +131,7 @@ async def test_a_folder_of_texts_makes_a_job(settings, work):
         (texts / name).write_text(f"This is {name}", encoding="utf-8")
     async with agent(settings) as a:
         await a.runs_job(work / "out.jsonl", source="texts", prompt="Sum up: {{ text }}")
-    rows = [json.loads(line) for line in (work / "out.jsonl").open(encoding="utf-8")]
+    rows = rows_of(work / "out.jsonl")
     assert [row["name"] for row in rows] == ["a.md", "b.txt", "c.txt"]
 
 

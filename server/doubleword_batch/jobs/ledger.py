@@ -119,6 +119,15 @@ class Ledger:
                 ((self._job, custom_id, row) for row, custom_id, _ in rows),
             )
 
+    def gaps(self, rows: int) -> list[int]:
+        """The rows from 1 to `rows` that are not in the ledger yet."""
+        missing: list[int] = []
+        expected = 1
+        for entry in self.entries():
+            missing.extend(range(expected, entry.row))
+            expected = entry.row + 1
+        return [*missing, *range(expected, rows + 1)]
+
     def fail_rows(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
         """Give rows that never became a request their outcome: (row, custom_id, cause, text)."""
         with self._store.transaction() as db:

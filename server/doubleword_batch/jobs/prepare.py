@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from doubleword_batch.request_file import Built, RequestSpec, Source
 
 _SHOWN_CHARACTERS = 400
+_TOO_LARGE = "the request is larger than the provider takes"
 _SHOWN_PATHS = 3
 
 
@@ -250,8 +251,10 @@ def _build(
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
         )
+        reasons = {skipped.row: skipped.reason for skipped in built.skipped}
         ledger.fail_rows(
-            (s.row, custom_id_for(s.row, None), "too_large", s.reason) for s in built.skipped
+            (row, custom_id_for(row, None), "too_large", reasons.get(row, _TOO_LARGE))
+            for row in ledger.gaps(built.rows)
         )
         return _finish(ws, job_id, plan, built, building), built
     except BaseException:

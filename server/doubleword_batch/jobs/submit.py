@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TypeVar
 
 from doubleword_batch.errors import (
-    ApiError,
     DoublewordBatchError,
     InputError,
     NotFoundError,
@@ -231,18 +230,20 @@ async def _write_once(
         raise _unconfirmed(ws.settle_seconds)
     try:
         answer = await send()
-    except ApiError as error:
-        if not isinstance(error, ServerError):
-            ws.store.unsend(write)
-            raise
-        return await _recovered(ws, write, look, error)
-    except TransportError as error:
-        if not error.may_have_happened:
+    except DoublewordBatchError as error:
+        if not _may_have_happened(error):
             ws.store.unsend(write)
             raise
         return await _recovered(ws, write, look, error)
     ws.store.answered(write, answer.id)
     return answer, True
+
+
+def _may_have_happened(error: DoublewordBatchError) -> bool:
+    """Whether a write that ended so may have reached the provider all the same."""
+    if isinstance(error, TransportError):
+        return error.may_have_happened
+    return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
 def _is_usable(found: File | Batch) -> bool:

@@ -7,7 +7,7 @@ from typing import Any
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
-from mcp.server.mcpserver.exceptions import ToolError
+from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
@@ -82,7 +82,7 @@ class BatchServer(MCPServer[Session]):
             cause = error.__cause__
             if isinstance(cause, DoublewordBatchError):
                 return error_reply(cause)
-            if isinstance(cause, ValidationError):
+            if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
                 tool = next(t for t in await self.list_tools() if t.name == name)
                 known = list(tool.input_schema.get("properties", {}))
                 return error_reply(arguments_error(cause, known))
@@ -133,5 +133,7 @@ def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations)
     metadata.arg_model.model_config["extra"] = "forbid"
     metadata.arg_model.model_rebuild(force=True)
     tool.parameters = lean_schema(metadata.arg_model.model_json_schema(by_alias=True))
+    # Replies are built from the typed report; what is published is the part programs rely on.
     metadata.output_schema = result_schema(metadata.output_model)
+    metadata.output_model = None
     return tool

@@ -1,0 +1,123 @@
+"""A file as a multipart form body: streamed from disk, its exact length known before it is sent."""
+
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import BinaryIO, Self
+
+import anyio
+import anyio.to_thread
+
+from doubleword_batch.errors import InputError
+
+Progress = Callable[[int, int], None]
+"""Called with the file's bytes sent so far and in all."""
+
+_READ_BYTES = 256 * 1024
+
+
+class FormWithFile:
+    """A form of text fields and one file, iterable once per try; a context that closes the file.
+
+    The file is sent only if it keeps its size: the closing boundary of a file that changed on the
+    way never leaves, so that the server cannot store half of it.
+
+    Args:
+        path: the file.
+        filename: its name on the server.
+        fields: the text fields, sent first.
+        on_progress: called after each piece.
+
+    Attributes:
+        headers: the form's type and exact length.
+
+    Raises:
+        InputError: code `file_not_found`, or `file_changed` while it is sent.
+    """
+
+    def __init__(
+        self, path: Path, filename: str, fields: dict[str, str], on_progress: Progress | None = None
+    ) -> None:
+        boundary = secrets.token_hex(16)  # a file cannot hold what nobody can guess
+        self._on_progress = on_progress
+        self._head = _head(boundary, fields, filename)
+        self._tail = f"\r\n--{boundary}--\r\n".encode()
+        self._path = path
+        self._file = _opened(path)
+        self._file_bytes = self._size_now()
+        self.headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(self._head) + self._file_bytes + len(self._tail)),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        yield self._head
+        self._file.seek(0)
+        sent_bytes = 0
+        while piece := await self._read():
+            sent_bytes += len(piece)
+            if sent_bytes > self._file_bytes:
+                break
+            yield piece
+            if self._on_progress:
+                self._on_progress(sent_bytes, self._file_bytes)
+        if not sent_bytes == self._file_bytes == self._size_now():
+            raise InputError(
+                f"{self._path} changed while it was uploaded; nothing was stored.",
+                hint="Upload it again when nothing writes to it any more.",
+                code="file_changed",
+            )
+        yield self._tail
+
+    async def _read(self) -> bytes:
+        try:
+            return await anyio.to_thread.run_sync(self._file.read, _READ_BYTES)
+        except OSError as error:
+            raise _unreadable(self._path, error.strerror or "") from None
+
+    def _size_now(self) -> int:
+        return os.fstat(self._file.fileno()).st_size
+
+
+def _opened(path: Path) -> BinaryIO:
+    try:
+        if path.is_file():  # opening a pipe would wait for its writer
+            return path.open("rb")
+    except OSError as error:
+        raise _unreadable(path, error.strerror or "") from None
+    raise _unreadable(path, "it is missing or not a file")
+
+
+def _head(boundary: str, fields: dict[str, str], filename: str) -> bytes:
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{value}\r\n'
+        for name, value in fields.items()
+    ]
+    parts.append(
+        f'--{boundary}\r\nContent-Disposition: form-data; name="file"; '
+        f'filename="{_quotable(filename)}"\r\nContent-Type: application/jsonl\r\n\r\n'
+    )
+    return "".join(parts).encode()
+
+
+def _quotable(filename: str) -> str:
+    # A quote, backslash or line break in a name must not end the header.
+    return "".join(
+        f"%{ord(c):02X}" if c in '"\\' or ord(c) < 32 or ord(c) == 127 else c  # noqa: PLR2004
+        for c in filename.encode("utf-8", "replace").decode()
+    )
+
+
+def _unreadable(path: Path, why: str) -> InputError:
+    return InputError(
+        f"The file {path} cannot be read: {why}.",
+        hint="Check the path and that it can be read.",
+        code="file_not_found",
+    )

@@ -1,0 +1,68 @@
+"""The MCP server on stdin and stdout: stdout is protocol only, the log goes to stderr."""
+
+import io
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from types import FrameType
+
+from doubleword_batch.config import Settings
+from doubleword_batch.mcp_server.server import build_server
+
+_BLOCK_BYTES = 1 << 16
+
+
+def serve(settings: Settings) -> None:
+    """Answer MCP requests on stdin and stdout until the host closes them, or by a signal.
+
+    Args:
+        settings: `log_level` is the level of the log on stderr.
+    """
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    _end_by_signal(_relayed_stdin())
+    try:
+        build_server(settings).run("stdio")
+    except* (BrokenPipeError, ConnectionResetError):
+        # The host is gone. What stdout still holds has no reader, and flushing it at exit would
+        # be an error.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _relayed_stdin() -> Callable[[], None]:
+    """Put a pipe of our own before stdin; returns what ends it.
+
+    The SDK reads in a thread that only the end of its input ends, and the interpreter waits for
+    that thread: without this, an interrupt would hang until the host closes its side.
+    """
+    host = os.dup(0)
+    reading, writing = os.pipe()
+    os.dup2(reading, 0)
+    os.close(reading)
+    pipe = io.FileIO(writing, "wb")
+
+    def relay() -> None:
+        with suppress(OSError, ValueError), pipe:  # closed by a signal meanwhile
+            while block := os.read(host, _BLOCK_BYTES):
+                left = memoryview(block)
+                while left:
+                    left = left[pipe.write(left) :]
+
+    threading.Thread(target=relay, name="stdin", daemon=True).start()
+    return pipe.close
+
+
+def _end_by_signal(end: Callable[[], None]) -> None:
+    def stop(number: int, _frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        end()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)

@@ -1,0 +1,109 @@
+"""CSV and TSV as spreadsheets really write them, read row by row."""
+
+from collections.abc import Generator, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import NamedTuple
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.request_file.csv_records import CsvRecords
+from doubleword_batch.request_file.rows import Row, Source, no_rows, shown
+
+_BOM = b"\xef\xbb\xbf"
+_HEAD_BYTES = 1 << 16
+_DELIMITERS = (b",", b";", b"\t", b"|")
+
+
+class Dialect(NamedTuple):
+    """How a file is written: where its header starts, what ends a field and what ends a row."""
+
+    start: int
+    delimiter: bytes
+    newline: bytes
+
+
+class CsvSource(Source):
+    """Rows of a delimited file; every value is the text that stands there.
+
+    The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line). Blank
+    lines are no rows. Spaces around a column's name are dropped.
+
+    Raises:
+        InputError: see `open_source`.
+    """
+
+    def __init__(self, location: str, path: Path, kind: str) -> None:
+        self.kind = kind
+        self._path = path
+        self._dialect = _dialect(path, kind)
+        super().__init__(location, (path,), self._header())
+        with closing(self.rows()) as rows:
+            if next(rows, None) is None:
+                raise no_rows(path, "there is a header line and nothing below it")
+
+    def rows(self) -> Generator[Row]:
+        """Read the rows from the first one."""
+        columns = self.columns
+        width = len(columns)
+        number = 0
+        with self._path.open("rb") as stream:
+            records = CsvRecords(stream, self._path, *self._dialect)
+            remaining = _without_blank_lines(records)
+            next(remaining, None)  # the header
+            for fields in remaining:
+                number += 1
+                if len(fields) != width:
+                    raise _ragged(self._path, number, records.line, width, len(fields))
+                yield dict(zip(columns, fields, strict=True))
+
+    def _header(self) -> tuple[str, ...]:
+        with self._path.open("rb") as stream:
+            records = _without_blank_lines(CsvRecords(stream, self._path, *self._dialect))
+            header = next(records, None)
+        if header is None:
+            raise no_rows(self._path, "it holds blank lines only")
+        names = [name.strip() for name in header]
+        for position, name in enumerate(names, 1):
+            if not name:
+                raise InputError(
+                    f"Column {position} of {shown(self._path)} has no name in the header line.",
+                    hint="Name every column in the first line, or delete the empty column.",
+                    code="empty_header",
+                    details={"column": position},
+                )
+            if name in names[: position - 1]:
+                raise InputError(
+                    f"Two columns of {shown(self._path)} are called {quote_untrusted(name, 60)}.",
+                    hint="Rename one of them in the first line.",
+                    code="duplicate_header",
+                    details={"columns": [names.index(name) + 1, position]},
+                )
+        return tuple(names)
+
+
+def _dialect(path: Path, kind: str) -> Dialect:
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    unquoted = b"".join(head[start:].split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes
+    newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
+    first = unquoted.lstrip(b"\r\n").split(newline)[0].rstrip(b"\r")
+    if first.lower().startswith(b"sep=") and len(first) == len(b"sep=x"):
+        return Dialect(head.index(newline, head.index(first)) + 1, first[-1:], newline)
+    if kind == "tsv":
+        return Dialect(start, b"\t", newline)
+    return Dialect(start, max(_DELIMITERS, key=first.count), newline)
+
+
+def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
+    return (fields for fields in records if fields != [""])
+
+
+def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
+    return InputError(
+        f"Row {row} of {shown(path)} (line {line}) has {found} fields; the header has {expected}.",
+        hint="Correct that row: a field that holds the delimiter or a line break has to stand in "
+        "double quotes.",
+        code="ragged_row",
+        details={"row": row, "line": line, "expected": expected, "found": found},
+    )

@@ -1,0 +1,40 @@
+"""How values of a row look inside a text, and which values JSON cannot hold."""
+
+import math
+from typing import Any, cast
+
+import msgspec
+
+
+def as_text(value: Any) -> str:
+    """A value as it stands in a prompt: text as it is, null as nothing, all else as JSON.
+
+    Raises:
+        ValueError: NaN or Infinity.
+        TypeError: a value that JSON does not have.
+    """
+    if isinstance(value, str):
+        return value
+    return "" if value is None else as_json(value).decode()
+
+
+def as_json(value: Any) -> bytes:
+    """A value as JSON; msgspec alone would write null for NaN, which is another value.
+
+    Raises:
+        ValueError: NaN or Infinity anywhere in it, or text that UTF-8 cannot hold.
+        TypeError: a value that JSON does not have.
+    """
+    if _holds_non_finite(value):
+        raise ValueError("NaN and Infinity are not JSON")
+    return msgspec.json.encode(value)
+
+
+def _holds_non_finite(value: Any) -> bool:
+    if isinstance(value, float):
+        return not math.isfinite(value)
+    if isinstance(value, dict):
+        return any(map(_holds_non_finite, cast("dict[str, Any]", value).values()))
+    if isinstance(value, list | tuple):
+        return any(map(_holds_non_finite, cast("list[Any]", value)))
+    return False

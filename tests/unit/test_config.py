@@ -1,0 +1,211 @@
+"""The environment read once, and its keys kept to themselves."""
+
+import os
+import pickle
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+
+from doubleword_batch.config import (
+    HOSTED_BASE_URL,
+    OPENAI_BASE_URL,
+    Secret,
+    Settings,
+    check_base_url,
+    is_loopback,
+)
+from doubleword_batch.errors import ConfigError
+
+KEY = "sk-do-not-leak"
+read = Settings.from_environment
+
+
+def test_an_empty_environment_is_the_local_server_in_the_working_directory():
+    settings = read({})
+    assert (settings.provider, settings.base_url, settings.api_key) == ("local", "", None)
+    assert settings.roots == (Path.cwd(),)
+    assert not settings.roots_are_explicit
+    assert settings.home.is_absolute()
+    assert settings.max_cost_usd is None
+    assert settings.local_executor is None
+    assert not settings.read_only
+
+
+@pytest.mark.parametrize(
+    ("env", "provider", "url"),
+    [
+        ({"DOUBLEWORD_API_KEY": KEY}, "doubleword", HOSTED_BASE_URL),
+        (
+            {"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": HOSTED_BASE_URL + "/"},
+            "doubleword",
+            HOSTED_BASE_URL,
+        ),
+        (
+            {"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": "https://batch.example/v1"},
+            "generic",
+            "https://batch.example/v1",
+        ),
+        (
+            {"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": OPENAI_BASE_URL},
+            "openai",
+            OPENAI_BASE_URL,
+        ),
+        ({"DOUBLEWORD_BATCH_PROVIDER": "OpenAI", "OPENAI_API_KEY": KEY}, "openai", OPENAI_BASE_URL),
+        (
+            {
+                "DOUBLEWORD_BATCH_PROVIDER": "openai",
+                "OPENAI_API_KEY": KEY,
+                "OPENAI_BASE_URL": "https://gateway.example/v1",
+            },
+            "openai",
+            "https://gateway.example/v1",
+        ),
+        (
+            {
+                "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+                "DOUBLEWORD_API_KEY": KEY,
+                "DOUBLEWORD_BASE_URL": "https://self-hosted.example/ai/v1",
+            },
+            "doubleword",
+            "https://self-hosted.example/ai/v1",
+        ),
+    ],
+)
+def test_the_provider_follows_from_name_key_and_address(env, provider, url):
+    settings = read(env)
+    assert (settings.provider, settings.base_url) == (provider, url)
+    assert settings.api_key == Secret(KEY)
+
+
+def test_a_server_on_this_machine_needs_no_key():
+    settings = read({"DOUBLEWORD_BASE_URL": "http://127.0.0.1:8080/v1"})
+    assert (settings.provider, settings.api_key) == ("generic", None)
+
+
+def test_the_local_server_is_never_given_the_key():
+    settings = read({"DOUBLEWORD_BATCH_PROVIDER": "local", "DOUBLEWORD_API_KEY": KEY})
+    assert settings.api_key is None
+
+
+def test_an_openai_key_alone_is_not_picked_up():
+    assert read({"OPENAI_API_KEY": KEY}).provider == "local"
+
+
+@pytest.mark.parametrize(
+    ("env", "name"),
+    [
+        ({"DOUBLEWORD_BATCH_PROVIDER": "doubleword"}, "DOUBLEWORD_API_KEY"),
+        ({"DOUBLEWORD_BATCH_PROVIDER": "openai"}, "DOUBLEWORD_API_KEY"),
+        ({"DOUBLEWORD_BASE_URL": "https://batch.example/v1"}, "DOUBLEWORD_API_KEY"),
+        (
+            {"DOUBLEWORD_BATCH_PROVIDER": "generic", "DOUBLEWORD_API_KEY": KEY},
+            "DOUBLEWORD_BASE_URL",
+        ),
+        ({"DOUBLEWORD_BATCH_PROVIDER": "azure"}, "DOUBLEWORD_BATCH_PROVIDER"),
+        ({"DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "gpu"}, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR"),
+        ({"DOUBLEWORD_BATCH_LOCAL_URL": "http://ollama.lan/v1"}, "DOUBLEWORD_BATCH_LOCAL_URL"),
+        ({"DOUBLEWORD_BATCH_ROOTS": "/no/such/folder"}, "DOUBLEWORD_BATCH_ROOTS"),
+        ({"DOUBLEWORD_BATCH_MAX_COST_USD": "ten"}, "DOUBLEWORD_BATCH_MAX_COST_USD"),
+        ({"DOUBLEWORD_BATCH_MAX_COST_USD": "-1"}, "DOUBLEWORD_BATCH_MAX_COST_USD"),
+        ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "NaN"}, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
+        ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "inf"}, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
+        ({"DOUBLEWORD_BATCH_READ_ONLY": "perhaps"}, "DOUBLEWORD_BATCH_READ_ONLY"),
+        ({"DOUBLEWORD_BATCH_LOG": "loud"}, "DOUBLEWORD_BATCH_LOG"),
+    ],
+)
+def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, name):
+    with pytest.raises(ConfigError) as refused:
+        read(env)
+    assert name in str(refused.value)
+    assert refused.value.hint
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://batch.example/v1",
+        "http://127.0.0.1.evil.example/v1",
+        "http://localhost.evil.example/v1",
+        "http://10.0.0.1/v1",
+        "ftp://batch.example/v1",
+        "batch.example/v1",
+        "https://",
+        "https://user:sk-do-not-leak@batch.example/v1",
+        "https://batch.example/v1?key=sk-do-not-leak",
+        "https://batch.example/v1#x",
+        "http://127.0.0.1@evil.example/v1",
+    ],
+)
+def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
+    with pytest.raises(ConfigError) as refused:
+        check_base_url("DOUBLEWORD_BASE_URL", url)
+    assert refused.value.code == "base_url"
+    assert KEY not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["https://x.example/v1/", "http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]/v1"],
+)
+def test_an_address_that_will_do_loses_its_last_slash_only(url):
+    assert check_base_url("X", url) == url.rstrip("/")
+
+
+def test_loopback_is_this_machine_only():
+    assert all(map(is_loopback, ["localhost", "LOCALHOST", "127.0.0.1", "::1"]))
+    assert not any(map(is_loopback, ["0.0.0.0", "::", "192.168.0.1", "localhost.x", ""]))  # noqa: S104  # must be no
+
+
+def test_a_key_shows_in_no_repr_text_or_pickle():
+    settings = read(
+        {
+            "DOUBLEWORD_API_KEY": KEY,
+            "DOUBLEWORD_BATCH_LOCAL_KEY": KEY + "-2",
+            "DOUBLEWORD_BATCH_LOCAL_URL": "https://gpu.example/v1",
+        }
+    )
+    assert settings.api_key is not None
+    assert settings.local_key is not None
+    assert settings.api_key.reveal() == KEY
+    for shown in (repr(settings), str(settings.api_key), f"{settings.local_key!r}"):
+        assert KEY not in shown
+    assert not hasattr(settings.api_key, "__dict__")
+    with pytest.raises(TypeError):
+        pickle.dumps(settings)
+    assert settings.api_key != settings.local_key
+
+
+def test_caps_are_exact_and_zero_is_a_cap():
+    settings = read(
+        {"DOUBLEWORD_BATCH_MAX_COST_USD": "2.10", "DOUBLEWORD_BATCH_MAX_DAILY_USD": "0"}
+    )
+    assert (settings.max_cost_usd, settings.max_daily_usd) == (Decimal("2.10"), Decimal(0))
+
+
+def test_folders_are_listed_with_the_path_separator(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    listed = os.pathsep.join(str(tmp_path / name) for name in "ab") + os.pathsep
+    settings = read({"DOUBLEWORD_BATCH_ROOTS": listed, "DOUBLEWORD_BATCH_HOME": "state"})
+    assert settings.roots == (tmp_path / "a", tmp_path / "b")
+    assert settings.roots_are_explicit
+    assert settings.home == Path.cwd() / "state"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1", True), ("Yes", True), ("", False), ("0", False)]
+)
+def test_read_only_is_a_switch(text, expected):
+    assert read({"DOUBLEWORD_BATCH_READ_ONLY": text}).read_only is expected
+
+
+def test_spaces_around_a_value_are_no_part_of_it():
+    assert read({"DOUBLEWORD_API_KEY": f" {KEY}\n"}).api_key == Secret(KEY)
+
+
+def test_the_process_s_own_environment_is_the_default(monkeypatch):
+    monkeypatch.setenv("DOUBLEWORD_BATCH_PROVIDER", "local")
+    monkeypatch.setenv("DOUBLEWORD_BATCH_LOG", "DEBUG")
+    assert Settings.from_environment().log_level == "debug"

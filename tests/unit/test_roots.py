@@ -1,0 +1,142 @@
+"""Only what lies inside the roots is read or written, whatever the path looks like."""
+
+from pathlib import Path
+
+import pytest
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.roots import Roots
+
+
+@pytest.fixture
+def inside(tmp_path: Path) -> Path:
+    folder = tmp_path / "inside"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "a.txt").write_text("a", encoding="utf-8")
+    (folder / "sub" / "b.txt").write_text("b", encoding="utf-8")
+    (tmp_path / "secret.txt").write_text("key", encoding="utf-8")
+    (tmp_path / "inside-too").mkdir()
+    (tmp_path / "inside-too" / "c.txt").write_text("c", encoding="utf-8")
+    return folder
+
+
+def test_relative_paths_start_at_the_first_root(inside):
+    roots = Roots([inside])
+    assert roots.readable("a.txt") == (inside / "a.txt").resolve()
+    assert roots.readable("sub/../a.txt") == (inside / "a.txt").resolve()
+    assert roots.readable(str(inside / "sub" / "b.txt")).read_text(encoding="utf-8") == "b"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["..", "../secret.txt", "sub/../../secret.txt", "/etc/passwd", "~/x", "../inside-too/c.txt"],
+)
+def test_what_lies_outside_is_refused_for_reading_and_writing(inside, path):
+    roots = Roots([inside])
+    for use in (roots.readable, roots.matches, roots.writable):
+        with pytest.raises(InputError) as refused:
+            use(path)
+        assert refused.value.code == "outside_roots"
+        assert "DOUBLEWORD_BATCH_ROOTS" in refused.value.hint
+
+
+def test_a_link_cannot_lead_out(inside, tmp_path):
+    (inside / "file").symlink_to(tmp_path / "secret.txt")
+    (inside / "folder").symlink_to(tmp_path)
+    (inside / "new").symlink_to(tmp_path / "not-there-yet.txt")
+    roots = Roots([inside])
+    for path in ("file", "folder/secret.txt", "folder"):
+        with pytest.raises(InputError, match="outside"):
+            roots.readable(path)
+    for path in ("new", "folder/x.txt", "file"):
+        with pytest.raises(InputError, match="outside"):
+            roots.writable(path, overwrite=True)
+
+
+def test_a_link_inside_is_followed_and_a_loop_refused(inside):
+    (inside / "link.txt").symlink_to(inside / "a.txt")
+    (inside / "loop").symlink_to(inside / "loop")
+    roots = Roots([inside])
+    assert roots.readable("link.txt") == (inside / "a.txt").resolve()
+    with pytest.raises(InputError):
+        roots.readable("loop")
+
+
+def test_a_root_may_itself_be_a_link(inside, tmp_path):
+    (tmp_path / "alias").symlink_to(inside)
+    assert Roots([tmp_path / "alias"]).readable("a.txt") == (inside / "a.txt").resolve()
+
+
+def test_a_missing_file_is_said_to_be_missing(inside):
+    with pytest.raises(InputError, match=r"nothing\.csv") as refused:
+        Roots([inside]).readable("nothing.csv")
+    assert refused.value.code == "file_not_found"
+
+
+@pytest.mark.parametrize("path", ["", "a\0b"])
+def test_a_path_that_is_none_is_refused(inside, path):
+    with pytest.raises(InputError):
+        Roots([inside]).readable(path)
+
+
+def test_a_glob_gives_files_in_order_and_no_folders(inside):
+    roots = Roots([inside])
+    assert [p.name for p in roots.matches("**/*.txt")] == ["a.txt", "b.txt"]
+    assert [p.name for p in roots.matches("*")] == ["a.txt"]
+    with pytest.raises(InputError, match=r"No file matches \*\.csv"):
+        roots.matches("*.csv")
+
+
+@pytest.mark.parametrize("pattern", ["../*.txt", "/etc/pass*", "../inside*/*.txt"])
+def test_a_glob_cannot_lead_out(inside, pattern):
+    with pytest.raises(InputError) as refused:
+        Roots([inside]).matches(pattern)
+    assert refused.value.code == "outside_roots"
+
+
+def test_a_glob_that_meets_a_link_outwards_is_refused_not_cut(inside, tmp_path):
+    (inside / "z.txt").symlink_to(tmp_path / "secret.txt")
+    with pytest.raises(InputError, match="outside"):
+        Roots([inside]).matches("*.txt")
+
+
+def test_a_name_with_brackets_that_exists_is_no_glob(inside):
+    (inside / "a[1].txt").write_text("x", encoding="utf-8")
+    assert [p.name for p in Roots([inside]).matches("a[1].txt")] == ["a[1].txt"]
+
+
+def test_nothing_is_overwritten_unless_asked(inside):
+    roots = Roots([inside])
+    with pytest.raises(InputError) as refused:
+        roots.writable("a.txt")
+    assert refused.value.code == "output_exists"
+    assert roots.writable("a.txt", overwrite=True).name == "a.txt"
+    assert roots.writable("sub/new.csv") == (inside / "sub" / "new.csv").resolve()
+
+
+def test_a_folder_is_no_output_and_its_absence_is_named(inside):
+    roots = Roots([inside])
+    with pytest.raises(InputError) as refused:
+        roots.writable("sub", overwrite=True)
+    assert refused.value.code == "output_exists"
+    with pytest.raises(InputError) as refused:
+        roots.writable("no/such/x.csv")
+    assert refused.value.code == "file_not_found"
+
+
+def test_several_roots_and_extra_folders_are_allowed(inside, tmp_path):
+    roots = Roots([inside, tmp_path / "inside-too"])
+    assert roots.readable("../inside-too/c.txt").name == "c.txt"
+    extra = Roots([inside], extra=[tmp_path / "inside-too"])
+    assert extra.readable(tmp_path / "inside-too" / "c.txt").name == "c.txt"
+    with pytest.raises(InputError) as refused:
+        extra.readable(tmp_path / "secret.txt")
+    assert "inside-too" not in refused.value.hint
+
+
+def test_without_roots_every_path_is_allowed(inside, tmp_path):
+    assert Roots(None).readable(tmp_path / "secret.txt").name == "secret.txt"
+
+
+def test_without_roots_extra_folders_do_not_forbid_the_rest(inside, tmp_path):
+    assert Roots(None, extra=[inside]).readable(tmp_path / "secret.txt").name == "secret.txt"

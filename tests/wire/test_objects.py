@@ -1,0 +1,286 @@
+"""The calls' requests and the objects they return, with everything that real servers leave out."""
+
+import json
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+
+import httpx
+import pytest
+import respx
+
+from doubleword_batch import errors
+from doubleword_batch.client import BatchClient
+from doubleword_batch.config import HOSTED_BASE_URL, OPENAI_BASE_URL
+from wire.conftest import API
+
+ID = "0191b5f2-0000-7000-8000-000000000001"
+OTHER = "0191b5f2-0000-7000-8000-000000000002"
+NOON = datetime(2026, 11, 3, 12, 0, tzinfo=UTC)
+
+
+def body_of(route: respx.Route) -> object:
+    return json.loads(route.calls.last.request.content)
+
+
+@respx.mock
+async def test_create_sends_what_it_was_given(connect):
+    route = respx.post(f"{API}/batches").respond(201, json={"id": ID, "status": "validating"})
+    batch = await connect().batches.create(
+        input_file_id=OTHER,
+        endpoint="/v1/chat/completions",
+        completion_window="1h",
+        metadata={"nonce": "n-1"},
+    )
+    assert body_of(route) == {
+        "input_file_id": OTHER,
+        "endpoint": "/v1/chat/completions",
+        "completion_window": "1h",
+        "metadata": {"nonce": "n-1"},
+    }
+    assert (batch.id, batch.status, batch.is_terminal) == (ID, "validating", False)
+
+
+@pytest.mark.parametrize("call", ["cancel", "retry"])
+@respx.mock
+async def test_actions_on_a_batch_are_posts_without_a_body(connect, call):
+    route = respx.post(f"{API}/batches/{ID}/{call}")
+    route.respond(200, json={"id": ID, "status": "cancelled"})
+    assert (await getattr(connect().batches, call)(ID)).is_terminal
+    assert route.calls.last.request.content == b""
+
+
+@respx.mock
+async def test_retry_requests_takes_the_ids_of_output_lines_too(connect):
+    route = respx.post(f"{API}/batches/{ID}/retry-requests")
+    route.respond(200, json={"id": ID, "status": "in_progress"})
+    await connect().batches.retry_requests(ID, [OTHER, f"batch_req_{ID}"])
+    assert body_of(route) == {"request_ids": [OTHER, ID]}
+
+
+@pytest.mark.parametrize("created_at", [NOON.timestamp(), "1793707200", "2026-11-03T12:00:00Z"])
+@respx.mock
+async def test_times_are_epoch_or_iso(connect, created_at):
+    file = {"id": ID, "created_at": created_at}
+    respx.get(f"{API}/files/{ID}").respond(200, json=file)
+    assert (await connect().files.get(ID)).created_at == NOON
+
+
+@respx.mock
+async def test_a_file_needs_no_more_than_its_id(connect):
+    respx.get(f"{API}/files/{ID}").respond(200, json={"id": ID, "unheard_of": {"x": [1]}})
+    file = await connect().files.get(ID)
+    assert (file.id, file.size_bytes, file.filename, file.expires_at) == (ID, 0, "", None)
+
+
+@respx.mock
+async def test_a_batch_with_nulls_blanks_and_unknown_fields_is_read(connect):
+    batch = {
+        "id": ID,
+        "status": "COMPLETED",
+        "output_file_id": None,
+        "error_file_id": "",
+        "request_counts": None,
+        "metadata": None,
+        "errors": {"object": "list", "data": [{"code": "x", "message": "m", "line": 3}]},
+        "expired_at": 0,
+        "usage": {"input_tokens": 1},
+    }
+    respx.get(f"{API}/batches/{ID}").respond(200, json=batch)
+    read = await connect().batches.get(ID)
+    assert (read.status, read.is_terminal) == ("completed", True)
+    assert (read.output_file_id, read.error_file_id, read.expired_at) == (None, None, None)
+    assert (read.request_counts.total, read.metadata) == (0, {})
+    assert read.errors
+    assert read.errors.data[0].line == 3
+
+
+@respx.mock
+async def test_an_unknown_status_is_shown_and_is_not_terminal(connect):
+    respx.get(f"{API}/batches/{ID}").respond(200, json={"id": ID, "status": "napping"})
+    batch = await connect().batches.get(ID)
+    assert (batch.status, batch.is_terminal) == ("napping", False)
+
+
+@respx.mock
+async def test_a_cost_estimate_is_exact_money(connect):
+    estimate = {"file_id": ID, "total_requests": 3, "total_estimated_cost": "0.000000123"}
+    route = respx.get(f"{API}/files/{ID}/cost-estimate", params={"completion_window": "1h"})
+    route.respond(200, json=estimate)
+    read = await connect().files.estimate_cost(ID, "1h")
+    assert read.total_estimated_cost == Decimal("0.000000123")
+
+
+@pytest.mark.parametrize("status", [200, 204])
+@respx.mock
+async def test_delete_needs_no_body_in_the_answer(connect, status):
+    route = respx.delete(f"{API}/files/{ID}").respond(status)
+    await connect().files.delete(ID)
+    assert route.call_count == 1
+
+
+@pytest.mark.parametrize(
+    "bad",
+    ["", ".", "..", "a/b", "../batches", "a?x=1", "a%2fb", "a b", "ab\n", "\u00fc", "x" * 513],
+)
+@respx.mock
+async def test_an_id_that_cannot_be_one_is_refused_before_anything_is_sent(connect, bad):
+    client = connect()
+    for call in (
+        client.files.get(bad),
+        client.files.delete(bad),
+        client.files.content(bad, lambda _: None),
+        client.files.estimate_cost(bad, "24h"),
+        client.batches.get(bad),
+        client.batches.cancel(bad),
+        client.batches.retry(bad),
+        client.batches.results(bad, lambda _: None),
+        client.batches.create(
+            input_file_id=bad, endpoint="/v1/embeddings", completion_window="24h"
+        ),
+        client.batches.retry_requests(ID, [ID, bad]),
+    ):
+        with pytest.raises(errors.InputError) as caught:
+            await call
+        assert caught.value.code == "malformed_id"
+    assert not respx.calls
+
+
+@pytest.mark.parametrize("good", ["file-abc123", "batch_67f7", "a:b.c", "x" * 512])
+@respx.mock
+async def test_ids_of_other_servers_are_taken_as_they_are(connect, good):
+    respx.get(f"{API}/files/{good}").respond(200, json={"id": good})
+    assert (await connect().files.get(good)).id == good
+
+
+@pytest.mark.parametrize(
+    "metadata", [{f"k{n}": "" for n in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}]
+)
+@respx.mock
+async def test_metadata_that_not_every_server_takes_is_refused_here(connect, metadata):
+    with pytest.raises(errors.InputError) as caught:
+        await connect().batches.create(
+            input_file_id=ID,
+            endpoint="/v1/embeddings",
+            completion_window="24h",
+            metadata=metadata,
+        )
+    assert caught.value.code == "metadata"
+    assert "at most 16 pairs" in caught.value.hint
+
+
+async def test_the_profile_follows_the_known_addresses():
+    named = {
+        HOSTED_BASE_URL + "/": "doubleword",
+        OPENAI_BASE_URL: "openai",
+        "https://gateway.example.test/v1": "generic",
+    }
+    for url, name in named.items():
+        async with BatchClient(base_url=url) as client:
+            assert client.profile.name == name
+            assert client.base_url == url.rstrip("/")
+
+
+@respx.mock
+async def test_a_list_is_paged_by_its_last_id(connect):
+    def page(request: httpx.Request) -> httpx.Response:
+        start = int(request.url.params.get("after", "0"))
+        data = [{"id": str(n), "status": "completed"} for n in range(start + 1, start + 3)]
+        return httpx.Response(200, json={"data": data, "has_more": start < 4})
+
+    route = respx.get(f"{API}/batches").mock(side_effect=page)
+    found = [batch.id async for batch in connect().batches.list(page_size=2)]
+    assert found == ["1", "2", "3", "4", "5", "6"]
+    assert dict(route.calls[1].request.url.params) == {"limit": "2", "after": "2"}
+
+
+@pytest.mark.parametrize(
+    "pages",
+    [
+        [["a", "b"], ["a", "b"], ["a", "b"]],
+        [["a", "b"], ["c", "b"], ["d", "b"]],
+        [["a", "b"], []],
+        [["a", "b"], ["b"], ["b"]],
+    ],
+    ids=["page one again", "a cursor again", "more promised, none sent", "overlap"],
+)
+@respx.mock
+async def test_a_list_ends_whatever_has_more_says(connect, pages):
+    replies = [{"data": [{"id": i} for i in page], "has_more": True} for page in pages]
+    route = respx.get(f"{API}/files")
+    route.side_effect = [httpx.Response(200, json=reply) for reply in replies]
+    found = [file.id async for file in connect().files.list()]
+    assert found == list(dict.fromkeys(pages[0] + pages[1]))
+    assert route.call_count == 2
+
+
+@pytest.mark.parametrize(("asked", "sent"), [(0, "1"), (-5, "1"), (20, "20"), (500, "100")])
+@respx.mock
+async def test_the_page_size_stays_within_what_servers_take(connect, asked, sent):
+    route = respx.get(f"{API}/files").respond(200, json={"data": []})
+    assert [file async for file in connect().files.list(page_size=asked)] == []
+    assert dict(route.calls.last.request.url.params) == {"limit": sent}
+
+
+@respx.mock
+async def test_filters_are_sent_to_a_server_that_has_them(connect):
+    route = respx.get(f"{API}/batches").respond(200, json={"data": []})
+    local = datetime(2026, 11, 3, 13, 0, tzinfo=timezone(timedelta(hours=1)))
+    batches = connect().batches.list(
+        search="n-1",
+        status="failed",
+        created_after=local,
+        created_before=NOON.replace(tzinfo=None),
+        completion_window="1h",
+    )
+    assert [batch async for batch in batches] == []
+    assert dict(route.calls.last.request.url.params) == {
+        "search": "n-1",
+        "status": "failed",
+        "created_after": "2026-11-03T12:00:00+00:00",
+        "created_before": "2026-11-03T12:00:00+00:00",
+        "completion_window": "1h",
+        "limit": "100",
+    }
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"search": "NONCE-1"}, ["a"]),
+        ({"status": "failed"}, ["b"]),
+        ({"created_after": NOON}, ["b", "c"]),
+        ({"created_before": NOON}, ["a", "c"]),
+        ({"completion_window": "1h"}, ["b"]),
+        ({}, ["a", "b", "c"]),
+    ],
+)
+@respx.mock
+async def test_filters_work_here_for_a_server_without_them(connect, asked, found):
+    early, late = NOON.timestamp() - 60, NOON.timestamp() + 60
+    data = [
+        {"id": "a", "status": "completed", "created_at": early, "metadata": {"k": "x-nonce-1"}},
+        {"id": "b", "status": "failed", "created_at": late, "completion_window": "1h"},
+        {"id": "c", "status": "completed"},
+    ]
+    route = respx.get(f"{API}/batches").respond(200, json={"data": data})
+    batches = connect(like="openai").batches.list(**asked)
+    assert [batch.id async for batch in batches] == found
+    assert dict(route.calls.last.request.url.params) == {"limit": "100"}
+
+
+@pytest.mark.parametrize(("like", "sent"), [("doubleword", True), ("openai", False)])
+@respx.mock
+async def test_a_search_for_a_file_name_finds_the_same_on_both_kinds_of_server(connect, like, sent):
+    data = [{"id": "a", "filename": "Reviews-1.jsonl"}]
+    if not sent:
+        data.append({"id": "b", "filename": "other.jsonl"})
+    route = respx.get(f"{API}/files").respond(200, json={"data": data})
+    found = [file.id async for file in connect(like=like).files.list(search="reviews")]
+    assert found == ["a"]
+    assert ("search" in route.calls.last.request.url.params) is sent
+
+
+async def test_a_closed_client_can_be_closed_again(connect):
+    client = connect()
+    await client.close()
+    await client.close()

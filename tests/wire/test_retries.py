@@ -1,0 +1,226 @@
+"""What is sent again and what is not, and how long the client goes on."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+import respx
+
+from doubleword_batch import errors
+from wire.conftest import API
+from wire.scripted_server import Answer, answer, serving
+
+ID = "0191b5f2-0000-7000-8000-000000000001"
+BATCH = {"id": ID, "status": "in_progress"}
+CREATE = {"input_file_id": ID, "endpoint": "/v1/embeddings", "completion_window": "24h"}
+CUT = answer(200, BATCH, cut_bytes=5)
+RESET = Answer(reset=True)
+
+
+async def create(client):
+    return await client.batches.create(**CREATE)
+
+
+async def retry(client):
+    return await client.batches.retry(ID)
+
+
+async def retry_requests(client):
+    return await client.batches.retry_requests(ID, [ID])
+
+
+async def get(client):
+    return await client.batches.get(ID)
+
+
+async def cancel(client):
+    return await client.batches.cancel(ID)
+
+
+@pytest.mark.parametrize("call", [get, cancel])
+@pytest.mark.parametrize("lost", [CUT, RESET], ids=["cut", "reset"])
+async def test_a_lost_answer_to_a_repeatable_call_is_asked_for_again(connect, call, lost):
+    async with serving(lost, answer(200, BATCH)) as server:
+        assert (await call(connect(server.base_url))).id == ID
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize("call", [create, retry, retry_requests])
+@pytest.mark.parametrize("lost", [CUT, RESET], ids=["cut", "reset"])
+async def test_a_post_whose_answer_is_lost_is_not_sent_twice(connect, call, lost):
+    async with serving(lost, answer(201, BATCH)) as server:
+        with pytest.raises(errors.TransportError) as caught:
+            await call(connect(server.base_url))
+        assert len(server.requests) == 1
+    assert caught.value.may_have_happened is True
+    assert "look with `list` before sending it again" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "begun", [b"", b"HTTP/1.1 201 X\r\nContent-Length: 100\r\n\r\n{"], ids=["silent", "stuck"]
+)
+async def test_a_post_whose_answer_is_late_is_not_sent_twice(connect, begun):
+    async with serving(Answer(begun, hold=True), answer(201, BATCH)) as server:
+        with pytest.raises(errors.TransportError) as caught:
+            await create(connect(server.base_url, timeout_seconds=0.2))
+        assert len(server.requests) == 1
+    assert caught.value.may_have_happened is True
+    assert caught.value.code == "timeout"
+
+
+async def test_a_get_whose_answer_is_lost_changed_nothing(connect):
+    async with serving(CUT) as server:
+        with pytest.raises(errors.TransportError) as caught:
+            await get(connect(server.base_url, max_retry_seconds=0))
+    assert caught.value.may_have_happened is False
+    assert "gave no complete answer" in caught.value.message
+
+
+async def test_an_answer_that_drips_is_not_waited_for_byte_by_byte(connect):
+    async with serving(Answer(b"HTTP/1.1 200 X\r\n\r\n", drip=True)) as server:
+        with pytest.raises(errors.TransportError):
+            await connect(server.base_url, timeout_seconds=0.3, max_retry_seconds=0).models.list()
+
+
+@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+@respx.mock
+async def test_a_post_is_not_repeated_after_a_server_failure(connect, status):
+    route = respx.post(f"{API}/batches").respond(status, headers={"retry-after": "30"})
+    with pytest.raises((errors.ServerError, errors.TransportError)) as caught:
+        await create(connect())
+    assert route.call_count == 1
+    assert caught.value.retryable is True
+    if status == 503:
+        assert caught.value.details["retry_after_seconds"] == 30
+
+
+@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@respx.mock
+async def test_a_get_is_repeated_after_a_server_failure(connect, status):
+    route = respx.get(f"{API}/batches/{ID}")
+    route.side_effect = [httpx.Response(status), httpx.Response(200, json=BATCH)]
+    assert (await get(connect())).id == ID
+    assert route.call_count == 2
+
+
+@pytest.mark.parametrize("call", [create, retry, retry_requests, cancel])
+@respx.mock
+async def test_a_post_that_was_refused_with_429_is_sent_again(connect, fake_time, call):
+    route = respx.post(url__startswith=f"{API}/batches")
+    route.side_effect = [
+        httpx.Response(429, headers={"retry-after": "60"}),
+        httpx.Response(201, json=BATCH),
+    ]
+    assert (await call(connect())).id == ID
+    assert 60 <= fake_time.waits[0] <= 61
+
+
+@respx.mock
+async def test_a_post_that_could_not_connect_is_sent_again(connect):
+    route = respx.post(f"{API}/batches")
+    never_sent = [httpx.ConnectError("refused"), httpx.ConnectTimeout(""), httpx.PoolTimeout("")]
+    route.side_effect = [*never_sent, httpx.Response(201, json=BATCH)]
+    assert (await create(connect())).id == ID
+    assert route.call_count == 4
+
+
+async def test_nobody_listening_is_reported_when_the_time_is_used_up(connect, fake_time):
+    async with serving() as server:
+        gone = server.base_url
+    with pytest.raises(errors.TransportError) as caught:
+        await create(connect(gone, max_retry_seconds=90))
+    assert caught.value.may_have_happened is False
+    assert caught.value.retryable is True
+    assert "could not be reached (POST /batches)" in caught.value.message
+    assert sum(fake_time.waits) == pytest.approx(90)
+
+
+@pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 410, 413, 422])
+@respx.mock
+async def test_a_refusal_is_not_repeated(connect, status):
+    route = respx.get(f"{API}/batches/{ID}").respond(status)
+    with pytest.raises(errors.ApiError):
+        await get(connect())
+    assert route.call_count == 1
+
+
+@respx.mock
+async def test_a_quota_429_is_not_repeated(connect):
+    body = {"error": {"message": "used up", "code": "insufficient_quota"}}
+    route = respx.get(f"{API}/models").respond(429, json=body, headers={"retry-after": "5"})
+    with pytest.raises(errors.RateLimitedError):
+        await connect().models.list()
+    assert route.call_count == 1
+
+
+@respx.mock
+async def test_a_wait_beyond_the_budget_is_told_at_once(connect, fake_time):
+    respx.post(f"{API}/batches").respond(429, headers={"retry-after": "121"})
+    with pytest.raises(errors.RateLimitedError) as caught:
+        await create(connect(max_retry_seconds=120))
+    assert fake_time.waits == []
+    assert "asks to wait 121 seconds" in caught.value.message
+    assert caught.value.retry_after_seconds == 121
+
+
+@respx.mock
+async def test_the_backoff_doubles_is_capped_and_ends_with_the_budget(connect, fake_time):
+    respx.get(f"{API}/models").respond(500)
+    with pytest.raises(errors.ServerError):
+        await connect(max_retry_seconds=60).models.list()
+    assert fake_time.waits == [0.5, 1, 2, 4, 8, 16, 20, 8.5]
+
+
+@respx.mock
+async def test_the_backoff_is_jittered_down_to_nothing(connect, fake_time):
+    fake_time.jitter_share = 0.25
+    route = respx.get(f"{API}/models")
+    route.side_effect = [*[httpx.Response(500)] * 3, httpx.Response(200, json={"data": []})]
+    assert await connect().models.list() == []
+    assert fake_time.waits == [0.125, 0.25, 0.5]
+
+
+@respx.mock
+async def test_a_gateways_html_failure_is_outlasted_by_a_get(connect):
+    route = respx.get(f"{API}/models")
+    route.side_effect = [httpx.Response(502, html="<html>"), httpx.Response(200, json={"data": []})]
+    assert await connect().models.list() == []
+
+
+@respx.mock
+async def test_a_delete_found_gone_after_a_lost_try_is_done(connect):
+    route = respx.delete(f"{API}/files/{ID}")
+    route.side_effect = [httpx.ReadError("cut"), httpx.Response(404)]
+    await connect().files.delete(ID)
+    assert route.call_count == 2
+
+
+@pytest.mark.parametrize(
+    "before", [[], [httpx.ConnectError("refused")], [httpx.Response(429)]], ids=["first", "c", "r"]
+)
+@respx.mock
+async def test_a_delete_of_what_was_never_there_is_an_error(connect, before):
+    respx.delete(f"{API}/files/{ID}").side_effect = [*before, httpx.Response(404)]
+    with pytest.raises(errors.NotFoundError):
+        await connect().files.delete(ID)
+
+
+async def test_an_upload_refused_with_429_is_sent_again_whole(connect, tmp_path: Path):
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b'{"custom_id":"1"}\n')
+    stored = answer(201, {"id": ID, "bytes": 18})
+    async with serving(answer(429, b""), stored) as server:
+        await connect(server.base_url).files.upload(path)
+        first, second = server.requests
+        assert first.body == second.body
+        assert path.read_bytes() in second.body
+
+
+async def test_an_upload_whose_answer_is_lost_is_not_sent_twice(connect, tmp_path: Path):
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b'{"custom_id":"1"}\n')
+    async with serving(RESET, answer(201, {"id": ID})) as server:
+        with pytest.raises(errors.TransportError) as caught:
+            await connect(server.base_url).files.upload(path)
+        assert len(server.requests) == 1
+    assert caught.value.may_have_happened is True
