@@ -8,9 +8,10 @@ with the provider's counts; where they differ, everything is read again from the
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from anyio import to_thread
 
@@ -251,15 +252,15 @@ def schema_check(job: Job) -> Check | None:
     schema = msgspec.json.decode(job.spec).get("response_schema")
     if schema is None:
         return None
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import best_match
+    from jsonschema import Draft202012Validator, exceptions
 
     validator: Any = Draft202012Validator(schema)
+    best = cast("Callable[[Any], Any]", exceptions.best_match)  # pyright: ignore[reportUnknownMemberType]
 
     def check(value: Any) -> str | None:
         if value is None:
             return "the answer is not JSON"
-        wrong: Any = best_match(validator.iter_errors(value))  # pyright: ignore[reportUnknownVariableType]
+        wrong = best(validator.iter_errors(value))
         if wrong is None:
             return None
         where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"

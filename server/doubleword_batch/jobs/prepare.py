@@ -264,10 +264,9 @@ def _build(
 
 def _finish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", building: Path) -> "Job":
     """Give the job its name and its folder: from here on it exists."""
-    inline = building in plan.source.paths[0].parents
-    stem = "rows" if inline else plan.source.paths[0].stem
-    if len(plan.source.paths) > 1:
-        stem = plan.source.paths[0].parent.name
+    first, *others = plan.source.paths
+    inline = building in first.parents
+    stem = first.parent.name if others else first.stem
     name = _free_name(ws, stem, plan.fingerprint)
     folder = ws.store.job_folder(name)
     shutil.rmtree(folder, ignore_errors=True)
@@ -282,7 +281,7 @@ def _finish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", building: P
             size_bytes=part.size_bytes,
             sha256=part.sha256,
         )
-    location = str(folder / plan.source.paths[0].name) if inline else plan.source.location
+    location = str(folder / first.name) if inline else plan.source.location
     ws.store.set_job(
         job_id,
         name=name,

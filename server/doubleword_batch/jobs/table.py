@@ -138,7 +138,8 @@ def _properties(schema: dict[str, Any] | None) -> tuple[str, ...]:
 def _answer_columns(job: Job, spec: dict[str, Any], properties: tuple[str, ...]) -> tuple[str, ...]:
     if job.endpoint == "/v1/embeddings":
         return ("embedding",)
-    tools = ("tool_calls",) if (spec.get("params") or {}).get("tools") else ()
+    params: dict[str, Any] = spec.get("params") or {}
+    tools = ("tool_calls",) if params.get("tools") else ()
     own = tuple(name for name in properties if name not in {"custom_id", "outcome", "error"})
     return (*own, *tools, *(() if "answer" in own else ("answer",)))
 

@@ -1,0 +1,19 @@
+"""The local batch server: the Batch API on this machine, with nobody's key.
+
+Heavy modules are imported when a server starts, not when this package is.
+"""
+
+from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.faults import Faults
+from doubleword_batch.local.registry import RunningServer, bearer_token, discover
+from doubleword_batch.local.server import LocalServer, serve
+
+__all__ = [
+    "Faults",
+    "LocalConfig",
+    "LocalServer",
+    "RunningServer",
+    "bearer_token",
+    "discover",
+    "serve",
+]

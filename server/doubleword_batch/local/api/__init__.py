@@ -1,0 +1,5 @@
+"""The files + batches + models API over HTTP, in the shapes of the real server."""
+
+from doubleword_batch.local.api.app import build_app
+
+__all__ = ["build_app"]

@@ -1,0 +1,49 @@
+"""Puts the routes together behind the guard, and the faults in front of them if there are any."""
+
+import os
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from doubleword_batch.local.api.batches import BatchRoutes
+from doubleword_batch.local.api.faulty import Faulty
+from doubleword_batch.local.api.files import FileRoutes
+from doubleword_batch.local.api.guard import Guard
+from doubleword_batch.local.api.models import ModelRoutes
+from doubleword_batch.local.api.replies import Refused, show_bug, show_refusal
+from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.engine import Engine
+from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.store import Database
+
+
+def build_app(
+    config: LocalConfig, database: Database, engine: Engine, executor: Executor, token: str
+) -> ASGIApp:
+    """The whole API as one ASGI application."""
+
+    async def health(_request: Request) -> Response:
+        return JSONResponse(
+            {
+                "status": "ok",
+                "executor": executor.name,
+                "note": executor.note,
+                "pid": os.getpid(),
+            }
+        )
+
+    app: ASGIApp = Starlette(
+        routes=[
+            Route("/health", health, methods=["GET"]),
+            *FileRoutes(config, database, executor).routes(),
+            *BatchRoutes(config, database, engine).routes(),
+            *ModelRoutes(executor).routes(),
+        ],
+        exception_handlers={Refused: show_refusal, Exception: show_bug},
+    )
+    if config.faults and config.faults.server:
+        app = Faulty(app, config.faults.server)
+    return Guard(app, token)

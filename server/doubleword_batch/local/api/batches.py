@@ -1,0 +1,209 @@
+"""The routes under /v1/batches."""
+
+import time
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.local.api import content, query
+from doubleword_batch.local.api.files import list_page
+from doubleword_batch.local.api.input_file import ALLOWED_URLS
+from doubleword_batch.local.api.replies import Refused
+from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.engine import Engine
+from doubleword_batch.local.store import Database, batches, files
+from doubleword_batch.local.store.contents import OrderedResults
+
+_UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
+_MOST_USER_AGENT_CHARACTERS = 256
+_RESERVED_METADATA = frozenset(
+    {
+        "created_by_email",
+        "context_name",
+        "context_type",
+        "request_source",
+        "created_by",
+        "dw_user_agent",
+    }
+)
+_RESULT_STATUSES = frozenset({"completed", "failed", "pending", "in_progress"})
+
+
+class _Creation(msgspec.Struct):
+    input_file_id: str
+    endpoint: str
+    completion_window: str
+    metadata: dict[str, str] | None = None
+
+
+class _Selection(msgspec.Struct):
+    request_ids: list[str]
+
+
+class BatchRoutes:
+    """Create, list, show, cancel, retry, delete, read and measure batches."""
+
+    def __init__(self, config: LocalConfig, database: Database, engine: Engine) -> None:
+        self._config = config
+        self._database = database
+        self._engine = engine
+
+    def routes(self) -> list[Route]:
+        """The routes, for the application."""
+        return [
+            Route("/v1/batches", self._create, methods=["POST"]),
+            Route("/v1/batches", self._list, methods=["GET"]),
+            Route("/v1/batches/{id}", self._show, methods=["GET"]),
+            Route("/v1/batches/{id}", self._delete, methods=["DELETE"]),
+            Route("/v1/batches/{id}/cancel", self._cancel, methods=["POST"]),
+            Route("/v1/batches/{id}/retry", self._retry, methods=["POST"]),
+            Route("/v1/batches/{id}/retry-requests", self._retry_requests, methods=["POST"]),
+            Route("/v1/batches/{id}/results", self._results, methods=["GET"]),
+            Route("/v1/batches/{id}/analytics", self._analytics, methods=["GET"]),
+        ]
+
+    async def _create(self, request: Request) -> Response:
+        asked = await query.json_body(request, _Creation)
+        if asked.completion_window not in self._config.windows:
+            allowed = ", ".join(self._config.windows)
+            raise Refused(400, f"Unsupported completion_window. Allowed values: {allowed}")
+        if asked.endpoint not in ALLOWED_URLS:
+            shown = quote_untrusted(asked.endpoint, 100)
+            raise Refused(400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}")
+        file = await self._input_file(asked.input_file_id)
+        now = int(time.time())
+        # The fault "expire" puts the deadline into the past.
+        window = -1 if "overdue" in request.scope else _seconds(asked.completion_window)
+        batch = await self._database.write(
+            batches.add_batch,
+            file,
+            endpoint=asked.endpoint,
+            completion_window=asked.completion_window,
+            metadata=_accepted(asked.metadata or {}),
+            user_agent=request.headers.get("user-agent", "")[:_MOST_USER_AGENT_CHARACTERS],
+            now=now,
+            expires_at=now + window,
+        )
+        self._engine.wake()
+        return JSONResponse(batch.as_json(with_context=False), 201)
+
+    async def _input_file(self, given: str) -> files.StoredFile:
+        file_id = query.as_uuid(given)
+        if file_id is None:
+            raise Refused(400, "Invalid file ID format")
+        file = await self._database.read(files.find_file, str(file_id))
+        if file is None or file.purpose != "batch":
+            raise Refused(404, f"File with ID {file_id} not found")
+        return file
+
+    async def _list(self, request: Request) -> Response:
+        limit = query.list_limit(request)
+        found = await self._database.read(
+            batches.list_batches,
+            _filter(request),
+            after=query.after(request),
+            limit=limit + 1,
+            active_first=query.flag(request, "active_first"),
+        )
+        with_analytics = "analytics" in request.query_params.get("include", "").split(",")
+        shown = [await self._listed(batch, with_analytics=with_analytics) for batch in found]
+        return list_page(shown, limit)
+
+    async def _listed(self, batch: batches.StoredBatch, *, with_analytics: bool) -> dict[str, Any]:
+        shown = batch.as_json(with_context=True)
+        if with_analytics:
+            shown["analytics"] = await self._database.read(batches.analyse, batch)
+        return shown
+
+    async def _show(self, request: Request) -> Response:
+        batch = await self._find(request)
+        return JSONResponse(batch.as_json(with_context=True))
+
+    async def _cancel(self, request: Request) -> Response:
+        batch_id = query.path_id(request, "batch")
+        batch = await self._database.write(batches.cancel_batch, batch_id, int(time.time()))
+        if batch is None:
+            raise _not_found(batch_id)
+        await self._engine.abort({batch.key})
+        return JSONResponse(batch.as_json(with_context=True))
+
+    async def _delete(self, request: Request) -> Response:
+        batch_id = query.path_id(request, "batch")
+        batch = await self._database.write(batches.delete_batch, batch_id, int(time.time()))
+        if batch is None:
+            raise _not_found(batch_id)
+        await self._engine.abort({batch.key})
+        return Response(status_code=204)
+
+    async def _retry(self, request: Request) -> Response:
+        batch = await self._find(request)
+        if not await self._database.write(batches.retry_all, batch):
+            raise Refused(400, "Nothing to retry: no request of this batch failed or was cancelled")
+        self._engine.wake()
+        return await self._show(request)
+
+    async def _retry_requests(self, request: Request) -> Response:
+        batch = await self._find(request)
+        asked = await query.json_body(request, _Selection)
+        wanted = [parsed for text in asked.request_ids if (parsed := query.as_uuid(text))]
+        if not wanted:
+            raise Refused(400, "No valid request IDs provided")
+        await self._database.write(batches.retry_some, batch, wanted)
+        self._engine.wake()
+        return await self._show(request)
+
+    async def _results(self, request: Request) -> Response:
+        batch = await self._find(request)
+        status = request.query_params.get("status")
+        if status is not None and status not in _RESULT_STATUSES:
+            raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}")
+        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
+        lines = content.Content(
+            OrderedResults(batch, wanted.search, status), finished=batch.finished
+        )
+        return await content.respond(self._database, lines, wanted)
+
+    async def _analytics(self, request: Request) -> Response:
+        batch = await self._find(request)
+        return JSONResponse(await self._database.read(batches.analyse, batch))
+
+    async def _find(self, request: Request) -> batches.StoredBatch:
+        batch_id = query.path_id(request, "batch")
+        batch = await self._database.read(batches.find_batch, batch_id)
+        if batch is None:
+            raise _not_found(batch_id)
+        return batch
+
+
+def _not_found(batch_id: str) -> Refused:
+    return Refused(404, f"Batch with ID {batch_id} not found")
+
+
+def _filter(request: Request) -> batches.BatchFilter:
+    status = request.query_params.get("status")
+    if status is not None and status not in batches.LIST_STATUSES:
+        raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}")
+    windows = request.query_params.get("completion_window", "")
+    return batches.BatchFilter(
+        search=request.query_params.get("search"),
+        status=status,
+        created_after=query.moment(request, "created_after"),
+        created_before=query.moment(request, "created_before"),
+        windows=tuple(window.strip() for window in windows.split(",") if window.strip())[:20],
+    )
+
+
+def _accepted(metadata: dict[str, str]) -> dict[str, str]:
+    return {
+        key: value
+        for key, value in metadata.items()
+        if key.lower().replace("-", "_") not in _RESERVED_METADATA
+    }
+
+
+def _seconds(window: str) -> int:
+    return int(window[:-1]) * _UNIT_SECONDS[window[-1]]

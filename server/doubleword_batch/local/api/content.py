@@ -1,0 +1,98 @@
+"""Answers with JSONL that may still be growing, and says where it stands in two headers.
+
+`X-Incomplete`: whether more lines may come. `X-Last-Line`: the `skip` of the next call, an
+absolute count of lines; absent where the real server leaves it out.
+"""
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+
+from doubleword_batch.local.api import query
+from doubleword_batch.local.store import Database
+from doubleword_batch.local.store.contents import Lines
+
+_MEDIA_TYPE = "application/x-ndjson"
+_UNBOUNDED = 2**62
+
+
+@dataclass(frozen=True, slots=True)
+class ContentQuery:
+    """Which lines are wanted; no `limit` means all there are now, as a stream."""
+
+    skip: int
+    limit: int | None
+    search: str | None
+
+    @classmethod
+    def of(cls, request: Request, *, legacy_offset: bool) -> "ContentQuery":
+        """Read it from the request; `offset` counts only where it is asked for."""
+        skip = query.integer(request, "skip")
+        if skip is None and legacy_offset:
+            skip = query.integer(request, "offset")
+        limit = query.integer(request, "limit")
+        return cls(
+            skip=skip or 0,
+            limit=None if limit is None else min(query.MOST_ROWS, max(1, limit)),
+            search=request.query_params.get("search") or None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """Lines with what is known about them: whether more may come, whether their count counts."""
+
+    lines: Lines
+    finished: bool
+    counted: bool = True
+    positioned: bool = True
+
+
+async def respond(database: Database, content: Content, wanted: ContentQuery) -> Response:
+    """Answer with the wanted lines: one page, or everything there is at this moment."""
+    if wanted.limit is not None:
+        return await _page(database, content, wanted, wanted.limit)
+    end = _UNBOUNDED
+    headers = {"X-Incomplete": _flag(not content.finished)}
+    if content.counted and not wanted.search:
+        # The stream ends at the count it announces, even when more lines arrive meanwhile.
+        end = await database.read(content.lines.count)
+        headers["X-Last-Line"] = str(max(wanted.skip, end))
+    left = max(0, end - wanted.skip)
+    return StreamingResponse(
+        _stream(database, content.lines, wanted.skip, left), headers=headers, media_type=_MEDIA_TYPE
+    )
+
+
+async def _page(database: Database, content: Content, wanted: ContentQuery, limit: int) -> Response:
+    body, rows, cursor = bytearray(), 0, 0
+    while rows < limit:
+        skip = wanted.skip if rows == 0 else 0
+        page = await database.read(content.lines.read, cursor, skip, limit - rows)
+        if not page.rows:
+            break
+        body += page.content
+        rows += page.rows
+        cursor = page.cursor
+    more = rows == limit and await database.read(content.lines.count) > wanted.skip + rows
+    headers = {"X-Incomplete": _flag(more or not content.finished)}
+    if content.positioned:
+        headers["X-Last-Line"] = str(wanted.skip + rows)
+    return Response(bytes(body), headers=headers, media_type=_MEDIA_TYPE)
+
+
+async def _stream(database: Database, lines: Lines, skip: int, left: int) -> AsyncIterator[bytes]:
+    cursor = 0
+    while left:
+        page = await database.read(lines.read, cursor, skip, left)
+        if not page.rows:
+            return
+        yield page.content
+        left -= page.rows
+        cursor, skip = page.cursor, 0
+
+
+def _flag(value: bool) -> str:  # noqa: FBT001  # a header's value, not an option
+    return "true" if value else "false"

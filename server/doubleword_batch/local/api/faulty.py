@@ -1,0 +1,158 @@
+"""Shows server faults on purpose; without faults in the configuration this stands in no one's way.
+
+The routes know nothing of it: it answers in their place, changes what they are asked, or changes
+the lines they send.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+from urllib.parse import parse_qsl, urlencode
+
+from starlette.responses import JSONResponse, Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from doubleword_batch.local.faults import ServerFault, ServerFaultKind
+
+_GARBAGE_LINE = b"<html>this line is not JSON</html>\n"
+_RETRY_AFTER_HEADER = "60"
+_RETRY_AFTER_BODY = 30
+
+_Met = dict[ServerFaultKind, ServerFault]
+
+
+class Faulty:
+    """ASGI middleware that lets calls meet the configured faults."""
+
+    def __init__(self, app: ASGIApp, faults: Sequence[ServerFault]) -> None:
+        self._app = app
+        self._due = [_Due(fault) for fault in faults]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the call on, or not, or not quite."""
+        call = f"{scope['method']} {scope['path']}"
+        met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
+        if stand_in := _stand_in(met):
+            await stand_in(scope, receive, send)
+        elif "drop_before" in met:
+            scope["extensions"]["close"]()
+        elif "drop_after" in met:
+            await self._app(scope, receive, _discard)
+            scope["extensions"]["close"]()
+        else:
+            _change_question(scope, met)
+            await self._app(scope, receive, _LineFaults(met, scope, send))
+
+
+class _Due:
+    """A fault and how often it was met."""
+
+    def __init__(self, fault: ServerFault) -> None:
+        self.fault = fault
+        self._calls = 0
+        # A route is written with {id}; everything else in it stands for itself.
+        parts = re.split(r"\{\w+\}", fault.route)
+        pattern = "[^/]+".join(re.escape(part) for part in parts)
+        self._pattern = re.compile(".*" if fault.route == "*" else pattern)
+
+    def meets(self, call: str) -> bool:
+        if not self._pattern.fullmatch(call):
+            return False
+        self._calls += 1
+        turn = self._calls - self.fault.after
+        return turn > 0 and (self.fault.times is None or turn <= self.fault.times)
+
+
+def _stand_in(met: _Met) -> ASGIApp | None:
+    if "capacity" in met:
+        return JSONResponse(
+            {
+                "error": "too_many_requests",
+                "message": "Insufficient capacity for this completion window. Try again later.",
+                "retry_after_seconds": _RETRY_AFTER_BODY,
+            },
+            429,
+            headers={"Retry-After": _RETRY_AFTER_HEADER},
+        )
+    if fault := met.get("status"):
+        headers = fault.headers | {"content-type": fault.content_type}
+        return Response(fault.body, fault.status, headers=headers)
+    return None
+
+
+def _change_question(scope: Scope, met: _Met) -> None:
+    if "expire" in met:
+        scope["overdue"] = True
+    query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
+    skip = query.get("skip", "0")
+    if "no_skip" in met:
+        query.pop("skip", None)
+    elif "duplicate_lines" in met and skip.isdecimal() and int(skip) > 0:
+        query["skip"] = str(int(skip) - 1)
+    scope["query_string"] = urlencode(query).encode("latin-1")
+
+
+async def _discard(_message: Message) -> None:
+    """Take an answer and lose it."""
+
+
+class _LineFaults:
+    """Sends an answer on, with its lines changed and cut as the faults say."""
+
+    def __init__(self, met: _Met, scope: Scope, send: Send) -> None:
+        self._met = met
+        self._scope = scope
+        self._send = send
+        self._started: Message | None = None
+        self._held: list[bytes] = []
+        self._rest = b""
+        self._count = 0
+        self._sent_bytes = 0
+        self._closed = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] != "http.response.body" or not self._met:
+            if self._met and message["type"] == "http.response.start":
+                message = _without_length(message, self._met)
+            await self._send(message)
+            return
+        more = message.get("more_body", False)
+        body = b"".join(self._changed(message.get("body", b""), more=more))
+        if self._closed:
+            return
+        cut = self._met.get("cut")
+        if cut and self._sent_bytes + len(body) > cut.bytes:
+            body, more = body[: cut.bytes - self._sent_bytes], True
+            self._closed = True
+        self._sent_bytes += len(body)
+        await self._send({"type": "http.response.body", "body": body, "more_body": more})
+        if self._closed:
+            self._scope["extensions"]["close"]()
+
+    def _changed(self, body: bytes, *, more: bool) -> Iterator[bytes]:
+        """The lines that can be sent now; `late_lines` holds the last ones back for ever."""
+        lines = (self._rest + body).splitlines(keepends=True)
+        self._rest = lines.pop() if more and lines and not lines[-1].endswith(b"\n") else b""
+        late = self._met.get("late_lines")
+        self._held += lines
+        ready = self._held[: -late.lines] if late else self._held
+        self._held = self._held[len(ready) :]
+        for line in ready:
+            self._count += 1
+            yield line
+            yield from self._extras(line)
+
+    def _extras(self, line: bytes) -> Iterator[bytes]:
+        duplicate = self._met.get("duplicate_lines")
+        if duplicate and self._count % duplicate.every == 0:
+            yield line
+        if "garbage_line" in self._met and self._count == 1:
+            yield _GARBAGE_LINE
+
+
+def _without_length(message: Message, met: _Met) -> dict[str, Any]:
+    if not met.keys() & {"late_lines", "duplicate_lines", "garbage_line"}:
+        return dict(message)
+    # The body changes its length on the way, so it has to be sent in parts.
+    headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
+    return {**message, "headers": headers}

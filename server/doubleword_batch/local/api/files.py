@@ -1,0 +1,121 @@
+"""The routes under /v1/files."""
+
+import time
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from doubleword_batch.local.api import content, query, upload
+from doubleword_batch.local.api.input_file import InputRules, read_lines
+from doubleword_batch.local.api.models import known_models
+from doubleword_batch.local.api.replies import Refused
+from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.store import Database, batches, files
+from doubleword_batch.local.store.contents import InputLines, ResultLines
+
+
+class FileRoutes:
+    """Upload, list, show, delete, read and estimate files."""
+
+    def __init__(self, config: LocalConfig, database: Database, executor: Executor) -> None:
+        self._config = config
+        self._database = database
+        self._executor = executor
+
+    def routes(self) -> list[Route]:
+        """The routes, for the application."""
+        return [
+            Route("/v1/files", self._upload, methods=["POST"]),
+            Route("/v1/files", self._list, methods=["GET"]),
+            Route("/v1/files/{id}", self._show, methods=["GET"]),
+            Route("/v1/files/{id}", self._delete, methods=["DELETE"]),
+            Route("/v1/files/{id}/content", self._content, methods=["GET"]),
+            Route("/v1/files/{id}/cost-estimate", self._estimate, methods=["GET"]),
+        ]
+
+    async def _upload(self, request: Request) -> Response:
+        received = await upload.receive(request, self._config.max_file_bytes)
+        try:
+            rules = InputRules(
+                models=await known_models(self._executor),
+                any_model=self._executor.accepts_any_model,
+                max_requests=self._config.max_requests,
+                max_request_bytes=self._config.max_request_bytes,
+            )
+            stored = await self._database.write(
+                files.add_input_file,
+                read_lines(received.file.file, rules),
+                filename=received.filename,
+                size_bytes=received.size_bytes,
+                now=int(time.time()),
+                life_seconds=received.life_seconds,
+            )
+        finally:
+            await run_in_threadpool(received.file.file.close)
+        return JSONResponse(stored.as_json(), 201)
+
+    async def _list(self, request: Request) -> Response:
+        order = request.query_params.get("order", "desc")
+        if order not in {"asc", "desc"}:
+            raise Refused(400, "Invalid query parameter order: asc or desc is expected")
+        limit = query.list_limit(request)
+        query.flag(request, "own")
+        found = await self._database.read(
+            files.list_files,
+            after=query.after(request),
+            limit=limit + 1,
+            ascending=order == "asc",
+            purpose=request.query_params.get("purpose"),
+            search=request.query_params.get("search"),
+        )
+        return list_page([file.as_json() for file in found], limit)
+
+    async def _show(self, request: Request) -> Response:
+        return JSONResponse((await self._find(request)).as_json())
+
+    async def _delete(self, request: Request) -> Response:
+        file = await self._find(request)
+        await self._database.write(files.delete_file, file.id)
+        return JSONResponse({"id": file.id, "object": "file", "deleted": True})
+
+    async def _content(self, request: Request) -> Response:
+        file = await self._find(request)
+        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
+        if file.purpose == "batch":
+            lines = content.Content(InputLines(file, wanted.search), finished=True, counted=False)
+        else:
+            batch = await self._database.read(batches.find_batch_of_file, file)
+            lines = content.Content(
+                ResultLines(batch, file.purpose == "batch_output", wanted.search),
+                finished=batch.finished,
+                counted=not batch.deleted,
+                positioned=not batch.deleted,
+            )
+        return await content.respond(self._database, lines, wanted)
+
+    async def _estimate(self, request: Request) -> Response:
+        file = await self._find(request)
+        return JSONResponse(await self._database.read(files.estimate_cost, file))
+
+    async def _find(self, request: Request) -> files.StoredFile:
+        file_id = query.path_id(request, "file")
+        file = await self._database.read(files.find_file, file_id)
+        if file is None:
+            raise Refused(404, f"File with ID {file_id} not found")
+        return file
+
+
+def list_page(objects: list[dict[str, object]], limit: int) -> Response:
+    """A list of at most `limit` objects; one more in `objects` says that there is more."""
+    shown = objects[:limit]
+    page: dict[str, object] = {
+        "object": "list",
+        "data": shown,
+        "has_more": len(objects) > limit,
+    }
+    if shown:
+        page |= {"first_id": shown[0]["id"], "last_id": shown[-1]["id"]}
+    return JSONResponse(page)

@@ -1,0 +1,110 @@
+"""Reads ids, query parameters and JSON bodies the way the real server reads them.
+
+A value that does not parse is a 400 in plain text; a parameter nobody knows is ignored.
+"""
+
+import contextlib
+import uuid
+from datetime import UTC, datetime
+from typing import TypeVar
+
+import msgspec
+from starlette.requests import ClientDisconnect, Request
+
+from doubleword_batch.local.api.replies import Refused
+
+_T = TypeVar("_T")
+
+_DEFAULT_LIMIT = 20
+MOST_ROWS = 101
+"""What a `limit` is clamped to."""
+_MOST_BODY_BYTES = 4_000_000
+
+
+def path_id(request: Request, kind: str) -> str:
+    """The id of the path, in its canonical form.
+
+    Raises:
+        Refused: 400, it is not a UUID.
+    """
+    parsed = as_uuid(request.path_params["id"])
+    if parsed is None:
+        raise Refused(400, f"Invalid {kind} ID format")
+    return str(parsed)
+
+
+def as_uuid(text: str) -> uuid.UUID | None:
+    """The UUID that `text` spells, or None."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        return None
+
+
+def after(request: Request) -> str | None:
+    """The `after` of a list; one that is no UUID is ignored, as on the real server."""
+    parsed = as_uuid(request.query_params.get("after", ""))
+    return None if parsed is None else str(parsed)
+
+
+def list_limit(request: Request) -> int:
+    """The `limit` of a list: 20 unless given, clamped to 1..101."""
+    given = integer(request, "limit")
+    return _DEFAULT_LIMIT if given is None else min(MOST_ROWS, max(1, given))
+
+
+def integer(request: Request, name: str) -> int | None:
+    """A non-negative whole number, or None when it was not given."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004  # int64
+        raise Refused(400, f"Invalid query parameter {name}: a whole number is expected")
+    return int(text)
+
+
+def flag(request: Request, name: str) -> bool:
+    """A boolean, false when it was not given."""
+    text = request.query_params.get(name, "false")
+    if text not in {"true", "false"}:
+        raise Refused(400, f"Invalid query parameter {name}: true or false is expected")
+    return text == "true"
+
+
+def moment(request: Request, name: str) -> int | None:
+    """A time in ISO 8601, as epoch seconds."""
+    text = request.query_params.get(name)
+    if text is None:
+        return None
+    # An unescaped "+" before an offset arrives as a space.
+    for spelling in (text, text.replace(" ", "+")):
+        with contextlib.suppress(ValueError):
+            parsed = datetime.fromisoformat(spelling)
+            return int((parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)).timestamp())
+    raise Refused(400, f"Invalid query parameter {name}: an ISO 8601 time is expected")
+
+
+async def json_body(request: Request, shape: type[_T]) -> _T:
+    """The request's JSON body as a `shape` (a msgspec struct).
+
+    Raises:
+        Refused: 415 for another content type, 400 for broken JSON, 422 for JSON of another shape,
+            413 for too much of it.
+    """
+    content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if content_type != "application/json":
+        raise Refused(415, "The content type has to be application/json")
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > _MOST_BODY_BYTES:
+                raise Refused(413, f"The body is larger than {_MOST_BODY_BYTES} bytes")
+    except ClientDisconnect:
+        raise Refused(400, "The connection was closed before the body had arrived") from None
+    try:
+        return msgspec.json.decode(bytes(body), type=shape)
+    except msgspec.ValidationError as error:
+        raise Refused(422, f"The JSON body does not fit: {error}") from None
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise Refused(400, f"The body is not valid JSON: {error}") from None

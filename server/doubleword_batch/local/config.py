@@ -1,0 +1,55 @@
+"""How one local server is set up; every knob in one value, nothing read from the environment."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from doubleword_batch.local.faults import Faults
+
+ExecutorName = Literal["builtin", "simulate", "upstream"]
+
+
+@dataclass(frozen=True, slots=True)
+class LocalConfig:
+    """One local server.
+
+    Attributes:
+        home: the state directory; the server keeps everything under `home/local`.
+        executor: what answers the requests.
+        upstream_url: base URL with `/v1` of the server that answers, for `upstream`.
+        upstream_key: that server's key; sent to nobody else, and never in a repr.
+        model_path: a GGUF file for `builtin`; None for the fetched one.
+        concurrency: how many requests run at once; None for the executor's own number.
+        request_timeout_seconds: after how long one attempt is given up.
+        max_attempts: how often a request is tried when its failure is worth another try.
+        port: where to listen on 127.0.0.1; 0 for any free port.
+        windows: the completion windows that are accepted.
+        max_requests: most lines of an input file.
+        max_file_bytes: most bytes of an input file.
+        max_request_bytes: most bytes of one request's body.
+        faults: what is to go wrong on purpose.
+        legacy_offset: read `offset` as `skip`, as older clients expect.
+        lease_seconds: after how long without a heartbeat another server takes a request over.
+    """
+
+    home: Path
+    executor: ExecutorName = "simulate"
+    upstream_url: str | None = None
+    upstream_key: str | None = field(default=None, repr=False)
+    model_path: Path | None = None
+    concurrency: int | None = None
+    request_timeout_seconds: float = 600
+    max_attempts: int = 5
+    port: int = 0
+    windows: tuple[str, ...] = ("24h", "1h")
+    max_requests: int = 50_000
+    max_file_bytes: int = 200_000_000
+    max_request_bytes: int = 10_485_760
+    faults: Faults | None = None
+    legacy_offset: bool = False
+    lease_seconds: float = 30
+
+    @property
+    def folder(self) -> Path:
+        """Where the server keeps its data."""
+        return self.home / "local"

@@ -1,0 +1,117 @@
+"""What answers the local server's requests: one protocol that every executor speaks."""
+
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+FailureKind = Literal[
+    "NonRetriableHttpStatus",
+    "RetriableHttpStatus",
+    "NetworkError",
+    "Timeout",
+    "RequestBuilderError",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorModel:
+    """A model an executor can answer for."""
+
+    id: str
+    kind: Literal["chat", "embedding"]
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One line of an input file, on its way to an executor.
+
+    Attributes:
+        id: the server's UUID of the request.
+        custom_id: the caller's name for it; "" when the line had none.
+        url: the API path of the line, such as `/v1/chat/completions`.
+        body: the decoded body of the line.
+    """
+
+    id: str
+    custom_id: str
+    url: str
+    body: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an executor answered; a status below 400 goes to the output file."""
+
+    status: int
+    body: dict[str, Any]
+
+
+class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an error of the program
+    """One request failed; whether it is tried again is the engine's decision.
+
+    Attributes:
+        kind: the failure's name, as it stands in the error file.
+        status: the HTTP status, where there was one.
+        text: what the answering side said, for the error file.
+        retry_after_seconds: how long it asked to wait.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        text: str,
+        *,
+        status: int | None = None,
+        retry_after_seconds: float | None = None,
+    ) -> None:
+        super().__init__(text)
+        self.kind: FailureKind = kind
+        self.text = text
+        self.status = status
+        self.retry_after_seconds = retry_after_seconds
+
+
+class Executor(Protocol):
+    """Something that answers requests: a simulator, another server, a model on this machine.
+
+    Attributes:
+        name: "simulate", "upstream" or "builtin".
+        note: one sentence for people that says what answers.
+        concurrency: how many requests it takes at once.
+        accepts_any_model: whether a model id outside `models()` is answered too.
+    """
+
+    @property
+    def name(self) -> str:
+        """The executor's name."""
+        ...
+
+    @property
+    def note(self) -> str:
+        """What answers, in one sentence for people."""
+        ...
+
+    @property
+    def concurrency(self) -> int:
+        """How many requests it takes at once."""
+        ...
+
+    @property
+    def accepts_any_model(self) -> bool:
+        """Whether a model id outside `models()` is answered too."""
+        ...
+
+    async def models(self) -> list[ExecutorModel]:
+        """The models it knows by name."""
+        ...
+
+    async def run(self, request: Request) -> Answer:
+        """Answer one request.
+
+        Raises:
+            RequestFailed: there is no answer; the engine decides about another attempt.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Give back what it holds; called once, after the last `run`."""
+        ...

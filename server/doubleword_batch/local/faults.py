@@ -1,0 +1,122 @@
+"""Faults that the local server shows on purpose, so that clients can be tried against them.
+
+A faults file is JSON: `{"server": [ServerFault...], "requests": [RequestFault...]}`.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+
+ServerFaultKind = Literal[
+    "status",
+    "drop_before",
+    "drop_after",
+    "cut",
+    "late_lines",
+    "duplicate_lines",
+    "capacity",
+    "no_skip",
+    "garbage_line",
+    "expire",
+]
+
+
+class ServerFault(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One misbehaviour of a route.
+
+    Attributes:
+        route: method and path pattern, such as `GET /v1/files/{id}/content`; `*` matches all.
+        fault: what goes wrong. `status`: answers `status` with `body` and `headers` and does
+            nothing else. `drop_before` / `drop_after`: the connection closes before / after
+            acting. `cut`: the body stops after `bytes` bytes. `late_lines`: the last `lines` lines
+            are missing although X-Last-Line counts them. `duplicate_lines`: every `every`-th line
+            comes twice, and a resumed read repeats the line before it. `capacity`: 429 as the
+            server sends it when it has no capacity. `no_skip`: `skip` is ignored. `garbage_line`:
+            a line that is no JSON stands among the others. `expire`: the deadline of a batch that
+            is created lies in the past already.
+        times: how many calls it meets; None for all.
+        after: how many matching calls it lets pass first.
+    """
+
+    fault: ServerFaultKind
+    route: str = "*"
+    times: int | None = 1
+    after: int = 0
+    status: int = 503
+    body: str = ""
+    content_type: str = "text/plain; charset=utf-8"
+    headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
+    bytes: int = 0
+    lines: int = 1
+    every: int = 2
+
+
+class Match(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Which requests a request fault meets; all given conditions must hold.
+
+    Attributes:
+        custom_id: exactly this custom_id.
+        contains: a text that stands somewhere in the JSON of the body.
+        every: about one request in so many, chosen by its content and not by its turn.
+    """
+
+    custom_id: str | None = None
+    contains: str | None = None
+    every: int | None = None
+
+
+class RequestFault(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """One misbehaviour of the simulator's answers.
+
+    Attributes:
+        match: which requests it meets; everything when empty.
+        fault: `error` (with `status` and `message`), `slow` (waits `seconds`), `truncated`,
+            `refusal`, `invalid` (does not match the requested schema), `flaky` (503 for the first
+            `times` attempts), `hold` (waits until the file `until` exists).
+    """
+
+    fault: Literal["error", "slow", "truncated", "refusal", "invalid", "flaky", "hold"]
+    match: Match = msgspec.field(default_factory=Match)
+    status: int = 500
+    message: str = "simulated error"
+    seconds: float = 1.0
+    times: int = 1
+    until: str | None = None
+
+
+class Faults(
+    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """Everything that is to go wrong: in the server's routes and in the simulator's answers."""
+
+    server: tuple[ServerFault, ...] = ()
+    requests: tuple[RequestFault, ...] = ()
+
+    @classmethod
+    def load(cls, path: Path) -> "Faults":
+        """Read a faults file.
+
+        Raises:
+            InputError: the file cannot be read or is not a faults file.
+        """
+        try:
+            return msgspec.json.decode(path.read_bytes(), type=cls)
+        except OSError as error:
+            raise InputError(
+                f"The faults file {path} cannot be read: {error.strerror}.",
+                hint="Give the path of a JSON file.",
+            ) from None
+        except msgspec.DecodeError as error:
+            raise InputError(
+                f"{path} is not a faults file: {error}.",
+                hint='Write {"server": [...], "requests": [...]}.',
+            ) from None

@@ -1,0 +1,244 @@
+"""The local batch server as a thing to start and stop: real HTTP on 127.0.0.1.
+
+It runs in a thread of its own with an event loop of its own, so that any program, asynchronous
+or not, can hold one.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from types import FrameType, TracebackType
+from typing import TYPE_CHECKING, Self
+
+from doubleword_batch.errors import ConfigError, StoreError
+from doubleword_batch.local import registry
+from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.executor import Executor
+
+if TYPE_CHECKING:
+    import uvicorn
+    from starlette.types import ASGIApp
+
+_START_SECONDS = 60
+_STOP_SECONDS = 5
+_LAST_ANSWERS_SECONDS = 1
+_CLOSE_SECONDS = 2
+_LISTEN_BACKLOG = 128
+
+_log = logging.getLogger(__name__)
+
+
+class LocalServer:
+    """One local batch server.
+
+    Attributes:
+        base_url: `http://127.0.0.1:PORT/v1`, once started.
+        token: the bearer token that every call needs.
+        executor_name: what answers the requests: "simulate", "upstream" or "builtin".
+        note: the same in one sentence for people.
+    """
+
+    def __init__(
+        self, config: LocalConfig, *, advertise: bool = False, executor: Executor | None = None
+    ) -> None:
+        self._config = config
+        self._advertise = advertise
+        self._executor = executor
+        self._thread: threading.Thread | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._web: uvicorn.Server | None = None
+        self.base_url = ""
+        self.token = ""
+        self.executor_name = ""
+        self.note = ""
+
+    def start(self) -> None:
+        """Start, and return when the server is listening.
+
+        Raises:
+            ConfigError: the port is taken, or the executor lacks something.
+            StoreError: the state directory cannot be used.
+        """
+        self.token = registry.bearer_token(self._config.home)
+        listener = _listen(self._config.port)
+        try:
+            executor = self._executor or _build_executor(self._config)
+        except BaseException:
+            listener.close()
+            raise
+        self.executor_name, self.note = executor.name, executor.note
+        self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        ready = Future[None]()
+        self._thread = threading.Thread(
+            target=self._run, args=(executor, listener, ready), name="local-server", daemon=True
+        )
+        self._thread.start()
+        ready.result(timeout=_START_SECONDS)
+
+    def stop(self) -> None:
+        """Stop within five seconds; what was running goes back to the queue. May be repeated."""
+        thread, loop = self._thread, self._loop
+        if thread is None or loop is None:
+            return
+        self._thread = None
+        with contextlib.suppress(RuntimeError):  # the loop has ended by itself
+            loop.call_soon_threadsafe(self._end_serving)
+        thread.join(_STOP_SECONDS)
+        if thread.is_alive():
+            _log.warning("The local server did not stop within %d seconds", _STOP_SECONDS)
+
+    def is_running(self) -> bool:
+        """Whether it was started and has not ended."""
+        return self._thread is not None and self._thread.is_alive()
+
+    @property
+    def running(self) -> registry.RunningServer:
+        """What others need to reach this server."""
+        return registry.RunningServer(
+            self.base_url, self.token, self.executor_name, self.note, os.getpid()
+        )
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+    def _end_serving(self) -> None:
+        if self._web is not None:
+            self._web.should_exit = True
+
+    def _run(self, executor: Executor, listener: socket.socket, ready: "Future[None]") -> None:
+        try:
+            with listener:
+                asyncio.run(self._serve(executor, listener, ready))
+        except BaseException as error:  # noqa: BLE001  # it belongs to whoever waits in start()
+            if ready.done():
+                _log.exception("The local server broke")
+            else:
+                ready.set_exception(error)
+
+    async def _serve(
+        self, executor: Executor, listener: socket.socket, ready: "Future[None]"
+    ) -> None:
+        from doubleword_batch.local.api import build_app
+        from doubleword_batch.local.engine import Engine
+        from doubleword_batch.local.store import Database, files
+
+        self._loop = asyncio.get_running_loop()
+        async with contextlib.AsyncExitStack() as stack:
+            stack.push_async_callback(_close_executor, executor)
+            database = Database(self._config.folder / "server.sqlite3")
+            stack.callback(database.close)
+            await database.write(files.drop_expired_files)
+            engine = Engine(database, executor, self._config)
+            await engine.start()
+            stack.push_async_callback(engine.stop)
+            app = build_app(self._config, database, engine, executor, self.token)
+            self._web = _web_server(app, faulty=bool(self._config.faults))
+            if self._advertise:
+                registry.advertise(self._config.home, self.running, engine.owner)
+                stack.callback(registry.withdraw, self._config.home, engine.owner)
+            # The socket listens already: whoever calls now waits for the loop, and is answered.
+            ready.set_result(None)
+            await self._web.serve(sockets=[listener])
+
+
+def serve(
+    config: LocalConfig,
+    on_ready: Callable[[registry.RunningServer], None],
+    *,
+    executor: Executor | None = None,
+) -> None:
+    """Run in the foreground, found by `discover`, until SIGINT or SIGTERM.
+
+    Args:
+        config: the server's set-up.
+        on_ready: called once when the server is listening.
+        executor: what answers; None for the one that the set-up names.
+
+    Raises:
+        ConfigError: the port is taken, or the executor lacks something.
+        StoreError: the state directory cannot be used, or the server ended by itself.
+    """
+    stop = threading.Event()
+
+    def end(_signal: int, _frame: FrameType | None) -> None:
+        stop.set()
+
+    before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with LocalServer(config, advertise=True, executor=executor) as server:
+            on_ready(server.running)
+            while not stop.wait(0.5):
+                if not server.is_running():
+                    raise StoreError(
+                        "The local server ended by itself.", hint="Read its log, then start again."
+                    )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _build_executor(config: LocalConfig) -> Executor:
+    from doubleword_batch.local.executors import build_executor
+
+    return build_executor(config)
+
+
+async def _close_executor(executor: Executor) -> None:
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_CLOSE_SECONDS):
+            await executor.close()
+
+
+def _listen(port: int) -> socket.socket:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        if os.name == "posix":  # on Windows it would let a second server take the port
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(_LISTEN_BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(
+            f"The local server cannot listen on 127.0.0.1:{port}: {error}.",
+            hint="Choose another port, or 0 for any free one.",
+            code="port_in_use",
+        ) from error
+    return listener
+
+
+def _web_server(app: "ASGIApp", *, faulty: bool) -> "uvicorn.Server":
+    import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
+
+    from doubleword_batch.local.connection import ClosableProtocol
+
+    return uvicorn.Server(
+        uvicorn.Config(
+            app,
+            loop="asyncio",
+            http=ClosableProtocol if faulty else H11Protocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,  # warnings go to stderr; stdout belongs to the host's protocol
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=_LAST_ANSWERS_SECONDS,
+        )
+    )

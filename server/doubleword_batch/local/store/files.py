@@ -1,0 +1,224 @@
+"""Stored files: input files with their lines, and the virtual output and error files of batches."""
+
+# statements are put together from fixed fragments; values are parameters
+
+import sqlite3
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+_DEFAULT_LIFE_SECONDS = 30 * 24 * 3600
+_OUTPUT_TOKENS_SAMPLED = 100
+_RESULTS_LOOKED_AT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class InputLine:
+    """One valid line of an input file; `body` is compact JSON."""
+
+    custom_id: str
+    url: str
+    model: str
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file as the API shows it, and the keys that lead to its content."""
+
+    key: int
+    id: str
+    purpose: Literal["batch", "batch_output", "batch_error"]
+    filename: str
+    size_bytes: int
+    requests: int
+    created_at: int
+    expires_at: int | None
+    batch: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The wire's object: `expires_at` is left out where there is none."""
+        shown: dict[str, Any] = {
+            "id": self.id,
+            "object": "file",
+            "bytes": self.size_bytes,
+            "created_at": self.created_at,
+            "filename": self.filename,
+            "purpose": self.purpose,
+        }
+        if self.expires_at is not None:
+            shown["expires_at"] = self.expires_at
+        return shown
+
+
+# The size of an output or error file grows with its batch.
+_SELECT = """
+    SELECT f.key, f.id, f.purpose, f.filename,
+           CASE f.purpose WHEN 'batch' THEN f.bytes
+                          WHEN 'batch_output' THEN b.output_bytes ELSE b.error_bytes END,
+           f.requests, f.created_at, f.expires_at, f.batch
+      FROM files f LEFT JOIN batches b ON b.key = f.batch
+"""
+_ALIVE = "(f.expires_at IS NULL OR f.expires_at > epoch_now())"
+
+
+def add_input_file(
+    connection: sqlite3.Connection,
+    lines: Iterable[InputLine],
+    *,
+    filename: str,
+    size_bytes: int,
+    now: int,
+    life_seconds: int | None,
+) -> StoredFile:
+    """Store an input file and its lines.
+
+    `lines` is read once and may raise in the middle: the surrounding transaction then takes
+    everything back.
+    """
+    file_id = str(uuid.uuid4())
+    expires_at = now + (_DEFAULT_LIFE_SECONDS if life_seconds is None else life_seconds)
+    connection.execute(
+        "INSERT INTO files (id, purpose, filename, bytes, created_at, expires_at)"
+        " VALUES (?, 'batch', ?, ?, ?, ?)",
+        (file_id, filename, size_bytes, now, expires_at),
+    )
+    key: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
+    tally = _Tally()
+    connection.executemany(
+        "INSERT INTO lines (file, line, custom_id, url, model, body) VALUES (?, ?, ?, ?, ?, ?)",
+        ((key, tally.count(x), x.custom_id, x.url, x.model, x.body) for x in lines),
+    )
+    connection.executemany(
+        "INSERT INTO file_models (file, model, embeddings, requests, body_bytes)"
+        " VALUES (?, ?, ?, ?, ?)",
+        [(key, *of_model, *sums) for of_model, sums in tally.models.items()],
+    )
+    connection.execute("UPDATE files SET requests = ? WHERE key = ?", (tally.requests, key))
+    return StoredFile(
+        key, file_id, "batch", filename, size_bytes, tally.requests, now, expires_at, None
+    )
+
+
+class _Tally:
+    """Counts lines while they pass: all, and by model and kind with the bytes of their bodies."""
+
+    def __init__(self) -> None:
+        self.requests = 0
+        self.models: dict[tuple[str, bool], tuple[int, int]] = {}
+
+    def count(self, line: InputLine) -> int:
+        """The number of this line, the first being 1."""
+        self.requests += 1
+        of_model = line.model, line.url == "/v1/embeddings"
+        requests, body_bytes = self.models.get(of_model, (0, 0))
+        self.models[of_model] = requests + 1, body_bytes + len(line.body)
+        return self.requests
+
+
+def find_file(connection: sqlite3.Connection, file_id: str) -> StoredFile | None:
+    """The file of this id, unless there is none or its time is over."""
+    row = connection.execute(f"{_SELECT} WHERE f.id = ? AND {_ALIVE}", (file_id,)).fetchone()
+    return None if row is None else StoredFile(*row)
+
+
+def list_files(
+    connection: sqlite3.Connection,
+    *,
+    after: str | None,
+    limit: int,
+    ascending: bool,
+    purpose: str | None,
+    search: str | None,
+) -> list[StoredFile]:
+    """At most `limit` files behind the file `after`; an `after` that is unknown is ignored."""
+    conditions, values = [_ALIVE], list[Any]()
+    if after is not None:
+        row = connection.execute("SELECT key FROM files WHERE id = ?", (after,)).fetchone()
+        if row is not None:
+            conditions.append(f"f.key {'>' if ascending else '<'} ?")
+            values.append(row[0])
+    if purpose:
+        conditions.append("f.purpose = ?")
+        values.append(purpose)
+    if search:
+        conditions.append("f.filename LIKE ? ESCAPE '\\'")
+        values.append(containing(search))
+    rows = connection.execute(
+        f"{_SELECT} WHERE {' AND '.join(conditions)}"
+        f" ORDER BY f.key {'ASC' if ascending else 'DESC'} LIMIT ?",
+        (*values, limit),
+    )
+    return [StoredFile(*row) for row in rows]
+
+
+def delete_file(connection: sqlite3.Connection, file_id: str) -> bool:
+    """Delete a file and, with an input file, its batches and all their results."""
+    return connection.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount == 1
+
+
+def drop_expired_files(connection: sqlite3.Connection) -> None:
+    """Give back the space of input files whose time is over and that no batch needs."""
+    connection.execute(
+        "DELETE FROM files WHERE expires_at <= epoch_now()"
+        " AND NOT EXISTS (SELECT 1 FROM batches WHERE file = files.key AND deleted_at IS NULL)"
+    )
+
+
+def estimate_cost(connection: sqlite3.Connection, file: StoredFile) -> dict[str, Any]:
+    """The wire's cost estimate: real counts and tokens, and a price of "0"."""
+    rows = connection.execute(
+        "SELECT model, embeddings, requests, body_bytes FROM file_models"
+        " WHERE file = ? ORDER BY model, embeddings",
+        (file.key,),
+    ).fetchall()
+    models: list[dict[str, Any]] = []
+    for model, embeddings, requests, body_bytes in rows:
+        input_tokens = body_bytes // 4
+        usual = None if embeddings else _usual_output_tokens(connection, model)
+        if embeddings:
+            output_tokens = requests
+        elif usual is None:
+            output_tokens = input_tokens * 11 // 10
+        else:
+            output_tokens = round(usual * requests)
+        models.append(
+            {
+                "model": model,
+                "request_count": requests,
+                "estimated_input_tokens": input_tokens,
+                "estimated_output_tokens": output_tokens,
+                "estimated_cost": "0",
+            }
+        )
+    return {
+        "file_id": file.id,
+        "total_requests": sum(m["request_count"] for m in models),
+        "total_estimated_input_tokens": sum(m["estimated_input_tokens"] for m in models),
+        "total_estimated_output_tokens": sum(m["estimated_output_tokens"] for m in models),
+        "total_estimated_cost": "0",
+        "models": models,
+    }
+
+
+def _usual_output_tokens(connection: sqlite3.Connection, model: str) -> float | None:
+    return connection.execute(
+        """
+        SELECT avg(completion_tokens) FROM (
+            SELECT recent.completion_tokens FROM (
+                SELECT request, batch, completion_tokens FROM results WHERE ok
+                 ORDER BY seq DESC LIMIT ?) recent
+              JOIN requests r ON r.key = recent.request
+              JOIN batches b ON b.key = recent.batch
+              JOIN lines l ON l.file = b.file AND l.line = r.line
+             WHERE l.model = ? LIMIT ?)
+        """,
+        (_RESULTS_LOOKED_AT, model, _OUTPUT_TOKENS_SAMPLED),
+    ).fetchone()[0]
+
+
+def containing(text: str) -> str:
+    """A LIKE pattern (ESCAPE backslash) for "contains this text", whatever the text holds."""
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

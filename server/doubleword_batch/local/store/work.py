@@ -1,0 +1,283 @@
+"""The work of batches: which requests are to be run, who runs them, and what came of it.
+
+A request is claimed by an owner (one running server). An owner lives as long as its lease is
+renewed; the requests of a dead owner return to the queue. A result is stored only by the owner
+that holds the request, so it is stored once, whoever else tried.
+"""
+
+# ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
+
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A request that this owner may run now; `attempts` counts the failed ones before it."""
+
+    key: int
+    batch: int
+    id: bytes
+    custom_id: str
+    url: str
+    body: bytes
+    attempts: int
+    expires_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens an answer says it used."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What came of a request: an answer's JSON body, or the JSON reason of a failure."""
+
+    key: int
+    batch: int
+    ok: bool
+    status: int | None
+    content: bytes
+    duration_ms: float = 0
+    usage: Usage = field(default_factory=Usage)
+
+
+@dataclass(frozen=True, slots=True)
+class Postponed:
+    """A request that failed and is to be tried again, not before a time (epoch seconds)."""
+
+    key: int
+    attempts: int
+    not_before: float
+
+
+_OPEN = (
+    "completed_at IS NULL AND failed_at IS NULL AND cancelling_at IS NULL AND deleted_at IS NULL"
+)
+
+
+def has_work(connection: sqlite3.Connection, now: float) -> bool:
+    """Whether there is anything that `claim` would do; a read, for idle times."""
+    rows = connection.execute(
+        f"SELECT key, in_progress_at IS NULL OR finalizing_at IS NOT NULL FROM batches"
+        f" WHERE {_OPEN}"
+    ).fetchall()
+    return any(
+        due
+        or connection.execute(
+            "SELECT 1 FROM requests WHERE batch = ? AND state = 'pending' AND not_before <= ?"
+            " LIMIT 1",
+            (key, now),
+        ).fetchone()
+        for key, due in rows
+    )
+
+
+def _advance(connection: sqlite3.Connection, now: int) -> None:
+    # The requests of new batches into the queue, and finished batches out of `finalizing`.
+    connection.execute(
+        "UPDATE batches SET completed_at = CASE WHEN completed > 0 THEN ? END,"
+        "                   failed_at = CASE WHEN completed = 0 THEN ? END"
+        f" WHERE finalizing_at IS NOT NULL AND {_OPEN}",
+        (now, now),
+    )
+    new = connection.execute(
+        f"SELECT key, file FROM batches WHERE in_progress_at IS NULL AND {_OPEN}"
+    ).fetchall()
+    for batch, file in new:
+        connection.execute(
+            "INSERT INTO requests (batch, line, id)"
+            " SELECT ?, line, new_uuid() FROM lines WHERE file = ? ORDER BY line",
+            (batch, file),
+        )
+        connection.execute("UPDATE batches SET in_progress_at = ? WHERE key = ?", (now, batch))
+
+
+def claim(
+    connection: sqlite3.Connection, owner: str, limit: int, limit_bytes: int, now: float
+) -> list[Claim]:
+    """Move batches on, and take requests, those of the nearest deadline first.
+
+    At most `limit`, and no more once their bodies have reached `limit_bytes`.
+    """
+    _advance(connection, int(now))
+    claims: list[Claim] = []
+    batches = connection.execute(
+        f"SELECT key, file, expires_at FROM batches WHERE {_OPEN} ORDER BY expires_at, key"
+    ).fetchall()
+    for batch, file, expires_at in batches:
+        if len(claims) >= limit or limit_bytes <= 0:
+            break
+        rows = connection.execute(
+            "SELECT r.key, ?, r.id, l.custom_id, l.url, l.body, r.attempts, ?"
+            "  FROM requests r JOIN lines l ON l.file = ? AND l.line = r.line"
+            " WHERE r.batch = ? AND r.state = 'pending' AND r.not_before <= ?"
+            " ORDER BY r.line LIMIT ?",
+            (batch, expires_at, file, batch, now, limit - len(claims)),
+        )
+        for row in rows:
+            claims.append(Claim(*row))
+            limit_bytes -= len(claims[-1].body)
+            if limit_bytes <= 0:
+                break
+    connection.executemany(
+        "UPDATE requests SET state = 'in_progress', owner = ? WHERE key = ?",
+        [(owner, c.key) for c in claims],
+    )
+    return claims
+
+
+def record(
+    connection: sqlite3.Connection,
+    owner: str,
+    results: Iterable[Result],
+    postponed: Iterable[Postponed],
+    now: int,
+) -> int:
+    """Store results and requeue postponed requests, where this owner still holds them.
+
+    Returns:
+        How many results were stored; the others belong to requests that were deleted or that
+        another owner took over.
+    """
+    sums: dict[int, _Sums] = {}
+    for result in results:
+        if _store_result(connection, owner, result):
+            sums.setdefault(result.batch, _Sums()).add(result)
+    for batch, sum_ in sums.items():
+        sum_.store(connection, batch, now)
+    connection.executemany(
+        "UPDATE requests SET state = 'pending', owner = NULL, attempts = ?, not_before = ?"
+        " WHERE key = ? AND owner = ?",
+        [(p.attempts, p.not_before, p.key, owner) for p in postponed],
+    )
+    return sum(sum_.completed + sum_.failed for sum_ in sums.values())
+
+
+def _store_result(connection: sqlite3.Connection, owner: str, result: Result) -> bool:
+    held = connection.execute(
+        "UPDATE requests SET state = ?, owner = NULL"
+        " WHERE key = ? AND owner = ? AND state = 'in_progress'",
+        ("completed" if result.ok else "failed", result.key, owner),
+    )
+    if held.rowcount != 1:
+        return False
+    connection.execute(
+        "INSERT INTO results (request, batch, ok, status, completion_tokens, content)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (
+            result.key,
+            result.batch,
+            result.ok,
+            result.status,
+            result.usage.completion_tokens,
+            result.content,
+        ),
+    )
+    return True
+
+
+@dataclass(slots=True)
+class _Sums:
+    completed: int = 0
+    failed: int = 0
+    output_bytes: int = 0
+    error_bytes: int = 0
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+    duration_ms: float = 0
+
+    def add(self, result: Result) -> None:
+        if result.ok:
+            self.completed += 1
+            self.output_bytes += len(result.content)
+        else:
+            self.failed += 1
+            self.error_bytes += len(result.content)
+        self.prompt_tokens += result.usage.prompt_tokens
+        self.completion_tokens += result.usage.completion_tokens
+        self.reasoning_tokens += result.usage.reasoning_tokens
+        self.duration_ms += result.duration_ms
+
+    def store(self, connection: sqlite3.Connection, batch: int, now: int) -> None:
+        names = self.__slots__
+        connection.execute(
+            f"UPDATE batches SET {', '.join(f'{name} = {name} + ?' for name in names)}"
+            " WHERE key = ?",
+            (*(getattr(self, name) for name in names), batch),
+        )
+        connection.execute(
+            "UPDATE batches SET finalizing_at = ?"
+            " WHERE key = ? AND completed + failed = total AND finalizing_at IS NULL",
+            (now, batch),
+        )
+
+
+def release(connection: sqlite3.Connection, owner: str, keys: Sequence[int] | None = None) -> None:
+    """Give claimed requests back to the queue: the named ones, or all of this owner."""
+    back = "UPDATE requests SET state = 'pending', owner = NULL WHERE owner = ?"
+    if keys is None:
+        connection.execute(back, (owner,))
+    else:
+        connection.executemany(f"{back} AND key = ?", [(owner, key) for key in keys])
+
+
+def stopped_among(connection: sqlite3.Connection, batches: Iterable[int]) -> set[int]:
+    """Which of these batches were cancelled or deleted, perhaps by another server."""
+    return {
+        batch
+        for batch in batches
+        if not connection.execute(
+            "SELECT 1 FROM batches WHERE key = ? AND cancelling_at IS NULL", (batch,)
+        ).fetchone()
+    }
+
+
+def renew_lease(connection: sqlite3.Connection, owner: str, until: float) -> bool:
+    """Prolong this owner's lease; False when it was lost, and its requests with it."""
+    renewed = connection.execute(
+        "UPDATE owners SET lease_until = ? WHERE id = ?", (until, owner)
+    ).rowcount
+    if not renewed:
+        connection.execute("INSERT INTO owners (id, lease_until) VALUES (?, ?)", (owner, until))
+    return bool(renewed)
+
+
+def give_up_lease(connection: sqlite3.Connection, owner: str) -> None:
+    """The orderly end of an owner: everything it holds goes back."""
+    release(connection, owner)
+    connection.execute("DELETE FROM owners WHERE id = ?", (owner,))
+
+
+def others_with_leases(connection: sqlite3.Connection, owner: str) -> list[tuple[str, float]]:
+    """The other owners and until when their leases run."""
+    return connection.execute(
+        "SELECT id, lease_until FROM owners WHERE id <> ?", (owner,)
+    ).fetchall()
+
+
+def take_over(
+    connection: sqlite3.Connection, owner: str, now: float, is_alive: Callable[[str], bool]
+) -> list[str]:
+    """Return the requests of dead owners to the queue.
+
+    An owner is dead when its lease ran out or `is_alive` denies it.
+
+    Returns:
+        The owners that were removed.
+    """
+    dead = [
+        other
+        for other, until in others_with_leases(connection, owner)
+        if until < now or not is_alive(other)
+    ]
+    for other in dead:
+        give_up_lease(connection, other)
+    return dead

@@ -1,0 +1,227 @@
+"""Who may speak to the local server, and how it is found."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import sqlite3
+import stat
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from contract.stand_in import Caller, Echo, line
+from doubleword_batch.errors import ConfigError, StoreError
+from doubleword_batch.local import LocalConfig, LocalServer, bearer_token, discover
+
+ROUTES = ["/health", "/v1/files", "/v1/batches", "/v1/nowhere"]
+
+
+def ask(caller, path, **headers):
+    port = caller.http.base_url.port
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    try:
+        host = headers.pop("Host", f"127.0.0.1:{port}")
+        connection.putrequest("GET", path, skip_host=True)
+        for name, value in {"Host": host, **headers}.items():
+            connection.putheader(name, value)
+        connection.endheaders()
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
+
+
+def test_every_route_wants_the_token(caller):
+    for path in ROUTES:
+        for given in (None, "Bearer wrong", "Bearer ", f"Basic {caller.server.token}", "é"):
+            headers = {"Authorization": given} if given else {}
+            status, answered, body = ask(caller, path, **headers)
+            assert (status, body) == (401, "Authentication required"), (path, given)
+            assert answered["content-type"].startswith("text/plain")
+
+
+def test_the_models_route_refuses_in_openai_s_shape(caller):
+    status, _, body = ask(caller, "/v1/models")
+    assert status == 401
+    assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
+
+
+def test_a_foreign_host_name_is_refused_even_with_the_token(caller):
+    token = {"Authorization": f"Bearer {caller.server.token}"}
+    for host in ("evil.example", "evil.example:80", "127.0.0.1.evil.example", "a@localhost", ""):
+        assert ask(caller, "/v1/files", Host=host, **token)[0] == 403, host
+    for host in ("127.0.0.1", "localhost", "localhost:1234", "LOCALHOST"):
+        assert ask(caller, "/v1/files", Host=host, **token)[0] == 200, host
+
+
+def test_no_answer_carries_a_cors_header(caller):
+    token = {"Authorization": f"Bearer {caller.server.token}", "Origin": "https://evil.example"}
+    for path in ("/v1/files", "/health"):
+        headers = ask(caller, path, **token)[1]
+        assert not [name for name in headers if name.lower().startswith("access-control")]
+    preflight = caller.http.options("/files", headers={"Origin": "https://evil.example"})
+    assert preflight.status_code == 405
+
+
+def test_only_the_loopback_interface_listens(caller):
+    # All of 127/8 leads here; a socket on 0.0.0.0 would answer on 127.0.0.2 too.
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.2", caller.http.base_url.port), timeout=2)
+
+
+def test_what_it_writes_is_private(caller, tmp_path):
+    caller.create(line("a"))
+    assert stat.S_IMODE((tmp_path / "local").stat().st_mode) == 0o700
+    files = [path for path in (tmp_path / "local").rglob("*") if path.is_file()]
+    assert {path.name for path in files} >= {"token", "server.sqlite3", "server.sqlite3-wal"}
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+
+
+def test_the_token_stays_the_same_and_is_in_no_repr(tmp_path):
+    assert bearer_token(tmp_path) == bearer_token(tmp_path)
+    assert len(bearer_token(tmp_path)) >= 32
+    with LocalServer(LocalConfig(tmp_path, upstream_key="k-1"), executor=Echo()) as server:
+        assert server.token not in repr(server.running)
+    assert "k-1" not in repr(LocalConfig(tmp_path, upstream_key="k-1"))
+
+
+def test_two_creators_agree_on_one_token(tmp_path):
+    start, tokens = threading.Barrier(8), []
+
+    def create():
+        start.wait(10)
+        tokens.append(bearer_token(tmp_path))
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert len(tokens) == 8
+    assert len(set(tokens)) == 1
+
+
+def test_an_advertised_server_is_found_until_it_stops(tmp_path):
+    assert discover(tmp_path) is None
+    with LocalServer(LocalConfig(tmp_path), advertise=True, executor=Echo()) as server:
+        found = discover(tmp_path)
+        assert found == server.running
+        assert (found.pid, found.executor, found.note) == (os.getpid(), "simulate", Echo.note)
+        caller = Caller(found.base_url, found.token)
+        assert caller.http.get("/files").status_code == 200
+        caller.http.close()
+        assert server.token not in (tmp_path / "local" / "server.json").read_text("utf-8")
+    assert discover(tmp_path) is None
+    assert not (tmp_path / "local" / "server.json").exists()
+
+
+FOREGROUND = """
+import sys
+from pathlib import Path
+from contract.stand_in import Echo
+from doubleword_batch.local import LocalConfig, serve
+serve(LocalConfig(Path(sys.argv[1])), lambda found: print(found.pid, flush=True), executor=Echo())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_in_the_foreground_is_found_and_ends_cleanly_on_a_signal(tmp_path, number):
+    with subprocess.Popen(
+        [sys.executable, "-c", FOREGROUND, str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    ) as process:
+        try:
+            pid = process.stdout.readline().strip()
+            found = discover(tmp_path)
+            process.send_signal(number)
+            written, log = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert (process.returncode, written, log) == (0, "", "")
+    assert str(found.pid) == pid == str(process.pid)
+    assert discover(tmp_path) is None
+    assert list((tmp_path / "local" / "owners").iterdir()) == []
+
+
+def test_a_server_that_is_not_advertised_is_not_found(tmp_path):
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()):
+        assert discover(tmp_path) is None
+
+
+def test_the_notice_of_a_dead_server_is_ignored_and_its_port_gets_no_token(tmp_path):
+    with LocalServer(LocalConfig(tmp_path), advertise=True, executor=Echo()):
+        notice = (tmp_path / "local" / "server.json").read_bytes()
+    with socket.create_server(("127.0.0.1", 0)) as thief:
+        thief.settimeout(0.2)
+        port = thief.getsockname()[1]
+        stolen = json.loads(notice) | {"base_url": f"http://127.0.0.1:{port}/v1"}
+        (tmp_path / "local" / "server.json").write_text(json.dumps(stolen), "utf-8")
+        assert discover(tmp_path) is None
+        with pytest.raises(TimeoutError):
+            thief.accept()
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff"])
+def test_a_damaged_notice_is_ignored(tmp_path, content):
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "server.json").write_bytes(content)
+    assert discover(tmp_path) is None
+
+
+def test_a_taken_port_is_a_config_error(caller, tmp_path):
+    config = LocalConfig(tmp_path, port=caller.http.base_url.port)
+    with pytest.raises(ConfigError) as caught:
+        LocalServer(config, executor=Echo()).start()
+    assert caught.value.code == "port_in_use"
+
+
+def test_a_newer_database_is_refused_and_left_alone(tmp_path):
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()):
+        pass
+    database = sqlite3.connect(tmp_path / "local" / "server.sqlite3")
+    database.execute("INSERT INTO migrations (name) VALUES ('9999_future')")
+    database.commit()
+    database.close()
+    with pytest.raises(StoreError) as caught:
+        LocalServer(LocalConfig(tmp_path), executor=Echo()).start()
+    assert caught.value.code == "store_too_new"
+
+
+def test_a_damaged_database_is_a_store_error(tmp_path):
+    (tmp_path / "local").mkdir()
+    (tmp_path / "local" / "server.sqlite3").write_bytes(b"not a database" * 1000)
+    with pytest.raises(StoreError):
+        LocalServer(LocalConfig(tmp_path), executor=Echo()).start()
+
+
+def test_health_names_the_executor_and_the_process(caller):
+    answer = caller.http.get(str(caller.http.base_url.copy_with(path="/health")))
+    assert answer.json() == {
+        "status": "ok", "executor": "simulate", "note": Echo.note, "pid": os.getpid(),
+    }  # fmt: skip
+
+
+def test_models_are_listed_in_both_shapes(caller):
+    models = caller.http.get("/models").json()
+    assert [model["id"] for model in models["data"]] == ["chat-1", "embed-1"]
+    assert {model["object"] for model in models["data"]} == {"model"}
+    anthropic = caller.http.get("/models", headers={"anthropic-version": "2023-06-01"}).json()
+    assert [model["type"] for model in anthropic["data"]] == ["model", "model"]
+    assert caller.http.get("/models/chat-1").json()["error"]["code"] == "not_found"
+
+
+def test_stopping_twice_or_before_the_start_is_no_error(tmp_path):
+    server = LocalServer(LocalConfig(tmp_path), executor=(executor := Echo()))
+    server.stop()
+    server.start()
+    server.stop()
+    server.stop()
+    assert executor.closed
+    assert not server.is_running()

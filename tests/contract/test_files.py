@@ -1,0 +1,284 @@
+"""POST/GET/DELETE /v1/files, as doubleword-api.md describes the real server."""
+
+import json
+import time
+
+import pytest
+
+from contract.stand_in import Echo, jsonl, line
+
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
+MONTH_SECONDS = 30 * 24 * 3600
+
+
+def assert_plain(answer, status, *parts):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    for part in parts:
+        assert part in answer.text
+
+
+def test_upload_answers_201_with_a_bare_uuid_and_no_null(caller):
+    content = jsonl([line("a"), line("b")])
+
+    answer = caller.post_file(content, filename="reviews.jsonl")
+
+    file = answer.json()
+    assert answer.status_code == 201
+    assert len(file["id"]) == 36
+    assert file["object"] == "file"
+    assert file["bytes"] == len(content)
+    assert file["filename"] == "reviews.jsonl"
+    assert file["purpose"] == "batch"
+    assert file["expires_at"] - file["created_at"] == MONTH_SECONDS
+    assert None not in file.values()
+    assert "status" not in file
+
+
+def test_upload_takes_an_expiry_and_an_expired_file_is_gone(caller):
+    answer = caller.post_file(
+        jsonl([line("a")]),
+        **{"expires_after[anchor]": "created_at", "expires_after[seconds]": "3600"},
+    )
+    assert answer.json()["expires_at"] - answer.json()["created_at"] == 3600
+
+    gone = caller.post_file(jsonl([line("a")]), **{"expires_after[seconds]": "0"}).json()
+
+    assert_plain(caller.http.get(f"/files/{gone['id']}"), 404)
+    assert gone["id"] not in caller.http.get("/files").text
+
+
+BAD_LINES = {
+    "broken JSON": (b"{nope\n", 400, "Invalid JSON on line 2"),
+    "no custom_id": (b'{"method":"POST","url":"/v1/chat/completions","body":{}}\n', 400, "line 2"),
+    "custom_id of 65": (line("x" * 65), 400, "Line 2"),
+    "custom_id with a line feed": (line("a\nb"), 400, "Line 2"),
+    "custom_id not ASCII": (line("é"), 400, "Line 2"),
+    "GET": (line("a", method="GET"), 400, "Line 2"),
+    "unknown url": (line("a", url="/v1/moderations"), 400, "Line 2"),
+    "no model": (line("a", body={"messages": []}), 400, "Line 2"),
+    "model is no string": (line("a", body={"model": 3}), 400, "Line 2"),
+    "body is no object": (line("a", body=[1]), 400, "Line 2"),
+    "not UTF-8": (b'{"custom_id":"a\xff"}\n', 400, "Invalid UTF-8 on line 2 at byte offset 15"),
+    "NaN": (b'{"custom_id":"a","method":"POST","url":"/v1/x","body":NaN}\n', 400, "line 2"),
+    "embedding model in chat": (line("a", model="embed-1"), 400, "Line 2"),
+    "chat model in embeddings": (line("a", url="/v1/embeddings"), 400, "Line 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_LINES)
+def test_the_first_bad_line_is_named_in_plain_text_and_nothing_is_stored(caller, name):
+    bad, status, part = BAD_LINES[name]
+
+    answer = caller.post_file(jsonl([line("ok"), b"\n", bad, b"{also bad\n"]))
+
+    assert_plain(answer, status, part)
+    assert caller.http.get("/files").json() == {"object": "list", "data": [], "has_more": False}
+
+
+def test_a_model_that_is_not_there_is_forbidden_at_upload(start):
+    caller = start(Echo(any_model=False))
+
+    answer = caller.post_file(jsonl([line("a", model="gpt-9")]))
+
+    assert_plain(answer, 403, "Line 1: Model", "has not been configured or is not available")
+
+
+def test_a_duplicate_custom_id_is_accepted(caller):
+    assert caller.upload(line("same"), line("same"))["id"]
+
+
+def test_a_custom_id_of_64_and_a_lower_case_method_are_accepted(caller):
+    assert caller.upload(line("x" * 64, method="post"))["id"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\n  \n"])
+def test_an_empty_file_is_refused(caller, content):
+    assert_plain(caller.post_file(content), 400, "File contains no valid request templates")
+
+
+def test_the_purpose_has_to_be_batch_in_any_case(caller):
+    assert caller.post_file(jsonl([line("a")]), purpose="BATCH").status_code == 201
+    answer = caller.post_file(jsonl([line("a")]), purpose="fine-tune")
+    assert_plain(answer, 400, "Invalid purpose 'fine-tune'. Only 'batch' is supported.")
+
+
+def test_a_form_without_a_file_or_purpose_is_refused(caller):
+    content = {"file": ("a", jsonl([line("a")]))}
+    assert_plain(caller.http.post("/files", files=content), 400, "purpose")
+    empty = {"other": ("a", b"x")}
+    answer = caller.http.post("/files", data={"purpose": "batch"}, files=empty)
+    assert_plain(answer, 400, "file")
+    assert_plain(caller.http.post("/files", content=b"x"), 400, "multipart")
+
+
+def test_too_many_requests_are_counted(start):
+    caller = start(max_requests=2)
+    answer = caller.post_file(jsonl([line("a")] * 5))
+    assert_plain(answer, 400, "File contains 5 requests, which exceeds the maximum of 2")
+
+
+def test_a_body_that_is_too_large_is_refused(start):
+    caller = start(max_request_bytes=1000)
+    answer = caller.post_file(
+        jsonl([line("a" * 10), line("b", body={"model": "m", "x": "y" * 999})])
+    )
+    assert_plain(answer, 400, "Line 2")
+
+
+def test_a_line_without_end_is_refused_before_it_fills_the_memory(start):
+    caller = start(max_request_bytes=1000)
+    assert_plain(caller.post_file(b"x" * 500_000), 400, "Line 1: longer than")
+
+
+def test_a_file_that_is_too_large_is_refused_when_announced_and_while_it_streams(start):
+    caller = start(max_file_bytes=50_000)
+    content = jsonl([line(f"r{n}") for n in range(2000)])
+    assert_plain(caller.post_file(content), 413, "50000 bytes")
+
+    def stream():
+        yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        for begin in range(0, len(content), 8192):
+            yield content[begin : begin + 8192]
+
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    answer = caller.http.post("/files", content=stream(), headers=headers)
+    assert_plain(answer, 413, "50000 bytes")
+
+
+def test_input_content_is_written_anew_without_priority(caller):
+    row = line("ü".encode().hex(), body={"model": "chat-1", "priority": 9, "text": "grüß\u2028e"})
+    file = caller.upload(
+        row | {"extra": 1},
+        b'\n{"custom_id" : "b", "method":"post",'
+        b'"url":"/v1/completions","body":{ "model" : "m" } }\n',
+    )
+
+    answer = caller.content(file["id"])
+
+    assert answer.headers["content-type"].startswith("application/x-ndjson")
+    assert answer.headers["x-incomplete"] == "false"
+    assert "x-last-line" not in answer.headers
+    first, second = answer.content.splitlines()
+    del row["body"]["priority"]
+    assert json.loads(first) == row
+    assert second == (
+        b'{"custom_id":"b","method":"POST","url":"/v1/completions","body":{"model":"m"}}'
+    )
+
+
+def test_input_content_in_pages_tells_the_next_skip(caller):
+    file = caller.upload(*(line(f"r{n}") for n in range(5)))
+
+    page = caller.content(file["id"], skip=1, limit=2)
+
+    assert [json.loads(row)["custom_id"] for row in page.text.splitlines()] == ["r1", "r2"]
+    assert page.headers["x-last-line"] == "3"
+    assert page.headers["x-incomplete"] == "true"
+    last = caller.content(file["id"], skip=3, limit=2)
+    assert (last.headers["x-last-line"], last.headers["x-incomplete"]) == ("5", "false")
+
+
+def test_search_finds_a_part_of_the_custom_id_and_takes_no_wildcards(caller):
+    file = caller.upload(line("a_1"), line("ab1"), line("100%"))
+    assert [row["custom_id"] for row in caller.lines(file["id"], search="_")] == ["a_1"]
+    assert [row["custom_id"] for row in caller.lines(file["id"], search="%")] == ["100%"]
+    assert caller.lines(file["id"], search="' OR 1=1 --") == []
+
+
+def test_files_are_listed_newest_first_in_pages(caller):
+    ids = [caller.upload(line("a"))["id"] for _ in range(3)]
+
+    page = caller.http.get("/files", params={"limit": 2}).json()
+
+    assert [file["id"] for file in page["data"]] == [ids[2], ids[1]]
+    assert (page["first_id"], page["last_id"], page["has_more"]) == (ids[2], ids[1], True)
+    rest = caller.http.get("/files", params={"limit": 2, "after": ids[1]}).json()
+    assert [file["id"] for file in rest["data"]] == [ids[0]]
+    assert rest["has_more"] is False
+    oldest = caller.http.get("/files", params={"order": "asc", "after": ids[0]}).json()
+    assert [file["id"] for file in oldest["data"]] == ids[1:]
+
+
+def test_a_list_clamps_its_limit_and_ignores_an_after_it_does_not_know(caller):
+    caller.upload(line("a"))
+    for after in ("file-abc", UNKNOWN):
+        assert len(caller.http.get("/files", params={"after": after}).json()["data"]) == 1
+    many = [caller.post_file(jsonl([line("a")])).json()["id"] for _ in range(102)]
+    assert len(caller.http.get("/files", params={"limit": 5000}).json()["data"]) == 101
+    assert len(caller.http.get("/files", params={"limit": 0}).json()["data"]) == 1
+    assert len(caller.http.get("/files").json()["data"]) == 20
+    assert many[-1] == caller.http.get("/files").json()["first_id"]
+
+
+def test_a_list_searches_names_and_purposes(caller):
+    caller.post_file(jsonl([line("a")]), filename="Reviews_1.jsonl")
+    caller.post_file(jsonl([line("a")]), filename="other.jsonl")
+    found = caller.http.get("/files", params={"search": "reviews_"}).json()["data"]
+    assert [file["filename"] for file in found] == ["Reviews_1.jsonl"]
+    assert caller.http.get("/files", params={"purpose": "batch_output"}).json()["data"] == []
+
+
+@pytest.mark.parametrize("params", [{"limit": "x"}, {"limit": "-1"}, {"order": "up"}])
+def test_a_query_value_that_does_not_parse_is_a_400(caller, params):
+    assert_plain(caller.http.get("/files", params=params), 400)
+
+
+def test_ids_are_uuids_and_unknown_ones_are_404(caller):
+    assert_plain(caller.http.get("/files/file-abc"), 400, "Invalid file ID format")
+    assert_plain(caller.http.get(f"/files/{UNKNOWN}"), 404, f"File with ID {UNKNOWN} not found")
+    assert_plain(caller.http.get(f"/files/{UNKNOWN}/content"), 404)
+    assert_plain(caller.http.delete(f"/files/{UNKNOWN}"), 404)
+
+
+def test_deleting_a_file_deletes_its_batches_and_their_files(caller):
+    file = caller.upload(line("a"))
+    batch = caller.wait(caller.post_batch(file["id"]).json()["id"])
+
+    answer = caller.http.delete(f"/files/{file['id']}")
+
+    assert answer.status_code == 200
+    assert answer.json() == {"id": file["id"], "object": "file", "deleted": True}
+    assert_plain(caller.http.get(f"/batches/{batch['id']}"), 404)
+    assert_plain(caller.content(batch["output_file_id"]), 404)
+
+
+def test_the_cost_estimate_counts_requests_and_tokens_and_costs_nothing(caller):
+    chat = {"model": "chat-1", "x": "y" * 370}
+    file = caller.upload(
+        line("a", body=chat),
+        line("b", body=chat),
+        line("c", url="/v1/embeddings", body={"model": "embed-1", "input": "z" * 60}),
+    )
+
+    estimate = caller.http.get(f"/files/{file['id']}/cost-estimate").json()
+
+    assert estimate["file_id"] == file["id"]
+    assert estimate["total_requests"] == 3
+    assert estimate["total_estimated_cost"] == "0"
+    by_model = {model["model"]: model for model in estimate["models"]}
+    size = len(json.dumps(chat, separators=(",", ":")))
+    assert by_model["chat-1"]["estimated_input_tokens"] == 2 * size // 4
+    assert by_model["chat-1"]["estimated_output_tokens"] == 2 * size // 4 * 11 // 10
+    assert by_model["embed-1"]["estimated_output_tokens"] == 1
+    assert by_model["embed-1"]["estimated_cost"] == "0"
+
+
+def test_the_cost_estimate_learns_from_what_a_model_answered(caller):
+    file = caller.upload(line("a"), line("b"))
+    caller.wait(caller.post_batch(file["id"]).json()["id"])
+    estimate = caller.http.get(f"/files/{file['id']}/cost-estimate").json()
+    assert estimate["total_estimated_output_tokens"] == 4
+
+
+def test_an_upload_that_breaks_off_leaves_nothing(caller):
+    def stream():
+        yield b'--B\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n'
+        yield jsonl([line("a")])
+        raise InterruptedError
+
+    headers = {"content-type": "multipart/form-data; boundary=B"}
+    with pytest.raises(InterruptedError):
+        caller.http.post("/files", content=stream(), headers=headers)
+    assert caller.http.get("/files").json()["data"] == []
+    assert abs(caller.upload(line("b"))["created_at"] - time.time()) < 10
