@@ -139,7 +139,7 @@ async def test_both_or_neither_source_is_refused(settings, reviews):
 
 async def test_an_unknown_argument_is_refused_with_the_known_ones(settings, reviews):
     reply = await refused(settings, **ORDER, temperature=1)
-    assert "there is no argument 'temperature'" in reply.text
+    assert "There is no argument temperature." in reply.text
     assert "params" in reply.text
 
 

@@ -1,11 +1,14 @@
 """What a host sees before any call: names, schemas, annotations, sizes."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 
 from agent import agent
 from doubleword_batch.config import Settings
+from doubleword_batch.jobs import reports
 
 ALL = [
     "create_batch_file",
@@ -58,6 +61,31 @@ async def test_no_definition_carries_titles_or_unions_at_the_top(settings):
         assert '"title"' not in text
         assert not {"anyOf", "oneOf", "allOf"} & set(tool.input_schema)
         assert tool.output_schema["type"] == "object"
+
+
+async def test_published_result_fields_are_fields_of_the_reports(settings):
+    published = {
+        "create_batch_file": reports.Created,
+        "upload": reports.Uploaded,
+        "create_batch": reports.Submitted,
+        "get_status": reports.Status,
+        "fetch_results": reports.Results,
+        "cancel": reports.Cancelled,
+        "list": reports.Listing,
+        "retry_failed": reports.Retried,
+    }
+    for tool in await definitions(settings):
+        fields = published[tool.name].model_json_schema(mode="serialization")["properties"]
+        for name, schema in tool.output_schema["properties"].items():
+            kinds = {option.get("type") for option in fields[name].get("anyOf", [fields[name]])}
+            assert schema["type"] in kinds | {"string"}, (tool.name, name)
+
+
+async def test_the_readme_lists_exactly_the_tools_there_are(settings):
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    table = readme.partition("## The tools")[2].partition("\n## ")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+    assert listed == [tool.name for tool in await definitions(settings)]
 
 
 async def test_annotations_tell_the_truth(settings):

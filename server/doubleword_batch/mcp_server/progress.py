@@ -1,18 +1,20 @@
 """Progress of a tool call, told to the host while the work goes on."""
 
-from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import anyio
 from mcp.server.mcpserver import Context
 
-from doubleword_batch.jobs.workspace import Progress
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from doubleword_batch.jobs.workspace import Progress
 
 _T = TypeVar("_T")
 _PAUSE_SECONDS = 0.25
 
 
-async def with_progress(ctx: Context[Any, Any], work: Callable[[Progress], Awaitable[_T]]) -> _T:
+async def with_progress(ctx: Context[Any, Any], work: "Callable[[Progress], Awaitable[_T]]") -> _T:
     """Run `work(tell)` and pass on what it tells, a few times a second, always increasing.
 
     `tell` may be called from any thread. Where one kind of progress follows another (bytes sent,

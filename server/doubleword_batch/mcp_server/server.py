@@ -15,12 +15,8 @@ from pydantic import ValidationError
 from doubleword_batch.config import Settings
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.mcp_server import tools
-from doubleword_batch.mcp_server.replies import (
-    arguments_error,
-    error_reply,
-    lean_schema,
-    result_schema,
-)
+from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
+from doubleword_batch.mcp_server.schemas import argument_schema, result_schema
 from doubleword_batch.session import Session
 
 INSTRUCTIONS = """\
@@ -69,6 +65,10 @@ _TOOLS = (
 class BatchServer(MCPServer[Session]):
     """MCPServer with our error boundary around every tool call."""
 
+    def __init__(self, *, tools: list[Tool], **options: Any) -> None:
+        super().__init__("doubleword-batch", tools=tools, **options)
+        self._arguments = {tool.name: list(tool.parameters["properties"]) for tool in tools}
+
     async def call_tool(
         self,
         name: str,
@@ -76,6 +76,10 @@ class BatchServer(MCPServer[Session]):
         context: Context[Session, Any] | None = None,
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; expected failures become readable results, bugs stay masked and logged."""
+        known = self._arguments.get(name, list(arguments))
+        unknown = sorted(set(arguments) - set(known))
+        if unknown:
+            return error_reply(unknown_arguments(unknown, known))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -83,9 +87,7 @@ class BatchServer(MCPServer[Session]):
             if isinstance(cause, DoublewordBatchError):
                 return error_reply(cause)
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
-                tool = next(t for t in await self.list_tools() if t.name == name)
-                known = list(tool.input_schema.get("properties", {}))
-                return error_reply(arguments_error(cause, known))
+                return error_reply(wrong_arguments(cause, known))
             raise
 
 
@@ -110,7 +112,6 @@ def build_server(settings: Settings, *, max_retry_seconds: float = 20.0) -> MCPS
                     await session.close()
 
     return BatchServer(
-        "doubleword-batch",
         version=version("doubleword-batch"),
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
@@ -129,11 +130,6 @@ def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations)
     The SDK has no option for this; it documents a tool's metadata as read live.
     """
     tool = Tool.from_function(function, name=name, annotations=annotations)
-    metadata = tool.fn_metadata
-    metadata.arg_model.model_config["extra"] = "forbid"
-    metadata.arg_model.model_rebuild(force=True)
-    tool.parameters = lean_schema(metadata.arg_model.model_json_schema(by_alias=True))
-    # Replies are built from the typed report; what is published is the part programs rely on.
-    metadata.output_schema = result_schema(metadata.output_model)
-    metadata.output_model = None
+    tool.parameters = argument_schema(tool.parameters)
+    tool.fn_metadata.output_schema = result_schema(name)
     return tool

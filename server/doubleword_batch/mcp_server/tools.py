@@ -11,16 +11,6 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.reports import (
-    Cancelled,
-    Created,
-    Listing,
-    Results,
-    Retried,
-    Status,
-    Submitted,
-    Uploaded,
-)
 from doubleword_batch.mcp_server.progress import with_progress
 from doubleword_batch.mcp_server.replies import reply
 from doubleword_batch.session import Session
@@ -55,7 +45,7 @@ async def create_batch_file(
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
     new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
-) -> Annotated[CallToolResult, Created]:
+) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.prepare import Order, create_batch_file
 
@@ -81,7 +71,7 @@ async def upload(
     ctx: Ctx,
     job: Annotated[str | None, Field(description="job name")] = None,
     path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
-) -> Annotated[CallToolResult, Uploaded]:
+) -> CallToolResult:
     """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import upload
 
@@ -99,7 +89,7 @@ async def create_batch(
     ] = None,
     metadata: dict[str, str] | None = None,
     max_cost_usd: Annotated[float | None, Field(description="refuse above this", ge=0)] = None,
-) -> Annotated[CallToolResult, Submitted]:
+) -> CallToolResult:
     """Submit a job: upload if needed and start its batches. This is the step that costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import create_batch
 
@@ -120,9 +110,7 @@ async def create_batch(
     )
 
 
-async def get_status(
-    ctx: Ctx, job: Job, wait_seconds: Wait = 0
-) -> Annotated[CallToolResult, Status]:
+async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResult:
     """Progress of a job: status, counts, rate, ETA, when to check next. Prefer wait_seconds=45 over polling."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.watch import get_status
 
@@ -149,7 +137,7 @@ async def fetch_results(
     sample: Annotated[int, Field(description="answers to show", ge=0, le=20)] = 3,
     wait_seconds: Wait = 0,
     overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
-) -> Annotated[CallToolResult, Results]:
+) -> CallToolResult:
     """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.fetch import fetch_results
 
@@ -179,7 +167,7 @@ async def fetch_results(
     )
 
 
-async def cancel(ctx: Ctx, job: Job) -> Annotated[CallToolResult, Cancelled]:
+async def cancel(ctx: Ctx, job: Job) -> CallToolResult:
     """Stop a job's running batches. Finished rows stay downloadable."""
     from doubleword_batch.jobs.watch import cancel
 
@@ -193,7 +181,7 @@ async def list_(
     search: str | None = None,
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
     after: str | None = None,
-) -> Annotated[CallToolResult, Listing]:
+) -> CallToolResult:
     """List jobs (also those an earlier session began), or the provider's batches, files, models."""
     from doubleword_batch.jobs.listing import list_objects
 
@@ -213,7 +201,7 @@ async def retry_failed(
     params: Annotated[
         dict[str, Any] | None, Field(description="changes, e.g. larger max_tokens for truncated")
     ] = None,
-) -> Annotated[CallToolResult, Retried]:
+) -> CallToolResult:
     """Run only failed rows of an ended job again, merged into the same table. Costs money."""
     from doubleword_batch.jobs.retry import retry_failed
 
