@@ -8,10 +8,9 @@ with the provider's counts; where they differ, everything is read again from the
 """
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from anyio import to_thread
 
@@ -21,6 +20,9 @@ from doubleword_batch.jobs.foreign import read_input
 from doubleword_batch.jobs.ledger import Ledger, Line
 from doubleword_batch.jobs.store import Attempt, Job, Part
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _CHUNK_BYTES = 1 << 20
 

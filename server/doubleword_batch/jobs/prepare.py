@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.store import Job
     from doubleword_batch.request_file import Built, RequestSpec, Source
 
-_SHOWN_CHARACTERS = 400
+_SHOWN_CHARACTERS = 420
+_LEAST_SHOWN_CHARACTERS = 120
 _TOO_LARGE = "the request is larger than the provider takes"
 _SHOWN_PATHS = 3
 
@@ -334,7 +335,8 @@ def _report(
     ws: Workspace, job: "Job", warnings: list[str], *, reused: bool, copies: list[Path]
 ) -> Created:
     parts = [p for p in ws.store.parts(job.id) if p.generation == 1]
-    paths = copies or [p.path for p in parts if p.path]
+    paths = [str(path) for path in copies or [p.path for p in parts if p.path]][:_SHOWN_PATHS]
+    room = max(_LEAST_SHOWN_CHARACTERS, _SHOWN_CHARACTERS - sum(map(len, paths)))
     window = ws.profile.windows[0]
     cost = cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
     return Created(
@@ -342,7 +344,7 @@ def _report(
         next=Next(tool="create_batch", arguments={"job": job.name, "completion_window": window}),
         job=job.name,
         reused=reused,
-        paths=[str(path) for path in paths[:_SHOWN_PATHS]],
+        paths=paths,
         rows=job.rows or 0,
         requests=sum(p.requests for p in parts),
         parts=len(parts),
@@ -352,14 +354,14 @@ def _report(
         output_tokens=job.output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
-        first_request=_first_request(parts[0].path),
+        first_request=_first_request(parts[0].path, room),
         warnings=warnings[:5],
     )
 
 
-def _first_request(path: Path | None) -> str:
+def _first_request(path: Path | None, room: int) -> str:
     if path is None:
         return ""
     with path.open(encoding="utf-8") as lines:
-        line = lines.readline(_SHOWN_CHARACTERS + 1)
-    return line.strip() if len(line) <= _SHOWN_CHARACTERS else line[:_SHOWN_CHARACTERS] + "…"
+        line = lines.readline(room + 1)
+    return line.strip() if len(line) <= room else line[:room] + "…"

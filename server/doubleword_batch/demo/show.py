@@ -1,0 +1,213 @@
+"""What the person sees: notes and a bar on stderr while it runs, the result on stdout.
+
+Whatever a model or a row contributes is stripped of control characters and never read as markup.
+"""
+
+import io
+import json
+import sys
+from collections.abc import Callable, Generator, Iterable
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from doubleword_batch.demo import task
+from doubleword_batch.demo.folder import DemoFolder
+from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, Call
+from doubleword_batch.demo.journey import QUERY, Played
+from doubleword_batch.demo.verdict import Verdict
+
+_ROWS_SHOWN = 10
+_OTHER_COLUMNS_WIDTH = 52
+_ARGUMENT_CHARACTERS = 44
+
+
+def plain_console(*, stderr: bool = False) -> Console:
+    """A console that takes text as it is: no markup, no emoji codes, no guessed colours."""
+    stream = sys.stderr if stderr else sys.stdout
+    if isinstance(stream, io.TextIOWrapper):
+        stream.reconfigure(errors="replace")  # a terminal that is not UTF-8
+    return Console(stderr=stderr, markup=False, emoji=False, highlight=False)
+
+
+@contextmanager
+def moving_bar(
+    console: Console, words: str, *, unit: str = ""
+) -> Generator[Callable[[float, float | None], None]]:
+    """A bar until the block ends; yields `move(done, total)`.
+
+    Args:
+        console: where it is drawn.
+        words: what is going on.
+        unit: "MB" to show bytes as megabytes; else plain numbers.
+    """
+    scale, form = (1e6, ".1f") if unit == "MB" else (1, ".0f")
+    numbers = TextColumn("")
+    bar = Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(bar_width=30),
+        numbers,
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+    )
+    with bar:
+        shown = bar.add_task(words, total=None)
+
+        def move(done: float, total: float | None) -> None:
+            bar.update(shown, completed=done, total=total)
+            of = f" of {total / scale:{form}}" if total else ""
+            numbers.text_format = f"{done / scale:{form}}{of} {unit}".rstrip()
+
+        yield move
+
+
+def call_line(call: Call) -> str:
+    """One call as a line: `create_batch: 0.3 s, 812 bytes`."""
+    return f"  {call.tool}: {call.seconds:.1f} s, a reply of {call.reply_bytes:,} bytes"
+
+
+def show_result(console: Console, played: Played, verdict: Verdict, folder: DemoFolder) -> None:
+    """The whole ending: calls, answers, counts, agreement, files."""
+    _show_calls(console, played.calls, folder)
+    _show_answers(console, verdict)
+    _show_counts(console, played)
+    console.print()
+    for line in (*_account(verdict), *_agreement(played, verdict)):
+        console.print(line)
+    console.print(f"Answered by {_safe(played.provider)}")
+    console.print()
+    for words, path in (("Table", folder.source), ("Answers", folder.answers), ("Log", folder.log)):
+        console.print(f"{words + ':':8} {path}", soft_wrap=True)
+
+
+def as_object(played: Played, verdict: Verdict, folder: DemoFolder) -> dict[str, Any]:
+    """The same for programs, as JSON-able values."""
+    return {
+        "provider": played.provider,
+        "model": played.model,
+        "job": played.job,
+        "rows": verdict.source_rows,
+        "each_row_once": verdict.each_row_once,
+        "outcomes": verdict.outcomes,
+        "agreed": verdict.agreed,
+        "reply_bytes": _total(played.calls),
+        "reply_tokens": _total(played.calls) // 4,
+        "reply_limit_bytes": REPLY_LIMIT_BYTES,
+        "calls": [
+            {
+                "tool": call.tool,
+                "seconds": round(call.seconds, 2),
+                "text_bytes": call.text_bytes,
+                "structured_bytes": call.structured_bytes,
+                "reply_bytes": call.reply_bytes,
+            }
+            for call in played.calls
+        ],
+        "counted": played.counted,
+        "source_path": str(folder.source),
+        "output_path": str(folder.answers),
+        "log_path": str(folder.log),
+    }
+
+
+def _show_calls(console: Console, calls: tuple[Call, ...], folder: DemoFolder) -> None:
+    table = Table(title="What the agent called, and what the replies cost its context")
+    table.add_column("call", overflow="fold")
+    for name in ("seconds", "text", "structure", "bytes"):
+        table.add_column(name, justify="right")
+    for call in calls:
+        table.add_row(
+            _as_call(call),
+            f"{call.seconds:.1f}",
+            f"{call.text_bytes:,}",
+            f"{call.structured_bytes:,}",
+            f"{call.reply_bytes:,}",
+        )
+    console.print()
+    console.print(table)
+    total, largest = _total(calls), max(call.reply_bytes for call in calls)
+    kept = "kept" if largest <= REPLY_LIMIT_BYTES else "BROKEN"
+    console.print(
+        f"Largest reply {largest:,} bytes; the promise of at most {REPLY_LIMIT_BYTES:,} is {kept}. "
+        f"All together {total:,} bytes, about {total // 4:,} tokens (bytes/4). The table of "
+        f"answers, {folder.answers.stat().st_size:,} bytes, never passed through the agent."
+    )
+
+
+def _show_answers(console: Console, verdict: Verdict) -> None:
+    shown = verdict.rows[:_ROWS_SHOWN]
+    table = Table(title=f"Answers: the first {len(shown)} of {len(verdict.rows)} rows")
+    room = max(20, console.width - _OTHER_COLUMNS_WIDTH)
+    for name in ("word", "definition", "label", "answer", "agree"):
+        table.add_column(name, overflow="fold")
+    for row in shown:
+        table.add_row(
+            _safe(row.word),
+            _cut(_safe(row.definition), room),
+            _safe(row.label),
+            _safe(row.topic) or f"({_safe(row.outcome)})",
+            "yes" if row.agrees else "no",
+        )
+    console.print()
+    console.print(table)
+
+
+def _show_counts(console: Console, played: Played) -> None:
+    table = Table()
+    for name in played.counted["columns"]:
+        table.add_column(_safe(str(name)))
+    for row in played.counted["rows"]:
+        table.add_row(*(_safe(str(cell)) for cell in row))
+    console.print()
+    console.print(f"Asked by fetch_results, without reading the file: {QUERY}")
+    console.print(table)
+
+
+def _account(verdict: Verdict) -> Iterable[str]:
+    rows = verdict.source_rows
+    if verdict.each_row_once:
+        yield f"All {rows} rows of the source are in the table, each exactly once, in its order."
+    else:
+        yield f"The table has {len(verdict.rows)} rows and does not match the source's {rows}!"
+    counts = ", ".join(f"{count} {_safe(name)}" for name, count in verdict.outcomes.items())
+    yield f"Outcomes: {counts}."
+
+
+def _agreement(played: Played, verdict: Verdict) -> Iterable[str]:
+    rows, guessed = len(verdict.rows), len(verdict.rows) // len(task.TOPICS)
+    yield (
+        f"The answers agree with the human's label on {verdict.agreed} of {rows} rows; "
+        f"guessing would on about {guessed}."
+    )
+    if played.model != task.MODEL:
+        return
+    yield (
+        "That flatters: the prompt's examples were tuned on these very rows. On the next "
+        f"{task.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
+        f"{task.UNSEEN_AGREED}. It is a demo model: dependable shape, weak content. Real work "
+        "wants a real model: set DOUBLEWORD_API_KEY, or DOUBLEWORD_BATCH_LOCAL_URL for your own."
+    )
+
+
+def _as_call(call: Call) -> str:
+    arguments = ", ".join(
+        f"{name}={_cut(json.dumps(value), _ARGUMENT_CHARACTERS)}"
+        for name, value in call.arguments.items()
+    )
+    return f"{call.tool}({arguments})"
+
+
+def _total(calls: Iterable[Call]) -> int:
+    return sum(call.reply_bytes for call in calls)
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else text[: limit - 3] + "..."
+
+
+def _safe(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
