@@ -1,0 +1,42 @@
+"""The command `doubleword-batch`: a command line for people, an MCP server for hosts.
+
+A host's start-up waits for this module, so the way to the MCP server imports neither typer nor
+rich, nor anything of the command line but its exit codes.
+"""
+
+import sys
+
+
+def main() -> None:
+    """Run the command and end the process.
+
+    `serve` alone, or no argument where nobody sits at stdin, is the MCP server; everything else is
+    the command line.
+    """
+    arguments = sys.argv[1:]
+    if arguments == ["serve"] or (not arguments and not _somebody_types()):
+        sys.exit(serve_mcp())
+    from doubleword_batch.cli.app import run_app
+
+    sys.exit(run_app(arguments))
+
+
+def _somebody_types() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # None under pythonw
+
+
+def serve_mcp() -> int:
+    """Be the MCP server on stdin and stdout until the host leaves; returns the exit code."""
+    from doubleword_batch.cli.exits import Exit, exit_of
+    from doubleword_batch.config import Settings
+    from doubleword_batch.errors import ConfigError
+
+    try:
+        settings = Settings.from_environment()
+    except ConfigError as error:
+        sys.stderr.write(f"doubleword-batch cannot start: {error}\n")
+        return exit_of(error)
+    from doubleword_batch.mcp_server.stdio import serve
+
+    serve(settings)
+    return Exit.DONE

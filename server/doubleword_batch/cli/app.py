@@ -1,0 +1,109 @@
+"""The command line: its commands, its help, and the one place where an error becomes words."""
+
+import traceback
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from doubleword_batch.cli import local, options, results, run, serve_mcp, steps
+from doubleword_batch.cli.exits import Exit, exit_of, interrupted
+from doubleword_batch.cli.following import PROGRAM
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.errors import DoublewordBatchError, InputError
+
+_NO_KEY = (
+    "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
+    f"demo model (`{PROGRAM} local pull` fetches it)."
+)
+# typer keeps the lines of a paragraph that begins with this mark
+_CODES = "\n".join(("\bExit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
+
+app = typer.Typer(
+    help="Bulk inference from the shell: a table and a prompt in, a table of answers out.",
+    epilog=f"{_NO_KEY}\n\n{_CODES}",
+    add_completion=False,
+    pretty_exceptions_enable=False,  # its tracebacks show local variables, and so keys
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(run.run)
+app.command()(steps.create_file)
+app.command()(steps.validate)
+app.command()(steps.upload)
+app.command()(steps.create)
+app.command()(results.status)
+app.command()(results.fetch)
+app.command()(results.cancel)
+app.command()(results.retry)
+app.command("list")(results.list_)
+app.add_typer(local.local_app, name="local")
+
+
+@app.command()
+def demo(*, as_json: options.AsJson = False) -> int:
+    """Show everything: an agent's way through a real data set, with the demo model."""
+    from doubleword_batch.demo.run import run_demo
+
+    return run_demo(json_output=as_json)
+
+
+@app.command()
+def serve() -> int:
+    """Be the MCP server on stdin and stdout, as hosts start it."""
+    return serve_mcp()
+
+
+def _print_version(*, asked: bool) -> None:
+    if asked:
+        typer.echo(f"{PROGRAM} {version(PROGRAM)}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    *,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Show the version."),
+    ] = False,
+) -> None:
+    """Bulk inference from the shell: a table and a prompt in, a table of answers out."""
+
+
+def run_app(arguments: list[str]) -> int:
+    """Run one command line; returns the process's exit code.
+
+    Args:
+        arguments: without the program's name; none shows the help.
+    """
+    as_json = "--json" in arguments
+    try:
+        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        Terminal(as_json=as_json).fail(_usage(error))
+        return Exit.USAGE
+    except DoublewordBatchError as error:
+        Terminal(as_json=as_json).fail(error)
+        return exit_of(error)
+    except Exception as error:  # noqa: BLE001  # the last boundary: whatever else is a bug
+        traceback.print_exception(error)
+        Terminal(as_json=as_json).fail(_bug(error))
+        return Exit.BUG
+    if code == Exit.INTERRUPTED:  # typer's word for a Ctrl-C that no command of ours explains
+        Terminal(as_json=as_json).fail(interrupted("Stopped.", "list(kind=jobs) shows the jobs."))
+    return code or Exit.DONE
+
+
+def _usage(error: typer.TyperException) -> DoublewordBatchError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else PROGRAM
+    return InputError(error.format_message(), hint=f"See {command} --help.", code="usage")
+
+
+def _bug(error: Exception) -> DoublewordBatchError:
+    return DoublewordBatchError(
+        f"This is a bug: {type(error).__name__}. The trace on stderr says where.",
+        hint="Please report it with the trace; what was submitted is safe, and the same command "
+        "can be tried again.",
+        code="bug",
+    )

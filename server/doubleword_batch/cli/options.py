@@ -1,0 +1,124 @@
+"""The options that several commands share, and how their texts are read."""
+
+import json
+import sys
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+import typer
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.roots import Roots
+
+
+def usd(text: str) -> Decimal:
+    """An amount of US dollars."""
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise typer.BadParameter(f"{text!r} is not an amount of US dollars, such as 2.50.")
+    return value
+
+
+CHAT = "/v1/chat/completions"
+
+Source = Annotated[
+    str, typer.Argument(help="Path, folder or glob: CSV, TSV, JSONL, JSON array, .txt/.md files.")
+]
+Job = Annotated[str, typer.Argument(help="A job's name, or the provider's batch or input file id.")]
+Prompt = Annotated[
+    str,
+    typer.Option(
+        "--prompt",
+        "-p",
+        help="Template of the user's message, such as 'Classify: {{ text }}'; @FILE, or - for "
+        "stdin.",
+    ),
+]
+System = Annotated[
+    str | None, typer.Option("--system", help="Template of the system message, or @FILE.")
+]
+Model = Annotated[
+    str | None, typer.Option("--model", "-m", help="The model; `list models` shows them.")
+]
+Schema = Annotated[
+    str | None,
+    typer.Option(
+        "--schema", help="JSON Schema (a file, or its text): its properties become columns."
+    ),
+]
+Params = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--param",
+        metavar="NAME=VALUE",
+        help="Into every request, such as temperature=0; the value may be JSON. Repeatable.",
+    ),
+]
+Endpoint = Annotated[
+    str, typer.Option("--endpoint", help="/v1/chat/completions, /v1/responses or /v1/embeddings.")
+]
+IdColumn = Annotated[
+    str | None, typer.Option("--id-column", help="A column that becomes part of each custom_id.")
+]
+Limit = Annotated[int | None, typer.Option("--limit", min=1, help="The first N rows: a pilot.")]
+NewRun = Annotated[
+    bool, typer.Option("--new-run", help="Run the same work again instead of reusing its job.")
+]
+Window = Annotated[
+    str | None, typer.Option("--window", help="Completion window: 24h (cheapest) or 1h.")
+]
+MaxCost = Annotated[
+    Decimal | None,
+    typer.Option("--max-cost", parser=usd, metavar="USD", help="Submit nothing above this."),
+]
+Output = Annotated[
+    str | None, typer.Option("--output", "-o", help="The table to write, .csv or .jsonl.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")]
+Timeout = Annotated[
+    float | None,
+    typer.Option(
+        "--timeout", min=0, metavar="SECONDS", help="Stop waiting then; the batch goes on."
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
+
+
+def params_of(given: list[str] | None) -> dict[str, Any]:
+    """`NAME=VALUE` pairs as an object; a value that is no JSON is a text."""
+    params: dict[str, Any] = {}
+    for pair in given or ():
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--param")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            params[name] = value
+    return params
+
+
+def text_of(given: str, roots: Roots) -> str:
+    """A template as it was given, or from `@FILE`, or from stdin for `-`; `@@` begins with an @.
+
+    Raises:
+        InputError: the file is not there, outside the roots, or not UTF-8.
+    """
+    if given == "-":
+        return sys.stdin.read()
+    if not given.startswith("@"):
+        return given
+    if given.startswith("@@"):
+        return given[1:]
+    path = roots.readable(given[1:])
+    try:
+        return path.read_text(encoding="utf-8").removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"{path} cannot be read as UTF-8 text: {error}.",
+            hint="Give a text file after the @.",
+            code="not_readable",
+        ) from None

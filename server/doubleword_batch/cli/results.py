@@ -1,0 +1,154 @@
+"""What comes after a job's submission: `status`, `fetch`, `cancel`, `retry`, and `list`."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Annotated, Literal
+
+import typer
+
+from doubleword_batch.cli import options
+from doubleword_batch.cli.call import call, configured
+from doubleword_batch.cli.exits import Exit, exit_of_results, exit_of_status
+from doubleword_batch.cli.journey import watching_stopped
+from doubleword_batch.cli.options import params_of
+from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.show import show
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.waiting import until_ended
+from doubleword_batch.config import Settings
+from doubleword_batch.jobs import retry as retrying
+from doubleword_batch.jobs import watch
+from doubleword_batch.jobs.export import format_of
+from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.listing import list_objects
+from doubleword_batch.jobs.reports import Results, Status
+from doubleword_batch.jobs.workspace import Workspace
+
+Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end, with a progress bar.")]
+
+
+def status(
+    job: options.Job,
+    *,
+    wait: Wait = False,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Show how far a job is, or wait for its end."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+
+    async def look(ws: Workspace) -> Status:
+        if not wait:
+            return await watch.get_status(ws, job)
+        with progress_on(terminal.notes) as tell:
+            return await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
+
+    with _watching(settings, job):
+        report = call(settings, look)
+    show(terminal, report)
+    return exit_of_status(report) if wait else Exit.DONE
+
+
+def fetch(
+    job: options.Job,
+    *,
+    output: options.Output = None,
+    query: Annotated[
+        str | None,
+        typer.Option("--query", "-q", help="A SELECT over the table `results`."),
+    ] = None,
+    sample: Annotated[
+        int | None,
+        typer.Option(min=0, max=20, help="Answers to show; 3, and none beside a query."),
+    ] = None,
+    wait: Wait = False,
+    timeout: options.Timeout = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Write the table of answers, also while the job runs, or ask a question about it."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+
+    async def collect(ws: Workspace) -> Results:
+        if output is not None:  # before the wait, not after it
+            format_of(ws.roots.writable(output, overwrite=overwrite), None)
+        with progress_on(terminal.notes) as tell:
+            if wait:
+                await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
+            return await fetch_results(
+                ws,
+                job,
+                output_path=output,
+                query=query,
+                sample=sample if sample is not None else 0 if query else 3,
+                overwrite=overwrite,
+                progress=tell,
+            )
+
+    with _watching(settings, job, output):
+        report = call(settings, collect)
+    show(terminal, report)
+    return Exit.DONE if query is not None and output is None else exit_of_results(report)
+
+
+def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
+    """Stop a job's batches; finished rows stay downloadable."""
+    terminal = Terminal(as_json=as_json)
+    show(terminal, call(configured(), lambda ws: watch.cancel(ws, job)))
+    return Exit.DONE
+
+
+def retry(
+    job: options.Job,
+    *,
+    cause: Annotated[
+        list[str] | None,
+        typer.Option(help="Only rows of this outcome or cause, as `fetch` names them. Repeatable."),
+    ] = None,
+    param: options.Params = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Run the failed rows of an ended job again, into the same table. Costs money."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    params = params_of(param)
+    with progress_on(terminal.notes) as tell:
+        report = call(
+            settings,
+            lambda ws: retrying.retry_failed(
+                ws, job, causes=cause or (), params=params or None, progress=tell
+            ),
+        )
+    show(terminal, report)
+    return Exit.DONE
+
+
+def list_(
+    kind: Annotated[
+        Literal["jobs", "batches", "files", "models"], typer.Argument(help="What to list.")
+    ] = "jobs",
+    *,
+    status: Annotated[str | None, typer.Option(help="Only jobs or batches of this status.")] = None,
+    search: Annotated[str | None, typer.Option(help="Part of a name, an id or a source.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=50)] = 10,
+    after: Annotated[str | None, typer.Option(help="Go on after this name or id.")] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """List jobs of this machine, or the provider's batches, files or models; newest first."""
+    terminal = Terminal(as_json=as_json)
+    report = call(
+        configured(),
+        lambda ws: list_objects(ws, kind, status=status, search=search, limit=limit, after=after),
+    )
+    show(terminal, report)
+    return Exit.DONE
+
+
+@contextmanager
+def _watching(settings: Settings, job: str, output: str | None = None) -> Generator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise watching_stopped(settings, job, output) from None

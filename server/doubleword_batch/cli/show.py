@@ -1,0 +1,237 @@
+"""Reports for people: a few facts, a line each, and small tables where there are rows.
+
+Every value goes through `plain`, whoever wrote it.
+"""
+
+from collections.abc import Iterable
+from decimal import Decimal
+from functools import singledispatch
+
+from pydantic import TypeAdapter
+from rich import box
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from doubleword_batch.cli.following import command_for, in_commands
+from doubleword_batch.cli.terminal import Terminal, plain
+from doubleword_batch.jobs.reports import (
+    Cancelled,
+    Created,
+    Listing,
+    Report,
+    Results,
+    Retried,
+    Status,
+    Submitted,
+    Uploaded,
+)
+from doubleword_batch.request_file import Report as Check
+
+Facts = list[tuple[str, object]]
+"""Label and value, in the order of reading; None and "" are left out."""
+
+_SMALLEST_USD = Decimal("0.0001")
+
+
+def show(terminal: Terminal, report: Report) -> None:
+    """Print a verb's report, as JSON or for people."""
+    if terminal.as_json:
+        terminal.json(report.model_dump(mode="json", exclude_none=True))
+        return
+    terminal.show(*lines(facts(report)))
+    if isinstance(report, Results):
+        terminal.show(*_tables(report))
+    if isinstance(report, Listing):
+        terminal.show(*(Text(plain(line)) for line in report.lines or ["nothing"]))
+    terminal.show(*lines([("by", report.provider)]))
+    if report.next is not None:
+        terminal.show(*lines([("next", command_for(report.next))]))
+
+
+def show_check(terminal: Terminal, report: Check, provider: str) -> None:
+    """Print what a check of a request file found, as JSON or for people."""
+    if terminal.as_json:
+        terminal.json(TypeAdapter(Check).dump_python(report, mode="json"))
+        return
+    verdict = "takes it" if report.ok else "would refuse it"
+    terminal.show(
+        *lines(
+            [
+                ("file", report.path),
+                ("requests", f"{report.requests:,} in {report.size_bytes:,} bytes"),
+                ("endpoint", report.endpoint),
+                ("models", ", ".join(report.models)),
+                ("tokens", f"about {report.input_tokens:,} in"),
+                ("verdict", f"{provider} {verdict}"),
+            ]
+        )
+    )
+    if report.groups:
+        columns = ("", "lines", "first", "what", "what to do")
+        rows = (
+            (group.severity, group.count, first.line or "file", first.message, group.fix)
+            for group in report.groups
+            for first in group.first[:1]
+        )
+        terminal.show(table("Found", columns, rows))
+
+
+def lines(facts: Facts) -> Iterable[Text]:
+    """A line for each fact that there is."""
+    for label, value in facts:
+        if value not in (None, ""):
+            yield Text.assemble((f"{label:<9} ", "bold"), plain(value))
+
+
+def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
+    """A table whose cells are plain text."""
+    shown = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
+    for column in columns:
+        shown.add_column(Text(plain(column)), overflow="fold")
+    for row in rows:
+        shown.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+    return shown
+
+
+def duration(seconds: float) -> str:
+    """Hours and minutes, or minutes and seconds, or seconds."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{rest} s"
+
+
+def cost(usd: Decimal | None, note: str) -> str:
+    """An amount and where it comes from."""
+    if not usd:  # not known, or free: the note says which
+        return note
+    amount = f"${usd:.4f}" if usd >= _SMALLEST_USD else f"under ${_SMALLEST_USD}"
+    return f"{amount} ({note})"
+
+
+@singledispatch
+def facts(report: Report) -> Facts:
+    """What a person wants to know of a report, apart from its tables."""
+    raise TypeError(f"no words for {type(report).__name__}")
+
+
+@facts.register
+def _(report: Created) -> Facts:
+    again = " (built before, unchanged)" if report.reused else ""
+    return [
+        ("job", report.job + again),
+        ("requests", f"{report.requests:,} from {report.rows:,} rows in {report.parts} file(s)"),
+        ("model", report.model),
+        ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
+        ("cost", cost(report.cost_usd, report.cost_note)),
+        *(("file", path) for path in report.paths),
+        ("first", report.first_request),
+        *_warnings(report.warnings),
+    ]
+
+
+@facts.register
+def _(report: Uploaded) -> Facts:
+    return [
+        ("job", report.job),
+        ("uploaded", f"{report.requests:,} requests, {report.size_bytes:,} bytes"),
+        ("reused", f"{report.reused} file(s) were there already" if report.reused else ""),
+        ("files", ", ".join(report.input_file_ids)),
+        ("cost", cost(report.cost_usd, report.cost_note)),
+        *_warnings(report.warnings),
+    ]
+
+
+@facts.register
+def _(report: Submitted) -> Facts:
+    return [
+        ("job", report.job + (" (submitted before)" if report.reused else "")),
+        ("status", report.status),
+        ("batches", ", ".join(report.batch_ids)),
+        ("window", report.completion_window),
+        ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
+        ("cost", cost(report.cost_usd, report.cost_note)),
+    ]
+
+
+@facts.register
+def _(report: Status) -> Facts:
+    counts = report.counts
+    done = f"{counts.completed + counts.failed:,} of {counts.total:,} ({report.percent} %)"
+    rate, eta = report.requests_per_second, report.eta_seconds
+    return [
+        ("job", report.job),
+        ("status", report.status),
+        ("finished", done + (f", {counts.failed:,} failed" if counts.failed else "")),
+        ("rate", rate and f"{rate:g} requests/s"),
+        ("ETA", None if eta is None else duration(eta)),
+        ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
+        ("batches", ", ".join(report.batch_ids)),
+        *(("problem", problem) for problem in report.problems),
+    ]
+
+
+@facts.register
+def _(report: Results) -> Facts:
+    tokens = f"{report.input_tokens:,} in, {report.output_tokens:,} out"
+    return [
+        ("job", report.job),
+        ("status", report.status),
+        ("rows", f"{report.rows:,}: " + _sums(report.ledger)),
+        ("answers", report.output_path),
+        ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
+        ("cost", cost(report.cost_usd, report.cost_note)),
+        *_warnings(report.warnings),
+    ]
+
+
+@facts.register
+def _(report: Cancelled) -> Facts:
+    return [
+        ("job", report.job),
+        ("status", report.status),
+        ("stopped", f"{report.stopped:,} requests; {report.finished:,} had finished"),
+        ("note", in_commands(report.note)),
+    ]
+
+
+@facts.register
+def _(report: Retried) -> Facts:
+    return [
+        ("job", report.job),
+        ("status", report.status),
+        ("again", f"{report.rows:,} rows: " + _sums(report.causes)),
+        ("batches", ", ".join(report.batch_ids)),
+        ("cost", cost(report.cost_usd, report.cost_note)),
+    ]
+
+
+@facts.register
+def _(report: Listing) -> Facts:
+    return [("more", f"--after {report.after}" if report.has_more else "")]
+
+
+def _tables(report: Results) -> Iterable[RenderableType]:
+    if report.errors:
+        columns = ("outcome", "cause", "rows", "said", "what to do")
+        rows = (
+            (e.outcome, e.cause, e.rows, e.message, in_commands(e.advice)) for e in report.errors
+        )
+        yield table("Rows without a good answer", columns, rows)
+    if report.samples:
+        rows = ((sample.row, sample.answer) for sample in report.samples)
+        yield table("Some answers (written by the model)", ("row", "answer"), rows)
+    if report.query is not None:
+        found = report.query
+        cut = f", the first {len(found.rows)} shown" if found.truncated else ""
+        yield table(f"Query: {found.total} row(s){cut}", found.columns, found.rows)
+
+
+def _sums(counts: dict[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _warnings(warnings: list[str]) -> Facts:
+    return [("warning", warning) for warning in warnings]

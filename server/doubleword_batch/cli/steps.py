@@ -1,0 +1,124 @@
+"""The steps of a job up to its submission: `create-file`, `validate`, `upload`, `create`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from doubleword_batch.cli import options
+from doubleword_batch.cli.call import call, configured, roots_of, runs_inside
+from doubleword_batch.cli.exits import Exit
+from doubleword_batch.cli.following import PROGRAM
+from doubleword_batch.cli.options import params_of, text_of
+from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.show import show, show_check
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.jobs import submit
+from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.providers import profile
+from doubleword_batch.request_file import validate_request_file
+
+
+def create_file(
+    source: options.Source,
+    *,
+    prompt: options.Prompt,
+    system: options.System = None,
+    model: options.Model = None,
+    schema: options.Schema = None,
+    param: options.Params = None,
+    endpoint: options.Endpoint = options.CHAT,
+    id_column: options.IdColumn = None,
+    limit: options.Limit = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Also copy the JSONL here.")
+    ] = None,
+    overwrite: options.Overwrite = False,
+    new_run: options.NewRun = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Build a job's request files from a table and a prompt. Nothing is sent."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    roots = roots_of(settings)
+    order = Order(
+        source=source,
+        prompt=text_of(prompt, roots),
+        system=None if system is None else text_of(system, roots),
+        model=model,
+        endpoint=endpoint,
+        response_schema=schema,
+        params=params_of(param),
+        id_column=id_column,
+        limit=limit,
+        output_path=output,
+        overwrite=overwrite,
+        new_run=new_run,
+    )
+    with progress_on(terminal.notes) as tell:
+        report = call(settings, lambda ws: create_batch_file(ws, order, progress=tell))
+    show(terminal, report)
+    return Exit.DONE
+
+
+def validate(
+    file: Annotated[str, typer.Argument(help="A JSONL request file.")],
+    *,
+    as_json: options.AsJson = False,
+) -> int:
+    """Check a request file against the format and the provider's limits; all faults at once."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    described = profile(settings.provider)
+    report = validate_request_file(roots_of(settings).readable(file), described)
+    show_check(terminal, report, described.title)
+    return Exit.DONE if report.ok else Exit.INCOMPLETE
+
+
+def upload(
+    what: Annotated[
+        str, typer.Argument(metavar="JOB|FILE", help="A job's name, or a JSONL request file.")
+    ],
+    *,
+    as_json: options.AsJson = False,
+) -> int:
+    """Upload request files without starting them; what is there already is not sent again."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    job, path = (None, what) if _is_path(what) else (what, None)
+    with progress_on(terminal.notes) as tell:
+        report = call(settings, lambda ws: submit.upload(ws, job=job, path=path, progress=tell))
+    show(terminal, report)
+    return Exit.DONE
+
+
+def create(
+    job: options.Job,
+    *,
+    window: options.Window = None,
+    max_cost: options.MaxCost = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Submit a job: upload if needed, start its batches. This is the step that costs money."""
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    with progress_on(terminal.notes) as tell:
+        report = call(
+            settings,
+            lambda ws: submit.create_batch(
+                ws, job, completion_window=window, max_cost_usd=max_cost, progress=tell
+            ),
+        )
+    show(terminal, report)
+    if runs_inside(settings):
+        terminal.note(
+            "The local server ran inside this command: the job pauses until the next command "
+            f"waits for it, unless `{PROGRAM} local` runs."
+        )
+    return Exit.DONE
+
+
+def _is_path(what: str) -> bool:
+    """Neither a job's name nor an id has a separator or an ending."""
+    path = Path(what)
+    return len(path.parts) > 1 or bool(path.suffix)

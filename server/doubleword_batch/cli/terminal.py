@@ -1,0 +1,91 @@
+"""Where a command speaks: its result on stdout, progress and notes on stderr.
+
+Text of rows, models and servers reaches a terminal only through `plain`, and rich's markup is off:
+nothing that somebody else wrote can move the cursor, colour a word or imitate our own lines.
+"""
+
+import io
+import json
+import os
+import sys
+from typing import Any
+
+from rich.console import Console, RenderableType
+from rich.text import Text
+
+from doubleword_batch.cli.following import in_commands
+from doubleword_batch.errors import DoublewordBatchError
+
+
+def plain(text: object) -> str:
+    """The text in one line, what is not printable replaced.
+
+    Line breaks and tabs become spaces; escapes, control and direction characters become U+FFFD.
+    """
+    return "".join(
+        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
+        for c in str(text)
+    )
+
+
+class Terminal:
+    """The two streams of one command.
+
+    Args:
+        as_json: print one JSON object on stdout, whatever happens, instead of text for people.
+
+    Attributes:
+        notes: the console on stderr.
+    """
+
+    def __init__(self, *, as_json: bool = False) -> None:
+        self.as_json = as_json
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(errors="replace")  # a terminal that is not UTF-8
+        self._out = _console(stderr=False)
+        self.notes = _console(stderr=True)
+
+    def note(self, words: str) -> None:
+        """Say something that is not the result."""
+        self.notes.print(Text(plain(words), style="dim"), soft_wrap=True)
+
+    def show(self, *parts: RenderableType) -> None:
+        """Print a result for people; lines are not broken, so that paths can be copied."""
+        for part in parts:
+            self._out.print(part, soft_wrap=isinstance(part, Text))
+
+    def json(self, value: dict[str, Any]) -> None:
+        """Print the one JSON object; ASCII, so that it passes every terminal unharmed."""
+        self._out.print(Text(json.dumps(value, default=str)), soft_wrap=True)
+
+    def fail(self, error: DoublewordBatchError) -> None:
+        """Say what happened and what to do next."""
+        if self.as_json:
+            self.json(
+                {
+                    "error": {
+                        "code": error.code,
+                        "message": error.message,
+                        "hint": error.hint,
+                        "retryable": error.retryable,
+                        "details": error.details,
+                    }
+                }
+            )
+            return
+        title = Text("Error: ", style="bold red") if error.code != "interrupted" else Text()
+        self.notes.print(title + Text(plain(error.message)), soft_wrap=True)
+        if error.hint:
+            self.notes.print(Text(plain(in_commands(error.hint))), soft_wrap=True)
+
+
+class _Console(Console):
+    def on_broken_pipe(self) -> None:
+        """Whoever read us has read enough; the work and its exit code go on as they are."""
+        self.quiet = True
+        os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
+
+
+def _console(*, stderr: bool) -> Console:
+    return _Console(stderr=stderr, markup=False, highlight=False, emoji=False)

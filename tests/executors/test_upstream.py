@@ -1,0 +1,244 @@
+"""The upstream executor against real HTTP servers: what is sent, what becomes of each answer."""
+
+import socket
+import threading
+from contextlib import contextmanager
+
+import anyio
+import pytest
+import uvicorn
+from starlette.applications import Starlette
+from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.responses import Response as AnyResponse
+from starlette.routing import Route
+
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.local.executor import Request, RequestFailed
+from doubleword_batch.local.simulate import SimulateExecutor
+from doubleword_batch.local.upstream import UpstreamExecutor
+
+KEY = "sk-do-not-leak"
+
+
+@contextmanager
+def serving(app):
+    """The app behind real HTTP on this machine, while the block runs."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        finally:
+            server.should_exit = True
+            thread.join(10)
+
+
+class Stub:
+    """A server that answers every path the way it was last told to, and keeps what it was sent."""
+
+    def __init__(self):
+        self.answer = JSONResponse({"object": "chat.completion"})
+        self.seen = []
+        self.release = threading.Event()
+        self.app = Starlette(
+            routes=[
+                Route("/v1/slow", self.wait, methods=["POST"]),
+                Route("/{path:path}", self.take, methods=["GET", "POST"]),
+            ]
+        )
+
+    async def take(self, request):
+        body = await request.body()
+        self.seen.append((request.method, request.url.path, dict(request.headers), body))
+        return self.answer
+
+    async def wait(self, _request):
+        await anyio.to_thread.run_sync(self.release.wait, 10)
+        return self.answer
+
+
+@pytest.fixture
+def stub():
+    stub = Stub()
+    with serving(stub.app) as url:
+        stub.url = url
+        yield stub
+        stub.release.set()
+
+
+@pytest.fixture
+async def executor(stub):
+    made = UpstreamExecutor(stub.url, KEY, timeout_seconds=20)
+    yield made
+    await made.close()
+
+
+def request(url="/v1/chat/completions", **options):
+    return Request("id", "row-1", url, {"model": "m", "messages": []} | options)
+
+
+async def failure(executor, asked=None):
+    with anyio.fail_after(30), pytest.raises(RequestFailed) as raised:
+        await executor.run(asked or request())
+    return raised.value
+
+
+async def test_the_body_goes_to_the_same_path_below_the_base_url_without_stream(stub, executor):
+    answer = await executor.run(
+        request(stream=True, stream_options={"include_usage": True}, temperature=0.5)
+    )
+    assert (answer.status, answer.body) == (200, {"object": "chat.completion"})
+    method, path, headers, body = stub.seen[0]
+    assert (method, path) == ("POST", "/v1/chat/completions")
+    assert headers["authorization"] == f"Bearer {KEY}"
+    assert body == b'{"model":"m","messages":[],"temperature":0.5}'
+
+
+async def test_without_a_key_no_authorization_is_sent(stub):
+    executor = UpstreamExecutor(stub.url, timeout_seconds=20)
+    await executor.run(request("/v1/embeddings"))
+    await executor.close()
+    assert "authorization" not in stub.seen[0][2]
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (500, "RetriableHttpStatus"),
+        (503, "RetriableHttpStatus"),
+        (408, "RetriableHttpStatus"),
+        (429, "RetriableHttpStatus"),
+        (400, "NonRetriableHttpStatus"),
+        (401, "NonRetriableHttpStatus"),
+        (404, "NonRetriableHttpStatus"),
+        (422, "NonRetriableHttpStatus"),
+    ],
+)
+async def test_an_error_status_is_worth_another_try_or_not(stub, executor, status, kind):
+    stub.answer = JSONResponse({"error": {"message": "no such luck"}}, status)
+    failed = await failure(executor)
+    assert (failed.kind, failed.status) == (kind, status)
+    assert "no such luck" in failed.text
+
+
+@pytest.mark.parametrize(
+    ("header", "seconds"),
+    [("7", 7), ("0.5", 0.5), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("soon", None), (None, None)],
+)
+async def test_the_wait_that_a_429_asks_for_is_passed_on(stub, executor, header, seconds):
+    headers = {} if header is None else {"Retry-After": header}
+    stub.answer = PlainTextResponse("slow down", 429, headers)
+    assert (await failure(executor)).retry_after_seconds == seconds
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (HTMLResponse("<html>Please log in to the proxy</html>"), "log in to the proxy"),
+        (JSONResponse([1, 2]), "not a JSON object"),
+        (JSONResponse({"error": {"message": "model is loading"}}), "model is loading"),
+        (AnyResponse(b"\xff\xfe{"), "not JSON"),
+        (AnyResponse(b""), "not JSON"),
+    ],
+)
+async def test_a_200_that_is_no_answer_is_a_failure_with_its_text(stub, executor, answer, words):
+    stub.answer = answer
+    failed = await failure(executor)
+    assert (failed.kind, failed.status) == ("NonRetriableHttpStatus", 200)
+    assert words in failed.text
+
+
+async def test_a_long_error_page_is_cut(stub, executor):
+    stub.answer = HTMLResponse("<html>" + "x" * 1_000_000, 502)
+    assert len((await failure(executor)).text) < 3_000
+
+
+async def test_a_key_that_the_server_repeats_is_blotted_out(stub, executor):
+    stub.answer = PlainTextResponse(f"the key {KEY} is not known", 401)
+    assert (await failure(executor)).text == "the key *** is not known"
+    assert KEY not in repr(executor)
+    assert KEY not in executor.note
+
+
+async def test_a_redirect_is_not_followed_so_the_key_stays_here(stub, executor):
+    other = Stub()
+    with serving(other.app) as elsewhere:
+        stub.answer = RedirectResponse(elsewhere + "/chat/completions")
+        failed = await failure(executor)
+    assert (failed.kind, failed.status) == ("NonRetriableHttpStatus", 307)
+    assert other.seen == []
+
+
+async def test_a_server_that_does_not_answer_in_time_is_a_timeout(stub):
+    executor = UpstreamExecutor(stub.url, timeout_seconds=0.2)
+    assert (await failure(executor, request("/v1/slow"))).kind == "Timeout"
+    await executor.close()
+
+
+async def test_a_server_that_is_not_there_is_a_network_error():
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{unused.getsockname()[1]}/v1"
+        executor = UpstreamExecutor(url, timeout_seconds=5)
+        assert (await failure(executor)).kind == "NetworkError"
+        assert await executor.models() == []
+        await executor.close()
+
+
+async def test_a_proxy_of_the_environment_is_no_way_to_this_machine(stub, monkeypatch):
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    executor = UpstreamExecutor(stub.url, timeout_seconds=5)
+    assert (await executor.run(request())).status == 200
+    await executor.close()
+
+
+async def test_models_are_asked_for_once_and_embedding_models_known_by_name(stub, executor):
+    stub.answer = JSONResponse({"data": [{"id": "llama3"}, {"id": "nomic-embed-text"}, {"no": 1}]})
+    listed = await executor.models()
+    assert [(m.id, m.kind) for m in listed] == [
+        ("llama3", "chat"),
+        ("nomic-embed-text", "embedding"),
+    ]
+    assert await executor.models() == listed
+    assert [path for _, path, _, _ in stub.seen] == ["/v1/models"]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/v1",
+        "http://127.0.0.1.example.com/v1",
+        "https://user:pass@example.com/v1",
+        "https://example.com/v1?key=1",
+        "ftp://127.0.0.1/v1",
+        "example.com",
+        "",
+    ],
+)
+def test_an_address_that_a_key_may_not_go_to_is_refused(url):
+    with pytest.raises(ConfigError) as raised:
+        UpstreamExecutor(url, KEY, timeout_seconds=1)
+    assert raised.value.code == "base_url"
+    assert "DOUBLEWORD_BATCH_LOCAL_URL" in raised.value.hint
+
+
+async def test_a_server_that_infers_for_real_is_passed_through_whole():
+    """A second server with the simulator behind it stands for Ollama and its like."""
+    simulator = SimulateExecutor()
+
+    async def infer(asked):
+        answer = await simulator.run(Request("1", "1", asked.url.path, await asked.json()))
+        return JSONResponse(answer.body, answer.status)
+
+    app = Starlette(routes=[Route("/{path:path}", infer, methods=["POST"])])
+    with serving(app) as url:
+        executor = UpstreamExecutor(url, timeout_seconds=20)
+        body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
+        answer = await executor.run(Request("2", "row", "/v1/chat/completions", body))
+        await executor.close()
+    assert answer.body["choices"][0]["message"]["content"].startswith("[simulated] ")
