@@ -51,7 +51,7 @@ def _job_of_file(ws: Workspace, path: Path) -> Job:
     if not report.ok:
         wrong = [group for group in report.groups if group.severity == "error"]
         first = "; ".join(
-            f"line {group.first[0].line}: {group.first[0].message} ({group.count} such)"
+            f"line {group.first[0].line}: {group.first[0].message.rstrip('.')} ({group.count} such)"
             for group in wrong[:5]
         )
         raise InputError(
