@@ -52,7 +52,7 @@ class Echo:
     async def _answer(self, request: Request) -> Answer:
         match request.custom_id.partition("-")[0]:
             case "hold":
-                while not self.gate.is_set():  # noqa: ASYNC110  # set by the test's thread
+                while not self.gate.is_set():  # set by the test's thread
                     await asyncio.sleep(0.005)
             case "bad":
                 raise RequestFailed("NonRetriableHttpStatus", "no such thing", status=400)
