@@ -122,6 +122,7 @@ def local_config(settings: Settings) -> "LocalConfig":
     """
     from doubleword_batch.local import LocalConfig
     from doubleword_batch.local.executors import default_executor
+    from doubleword_batch.local.pull import WAYS_OUT
 
     executor = settings.local_executor or default_executor(
         settings.home, settings.local_model, settings.local_url
@@ -129,10 +130,7 @@ def local_config(settings: Settings) -> "LocalConfig":
     if executor is None:
         raise ConfigError(
             "No key is set, and no model is on this machine, so nothing can answer.",
-            hint="Either set DOUBLEWORD_API_KEY; or run `doubleword-batch local pull` once to "
-            "fetch the small demo model; or set DOUBLEWORD_BATCH_LOCAL_URL to an "
-            "OpenAI-compatible server such as http://127.0.0.1:11434/v1. "
-            "(DOUBLEWORD_BATCH_LOCAL_EXECUTOR=simulate gives simulated answers for tests.)",
+            hint=WAYS_OUT,
             code="no_model",
         )
     return LocalConfig(
