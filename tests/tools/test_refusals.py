@@ -71,6 +71,29 @@ async def test_a_refused_batch_can_be_created_once_the_cause_is_gone(hosted, rev
     assert len(batches["lines"]) == 1
 
 
+async def test_a_server_that_keeps_failing_is_worth_another_call_later(hosted, reviews):
+    fault = answers(500, "Internal server error", route="GET /v1/batches/{id}")
+    async with agent(hosted(fault)) as a:
+        created = await a.calls("create_batch_file", **ORDER)
+        await a.calls("create_batch", job=created["job"])
+        reply = await a.fails("get_status", job=created["job"])
+    assert reply["error"]["code"] == "server"
+    assert reply["error"]["retryable"] is True
+    assert "The same call may succeed later." in reply.text
+
+
+async def test_an_input_file_that_is_gone_is_uploaded_anew_by_the_next_call(hosted, reviews):
+    fault = answers(404, "File with ID x not found", times=1)
+    async with agent(hosted(fault)) as a:
+        created = await a.calls("create_batch_file", **ORDER)
+        reply = await a.fails("create_batch", job=created["job"])
+        await a.calls("create_batch", job=created["job"])
+        await a.ends(created["job"])
+        results = await a.calls("fetch_results", job=created["job"])
+    assert reply["error"]["code"] == "not_found"
+    assert results["ledger"] == {"ok": 40}
+
+
 async def test_no_capacity_for_long_is_said_with_the_time_to_wait(hosted, reviews):
     fault = answers(
         429,
