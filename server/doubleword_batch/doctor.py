@@ -1,0 +1,202 @@
+"""What is set up here, what answers, and what to do about anything that is wrong.
+
+`examine` looks and changes nothing of the user's; keys are never part of a finding.
+"""
+
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import BaseModel
+
+from doubleword_batch.config import Settings
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.session import opened
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.workspace import Workspace
+
+State = Literal["ok", "note", "wrong"]
+
+_SERVER = "doubleword-batch"
+_MOST_CONFIG_BYTES = 4_000_000
+
+
+class Finding(BaseModel):
+    """One thing that was looked at.
+
+    Attributes:
+        subject: what.
+        state: ok; note for what may be meant so; wrong for what stops the work.
+        found: what there is.
+        remedy: what to do; "" for nothing.
+    """
+
+    subject: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
+async def examine(settings: Settings) -> list[Finding]:
+    """Look at everything, in the order in which it would fail."""
+    return [
+        *_configuration(settings),
+        _state_directory(settings.home),
+        *await _provider(settings),
+        _local_model(settings),
+        _hosts(Path.home()),
+    ]
+
+
+def _configuration(settings: Settings) -> Iterator[Finding]:
+    key = "a key is set" if settings.api_key else "no key is set"
+    where = settings.base_url or "the local server on this machine"
+    yield Finding(
+        subject="provider", state="ok", found=f"{settings.provider} at {where}; {key} (never shown)"
+    )
+    yield Finding(
+        subject="roots",
+        state="ok" if settings.roots_are_explicit else "note",
+        found=", ".join(map(str, settings.roots)),
+        remedy=""
+        if settings.roots_are_explicit
+        else "Agents may use the working directory only; DOUBLEWORD_BATCH_ROOTS names others.",
+    )
+    caps = (("a job", settings.max_cost_usd), ("a day", settings.max_daily_usd))
+    named = [f"${cap} {what}" for what, cap in caps if cap is not None]
+    capped = bool(named) or settings.api_key is None
+    yield Finding(
+        subject="spending",
+        state="ok" if capped else "note",
+        found=("caps: " + ", ".join(named) if named else "no cap")
+        + ("; read-only" if settings.read_only else ""),
+        remedy="" if capped else "DOUBLEWORD_BATCH_MAX_COST_USD sets one that no agent can raise.",
+    )
+
+
+def _state_directory(home: Path) -> Finding:
+    if not home.exists():
+        return Finding(subject="state", state="ok", found=f"{home} will be made when needed")
+    mode = stat.S_IMODE(home.stat().st_mode)
+    if sys.platform != "win32" and mode & 0o077:
+        return Finding(
+            subject="state",
+            state="wrong",
+            found=f"{home} can be read by others (mode {mode:o})",
+            remedy=f"chmod 700 {home}",
+        )
+    return Finding(subject="state", state="ok", found=f"{home}, for its owner only")
+
+
+async def _provider(settings: Settings) -> list[Finding]:
+    try:
+        async with opened(settings) as session:
+            ws = await session.workspace()
+            return [_store(ws), *await _answers(ws)]
+    except DoublewordBatchError as error:
+        return [_wrong("answers", error)]
+
+
+def _store(ws: "Workspace") -> Finding:
+    verdict = str(ws.store.query("PRAGMA quick_check(1)")[0][0])
+    jobs = len(ws.store.jobs(limit=1_000))
+    if verdict != "ok":
+        return Finding(
+            subject="store",
+            state="wrong",
+            found="the store is damaged",
+            remedy=f"Move {ws.store.home / 'store.sqlite3'} away; batches stay at the provider and "
+            "can be picked up by their ids.",
+        )
+    return Finding(subject="store", state="ok", found=f"sound, {jobs} jobs")
+
+
+async def _answers(ws: "Workspace") -> list[Finding]:
+    began = time.perf_counter()
+    try:
+        models = await ws.client.models.list()
+    except DoublewordBatchError as error:
+        return [_wrong("answers", error)]
+    taken = (time.perf_counter() - began) * 1000
+    findings = [
+        Finding(
+            subject="answers",
+            state="ok",
+            found=f"{ws.provider}: {len(models)} models in {taken:.0f} ms",
+        )
+    ]
+    try:
+        async for _ in ws.client.batches.list(page_size=1):
+            break
+    except DoublewordBatchError as error:
+        return [*findings, _wrong("batches", error)]
+    return [*findings, Finding(subject="batches", state="ok", found="the key may list batches")]
+
+
+def _local_model(settings: Settings) -> Finding:
+    from doubleword_batch.local.pull import model_files
+
+    there = settings.local_model or model_files(settings.home)
+    runtime = find_spec("xllamacpp") is not None
+    if there and runtime:
+        return Finding(subject="demo model", state="ok", found="there, with its runtime")
+    missing = [
+        *([] if runtime else ['its runtime: pip install "doubleword-batch[local]"']),
+        *([] if there else ["its file: doubleword-batch local pull"]),
+    ]
+    return Finding(
+        subject="demo model",
+        state="note",
+        found="not set up",
+        remedy="Only needed without a key and without DOUBLEWORD_BATCH_LOCAL_URL. Missing: "
+        + "; ".join(missing),
+    )
+
+
+def host_files(home: Path) -> dict[str, Path]:
+    """Where the hosts keep their MCP servers, for a user whose home is `home`."""
+    support = {
+        "darwin": home / "Library/Application Support",
+        "win32": home / "AppData/Roaming",
+    }.get(sys.platform, home / ".config")
+    return {
+        "Claude Code": home / ".claude.json",
+        "Claude Desktop": support / "Claude/claude_desktop_config.json",
+        "Codex": home / ".codex/config.toml",
+        "Cursor": home / ".cursor/mcp.json",
+        "Gemini CLI": home / ".gemini/settings.json",
+        "opencode": home / ".config/opencode/opencode.json",
+        "VS Code": support / "Code/User/mcp.json",
+        "Windsurf": home / ".codeium/windsurf/mcp_config.json",
+    }
+
+
+def _hosts(home: Path) -> Finding:
+    known = {name: path for name, path in host_files(home).items() if path.is_file()}
+    named = [name for name, path in known.items() if _names_us(path)]
+    if named:
+        return Finding(subject="hosts", state="ok", found=f"set up in {', '.join(named)}")
+    seen = f"not in {', '.join(known)}" if known else "no host's settings found"
+    return Finding(
+        subject="hosts",
+        state="note",
+        found=seen,
+        remedy="The README has the line for each host.",
+    )
+
+
+def _names_us(path: Path) -> bool:
+    try:
+        with path.open(encoding="utf-8", errors="replace") as text:
+            return _SERVER in text.read(_MOST_CONFIG_BYTES)
+    except OSError:
+        return False
+
+
+def _wrong(subject: str, error: DoublewordBatchError) -> Finding:
+    return Finding(subject=subject, state="wrong", found=error.message, remedy=error.hint)

@@ -1,0 +1,81 @@
+"""`doctor` says what is set up, what answers, and what to do about the rest."""
+
+import json
+import os
+import stat
+import subprocess
+import sys
+
+import pytest
+
+KEY = "sk-do-not-show-this"
+
+
+@pytest.fixture
+def doctor(tmp_path):
+    """Runs the command for a user with nothing but what the test gives."""
+
+    def run(*arguments, **environment):
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
+        kept |= {"HOME": str(tmp_path), "DOUBLEWORD_BATCH_HOME": str(tmp_path / "state")}
+        return subprocess.run(
+            [sys.executable, "-m", "doubleword_batch", "doctor", *arguments],
+            capture_output=True,
+            env=kept | environment,
+            cwd=tmp_path,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def findings(done):
+    return {f["subject"]: f for f in json.loads(done.stdout)["findings"]}
+
+
+def test_a_working_setting_has_nothing_wrong_and_exits_zero(doctor):
+    done = doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate")
+    found = findings(done)
+    assert done.returncode == 0
+    assert {f["state"] for f in found.values()} <= {"ok", "note"}
+    assert found["answers"]["found"].startswith("local batch server, executor simulate")
+    assert found["store"]["found"] == "sound, 0 jobs"
+
+
+def test_without_key_and_model_it_says_the_ways_out_and_exits_four(doctor):
+    done = doctor()
+    assert done.returncode == 4
+    assert "WRONG" in done.stdout
+    assert "doubleword-batch local pull" in done.stdout
+
+
+def test_a_key_is_never_shown_and_an_unreachable_server_is_named(doctor):
+    done = doctor(
+        DOUBLEWORD_API_KEY=KEY,
+        DOUBLEWORD_BASE_URL="http://127.0.0.1:9/v1",
+        DOUBLEWORD_BATCH_LOG="debug",
+    )
+    assert done.returncode == 4
+    assert "a key is set" in done.stdout
+    assert "could not be reached" in done.stdout
+    assert KEY not in done.stdout + done.stderr
+
+
+def test_a_state_directory_that_others_can_read_is_wrong(doctor, tmp_path):
+    (tmp_path / "state").mkdir(mode=0o755)
+    (tmp_path / "state").chmod(0o755)
+    found = findings(doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate"))
+    assert found["state"]["state"] == "wrong"
+    assert found["state"]["remedy"] == f"chmod 700 {tmp_path / 'state'}"
+    assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o755
+
+
+def test_hosts_that_have_the_server_are_named(doctor, tmp_path):
+    (tmp_path / ".cursor").mkdir()
+    entry = {"mcpServers": {"doubleword-batch": {"command": "doubleword-batch"}}}
+    (tmp_path / ".cursor/mcp.json").write_text(json.dumps(entry), encoding="utf-8")
+    (tmp_path / ".claude.json").write_text("{}", encoding="utf-8")
+    found = findings(doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate"))
+    assert found["hosts"]["found"] == "set up in Cursor"
