@@ -24,6 +24,7 @@ State = Literal["ok", "note", "wrong"]
 
 _SERVER = "doubleword-batch"
 _MOST_CONFIG_BYTES = 4_000_000
+_PATIENCE_SECONDS = 3.0
 
 
 class Finding(BaseModel):
@@ -95,7 +96,7 @@ def _state_directory(home: Path) -> Finding:
 
 async def _provider(settings: Settings) -> list[Finding]:
     try:
-        async with opened(settings) as session:
+        async with opened(settings, max_retry_seconds=_PATIENCE_SECONDS) as session:
             ws = await session.workspace()
             return [_store(ws), *await _answers(ws)]
     except DoublewordBatchError as error:

@@ -105,9 +105,11 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(settings: Settings, *, roots: Roots | None = None) -> AsyncGenerator[Session]:
-    """A session that closes itself."""
-    session = Session(settings, roots=roots)
+async def opened(
+    settings: Settings, *, roots: Roots | None = None, max_retry_seconds: float = 20.0
+) -> AsyncGenerator[Session]:
+    """A session that closes itself; the arguments are those of `Session`."""
+    session = Session(settings, roots=roots, max_retry_seconds=max_retry_seconds)
     try:
         yield session
     finally:
