@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from doubleword_batch.cli import checkup, local, options, results, run, serve_mcp, steps
+from doubleword_batch.cli import checkup, gateway, local, options, results, run, serve_mcp, steps
 from doubleword_batch.cli.exits import Exit, exit_of, interrupted
 from doubleword_batch.cli.following import PROGRAM
 from doubleword_batch.cli.terminal import Terminal
@@ -37,6 +37,7 @@ app.command()(results.cancel)
 app.command()(results.retry)
 app.command("list")(results.list_)
 app.command()(checkup.doctor)
+app.command()(gateway.proxy)
 app.add_typer(local.local_app, name="local")
 
 

@@ -1,0 +1,336 @@
+"""The files + batches API over urllib: the key goes to the base URL and nowhere else."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import random
+import secrets
+import socket
+import ssl
+import time
+import urllib.error
+import urllib.request
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Any, Callable
+from urllib.parse import quote, urlencode
+
+from batchkit import strict_json
+from batchkit.ending import Exit, Stop, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchkit.settings import Settings
+
+Params = dict[str, Any]
+
+_TIMEOUT_SECONDS = 120
+_BLOCK_BYTES = 1 << 16
+_LONGEST_JSON = 1 << 22
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 20.0
+_BAD_REQUEST, _TOO_MANY, _SERVER_ERROR = 400, 429, 500
+_REPEATABLE = frozenset({408, _TOO_MANY})
+_HINTS = {
+    401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
+    402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
+    403: "The key may not do this, or not with this model: choose another model.",
+    404: "It is not there, or not this key's.",
+    413: "Split the file.",
+    429: "Wait, then run the same command again.",
+}
+
+
+class Refused(Stop):
+    """The server answered, and the answer is no."""
+
+    def __init__(self, status: int, asked: str, said: str, retry_after: float | None) -> None:
+        hint = _HINTS.get(status, "" if status < _SERVER_ERROR else "Run it again later.")
+        words = f": {quoted(said)}" if said else ""
+        super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
+        self.status = status
+        self.said = said
+        self.retry_after = retry_after
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same request may succeed later."""
+        lasting = self.status == _TOO_MANY and "unverified" in self.said.lower()
+        return not lasting and (self.status in _REPEATABLE or self.status >= _SERVER_ERROR)
+
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether a write that was answered so may have landed all the same."""
+        return self.status >= _SERVER_ERROR
+
+
+class Lost(Stop):
+    """No complete answer arrived."""
+
+    retry_after = None
+
+    def __init__(self, asked: str, reason: str, *, may_have_happened: bool) -> None:
+        super().__init__(
+            Exit.NO_CONNECTION,
+            f"No complete answer to {asked}: {quoted(reason)}.",
+            "Check the connection and DOUBLEWORD_BASE_URL, then run the same command again.",
+        )
+        self.is_repeatable = True
+        self.may_have_happened = may_have_happened
+
+
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """A redirect could carry the key to another host, so it is an answer like any other."""
+
+    def redirect_request(self, *_args: object, **_kwargs: object) -> None:
+        return None
+
+
+class Patience:
+    """How long to go on after failures: jittered waits inside a budget of seconds."""
+
+    def __init__(self, budget_seconds: float) -> None:
+        self._budget_seconds = budget_seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin again with the whole budget, because there was progress."""
+        self._deadline: float | None = None
+        self._failures = 0
+
+    def outlast(self, error: Refused | Lost) -> None:
+        """Wait before the next try, or raise `error` if that try would come too late."""
+        now = time.monotonic()
+        if self._deadline is None:
+            self._deadline = now + self._budget_seconds
+        asked = error.retry_after or 0.0
+        left = self._deadline - now
+        if not error.is_repeatable or left <= 0 or asked > left:
+            raise error
+        longest = min(
+            _FIRST_BACKOFF_SECONDS * 2 ** min(self._failures, 9), _LONGEST_BACKOFF_SECONDS
+        )
+        self._failures += 1
+        time.sleep(min(asked + random.uniform(0, longest), left))  # noqa: S311  # jitter
+
+
+class Api:
+    """One server.
+
+    Args:
+        settings: where it is and the key for it.
+        patience_seconds: how long a request that may be repeated is repeated.
+    """
+
+    def __init__(self, settings: Settings, patience_seconds: float) -> None:
+        self._settings = settings
+        self._patience_seconds = patience_seconds
+        # A proxy for plain http would read the key that is meant for this machine.
+        proxies = [urllib.request.ProxyHandler({})] if settings.is_loopback else []
+        self._opener = urllib.request.build_opener(_NoRedirects, *proxies)
+
+    def patience(self) -> Patience:
+        """A new budget of patience."""
+        return Patience(self._patience_seconds)
+
+    def get(self, path: str, **params: Any) -> dict[str, Any]:
+        """GET an object; repeated as long as that may help."""
+        return self._repeated(lambda: self._object("GET", path, params))
+
+    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
+        """POST JSON; repeated only after answers that say that nothing was done (429)."""
+        data = strict_json.encode(body or {})
+        headers = {"Content-Type": "application/json"}
+        return self._repeated(lambda: self._object("POST", path, {}, data, headers), write=True)
+
+    def upload(self, path: Path, name: str) -> dict[str, Any]:
+        """Upload a request file under a name, streamed from the disk."""
+        boundary = secrets.token_hex(16)
+        head = (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
+            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="{name}"'
+            "\r\nContent-Type: application/jsonl\r\n\r\n"
+        ).encode()
+        tail = f"\r\n--{boundary}--\r\n".encode()
+        headers = {
+            "Content-Type": f"multipart/form-data; boundary={boundary}",
+            "Content-Length": str(len(head) + path.stat().st_size + len(tail)),
+        }
+        return self._repeated(
+            lambda: self._object("POST", "/files", {}, _pieces(head, path, tail), headers),
+            write=True,
+        )
+
+    def lines(self, file_id: str, skip: int) -> Iterator[bytes]:
+        """Blocks of whole lines of a file from line `skip` on, each line ending in a line feed.
+
+        Raises:
+            Lost: the connection was cut; the lines before the cut were handed over.
+        """
+        path = f"/files/{safe(file_id)}/content"
+        with self._opened("GET", path, {"skip": skip} if skip else {}) as response:
+            knows_skip = response.headers.get("X-Incomplete") is not None
+            lines = _whole_lines(_blocks(response, path), path)
+            yield from lines if knows_skip else _without_first(lines, skip)
+
+    def _repeated(
+        self, send: Callable[[], dict[str, Any]], *, write: bool = False
+    ) -> dict[str, Any]:
+        patience = self.patience()
+        while True:
+            try:
+                return send()
+            except (Refused, Lost) as error:  # noqa: PERF203  # that is what a retry is
+                if write and error.may_have_happened:
+                    raise
+                patience.outlast(error)
+
+    def _object(
+        self, method: str, path: str, params: Params, data: Any = None, headers: Any = None
+    ) -> dict[str, Any]:
+        with self._opened(method, path, params, data, headers) as response:
+            content = _read(response, f"{method} {path}", _LONGEST_JSON)
+        try:
+            value = json.loads(content)
+        except (ValueError, RecursionError):
+            value = None
+        if not isinstance(value, dict):
+            raise Stop(
+                Exit.NO_CONNECTION,
+                f"The answer to {method} {path} is not this API's: {quoted(_shown(content), 80)}.",
+                "Check DOUBLEWORD_BASE_URL; it ends in /v1.",
+            )
+        return value
+
+    @contextmanager
+    def _opened(
+        self, method: str, path: str, params: Params, data: Any = None, headers: Any = None
+    ) -> Iterator[http.client.HTTPResponse]:
+        asked = f"{method} {path}"
+        url = self._settings.base_url + path + ("?" + urlencode(params) if params else "")
+        request = urllib.request.Request(url, data, headers or {}, method=method)  # noqa: S310  # checked in settings
+        request.add_unredirected_header("User-Agent", "doubleword-batch-skill")
+        if self._settings.key:
+            request.add_unredirected_header("Authorization", f"Bearer {self._settings.key}")
+        try:
+            response = self._opener.open(request, timeout=_TIMEOUT_SECONDS)
+        except urllib.error.HTTPError as error:
+            with error:
+                raise self._refused(error, asked) from None
+        except (OSError, http.client.HTTPException) as error:
+            raise _lost(asked, error) from None
+        with closing(response):
+            yield response
+
+    def _refused(self, error: urllib.error.HTTPError, asked: str) -> Stop:
+        try:
+            content = error.read(_BLOCK_BYTES)
+        except (OSError, http.client.HTTPException):
+            content = b""
+        said = _words(content)
+        if self._settings.key:
+            said = said.replace(self._settings.key, "***")
+        if error.code < _BAD_REQUEST:
+            said = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
+        seconds = error.headers.get("Retry-After", "")
+        return Refused(error.code, asked, said, float(seconds) if seconds.isdecimal() else None)
+
+
+def safe(server_id: str) -> str:
+    """An id of the server, as one segment of a path."""
+    if not server_id or set(server_id) <= {"."}:
+        raise Stop(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is no id.")
+    return quote(server_id, safe="")
+
+
+def _pieces(head: bytes, path: Path, tail: bytes) -> Iterator[bytes]:
+    yield head
+    with path.open("rb") as content:
+        yield from iter(lambda: content.read(_BLOCK_BYTES), b"")
+    yield tail
+
+
+def _lost(asked: str, error: Exception) -> Lost:
+    reason = getattr(error, "reason", error)
+    unsent = (ConnectionRefusedError, socket.gaierror, ssl.SSLCertVerificationError)
+    may_have = not isinstance(reason, unsent)
+    return Lost(asked, str(reason) or type(reason).__name__, may_have_happened=may_have)
+
+
+def _read(response: http.client.HTTPResponse, asked: str, limit: int) -> bytes:
+    try:
+        return response.read(limit)
+    except (OSError, http.client.HTTPException) as error:
+        raise Lost(asked, str(error), may_have_happened=True) from None
+
+
+def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
+    try:
+        while True:
+            block = response.read(_BLOCK_BYTES)
+            if not block:
+                return
+            yield block
+    except http.client.IncompleteRead as error:
+        yield error.partial
+        raise Lost(f"GET {path}", "the answer was cut", may_have_happened=False) from None
+    except (OSError, http.client.HTTPException) as error:
+        raise Lost(f"GET {path}", str(error), may_have_happened=False) from None
+
+
+def _whole_lines(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
+    rest = b""
+    is_checked = False
+    for block in blocks:
+        whole, feed, after = block.rpartition(b"\n")
+        if not is_checked and (rest + block).lstrip():
+            is_checked = True
+            if not (rest + block).lstrip().startswith(b"{"):
+                raise Stop(
+                    Exit.NO_CONNECTION,
+                    f"GET {path} gives no result lines: {quoted(_shown(block), 80)}.",
+                    "Check DOUBLEWORD_BASE_URL.",
+                )
+        if feed:
+            yield rest + whole + feed
+            rest = b""
+        rest += after
+    if rest.strip():
+        try:
+            strict_json.decode(rest)
+        except ValueError:
+            raise Lost(f"GET {path}", "its last line is cut", may_have_happened=False) from None
+        yield rest + b"\n"
+
+
+def _without_first(blocks: Iterator[bytes], lines: int) -> Iterator[bytes]:
+    """For servers that do not know `skip` and send the whole file each time."""
+    for block in blocks:
+        left = block
+        while lines and left:
+            lines -= 1
+            left = left[left.index(b"\n") + 1 :]
+        if left:
+            yield left
+
+
+def _words(content: bytes) -> str:
+    """The words of an error body: text, or JSON in one of the shapes that servers use."""
+    text = _shown(content)
+    if text.lstrip().startswith("<"):
+        return "an HTML page, so perhaps a proxy answered"
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    if not isinstance(value, dict):
+        return text
+    inner = value.get("error")
+    words = inner.get("message") if isinstance(inner, dict) else value.get("message") or inner
+    return words if isinstance(words, str) else text
+
+
+def _shown(content: bytes) -> str:
+    return content[:2000].decode("utf-8", "replace")

@@ -1,0 +1,103 @@
+"""Result lines from the server to the disk: resumed by `skip`, checked, then given their names.
+
+Lines gather in `<file>.reading`, whole lines only, so what is on the disk tells where to go on.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from batchkit.api import Lost, Refused
+from batchkit.whole_files import private, write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchkit.api import Api
+
+_BLOCK_BYTES = 1 << 20
+
+
+class LineFile:
+    """One result file on its way here.
+
+    Attributes:
+        path: its name once it is whole.
+        lines: whole lines on the disk.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._gathered = path.with_name(path.name + ".reading")
+        self.lines = self._cut_to_whole_lines()
+
+    def read_on(self, api: Api, file_id: str) -> None:
+        """Read what the server has beyond our lines, through cuts and failures."""
+        patience = api.patience()
+        while True:
+            before = self.lines
+            try:
+                return self._append(api.lines(file_id, skip=self.lines))
+            except (Refused, Lost) as error:
+                if self.lines > before:
+                    patience.renew()
+                patience.outlast(error)
+
+    def forget(self) -> None:
+        """Begin again with the first line."""
+        self._gathered.unlink(missing_ok=True)
+        self.lines = 0
+
+    def count_unique(self) -> int:
+        """Result lines, those that came twice counted once."""
+        return sum(1 for _ in self._unique())
+
+    def publish(self) -> None:
+        """Give the file its name, every line in it once."""
+        write_whole(self.path, self._unique())
+        self._gathered.unlink(missing_ok=True)
+
+    def _append(self, blocks: Iterator[bytes]) -> None:
+        with open(self._gathered, "ab", opener=private) as stream:
+            for block in blocks:
+                stream.write(block)
+                stream.flush()
+                self.lines += block.count(b"\n")
+
+    def _unique(self) -> Iterator[bytes]:
+        if not self._gathered.exists():
+            return
+        seen: set[str] = set()
+        with self._gathered.open("rb") as stream:
+            for line in stream:
+                name = _name_of(line)
+                if name is not None and name not in seen:
+                    seen.add(name)
+                    yield line
+
+    def _cut_to_whole_lines(self) -> int:
+        """What a killed process left may end inside a line."""
+        if not self._gathered.exists():
+            return 0
+        lines = end = position = 0
+        with self._gathered.open("rb+") as stream:
+            for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
+                lines += block.count(b"\n")
+                last = block.rfind(b"\n")
+                end = position + last + 1 if last >= 0 else end
+                position += len(block)
+            stream.truncate(end)
+        return lines
+
+
+def _name_of(line: bytes) -> str | None:
+    """What tells a result line from all others; None for what is no result line."""
+    try:
+        result: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(result, dict) or not isinstance(result.get("custom_id"), str):
+        return None
+    return str(result.get("id") or result["custom_id"])

@@ -1,0 +1,90 @@
+"""How a script ends: one line on stderr, and an exit code that says who has to act next."""
+
+from __future__ import annotations
+
+import sys
+from enum import IntEnum
+from typing import Callable, NoReturn
+
+_QUOTED_CHARACTERS = 300
+
+
+class Exit(IntEnum):
+    """The exit codes; the same numbers as those of the command `doubleword-batch`."""
+
+    DONE = 0
+    USAGE = 2
+    INPUT = 3
+    CONFIG = 4
+    REFUSED = 5
+    NO_CONNECTION = 6
+    STATE = 7
+    INCOMPLETE = 8
+    RUNNING = 9
+    INTERRUPTED = 130
+
+
+_MEANINGS = {
+    Exit.DONE: "everything asked for is done",
+    Exit.USAGE: "the command line cannot be read",
+    Exit.INPUT: "the data, the template or an option's value cannot be used",
+    Exit.CONFIG: "the environment is not set up for this",
+    Exit.REFUSED: "the server refused",
+    Exit.NO_CONNECTION: "no connection, or an answer that is not the API's; run it again",
+    Exit.STATE: "a file cannot be read or written",
+    Exit.INCOMPLETE: "done, but faults or rows without a good answer remain",
+    Exit.RUNNING: "the batch still runs; run the same command again",
+    Exit.INTERRUPTED: "interrupted; the same command goes on from there",
+}
+
+
+class Stop(Exception):  # noqa: N818  # a way to end that is expected, not a bug
+    """Ends the script with one line on stderr.
+
+    Args:
+        code: the exit code.
+        message: what happened, and why.
+        hint: what to do next.
+    """
+
+    def __init__(self, code: Exit, message: str, hint: str = "") -> None:
+        super().__init__(f"{message} {hint}".rstrip())
+        self.code = code
+
+
+def exit_codes(*codes: Exit) -> str:
+    """The lines about these exit codes that close a script's --help."""
+    shown = "\n".join(f"{code.value:>5}  {_MEANINGS[code]}" for code in sorted(codes))
+    return f"exit codes:\n{shown}"
+
+
+def end(main: Callable[[], Exit]) -> NoReturn:
+    """Run a script's `main` and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # a terminal may know less than UTF-8
+    try:
+        code = main()
+    except Stop as stop:
+        code = stop.code
+        note(f"error: {stop}")
+    except KeyboardInterrupt:
+        code = Exit.INTERRUPTED
+        note("interrupted: run the same command again to go on; nothing is sent twice.")
+    except OSError as error:
+        code = Exit.STATE
+        named = f"{error.filename}: " if error.filename else ""
+        note(f"error: {named}{error.strerror or error}.")
+    sys.exit(code)
+
+
+def note(text: str) -> None:
+    """Say something to whoever watches; results go to stdout instead."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def quoted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
+    """Text of a server, a model or a file, cut and marked, so that it can pass for nothing else."""
+    flat = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
+    if len(flat) > limit or len(text) > limit * 4:
+        flat = flat[:limit] + "…"
+    return "«" + flat.replace("«", "<").replace("»", ">") + "»"

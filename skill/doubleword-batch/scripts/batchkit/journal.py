@@ -1,0 +1,100 @@
+"""What has been sent, written down before it is sent and after it is answered.
+
+The journal lies beside the request file as `<file>.state.json`. It holds no key.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from dataclasses import asdict, dataclass, fields
+from typing import TYPE_CHECKING
+
+from batchkit.ending import Exit, Stop, quoted
+from batchkit.whole_files import write_whole
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass
+class Entries:
+    """The journal's entries; times are epoch seconds, None for what has not happened.
+
+    Attributes:
+        sha256: of the request file.
+        base_url: the server.
+        upload_sent_at: when the upload was about to be sent.
+        file_id: the server's id of the uploaded file.
+        create_sent_at: when the creation was about to be sent.
+        batch_id: the server's id of the batch.
+        ended: the batch's last status, once both files have been collected.
+    """
+
+    sha256: str
+    base_url: str
+    upload_sent_at: float | None = None
+    file_id: str | None = None
+    create_sent_at: float | None = None
+    batch_id: str | None = None
+    ended: str | None = None
+
+
+class Journal:
+    """The journal of one request file, opened or begun.
+
+    Attributes:
+        entries: what is written down; change it through `note`.
+        is_new: nothing had been written down before.
+    """
+
+    def __init__(self, request_file: Path, base_url: str) -> None:
+        self.path = request_file.with_name(request_file.name + ".state.json")
+        self.sha256 = _sha256(request_file)
+        self.is_new = not self.path.exists()
+        self.entries = Entries(self.sha256, base_url) if self.is_new else self._read()
+        self._refuse("sha256", self.sha256, "The request file has changed since it was sent.")
+        self._refuse("base_url", base_url, "The batch lives at another DOUBLEWORD_BASE_URL.")
+
+    def note(self, **changes: float | str | None) -> None:
+        """Write entries down, durably."""
+        for name, value in changes.items():
+            setattr(self.entries, name, value)
+        write_whole(self.path, [json.dumps(asdict(self.entries), indent=1).encode(), b"\n"])
+
+    def seconds_in_doubt(self, settle_seconds: float) -> float:
+        """How long a creation that was sent and never answered may still appear."""
+        if self.entries.create_sent_at is None:
+            return 0.0
+        return self.entries.create_sent_at + settle_seconds - time.time()
+
+    def _read(self) -> Entries:
+        try:
+            found = json.loads(self.path.read_text(encoding="utf-8"))
+            return Entries(**{name.name: found[name.name] for name in fields(Entries)})
+        except (ValueError, KeyError, TypeError):
+            raise Stop(
+                Exit.STATE,
+                f"{quoted(str(self.path))} cannot be read.",
+                "Move it away: the next run looks at the server for the batch before it sends.",
+            ) from None
+
+    def _refuse(self, name: str, expected: str, message: str) -> None:
+        if getattr(self.entries, name) != expected:
+            raise Stop(
+                Exit.STATE,
+                message,
+                f"Restore that, or give new requests a new file name; {quoted(str(self.path))} "
+                "tells what was sent.",
+            )
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
+            digest.update(block)
+    return digest.hexdigest()

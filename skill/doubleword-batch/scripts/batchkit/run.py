@@ -1,0 +1,182 @@
+"""A request file's way from the disk to results, each step of which may be repeated."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchkit.api import safe
+from batchkit.checking import FIXES, check_file
+from batchkit.collection import LineFile
+from batchkit.ending import Exit, Stop, note, quoted
+from batchkit.journal import Journal
+from batchkit.limits import Limits
+from batchkit.submission import Order, Submission
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+    from pathlib import Path
+
+    from batchkit.api import Api
+    from batchkit.settings import Settings
+
+_TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+_REREADS = 3
+_FIRST_PAUSE_SECONDS = 0.25
+
+
+class Terms(NamedTuple):
+    """How to run.
+
+    Attributes:
+        window: the completion window.
+        max_cost_usd: submit nothing above this.
+        poll_seconds: between two looks at the batch, at most; the first ones come sooner.
+        settle_seconds: how long to look for a batch whose creation was never answered.
+    """
+
+    window: str
+    max_cost_usd: Decimal | None
+    poll_seconds: float
+    settle_seconds: float
+
+
+class Run:
+    """One request file on its way to results."""
+
+    def __init__(self, api: Api, settings: Settings, path: Path, terms: Terms) -> None:
+        self._api = api
+        self._path = path
+        self._poll_seconds = terms.poll_seconds
+        report = check_file(path, Limits())
+        if not report.is_ok:
+            kind, faults = next((k, f) for k, f in report.faults.items() if k != "blank_line")
+            raise Stop(
+                Exit.INPUT,
+                f"{quoted(str(path))}, line {faults[0].line}: {faults[0].message} {FIXES[kind]}",
+                "Nothing was sent; validate_batch_file.py shows all faults.",
+            )
+        self._requests = report.requests
+        self._output = path.with_name(path.stem + ".results.jsonl")
+        self._errors = path.with_name(path.stem + ".errors.jsonl")
+        self._journal = Journal(path, settings.base_url)
+        if self._journal.is_new:
+            self._refuse_to_replace()
+        caps = [cap for cap in (terms.max_cost_usd, settings.max_cost_usd) if cap is not None]
+        order = Order(
+            path, report.endpoint, terms.window, min(caps, default=None), terms.settle_seconds
+        )
+        self._submission = Submission(api, settings, self._journal, order)
+
+    def estimate(self) -> None:
+        """Upload, and say what the server thinks that it will cost."""
+        usd = self._submission.estimated_usd(self._submission.upload())
+        cost = "the server gives no estimate" if usd is None else f"${usd} by the server's estimate"
+        print(f"{self._path}: {self._requests} requests, {cost}; nothing is submitted yet")
+
+    def submit(self) -> None:
+        """Make sure that the batch exists."""
+        batch_id = self._submission.create()
+        note(f"{self._path}: batch {quoted(batch_id, 80)}, {self._requests} requests")
+
+    def cancel(self) -> None:
+        """Stop the batch; what has been answered is kept."""
+        batch_id = self._journal.entries.batch_id
+        if batch_id is None:
+            raise Stop(Exit.INPUT, f"No batch of {quoted(str(self._path))} is known to be running.")
+        path = f"/batches/{safe(batch_id)}"
+        if _status(self._api.get(path)) not in _TERMINAL:
+            self._api.post(path + "/cancel")
+
+    def follow(self, deadline: float | None) -> Exit:
+        """Wait for the end, reading on meanwhile, and give the result files their names."""
+        if self._journal.entries.ended is not None and self._output.exists():
+            return self._report(self._journal.entries.ended)
+        output, errors = LineFile(self._output), LineFile(self._errors)
+        said, pause = "", _FIRST_PAUSE_SECONDS
+        while True:
+            batch = self._api.get(f"/batches/{safe(self._journal.entries.batch_id or '')}")
+            status, counts = _status(batch), _counts(batch)
+            progress = f"{status}, {counts[0]} answered and {counts[1]} failed"
+            if progress != said:
+                note(f"{self._path}: {progress} of {self._requests}")
+                said = progress
+            if status in _TERMINAL:
+                break
+            if batch.get("output_file_id"):
+                output.read_on(self._api, str(batch["output_file_id"]))
+            pause = min(pause * 2, self._poll_seconds)
+            if deadline is not None and time.monotonic() + pause > deadline:
+                print(f"{self._path}: still {status}; run the same command again to go on")
+                return Exit.RUNNING
+            time.sleep(pause)
+        self._collect(output, batch.get("output_file_id"), counts[0])
+        self._collect(errors, batch.get("error_file_id"), counts[1])
+        _refuse_empty_failure(batch, output.lines + errors.lines)
+        errors.publish()
+        output.publish()
+        self._journal.note(ended=status)
+        return self._report(status)
+
+    def _collect(self, file: LineFile, file_id: Any, expected: int) -> None:
+        """Read a file to its end; lines that came late or moved are caught by reading it anew."""
+        if not file_id:
+            return
+        file.read_on(self._api, str(file_id))
+        for wait_seconds in range(_REREADS):
+            if file.count_unique() == expected:
+                return
+            time.sleep(wait_seconds)
+            file.forget()
+            file.read_on(self._api, str(file_id))
+
+    def _report(self, status: str) -> Exit:
+        answered, failed = _lines_of(self._output), _lines_of(self._errors)
+        lost = self._requests - answered - failed
+        print(
+            f"{self._path}: {status}; {answered} answered, {failed} failed, {lost} without a line"
+        )
+        print(f"results: {self._output}")
+        print(f"errors: {self._errors}")
+        return Exit.DONE if answered == self._requests else Exit.INCOMPLETE
+
+    def _refuse_to_replace(self) -> None:
+        for path in (self._output, self._errors):
+            if path.exists():
+                raise Stop(
+                    Exit.INPUT,
+                    f"{quoted(str(path))} is there already; nothing was sent.",
+                    "Move it away, or give the request file another name.",
+                )
+
+
+def _status(batch: dict[str, Any]) -> str:
+    return "".join(c for c in str(batch.get("status")).lower() if c.isalpha() or c == "_")[:40]
+
+
+def _counts(batch: dict[str, Any]) -> tuple[int, int]:
+    counts = batch.get("request_counts")
+    counts = counts if isinstance(counts, dict) else {}
+    return int(counts.get("completed") or 0), int(counts.get("failed") or 0)
+
+
+def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
+    """Of a batch that was refused as a whole, the server's words are all there is."""
+    if _status(batch) != "failed" or lines:
+        return
+    errors = batch.get("errors")
+    found = errors.get("data") if isinstance(errors, dict) else None
+    first = found[0] if isinstance(found, list) and found else {}
+    words = str(first.get("message") or "") if isinstance(first, dict) else ""
+    raise Stop(
+        Exit.REFUSED,
+        f"The server failed the batch as a whole{': ' + quoted(words) if words else ''}.",
+        "No request ran; correct the file and give it another name.",
+    )
+
+
+def _lines_of(path: Path) -> int:
+    if not path.exists():
+        return 0
+    with path.open("rb") as stream:
+        return sum(1 for _ in stream)

@@ -1,0 +1,114 @@
+"""What the environment says: the server, the key and the caps that a human set."""
+
+from __future__ import annotations
+
+import os
+from decimal import Decimal, InvalidOperation
+from ipaddress import ip_address
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from batchkit.ending import Exit, Stop, quoted
+
+HOSTED = "https://api.doubleword.ai/v1"
+_OPENAI = "https://api.openai.com/v1"
+
+
+class Settings(NamedTuple):
+    """One reading of the environment.
+
+    Attributes:
+        base_url: the API with `/v1`, without a trailing slash.
+        key: sent to `base_url` and nowhere else; "" for a server on this machine without one.
+        provider: what the package would call this server, for shared fingerprints.
+        max_cost_usd: hard cap for one file.
+    """
+
+    base_url: str
+    key: str
+    provider: str
+    max_cost_usd: Decimal | None
+
+    def __repr__(self) -> str:
+        return f"Settings(base_url={self.base_url!r}, key=***)"
+
+    @property
+    def is_loopback(self) -> bool:
+        """Whether the server runs on this machine."""
+        return _is_loopback(urlsplit(self.base_url).hostname or "")
+
+
+def read_settings() -> Settings:
+    """Read the environment; the key comes from `DOUBLEWORD_API_KEY` and from nowhere else."""
+    env = {name: value.strip() for name, value in os.environ.items()}
+    base_url = _checked_url(env.get("DOUBLEWORD_BASE_URL") or HOSTED)
+    key = env.get("DOUBLEWORD_API_KEY", "")
+    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower()
+    guess = {HOSTED: "doubleword", _OPENAI: "openai"}.get(base_url, "generic")
+    settings = Settings(
+        base_url, key, named or guess, _usd(env.get("DOUBLEWORD_BATCH_MAX_COST_USD"))
+    )
+    if not key and not settings.is_loopback:
+        raise Stop(
+            Exit.CONFIG,
+            "DOUBLEWORD_API_KEY is not set.",
+            "Ask the person to set it; never put a key on a command line. Without a key, "
+            "`pip install doubleword-batch` runs batches on this machine.",
+        )
+    if not (key.isascii() and key.isprintable()) or " " in key:
+        raise Stop(Exit.CONFIG, "DOUBLEWORD_API_KEY is no key: it holds blanks or odd characters.")
+    if named == "local":
+        raise Stop(
+            Exit.CONFIG,
+            "DOUBLEWORD_BATCH_PROVIDER=local: the scripts speak to a server only.",
+            "Use the command `doubleword-batch`, or unset the variable.",
+        )
+    _refuse_other_limits(env)
+    return settings
+
+
+def _checked_url(url: str) -> str:
+    hint = f"Use an https URL such as {HOSTED}, or http on 127.0.0.1."
+    try:
+        parts = urlsplit(url)
+        is_http = parts.scheme in {"https", "http"} and parts.port != 0
+    except ValueError:
+        is_http, parts = False, urlsplit("")
+    plain = not (parts.username or parts.password or parts.query or parts.fragment)
+    if not is_http or not parts.hostname or not plain or not url.isprintable() or " " in url:
+        raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL is not a plain http(s) address.", hint)
+    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+        raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL would send the key over plain http.", hint)
+    return url.rstrip("/")
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _usd(text: str | None) -> Decimal | None:
+    if not text:
+        return None
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise Stop(Exit.CONFIG, f"DOUBLEWORD_BATCH_MAX_COST_USD={quoted(text, 40)} is no amount.")
+    return value
+
+
+def _refuse_other_limits(env: dict[str, str]) -> None:
+    """Limits that only the package can keep are not passed by leaving the package out."""
+    for name in ("DOUBLEWORD_BATCH_MAX_DAILY_USD", "DOUBLEWORD_BATCH_READ_ONLY"):
+        if env.get(name, "").lower() not in {"", "0", "false", "no", "off"}:
+            raise Stop(
+                Exit.CONFIG,
+                f"{name} is set, which this script cannot keep.",
+                "Use the command `doubleword-batch`, or ask the person.",
+            )

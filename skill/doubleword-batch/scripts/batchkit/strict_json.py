@@ -1,0 +1,79 @@
+"""JSON without its extensions, written byte for byte as the package writes it.
+
+The standard library reads NaN, Infinity and halves of surrogate pairs, which are not JSON, and
+writes floats in its own way.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+_SHORTEST_EXPONENT = -5
+
+
+def decode(text: str | bytes) -> Any:
+    """Read a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or it is nested too deeply, or holds what UTF-8 cannot.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8")
+    try:
+        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+    if "\\u" in text:
+        json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises on half a surrogate pair
+    return value
+
+
+def encode(value: Any) -> bytes:
+    """A value as compact JSON in UTF-8.
+
+    Raises:
+        ValueError: NaN, Infinity, or text that UTF-8 cannot hold.
+    """
+    return _text(value).encode("utf-8")
+
+
+def as_prompt_text(value: Any) -> str:
+    """A value as it stands in a prompt: text as it is, null as nothing, all else as JSON."""
+    if isinstance(value, str):
+        return value
+    return "" if value is None else _text(value)
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        inside = (f"{json.dumps(k, ensure_ascii=False)}:{_text(v)}" for k, v in value.items())
+        return "{" + ",".join(inside) + "}"
+    if isinstance(value, list):
+        return "[" + ",".join(map(_text, value)) + "]"
+    if isinstance(value, float):
+        return _float(value)
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _float(value: float) -> str:
+    if not math.isfinite(value):
+        raise ValueError("NaN and Infinity are not JSON")
+    mantissa, e, exponent = repr(value).partition("e")
+    if not e:
+        return mantissa
+    if int(exponent) == _SHORTEST_EXPONENT:
+        return f"{value:.{len(mantissa.replace('.', '').lstrip('-')) + 4}f}"
+    return f"{mantissa}e{int(exponent)}"
+
+
+def _finite(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("it holds a number that is out of range")
+    return value
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"it holds {constant}")

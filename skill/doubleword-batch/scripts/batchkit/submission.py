@@ -1,0 +1,203 @@
+"""A request file becomes a batch, once: looked for before it is sent, and never sent in doubt.
+
+The file's name and the fingerprint in the batch's metadata are those that the package
+doubleword-batch uses, so that each finds what the other has sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from batchkit.api import Lost, Refused, safe
+from batchkit.ending import Exit, Stop, note
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from batchkit.api import Api
+    from batchkit.journal import Journal
+    from batchkit.settings import Settings
+
+FINGERPRINT_KEY = "dwb_fingerprint"
+
+_MOST_LISTED = 300
+_PAGE = 100
+_NOT_FOUND = 404
+_SECONDS_BETWEEN_LOOKS = 2.0
+_SPENT = frozenset({"failed", "cancelled", "expired"})
+
+
+class Order(NamedTuple):
+    """What to run, where, and at what price.
+
+    Attributes:
+        path: the request file.
+        endpoint: the url of its lines.
+        window: the completion window.
+        max_cost_usd: refuse above this.
+        settle_seconds: how long a lost creation is looked for before it may be sent again.
+    """
+
+    path: Path
+    endpoint: str
+    window: str
+    max_cost_usd: Decimal | None
+    settle_seconds: float
+
+
+def job_name(path: Path, sha256: str) -> str:
+    """What the package calls a job over this request file."""
+    stem = "".join(c if c.isalnum() else "-" for c in path.stem.lower())[:32]
+    return f"{stem}-{sha256[:6]}" if stem.isascii() else f"file-{sha256[:12]}"
+
+
+def fingerprint(settings: Settings, sha256: str) -> str:
+    """What marks the batch of this request file, at this server, for whoever looks for it."""
+    job = f"file:{settings.provider}:{settings.base_url}:{sha256}"
+    return hashlib.sha256(f"{job}/1/{sha256}".encode()).hexdigest()[:32]
+
+
+class Submission:
+    """The way of one request file to its batch."""
+
+    def __init__(self, api: Api, settings: Settings, journal: Journal, order: Order) -> None:
+        self._api = api
+        self._settings = settings
+        self._journal = journal
+        self._order = order
+        self._mark = fingerprint(settings, journal.sha256)
+
+    def upload(self) -> str:
+        """Make sure that the file is at the server; its id."""
+        entries = self._journal.entries
+        if entries.file_id is None:
+            job = job_name(self._order.path, self._journal.sha256)
+            name = f"{job}-0001-{self._journal.sha256[:16]}.jsonl"
+            found = self._file_named(name)
+            if found is None:
+                self._journal.note(upload_sent_at=time.time())
+                found = _id_of(self._api.upload(self._order.path, name))
+            self._journal.note(file_id=found)
+        return str(entries.file_id)
+
+    def create(self) -> str:
+        """Make sure that there is one batch; its id."""
+        entries = self._journal.entries
+        if entries.batch_id is None:
+            found = self._look()
+            if found is None and entries.create_sent_at is not None:
+                found = self._look_until_settled()
+            if found is None:
+                file_id = self.upload()
+                self._refuse_if_too_dear(file_id)
+                found = self._send(file_id)
+            self._journal.note(batch_id=found)
+        return str(entries.batch_id)
+
+    def estimated_usd(self, file_id: str) -> Decimal | None:
+        """The server's own estimate, or None where it has none."""
+        try:
+            path = f"/files/{safe(file_id)}/cost-estimate"
+            estimate = self._api.get(path, completion_window=self._order.window)
+            usd = Decimal(str(estimate["total_estimated_cost"]))
+        except (Refused, KeyError, InvalidOperation):
+            return None
+        return usd or None  # a model without a tariff counts as zero, which is no price
+
+    def _refuse_if_too_dear(self, file_id: str) -> None:
+        cap = self._order.max_cost_usd
+        if cap is None:
+            return
+        usd = self.estimated_usd(file_id)
+        if usd is None or usd > cap:
+            cost = "not known" if usd is None else f"estimated at ${usd}"
+            raise Stop(
+                Exit.INPUT,
+                f"The cost is {cost}, and the cap is ${cap}; nothing was submitted.",
+                "Use fewer rows or a cheaper model, or ask the person who set the cap.",
+            )
+
+    def _send(self, file_id: str) -> str:
+        body = {
+            "input_file_id": file_id,
+            "endpoint": self._order.endpoint,
+            "completion_window": self._order.window,
+            "metadata": {
+                "dwb_job": job_name(self._order.path, self._journal.sha256),
+                "dwb_part": "1",
+                FINGERPRINT_KEY: self._mark,
+            },
+        }
+        self._journal.note(create_sent_at=time.time())
+        try:
+            return _id_of(self._api.post("/batches", body))
+        except (Refused, Lost) as error:
+            if not error.may_have_happened:
+                gone = isinstance(error, Refused) and error.status == _NOT_FOUND
+                self._journal.note(
+                    create_sent_at=None,
+                    file_id=None if gone else file_id,  # deleted or expired: upload it anew
+                )
+                raise
+            note("The reply to the creation was lost; looking for the batch at the server.")
+            found = self._look_until_settled()
+            if found is None:
+                raise
+            return found
+
+    def _look_until_settled(self) -> str | None:
+        """Look for a creation whose reply was lost, for as long as it may still appear."""
+        while True:
+            try:
+                found = self._look()
+            except Lost:
+                found = None
+            left = self._journal.seconds_in_doubt(self._order.settle_seconds)
+            if found is not None or left <= 0:
+                return found
+            time.sleep(min(left, _SECONDS_BETWEEN_LOOKS))
+
+    def _look(self) -> str | None:
+        was_sent = self._journal.entries.create_sent_at is not None
+        for batch in self._listed("/batches", self._mark):
+            marked = (batch.get("metadata") or {}).get(FINGERPRINT_KEY) == self._mark
+            if marked and (was_sent or str(batch.get("status")).lower() not in _SPENT):
+                return _id_of(batch)
+        return None
+
+    def _file_named(self, name: str) -> str | None:
+        size = self._order.path.stat().st_size
+        for file in self._listed("/files", name, purpose="batch"):
+            if file.get("filename") == name and file.get("bytes") in {0, None, size}:
+                return _id_of(file)
+        return None
+
+    def _listed(self, path: str, search: str, **params: str) -> Iterator[dict[str, Any]]:
+        """The newest objects of a list; a lost write is among them or was never made."""
+        if self._settings.provider == "doubleword":
+            params["search"] = search
+        after: str | None = None
+        for _ in range(_MOST_LISTED // _PAGE):
+            cursor = {"after": after} if after else {}
+            page = self._api.get(path, limit=_PAGE, **params, **cursor)
+            data = [one for one in page.get("data") or [] if isinstance(one, dict)]
+            yield from data
+            last = str(data[-1].get("id")) if data else None
+            if not page.get("has_more") or last in {None, after}:
+                return
+            after = last
+
+
+def _id_of(answer: dict[str, Any]) -> str:
+    found = answer.get("id")
+    if not isinstance(found, str) or not found:
+        raise Stop(
+            Exit.NO_CONNECTION,
+            "The server's answer has no id.",
+            "Run the same command again: it looks before it sends.",
+        )
+    return found

@@ -1,0 +1,200 @@
+"""Tables as they are really written (CSV, TSV, JSON Lines, JSON arrays), read row by row."""
+
+from __future__ import annotations
+
+import csv
+import io
+from dataclasses import dataclass
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Callable, NamedTuple
+
+from batchkit import strict_json
+from batchkit.ending import Exit, Stop, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BOM = b"\xef\xbb\xbf"
+_HEAD_BYTES = 1 << 16
+_DELIMITERS = (",", ";", "\t", "|")
+_ROWS_SEARCHED_FOR_COLUMNS = 1000
+_LARGEST_FIELD = 64 << 20
+_OTHER_KINDS = {
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
+    b"PAR1": "a Parquet file",
+    b"\x1f\x8b": "compressed with gzip",
+    b"%PDF": "a PDF",
+    b"SQLite format 3": "an SQLite database",
+}
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows in a file; nothing of it is held in memory, a JSON array excepted.
+
+    Attributes:
+        columns: their names in order. Rows of JSON may lack some or have more.
+        rows: reads the rows from the first one.
+    """
+
+    columns: tuple[str, ...]
+    rows: Callable[[], Iterator[Row]]
+
+
+def open_table(path: Path) -> Table:
+    """Open a `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.json` file."""
+    head = _head(path)
+    suffix = path.suffix.lower()
+    if suffix in {".csv", ".tsv", ".tab"}:
+        return _csv_table(path, _dialect(head, is_tsv=suffix != ".csv"))
+    if suffix not in {".json", ".jsonl", ".ndjson"}:
+        raise _bad(path, f"has the suffix {quoted(suffix)}", "Give a .csv, .tsv, .jsonl or .json.")
+    is_array = head.removeprefix(_BOM).lstrip().startswith(b"[")
+    read = _array_rows if is_array else _json_lines
+    columns: dict[str, None] = {}
+    for row in islice(read(path), _ROWS_SEARCHED_FOR_COLUMNS):
+        columns.update(dict.fromkeys(row))
+    if not columns:
+        raise _bad(path, "has no rows", "Give a file with at least one object.")
+    return Table(tuple(columns), lambda: read(path))
+
+
+def _head(path: Path) -> bytes:
+    if not path.is_file():
+        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    if not head:
+        raise _bad(path, "is empty", "Give a file with rows.")
+    for magic, kind in _OTHER_KINDS.items():
+        if head.startswith(magic):
+            raise _bad(path, f"is {kind}", "Export it as CSV (UTF-8) or JSONL.")
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+        raise _bad(path, "is UTF-16 or binary data", "Save it as UTF-8, in Excel as 'CSV UTF-8'.")
+    return head
+
+
+# CSV
+
+
+class _Dialect(NamedTuple):
+    """Where the header starts, what ends a field, and what ends a row."""
+
+    start: int
+    delimiter: str
+    newline: str
+
+
+def _dialect(head: bytes, *, is_tsv: bool) -> _Dialect:
+    start = len(_BOM) if head.startswith(_BOM) else 0
+    unquoted = b"".join(head[start:].split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes
+    newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
+    first = unquoted.lstrip(b"\r\n").split(newline)[0].rstrip(b"\r")
+    if first.lower().startswith(b"sep=") and len(first) == len(b"sep=x"):  # Excel's own line
+        start = head.index(newline, head.index(first)) + 1
+        return _Dialect(start, first[-1:].decode("latin-1"), newline.decode())
+    most = max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
+    return _Dialect(start, "\t" if is_tsv else most, newline.decode())
+
+
+def _csv_table(path: Path, dialect: _Dialect) -> Table:
+    header = next(_records(path, dialect), None)
+    if header is None:
+        raise _bad(path, "holds blank lines only", "Give a file with a header and rows.")
+    columns = tuple(name.strip() for name in header[1])
+    for position, name in enumerate(columns):
+        if not name:
+            raise _bad(path, f"has no name for column {position + 1}", "Name every column.")
+        if name in columns[:position]:
+            raise _bad(path, f"has two columns {quoted(name, 60)}", "Rename one of them.")
+    if next(islice(_records(path, dialect), 1, None), None) is None:
+        raise _bad(path, "has a header and no rows", "Give a file with at least one row.")
+    return Table(columns, lambda: _csv_rows(path, dialect, columns))
+
+
+def _csv_rows(path: Path, dialect: _Dialect, columns: tuple[str, ...]) -> Iterator[Row]:
+    for line, fields in islice(_records(path, dialect), 1, None):
+        if len(fields) != len(columns):
+            raise _bad(
+                path,
+                f"has {len(fields)} fields on line {line}, and {len(columns)} in the header",
+                "A field that holds the delimiter or a line break stands in double quotes.",
+            )
+        yield dict(zip(columns, fields))
+
+
+def _records(path: Path, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
+    """Every record that is not blank, with the number of the line on which it starts."""
+    csv.field_size_limit(_LARGEST_FIELD)
+    with path.open("rb") as stream:
+        lines_before = stream.read(dialect.start).count(dialect.newline.encode())
+        text = io.TextIOWrapper(stream, encoding="utf-8", newline=dialect.newline)
+        reader = csv.reader(text, delimiter=dialect.delimiter, strict=True)
+        line = lines_before + 1
+        try:
+            for fields in reader:
+                if fields not in ([], [""]):
+                    yield line, fields
+                line = lines_before + reader.line_num + 1
+        except csv.Error as error:
+            raise _bad(
+                path,
+                f"cannot be read from line {line} on: {error}",
+                'Close every quote; a quote inside a quoted field is written twice ("").',
+            ) from None
+        except UnicodeDecodeError:
+            raise _not_utf8(path) from None
+
+
+# JSON
+
+
+def _json_lines(path: Path) -> Iterator[Row]:
+    with path.open("rb") as stream:
+        for number, line in enumerate(stream, 1):
+            text = line.removeprefix(_BOM) if number == 1 else line
+            if text.strip():
+                yield _object(path, _decoded(path, text, f"on line {number}"), f"Line {number}")
+
+
+def _array_rows(path: Path) -> Iterator[Row]:
+    content = path.read_bytes()
+    for number, row in enumerate(_decoded(path, content.removeprefix(_BOM), "as a whole"), 1):
+        yield _object(path, row, f"Row {number}")
+
+
+def _decoded(path: Path, text: bytes, place: str) -> Any:
+    try:
+        return strict_json.decode(text)
+    except UnicodeDecodeError:
+        raise _not_utf8(path) from None
+    except ValueError as error:
+        raise _bad(path, f"is not JSON {place}: {error}", "Correct it.") from None
+
+
+def _object(path: Path, row: Any, place: str) -> Row:
+    if not isinstance(row, dict):
+        raise _bad(path, f"is no table: {place} is not an object", 'A row is {"column": value}.')
+    return row
+
+
+def _bad(path: Path, what: str, hint: str) -> Stop:
+    return Stop(Exit.INPUT, f"{quoted(path.name, 100)} {what}.", hint)
+
+
+def _not_utf8(path: Path) -> Stop:
+    with path.open("rb") as stream:
+        bad = next((n for n, line in enumerate(stream, 1) if not _is_utf8(line)), "?")
+    return _bad(path, f"is not UTF-8 on line {bad}", "Save it as UTF-8.")
+
+
+def _is_utf8(line: bytes) -> bool:
+    try:
+        line.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,91 @@
+"""A prompt with `{{ column }}`, the plain part of the templates that the package knows."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING, Any
+
+from batchkit.ending import Exit, Stop, quoted
+from batchkit.strict_json import as_prompt_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_COLUMNS_SHOWN = 30
+_LOOKS_LIKE_A_NAME = re.compile(r"\w[\w .:/€$%#?-]*")
+_TAG = re.compile(r"\{\{(?P<inner>.*?)\}\}|\{\{|\{%|\{#", re.DOTALL)
+_PLAIN_ONLY = (
+    "This script fills in {{ column }} and nothing more; `pip install doubleword-batch` brings "
+    "filters, conditions and loops."
+)
+
+
+class Template:
+    """A template over the columns of a table.
+
+    Args:
+        text: text with `{{ column }}`, every column as it is spelt.
+        columns: names that it may use.
+        name: what messages call it.
+
+    Attributes:
+        is_constant: no column is used, so every rendering is the same.
+    """
+
+    def __init__(self, text: str, columns: Sequence[str], name: str = "prompt") -> None:
+        if not text.strip():
+            raise Stop(Exit.INPUT, f"The {name} is empty.", "Write what to ask of each row.")
+        self._name = name
+        self._pattern, self._used = _compiled(re.sub("\r\n?", "\n", text), columns, name)
+        self.is_constant = not self._used
+
+    def render(self, row: Mapping[str, Any], number: int) -> str:
+        """The text for one row: text as it is, null as nothing, everything else as JSON."""
+        try:
+            return self._pattern % tuple(as_prompt_text(row[column]) for column in self._used)
+        except KeyError as error:
+            raise Stop(
+                Exit.INPUT,
+                f"Row {number} has no {quoted(str(error.args[0]), 60)}, which the {self._name} "
+                "uses.",
+                "Add it to that row; null stands for nothing.",
+            ) from None
+
+
+def check_column(name: str, columns: Sequence[str], user: str) -> None:
+    """Refuse a column that is not there, and say which there are."""
+    if name in columns:
+        return
+    near = difflib.get_close_matches(name, columns, n=1)
+    hint = f"Did you mean {quoted(near[0], 60)}? " if near else ""
+    shown = ", ".join(quoted(column, 60) for column in columns[:_COLUMNS_SHOWN])
+    raise Stop(
+        Exit.INPUT,
+        f"{user} names the column {quoted(name, 60)}, which the table does not have.",
+        f"{hint}The columns are {shown}.",
+    )
+
+
+def _compiled(text: str, columns: Sequence[str], name: str) -> tuple[str, tuple[str, ...]]:
+    """The template as a pattern for the operator `%`, and the columns that fill it."""
+    pattern: list[str] = []
+    used: list[str] = []
+    at = 0
+    for tag in _TAG.finditer(text):
+        pattern += (text[at : tag.start()].replace("%", "%%"), "%s")
+        used.append(_column(tag, columns, name))
+        at = tag.end()
+    pattern.append(text[at:].replace("%", "%%"))
+    return "".join(pattern), tuple(used)
+
+
+def _column(tag: re.Match[str], columns: Sequence[str], name: str) -> str:
+    inner = (tag["inner"] or "").strip()
+    if inner in columns and inner[0] not in "-+" and inner[-1] not in "-+":
+        return inner
+    if _LOOKS_LIKE_A_NAME.fullmatch(inner):
+        check_column(inner, columns, f"The {name}")
+    raise Stop(
+        Exit.INPUT, f"The {name} holds {quoted(tag[0], 60)}, which is no column.", _PLAIN_ONLY
+    )

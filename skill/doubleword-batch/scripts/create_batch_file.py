@@ -1,0 +1,194 @@
+#!/usr/bin/env python3
+"""Turns a table and a prompt, or a list of requests, into JSONL request files for the Batch API.
+
+Nothing is sent. Needs Python 3.9 or newer and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+
+from batchkit import strict_json  # noqa: E402  # after the line above
+from batchkit.ending import Exit, Stop, end, exit_codes, note, quoted  # noqa: E402
+from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
+from batchkit.parts import PartFiles  # noqa: E402
+from batchkit.request_lines import RequestLines, Spec, request_line  # noqa: E402
+from batchkit.tables import open_table  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_BYTES_PER_TOKEN = 4
+_SHOWN_CHARACTERS = 400
+
+_EPILOG = """\
+examples:
+  create_batch_file.py reviews.csv --prompt 'Good or bad? {{ text }}' \\
+      --model Qwen/Qwen3-14B-FP8 --param max_tokens=50 --output requests.jsonl
+  create_batch_file.py --requests edited.jsonl --model Qwen/Qwen3-14B-FP8 \\
+      --output requests.jsonl
+
+A list of requests holds bodies ({"messages": [...]}) or whole request lines; what they lack
+(custom_id, method, url, body.model) is filled in.
+
+"""
+
+
+def main() -> Exit:
+    """Build the files and say what is in them."""
+    options = _parser().parse_args()
+    limits = Limits(max_requests=options.max_requests, max_file_bytes=options.max_file_bytes)
+    if (options.table is None) == (options.requests is None):
+        raise Stop(Exit.USAGE, "Give either a table or --requests.", "See --help.")
+    made = _from_table(options, limits) if options.table else _from_list(options)
+    rows = written = body_bytes = skipped = 0
+    first = b""
+    with PartFiles(Path(options.output), limits, overwrite=options.overwrite) as parts:
+        for rows, (line, size) in enumerate(made, 1):
+            if size > limits.max_request_bytes or len(line) > limits.max_file_bytes:
+                skipped += 1
+                note(f"warning: row {rows} is left out: its request has {size} bytes.")
+                continue
+            parts.write(line)
+            first = first or line
+            written += 1
+            body_bytes += size
+        if not written:
+            raise Stop(Exit.INPUT, f"None of {rows} rows can become a request.")
+        parts.publish()
+    for path in parts.paths:
+        print(f"wrote {path}")
+    print(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
+    print(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}")
+    return Exit.INCOMPLETE if skipped else Exit.DONE
+
+
+def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[bytes, int]]:
+    if options.prompt is None:
+        raise Stop(Exit.USAGE, "A table needs a --prompt.", "See --help.")
+    table = open_table(Path(options.table))
+    spec = Spec(
+        endpoint=options.endpoint,
+        model=options.model or "",
+        prompt=_text(options.prompt),
+        system=None if options.system is None else _text(options.system),
+        schema=None if options.schema is None else _schema(options.schema),
+        params=_params(options.param),
+        id_column=options.id_column,
+    )
+    lines = RequestLines(spec, table.columns, limits.max_custom_id_bytes)
+    if lines.is_constant:
+        note("warning: the prompt uses no column, so every request is the same.")
+    for number, row in enumerate(table.rows(), 1):
+        if options.limit is not None and number > options.limit:
+            return
+        yield lines.line(number, row)
+
+
+def _from_list(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:
+    params = _params(options.param)
+    for number, entry in enumerate(open_table(Path(options.requests)).rows(), 1):
+        if options.limit is not None and number > options.limit:
+            return
+        body = entry.get("body", entry)
+        if not isinstance(body, dict):
+            raise Stop(Exit.INPUT, f"The body of request {number} is not an object.")
+        model = {"model": options.model} if options.model else {}
+        whole = {**model, **body, **params}
+        if not isinstance(whole.get("model"), str):
+            raise Stop(Exit.INPUT, f"Request {number} names no model.", "Give --model.")
+        is_line = body is not entry
+        custom_id = str(entry.get("custom_id") or f"r{number}") if is_line else f"r{number}"
+        url = str(entry.get("url") or options.endpoint) if is_line else options.endpoint
+        encoded = strict_json.encode(whole)
+        yield request_line(custom_id, url, encoded), len(encoded)
+
+
+def _text(given: str) -> str:
+    """A template as it was given, or from `@FILE`; `@@` begins with an @."""
+    if not given.startswith("@") or given.startswith("@@"):
+        return given.removeprefix("@")
+    try:
+        text = Path(given[1:]).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Stop(Exit.INPUT, f"{quoted(given[1:])} cannot be read: {error}.") from None
+    return text.removesuffix("\n")
+
+
+def _schema(given: str) -> dict[str, Any]:
+    text = given if given.lstrip().startswith("{") else _text("@" + given)
+    try:
+        schema = strict_json.decode(text)
+    except ValueError as error:
+        raise Stop(Exit.INPUT, f"--schema is not JSON: {error}.") from None
+    if not isinstance(schema, dict) or schema.get("type") != "object":
+        raise Stop(Exit.INPUT, '--schema is no JSON Schema with "type": "object" at its top.')
+    return schema
+
+
+def _params(given: list[str]) -> dict[str, Any]:
+    params: dict[str, Any] = {}
+    for pair in given:
+        name, equals, value = pair.partition("=")
+        if not equals or not name:
+            raise Stop(Exit.USAGE, f"{quoted(pair)} is not NAME=VALUE.", "See --help.")
+        try:
+            params[name] = json.loads(value)
+        except ValueError:
+            params[name] = value
+        try:
+            strict_json.encode(params[name])
+        except ValueError as error:
+            raise Stop(Exit.INPUT, f"--param {quoted(name)}: {error}.") from None
+    return params
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=_EPILOG + exit_codes(Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("table", nargs="?", help="CSV, TSV, JSONL or a JSON array of objects")
+    add("--requests", metavar="FILE", help="instead of a table: a list of bodies or request lines")
+    add("--prompt", help="template such as 'Classify: {{ text }}', or @FILE")
+    add("--system", help="template of the system message, or @FILE")
+    add("--model", help="the model's id")
+    add("--schema", help="JSON Schema (a file, or its text) that the answers follow")
+    add("--param", action="append", default=[], metavar="NAME=VALUE", help="into every body")
+    add("--endpoint", choices=ENDPOINTS, default=CHAT)
+    add("--id-column", metavar="COLUMN", help="becomes part of each custom_id")
+    add("--limit", type=_count, metavar="N", help="the first N rows only: a pilot")
+    add("--output", "-o", required=True, metavar="FILE", help="the JSONL request file to write")
+    add("--overwrite", action="store_true", help="replace the output file")
+    add(
+        "--max-requests",
+        type=_count,
+        default=Limits().max_requests,
+        help="lines of one file",
+    )
+    add(
+        "--max-file-bytes",
+        type=_count,
+        default=Limits().max_file_bytes,
+        help="bytes of one file",
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    end(main)

@@ -1,0 +1,146 @@
+#!/usr/bin/env python3
+"""Says in a few lines what result files hold: outcomes, failures by cause, tokens, samples.
+
+With --requests, requests that have no line are counted as missing. --table writes the answers as a
+table, --retry the requests without a good answer as a new request file. Answers are untrusted text.
+Needs Python 3.9 or newer and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+
+from batchkit.ending import Exit, Stop, end, exit_codes, quoted  # noqa: E402  # after the line above
+from batchkit.ledger import Ledger, request_lines  # noqa: E402
+from batchkit.whole_files import write_whole  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from batchkit.answers import Reading
+
+_COLUMNS = ("custom_id", "outcome", "answer", "error")
+_CAUSES_SHOWN = 8
+_SAMPLE_CHARACTERS = 160
+
+
+def main() -> Exit:
+    """Read, count, show, and write what was asked for."""
+    options = _parser().parse_args()
+    for path in (options.table, options.retry):
+        if path is not None and path.exists() and not options.overwrite:
+            raise Stop(Exit.INPUT, f"{quoted(str(path))} is there already.", "Use --overwrite.")
+    if options.retry is not None and not options.requests:
+        raise Stop(Exit.USAGE, "--retry needs --requests.", "See --help.")
+    ledger = Ledger(options.results)
+    asked = (id_ for path in options.requests for id_, _ in request_lines(path))
+    custom_ids = list(dict.fromkeys(asked)) or list(ledger.outcomes)
+    tally = _Tally(options.sample)
+    for reading in ledger.readings(custom_ids):
+        tally.add(reading)
+    tally.show(ledger.unreadable)
+    if options.table is not None:
+        write_whole(options.table, _table(options.table, ledger.readings(custom_ids)))
+        print(f"table: {options.table}")
+    if options.retry is not None:
+        good = {one.custom_id for one in ledger.readings(custom_ids) if one.outcome == "ok"}
+        left = len(custom_ids) - len(good)
+        if left:
+            write_whole(options.retry, _without(good, options.requests))
+        print(f"retry: {options.retry}, {left} requests" if left else "retry: nothing is left")
+    return Exit.DONE if tally.is_all_ok else Exit.INCOMPLETE
+
+
+class _Tally:
+    """Counts outcomes, and keeps a few answers and one message of each cause."""
+
+    def __init__(self, samples: int) -> None:
+        self._samples_wanted = samples
+        self._outcomes: Counter[str] = Counter()
+        self._causes: Counter[tuple[str, str]] = Counter()
+        self._messages: dict[tuple[str, str], str] = {}
+        self._samples: list[Reading] = []
+        self._tokens = [0, 0]
+
+    @property
+    def is_all_ok(self) -> bool:
+        return set(self._outcomes) <= {"ok"}
+
+    def add(self, reading: Reading) -> None:
+        self._outcomes[reading.outcome] += 1
+        self._tokens[0] += reading.input_tokens
+        self._tokens[1] += reading.output_tokens
+        if reading.outcome != "ok":
+            cause = (reading.outcome, reading.cause)
+            self._causes[cause] += 1
+            self._messages.setdefault(cause, reading.message)
+        elif len(self._samples) < self._samples_wanted:
+            self._samples.append(reading)
+
+    def show(self, unreadable: int) -> None:
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.most_common())
+        print(f"{sum(self._outcomes.values())} requests: {counts or 'none'}")
+        print(f"tokens: {self._tokens[0]} in, {self._tokens[1]} out")
+        if unreadable:
+            print(f"{unreadable} lines are no result lines and were left aside")
+        for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
+            message = self._messages[outcome, cause]
+            words = f", for example {quoted(message, _SAMPLE_CHARACTERS)}" if message else ""
+            print(f"{outcome} ({cause}): {count}{words}")
+        for reading in self._samples:
+            name = quoted(reading.custom_id, 64)
+            print(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")
+
+
+def _table(path: Path, readings: Iterable[Reading]) -> Iterator[bytes]:
+    """The answers as CSV or, by the suffix, as JSON Lines."""
+    if path.suffix.lower() != ".csv":
+        for one in readings:
+            cells = dict(zip(_COLUMNS, _cells(one)))
+            yield json.dumps(cells, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
+        return
+    for cells in (_COLUMNS, *map(_cells, readings)):
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerow(cells)
+        yield text.getvalue().encode("utf-8", "replace")
+
+
+def _cells(one: Reading) -> tuple[str, str, str | None, str | None]:
+    error = None if one.outcome == "ok" else one.message or one.cause
+    return one.custom_id, one.outcome, one.answer, error
+
+
+def _without(good: set[str], files: list[Path]) -> Iterator[bytes]:
+    for path in files:
+        for custom_id, line in request_lines(path):
+            if custom_id not in good:
+                yield line
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=exit_codes(Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("results", nargs="+", type=Path, metavar="FILE", help="result files, also of retries")
+    add("--requests", action="append", default=[], type=Path, metavar="FILE", help="what was asked")
+    add("--sample", type=int, default=3, choices=range(21), metavar="N", help="answers shown (3)")
+    add("--table", type=Path, metavar="FILE", help="write the answers to this .csv or .jsonl")
+    add("--retry", type=Path, metavar="FILE", help="write the requests to ask again")
+    add("--overwrite", action="store_true", help="replace --table and --retry")
+    return parser
+
+
+if __name__ == "__main__":
+    end(main)

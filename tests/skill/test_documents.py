@@ -1,0 +1,328 @@
+"""The skill's documents against the code: nothing that they say may be untrue."""
+
+import importlib.util
+import json
+import re
+import shlex
+import subprocess
+import sys
+from importlib.metadata import version
+
+import jsonschema
+import pytest
+import typer
+
+from doubleword_batch.cli import app as cli
+from doubleword_batch.config import Settings
+from doubleword_batch.jobs import causes
+from doubleword_batch.jobs.ledger import OUTCOMES
+from doubleword_batch.mcp_server import build_server
+from doubleword_batch.providers import profile
+from doubleword_batch.request_file import validate_request_file
+from skill import markdown
+from skill.error_codes import codes_of_the_package
+from skill.places import DOCUMENTS, REFERENCES, ROOT, SCRIPTS, SKILL
+
+ELSEWHERE = {"claude", "codex", "gemini", "npx", "openclaw"}
+"""Programs of others: what they do with us is tested with them, in tests/hosts."""
+
+documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)
+
+
+def frontmatter():
+    text = (SKILL / "SKILL.md").read_text(encoding="utf-8")
+    _, head, body = text.split("---\n", 2)
+    return head, body
+
+
+# The skill as a package
+
+
+def test_the_frontmatter_keeps_the_rules_of_agent_skills():
+    head, _ = frontmatter()
+    fields = dict(re.findall(r"^([\w-]+): *(.*)$", head, re.MULTILINE))
+
+    assert set(fields) == {"name", "description", "license", "compatibility", "metadata"}
+    assert fields["name"] == SKILL.name == "doubleword-batch"
+    assert len(fields["description"]) <= 1024
+    assert len(fields["compatibility"]) <= 500
+    assert not set("<>") & set(fields["description"])
+    assert f"  version: {version('doubleword-batch')}\n" in head
+
+
+def test_the_validator_of_agent_skills_accepts_it():
+    validator = pytest.importorskip("skills_ref.validator")
+
+    assert validator.validate(SKILL) == []
+
+
+def test_openclaw_learns_which_variable_and_programs_are_needed():
+    parser = pytest.importorskip("skills_ref.parser")
+    metadata, _ = parser.parse_frontmatter((SKILL / "SKILL.md").read_text(encoding="utf-8"))
+    head, _ = frontmatter()
+
+    assert "openclaw" in metadata["metadata"]
+    for line in ("primaryEnv: DOUBLEWORD_API_KEY", "- python3", "- DOUBLEWORD_API_KEY"):
+        assert line in head
+
+
+def test_it_can_be_read_at_once_and_leads_on():
+    _, body = frontmatter()
+
+    assert len(body.splitlines()) < 200
+    assert {f"references/{path.name}" for path in REFERENCES} <= set(
+        markdown.links(SKILL / "SKILL.md")
+    )
+
+
+@pytest.mark.parametrize("path", REFERENCES, ids=lambda path: path.name)
+def test_a_reference_says_first_what_it_answers(path):
+    title, _, first = path.read_text(encoding="utf-8").splitlines()[:3]
+
+    assert title.startswith("# ")
+    assert first.startswith("Answers: ")
+
+
+@pytest.mark.parametrize(
+    "path", [*DOCUMENTS, ROOT / "SKILL.md"], ids=lambda path: f"{path.parent.name}/{path.name}"
+)
+def test_links_lead_somewhere(path):
+    for target in markdown.links(path):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+def test_the_repositorys_own_guide_is_no_skill():
+    text = (ROOT / "SKILL.md").read_text(encoding="utf-8")
+
+    assert text.startswith("# ")
+    assert "---\n" not in text
+
+
+# Commands
+
+
+def parsed_by_the_command(words):
+    """What the command line makes of these words; it fails as the command would."""
+    command = typer.main.get_command(cli.app)
+    context = command.make_context("doubleword-batch", list(words), resilient_parsing=True)
+    while hasattr(command, "commands") and words and words[0] in command.commands:
+        command = command.commands[words[0]]
+        words = words[1:]
+        context = command.make_context(words and words[0], list(words), parent=context)
+    return context
+
+
+def parsed_by_the_script(name, words):
+    sys.path.insert(0, str(SCRIPTS))
+    try:
+        place = importlib.util.spec_from_file_location("script", SCRIPTS / name)
+        script = importlib.util.module_from_spec(place)
+        place.loader.exec_module(script)
+        return script._parser().parse_args(words)
+    finally:
+        sys.path.remove(str(SCRIPTS))
+
+
+@pytest.fixture
+def no_bytecode():
+    before, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    yield
+    sys.dont_write_bytecode = before
+
+
+@documents
+def test_every_command_is_one_that_exists(path, no_bytecode):
+    for line in markdown.lines(path, "sh"):
+        program, *words = shlex.split(line)
+        if program == "doubleword-batch":
+            parsed_by_the_command(words)
+        elif program == "python3":
+            parsed_by_the_script(words[0].removeprefix("scripts/"), words[1:])
+        elif program == "pip":
+            assert words == ["install", "doubleword-batch[local]"]
+        else:
+            assert program in ELSEWHERE | {"curl", "export"}, line
+
+
+def test_a_command_that_does_not_exist_would_be_noticed(no_bytecode):
+    with pytest.raises(Exception, match="No such option"):
+        parsed_by_the_command(["fetch", "job", "--nowhere"])
+    with pytest.raises(SystemExit):
+        parsed_by_the_script("run_batch.py", ["requests.jsonl", "--nowhere"])
+
+
+def test_the_scripts_of_the_skill_make_the_journey_that_it_describes(
+    work, served, environment, run
+):
+    (work / "reviews.csv").write_text("id,text\n" + "".join(f"a{n},text {n}\n" for n in range(30)))
+    lines = [line for line in markdown.lines(SKILL / "SKILL.md", "sh") if "scripts/" in line]
+    codes = []
+    with served() as server:
+        for line in lines:
+            # The local server gives no estimate, and under a cap that would be a refusal.
+            _, script, *words = shlex.split(line.replace(" --max-cost 2", ""))
+            codes.append(run(script.removeprefix("scripts/"), *words, **server.variables).code)
+
+    assert codes[:4] == [0, 0, 0, 0]
+    assert codes[4] in {0, 8}  # made-up answers of more than 20 tokens are truncated
+    assert len((work / "answers.csv").read_text().splitlines()) == 21
+
+
+def test_the_curl_forms_work_on_the_local_server(work, served, environment, requests_of):
+    requests_of(3)
+    path = SKILL / "references" / "api_reference.md"
+    variables = {}
+    with served() as server:
+        for line in markdown.lines(path, "sh"):
+            if not line.startswith("curl"):
+                continue
+            done = subprocess.run(
+                ["bash", "-c", line + " -w '\\n%{http_code}'"],
+                cwd=work,
+                env=environment
+                | variables
+                | {
+                    "DOUBLEWORD_BASE_URL": server.base_url,
+                    "AUTH": f"Authorization: Bearer {server.token}",
+                },
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+            body, _, status = done.stdout.rpartition("\n")
+            nothing_to_retry = line.endswith('/retry" -H "$AUTH"') and status == "400"
+            assert status.startswith("2") or nothing_to_retry, (line, done.stdout)
+            if '"object":"file"' in body.replace(" ", "") and "FILE_ID" not in variables:
+                variables["FILE_ID"] = json.loads(body)["id"]
+            if '"object":"batch"' in body.replace(" ", "") and "BATCH_ID" not in variables:
+                batch = json.loads(body)
+                variables["BATCH_ID"] = batch["id"]
+                variables["OUTPUT_FILE_ID"] = batch["output_file_id"]
+
+    assert {"FILE_ID", "BATCH_ID"} <= variables.keys()
+
+
+def test_the_python_examples_run(work, served, environment, requests_of):
+    requests_of(3)
+    (work / "images").mkdir()
+    (work / "images" / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    rows = [{"custom_id": f"r{n}", "outcome": "ok", "answer": f"[{n}, 1.0]"} for n in range(1, 4)]
+    (work / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    examples = [block for path in DOCUMENTS for block in markdown.blocks(path, "python")]
+    with served() as server:
+        for example in examples:
+            subprocess.run(
+                [sys.executable, "-c", example],
+                cwd=work,
+                env=environment | server.variables | {"DOUBLEWORD_BATCH_HOME": str(work / "home")},
+                capture_output=True,
+                timeout=60,
+                check=True,
+            )
+
+    assert len(examples) >= 4
+    assert json.loads((work / "edited.jsonl").read_text())["custom_id"] == "a"
+
+
+# JSON
+
+
+@documents
+def test_every_json_example_is_json(path):
+    for block in markdown.blocks(path, "json"):
+        values = [block] if not block.startswith('{"') else block.splitlines()
+        for value in values:
+            json.loads(value)
+
+
+@documents
+async def test_every_tool_call_fits_the_tools_schema(path):
+    schemas = {
+        tool.name: tool.input_schema
+        for tool in await build_server(Settings.from_environment({})).list_tools()
+    }
+
+    for line in markdown.lines(path, "json"):
+        if line.startswith('{"tool"'):
+            call = json.loads(line)
+            jsonschema.validate(call["arguments"], schemas[call["tool"]])
+            assert schemas[call["tool"]]["additionalProperties"] is False
+
+
+@documents
+def test_every_request_line_is_one_that_the_provider_takes(path, tmp_path):
+    for number, block in enumerate(markdown.blocks(path, "jsonl")):
+        file = tmp_path / f"{number}.jsonl"
+        file.write_text(block, encoding="utf-8")
+
+        report = validate_request_file(file, profile("doubleword"))
+
+        assert report.ok, report.groups
+        assert report.requests
+
+
+# Facts
+
+
+def test_every_error_code_is_documented_and_no_other():
+    path = SKILL / "references" / "errors.md"
+    codes = set()
+    for title in (
+        "Correct the arguments or the data",
+        "Ask the person",
+        "The provider said no, or something else",
+        "Wait and repeat",
+        "This machine",
+    ):
+        found = [code for cells in markdown.rows(markdown.section(path, title))
+                 for code in markdown.named(cells[0])]  # fmt: skip
+        assert not codes & set(found)
+        codes |= set(found)
+
+    assert codes == codes_of_the_package()
+
+
+def test_every_cause_is_documented():
+    path = SKILL / "references" / "errors.md"
+    cells = markdown.rows(markdown.section(path, "Causes of rows"))
+    documented = {cause for row in cells for cause in markdown.named(row[0])}
+
+    assert documented - {"http_500"} == set(causes._ADVICE)
+
+
+def test_the_outcomes_are_those_of_the_ledger():
+    cells = markdown.rows(markdown.section(SKILL / "SKILL.md", "Read the ledger"))
+
+    assert {name.strip() for row in cells for name in row[0].split(",")} == set(OUTCOMES)
+
+
+def test_the_prices_are_those_of_the_profile_and_dated():
+    prices = profile("doubleword").prices
+    path = SKILL / "references" / "pricing.md"
+    shown = {row[0]: row[2:] for row in markdown.rows(path.read_text(encoding="utf-8"))}
+
+    assert shown == {
+        model: [" / ".join(map(str, windows[name])) for name in ("1h", "24h")]
+        for model, windows in prices.models.items()
+    }
+    assert f"read on {prices.date.isoformat()}. They are not live." in path.read_text()
+
+
+def test_the_settings_are_those_that_the_package_reads():
+    path = SKILL / "references" / "getting_started.md"
+    documented = {
+        name
+        for row in markdown.rows(markdown.section(path, "Settings"))
+        for name in markdown.named(row[0])
+    }
+    source = (ROOT / "server" / "doubleword_batch" / "config.py").read_text(encoding="utf-8")
+
+    assert documented == set(re.findall(r'"(DOUBLEWORD_[A-Z_]+)"', source))
+
+
+def test_models_that_examples_name_are_on_the_price_list():
+    known = set(profile("doubleword").prices.models)
+    for path in DOCUMENTS:
+        text = path.read_text(encoding="utf-8")
+        assert set(re.findall(r"\b(?:Qwen|openai|nvidia)/[A-Z][\w.-]+\w", text)) <= known

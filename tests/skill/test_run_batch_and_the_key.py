@@ -1,0 +1,113 @@
+"""Settings and answers of strangers: said in one line, and the key stays where it belongs."""
+
+import socket
+
+import pytest
+
+from skill.servers import answering
+
+KEY = "do-not-leak-6f1d"
+
+
+CONFIG = {
+    "no key": ({}, "DOUBLEWORD_API_KEY is not set"),
+    "a key that is none": ({"DOUBLEWORD_API_KEY": "a\nb"}, "is no key"),
+    "plain http": ({"DOUBLEWORD_BASE_URL": "http://example.com/v1"}, "over plain http"),
+    "no address": ({"DOUBLEWORD_BASE_URL": "ftp://x"}, "not a plain http(s) address"),
+    "credentials": ({"DOUBLEWORD_BASE_URL": "https://a:b@x/v1"}, "not a plain http(s) address"),
+    "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot keep"),
+    "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot keep"),
+    "no amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, "is no amount"),
+}
+
+
+@pytest.mark.parametrize("case", CONFIG)
+def test_what_a_person_has_to_set_is_said_in_one_line(run, requests_of, case):
+    requests_of(1)
+    variables, words = CONFIG[case]
+    key = {} if case == "no key" else {"DOUBLEWORD_API_KEY": KEY}
+
+    done = run("run_batch.py", "requests.jsonl", **key | variables)
+
+    assert done.code == 4
+    assert words in done.err
+    assert done.err.count("\n") == 1
+
+
+def test_a_wrong_key_and_a_server_that_is_not_there_are_told_apart(run, served, requests_of):
+    requests_of(1)
+    with served() as server:
+        wrong = run(
+            "run_batch.py", "requests.jsonl", **server.variables | {"DOUBLEWORD_API_KEY": KEY}
+        )
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+    nobody = run("run_batch.py", "requests.jsonl", "--patience", "0", DOUBLEWORD_BASE_URL=url)
+
+    assert wrong.code == 5
+    assert "Check DOUBLEWORD_API_KEY" in wrong.err
+    assert KEY not in wrong.err + wrong.out
+    assert nobody.code == 6
+    assert "run the same command again" in nobody.err
+
+
+def test_a_redirect_never_carries_the_key_to_another_address(run, requests_of):
+    requests_of(1)
+    with (
+        answering(200, b"{}", {}) as (elsewhere, seen_elsewhere),
+        answering(307, b"", {"Location": elsewhere}) as (here, seen_here),
+    ):
+        done = run(
+            "run_batch.py", "requests.jsonl", "--patience", "0",
+            DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY,
+        )  # fmt: skip
+
+    assert done.code == 5
+    assert "a redirect, which is not followed" in done.err
+    assert seen_here[0]["Authorization"] == f"Bearer {KEY}"
+    assert seen_elsewhere == []
+
+
+def test_a_proxy_for_plain_http_does_not_see_what_is_meant_for_this_machine(run, requests_of):
+    requests_of(1)
+    with answering(200, b"{}", {}) as (proxy, seen), answering(404, b"", {}) as (here, _):
+        run(
+            "run_batch.py", "requests.jsonl", "--patience", "0", http_proxy=proxy,
+            HTTP_PROXY=proxy, DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY,
+        )  # fmt: skip
+
+    assert seen == []
+
+
+@pytest.mark.parametrize(
+    ("body", "words"),
+    [
+        (b"<html>login</html>", "is not this API's"),
+        (b'["a"]', "is not this API's"),
+        (f'{{"echo": "{KEY}"}}'.encode(), ""),
+    ],
+)
+def test_what_is_not_the_api_is_said_in_one_line_without_the_key(run, requests_of, body, words):
+    requests_of(1)
+    with answering(200, body, {}) as (here, _):
+        done = run(
+            "run_batch.py", "requests.jsonl", "--patience", "0",
+            DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY,
+        )  # fmt: skip
+
+    assert done.code == 6
+    assert words in done.err
+    assert KEY not in done.err + done.out
+    assert done.err.count("\n") == 1
+
+
+def test_an_answer_cannot_show_the_key_back(run, requests_of):
+    requests_of(1)
+    with answering(400, f"bad key {KEY}\x1b[31m".encode(), {}) as (here, _):
+        done = run(
+            "run_batch.py", "requests.jsonl", DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY
+        )
+
+    assert done.code == 5
+    assert "«bad key *** [31m»" in done.err

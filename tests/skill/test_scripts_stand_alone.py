@@ -1,0 +1,107 @@
+"""The scripts need Python 3.9 and its standard library, and leave the skill's folder as it was."""
+
+import ast
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from doubleword_batch.cli.exits import Exit
+from doubleword_batch.providers import profile
+from skill.places import SCRIPTS, SKILL
+
+SOURCES = sorted(SCRIPTS.rglob("*.py"))
+COMMANDS = sorted(path.name for path in SCRIPTS.glob("*.py"))
+
+STANDARD = {
+    "argparse", "collections", "contextlib", "csv", "dataclasses", "decimal", "difflib", "enum",
+    "fcntl", "hashlib", "http", "io", "ipaddress", "itertools", "json", "math", "os", "pathlib",
+    "random", "re", "secrets", "socket", "ssl", "sys", "time", "types",
+    "typing", "unicodedata", "urllib",
+}  # fmt: skip
+
+
+def oldest_python():
+    """A Python 3.9 or 3.10 that works on this machine, if there is one."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    named = [shutil.which(f"python3.{minor}") for minor in (9, 10)]
+    for python in [*named, *sorted(pyenv.glob("3.9.*/bin/python")), "/usr/bin/python3"]:
+        if python is None:
+            continue
+        asked = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
+        if asked.returncode == 0 and asked.stdout.split(".")[1] in {"9", "10"}:
+            return python
+    return None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_is_python_3_9_over_the_standard_library(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"), feature_version=(3, 9))
+
+    imported = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").split(".")[0])
+    assert imported <= STANDARD | {"__future__", "batchkit"}
+
+
+def test_a_python_3_9_runs_them(run, work, command):
+    python = oldest_python()
+    if python is None:
+        pytest.skip("there is no Python 3.9 or 3.10 on this machine")
+    (work / "t.csv").write_text("text\na\n")
+    options = ("--prompt", "{{ text }}", "--model", "m", "-o", "requests.jsonl")
+
+    for arguments in (
+        command("create_batch_file.py", "t.csv", *options),
+        command("validate_batch_file.py", "requests.jsonl"),
+        command("run_batch.py", "--help"),
+        command("summarize_results.py", "--help"),
+    ):
+        subprocess.run(
+            [python, *arguments[1:]], cwd=work, check=True, timeout=30, capture_output=True
+        )
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_answers_help_with_its_exit_codes(run, name):
+    done = run(name, "--help")
+
+    assert done.code == 0
+    assert "exit codes:" in done.out
+    assert "Python 3.9 or newer" in done.out
+
+
+def test_exit_codes_mean_what_those_of_the_command_mean(run):
+    shown = run("run_batch.py", "--help").out.partition("exit codes:")[2]
+    codes = {int(line.split()[0]) for line in shown.splitlines() if line.strip()}
+
+    assert codes - {code.value for code in Exit} == {9}
+
+
+def test_running_a_script_leaves_nothing_in_the_skill(run):
+    before = sorted(SKILL.rglob("*"))
+    for name in COMMANDS:
+        run(name, "--help")
+
+    assert sorted(SKILL.rglob("*")) == before
+    assert not [path for path in before if path.suffix == ".pyc"]
+
+
+def test_the_limits_are_those_of_the_packages_profile(run):
+    described = profile("doubleword")
+    text = (SCRIPTS / "batchkit" / "limits.py").read_text(encoding="utf-8")
+
+    for name in ("max_requests", "max_file_bytes", "max_request_bytes", "max_custom_id_bytes"):
+        assert f"{name}: int = {getattr(described, name):_}\n".replace("= 64_", "= 64") in text
+    for endpoint in described.endpoints:
+        assert f'"{endpoint}"' in text
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_file_is_longer_than_can_be_read_at_once(path):
+    assert len(path.read_text(encoding="utf-8").splitlines()) < 400
