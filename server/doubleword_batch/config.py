@@ -59,7 +59,8 @@ class Settings:
         base_url: the API with `/v1`, without a trailing slash; "" for the local server.
         api_key: sent to `base_url` and nowhere else; None for the local server.
         home: the state directory (created by whoever first writes to it).
-        roots: folders that agents may read and write.
+        roots: folders that agents may read and write; none when nobody listed any and the server
+            was started in the root of the disk or in a home folder.
         roots_are_explicit: whether a human listed them; the command line, where the human types
             the paths, applies only such.
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
@@ -127,9 +128,14 @@ class Settings:
             if local_url
             else None,
             local_key=Secret(local_key) if local_key else None,
-            local_model=Path(local_model).expanduser() if local_model else None,
+            local_model=_path("DOUBLEWORD_BATCH_LOCAL_MODEL", local_model) if local_model else None,
             log_level=level,  # pyright: ignore[reportArgumentType]  # checked above
         )
+
+
+def environment() -> dict[str, str]:
+    """A copy of the process's variables, for a door that reads settings with some replaced."""
+    return dict(os.environ)
 
 
 def check_base_url(name: str, url: str) -> str:
@@ -184,8 +190,7 @@ def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]
     if named == "local":
         return "local", "", None
     if named == "openai":
-        key, url = key or env.get("OPENAI_API_KEY"), url or env.get("OPENAI_BASE_URL")
-        url = url or OPENAI_BASE_URL
+        key, url = _openai(env)
     if url:
         url = check_base_url("DOUBLEWORD_BASE_URL", url)
     if not key:
@@ -217,10 +222,16 @@ def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]
     return named or guess, url or HOSTED_BASE_URL, Secret(key)  # pyright: ignore[reportReturnType]
 
 
+def _openai(env: Mapping[str, str]) -> tuple[str | None, str]:
+    """OpenAI's key and address; a key goes with its own address, never with the other's."""
+    own = "OPENAI" if env.get("OPENAI_API_KEY") else "DOUBLEWORD"
+    return env.get(f"{own}_API_KEY"), env.get(f"{own}_BASE_URL") or OPENAI_BASE_URL
+
+
 def _home(env: Mapping[str, str]) -> Path:
     named = env.get("DOUBLEWORD_BATCH_HOME")
     if named:
-        return Path(named).expanduser().absolute()
+        return _path("DOUBLEWORD_BATCH_HOME", named)
     import platformdirs
 
     return platformdirs.user_state_path("doubleword-batch", appauthor=False)
@@ -228,8 +239,11 @@ def _home(env: Mapping[str, str]) -> Path:
 
 def _roots(listed: str | None) -> tuple[Path, ...]:
     if not listed:
-        return (Path.cwd(),)
-    roots = tuple(Path(p).expanduser().absolute() for p in listed.split(os.pathsep) if p.strip())
+        return _working_directory()
+    names = [name for name in listed.split(os.pathsep) if name.strip()]
+    if not names:
+        raise ConfigError("DOUBLEWORD_BATCH_ROOTS names no folder.", hint="List folders.")
+    roots = tuple(_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
     for root in roots:
         if not root.is_dir():
             raise ConfigError(
@@ -237,6 +251,28 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
                 hint=f"List existing folders, separated by {os.pathsep!r}.",
             )
     return roots
+
+
+def _working_directory() -> tuple[Path, ...]:
+    """The working directory, unless it is all of the disk or of a person's files.
+
+    Hosts with windows start their servers there; nobody meant to hand over everything.
+    """
+    try:
+        folder = Path.cwd()
+        whole = {Path(folder.anchor), Path.home()}
+    except (OSError, RuntimeError):
+        return ()
+    return () if folder in whole else (folder,)
+
+
+def _path(name: str, text: str) -> Path:
+    try:
+        return Path(text).expanduser().absolute()
+    except (OSError, RuntimeError):
+        raise ConfigError(
+            f"{name} names a folder that cannot be found.", hint="Write it out."
+        ) from None
 
 
 def _expect(name: str, value: str | None, allowed: tuple[str, ...]) -> None:

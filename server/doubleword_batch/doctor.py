@@ -60,14 +60,21 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     yield Finding(
         subject="provider", state="ok", found=f"{settings.provider} at {where}; {key} (never shown)"
     )
-    yield Finding(
-        subject="roots",
-        state="ok" if settings.roots_are_explicit else "note",
-        found=", ".join(map(str, settings.roots)),
-        remedy=""
-        if settings.roots_are_explicit
-        else "Agents may use the working directory only; DOUBLEWORD_BATCH_ROOTS names others.",
-    )
+    if not settings.roots:
+        yield Finding(
+            subject="roots",
+            state="wrong",
+            found="none: the working directory is the whole disk or a home folder",
+            remedy="Name the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
+        )
+    else:
+        remedy = "Agents may use the working directory only; DOUBLEWORD_BATCH_ROOTS names others."
+        yield Finding(
+            subject="roots",
+            state="ok" if settings.roots_are_explicit else "note",
+            found=", ".join(map(str, settings.roots)),
+            remedy="" if settings.roots_are_explicit else remedy,
+        )
     caps = (("a job", settings.max_cost_usd), ("a day", settings.max_daily_usd))
     named = [f"${cap} {what}" for what, cap in caps if cap is not None]
     capped = bool(named) or settings.api_key is None

@@ -19,14 +19,25 @@ class Roots:
 
     Args:
         folders: the allowed folders; None allows every path (the command line, where the person
-            who types the path is the one whose files they are).
-        extra: folders that are always allowed, such as the state directory's jobs.
+            who types the path is the one whose files they are); none at all refuses every path.
     """
 
-    def __init__(self, folders: Sequence[Path] | None, *, extra: Sequence[Path] = ()) -> None:
+    def __init__(self, folders: Sequence[Path] | None) -> None:
         self._base = Path.cwd() if not folders else folders[0]
-        self._folders = None if folders is None else tuple(f.resolve() for f in (*folders, *extra))
+        self._folders = None if folders is None else tuple(f.resolve() for f in folders)
         self._shown = () if folders is None else tuple(str(f) for f in folders)
+
+    def with_folder(self, folder: Path) -> "Roots":
+        """These roots and one of our own folders, for reading back what we wrote there."""
+        return self if self._folders is None else Roots([*self._folders, folder])
+
+    def for_data(self, folder: Path) -> "Roots":
+        """These roots for paths that stand in data, which nobody typed: never every path.
+
+        Where everything is allowed to the person at the command line, such a path may lead into
+        the working folder and into `folder`, where the data lies.
+        """
+        return self if self._folders is not None else Roots([self._base, folder])
 
     def readable(self, path: str | Path) -> Path:
         """Resolve an existing file or folder.
@@ -43,6 +54,19 @@ class Roots:
             )
         return resolved
 
+    def readable_file(self, path: str | Path) -> Path:
+        """Resolve an existing ordinary file; a folder, a pipe or a device is none.
+
+        Raises:
+            InputError: code `outside_roots` or `file_not_found`.
+        """
+        resolved = self.readable(path)
+        if not resolved.is_file():
+            raise InputError(
+                f"{path} is not a file.", hint="Give a file's path.", code="file_not_found"
+            )
+        return resolved
+
     def matches(self, pattern: str) -> list[Path]:
         """Resolve a path or a glob (`texts/*.md`, `**` for any depth) to files, sorted by name.
 
@@ -51,6 +75,7 @@ class Roots:
         """
         if not _GLOB_CHARACTERS & set(pattern) or (self._base / pattern).exists():
             return [self.readable(pattern)]
+        self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
         found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207  # patterns may be absolute
         files = [self._inside(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
@@ -61,6 +86,21 @@ class Roots:
                 code="file_not_found",
             )
         return files
+
+    def _check_pattern(self, pattern: str) -> None:
+        """Refuse a pattern before anything is looked at: what it finds would tell of the disk."""
+        fixed: list[str] = []
+        steps = Path(os.path.expanduser(pattern)).parts  # noqa: PTH111  # as in _inside
+        while steps and not _GLOB_CHARACTERS & set(steps[0]):
+            fixed.append(steps[0])
+            steps = steps[1:]
+        if ".." in steps:
+            raise InputError(
+                f"The pattern {pattern} goes up again after a wildcard.",
+                hint="Write the folder out.",
+                code="outside_roots",
+            )
+        self._inside(Path(*fixed) if fixed else self._base)
 
     def writable(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Resolve a path to write to; its folder must exist.
@@ -99,9 +139,9 @@ class Roots:
             resolved == root or root in resolved.parents for root in self._folders
         ):
             raise InputError(
-                f"{resolved} lies outside the folders this server may use.",
-                hint=f"Allowed: {', '.join(self._shown)}. Use a path inside, or ask the person to "
-                "add its folder to DOUBLEWORD_BATCH_ROOTS.",
+                f"{path} lies outside the folders this server may use.",
+                hint=f"Allowed: {', '.join(self._shown) or 'none'}. Use a path inside, or ask the "
+                "person to name its folder in DOUBLEWORD_BATCH_ROOTS.",
                 code="outside_roots",
             )
         return resolved

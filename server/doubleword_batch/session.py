@@ -3,8 +3,9 @@
 Everything heavy is imported here, when the first call needs it, so that a door opens at once.
 """
 
+import logging
 from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,7 +17,9 @@ from doubleword_batch.roots import Roots
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.workspace import Workspace
-    from doubleword_batch.local import LocalConfig, RunningServer
+    from doubleword_batch.local import LocalConfig, LocalServer, RunningServer
+
+_log = logging.getLogger(__name__)
 
 
 class Session:
@@ -34,11 +37,11 @@ class Session:
     ) -> None:
         self.settings = settings
         self._max_retry_seconds = max_retry_seconds
-        jobs = settings.home / "jobs"
-        self._roots = roots or Roots(settings.roots, extra=(jobs,))
+        self._roots = roots or Roots(settings.roots)
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
         self._workspace: Workspace | None = None
+        self._local: LocalServer | RunningServer | None = None
 
     async def workspace(self) -> "Workspace":
         """The workspace, opened at the first call.
@@ -48,7 +51,8 @@ class Session:
             StoreError: the state directory cannot be used.
         """
         async with self._lock:
-            if self._workspace is None:
+            gone = self._workspace is not None and await to_thread.run_sync(self._server_is_gone)
+            if self._workspace is None or gone:
                 self._workspace = await self._open()
             return self._workspace
 
@@ -61,14 +65,30 @@ class Session:
         """Start the local server if it has data here, so that unfinished batches go on."""
         local = self.settings.provider == "local"
         if local and (self.settings.home / "local" / "server.sqlite3").exists():
-            # Without a model nothing can resume; the first call says so, this start stays silent.
-            with suppress(ConfigError):
+            try:
                 await self.workspace()
+            except Exception as error:  # noqa: BLE001  # the first call says the same, readably
+                _log.info("Local work was not resumed: %s", error)
+
+    def _server_is_gone(self) -> bool:
+        """Whether the local server that is in use has ended, so that nobody may speak for it.
+
+        Its port may belong to somebody else by now, who must not be sent the token.
+        """
+        if self._local is None:
+            return False
+        from doubleword_batch.local import LocalServer, discover
+
+        if isinstance(self._local, LocalServer):
+            return not self._local.is_running()
+        return discover(self.settings.home) != self._local
 
     async def _open(self) -> "Workspace":
         from doubleword_batch.client import BatchClient
+        from doubleword_batch.jobs.building import sweep
         from doubleword_batch.jobs.store import Store
         from doubleword_batch.jobs.workspace import Workspace
+        from doubleword_batch.local import RunningServer
         from doubleword_batch.providers import profile
 
         settings = self.settings
@@ -78,8 +98,13 @@ class Session:
         async with AsyncExitStack() as opening:
             store = await to_thread.run_sync(Store, settings.home)
             opening.callback(store.close)
+            if not settings.read_only:
+                await to_thread.run_sync(sweep, store)
             if settings.provider == "local":
-                running = await to_thread.run_sync(_local_server, settings, opening)
+                self._local = await to_thread.run_sync(_local_server, settings, opening)
+                running = self._local
+                if not isinstance(running, RunningServer):
+                    running = running.running
                 base_url, key, server = running.base_url, running.token, "local"
                 provider = f"{described.title}, executor {running.executor}: {running.note}"
             client = await opening.enter_async_context(
@@ -100,7 +125,8 @@ class Session:
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
             )
-            self._stack = opening.pop_all()
+            # What was open before stays open to the end: a call may still be using it.
+            self._stack.push_async_callback(opening.pop_all().aclose)
         return workspace
 
 
@@ -144,7 +170,7 @@ def local_config(settings: Settings) -> "LocalConfig":
     )
 
 
-def _local_server(settings: Settings, opening: AsyncExitStack) -> "RunningServer":
+def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | RunningServer":
     from doubleword_batch.local import LocalServer, discover
 
     running = discover(settings.home)
@@ -153,4 +179,4 @@ def _local_server(settings: Settings, opening: AsyncExitStack) -> "RunningServer
     server = LocalServer(local_config(settings))
     server.start()
     opening.callback(server.stop)
-    return server.running
+    return server

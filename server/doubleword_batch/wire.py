@@ -7,26 +7,50 @@ Source: OpenAI's files + batches API, extended as the Doubleword server extends 
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar
+from typing import Annotated, Any, Generic, TypeVar, cast
 
 import msgspec
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 """The endpoints a job can be built for."""
 
+_LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds
+
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
+
+
+def _moment(seconds: float) -> datetime | None:
+    """The moment of an epoch time; milliseconds are taken for what they are."""
+    if seconds > _LAST_SECOND:
+        seconds /= 1000
+    try:
+        return datetime.fromtimestamp(seconds, UTC)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _texts(value: Any) -> Any:
+    """Metadata is text by text; some servers keep numbers in it."""
+    if not isinstance(value, dict):
+        return {}
+    pairs = cast("dict[str, Any]", value)
+    return {name: str(one) for name, one in pairs.items() if one is not None}
+
+
+def _only_object(value: Any) -> Any:
+    return cast("Any", value) if isinstance(value, dict | BaseModel) else None
 
 
 def _time(value: object) -> object:
     if value in (None, "", 0):
         return None
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value, UTC)
+        return _moment(value)
     if isinstance(value, str):
         if value.replace(".", "", 1).isdigit():
-            return datetime.fromtimestamp(float(value), UTC)
+            return _moment(float(value))
         parsed = datetime.fromisoformat(value)
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     return value
@@ -50,6 +74,15 @@ Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
 
 class _Object(BaseModel):
     model_config = ConfigDict(extra="ignore", frozen=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        """Servers say null for what is not there; only a required field is then missing."""
+        if not isinstance(data, dict):
+            return data
+        fields = cast("dict[str, Any]", data)
+        return {name: value for name, value in fields.items() if value is not None}
 
 
 class File(_Object):
@@ -106,10 +139,10 @@ class Batch(_Object):
     cancelling_at: Time = None
     cancelled_at: Time = None
     request_counts: Annotated[RequestCounts, BeforeValidator(_none_is_empty)] = RequestCounts()
-    metadata: Annotated[dict[str, str], BeforeValidator(_none_is_empty)] = Field(
+    metadata: Annotated[dict[str, str], BeforeValidator(_texts)] = Field(
         default_factory=dict[str, str]
     )
-    errors: BatchErrors | None = None
+    errors: Annotated[BatchErrors | None, BeforeValidator(_only_object)] = None
 
     @property
     def is_terminal(self) -> bool:

@@ -124,19 +124,31 @@ def test_a_folder_is_no_output_and_its_absence_is_named(inside):
     assert refused.value.code == "file_not_found"
 
 
-def test_several_roots_and_extra_folders_are_allowed(inside, tmp_path):
+def test_several_roots_are_allowed_and_one_of_our_own_folders_beside_them(inside, tmp_path):
     roots = Roots([inside, tmp_path / "inside-too"])
     assert roots.readable("../inside-too/c.txt").name == "c.txt"
-    extra = Roots([inside], extra=[tmp_path / "inside-too"])
-    assert extra.readable(tmp_path / "inside-too" / "c.txt").name == "c.txt"
+    ours = Roots([inside]).with_folder(tmp_path / "inside-too")
+    assert ours.readable(tmp_path / "inside-too" / "c.txt").name == "c.txt"
     with pytest.raises(InputError) as refused:
-        extra.readable(tmp_path / "secret.txt")
-    assert "inside-too" not in refused.value.hint
+        ours.readable(tmp_path / "secret.txt")
+    assert refused.value.code == "outside_roots"
+
+
+def test_no_roots_at_all_refuse_every_path(inside):
+    with pytest.raises(InputError) as refused:
+        Roots([]).readable(inside / "a.txt")
+    assert "DOUBLEWORD_BATCH_ROOTS" in refused.value.hint
+
+
+@pytest.mark.parametrize("pattern", ["../s*", "../../*", "{outside}/s*", "**/../../s*", "~/*"])
+def test_a_pattern_that_leaves_the_roots_is_refused_before_anything_is_looked_at(
+    inside, tmp_path, pattern
+):
+    with pytest.raises(InputError) as refused:
+        Roots([inside]).matches(pattern.format(outside=tmp_path))
+    assert refused.value.code == "outside_roots"
+    assert "secret" not in str(refused.value)
 
 
 def test_without_roots_every_path_is_allowed(inside, tmp_path):
     assert Roots(None).readable(tmp_path / "secret.txt").name == "secret.txt"
-
-
-def test_without_roots_extra_folders_do_not_forbid_the_rest(inside, tmp_path):
-    assert Roots(None, extra=[inside]).readable(tmp_path / "secret.txt").name == "secret.txt"

@@ -34,7 +34,7 @@ def roots_of(settings: Settings) -> Roots:
     """Where paths may lead: anywhere, for the person types them, unless folders were listed."""
     if not settings.roots_are_explicit:
         return Roots(None)
-    return Roots(settings.roots, extra=(settings.home / "jobs",))
+    return Roots(settings.roots)
 
 
 def call(settings: Settings, verb: Callable[[Workspace], Awaitable[_T]]) -> _T:

@@ -1,5 +1,6 @@
 """`run`: from a source and a prompt to a table of answers, asking before it costs money."""
 
+import shlex
 import signal
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,7 @@ def watching_stopped(
 ) -> DoublewordBatchError:
     """What a Ctrl-C while waiting means for the job, and how to go on with it."""
     where = output or f"{job}.csv"
-    again = f"{PROGRAM} fetch {job} --wait -o {where}"
+    again = shlex.join([PROGRAM, "fetch", job, "--wait", "-o", where])
     if runs_inside(settings):
         return interrupted(
             f"Stopped. The local server ran inside this command, so job {job} pauses here; with "

@@ -12,6 +12,7 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.jobs.plain_line import PlainLine, plain_line
 from doubleword_batch.wire import ResultError, ResultLine
 
 _line = msgspec.json.Decoder(ResultLine)
@@ -71,6 +72,9 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
     Returns:
         None when the line is not a result line at all (cut, not JSON, no custom_id).
     """
+    plain = plain_line(line)
+    if plain is not None:
+        return _reading(plain.custom_id, plain.id, _of_plain(plain), check)
     try:
         result = _line.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -89,6 +93,9 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
 
 def answer_in(line: bytes) -> Answer | None:
     """The answer of a line that `read_line` called answered; None when there is none."""
+    plain = plain_line(line)
+    if plain is not None:
+        return _of_plain(plain)
     result = _line.decode(line)
     if result.response is None:
         return None
@@ -110,11 +117,14 @@ def _answered(result: ResultLine, decoded: Any, check: Check | None) -> Reading:
         return Reading(result.custom_id, result.id, "failed", "not_json")
     if body.get("error") and not body.get("choices"):
         return _refused_by_server(result, 200, body)
-    answer = _answer(body)
+    return _reading(result.custom_id, result.id, _answer(body), check)
+
+
+def _reading(custom_id: str, line_id: str | None, answer: Answer, check: Check | None) -> Reading:
     outcome, cause, message = _judge(answer, check)
     return Reading(
-        result.custom_id,
-        result.id,
+        custom_id,
+        line_id,
         outcome,
         cause,
         message,
@@ -208,6 +218,17 @@ def _slug(text: str) -> str:
 
 
 # From a response body to an answer
+
+
+def _of_plain(plain: PlainLine) -> Answer:
+    choice = plain.response.body.choices[0]
+    usage = plain.response.body.usage
+    return Answer(
+        text=choice.message.content,
+        finish_reason=choice.finish_reason,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+    )
 
 
 def _answer(body: dict[str, Any]) -> Answer:

@@ -6,10 +6,12 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.causes import advice
 from doubleword_batch.jobs.collect import collect
 from doubleword_batch.jobs.export import Format, format_of, write_table
-from doubleword_batch.jobs.money import Cost, cost_of_tokens
+from doubleword_batch.jobs.money import spent
+from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.query import query_table
+from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import ErrorGroup, Next, QueryResult, Results, Sample
-from doubleword_batch.jobs.store import Job
+from doubleword_batch.jobs.store import UNANSWERED
 from doubleword_batch.jobs.table import Copies, Table
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.watch import MAX_WAIT_SECONDS, refresh, wait
@@ -68,8 +70,11 @@ async def fetch_results(
     table = Table(ws, found)
     written = None
     if query is None or output_path is not None:
+        private = output_path is None
         await in_thread(
-            lambda cancelled: write_table(table, target, target_form, cancelled=cancelled)
+            lambda cancelled: write_table(
+                table, target, target_form, private=private, cancelled=cancelled
+            )
         )
         written = str(target)
     answer: QueryResult | None = None
@@ -77,10 +82,10 @@ async def fetch_results(
         folder = ws.store.job_folder(found.name)
         answer = await in_thread(lambda _: query_table(table, folder, query))
     warnings = [*table.warnings, *collected.oddities()]
-    return _results(ws, found, written, _samples(ws, found, sample), answer, warnings)
+    return await _results(ws, found, written, _samples(ws, found, sample), answer, warnings)
 
 
-def _results(
+async def _results(
     ws: Workspace,
     job: Job,
     written: str | None,
@@ -91,11 +96,8 @@ def _results(
     ledger = ws.ledger(job)
     sums = ledger.sums()
     read, wrote = ledger.tokens()
-    window = job.completion_window or ws.profile.windows[0]
-    cost = cost_of_tokens(ws, job.model, window, read, wrote)
-    if not read and not ws.profile.free:
-        cost = Cost(None, "unknown: the answers report no tokens")
-    complete = not sums.get("pending")
+    cost = spent(ws, job)
+    complete = ws.has_ended(job) and not sums.get("pending")
     return Results(
         provider=ws.provider,
         next=_next(job, sums, complete=complete),
@@ -109,6 +111,7 @@ def _results(
         output_tokens=wrote,
         cost_usd=cost.usd,
         cost_note=cost.note,
+        projection=await projected(ws, job, sums, cost) if complete else None,
         errors=[
             ErrorGroup(
                 outcome=outcome,
@@ -129,9 +132,11 @@ def _next(job: Job, sums: dict[str, int], *, complete: bool) -> Next | None:
     if not complete:
         arguments = {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}
         return Next(tool="get_status", arguments=arguments)
-    worth_retrying = ("failed", "expired", "cancelled", "missing", "truncated")
-    if any(sums.get(outcome) for outcome in worth_retrying):
+    if any(sums.get(outcome) for outcome in UNANSWERED):
         return Next(tool="retry_failed", arguments={"job": job.name})
+    if sums.get("truncated"):
+        arguments = {"job": job.name, "causes": ["truncated"]}
+        return Next(tool="retry_failed", arguments=arguments)
     return None
 
 

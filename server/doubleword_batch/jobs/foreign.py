@@ -9,28 +9,20 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError, ProtocolError
-from doubleword_batch.jobs.store import Job
+from doubleword_batch.jobs.building import Building, become, building, finished, sweep, sync_folder
+from doubleword_batch.jobs.expected import RequestHead, expected_tokens, read_head
+from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.workspace import Workspace
 
+if TYPE_CHECKING:
+    from doubleword_batch.request_file.report import Report
+
 _GROUP = 1_000
-
-
-class _Body(msgspec.Struct):
-    model: str = ""
-
-
-class _Line(msgspec.Struct):
-    custom_id: str = ""
-    url: str = ""
-    body: _Body = msgspec.field(default_factory=_Body)
-
-
-_decode = msgspec.json.Decoder(_Line).decode
+_COPY = "part-0001.jsonl"
 
 
 async def job_of_file(ws: Workspace, path: str) -> Job:
@@ -40,7 +32,7 @@ async def job_of_file(ws: Workspace, path: str) -> Job:
         InputError: `invalid_request_file`: some line is wrong; the message names the first of
             each kind.
     """
-    resolved = ws.roots.readable(path)
+    resolved = ws.roots.readable_file(path)
     return await in_thread(lambda _: _job_of_file(ws, resolved))
 
 
@@ -65,37 +57,70 @@ def _job_of_file(ws: Workspace, path: Path) -> Job:
     known = ws.store.job_with_fingerprint(fingerprint)
     if known is not None:
         return known
-    job_id = ws.store.begin_job(
-        provider=ws.profile.name,
-        base_url=ws.server,
-        endpoint=report.endpoint or ws.profile.endpoints[0],
-        model=report.models[0] if report.models else "",
-        fingerprint=fingerprint,
-        spec="{}",
-        rows=report.requests,
-        input_tokens=report.input_tokens,
-        output_tokens=report.input_tokens,
-    )
-    name = f"{''.join(c if c.isalnum() else '-' for c in path.stem.lower())[:32]}-{digest[:6]}"
-    name = name if name.isascii() and ws.store.job_named(name) is None else f"file-{digest[:12]}"
-    folder = ws.store.job_folder(name)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    copy = folder / "part-0001.jsonl"
-    unfinished = copy.with_suffix(".part")
-    shutil.copyfile(path, unfinished)
-    os.replace(unfinished, copy)  # noqa: PTH105  # replaces on every platform
-    ws.store.add_part(
-        job=job_id,
-        number=1,
-        generation=1,
-        path=str(copy),
-        requests=report.requests,
-        size_bytes=report.size_bytes,
-        sha256=digest,
-    )
-    _open_rows(ws, job_id, copy)
-    ws.store.set_job(job_id, name=name)
+    sweep(ws.store)
+    with building(ws.store) as made:
+        read, wrote = expected_tokens(path)
+        job_id = ws.store.begin_job(
+            building=made.token,
+            provider=ws.profile.name,
+            base_url=ws.server,
+            endpoint=report.endpoint or ws.profile.endpoints[0],
+            # Of several models none has a price for the whole: a cap then refuses.
+            model=report.models[0] if len(report.models) == 1 else "",
+            fingerprint=fingerprint,
+            spec="{}",
+            rows=report.requests,
+            input_tokens=read,
+            output_tokens=wrote,
+        )
+        try:
+            copy = made.path / _COPY
+            _copy(path, copy)
+            _open_rows(ws, job_id, copy)
+            job = _publish(ws, job_id, path.stem, fingerprint, report, digest, made)
+        finally:
+            ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
+    finished(ws.store.job_folder(job.name))
+    return job
+
+
+def _publish(
+    ws: Workspace,
+    job_id: int,
+    stem: str,
+    fingerprint: str,
+    report: "Report",
+    digest: str,
+    made: Building,
+) -> Job:
+    """Give the job its name and its folder, as one step: from here on it exists."""
+    with ws.store.transaction():
+        twin = ws.store.job_with_fingerprint(fingerprint)
+        if twin is not None:  # another process was faster
+            return twin
+        slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower())[:32]
+        name = f"{slug.strip('-') or 'file'}-{digest[:6]}"
+        name = name if ws.store.job_named(name) is None else f"file-{digest[:12]}"
+        folder = ws.store.job_folder(name)
+        ws.store.add_part(
+            job=job_id,
+            number=1,
+            generation=1,
+            path=str(folder / _COPY),
+            requests=report.requests,
+            size_bytes=report.size_bytes,
+            sha256=digest,
+        )
+        ws.store.set_job(job_id, name=name, building=None)
+        become(made, folder)
     return ws.store.job_known(name)
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.touch(mode=0o600)
+    shutil.copyfile(source, target)
+    with target.open("rb+") as copy:
+        os.fsync(copy.fileno())
 
 
 async def read_input(ws: Workspace, job: Job) -> Job:
@@ -113,36 +138,46 @@ async def read_input(ws: Workspace, job: Job) -> Job:
         )
     folder = ws.store.job_folder(job.name)
     folder.mkdir(mode=0o700, exist_ok=True)
-    path = folder / "part-0001.jsonl"
-    unfinished = path.with_suffix(".part")
-    with unfinished.open("wb") as copy:
-        os.chmod(unfinished, 0o600)  # noqa: PTH101  # before the first byte is in it
+    with building(ws.store) as made:
+        path = made.path / _COPY
+        path.touch(mode=0o600)
+        with path.open("wb") as copy:
 
-        async def keep(lines: bytes) -> None:
-            copy.write(lines)
+            async def keep(lines: bytes) -> None:
+                copy.write(lines)
 
-        await ws.client.files.content(part.input_file_id, keep)
-    unfinished.replace(path)
-    return await in_thread(lambda _: _know_rows(ws, job, part.id, path))
+            await ws.client.files.content(part.input_file_id, keep)
+            copy.flush()
+            os.fsync(copy.fileno())
+        return await in_thread(lambda _: _know_rows(ws, job, part.id, path))
 
 
 def _know_rows(ws: Workspace, job: Job, part: int, path: Path) -> Job:
+    models = {line.body.model for line in _lines(path)}
     first = next(_lines(path), None)
     if first is None:
         raise ProtocolError(
             f"The input file of {job.name} came back empty.", hint="Check the id.", code="empty"
         )
-    rows = _open_rows(ws, job.id, path)
-    size = path.stat().st_size
-    ws.store.set_part(part, path=str(path), requests=rows, size_bytes=size, sha256=_sha256(path))
-    ws.store.set_job(
-        job.id,
-        rows=rows,
-        model=first.body.model,
-        endpoint=first.url or job.endpoint,
-        input_tokens=size // 4,
-        output_tokens=size // 4,
-    )
+    size, digest = path.stat().st_size, _sha256(path)
+    read, wrote = expected_tokens(path)
+    target = ws.store.job_folder(job.name) / _COPY
+    with ws.store.transaction():
+        now = ws.store.job_known(job.name)
+        if now.rows is not None:  # another process was faster
+            return now
+        rows = _open_rows(ws, job.id, path)
+        ws.store.set_part(part, path=str(target), requests=rows, size_bytes=size, sha256=digest)
+        ws.store.set_job(
+            job.id,
+            rows=rows,
+            model=first.body.model if len(models) == 1 else "",
+            endpoint=first.url or job.endpoint,
+            input_tokens=read,
+            output_tokens=wrote,
+        )
+        os.replace(path, target)  # noqa: PTH105  # replaces what a crash left
+        sync_folder(target.parent)
     return ws.store.job_known(job.name)
 
 
@@ -161,11 +196,11 @@ def _open_rows(ws: Workspace, job: int, path: Path) -> int:
     return row
 
 
-def _lines(path: Path) -> Iterator[_Line]:
+def _lines(path: Path) -> Iterator[RequestHead]:
     with path.open("rb") as lines:
         for line in lines:
             if line.strip():
-                yield _decode(line)
+                yield read_head(line)
 
 
 def _sha256(path: Path) -> str:

@@ -1,17 +1,15 @@
 """The ledger: exactly one outcome for every row of the source.
 
 Outcomes are `OUTCOMES`. A row starts `pending`; result lines move it, and a better or newer answer
-may replace an older one, which then goes to the history. Sums come from rows, never from the
-provider's counters.
+may replace an older one, which then goes to the history (`outcomes.py`). Sums come from rows, never
+from the provider's counters.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from doubleword_batch.jobs.answers import Reading
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.store import UNANSWERED, Store
 
 OUTCOMES = (
     "ok",
@@ -32,21 +30,19 @@ has no line for the row. pending: not answered yet."""
 ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
 """Outcomes that come with an answer of the model."""
 
-UNANSWERED = ("failed", "expired", "cancelled", "missing")
-"""Outcomes without one, apart from pending."""
-
-_RANK = {
-    "pending": 0,
-    "missing": 1,
-    "expired": 2,
-    "cancelled": 2,
-    "failed": 3,
-    "truncated": 4,
-    "refused": 4,
-    "invalid": 4,
-    "ok": 5,
-}
 _PAGE = 2_000
+REMEMBER = """
+    INSERT INTO history (job, row, attempt, outcome, cause, message, input_tokens, output_tokens,
+        kind, place, size_bytes, replaced_at)
+    SELECT job, row, attempt, outcome, cause, message, input_tokens, output_tokens,
+        kind, place, size_bytes, ? FROM ledger WHERE job = ? AND row = ? AND outcome <> 'pending'
+"""
+"""Puts a row's outcome into the history: (now, job, row)."""
+_REOPEN = """
+    UPDATE ledger SET part = ?, outcome = 'pending', cause = NULL, message = NULL,
+        input_tokens = NULL, output_tokens = NULL, attempt = NULL, kind = NULL, place = NULL,
+        size_bytes = NULL WHERE job = ? AND row = ?
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,32 +63,32 @@ class Entry:
     size_bytes: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """A result line that has been read and lies at a known place in our copy of the file."""
-
-    reading: Reading
-    place: int
-    size_bytes: int
-
-
-@dataclass(slots=True)
-class Applied:
-    """What a group of lines did to the ledger."""
-
-    moved: int = 0
-    repeated: int = 0
-    foreign: int = 0
-
-
 _COLUMNS = (
     "row, custom_id, part, outcome, cause, message, input_tokens, output_tokens, attempt, kind, "
     "place, size_bytes"
 )
-_OLD = (
-    "SELECT custom_id, outcome, attempt, kind, place, size_bytes, cause, message FROM ledger "
-    "WHERE job = ? AND row = ?"
-)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """Rows to run again, as a condition on the ledger: they are never held.
+
+    Attributes:
+        wanted: outcomes or causes.
+        causes: rows by cause.
+        parts: numbers of the parts that hold them.
+        is_everything: whether these are exactly the rows without an answer.
+    """
+
+    wanted: tuple[str, ...]
+    causes: dict[str, int]
+    parts: set[int]
+    is_everything: bool
+
+    @property
+    def rows(self) -> int:
+        """How many."""
+        return sum(self.causes.values())
 
 
 class Ledger:
@@ -119,14 +115,13 @@ class Ledger:
                 ((self._job, custom_id, row) for row, custom_id, _ in rows),
             )
 
-    def gaps(self, rows: int) -> list[int]:
+    def gaps(self, rows: int) -> Iterator[int]:
         """The rows from 1 to `rows` that are not in the ledger yet."""
-        missing: list[int] = []
         expected = 1
         for entry in self.entries():
-            missing.extend(range(expected, entry.row))
+            yield from range(expected, entry.row)
             expected = entry.row + 1
-        return [*missing, *range(expected, rows + 1)]
+        yield from range(expected, rows + 1)
 
     def fail_rows(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
         """Give rows that never became a request their outcome: (row, custom_id, cause, text)."""
@@ -147,9 +142,11 @@ class Ledger:
         return {outcome: found[outcome] for outcome in OUTCOMES if outcome in found}
 
     def tokens(self) -> tuple[int, int]:
-        """Input and output tokens that the answers report, history left out."""
+        """Input and output tokens of all answers, those that a retry replaced included."""
         ((read, written),) = self._store.query(
-            "SELECT total(input_tokens), total(output_tokens) FROM ledger WHERE job = ?",
+            "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
+            "output_tokens FROM ledger WHERE job = ?1 UNION ALL SELECT input_tokens, output_tokens "
+            "FROM history WHERE job = ?1)",
             (self._job,),
         )
         return int(read), int(written)
@@ -168,21 +165,8 @@ class Ledger:
     ) -> Iterator[Entry]:
         """Rows in source order, read page by page."""
         marks = ", ".join("?" * len(outcomes))
-        chosen = f"AND outcome IN ({marks})" if outcomes else ""
-        left = limit
-        while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
-            page = self._store.query(
-                f"SELECT {_COLUMNS} FROM ledger WHERE job = ? AND row > ? {chosen} "  # noqa: S608  # columns and marks are ours
-                "ORDER BY row LIMIT ?",
-                (self._job, after, *outcomes, size),
-            )
-            for columns in page:
-                yield Entry(*columns)
-            if len(page) < size:
-                return
-            after = page[-1][0]
-            left = None if left is None else left - size
+        where = f"AND outcome IN ({marks})" if outcomes else ""
+        return self._pages(where, tuple(outcomes), after=after, limit=limit)
 
     def row_of_foreign(self, custom_id: str) -> int | None:
         """The row of an adopted job's custom_id."""
@@ -191,27 +175,19 @@ class Ledger:
         )
         return found[0][0] if found else None
 
-    def apply(self, db: Any, attempt: int, kind: str, lines: Sequence[tuple[int, Line]]) -> Applied:
-        """Move rows by result lines, inside the caller's transaction.
+    def parts_with(self, outcome: str) -> set[int]:
+        """The numbers of the parts that hold rows with this outcome."""
+        found = self._store.query(
+            "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self._job, outcome)
+        )
+        return {number for (number,) in found}
 
-        Args:
-            db: the connection of `Store.transaction()`.
-            attempt: whose lines these are.
-            kind: `output` or `error`.
-            lines: (row number, line).
-        """
-        applied = Applied()
-        for row, line in lines:
-            old = db.execute(_OLD, (self._job, row)).fetchone()
-            if old is None or old[0] != line.reading.custom_id:
-                applied.foreign += 1
-            elif not _replaces(line.reading.outcome, attempt, old[1], old[2]):
-                applied.repeated += 1
-            else:
-                self._replace(db, row, old)
-                self._put(db, row, attempt, kind, line)
-                applied.moved += 1
-        return applied
+    def rows_in(self, part_number: int) -> int:
+        """How many rows this part runs now."""
+        ((count,),) = self._store.query(
+            "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self._job, part_number)
+        )
+        return count
 
     def close_rows(self, attempt: int, part_number: int, outcome: str, cause: str) -> int:
         """Give the still pending rows of a settled batch their outcome; returns how many."""
@@ -222,99 +198,71 @@ class Ledger:
                 (outcome, cause, attempt, self._job, part_number),
             ).rowcount
 
-    def reopen(self, rows: Sequence[tuple[int, int]]) -> None:
-        """Make rows pending again for a new attempt: (row, number of the part it is in now)."""
-        with self._store.transaction() as db:
-            for row, part in rows:
-                old = db.execute(_OLD, (self._job, row)).fetchone()
-                self._replace(db, row, old)
-                db.execute(
-                    "UPDATE ledger SET part = ?, outcome = 'pending', cause = NULL, "
-                    "message = NULL WHERE job = ? AND row = ?",
-                    (part, self._job, row),
-                )
-
-    def keep_better_answers(self, attempt: int) -> int:
-        """Where a new attempt did worse than an older one, take the older answer back."""
-        marks = ", ".join(f"'{outcome}'" for outcome in sorted(ANSWERED))
-        with self._store.transaction() as db:
-            older = db.execute(
-                "SELECT history.rowid, history.row, history.outcome, history.cause, "  # noqa: S608  # marks are ours
-                "history.message, history.attempt, history.kind, history.place, "
-                "history.size_bytes FROM ledger JOIN history USING (job, row) "
-                f"WHERE ledger.job = ? AND ledger.attempt = ? AND ledger.outcome NOT IN ({marks}) "
-                f"AND history.outcome IN ({marks}) ORDER BY history.rowid",
-                (self._job, attempt),
-            ).fetchall()
-            for rowid, row, *columns in {o[1]: o for o in older}.values():
-                old = db.execute(_OLD, (self._job, row)).fetchone()
-                self._replace(db, row, old)
-                db.execute(
-                    "UPDATE ledger SET outcome = ?, cause = ?, message = ?, attempt = ?, "
-                    "kind = ?, place = ?, size_bytes = ? WHERE job = ? AND row = ?",
-                    (*columns, self._job, row),
-                )
-                db.execute("DELETE FROM history WHERE rowid = ?", (rowid,))
-        return len(older)
-
-    def answered_by(self, attempt: int) -> int:
-        """Rows whose present outcome comes from a line of this attempt."""
-        ((count,),) = self._store.query(
-            "SELECT count(*) FROM ledger WHERE job = ? AND attempt = ? AND place IS NOT NULL",
-            (self._job, attempt),
+    def choose(self, wanted: tuple[str, ...]) -> Choice:
+        """The rows with one of these outcomes or causes that a request can be made of again."""
+        is_wanted = _is_wanted(wanted)
+        found: list[tuple[str, str, int, int, int]] = self._store.query(  # pyright: ignore[reportAssignmentType]
+            f"SELECT outcome, coalesce(cause, outcome), part, {is_wanted}, count(*) FROM ledger "  # noqa: S608  # only marks
+            "WHERE job = ? AND part > 0 AND outcome NOT IN ('ok', 'pending') GROUP BY 1, 2, 3, 4",
+            (*wanted, *wanted, self._job),
         )
-        return count
-
-    def _replace(self, db: Any, row: int, old: tuple[Any, ...]) -> None:
-        _, outcome, attempt, kind, place, size_bytes, cause, message = old
-        if outcome == "pending":
-            return
-        db.execute(
-            "INSERT INTO history (job, row, attempt, outcome, cause, message, kind, place, "
-            "size_bytes, replaced_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                self._job,
-                row,
-                attempt,
-                outcome,
-                cause,
-                message,
-                kind,
-                place,
-                size_bytes,
-                time.time(),
+        chosen = [(cause, part, rows) for _, cause, part, yes, rows in found if yes]
+        causes: dict[str, int] = {}
+        for cause, _, rows in chosen:
+            causes[cause] = causes.get(cause, 0) + rows
+        return Choice(
+            wanted=wanted,
+            causes=causes,
+            parts={part for _, part, _ in chosen},
+            is_everything=all(
+                (outcome in UNANSWERED) == bool(yes) for outcome, *_, yes, _ in found
             ),
         )
 
-    def _put(self, db: Any, row: int, attempt: int, kind: str, line: Line) -> None:
-        reading = line.reading
-        db.execute(
-            "UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, "
-            "output_tokens = ?, attempt = ?, kind = ?, place = ?, size_bytes = ? "
-            "WHERE job = ? AND row = ?",
-            (
-                reading.outcome,
-                reading.cause,
-                reading.message,
-                reading.input_tokens,
-                reading.output_tokens,
-                attempt,
-                kind,
-                line.place,
-                line.size_bytes,
-                self._job,
-                row,
-            ),
+    def chosen(self, choice: Choice, part: int) -> Iterator[Entry]:
+        """The chosen rows of a part in source order, read page by page."""
+        where = f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(choice.wanted)}"
+        return self._pages(where, (part, *choice.wanted, *choice.wanted), after=0, limit=None)
+
+    def reopen(self, part_number: int, rows: Iterable[int]) -> None:
+        """Make rows pending again, in the part that runs them now."""
+        now = time.time()
+        with self._store.transaction() as db:
+            for row in rows:
+                db.execute(REMEMBER, (now, self._job, row))
+                db.execute(_REOPEN, (part_number, self._job, row))
+
+    def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
+        """Why the rows of these parts are run again: rows by the cause that was replaced last."""
+        marks = ", ".join("?" * len(part_numbers))
+        return dict(
+            self._store.query(
+                "SELECT coalesce(cause, outcome), count(*) FROM history WHERE rowid IN "  # noqa: S608  # only marks
+                "(SELECT max(history.rowid) FROM history JOIN ledger USING (job, row) "
+                f"WHERE job = ? AND ledger.part IN ({marks}) GROUP BY row) GROUP BY 1",
+                (self._job, *part_numbers),
+            )
         )
 
+    def _pages(
+        self, where: str, values: tuple[object, ...], *, after: int, limit: int | None
+    ) -> Iterator[Entry]:
+        left = limit
+        while left is None or left > 0:
+            size = _PAGE if left is None else min(left, _PAGE)
+            page = self._store.query(
+                f"SELECT {_COLUMNS} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
+                "ORDER BY row LIMIT ?",
+                (self._job, after, *values, size),
+            )
+            for columns in page:
+                yield Entry(*columns)
+            if len(page) < size:
+                return
+            after = page[-1][0]
+            left = None if left is None else left - size
 
-def _replaces(new: str, new_attempt: int, old: str, old_attempt: int | None) -> bool:
-    """Whether an outcome takes the place of another: the newest good answer wins.
 
-    A better answer is never replaced by a worse one. Of two equally good ones the later attempt
-    wins, and within one attempt the first line.
-    """
-    new_rank, old_rank = _RANK[new], _RANK[old]
-    return new_rank > old_rank or (
-        new_rank == old_rank and old_attempt is not None and new_attempt > old_attempt
-    )
+def _is_wanted(wanted: tuple[str, ...]) -> str:
+    marks = ", ".join("?" * len(wanted))
+    return f"(outcome IN ({marks}) OR coalesce(cause, outcome) IN ({marks}))"

@@ -4,12 +4,15 @@ Estimates come from the provider where it offers them, else from the dated price
 profile; an unknown price is said to be unknown and never taken for zero.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from decimal import Decimal
+from pathlib import Path
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.store import Job
+from doubleword_batch.jobs.expected import expected_tokens
+from doubleword_batch.jobs.journal import Intent
+from doubleword_batch.jobs.records import Job, Part
 from doubleword_batch.jobs.workspace import Workspace
 
 
@@ -43,6 +46,13 @@ def estimated(ws: Workspace, job: Job, window: str) -> Cost:
     return cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
 
 
+def cost_of_parts(ws: Workspace, job: Job, paths: Sequence[Path], window: str) -> Cost:
+    """The cost of request files by their own lines: a retry may have other limits than the job."""
+    tokens = [expected_tokens(path) for path in paths]
+    read, wrote = sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens)
+    return cost_of_tokens(ws, job.model, window, read, wrote)
+
+
 async def cost_of_files(ws: Workspace, file_ids: list[str], window: str) -> Cost | None:
     """The provider's own estimate for uploaded files, or None where it offers none."""
     if not ws.profile.cost_estimate or ws.profile.free:
@@ -53,6 +63,15 @@ async def cost_of_files(ws: Workspace, file_ids: list[str], window: str) -> Cost
         total += estimate.total_estimated_cost
     # The server counts a model without a tariff as zero, which is no price at all.
     return Cost(total, f"{ws.profile.title}'s estimate") if total else None
+
+
+def spent(ws: Workspace, job: Job) -> Cost:
+    """What a job has cost so far, by the tokens that its answers report."""
+    window = job.completion_window or ws.profile.windows[0]
+    read, wrote = ws.ledger(job).tokens()
+    if not read and not ws.profile.free:
+        return Cost(None, "unknown: the answers report no tokens")
+    return cost_of_tokens(ws, job.model, window, read, wrote)
 
 
 def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None:
@@ -67,8 +86,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         InputError: code `over_cap`, or `unknown_cost` when there is a cap and no price.
     """
     caps = [c for c in (ws.max_cost_usd, asked_max_usd) if c is not None]
-    cap = min(caps) if caps else None
-    if cap is None and ws.max_daily_usd is None:
+    if not caps and ws.max_daily_usd is None:
         return
     if cost.usd is None:
         raise InputError(
@@ -77,27 +95,55 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
             "(DOUBLEWORD_BATCH_MAX_COST_USD, DOUBLEWORD_BATCH_MAX_DAILY_USD).",
             code="unknown_cost",
         )
-    if cap is not None and cost.usd > cap:
+    if caps and cost.usd > min(caps):
         raise InputError(
-            f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of ${cap}; "
-            "nothing was submitted.",
+            f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of "
+            f"${min(caps)}; nothing was submitted.",
             hint="Use fewer rows (limit), a cheaper model or window, or ask the person to raise "
             "the cap.",
             code="over_cap",
         )
-    if ws.max_daily_usd is not None:
-        _check_day(ws, cost.usd, ws.max_daily_usd)
 
 
-def _check_day(ws: Workspace, usd: Decimal, cap: Decimal) -> None:
-    midnight = datetime.fromtimestamp(ws.now(), UTC).replace(
-        hour=0, minute=0, second=0, microsecond=0
-    )
-    spent = ws.store.committed_usd(midnight.timestamp())
-    if spent + usd > cap:
+def check_caps_of_retry(ws: Workspace, job: Job, cost: Cost) -> None:
+    """Hold a retry to the caps: what the job has cost so far counts too.
+
+    Raises:
+        InputError: as `check_caps`.
+    """
+    before = spent(ws, job).usd
+    so_far = job.cost_usd or Decimal(0) if before is None else before
+    check_caps(ws, Cost(None if cost.usd is None else cost.usd + so_far, cost.note), None)
+
+
+def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Decimal | None]:
+    """What each of these parts costs, by its size, when all of `whole` cost that much."""
+    size = sum(part.size_bytes for part in whole)
+    if cost.usd is None or not size:
+        return [cost.usd for _ in parts]
+    return [cost.usd * part.size_bytes / size for part in parts]
+
+
+def reserve(ws: Workspace, intents: Sequence[Intent]) -> None:
+    """Write intents that cost money down, unless the day's cap forbids them.
+
+    Call it in the transaction that decided on the intents: two processes cannot both take the last
+    dollar. What an earlier try of the same writes reserved is not counted twice.
+
+    Raises:
+        InputError: code `over_cap`; nothing was written down.
+    """
+    for intent in intents:
+        ws.journal.intend(intent)
+    cap = ws.max_daily_usd
+    if cap is None:
+        return
+    today = ws.journal.reserved_today_usd()
+    if today > cap:
+        usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
         raise InputError(
-            f"Today's jobs are estimated at ${spent:.4f}; this one's ${usd:.4f} would pass the "
-            f"daily cap of ${cap}. Nothing was submitted.",
+            f"With this job's ${usd:.4f}, today's jobs would come to ${today:.4f}, over the daily "
+            f"cap of ${cap}. Nothing was submitted.",
             hint="Wait for the next UTC day, or ask the person to raise "
             "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
             code="over_cap",

@@ -5,7 +5,6 @@ The same source, prompt, model and parameters give the same job back, unless a n
 
 import hashlib
 import json
-import os
 import re
 import secrets
 import shutil
@@ -17,13 +16,15 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.building import Building, become, building, finished, sweep
 from doubleword_batch.jobs.money import cost_of_tokens
 from doubleword_batch.jobs.reports import Created, Next
+from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.store import Job
+    from doubleword_batch.jobs.records import Job
     from doubleword_batch.request_file import Built, RequestSpec, Source
 
 _SHOWN_CHARACTERS = 420
@@ -78,6 +79,7 @@ class _Plan:
     stored_spec: str
     limit: int | None
     copy_to: Path | None
+    overwrite: bool
 
 
 async def create_batch_file(ws: Workspace, order: Order, *, progress: Progress = silent) -> Created:
@@ -115,17 +117,16 @@ def _create(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Created:
-    building = ws.store.home / "jobs" / f".building-{secrets.token_hex(6)}"
-    building.mkdir(mode=0o700)
-    try:
-        plan = _plan(ws, order, model, building)
+    reached("build.begin")
+    sweep(ws.store)
+    with building(ws.store) as made:
+        plan = _plan(ws, order, model, made.path)
         existing = None if order.new_run else ws.store.job_with_fingerprint(plan.fingerprint)
         if existing is not None and _is_whole(ws, existing):
             return _report(ws, existing, [], reused=True, copies=_copies(ws, existing, plan))
-        job, built = _build(ws, plan, building, progress, cancelled)
-        return _report(ws, job, _warnings(built), reused=False, copies=_copies(ws, job, plan))
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
+        job, built = _build(ws, plan, made, progress, cancelled)
+        warnings = _warnings(built)
+        return _report(ws, job, warnings, reused=False, copies=_copies(ws, job, plan))
 
 
 def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
@@ -168,7 +169,9 @@ def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
     ).decode()
     facts = (source.fingerprint(), stored, model, order.endpoint, ws.profile.name, ws.server)
     fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
-    return _Plan(spec, source, fingerprint, stamp_of(source.paths), stored, order.limit, copy_to)
+    stamp = stamp_of(source.paths)
+    overwrite = order.overwrite
+    return _Plan(spec, source, fingerprint, stamp, stored, order.limit, copy_to, overwrite)
 
 
 def _source(ws: Workspace, order: Order, building: Path) -> "Source":
@@ -182,7 +185,7 @@ def _source(ws: Workspace, order: Order, building: Path) -> "Source":
     if order.rows is not None:
         path = building / "rows.jsonl"
         write_rows(order.rows, path)
-        return open_source(str(path), ws.roots)
+        return open_source(str(path), ws.roots.with_folder(building))
     return open_source(order.source or "", ws.roots)
 
 
@@ -198,7 +201,7 @@ def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any]
         return given
     text = given
     if not given.lstrip().startswith("{"):
-        path = ws.roots.readable(given)
+        path = ws.roots.readable_file(given)
         if path.stat().st_size > 1 << 20:
             raise InputError(f"{path} is too large for a JSON Schema.", code="bad_schema")
         text = path.read_text(encoding="utf-8", errors="replace")
@@ -224,7 +227,7 @@ def _is_whole(ws: Workspace, job: "Job") -> bool:
 def _build(
     ws: Workspace,
     plan: _Plan,
-    building: Path,
+    made: Building,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> "tuple[Job, Built]":
@@ -232,6 +235,7 @@ def _build(
     from doubleword_batch.request_file import build_request_files, custom_id_for
 
     job_id = ws.store.begin_job(
+        building=made.token,
         provider=ws.profile.name,
         base_url=ws.server,
         endpoint=plan.spec.endpoint,
@@ -240,58 +244,66 @@ def _build(
         spec=plan.stored_spec,
         source_fingerprint=plan.source.fingerprint(),
     )
+    reached("build.begun")
     try:
         ledger = Ledger(ws.store, job_id)
         built = build_request_files(
             plan.source,
             plan.spec,
             ws.profile,
-            building,
+            made.path,
             limit=plan.limit,
             on_rows=ledger.add_rows,
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
         )
+        reached("build.rows")
         reasons = {skipped.row: skipped.reason for skipped in built.skipped}
         ledger.fail_rows(
             (row, custom_id_for(row, None), "too_large", reasons.get(row, _TOO_LARGE))
             for row in ledger.gaps(built.rows)
         )
-        return _finish(ws, job_id, plan, built, building), built
-    except BaseException:
-        ws.store.drop_job(job_id)
-        raise
+        reached("build.written")
+        job = _publish(ws, job_id, plan, built, made)
+    finally:
+        ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
+    reached("build.published")
+    finished(ws.store.job_folder(job.name))
+    return job, built
 
 
-def _finish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", building: Path) -> "Job":
-    """Give the job its name and its folder: from here on it exists."""
+def _publish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", made: Building) -> "Job":
+    """Give the job its name and its folder, as one step: from here on it exists."""
     first, *others = plan.source.paths
-    inline = building in first.parents
-    stem = first.parent.name if others else first.stem
-    name = _free_name(ws, stem, plan.fingerprint)
-    folder = ws.store.job_folder(name)
-    shutil.rmtree(folder, ignore_errors=True)
-    os.replace(building, folder)  # noqa: PTH105  # a rename that replaces, whatever the platform
-    for part in built.parts:
-        ws.store.add_part(
-            job=job_id,
-            number=part.number,
-            generation=1,
-            path=str(folder / part.path.name),
-            requests=part.requests,
-            size_bytes=part.size_bytes,
-            sha256=part.sha256,
+    with ws.store.transaction():
+        twin = ws.store.job_with_fingerprint(plan.fingerprint)
+        if twin is not None and _is_whole(ws, twin):  # another process was faster
+            return twin
+        name = _free_name(ws, first.parent.name if others else first.stem, plan.fingerprint)
+        folder = ws.store.job_folder(name)
+        for part in built.parts:
+            ws.store.add_part(
+                job=job_id,
+                number=part.number,
+                generation=1,
+                path=str(folder / part.path.name),
+                requests=part.requests,
+                size_bytes=part.size_bytes,
+                sha256=part.sha256,
+            )
+        is_inline = made.path in first.parents
+        ws.store.set_job(
+            job_id,
+            name=name,
+            building=None,
+            source=str(folder / first.name) if is_inline else plan.source.location,
+            source_stamp=plan.stamp,
+            rows=built.rows,
+            input_tokens=built.input_tokens,
+            output_tokens=built.output_tokens,
         )
-    location = str(folder / first.name) if inline else plan.source.location
-    ws.store.set_job(
-        job_id,
-        name=name,
-        source=location,
-        source_stamp=plan.stamp,
-        rows=built.rows,
-        input_tokens=built.input_tokens,
-        output_tokens=built.output_tokens,
-    )
+        become(made, folder)
+        reached("build.renamed")
     return ws.store.job_known(name)
 
 
@@ -307,17 +319,24 @@ def _free_name(ws: Workspace, stem: str, fingerprint: str) -> str:
 def _copies(ws: Workspace, job: "Job", plan: _Plan) -> list[Path]:
     if plan.copy_to is None:
         return []
-    copies: list[Path] = []
-    for part in ws.store.parts(job.id):
-        target = plan.copy_to
-        if part.number > 1:
-            target = target.with_stem(f"{target.stem}-{part.number:04d}")
-        if part.path is not None and part.generation == 1:
-            unfinished = target.with_name(target.name + ".part")
-            shutil.copyfile(part.path, unfinished)
-            unfinished.replace(target)
-            copies.append(target)
-    return copies
+    first = plan.copy_to
+    parts = [part for part in ws.store.parts(job.id) if part.path and part.generation == 1]
+    others = [first.with_stem(f"{first.stem}-{part.number:04d}") for part in parts[1:]]
+    targets = [first, *(ws.roots.writable(other, overwrite=plan.overwrite) for other in others)]
+    for part, target in zip(parts, targets, strict=True):
+        _copy_whole(part.path or target, target)
+    return targets
+
+
+def _copy_whole(source: Path, target: Path) -> None:
+    """Copy a file so that it appears whole; the draft's name cannot be foreseen and linked away."""
+    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
+    try:
+        with source.open("rb") as read, draft.open("xb") as written:
+            shutil.copyfileobj(read, written)
+        draft.replace(target)
+    finally:
+        draft.unlink(missing_ok=True)
 
 
 def _warnings(built: "Built") -> list[str]:

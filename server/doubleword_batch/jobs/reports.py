@@ -156,8 +156,20 @@ class QueryResult(BaseModel):
     truncated: bool
 
 
+class Projection(BaseModel):
+    """What the whole table would come to, in proportion to a pilot of its first rows."""
+
+    rows: int
+    cost_usd: Usd | None = None
+    seconds: int | None = None
+    failed_rows: int
+
+
 class Results(Report):
-    """`fetch_results`: the ledger's sums and where the table lies."""
+    """`fetch_results`: the ledger's sums and where the table lies.
+
+    `projection` is there when the job was a pilot (`limit`) and has ended.
+    """
 
     job: str
     status: str
@@ -169,6 +181,7 @@ class Results(Report):
     output_tokens: int
     cost_usd: Usd | None = None
     cost_note: str
+    projection: Projection | None = None
     errors: list[ErrorGroup]
     samples: list[Sample]
     query: QueryResult | None = None

@@ -1,12 +1,10 @@
 """`retry_failed`: run again only what failed, only for the chosen causes, into the same table.
 
 Where the provider retries a batch in place and everything that failed is wanted unchanged, it is
-asked to. Otherwise the chosen rows become a new request file and a new batch of the same job.
+asked to. Otherwise the chosen rows become new request files and new batches of the same job.
 """
 
-import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -14,28 +12,40 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.errors import InputError, StoreError, TransportError
+from doubleword_batch.errors import DoublewordBatchError, InputError, NotFoundError, RejectedError
 from doubleword_batch.jobs.collect import collect
-from doubleword_batch.jobs.ledger import OUTCOMES, UNANSWERED, Entry
-from doubleword_batch.jobs.money import Cost, check_caps, cost_of_tokens
+from doubleword_batch.jobs.journal import Intent
+from doubleword_batch.jobs.ledger import Choice
+from doubleword_batch.jobs.money import (
+    Cost,
+    check_caps,
+    check_caps_of_retry,
+    cost_of_parts,
+    cost_of_tokens,
+    reserve,
+    shares,
+)
+from doubleword_batch.jobs.once import RemoteWrite, write_once
+from doubleword_batch.jobs.rebuild import rebuild
+from doubleword_batch.jobs.records import Attempt, Job, Part
 from doubleword_batch.jobs.reports import Next, Retried
-from doubleword_batch.jobs.store import Job
-from doubleword_batch.jobs.submit import create_part, upload_part
+from doubleword_batch.jobs.sending import create_intent, create_part, upload_part
+from doubleword_batch.jobs.store import UNANSWERED
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.watch import refresh
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+from doubleword_batch.wire import Batch
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
-_TRIED = tuple(o for o in OUTCOMES if o not in {"ok", "pending"})
 
 
-@dataclass(slots=True)
-class _Chosen:
-    """The rows to run again."""
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A retry that has been submitted."""
 
-    entries: list[Entry]
     causes: dict[str, int]
-    everything: bool
+    in_place: bool
+    cost: Cost
 
 
 async def retry_failed(
@@ -46,7 +56,7 @@ async def retry_failed(
     params: dict[str, Any] | None = None,
     progress: Progress = silent,
 ) -> Retried:
-    """Run rows again.
+    """Run rows again. A retry that was interrupted before it was submitted is submitted first.
 
     Args:
         ws: the workspace.
@@ -57,18 +67,11 @@ async def retry_failed(
         progress: told the bytes sent.
 
     Raises:
-        InputError: the job still runs (`still_running`), or no row fits (`nothing_to_retry`).
+        InputError: the job still runs (`still_running`), no row fits (`nothing_to_retry`), or a
+            cap forbids it (`over_cap`, `unknown_cost`).
+        ApiError, TransportError: the provider refused or could not be reached.
     """
     found = await ws.job(job)
-    await refresh(ws, found, also_terminal=True)
-    if any(a is None or not a.is_terminal for _, a in ws.current(found)):
-        raise InputError(
-            f"Job {found.name} still runs; its failed rows are not final.",
-            hint=f'Wait with get_status(job="{found.name}", wait_seconds=45), then retry.',
-            code="still_running",
-        )
-    await collect(ws, found)
-    found = ws.job_now(found)
     fixed = _FIXED & set(params or {})
     if fixed:
         raise InputError(
@@ -76,85 +79,177 @@ async def retry_failed(
             hint="Build a new job for another prompt or model.",
             code="bad_params",
         )
-    chosen = _choose(ws, found, causes)
-    in_place = ws.profile.retry and chosen.everything and not params
-    if in_place:
-        cost = await _in_place(ws, found, chosen)
+    await refresh(ws, found, also_terminal=True)
+    if unsent_retry(ws, found):
+        begun = await finish_retry(ws, found, progress)
     else:
-        cost = await _anew(ws, found, chosen, params or {}, progress)
+        _refuse_running(ws, found)
+        await collect(ws, found)
+        begun = await _begin(ws, ws.job_now(found), causes, params or {}, progress)
     return Retried(
         provider=ws.provider,
         next=Next(tool="get_status", arguments={"job": found.name, "wait_seconds": 45}),
         job=found.name,
         status=ws.status(found),
-        rows=len(chosen.entries),
-        causes=chosen.causes,
-        in_place=in_place,
+        rows=sum(begun.causes.values()),
+        causes=begun.causes,
+        in_place=begun.in_place,
         batch_ids=[a.batch_id for _, a in ws.current(found) if a and not a.is_terminal][:10],
-        cost_usd=cost.usd,
-        cost_note=cost.note,
+        cost_usd=begun.cost.usd,
+        cost_note=begun.cost.note,
     )
 
 
-def _choose(ws: Workspace, job: Job, causes: Sequence[str]) -> _Chosen:
-    wanted = set(causes) or set(UNANSWERED)
-    entries: list[Entry] = []
-    counts: dict[str, int] = {}
-    unanswered_left = 0
-    for entry in ws.ledger(job).entries(outcomes=_TRIED):
-        cause = entry.cause or entry.outcome
-        if entry.part and (cause in wanted or entry.outcome in wanted):
-            entries.append(entry)
-            counts[cause] = counts.get(cause, 0) + 1
-        elif entry.part and entry.outcome in UNANSWERED:
-            unanswered_left += 1
-    if not entries:
-        there = {c for _, c, _, _ in ws.ledger(job).causes(20)}
+def unsent_retry(ws: Workspace, job: Job) -> list[Part]:
+    """The request files of a retry that have no batch yet."""
+    return [p for p, attempt in ws.current(job) if attempt is None and p.generation > 1]
+
+
+def _refuse_running(ws: Workspace, job: Job) -> None:
+    if ws.has_ended(job):
+        return
+    if ws.status(job) in {"built", "uploaded"}:
         raise InputError(
-            f"No row of job {job.name} fits {', '.join(sorted(wanted))}.",
+            f"Job {job.name} has batches that were never created, so nothing of them failed.",
+            hint=f'Call create_batch(job="{job.name}") first.',
+            code="not_submitted",
+        )
+    raise InputError(
+        f"Job {job.name} still runs; its failed rows are not final.",
+        hint=f'Wait with get_status(job="{job.name}", wait_seconds=45), then retry.',
+        code="still_running",
+    )
+
+
+async def _begin(
+    ws: Workspace, job: Job, causes: Sequence[str], params: dict[str, Any], progress: Progress
+) -> Begun:
+    wanted = tuple(sorted(set(causes) or set(UNANSWERED)))
+    choice = ws.ledger(job).choose(wanted)
+    if not choice.causes:
+        there = {cause for _, cause, _, _ in ws.ledger(job).causes(20)}
+        raise InputError(
+            f"No row of job {job.name} fits {', '.join(wanted)}.",
             hint=f"Causes there are: {', '.join(sorted(there)) or 'none'}.",
             code="nothing_to_retry",
         )
-    everything = unanswered_left == 0 and all(e.outcome in UNANSWERED for e in entries)
-    return _Chosen(entries, counts, everything)
+    if ws.profile.retry and choice.is_everything and not params and _are_whole(ws, job, choice):
+        cost = await _in_place(ws, job, choice)
+        if cost is not None:
+            return Begun(choice.causes, in_place=True, cost=cost)
+    window = job.completion_window or ws.profile.windows[0]
+
+    def admit(paths: Sequence[Path]) -> None:
+        check_caps_of_retry(ws, job, cost_of_parts(ws, job, paths, window))
+
+    await in_thread(lambda cancelled: rebuild(ws, job, choice, params, admit, cancelled))
+    return await finish_retry(ws, job, progress)
 
 
-async def _in_place(ws: Workspace, job: Job, chosen: _Chosen) -> Cost:
-    parts = {entry.part for entry in chosen.entries}
-    cost = _estimate(ws, job, len(chosen.entries))
-    check_caps(ws, cost, None)
-    for part, attempt in ws.current(job):
-        if part.number not in parts or attempt is None:
-            continue
+def _are_whole(ws: Workspace, job: Job, choice: Choice) -> bool:
+    """Whether no row has left these parts: its old request would run again with the others."""
+    parts = (part for part in ws.store.parts(job.id) if part.number in choice.parts)
+    return all(ws.ledger(job).rows_in(part.number) == part.requests for part in parts)
+
+
+async def _in_place(ws: Workspace, job: Job, choice: Choice) -> Cost | None:
+    """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
+
+    Then the rows without an answer have no request there that could run again.
+    """
+    cost = _estimate(ws, job, choice.rows)
+    check_caps_of_retry(ws, job, cost)
+    batches = [(p, a) for p, a in ws.current(job) if a is not None and p.number in choice.parts]
+    parts = [part for part, _ in batches]
+    with ws.store.transaction():
+        intents = [
+            _retry_intent(ws, job, part, attempt, usd)
+            for (part, attempt), usd in zip(batches, shares(cost, parts, parts), strict=True)
+        ]
+        reserve(ws, intents)
+    for (part, attempt), intent in zip(batches, intents, strict=True):
         try:
-            batch = await ws.client.batches.retry(attempt.batch_id)
-        except TransportError as error:
-            if not error.may_have_happened:
-                raise
-            batch = await ws.client.batches.get(attempt.batch_id)
-            if batch.is_terminal:
-                raise
-        rows = [(e.row, part.number) for e in chosen.entries if e.part == part.number]
-        ws.ledger(job).reopen(rows)
+            await _retry_batch(ws, job, part, attempt, intent)
+        except (RejectedError, NotFoundError):
+            ws.journal.release(job.id)
+            return None
+        except DoublewordBatchError:
+            ws.journal.release(job.id)
+            raise
+    return cost
+
+
+def _retry_intent(
+    ws: Workspace, job: Job, part: Part, attempt: Attempt, usd: Decimal | None
+) -> Intent:
+    turn = len(ws.journal.find(job.id, part.id, "retry", answered=True))
+    key = f"retry:{attempt.id}:{turn}"
+    return Intent("retry", key, job.id, part.id, before=_seen(attempt), cost_usd=usd)
+
+
+async def _retry_batch(
+    ws: Workspace, job: Job, part: Part, attempt: Attempt, intent: Intent
+) -> None:
+    write = ws.journal.intend(intent)
+
+    async def look() -> Batch | None:
+        batch = await ws.client.batches.get(attempt.batch_id)
+        return batch if write.before != _said(batch) else None
+
+    def record(batch: Batch) -> None:
+        ws.store.reopen_unanswered(attempt)
         ws.store.see_batch(job.id, part.id, batch)
-        ws.store.unsettle(attempt.id)
-    return cost
+
+    remote = RemoteWrite(
+        write=write,
+        send=lambda: ws.client.batches.retry(attempt.batch_id),
+        look=look,
+        get=ws.client.batches.get,
+        record=record,
+    )
+    await write_once(ws, remote)
 
 
-async def _anew(
-    ws: Workspace, job: Job, chosen: _Chosen, params: dict[str, Any], progress: Progress
-) -> Cost:
-    cost = _estimate(ws, job, len(chosen.entries))
-    check_caps(ws, cost, None)
-    number = await in_thread(lambda _: _build(ws, job, chosen, params))
-    for part, attempt in ws.current(job):
-        if part.number == number and attempt is None:
+def _seen(attempt: Attempt) -> str:
+    """What tells that a batch was retried since: it runs, or it has ended anew."""
+    ended = None if attempt.ended_at is None else int(attempt.ended_at)
+    return msgspec.json.encode((attempt.status, attempt.completed, attempt.failed, ended)).decode()
+
+
+def _said(batch: Batch) -> str:
+    ended = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
+    counts = batch.request_counts
+    at = int(ended.timestamp()) if ended and batch.is_terminal else None
+    return msgspec.json.encode((batch.status, counts.completed, counts.failed, at)).decode()
+
+
+async def finish_retry(
+    ws: Workspace, job: Job, progress: Progress, max_cost_usd: Decimal | None = None
+) -> Begun:
+    """Submit the request files of a retry that have no batch yet.
+
+    Raises:
+        InputError: `over_cap`, `unknown_cost`.
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    parts = unsent_retry(ws, job)
+    window = job.completion_window or ws.profile.windows[0]
+    paths = [part.path for part in parts if part.path is not None]
+    cost = await in_thread(lambda _: cost_of_parts(ws, job, paths, window))
+    with ws.store.transaction():
+        check_caps(ws, cost, max_cost_usd)
+        check_caps_of_retry(ws, job, cost)
+        costs = shares(cost, parts, parts)
+        reserve(ws, [create_intent(job, *one) for one in zip(parts, costs, strict=True)])
+    try:
+        for part in parts:
             await upload_part(ws, job, part, progress)
-    for part, attempt in ws.current(job):
-        if part.number == number and attempt is None:
-            window = job.completion_window or ws.profile.windows[0]
             await create_part(ws, job, part, window, {})
-    return cost
+    except DoublewordBatchError:
+        ws.journal.release(job.id)
+        raise
+    causes = ws.ledger(job).causes_before([part.number for part in parts])
+    return Begun(causes, in_place=False, cost=cost)
 
 
 def _estimate(ws: Workspace, job: Job, rows: int) -> Cost:
@@ -163,64 +258,3 @@ def _estimate(ws: Workspace, job: Job, rows: int) -> Cost:
     return cost_of_tokens(
         ws, job.model, window, int(job.input_tokens * share), int(job.output_tokens * share)
     )
-
-
-def _build(ws: Workspace, job: Job, chosen: _Chosen, params: dict[str, Any]) -> int:
-    """Write the chosen rows' requests to a new part; returns its number."""
-    parts = ws.store.parts(job.id)
-    number = max(part.number for part in parts) + 1
-    path = ws.store.job_folder(job.name) / f"part-{number:04d}.jsonl"
-    unfinished = path.with_suffix(".part")
-    digest = hashlib.sha256()
-    size = requests = 0
-    with unfinished.open("wb") as output:
-        os.chmod(unfinished, 0o600)  # noqa: PTH101  # before the first byte is in it
-        for line in _requests(ws, job, chosen.entries, params):
-            output.write(line)
-            digest.update(line)
-            size += len(line)
-            requests += 1
-        output.flush()
-        os.fsync(output.fileno())
-    unfinished.replace(path)
-    ws.store.add_part(
-        job=job.id,
-        number=number,
-        generation=max(part.generation for part in parts) + 1,
-        path=str(path),
-        requests=requests,
-        size_bytes=size,
-        sha256=digest.hexdigest(),
-    )
-    ws.ledger(job).reopen([(entry.row, number) for entry in chosen.entries])
-    return number
-
-
-def _requests(
-    ws: Workspace, job: Job, entries: list[Entry], params: dict[str, Any]
-) -> Iterator[bytes]:
-    """The request lines of these rows, from the parts that hold them now."""
-    wanted: dict[int, set[str]] = {}
-    for entry in entries:
-        wanted.setdefault(entry.part, set()).add(entry.custom_id)
-    for part in ws.store.parts(job.id):
-        ids = wanted.get(part.number)
-        if not ids:
-            continue
-        path = _existing(part.path, job)
-        with path.open("rb") as lines:
-            for line in lines:
-                request = msgspec.json.decode(line)
-                if request["custom_id"] in ids:
-                    request["body"] |= params
-                    yield msgspec.json.encode(request) + b"\n"
-
-
-def _existing(path: Path | None, job: Job) -> Path:
-    if path is None or not path.exists():
-        raise StoreError(
-            f"A request file of job {job.name} is gone from the state directory.",
-            hint="Build the rows anew with create_batch_file.",
-            code="request_file_gone",
-        )
-    return path

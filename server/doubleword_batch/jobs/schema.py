@@ -10,6 +10,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE TABLE jobs (
             id INTEGER PRIMARY KEY,
             name TEXT UNIQUE,              -- NULL while the job is being built
+            building TEXT,                 -- then: the token of the folder it is built in
             created_at REAL NOT NULL,
             provider TEXT NOT NULL,        -- profile's name
             base_url TEXT NOT NULL,        -- "local" for the local server, whose port changes
@@ -52,12 +53,15 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             failed INTEGER NOT NULL DEFAULT 0,
             created_at REAL,
             started_at REAL,
+            ended_at REAL,
             expires_at REAL,
             output_file_id TEXT,
             error_file_id TEXT,
             errors TEXT,                   -- the provider's words on the batch as a whole
+            sightings INTEGER NOT NULL DEFAULT 0,
             settled INTEGER NOT NULL DEFAULT 0
         );
+        CREATE INDEX attempts_by_job ON attempts (job);
 
         CREATE TABLE writes (
             id INTEGER PRIMARY KEY,
@@ -65,17 +69,23 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             part INTEGER,
             kind TEXT NOT NULL,            -- upload, create, cancel, retry
             key TEXT NOT NULL UNIQUE,      -- fingerprint of the write: the same write, the same key
+            before TEXT,                   -- what the remote object looked like, to see a change
             intent_at REAL NOT NULL,
-            sent_at REAL,                  -- last time it was sent
+            sent_at REAL,                  -- last moment on its way, by the wall clock
+            sent_steady REAL,              -- the same by the monotonic clock
             answered_at REAL,
-            remote_id TEXT
+            remote_id TEXT,
+            cost_usd TEXT,                 -- the estimate that counts against the day's cap
+            reserved_at REAL
         );
+        CREATE INDEX writes_by_job ON writes (job);
+        CREATE INDEX writes_by_day ON writes (reserved_at) WHERE cost_usd IS NOT NULL;
 
         CREATE TABLE cursors (
             attempt INTEGER NOT NULL REFERENCES attempts ON DELETE CASCADE,
             kind TEXT NOT NULL,            -- output, error
             lines INTEGER NOT NULL,        -- lines received: the next skip
-            size_bytes INTEGER NOT NULL,   -- committed length of our copy of the lines
+            size_bytes INTEGER NOT NULL,   -- committed length of our copy of those that counted
             PRIMARY KEY (attempt, kind)
         ) WITHOUT ROWID;
 
@@ -103,6 +113,8 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             outcome TEXT NOT NULL,
             cause TEXT,
             message TEXT,
+            input_tokens INTEGER,          -- paid for all the same
+            output_tokens INTEGER,
             kind TEXT,
             place INTEGER,
             size_bytes INTEGER,
@@ -116,6 +128,18 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             row INTEGER NOT NULL,
             PRIMARY KEY (job, custom_id)
         ) WITHOUT ROWID;
+        """,
+    ),
+    (
+        "2026-11-remembered-calls",
+        """
+        CREATE TABLE remembered (          -- rows of gathered calls, found by what was asked
+            key BLOB NOT NULL,             -- see gathered.key_of_call
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            row INTEGER NOT NULL,
+            PRIMARY KEY (key, job, row)
+        ) WITHOUT ROWID;
+        CREATE INDEX remembered_by_job ON remembered (job);
         """,
     ),
 )

@@ -1,226 +1,83 @@
-"""The store: one SQLite file that knows every job, and survives whatever its process does not.
+"""The store: jobs, their parts and their batches, as they were last known.
 
-WAL mode, full synchronisation, short transactions: several processes may use it at once. Names of
-tables and columns are in `schema.py`; the ledger's own statements are in `ledger.py`.
+What was written to the provider is in `journal.py`, the ledger's own statements are in `ledger.py`.
 """
 
-import sqlite3
-import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.schema import MIGRATIONS
-from doubleword_batch.wire import TERMINAL, Batch
+from doubleword_batch.jobs.database import Database
+from doubleword_batch.jobs.records import Attempt, Job, Part, columns_of
+from doubleword_batch.wire import Batch
 
-_BUSY_SECONDS = 30.0
+_JOB, _PART, _ATTEMPT = columns_of(Job), columns_of(Part), columns_of(Attempt)
 
+UNANSWERED = ("failed", "expired", "cancelled", "missing")
+"""Outcomes of a row that ended without an answer of the model."""
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """A job as stored; see `schema.py` for the columns."""
-
-    id: int
-    name: str
-    created_at: float
-    provider: str
-    base_url: str
-    endpoint: str
-    model: str
-    fingerprint: str
-    spec: str
-    source: str | None
-    source_fingerprint: str | None
-    source_stamp: str | None
-    rows: int | None
-    input_tokens: int
-    output_tokens: int
-    completion_window: str | None
-    cost_usd: Decimal | None
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """One request file of a job."""
-
-    id: int
-    job: int
-    number: int
-    generation: int
-    path: Path | None
-    requests: int
-    size_bytes: int
-    sha256: str
-    input_file_id: str | None
+_SEEN = """
+    UPDATE attempts SET
+        settled = settled AND status = :status AND completed = :completed AND failed = :failed,
+        status = :status, total = :total, completed = :completed, failed = :failed,
+        created_at = coalesce(:created, created_at), started_at = coalesce(:started, started_at),
+        ended_at = :ended, expires_at = coalesce(:expires, expires_at),
+        output_file_id = :output, error_file_id = :error, errors = :errors,
+        sightings = sightings + 1
+    WHERE batch_id = :batch
+"""
+_REMEMBER_UNANSWERED = f"""
+    INSERT INTO history (job, row, attempt, outcome, cause, message, replaced_at)
+    SELECT job, row, attempt, outcome, cause, message, ? FROM ledger
+    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
+"""  # noqa: S608  # our own words
+_REOPEN_UNANSWERED = f"""
+    UPDATE ledger SET outcome = 'pending', cause = NULL, message = NULL, attempt = NULL,
+        kind = NULL, place = NULL, size_bytes = NULL
+    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
+"""  # noqa: S608  # our own words
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
-    """One batch of a job, as last seen."""
-
-    id: int
-    job: int
-    part: int
-    batch_id: str
-    status: str
-    total: int
-    completed: int
-    failed: int
-    created_at: float | None
-    started_at: float | None
-    expires_at: float | None
-    output_file_id: str | None
-    error_file_id: str | None
-    errors: str | None
-    settled: bool
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the provider expects no more lines of this batch."""
-        return self.status in TERMINAL
-
-
-@dataclass(frozen=True, slots=True)
-class Write:
-    """A remote write: the intent, and once answered the fact."""
-
-    id: int
-    kind: str
-    key: str
-    intent_at: float
-    sent_at: float | None
-    answered_at: float | None
-    remote_id: str | None
-
-
-_JOB_COLUMNS = (
-    "id, name, created_at, provider, base_url, endpoint, model, fingerprint, spec, source, "
-    "source_fingerprint, source_stamp, rows, input_tokens, output_tokens, completion_window, "
-    "cost_usd"
-)
-_PART_COLUMNS = "id, job, number, generation, path, requests, size_bytes, sha256, input_file_id"
-_ATTEMPT_COLUMNS = (
-    "id, job, part, batch_id, status, total, completed, failed, created_at, started_at, "
-    "expires_at, output_file_id, error_file_id, errors, settled"
-)
-_WRITE_COLUMNS = "id, kind, key, intent_at, sent_at, answered_at, remote_id"
-
-
-class Store:
-    """The store in a state directory; methods are safe to call from any thread.
-
-    Args:
-        home: the state directory; it and the store are created for their owner alone.
-
-    Raises:
-        StoreError: the file is damaged, made by a newer version, or cannot be written.
-    """
-
-    def __init__(self, home: Path) -> None:
-        self.home = home
-        self._lock = threading.RLock()
-        try:
-            home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (home / "jobs").mkdir(mode=0o700, exist_ok=True)
-            path = home / "store.sqlite3"
-            path.touch(mode=0o600)
-            self._db = sqlite3.connect(
-                path, timeout=_BUSY_SECONDS, isolation_level=None, check_same_thread=False
-            )
-        except (OSError, sqlite3.Error) as error:
-            raise _unusable(home, error) from None
-        try:
-            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON"):
-                self._db.execute(f"PRAGMA {pragma}")
-            self._migrate()
-        except sqlite3.Error as error:
-            self._db.close()
-            raise _unusable(home, error) from None
-        except BaseException:
-            self._db.close()
-            raise
-
-    def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+class Store(Database):
+    """The store in a state directory; methods are safe to call from any thread."""
 
     def job_folder(self, name: str) -> Path:
         """Where the files of the job of that name lie."""
         return self.home / "jobs" / name
 
-    @contextmanager
-    def transaction(self) -> Generator[sqlite3.Connection]:
-        """A write transaction that holds the store's one write lock from its first moment."""
-        with self._lock:
-            try:
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    yield self._db
-                except BaseException:
-                    self._db.execute("ROLLBACK")
-                    raise
-                self._db.execute("COMMIT")
-            except sqlite3.Error as error:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise _unusable(self.home, error) from error
-
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
-        """All rows of a small read."""
-        with self._lock:
-            try:
-                return self._db.execute(sql, values).fetchall()
-            except sqlite3.Error as error:
-                raise _unusable(self.home, error) from error
-
-    def _migrate(self) -> None:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
-                done = {name for (name,) in self._db.execute("SELECT name FROM migrations")}
-                self._refuse_newer(done)
-                for name, statements in MIGRATIONS:
-                    if name not in done:
-                        for statement in _statements(statements):
-                            self._db.execute(statement)
-                        self._db.execute("INSERT INTO migrations VALUES (?)", (name,))
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
-    def _refuse_newer(self, done: set[str]) -> None:
-        if done - {name for name, _ in MIGRATIONS}:
-            raise StoreError(
-                f"The state directory {self.home} was last used by a newer version of "
-                "doubleword-batch.",
-                hint="Update doubleword-batch, or set DOUBLEWORD_BATCH_HOME to another folder.",
-                code="store_too_new",
-            )
-
     # Jobs
 
-    def begin_job(self, **columns: Any) -> int:
-        """Insert a job that has no name yet and so is invisible; returns its id."""
-        names = ", ".join(columns)
-        marks = ", ".join("?" * len(columns))
-        with self.transaction() as db:
-            cursor = db.execute(
-                f"INSERT INTO jobs (created_at, {names}) VALUES (?, {marks})",  # noqa: S608  # names are ours
-                (time.time(), *columns.values()),
-            )
-        return cursor.lastrowid or 0
+    def begin_job(self, building: str | None = None, **columns: Any) -> int:
+        """Insert a job that has no name yet and so is invisible; returns its id.
+
+        Args:
+            building: the token of the folder in which its files are being made.
+            columns: what is known of it already.
+        """
+        return self.insert("jobs", created_at=time.time(), building=building, **columns)
 
     def drop_job(self, job: int) -> None:
-        """Forget a job that was never finished."""
+        """Forget a job."""
         with self.transaction() as db:
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def drop_unfinished(self, job: int) -> None:
+        """Forget a job that never got its name; one that has it stays."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
+
+    def drop_left_behind(self, living: set[str]) -> None:
+        """Forget what processes that have died were building.
+
+        Args:
+            living: the tokens of the folders in which somebody is building at this moment.
+        """
+        with self.transaction() as db:
+            unnamed = "SELECT id, building FROM jobs WHERE name IS NULL AND building NOT NULL"
+            for job, token in self.query(unnamed):
+                if token not in living:
+                    db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def job_named(self, name: str) -> Job | None:
         """The job of that name."""
@@ -249,44 +106,38 @@ class Store:
     def jobs(self, *, search: str = "", before: int | None = None, limit: int = 20) -> list[Job]:
         """Jobs, newest first; `search` is a substring of name, source or model."""
         found = self.query(
-            f"SELECT {_JOB_COLUMNS} FROM jobs WHERE name IS NOT NULL AND id < ? AND "  # noqa: S608  # columns are ours
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND "  # noqa: S608  # columns are ours
             "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model), lower(?)) "
             "ORDER BY id DESC LIMIT ?",
             (before or 1 << 62, search, limit),
         )
-        return [_as_job(columns) for columns in found]
+        return [Job.of(columns) for columns in found]
 
     def set_job(self, job: int, **columns: Any) -> None:
         """Change columns of a job."""
-        self._set("jobs", job, columns)
+        self.change("jobs", job, **columns)
 
     def _job(self, where: str, value: object) -> Job | None:
-        found = self.query(f"SELECT {_JOB_COLUMNS} FROM jobs WHERE {where} LIMIT 1", (value,))  # noqa: S608  # where is ours
-        return _as_job(found[0]) if found else None
+        found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", (value,))  # noqa: S608  # where is ours
+        return Job.of(found[0]) if found else None
 
     # Parts
 
     def add_part(self, **columns: Any) -> int:
         """Insert a part; returns its id."""
-        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
-        with self.transaction() as db:
-            cursor = db.execute(
-                f"INSERT INTO parts ({names}) VALUES ({marks})",  # noqa: S608  # names are ours
-                tuple(columns.values()),
-            )
-        return cursor.lastrowid or 0
+        return self.insert("parts", **columns)
 
     def parts(self, job: int) -> list[Part]:
         """The parts of a job, in order."""
         found = self.query(
-            f"SELECT {_PART_COLUMNS} FROM parts WHERE job = ? ORDER BY number",  # noqa: S608  # columns are ours
+            f"SELECT {_PART} FROM parts WHERE job = ? ORDER BY number",  # noqa: S608  # columns are ours
             (job,),
         )
-        return [_as_part(columns) for columns in found]
+        return [Part.of(columns) for columns in found]
 
     def set_part(self, part: int, **columns: Any) -> None:
         """Change columns of a part."""
-        self._set("parts", part, columns)
+        self.change("parts", part, **columns)
 
     def forget_upload(self, part: int) -> None:
         """Forget that a part was uploaded: its file is gone at the provider."""
@@ -309,145 +160,89 @@ class Store:
     def attempts(self, job: int) -> list[Attempt]:
         """The batches of a job, in the order in which they were created."""
         found = self.query(
-            f"SELECT {_ATTEMPT_COLUMNS} FROM attempts WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
+            f"SELECT {_ATTEMPT} FROM attempts WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
             (job,),
         )
-        return [Attempt(*columns[:-1], settled=bool(columns[-1])) for columns in found]
+        return [Attempt.of(columns) for columns in found]
 
-    def see_batch(self, job: int, part: int, batch: Batch) -> Attempt:
-        """Record what the provider says of a batch now; a change unsettles what was collected."""
-        counts = batch.request_counts
+    def see_batch(
+        self, job: int, part: int, batch: Batch, *, asked_with: Attempt | None = None
+    ) -> None:
+        """Record what the provider says of a batch; a change unsettles what was collected.
+
+        A batch that had ended and runs again, or has other counts than when it ended, was retried:
+        its rows without an answer are pending again and its error file is read from its start.
+
+        Args:
+            job: the batch's job.
+            part: the part it runs.
+            batch: the provider's word.
+            asked_with: the attempt as it was when the provider was asked. If somebody recorded a
+                sighting since, theirs may be the newer one and stays.
+        """
         with self.transaction() as db:
+            before = self._attempt_of(batch.id)
+            if before and asked_with and before.sightings != asked_with.sightings:
+                return
+            if before is None:
+                self.insert("attempts", job=job, part=part, batch_id=batch.id, status="")
+            db.execute(_SEEN, _sighting(batch))
+            if before and _was_retried(before, batch):
+                self.reopen_unanswered(before)
+
+    def reopen_unanswered(self, attempt: Attempt) -> None:
+        """Make the rows of a batch that have no answer pending again: it was retried in place."""
+        with self.transaction() as db:
+            db.execute(_REMEMBER_UNANSWERED, (time.time(), attempt.job, attempt.id))
+            db.execute(_REOPEN_UNANSWERED, (attempt.job, attempt.id))
+            db.execute("UPDATE attempts SET settled = 0 WHERE id = ?", (attempt.id,))
             db.execute(
-                "INSERT INTO attempts (job, part, batch_id, status) VALUES (?, ?, ?, '') "
-                "ON CONFLICT (batch_id) DO NOTHING",
-                (job, part, batch.id),
+                "UPDATE cursors SET lines = 0 WHERE attempt = ? AND kind = 'error'", (attempt.id,)
             )
             db.execute(
-                "UPDATE attempts SET settled = settled AND (status = :status) AND "
-                "(completed = :completed) AND (failed = :failed), status = :status, "
-                "total = :total, completed = :completed, failed = :failed, "
-                "created_at = coalesce(:created, created_at), "
-                "started_at = coalesce(:started, started_at), "
-                "expires_at = coalesce(:expires, expires_at), output_file_id = :output, "
-                "error_file_id = :error, errors = :errors WHERE batch_id = :batch",
-                {
-                    "batch": batch.id,
-                    "status": batch.status,
-                    "total": counts.total,
-                    "completed": counts.completed,
-                    "failed": counts.failed,
-                    "created": batch.created_at and batch.created_at.timestamp(),
-                    "started": batch.in_progress_at and batch.in_progress_at.timestamp(),
-                    "expires": batch.expires_at and batch.expires_at.timestamp(),
-                    "output": batch.output_file_id,
-                    "error": batch.error_file_id,
-                    "errors": batch.errors.model_dump_json() if batch.errors else None,
-                },
-            )
-        return next(a for a in self.attempts(job) if a.batch_id == batch.id)
-
-    def settle(self, attempt: int) -> None:
-        """Record that everything of a terminal batch has been read and compared."""
-        self._set("attempts", attempt, {"settled": 1})
-
-    def unsettle(self, attempt: int) -> None:
-        """Record that a batch has to be read again: its error file is no longer what it was."""
-        with self.transaction() as db:
-            db.execute("UPDATE attempts SET settled = 0 WHERE id = ?", (attempt,))
-            db.execute(
-                "UPDATE cursors SET lines = 0 WHERE attempt = ? AND kind = 'error'", (attempt,)
+                "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "
+                "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
+                (time.time(), attempt.batch_id, attempt.job, attempt.part),
             )
 
-    # Writes
-
-    def intend(self, job: int, part: int | None, kind: str, key: str) -> Write:
-        """Write down a remote write before it is sent; the same key gives the same write back."""
+    def settle(self, attempt: Attempt) -> None:
+        """Record that everything of a batch was read, unless it has been seen changed since."""
         with self.transaction() as db:
             db.execute(
-                "INSERT INTO writes (job, part, kind, key, intent_at) VALUES (?, ?, ?, ?, ?) "
-                "ON CONFLICT (key) DO NOTHING",
-                (job, part, kind, key, time.time()),
+                "UPDATE attempts SET settled = 1 WHERE id = ? AND status = ? AND completed = ? "
+                "AND failed = ?",
+                (attempt.id, attempt.status, attempt.completed, attempt.failed),
             )
-            row = db.execute(
-                f"SELECT {_WRITE_COLUMNS} FROM writes WHERE key = ?",  # noqa: S608  # columns are ours
-                (key,),
-            ).fetchone()
-        return Write(*row)
 
-    def claim_send(self, write: Write) -> bool:
-        """Note that the write is about to be sent; False when another process noted it since."""
-        with self.transaction() as db:
-            changed = db.execute(
-                "UPDATE writes SET sent_at = ? WHERE id = ? AND sent_at IS ? "
-                "AND answered_at IS NULL",
-                (time.time(), write.id, write.sent_at),
-            ).rowcount
-        return changed == 1
-
-    def unsend(self, write: Write) -> None:
-        """Note that the write surely did not reach the provider."""
-        self._set("writes", write.id, {"sent_at": None})
-
-    def answered(self, write: Write, remote_id: str) -> None:
-        """Note the fact: the write happened and has this id."""
-        self._set("writes", write.id, {"answered_at": time.time(), "remote_id": remote_id})
-
-    def committed_usd(self, since: float) -> Decimal:
-        """What the jobs submitted since that moment were estimated to cost, US dollars."""
+    def _attempt_of(self, batch_id: str) -> Attempt | None:
         found = self.query(
-            "SELECT cost_usd FROM jobs WHERE cost_usd IS NOT NULL AND id IN "
-            "(SELECT job FROM writes WHERE kind = 'create' AND sent_at >= ?)",
-            (since,),
+            f"SELECT {_ATTEMPT} FROM attempts WHERE batch_id = ?",  # noqa: S608  # columns are ours
+            (batch_id,),
         )
-        return sum((Decimal(text) for (text,) in found), Decimal(0))
-
-    def _set(self, table: str, row: int, columns: dict[str, Any]) -> None:
-        changes = ", ".join(f"{name} = ?" for name in columns)
-        with self.transaction() as db:
-            db.execute(
-                f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608  # names are ours
-                (*columns.values(), row),
-            )
+        return Attempt.of(found[0]) if found else None
 
 
-def _statements(script: str) -> Iterator[str]:
-    pending = ""
-    for line in script.splitlines(keepends=True):
-        pending += line.split("--")[0].rstrip() + "\n"
-        if sqlite3.complete_statement(pending):
-            yield pending
-            pending = ""
-
-
-def _as_job(columns: tuple[Any, ...]) -> Job:
-    cost = columns[-1]
-    return Job(*columns[:-1], cost_usd=None if cost is None else Decimal(cost))
-
-
-def _as_part(columns: tuple[Any, ...]) -> Part:
-    part, job, number, generation, path, *rest = columns
-    return Part(part, job, number, generation, Path(path) if path else None, *rest)
-
-
-def _unusable(home: Path, error: Exception) -> StoreError:
-    text = str(error)
-    if "locked" in text or "busy" in text:
-        return StoreError(
-            f"The store in {home} is locked by another process for longer than "
-            f"{_BUSY_SECONDS:.0f} s.",
-            hint="Try again; if it stays so, end the other doubleword-batch process.",
-            code="store_locked",
-            retryable=True,
-        )
-    if "full" in text or getattr(error, "errno", None) in {27, 28}:
-        return StoreError(
-            f"No space is left for the store in {home}; nothing recorded before was lost.",
-            hint="Free some space, then call again: work goes on where it stopped.",
-            code="disk_full",
-            retryable=True,
-        )
-    return StoreError(
-        f"The state directory {home} cannot be used: {text}.",
-        hint="Check that it can be written, or set DOUBLEWORD_BATCH_HOME to another folder.",
+def _was_retried(before: Attempt, now: Batch) -> bool:
+    counts = now.request_counts
+    return before.is_terminal and (
+        not now.is_terminal or counts.failed < before.failed or counts.completed > before.completed
     )
+
+
+def _sighting(batch: Batch) -> dict[str, Any]:
+    counts = batch.request_counts
+    ended = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
+    return {
+        "batch": batch.id,
+        "status": batch.status,
+        "total": counts.total,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "created": batch.created_at and batch.created_at.timestamp(),
+        "started": batch.in_progress_at and batch.in_progress_at.timestamp(),
+        "ended": ended.timestamp() if ended and batch.is_terminal else None,
+        "expires": batch.expires_at and batch.expires_at.timestamp(),
+        "output": batch.output_file_id,
+        "error": batch.error_file_id,
+        "errors": batch.errors.model_dump_json() if batch.errors else None,
+    }

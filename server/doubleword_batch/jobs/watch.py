@@ -3,9 +3,12 @@
 from dataclasses import dataclass
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.jobs.journal import Intent
+from doubleword_batch.jobs.once import RemoteWrite, write_once
+from doubleword_batch.jobs.records import Attempt, Job, Part
 from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
-from doubleword_batch.jobs.store import Attempt, Job
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
+from doubleword_batch.wire import Batch
 
 MAX_WAIT_SECONDS = 45
 """The longest wait inside one call: hosts end calls at about a minute."""
@@ -36,14 +39,14 @@ async def wait(ws: Workspace, job: Job, seconds: float, progress: Progress) -> N
             f"wait_seconds must be between 0 and {MAX_WAIT_SECONDS}.",
             hint="Wait again with another call.",
         )
-    until = ws.now() + seconds
+    until = ws.steady() + seconds
     pause = _FIRST_LOOK
     while True:
         await refresh(ws, job)
         counts = _counts(ws, job)
         progress(counts.completed + counts.failed, counts.total or None, "requests finished")
-        left = until - ws.now()
-        if left <= 0 or _has_ended(ws, job) or not ws.store.attempts(job.id):
+        left = until - ws.steady()
+        if left <= 0 or ws.has_ended(job) or not ws.store.attempts(job.id):
             return
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _SLOWEST_LOOK)
@@ -54,7 +57,7 @@ async def refresh(ws: Workspace, job: Job, *, also_terminal: bool = False) -> No
     for part, attempt in ws.current(job):
         if attempt is not None and (also_terminal or not attempt.is_terminal):
             batch = await ws.client.batches.get(attempt.batch_id)
-            ws.store.see_batch(job.id, part.id, batch)
+            ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
 
 
 async def cancel(ws: Workspace, job: str) -> Cancelled:
@@ -62,31 +65,63 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
 
     Raises:
         InputError: `already_ended`: nothing of it runs any more.
+        ApiError, TransportError: the provider refused or could not be reached; calling again goes
+            on with the batches that are left.
     """
     found = await ws.job(job)
+    begun = {a.id for p, a in ws.current(found) if a and _open_cancel(ws, found, p)}
     await refresh(ws, found, also_terminal=True)
-    running = [(p, a) for p, a in ws.current(found) if a is not None and not a.is_terminal]
-    if not running:
-        status = ws.status(found)
-        raise InputError(
-            f"Job {found.name} has no running batch: it is {status}.",
-            hint=f'Use fetch_results(job="{found.name}") for what is there.'
-            if status not in {"built", "uploaded"}
-            else "It was never submitted, so there is nothing to stop.",
-            code="already_ended",
-        )
-    for part, attempt in running:
-        ws.store.see_batch(found.id, part.id, await ws.client.batches.cancel(attempt.batch_id))
+    current = [(p, a) for p, a in ws.current(found) if a is not None]
+    stopping = [(p, a) for p, a in current if not a.is_terminal or a.id in begun]
+    if not stopping:
+        raise _nothing_runs(found, ws.status(found))
+    for part, attempt in stopping:
+        await _cancel_batch(ws, found, part, attempt)
     counts = _counts(ws, found)
     return Cancelled(
         provider=ws.provider,
         next=Next(tool="fetch_results", arguments={"job": found.name}),
         job=found.name,
         status=ws.status(found),
-        batch_ids=[attempt.batch_id for _, attempt in running][:10],
+        batch_ids=[attempt.batch_id for _, attempt in stopping][:10],
         stopped=counts.total - counts.completed - counts.failed,
         finished=counts.completed + counts.failed,
         note="Finished rows stay downloadable; retry_failed can run the others later.",
+    )
+
+
+async def _cancel_batch(ws: Workspace, job: Job, part: Part, attempt: Attempt) -> None:
+    turn = len(ws.journal.find(job.id, part.id, "cancel", answered=True))
+    key = f"cancel:{attempt.id}:{turn}"
+
+    async def look() -> Batch | None:
+        batch = await ws.client.batches.get(attempt.batch_id)
+        return batch if batch.is_terminal or batch.status == "cancelling" else None
+
+    remote = RemoteWrite(
+        write=ws.journal.intend(Intent("cancel", key, job.id, part.id)),
+        send=lambda: ws.client.batches.cancel(attempt.batch_id),
+        look=look,
+        get=ws.client.batches.get,
+        record=lambda batch: ws.store.see_batch(job.id, part.id, batch),
+        stands=lambda _: True,  # it has ended by itself: "cancelled" would not be true
+    )
+    await write_once(ws, remote)
+
+
+def _open_cancel(ws: Workspace, job: Job, part: Part) -> bool:
+    """Whether a cancel of this part's batch was begun and its end is not known."""
+    return bool(ws.journal.find(job.id, part.id, "cancel", answered=False))
+
+
+def _nothing_runs(job: Job, status: str) -> InputError:
+    never = status in {"built", "uploaded"}
+    return InputError(
+        f"Job {job.name} has no running batch: it is {status}.",
+        hint="It was never submitted, so there is nothing to stop."
+        if never
+        else f'Use fetch_results(job="{job.name}") for what is there.',
+        code="already_ended",
     )
 
 
@@ -101,7 +136,7 @@ def _status(ws: Workspace, job: Job) -> Status:
     attempts = [attempt for _, attempt in ws.current(job) if attempt]
     counts = _counts(ws, job)
     status = ws.status(job)
-    ended = _has_ended(ws, job)
+    ended = ws.has_ended(job)
     pace = _pace(ws, counts, attempts, ended=ended)
     if len(attempts) < len(ws.current(job)):
         following = Next(tool="create_batch", arguments={"job": job.name})
@@ -136,10 +171,6 @@ def _counts(ws: Workspace, job: Job) -> Counts:
         completed += attempt.completed if attempt else 0
         failed += attempt.failed if attempt else 0
     return Counts(total=total, completed=completed, failed=failed)
-
-
-def _has_ended(ws: Workspace, job: Job) -> bool:
-    return all(attempt is not None and attempt.is_terminal for _, attempt in ws.current(job))
 
 
 def _pace(ws: Workspace, counts: Counts, attempts: list[Attempt], *, ended: bool) -> _Pace:

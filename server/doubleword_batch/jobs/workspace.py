@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import anyio
 
-from doubleword_batch.errors import ConfigError, InputError, NotFoundError
+from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch.jobs.adopt import adopt
+from doubleword_batch.jobs.journal import Journal
 from doubleword_batch.jobs.ledger import Ledger
-from doubleword_batch.jobs.store import Attempt, Job, Part, Store
+from doubleword_batch.jobs.records import Attempt, Job, Part
+from doubleword_batch.jobs.store import Store
 from doubleword_batch.providers import Profile
 from doubleword_batch.roots import Roots
-from doubleword_batch.wire import Batch
 
 if TYPE_CHECKING:
     from doubleword_batch.client import BatchClient
@@ -44,7 +46,8 @@ class Workspace:
         max_daily_usd: hard cap of one UTC day.
         settle_seconds: how long a lost write is looked for before it may be sent again.
         sleep: waits; a seam for tests.
-        now: epoch seconds; a seam for tests.
+        now: epoch seconds, which jump when the clock is set; a seam for tests.
+        steady: seconds that do not jump: what waits are measured by; a seam for tests.
     """
 
     client: "BatchClient"
@@ -58,6 +61,12 @@ class Workspace:
     settle_seconds: float = 60.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of remote writes."""
+        return Journal(self.store, self.now, self.steady)
 
     def ledger(self, job: Job) -> Ledger:
         """The ledger of a job."""
@@ -84,7 +93,7 @@ class Workspace:
             )
         job = self.store.job_named(handle) or self.store.job_of_remote_id(handle)
         if job is None:
-            job = await self._adopt(handle)
+            job = await adopt(self, handle)
         if (job.provider, job.base_url) != (self.profile.name, self.server):
             raise ConfigError(
                 f"Job {job.name} lives at {job.provider} ({job.base_url}), but this server is set "
@@ -94,64 +103,14 @@ class Workspace:
             )
         return job
 
-    async def _adopt(self, handle: str) -> Job:
-        try:
-            batch = await self.client.batches.get(handle)
-        except (NotFoundError, InputError):
-            batch = None
-        except Exception as error:
-            if getattr(error, "status", None) != 400:  # noqa: PLR2004  # "Invalid batch ID format"
-                raise
-            batch = None
-        if batch is not None:
-            return self._adopt_batch(batch)
-        try:
-            file = await self.client.files.get(handle)
-        except Exception as error:
-            if getattr(error, "status", None) not in {400, 404, 410}:
-                raise
-            raise InputError(
-                f"There is no job {handle} here, and no batch or file of that id at "
-                f"{self.profile.title}.",
-                hint="list(kind=jobs) shows the jobs, list(kind=batches) the provider's batches.",
-                code="unknown_job",
-            ) from None
-        return self._adopted(f"file-{handle[:8]}", file.id, None, "/v1/chat/completions")
-
-    def _adopt_batch(self, batch: Batch) -> Job:
-        name = f"batch-{batch.id[-8:] if '_' in batch.id else batch.id[:8]}"
-        return self._adopted(name, batch.input_file_id, batch, batch.endpoint)
-
-    def _adopted(self, name: str, file_id: str | None, batch: Batch | None, endpoint: str) -> Job:
-        job_id = self.store.begin_job(
-            provider=self.profile.name,
-            base_url=self.server,
-            endpoint=endpoint,
-            model="",
-            fingerprint=f"adopted:{batch.id if batch else file_id}",
-            spec="{}",
-            completion_window=batch.completion_window if batch else None,
-        )
-        part = self.store.add_part(
-            job=job_id,
-            number=1,
-            generation=1,
-            requests=batch.request_counts.total if batch else 0,
-            size_bytes=0,
-            sha256=f"adopted:{file_id}",
-            input_file_id=file_id,
-        )
-        if batch is not None:
-            self.store.see_batch(job_id, part, batch)
-        taken = self.store.job_named(name)
-        name = name if taken is None else f"{name}-{job_id}"
-        self.store.set_job(job_id, name=name)
-        return self.store.job_known(name)
-
     def current(self, job: Job) -> list[tuple[Part, Attempt | None]]:
         """The parts of a job, each with its newest batch."""
         newest: dict[int, Attempt] = {a.part: a for a in self.store.attempts(job.id)}
         return [(part, newest.get(part.id)) for part in self.store.parts(job.id)]
+
+    def has_ended(self, job: Job) -> bool:
+        """Whether every part of a job has a batch, and all of them are terminal."""
+        return all(attempt is not None and attempt.is_terminal for _, attempt in self.current(job))
 
     def status(self, job: Job) -> str:
         """One word for the whole job.

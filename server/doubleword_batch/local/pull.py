@@ -107,7 +107,7 @@ def pull(home: Path, on_progress: OnProgress | None = None) -> tuple[Path, ...]:
     """
     folder = _folder(home)
     try:
-        for private in (folder.parent, folder):
+        for private in (home, folder.parent, folder):
             private.mkdir(mode=0o700, parents=True, exist_ok=True)
         _remove_leftovers(folder)
         for asset in (_CHAT, _TOKENIZER):

@@ -114,7 +114,8 @@ def _notice_path(home: Path) -> Path:
 def _folder(home: Path) -> Path:
     folder = home / "local"
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
         folder.chmod(0o700)
     except OSError as error:
         raise _unusable(folder, error) from error

@@ -47,7 +47,7 @@ class UpstreamExecutor:
 
     def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
         self._base_url, self._is_loopback = _checked(base_url)
-        self._key = key
+        self._key = _sendable(key)
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None
         self._models: list[ExecutorModel] | None = None
@@ -131,7 +131,8 @@ class UpstreamExecutor:
                     f"the answer is longer than {_MOST_BYTES} bytes",
                     status=response.status_code,
                 )
-        return read.decode("utf-8", errors="replace")
+        text = read.decode("utf-8", errors="replace")
+        return text.replace(self._key, "***") if self._key else text
 
     def _answer(self, response: "httpx.Response", text: str) -> Answer:
         status = response.status_code
@@ -161,6 +162,17 @@ class UpstreamExecutor:
         """Cut, and without the key: some servers repeat a key they refuse."""
         shown = text.replace(self._key, "***") if self._key else text
         return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+
+
+def _sendable(key: str | None) -> str | None:
+    """A key that fits into a header; any other would come back in the words of a failure."""
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            "The upstream server's key holds characters that no header can carry.",
+            hint="Set DOUBLEWORD_BATCH_LOCAL_KEY again, without spaces or line breaks.",
+            code="malformed_key",
+        )
+    return key
 
 
 def _checked(url: str) -> tuple[str, bool]:

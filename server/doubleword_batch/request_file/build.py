@@ -1,7 +1,7 @@
 """Rows into request files: streaming, whole or not at all, every row accounted for."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,17 +9,26 @@ import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
+from doubleword_batch.request_file.images import ImageReader
 from doubleword_batch.request_file.parts import Part, PartFiles
 from doubleword_batch.request_file.request_lines import RequestLine, RequestLines, RowSkipped
 from doubleword_batch.request_file.rows import Source
-from doubleword_batch.request_file.spec import EMBEDDINGS, RequestSpec, check_spec
+from doubleword_batch.request_file.spec import (
+    EMBEDDINGS,
+    OUTPUT_LIMITS,
+    RequestSpec,
+    check_spec,
+)
+from doubleword_batch.roots import Roots
 
 BYTES_PER_TOKEN = 4
 """The rule of thumb by which Doubleword's server estimates, too."""
 
+TOKENS_AN_IMAGE = 1_000
+"""A guess: what models of 2025 and 2026 make of an image of about a megapixel."""
+
 _OUTPUT_PER_INPUT = 1.1
 _GUESSED_OUTPUT_TOKENS = 1024
-_OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _SKIPPED_SHOWN = 20
 _GROUP = 1000
 _ROWS_BETWEEN_CHECKS = 100
@@ -44,7 +53,7 @@ class Built:
         rows: rows read, skipped ones included.
         requests: lines written.
         size_bytes: of all parts.
-        input_tokens: estimate: bytes of the bodies / 4.
+        input_tokens: estimate: bytes of the bodies / 4, with 1,000 tokens for an image.
         output_tokens: estimate, see `output_tokens_estimate`.
         first_request: the first line, decoded.
         skipped: the first 20 rows that were left out.
@@ -99,8 +108,10 @@ def build_request_files(
         raise InputError(
             f"limit={limit} is no number of rows.", hint="Use 1 or more.", code="bad_limit"
         )
+    if spec.image_column is None and source.image_column is not None:
+        spec = replace(spec, image_column=source.image_column)
     warnings = check_spec(spec, source.columns, profile)
-    lines = RequestLines(spec, source.columns, profile)
+    lines = RequestLines(spec, source.columns, profile, _image_reader(source, spec))
     if lines.is_constant:
         warnings = ("The prompt uses no column, so every request is the same.", *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -108,7 +119,7 @@ def build_request_files(
         build = _Build(lines, files, on_rows, on_progress, cancelled)
         build.run(source, limit)
         parts = files.publish()
-    input_tokens = build.body_bytes // BYTES_PER_TOKEN
+    input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_AN_IMAGE
     return Built(
         parts=parts,
         rows=build.rows,
@@ -132,12 +143,22 @@ def output_tokens_estimate(spec: RequestSpec, requests: int, input_tokens: int) 
     """
     if spec.endpoint == EMBEDDINGS:
         return 0
-    for name in _OUTPUT_LIMITS:
-        most = spec.params.get(name)
-        if isinstance(most, int) and most > 0:
-            choices = spec.params.get("n")
-            return most * requests * (choices if isinstance(choices, int) and choices > 1 else 1)
-    return min(int(_OUTPUT_PER_INPUT * input_tokens), _GUESSED_OUTPUT_TOKENS * requests)
+    return output_tokens_by_params(spec.params, requests, input_tokens)
+
+
+def output_tokens_by_params(params: Mapping[str, Any], requests: int, input_tokens: int) -> int:
+    """The same for a chat or responses body's parameters; the largest limit of several counts."""
+    choices = _whole(params.get("n")) or 1
+    limits = [limit for name in OUTPUT_LIMITS if (limit := _whole(params.get(name)))]
+    if limits:
+        return max(limits) * requests * choices
+    guess = min(int(_OUTPUT_PER_INPUT * input_tokens), _GUESSED_OUTPUT_TOKENS * requests)
+    return guess * choices
+
+
+def _whole(value: Any) -> int:
+    """A positive whole number, or 0; booleans are none."""
+    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 @dataclass(slots=True)
@@ -151,7 +172,8 @@ class _Build:
     cancelled: Callable[[], bool] | None
     rows: int = 0
     requests: int = 0
-    body_bytes: int = 0
+    text_bytes: int = 0
+    images: int = 0
     first_line: bytes = b""
     skipped: list[SkippedRow] = field(default_factory=list[SkippedRow])
     skipped_total: int = 0
@@ -184,7 +206,8 @@ class _Build:
         if not self.requests:
             self.first_line = made.line
         self.requests += 1
-        self.body_bytes += made.body_bytes
+        self.text_bytes += made.body_bytes - made.image_bytes
+        self.images += made.image_bytes > 0
         if self.on_rows is not None:
             self._group.append((number, made.custom_id, part))
 
@@ -208,6 +231,13 @@ class _Build:
                 code="cancelled",
                 retryable=True,
             )
+
+
+def _image_reader(source: Source, spec: RequestSpec) -> ImageReader | None:
+    if spec.image_column is None:
+        return None
+    roots = source.roots or Roots([source.folder])
+    return ImageReader(spec.image_column, source.folder, roots)
 
 
 def _max_requests(spec: RequestSpec, profile: Profile) -> int:

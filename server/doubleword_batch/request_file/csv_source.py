@@ -5,8 +5,10 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.errors import InputError
+from doubleword_batch.request_file.compressed import open_bytes
 from doubleword_batch.request_file.csv_records import CsvRecords
+from doubleword_batch.request_file.header import checked_header
 from doubleword_batch.request_file.rows import Row, Source, no_rows, shown
 
 _BOM = b"\xef\xbb\xbf"
@@ -46,7 +48,7 @@ class CsvSource(Source):
         columns = self.columns
         width = len(columns)
         number = 0
-        with self._path.open("rb") as stream:
+        with open_bytes(self._path) as stream:
             records = CsvRecords(stream, self._path, *self._dialect)
             remaining = _without_blank_lines(records)
             next(remaining, None)  # the header
@@ -57,32 +59,16 @@ class CsvSource(Source):
                 yield dict(zip(columns, fields, strict=True))
 
     def _header(self) -> tuple[str, ...]:
-        with self._path.open("rb") as stream:
+        with open_bytes(self._path) as stream:
             records = _without_blank_lines(CsvRecords(stream, self._path, *self._dialect))
             header = next(records, None)
         if header is None:
             raise no_rows(self._path, "it holds blank lines only")
-        names = [name.strip() for name in header]
-        for position, name in enumerate(names, 1):
-            if not name:
-                raise InputError(
-                    f"Column {position} of {shown(self._path)} has no name in the header line.",
-                    hint="Name every column in the first line, or delete the empty column.",
-                    code="empty_header",
-                    details={"column": position},
-                )
-            if name in names[: position - 1]:
-                raise InputError(
-                    f"Two columns of {shown(self._path)} are called {quote_untrusted(name, 60)}.",
-                    hint="Rename one of them in the first line.",
-                    code="duplicate_header",
-                    details={"columns": [names.index(name) + 1, position]},
-                )
-        return tuple(names)
+        return checked_header(header, self._path)
 
 
 def _dialect(path: Path, kind: str) -> Dialect:
-    with path.open("rb") as stream:
+    with open_bytes(path) as stream:
         head = stream.read(_HEAD_BYTES)
     start = len(_BOM) if head.startswith(_BOM) else 0
     unquoted = b"".join(head[start:].split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.request_file.compressed import open_bytes
 from doubleword_batch.request_file.rows import (
     MAX_RECORD_BYTES,
     Row,
@@ -48,7 +49,7 @@ class JsonLinesSource(Source):
         """Read the rows from the first one."""
         (path,) = self.paths
         offset = 0
-        with path.open("rb") as stream:
+        with open_bytes(path) as stream:
             for number, line in enumerate(_lines(stream, path), 1):
                 text = line.removeprefix(_BOM) if number == 1 else line
                 if not text.isspace():
@@ -68,19 +69,13 @@ class JsonArraySource(Source):
     kind = "json"
 
     def __init__(self, location: str, path: Path) -> None:
-        if path.stat().st_size > MAX_ARRAY_BYTES:
-            raise InputError(
-                f"{shown(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
-                hint="Save it as JSON Lines, one object a line: that is read without a limit.",
-                code="array_too_large",
-            )
         super().__init__(location, (path,), ())
         self.columns = _columns(self)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         (path,) = self.paths
-        text = path.read_bytes().removeprefix(_BOM)
+        text = _whole(path).removeprefix(_BOM)
         try:
             elements = msgspec.json.decode(text, type=list[msgspec.Raw])
         except (msgspec.DecodeError, RecursionError) as error:
@@ -89,6 +84,18 @@ class JsonArraySource(Source):
             raise _bad_json(path, f"Line {line}", text, error, {"line": line}) from None
         for number, element in enumerate(elements, 1):
             yield _row(bytes(element), path, f"Row {number}", None, None)
+
+
+def _whole(path: Path) -> bytes:
+    with open_bytes(path) as stream:
+        text = stream.read(MAX_ARRAY_BYTES + 1)
+    if len(text) > MAX_ARRAY_BYTES:
+        raise InputError(
+            f"{shown(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
+            hint="Save it as JSON Lines, one object a line: that is read without a limit.",
+            code="array_too_large",
+        )
+    return text
 
 
 def _columns(source: Source) -> tuple[str, ...]:

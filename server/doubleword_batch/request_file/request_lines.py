@@ -8,6 +8,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
 from doubleword_batch.request_file.custom_ids import custom_id_for
+from doubleword_batch.request_file.images import ImageReader
 from doubleword_batch.request_file.rows import Row
 from doubleword_batch.request_file.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.request_file.template import Template
@@ -17,11 +18,12 @@ _encode = msgspec.json.Encoder().encode
 
 
 class RequestLine(NamedTuple):
-    """A row's line, with its newline, and the bytes that its body takes of it."""
+    """A row's line, with its newline, the bytes of its body, and those of its image in there."""
 
     custom_id: str
     line: bytes
     body_bytes: int
+    image_bytes: int
 
 
 class RowSkipped(Exception):  # noqa: N818  # an outcome of one row, not a failure of the build
@@ -35,12 +37,19 @@ class RequestLines:
         spec: what to ask, already checked.
         columns: names that the templates may use.
         profile: its limits hold for every line.
+        images: reads the image column's values, where there is such a column.
 
     Attributes:
-        is_constant: no template uses a column, so every request is the same.
+        is_constant: nothing of the row goes into its request, so every request is the same.
     """
 
-    def __init__(self, spec: RequestSpec, columns: Sequence[str], profile: Profile) -> None:
+    def __init__(
+        self,
+        spec: RequestSpec,
+        columns: Sequence[str],
+        profile: Profile,
+        images: ImageReader | None = None,
+    ) -> None:
         limit = profile.max_request_bytes
         self._prompt = Template(spec.prompt, columns, max_characters=limit)
         self._system: Template | None = None
@@ -48,9 +57,13 @@ class RequestLines:
             self._system = Template(
                 spec.system, columns, name="system prompt", max_characters=limit
             )
-        self.is_constant = self._prompt.is_constant and (
-            self._system is None or self._system.is_constant
+        self.is_constant = (
+            images is None
+            and self._prompt.is_constant
+            and (self._system is None or self._system.is_constant)
         )
+        self._images = images
+        self._image_column = spec.image_column or ""
         self._body = _body_maker(spec)
         frame = f'{{"custom_id":"%b","method":"POST","url":"{spec.endpoint}","body":%b}}\n'
         self._frame = frame.encode()
@@ -61,15 +74,19 @@ class RequestLines:
         """The request line of row `number`.
 
         Raises:
-            RowSkipped: its body is larger than the provider takes.
-            InputError: a template cannot be rendered for it; the message names the row.
+            RowSkipped: its body, or its image, is larger than the provider takes.
+            InputError: a template cannot be rendered for it, or its image cannot be read; the
+                message names the row.
         """
         try:
             custom_id = self._custom_id(number, row)
             system = None if self._system is None else self._system.render(row)
-            body = _encode(self._body(self._prompt.render(row), system))
+            image = None
+            if self._images is not None:
+                image = self._images.url(row.get(self._image_column))
+            body = _encode(self._body(self._prompt.render(row), system, image))
         except InputError as error:
-            if error.code == "prompt_too_large":
+            if error.code in {"prompt_too_large", "image_too_large"}:
                 raise RowSkipped(error.message) from None
             raise InputError(
                 f"Row {number}: {error.message}",
@@ -88,34 +105,49 @@ class RequestLines:
         limit = self._profile.max_request_bytes
         if len(body) > limit or len(line) > self._profile.max_file_bytes:
             raise RowSkipped(f"Its request has {len(body)} bytes; the provider takes {limit}.")
-        return RequestLine(custom_id, line, len(body))
+        return RequestLine(custom_id, line, len(body), len(image or ""))
 
     def _custom_id(self, number: int, row: Row) -> str:
         label = None if self._id_column is None else as_text(row.get(self._id_column))
         return custom_id_for(number, label, self._profile.max_custom_id_bytes)
 
 
-def _body_maker(spec: RequestSpec) -> Callable[[str, str | None], dict[str, Any]]:
-    """What puts a rendered prompt and system prompt into a body; the rest is encoded only once."""
+def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], dict[str, Any]]:
+    """What puts prompt, system prompt and image into a body; the rest is encoded only once."""
     constant = {name: msgspec.Raw(_encode(value)) for name, value in _constants(spec).items()}
     model = spec.model
     if spec.endpoint == EMBEDDINGS:
-        return lambda prompt, _: {"model": model, "input": prompt, **constant}
+        return lambda prompt, _system, _image: {"model": model, "input": prompt, **constant}
     if spec.endpoint == RESPONSES:
-        return lambda prompt, system: {
+        return lambda prompt, system, image: {
             "model": model,
             **({} if system is None else {"instructions": system}),
-            "input": prompt,
+            "input": prompt if image is None else _seen_by_responses(prompt, image),
             **constant,
         }
-    return lambda prompt, system: {
+    return lambda prompt, system, image: {
         "model": model,
         "messages": [
             *([] if system is None else [{"role": "system", "content": system}]),
-            {"role": "user", "content": prompt},
+            {"role": "user", "content": prompt if image is None else _seen_by_chat(prompt, image)},
         ],
         **constant,
     }
+
+
+def _seen_by_chat(prompt: str, image: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "text", "text": prompt},
+        {"type": "image_url", "image_url": {"url": image}},
+    ]
+
+
+def _seen_by_responses(prompt: str, image: str) -> list[dict[str, Any]]:
+    content = [
+        {"type": "input_text", "text": prompt},
+        {"type": "input_image", "image_url": image},
+    ]
+    return [{"role": "user", "content": content}]
 
 
 def _constants(spec: RequestSpec) -> dict[str, Any]:

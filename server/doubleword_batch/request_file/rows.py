@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.roots import Roots
 
 MAX_RECORD_BYTES = 64 << 20
 """Bytes of the largest row or text that is read; what is larger is a missing quote or newline."""
@@ -20,18 +21,27 @@ class Source(ABC):
     """A table of rows in files; nothing of it is held in memory.
 
     Attributes:
-        kind: `csv`, `tsv`, `jsonl`, `json` or `texts`.
+        kind: `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx`, `sqlite`, `texts` or `images`.
         location: what the caller gave; opening it again gives the same source.
         paths: the files, resolved.
         columns: their names in order. Rows of JSON may lack some or have more.
+        image_column: the column that holds an image, for a source of images.
+        roots: where paths that stand in the rows may point; None for a source that has none.
     """
 
     kind: str
+    image_column: str | None = None
+    roots: Roots | None = None
 
     def __init__(self, location: str, paths: tuple[Path, ...], columns: tuple[str, ...]) -> None:
         self.location = location
         self.paths = paths
         self.columns = columns
+
+    @property
+    def folder(self) -> Path:
+        """What relative paths in the rows start from."""
+        return self.paths[0].parent
 
     @abstractmethod
     def rows(self) -> Generator[Row]:
@@ -68,6 +78,16 @@ def not_utf8(path: Path, line: int, offset: int) -> InputError:
         hint="Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', and try again.",
         code="not_utf8",
         details={"line": line, "byte": offset},
+    )
+
+
+def damaged(path: Path, kind: str, reason: str) -> InputError:
+    """The error for a file whose inside is not what its beginning promises."""
+    return InputError(
+        f"{shown(path)} is damaged or no {kind}: {quote_untrusted(reason, 150)}.",
+        hint=f"Copy or export the file again; if it opens elsewhere, save it from there as {kind} "
+        "or CSV.",
+        code="damaged_file",
     )
 
 

@@ -13,6 +13,9 @@ from doubleword_batch.wire import ENDPOINTS
 
 CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 
+OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+"""The parameters by which the endpoints limit an answer's tokens."""
+
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
@@ -26,6 +29,8 @@ class RequestSpec:
         response_schema: JSON Schema that answers follow (chat, responses); sent as it is, strict.
         params: merged into every body: temperature, max_tokens, tools, ...
         id_column: column whose value makes the custom_ids readable.
+        image_column: column that holds an image for the user message (chat, responses): a path, an
+            https URL, a data: URI or bytes. A source of images needs none.
     """
 
     endpoint: str
@@ -35,6 +40,7 @@ class RequestSpec:
     response_schema: dict[str, Any] | None = None
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     id_column: str | None = None
+    image_column: str | None = None
 
 
 def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> tuple[str, ...]:
@@ -66,8 +72,20 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
         )
     if spec.id_column is not None:
         check_column(spec.id_column, columns, "id_column")
+    if spec.image_column is not None:
+        _check_image_column(spec, columns)
     _check_params(spec)
     return () if spec.response_schema is None else check_schema(spec.response_schema)
+
+
+def _check_image_column(spec: RequestSpec, columns: Sequence[str]) -> None:
+    check_column(spec.image_column or "", columns, "image_column")
+    if spec.endpoint == EMBEDDINGS:
+        raise InputError(
+            "An embedding is made of text; it takes no image.",
+            hint=f"Use {CHAT} with a model that sees.",
+            code="not_for_embeddings",
+        )
 
 
 def _check_params(spec: RequestSpec) -> None:
@@ -86,6 +104,14 @@ def _check_params(spec: RequestSpec) -> None:
         raise InputError(
             "A batch cannot stream its answers.", hint="Take stream out of params.", code="stream"
         )
+    for name in OUTPUT_LIMITS:
+        limit = spec.params.get(name)
+        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
+            raise InputError(
+                f"The parameter {name} is not a whole number.",
+                hint="Give the number of tokens, without quotes or a point.",
+                code="bad_param",
+            )
     for name, value in spec.params.items():
         try:
             as_json(value)

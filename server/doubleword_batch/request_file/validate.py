@@ -17,6 +17,7 @@ from doubleword_batch.providers import Profile
 from doubleword_batch.request_file.broken_line import diagnose
 from doubleword_batch.request_file.report import Findings, Report
 from doubleword_batch.request_file.rows import shown
+from doubleword_batch.request_file.seen_ids import SeenIds
 
 ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 """Endpoints that servers of this shape take beside those that jobs are built for."""
@@ -47,14 +48,14 @@ _decode = msgspec.json.Decoder(_Line).decode
 def validate_request_file(path: Path, profile: Profile) -> Report:
     """Check a request file against the format and a provider's limits.
 
-    Memory grows by one custom_id (at most 64 bytes) a line and with nothing else.
+    Memory does not grow with the lines.
 
     Raises:
         InputError: code `file_not_found` or `not_readable`; what the file holds is reported.
     """
     try:
-        with path.open("rb") as stream:
-            return _Check(path, profile).run(stream)
+        with path.open("rb") as stream, SeenIds() as seen:
+            return _Check(path, profile, seen).run(stream)
     except FileNotFoundError:
         raise InputError(
             f"There is no file {shown(path)}.", hint="Check the path.", code="file_not_found"
@@ -68,13 +69,13 @@ def validate_request_file(path: Path, profile: Profile) -> Report:
 
 
 class _Check:
-    def __init__(self, path: Path, profile: Profile) -> None:
+    def __init__(self, path: Path, profile: Profile, seen: SeenIds) -> None:
         self._path = path
         self._profile = profile
         self._urls = frozenset((*profile.endpoints, *ALSO_TAKEN))
         self._longest_line = profile.max_request_bytes + _AROUND_A_BODY
         self._found = Findings()
-        self._line_of: dict[str | bytes, int] = {}
+        self._seen = seen
         self._url: str | None = None
         self._one_url = True
         self._models: dict[str, None] = {}
@@ -161,9 +162,9 @@ class _Check:
         if size > limit:
             message = f"custom_id {name} has {size} bytes; {limit} are allowed."
             self._found.add("custom_id_too_long", number, message)
-        key = custom_id if size <= limit else blake2b(custom_id.encode()).digest()
-        other = self._line_of.setdefault(key, number)
-        if other != number:
+        key = custom_id if size <= limit else blake2b(custom_id.encode()).hexdigest()
+        other = self._seen.other_line(key, number)
+        if other is not None:
             message = f"custom_id {name} also stands on line {other}."
             self._found.add("custom_id_duplicate", number, message)
 
@@ -202,6 +203,10 @@ class _Check:
         return f"The body has {size} bytes; {self._profile.max_request_bytes} are allowed."
 
     def _whole_file(self, size_bytes: int) -> None:
+        for line, other in self._seen.late():
+            self._found.add(
+                "custom_id_duplicate", line, f"Its custom_id also stands on line {other}."
+            )
         if not self._requests:
             self._found.add("no_requests", 0, "There is no request in the file.")
         most = self._profile.max_requests

@@ -30,6 +30,17 @@ def as_json(value: Any) -> bytes:
     return msgspec.json.encode(value)
 
 
+def without_nan(value: Any) -> Any:
+    """A value with null for NaN and infinity, which is how tables of numbers say "missing"."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: without_nan(v) for key, v in cast("dict[str, Any]", value).items()}
+    if isinstance(value, list):
+        return [without_nan(v) for v in cast("list[Any]", value)]
+    return value
+
+
 def _holds_non_finite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, readable by their owner only."""
 
+import errno
 import os
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
@@ -58,9 +59,11 @@ def unfinished_path(path: Path) -> Path:
 
 
 def not_written(folder: Path, error: OSError) -> StoreError:
-    """The error for a disk that is full or not writable."""
+    """The error for a disk that is full (`disk_full`) or not writable (`not_written`)."""
+    full = error.errno in {errno.ENOSPC, errno.EFBIG}
     return StoreError(
         f"Nothing could be written to {folder}: {error.strerror or error}.",
         hint="Free some space there, or set DOUBLEWORD_BATCH_HOME to a folder that has it.",
-        code="not_written",
+        code="disk_full" if full else "not_written",
+        retryable=full,
     )

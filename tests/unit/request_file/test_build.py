@@ -3,6 +3,8 @@
 import hashlib
 import json
 import stat
+import subprocess
+import sys
 from itertools import pairwise
 
 import pytest
@@ -233,6 +235,41 @@ def test_a_folder_that_takes_no_file_is_a_store_error(table, build, tmp_path):
         build(table())
     assert refused.value.code == "not_written"
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from doubleword_batch.errors import StoreError
+from doubleword_batch.providers import profile
+from doubleword_batch.request_file import RequestSpec, build_request_files, open_source
+from doubleword_batch.roots import Roots
+
+folder = Path(sys.argv[1])
+source = open_source("t.jsonl", Roots([folder]))
+spec = RequestSpec(endpoint="/v1/chat/completions", model="m", prompt="{{ text }}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    build_request_files(source, spec, profile("doubleword"), folder / "job")
+except StoreError as error:
+    print(error.code, error.retryable)
+"""
+
+
+def test_a_disk_that_fills_is_said_and_leaves_nothing(table, tmp_path):
+    table(3000)
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.split() == ["disk_full", "True"]
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_a_column_that_vanishes_half_way_stops_the_build(source, build, tmp_path):
+    table = source("t.jsonl", '{"text":"a"}\n' * 1500 + '{"txt":"b"}\n')
+    with pytest.raises(InputError, match=r"Row 1501: .*text") as refused:
+        build(table)
+    assert (refused.value.code, refused.value.details["row"]) == ("missing_value", 1501)
+    assert list((tmp_path / "job").iterdir()) == []
 
 
 def test_a_row_without_the_column_is_named(source, build):

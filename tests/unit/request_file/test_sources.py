@@ -55,9 +55,10 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.jsonl", "", "empty", "0 bytes"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16"), "not_utf8", "UTF-16"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "not_utf8", "UTF-16"),
-        ("t.xlsx", b"PK\x03\x04....", "unsupported_kind", "Excel workbook"),
-        ("t.csv", b"PAR1....", "unsupported_kind", "Parquet"),
-        ("t.jsonl.gz", b"\x1f\x8b\x08...", "unsupported_kind", "gzip"),
+        ("t.xlsx", b"PK\x03\x04....", "damaged_file", "Excel workbook"),
+        ("t.csv", b"PAR1....", "damaged_file", "Parquet"),
+        ("t.jsonl.gz", b"\x1f\x8b\x08...", "damaged_file", "unpacked"),
+        ("t.pdf", b"%PDF-1.7", "unsupported_kind", "a PDF"),
         ("t.dat", "whatever", "unsupported_kind", "not known here"),
     ],
 )
@@ -86,6 +87,18 @@ def test_a_line_without_end_does_not_swallow_the_memory(source, monkeypatch):
     monkeypatch.setattr(json_source, "MAX_RECORD_BYTES", 1000)
     with pytest.raises(InputError, match="starts on line 2") as refused:
         source("t.jsonl", '{"a":1}\n{"a":"' + "x" * 2000 + '"}\n')
+    assert refused.value.code == "record_too_large"
+
+
+@pytest.mark.parametrize(
+    ("name", "start"), [("t.jsonl", b'{"a":1}\n{"a":"'), ("t.csv", b'a\n1\n"')]
+)
+def test_a_line_of_300_megabytes_is_refused_by_its_number(tmp_path, roots, name, start):
+    with (tmp_path / name).open("wb") as stream:
+        stream.write(start + b"x" * 5000)
+        stream.truncate(300 << 20)  # a hole: it takes no space
+    with pytest.raises(InputError, match=r"line [23] does not end within 64 MiB") as refused:
+        list(open_source(name, roots).rows())
     assert refused.value.code == "record_too_large"
 
 
@@ -140,7 +153,7 @@ def test_a_text_that_is_not_utf8_is_named_with_its_line(tmp_path, roots):
 
 def test_a_folder_without_texts_is_refused(tmp_path, roots):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no \.txt or \.md") as refused:
+    with pytest.raises(InputError, match=r"no \.txt or \.md file and no image") as refused:
         open_source("empty", roots)
     assert refused.value.code == "no_rows"
 
@@ -155,6 +168,12 @@ def test_links_that_lead_out_of_the_roots_are_refused_not_left_out(tmp_path):
         with pytest.raises(InputError) as refused:
             open_source(location, Roots([inside]))
         assert refused.value.code == "outside_roots"
+
+
+def test_rows_of_json_in_a_file_called_csv_are_read_as_what_they_are(source):
+    assert source("t.csv", '{"a": 1}\n').kind == "jsonl"
+    assert source("t.csv", '[{"a": 1}]').kind == "json"
+    assert source("t.csv", "[a],b\n1,2\n").kind == "csv"
 
 
 def test_a_link_to_a_folder_is_refused_not_left_out(tmp_path, roots):

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.request_file import validate_request_file
+from doubleword_batch.request_file import seen_ids, validate_request_file
 
 
 def line(custom_id="a", **changes):
@@ -194,3 +194,16 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, doubleword):
         with pytest.raises(InputError) as refused:
             validate_request_file(path, doubleword)
         assert refused.value.code == code
+
+
+def test_duplicates_far_apart_are_found_when_the_ids_no_longer_fit_into_memory(check, monkeypatch):
+    monkeypatch.setattr(seen_ids, "MOST_IN_MEMORY", 100)
+    names = [f"id-{number}" for number in range(1000)]
+    names[50] = "id-3"
+    names[500] = "id-7"
+    names[999] = "id-400"
+    groups = {group.kind: group for group in check(*map(line, names)).groups}
+    found = groups["custom_id_duplicate"]
+    assert found.count == 3
+    assert sorted(problem.line for problem in found.first) == [51, 501, 1000]
+    assert any("line 401" in problem.message for problem in found.first)

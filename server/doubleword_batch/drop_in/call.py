@@ -1,0 +1,80 @@
+"""One call: what a caller asks, the answer it waits for, and how the call can fail."""
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from doubleword_batch.errors import DoublewordBatchError
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from doubleword_batch.drop_in.outbox import Outbox
+
+
+class Answer(msgspec.Struct, frozen=True, gc=False):
+    """What the provider answered to one row.
+
+    Attributes:
+        status: the HTTP status the request had; 400 and above for a failed row.
+        body: the response's body.
+    """
+
+    status: int
+    body: bytes
+
+
+class CallFailedError(DoublewordBatchError):
+    """A call that has no answer of the provider.
+
+    Codes: `expired`, `cancelled`, `missing`, `batch_failed` and other causes of the ledger for a
+    row without an answer; `deadline` when the time was up; `closed` when the client was.
+    `details` names `batch_id` and `row` as far as they exist.
+    """
+
+    default_code = "call_failed"
+
+
+def broken(error: BaseException) -> CallFailedError:
+    """What callers get when the client itself has a bug: they must not wait for ever."""
+    return CallFailedError(
+        f"The client broke: {type(error).__name__}.",
+        hint="This is a bug: please report it with the log. Nothing that was paid for is lost: "
+        "run the program again.",
+        code="bug",
+    )
+
+
+@dataclass(slots=True, eq=False, weakref_slot=True)
+class Call:
+    """A call on its way from a caller's event loop to a batch and back.
+
+    Attributes:
+        endpoint: the `url` of its request line.
+        model: as named in the body.
+        body: the JSON object, exactly as it is sent.
+        deadline: when the caller is told that no answer came; of `time.monotonic`.
+        outbox: the way back to the caller's event loop.
+        future: belongs to that loop.
+        key: what the call is remembered by; None when nothing is remembered.
+        place: the job and the row that stand for it, once there is one.
+        followers: equal calls that share this one's request.
+        is_settled: its outcome is on the way back.
+    """
+
+    endpoint: str
+    model: str
+    body: bytes
+    deadline: float
+    outbox: "Outbox"
+    future: "asyncio.Future[Answer]"
+    key: bytes | None = None
+    place: tuple[str, int] | None = None
+    followers: "list[Call]" = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    is_settled: bool = False
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody still waits for it."""
+        return not self.future.done() or any(call.is_wanted for call in self.followers)

@@ -1,0 +1,250 @@
+"""The desk: where calls become rows of jobs, inside the engine's own event loop.
+
+A call first looks for a row that was paid for already; else it waits in a group. Each group that
+leaves becomes a job and a `Flight`, while the next group is gathering.
+"""
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from doubleword_batch.config import Settings
+from doubleword_batch.drop_in.call import Call, CallFailedError, broken
+from doubleword_batch.drop_in.flight import Flight, LinesRefusedError
+from doubleword_batch.drop_in.gathering import Gathering
+from doubleword_batch.drop_in.memory import Memory
+from doubleword_batch.drop_in.outbox import hand_back
+from doubleword_batch.drop_in.plan import Plan
+from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.gathered import Remembered, bodies_of, forget_unsent, job_of_calls
+from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.providers import Profile
+from doubleword_batch.session import Session
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.workspace import Workspace
+
+_log = logging.getLogger(__name__)
+_TRANSFERS = 4  # batches that are uploaded or downloaded at once
+_REPLY_SECONDS = 60.0  # how long the client itself repeats one request
+
+
+class Desk:
+    """Takes calls in, in the engine's event loop.
+
+    Args:
+        settings: the provider and the state directory.
+        plan: how calls are gathered.
+    """
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self._plan = plan
+        self._session = Session(
+            settings, max_retry_seconds=min(_REPLY_SECONDS, plan.max_retry_seconds)
+        )
+        self._memory = Memory(share=plan.share_identical)
+        self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
+        self._gathering: Gathering | None = None
+        self._flights: dict[str, Flight] = {}
+        self._turn = asyncio.Semaphore(_TRANSFERS)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def workspace(self) -> "Workspace":
+        """The workspace, opened by the first call."""
+        return await self._session.workspace()
+
+    async def take(self, calls: Sequence[Call]) -> None:
+        """Find each call an answer that was paid for, or a group to wait in."""
+        try:
+            ws = await self._session.workspace()
+            calls = admitted(calls, ws.profile)
+            known: dict[bytes, list[Remembered]] = {}
+            if self._plan.remember_answers or self._plan.share_identical:
+                known = await in_thread(lambda _: self._memory.look_up(ws, calls))
+        except DoublewordBatchError as error:
+            hand_back((call, error) for call in calls)
+            return
+        if self._gathering is None:
+            self._gathering = Gathering(
+                self._plan, ws.profile, lambda group: self._begin(self._launch(ws, group), group)
+            )
+        for call in calls:
+            if not self._finds_answer(ws, known, call):
+                self._gathering.add(call)
+
+    def give_up(self, call: Call) -> None:
+        """The caller went away; its row is free for the next equal call."""
+        if call.place is not None:
+            self._memory.give_up(*call.place)
+
+    async def close(self, calls: Sequence[Call]) -> None:
+        """Tell every caller, and close what is open.
+
+        Args:
+            calls: those that were never taken.
+        """
+        closed = closed_while_waiting()
+        waiting = [*calls, *(self._gathering.take_all() if self._gathering else ())]
+        hand_back((call, closed) for call in waiting)
+        for flight in self._flights.values():
+            flight.fail(closed)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._session.close()
+
+    def _finds_answer(
+        self, ws: "Workspace", known: dict[bytes, list[Remembered]], call: Call
+    ) -> bool:
+        """Whether the call has a row, or another call's, and so needs no request."""
+        if call.key is None:
+            return False
+        if self._plan.share_identical:
+            leader = self._leaders.get(call.key)
+            if leader is not None and not leader.is_settled and leader.is_wanted:
+                leader.followers.append(call)
+                return True
+            self._leaders[call.key] = call
+        if not self._plan.remember_answers:
+            return False
+        row = self._memory.choose(known.get(call.key, ()), self._is_awaited)
+        if row is None:
+            return False
+        call.place = (row.job, row.row)
+        flight = self._flights.get(row.job)
+        if flight is not None:
+            flight.wait_for(row.row, call)
+        else:
+            flight = self._flight(ws, ws.store.job_known(row.job), {row.row: call})
+            self._begin(self._fly(ws, flight), [call])
+        return True
+
+    def _is_awaited(self, row: Remembered) -> bool:
+        flight = self._flights.get(row.job)
+        call = flight.waiting.get(row.row) if flight else None
+        return call is not None and call.is_wanted
+
+    def _begin(self, work: Coroutine[Any, Any, None], calls: Sequence[Call]) -> None:
+        async def guarded() -> None:
+            try:
+                await work
+            except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
+                _log.exception("A batch of calls broke")
+                hand_back((call, broken(error)) for call in calls if not call.is_settled)
+
+        def ended(task: asyncio.Task[None]) -> None:
+            self._tasks.discard(task)
+            work.close()  # of a task that was cancelled before its first step
+            if task.cancelled():
+                closed = closed_while_waiting()
+                hand_back((call, closed) for call in calls if not call.is_settled)
+
+        task = asyncio.get_running_loop().create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(ended)
+
+    async def _launch(self, ws: "Workspace", group: Sequence[Call]) -> None:
+        """Make a job of those calls that are still wanted, and follow it."""
+        calls = [call for call in group if call.is_wanted]
+        if not calls:
+            return
+        try:
+            job = await in_thread(lambda _: self._job(ws, calls))
+        except DoublewordBatchError as error:
+            hand_back((call, error) for call in calls)
+            return
+        for row, call in enumerate(calls, start=1):
+            call.place = (job.name, row)
+            call.body = b""  # it is in the request file
+        await self._fly(ws, self._flight(ws, job, dict(enumerate(calls, start=1))))
+
+    def _job(self, ws: "Workspace", calls: Sequence[Call]) -> Job:
+        keys = [call.key for call in calls if call.key is not None]
+        job = job_of_calls(
+            ws,
+            endpoint=calls[0].endpoint,
+            model=calls[0].model,
+            window=self._plan.completion_window,
+            bodies=[call.body for call in calls],
+            keys=keys if self._plan.remember_answers else None,
+        )
+        self._memory.note_job(job.name)
+        return job
+
+    def _flight(self, ws: "Workspace", job: Job, calls: dict[int, Call]) -> Flight:
+        flight = self._flights[job.name] = Flight(ws, self._plan, job, self._turn)
+        for row, call in calls.items():
+            flight.wait_for(row, call)
+        return flight
+
+    async def _fly(self, ws: "Workspace", flight: Flight) -> None:
+        refused: LinesRefusedError | None = None
+        try:
+            await flight.run()
+        except LinesRefusedError as error:
+            refused = error
+        finally:
+            del self._flights[flight.job.name]
+        if refused is not None:
+            await self._without(ws, flight, refused)
+
+    async def _without(self, ws: "Workspace", flight: Flight, refused: LinesRefusedError) -> None:
+        """Tell the callers of refused lines, and run the others in another batch, or in two."""
+        for row, reason in refused.reasons.items():
+            if row in flight.waiting:
+                hand_back([(flight.waiting.pop(row), reason)])
+        bodies = await in_thread(lambda _: bodies_of(ws, flight.job))
+        calls = list(flight.waiting.items())
+        for row, call in calls:
+            call.body = bodies[row - 1]
+        if not flight.is_submitted:
+            forget_unsent(ws, flight.job)
+        middle = len(calls) if refused.reasons else len(calls) // 2
+        for some in (calls[:middle], calls[middle:]):
+            if some:
+                again = [call for _, call in some]
+                self._begin(self._launch(ws, again), again)
+
+
+def closed_while_waiting() -> CallFailedError:
+    """What a caller gets who still waits when the client is closed."""
+    return CallFailedError(
+        "The client was closed while the call waited.",
+        hint="Nothing that was paid for is lost: the same call made later gets its answer.",
+        code="closed",
+        retryable=True,
+    )
+
+
+def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
+    """The calls that the provider can take; the others' callers are told why not."""
+    taken: list[Call] = []
+    for call in calls:
+        reason = _refusal(call, profile)
+        if reason is None:
+            taken.append(call)
+        else:
+            hand_back([(call, reason)])
+    return taken
+
+
+def _refusal(call: Call, profile: Profile) -> InputError | None:
+    if len(call.body) > profile.max_request_bytes:
+        return InputError(
+            f"The call's body has {len(call.body)} bytes; {profile.title} takes at most "
+            f"{profile.max_request_bytes} in a request.",
+            hint="Shorten the messages, or send images by URL.",
+            code="too_large",
+        )
+    if call.endpoint not in profile.endpoints:
+        return InputError(
+            f"{profile.title} takes no batches for {call.endpoint}.",
+            hint=f"It takes {', '.join(profile.endpoints)}.",
+            code="not_batchable",
+        )
+    if not call.model:
+        return InputError("The call names no model.", hint="Give model=.", code="no_model_named")
+    return None

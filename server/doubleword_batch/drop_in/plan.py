@@ -1,0 +1,65 @@
+"""How calls are gathered and how long they wait: every knob in one value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from doubleword_batch.errors import InputError
+
+_WINDOW_SECONDS = {"1h": 3_600.0, "24h": 86_400.0}
+_GRACE_SECONDS = 2 * 3_600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One way of gathering.
+
+    Attributes:
+        batch_size: calls in one batch, at most.
+        batch_window_seconds: how long the first call of a batch waits for others.
+        poll_interval_seconds: how often a running batch is looked at.
+        completion_window: `24h` or `1h`, as the provider offers them.
+        batch_metadata: kept with each batch at the provider.
+        deadline_seconds: after how long a call without an answer raises; None for the completion
+            window and two hours more.
+        max_retry_seconds: how long a batch whose provider fails or cannot be reached is tried again
+            before its callers are told.
+        remember_answers: give a call the answer that an equal call of an earlier run was paid for.
+        share_identical: equal calls that wait at the same time share one request.
+
+    Raises:
+        InputError: code `bad_plan`.
+    """
+
+    batch_size: int = 1_000
+    batch_window_seconds: float = 10.0
+    poll_interval_seconds: float = 5.0
+    completion_window: str = "24h"
+    batch_metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    deadline_seconds: float | None = None
+    max_retry_seconds: float = 600.0
+    remember_answers: bool = True
+    share_identical: bool = False
+
+    def __post_init__(self) -> None:
+        wrong = [
+            name
+            for name, is_right in {
+                "batch_size must be 1 or more": self.batch_size >= 1,
+                "batch_window_seconds must be 0 or more": self.batch_window_seconds >= 0,
+                "poll_interval_seconds must be above 0": self.poll_interval_seconds > 0,
+                "max_retry_seconds must be 0 or more": self.max_retry_seconds >= 0,
+                "deadline_seconds must be above 0": self.deadline_seconds is None
+                or self.deadline_seconds > 0,
+            }.items()
+            if not is_right
+        ]
+        if wrong:
+            raise InputError(f"{wrong[0]}.", hint="Leave it out for the default.", code="bad_plan")
+
+    @property
+    def patience_seconds(self) -> float:
+        """How long a call waits for its answer."""
+        if self.deadline_seconds is not None:
+            return self.deadline_seconds
+        window = _WINDOW_SECONDS.get(self.completion_window, _WINDOW_SECONDS["24h"])
+        return window + _GRACE_SECONDS

@@ -1,0 +1,64 @@
+"""What a pilot says about the whole: measured tokens, time and failures, in proportion."""
+
+from decimal import Decimal
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.ledger import ANSWERED
+from doubleword_batch.jobs.money import Cost
+from doubleword_batch.jobs.prepare import stamp_of
+from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.reports import Projection
+from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.workspace import Workspace
+
+
+async def projected(ws: Workspace, job: Job, sums: dict[str, int], cost: Cost) -> Projection | None:
+    """The whole table's cost, time and failures by those of its first rows.
+
+    Args:
+        ws: the workspace.
+        job: a job that has ended.
+        sums: its rows by outcome.
+        cost: what it did cost.
+
+    Returns:
+        None for a job that is no pilot, or whose source is gone or has changed.
+    """
+    if msgspec.json.decode(job.spec).get("limit") is None or not job.rows:
+        return None
+    rows = await in_thread(lambda _: _rows_of_source(ws, job))
+    if rows is None or rows <= job.rows:
+        return None
+    factor = Decimal(rows) / job.rows
+    unanswered = sum(count for outcome, count in sums.items() if outcome not in ANSWERED)
+    seconds = _seconds(ws, job)
+    return Projection(
+        rows=rows,
+        cost_usd=None if cost.usd is None else cost.usd * factor,
+        seconds=None if seconds is None else round(seconds * float(factor)),
+        failed_rows=round(unanswered * factor),
+    )
+
+
+def _rows_of_source(ws: Workspace, job: Job) -> int | None:
+    from doubleword_batch.request_file import open_source
+
+    try:
+        roots = ws.roots.with_folder(ws.store.job_folder(job.name))  # where inline rows lie
+        source = open_source(job.source or "", roots)
+        if stamp_of(source.paths) != job.source_stamp:
+            return None
+        return sum(1 for _ in source.rows())
+    except InputError:
+        return None
+
+
+def _seconds(ws: Workspace, job: Job) -> float | None:
+    """How long the first run took, by the provider's clock."""
+    first = {part.id for part in ws.store.parts(job.id) if part.generation == 1}
+    runs = [attempt for attempt in ws.store.attempts(job.id) if attempt.part in first]
+    starts = [run.created_at for run in runs if run.created_at is not None]
+    ends = [run.ended_at for run in runs if run.ended_at is not None]
+    return max(0.0, max(ends) - min(starts)) if starts and ends else None

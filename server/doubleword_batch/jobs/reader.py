@@ -1,0 +1,243 @@
+"""Reads the files of one batch: lines into our copy and the ledger, in one step, resumably.
+
+The lines that count are appended to our copy and moved in the ledger under the store's write lock:
+after a crash, or beside another process, the copy is cut back to what the ledger knows and the
+reading goes on from there.
+"""
+
+import io
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from anyio import to_thread
+
+from doubleword_batch.errors import NotFoundError, StoreError
+from doubleword_batch.jobs.answers import Check, read_line
+from doubleword_batch.jobs.building import sync_folder
+from doubleword_batch.jobs.database import DISK_FULL
+from doubleword_batch.jobs.ledger import Ledger
+from doubleword_batch.jobs.outcomes import Line, carry_out, moves
+from doubleword_batch.jobs.records import Attempt, Job
+from doubleword_batch.jobs.steps import reached
+from doubleword_batch.jobs.workspace import Progress, Workspace
+
+_CHUNK_BYTES = 1 << 20
+_MOST_RACES = 20
+_CURSOR = "SELECT lines, size_bytes FROM cursors WHERE attempt = ? AND kind = ?"
+_MOVE_CURSOR = (
+    "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT (attempt, kind) "
+    "DO UPDATE SET lines = excluded.lines, size_bytes = excluded.size_bytes"
+)
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was read, and what was odd about it."""
+
+    lines: int = 0
+    repeated: int = 0
+    foreign: int = 0
+    unreadable: int = 0
+    reread: int = 0
+    gone: set[str] = field(default_factory=set[str])
+
+    def oddities(self) -> list[str]:
+        """Warnings for people: nothing here changed the ledger for the worse."""
+        named = (
+            (self.foreign, "lines with a custom_id that is not of this job were left aside"),
+            (self.unreadable, "lines that are not result lines were left aside"),
+            (len(self.gone), "result files are gone at the provider: what was read before is kept"),
+        )
+        return [f"{count} {words}" for count, words in named if count]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a file has been read.
+
+    Attributes:
+        lines: lines received: the next skip.
+        size_bytes: committed length of our copy.
+    """
+
+    lines: int = 0
+    size_bytes: int = 0
+
+
+class _CursorMovedError(Exception):
+    """Another process has read on; read again from where it is now."""
+
+
+class Reader:
+    """Reads the output file and the error file of one batch."""
+
+    def __init__(
+        self,
+        ws: Workspace,
+        job: Job,
+        attempt: Attempt,
+        check: Check | None,
+        collected: Collected,
+        progress: Progress,
+    ) -> None:
+        self.attempt = attempt
+        self._ws = ws
+        self._job = job
+        self._check = check
+        self._collected = collected
+        self._progress = progress
+        self._ledger = Ledger(ws.store, job.id)
+
+    async def read_both(self) -> None:
+        """Read on in both files; one that is gone at the provider is noted and passed over.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: what was read before is kept.
+            StoreError: the same.
+        """
+        files = (("output", self.attempt.output_file_id), ("error", self.attempt.error_file_id))
+        for kind, file_id in files:
+            if file_id:
+                self._mend_copy(kind)
+                await self._read(kind, file_id)
+
+    def forget_cursors(self) -> None:
+        """Read both files again from their first line."""
+        with self._ws.store.transaction() as db:
+            db.execute("UPDATE cursors SET lines = 0 WHERE attempt = ?", (self.attempt.id,))
+        self._collected.reread += 1
+
+    async def _read(self, kind: str, file_id: str) -> None:
+        for _ in range(_MOST_RACES):
+            try:
+                return await self._read_on(kind, file_id)
+            except _CursorMovedError:
+                continue
+            except NotFoundError:
+                # A batch that runs may have no such file yet; one that has ended lost it.
+                if self.attempt.is_terminal:
+                    self._collected.gone.add(file_id)
+                return None
+        return None
+
+    async def _read_on(self, kind: str, file_id: str) -> None:
+        cursor = self._cursor(kind)
+        buffer = bytearray()
+
+        async def keep(data: bytes) -> None:
+            nonlocal cursor
+            buffer.extend(data)
+            if len(buffer) >= _CHUNK_BYTES:
+                cursor = await self._commit(kind, cursor, buffer)
+
+        try:
+            await self._ws.client.files.content(file_id, keep, skip=cursor.lines)
+        finally:
+            if buffer:
+                await self._commit(kind, cursor, buffer)
+
+    async def _commit(self, kind: str, cursor: Cursor, buffer: bytearray) -> Cursor:
+        data = bytes(buffer)
+        buffer.clear()
+        reached("collect.received")
+        moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
+        reached("collect.committed")
+        self._progress(self._collected.lines, self._job.rows, "result lines read")
+        return moved
+
+    def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
+        """Append the lines that count to our copy and move their rows, as one step."""
+        lines = self._lines(data)
+        job, attempt = self._job.id, self.attempt.id
+        with self._ws.store.transaction() as db:
+            if self._cursor(kind) != cursor:
+                raise _CursorMovedError
+            found = moves(db, job, attempt, lines)
+            text = found.text
+            self._append(kind, cursor.size_bytes, text)
+            reached("collect.copied")
+            carry_out(db, job, attempt, kind, cursor.size_bytes, found)
+            received = data.count(b"\n")
+            moved = Cursor(cursor.lines + received, cursor.size_bytes + len(text))
+            db.execute(_MOVE_CURSOR, (attempt, kind, moved.lines, moved.size_bytes))
+        self._collected.lines += received
+        self._collected.repeated += found.repeated
+        self._collected.foreign += found.foreign
+        return moved
+
+    def _lines(self, data: bytes) -> list[Line]:
+        found: list[Line] = []
+        for text in io.BytesIO(data):
+            reading = read_line(text, self._check)
+            if reading is None:
+                self._collected.unreadable += bool(text.strip())
+                continue
+            row = self._row_of(reading.custom_id)
+            if row is None:
+                self._collected.foreign += 1
+            else:
+                found.append(Line(row, reading, text))
+        return found
+
+    def _row_of(self, custom_id: str) -> int | None:
+        from doubleword_batch.request_file import row_of
+
+        if self._job.source is None:
+            return self._ledger.row_of_foreign(custom_id)
+        return row_of(custom_id)
+
+    def _append(self, kind: str, size_bytes: int, text: bytes) -> None:
+        path = copy_path(self._ws, self._job, self.attempt.id, kind)
+        if not text:
+            return
+        try:
+            is_new = not path.exists()
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+            with os.fdopen(descriptor, "r+b") as copy:
+                copy.truncate(size_bytes)
+                copy.seek(size_bytes)
+                copy.write(text)
+                copy.flush()
+                os.fsync(copy.fileno())
+            if is_new:
+                sync_folder(path.parent)
+        except OSError as error:
+            raise _not_kept(path, error) from None
+
+    def _mend_copy(self, kind: str) -> None:
+        """Where our copy has lost lines that the ledger points at, read the file again."""
+        path = copy_path(self._ws, self._job, self.attempt.id, kind)
+        with self._ws.store.transaction() as db:
+            cursor = self._cursor(kind)
+            if not cursor.size_bytes or (
+                path.exists() and path.stat().st_size >= cursor.size_bytes
+            ):
+                return
+            db.execute(
+                "UPDATE ledger SET outcome = 'pending', cause = NULL, message = NULL, "
+                "attempt = NULL, kind = NULL, place = NULL, size_bytes = NULL "
+                "WHERE job = ? AND attempt = ? AND kind = ?",
+                (self._job.id, self.attempt.id, kind),
+            )
+            db.execute(_MOVE_CURSOR, (self.attempt.id, kind, 0, 0))
+
+    def _cursor(self, kind: str) -> Cursor:
+        found = self._ws.store.query(_CURSOR, (self.attempt.id, kind))
+        return Cursor(*found[0]) if found else Cursor()
+
+
+def copy_path(ws: Workspace, job: Job, attempt: int, kind: str) -> Path:
+    """Where our copy of a batch's output or error file lies."""
+    return ws.store.job_folder(job.name) / f"attempt-{attempt}-{kind}.jsonl"
+
+
+def _not_kept(path: Path, error: OSError) -> StoreError:
+    is_full = error.errno in DISK_FULL
+    return StoreError(
+        f"The result lines could not be kept in {path.parent}: {error.strerror or error}.",
+        hint="Free some space, then fetch again: the lines kept so far stay, and reading goes on "
+        "behind them.",
+        code="disk_full" if is_full else "not_written",
+        retryable=is_full,
+    )

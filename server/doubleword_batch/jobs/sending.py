@@ -1,0 +1,156 @@
+"""One part's file and one part's batch at the provider, each of them once.
+
+The file's name and the batch's metadata carry a fingerprint, by which they are found again when
+their reply was lost or when another state directory made them.
+"""
+
+import hashlib
+from collections.abc import AsyncIterator
+from decimal import Decimal
+from pathlib import Path
+from typing import TypeVar
+
+from doubleword_batch.errors import NotFoundError, StoreError
+from doubleword_batch.jobs.journal import Intent
+from doubleword_batch.jobs.once import RemoteWrite, write_once
+from doubleword_batch.jobs.records import Job, Part
+from doubleword_batch.jobs.workspace import Progress, Workspace
+from doubleword_batch.wire import Batch, File
+
+FINGERPRINT_KEY = "dwb_fingerprint"
+"""The key of the batch's metadata that carries the fingerprint of its creation."""
+
+_MOST_PAGED = 300
+_USELESS = frozenset({"failed", "cancelled", "expired"})
+_T = TypeVar("_T", File, Batch)
+
+
+async def upload_part(ws: Workspace, job: Job, part: Part, progress: Progress) -> bool:
+    """Make sure that a part is at the provider; returns whether it was there already.
+
+    Raises:
+        StoreError: `request_file_gone`.
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    if part.input_file_id is not None:
+        return True
+    path = part.path
+    if path is None or not path.exists():
+        raise StoreError(
+            f"The request file of job {job.name} is gone from the state directory.",
+            hint="Call create_batch_file again with the same arguments.",
+            code="request_file_gone",
+        )
+    same = ws.store.file_with_content(part.sha256, job.provider, job.base_url)
+    if same is not None and await _is_there(ws, same):
+        ws.store.set_part(part.id, input_file_id=same)
+        return True
+    name = f"{job.name}-{part.number:04d}-{part.sha256[:16]}.jsonl"
+    key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
+    remote = RemoteWrite(
+        write=ws.journal.intend(Intent("upload", key, job.id, part.id)),
+        send=lambda: _send_file(ws, path, name, progress),
+        look=lambda: _file_named(ws, name, part.size_bytes),
+        get=ws.client.files.get,
+        record=lambda file: ws.store.set_part(part.id, input_file_id=file.id),
+        stands=(lambda _: True) if ws.profile.search else None,
+    )
+    _, sent = await write_once(ws, remote)
+    return not sent
+
+
+def create_intent(job: Job, part: Part, cost_usd: Decimal | None = None) -> Intent:
+    """The intent to create a part's batch."""
+    key = f"create:{job.base_url}:{job.id}:{_fingerprint(job, part)}"
+    return Intent("create", key, job.id, part.id, cost_usd=cost_usd)
+
+
+async def create_part(
+    ws: Workspace, job: Job, part: Part, window: str, metadata: dict[str, str]
+) -> bool:
+    """Make sure that a part has its batch; returns whether it was created just now.
+
+    Raises:
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    part = next(now for now in ws.store.parts(job.id) if now.id == part.id)
+    fingerprint = _fingerprint(job, part)
+    marked = {
+        **metadata,
+        "dwb_job": job.name,
+        "dwb_part": str(part.number),
+        FINGERPRINT_KEY: fingerprint,
+    }
+    remote = RemoteWrite(
+        write=ws.journal.intend(create_intent(job, part)),
+        send=lambda: _send_batch(ws, job, part, window, marked),
+        look=lambda: _batch_marked(ws, fingerprint),
+        get=ws.client.batches.get,
+        record=lambda batch: ws.store.see_batch(job.id, part.id, batch),
+        stands=(lambda batch: batch.status not in _USELESS) if ws.profile.search else None,
+    )
+    _, sent = await write_once(ws, remote)
+    return sent
+
+
+def _fingerprint(job: Job, part: Part) -> str:
+    text = f"{job.fingerprint}/{part.number}/{part.sha256}"
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+async def _send_file(ws: Workspace, path: Path, name: str, progress: Progress) -> File:
+    return await ws.client.files.upload(
+        path,
+        filename=name,
+        on_progress=lambda done, total: progress(done, total, "bytes uploaded"),
+    )
+
+
+async def _send_batch(
+    ws: Workspace, job: Job, part: Part, window: str, metadata: dict[str, str]
+) -> Batch:
+    try:
+        return await ws.client.batches.create(
+            input_file_id=part.input_file_id or "",
+            endpoint=job.endpoint,
+            completion_window=window,
+            metadata=metadata,
+        )
+    except NotFoundError:
+        # The file was deleted or has expired: forget it, so that the next call uploads it anew.
+        ws.store.forget_upload(part.id)
+        raise
+
+
+async def _is_there(ws: Workspace, file_id: str) -> bool:
+    try:
+        await ws.client.files.get(file_id)
+    except NotFoundError:
+        return False
+    return True
+
+
+async def _file_named(ws: Workspace, name: str, size_bytes: int) -> File | None:
+    search = name if ws.profile.search else None
+    async for file in _first(ws.client.files.list(search=search, purpose="batch")):
+        if file.filename == name and file.size_bytes in {0, size_bytes}:
+            return file
+    return None
+
+
+async def _batch_marked(ws: Workspace, fingerprint: str) -> Batch | None:
+    search = fingerprint if ws.profile.search else None
+    async for batch in _first(ws.client.batches.list(search=search)):
+        if batch.metadata.get(FINGERPRINT_KEY) == fingerprint:
+            return batch
+    return None
+
+
+async def _first(found: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    """The newest objects of a list; a lost write is among them or was never made."""
+    seen = 0
+    async for one in found:
+        yield one
+        seen += 1
+        if seen >= _MOST_PAGED:
+            return

@@ -1,0 +1,50 @@
+"""The named moments of a job's life: where a crash would hurt most, so where crashes are tried.
+
+`reached` does nothing unless somebody watches. The kill matrix in tests/crash sets `observer`, ends
+its process at each of `STEPS` and starts it again.
+"""
+
+from collections.abc import Callable
+
+_OF_A_WRITE = ("intend", "intended", "send", "answered", "recorded")
+"""Before and after its intent is committed, before it is sent, after its answer has come, and after
+the fact is committed."""
+
+STEPS = (
+    "build.begin",
+    "build.begun",
+    "build.rows",
+    "build.written",
+    "build.renamed",
+    "build.published",
+    *(f"upload.{moment}" for moment in _OF_A_WRITE),
+    "create.reserved",
+    *(f"create.{moment}" for moment in _OF_A_WRITE),
+    *(f"cancel.{moment}" for moment in _OF_A_WRITE),
+    *(f"retry.{moment}" for moment in _OF_A_WRITE),
+    "rebuild.begin",
+    "rebuild.written",
+    "rebuild.renamed",
+    "rebuild.published",
+    "collect.received",
+    "collect.copied",
+    "collect.committed",
+    "collect.settle",
+    "collect.settled",
+    "export.begin",
+    "export.written",
+    "export.renamed",
+)
+"""Every step, in about the order in which a job meets them."""
+
+
+def _nobody(_step: str) -> None: ...
+
+
+observer: Callable[[str], None] = _nobody
+"""Called with each step, in whatever thread reaches it."""
+
+
+def reached(step: str) -> None:
+    """Say that a step of `STEPS` is reached."""
+    observer(step)

@@ -1,0 +1,60 @@
+"""Runs one piece of work in a process of its own and says what it took."""
+
+import json
+import os
+import statistics
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Seconds that the work took (imports left out), CPU seconds and peak megabytes of the whole
+    process, and what else the work reported.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    memory_mb: float
+    facts: dict
+
+
+def run(command, environment=None):
+    """Run a command; the last line of its output may be JSON with its own `seconds`."""
+    begun = time.perf_counter()
+    with subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, env=environment
+    ) as process:
+        output = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.perf_counter() - begun
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}")
+    lines = output.splitlines()
+    facts = json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
+    cpu = used.ru_utime + used.ru_stime
+    return Taken(facts.pop("seconds", wall), cpu, used.ru_maxrss / 1024, facts)
+
+
+def medians(contenders, runs):
+    """Run the contenders in turns, so that a busy moment hits all; the median run of each.
+
+    Args:
+        contenders: name -> command.
+        runs: how often each.
+    """
+    taken = {name: [] for name in contenders}
+    for _ in range(runs):
+        for name, command in contenders.items():
+            taken[name].append(run(command))
+    return {name: _median(runs) for name, runs in taken.items()}
+
+
+def _median(runs):
+    middle = statistics.median_low(taken.seconds for taken in runs)
+    return next(taken for taken in runs if taken.seconds == middle)

@@ -1,0 +1,171 @@
+"""Our side of each stage: `python ours.py STAGE FOLDER`, one JSON line with its seconds."""
+
+import asyncio
+import json
+import shutil
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+PROMPT = "Classify this {{ category }} review in one word: {{ text }}"
+BLOCK_BYTES = 1 << 18
+
+
+def build(folder):
+    from doubleword_batch.providers import profile
+    from doubleword_batch.request_file import RequestSpec, build_request_files, open_source
+    from doubleword_batch.roots import Roots
+
+    spec = RequestSpec("/v1/chat/completions", "m", PROMPT, params={"max_tokens": 100})
+    roomy = profile("doubleword").model_copy(
+        update={"max_requests": 10_000_000, "max_file_bytes": 1 << 40}
+    )
+    target = folder / "built"
+    shutil.rmtree(target, ignore_errors=True)
+    begun = time.perf_counter()
+    source = open_source(str(folder / "table.csv"), Roots([folder]))
+    built = build_request_files(source, spec, roomy, target)
+    taken = time.perf_counter() - begun
+    built.parts[0].path.replace(folder / "requests.jsonl")
+    return {"seconds": taken, "requests": built.requests}
+
+
+def validate(folder):
+    from doubleword_batch.providers import profile
+    from doubleword_batch.request_file import validate_request_file
+
+    begun = time.perf_counter()
+    report = validate_request_file(folder / "requests.jsonl", profile("doubleword"))
+    return {"seconds": time.perf_counter() - begun, "requests": report.requests}
+
+
+def collect(folder):
+    """Result lines into the ledger, durably, and the table of answers as JSON Lines."""
+    from doubleword_batch.jobs.collect import collect
+    from doubleword_batch.jobs.export import write_table
+    from doubleword_batch.jobs.table import Table
+
+    ws, job = _job(folder)
+    begun = time.perf_counter()
+    asyncio.run(collect(ws, job))
+    collected = time.perf_counter() - begun
+    rows = write_table(Table(ws, ws.job_now(job)), folder / "answers.jsonl", "jsonl")
+    taken = time.perf_counter() - begun
+    ws.store.close()
+    return {"seconds": taken, "collected": collected, "rows": rows}
+
+
+def query(folder):
+    """A first question, which makes the database, and the same once more."""
+    from doubleword_batch.jobs.query import query_table
+    from doubleword_batch.jobs.table import Table
+
+    ws, job = _known_job(folder)
+    sql = "SELECT category, count(*), avg(length(answer)) FROM results GROUP BY 1"
+    seconds = []
+    for _ in range(2):
+        begun = time.perf_counter()
+        query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
+        seconds.append(time.perf_counter() - begun)
+    ws.store.close()
+    return {"seconds": seconds[0], "again": seconds[1]}
+
+
+def upload(folder, base_url):
+    from doubleword_batch.client import BatchClient
+
+    async def go():
+        async with BatchClient(base_url=base_url, api_key="k") as client:
+            begun = time.perf_counter()
+            await client.files.upload(folder / "requests.jsonl")
+            return time.perf_counter() - begun
+
+    return {"seconds": asyncio.run(go())}
+
+
+def download(folder, base_url):
+    from doubleword_batch.client import BatchClient
+
+    async def go():
+        with (folder / "down.jsonl").open("wb") as output:
+
+            async def sink(block):
+                output.write(block)
+
+            async with BatchClient(base_url=base_url, api_key="k") as client:
+                begun = time.perf_counter()
+                await client.files.content("file-1", sink)
+                return time.perf_counter() - begun
+
+    return {"seconds": asyncio.run(go())}
+
+
+class _Files:
+    """The provider's files, read from the folder in blocks of whole lines."""
+
+    def __init__(self, path):
+        self._path = path
+
+    async def content(self, _file_id, sink, *, skip=0):
+        with self._path.open("rb") as lines:
+            for _ in range(skip):
+                lines.readline()
+            while block := lines.read(BLOCK_BYTES):
+                await sink(block + lines.readline())
+
+
+def _workspace(folder):
+    from doubleword_batch.jobs.store import Store
+    from doubleword_batch.jobs.workspace import Workspace
+    from doubleword_batch.providers import profile
+    from doubleword_batch.roots import Roots
+
+    client = SimpleNamespace(files=_Files(folder / "results.jsonl"))
+    store = Store(folder / "home")
+    return Workspace(client, profile("local"), store, Roots([folder]), "bench", "local")
+
+
+def _known_job(folder):
+    ws = _workspace(folder)
+    return ws, ws.store.job_known("bench")
+
+
+def _job(folder):
+    """A submitted job over the table, its one batch completed and not yet read."""
+    from doubleword_batch.jobs.prepare import stamp_of
+    from doubleword_batch.wire import Batch
+
+    shutil.rmtree(folder / "home", ignore_errors=True)
+    ws = _workspace(folder)
+    table = folder / "table.csv"
+    with (folder / "requests.jsonl").open("rb") as lines:
+        rows = sum(1 for _ in lines)
+    job = ws.store.begin_job(
+        provider="local",
+        base_url="local",
+        endpoint="/v1/chat/completions",
+        model="m",
+        fingerprint="f",
+        spec='{"prompt": "p"}',
+        source_fingerprint="f",
+    )
+    part = ws.store.add_part(
+        job=job, number=1, generation=1, path=None, requests=rows, size_bytes=1, sha256="s"
+    )
+    stamp = stamp_of((table,))
+    ws.store.set_job(job, name="bench", source=str(table), source_stamp=stamp, rows=rows)
+    ws.store.job_folder("bench").mkdir(parents=True)
+    known = ws.store.job_known("bench")
+    for start in range(1, rows + 1, 10_000):
+        numbers = range(start, min(start + 10_000, rows + 1))
+        ws.ledger(known).add_rows([(number, f"r{number}", 1) for number in numbers])
+    counts = {"total": rows, "completed": rows, "failed": 0}
+    ended = {"id": "b", "status": "completed", "output_file_id": "o", "request_counts": counts}
+    ws.store.see_batch(job, part, Batch.model_validate(ended))
+    return ws, known
+
+
+if __name__ == "__main__":
+    stage, place, *rest = sys.argv[1:]
+    print(json.dumps(globals()[stage](Path(place), *rest)))

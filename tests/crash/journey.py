@@ -1,0 +1,91 @@
+"""A whole job through the public verbs, as an agent would run it that was started again.
+
+It keeps no notes: after a crash it makes the same calls from the start, and looks before it asks
+for anything that may be under way.
+"""
+
+import anyio
+
+from doubleword_batch.errors import InputError, TransportError
+from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.jobs.watch import cancel, get_status
+
+TABLES = ("answers.jsonl", "answers.csv", "cancelled.jsonl")
+_CALLS = 30
+_MADE_ALREADY = {"still_running", "nothing_to_retry", "already_ended", "retried_already"}
+
+
+async def journey(ws, work):
+    """Build, submit, follow, retry in place, retry anew, cancel another job, write the tables."""
+    job = await submitted(ws, "rows.csv", "Say {{ text }}")
+    await no_row_fails(ws, job)
+    if all(part.generation == 1 for part, _ in ws.current(ws.store.job_known(job))):
+        await begun(lambda: retry_failed(ws, job, causes=["truncated"], params={"max_tokens": 5}))
+    elif ws.status(ws.store.job_known(job)) == "uploaded" or not_sent(ws, job):
+        await begun(lambda: retry_failed(ws, job))
+    await ended(ws, job)
+    for name in TABLES[:2]:
+        await fetch_results(ws, job, output_path=str(work / name), overwrite=True, sample=0)
+    await stopped(ws, work)
+
+
+async def stopped(ws, work):
+    """A job that never ends by itself is cancelled, and its rows are accounted for."""
+    job = await submitted(ws, "held.csv", "Hold {{ text }}")
+    if not ws.has_ended(ws.store.job_known(job)):
+        await begun(lambda: cancel(ws, job))
+    await ended(ws, job)
+    await fetch_results(ws, job, output_path=str(work / TABLES[2]), overwrite=True, sample=0)
+
+
+async def submitted(ws, source, prompt):
+    created = await create_batch_file(ws, Order(source=source, prompt=prompt, model="m"))
+    await certain(lambda: create_batch(ws, created.job))
+    return created.job
+
+
+async def no_row_fails(ws, job):
+    for _ in range(_CALLS):
+        await ended(ws, job)
+        results = await fetch_results(ws, job, sample=0)
+        if not results.ledger.get("failed"):
+            return
+        await begun(lambda: retry_failed(ws, job))
+    raise AssertionError(f"{job} still has failed rows")
+
+
+def not_sent(ws, job):
+    return any(attempt is None for _, attempt in ws.current(ws.store.job_known(job)))
+
+
+async def ended(ws, job):
+    if not_sent(ws, job):
+        return
+    for _ in range(_CALLS):
+        if (await get_status(ws, job, wait_seconds=10)).complete:
+            return
+    raise AssertionError(f"{job} does not end")
+
+
+async def begun(call):
+    """Make a call that an earlier run may have made already."""
+    try:
+        await certain(call)
+    except InputError as error:
+        if error.code not in _MADE_ALREADY:
+            raise
+
+
+async def certain(call):
+    """Make a call, and again for as long as it is not known what became of it."""
+    for _ in range(_CALLS):
+        try:
+            return await call()
+        except TransportError as error:
+            if error.code != "unconfirmed":
+                raise
+            await anyio.sleep(0.2)
+    raise AssertionError("never confirmed")

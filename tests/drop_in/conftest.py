@@ -1,0 +1,70 @@
+"""A state directory, a local server that simulates, and clients of it that gather quickly."""
+
+import socket
+from contextlib import contextmanager
+
+import pytest
+
+from doubleword_batch import BatchOpenAI, LocalConfig, LocalServer
+from doubleword_batch.local import Faults
+
+DEADLINE_SECONDS = 60
+_VARIABLES = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch, home):
+    for name in (*_VARIABLES, "DOUBLEWORD_BATCH_PROVIDER", "DOUBLEWORD_BATCH_MAX_COST_USD"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(home))
+    monkeypatch.setenv("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", "simulate")
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def faulty(home):
+    """Starts a local server on this home, which the clients then use."""
+
+    @contextmanager
+    def start(*, server=(), requests=(), executor=None, **config):
+        faults = Faults(server=tuple(server), requests=tuple(requests))
+        config = LocalConfig(home=home, executor="simulate", faults=faults, **config)
+        with LocalServer(config, advertise=True, executor=executor) as running:
+            yield running
+
+    return start
+
+
+def quick(**options):
+    """A client that neither gathers nor waits for long."""
+    settings = {
+        "batch_window_seconds": 0.05,
+        "poll_interval_seconds": 0.1,
+        "deadline_seconds": DEADLINE_SECONDS,
+        "max_retry_seconds": 2,
+    }
+    return BatchOpenAI(**settings | options)
+
+
+def ask(client, text, **params):
+    """One chat call; a coroutine."""
+    messages = [{"role": "user", "content": text}]
+    return client.chat.completions.create(model="chat-1", messages=messages, **params)
+
+
+async def batches_of(client):
+    """The batches at the provider, through the live API."""
+    return [batch async for batch in client.batches.list()]
+
+
+@pytest.fixture
+def unused_url():
+    """A base URL at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}/v1"

@@ -1,0 +1,238 @@
+"""Faults of this machine: a full disk, a locked store, two processes at once, neighbours."""
+
+import dataclasses
+import json
+import sqlite3
+import subprocess
+import sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import anyio
+import pytest
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.building import building, sweep
+from doubleword_batch.jobs.listing import list_objects
+from doubleword_batch.jobs.schema import MIGRATIONS
+from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.submit import create_batch, upload
+from faults.bench import CREATE, built, done, fault, fetched, rows_of, submitted
+
+HERE = Path(__file__).parent
+HOLD_THE_LOCK = """
+import sqlite3, sys
+db = sqlite3.connect(sys.argv[1], isolation_level=None)
+db.execute("BEGIN IMMEDIATE")
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("fill", ["collect", "export"])
+async def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_space_again(bench, fill):
+    bench.table(2_000)
+    with bench.serving():
+        async with bench.workspace() as ws:
+            await done(ws)
+        with anyio.fail_after(60):
+            ran = await anyio.run_process(
+                [sys.executable, str(HERE / "disk.py"), fill, json.dumps(bench.environment())],
+                cwd=bench.work,
+            )
+    found = json.loads(ran.stdout)
+    assert (found["code"], found["retryable"]) == ("disk_full", True)
+    assert found["ledger"] == {"ok": 2_000}
+    table = rows_of(bench.work / "out.jsonl")
+    assert [line["id"] for line in table] == [str(n) for n in range(1, 2_001)]
+    assert all(line["answer"] for line in table)
+    assert sorted(path.name for path in bench.work.iterdir()) == ["out.jsonl", "rows.csv"]
+
+
+async def test_a_store_that_another_process_locks_is_said_to_be_and_works_again(bench):
+    with bench.serving():
+        async with bench.workspace() as ws:
+            job = await built(ws)
+            impatient = Store(bench.home, busy_seconds=0.2)
+            hasty = dataclasses.replace(ws, store=impatient)
+            path = bench.home / "store.sqlite3"
+            with subprocess.Popen(  # noqa: ASYNC220  # nothing else runs in this loop
+                [sys.executable, "-c", HOLD_THE_LOCK, path],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+            ) as holder:
+                assert holder.stdout.readline() == "held\n"
+                with pytest.raises(StoreError) as locked:
+                    await create_batch(hasty, job)
+                holder.stdin.write("\n")
+            await create_batch(hasty, job)
+            impatient.close()
+        assert len(bench.batches()) == 1
+    assert (locked.value.code, locked.value.retryable) == ("store_locked", True)
+
+
+async def test_two_processes_that_submit_one_job_create_its_batch_once_and_both_succeed(bench):
+    slow = fault("drop_after", CREATE)  # so that one waits while the other looks for its reply
+    batches = []
+
+    async def create(ws, job):
+        batches.append((await create_batch(ws, job)).batch_ids)
+
+    with bench.serving(slow):
+        async with (
+            bench.workspace(settle_seconds=30) as one,
+            bench.workspace(settle_seconds=30) as two,
+        ):
+            job = await built(one)
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(create, one, job)
+                tasks.start_soon(create, two, job)
+        assert len(bench.batches()) == 1
+    assert batches[0] == batches[1]
+
+
+async def test_two_processes_that_build_the_same_job_get_one(bench):
+    names = []
+
+    async def build(ws):
+        names.append(await built(ws))
+
+    async with Anywhere(bench) as (one, two):
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(build, one)
+            tasks.start_soon(build, two)
+        count = one.store.query("SELECT count(*) FROM jobs")
+    assert names[0] == names[1]
+    assert count == [(1,)]
+
+
+class Anywhere:
+    """Two workspaces on one state directory, and a server to go with them."""
+
+    def __init__(self, bench):
+        self._bench = bench
+
+    async def __aenter__(self):
+        self._stack = AsyncExitStack()
+        self._stack.enter_context(self._bench.serving())
+        return [await self._stack.enter_async_context(self._bench.workspace()) for _ in range(2)]
+
+    async def __aexit__(self, *_error):
+        await self._stack.aclose()
+
+
+async def test_two_processes_that_adopt_one_batch_get_one_job(bench):
+    names = []
+
+    async def adopt(ws, batch):
+        names.append((await fetched(ws, batch)).job)
+
+    with bench.serving():
+        async with bench.workspace() as maker:
+            await done(maker)
+        batch = bench.batches()[0]["id"]
+        bench.home = bench.folder / "other"
+        async with bench.workspace() as one, bench.workspace() as two:
+            async with anyio.create_task_group() as tasks:
+                tasks.start_soon(adopt, one, batch)
+                tasks.start_soon(adopt, two, batch)
+            count = one.store.query("SELECT count(*) FROM jobs")
+            rows = one.store.query("SELECT outcome, count(*) FROM ledger GROUP BY 1")
+    assert names[0] == names[1]
+    assert (count, rows) == ([(1,)], [("ok", 40)])
+
+
+async def test_the_same_work_asked_for_twice_is_the_same_job_unless_a_new_run_is_wanted(bench):
+    with bench.serving():
+        async with bench.workspace() as ws:
+            first = await submitted(ws)
+            again = await submitted(ws)
+            other = await submitted(ws, new_run=True)
+        assert len(bench.batches()) == 2
+        assert len(bench.input_files()) == 1, "the same content is not uploaded twice"
+    assert first == again != other
+
+
+async def test_another_state_directory_finds_the_batch_that_was_paid_for(bench):
+    with bench.serving():
+        async with bench.workspace() as ws:
+            await submitted(ws)
+        bench.home = bench.folder / "other"
+        async with bench.workspace() as ws:
+            job = await built(ws)
+            found = await create_batch(ws, job)
+        assert [batch["id"] for batch in bench.batches()] == found.batch_ids
+    assert found.reused
+
+
+def test_what_a_dead_process_was_building_is_swept_and_what_a_living_one_builds_is_not(bench):
+    home = bench.home
+    dead = """
+import os, sys
+from contextlib import AsyncExitStack
+from pathlib import Path
+from doubleword_batch.jobs.building import building
+from doubleword_batch.jobs.store import Store
+store = Store(Path(sys.argv[1]))
+with building(store) as made:
+    store.begin_job(building=made.token, provider="p", base_url="", endpoint="", model="",
+                    fingerprint="f", spec="{}")
+    (made.path / "part-0001.jsonl.part").write_text("x")
+    os.kill(os.getpid(), 9)
+"""
+    store = Store(home)
+    subprocess.run([sys.executable, "-c", dead, home], check=False)
+    with building(store) as alive:
+        facts = {"provider": "p", "base_url": "", "endpoint": "", "model": ""}
+        kept = store.begin_job(building=alive.token, fingerprint="g", spec="{}", **facts)
+        before = len(list((home / "jobs").iterdir()))
+        sweep(store)
+        left = [path.name for path in (home / "jobs").iterdir()]
+        jobs = store.query("SELECT id FROM jobs")
+        store.drop_unfinished(kept)
+    store.close()
+    assert (before, left, jobs) == (2, [alive.path.name], [(kept,)])
+
+
+async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(bench):
+    with bench.serving():
+        async with bench.workspace() as ws:
+            job = await built(ws)
+            await upload(ws, job=job)
+        async with bench.workspace() as ws:
+            listed = await list_objects(ws, "jobs")
+            assert listed.next.as_call() == f'create_batch(job="{job}")'
+            await create_batch(ws, job)
+        async with bench.workspace() as ws:
+            listed = await list_objects(ws, "jobs")
+            results = await fetched(ws, job, wait_seconds=30)
+    assert job in listed.lines[0]
+    assert results.ledger == {"ok": 40}
+
+
+async def test_a_store_of_a_newer_version_is_refused(bench):
+    Store(bench.home).close()
+    db = sqlite3.connect(bench.home / "store.sqlite3")
+    db.execute("INSERT INTO migrations VALUES ('2099-01-later')")
+    db.commit()
+    db.close()
+    with pytest.raises(StoreError) as error:
+        Store(bench.home)
+    assert error.value.code == "store_too_new"
+    assert len({name for name, _ in MIGRATIONS}) == len(MIGRATIONS)
+
+
+async def test_nobody_else_can_read_the_state_directory(bench):
+    with bench.serving():
+        async with bench.workspace() as ws:
+            job = await done(ws)
+            await fetched(ws, job)
+            await fetched(ws, job, query="SELECT count(*) FROM results")
+            readable = [
+                f"{path} {path.stat().st_mode:o}"
+                for path in [bench.home, *bench.home.rglob("*")]
+                if path.stat().st_mode & 0o077
+            ]
+    assert readable == []

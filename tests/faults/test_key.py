@@ -1,0 +1,103 @@
+"""A key appears nowhere: not in the store, a log, an error, a reply or a file.
+
+The server that it is planted at repeats it in its own refusals, as a careless one would.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+
+import pytest
+
+from agent import agent
+from doubleword_batch.config import Settings
+from faults.bench import CONTENT, CREATE, MODEL, SHOW, UPLOAD, fault, row, status
+
+KEY = "sk-planted-DO-NOT-LEAK-0123456789abcdef"
+ECHO = f"Bearer {KEY} is not enough"
+FAULTS = (
+    status(401, UPLOAD, ECHO),
+    status(402, CREATE, ECHO),
+    fault("drop_after", CREATE, after=1),
+    status(200, SHOW, f'{{"surprise": "{KEY}"}}', content_type="application/json"),
+    status(403, CONTENT, ECHO),
+    fault("cut", CONTENT, bytes=2_000, after=2),
+)
+ORDER = {"source": "rows.csv", "prompt": "Say {{ text }}", "model": MODEL}
+
+
+@pytest.fixture
+def planted(bench):
+    token = bench.folder / "server" / "local" / "token"
+    token.parent.mkdir(parents=True, mode=0o700)
+    token.write_text(KEY)
+    requests = [row(3, "error", status=400), row(5, "truncated")]
+    with bench.serving(*FAULTS, requests=requests):
+        yield bench.environment(DOUBLEWORD_BATCH_LOG="debug")
+
+
+def leaks(bench):
+    folders = (bench.home, bench.work)
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    assert len(files) > 5
+    return [path.name for path in files if KEY.encode() in path.read_bytes()]
+
+
+async def test_a_key_is_in_no_reply_no_log_and_no_file(bench, planted, caplog):
+    caplog.set_level(logging.DEBUG)
+    said = []
+    async with agent(Settings.from_environment(planted)) as a:
+
+        async def tries(tool, **arguments):
+            reply = await a.tries(tool, **arguments)
+            said.append(f"{reply.text}{reply.fields}")
+            return reply
+
+        job = (await tries("create_batch_file", **ORDER))["job"]
+        for tool in ("upload", "create_batch", "create_batch", "create_batch"):
+            await tries(tool, job=job)
+        for _ in range(3):
+            await tries("get_status", job=job, wait_seconds=5)
+        for _ in range(3):
+            await tries("fetch_results", job=job, output_path=str(bench.work / "out.csv"))
+        for kind in ("jobs", "batches", "files", "models"):
+            await tries("list", kind=kind)
+        for tool in ("retry_failed", "cancel", "get_status"):
+            await tries(tool, job=job)
+    assert sum("is not enough" in text for text in said) >= 2, "the server did repeat it"
+    assert [text for text in said if KEY in text] == []
+    assert KEY not in caplog.text
+    assert leaks(bench) == []
+
+
+def test_a_key_is_in_no_output_of_the_command_line(bench, planted):
+    command = [
+        "run",
+        "rows.csv",
+        "--prompt",
+        "Say {{ text }}",
+        "--model",
+        MODEL,
+        "-o",
+        "out.csv",
+        "--yes",
+    ]
+    said = ""
+    for _ in range(8):
+        ran = subprocess.run(
+            [sys.executable, "-m", "doubleword_batch", *command],
+            cwd=bench.work,
+            env={**os.environ, **planted},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+        said += ran.stdout + ran.stderr
+        if ran.returncode == 0:
+            break
+    assert "is not enough" in said, "the server did repeat it"
+    assert KEY not in said
+    assert leaks(bench) == []

@@ -1,0 +1,156 @@
+"""The same promises where a server keeps OpenAI's conventions and not Doubleword's."""
+
+import json
+
+import httpx
+import pytest
+import respx
+
+from doubleword_batch.config import Settings
+from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.session import Session
+from faults.bench import MODEL, built
+
+BASE = "https://api.openai.test/v1"
+
+
+def answer(row):
+    message = {"role": "assistant", "content": f"answer {row}"}
+    body = {
+        "choices": [{"message": message, "finish_reason": "stop"}],
+        "usage": {"prompt_tokens": 3, "completion_tokens": 2},
+    }
+    return result(row, response={"status_code": 200, "body": body}, error=None)
+
+
+def result(row, **fields):
+    return json.dumps({"id": f"batch_req_{row}", "custom_id": f"r{row}", **fields})
+
+
+class OpenAI:
+    """What a batch of ten rows ended as: its object, and its two files."""
+
+    def __init__(self, router, *, output=(), error=(), **batch):
+        self.created = 0
+        self._batch = {
+            "id": "batch_1",
+            "object": "batch",
+            "endpoint": "/v1/chat/completions",
+            "input_file_id": "file-in",
+            "completion_window": "24h",
+            "output_file_id": "file-out" if output else None,
+            "error_file_id": "file-err" if error else "",
+            "created_at": 1_700_000_000,
+            **batch,
+        }
+        file = {"id": "file-in", "object": "file", "bytes": 0, "filename": "x", "purpose": "batch"}
+        nothing = {"object": "list", "data": [], "has_more": False}
+        router.get("/files").respond(json=nothing)
+        router.get("/batches").respond(json=nothing)
+        router.post("/files").respond(json=file)
+        router.get("/files/file-in").respond(json=file)
+        router.post("/batches").mock(side_effect=self._create)
+        router.get("/batches/batch_1").respond(json=self._batch)
+        for name, lines in (("out", output), ("err", error)):
+            text = "".join(line + "\n" for line in lines)
+            router.get(f"/files/file-{name}/content").respond(text=text)
+
+    def _create(self, _request):
+        self.created += 1
+        return httpx.Response(200, json=self._batch)
+
+
+@pytest.fixture
+async def results_of(bench):
+    bench.table(10)
+    settings = Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(bench.home),
+            "DOUBLEWORD_BATCH_ROOTS": str(bench.work),
+            "DOUBLEWORD_API_KEY": "sk-test-key",
+            "DOUBLEWORD_BASE_URL": BASE,
+            "DOUBLEWORD_BATCH_PROVIDER": "openai",
+        }
+    )
+    with respx.mock(base_url=BASE, assert_all_called=False) as router:
+
+        async def results(**batch):
+            server = OpenAI(router, **batch)
+            session = Session(settings, max_retry_seconds=0)
+            try:
+                ws = await session.workspace()
+                job = await built(ws, model=MODEL)
+                await create_batch(ws, job)
+                found = await fetch_results(ws, job, sample=0)
+            finally:
+                await session.close()
+            assert server.created == 1
+            return found
+
+        yield results
+
+
+async def test_a_batch_that_expired_with_sixty_percent_done_yields_them(results_of):
+    expired = {"code": "batch_expired", "message": "This request could not be executed in time."}
+    found = await results_of(
+        status="expired",
+        output=[answer(row) for row in range(1, 7)],
+        error=[result(row, response=None, error=expired) for row in range(7, 11)],
+        request_counts={"total": 10, "completed": 6, "failed": 4},
+    )
+    assert found.ledger == {"ok": 6, "expired": 4}
+    assert found.next.as_call() == f'retry_failed(job="{found.job}")'
+
+
+async def test_a_batch_that_expired_without_lines_for_the_rest_yields_what_is_there(results_of):
+    found = await results_of(
+        status="expired",
+        output=[answer(row) for row in range(1, 7)],
+        request_counts={"total": 10, "completed": 6, "failed": 0},
+    )
+    assert found.ledger == {"ok": 6, "expired": 4}
+
+
+async def test_all_rows_failed_is_a_completed_batch_without_an_output_file(results_of):
+    body = {"error": {"message": "no such model", "code": "model_not_found"}}
+    failed = [
+        result(row, response={"status_code": 404, "body": body}, error=None) for row in range(1, 11)
+    ]
+    found = await results_of(
+        status="completed",
+        error=failed,
+        request_counts={"total": 10, "completed": 0, "failed": 10},
+    )
+    assert found.ledger == {"failed": 10}
+    assert found.errors[0].cause == "http_404"
+
+
+async def test_a_batch_refused_after_its_creation_fails_every_row_and_says_why(results_of):
+    wrong = {"data": [{"code": "invalid", "line": 3, "message": "bad url"}]}
+    found = await results_of(status="failed", errors=wrong, request_counts=None)
+    assert found.ledger == {"failed": 10}
+    assert found.errors[0].cause == "batch_failed"
+
+
+async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(results_of):
+    foreign = json.dumps({"id": "x", "custom_id": "somebody-else", "response": None})
+    lines = [answer(row) for row in (9, 2, 2, 10, 1, 3, 8, 7, 6, 5, 4)]
+    found = await results_of(
+        status="completed",
+        output=[foreign, *lines, '{"custom_id": "r1", "respon', "null", "[]", foreign],
+        request_counts={"total": 10, "completed": 10, "failed": 0},
+    )
+    assert found.ledger == {"ok": 10}
+    assert any("not of this job" in warning for warning in found.warnings)
+    assert any("not result lines" in warning for warning in found.warnings)
+
+
+async def test_a_custom_id_of_ours_with_another_label_is_nobodys_answer(results_of):
+    impostor = json.dumps({**json.loads(answer(1)), "custom_id": "r1-other"})
+    found = await results_of(
+        status="completed",
+        output=[impostor, *(answer(row) for row in range(2, 11))],
+        request_counts={"total": 10, "completed": 10, "failed": 0},
+    )
+    assert found.ledger == {"ok": 9, "missing": 1}
