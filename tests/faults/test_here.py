@@ -184,6 +184,7 @@ with building(store) as made:
 """
     store = Store(home)
     subprocess.run([sys.executable, "-c", dead, home], check=False)
+    (home / "jobs" / ".building-0123").mkdir()  # killed before it could show that it lives
     with building(store) as alive:
         facts = {"provider": "p", "base_url": "", "endpoint": "", "model": ""}
         kept = store.begin_job(building=alive.token, fingerprint="g", spec="{}", **facts)
@@ -193,7 +194,7 @@ with building(store) as made:
         jobs = store.query("SELECT id FROM jobs")
         store.drop_unfinished(kept)
     store.close()
-    assert (before, left, jobs) == (2, [alive.path.name], [(kept,)])
+    assert (before, left, jobs) == (3, [alive.path.name], [(kept,)])
 
 
 async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(bench):

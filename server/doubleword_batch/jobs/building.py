@@ -20,6 +20,7 @@ try:
 except ImportError:  # Windows: nobody can tell, so a folder counts as left only after a day
     fcntl = None
 
+_PREFIX = ".building-"
 _SIGN = ".building"
 _LEFT_AFTER_SECONDS = 86_400
 _UNFINISHED = ("*/.query-*.sqlite3", "*/.*.part")
@@ -42,7 +43,7 @@ class Building:
 def building(store: Store) -> Generator[Building]:
     """A new private folder among the jobs' folders; what is left of it on leaving is removed."""
     token = secrets.token_hex(8)
-    path = store.home / "jobs" / f".building-{token}"
+    path = store.home / "jobs" / f"{_PREFIX}{token}"
     # Under the write lock, so that no sweep sees the folder without its sign of life.
     with store.transaction():
         path.mkdir(mode=0o700)
@@ -81,6 +82,10 @@ def sweep(store: Store) -> None:
     jobs = store.home / "jobs"
     with store.transaction():
         living: set[str] = set()
+        # Under the write lock no living process is between the folder and its sign.
+        signless = (folder for folder in jobs.glob(f"{_PREFIX}*") if not (folder / _SIGN).exists())
+        for folder in signless:
+            shutil.rmtree(folder, ignore_errors=True)
         for sign in sorted(jobs.glob(f"*/{_SIGN}")):
             token = _token_if_alive(sign)
             if token is not None:

@@ -26,7 +26,7 @@ async def create_batch_file(
     prompt: Annotated[str, Field(description="template, e.g. Classify: {{ text }}")],
     source: Annotated[
         str | None,
-        Field(description="path, folder or glob: CSV, TSV, JSONL, JSON array, .txt/.md files"),
+        Field(description="path, folder or glob: CSV, JSONL, Parquet, XLSX, SQLite, texts, images"),
     ] = None,
     rows: Annotated[
         list[dict[str, Any]] | None, Field(description="inline instead of source, max 100")
@@ -125,8 +125,8 @@ async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResu
 async def fetch_results(
     ctx: Ctx,
     job: Job,
-    output_path: Annotated[str | None, Field(description="table to write, .csv or .jsonl")] = None,
-    format: Literal["jsonl", "csv"] | None = None,  # noqa: A002  # the tool's published name
+    output_path: Annotated[str | None, Field(description="table to write: .csv, .jsonl, .parquet")] = None,
+    format: Literal["jsonl", "csv", "parquet"] | None = None,  # noqa: A002  # the tool's published name
     query: Annotated[
         str | None,
         Field(
