@@ -46,6 +46,16 @@ def broken(error: BaseException) -> CallFailedError:
     )
 
 
+def closed_while_waiting() -> CallFailedError:
+    """What a caller gets who still waits when the client is closed."""
+    return CallFailedError(
+        "The client was closed while the call waited.",
+        hint="Nothing that was paid for is lost: the same call made later gets its answer.",
+        code="closed",
+        retryable=True,
+    )
+
+
 @dataclass(slots=True, eq=False, weakref_slot=True)
 class Call:
     """A call on its way from a caller's event loop to a batch and back.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from doubleword_batch.config import Settings
-from doubleword_batch.drop_in.call import Call, CallFailedError, broken
+from doubleword_batch.drop_in.call import Call, broken, closed_while_waiting
 from doubleword_batch.drop_in.flight import Flight, LinesRefusedError
 from doubleword_batch.drop_in.gathering import Gathering
 from doubleword_batch.drop_in.memory import Memory
@@ -207,16 +207,6 @@ class Desk:
             if some:
                 again = [call for _, call in some]
                 self._begin(self._launch(ws, again), again)
-
-
-def closed_while_waiting() -> CallFailedError:
-    """What a caller gets who still waits when the client is closed."""
-    return CallFailedError(
-        "The client was closed while the call waited.",
-        hint="Nothing that was paid for is lost: the same call made later gets its answer.",
-        code="closed",
-        retryable=True,
-    )
 
 
 def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:

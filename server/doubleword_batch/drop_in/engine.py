@@ -14,7 +14,13 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from doubleword_batch.config import Settings
-from doubleword_batch.drop_in.call import Answer, Call, CallFailedError, broken
+from doubleword_batch.drop_in.call import (
+    Answer,
+    Call,
+    CallFailedError,
+    broken,
+    closed_while_waiting,
+)
 from doubleword_batch.drop_in.collector import calm
 from doubleword_batch.drop_in.outbox import Outbox, hand_back
 from doubleword_batch.drop_in.plan import Plan
@@ -177,6 +183,9 @@ class Engine:
             while calls := self._drained(_AT_ONCE):
                 try:
                     await self._desk.take(calls)
+                except asyncio.CancelledError:
+                    hand_back((call, closed_while_waiting()) for call in calls)
+                    raise
                 except Exception as error:  # noqa: BLE001  # one group's trouble stops no other
                     _log.exception("Calls could not be taken in")
                     hand_back((call, broken(error)) for call in calls)

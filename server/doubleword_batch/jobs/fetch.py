@@ -67,7 +67,8 @@ async def fetch_results(
     await refresh(ws, found, also_terminal=True)
     collected = await collect(ws, found, progress=progress)
     found = ws.job_now(found)
-    table = Table(ws, found)
+    # It may have to hash the source again.
+    table = await in_thread(lambda _: Table(ws, found))
     written = None
     if query is None or output_path is not None:
         private = output_path is None
@@ -80,7 +81,9 @@ async def fetch_results(
     answer: QueryResult | None = None
     if query is not None:
         folder = ws.store.job_folder(found.name)
-        answer = await in_thread(lambda _: query_table(table, folder, query))
+        answer = await in_thread(
+            lambda cancelled: query_table(table, folder, query, cancelled=cancelled)
+        )
     warnings = [*table.warnings, *collected.oddities()]
     return await _results(ws, found, written, _samples(ws, found, sample), answer, warnings)
 

@@ -125,8 +125,10 @@ async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResu
 async def fetch_results(
     ctx: Ctx,
     job: Job,
-    output_path: Annotated[str | None, Field(description="table to write: .csv, .jsonl, .parquet")] = None,
-    format: Literal["jsonl", "csv", "parquet"] | None = None,  # noqa: A002  # the tool's published name
+    output_path: Annotated[
+        str | None, Field(description="table to write: .csv, .jsonl, .parquet")
+    ] = None,
+    format: Literal["jsonl", "csv", "parquet"] | None = None,  # noqa: A002  # its published name
     query: Annotated[
         str | None,
         Field(
