@@ -224,8 +224,9 @@ def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]
 
 def _openai(env: Mapping[str, str]) -> tuple[str | None, str]:
     """OpenAI's key and address; a key goes with its own address, never with the other's."""
-    own = "OPENAI" if env.get("OPENAI_API_KEY") else "DOUBLEWORD"
-    return env.get(f"{own}_API_KEY"), env.get(f"{own}_BASE_URL") or OPENAI_BASE_URL
+    if env.get("OPENAI_API_KEY"):
+        return env["OPENAI_API_KEY"], env.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
+    return env.get("DOUBLEWORD_API_KEY"), env.get("DOUBLEWORD_BASE_URL") or OPENAI_BASE_URL
 
 
 def _home(env: Mapping[str, str]) -> Path:
