@@ -58,7 +58,7 @@ class Workspace:
     server: str
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
-    settle_seconds: float = 60.0
+    settle_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time
     steady: Callable[[], float] = time.monotonic
