@@ -15,6 +15,9 @@ KEY = "sk-do-not-show-this"
 def doctor(tmp_path):
     """Runs the command for a user with nothing but what the test gives."""
 
+    work = tmp_path / "work"
+    work.mkdir()
+
     def run(*arguments, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
         kept |= {"HOME": str(tmp_path), "DOUBLEWORD_BATCH_HOME": str(tmp_path / "state")}
@@ -22,7 +25,7 @@ def doctor(tmp_path):
             [sys.executable, "-m", "doubleword_batch", "doctor", *arguments],
             capture_output=True,
             env=kept | environment,
-            cwd=tmp_path,
+            cwd=work,
             text=True,
             timeout=60,
             check=False,

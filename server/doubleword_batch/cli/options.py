@@ -113,7 +113,7 @@ def text_of(given: str, roots: Roots) -> str:
         return given
     if given.startswith("@@"):
         return given[1:]
-    path = roots.readable_file(given[1:])
+    path = roots.readable(given[1:])
     try:
         return path.read_text(encoding="utf-8").removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
