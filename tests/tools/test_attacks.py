@@ -7,7 +7,7 @@ import pytest
 from agent import agent
 from doubleword_batch.config import Settings
 from doubleword_batch.local import LocalConfig, LocalServer
-from doubleword_batch.local.faults import RequestFault
+from doubleword_batch.local.faults import RequestFault, ServerFault
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 MODEL = "openai/gpt-oss-20b"
@@ -82,6 +82,37 @@ async def test_a_foreign_file_is_priced_by_all_its_lines(capped, faulty, work):
             over = await a.fails("create_batch", job=uploaded["job"])
     assert unknown["error"]["code"] == "unknown_cost"
     assert over["error"]["code"] == "over_cap"
+
+
+async def test_a_providers_estimate_that_ignores_token_limits_does_not_pass_the_cap(
+    capped, faulty, reviews
+):
+    estimate = {
+        "file_id": "x",
+        "total_requests": 40,
+        "total_estimated_input_tokens": 1_000,
+        "total_estimated_output_tokens": 1_100,
+        "total_estimated_cost": "0.0001",
+        "models": [],
+    }
+    told = ServerFault(
+        fault="status",
+        route="GET /v1/files/{id}/cost-estimate",
+        status=200,
+        body=json.dumps(estimate),
+        content_type="application/json",
+        times=None,
+    )
+    order = {**ORDER, "model": "somebody/without-a-price"}
+    with faulty(server=[told]) as server:
+        async with agent(capped(server)) as a:
+            dear = await a.calls("create_batch_file", **order, params={"max_tokens": 100_000})
+            reply = await a.fails("create_batch", job=dear["job"])
+            cheap = await a.calls("create_batch_file", **order, params={"max_tokens": 20})
+            await a.calls("create_batch", job=cheap["job"])
+            batches = await a.calls("list", kind="batches")
+    assert reply["error"]["code"] == "over_cap"
+    assert len(batches["lines"]) == 1
 
 
 async def test_a_retry_with_dearer_parameters_stays_under_the_cap(capped, faulty, reviews):

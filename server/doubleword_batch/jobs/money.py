@@ -18,10 +18,14 @@ from doubleword_batch.jobs.workspace import Workspace
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """An amount in US dollars, None when it is not known, and where it comes from."""
+    """An amount in US dollars, None when it is not known, and where it comes from.
+
+    `output_tokens` are those that a provider's estimate counts on.
+    """
 
     usd: Decimal | None
     note: str
+    output_tokens: int | None = None
 
 
 def cost_of_tokens(
@@ -57,12 +61,29 @@ async def cost_of_files(ws: Workspace, file_ids: list[str], window: str) -> Cost
     """The provider's own estimate for uploaded files, or None where it offers none."""
     if not ws.profile.cost_estimate or ws.profile.free:
         return None
-    total = Decimal(0)
+    total, wrote = Decimal(0), 0
     for file_id in file_ids:
         estimate = await ws.client.files.estimate_cost(file_id, window)
         total += estimate.total_estimated_cost
+        wrote += estimate.total_estimated_output_tokens
     # The server counts a model without a tariff as zero, which is no price at all.
-    return Cost(total, f"{ws.profile.title}'s estimate") if total else None
+    return Cost(total, f"{ws.profile.title}'s estimate", wrote) if total else None
+
+
+def for_caps(job: Job, own: Cost, theirs: Cost) -> Cost:
+    """What the caps are held against: the dearer of our estimate and the provider's.
+
+    The provider's does not know the requests' token limits. Where we have no price of our own, it
+    is raised in the proportion in which the job may write more than the provider counts on.
+    """
+    if theirs.usd is None or own.usd is not None:
+        return own if own.usd is not None and own.usd > (theirs.usd or 0) else theirs
+    if theirs.output_tokens is None or job.output_tokens <= theirs.output_tokens:
+        return theirs
+    if not theirs.output_tokens:
+        return Cost(None, "unknown: the provider's estimate counts on no answers")
+    factor = Decimal(job.output_tokens) / theirs.output_tokens
+    return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
 
 
 def spent(ws: Workspace, job: Job) -> Cost:

@@ -9,6 +9,7 @@ from doubleword_batch.jobs.money import (
     check_caps,
     cost_of_files,
     estimated,
+    for_caps,
     reserve,
     shares,
 )
@@ -106,8 +107,8 @@ async def create_batch(
     if server_knows:
         files = [part.input_file_id for part in ws.store.parts(found.id) if part.input_file_id]
         cost = await _cost(ws, found, files, window)
-    dearer = cost if own.usd is None or cost.usd is None or cost.usd >= own.usd else own
-    created = await _create(ws, found, window, metadata or {}, dearer, max_cost_usd)
+    capped = for_caps(found, own, cost)
+    created = await _create(ws, found, window, metadata or {}, capped, max_cost_usd)
     return _submitted(ws, found, reused=not created, cost=cost)
 
 
