@@ -32,7 +32,7 @@ def planted(bench):
     token = bench.folder / "server" / "local" / "token"
     token.parent.mkdir(parents=True, mode=0o700)
     token.write_text(KEY)
-    requests = [row(3, "error", status=400), row(5, "truncated")]
+    requests = [row(3, "error", status=400, message=ECHO), row(5, "truncated")]
     with bench.serving(*FAULTS, requests=requests):
         yield bench.environment(DOUBLEWORD_BATCH_LOG="debug")
 

@@ -84,8 +84,8 @@ async def _read_once(
     async with transport.opened(ask) as response:
         body = _Body(ask, leave_out, transport.redact)
         async for piece in response.aiter_bytes():
-            await download.hand_over(body.lines_of(piece))
-        await download.hand_over(body.last_line(response))
+            await download.hand_over(transport.redact_lines(body.lines_of(piece)))
+        await download.hand_over(transport.redact_lines(body.last_line(response)))
     said = response.headers.get("x-incomplete", "").lower()
     return {"true": True, "false": False}.get(said)
 

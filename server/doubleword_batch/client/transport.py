@@ -118,6 +118,11 @@ class Transport:
         key = self._api_key.reveal() if self._api_key else ""
         return text.replace(key, "***") if len(key) >= _SHORTEST_REDACTED_KEY else text
 
+    def redact_lines(self, lines: bytes) -> bytes:
+        """The same for whole lines of a file, which are kept on disk."""
+        key = self._api_key.reveal().encode() if self._api_key else b""
+        return lines.replace(key, b"***") if len(key) >= _SHORTEST_REDACTED_KEY else lines
+
     @asynccontextmanager
     async def opened(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:
         """One try: a successful answer whose body is not read yet; all else as our errors.
