@@ -46,6 +46,7 @@ class Profile(BaseModel):
         max_request_bytes: bytes of one request's body.
         max_custom_id_bytes: bytes of a custom_id (printable ASCII).
         max_embedding_inputs: inputs in one embeddings file, None for no limit of that kind.
+        parts_at_once: how many parts of a job are sent or asked for at the same time.
         endpoints: values of a request line's `url`.
         skip: file content takes `skip` and answers X-Last-Line, also while the batch runs.
         search: lists take `search`.
@@ -66,6 +67,7 @@ class Profile(BaseModel):
     max_request_bytes: int
     max_custom_id_bytes: int
     max_embedding_inputs: int | None = None
+    parts_at_once: int = 4
     endpoints: tuple[str, ...]
     skip: bool = False
     search: bool = False

@@ -75,3 +75,11 @@ def test_ends_with_8_and_says_why_when_rows_have_no_good_answer(shell):
     assert "3: 2 ok, 1 failed" in ended.stdout
     assert "http_400" in ended.stdout
     assert "next      doubleword-batch retry rows-" in ended.stdout
+
+
+def test_a_csv_holds_no_formula_unless_the_person_wants_it(shell):
+    shell.write("rows.csv", "id,text\n1,=1+1\n")
+    done = shell.json("run", "rows.csv", *PROMPT, "-o", "safe.csv")
+    shell.json("fetch", done["job"], "-o", "raw.csv", "--formulas")
+    texts = [rows_of(shell.folder / name)[0]["text"] for name in ("safe.csv", "raw.csv")]
+    assert texts == ["'=1+1", "=1+1"]

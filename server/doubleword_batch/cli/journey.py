@@ -10,7 +10,7 @@ from doubleword_batch.cli.call import call, runs_inside
 from doubleword_batch.cli.exits import interrupted
 from doubleword_batch.cli.following import PROGRAM
 from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.show import cost
+from doubleword_batch.cli.show import cost, no_capacity
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.config import Settings
@@ -19,8 +19,9 @@ from doubleword_batch.jobs.export import format_of
 from doubleword_batch.jobs.fetch import fetch_results
 from doubleword_batch.jobs.money import estimated
 from doubleword_batch.jobs.prepare import Order, create_batch_file
-from doubleword_batch.jobs.reports import Created, Results, Status
+from doubleword_batch.jobs.reports import Created, Results, Status, Waiting
 from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.jobs.watch import get_status
 from doubleword_batch.jobs.workspace import Workspace
 
 
@@ -31,6 +32,7 @@ class Errand:
     Attributes:
         output: the table to write.
         overwrite: whether `output` may be replaced.
+        formulas: whether texts of a CSV may become formulas in a spreadsheet.
         window: completion window; None for the provider's first.
         max_cost_usd: submit nothing above this.
         agreed: the person has agreed to the cost beforehand.
@@ -39,6 +41,7 @@ class Errand:
 
     output: str
     overwrite: bool = False
+    formulas: bool = False
     window: str | None = None
     max_cost_usd: Decimal | None = None
     agreed: bool = False
@@ -89,17 +92,22 @@ class _Journey:
         self._job: str | None = None
         self._sending = False
         self._submitted = False
+        self._until: float | None = None
 
     async def travel(self, ws: Workspace) -> Results | Status:
         """Every stage, in order; the output path is checked before anything is spent."""
         format_of(ws.roots.writable(self._errand.output, overwrite=self._errand.overwrite), None)
+        if self._errand.timeout_seconds is not None:
+            self._until = ws.steady() + self._errand.timeout_seconds
         created = await self._build(ws)
         await self._submit(ws, created)
+        if not self._submitted:
+            return await get_status(ws, created.job)
         with progress_on(self._terminal.notes) as tell:
             status = await until_ended(
                 ws,
                 created.job,
-                self._errand.timeout_seconds,
+                None if self._until is None else max(0.0, self._until - ws.steady()),
                 progress=tell,
                 note=self._terminal.note,
             )
@@ -111,6 +119,7 @@ class _Journey:
                 created.job,
                 output_path=self._errand.output,
                 overwrite=self._errand.overwrite,
+                formulas=self._errand.formulas,
                 progress=tell,
             )
 
@@ -133,15 +142,23 @@ class _Journey:
             expected = estimated(ws, job, self._errand.window or ws.profile.windows[0])
             self._agree(ws.profile.title, cost(expected.usd, expected.note))
         self._sending = True
+        while waiting := await self._submit_once(ws, created.job):
+            self._terminal.note(f"{no_capacity(waiting)}; the others run.".capitalize())
+            if self._until and ws.steady() + waiting.retry_after_seconds > self._until:
+                return
+            await ws.sleep(waiting.retry_after_seconds)
+        self._submitted = True
+
+    async def _submit_once(self, ws: Workspace, job: str) -> Waiting | None:
         with progress_on(self._terminal.notes) as tell:
-            await create_batch(
+            submitted = await create_batch(
                 ws,
-                created.job,
+                job,
                 completion_window=self._errand.window,
                 max_cost_usd=self._errand.max_cost_usd,
                 progress=tell,
             )
-        self._submitted = True
+        return submitted.waiting
 
     def _agree(self, provider: str, price: str) -> None:
         """Return only if this may be paid for."""

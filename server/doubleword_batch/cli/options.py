@@ -25,7 +25,11 @@ def usd(text: str) -> Decimal:
 CHAT = "/v1/chat/completions"
 
 Source = Annotated[
-    str, typer.Argument(help="Path, folder or glob: CSV, TSV, JSONL, JSON array, .txt/.md files.")
+    str,
+    typer.Argument(
+        help="Path, folder or glob: CSV, TSV, JSONL, JSON array (also gzip or zstd), Parquet, "
+        "BOOK.xlsx::SHEET, SHOP.db::TABLE or SHOP.db::SELECT..., texts, images."
+    ),
 ]
 Job = Annotated[str, typer.Argument(help="A job's name, or the provider's batch or input file id.")]
 Prompt = Annotated[
@@ -63,6 +67,10 @@ Endpoint = Annotated[
 IdColumn = Annotated[
     str | None, typer.Option("--id-column", help="A column that becomes part of each custom_id.")
 ]
+ImageColumn = Annotated[
+    str | None,
+    typer.Option("--image-column", help="A column with an image's path or https URL in each row."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="The first N rows: a pilot.")]
 NewRun = Annotated[
     bool, typer.Option("--new-run", help="Run the same work again instead of reusing its job.")
@@ -74,8 +82,15 @@ MaxCost = Annotated[
     Decimal | None,
     typer.Option("--max-cost", parser=usd, metavar="USD", help="Submit nothing above this."),
 ]
-Output = Annotated[
-    str | None, typer.Option("--output", "-o", help="The table to write, .csv or .jsonl.")
+_TABLE = "The table to write: .csv, .jsonl or .parquet."
+Table = Annotated[str, typer.Option("--output", "-o", help=_TABLE)]
+Output = Annotated[str | None, typer.Option("--output", "-o", help=_TABLE)]
+Formulas = Annotated[
+    bool,
+    typer.Option(
+        "--formulas",
+        help="In CSV, leave texts that begin like a formula as they are: a spreadsheet runs them.",
+    ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")]
 Timeout = Annotated[

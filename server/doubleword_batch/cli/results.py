@@ -65,6 +65,7 @@ def fetch(
     wait: Wait = False,
     timeout: options.Timeout = None,
     overwrite: options.Overwrite = False,
+    formulas: options.Formulas = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Write the table of answers, also while the job runs, or ask a question about it."""
@@ -84,6 +85,7 @@ def fetch(
                 query=query,
                 sample=sample if sample is not None else 0 if query else 3,
                 overwrite=overwrite,
+                formulas=formulas,
                 progress=tell,
             )
 

@@ -25,6 +25,7 @@ from doubleword_batch.jobs.reports import (
     Status,
     Submitted,
     Uploaded,
+    Waiting,
 )
 from doubleword_batch.request_file import Report as Check
 
@@ -111,6 +112,14 @@ def cost(usd: Decimal | None, note: str) -> str:
     return f"{amount} ({note})"
 
 
+def no_capacity(waiting: Waiting) -> str:
+    """What to tell of parts that are to be submitted later."""
+    return (
+        f"the provider has no capacity for {waiting.parts} part(s) yet; "
+        f"try again in {waiting.retry_after_seconds} s"
+    )
+
+
 @singledispatch
 def facts(report: Report) -> Facts:
     """What a person wants to know of a report, apart from its tables."""
@@ -153,6 +162,7 @@ def _(report: Submitted) -> Facts:
         ("window", report.completion_window),
         ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
         ("cost", cost(report.cost_usd, report.cost_note)),
+        ("waiting", report.waiting and no_capacity(report.waiting)),
     ]
 
 
@@ -205,6 +215,7 @@ def _(report: Retried) -> Facts:
         ("again", f"{report.rows:,} rows: " + _sums(report.causes)),
         ("batches", ", ".join(report.batch_ids)),
         ("cost", cost(report.cost_usd, report.cost_note)),
+        ("waiting", report.waiting and no_capacity(report.waiting)),
     ]
 
 

@@ -29,6 +29,7 @@ def create_file(
     param: options.Params = None,
     endpoint: options.Endpoint = options.CHAT,
     id_column: options.IdColumn = None,
+    image_column: options.ImageColumn = None,
     limit: options.Limit = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="Also copy the JSONL here.")
@@ -50,6 +51,7 @@ def create_file(
         response_schema=schema,
         params=params_of(param),
         id_column=id_column,
+        image_column=image_column,
         limit=limit,
         output_path=output,
         overwrite=overwrite,

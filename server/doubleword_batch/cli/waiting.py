@@ -53,7 +53,8 @@ async def until_ended(
         failures = 0
         if status.status in {"built", "uploaded"}:
             raise InputError(
-                f"Job {status.job} is not submitted, so there is nothing to wait for.",
+                f"Job {status.job} is not submitted{' as a whole' if status.batch_ids else ''}, so "
+                "there is nothing to wait for.",
                 hint=f'Call create_batch(job="{status.job}") first.',
                 code="not_submitted",
             )

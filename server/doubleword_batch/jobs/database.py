@@ -58,8 +58,9 @@ class Database:
             raise
 
     def close(self) -> None:
-        """Close the file."""
-        self._db.close()
+        """Close the file, once no other thread is at it."""
+        with self._lock:
+            self._db.close()
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
@@ -69,7 +70,7 @@ class Database:
             StoreError: `store_locked`, `disk_full` or another failure; nothing of it was kept.
         """
         with self._lock:
-            if self._db.in_transaction:
+            if self._is_in_transaction():
                 yield self._db
                 return
             try:
@@ -124,6 +125,12 @@ class Database:
                 code="store_locked",
                 retryable=True,
             )
+        if "closed database" in text:
+            return StoreError(
+                f"The store in {self.home} was closed while work with it still went on.",
+                hint="Make the call again.",
+                code="store_closed",
+            )
         code = getattr(error, "sqlite_errorcode", None)
         if code in _FULL or getattr(error, "errno", None) in DISK_FULL:
             return StoreError(
@@ -137,9 +144,15 @@ class Database:
             hint="Check that it can be written, or set DOUBLEWORD_BATCH_HOME to another folder.",
         )
 
+    def _is_in_transaction(self) -> bool:
+        try:
+            return self._db.in_transaction
+        except sqlite3.Error as error:
+            raise self.unusable(error) from error
+
     def _roll_back(self) -> None:
-        if self._db.in_transaction:
-            with suppress(sqlite3.Error):  # the failure itself is what the caller has to hear of
+        with suppress(sqlite3.Error):  # the failure itself is what the caller has to hear of
+            if self._db.in_transaction:
                 self._db.execute("ROLLBACK")
 
     def _use_wal(self) -> None:

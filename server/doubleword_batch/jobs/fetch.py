@@ -28,6 +28,7 @@ async def fetch_results(
     output_path: str | None = None,
     form: Format | None = None,
     overwrite: bool = False,
+    formulas: bool = False,
     query: str | None = None,
     sample: int = 3,
     wait_seconds: float = 0,
@@ -40,8 +41,9 @@ async def fetch_results(
         job: a job's name or a provider's id.
         output_path: where to write the table; by default a file of the state directory. With
             `query` alone nothing is written.
-        form: jsonl or csv; by default what the path says.
+        form: jsonl, csv or parquet; by default what the path says.
         overwrite: whether `output_path` may be replaced.
+        formulas: see `write_table`.
         query: one SELECT over the table `results`.
         sample: 0 to 20 answers to show, cut.
         wait_seconds: 0 to 45, to wait for the end first.
@@ -74,7 +76,12 @@ async def fetch_results(
         private = output_path is None
         await in_thread(
             lambda cancelled: write_table(
-                table, target, target_form, private=private, cancelled=cancelled
+                table,
+                target,
+                target_form,
+                formulas=formulas,
+                private=private,
+                cancelled=cancelled,
             )
         )
         written = str(target)

@@ -12,7 +12,7 @@ from pathlib import Path
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.expected import expected_tokens
 from doubleword_batch.jobs.journal import Intent
-from doubleword_batch.jobs.records import Job, Part
+from doubleword_batch.jobs.records import Job, Part, Write
 from doubleword_batch.jobs.workspace import Workspace
 
 
@@ -145,8 +145,8 @@ def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Dec
     return [cost.usd * part.size_bytes / size for part in parts]
 
 
-def reserve(ws: Workspace, intents: Sequence[Intent]) -> None:
-    """Write intents that cost money down, unless the day's cap forbids them.
+def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
+    """Write intents that cost money down, unless the day's cap forbids them; returns the writes.
 
     Call it in the transaction that decided on the intents: two processes cannot both take the last
     dollar. What an earlier try of the same writes reserved is not counted twice.
@@ -154,11 +154,10 @@ def reserve(ws: Workspace, intents: Sequence[Intent]) -> None:
     Raises:
         InputError: code `over_cap`; nothing was written down.
     """
-    for intent in intents:
-        ws.journal.intend(intent)
+    writes = [ws.journal.intend(intent) for intent in intents]
     cap = ws.max_daily_usd
     if cap is None:
-        return
+        return writes
     today = ws.journal.reserved_today_usd()
     if today > cap:
         usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
@@ -169,3 +168,4 @@ def reserve(ws: Workspace, intents: Sequence[Intent]) -> None:
             "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
             code="over_cap",
         )
+    return writes

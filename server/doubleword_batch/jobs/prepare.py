@@ -47,6 +47,7 @@ class Order:
         response_schema: JSON Schema as object, as JSON text, or as a path to a file.
         params: merged into every request body.
         id_column: column whose value becomes part of the custom_id.
+        image_column: column with an image in each row: a path, an https URL, a data: URI or bytes.
         limit: first rows only (a pilot).
         output_path: where to copy the request file; None for the state directory alone.
         overwrite: whether `output_path` may be replaced.
@@ -62,6 +63,7 @@ class Order:
     response_schema: dict[str, Any] | str | None = None
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     id_column: str | None = None
+    image_column: str | None = None
     limit: int | None = None
     output_path: str | None = None
     overwrite: bool = False
@@ -70,7 +72,11 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class _Plan:
-    """An order after every check: ready to build."""
+    """An order after every check: ready to build.
+
+    Attributes:
+        fingerprint: of the source and of what is asked; see `_fingerprint` for images.
+    """
 
     spec: "RequestSpec"
     source: "Source"
@@ -124,9 +130,9 @@ def _create(
         existing = None if order.new_run else ws.store.job_with_fingerprint(plan.fingerprint)
         if existing is not None and _is_whole(ws, existing):
             return _report(ws, existing, [], reused=True, copies=_copies(ws, existing, plan))
-        job, built = _build(ws, plan, made, progress, cancelled)
+        job, built, reused = _build(ws, plan, made, progress, cancelled)
         warnings = _warnings(built)
-        return _report(ws, job, warnings, reused=False, copies=_copies(ws, job, plan))
+        return _report(ws, job, warnings, reused=reused, copies=_copies(ws, job, plan))
 
 
 def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
@@ -149,6 +155,7 @@ def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
         response_schema=_schema(ws, order.response_schema),
         params=order.params,
         id_column=order.id_column,
+        image_column=order.image_column,
     )
     copy_to = (
         ws.roots.writable(order.output_path, overwrite=order.overwrite)
@@ -162,6 +169,7 @@ def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
             "response_schema": spec.response_schema,
             "params": spec.params,
             "id_column": spec.id_column,
+            "image_column": spec.image_column,
             "limit": order.limit,
             "run": secrets.token_hex(4) if order.new_run else None,
         },
@@ -230,7 +238,8 @@ def _build(
     made: Building,
     progress: Progress,
     cancelled: Callable[[], bool],
-) -> "tuple[Job, Built]":
+) -> "tuple[Job, Built, bool]":
+    """The job, what was built, and whether the same job was there already."""
     from doubleword_batch.jobs.ledger import Ledger
     from doubleword_batch.request_file import build_request_files, custom_id_for
 
@@ -269,17 +278,26 @@ def _build(
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     reached("build.published")
     finished(ws.store.job_folder(job.name))
-    return job, built
+    return job, built, job.id != job_id
+
+
+def _fingerprint(plan: _Plan, built: "Built") -> str:
+    """The job's fingerprint; where a table names image files, what was in them belongs to it."""
+    if plan.spec.image_column is None:
+        return plan.fingerprint
+    facts = (plan.fingerprint, *(part.sha256 for part in built.parts))
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
 def _publish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", made: Building) -> "Job":
     """Give the job its name and its folder, as one step: from here on it exists."""
     first, *others = plan.source.paths
+    fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
-        twin = ws.store.job_with_fingerprint(plan.fingerprint)
-        if twin is not None and _is_whole(ws, twin):  # another process was faster
+        twin = ws.store.job_with_fingerprint(fingerprint)
+        if twin is not None and _is_whole(ws, twin):  # only now known, or another was faster
             return twin
-        name = _free_name(ws, first.parent.name if others else first.stem, plan.fingerprint)
+        name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
         folder = ws.store.job_folder(name)
         for part in built.parts:
             ws.store.add_part(
@@ -296,6 +314,7 @@ def _publish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", made: Buil
             job_id,
             name=name,
             building=None,
+            fingerprint=fingerprint,
             source=str(folder / first.name) if is_inline else plan.source.location,
             source_stamp=plan.stamp,
             rows=built.rows,

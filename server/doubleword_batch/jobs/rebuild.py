@@ -55,16 +55,14 @@ def rebuild(
                 if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                     raise AbandonedError
                 rows_of.setdefault(files.write(line, row), array("q")).append(row)
+            if not rows_of:  # all of them left their parts since they were chosen
+                raise _retried_already(job)
             parts = files.publish()
         admit([part.path for part in parts])
         reached("rebuild.written")
         with ws.store.transaction():
             if len(ws.store.parts(job.id)) != len(old):
-                raise InputError(
-                    f"Another process has begun a retry of job {job.name}.",
-                    hint=f'Look with get_status(job="{job.name}").',
-                    code="retried_already",
-                )
+                raise _retried_already(job)
             folder = ws.store.job_folder(job.name)
             last, generation = old[-1].number, max(part.generation for part in old) + 1
             for part in parts:
@@ -114,3 +112,11 @@ def _existing(path: Path | None, job: Job) -> Path:
             code="request_file_gone",
         )
     return path
+
+
+def _retried_already(job: Job) -> InputError:
+    return InputError(
+        f"Another process has begun a retry of job {job.name}.",
+        hint=f'Look with get_status(job="{job.name}").',
+        code="retried_already",
+    )

@@ -92,6 +92,14 @@ class Uploaded(Report):
     warnings: list[str]
 
 
+class Waiting(BaseModel):
+    """Parts that the provider has no capacity for yet."""
+
+    parts: int
+    retry_after_seconds: int
+    reason: str
+
+
 class Submitted(Report):
     """`create_batch`: batches at the provider."""
 
@@ -104,6 +112,7 @@ class Submitted(Report):
     expires_at: UtcTime | None = None
     cost_usd: Usd | None = None
     cost_note: str
+    waiting: Waiting | None = None
 
 
 class Counts(BaseModel):
@@ -210,6 +219,7 @@ class Retried(Report):
     batch_ids: list[str]
     cost_usd: Usd | None = None
     cost_note: str
+    waiting: Waiting | None = None
 
 
 class Listing(Report):

@@ -28,8 +28,14 @@ from doubleword_batch.jobs.money import (
 from doubleword_batch.jobs.once import RemoteWrite, write_once
 from doubleword_batch.jobs.rebuild import rebuild
 from doubleword_batch.jobs.records import Attempt, Job, Part
-from doubleword_batch.jobs.reports import Next, Retried
-from doubleword_batch.jobs.sending import create_intent, create_part, upload_part
+from doubleword_batch.jobs.reports import Retried
+from doubleword_batch.jobs.sending import BatchOrder, create_intent, create_parts, upload_parts
+from doubleword_batch.jobs.side_by_side import (
+    Done,
+    after_submitting,
+    side_by_side,
+    waiting_for_capacity,
+)
 from doubleword_batch.jobs.store import UNANSWERED
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.watch import refresh
@@ -46,6 +52,7 @@ class Begun:
     causes: dict[str, int]
     in_place: bool
     cost: Cost
+    done: Done[bool] | None = None
 
 
 async def retry_failed(
@@ -88,7 +95,7 @@ async def retry_failed(
         begun = await _begin(ws, ws.job_now(found), causes, params or {}, progress)
     return Retried(
         provider=ws.provider,
-        next=Next(tool="get_status", arguments={"job": found.name, "wait_seconds": 45}),
+        next=after_submitting(found, begun.done),
         job=found.name,
         status=ws.status(found),
         rows=sum(begun.causes.values()),
@@ -97,6 +104,7 @@ async def retry_failed(
         batch_ids=[a.batch_id for _, a in ws.current(found) if a and not a.is_terminal][:10],
         cost_usd=begun.cost.usd,
         cost_note=begun.cost.note,
+        waiting=waiting_for_capacity(begun.done),
     )
 
 
@@ -167,15 +175,22 @@ async def _in_place(ws: Workspace, job: Job, choice: Choice) -> Cost | None:
             for (part, attempt), usd in zip(batches, shares(cost, parts, parts), strict=True)
         ]
         reserve(ws, intents)
-    for (part, attempt), intent in zip(batches, intents, strict=True):
-        try:
-            await _retry_batch(ws, job, part, attempt, intent)
-        except (RejectedError, NotFoundError):
-            ws.journal.release(job.id)
-            return None
-        except DoublewordBatchError:
-            ws.journal.release(job.id)
-            raise
+
+    async def again(one: tuple[tuple[Part, Attempt], Intent]) -> None:
+        (part, attempt), intent = one
+        with ws.store.transaction():
+            reserve(ws, [intent])
+        await _retry_batch(ws, job, part, attempt, intent)
+
+    try:
+        retried = await side_by_side(ws, list(zip(batches, intents, strict=True)), again)
+        retried.all_or_refusal()
+    except (RejectedError, NotFoundError):
+        ws.journal.release(job.id)
+        return None
+    except DoublewordBatchError:
+        ws.journal.release(job.id)
+        raise
     return cost
 
 
@@ -242,14 +257,15 @@ async def finish_retry(
         costs = shares(cost, parts, parts)
         reserve(ws, [create_intent(job, *one) for one in zip(parts, costs, strict=True)])
     try:
-        for part in parts:
-            await upload_part(ws, job, part, progress)
-            await create_part(ws, job, part, window, {})
+        await upload_parts(ws, job, parts, progress)
     except DoublewordBatchError:
         ws.journal.release(job.id)
         raise
+    done = await create_parts(ws, job, parts, costs, BatchOrder(window))
+    if not done.results:
+        done.all_or_refusal()
     causes = ws.ledger(job).causes_before([part.number for part in parts])
-    return Begun(causes, in_place=False, cost=cost)
+    return Begun(causes, in_place=False, cost=cost, done=done)
 
 
 def _estimate(ws: Workspace, job: Job, rows: int) -> Cost:

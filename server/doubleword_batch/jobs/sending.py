@@ -5,33 +5,102 @@ their reply was lost or when another state directory made them.
 """
 
 import hashlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
-from doubleword_batch.errors import NotFoundError, StoreError
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError, StoreError
 from doubleword_batch.jobs.journal import Intent
+from doubleword_batch.jobs.money import reserve
 from doubleword_batch.jobs.once import RemoteWrite, write_once
-from doubleword_batch.jobs.records import Job, Part
+from doubleword_batch.jobs.records import Job, Part, Write
+from doubleword_batch.jobs.side_by_side import Done, Together, side_by_side
 from doubleword_batch.jobs.workspace import Progress, Workspace
 from doubleword_batch.wire import Batch, File
 
 FINGERPRINT_KEY = "dwb_fingerprint"
 """The key of the batch's metadata that carries the fingerprint of its creation."""
 
+
+@dataclass(frozen=True, slots=True)
+class BatchOrder:
+    """How batches are to run.
+
+    Attributes:
+        completion_window: one of the provider's.
+        metadata: text by text, kept with each batch beside our own.
+    """
+
+    completion_window: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
 _MOST_PAGED = 300
 _USELESS = frozenset({"failed", "cancelled", "expired"})
 _T = TypeVar("_T", File, Batch)
 
 
-async def upload_part(ws: Workspace, job: Job, part: Part, progress: Progress) -> bool:
-    """Make sure that a part is at the provider; returns whether it was there already.
+async def upload_parts(
+    ws: Workspace, job: Job, parts: Sequence[Part], progress: Progress
+) -> list[bool]:
+    """Make sure that these parts are at the provider; returns which of them were there already.
 
     Raises:
         StoreError: `request_file_gone`.
+        ApiError, TransportError: the provider refused or could not be reached; the other parts
+            have gone on as far as they could.
+    """
+    together = Together(progress, sum(part.size_bytes for part in parts), "bytes uploaded")
+
+    async def upload(part: Part) -> bool:
+        return await _upload_part(ws, job, part, together.of(part.number))
+
+    return (await side_by_side(ws, parts, upload)).all_or_refusal()
+
+
+async def create_parts(
+    ws: Workspace,
+    job: Job,
+    parts: Sequence[Part],
+    costs: Sequence[Decimal | None],
+    order: BatchOrder,
+) -> Done[bool]:
+    """Make sure that these parts have their batches; tells which were created just now.
+
+    What the batches may cost was reserved by the caller. A part that is refused for capacity gives
+    its reservation back, and takes it again when it is tried again.
+
+    Args:
+        ws: the workspace.
+        job: whose parts they are.
+        parts: uploaded.
+        costs: what each part may cost, US dollars.
+        order: how they are to run.
+
+    Raises:
+        InputError: `over_cap`, of a part that is tried again.
         ApiError, TransportError: the provider refused or could not be reached.
     """
+
+    async def create(one: tuple[Part, Decimal | None]) -> bool:
+        part, usd = one
+        with ws.store.transaction():
+            (write,) = reserve(ws, [create_intent(job, part, usd)])
+        return await _create_part(ws, job, part, write, order)
+
+    try:
+        done = await side_by_side(ws, list(zip(parts, costs, strict=True)), create)
+    except DoublewordBatchError:
+        ws.journal.release(job.id)
+        raise
+    if done.waiting:
+        ws.journal.release(job.id)
+    return done
+
+
+async def _upload_part(ws: Workspace, job: Job, part: Part, tell: Callable[[float], None]) -> bool:
     if part.input_file_id is not None:
         return True
     path = part.path
@@ -49,7 +118,7 @@ async def upload_part(ws: Workspace, job: Job, part: Part, progress: Progress) -
     key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
     remote = RemoteWrite(
         write=ws.journal.intend(Intent("upload", key, job.id, part.id)),
-        send=lambda: _send_file(ws, path, name, progress),
+        send=lambda: _send_file(ws, path, name, tell),
         look=lambda: _file_named(ws, name, part.size_bytes),
         get=ws.client.files.get,
         record=lambda file: ws.store.set_part(part.id, input_file_id=file.id),
@@ -65,25 +134,20 @@ def create_intent(job: Job, part: Part, cost_usd: Decimal | None = None) -> Inte
     return Intent("create", key, job.id, part.id, cost_usd=cost_usd)
 
 
-async def create_part(
-    ws: Workspace, job: Job, part: Part, window: str, metadata: dict[str, str]
+async def _create_part(
+    ws: Workspace, job: Job, part: Part, write: Write, order: BatchOrder
 ) -> bool:
-    """Make sure that a part has its batch; returns whether it was created just now.
-
-    Raises:
-        ApiError, TransportError: the provider refused or could not be reached.
-    """
     part = next(now for now in ws.store.parts(job.id) if now.id == part.id)
     fingerprint = _fingerprint(job, part)
     marked = {
-        **metadata,
+        **order.metadata,
         "dwb_job": job.name,
         "dwb_part": str(part.number),
         FINGERPRINT_KEY: fingerprint,
     }
     remote = RemoteWrite(
-        write=ws.journal.intend(create_intent(job, part)),
-        send=lambda: _send_batch(ws, job, part, window, marked),
+        write=write,
+        send=lambda: _send_batch(ws, job, part, order.completion_window, marked),
         look=lambda: _batch_marked(ws, fingerprint),
         get=ws.client.batches.get,
         record=lambda batch: ws.store.see_batch(job.id, part.id, batch),
@@ -98,11 +162,9 @@ def _fingerprint(job: Job, part: Part) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-async def _send_file(ws: Workspace, path: Path, name: str, progress: Progress) -> File:
+async def _send_file(ws: Workspace, path: Path, name: str, tell: Callable[[float], None]) -> File:
     return await ws.client.files.upload(
-        path,
-        filename=name,
-        on_progress=lambda done, total: progress(done, total, "bytes uploaded"),
+        path, filename=name, on_progress=lambda done, _total: tell(done)
     )
 
 

@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.foreign import job_of_file, read_input
 from doubleword_batch.jobs.money import (
     Cost,
@@ -16,7 +16,8 @@ from doubleword_batch.jobs.money import (
 from doubleword_batch.jobs.records import Attempt, Job
 from doubleword_batch.jobs.reports import Next, Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
-from doubleword_batch.jobs.sending import create_intent, create_part, upload_part
+from doubleword_batch.jobs.sending import BatchOrder, create_intent, create_parts, upload_parts
+from doubleword_batch.jobs.side_by_side import Done, after_submitting, waiting_for_capacity
 from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
@@ -42,7 +43,7 @@ async def upload(
         found = await job_of_file(ws, path)
     else:
         found = await ws.job(job or "")
-    reused = [await upload_part(ws, found, part, progress) for part in ws.store.parts(found.id)]
+    reused = await upload_parts(ws, found, ws.store.parts(found.id), progress)
     parts = ws.store.parts(found.id)
     file_ids = [part.input_file_id for part in parts if part.input_file_id]
     window = found.completion_window or ws.profile.windows[0]
@@ -94,22 +95,24 @@ async def create_batch(
         return _submitted(ws, found, reused=True, cost=Cost(found.cost_usd, "as estimated then"))
     if unsent_retry(ws, found):
         begun = await finish_retry(ws, found, progress, max_cost_usd)
-        return _submitted(ws, found, reused=False, cost=begun.cost)
+        return _submitted(ws, found, reused=False, cost=begun.cost, done=begun.done)
     if found.rows is None:
         found = await read_input(ws, found)
     cost = estimated(ws, found, window)
     server_knows = ws.profile.cost_estimate and not ws.profile.free
     if not server_knows:
         check_caps(ws, cost, max_cost_usd)
-    for part in ws.store.parts(found.id):
-        await upload_part(ws, found, part, progress)
+    await upload_parts(ws, found, ws.store.parts(found.id), progress)
     own = cost
     if server_knows:
         files = [part.input_file_id for part in ws.store.parts(found.id) if part.input_file_id]
         cost = await _cost(ws, found, files, window)
     capped = for_caps(found, own, cost)
-    created = await _create(ws, found, window, metadata or {}, capped, max_cost_usd)
-    return _submitted(ws, found, reused=not created, cost=cost)
+    done = await _create(ws, found, window, metadata or {}, capped, max_cost_usd)
+    if not any(attempt for _, attempt in ws.current(found)):
+        done.all_or_refusal()
+    submitted = _submitted(ws, found, reused=not any(done.results), cost=cost, done=done)
+    return submitted.model_copy(update={"next": after_submitting(found, done, metadata)})
 
 
 async def _create(
@@ -119,8 +122,8 @@ async def _create(
     metadata: dict[str, str],
     cost: Cost,
     max_cost_usd: Decimal | None,
-) -> bool:
-    """Create the batches that are not there yet; returns whether this call created one."""
+) -> Done[bool]:
+    """Create the batches that are not there yet; tells which of them this call created."""
     usd = None if cost.usd is None else str(cost.usd)
     with ws.store.transaction():
         missing = [part for part, attempt in ws.current(job) if attempt is None]
@@ -129,12 +132,7 @@ async def _create(
         reserve(ws, [create_intent(job, *one) for one in zip(missing, costs, strict=True)])
         ws.store.set_job(job.id, completion_window=window, cost_usd=usd)
     reached("create.reserved")
-    try:
-        created = [await create_part(ws, job, part, window, metadata) for part in missing]
-    except DoublewordBatchError:
-        ws.journal.release(job.id)
-        raise
-    return any(created)
+    return await create_parts(ws, job, missing, costs, BatchOrder(window, metadata))
 
 
 def _window(ws: Workspace, job: Job, asked: str | None) -> str:
@@ -168,14 +166,15 @@ async def _cost(ws: Workspace, job: Job, file_ids: list[str], window: str) -> Co
     return theirs or estimated(ws, job, window)
 
 
-def _submitted(ws: Workspace, job: Job, *, reused: bool, cost: Cost) -> Submitted:
+def _submitted(
+    ws: Workspace, job: Job, *, reused: bool, cost: Cost, done: Done[bool] | None = None
+) -> Submitted:
     current = ws.current(job)
     attempts: list[Attempt] = [attempt for _, attempt in current if attempt]
-    arguments = {"job": job.name, "wait_seconds": 45}
     expiries = [a.expires_at for a in attempts if a.expires_at]
     return Submitted(
         provider=ws.provider,
-        next=Next(tool="get_status", arguments=arguments),
+        next=after_submitting(job, done),
         job=job.name,
         status=ws.status(job),
         batch_ids=[attempt.batch_id for attempt in attempts][:10],
@@ -185,4 +184,5 @@ def _submitted(ws: Workspace, job: Job, *, reused: bool, cost: Cost) -> Submitte
         expires_at=utc(max(expiries)) if expiries else None,
         cost_usd=cost.usd,
         cost_note=cost.note,
+        waiting=waiting_for_capacity(done),
     )

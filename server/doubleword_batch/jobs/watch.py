@@ -7,6 +7,7 @@ from doubleword_batch.jobs.journal import Intent
 from doubleword_batch.jobs.once import RemoteWrite, write_once
 from doubleword_batch.jobs.records import Attempt, Job, Part
 from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
+from doubleword_batch.jobs.side_by_side import side_by_side
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 from doubleword_batch.wire import Batch
 
@@ -54,10 +55,14 @@ async def wait(ws: Workspace, job: Job, seconds: float, progress: Progress) -> N
 
 async def refresh(ws: Workspace, job: Job, *, also_terminal: bool = False) -> None:
     """Ask the provider for every batch that may have changed, and record what it says."""
-    for part, attempt in ws.current(job):
-        if attempt is not None and (also_terminal or not attempt.is_terminal):
-            batch = await ws.client.batches.get(attempt.batch_id)
-            ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
+
+    async def see(one: tuple[Part, Attempt]) -> None:
+        part, attempt = one
+        batch = await ws.client.batches.get(attempt.batch_id)
+        ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
+
+    asked = [(p, a) for p, a in ws.current(job) if a and (also_terminal or not a.is_terminal)]
+    (await side_by_side(ws, asked, see)).all_or_refusal()
 
 
 async def cancel(ws: Workspace, job: str) -> Cancelled:
@@ -75,8 +80,8 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
     stopping = [(p, a) for p, a in current if not a.is_terminal or a.id in begun]
     if not stopping:
         raise _nothing_runs(found, ws.status(found))
-    for part, attempt in stopping:
-        await _cancel_batch(ws, found, part, attempt)
+    stopped = await side_by_side(ws, stopping, lambda one: _cancel_batch(ws, found, *one))
+    stopped.all_or_refusal()
     counts = _counts(ws, found)
     return Cancelled(
         provider=ws.provider,

@@ -42,6 +42,7 @@ async def create_batch_file(
         dict[str, Any] | None, Field(description="merged into each body: max_tokens, tools, ...")
     ] = None,
     id_column: str | None = None,
+    image_column: Annotated[str | None, Field(description="image path or URL per row")] = None,
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
     new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
@@ -59,6 +60,7 @@ async def create_batch_file(
         response_schema=response_schema,
         params=params or {},
         id_column=id_column,
+        image_column=image_column,
         limit=limit,
         output_path=output_path,
         new_run=new_run,
@@ -72,7 +74,7 @@ async def upload(
     job: Annotated[str | None, Field(description="job name")] = None,
     path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
 ) -> CallToolResult:
-    """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
+    """Validate and upload request files without starting them. Optional: create_batch uploads too."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import upload
 
     ws = await _session(ctx).workspace()
@@ -90,7 +92,7 @@ async def create_batch(
     metadata: dict[str, str] | None = None,
     max_cost_usd: Annotated[float | None, Field(description="refuse above this", ge=0)] = None,
 ) -> CallToolResult:
-    """Submit a job: upload if needed and start its batches. This is the step that costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
+    """Submit a job: upload if needed and start its batches. This costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import create_batch
 
     ws = await _session(ctx).workspace()
@@ -184,7 +186,7 @@ async def list_(
     limit: Annotated[int, Field(ge=1, le=50)] = 10,
     after: str | None = None,
 ) -> CallToolResult:
-    """List jobs (also those an earlier session began), or the provider's batches, files, models."""
+    """List jobs (also of earlier sessions), or the provider's batches, files, models."""
     from doubleword_batch.jobs.listing import list_objects
 
     ws = await _session(ctx).workspace()
@@ -198,7 +200,7 @@ async def retry_failed(
     job: Job,
     causes: Annotated[
         list[str] | None,
-        Field(description="outcomes or causes of fetch_results; default: rows without an answer"),
+        Field(description="outcomes or causes of fetch_results; default: unanswered rows"),
     ] = None,
     params: Annotated[
         dict[str, Any] | None, Field(description="changes, e.g. larger max_tokens for truncated")

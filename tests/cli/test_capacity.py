@@ -1,0 +1,57 @@
+"""`run` at a provider that has no capacity for every part of a job yet."""
+
+import functools
+
+import pytest
+
+from doubleword_batch import providers
+from doubleword_batch.cli.journey import Errand, travel
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.config import Settings
+from doubleword_batch.jobs import workspace
+from doubleword_batch.jobs.prepare import Order
+from faults.bench import CREATE, MODEL, Bench, status
+
+
+@pytest.fixture
+def runs(tmp_path, monkeypatch):
+    """Run the command inside this process, with small parts; waits are noted and not slept."""
+    bench, slept = Bench(tmp_path), []
+
+    async def sleep(seconds):
+        slept.append(seconds)
+
+    small = providers.profile("doubleword").model_copy(update={"max_requests": 10})
+    monkeypatch.setattr(providers, "profile", lambda _: small)
+    opened = functools.partial(workspace.Workspace, sleep=sleep)
+    monkeypatch.setattr(workspace, "Workspace", opened)
+
+    def run(*faults, **errand):
+        slept.clear()
+        with bench.serving(*faults):
+            settings = Settings.from_environment(bench.environment())
+            order = Order(source="rows.csv", prompt="Say {{ text }}", model=MODEL)
+            output = str(bench.work / "answers.csv")
+            report = travel(
+                Terminal(), settings, order, Errand(output=output, agreed=True, **errand)
+            )
+            return report, len(bench.batches()), slept
+
+    return run
+
+
+NO_CAPACITY = status(429, CREATE, times=5, after=3, headers={"retry-after": "60"})
+
+
+def test_waits_for_capacity_while_the_other_parts_run_and_then_finishes(runs, capsys):
+    report, batches, slept = runs(NO_CAPACITY)
+    assert (report.complete, report.ledger, batches) == (True, {"ok": 40}, 4)
+    assert 60 in slept
+    assert "no capacity for 1 part(s) yet" in capsys.readouterr().err
+
+
+def test_stops_waiting_for_capacity_when_its_time_is_up(runs):
+    report, batches, slept = runs(NO_CAPACITY, timeout_seconds=30)
+    assert (report.complete, batches) == (False, 3)
+    assert 60 not in slept
+    assert report.next.tool == "create_batch"

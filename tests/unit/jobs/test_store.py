@@ -1,0 +1,45 @@
+"""The store under several threads of one process."""
+
+import threading
+
+import pytest
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store import Store
+
+WAIT_SECONDS = 10
+MOMENT_SECONDS = 0.3
+
+
+def test_closing_waits_for_the_thread_that_is_in_a_transaction(tmp_path):
+    store = Store(tmp_path / "home")
+    inside, go_on = threading.Event(), threading.Event()
+    seen = []
+
+    def work():
+        with store.transaction():
+            inside.set()
+            go_on.wait(WAIT_SECONDS)
+            seen.append(store.query("SELECT 1"))
+
+    worker = threading.Thread(target=work)
+    closer = threading.Thread(target=store.close)
+    worker.start()
+    assert inside.wait(WAIT_SECONDS)
+    closer.start()
+    closer.join(MOMENT_SECONDS)
+    go_on.set()
+    worker.join(WAIT_SECONDS)
+    closer.join(WAIT_SECONDS)
+    assert seen == [[(1,)]]
+
+
+@pytest.mark.parametrize(
+    "use", [lambda s: s.query("SELECT 1"), lambda s: s.insert("jobs", name="a")]
+)
+def test_a_closed_store_says_that_it_is_closed(tmp_path, use):
+    store = Store(tmp_path / "home")
+    store.close()
+    with pytest.raises(StoreError) as caught:
+        use(store)
+    assert caught.value.code == "store_closed"
