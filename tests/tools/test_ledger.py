@@ -162,6 +162,21 @@ async def test_a_row_too_large_is_reported_and_does_not_stop_the_rest(settings, 
     assert results["errors"][0]["cause"] == "too_large"
 
 
+async def test_a_row_too_large_stops_the_build_when_that_is_asked_also_of_a_job_that_is_there(
+    settings, work
+):
+    big = "x" * 11_000_000
+    (work / "big.csv").write_text(f"n,text\n1,small\n2,{big}\n", encoding="utf-8")
+    order = {"source": "big.csv", "prompt": "{{ text }}"}
+    async with agent(settings) as a:
+        first = await a.fails("create_batch_file", **order, strict=True)
+        assert (await a.calls("list")).fields.get("lines", []) == []
+        await a.calls("create_batch_file", **order)
+        second = await a.fails("create_batch_file", **order, strict=True)
+    assert [reply["error"]["code"] for reply in (first, second)] == ["row_too_large"] * 2
+    assert "Row 2" in first.text
+
+
 async def test_a_batch_made_elsewhere_is_adopted_and_accounted_for(settings, faulty, work):
     with faulty(requests=[RequestFault(fault="error", match=Match(custom_id="user-2"))]) as server:
         headers = {"Authorization": f"Bearer {server.token}"}

@@ -75,6 +75,12 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="The first N r
 NewRun = Annotated[
     bool, typer.Option("--new-run", help="Run the same work again instead of reusing its job.")
 ]
+Strict = Annotated[
+    bool,
+    typer.Option(
+        "--strict", help="Build nothing if a row is too large, instead of leaving it out."
+    ),
+]
 Window = Annotated[
     str | None, typer.Option("--window", help="Completion window: 24h (cheapest) or 1h.")
 ]

@@ -31,6 +31,7 @@ def run(
     window: options.Window = None,
     max_cost: options.MaxCost = None,
     new_run: options.NewRun = False,
+    strict: options.Strict = False,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
@@ -57,6 +58,7 @@ def run(
         image_column=image_column,
         limit=limit,
         new_run=new_run,
+        strict=strict,
     )
     errand = Errand(
         output=output,

@@ -36,6 +36,7 @@ def create_file(
     ] = None,
     overwrite: options.Overwrite = False,
     new_run: options.NewRun = False,
+    strict: options.Strict = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Build a job's request files from a table and a prompt. Nothing is sent."""
@@ -56,6 +57,7 @@ def create_file(
         output_path=output,
         overwrite=overwrite,
         new_run=new_run,
+        strict=strict,
     )
     with progress_on(terminal.notes) as tell:
         report = call(settings, lambda ws: create_batch_file(ws, order, progress=tell))

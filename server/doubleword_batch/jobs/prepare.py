@@ -52,6 +52,7 @@ class Order:
         output_path: where to copy the request file; None for the state directory alone.
         overwrite: whether `output_path` may be replaced.
         new_run: build a new job although the same one exists.
+        strict: build nothing if a row is too large for the provider, instead of leaving it out.
     """
 
     source: str | None = None
@@ -68,6 +69,7 @@ class Order:
     output_path: str | None = None
     overwrite: bool = False
     new_run: bool = False
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +130,7 @@ def _create(
     with building(ws.store) as made:
         plan = _plan(ws, order, model, made.path)
         existing = None if order.new_run else ws.store.job_with_fingerprint(plan.fingerprint)
-        if existing is not None and _is_whole(ws, existing):
+        if existing is not None and _serves(ws, existing, plan):
             return _report(ws, existing, [], reused=True, copies=_copies(ws, existing, plan))
         job, built, reused = _build(ws, plan, made, progress, cancelled)
         warnings = _warnings(built)
@@ -156,6 +158,7 @@ def _plan(ws: Workspace, order: Order, model: str, building: Path) -> _Plan:
         params=order.params,
         id_column=order.id_column,
         image_column=order.image_column,
+        strict=order.strict,
     )
     copy_to = (
         ws.roots.writable(order.output_path, overwrite=order.overwrite)
@@ -228,8 +231,13 @@ def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any]
     return cast("dict[str, Any]", schema)
 
 
-def _is_whole(ws: Workspace, job: "Job") -> bool:
-    return all(p.path is None or p.path.exists() for p in ws.store.parts(job.id))
+def _serves(ws: Workspace, job: "Job", plan: _Plan) -> bool:
+    """Whether a job of the same fingerprint is all there, and left out no row that must not be."""
+    parts = ws.store.parts(job.id)
+    requests = sum(part.requests for part in parts if part.generation == 1)
+    if plan.spec.strict and requests < (job.rows or 0):
+        return False
+    return all(part.path is None or part.path.exists() for part in parts)
 
 
 def _build(
@@ -295,7 +303,7 @@ def _publish(ws: Workspace, job_id: int, plan: _Plan, built: "Built", made: Buil
     fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
         twin = ws.store.job_with_fingerprint(fingerprint)
-        if twin is not None and _is_whole(ws, twin):  # only now known, or another was faster
+        if twin is not None and _serves(ws, twin, plan):  # only now known, or another was faster
             return twin
         name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
         folder = ws.store.job_folder(name)

@@ -39,19 +39,10 @@ def result_schema(tool: str) -> dict[str, Any]:
 def argument_schema(schema: dict[str, Any]) -> dict[str, Any]:
     """A tool's input schema without what costs tokens and tells nothing, and strict.
 
-    Titles, null defaults and `anyOf [X, null]` go: an argument that may be left out is simply not
-    required.
+    Titles, `anyOf [X, null]` and defaults that are null, false or 0 go: an argument that may be
+    left out is simply not required.
     """
-    return {**lean_schema(schema), "additionalProperties": False}
-
-
-def lean_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A JSON Schema without what costs an agent tokens and tells it nothing.
-
-    Titles, null defaults and `anyOf [X, null]` go: an argument that may be left out is simply not
-    required.
-    """
-    return cast("dict[str, Any]", _lean(schema))
+    return {**cast("dict[str, Any]", _lean(schema)), "additionalProperties": False}
 
 
 def _lean(node: Any, *, names: bool = False) -> Any:
@@ -79,5 +70,5 @@ def _lean(node: Any, *, names: bool = False) -> Any:
     return {
         name: _lean(value, names=name in {"properties", "$defs"})
         for name, value in fields.items()
-        if name not in dropped and not (name == "default" and value is None)
+        if name not in dropped and not (name == "default" and not value)
     }

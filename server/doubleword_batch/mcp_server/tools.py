@@ -45,7 +45,8 @@ async def create_batch_file(
     image_column: Annotated[str | None, Field(description="image path or URL per row")] = None,
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
-    new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
+    new_run: Annotated[bool, Field(description="run same work again")] = False,  # noqa: FBT002  # arguments come by name
+    strict: Annotated[bool, Field(description="stop at a row too large")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.prepare import Order, create_batch_file
@@ -64,6 +65,7 @@ async def create_batch_file(
         limit=limit,
         output_path=output_path,
         new_run=new_run,
+        strict=strict,
     )
     ws = await _session(ctx).workspace()
     return reply(await with_progress(ctx, lambda tell: create_batch_file(ws, order, progress=tell)))

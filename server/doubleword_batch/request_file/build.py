@@ -87,7 +87,7 @@ def build_request_files(
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
     Memory does not grow with the rows. A row whose body is too large for the provider is skipped
-    and reported; every other fault stops the build and leaves no file.
+    and reported, unless the spec is strict; every other fault stops the build and leaves no file.
 
     Args:
         source: the rows.
@@ -102,7 +102,8 @@ def build_request_files(
 
     Raises:
         InputError: the spec (see `check_spec`, `Template`) or a row (see `open_source`) cannot be
-            used; `bad_limit`; `no_requests` if every row was skipped; `cancelled`.
+            used; `bad_limit`; `row_too_large` of a strict spec; `no_requests` if every row was
+            skipped; `cancelled`.
     """
     if limit is not None and limit < 1:
         raise InputError(
@@ -116,7 +117,7 @@ def build_request_files(
         warnings = ("The prompt uses no column, so every request is the same.", *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with PartFiles(folder, _max_requests(spec, profile), profile.max_file_bytes) as files:
-        build = _Build(lines, files, on_rows, on_progress, cancelled)
+        build = _Build(lines, files, on_rows, on_progress, cancelled, strict=spec.strict)
         build.run(source, limit)
         parts = files.publish()
     input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_AN_IMAGE
@@ -170,6 +171,7 @@ class _Build:
     on_rows: OnRows | None
     on_progress: Callable[[int], None] | None
     cancelled: Callable[[], bool] | None
+    strict: bool
     rows: int = 0
     requests: int = 0
     text_bytes: int = 0
@@ -212,6 +214,13 @@ class _Build:
             self._group.append((number, made.custom_id, part))
 
     def _skip(self, number: int, reason: str) -> None:
+        if self.strict:
+            raise InputError(
+                f"Row {number}: {reason}",
+                hint="Shorten the row's texts, for example {{ text[:20000] }}, or build without "
+                "strict to leave such rows out.",
+                code="row_too_large",
+            )
         self.skipped_total += 1
         if len(self.skipped) < _SKIPPED_SHOWN:
             self.skipped.append(SkippedRow(number, reason))

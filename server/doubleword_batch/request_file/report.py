@@ -30,6 +30,7 @@ FIXES: dict[str, tuple[Severity, str]] = {
     "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
     "body_too_large": (_ERROR, "Shorten that request, or split it into several."),
     "too_many_requests": (_ERROR, "Split the file into several."),
+    "too_many_inputs": (_ERROR, "Split the file: the provider limits the texts to embed in it."),
     "file_too_large": (_ERROR, "Split the file into several."),
 }
 """Every kind of problem, how grave it is, and what to do about it."""

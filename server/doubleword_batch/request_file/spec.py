@@ -31,6 +31,7 @@ class RequestSpec:
         id_column: column whose value makes the custom_ids readable.
         image_column: column that holds an image for the user message (chat, responses): a path, an
             https URL, a data: URI or bytes. A source of images needs none.
+        strict: a row that is too large for the provider ends the build.
     """
 
     endpoint: str
@@ -41,6 +42,7 @@ class RequestSpec:
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     id_column: str | None = None
     image_column: str | None = None
+    strict: bool = False
 
 
 def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> tuple[str, ...]:

@@ -15,9 +15,11 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.providers import Profile
 from doubleword_batch.request_file.broken_line import diagnose
+from doubleword_batch.request_file.embedding_inputs import inputs_of
 from doubleword_batch.request_file.report import Findings, Report
 from doubleword_batch.request_file.rows import shown
 from doubleword_batch.request_file.seen_ids import SeenIds
+from doubleword_batch.request_file.spec import EMBEDDINGS
 
 ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 """Endpoints that servers of this shape take beside those that jobs are built for."""
@@ -80,6 +82,7 @@ class _Check:
         self._one_url = True
         self._models: dict[str, None] = {}
         self._requests = 0
+        self._inputs = 0
         self._bytes = 0
 
     def run(self, stream: BinaryIO) -> Report:
@@ -134,6 +137,8 @@ class _Check:
         self._method(number, request.method)
         self._target(number, request.url)
         self._model(number, request.body.model)
+        if request.url == EMBEDDINGS and self._profile.max_embedding_inputs is not None:
+            self._inputs += inputs_of(_body_of(line))
         if len(line) > self._profile.max_request_bytes:
             self._size(number, line)
 
@@ -194,8 +199,7 @@ class _Check:
             self._models[model] = None
 
     def _size(self, number: int, line: bytes) -> None:
-        body: msgspec.Raw = msgspec.json.decode(line, type=dict[str, msgspec.Raw])["body"]
-        size = len(bytes(body))
+        size = len(bytes(_body_of(line)))
         if size > self._profile.max_request_bytes:
             self._found.add("body_too_large", number, self._too_large(str(size)))
 
@@ -213,8 +217,15 @@ class _Check:
         if self._requests > most:
             message = f"The file holds {self._requests} requests; {most} are allowed."
             self._found.add("too_many_requests", 0, message)
+        if self._inputs > (most_inputs := self._profile.max_embedding_inputs or self._inputs):
+            message = f"The file embeds {self._inputs} inputs; {most_inputs} are allowed."
+            self._found.add("too_many_inputs", 0, message)
         if size_bytes > self._profile.max_file_bytes:
             message = (
                 f"The file has {size_bytes} bytes; {self._profile.max_file_bytes} are allowed."
             )
             self._found.add("file_too_large", 0, message)
+
+
+def _body_of(line: bytes) -> msgspec.Raw:
+    return msgspec.json.decode(line, type=dict[str, msgspec.Raw])["body"]

@@ -207,3 +207,15 @@ def test_duplicates_far_apart_are_found_when_the_ids_no_longer_fit_into_memory(c
     assert found.count == 3
     assert sorted(problem.line for problem in found.first) == [51, 501, 1000]
     assert any("line 401" in problem.message for problem in found.first)
+
+
+def test_the_inputs_of_all_embeddings_are_counted_where_the_provider_limits_them(check):
+    def embeds(custom_id, given):
+        return line(custom_id, url="/v1/embeddings", body={"model": "m", "input": given})
+
+    lines = [embeds("a", "one"), embeds("b", ["two", "three"]), embeds("c", [1, 2, 3, 4])]
+    assert check(*lines, max_embedding_inputs=4).ok
+    assert check(*lines, max_embedding_inputs=None).ok
+    report = check(*lines, max_embedding_inputs=3)
+    assert kinds(report) == {"too_many_inputs": [0]}
+    assert "4 inputs; 3 are allowed" in report.groups[0].first[0].message
