@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.building import building, sweep
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.schema import MIGRATIONS
@@ -211,6 +212,21 @@ async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(benc
             results = await fetched(ws, job, wait_seconds=30)
     assert job in listed.lines[0]
     assert results.ledger == {"ok": 40}
+
+
+async def test_a_job_of_a_status_is_found_however_many_newer_ones_there_are(bench, monkeypatch):
+    monkeypatch.setattr(listing, "_PAGE", 2)
+    with bench.serving():
+        async with bench.workspace() as ws:
+            old = await done(ws)
+            newer = [await built(ws, prompt=f"{n} {{{{ text }}}}") for n in range(5)]
+            ended_ones = await list_objects(ws, status="completed")
+            first = await list_objects(ws, limit=4)
+            rest = await list_objects(ws, limit=4, after=first.after)
+    assert [line.split(":")[0] for line in ended_ones.lines] == [old]
+    listed = [line.split(":")[0] for line in (*first.lines, *rest.lines)]
+    assert listed == [*reversed(newer), old]
+    assert (first.has_more, rest.has_more) == (True, False)
 
 
 async def test_a_store_of_a_newer_version_is_refused(bench):

@@ -41,16 +41,20 @@ class Building:
 
 @contextmanager
 def building(store: Store) -> Generator[Building]:
-    """A new private folder among the jobs' folders; what is left of it on leaving is removed."""
+    """A new private folder among the jobs' folders; what is left of it on leaving is removed.
+
+    Raises:
+        StoreError: the state directory does not take it.
+    """
     token = secrets.token_hex(8)
     path = store.home / "jobs" / f"{_PREFIX}{token}"
-    # Under the write lock, so that no sweep sees the folder without its sign of life.
-    with store.transaction():
-        path.mkdir(mode=0o700)
-        descriptor = os.open(path / _SIGN, os.O_RDWR | os.O_CREAT, 0o600)
-        os.write(descriptor, token.encode())
-        if fcntl:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    try:
+        # Under the write lock, so that no sweep sees the folder without its sign of life.
+        with store.transaction():
+            descriptor = _begin(path, token)
+    except OSError as error:
+        shutil.rmtree(path, ignore_errors=True)
+        raise store.unusable(error) from None
     try:
         if not fcntl:
             os.close(descriptor)  # Windows renames no folder with an open file in it
@@ -59,6 +63,15 @@ def building(store: Store) -> Generator[Building]:
         shutil.rmtree(path, ignore_errors=True)
         if fcntl:
             os.close(descriptor)
+
+
+def _begin(path: Path, token: str) -> int:
+    path.mkdir(mode=0o700)
+    descriptor = os.open(path / _SIGN, os.O_RDWR | os.O_CREAT, 0o600)
+    os.write(descriptor, token.encode())
+    if fcntl:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    return descriptor
 
 
 def become(made: Building, folder: Path) -> None:

@@ -1,9 +1,10 @@
 """`list`: jobs here, and batches, files and models at the provider, one short line each."""
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import Listing, Next, utc
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.wire import Batch, File, Model
@@ -12,6 +13,7 @@ Kind = Literal["jobs", "batches", "files", "models"]
 
 _MOST_LINES = 50
 _MOST_BYTES = 1_400
+_PAGE = 100
 _T = TypeVar("_T", File, Batch, Model)
 
 
@@ -63,7 +65,7 @@ def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str
     lines: list[str] = []
     names: list[str] = []
     more = False
-    for job in ws.store.jobs(search=search, before=before, limit=1_000):
+    for job in _newest_first(ws, search, before):
         now = ws.status(job)
         if status is not None and now != status:
             continue
@@ -90,6 +92,12 @@ def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str
         has_more=more,
         after=names[-1] if more else None,
     )
+
+
+def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[Job]:
+    while page := ws.store.jobs(search=search, before=before, limit=_PAGE):
+        yield from page
+        before = page[-1].id
 
 
 def _following(ws: Workspace, name: str) -> Next:

@@ -5,6 +5,7 @@ import threading
 import pytest
 
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.building import building
 from doubleword_batch.jobs.store import Store
 
 WAIT_SECONDS = 10
@@ -43,3 +44,12 @@ def test_a_closed_store_says_that_it_is_closed(tmp_path, use):
     with pytest.raises(StoreError) as caught:
         use(store)
     assert caught.value.code == "store_closed"
+
+
+def test_a_state_directory_that_takes_no_folder_is_said_to_be_unusable(tmp_path):
+    store = Store(tmp_path / "home")
+    (tmp_path / "home" / "jobs").rmdir()
+    (tmp_path / "home" / "jobs").write_text("in the way", encoding="utf-8")
+    with pytest.raises(StoreError, match="cannot be used"), building(store):
+        pass
+    store.close()
