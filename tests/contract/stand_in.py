@@ -15,6 +15,13 @@ from doubleword_batch.local.executor import Answer, ExecutorModel, Request, Requ
 DEADLINE_SECONDS = 30
 
 
+def assert_plain(answer, status, *parts):
+    assert answer.status_code == status, answer.text
+    assert answer.headers["content-type"].startswith("text/plain")
+    for part in parts:
+        assert part in answer.text
+
+
 class Echo:
     """Answers with the custom_id; prefixes of it ask for trouble.
 
