@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from doubleword_batch.jobs.collect import collect
-from doubleword_batch.jobs.prepare import stamp_of
+from doubleword_batch.jobs.order import stamp_of
 from doubleword_batch.jobs.table import Table
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.providers import profile

@@ -133,7 +133,7 @@ def _known_job(folder):
 
 def _job(folder):
     """A submitted job over the table, its one batch completed and not yet read."""
-    from doubleword_batch.jobs.prepare import stamp_of
+    from doubleword_batch.jobs.order import stamp_of
     from doubleword_batch.wire import Batch
 
     shutil.rmtree(folder / "home", ignore_errors=True)

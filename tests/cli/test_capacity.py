@@ -9,7 +9,7 @@ from doubleword_batch.cli.journey import Errand, travel
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.config import Settings
 from doubleword_batch.jobs import workspace
-from doubleword_batch.jobs.prepare import Order
+from doubleword_batch.jobs.order import Order
 from faults.bench import CREATE, MODEL, Bench, status
 
 

@@ -8,7 +8,8 @@ import anyio
 
 from doubleword_batch.errors import InputError, TransportError
 from doubleword_batch.jobs.fetch import fetch_results
-from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.order import Order
+from doubleword_batch.jobs.prepare import create_batch_file
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.watch import cancel, get_status

@@ -8,7 +8,8 @@ import httpx
 
 from doubleword_batch.config import Settings
 from doubleword_batch.jobs.fetch import fetch_results
-from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.order import Order
+from doubleword_batch.jobs.prepare import create_batch_file
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.watch import get_status
 from doubleword_batch.local import Faults, LocalConfig, LocalServer

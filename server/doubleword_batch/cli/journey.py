@@ -18,7 +18,8 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.export import format_of
 from doubleword_batch.jobs.fetch import fetch_results
 from doubleword_batch.jobs.money import estimated
-from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.order import Order
+from doubleword_batch.jobs.prepare import create_batch_file
 from doubleword_batch.jobs.reports import Created, Results, Status, Waiting
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.watch import get_status

@@ -11,7 +11,7 @@ from doubleword_batch.cli.journey import Errand, travel
 from doubleword_batch.cli.options import params_of, text_of
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.jobs.prepare import Order
+from doubleword_batch.jobs.order import Order
 from doubleword_batch.jobs.reports import Results
 
 

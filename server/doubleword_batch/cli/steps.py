@@ -14,7 +14,8 @@ from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show, show_check
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.jobs import submit
-from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.order import Order
+from doubleword_batch.jobs.prepare import create_batch_file
 from doubleword_batch.providers import profile
 from doubleword_batch.request_file import validate_request_file
 

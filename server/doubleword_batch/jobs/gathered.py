@@ -18,7 +18,7 @@ from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.building import become, building, finished
 from doubleword_batch.jobs.database import DISK_FULL
 from doubleword_batch.jobs.ledger import ANSWERED, Ledger
-from doubleword_batch.jobs.prepare import stamp_of
+from doubleword_batch.jobs.order import stamp_of
 from doubleword_batch.jobs.reader import copy_path
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.store import Store

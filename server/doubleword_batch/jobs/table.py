@@ -24,7 +24,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.answers import Answer, answer_in, structured
 from doubleword_batch.jobs.collect import copy_path
 from doubleword_batch.jobs.ledger import ANSWERED, Entry
-from doubleword_batch.jobs.prepare import stamp_of
+from doubleword_batch.jobs.order import stamp_of
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.workspace import Workspace
 

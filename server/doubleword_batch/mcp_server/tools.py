@@ -49,7 +49,8 @@ async def create_batch_file(
     strict: Annotated[bool, Field(description="stop at a row too large")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.prepare import Order, create_batch_file
+    from doubleword_batch.jobs.order import Order
+    from doubleword_batch.jobs.prepare import create_batch_file
 
     order = Order(
         source=source,
