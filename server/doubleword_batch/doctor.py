@@ -166,27 +166,32 @@ def _local_model(settings: Settings) -> Finding:
     )
 
 
-def host_files(home: Path) -> dict[str, Path]:
+def host_files(home: Path) -> dict[str, tuple[Path, ...]]:
     """Where the hosts keep their MCP servers, for a user whose home is `home`."""
     support = {
         "darwin": home / "Library/Application Support",
         "win32": home / "AppData/Roaming",
     }.get(sys.platform, home / ".config")
+    opencode = home / ".config/opencode"
     return {
-        "Claude Code": home / ".claude.json",
-        "Claude Desktop": support / "Claude/claude_desktop_config.json",
-        "Codex": home / ".codex/config.toml",
-        "Cursor": home / ".cursor/mcp.json",
-        "Gemini CLI": home / ".gemini/settings.json",
-        "opencode": home / ".config/opencode/opencode.json",
-        "VS Code": support / "Code/User/mcp.json",
-        "Windsurf": home / ".codeium/windsurf/mcp_config.json",
+        "Claude Code": (home / ".claude.json",),
+        "Claude Desktop": (support / "Claude/claude_desktop_config.json",),
+        "Codex": (home / ".codex/config.toml",),
+        "Cursor": (home / ".cursor/mcp.json",),
+        "Gemini CLI": (home / ".gemini/settings.json",),
+        "opencode": (opencode / "opencode.json", opencode / "opencode.jsonc"),
+        "VS Code": (support / "Code/User/mcp.json",),
+        "Windsurf": (home / ".codeium/windsurf/mcp_config.json",),
     }
 
 
 def _hosts(home: Path) -> Finding:
-    known = {name: path for name, path in host_files(home).items() if path.is_file()}
-    named = [name for name, path in known.items() if _names_us(path)]
+    known = {
+        name: there
+        for name, places in host_files(home).items()
+        if (there := [path for path in places if path.is_file()])
+    }
+    named = [name for name, there in known.items() if any(map(_names_us, there))]
     if named:
         return Finding(subject="hosts", state="ok", found=f"set up in {', '.join(named)}")
     seen = f"not in {', '.join(known)}" if known else "no host's settings found"

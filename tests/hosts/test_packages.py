@@ -1,84 +1,77 @@
 """What is installed or packed is what a user should get, and nothing of the developer's."""
 
 import json
-import subprocess
+import re
 import sys
 import zipfile
 from http.server import BaseHTTPRequestHandler
+from pathlib import Path
 
 import pytest
+from mcp.client.client import Client
+from mcp.client.stdio import StdioServerParameters, stdio_client
 
+from hosts import guides, programs
 from skill.servers import serving
-
-SKILLS = "skills@1.5.18"
-MCPB = "@anthropic-ai/mcpb@2.1.2"
-CLAWHUB = "clawhub@0.23.3"
 
 
 def files_under(folder):
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.mark.parametrize("options", [[], ["--skill", "doubleword-batch"]])
+def succeeded(done):
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done
+
+
+# The skill
+
+
+@pytest.mark.parametrize("options", [[], ["--skill", "doubleword-batch"]], ids=["all", "by name"])
 @pytest.mark.parametrize("kind", ["path", "git"])
 def test_skills_add_installs_the_skill_and_nothing_else(
-    tool, tmp_path, repository, git_url, kind, options
+    tool, project, repository, git_url, secret, kind, options
 ):
-    project = tmp_path / "project"
-    project.mkdir()
     source = str(repository) if kind == "path" else git_url
 
-    done = tool(SKILLS, "skills", "add", source, "-a", "claude-code", "-y", *options, cwd=project)
+    succeeded(tool("skills", "add", source, "-a", "claude-code", "-y", *options))
 
-    assert done.returncode == 0, done.stdout + done.stderr
     installed = project / ".claude" / "skills"
     assert [path.name for path in installed.iterdir()] == ["doubleword-batch"]
     assert files_under(installed / "doubleword-batch") == files_under(
         repository / "skill" / "doubleword-batch"
     )
-    assert not [path for path in project.rglob("*") if path.name in {".env", "server", "tests"}]
+    assert files_under(project) - {"skills-lock.json"} == {
+        f".claude/skills/doubleword-batch/{name}"
+        for name in files_under(installed / "doubleword-batch")
+    }
+    assert not [p for p in project.rglob("*") if p.is_file() and secret in p.read_text()]
 
 
-def test_the_bundles_manifest_is_valid(tool, repository):
-    done = tool(MCPB, "mcpb", "validate", repository / "manifest.json")
+def test_the_validator_of_agent_skills_takes_the_skill_and_not_the_repository(tool, repository):
+    validate = Path(sys.executable).with_name("agentskills")
+    if not validate.exists():
+        pytest.skip("skills-ref is not installed")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_bundle_holds_the_server_and_nothing_of_the_developers(tool, repository, tmp_path):
-    bundle = tmp_path / "bundle.mcpb"
-
-    done = tool(MCPB, "mcpb", "pack", repository, bundle)
-
-    assert done.returncode == 0, done.stdout + done.stderr
-    with zipfile.ZipFile(bundle) as packed:
-        names = set(packed.namelist())
-        assert not any(b"do-not-leak" in packed.read(name) for name in names)
-    assert {"manifest.json", "pyproject.toml", "uv.lock", "README.md", "LICENSE"} <= names
-    assert "server/doubleword_batch/mcp_server/server.py" in names
-    assert {name.split("/")[0] for name in names} <= {
-        "manifest.json", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "CHANGELOG.md",
-        "server",
-    }  # fmt: skip
+    succeeded(tool(validate, "validate", repository / "skill" / "doubleword-batch"))
+    assert tool(validate, "validate", repository).returncode != 0
 
 
-def test_the_zip_for_claude_skills_is_built_by_the_command_of_the_guide(repository):
-    guide = (repository / "SKILL.md").read_text(encoding="utf-8")
-    (line,) = [line for line in guide.splitlines() if "make_archive" in line]
-    _, _, program = line.partition("python3 -c ")
-
-    subprocess.run([sys.executable, "-c", program.strip('"')], cwd=repository, check=True)
+def test_the_zip_for_claude_skills_is_built_and_unpacked_by_the_lines_of_the_guide(
+    shell, repository
+):
+    for line in guides.lines_of_the_guide("python3"):
+        succeeded(shell(line, cwd=repository))
 
     with zipfile.ZipFile(repository / "doubleword-batch-skill.zip") as packed:
         names = {name for name in packed.namelist() if not name.endswith("/")}
-    assert names == {
-        f"doubleword-batch/{name}"
-        for name in files_under(repository / "skill" / "doubleword-batch")
-    }
+    skill = files_under(repository / "skill" / "doubleword-batch")
+    assert names == {f"doubleword-batch/{name}" for name in skill}
+    assert files_under(repository / ".claude" / "skills") == names
 
 
 class EmptyRegistry(BaseHTTPRequestHandler):
-    """A ClawHub on which this skill was never published."""
+    """A ClawHub on which this skill was never published, and that takes nothing."""
 
     def do_GET(self):
         body = json.dumps({"match": None, "latestVersion": None}).encode()
@@ -95,10 +88,117 @@ class EmptyRegistry(BaseHTTPRequestHandler):
 def test_clawhub_would_publish_the_skill(tool, repository):
     skill = repository / "skill" / "doubleword-batch"
     with serving(EmptyRegistry) as url:
-        done = tool(
-            CLAWHUB, "clawhub", "skill", "publish", skill, "--dry-run", "--json", "--registry", url
+        done = succeeded(
+            tool("clawhub", "skill", "publish", skill, "--dry-run", "--json", "--registry", url)
         )
 
     said = json.loads(done.stdout)
     assert (said["status"], said["slug"]) == ("would-publish", "doubleword-batch")
     assert said["fileCount"] == len(files_under(skill))
+
+
+# The server as a plugin, an extension and a bundle
+
+
+def test_the_plugin_is_installed_by_the_lines_of_the_guide_and_connects(
+    tool, shell, repository, uv_variables
+):
+    succeeded(tool("claude", "plugin", "validate", repository))
+    lines = guides.lines_of_the_guide("claude")
+    for line in lines:
+        succeeded(shell(line, cwd=repository))
+    details = tool("claude", "plugin", "details", "doubleword-batch@doubleword-batch").stdout
+    listed = tool("claude", "mcp", "list", **uv_variables).stdout
+
+    assert guides.package_line("Claude Code plugin") == " && ".join(lines)
+    assert "Skills (1)  doubleword-batch" in details
+    assert "MCP servers (1)  doubleword-batch" in details
+    assert re.search(r"^plugin:doubleword-batch:.*Connected$", listed, re.MULTILINE), listed
+
+
+def test_a_plugin_that_is_broken_would_be_noticed(tool, repository):
+    (repository / ".claude-plugin" / "plugin.json").write_text('{"name": "Not A Name"}')
+    (repository / "gemini-extension.json").write_text('{"name": "x"}')
+    (repository / "manifest.json").write_text('{"name": "x"}')
+
+    for command in (
+        ("claude", "plugin", "validate", repository),
+        ("gemini", "extensions", "validate", repository),
+        ("mcpb", "validate", repository / "manifest.json"),
+    ):
+        assert tool(*command).returncode != 0, command
+
+
+def test_gemini_takes_the_extension_and_connects(tool, shell, home, repository, uv_variables):
+    trusted = {"GEMINI_CLI_TRUST_WORKSPACE": "true"}
+    (home / ".gemini").mkdir()
+    trust = {str(repository): "TRUST_FOLDER"}
+    (home / ".gemini" / "trustedFolders.json").write_text(json.dumps(trust))
+
+    succeeded(tool("gemini", "extensions", "validate", repository))
+    line = guides.package_line("Gemini CLI extension")
+    succeeded(shell(f"{line} --consent --skip-settings", cwd=repository, **trusted))
+    listed = tool("gemini", "mcp", "list", **uv_variables, **trusted)
+
+    assert re.search(
+        r"✓ doubleword-batch \(from doubleword-batch\): .*Connected$",
+        listed.stdout + listed.stderr,
+        re.MULTILINE,
+    ), listed.stdout + listed.stderr
+
+
+def bundled(tool, repository):
+    """The bundle that the README's line makes."""
+    line = guides.package_line("bundle")
+    assert line.startswith("npx @anthropic-ai/mcpb pack ")
+    succeeded(tool(*line.split("@anthropic-ai/")[1].split(), cwd=repository))
+    return repository / line.split()[-1]
+
+
+def test_the_bundle_holds_the_server_and_nothing_of_the_developers(tool, repository, secret):
+    succeeded(tool("mcpb", "validate", repository / "manifest.json"))
+    with zipfile.ZipFile(bundled(tool, repository)) as packed:
+        names = set(packed.namelist())
+        assert not any(secret.encode() in packed.read(name) for name in names)
+
+    package = {
+        f"server/{name}" for name in files_under(repository / "server") if "__pycache__" not in name
+    }
+    outside = {"manifest.json", "pyproject.toml", "uv.lock", "README.md", "LICENSE"}
+    assert names - {"CHANGELOG.md"} == package | outside
+
+
+async def test_the_bundles_server_runs_a_batch_with_nothing_filled_in(
+    tool, repository, uv_variables
+):
+    folder = repository.parent / "unpacked"
+    with zipfile.ZipFile(bundled(tool, repository)) as packed:
+        packed.extractall(folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    filled = {name: entry["default"] for name, entry in manifest["user_config"].items()}
+    filled["folder"] = str(repository.parent)
+    start = manifest["server"]["mcp_config"]
+
+    def value(text):
+        text = text.replace("${__dirname}", str(folder))
+        return re.sub(r"\$\{user_config\.(\w+)\}", lambda found: filled[found[1]], text)
+
+    parameters = StdioServerParameters(
+        command=programs.uv(),
+        args=[value(text) for text in start["args"]],
+        # The dependencies are this checkout's, the package is the bundle's.
+        env=uv_variables
+        | {"PYTHONPATH": str(folder / "server")}
+        | {name: value(text) for name, text in start["env"].items()},
+    )
+    async with Client(stdio_client(parameters)) as client:
+        listed = await client.list_tools()
+        asked = {"rows": [{"text": "a"}, {"text": "b"}], "prompt": "Say {{ text }}"}
+        made = await client.call_tool("create_batch_file", asked)
+        job = {"job": made.structured_content["job"]}
+        await client.call_tool("create_batch", job)
+        results = await client.call_tool("fetch_results", job | {"wait_seconds": 45})
+
+    assert start["command"] == "uv"
+    assert [tool.name for tool in listed.tools] == [tool["name"] for tool in manifest["tools"]]
+    assert results.structured_content["ledger"]["ok"] == 2, results.content

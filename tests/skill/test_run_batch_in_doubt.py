@@ -47,6 +47,22 @@ def test_every_request_has_one_line_in_spite_of(run, work, served, requests_of, 
     assert len(batches) == 1
 
 
+def test_a_download_that_breaks_off_again_and_again_leaves_no_half_file(
+    run, work, served, requests_of
+):
+    requests_of(60)
+    broken = [ServerFault(route=CONTENT, fault="cut", bytes=100, times=None)]
+    hurried = ("--poll", "0.1", "--settle", "2", "--patience", "1")
+    with served(server=broken) as server:
+        first = run("run_batch.py", "requests.jsonl", *hurried, **server.variables)
+        names = {path.name for path in work.iterdir()}
+
+    assert first.code == 6
+    assert first.err.splitlines()[-1].startswith("error: ")
+    assert "run the same command again" in first.err.splitlines()[-1].lower()
+    assert not names & {"requests.results.jsonl", "requests.errors.jsonl"}
+
+
 @pytest.mark.parametrize(("fault", "created"), [("drop_after", True), ("drop_before", False)])
 def test_a_creation_whose_reply_is_lost_is_looked_for_and_not_sent_twice(
     run, served, requests_of, fault, created

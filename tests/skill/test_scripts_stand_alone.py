@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.cli.exits import Exit
+from doubleword_batch.local.faults import Match, RequestFault
 from doubleword_batch.providers import profile
 from skill.places import SCRIPTS, SKILL
+from skill.results import FAST
 
 SOURCES = sorted(SCRIPTS.rglob("*.py"))
 COMMANDS = sorted(path.name for path in SCRIPTS.glob("*.py"))
@@ -24,10 +26,12 @@ STANDARD = {
 
 
 def oldest_python():
-    """A Python 3.9 or 3.10 that works on this machine, if there is one."""
+    """A Python 3.9, or else 3.10, that works on this machine, if there is one."""
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
-    named = [shutil.which(f"python3.{minor}") for minor in (9, 10)]
-    for python in [*named, *sorted(pyenv.glob("3.9.*/bin/python")), "/usr/bin/python3"]:
+    named = {minor: shutil.which(f"python3.{minor}") for minor in (9, 10)}
+    for python in [
+        named[9], *sorted(pyenv.glob("3.9.*/bin/python")), named[10], "/usr/bin/python3",
+    ]:  # fmt: skip
         if python is None:
             continue
         asked = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
@@ -49,22 +53,41 @@ def test_is_python_3_9_over_the_standard_library(path):
     assert imported <= STANDARD | {"__future__", "batchkit"}
 
 
-def test_a_python_3_9_runs_them(run, work, command):
+def test_a_python_3_9_makes_the_journey_and_the_same_files(
+    work, command, environment, served, requests_of
+):
     python = oldest_python()
     if python is None:
         pytest.skip("there is no Python 3.9 or 3.10 on this machine")
-    (work / "t.csv").write_text("text\na\n")
-    options = ("--prompt", "{{ text }}", "--model", "m", "-o", "requests.jsonl")
+    same = requests_of(12, "same.jsonl").read_bytes()
+    options = ("--prompt", "Say {{ text }}", "--model", "m", "-o", "requests.jsonl")
+    results = ("requests.results.jsonl", "requests.errors.jsonl")
+    fault = RequestFault(fault="error", status=400, match=Match(custom_id="r3"))
+    codes = []
 
-    for arguments in (
-        command("create_batch_file.py", "t.csv", *options),
-        command("validate_batch_file.py", "requests.jsonl"),
-        command("run_batch.py", "--help"),
-        command("summarize_results.py", "--help"),
-    ):
-        subprocess.run(
-            [python, *arguments[1:]], cwd=work, check=True, timeout=30, capture_output=True
-        )
+    with served(requests=[fault]) as server:
+        for arguments in (
+            command("create_batch_file.py", "table.csv", *options),
+            command("validate_batch_file.py", "requests.jsonl"),
+            command("run_batch.py", "requests.jsonl", "--estimate"),
+            command("run_batch.py", "requests.jsonl", *FAST),
+            command(
+                "summarize_results.py", *results, "--requests", "requests.jsonl",
+                "--table", "answers.csv", "--retry", "again.jsonl",
+            ),
+            command("run_batch.py", "nowhere.jsonl"),
+        ):  # fmt: skip
+            done = subprocess.run(
+                [python, *arguments[1:]], cwd=work, env=environment | server.variables,
+                timeout=60, capture_output=True, encoding="utf-8", check=False,
+            )  # fmt: skip
+            assert "Traceback" not in done.stderr, done.stderr
+            codes.append(done.returncode)
+
+    assert codes == [0, 0, 0, 8, 8, 3]
+    assert (work / "requests.jsonl").read_bytes() == same
+    assert len((work / "answers.csv").read_text().splitlines()) == 13
+    assert len((work / "again.jsonl").read_text().splitlines()) == 1
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -90,6 +113,14 @@ def test_running_a_script_leaves_nothing_in_the_skill(run):
 
     assert sorted(SKILL.rglob("*")) == before
     assert not [path for path in before if path.suffix == ".pyc"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_a_command_line_that_cannot_be_read_ends_with_its_code(run, name):
+    done = run(name, "--nowhere")
+
+    assert done.code == 2
+    assert f"{name}: error: " in done.err.splitlines()[-1]
 
 
 def test_the_limits_are_those_of_the_packages_profile(run):

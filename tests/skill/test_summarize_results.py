@@ -1,9 +1,14 @@
 import csv
 import json
 
+import pytest
+
 from doubleword_batch.config import Settings
+from doubleword_batch.jobs import export
 from doubleword_batch.jobs.answers import answer_in, read_line
 from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.local.faults import Match, RequestFault
 from doubleword_batch.session import opened
 
@@ -145,6 +150,95 @@ def test_only_what_failed_is_asked_again_and_the_answers_come_together(
     assert all(row["answer"] for row in rows)
 
 
+def test_a_retry_may_be_for_one_cause_and_with_more_tokens(run, work, served, requests_of):
+    requests_of(12)
+    with served(requests=FAULTS) as server:
+        run("run_batch.py", "requests.jsonl", *FAST, **server.variables)
+
+    options = ("--requests", "requests.jsonl", "--retry", "again.jsonl")
+    by_outcome = run("summarize_results.py", *FILES, *options, "--cause", "truncated")
+    longer = run(
+        "create_batch_file.py", "--requests", "again.jsonl", "--param", "max_tokens=200",
+        "--output", "longer.jsonl",
+    )  # fmt: skip
+    by_cause = run(
+        "summarize_results.py", *FILES, *options, "--overwrite", "--cause", "http_400",
+        "--cause", "http_422",
+    )  # fmt: skip
+
+    assert "retry: again.jsonl, 1 requests" in by_outcome.out
+    assert "retry: again.jsonl, 2 requests" in by_cause.out
+    assert longer.code == 0, longer.err
+    (line,) = (work / "longer.jsonl").read_text().splitlines()
+    assert json.loads(line)["custom_id"] == "r4"
+    assert json.loads(line)["body"]["max_tokens"] == 200
+
+
+@pytest.mark.parametrize("form", ["csv", "jsonl"])
+async def test_beside_its_source_it_is_the_table_that_the_package_writes(
+    run, work, served, tmp_path, form
+):
+    (work / "t.csv").write_text(
+        "id,text,answer\n" + "".join(f"{n},=x{n},+{n}\n" for n in range(12))
+    )
+    asked = ("--prompt", "Say {{ text }}", "--model", "m")
+    run("create_batch_file.py", "t.csv", *asked, "-o", "requests.jsonl", "--max-requests", "5")
+    parts = sorted(path.name for path in work.glob("requests*.jsonl"))
+    with served(requests=FAULTS) as server:
+        run("run_batch.py", *parts, *FAST, **server.variables)
+        variables = server.variables | {
+            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "other"),
+            "DOUBLEWORD_BATCH_ROOTS": str(work),
+        }
+        async with opened(Settings.from_environment(variables)) as session:
+            ws = await session.workspace()
+            order = Order(source="t.csv", prompt="Say {{ text }}", model="m")
+            job = (await create_batch_file(ws, order)).job
+            await create_batch(ws, job)
+            await fetch_results(ws, job, output_path=f"package.{form}", wait_seconds=45)
+    results = sorted(path.name for path in work.glob("requests*.*s.jsonl"))
+
+    run(
+        "summarize_results.py", *results, "--requests", *parts, "--source", "t.csv",
+        "--table", f"script.{form}",
+    )  # fmt: skip
+
+    assert parts[0] != "requests.jsonl"
+    assert (work / f"script.{form}").read_bytes() == (work / f"package.{form}").read_bytes()
+
+
+def test_a_source_that_the_requests_are_not_of_is_refused(run, work, requests_of):
+    requests_of(3)
+    (work / "results.jsonl").write_text("")
+    (work / "short.csv").write_text("text\na\n")
+    (work / "foreign.jsonl").write_text('{"custom_id": "x", "body": {}}\n')
+    table = ("--table", "out.csv")
+
+    short = run(
+        "summarize_results.py", "results.jsonl", "--requests", "requests.jsonl",
+        "--source", "short.csv", *table,
+    )  # fmt: skip
+    foreign = run(
+        "summarize_results.py", "results.jsonl", "--requests", "foreign.jsonl",
+        "--source", "table.csv", *table,
+    )  # fmt: skip
+    no_table = run("summarize_results.py", "results.jsonl", "--source", "table.csv")
+
+    assert (short.code, foreign.code, no_table.code) == (3, 3, 2)
+    assert "The source has no row 2" in short.err
+    assert "The request «x» names no row" in foreign.err
+    assert not (work / "out.csv").exists()
+
+
+def test_a_file_of_results_is_not_taken_for_requests(run, work):
+    (work / "results.jsonl").write_text('{"custom_id": "a", "response": null}\n')
+
+    done = run("summarize_results.py", "results.jsonl", "--requests", "results.jsonl")
+
+    assert done.code == 3
+    assert "Line 1 of «results.jsonl» is no request" in done.err
+
+
 def test_a_request_without_a_line_is_missing(run, work, requests_of):
     requests_of(3)
     (work / "results.jsonl").write_text("")
@@ -168,6 +262,30 @@ def test_answers_are_shown_as_quoted_text_that_cannot_leave_its_line(run, work):
     assert "\x1b" not in done.out
     assert "1 lines are no result lines" in done.out
     assert len(done.out) < 1000
+
+
+def test_no_answer_becomes_a_formula_in_a_spreadsheet_and_each_stays_one_record(
+    run, work, tmp_path
+):
+    answers = [
+        "=1+1", "+49 30", "-x", "-1.5e3%", "@SUM(A1)", "\tx", "\rx", "a\rb", 'a\nb,"c"', "'=", "1",
+    ]  # fmt: skip
+    bodies = [{"choices": [{"message": {"content": answer}}]} for answer in answers]
+    with (work / "results.jsonl").open("w", encoding="utf-8") as file:
+        for number, body in enumerate(bodies):
+            response = {"status_code": 200, "body": body}
+            file.write(json.dumps({"custom_id": f"={number}", "response": response}) + "\n")
+
+    run("summarize_results.py", "results.jsonl", "--table", "table.csv")
+    run("summarize_results.py", "results.jsonl", "--table", "table.jsonl")
+
+    with (work / "table.csv").open(newline="", encoding="utf-8") as table:
+        rows = list(csv.DictReader(table))
+    assert [row["answer"] for row in rows] == [export._harmless(answer) for answer in answers]
+    assert rows[0]["answer"] == "'=1+1"
+    assert rows[0]["custom_id"] == "'=0"
+    lines = (work / "table.jsonl").read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["answer"] for line in lines] == answers
 
 
 def test_bad_input_is_one_line_and_leaves_nothing(run, work):

@@ -100,6 +100,24 @@ def test_a_setting_that_cannot_be_used_is_said_on_stderr(process_environment):
     assert done.stdout == b""
 
 
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_a_host_reaches_a_server_with_wrong_settings_and_every_call_says_what_is_wrong(
+    process_environment, work, mode
+):
+    process_environment["DOUBLEWORD_BATCH_ROOTS"] = str(work / "nowhere")
+    server = StdioServerParameters(
+        command=COMMAND[0], args=COMMAND[1:], env=process_environment, cwd=work
+    )
+    with anyio.fail_after(60):
+        async with Client(stdio_client(server), mode=mode) as client:
+            a = Agent(client)
+            assert len((await client.list_tools()).tools) == 8
+            for tool, arguments in (("list", {}), ("create_batch", {"job": "any"})):
+                reply = await a.fails(tool, **arguments)
+                assert reply["error"]["code"] == "config"
+                assert "DOUBLEWORD_BATCH_ROOTS" in reply.text
+
+
 async def test_cancelling_a_wait_leaves_the_job_and_the_server_as_they_were(
     settings, faulty, reviews, work
 ):

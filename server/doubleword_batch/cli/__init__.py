@@ -26,17 +26,21 @@ def _somebody_types() -> bool:
 
 
 def serve_mcp() -> int:
-    """Be the MCP server on stdin and stdout until the host leaves; returns the exit code."""
+    """Be the MCP server on stdin and stdout until the host leaves; returns the exit code.
+
+    Settings that cannot be used do not end it: a host would only say that the connection is closed.
+    Every call then answers what is wrong.
+    """
     from doubleword_batch.cli.exits import Exit, exit_of
     from doubleword_batch.config import Settings
     from doubleword_batch.errors import ConfigError
+    from doubleword_batch.mcp_server.stdio import serve
 
     try:
         settings = Settings.from_environment()
     except ConfigError as error:
-        sys.stderr.write(f"doubleword-batch cannot start: {error}\n")
+        sys.stderr.write(f"doubleword-batch can do nothing with these settings: {error}\n")
+        serve(error)
         return exit_of(error)
-    from doubleword_batch.mcp_server.stdio import serve
-
     serve(settings)
     return Exit.DONE

@@ -27,12 +27,14 @@ _RELIED_ON = {
 
 
 def result_schema(tool: str) -> dict[str, Any]:
-    """The output schema of a tool: the fields that programs rely on; others may come and go."""
+    """The output schema of a tool: the fields that programs rely on; others may come and go.
+
+    None of them is required: hosts hold errors to the same schema, and an error has none of them.
+    """
     names = [*_RELIED_ON[tool].split(), "provider", "next"]
     return {
         "type": "object",
         "properties": {name: {"type": _TYPES[name]} for name in names},
-        "required": ["provider"] if tool == "list" else ["job", "provider"],
     }
 
 
@@ -59,8 +61,6 @@ def _lean(node: Any, *, names: bool = False) -> Any:
         rest = {name: value for name, value in fields.items() if name != "anyOf"}
         if len(real) == 1:
             return _lean({**real[0], **rest})
-        if all(set(o) <= {"type", "additionalProperties"} for o in real):
-            return _lean({"type": [o["type"] for o in real], **rest})
         fields = {**rest, "anyOf": real}
     dropped = (
         {"title", "additionalProperties"}

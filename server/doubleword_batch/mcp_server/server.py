@@ -13,7 +13,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from doubleword_batch.config import Settings
-from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
 from doubleword_batch.mcp_server.schemas import argument_schema, result_schema
@@ -63,10 +63,19 @@ _TOOLS = (
 
 
 class BatchServer(MCPServer[Session]):
-    """MCPServer with our error boundary around every tool call."""
+    """MCPServer with our error boundary around every tool call.
 
-    def __init__(self, *, tools: list[Tool], **options: Any) -> None:
+    Args:
+        tools: what it offers.
+        unusable: what every call answers; None where the settings can be used.
+        options: of `MCPServer`.
+    """
+
+    def __init__(
+        self, *, tools: list[Tool], unusable: ConfigError | None = None, **options: Any
+    ) -> None:
         super().__init__("doubleword-batch", tools=tools, **options)
+        self._unusable = unusable
         self._arguments = {tool.name: list(tool.parameters["properties"]) for tool in tools}
 
     async def call_tool(
@@ -76,6 +85,8 @@ class BatchServer(MCPServer[Session]):
         context: Context[Session, Any] | None = None,
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; expected failures become readable results, bugs stay masked and logged."""
+        if self._unusable is not None:
+            return error_reply(self._unusable)
         known = self._arguments.get(name, list(arguments))
         unknown = sorted(set(arguments) - set(known))
         if unknown:
@@ -91,13 +102,24 @@ class BatchServer(MCPServer[Session]):
             raise
 
 
-def build_server(settings: Settings, *, max_retry_seconds: float = 20.0) -> MCPServer[Session]:
+def build_server(
+    settings: Settings | ConfigError, *, max_retry_seconds: float = 20.0
+) -> MCPServer[Session]:
     """The MCP server for these settings; nothing is opened until a tool is called.
 
     Args:
-        settings: with `read_only`, the tools that write are not registered.
+        settings: with `read_only`, the tools that write are not registered. An error in their
+            place is what every call answers.
         max_retry_seconds: see `Session`.
     """
+    if isinstance(settings, ConfigError):
+        return BatchServer(
+            version=version("doubleword-batch"),
+            instructions=f"Nothing works before a human corrects this: {settings}",
+            log_level="WARNING",
+            tools=[_tool(*one) for one in _TOOLS],
+            unusable=settings,
+        )
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Session]) -> AsyncGenerator[Session]:

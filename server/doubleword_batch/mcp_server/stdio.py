@@ -11,20 +11,22 @@ from contextlib import suppress
 from types import FrameType
 
 from doubleword_batch.config import Settings
+from doubleword_batch.errors import ConfigError
 from doubleword_batch.mcp_server.server import build_server
 
 _BLOCK_BYTES = 1 << 16
 
 
-def serve(settings: Settings) -> None:
+def serve(settings: Settings | ConfigError) -> None:
     """Answer MCP requests on stdin and stdout until the host closes them, or by a signal.
 
     Args:
-        settings: `log_level` is the level of the log on stderr.
+        settings: `log_level` is the level of the log on stderr; or why there are none.
     """
+    level = settings.log_level if isinstance(settings, Settings) else "warning"
     logging.basicConfig(
         stream=sys.stderr,
-        level=settings.log_level.upper(),
+        level=level.upper(),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
     _end_by_signal(_relayed_stdin())

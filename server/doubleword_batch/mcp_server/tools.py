@@ -45,8 +45,8 @@ async def create_batch_file(
     image_column: Annotated[str | None, Field(description="image path or URL per row")] = None,
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
-    new_run: Annotated[bool, Field(description="run same work again")] = False,  # noqa: FBT002  # arguments come by name
-    strict: Annotated[bool, Field(description="stop at a row too large")] = False,  # noqa: FBT002
+    new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
+    strict: Annotated[bool, Field(description="stop at a row too large, instead of leaving it out")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.order import Order
@@ -77,7 +77,7 @@ async def upload(
     job: Annotated[str | None, Field(description="job name")] = None,
     path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
 ) -> CallToolResult:
-    """Validate and upload request files without starting them. Optional: create_batch uploads too."""  # noqa: E501  # one line for the agent
+    """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import upload
 
     ws = await _session(ctx).workspace()
@@ -95,7 +95,7 @@ async def create_batch(
     metadata: dict[str, str] | None = None,
     max_cost_usd: Annotated[float | None, Field(description="refuse above this", ge=0)] = None,
 ) -> CallToolResult:
-    """Submit a job: upload if needed and start its batches. This costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
+    """Submit a job: upload if needed and start its batches. This is the step that costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.submit import create_batch
 
     ws = await _session(ctx).workspace()

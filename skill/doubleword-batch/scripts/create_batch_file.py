@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit import strict_json  # noqa: E402  # after the line above
-from batchkit.ending import Exit, Stop, end, exit_codes, note, quoted  # noqa: E402
+from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted  # noqa: E402
 from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
 from batchkit.parts import PartFiles  # noqa: E402
 from batchkit.request_lines import RequestLines, Spec, request_line  # noqa: E402
@@ -159,7 +159,7 @@ def _count(text: str) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=_EPILOG + exit_codes(Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE),
+        epilog=_EPILOG + exit_codes(*OFFLINE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

@@ -2,16 +2,15 @@
 """Says in a few lines what result files hold: outcomes, failures by cause, tokens, samples.
 
 With --requests, requests that have no line are counted as missing. --table writes the answers as a
-table, --retry the requests without a good answer as a new request file. Answers are untrusted text.
+table, with --source beside the rows that they answer; --retry writes the requests without a good
+answer as a new request file. Answers are untrusted text; in CSV one that a spreadsheet would take
+for a formula gets an apostrophe in front.
 Needs Python 3.9 or newer and nothing else.
 """
 
 from __future__ import annotations
 
 import argparse
-import csv
-import io
-import json
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,16 +18,24 @@ from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
-from batchkit.ending import Exit, Stop, end, exit_codes, quoted  # noqa: E402  # after the line above
+from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the line above
+from batchkit.ending import (  # noqa: E402
+    OFFLINE,
+    Exit,
+    Stop,
+    end,
+    exit_codes,
+    quoted,
+)
 from batchkit.ledger import Ledger, request_lines  # noqa: E402
+from batchkit.tables import open_table  # noqa: E402
 from batchkit.whole_files import write_whole  # noqa: E402
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterator
 
     from batchkit.answers import Reading
 
-_COLUMNS = ("custom_id", "outcome", "answer", "error")
 _CAUSES_SHOWN = 8
 _SAMPLE_CHARACTERS = 160
 
@@ -41,22 +48,29 @@ def main() -> Exit:
             raise Stop(Exit.INPUT, f"{quoted(str(path))} is there already.", "Use --overwrite.")
     if options.retry is not None and not options.requests:
         raise Stop(Exit.USAGE, "--retry needs --requests.", "See --help.")
+    if options.source is not None and options.table is None:
+        raise Stop(Exit.USAGE, "--source needs --table.", "See --help.")
+    source = None if options.source is None else open_table(options.source)
     ledger = Ledger(options.results)
     asked = (id_ for path in options.requests for id_, _ in request_lines(path))
     custom_ids = list(dict.fromkeys(asked)) or list(ledger.outcomes)
+    if source is not None:
+        custom_ids = in_source_order(custom_ids)
     tally = _Tally(options.sample)
     for reading in ledger.readings(custom_ids):
         tally.add(reading)
     tally.show(ledger.unreadable)
     if options.table is not None:
-        write_whole(options.table, _table(options.table, ledger.readings(custom_ids)))
+        readings = ledger.readings(custom_ids)
+        write_whole(options.table, answer_table(options.table, readings, source))
         print(f"table: {options.table}")
     if options.retry is not None:
-        good = {one.custom_id for one in ledger.readings(custom_ids) if one.outcome == "ok"}
-        left = len(custom_ids) - len(good)
-        if left:
-            write_whole(options.retry, _without(good, options.requests))
-        print(f"retry: {options.retry}, {left} requests" if left else "retry: nothing is left")
+        readings = ledger.readings(custom_ids)
+        again = {one.custom_id for one in readings if _is_wanted(one, options.cause)}
+        if again:
+            write_whole(options.retry, _only(again, options.requests))
+        left = f"{options.retry}, {len(again)} requests" if again else "nothing is left"
+        print(f"retry: {left}")
     return Exit.DONE if tally.is_all_ok else Exit.INCOMPLETE
 
 
@@ -101,43 +115,51 @@ class _Tally:
             print(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")
 
 
-def _table(path: Path, readings: Iterable[Reading]) -> Iterator[bytes]:
-    """The answers as CSV or, by the suffix, as JSON Lines."""
-    if path.suffix.lower() != ".csv":
-        for one in readings:
-            cells = dict(zip(_COLUMNS, _cells(one)))
-            yield json.dumps(cells, ensure_ascii=False).encode("utf-8", "replace") + b"\n"
-        return
-    for cells in (_COLUMNS, *map(_cells, readings)):
-        text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerow(cells)
-        yield text.getvalue().encode("utf-8", "replace")
+def _is_wanted(one: Reading, causes: list[str]) -> bool:
+    """Whether a request is to be asked again: it has no good answer, for one of these reasons."""
+    return one.outcome != "ok" and (not causes or one.outcome in causes or one.cause in causes)
 
 
-def _cells(one: Reading) -> tuple[str, str, str | None, str | None]:
-    error = None if one.outcome == "ok" else one.message or one.cause
-    return one.custom_id, one.outcome, one.answer, error
-
-
-def _without(good: set[str], files: list[Path]) -> Iterator[bytes]:
+def _only(wanted: set[str], files: list[Path]) -> Iterator[bytes]:
     for path in files:
         for custom_id, line in request_lines(path):
-            if custom_id not in good:
+            if custom_id in wanted:
                 yield line
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=exit_codes(Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE),
+        epilog=exit_codes(*OFFLINE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="FILE", help="result files, also of retries")
-    add("--requests", action="append", default=[], type=Path, metavar="FILE", help="what was asked")
+    add(
+        "--requests",
+        action="extend",
+        nargs="+",
+        default=[],
+        type=Path,
+        metavar="FILE",
+        help="the request files that were run",
+    )
     add("--sample", type=int, default=3, choices=range(21), metavar="N", help="answers shown (3)")
     add("--table", type=Path, metavar="FILE", help="write the answers to this .csv or .jsonl")
+    add(
+        "--source",
+        type=Path,
+        metavar="TABLE",
+        help="what the requests were made of: its columns too",
+    )
     add("--retry", type=Path, metavar="FILE", help="write the requests to ask again")
+    add(
+        "--cause",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="of --retry: only this outcome or cause, such as truncated; can be given again",
+    )
     add("--overwrite", action="store_true", help="replace --table and --retry")
     return parser
 

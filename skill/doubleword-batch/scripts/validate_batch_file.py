@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.checking import FIXES, check_file  # noqa: E402  # after the line above
-from batchkit.ending import Exit, end, exit_codes  # noqa: E402
+from batchkit.ending import OFFLINE, Exit, end, exit_codes  # noqa: E402
 from batchkit.limits import Limits  # noqa: E402
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def _as_object(path: str, report: Report) -> dict[str, object]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description=__doc__,
-        epilog=exit_codes(Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE),
+        epilog=exit_codes(*OFFLINE),
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="a JSONL request file")

@@ -38,6 +38,10 @@ _MEANINGS = {
 }
 
 
+OFFLINE = (Exit.DONE, Exit.USAGE, Exit.INPUT, Exit.STATE, Exit.INCOMPLETE, Exit.INTERRUPTED)
+"""The codes of a script that never speaks to a server."""
+
+
 class Stop(Exception):  # noqa: N818  # a way to end that is expected, not a bug
     """Ends the script with one line on stderr.
 

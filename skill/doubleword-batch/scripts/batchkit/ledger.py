@@ -85,7 +85,9 @@ def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:
             if not line.strip():
                 continue
             try:
-                yield str(json.loads(line)["custom_id"]), line
+                request = json.loads(line)
+                request["body"]  # a result line has none
+                yield str(request["custom_id"]), line
             except (ValueError, TypeError, KeyError):
                 raise Stop(
                     Exit.INPUT,

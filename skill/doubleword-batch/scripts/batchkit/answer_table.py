@@ -1,0 +1,113 @@
+"""The answers as a table, beside the rows that they answer: the package's cells, byte for byte."""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from typing import TYPE_CHECKING, Any
+
+from batchkit import strict_json
+from batchkit.ending import Exit, Stop, quoted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+    from batchkit.answers import Reading
+    from batchkit.tables import Row, Table
+
+_OURS = ("custom_id", "outcome", "answer", "error")
+_ROW_OF = re.compile(r"r([1-9][0-9]*)(?:-.*)?")
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
+
+
+def answer_table(path: Path, readings: Iterable[Reading], source: Table | None) -> Iterator[bytes]:
+    """The lines of a table of answers: CSV or, by the suffix, JSON Lines.
+
+    Args:
+        path: what the table will be called.
+        readings: the outcome of each request; with a source in its order.
+        source: the table that the requests were made of: its columns come first. A column of ours
+            that it has too gets `batch_` in front.
+    """
+    given = () if source is None else source.columns
+    ours = _free_names(given)
+    rows = ((row, _cells(one)) for row, one in _joined(readings, source))
+    if path.suffix.lower() != ".csv":
+        for row, cells in rows:
+            line = strict_json.as_prompt_text({**row, **dict(zip(ours, cells))})
+            yield line.encode("utf-8", "replace") + b"\n"
+        return
+    yield _csv_line((*given, *ours))
+    for row, cells in rows:
+        yield _csv_line((*(row.get(name) for name in given), *cells))
+
+
+def _free_names(given: tuple[str, ...]) -> list[str]:
+    taken, names = set(given), []
+    for name in _OURS:
+        while name in taken:
+            name = f"batch_{name}"  # noqa: PLW2901  # the same column's next name
+        taken.add(name)
+        names.append(name)
+    return names
+
+
+def in_source_order(custom_ids: Iterable[str]) -> list[str]:
+    """Requests by the number of their row, whatever the order of the files that hold them."""
+    return sorted(custom_ids, key=_row_of)
+
+
+def _row_of(custom_id: str) -> int:
+    named = _ROW_OF.fullmatch(custom_id)
+    if not named:
+        raise Stop(
+            Exit.INPUT,
+            f"The request {quoted(custom_id, 64)} names no row of a source.",
+            "Leave --source out.",
+        )
+    return int(named[1])
+
+
+def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple[Row, Reading]]:
+    if source is None:
+        yield from (({}, reading) for reading in readings)
+        return
+    rows = enumerate(source.rows(), 1)
+    number, row = 0, {}
+    for reading in readings:
+        wanted = _row_of(reading.custom_id)
+        while number < wanted:
+            number, row = next(rows, (wanted + 1, {}))
+        if number != wanted:
+            raise Stop(
+                Exit.INPUT,
+                f"The source has no row {wanted}, and there is a request of that row.",
+                "Give the table that the requests were made of, or leave --source out.",
+            )
+        yield row, reading
+
+
+def _cells(one: Reading) -> tuple[str, str, str | None, str | None]:
+    error = None
+    if one.outcome != "ok":
+        error = f"{one.cause}: {quoted(one.message)}" if one.message else one.cause
+    return one.custom_id, one.outcome, one.answer, error
+
+
+def _csv_line(cells: Iterable[Any]) -> bytes:
+    text = io.StringIO()
+    # Told to end records with \n, the writer would leave a lone \r unquoted.
+    csv.writer(text).writerow(map(_harmless, cells))
+    return text.getvalue().removesuffix("\r\n").encode("utf-8", "replace") + b"\n"
+
+
+def _harmless(cell: Any) -> Any:
+    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe in front."""
+    if isinstance(cell, (dict, list, bool)):
+        return strict_json.as_prompt_text(cell)
+    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS) or _NUMBER.fullmatch(cell):
+        return cell
+    return f"'{cell}"
