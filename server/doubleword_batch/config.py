@@ -71,6 +71,7 @@ class Settings:
         local_key: upstream executor's key.
         local_model: a GGUF file for the builtin executor; None for the bundled one.
         log_level: level of the log on stderr.
+        proxy_key: what programs must send to the proxy as their key; None to take any.
     """
 
     provider: ProviderName
@@ -87,6 +88,7 @@ class Settings:
     local_key: Secret | None = field(default=None)
     local_model: Path | None = None
     log_level: LogLevel = "warning"
+    proxy_key: Secret | None = None
 
     @classmethod
     def from_environment(
@@ -113,6 +115,7 @@ class Settings:
         local_url = env.get("DOUBLEWORD_BATCH_LOCAL_URL") or None
         local_key = env.get("DOUBLEWORD_BATCH_LOCAL_KEY")
         local_model = env.get("DOUBLEWORD_BATCH_LOCAL_MODEL")
+        proxy_key = env.get("DOUBLEWORD_BATCH_PROXY_KEY")
         return cls(
             provider=provider,
             base_url=base_url,
@@ -130,6 +133,7 @@ class Settings:
             local_key=Secret(local_key) if local_key else None,
             local_model=_path("DOUBLEWORD_BATCH_LOCAL_MODEL", local_model) if local_model else None,
             log_level=level,  # pyright: ignore[reportArgumentType]  # checked above
+            proxy_key=Secret(proxy_key) if proxy_key else None,
         )
 
 

@@ -4,7 +4,7 @@ Everything heavy is imported here, when the first call needs it, so that a door 
 """
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -30,12 +30,19 @@ class Session:
         roots: where paths may lead; by default the settings' roots.
         max_retry_seconds: how long one request to the provider may be repeated; hosts end a tool
             call at about a minute.
+        headers: sent with every request to the provider.
     """
 
     def __init__(
-        self, settings: Settings, *, roots: Roots | None = None, max_retry_seconds: float = 20.0
+        self,
+        settings: Settings,
+        *,
+        roots: Roots | None = None,
+        max_retry_seconds: float = 20.0,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         self.settings = settings
+        self._headers = headers
         self._max_retry_seconds = max_retry_seconds
         self._roots = roots or Roots(settings.roots)
         self._stack = AsyncExitStack()
@@ -113,6 +120,7 @@ class Session:
                     api_key=key,
                     profile=described,
                     max_retry_seconds=self._max_retry_seconds,
+                    headers=self._headers,
                 )
             )
             workspace = Workspace(

@@ -56,8 +56,8 @@ async def measured(client):
     async def heartbeat():
         while True:
             before, cpu = time.perf_counter(), time.thread_time()
-            await asyncio.sleep(0.001)
-            stalls.append(time.perf_counter() - before - 0.001)
+            await asyncio.sleep(0.005)
+            stalls.append(time.perf_counter() - before - 0.005)
             own.append(time.thread_time() - cpu)
     async def call(number):
         messages = [{"role": "user", "content": f"Question {number}: is it a good one?"}]

@@ -4,6 +4,7 @@ import json
 import os
 import statistics
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,32 +14,49 @@ HERE = Path(__file__).parent
 
 @dataclass(frozen=True)
 class Taken:
-    """Seconds that the work took (imports left out), CPU seconds and peak megabytes of the whole
-    process, and what else the work reported.
+    """What a piece of work took.
+
+    Attributes:
+        seconds: wall, without imports where the work says so, else of the whole process.
+        cpu_seconds: the same of CPU.
+        memory_mb: the whole process's peak.
+        idle_mb: what of it was there before the work began; 0 where the work does not say.
+        facts: what else the work reported.
     """
 
     seconds: float
     cpu_seconds: float
     memory_mb: float
+    idle_mb: float
     facts: dict
 
 
 def run(command, environment=None):
-    """Run a command; the last line of its output may be JSON with its own `seconds`."""
-    begun = time.perf_counter()
-    with subprocess.Popen(
-        [str(part) for part in command], stdout=subprocess.PIPE, env=environment
-    ) as process:
-        output = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        wall = time.perf_counter() - begun
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}")
+    """Run a command; the last line of its output may be JSON, as a `Stopwatch` gives it."""
+    with tempfile.TemporaryFile() as said:
+        begun = time.perf_counter()
+        with subprocess.Popen(
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=said, env=environment
+        ) as process:
+            output = process.stdout.read()
+            _, status, used = os.wait4(process.pid, 0)
+            wall = time.perf_counter() - begun
+            process.returncode = os.waitstatus_to_exitcode(status)
+        if process.returncode:
+            said.seek(0)
+            words = said.read()[-2_000:].decode(errors="replace")
+            shown = " ".join(map(str, command))
+            raise SystemExit(f"{shown} ended with {process.returncode}: {words}")
     lines = output.splitlines()
     facts = json.loads(lines[-1]) if lines and lines[-1].startswith(b"{") else {}
     cpu = used.ru_utime + used.ru_stime
-    return Taken(facts.pop("seconds", wall), cpu, used.ru_maxrss / 1024, facts)
+    return Taken(
+        facts.pop("seconds", wall),
+        facts.pop("cpu_seconds", cpu),
+        used.ru_maxrss / 1024,
+        facts.pop("idle_mb", 0.0),
+        facts,
+    )
 
 
 def medians(contenders, runs):

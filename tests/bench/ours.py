@@ -8,8 +8,11 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from stopwatch import Stopwatch
+
 PROMPT = "Classify this {{ category }} review in one word: {{ text }}"
 BLOCK_BYTES = 1 << 18
+TICK_SECONDS = 0.005
 
 
 def build(folder):
@@ -23,21 +26,21 @@ def build(folder):
     )
     target = folder / "built"
     shutil.rmtree(target, ignore_errors=True)
-    begun = time.perf_counter()
+    watch = Stopwatch()
     source = open_source(str(folder / "table.csv"), Roots([folder]))
     built = build_request_files(source, spec, roomy, target)
-    taken = time.perf_counter() - begun
+    taken = watch.taken()
     built.parts[0].path.replace(folder / "requests.jsonl")
-    return {"seconds": taken, "requests": built.requests}
+    return taken | {"requests": built.requests}
 
 
 def validate(folder):
     from doubleword_batch.providers import profile
     from doubleword_batch.request_file import validate_request_file
 
-    begun = time.perf_counter()
+    watch = Stopwatch()
     report = validate_request_file(folder / "requests.jsonl", profile("doubleword"))
-    return {"seconds": time.perf_counter() - begun, "requests": report.requests}
+    return watch.taken() | {"requests": report.requests}
 
 
 def collect(folder):
@@ -47,13 +50,72 @@ def collect(folder):
     from doubleword_batch.jobs.table import Table
 
     ws, job = _job(folder)
-    begun = time.perf_counter()
+    watch = Stopwatch()
     asyncio.run(collect(ws, job))
-    collected = time.perf_counter() - begun
+    collected = watch.seconds()
     rows = write_table(Table(ws, ws.job_now(job)), folder / "answers.jsonl", "jsonl")
-    taken = time.perf_counter() - begun
+    taken = watch.taken()
     ws.store.close()
-    return {"seconds": taken, "collected": collected, "rows": rows}
+    return taken | {"collected": collected, "rows": rows}
+
+
+def stall(folder):
+    """The same in a server that stays responsive: the event loop's longest stall meanwhile."""
+    from doubleword_batch.jobs.collect import collect
+    from doubleword_batch.jobs.export import write_table
+    from doubleword_batch.jobs.table import Table
+    from doubleword_batch.jobs.threads import in_thread
+
+    ws, job = _job(folder)
+    longest = 0.0
+
+    async def tick():
+        nonlocal longest
+        while True:
+            begun = time.perf_counter()
+            await asyncio.sleep(TICK_SECONDS)
+            longest = max(longest, time.perf_counter() - begun - TICK_SECONDS)
+
+    async def go():
+        ticking = asyncio.create_task(tick())
+        await collect(ws, job)
+        table = Table(ws, ws.job_now(job))
+        target = folder / "answers.jsonl"
+        await in_thread(lambda cancelled: write_table(table, target, "jsonl", cancelled=cancelled))
+        ticking.cancel()
+
+    watch = Stopwatch()
+    asyncio.run(go())
+    taken = watch.taken()
+    ws.store.close()
+    return taken | {"longest": longest}
+
+
+def lines(folder):
+    """The first half of it: result lines into the ledger."""
+    from doubleword_batch.jobs.collect import collect
+
+    ws, job = _job(folder)
+    watch = Stopwatch()
+    asyncio.run(collect(ws, job))
+    taken = watch.taken()
+    ws.store.close()
+    return taken
+
+
+def export(folder, form):
+    """The second half of it: the table of answers, as `jsonl`, `csv` or `parquet`."""
+    from doubleword_batch.jobs.export import write_table
+    from doubleword_batch.jobs.table import Table
+
+    ws, job = _known_job(folder)
+    watch = Stopwatch()
+    target = folder / f"answers.{form}"
+    write_table(Table(ws, job), target, form)
+    taken = watch.taken()
+    target.unlink()
+    ws.store.close()
+    return taken
 
 
 def query(folder):
@@ -63,13 +125,13 @@ def query(folder):
 
     ws, job = _known_job(folder)
     sql = "SELECT category, count(*), avg(length(answer)) FROM results GROUP BY 1"
-    seconds = []
-    for _ in range(2):
-        begun = time.perf_counter()
-        query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
-        seconds.append(time.perf_counter() - begun)
+    watch = Stopwatch()
+    query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
+    taken = watch.taken()
+    again = Stopwatch()
+    query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
     ws.store.close()
-    return {"seconds": seconds[0], "again": seconds[1]}
+    return taken | {"again": again.seconds()}
 
 
 def upload(folder, base_url):
@@ -77,11 +139,12 @@ def upload(folder, base_url):
 
     async def go():
         async with BatchClient(base_url=base_url, api_key="k") as client:
-            begun = time.perf_counter()
+            await _greet(client)
+            watch = Stopwatch()
             await client.files.upload(folder / "requests.jsonl")
-            return time.perf_counter() - begun
+            return watch.taken()
 
-    return {"seconds": asyncio.run(go())}
+    return asyncio.run(go())
 
 
 def download(folder, base_url):
@@ -94,11 +157,17 @@ def download(folder, base_url):
                 output.write(block)
 
             async with BatchClient(base_url=base_url, api_key="k") as client:
-                begun = time.perf_counter()
+                await _greet(client)
+                watch = Stopwatch()
                 await client.files.content("file-1", sink)
-                return time.perf_counter() - begun
+                return watch.taken()
 
-    return {"seconds": asyncio.run(go())}
+    return asyncio.run(go())
+
+
+async def _greet(client):
+    """The first call imports what speaks HTTP; a server that is idle has done that."""
+    await client.files.get("file-1")
 
 
 class _Files:

@@ -6,8 +6,9 @@ Runs in an environment of its own, without our package.
 import csv
 import json
 import sys
-import time
 from pathlib import Path
+
+from stopwatch import Stopwatch
 
 PROMPT = "Classify this {category} review in one word: {text}"
 
@@ -19,7 +20,7 @@ def openai_batch(folder):
 
     provider = next(p for p in all_providers if p.name == "openai")
     provider.batch_input_max_bytes = provider.batch_input_max_requests = 1 << 40
-    begun = time.perf_counter()
+    watch = Stopwatch()
     with (
         (folder / "table.csv").open(encoding="utf-8", newline="") as lines,
         Batch(submission_input_file=folder / "peer.jsonl", provider=provider) as batch,
@@ -27,16 +28,16 @@ def openai_batch(folder):
         for row in csv.DictReader(lines):
             message = {"role": "user", "content": PROMPT.format(**row)}
             batch.add_to_batch(model="gpt-4o", max_tokens=100, messages=[message])
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def copy(folder):
     """What the disk allows: the request file, copied."""
-    begun = time.perf_counter()
+    watch = Stopwatch()
     with (folder / "requests.jsonl").open("rb") as source, (folder / "copy").open("wb") as target:
         while block := source.read(1 << 20):
             target.write(block)
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def lines_of_requests(folder):
@@ -53,7 +54,7 @@ def orjson_loop(folder):
     """Every line decoded by orjson, four fields looked at."""
     import orjson
 
-    begun = time.perf_counter()
+    watch = Stopwatch()
     seen = set()
     with (folder / "requests.jsonl").open("rb") as lines:
         for line in lines:
@@ -61,7 +62,7 @@ def orjson_loop(folder):
             seen.add(request["custom_id"])
             assert request["method"] == "POST"
             assert request["body"]["model"], request["url"]
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def pydantic_loop(folder):
@@ -74,17 +75,17 @@ def pydantic_loop(folder):
         url: str
         body: dict
 
-    begun = time.perf_counter()
+    watch = Stopwatch()
     seen = set()
     with (folder / "requests.jsonl").open("rb") as lines:
         for line in lines:
             seen.add(Request.model_validate_json(line).custom_id)
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def stdlib_collect(folder):
     """Results into a dict by json, joined to csv.DictReader's rows, written by json."""
-    begun = time.perf_counter()
+    watch = Stopwatch()
     answers = {}
     with (folder / "results.jsonl").open(encoding="utf-8") as lines:
         for line in lines:
@@ -98,14 +99,14 @@ def stdlib_collect(folder):
         for number, row in enumerate(csv.DictReader(lines), 1):
             row["answer"] = answers.get(f"r{number}")
             output.write(json.dumps(row, ensure_ascii=False) + "\n")
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def duckdb_collect(folder):
     """The same as one SQL statement, in order."""
     import duckdb
 
-    begun = time.perf_counter()
+    watch = Stopwatch()
     duckdb.sql(f"""
         COPY (
             SELECT source.* EXCLUDE (number), response.body.choices[1].message.content AS answer
@@ -121,7 +122,7 @@ def duckdb_collect(folder):
             ORDER BY source.number
         ) TO '{folder / "peer-answers.jsonl"}' (FORMAT json)
     """)  # noqa: S608  # our own folder
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def openai_upload(folder, base_url):
@@ -129,10 +130,10 @@ def openai_upload(folder, base_url):
     from openai import OpenAI
 
     client = OpenAI(base_url=base_url, api_key="k")
-    begun = time.perf_counter()
+    watch = Stopwatch()
     with (folder / "requests.jsonl").open("rb") as file:
         client.files.create(file=file, purpose="batch")
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def openai_download(folder, base_url):
@@ -140,18 +141,18 @@ def openai_download(folder, base_url):
     from openai import OpenAI
 
     client = OpenAI(base_url=base_url, api_key="k")
-    begun = time.perf_counter()
+    watch = Stopwatch()
     client.files.content("file-1").write_to_file(folder / "peer-down.jsonl")
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 def _lines(path):
-    begun = time.perf_counter()
+    watch = Stopwatch()
     with path.open("rb") as lines:
         sum(1 for _ in lines)
-    return time.perf_counter() - begun
+    return watch.taken()
 
 
 if __name__ == "__main__":
     contender, place, *rest = sys.argv[1:]
-    print(json.dumps({"seconds": globals()[contender](Path(place), *rest)}))
+    print(json.dumps(globals()[contender](Path(place), *rest)))

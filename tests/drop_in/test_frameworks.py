@@ -1,4 +1,5 @@
-"""What is built on the openai SDK runs on the drop-in: langchain, instructor, and openai 2.x.
+"""What is built on the openai SDK runs on the drop-in: langchain, instructor, pydantic-ai, and
+openai 2.x.
 
 Each runs in an environment of its own, because their pins differ from ours; uv makes it.
 """
@@ -39,6 +40,29 @@ async def main(client):
     assert streamed.startswith("[simulated]")
     assert isinstance(person, Person) and isinstance(whole, Person)
     return [len(vector) for vector in vectors]
+"""
+
+PYDANTIC_AI = """
+from pydantic_ai import Agent, NativeOutput
+from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
+from pydantic_ai.providers.openai import OpenAIProvider
+
+async def main(client):
+    provider = OpenAIProvider(openai_client=client)
+    chat = OpenAIChatModel("m", provider=provider)
+    responses = OpenAIResponsesModel("m", provider=provider)
+    agents = [Agent(chat), Agent(responses)]
+    texts = await asyncio.gather(*(agent.run(text) for agent in agents for text in ("a", "b", "c")))
+    assert all(text.output.startswith("[simulated]") for text in texts)
+    by_schema, by_tool = await asyncio.gather(
+        Agent(chat, output_type=NativeOutput(Person)).run("who?"),
+        Agent(chat, output_type=Person).run("who?"),
+    )
+    assert isinstance(by_schema.output, Person) and isinstance(by_tool.output, Person)
+    async with Agent(chat).run_stream("stream") as streamed:
+        assert (await streamed.get_output()).startswith("[simulated]")
+    vector = await client.embeddings.create(model="e", input=["a", "b"])
+    return [len(one.embedding) for one in vector.data]
 """
 
 OPENAI_2 = """
@@ -103,9 +127,10 @@ def environment_with(folder, *packages):
     ("packages", "program", "major"),
     [
         (["langchain-openai", "instructor"], LANGCHAIN_AND_INSTRUCTOR, "3"),
+        (["pydantic-ai-slim[openai]", "openai>=3"], PYDANTIC_AI, "3"),
         (["openai<3"], OPENAI_2, "2"),
     ],
-    ids=["langchain-and-instructor", "openai-2"],
+    ids=["langchain-and-instructor", "pydantic-ai", "openai-2"],
 )
 def test_it_runs_on_the_drop_in(tmp_path, packages, program, major):
     python = environment_with(tmp_path, *packages)

@@ -231,3 +231,26 @@ async def test_thousands_of_calls_do_not_stall_the_caller_s_loop(faulty):
     assert len(thresholds) == 2  # the collector looks less often meanwhile
     assert gc.get_threshold() == before
     assert max(stalls) < 1.0  # generous: the figure belongs to tests/bench/drop_in.py
+
+
+async def test_callers_that_are_slow_with_their_answers_do_not_stall_the_loop_together(faulty):
+    async def slow(client, text):
+        await ask(client, text)
+        until = time.perf_counter() + 0.005  # as a large answer takes to be parsed
+        while time.perf_counter() < until:
+            pass
+
+    with faulty():
+        async with quick(batch_window_seconds=0.5) as client:
+            stalls = []
+
+            async def heartbeat():
+                while True:
+                    began = time.monotonic()
+                    await asyncio.sleep(0)
+                    stalls.append(time.monotonic() - began)
+
+            beating = asyncio.create_task(heartbeat())
+            await asyncio.gather(*(slow(client, f"call {n}") for n in range(400)))
+            beating.cancel()
+    assert max(stalls) < 0.7  # all of them in one turn take 2 s

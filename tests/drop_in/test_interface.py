@@ -4,6 +4,7 @@ import asyncio
 
 import openai
 import pytest
+import respx
 from anyio import fail_after
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from doubleword_batch.drop_in import BatchCallError
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.local.simulate import SimulateExecutor
 from drop_in.conftest import DEADLINE_SECONDS, ask, batches_of, quick
+from drop_in.test_rows import URL, Provider, answered
 
 MESSAGES = [{"role": "user", "content": "Who is it?"}]
 TOOL = {
@@ -216,3 +218,28 @@ async def test_settings_that_cannot_be_used_are_refused_at_once():
         quick(api_key="k", base_url="http://far.example/v1")
     with pytest.raises(InputError, match="batch_size"):
         quick(batch_size=0)
+
+
+async def test_organization_project_and_headers_go_with_the_batches(monkeypatch):
+    monkeypatch.setenv("OPENAI_ORG_ID", "org-1")
+    wanted = {"openai-organization": "org-1", "openai-project": "proj-1", "x-gateway": "g"}
+    options = {"project": "proj-1", "default_headers": {"X-Gateway": "g"}}
+    with respx.mock(base_url=URL, assert_all_called=False) as router:
+        Provider("completed", [answered(1)]).serve(router)
+        async with quick(api_key="k", base_url=URL, **options) as client:
+            assert (await ask(client, "a")).choices
+            sent = [call.request.headers for call in router.calls]
+            assert sent
+            assert all(wanted.items() <= dict(headers).items() for headers in sent)
+            assert all(headers["authorization"] == "Bearer k" for headers in sent)
+            other = client.with_options(project="proj-2", default_headers={"X-Gateway": "h"})
+            async with other:
+                assert (await ask(other, "b")).choices
+            assert router.calls.last.request.headers["openai-project"] == "proj-2"
+            assert router.calls.last.request.headers["x-gateway"] == "h"
+
+
+@pytest.mark.parametrize("name", ["data_residency", "provider", "workload_identity"])
+async def test_ways_in_that_a_batch_cannot_take_are_refused_by_name(name):
+    with pytest.raises(ConfigError, match=f"takes no {name}"):
+        quick(**{name: "eu"})

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import subprocess
 import sys
+from contextlib import asynccontextmanager
 
 import httpx
 import openai
@@ -13,6 +15,7 @@ from anyio import fail_after, to_thread
 from doubleword_batch.config import Settings
 from doubleword_batch.drop_in.plan import Plan
 from doubleword_batch.drop_in.proxy import proxy_running
+from doubleword_batch.drop_in.settings import drop_in_settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.faults import Match, RequestFault
 from drop_in.conftest import DEADLINE_SECONDS, ask
@@ -56,8 +59,9 @@ async def http(proxy):
         yield http
 
 
-def started(program):
-    return subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE)
+def started(*arguments, **environ):
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ)
 
 
 async def counted(server):
@@ -191,10 +195,70 @@ async def test_it_runs_in_the_foreground_until_it_is_told_to_stop(environment):
         "ready = lambda url: print(url, flush=True)\n"
         "serve_proxy(Settings.from_environment(), port=0, on_ready=ready)\n"
     )
-    with started(program) as process:
-        url = (await to_thread.run_sync(process.stdout.readline)).decode().strip()
+    with started("-c", program) as process:
+        url = (await to_thread.run_sync(process.stdout.readline)).strip()
         async with httpx.AsyncClient() as http:
             models = await http.get(f"{url}/models")
         assert models.json()["data"]
         process.terminate()
         await to_thread.run_sync(process.wait, 20)
+
+
+async def test_a_proxy_that_would_ask_itself_is_refused(monkeypatch, unused_url):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", unused_url)
+    port = int(unused_url.rpartition(":")[2].removesuffix("/v1"))
+    with pytest.raises(ConfigError, match="the proxy itself"):
+        async with proxy_running(drop_in_settings(), port=port):
+            pass
+
+
+COMMAND = ["-m", "doubleword_batch", "proxy", "--port", "0"]
+AT_ONCE = ["--batch-window", "0.05", "--poll-interval", "0.1"]
+
+
+@pytest.fixture
+def commanded(tmp_path):
+    """Starts the command with a state directory of its own; gives its base URL."""
+
+    @asynccontextmanager
+    async def start(**environ):
+        environ |= {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "proxy")}
+        with started(*COMMAND, *AT_ONCE, **environ) as process:
+            try:
+                line = await to_thread.run_sync(process.stdout.readline)
+                yield line.split()[-1]
+            finally:
+                process.terminate()
+                await to_thread.run_sync(process.wait, 20)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("used", "unused"), [("OPENAI", None), ("DOUBLEWORD", "OPENAI")], ids=["openai", "doubleword"]
+)
+async def test_the_command_falls_back_as_the_client_does(
+    faulty, commanded, unused_url, used, unused
+):
+    with faulty() as server:
+        environ = {f"{used}_API_KEY": server.token, f"{used}_BASE_URL": server.base_url}
+        if unused:
+            environ |= {f"{unused}_API_KEY": "k", f"{unused}_BASE_URL": unused_url}
+        async with (
+            commanded(**environ) as url,
+            openai.AsyncOpenAI(base_url=url, api_key="any") as program,
+        ):
+            assert (await ask(program, "a")).choices
+        assert await counted(server) == [1]
+
+
+async def test_the_command_asks_programs_for_the_key_of_its_environment(faulty, commanded):
+    with faulty() as server:
+        environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
+        async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as url:
+            async with openai.AsyncOpenAI(base_url=url, api_key="k-1") as program:
+                assert (await program.models.list()).data
+            async with openai.AsyncOpenAI(base_url=url, api_key="k-2") as program:
+                with pytest.raises(openai.AuthenticationError):
+                    await program.models.list()

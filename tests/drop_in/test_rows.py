@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 
 import openai
 import pytest
@@ -23,6 +24,15 @@ GOOD = {
     ],
 }
 
+ESTIMATE = {
+    "file_id": "f",
+    "total_requests": 1,
+    "total_estimated_input_tokens": 1,
+    "total_estimated_output_tokens": 1,
+    "total_estimated_cost": "0.0",
+    "models": [],
+}
+
 
 def line(row, response=None, error=None):
     return {"id": f"l{row}", "custom_id": f"r{row}", "response": response, "error": error}
@@ -39,12 +49,17 @@ class Provider:
         self.status, self.outputs, self.errors, self.refused = status, outputs, errors, refused
         self.uploads = []
 
-    def batch(self, _request):
-        refused = self.refused if len(self.uploads) == 1 else None
+    def batch(self, request):
+        """The batch of the input file, or of the address, that bears its number."""
+        named = (
+            json.loads(request.content)["input_file_id"] if request.content else request.url.path
+        )
+        number = re.split("[-_]", named)[-1]
+        refused = self.refused if number == "1" else None
         return Response(
             200,
             json={
-                "id": f"batch_{len(self.uploads)}",
+                "id": f"batch_{number}",
                 "endpoint": "/v1/chat/completions",
                 "input_file_id": "file-in",
                 "completion_window": "24h",
@@ -154,3 +169,15 @@ async def test_a_batch_refused_without_a_line_fails_every_caller():
     errors = await outcome(Provider("completed", refused=refused), "one", "two")
     assert [error.code for error in errors] == ["batch_failed", "batch_failed"]
     assert "enqueued tokens" in str(errors[0])
+
+
+async def test_a_job_that_nobody_else_can_have_sent_is_not_searched_before_its_first_send():
+    provider = Provider("completed", [answered(1)])
+    with respx.mock(base_url=URL, assert_all_called=False) as router:
+        router.get(path__regex="/cost-estimate$").respond(json=ESTIMATE)
+        provider.serve(router)
+        async with quick(api_key="k", base_url=URL, batch_provider="doubleword") as client:
+            assert (await ask(client, "one")).choices
+        asked = [(call.request.method, call.request.url.path) for call in router.calls]
+    assert ("POST", "/v1/batches") in asked
+    assert not {("GET", "/v1/files"), ("GET", "/v1/batches")} & set(asked)

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import textwrap
+from contextlib import closing
 from pathlib import Path
 
 import openai
@@ -115,6 +117,33 @@ async def test_killed_while_a_write_is_on_its_way_it_is_looked_for(faulty, progr
         first.communicate()
         assert len(await finished(program("a", "b"))) == 2
         assert await requests_at(server) == 2
+
+
+KILLED_AT = textwrap.dedent(
+    """
+    import os, signal, sys
+    from doubleword_batch.jobs import steps
+
+    at = sys.argv.pop(1)
+    steps.observer = lambda step: step == at and os.kill(os.getpid(), signal.SIGKILL)
+    """
+)
+
+
+@pytest.mark.parametrize(
+    "step", [f"build.{at}" for at in ("written", "begun", "rows", "renamed", "published")]
+)
+async def test_killed_while_a_job_is_made_nothing_half_made_is_left(faulty, program, home, step):
+    with faulty() as server:
+        killed = program(step, "a", "b", text=KILLED_AT + PROGRAM)
+        await to_thread.run_sync(killed.communicate)
+        assert killed.returncode == -signal.SIGKILL
+        assert len(await finished(program("a", "b"))) == 2
+        assert await requests_at(server) == 2
+    with closing(sqlite3.connect(home / "store.sqlite3")) as store:
+        jobs = {name for (name,) in store.execute("SELECT name FROM jobs")}
+    assert jobs == {folder.name for folder in (home / "jobs").iterdir()}
+    assert not list((home / "jobs").glob("*/.building"))
 
 
 async def test_equal_calls_of_one_run_are_requests_of_their_own(faulty):

@@ -15,13 +15,16 @@ from doubleword_batch.session import opened
 _T = TypeVar("_T")
 
 
-def configured() -> Settings:
+def configured(read: Callable[[], Settings] = Settings.from_environment) -> Settings:
     """The settings, with the log going to stderr at their level.
+
+    Args:
+        read: reads them from the environment.
 
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """
-    settings = Settings.from_environment()
+    settings = read()
     logging.basicConfig(
         stream=sys.stderr,
         level=settings.log_level.upper(),

@@ -29,9 +29,15 @@ def proxy(
 
     A program needs only the base URL that is printed; its calls are gathered into batches, and
     each waits for its own answer: set its timeout to hours.
+
+    Key and address of the provider come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, else from
+    OPENAI_API_KEY and OPENAI_BASE_URL; with none of them the local server answers. If
+    DOUBLEWORD_BATCH_PROXY_KEY is set, programs must send it as their key. No key is taken on the
+    command line, where other users of the machine could read it.
     """
     from doubleword_batch.drop_in.plan import Plan
     from doubleword_batch.drop_in.proxy import serve_proxy
+    from doubleword_batch.drop_in.settings import drop_in_settings
 
     terminal = Terminal()
     plan = Plan(
@@ -42,9 +48,13 @@ def proxy(
         remember_answers=remember,
     )
 
-    def announce(base_url: str) -> None:
-        terminal.show(*lines([("proxy", base_url)]))
-        terminal.note("Give programs this base URL and any key. Ctrl-C ends it.")
+    settings = configured(drop_in_settings)
+    key = settings.proxy_key.reveal() if settings.proxy_key else None
 
-    serve_proxy(configured(), port=port, plan=plan, on_ready=announce)
+    def announce(base_url: str) -> None:
+        terminal.show(*lines([("proxy", base_url), ("provider", settings.provider)]))
+        needed = "the key of DOUBLEWORD_BATCH_PROXY_KEY" if key else "any key"
+        terminal.note(f"Give programs this base URL and {needed}. Ctrl-C ends it.")
+
+    serve_proxy(settings, port=port, plan=plan, key=key, on_ready=announce)
     return Exit.DONE

@@ -1,6 +1,7 @@
 """`BatchClient`: one server of the Batch API, typed."""
 
 import platform
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
@@ -36,6 +37,7 @@ class BatchClient:
         max_retry_seconds: how long after a first failure a call, or a download without
             progress, goes on trying; 0 to try once.
         user_agent: in place of this package's own.
+        headers: sent with every request beside the client's own; no secrets.
         pacing: clock, sleep and dice of the retries.
 
     Attributes:
@@ -58,6 +60,7 @@ class BatchClient:
         timeout_seconds: float = 60.0,
         max_retry_seconds: float = 120.0,
         user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
@@ -68,6 +71,7 @@ class BatchClient:
             timeout_seconds=timeout_seconds,
             max_retry_seconds=max_retry_seconds,
             user_agent=user_agent or _user_agent(),
+            headers=headers or {},
             pacing=pacing or Pacing(),
         )
         self.files = Files(self._transport, self.profile)

@@ -6,7 +6,7 @@ never received is repeated only if repeating it changes nothing.
 
 import re
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -60,6 +60,7 @@ class Transport:
         timeout_seconds: for each read and write, and for the whole of a JSON answer's body.
         max_retry_seconds: how long after a first failure a call goes on trying.
         user_agent: sent with every request.
+        headers: sent with every request too.
         pacing: clock, sleep and dice of the retries.
 
     Raises:
@@ -75,6 +76,7 @@ class Transport:
         timeout_seconds: float,
         max_retry_seconds: float,
         user_agent: str,
+        headers: Mapping[str, str],
         pacing: Pacing,
     ) -> None:
         self.base_url = base_url
@@ -82,10 +84,10 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         self._max_retry_seconds = max_retry_seconds
         self._pacing = pacing
-        headers = {"User-Agent": user_agent}
+        sent = {**headers, "User-Agent": user_agent}
         if api_key:
-            headers["Authorization"] = f"Bearer {_sendable(api_key)}"
-        self._http = _http_client(base_url, headers, timeout_seconds)
+            sent["Authorization"] = f"Bearer {_sendable(api_key)}"
+        self._http = _http_client(base_url, sent, timeout_seconds)
 
     async def close(self) -> None:
         """Close all connections."""

@@ -1,6 +1,5 @@
 """One call: what a caller asks, the answer it waits for, and how the call can fail."""
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -56,8 +55,7 @@ def closed_while_waiting() -> CallFailedError:
     )
 
 
-@dataclass(slots=True, eq=False, weakref_slot=True)
-class Call:
+class Call(msgspec.Struct, eq=False, weakref=True):
     """A call on its way from a caller's event loop to a batch and back.
 
     Attributes:
@@ -69,6 +67,7 @@ class Call:
         future: belongs to that loop.
         key: what the call is remembered by; None when nothing is remembered.
         place: the job and the row that stand for it, once there is one.
+        inputs: of an embeddings call, where the provider counts them; else 0.
         followers: equal calls that share this one's request.
         is_settled: its outcome is on the way back.
     """
@@ -81,10 +80,11 @@ class Call:
     future: "asyncio.Future[Answer]"
     key: bytes | None = None
     place: tuple[str, int] | None = None
-    followers: "list[Call]" = field(default_factory=list)  # pyright: ignore[reportUnknownVariableType]
+    inputs: int = 0
+    followers: "list[Call] | None" = None
     is_settled: bool = False
 
     @property
     def is_wanted(self) -> bool:
         """Whether somebody still waits for it."""
-        return not self.future.done() or any(call.is_wanted for call in self.followers)
+        return not self.future.done() or any(call.is_wanted for call in self.followers or ())

@@ -5,9 +5,8 @@ streams, types) and below it (live calls) is the SDK's own.
 """
 
 import asyncio
-import json
 import weakref
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import fields, replace
 from functools import cached_property
 from pathlib import Path
@@ -34,11 +33,13 @@ from doubleword_batch.drop_in.settings import drop_in_settings
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 
 if TYPE_CHECKING:
-    from doubleword_batch.config import ProviderName
+    from doubleword_batch.config import ProviderName, Settings
 _ERRORS_FROM = 400
 _PLAN = frozenset(field.name for field in fields(Plan))
+_OF_THE_BATCHES = frozenset(
+    {"api_key", "base_url", "organization", "project", "default_headers", "set_default_headers"}
+)
 _NO_KEY = "none"  # the SDK wants one; without a key nothing but the local server is asked
-_plain_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False)
 
 
 class BatchOpenAI(openai.AsyncOpenAI):
@@ -76,7 +77,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
         batch_provider: which provider's rules hold; by default told by the URL.
         unbatchable: what happens to a model call that cannot run in a batch: `refuse` it, or send
             it `live` at live prices.
-        sdk_options: every other argument of `AsyncOpenAI`.
+        sdk_options: the other arguments of `AsyncOpenAI`. `organization`, `project` and
+            `default_headers` go with the batches too, `http_client` and `default_query` with live
+            calls only; `data_residency`, `provider` and `workload_identity` are refused.
 
     Raises:
         ConfigError, InputError: the settings or arguments cannot be used.
@@ -99,38 +102,43 @@ class BatchOpenAI(openai.AsyncOpenAI):
         state_dir: str | Path | None = None,
         batch_provider: "ProviderName | None" = None,
         unbatchable: Literal["refuse", "live"] = "refuse",
-        _engine: Engine | None = None,
+        _shared: Engine | None = None,
+        _own: "tuple[Settings, Plan] | None" = None,
         **sdk_options: Any,
     ) -> None:
+        _refuse_unknown_ways_in(sdk_options)
         self._sends_live = unbatchable == "live"
         self._live_loop: asyncio.AbstractEventLoop | None = None
-        self._engine = _engine or Engine(
-            drop_in_settings(
-                api_key=_text_key(api_key),
-                base_url=str(base_url) if base_url else None,
-                state_dir=state_dir,
-                provider=batch_provider,
-            ),
-            Plan(
-                batch_size=batch_size,
-                batch_window_seconds=batch_window_seconds,
-                poll_interval_seconds=poll_interval_seconds,
-                completion_window=completion_window,
-                batch_metadata=batch_metadata or {},
-                deadline_seconds=deadline_seconds,
-                max_retry_seconds=max_retry_seconds,
-                remember_answers=remember_answers,
-                share_identical=share_identical,
-            ),
-        )
-        if _engine is None:
-            weakref.finalize(self, self._engine.stop)
-        settings = self._engine.settings
+        if _shared is not None:
+            settings, plan = _shared.settings, _shared.plan
+        else:
+            settings, plan = _own or (
+                drop_in_settings(
+                    api_key=_text_key(api_key),
+                    base_url=str(base_url) if base_url else None,
+                    state_dir=state_dir,
+                    provider=batch_provider,
+                ),
+                Plan(
+                    batch_size=batch_size,
+                    batch_window_seconds=batch_window_seconds,
+                    poll_interval_seconds=poll_interval_seconds,
+                    completion_window=completion_window,
+                    batch_metadata=batch_metadata or {},
+                    deadline_seconds=deadline_seconds,
+                    max_retry_seconds=max_retry_seconds,
+                    remember_answers=remember_answers,
+                    share_identical=share_identical,
+                ),
+            )
         super().__init__(
             api_key=settings.api_key.reveal() if settings.api_key else _NO_KEY,
             base_url=settings.base_url or "http://127.0.0.1/v1",
             **sdk_options,
         )
+        self._engine = _shared or Engine(settings, plan, self._headers_of_all())
+        if _shared is None:
+            weakref.finalize(self, self._engine.stop)
 
     @cached_property
     def chat(self) -> BatchChat:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower
@@ -140,12 +148,13 @@ class BatchOpenAI(openai.AsyncOpenAI):
     def copy(self, **changes: Any) -> "BatchOpenAI":  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's arguments, and ours
         """The same client with other options; those of the constructor count too.
 
-        The copy shares the batches of this client unless its key, address or gathering differ.
+        The copy shares the batches of this client unless its key, address, headers or gathering
+        differ.
         """
         own = {name: changes.pop(name) for name in _PLAN & changes.keys()}
         unbatchable = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
-        engine = self._engine
-        if own or changes.get("api_key") or changes.get("base_url"):
+        extra = {**changes.pop("_extra_kwargs", {}), "unbatchable": unbatchable}
+        if own or _OF_THE_BATCHES & changes.keys():
             settings = self._engine.settings
             if changes.get("api_key") or changes.get("base_url"):
                 settings = drop_in_settings(
@@ -153,8 +162,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
                     base_url=str(changes.get("base_url") or settings.base_url) or None,
                     state_dir=settings.home,
                 )
-            engine = Engine(settings, replace(self._engine.plan, **own))
-        extra = {**changes.pop("_extra_kwargs", {}), "_engine": engine, "unbatchable": unbatchable}
+            extra["_own"] = settings, replace(self._engine.plan, **own)
+        else:
+            extra["_shared"] = self._engine
         return super().copy(**changes, _extra_kwargs=extra)
 
     with_options = copy  # pyright: ignore[reportAssignmentType]
@@ -189,16 +199,13 @@ class BatchOpenAI(openai.AsyncOpenAI):
             code="not_batchable",
         )
 
-    async def plain_answer(self, endpoint: str, body: Mapping[str, Any]) -> Answer | None:
-        """The answer to a plain JSON body; None if it is not plain, or the answer is an error.
+    def answering(self, endpoint: str, model: object, body: bytes) -> Coroutine[Any, Any, Answer]:
+        """The answer to the body of one call, to be awaited; it may have an error status.
 
-        Either way the SDK's own path says what is wrong in its own words.
+        Raises:
+            DoublewordBatchError: when awaited: there is none; `as_sdk_error` says it.
         """
-        try:
-            encoded = _plain_json.encode(body).encode()
-        except (TypeError, ValueError, RecursionError):
-            return None
-        return await self._answer(endpoint, body, encoded, None)
+        return self._engine.answer(endpoint, model if isinstance(model, str) else "", body)
 
     async def built(self, url: str, cast_to: Any, answer: Answer) -> Any:
         """What the SDK makes of an answer, or the exception that it raises for one."""
@@ -223,8 +230,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
     async def _answer(
         self, endpoint: str, body: Mapping[str, Any], encoded: bytes, seconds: float | None
     ) -> Answer:
-        model = body.get("model")
-        answering = self._engine.answer(endpoint, model if isinstance(model, str) else "", encoded)
+        answering = self.answering(endpoint, body.get("model"), encoded)
         try:
             if seconds is None:
                 return await answering
@@ -239,7 +245,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             )
         except DoublewordBatchError as failure:
             error = failure
-        raise as_sdk_error(self, error, self._url(endpoint)) from error
+        raise as_sdk_error(self, error, self.url_of(endpoint)) from error
 
     async def _processed(
         self,
@@ -257,7 +263,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             answer.status,
             headers={"content-type": "text/event-stream" if is_stream else "application/json"},
             content=answer.body,
-            request=http.Request("POST", self._url(options.url), headers=headers),
+            request=http.Request("POST", self.url_of(options.url), headers=headers),
         )
         if answer.status >= _ERRORS_FROM:
             raise self._make_status_error_from_response(response)
@@ -285,8 +291,25 @@ class BatchOpenAI(openai.AsyncOpenAI):
             self.base_url, self.api_key = await self._engine.ask(local_address)
         return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
-    def _url(self, path: str) -> str:
+    def _headers_of_all(self) -> dict[str, str]:
+        """What the provider is to be told with every request, batches' too."""
+        named = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
+        given = {**named, **self._custom_headers}
+        return {name: value for name, value in given.items() if isinstance(value, str)}
+
+    def url_of(self, path: str) -> str:
+        """Where a live call of that path or endpoint would go."""
         return str(self.base_url).rstrip("/") + "/" + path.removeprefix("/v1").lstrip("/")
+
+
+def _refuse_unknown_ways_in(sdk_options: Mapping[str, object]) -> None:
+    for name in ("data_residency", "provider", "workload_identity"):
+        if sdk_options.get(name) is not None:
+            raise ConfigError(
+                f"BatchOpenAI takes no {name}: its batches need a key and an address.",
+                hint="Give api_key= and base_url=, such as that of the region.",
+                code="unknown_way_in",
+            )
 
 
 def _text_key(key: object) -> str | None:

@@ -6,29 +6,28 @@ leaves becomes a job and a `Flight`, while the next group is gathering.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from doubleword_batch.config import Settings
+from doubleword_batch.drop_in.admission import admitted
 from doubleword_batch.drop_in.call import Call, broken, closed_while_waiting
-from doubleword_batch.drop_in.flight import Flight, LinesRefusedError
+from doubleword_batch.drop_in.flight import Flight, LinesRefusedError, Turns
 from doubleword_batch.drop_in.gathering import Gathering
 from doubleword_batch.drop_in.memory import Memory
 from doubleword_batch.drop_in.outbox import hand_back
 from doubleword_batch.drop_in.plan import Plan
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.gathered import Remembered, bodies_of, forget_unsent, job_of_calls
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.threads import in_thread
-from doubleword_batch.providers import Profile
 from doubleword_batch.session import Session
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.workspace import Workspace
 
 _log = logging.getLogger(__name__)
-_TRANSFERS = 4  # batches that are uploaded or downloaded at once
 _REPLY_SECONDS = 60.0  # how long the client itself repeats one request
 
 
@@ -38,18 +37,23 @@ class Desk:
     Args:
         settings: the provider and the state directory.
         plan: how calls are gathered.
+        headers: sent with every request to the provider.
     """
 
-    def __init__(self, settings: Settings, plan: Plan) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan, headers: Mapping[str, str] | None = None
+    ) -> None:
         self._plan = plan
         self._session = Session(
-            settings, max_retry_seconds=min(_REPLY_SECONDS, plan.max_retry_seconds)
+            settings,
+            max_retry_seconds=min(_REPLY_SECONDS, plan.max_retry_seconds),
+            headers=headers,
         )
         self._memory = Memory(share=plan.share_identical)
         self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
         self._gathering: Gathering | None = None
         self._flights: dict[str, Flight] = {}
-        self._turn = asyncio.Semaphore(_TRANSFERS)
+        self._turns = Turns()
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def workspace(self) -> "Workspace":
@@ -71,9 +75,9 @@ class Desk:
             self._gathering = Gathering(
                 self._plan, ws.profile, lambda group: self._begin(self._launch(ws, group), group)
             )
-        for call in calls:
-            if not self._finds_answer(ws, known, call):
-                self._gathering.add(call)
+        if known or self._plan.share_identical:
+            calls = [call for call in calls if not self._finds_answer(ws, known, call)]
+        self._gathering.add(calls)
 
     def give_up(self, call: Call) -> None:
         """The caller went away; its row is free for the next equal call."""
@@ -105,6 +109,8 @@ class Desk:
         if self._plan.share_identical:
             leader = self._leaders.get(call.key)
             if leader is not None and not leader.is_settled and leader.is_wanted:
+                if leader.followers is None:
+                    leader.followers = []
                 leader.followers.append(call)
                 return True
             self._leaders[call.key] = call
@@ -175,9 +181,7 @@ class Desk:
         return job
 
     def _flight(self, ws: "Workspace", job: Job, calls: dict[int, Call]) -> Flight:
-        flight = self._flights[job.name] = Flight(ws, self._plan, job, self._turn)
-        for row, call in calls.items():
-            flight.wait_for(row, call)
+        flight = self._flights[job.name] = Flight(ws, self._plan, job, calls, self._turns)
         return flight
 
     async def _fly(self, ws: "Workspace", flight: Flight) -> None:
@@ -207,34 +211,3 @@ class Desk:
             if some:
                 again = [call for _, call in some]
                 self._begin(self._launch(ws, again), again)
-
-
-def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
-    """The calls that the provider can take; the others' callers are told why not."""
-    taken: list[Call] = []
-    for call in calls:
-        reason = _refusal(call, profile)
-        if reason is None:
-            taken.append(call)
-        else:
-            hand_back([(call, reason)])
-    return taken
-
-
-def _refusal(call: Call, profile: Profile) -> InputError | None:
-    if len(call.body) > profile.max_request_bytes:
-        return InputError(
-            f"The call's body has {len(call.body)} bytes; {profile.title} takes at most "
-            f"{profile.max_request_bytes} in a request.",
-            hint="Shorten the messages, or send images by URL.",
-            code="too_large",
-        )
-    if call.endpoint not in profile.endpoints:
-        return InputError(
-            f"{profile.title} takes no batches for {call.endpoint}.",
-            hint=f"It takes {', '.join(profile.endpoints)}.",
-            code="not_batchable",
-        )
-    if not call.model:
-        return InputError("The call names no model.", hint="Give model=.", code="no_model_named")
-    return None

@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from doubleword_batch.config import Settings
@@ -21,7 +21,6 @@ from doubleword_batch.drop_in.call import (
     broken,
     closed_while_waiting,
 )
-from doubleword_batch.drop_in.collector import calm
 from doubleword_batch.drop_in.outbox import Outbox, hand_back
 from doubleword_batch.drop_in.plan import Plan
 
@@ -43,10 +42,14 @@ class Engine:
     Args:
         settings: the provider and the state directory.
         plan: how calls are gathered.
+        headers: sent with every request to the provider.
     """
 
-    def __init__(self, settings: Settings, plan: Plan) -> None:
+    def __init__(
+        self, settings: Settings, plan: Plan, headers: Mapping[str, str] | None = None
+    ) -> None:
         self.settings = settings
+        self._headers = headers
         self.plan = plan
         self._arrived: deque[Call] = deque()
         self._outboxes: dict[asyncio.AbstractEventLoop, Outbox] = {}
@@ -56,6 +59,7 @@ class Engine:
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._is_awake = False
+        self._patience_seconds = plan.patience_seconds
         self.is_closed = False
 
     async def answer(self, endpoint: str, model: str, body: bytes) -> Answer:
@@ -70,23 +74,19 @@ class Engine:
             CallFailedError: there is no answer; other DoublewordBatchErrors likewise.
         """
         loop = asyncio.get_running_loop()
-        call = Call(
-            endpoint,
-            model,
-            body,
-            time.monotonic() + self.plan.patience_seconds,
-            self._outbox_of(loop),
-            loop.create_future(),
-        )
+        outbox = self._outboxes.get(loop) or self._new_outbox(loop)
+        future = loop.create_future()
+        deadline = time.monotonic() + self._patience_seconds
+        call = Call(endpoint, model, body, deadline, outbox, future)
         self._enter(call)
-        calm.enter()
+        outbox.enter()
         try:
-            return await call.future
+            return await future
         except (asyncio.CancelledError, CallFailedError):
             self._tell(lambda desk: desk.give_up(call))
             raise
         finally:
-            calm.leave()
+            outbox.leave()
 
     async def ask(self, question: "Callable[[Desk], Awaitable[_T]]") -> _T:
         """Run a question in the engine's thread, such as where the API is."""
@@ -114,12 +114,10 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._stop.set)
             return self._thread
 
-    def _outbox_of(self, loop: asyncio.AbstractEventLoop) -> Outbox:
-        outbox = self._outboxes.get(loop)
-        if outbox is None:
-            for old in [old for old in self._outboxes if old.is_closed()]:
-                del self._outboxes[old]
-            outbox = self._outboxes[loop] = Outbox(loop)
+    def _new_outbox(self, loop: asyncio.AbstractEventLoop) -> Outbox:
+        for old in [old for old in self._outboxes if old.is_closed()]:
+            del self._outboxes[old]
+        outbox = self._outboxes[loop] = Outbox(loop)
         return outbox
 
     def _enter(self, call: Call) -> None:
@@ -165,7 +163,7 @@ class Engine:
         from doubleword_batch.drop_in.desk import Desk
 
         self._loop = asyncio.get_running_loop()
-        self._desk = Desk(self.settings, self.plan)
+        self._desk = Desk(self.settings, self.plan, self._headers)
         ready.set_result(None)
         taking = asyncio.create_task(self._take_in())
         try:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from doubleword_batch.drop_in.call import Call, CallFailedError, broken
-from doubleword_batch.drop_in.outbox import hand_back
+from doubleword_batch.drop_in.outbox import Outcome, hand_back
 from doubleword_batch.drop_in.rows import outcome_of
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
 from doubleword_batch.jobs.collect import collect
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.records import Attempt, Job
     from doubleword_batch.jobs.workspace import Workspace
 
+_SENT_AT_ONCE, _READ_AT_ONCE = 4, 2
 _FIRST_LOOK_SHARE = 0.2  # of the poll interval: a small batch may be done at once
 _SLOWER = 1.6
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
@@ -45,6 +46,18 @@ class LinesRefusedError(Exception):
         self.reasons = reasons
 
 
+class Turns:
+    """How many batches may be sent, and how many read, at the same time.
+
+    One is read after the other: the lines of several would only wait for each other on their way
+    into the store, while their batches are looked at again and again.
+    """
+
+    def __init__(self) -> None:
+        self.sending = asyncio.Semaphore(_SENT_AT_ONCE)
+        self.reading = asyncio.Semaphore(_READ_AT_ONCE)
+
+
 class Flight:
     """One job and the callers of its rows.
 
@@ -52,19 +65,27 @@ class Flight:
         ws: the workspace.
         plan: how to follow.
         job: its rows are the calls.
-        turn: how many batches may be uploaded or downloaded at once.
+        waiting: the calls, by row.
+        turns: how many batches may be sent or read at once.
 
     Attributes:
         job: as given.
         waiting: the calls without an outcome, by row.
     """
 
-    def __init__(self, ws: "Workspace", plan: "Plan", job: "Job", turn: asyncio.Semaphore) -> None:
+    def __init__(
+        self,
+        ws: "Workspace",
+        plan: "Plan",
+        job: "Job",
+        waiting: dict[int, Call],
+        turns: Turns,
+    ) -> None:
         self._ws = ws
         self._plan = plan
-        self._turn = turn
+        self._turns = turns
         self.job = job
-        self.waiting: dict[int, Call] = {}
+        self.waiting = waiting
         self._ended = -1  # rows that had ended when they were last read
 
     @property
@@ -102,7 +123,7 @@ class Flight:
         hand_back((call, error) for call in calls)
 
     async def _submit(self) -> None:
-        async with self._turn:
+        async with self._turns.sending:
             try:
                 await create_batch(
                     self._ws,
@@ -148,7 +169,7 @@ class Flight:
         # Where a file cannot be read from a line on, every look would read all of it again.
         has_news = self._ws.profile.skip and ended != self._ended
         if attempt.is_terminal or has_news:
-            async with self._turn:
+            async with self._turns.reading:
                 await collect(self._ws, self.job)
                 await self._hand_over(attempt.batch_id)
             self._ended = ended
@@ -156,12 +177,15 @@ class Flight:
 
     async def _hand_over(self, batch_id: str) -> None:
         rows = list(self.waiting)
-        finished = await in_thread(lambda _: finished_rows(self._ws, self.job, rows))
-        hand_back(
-            (self.waiting.pop(one.row), outcome_of(one, batch_id))
-            for one in finished
-            if one.cause != "batch_failed" and one.row in self.waiting
-        )
+
+        def outcomes(_: Callable[[], bool]) -> list[tuple[int, Outcome]]:
+            finished = finished_rows(self._ws, self.job, rows)
+            wanted = (one for one in finished if one.cause != "batch_failed")
+            return [(one.row, outcome_of(one, batch_id)) for one in wanted]
+
+        found = await in_thread(outcomes)
+        waiting = self.waiting
+        hand_back((waiting.pop(row), outcome) for row, outcome in found if row in waiting)
 
     def _refuse_if_nothing_ran(self, attempt: "Attempt") -> None:
         """Sort out a batch that the provider refused after its creation, as OpenAI does."""

@@ -5,7 +5,8 @@ is refused then harms nobody else.
 """
 
 import asyncio
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterable
 
 from doubleword_batch.drop_in.call import Call
 from doubleword_batch.drop_in.plan import Plan
@@ -29,25 +30,25 @@ class Gathering:
         self._launch = launch
         self._most_calls = min(plan.batch_size, profile.max_requests)
         self._most_bytes = int(profile.max_file_bytes * _FILE_SHARE)
+        self._most_inputs = profile.max_embedding_inputs or math.inf
         self._groups: dict[tuple[str, str], _Group] = {}
 
-    def add(self, call: Call) -> None:
-        """Let a call wait in its group; a full group leaves at once."""
-        size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
-        key = (call.endpoint, call.model)
-        group = self._groups.get(key)
-        if group is not None and group.size_bytes + size_bytes > self._most_bytes:
-            self._leave(key)
-            group = None
-        if group is None:
-            timer = asyncio.get_running_loop().call_later(
-                self._plan.batch_window_seconds, self._leave, key
-            )
-            group = self._groups[key] = _Group(timer)
-        group.calls.append(call)
-        group.size_bytes += size_bytes
-        if len(group.calls) >= self._most_calls:
-            self._leave(key)
+    def add(self, calls: Iterable[Call]) -> None:
+        """Let calls wait in their groups; a full group leaves at once."""
+        for call in calls:
+            size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
+            key = (call.endpoint, call.model)
+            group = self._groups.get(key)
+            if group is None or (
+                group.size_bytes + size_bytes > self._most_bytes
+                or group.inputs + call.inputs > self._most_inputs
+            ):
+                group = self._begin(key)
+            group.calls.append(call)
+            group.size_bytes += size_bytes
+            group.inputs += call.inputs
+            if len(group.calls) >= self._most_calls:
+                self._leave(key)
 
     def take_all(self) -> list[Call]:
         """Every call that still waits here; they wait here no longer."""
@@ -56,6 +57,14 @@ class Gathering:
             group.timer.cancel()
         return [call for group in groups for call in group.calls]
 
+    def _begin(self, key: tuple[str, str]) -> "_Group":
+        if key in self._groups:
+            self._leave(key)
+        loop = asyncio.get_running_loop()
+        timer = loop.call_later(self._plan.batch_window_seconds, self._leave, key)
+        group = self._groups[key] = _Group(timer)
+        return group
+
     def _leave(self, key: tuple[str, str]) -> None:
         group = self._groups.pop(key)
         group.timer.cancel()
@@ -63,7 +72,10 @@ class Gathering:
 
 
 class _Group:
+    __slots__ = ("calls", "inputs", "size_bytes", "timer")
+
     def __init__(self, timer: asyncio.TimerHandle) -> None:
         self.timer = timer
         self.calls: list[Call] = []
         self.size_bytes = 0
+        self.inputs = 0

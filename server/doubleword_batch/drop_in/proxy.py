@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
@@ -18,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from doubleword_batch.config import Settings
+from doubleword_batch.config import Settings, is_loopback
 from doubleword_batch.drop_in.call import Answer
 from doubleword_batch.drop_in.engine import Engine
 from doubleword_batch.drop_in.plan import Plan
@@ -71,7 +72,7 @@ def serve_proxy(
         on_ready: told the base URL once the proxy listens.
 
     Raises:
-        ConfigError: `port_in_use`.
+        ConfigError: `port_in_use`; `own_address` when the provider's address is the proxy's.
     """
 
     async def run() -> None:
@@ -91,6 +92,7 @@ async def proxy_running(
 
     engine = Engine(settings, plan or Plan())
     with _listening(port) as listener:
+        _refuse_a_circle(settings, listener.getsockname()[1])
         server = uvicorn.Server(
             uvicorn.Config(
                 build_proxy(engine, key),
@@ -232,6 +234,18 @@ async def _json_object(request: Request) -> dict[str, Any] | Response:
 async def _unknown(_request: Request, _error: Exception) -> Response:
     words = f"This proxy gathers {', '.join(ENDPOINTS)} and lists /v1/models; nothing else."
     return error_response(404, words, "not_batchable")
+
+
+def _refuse_a_circle(settings: Settings, port: int) -> None:
+    """Refuse to ask oneself: OPENAI_BASE_URL may have been set for the programs and read here."""
+    asked = urlsplit(settings.base_url)
+    if asked.hostname and is_loopback(asked.hostname) and asked.port == port:
+        raise ConfigError(
+            f"The provider's address {settings.base_url} is that of the proxy itself.",
+            hint="Set the proxy's address for the programs only; start the proxy without "
+            "OPENAI_BASE_URL, or with the provider's DOUBLEWORD_BASE_URL.",
+            code="own_address",
+        )
 
 
 def _listening(port: int) -> socket.socket:

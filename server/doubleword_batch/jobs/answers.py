@@ -6,7 +6,6 @@ A row is ok only if its status is 2xx, its body parses and its finish reason is 
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, cast
 
 import msgspec
@@ -21,12 +20,10 @@ Check = Callable[[Any], str | None]
 """Checks a structured answer; returns what is wrong with it, or None."""
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """What a result line says about its row."""
 
     custom_id: str
-    line_id: str | None
     outcome: str
     cause: str | None = None
     message: str | None = None
@@ -34,8 +31,7 @@ class Reading:
     output_tokens: int | None = None
 
 
-@dataclass(slots=True)
-class Answer:
+class Answer(msgspec.Struct):
     """The answer in a response body.
 
     Attributes:
@@ -74,7 +70,11 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
     """
     plain = plain_line(line)
     if plain is not None:
-        return _reading(plain.custom_id, plain.id, _of_plain(plain), check)
+        return (
+            _read_plain(plain)
+            if check is None
+            else _reading(plain.custom_id, _of_plain(plain), check)
+        )
     try:
         result = _line.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -83,7 +83,7 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
     if error is not None and error != "" and error != ResultError():
         return _failed(result, error)
     if result.response is None:
-        return Reading(result.custom_id, result.id, "failed", "no_response")
+        return Reading(result.custom_id, "failed", "no_response")
     status = result.response.status_code
     body = _decoded(bytes(result.response.body))
     if status >= 400 or status < 200:  # noqa: PLR2004  # HTTP
@@ -111,26 +111,23 @@ def structured(text: str | None) -> Any:
 # From a line to an outcome
 
 
+def _read_plain(plain: PlainLine) -> Reading:
+    usage = plain.response.body.usage
+    return Reading(plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens)
+
+
 def _answered(result: ResultLine, decoded: Any, check: Check | None) -> Reading:
     body = _object(decoded)
     if not body:
-        return Reading(result.custom_id, result.id, "failed", "not_json")
+        return Reading(result.custom_id, "failed", "not_json")
     if body.get("error") and not body.get("choices"):
         return _refused_by_server(result, 200, body)
-    return _reading(result.custom_id, result.id, _answer(body), check)
+    return _reading(result.custom_id, _answer(body), check)
 
 
-def _reading(custom_id: str, line_id: str | None, answer: Answer, check: Check | None) -> Reading:
+def _reading(custom_id: str, answer: Answer, check: Check | None) -> Reading:
     outcome, cause, message = _judge(answer, check)
-    return Reading(
-        custom_id,
-        line_id,
-        outcome,
-        cause,
-        message,
-        answer.input_tokens,
-        answer.output_tokens,
-    )
+    return Reading(custom_id, outcome, cause, message, answer.input_tokens, answer.output_tokens)
 
 
 def _judge(answer: Answer, check: Check | None) -> tuple[str, str | None, str | None]:
@@ -156,7 +153,7 @@ def _failed(result: ResultLine, error: ResultError | str) -> Reading:
     text = error.message or code
     if code in {"batch_expired", "batch_cancelled"}:
         outcome = code.removeprefix("batch_")
-        return Reading(result.custom_id, result.id, outcome, outcome, quote_untrusted(text))
+        return Reading(result.custom_id, outcome, outcome, quote_untrusted(text))
     reason = _object(_decoded(text.encode()))
     if isinstance(reason.get("type"), str):
         cause, text = _reason(reason)
@@ -164,7 +161,7 @@ def _failed(result: ResultLine, error: ResultError | str) -> Reading:
         cause = _http_cause(result.response.status_code, text)
     else:
         cause = _slug(code) or "error"
-    return Reading(result.custom_id, result.id, "failed", cause, quote_untrusted(text))
+    return Reading(result.custom_id, "failed", cause, quote_untrusted(text))
 
 
 _REASONS = {
@@ -191,7 +188,7 @@ def _refused_by_server(result: ResultLine, status: int, body: Any) -> Reading:
     text = _error_text(body)
     cause = _http_cause(status, text) if status != 200 else "error"  # noqa: PLR2004  # HTTP
     message = quote_untrusted(text) if text else None
-    return Reading(result.custom_id, result.id, "failed", cause, message)
+    return Reading(result.custom_id, "failed", cause, message)
 
 
 def _error_text(body: Any) -> str:

@@ -7,10 +7,12 @@ where they differ, everything is read again from the start. What has no line the
 
 from typing import TYPE_CHECKING, Any, cast
 
+from anyio import to_thread
+
 from doubleword_batch.jobs.answers import Check
 from doubleword_batch.jobs.foreign import read_input
-from doubleword_batch.jobs.outcomes import answered_by, keep_better_answers
-from doubleword_batch.jobs.reader import Collected, Reader, copy_path
+from doubleword_batch.jobs.outcomes import answered_by_attempt, keep_better_answers
+from doubleword_batch.jobs.reader import Collected, Reader
 from doubleword_batch.jobs.records import Attempt, Job
 from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
@@ -18,7 +20,7 @@ from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Collected", "collect", "copy_path", "schema_check"]
+__all__ = ["Collected", "collect", "schema_check"]
 
 
 async def collect(ws: Workspace, job: Job, *, progress: Progress = silent) -> Collected:
@@ -33,32 +35,48 @@ async def collect(ws: Workspace, job: Job, *, progress: Progress = silent) -> Co
         job = await read_input(ws, job)
     collected = Collected()
     check = schema_check(job)
-    incomplete = ws.ledger(job).parts_with("missing")
+    ledger = ws.ledger(job)
+    incomplete = await to_thread.run_sync(ledger.parts_with, "missing")
     numbers = {part.id: part.number for part in ws.store.parts(job.id)}
-    for attempt in ws.store.attempts(job.id):
-        if attempt.settled and numbers[attempt.part] not in incomplete:
-            continue
-        reader = Reader(ws, job, attempt, check, collected, progress)
-        await reader.read_both()
-        if attempt.is_terminal:
-            await _settle(ws, job, reader, numbers[attempt.part])
+    ended: list[Reader] = []
+    try:
+        for attempt in ws.store.attempts(job.id):
+            if attempt.settled and numbers[attempt.part] not in incomplete:
+                continue
+            reader = Reader(ws, job, attempt, check, collected, progress)
+            await reader.read_both()
+            if attempt.is_terminal:
+                ended.append(reader)
+    finally:
+        if ended:
+            await _settle(ws, job, ended, numbers)
     return collected
 
 
-async def _settle(ws: Workspace, job: Job, reader: Reader, part_number: int) -> None:
-    attempt = reader.attempt
-    expected = attempt.completed + attempt.failed
-    if answered_by(ws.store, job.id, attempt.id) < expected:
-        reader.forget_cursors()
-        await reader.read_both()
+async def _settle(ws: Workspace, job: Job, ended: list[Reader], numbers: dict[int, int]) -> None:
+    answered = await to_thread.run_sync(answered_by_attempt, ws.store, job.id)
+    for reader in ended:
+        attempt = reader.attempt
+        if answered.get(attempt.id, 0) < attempt.completed + attempt.failed:
+            reader.forget_cursors()
+            await reader.read_both()
     reached("collect.settle")
-    is_newest = attempt.id == max(a.id for a in ws.store.attempts(job.id) if a.part == attempt.part)
-    with ws.store.transaction():
-        if is_newest:
-            ws.ledger(job).close_rows(attempt.id, part_number, *_ending(attempt))
-        keep_better_answers(ws.store, job.id, attempt.id)
-        ws.store.settle(attempt)
+    attempts = [reader.attempt for reader in ended]
+    await to_thread.run_sync(_settle_now, ws, job, attempts, numbers)
     reached("collect.settled")
+
+
+def _settle_now(ws: Workspace, job: Job, attempts: list[Attempt], numbers: dict[int, int]) -> None:
+    newest = {attempt.part: attempt.id for attempt in ws.store.attempts(job.id)}
+    with ws.store.transaction():
+        ws.ledger(job).close_rows(
+            (numbers[attempt.part], *_ending(attempt), attempt.id)
+            for attempt in attempts
+            if newest[attempt.part] == attempt.id
+        )
+        for attempt in attempts:
+            keep_better_answers(ws.store, job.id, attempt.id)
+            ws.store.settle(attempt)
 
 
 def _ending(attempt: Attempt) -> tuple[str, str]:

@@ -37,29 +37,29 @@ class Database:
         self.home = home
         self._busy_seconds = busy_seconds
         self._lock = threading.RLock()
+        self._reading = threading.Lock()
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             (home / "jobs").mkdir(mode=0o700, exist_ok=True)
             path = home / "store.sqlite3"
             path.touch(mode=0o600)
-            self._db = sqlite3.connect(
-                path, timeout=busy_seconds, isolation_level=None, check_same_thread=False
-            )
+            self._db, self._reader = self._connected(path), self._connected(path)
         except (OSError, sqlite3.Error) as error:
             raise self.unusable(error) from None
         try:
             self._use_wal()
             self._migrate()
         except sqlite3.Error as error:
-            self._db.close()
+            self.close()
             raise self.unusable(error) from None
         except BaseException:
-            self._db.close()
+            self.close()
             raise
 
     def close(self) -> None:
         """Close the file, once no other thread is at it."""
-        with self._lock:
+        with self._lock, self._reading:
+            self._reader.close()
             self._db.close()
 
     @contextmanager
@@ -92,6 +92,26 @@ class Database:
         with self._lock:
             try:
                 return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self.unusable(error) from error
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a read that goes through many: nobody has to wait until it is done.
+
+        Inside of a transaction it is a `query`; otherwise it sees what was committed.
+
+        Raises:
+            StoreError: as `transaction`.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._is_in_transaction():
+                    return self.query(sql, values)
+            finally:
+                self._lock.release()
+        with self._reading:
+            try:
+                return self._reader.execute(sql, values).fetchall()
             except sqlite3.Error as error:
                 raise self.unusable(error) from error
 
@@ -149,6 +169,11 @@ class Database:
             return self._db.in_transaction
         except sqlite3.Error as error:
             raise self.unusable(error) from error
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(
+            path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
 
     def _roll_back(self) -> None:
         with suppress(sqlite3.Error):  # the failure itself is what the caller has to hear of

@@ -28,7 +28,7 @@ _FORMATS: dict[str, Format] = {
 }
 _BUFFER_BYTES = 1 << 20
 _RECORD_END = "\r\n"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA_STARTS = frozenset("=+-@\t\r")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
 
 _encode = msgspec.json.Encoder().encode
@@ -126,7 +126,8 @@ def _write_jsonl(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) 
     for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller
         if cancelled():
             raise AbandonedError
-        output.write(_encode(row) + b"\n")
+        output.write(_encode(row))
+        output.write(b"\n")
     return rows
 
 
@@ -155,7 +156,7 @@ class _Records:
         self._output = output
 
     def write(self, record: str) -> None:
-        self._output.write(record.removesuffix(_RECORD_END).encode() + b"\n")
+        self._output.write(f"{record[: -len(_RECORD_END)]}\n".encode())
 
 
 def _text(value: Any) -> Any:
@@ -165,10 +166,8 @@ def _text(value: Any) -> Any:
 
 
 def _harmless(value: Any) -> Any:
-    if (
-        isinstance(value, str)
-        and value.startswith(_FORMULA_STARTS)
-        and not _NUMBER.fullmatch(value)
-    ):
+    if not isinstance(value, str):
+        return _text(value)
+    if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
         return "'" + value
-    return _text(value)
+    return value

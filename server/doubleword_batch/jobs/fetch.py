@@ -5,6 +5,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.causes import advice
 from doubleword_batch.jobs.collect import collect
+from doubleword_batch.jobs.copies import Copies
 from doubleword_batch.jobs.export import Format, format_of, write_table
 from doubleword_batch.jobs.money import spent
 from doubleword_batch.jobs.pilot import projected
@@ -12,7 +13,7 @@ from doubleword_batch.jobs.query import query_table
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import ErrorGroup, Next, QueryResult, Results, Sample
 from doubleword_batch.jobs.store import UNANSWERED
-from doubleword_batch.jobs.table import Copies, Table
+from doubleword_batch.jobs.table import Table
 from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.watch import MAX_WAIT_SECONDS, refresh, wait
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
@@ -92,7 +93,8 @@ async def fetch_results(
             lambda cancelled: query_table(table, folder, query, cancelled=cancelled)
         )
     warnings = [*table.warnings, *collected.oddities()]
-    return await _results(ws, found, written, _samples(ws, found, sample), answer, warnings)
+    samples = await in_thread(lambda _: _samples(ws, found, sample))
+    return await _results(ws, found, written, samples, answer, warnings)
 
 
 async def _results(
@@ -104,9 +106,11 @@ async def _results(
     warnings: list[str],
 ) -> Results:
     ledger = ws.ledger(job)
-    sums = ledger.sums()
-    read, wrote = ledger.tokens()
-    cost = spent(ws, job)
+    # Each of these looks at every row.
+    sums = await in_thread(lambda _: ledger.sums())
+    read, wrote = await in_thread(lambda _: ledger.tokens())
+    cost = await in_thread(lambda _: spent(ws, job))
+    causes = await in_thread(lambda _: ledger.causes(4))
     complete = ws.has_ended(job) and not sums.get("pending")
     return Results(
         provider=ws.provider,
@@ -130,7 +134,7 @@ async def _results(
                 message=message[:120],
                 advice=advice(cause),
             )
-            for outcome, cause, rows, message in ledger.causes(4)
+            for outcome, cause, rows, message in causes
         ],
         samples=samples,
         query=answer,

@@ -9,6 +9,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +17,12 @@ import msgspec
 
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.building import become, building, finished
+from doubleword_batch.jobs.copies import Copies
 from doubleword_batch.jobs.database import DISK_FULL
 from doubleword_batch.jobs.ledger import ANSWERED, Ledger
 from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.reader import copy_path
-from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.records import DRAWN, Job
+from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.store import Store
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.request_file import custom_id_for
@@ -28,6 +30,8 @@ from doubleword_batch.request_file import custom_id_for
 _FILE = "part-0001.jsonl"
 _LOOKED_UP_AT_ONCE = 500
 _FINISHED_GROUP = 2_000
+_WRITTEN_AT_ONCE = 200
+_KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,8 +43,7 @@ class Remembered:
     row: int
 
 
-@dataclass(frozen=True, slots=True)
-class Finished:
+class Finished(msgspec.Struct, frozen=True, gc=False):
     """A row that has its outcome.
 
     Attributes:
@@ -63,18 +66,8 @@ def key_of_call(provider: str, server: str, endpoint: str, body: bytes) -> bytes
 
     The order of a body's keys counts: for a schema it changes what a model answers.
     """
-    return hashlib.sha256(
-        b"\0".join((provider.encode(), server.encode(), endpoint.encode(), body))
-    ).digest()
-
-
-def request_line(row: int, endpoint: str, body: bytes) -> bytes:
-    """The line of a request file for the row of that number."""
-    return b'{"custom_id":"r%d","method":"POST","url":"%b","body":%b}\n' % (
-        row,
-        endpoint.encode(),
-        body,
-    )
+    asked = b"\0".join((provider.encode(), server.encode(), endpoint.encode(), body))
+    return hashlib.sha256(asked).digest()[:_KEY_BYTES]
 
 
 def job_of_calls(
@@ -102,6 +95,7 @@ def job_of_calls(
     tokens = sum(map(len, bodies)) // 4
     with building(ws.store) as made:
         size_bytes, sha256 = _write(made.path / _FILE, endpoint, bodies)
+        reached("build.written")
         with ws.store.transaction():
             job_id = ws.store.begin_job(
                 name=name,
@@ -109,7 +103,7 @@ def job_of_calls(
                 base_url=ws.server,
                 endpoint=endpoint,
                 model=model,
-                fingerprint=f"calls:{nonce}",
+                fingerprint=f"{DRAWN}{nonce}",
                 spec="{}",
                 source=str(folder / _FILE),  # the answers' table shows what was asked
                 source_fingerprint=sha256,
@@ -119,6 +113,7 @@ def job_of_calls(
                 output_tokens=tokens,
                 completion_window=window,
             )
+            reached("build.begun")
             ws.store.add_part(
                 job=job_id,
                 number=1,
@@ -130,9 +125,12 @@ def job_of_calls(
             )
             rows = [(row, custom_id_for(row, None), 1) for row in range(1, len(bodies) + 1)]
             Ledger(ws.store, job_id).add_rows(rows)
+            reached("build.rows")
             if keys is not None:
                 _remember(ws.store, job_id, keys)
             become(made, folder)
+            reached("build.renamed")
+        reached("build.published")
     finished(folder)
     return ws.store.job_known(name)
 
@@ -189,48 +187,22 @@ def remembered(ws: Workspace, keys: Iterable[bytes]) -> dict[bytes, list[Remembe
 def finished_rows(ws: Workspace, job: Job, wanted: Iterable[int]) -> list[Finished]:
     """Those of the wanted rows that have their outcome, each with its line."""
     rows = sorted(wanted)
-    copies = _Copies(ws, job)
     found: list[Finished] = []
-    try:
+    with closing(Copies(ws, job)) as copies:
         for start in range(0, len(rows), _FINISHED_GROUP):
             some = rows[start : start + _FINISHED_GROUP]
-            marks = ", ".join("?" * len(some))
             entries = ws.store.query(
-                "SELECT row, outcome, cause, message, attempt, kind, place, size_bytes "  # noqa: S608  # marks are ours
-                f"FROM ledger WHERE job = ? AND row IN ({marks}) AND outcome != 'pending'",
-                (job.id, *some),
+                "SELECT row, outcome, cause, message, attempt, kind, place, size_bytes "
+                "FROM ledger WHERE job = ? AND row BETWEEN ? AND ? AND outcome != 'pending' "
+                "ORDER BY attempt, kind, place",
+                (job.id, some[0], some[-1]),
             )
-            found += [
-                Finished(row, outcome, cause, message, copies.line(*where))
-                for row, outcome, cause, message, *where in entries
-            ]
-    finally:
-        copies.close()
+            asked = set(some)
+            for row, outcome, cause, message, attempt, kind, place, size_bytes in entries:
+                if row in asked:
+                    line = None if place is None else copies.line(attempt, kind, place, size_bytes)
+                    found.append(Finished(row, outcome, cause, message, line))
     return found
-
-
-class _Copies:
-    """Reads lines from our copies of a job's output and error files."""
-
-    def __init__(self, ws: Workspace, job: Job) -> None:
-        self._ws = ws
-        self._job = job
-        self._files: dict[tuple[int, str], int] = {}
-
-    def line(
-        self, attempt: int | None, kind: str | None, place: int | None, size_bytes: int | None
-    ) -> bytes | None:
-        if attempt is None or kind is None or place is None or size_bytes is None:
-            return None
-        file = self._files.get((attempt, kind))
-        if file is None:
-            file = os.open(copy_path(self._ws, self._job, attempt, kind), os.O_RDONLY)
-            self._files[attempt, kind] = file
-        return os.pread(file, size_bytes, place)
-
-    def close(self) -> None:
-        for file in self._files.values():
-            os.close(file)
 
 
 class _Body(msgspec.Struct):
@@ -244,11 +216,12 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
     try:
         path.touch(mode=0o600)
         with path.open("wb") as file:
-            for row, body in enumerate(bodies, start=1):
-                line = request_line(row, endpoint, body)
-                digest.update(line)
-                size_bytes += len(line)
-                file.write(line)
+            for start in range(0, len(bodies), _WRITTEN_AT_ONCE):
+                some = bodies[start : start + _WRITTEN_AT_ONCE]
+                block = _request_lines(start + 1, endpoint, some)
+                digest.update(block)
+                size_bytes += len(block)
+                file.write(block)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
@@ -260,9 +233,18 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
     return size_bytes, digest.hexdigest()
 
 
+def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:
+    """The lines of a request file for rows from that number on."""
+    middle = b'","method":"POST","url":"%b","body":' % endpoint.encode()
+    return b"".join(
+        [b'{"custom_id":"r%d%b%b}\n' % (row + n, middle, body) for n, body in enumerate(bodies)]
+    )
+
+
 def _remember(store: Store, job: int, keys: Sequence[bytes]) -> None:
     with store.transaction() as db:
         db.executemany(
             "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
-            ((key, job, row) for row, key in enumerate(keys, start=1)),
+            # In the order of the index, where neighbours then share a page.
+            sorted((key, job, row) for row, key in enumerate(keys, start=1)),
         )

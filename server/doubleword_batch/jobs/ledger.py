@@ -8,6 +8,9 @@ from the provider's counters.
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import starmap
+
+import msgspec
 
 from doubleword_batch.jobs.store import UNANSWERED, Store
 
@@ -43,10 +46,18 @@ _REOPEN = """
         input_tokens = NULL, output_tokens = NULL, attempt = NULL, kind = NULL, place = NULL,
         size_bytes = NULL WHERE job = ? AND row = ?
 """
+_ENDINGS = """
+    CREATE TEMP TABLE IF NOT EXISTS endings
+        (part INTEGER PRIMARY KEY, outcome TEXT, cause TEXT, attempt INTEGER)
+"""
+_CLOSE = """
+    UPDATE ledger SET (outcome, cause, attempt) =
+        (SELECT outcome, cause, attempt FROM temp.endings WHERE part = ledger.part)
+    WHERE job = ? AND outcome = 'pending' AND part IN (SELECT part FROM temp.endings)
+"""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row of the ledger."""
 
     row: int
@@ -135,7 +146,7 @@ class Ledger:
     def sums(self) -> dict[str, int]:
         """Rows by outcome; outcomes that no row has are left out."""
         found = dict(
-            self._store.query(
+            self._store.read(
                 "SELECT outcome, count(*) FROM ledger WHERE job = ? GROUP BY outcome", (self._job,)
             )
         )
@@ -143,7 +154,7 @@ class Ledger:
 
     def tokens(self) -> tuple[int, int]:
         """Input and output tokens of all answers, those that a retry replaced included."""
-        ((read, written),) = self._store.query(
+        ((read, written),) = self._store.read(
             "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
             "output_tokens FROM ledger WHERE job = ?1 UNION ALL SELECT input_tokens, output_tokens "
             "FROM history WHERE job = ?1)",
@@ -153,7 +164,7 @@ class Ledger:
 
     def causes(self, limit: int = 8) -> list[tuple[str, str, int, str]]:
         """What went wrong, most frequent first: (outcome, cause, rows, one message)."""
-        return self._store.query(  # pyright: ignore[reportReturnType]
+        return self._store.read(  # pyright: ignore[reportReturnType]
             "SELECT outcome, coalesce(cause, outcome), count(*), coalesce(min(message), '') "
             "FROM ledger WHERE job = ? AND outcome NOT IN ('ok', 'pending') "
             "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
@@ -177,26 +188,30 @@ class Ledger:
 
     def parts_with(self, outcome: str) -> set[int]:
         """The numbers of the parts that hold rows with this outcome."""
-        found = self._store.query(
+        found = self._store.read(
             "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self._job, outcome)
         )
         return {number for (number,) in found}
 
     def rows_in(self, part_number: int) -> int:
         """How many rows this part runs now."""
-        ((count,),) = self._store.query(
+        ((count,),) = self._store.read(
             "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self._job, part_number)
         )
         return count
 
-    def close_rows(self, attempt: int, part_number: int, outcome: str, cause: str) -> int:
-        """Give the still pending rows of a settled batch their outcome; returns how many."""
+    def close_rows(self, endings: Iterable[tuple[int, str, str, int]]) -> None:
+        """Give the still pending rows of parts whose batches have ended their outcome.
+
+        Args:
+            endings: part number, outcome, cause and attempt of each; the rows of all parts are
+                gone through once.
+        """
         with self._store.transaction() as db:
-            return db.execute(
-                "UPDATE ledger SET outcome = ?, cause = ?, attempt = ? WHERE job = ? AND part = ? "
-                "AND outcome = 'pending'",
-                (outcome, cause, attempt, self._job, part_number),
-            ).rowcount
+            db.execute(_ENDINGS)
+            db.execute("DELETE FROM temp.endings")
+            db.executemany("INSERT INTO temp.endings VALUES (?, ?, ?, ?)", endings)
+            db.execute(_CLOSE, (self._job,))
 
     def choose(self, wanted: tuple[str, ...]) -> Choice:
         """The rows with one of these outcomes or causes that a request can be made of again."""
@@ -255,8 +270,7 @@ class Ledger:
                 "ORDER BY row LIMIT ?",
                 (self._job, after, *values, size),
             )
-            for columns in page:
-                yield Entry(*columns)
+            yield from starmap(Entry, page)
             if len(page) < size:
                 return
             after = page[-1][0]

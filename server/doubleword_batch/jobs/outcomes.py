@@ -6,9 +6,12 @@ and within one attempt the first line, so that a repeated line changes nothing.
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from typing import Any
+
+import msgspec
 
 from doubleword_batch.jobs.answers import Reading
 from doubleword_batch.jobs.ledger import ANSWERED, REMEMBER
@@ -28,6 +31,11 @@ _RANK = {
 _GROUP = 500
 _ANSWERED = tuple(sorted(ANSWERED))
 
+_MOVE_PENDING = """
+    UPDATE ledger SET {columns} attempt = {attempt}, kind = '{kind}', outcome = ?,
+        input_tokens = ?, output_tokens = ?, place = ?, size_bytes = ?
+        WHERE job = {job} AND row = ? AND custom_id = ? AND outcome = 'pending'
+"""
 _MOVE = """
     UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, output_tokens = ?,
         attempt = ?, kind = ?, place = ?, size_bytes = ? WHERE job = ? AND row = ?
@@ -43,9 +51,17 @@ _WORSE_THAN_BEFORE = f"""
     AND history.outcome IN {_ANSWERED} GROUP BY ledger.row LIMIT {_GROUP}
 """  # noqa: S608  # our own words
 
+_ANSWERED_BY = """
+    SELECT attempt, count(*) FROM ledger WHERE job = ?1 AND place NOTNULL GROUP BY attempt
+    UNION ALL
+    SELECT attempt, count(DISTINCT row) FROM history WHERE job = ?1 AND place NOTNULL
+        AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ?1 AND row = history.row
+            AND attempt = history.attempt AND place NOTNULL)
+    GROUP BY attempt
+"""
 
-@dataclass(frozen=True, slots=True)
-class Line:
+
+class Line(msgspec.Struct, frozen=True, gc=False):
     """A result line that has been read.
 
     Attributes:
@@ -59,38 +75,80 @@ class Line:
     text: bytes
 
 
-@dataclass(slots=True)
-class Moves:
-    """What a group of lines will do to the ledger.
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What a group of lines did to the ledger.
 
     Attributes:
-        kept: the lines that move a row, in order; the others are nobody's answer.
-        replaced: the rows whose present outcome goes to the history first.
-        repeated: lines that say nothing better than what is known.
+        text: the lines that moved a row, in order, as they belong into our copy; the others are
+            nobody's answer.
+        repeated: lines that say nothing better than what was known.
         foreign: lines for a custom_id that is not of this job.
     """
+
+    text: bytes
+    repeated: int = 0
+    foreign: int = 0
+
+
+def move_rows(
+    db: sqlite3.Connection, job: int, attempt: int, kind: str, place: int, lines: Sequence[Line]
+) -> Moved:
+    """Move the rows that lines are the best answer to so far.
+
+    Args:
+        db: the connection of a transaction.
+        job: whose ledger.
+        attempt: the batch whose lines these are.
+        kind: `output` or `error`.
+        place: where in our copy the first line that counts will begin.
+        lines: in the order of the file.
+    """
+    # Nearly always each line is the first for its row. To move them without a look costs half; if
+    # one was not, nothing has happened and all are looked at.
+    db.execute("SAVEPOINT first_lines")
+    are_first = _moved_first(db, job, attempt, kind, place, lines) == len(lines)
+    if not are_first:
+        db.execute("ROLLBACK TO first_lines")
+    db.execute("RELEASE first_lines")
+    if are_first:
+        return Moved(b"".join([line.text for line in lines]))
+    chosen = _chosen(db, job, attempt, lines)
+    _carry_out(db, job, attempt, kind, place, chosen)
+    text = b"".join([line.text for line in chosen.kept])
+    return Moved(text, chosen.repeated, chosen.foreign)
+
+
+def keep_better_answers(store: Store, job: int, attempt: int) -> None:
+    """Where a new attempt did worse than an older one, take the older answer back."""
+    with store.transaction() as db:
+        while worse := db.execute(_WORSE_THAN_BEFORE, (job, attempt)).fetchall():
+            now = time.time()
+            db.executemany(REMEMBER, [(now, job, row) for row, _ in worse])
+            db.executemany(_TAKE_BACK, [(older, job, row) for row, older in worse])
+            db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
+
+
+def answered_by_attempt(store: Store, job: int) -> dict[int, int]:
+    """Rows for which a line of an attempt was read, whatever became of it since, by attempt."""
+    answered: dict[int, int] = {}
+    for attempt, rows in store.read(_ANSWERED_BY, (job,)):
+        answered[attempt] = answered.get(attempt, 0) + rows
+    return answered
+
+
+@dataclass(slots=True)
+class _Chosen:
+    """The lines that move a row, in order, and the rows whose outcome goes to the history first."""
 
     kept: list[Line] = field(default_factory=list[Line])
     replaced: list[int] = field(default_factory=list[int])
     repeated: int = 0
     foreign: int = 0
 
-    @property
-    def text(self) -> bytes:
-        """The kept lines, as they are appended to our copy."""
-        return b"".join(line.text for line in self.kept)
 
-
-def moves(db: sqlite3.Connection, job: int, attempt: int, lines: Sequence[Line]) -> Moves:
-    """Decide which lines move a row.
-
-    Args:
-        db: the connection of a transaction that lasts until `carry_out`.
-        job: whose ledger.
-        attempt: the batch whose lines these are.
-        lines: in the order of the file.
-    """
-    found = Moves()
+def _chosen(db: sqlite3.Connection, job: int, attempt: int, lines: Sequence[Line]) -> _Chosen:
+    found = _Chosen()
     known = _outcomes(db, job, lines)
     for line in lines:
         custom_id, outcome, answered_by = known.get(line.row, ("", "", None))
@@ -106,47 +164,39 @@ def moves(db: sqlite3.Connection, job: int, attempt: int, lines: Sequence[Line])
     return found
 
 
-def carry_out(
-    db: sqlite3.Connection, job: int, attempt: int, kind: str, place: int, found: Moves
+def _carry_out(
+    db: sqlite3.Connection, job: int, attempt: int, kind: str, place: int, chosen: _Chosen
 ) -> None:
-    """Move the rows.
-
-    Args:
-        db: the connection of the transaction in which the moves were decided.
-        job: whose ledger.
-        attempt: the batch whose lines these are.
-        kind: `output` or `error`.
-        place: where in our copy the first kept line begins.
-        found: the moves.
-    """
     now = time.time()
-    if len({line.row for line in found.kept}) == len(found.kept):
-        db.executemany(REMEMBER, [(now, job, row) for row in found.replaced])
-        db.executemany(_MOVE, _placed(found.kept, job, attempt, kind, place))
+    placed = _placed(chosen.kept, job, attempt, kind, place)
+    if len({line.row for line in chosen.kept}) == len(chosen.kept):
+        db.executemany(REMEMBER, [(now, job, row) for row in chosen.replaced])
+        db.executemany(_MOVE, placed)
         return
-    for values in _placed(found.kept, job, attempt, kind, place):  # twice the same row: in turn
+    for values in placed:  # twice the same row: in turn
         db.execute(REMEMBER, (now, job, values[-1]))
         db.execute(_MOVE, values)
 
 
-def keep_better_answers(store: Store, job: int, attempt: int) -> None:
-    """Where a new attempt did worse than an older one, take the older answer back."""
-    with store.transaction() as db:
-        while worse := db.execute(_WORSE_THAN_BEFORE, (job, attempt)).fetchall():
-            now = time.time()
-            db.executemany(REMEMBER, [(now, job, row) for row, _ in worse])
-            db.executemany(_TAKE_BACK, [(older, job, row) for row, older in worse])
-            db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
-
-
-def answered_by(store: Store, job: int, attempt: int) -> int:
-    """Rows for which a line of this attempt was read, whatever became of it since."""
-    ((count,),) = store.query(
-        "SELECT count(*) FROM (SELECT row FROM ledger WHERE job = ?1 AND attempt = ?2 AND place "
-        "NOTNULL UNION SELECT row FROM history WHERE job = ?1 AND attempt = ?2 AND place NOTNULL)",
-        (job, attempt),
-    )
-    return count
+def _moved_first(
+    db: sqlite3.Connection, job: int, attempt: int, kind: str, place: int, lines: Sequence[Line]
+) -> int:
+    """Move the pending rows of lines; returns how many there were."""
+    # A pending row has neither cause nor message, and to bind a null costs more than a value.
+    good: list[tuple[Any, ...]] = []
+    bad: list[tuple[Any, ...]] = []
+    for line, begin in _with_places(lines, place):
+        said, size = line.reading, len(line.text)
+        values = (said.outcome, said.input_tokens, said.output_tokens, begin, size)
+        if said.cause is None and said.message is None:
+            good.append((*values, line.row, said.custom_id))
+        else:
+            bad.append((said.cause, said.message, *values, line.row, said.custom_id))
+    moved = 0
+    for columns, moves in (("", good), ("cause = ?, message = ?,", bad)):
+        move = _MOVE_PENDING.format(columns=columns, job=job, attempt=attempt, kind=kind)
+        moved += db.executemany(move, moves).rowcount if moves else 0
+    return moved
 
 
 def _outcomes(
@@ -169,12 +219,15 @@ def _placed(
     kept: Sequence[Line], job: int, attempt: int, kind: str, place: int
 ) -> list[tuple[Any, ...]]:
     placed: list[tuple[Any, ...]] = []
-    for line in kept:
+    for line, begin in _with_places(kept, place):
         said, size = line.reading, len(line.text)
         what = (said.outcome, said.cause, said.message, said.input_tokens, said.output_tokens)
-        placed.append((*what, attempt, kind, place, size, job, line.row))
-        place += size
+        placed.append((*what, attempt, kind, begin, size, job, line.row))
     return placed
+
+
+def _with_places(lines: Sequence[Line], place: int) -> Iterator[tuple[Line, int]]:
+    return zip(lines, accumulate((len(line.text) for line in lines), initial=place), strict=False)
 
 
 def _replaces(new: str, new_attempt: int, old: str, old_attempt: int | None) -> bool:

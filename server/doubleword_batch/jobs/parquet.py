@@ -7,7 +7,10 @@ types are those that the values have; nothing is guessed from the looks of a tex
 - whole numbers are BIGINT, numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
 - a column of a response_schema has the type that its schema names, also while it is empty;
 - everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON;
-- embeddings are lists of FLOAT, all of one length if they are (checked by a cast to FLOAT[n]).
+- embeddings are lists of FLOAT. Where all have one length n, readers built on Apache Arrow see
+  lists of the fixed length n (`arrow_schema.py`); Parquet itself has none, so DuckDB shows FLOAT[],
+  which casts to FLOAT[n]. It is not written as one: DuckDB 2.0 writes nulls of that type so that
+  Arrow cannot read the file.
 """
 
 import glob
@@ -18,12 +21,13 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.arrow_schema import KEY, arrow_schema
 from doubleword_batch.jobs.names import distinct, quoted
 from doubleword_batch.jobs.table import Table
 from doubleword_batch.jobs.threads import AbandonedError
 from doubleword_batch.request_file.extras import duckdb_connection
 
-_GROUP_BYTES = 32 << 20
+_GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows
 _FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, and its default
 _LONGEST_LINE_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 20
@@ -83,6 +87,7 @@ class _Column:
         self._schema = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
         self._kinds: set[type[object]] = set()
         self._lengths: set[int] = set()
+        self._elements: set[type[object]] = set()
         self._is_too_large = False
 
     def see(self, value: Any) -> None:
@@ -92,14 +97,15 @@ class _Column:
         if kind is int and not -_BIGINT <= value < _BIGINT:
             self._is_too_large = True
         elif kind is list and self.is_vector:
-            vector = cast("list[Any]", value)
-            self._lengths.add(len(vector) if isinstance(vector[0], int | float) else 0)
+            self._lengths.add(len(value))
+            self._elements.update(map(type, cast("list[Any]", value)))
 
     def type(self) -> str:
         """The SQL type that holds all values."""
         kinds = frozenset(self._kinds - {type(None)})
         if self.is_vector:
-            return "VARCHAR" if 0 in self._lengths else "FLOAT[]"
+            are_vectors = kinds <= {list} and self._elements <= {int, float}
+            return "FLOAT[]" if are_vectors else "VARCHAR"
         named = self._type_of_schema()
         if not kinds:
             return named or "VARCHAR"
@@ -109,12 +115,14 @@ class _Column:
 
     def selected(self, key: str) -> str:
         """The column in the SELECT, out of the temporary file's column `key`."""
-        value = key
-        if self.type() == "BLOB":
-            value = f"from_base64({key})"
-        elif self.is_vector and len(self._lengths) == 1 and 0 not in self._lengths:
-            value = f"CAST({key} AS FLOAT[{max(self._lengths)}])"
+        value = f"from_base64({key})" if self.type() == "BLOB" else key
         return f"{value} AS {quoted(self.name)}"
+
+    def length(self) -> int | None:
+        """The length of all vectors, None for what are no vectors or of several lengths."""
+        if self.type() != "FLOAT[]" or len(self._lengths) != 1:
+            return None
+        return max(self._lengths) or None
 
     def read_as(self) -> str:
         """The SQL type by which the temporary file is read."""
@@ -156,8 +164,15 @@ def _copy(columns: list[_Column], lines: Path, path: Path, longest: int, group: 
         f"COPY (SELECT {chosen} FROM read_json({source}, format = 'newline_delimited', "  # noqa: S608  # all quoted
         f"columns = {{{types}}}, maximum_object_size = {max(longest, _LONGEST_LINE_BYTES)})) "
         f"TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group}, "
-        "USE_TMP_FILE false)"
+        f"USE_TMP_FILE false{_metadata(columns)})"
     )
+
+
+def _metadata(columns: list[_Column]) -> str:
+    if all(column.length() is None for column in columns):
+        return ""
+    schema = arrow_schema((c.name, c.type(), c.length()) for c in columns)
+    return f", KV_METADATA {{{_literal(KEY)}: {_literal(schema)}}}"
 
 
 def _literal(text: str) -> str:

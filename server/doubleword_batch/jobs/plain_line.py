@@ -11,34 +11,34 @@ import msgspec
 _Count = Annotated[int, msgspec.Meta(ge=0)]
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, gc=False):
     content: Annotated[str, msgspec.Meta(min_length=1)]
     refusal: None = None
     tool_calls: None = None
 
 
-class _Choice(msgspec.Struct):
+class _Choice(msgspec.Struct, gc=False):
     message: _Message
     finish_reason: Literal["stop"]
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: _Count
     completion_tokens: _Count
 
 
-class _Body(msgspec.Struct):
+class _Body(msgspec.Struct, gc=False):
     choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
     usage: _Usage
     error: None = None
 
 
-class _Response(msgspec.Struct):
+class _Response(msgspec.Struct, gc=False):
     status_code: Literal[200]
     body: _Body
 
 
-class PlainLine(msgspec.Struct):
+class PlainLine(msgspec.Struct, gc=False):
     """A line of an output file with a text in it."""
 
     custom_id: str

@@ -7,6 +7,7 @@ reading goes on from there.
 
 import io
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,12 +18,12 @@ from doubleword_batch.jobs.answers import Check, read_line
 from doubleword_batch.jobs.building import sync_folder
 from doubleword_batch.jobs.database import DISK_FULL
 from doubleword_batch.jobs.ledger import Ledger
-from doubleword_batch.jobs.outcomes import Line, carry_out, moves
+from doubleword_batch.jobs.outcomes import Line, move_rows
 from doubleword_batch.jobs.records import Attempt, Job
 from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace
 
-_CHUNK_BYTES = 1 << 20
+_GROUP_BYTES = 1 << 20
 _MOST_RACES = 20
 _CURSOR = "SELECT lines, size_bytes FROM cursors WHERE attempt = ? AND kind = ?"
 _MOVE_CURSOR = (
@@ -87,7 +88,7 @@ class Reader:
         self._check = check
         self._collected = collected
         self._progress = progress
-        self._ledger = Ledger(ws.store, job.id)
+        self._row_of = self._row_reader()
 
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
@@ -123,12 +124,15 @@ class Reader:
 
     async def _read_on(self, kind: str, file_id: str) -> None:
         cursor = self._cursor(kind)
-        buffer = bytearray()
+        buffer: list[bytes] = []
+        buffered = 0
 
         async def keep(data: bytes) -> None:
-            nonlocal cursor
-            buffer.extend(data)
-            if len(buffer) >= _CHUNK_BYTES:
+            nonlocal cursor, buffered
+            buffer.append(data)
+            buffered += len(data)
+            if buffered >= _GROUP_BYTES:
+                buffered = 0
                 cursor = await self._commit(kind, cursor, buffer)
 
         try:
@@ -137,8 +141,8 @@ class Reader:
             if buffer:
                 await self._commit(kind, cursor, buffer)
 
-    async def _commit(self, kind: str, cursor: Cursor, buffer: bytearray) -> Cursor:
-        data = bytes(buffer)
+    async def _commit(self, kind: str, cursor: Cursor, buffer: list[bytes]) -> Cursor:
+        data = b"".join(buffer)
         buffer.clear()
         reached("collect.received")
         moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
@@ -148,44 +152,44 @@ class Reader:
 
     def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
         """Append the lines that count to our copy and move their rows, as one step."""
-        lines = self._lines(data)
+        received, lines = self._lines(data)
         job, attempt = self._job.id, self.attempt.id
         with self._ws.store.transaction() as db:
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
-            found = moves(db, job, attempt, lines)
-            text = found.text
-            self._append(kind, cursor.size_bytes, text)
+            moved = move_rows(db, job, attempt, kind, cursor.size_bytes, lines)
+            self._append(kind, cursor.size_bytes, moved.text)
             reached("collect.copied")
-            carry_out(db, job, attempt, kind, cursor.size_bytes, found)
-            received = data.count(b"\n")
-            moved = Cursor(cursor.lines + received, cursor.size_bytes + len(text))
-            db.execute(_MOVE_CURSOR, (attempt, kind, moved.lines, moved.size_bytes))
+            now = Cursor(cursor.lines + received, cursor.size_bytes + len(moved.text))
+            db.execute(_MOVE_CURSOR, (attempt, kind, now.lines, now.size_bytes))
         self._collected.lines += received
-        self._collected.repeated += found.repeated
-        self._collected.foreign += found.foreign
-        return moved
+        self._collected.repeated += moved.repeated
+        self._collected.foreign += moved.foreign
+        return now
 
-    def _lines(self, data: bytes) -> list[Line]:
+    def _lines(self, data: bytes) -> tuple[int, list[Line]]:
+        """The number of lines, and those with an id that may be of this job."""
         found: list[Line] = []
-        for text in io.BytesIO(data):
-            reading = read_line(text, self._check)
+        received = 0
+        check, row_of = self._check, self._row_of
+        for received, text in enumerate(io.BytesIO(data), start=1):  # noqa: B007  # the last counts
+            reading = read_line(text, check)
             if reading is None:
                 self._collected.unreadable += bool(text.strip())
                 continue
-            row = self._row_of(reading.custom_id)
+            row = row_of(reading.custom_id)
             if row is None:
                 self._collected.foreign += 1
             else:
                 found.append(Line(row, reading, text))
-        return found
+        return received, found
 
-    def _row_of(self, custom_id: str) -> int | None:
+    def _row_reader(self) -> Callable[[str], int | None]:
+        if self._job.source is None:
+            return Ledger(self._ws.store, self._job.id).row_of_foreign
         from doubleword_batch.request_file import row_of
 
-        if self._job.source is None:
-            return self._ledger.row_of_foreign(custom_id)
-        return row_of(custom_id)
+        return row_of
 
     def _append(self, kind: str, size_bytes: int, text: bytes) -> None:
         path = copy_path(self._ws, self._job, self.attempt.id, kind)

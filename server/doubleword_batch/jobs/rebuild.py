@@ -89,6 +89,8 @@ def _requests(
 ) -> Iterator[tuple[int, bytes]]:
     """(row, request line) of the chosen rows, part by part."""
     for part in parts:
+        if part.number not in choice.parts:
+            continue
         entries = ws.ledger(job).chosen(choice, part.number)
         entry = next(entries, None)
         if entry is None:

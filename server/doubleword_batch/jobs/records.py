@@ -7,6 +7,9 @@ from typing import Any, Self
 
 from doubleword_batch.wire import TERMINAL
 
+DRAWN = "calls:"
+"""How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
+
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -35,6 +38,11 @@ class Job:
         """The job in a row of the table."""
         *plain, cost = columns
         return cls(*plain, cost_usd=None if cost is None else Decimal(cost))
+
+    @property
+    def is_one_of_a_kind(self) -> bool:
+        """Whether no other state directory can have sent the same job."""
+        return self.fingerprint.startswith(DRAWN)
 
 
 @dataclass(frozen=True, slots=True)

@@ -122,7 +122,7 @@ async def _upload_part(ws: Workspace, job: Job, part: Part, tell: Callable[[floa
         look=lambda: _file_named(ws, name, part.size_bytes),
         get=ws.client.files.get,
         record=lambda file: ws.store.set_part(part.id, input_file_id=file.id),
-        stands=(lambda _: True) if ws.profile.search else None,
+        stands=(lambda _: True) if _others_may_have_sent(ws, job) else None,
     )
     _, sent = await write_once(ws, remote)
     return not sent
@@ -151,10 +151,19 @@ async def _create_part(
         look=lambda: _batch_marked(ws, fingerprint),
         get=ws.client.batches.get,
         record=lambda batch: ws.store.see_batch(job.id, part.id, batch),
-        stands=(lambda batch: batch.status not in _USELESS) if ws.profile.search else None,
+        stands=_is_of_use if _others_may_have_sent(ws, job) else None,
     )
     _, sent = await write_once(ws, remote)
     return sent
+
+
+def _others_may_have_sent(ws: Workspace, job: Job) -> bool:
+    """Whether it is worth a search before the first send."""
+    return ws.profile.search and not job.is_one_of_a_kind
+
+
+def _is_of_use(batch: Batch) -> bool:
+    return batch.status not in _USELESS
 
 
 def _fingerprint(job: Job, part: Part) -> str:

@@ -15,15 +15,14 @@ Where a column of that name exists already, ours is called `batch_` and the name
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from io import FileIO
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.answers import Answer, answer_in, structured
-from doubleword_batch.jobs.collect import copy_path
-from doubleword_batch.jobs.ledger import ANSWERED, Entry
+from doubleword_batch.jobs.answers import Answer, structured
+from doubleword_batch.jobs.copies import Copies
+from doubleword_batch.jobs.ledger import Entry
 from doubleword_batch.jobs.order import stamp_of
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.workspace import Workspace
@@ -77,6 +76,7 @@ class Table:
         self._ours: Row = dict.fromkeys(self.columns[len(given) :])
         self.schemas = {column: properties[name] for name, column in self._properties.items()}
         self.embedding_column = own.get("embedding")
+        self._is_text = answers == ("answer",) and not properties  # as most are
 
     def rows(self, wanted: Iterable[str] | None = None) -> Iterator[Row]:
         """Every row of the job, in source order; each source row exactly once.
@@ -116,10 +116,10 @@ class Table:
         )
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
-    def _joined(self, source: "Source | None", copies: "Copies | None") -> Iterator[Row]:
+    def _joined(self, source: "Source | None", copies: Copies | None) -> Iterator[Row]:
         if source is None:
             for entry in self._ws.ledger(self._job).entries():
-                yield self._filled(self._given, entry, copies)
+                yield self._filled(self._given.copy(), entry, copies)
             return
         records = source.rows()
         stamp = stamp_of(source.paths)
@@ -138,16 +138,22 @@ class Table:
         if stamp_of(source.paths) != stamp:
             raise _source_changed()
 
-    def _filled(self, record: Row, entry: Entry, copies: "Copies | None") -> Row:
-        row = record | self._ours
+    def _filled(self, row: Row, entry: Entry, copies: Copies | None) -> Row:
+        """The row with our columns; `row` itself, which is nobody else's."""
+        row |= self._ours
         own = self._own
+        outcome = entry.outcome
         row[own["custom_id"]] = entry.custom_id
-        row[own["outcome"]] = entry.outcome
-        if entry.outcome not in _WITHOUT_ERROR:
-            cause = entry.cause or entry.outcome
+        row[own["outcome"]] = outcome
+        if outcome not in _WITHOUT_ERROR:
+            cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
         answer = copies.answer(entry) if copies is not None else None
-        if answer is not None:
+        if answer is None:
+            return row
+        if self._is_text and answer.tool_calls is None:
+            row[own["answer"]] = answer.text
+        else:
             row.update(self._values(entry, answer))
         return row
 
@@ -207,31 +213,6 @@ class Table:
             )
             return None
         return source
-
-
-class Copies:
-    """Reads lines out of our copies of a job's output and error files."""
-
-    def __init__(self, ws: Workspace, job: Job) -> None:
-        self._ws = ws
-        self._job = job
-        self._open: dict[tuple[int, str], FileIO] = {}
-
-    def answer(self, entry: Entry) -> Answer | None:
-        """The answer that an entry of the ledger points at; None for rows without one."""
-        if entry.outcome not in ANSWERED or entry.place is None or entry.attempt is None:
-            return None
-        key = (entry.attempt, entry.kind or "output")
-        copy = self._open.get(key)
-        if copy is None:
-            copy = self._open[key] = FileIO(copy_path(self._ws, self._job, *key))
-        copy.seek(entry.place)
-        return answer_in(copy.read(entry.size_bytes))
-
-    def close(self) -> None:
-        """Close the files."""
-        for copy in self._open.values():
-            copy.close()
 
 
 def _properties(spec: dict[str, Any]) -> dict[str, Any]:

@@ -46,7 +46,7 @@ async def create_batch_file(
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
     new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
-    strict: Annotated[bool, Field(description="stop at a row too large, instead of leaving it out")] = False,  # noqa: FBT002
+    strict: Annotated[bool, Field(description="stop at a row too large for the provider")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.order import Order

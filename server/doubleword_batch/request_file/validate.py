@@ -30,6 +30,7 @@ _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read
 _BYTES_PER_TOKEN = 4
 _MODELS_SHOWN = 10
 _QUOTED = 80
+_READ_BYTES = 1 << 18
 
 
 class _Body(msgspec.Struct):
@@ -56,7 +57,7 @@ def validate_request_file(path: Path, profile: Profile) -> Report:
         InputError: code `file_not_found` or `not_readable`; what the file holds is reported.
     """
     try:
-        with path.open("rb") as stream, SeenIds() as seen:
+        with path.open("rb", buffering=_READ_BYTES) as stream, SeenIds() as seen:
             return _Check(path, profile, seen).run(stream)
     except FileNotFoundError:
         raise InputError(
@@ -75,6 +76,7 @@ class _Check:
         self._path = path
         self._profile = profile
         self._urls = frozenset((*profile.endpoints, *ALSO_TAKEN))
+        self._longest_id = profile.max_custom_id_bytes
         self._longest_line = profile.max_request_bytes + _AROUND_A_BODY
         self._found = Findings()
         self._seen = seen
@@ -156,28 +158,38 @@ class _Check:
             checks[name](number, text)
 
     def _custom_id(self, number: int, custom_id: str) -> None:
-        limit = self._profile.max_custom_id_bytes
-        name = quote_untrusted(custom_id, _QUOTED)
         if not custom_id:
             self._found.add("custom_id_missing", number, "custom_id is empty.")
             return
-        if not (custom_id.isascii() and custom_id.isprintable()):
-            self._found.add("custom_id_not_header_safe", number, f"custom_id {name} is not ASCII.")
-        size = len(custom_id.encode())
-        if size > limit:
-            message = f"custom_id {name} has {size} bytes; {limit} are allowed."
-            self._found.add("custom_id_too_long", number, message)
-        key = custom_id if size <= limit else blake2b(custom_id.encode()).hexdigest()
+        key = custom_id
+        is_safe = custom_id.isascii() and custom_id.isprintable()
+        if not is_safe or len(custom_id) > self._longest_id:
+            key = self._odd_custom_id(number, custom_id, is_safe=is_safe)
         other = self._seen.other_line(key, number)
         if other is not None:
+            name = quote_untrusted(custom_id, _QUOTED)
             message = f"custom_id {name} also stands on line {other}."
             self._found.add("custom_id_duplicate", number, message)
 
+    def _odd_custom_id(self, number: int, custom_id: str, *, is_safe: bool) -> str:
+        """Report it; returns what it is known by from here on."""
+        name = quote_untrusted(custom_id, _QUOTED)
+        if not is_safe:
+            self._found.add("custom_id_not_header_safe", number, f"custom_id {name} is not ASCII.")
+        size = len(custom_id.encode())
+        if size <= self._longest_id:
+            return custom_id
+        message = f"custom_id {name} has {size} bytes; {self._longest_id} are allowed."
+        self._found.add("custom_id_too_long", number, message)
+        return blake2b(custom_id.encode()).hexdigest()
+
     def _method(self, number: int, method: str) -> None:
-        if method.upper() != "POST":
+        if method != "POST" and method.upper() != "POST":
             self._found.add("method", number, f"method is {quote_untrusted(method, _QUOTED)}.")
 
     def _target(self, number: int, url: str) -> None:
+        if url == self._url and url in self._urls:
+            return
         if url not in self._urls:
             taken = ", ".join(sorted(self._urls))
             message = f"url is {quote_untrusted(url, _QUOTED)}; {taken} are taken."
@@ -193,6 +205,8 @@ class _Check:
             self._found.add("mixed_urls", number, message)
 
     def _model(self, number: int, model: str) -> None:
+        if model in self._models:
+            return
         if not model.strip():
             self._found.add("model_missing", number, "body.model is empty.")
         elif len(self._models) < _MODELS_SHOWN:

@@ -152,6 +152,56 @@ async def test_embeddings_are_lists_of_floats_of_one_length(finish, written, tmp
     assert json.loads(written(job.table(), "csv")[1]["embedding"]) == [1, 0.5, 1.5]
 
 
+def arrow_schema_of(path):
+    with duckdb.connect() as duck:
+        found = duck.execute(
+            "SELECT key, value FROM parquet_kv_metadata(?)", [str(path)]
+        ).fetchall()
+    return dict(found).get(b"ARROW:schema")
+
+
+# What pyarrow 26 reads as: t: string, custom_id: string, outcome: string,
+# embedding: fixed_size_list<element: float>[3], error: string
+ARROW_SCHEMA = b"""
+/////8ABAAAQAAAAAAAKAAwABAAGAAgACgAAAAQAAQAMAAAACAAIAAAABAAIAAAABAAAAAUAAAAkAAAAWAAAAJQAAADMAAAA
+VAEAABAAFAAEAAgACQAMAAAAEAAQAAAAEAAAAAEFAAAUAAAAFAAAAAEAAAB0AAAABAAEAAQAAAAAAAAAEAAUAAQACAAJAAwA
+AAAQABAAAAAQAAAAAQUAABwAAAAcAAAACQAAAGN1c3RvbV9pZAAAAAQABAAEAAAAAAAAABAAFAAEAAgACQAMAAAAEAAQAAAA
+EAAAAAEFAAAYAAAAGAAAAAcAAABvdXRjb21lAAQABAAEAAAAAAAAABAAFAAEAAgACQAMAAAAEAAQAAAAEAAAAAEQAAAcAAAA
+IAAAAAkAAABlbWJlZGRpbmcABgAIAAQABgAAAAMAAAABAAAAFAAAABAAFAAEAAgACQAMAAAAEAAQAAAAEAAAAAEDAAAcAAAA
+IAAAAAcAAABlbGVtZW50AAAABgAGAAQABgAAAAEAAAAAAAAAEAAUAAQACAAJAAwAAAAQABAAAAAQAAAAAQUAABgAAAAYAAAA
+BQAAAGVycm9yAAAABAAEAAQAAAAAAAAA
+"""
+
+
+async def test_vectors_of_one_length_are_of_that_fixed_length_for_readers_of_arrow(
+    finish, written, tmp_path
+):
+    (tmp_path / "t.csv").write_text("t\na\nb\nc\n")
+    bodies = [{"data": [{"embedding": [n, 0.5, 1.5]}]} for n in range(2)]
+    job = await finish("t.csv", *bodies, endpoint="/v1/embeddings")
+    written(job.table(), "parquet")
+    assert arrow_schema_of(tmp_path / "out.parquet") == b"".join(ARROW_SCHEMA.split())
+
+
+@pytest.mark.parametrize(
+    ("second", "shown"),
+    [
+        ([0.5], [0.5]),
+        ([], []),
+        ("AAAAPw==", "AAAAPw=="),
+        ([[0.5, 1], [2, 3]], "[[0.5,1],[2,3]]"),
+    ],
+)
+async def test_vectors_that_are_not_of_one_length_are_no_lists_of_a_fixed_length(
+    finish, written, tmp_path, second, shown
+):
+    (tmp_path / "t.csv").write_text("t\na\nb\n")
+    bodies = [{"data": [{"embedding": vector}]} for vector in ([0.5, 1.5, 2.5], second)]
+    job = await finish("t.csv", *bodies, endpoint="/v1/embeddings")
+    assert written(job.table(), "parquet")[1]["embedding"] == shown
+    assert arrow_schema_of(tmp_path / "out.parquet") is None
+
+
 async def test_one_tool_call_is_two_columns_and_several_are_a_list(finish, written, tmp_path):
     (tmp_path / "t.csv").write_text("t\na\nb\nc\nd\n")
     job = await finish(

@@ -79,6 +79,34 @@ def test_rows_are_the_same_wherever_a_block_ends(source, monkeypatch, block_byte
     assert [list(row.values()) for row in read] == rows
 
 
+@pytest.mark.parametrize("block_bytes", [5, 64, 1000])
+def test_short_fields_read_like_long_ones_with_their_lines_and_faults(
+    tmp_path, monkeypatch, block_bytes
+):
+    monkeypatch.setattr(csv_records, "_BLOCK_BYTES", block_bytes)
+    chance = random.Random(block_bytes)  # noqa: S311  # seeded: the same texts in every run
+
+    path = tmp_path / "t.csv"
+
+    def read(short_field_bytes):
+        monkeypatch.setattr(csv_records, "_SHORT_FIELD_BYTES", short_field_bytes)
+        read = []
+        with path.open("rb") as stream:
+            records = csv_records.CsvRecords(stream, path, 0, b",", b"\n")
+            try:
+                read += ((records.line, fields) for fields in records)
+            except InputError as fault:
+                read.append((fault.message, fault.details))
+        return read
+
+    weights = (9, 9, 4, 3, 2, 1, 1, 1, 1)
+    for _ in range(300):
+        letters = chance.choices("a,\"\nb\ré '", weights=weights, k=chance.randrange(150))
+        text = "".join(letters).encode() + chance.choice([b"", b"", b"\n", b"\r\n", b"\xff"])
+        path.write_bytes(text)
+        assert read(1 << 40) == read(0)
+
+
 def test_a_ragged_row_is_named_with_row_line_and_both_counts(source):
     table = source("t.csv", 'a,b\n"1\n1",2\n3,4,5\n')
     with pytest.raises(InputError, match=r"Row 2 .*\(line 4\) has 3 fields; the header has 2") as e:

@@ -1,0 +1,65 @@
+"""Batches that have ended are settled together, each with its own ending."""
+
+import pytest
+
+from doubleword_batch.errors import ApiError
+from doubleword_batch.jobs.collect import collect
+from doubleword_batch.wire import Batch
+from finished_job import Files, chat, result_line
+
+
+class BrokenFiles(Files):
+    """The provider's files, of which one cannot be read."""
+
+    async def content(self, file_id, sink, *, skip=0):
+        if file_id == "broken":
+            raise ApiError("The server cannot.", status=500)
+        await super().content(file_id, sink, skip=skip)
+
+
+def run_again(job, number, row, status, output=None, completed=0):
+    """A batch of a retry that runs one row, and how it ended."""
+    store, known = job.ws.store, job.job
+    part = store.add_part(
+        job=known.id, number=number, generation=2, path=None, requests=1, size_bytes=1, sha256="s"
+    )
+    job.ws.ledger(known).reopen(number, [row])
+    ended = {
+        "id": f"again-{number}",
+        "status": status,
+        "output_file_id": output,
+        "request_counts": {"total": 1, "completed": completed, "failed": 0},
+    }
+    store.see_batch(known.id, part, Batch.model_validate(ended))
+
+
+def outcomes(job):
+    return [entry.outcome for entry in job.ws.ledger(job.job).entries()]
+
+
+@pytest.fixture
+async def job(finish, tmp_path):
+    """Rows 2 to 4 had no answer and run again, in a batch each."""
+    (tmp_path / "t.csv").write_text("t\na\nb\nc\nd\n")
+    job = await finish("t.csv", chat("x"))
+    run_again(job, 2, 2, "expired")
+    run_again(job, 3, 3, "completed", output="broken", completed=1)
+    run_again(job, 4, 4, "cancelled")
+    return job
+
+
+async def test_each_row_without_a_line_ends_as_its_own_batch_did(job):
+    files = job.ws.client.files.content_of
+    files["broken"] = result_line(3, chat("y"))
+    await collect(job.ws, job.job)
+    assert outcomes(job) == ["ok", "expired", "ok", "cancelled"]
+    assert all(attempt.settled for attempt in job.ws.store.attempts(job.job.id))
+
+
+async def test_a_batch_that_cannot_be_read_does_not_keep_the_ones_before_it_open(job):
+    files = BrokenFiles()
+    files.content_of = job.ws.client.files.content_of
+    job.ws.client.files = files
+    with pytest.raises(ApiError):
+        await collect(job.ws, job.job)
+    assert outcomes(job) == ["ok", "expired", "pending", "pending"]
