@@ -13,7 +13,8 @@ from doubleword_batch.jobs.answers import Check
 from doubleword_batch.jobs.foreign import read_input
 from doubleword_batch.jobs.outcomes import answered_by_attempt, keep_better_answers
 from doubleword_batch.jobs.reader import Collected, Reader
-from doubleword_batch.jobs.records import Attempt, Job
+from doubleword_batch.jobs.records import Attempt, Job, Part
+from doubleword_batch.jobs.side_by_side import side_by_side
 from doubleword_batch.jobs.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
@@ -35,22 +36,37 @@ async def collect(ws: Workspace, job: Job, *, progress: Progress = silent) -> Co
         job = await read_input(ws, job)
     collected = Collected()
     check = schema_check(job)
-    ledger = ws.ledger(job)
-    incomplete = await to_thread.run_sync(ledger.parts_with, "missing")
-    numbers = {part.id: part.number for part in ws.store.parts(job.id)}
     ended: list[Reader] = []
-    try:
-        for attempt in ws.store.attempts(job.id):
-            if attempt.settled and numbers[attempt.part] not in incomplete:
-                continue
+
+    async def read(attempts: list[Attempt]) -> None:
+        for attempt in attempts:
             reader = Reader(ws, job, attempt, check, collected, progress)
             await reader.read_both()
             if attempt.is_terminal:
                 ended.append(reader)
+
+    parts = {part.id: part for part in ws.store.parts(job.id)}
+    try:
+        for generation in await _unread(ws, job, parts):
+            (await side_by_side(ws, generation, read)).all_or_refusal()
     finally:
         if ended:
-            await _settle(ws, job, ended, numbers)
+            await _settle(ws, job, ended, {part.id: part.number for part in parts.values()})
     return collected
+
+
+async def _unread(ws: Workspace, job: Job, parts: dict[int, Part]) -> list[list[list[Attempt]]]:
+    """What may have news: by generation, then by part, then the part's batches, oldest first.
+
+    A later generation runs rows of the one before: its answers come after those.
+    """
+    incomplete = await to_thread.run_sync(ws.ledger(job).parts_with, "missing")
+    found: dict[int, dict[int, list[Attempt]]] = {}
+    for attempt in ws.store.attempts(job.id):
+        part = parts[attempt.part]
+        if not attempt.settled or part.number in incomplete:
+            found.setdefault(part.generation, {}).setdefault(part.id, []).append(attempt)
+    return [list(found[generation].values()) for generation in sorted(found)]
 
 
 async def _settle(ws: Workspace, job: Job, ended: list[Reader], numbers: dict[int, int]) -> None:

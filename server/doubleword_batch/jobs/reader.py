@@ -66,6 +66,16 @@ class Cursor:
     size_bytes: int = 0
 
 
+@dataclass(slots=True)
+class _Piece:
+    """Lines that came together, and those of them that may be of this job."""
+
+    received: int = 0
+    unreadable: int = 0
+    foreign: int = 0
+    lines: list[Line] = field(default_factory=list[Line])
+
+
 class _CursorMovedError(Exception):
     """Another process has read on; read again from where it is now."""
 
@@ -152,37 +162,38 @@ class Reader:
 
     def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
         """Append the lines that count to our copy and move their rows, as one step."""
-        received, lines = self._lines(data)
+        piece = self._understood(data)
         job, attempt = self._job.id, self.attempt.id
         with self._ws.store.transaction() as db:
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
-            moved = move_rows(db, job, attempt, kind, cursor.size_bytes, lines)
+            moved = move_rows(db, job, attempt, kind, cursor.size_bytes, piece.lines)
             self._append(kind, cursor.size_bytes, moved.text)
             reached("collect.copied")
-            now = Cursor(cursor.lines + received, cursor.size_bytes + len(moved.text))
+            now = Cursor(cursor.lines + piece.received, cursor.size_bytes + len(moved.text))
             db.execute(_MOVE_CURSOR, (attempt, kind, now.lines, now.size_bytes))
-        self._collected.lines += received
-        self._collected.repeated += moved.repeated
-        self._collected.foreign += moved.foreign
+            # Under the store's lock: other parts are read in other threads.
+            self._collected.lines += piece.received
+            self._collected.repeated += moved.repeated
+            self._collected.foreign += moved.foreign + piece.foreign
+            self._collected.unreadable += piece.unreadable
         return now
 
-    def _lines(self, data: bytes) -> tuple[int, list[Line]]:
-        """The number of lines, and those with an id that may be of this job."""
-        found: list[Line] = []
-        received = 0
+    def _understood(self, data: bytes) -> "_Piece":
+        piece = _Piece()
         check, row_of = self._check, self._row_of
-        for received, text in enumerate(io.BytesIO(data), start=1):  # noqa: B007  # the last counts
+        for text in io.BytesIO(data):
+            piece.received += 1
             reading = read_line(text, check)
             if reading is None:
-                self._collected.unreadable += bool(text.strip())
+                piece.unreadable += bool(text.strip())
                 continue
             row = row_of(reading.custom_id)
             if row is None:
-                self._collected.foreign += 1
+                piece.foreign += 1
             else:
-                found.append(Line(row, reading, text))
-        return received, found
+                piece.lines.append(Line(row, reading, text))
+        return piece
 
     def _row_reader(self) -> Callable[[str], int | None]:
         if self._job.source is None:

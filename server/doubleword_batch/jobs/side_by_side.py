@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from doubleword_batch.errors import DoublewordBatchError, RateLimitedError
+from doubleword_batch.errors import RateLimitedError
 from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import Next, Waiting
 from doubleword_batch.jobs.workspace import Progress, Workspace
@@ -57,7 +57,7 @@ async def side_by_side(
         work: safe to repeat after a refusal.
 
     Raises:
-        DoublewordBatchError: the first failure that was no refusal for capacity.
+        Exception: the first failure that was no refusal for capacity.
     """
     walk = _Walk(ones, work)
     async with anyio.create_task_group() as tasks:
@@ -79,7 +79,7 @@ class _Walk(Generic[_One, _T]):
         self.refused: list[int] = []
         self.refusal: RateLimitedError | None = None
         self.results: dict[int, _T] = {}
-        self.failure: DoublewordBatchError | None = None
+        self.failure: Exception | None = None
 
     async def go(self) -> None:
         while self._queue and self.failure is None:
@@ -92,14 +92,14 @@ class _Walk(Generic[_One, _T]):
                     return
                 self.refused.append(place)
                 self.refusal = error
-            except DoublewordBatchError as error:
+            except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap it
                 self._fail(error)
                 return
             else:
                 self._queue.extend(self.refused)
                 self.refused.clear()
 
-    def _fail(self, error: DoublewordBatchError) -> None:
+    def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
 
 

@@ -1,11 +1,14 @@
 """Batches that have ended are settled together, each with its own ending."""
 
+import anyio
 import pytest
 
 from doubleword_batch.errors import ApiError
 from doubleword_batch.jobs.collect import collect
 from doubleword_batch.wire import Batch
 from finished_job import Files, chat, result_line
+
+WAIT_SECONDS = 10
 
 
 class BrokenFiles(Files):
@@ -54,6 +57,36 @@ async def test_each_row_without_a_line_ends_as_its_own_batch_did(job):
     await collect(job.ws, job.job)
     assert outcomes(job) == ["ok", "expired", "ok", "cancelled"]
     assert all(attempt.settled for attempt in job.ws.store.attempts(job.job.id))
+
+
+class FilesOfAll(Files):
+    """The provider's files, none of which comes before all have been asked for."""
+
+    def __init__(self, count):
+        super().__init__()
+        self._missing = count
+        self._all = anyio.Event()
+
+    async def content(self, file_id, sink, *, skip=0):
+        self._missing -= 1
+        if not self._missing:
+            self._all.set()
+        await self._all.wait()
+        await super().content(file_id, sink, skip=skip)
+
+
+async def test_the_files_of_several_parts_are_read_at_the_same_time(finish, tmp_path):
+    (tmp_path / "t.csv").write_text("t\na\nb\nc\nd\n")
+    job = await finish("t.csv", chat("x"))
+    files = FilesOfAll(3)
+    for row in (2, 3, 4):
+        run_again(job, row, row, "completed", output=f"file-{row}", completed=1)
+        files.content_of[f"file-{row}"] = result_line(row, chat("y"))
+    job.ws.client.files = files
+    with anyio.fail_after(WAIT_SECONDS):  # one after the other, the first would never come
+        collected = await collect(job.ws, job.job)
+    assert outcomes(job) == ["ok"] * 4
+    assert collected.lines == 3
 
 
 async def test_a_batch_that_cannot_be_read_does_not_keep_the_ones_before_it_open(job):
