@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from doubleword_batch.jobs.collect import collect
 from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.table import Table
+from doubleword_batch.jobs.results.collect import collect
+from doubleword_batch.jobs.table.table import Table
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.providers import profile
 from doubleword_batch.request_file import open_source

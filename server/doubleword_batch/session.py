@@ -92,8 +92,8 @@ class Session:
 
     async def _open(self) -> "Workspace":
         from doubleword_batch.client import BatchClient
-        from doubleword_batch.jobs.building import sweep
-        from doubleword_batch.jobs.store import Store
+        from doubleword_batch.jobs.state.building import sweep
+        from doubleword_batch.jobs.state.store import Store
         from doubleword_batch.jobs.workspace import Workspace
         from doubleword_batch.local import RunningServer
         from doubleword_batch.providers import profile

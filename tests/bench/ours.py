@@ -45,9 +45,9 @@ def validate(folder):
 
 def collect(folder):
     """Result lines into the ledger, durably, and the table of answers as JSON Lines."""
-    from doubleword_batch.jobs.collect import collect
-    from doubleword_batch.jobs.export import write_table
-    from doubleword_batch.jobs.table import Table
+    from doubleword_batch.jobs.results.collect import collect
+    from doubleword_batch.jobs.table.export import write_table
+    from doubleword_batch.jobs.table.table import Table
 
     ws, job = _job(folder)
     watch = Stopwatch()
@@ -61,10 +61,10 @@ def collect(folder):
 
 def stall(folder):
     """The same in a server that stays responsive: the event loop's longest stall meanwhile."""
-    from doubleword_batch.jobs.collect import collect
-    from doubleword_batch.jobs.export import write_table
-    from doubleword_batch.jobs.table import Table
-    from doubleword_batch.jobs.threads import in_thread
+    from doubleword_batch.jobs.results.collect import collect
+    from doubleword_batch.jobs.state.threads import in_thread
+    from doubleword_batch.jobs.table.export import write_table
+    from doubleword_batch.jobs.table.table import Table
 
     ws, job = _job(folder)
     longest = 0.0
@@ -93,7 +93,7 @@ def stall(folder):
 
 def lines(folder):
     """The first half of it: result lines into the ledger."""
-    from doubleword_batch.jobs.collect import collect
+    from doubleword_batch.jobs.results.collect import collect
 
     ws, job = _job(folder)
     watch = Stopwatch()
@@ -105,8 +105,8 @@ def lines(folder):
 
 def export(folder, form):
     """The second half of it: the table of answers, as `jsonl`, `csv` or `parquet`."""
-    from doubleword_batch.jobs.export import write_table
-    from doubleword_batch.jobs.table import Table
+    from doubleword_batch.jobs.table.export import write_table
+    from doubleword_batch.jobs.table.table import Table
 
     ws, job = _known_job(folder)
     watch = Stopwatch()
@@ -120,8 +120,8 @@ def export(folder, form):
 
 def query(folder):
     """A first question, which makes the database, and the same once more."""
-    from doubleword_batch.jobs.query import query_table
-    from doubleword_batch.jobs.table import Table
+    from doubleword_batch.jobs.table.query import query_table
+    from doubleword_batch.jobs.table.table import Table
 
     ws, job = _known_job(folder)
     sql = "SELECT category, count(*), avg(length(answer)) FROM results GROUP BY 1"
@@ -185,7 +185,7 @@ class _Files:
 
 
 def _workspace(folder):
-    from doubleword_batch.jobs.store import Store
+    from doubleword_batch.jobs.state.store import Store
     from doubleword_batch.jobs.workspace import Workspace
     from doubleword_batch.providers import profile
     from doubleword_batch.roots import Roots

@@ -18,7 +18,8 @@ from pathlib import Path
 import journey
 
 from doubleword_batch.config import Settings
-from doubleword_batch.jobs import fetch, prepare, retry, steps, submit, watch  # noqa: F401  # once
+from doubleword_batch.jobs import fetch, prepare, retry, submit, watch  # noqa: F401  # once
+from doubleword_batch.jobs.state import steps
 from doubleword_batch.session import Session
 
 SETTLE_SECONDS = 1.0

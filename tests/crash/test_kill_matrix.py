@@ -2,7 +2,7 @@
 
 import pytest
 
-from doubleword_batch.jobs.steps import STEPS
+from doubleword_batch.jobs.state.steps import STEPS
 
 KILLED = -9
 

@@ -122,7 +122,7 @@ async def test_killed_while_a_write_is_on_its_way_it_is_looked_for(faulty, progr
 KILLED_AT = textwrap.dedent(
     """
     import os, signal, sys
-    from doubleword_batch.jobs import steps
+    from doubleword_batch.jobs.state import steps
 
     at = sys.argv.pop(1)
     steps.observer = lambda step: step == at and os.kill(os.getpid(), signal.SIGKILL)

@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs import steps
 from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.state import steps
 from faults.bench import ended, fetched, row, submitted
 
 

@@ -13,8 +13,8 @@ import jsonschema
 import pytest
 
 from doubleword_batch.config import Settings
-from doubleword_batch.jobs import causes
-from doubleword_batch.jobs.ledger import OUTCOMES
+from doubleword_batch.jobs.results import causes
+from doubleword_batch.jobs.state.ledger import OUTCOMES
 from doubleword_batch.mcp_server import build_server
 from doubleword_batch.providers import profile
 from doubleword_batch.request_file import validate_request_file

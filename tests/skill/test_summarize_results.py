@@ -4,11 +4,11 @@ import json
 import pytest
 
 from doubleword_batch.config import Settings
-from doubleword_batch.jobs import export
-from doubleword_batch.jobs.answers import answer_in, read_line
 from doubleword_batch.jobs.fetch import fetch_results
 from doubleword_batch.jobs.prepare import Order, create_batch_file
+from doubleword_batch.jobs.results.answers import answer_in, read_line
 from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.jobs.table import export
 from doubleword_batch.local.faults import Match, RequestFault
 from doubleword_batch.session import opened
 

@@ -6,7 +6,7 @@ from contextlib import closing
 
 import duckdb
 
-from doubleword_batch.jobs import table
+from doubleword_batch.jobs.table import table
 from doubleword_batch.request_file import open_source
 from doubleword_batch.roots import Roots
 from skill import markdown

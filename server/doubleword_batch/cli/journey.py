@@ -15,13 +15,13 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.config import Settings
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.jobs.export import format_of
 from doubleword_batch.jobs.fetch import fetch_results
 from doubleword_batch.jobs.money import estimated
 from doubleword_batch.jobs.order import Order
 from doubleword_batch.jobs.prepare import create_batch_file
 from doubleword_batch.jobs.reports import Created, Results, Status, Waiting
 from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.jobs.table.export import format_of
 from doubleword_batch.jobs.watch import get_status
 from doubleword_batch.jobs.workspace import Workspace
 

@@ -18,10 +18,10 @@ from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.config import Settings
 from doubleword_batch.jobs import retry as retrying
 from doubleword_batch.jobs import watch
-from doubleword_batch.jobs.export import format_of
 from doubleword_batch.jobs.fetch import fetch_results
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.reports import Results, Status
+from doubleword_batch.jobs.table.export import format_of
 from doubleword_batch.jobs.workspace import Workspace
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end, with a progress bar.")]

@@ -20,8 +20,8 @@ from doubleword_batch.drop_in.outbox import hand_back
 from doubleword_batch.drop_in.plan import Plan
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.gathered import Remembered, bodies_of, forget_unsent, job_of_calls
-from doubleword_batch.jobs.records import Job
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.state.records import Job
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.session import Session
 
 if TYPE_CHECKING:

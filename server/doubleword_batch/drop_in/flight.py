@@ -13,15 +13,15 @@ from doubleword_batch.drop_in.call import Call, CallFailedError, broken
 from doubleword_batch.drop_in.outbox import Outcome, hand_back
 from doubleword_batch.drop_in.rows import outcome_of
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
-from doubleword_batch.jobs.collect import collect
 from doubleword_batch.jobs.gathered import finished_rows
+from doubleword_batch.jobs.results.collect import collect
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.threads import in_thread
 from doubleword_batch.jobs.watch import refresh
 
 if TYPE_CHECKING:
     from doubleword_batch.drop_in.plan import Plan
-    from doubleword_batch.jobs.records import Attempt, Job
+    from doubleword_batch.jobs.state.records import Attempt, Job
     from doubleword_batch.jobs.workspace import Workspace
 
 _SENT_AT_ONCE, _READ_AT_ONCE = 4, 2

@@ -3,18 +3,18 @@
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.causes import advice
-from doubleword_batch.jobs.collect import collect
-from doubleword_batch.jobs.copies import Copies
-from doubleword_batch.jobs.export import Format, format_of, write_table
 from doubleword_batch.jobs.money import spent
 from doubleword_batch.jobs.pilot import projected
-from doubleword_batch.jobs.query import query_table
-from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import ErrorGroup, Next, QueryResult, Results, Sample
-from doubleword_batch.jobs.store import UNANSWERED
-from doubleword_batch.jobs.table import Table
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.results.causes import advice
+from doubleword_batch.jobs.results.collect import collect
+from doubleword_batch.jobs.results.copies import Copies
+from doubleword_batch.jobs.state.records import Job
+from doubleword_batch.jobs.state.store import UNANSWERED
+from doubleword_batch.jobs.state.threads import in_thread
+from doubleword_batch.jobs.table.export import Format, format_of, write_table
+from doubleword_batch.jobs.table.query import query_table
+from doubleword_batch.jobs.table.table import Table
 from doubleword_batch.jobs.watch import MAX_WAIT_SECONDS, refresh, wait
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 

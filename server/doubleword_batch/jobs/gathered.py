@@ -16,14 +16,14 @@ from pathlib import Path
 import msgspec
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.building import become, building, finished
-from doubleword_batch.jobs.copies import Copies
-from doubleword_batch.jobs.database import DISK_FULL
-from doubleword_batch.jobs.ledger import ANSWERED, Ledger
 from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.records import DRAWN, Job
-from doubleword_batch.jobs.steps import reached
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.results.copies import Copies
+from doubleword_batch.jobs.state.building import become, building, finished
+from doubleword_batch.jobs.state.database import DISK_FULL
+from doubleword_batch.jobs.state.ledger import ANSWERED, Ledger
+from doubleword_batch.jobs.state.records import DRAWN, Job
+from doubleword_batch.jobs.state.steps import reached
+from doubleword_batch.jobs.state.store import Store
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.request_file import custom_id_for
 

@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import Listing, Next, utc
+from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.wire import Batch, File, Model
 

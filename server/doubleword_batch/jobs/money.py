@@ -11,8 +11,8 @@ from pathlib import Path
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.expected import expected_tokens
-from doubleword_batch.jobs.journal import Intent
-from doubleword_batch.jobs.records import Job, Part, Write
+from doubleword_batch.jobs.state.journal import Intent
+from doubleword_batch.jobs.state.records import Job, Part, Write
 from doubleword_batch.jobs.workspace import Workspace
 
 

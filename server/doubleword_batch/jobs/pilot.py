@@ -5,12 +5,12 @@ from decimal import Decimal
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.ledger import ANSWERED
 from doubleword_batch.jobs.money import Cost
 from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import Projection
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.state.ledger import ANSWERED
+from doubleword_batch.jobs.state.records import Job
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.workspace import Workspace
 
 

@@ -12,16 +12,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.building import Building, become, building, finished, sweep
 from doubleword_batch.jobs.money import cost_of_tokens
 from doubleword_batch.jobs.order import Order, Plan, plan_of
 from doubleword_batch.jobs.reports import Created, Next
-from doubleword_batch.jobs.steps import reached
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.state.building import Building, become, building, finished, sweep
+from doubleword_batch.jobs.state.steps import reached
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.records import Job
+    from doubleword_batch.jobs.state.records import Job
     from doubleword_batch.request_file import Built
 
 _SHOWN_CHARACTERS = 420
@@ -94,7 +94,7 @@ def _build(
     cancelled: Callable[[], bool],
 ) -> "tuple[Job, Built, bool]":
     """The job, what was built, and whether the same job was there already."""
-    from doubleword_batch.jobs.ledger import Ledger
+    from doubleword_batch.jobs.state.ledger import Ledger
     from doubleword_batch.request_file import build_request_files, custom_id_for
 
     job_id = ws.store.begin_job(

@@ -12,11 +12,11 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.jobs.building import building, sync_folder
-from doubleword_batch.jobs.ledger import Choice
-from doubleword_batch.jobs.records import Job, Part
-from doubleword_batch.jobs.steps import reached
-from doubleword_batch.jobs.threads import AbandonedError
+from doubleword_batch.jobs.state.building import building, sync_folder
+from doubleword_batch.jobs.state.ledger import Choice
+from doubleword_batch.jobs.state.records import Job, Part
+from doubleword_batch.jobs.state.steps import reached
+from doubleword_batch.jobs.state.threads import AbandonedError
 from doubleword_batch.jobs.workspace import Workspace
 
 _ROWS_BETWEEN_CHECKS = 100

@@ -13,9 +13,6 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, NotFoundError, RejectedError
-from doubleword_batch.jobs.collect import collect
-from doubleword_batch.jobs.journal import Intent
-from doubleword_batch.jobs.ledger import Choice
 from doubleword_batch.jobs.money import (
     Cost,
     check_caps,
@@ -25,19 +22,27 @@ from doubleword_batch.jobs.money import (
     reserve,
     shares,
 )
-from doubleword_batch.jobs.once import RemoteWrite, write_once
 from doubleword_batch.jobs.rebuild import rebuild
-from doubleword_batch.jobs.records import Attempt, Job, Part
-from doubleword_batch.jobs.reports import Retried
-from doubleword_batch.jobs.sending import BatchOrder, create_intent, create_parts, upload_parts
-from doubleword_batch.jobs.side_by_side import (
+from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
+from doubleword_batch.jobs.remote.sending import (
+    BatchOrder,
+    create_intent,
+    create_parts,
+    upload_parts,
+)
+from doubleword_batch.jobs.remote.side_by_side import (
     Done,
     after_submitting,
     side_by_side,
     waiting_for_capacity,
 )
-from doubleword_batch.jobs.store import UNANSWERED
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.reports import Retried
+from doubleword_batch.jobs.results.collect import collect
+from doubleword_batch.jobs.state.journal import Intent
+from doubleword_batch.jobs.state.ledger import Choice
+from doubleword_batch.jobs.state.records import Attempt, Job, Part
+from doubleword_batch.jobs.state.store import UNANSWERED
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.watch import refresh
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 from doubleword_batch.wire import Batch

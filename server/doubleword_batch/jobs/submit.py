@@ -3,7 +3,6 @@
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.foreign import job_of_file, read_input
 from doubleword_batch.jobs.money import (
     Cost,
     check_caps,
@@ -13,12 +12,18 @@ from doubleword_batch.jobs.money import (
     reserve,
     shares,
 )
-from doubleword_batch.jobs.records import Attempt, Job
+from doubleword_batch.jobs.remote.foreign import job_of_file, read_input
+from doubleword_batch.jobs.remote.sending import (
+    BatchOrder,
+    create_intent,
+    create_parts,
+    upload_parts,
+)
+from doubleword_batch.jobs.remote.side_by_side import Done, after_submitting, waiting_for_capacity
 from doubleword_batch.jobs.reports import Next, Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
-from doubleword_batch.jobs.sending import BatchOrder, create_intent, create_parts, upload_parts
-from doubleword_batch.jobs.side_by_side import Done, after_submitting, waiting_for_capacity
-from doubleword_batch.jobs.steps import reached
+from doubleword_batch.jobs.state.records import Attempt, Job
+from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
 

@@ -3,11 +3,11 @@
 from dataclasses import dataclass
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.journal import Intent
-from doubleword_batch.jobs.once import RemoteWrite, write_once
-from doubleword_batch.jobs.records import Attempt, Job, Part
+from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
+from doubleword_batch.jobs.remote.side_by_side import side_by_side
 from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
-from doubleword_batch.jobs.side_by_side import side_by_side
+from doubleword_batch.jobs.state.journal import Intent
+from doubleword_batch.jobs.state.records import Attempt, Job, Part
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 from doubleword_batch.wire import Batch
 

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import anyio
 
 from doubleword_batch.errors import ConfigError, InputError
-from doubleword_batch.jobs.adopt import adopt
-from doubleword_batch.jobs.journal import Journal
-from doubleword_batch.jobs.ledger import Ledger
-from doubleword_batch.jobs.records import Attempt, Job, Part
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.remote.adopt import adopt
+from doubleword_batch.jobs.state.journal import Journal
+from doubleword_batch.jobs.state.ledger import Ledger
+from doubleword_batch.jobs.state.records import Attempt, Job, Part
+from doubleword_batch.jobs.state.store import Store
 from doubleword_batch.providers import Profile
 from doubleword_batch.roots import Roots
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from doubleword_batch.jobs import answers
-from doubleword_batch.jobs.answers import answer_in, read_line
+from doubleword_batch.jobs.results import answers
+from doubleword_batch.jobs.results.answers import answer_in, read_line
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from doubleword_batch.jobs.copies import Copies
+from doubleword_batch.jobs.results.copies import Copies
 from finished_job import chat
 
 ROWS = 600

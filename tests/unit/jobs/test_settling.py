@@ -4,7 +4,7 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import ApiError
-from doubleword_batch.jobs.collect import collect
+from doubleword_batch.jobs.results.collect import collect
 from doubleword_batch.wire import Batch
 from finished_job import Files, chat, result_line
 

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import quote_untrusted
-from doubleword_batch.jobs.plain_line import PlainLine, plain_line
+from doubleword_batch.jobs.results.plain_line import PlainLine, plain_line
 from doubleword_batch.wire import ResultError, ResultLine
 
 _line = msgspec.json.Decoder(ResultLine)

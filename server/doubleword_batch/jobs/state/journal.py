@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from doubleword_batch.jobs.records import Write, columns_of
-from doubleword_batch.jobs.steps import reached
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.state.records import Write, columns_of
+from doubleword_batch.jobs.state.steps import reached
+from doubleword_batch.jobs.state.store import Store
 
 _WRITE = columns_of(Write)
 

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, StoreError
-from doubleword_batch.jobs.journal import Intent
 from doubleword_batch.jobs.money import reserve
-from doubleword_batch.jobs.once import RemoteWrite, write_once
-from doubleword_batch.jobs.records import Job, Part, Write
-from doubleword_batch.jobs.side_by_side import Done, Together, side_by_side
+from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
+from doubleword_batch.jobs.remote.side_by_side import Done, Together, side_by_side
+from doubleword_batch.jobs.state.journal import Intent
+from doubleword_batch.jobs.state.records import Job, Part, Write
 from doubleword_batch.jobs.workspace import Progress, Workspace
 from doubleword_batch.wire import Batch, File
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.state.store import Store
 
 try:
     import fcntl

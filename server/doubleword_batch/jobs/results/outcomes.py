@@ -13,9 +13,9 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.jobs.answers import Reading
-from doubleword_batch.jobs.ledger import ANSWERED, REMEMBER
-from doubleword_batch.jobs.store import Store
+from doubleword_batch.jobs.results.answers import Reading
+from doubleword_batch.jobs.state.ledger import ANSWERED, REMEMBER
+from doubleword_batch.jobs.state.store import Store
 
 _RANK = {
     "pending": 0,

@@ -17,10 +17,10 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.names import quoted
 from doubleword_batch.jobs.reports import QueryResult
-from doubleword_batch.jobs.results_database import ROW_NUMBER, column_names, database_with
-from doubleword_batch.jobs.table import Table
+from doubleword_batch.jobs.table.names import quoted
+from doubleword_batch.jobs.table.results_database import ROW_NUMBER, column_names, database_with
+from doubleword_batch.jobs.table.table import Table
 
 _SECONDS = 10.0
 _STEPS_BETWEEN_CHECKS = 10_000

@@ -11,11 +11,11 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.jobs.building import sync_folder
-from doubleword_batch.jobs.database import DISK_FULL
-from doubleword_batch.jobs.steps import reached
-from doubleword_batch.jobs.table import Table
-from doubleword_batch.jobs.threads import AbandonedError
+from doubleword_batch.jobs.state.building import sync_folder
+from doubleword_batch.jobs.state.database import DISK_FULL
+from doubleword_batch.jobs.state.steps import reached
+from doubleword_batch.jobs.state.threads import AbandonedError
+from doubleword_batch.jobs.table.table import Table
 
 Format = Literal["jsonl", "csv", "parquet"]
 
@@ -82,7 +82,7 @@ def write_table(
     reached("export.begin")
     try:
         if form == "parquet":
-            from doubleword_batch.jobs.parquet import write_parquet
+            from doubleword_batch.jobs.table.parquet import write_parquet
 
             rows = write_parquet(table, unfinished, cancelled)
         else:

@@ -12,7 +12,7 @@ from itertools import starmap
 
 import msgspec
 
-from doubleword_batch.jobs.store import UNANSWERED, Store
+from doubleword_batch.jobs.state.store import UNANSWERED, Store
 
 OUTCOMES = (
     "ok",

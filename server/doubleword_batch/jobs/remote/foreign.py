@@ -12,10 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError, ProtocolError
-from doubleword_batch.jobs.building import Building, become, building, finished, sweep, sync_folder
 from doubleword_batch.jobs.expected import RequestHead, expected_tokens, read_head
-from doubleword_batch.jobs.records import Job
-from doubleword_batch.jobs.threads import in_thread
+from doubleword_batch.jobs.state.building import (
+    Building,
+    become,
+    building,
+    finished,
+    sweep,
+    sync_folder,
+)
+from doubleword_batch.jobs.state.records import Job
+from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -182,7 +189,7 @@ def _know_rows(ws: Workspace, job: Job, part: int, path: Path) -> Job:
 
 
 def _open_rows(ws: Workspace, job: int, path: Path) -> int:
-    from doubleword_batch.jobs.ledger import Ledger
+    from doubleword_batch.jobs.state.ledger import Ledger
 
     ledger = Ledger(ws.store, job)
     group: list[tuple[int, str, int]] = []

@@ -14,13 +14,13 @@ from pathlib import Path
 from anyio import to_thread
 
 from doubleword_batch.errors import NotFoundError, StoreError
-from doubleword_batch.jobs.answers import Check, read_line
-from doubleword_batch.jobs.building import sync_folder
-from doubleword_batch.jobs.database import DISK_FULL
-from doubleword_batch.jobs.ledger import Ledger
-from doubleword_batch.jobs.outcomes import Line, move_rows
-from doubleword_batch.jobs.records import Attempt, Job
-from doubleword_batch.jobs.steps import reached
+from doubleword_batch.jobs.results.answers import Check, read_line
+from doubleword_batch.jobs.results.outcomes import Line, move_rows
+from doubleword_batch.jobs.state.building import sync_folder
+from doubleword_batch.jobs.state.database import DISK_FULL
+from doubleword_batch.jobs.state.ledger import Ledger
+from doubleword_batch.jobs.state.records import Attempt, Job
+from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace
 
 _GROUP_BYTES = 1 << 20

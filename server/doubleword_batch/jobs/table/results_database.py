@@ -16,10 +16,10 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.database import DISK_FULL
-from doubleword_batch.jobs.names import distinct, quoted
-from doubleword_batch.jobs.table import Table
-from doubleword_batch.jobs.threads import AbandonedError
+from doubleword_batch.jobs.state.database import DISK_FULL
+from doubleword_batch.jobs.state.threads import AbandonedError
+from doubleword_batch.jobs.table.names import distinct, quoted
+from doubleword_batch.jobs.table.table import Table
 
 ROW_NUMBER = "row_number"
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.database import Database
-from doubleword_batch.jobs.records import Attempt, Job, Part, columns_of
+from doubleword_batch.jobs.state.database import Database
+from doubleword_batch.jobs.state.records import Attempt, Job, Part, columns_of
 from doubleword_batch.wire import Batch
 
 _JOB, _PART, _ATTEMPT = columns_of(Job), columns_of(Part), columns_of(Attempt)

@@ -18,8 +18,8 @@ from doubleword_batch.errors import (
     StoreError,
     TransportError,
 )
-from doubleword_batch.jobs.records import Write
-from doubleword_batch.jobs.steps import reached
+from doubleword_batch.jobs.state.records import Write
+from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.workspace import Workspace
 from doubleword_batch.wire import Batch, File
 

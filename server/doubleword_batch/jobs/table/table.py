@@ -20,11 +20,11 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.answers import Answer, structured
-from doubleword_batch.jobs.copies import Copies
-from doubleword_batch.jobs.ledger import Entry
 from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.results.answers import Answer, structured
+from doubleword_batch.jobs.results.copies import Copies
+from doubleword_batch.jobs.state.ledger import Entry
+from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.workspace import Workspace
 
 if TYPE_CHECKING:

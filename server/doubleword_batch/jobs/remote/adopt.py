@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, NotFoundError
-from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.wire import Batch
 
 if TYPE_CHECKING:

@@ -21,10 +21,10 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.arrow_schema import KEY, arrow_schema
-from doubleword_batch.jobs.names import distinct, quoted
-from doubleword_batch.jobs.table import Table
-from doubleword_batch.jobs.threads import AbandonedError
+from doubleword_batch.jobs.state.threads import AbandonedError
+from doubleword_batch.jobs.table.arrow_schema import KEY, arrow_schema
+from doubleword_batch.jobs.table.names import distinct, quoted
+from doubleword_batch.jobs.table.table import Table
 from doubleword_batch.request_file.extras import duckdb_connection
 
 _GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows

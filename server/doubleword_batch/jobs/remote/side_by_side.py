@@ -8,8 +8,8 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from doubleword_batch.errors import RateLimitedError
-from doubleword_batch.jobs.records import Job
 from doubleword_batch.jobs.reports import Next, Waiting
+from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.workspace import Progress, Workspace
 
 _RETRY_SECONDS = 60

@@ -3,10 +3,10 @@
 from io import FileIO
 from pathlib import Path
 
-from doubleword_batch.jobs.answers import Answer, answer_in
-from doubleword_batch.jobs.ledger import ANSWERED, Entry
-from doubleword_batch.jobs.reader import copy_path
-from doubleword_batch.jobs.records import Job
+from doubleword_batch.jobs.results.answers import Answer, answer_in
+from doubleword_batch.jobs.results.reader import copy_path
+from doubleword_batch.jobs.state.ledger import ANSWERED, Entry
+from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.workspace import Workspace
 
 _WINDOW_BYTES = 1 << 18

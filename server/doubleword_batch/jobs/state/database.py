@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.schema import MIGRATIONS
+from doubleword_batch.jobs.state.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05

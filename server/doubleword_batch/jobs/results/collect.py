@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 from anyio import to_thread
 
-from doubleword_batch.jobs.answers import Check
-from doubleword_batch.jobs.foreign import read_input
-from doubleword_batch.jobs.outcomes import answered_by_attempt, keep_better_answers
-from doubleword_batch.jobs.reader import Collected, Reader
-from doubleword_batch.jobs.records import Attempt, Job, Part
-from doubleword_batch.jobs.side_by_side import side_by_side
-from doubleword_batch.jobs.steps import reached
+from doubleword_batch.jobs.remote.foreign import read_input
+from doubleword_batch.jobs.remote.side_by_side import side_by_side
+from doubleword_batch.jobs.results.answers import Check
+from doubleword_batch.jobs.results.outcomes import answered_by_attempt, keep_better_answers
+from doubleword_batch.jobs.results.reader import Collected, Reader
+from doubleword_batch.jobs.state.records import Attempt, Job, Part
+from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
 if TYPE_CHECKING:

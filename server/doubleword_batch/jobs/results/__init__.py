@@ -1,0 +1,1 @@
+"""Result lines into the ledger: read, understood, one outcome a row."""

@@ -1,0 +1,1 @@
+"""The source joined to its answers: as a file, or behind a query."""
