@@ -1,12 +1,17 @@
 """A retry that another process began and finished at the worst moment of ours."""
 
+import threading
+
 import anyio
 import pytest
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, RateLimitedError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.state import steps
-from faults.bench import ended, fetched, row, submitted
+from doubleword_batch.jobs.submit import create_batch
+from faults.bench import UPLOAD, built, ended, fetched, row, status, submitted
+
+WAIT_SECONDS = 60
 
 
 async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twice(
@@ -37,4 +42,38 @@ async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twi
             results = await fetched(ws, name)
         assert len(bench.batches()) == 2
     assert error.value.code == "retried_already"
+    assert results.ledger == {"ok": 40}
+
+
+async def test_a_submission_that_another_process_overtook_leaves_its_retry_alone(
+    bench, monkeypatch
+):
+    full = status(429, UPLOAD, after=1, times=9, headers={"retry-after": "60"})
+    with bench.serving(full, requests=[row(7, "error", status=400)]):
+        async with bench.workspace() as ws:
+            name = await built(ws)
+
+            async def other_process():
+                async with bench.workspace() as other:
+                    await create_batch(other, name)
+                    await ended(other, name)
+                    with pytest.raises(RateLimitedError):  # the retry is built, and not uploaded
+                        await retry_failed(other, name, params={"temperature": 0.5})
+
+            def overtaken(step):
+                if step == "upload.recorded":
+                    monkeypatch.setattr(steps, "observer", lambda _: None)
+                    process = threading.Thread(target=anyio.run, args=(other_process,))
+                    process.start()
+                    process.join(WAIT_SECONDS)
+
+            monkeypatch.setattr(steps, "observer", overtaken)
+            late = await create_batch(ws, name)
+        assert late.batch_ids == [batch["id"] for batch in bench.batches()]
+    with bench.serving():
+        async with bench.workspace() as ws:
+            await retry_failed(ws, name)
+            await ended(ws, name)
+            results = await fetched(ws, name)
+        assert len(bench.batches()) == 2
     assert results.ledger == {"ok": 40}

@@ -1,5 +1,6 @@
 """`upload` and `create_batch`: files and batches at the provider, each of them once."""
 
+from collections.abc import Sequence
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError
@@ -22,7 +23,7 @@ from doubleword_batch.jobs.remote.sending import (
 from doubleword_batch.jobs.remote.side_by_side import Done, after_submitting, waiting_for_capacity
 from doubleword_batch.jobs.reports import Next, Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
-from doubleword_batch.jobs.state.records import Attempt, Job
+from doubleword_batch.jobs.state.records import Attempt, Job, Part
 from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
@@ -107,13 +108,15 @@ async def create_batch(
     server_knows = ws.profile.cost_estimate and not ws.profile.free
     if not server_knows:
         check_caps(ws, cost, max_cost_usd)
-    await upload_parts(ws, found, ws.store.parts(found.id), progress)
+    parts = ws.store.parts(found.id)
+    await upload_parts(ws, found, parts, progress)
     own = cost
     if server_knows:
         files = [part.input_file_id for part in ws.store.parts(found.id) if part.input_file_id]
         cost = await _cost(ws, found, files, window)
     capped = for_caps(found, own, cost)
-    done = await _create(ws, found, window, metadata or {}, capped, max_cost_usd)
+    order = BatchOrder(window, metadata or {})
+    done = await _create(ws, found, parts, order, capped, max_cost_usd)
     if not any(attempt for _, attempt in ws.current(found)):
         done.all_or_refusal()
     submitted = _submitted(ws, found, reused=not any(done.results), cost=cost, done=done)
@@ -123,21 +126,26 @@ async def create_batch(
 async def _create(
     ws: Workspace,
     job: Job,
-    window: str,
-    metadata: dict[str, str],
+    parts: Sequence[Part],
+    order: BatchOrder,
     cost: Cost,
     max_cost_usd: Decimal | None,
 ) -> Done[bool]:
-    """Create the batches that are not there yet; tells which of them this call created."""
+    """Create the batches that are not there yet; tells which of them this call created.
+
+    Only of the parts that were uploaded for it: what another process has built for a retry since
+    is not of this submission.
+    """
+    ours = {part.id for part in parts}
     usd = None if cost.usd is None else str(cost.usd)
     with ws.store.transaction():
-        missing = [part for part, attempt in ws.current(job) if attempt is None]
+        missing = [p for p, attempt in ws.current(job) if attempt is None and p.id in ours]
         check_caps(ws, cost, max_cost_usd)
         costs = shares(cost, missing, ws.store.parts(job.id))
         reserve(ws, [create_intent(job, *one) for one in zip(missing, costs, strict=True)])
-        ws.store.set_job(job.id, completion_window=window, cost_usd=usd)
+        ws.store.set_job(job.id, completion_window=order.completion_window, cost_usd=usd)
     reached("create.reserved")
-    return await create_parts(ws, job, missing, costs, BatchOrder(window, metadata))
+    return await create_parts(ws, job, missing, costs, order)
 
 
 def _window(ws: Workspace, job: Job, asked: str | None) -> str:

@@ -137,7 +137,9 @@ def create_intent(job: Job, part: Part, cost_usd: Decimal | None = None) -> Inte
 async def _create_part(
     ws: Workspace, job: Job, part: Part, write: Write, order: BatchOrder
 ) -> bool:
-    part = next(now for now in ws.store.parts(job.id) if now.id == part.id)
+    if (part := _now(ws, part)).input_file_id is None:  # another process found it deleted
+        await _upload_part(ws, job, part, lambda _: None)
+        part = _now(ws, part)
     fingerprint = _fingerprint(job, part)
     marked = {
         **order.metadata,
@@ -155,6 +157,10 @@ async def _create_part(
     )
     _, sent = await write_once(ws, remote)
     return sent
+
+
+def _now(ws: Workspace, part: Part) -> Part:
+    return next(now for now in ws.store.parts(part.job) if now.id == part.id)
 
 
 def _others_may_have_sent(ws: Workspace, job: Job) -> bool:
