@@ -33,6 +33,17 @@ async def test_the_key_is_a_bearer_token_and_the_client_names_itself(connect):
     assert re.fullmatch(r"doubleword-batch/\S+ \(python 3\.\S+\)", headers["user-agent"])
 
 
+@respx.mock
+async def test_headers_of_the_caller_replace_neither_the_key_nor_the_clients_name(connect):
+    route = respx.get(f"{API}/models").mock(return_value=httpx.Response(200, json=MODELS))
+    others = {"authorization": "Bearer other", "user-agent": "other", "X-Team": "red"}
+    await connect(API, headers=others).models.list()
+    sent = route.calls[0].request.headers
+    assert sent.get_list("authorization") == [f"Bearer {KEY}"]
+    assert [name.startswith("doubleword-batch/") for name in sent.get_list("user-agent")] == [True]
+    assert sent["x-team"] == "red"
+
+
 async def test_without_a_key_none_is_sent(connect):
     async with serving(answer(200, MODELS), answer(200, MODELS)) as server:
         await connect(server.base_url, api_key=None).models.list()

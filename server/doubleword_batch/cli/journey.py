@@ -144,8 +144,9 @@ class _Journey:
             self._agree(ws.profile.title, cost(expected.usd, expected.note))
         self._sending = True
         while waiting := await self._submit_once(ws, created.job):
-            self._terminal.note(f"{no_capacity(waiting)}; the others run.".capitalize())
-            if self._until and ws.steady() + waiting.retry_after_seconds > self._until:
+            self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
+            again = ws.steady() + waiting.retry_after_seconds
+            if self._until is not None and again > self._until:
                 return
             await ws.sleep(waiting.retry_after_seconds)
         self._submitted = True

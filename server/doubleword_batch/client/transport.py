@@ -60,7 +60,7 @@ class Transport:
         timeout_seconds: for each read and write, and for the whole of a JSON answer's body.
         max_retry_seconds: how long after a first failure a call goes on trying.
         user_agent: sent with every request.
-        headers: sent with every request too.
+        headers: sent with every request too; none of them replaces the key or the user agent.
         pacing: clock, sleep and dice of the retries.
 
     Raises:
@@ -84,7 +84,8 @@ class Transport:
         self._timeout_seconds = timeout_seconds
         self._max_retry_seconds = max_retry_seconds
         self._pacing = pacing
-        sent = {**headers, "User-Agent": user_agent}
+        sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
+        sent["User-Agent"] = user_agent
         if api_key:
             sent["Authorization"] = f"Bearer {_sendable(api_key)}"
         self._http = _http_client(base_url, sent, timeout_seconds)
@@ -261,7 +262,7 @@ def _sendable(key: Secret) -> str:
 
 
 def _http_client(
-    base_url: str, headers: dict[str, str], timeout_seconds: float
+    base_url: str, headers: httpx.Headers, timeout_seconds: float
 ) -> httpx.AsyncClient:
     loopback = is_loopback(urlsplit(base_url).hostname or "")
     connect_seconds = min(timeout_seconds, _CONNECT_SECONDS)

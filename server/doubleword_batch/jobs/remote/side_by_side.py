@@ -132,7 +132,7 @@ def waiting_for_capacity(done: Done[bool] | None) -> Waiting | None:
     """What a reply says of parts that are to be submitted later."""
     if done is None or done.refusal is None:
         return None
-    seconds = round(done.refusal.details.get("retry_after_seconds", _RETRY_SECONDS))
+    seconds = max(1, round(done.refusal.details.get("retry_after_seconds", _RETRY_SECONDS)))
     return Waiting(
         parts=done.waiting, retry_after_seconds=seconds, reason=done.refusal.message[:300]
     )
