@@ -49,8 +49,9 @@ class LinesRefusedError(Exception):
 class Turns:
     """How many batches may be sent, and how many read, at the same time.
 
-    One is read after the other: the lines of several would only wait for each other on their way
-    into the store, while their batches are looked at again and again.
+    More than two are not read at once: their lines would only wait for each other on their way into
+    the store, while their batches are looked at again and again. Nor one alone: a download that
+    hangs would hold up all the others.
     """
 
     def __init__(self) -> None:
