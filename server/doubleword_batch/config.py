@@ -5,6 +5,7 @@ place that sends them and appear in no repr, log or error. The names are documen
 """
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
@@ -21,6 +22,8 @@ OPENAI_BASE_URL = "https://api.openai.com/v1"
 ProviderName = Literal["doubleword", "openai", "local", "generic"]
 ExecutorName = Literal["builtin", "simulate", "upstream"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
+
+_KEY = re.compile(r"[!-~]+")
 
 
 class Secret:
@@ -174,6 +177,21 @@ def check_base_url(name: str, url: str) -> str:
             code="base_url",
         )
     return url.rstrip("/")
+
+
+def sendable(key: Secret) -> str:
+    """The key itself, if it can stand in a header.
+
+    Raises:
+        ConfigError: code `malformed_key`; the HTTP library would show such a key in its error.
+    """
+    if _KEY.fullmatch(key.reveal()):
+        return key.reveal()
+    raise ConfigError(
+        "The API key holds a space, a line break or a character that is not ASCII.",
+        hint="Set DOUBLEWORD_API_KEY again, copied whole and without quotes.",
+        code="malformed_key",
+    )
 
 
 def is_loopback(host: str) -> bool:

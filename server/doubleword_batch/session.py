@@ -6,6 +6,7 @@ Everything heavy is imported here, when the first call needs it, so that a door 
 import logging
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import anyio
@@ -16,10 +17,24 @@ from doubleword_batch.errors import ConfigError
 from doubleword_batch.roots import Roots
 
 if TYPE_CHECKING:
+    from doubleword_batch.client.carrier import Carrier
     from doubleword_batch.jobs.workspace import Workspace
     from doubleword_batch.local import LocalConfig, LocalServer, RunningServer
 
 _log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How requests reach the provider.
+
+    Attributes:
+        headers: sent with every request.
+        carrier: sends the requests in place of the client's own connections.
+    """
+
+    headers: Mapping[str, str] | None = None
+    carrier: "Carrier | None" = None
 
 
 class Session:
@@ -30,7 +45,7 @@ class Session:
         roots: where paths may lead; by default the settings' roots.
         max_retry_seconds: how long one request to the provider may be repeated; hosts end a tool
             call at about a minute.
-        headers: sent with every request to the provider.
+        connection: how requests reach the provider.
     """
 
     def __init__(
@@ -39,10 +54,10 @@ class Session:
         *,
         roots: Roots | None = None,
         max_retry_seconds: float = 20.0,
-        headers: Mapping[str, str] | None = None,
+        connection: Connection | None = None,
     ) -> None:
         self.settings = settings
-        self._headers = headers
+        self._connection = connection or Connection()
         self._max_retry_seconds = max_retry_seconds
         self._roots = roots or Roots(settings.roots)
         self._stack = AsyncExitStack()
@@ -120,7 +135,8 @@ class Session:
                     api_key=key,
                     profile=described,
                     max_retry_seconds=self._max_retry_seconds,
-                    headers=self._headers,
+                    headers=self._connection.headers,
+                    carrier=self._connection.carrier,
                 )
             )
             workspace = Workspace(

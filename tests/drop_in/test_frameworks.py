@@ -80,6 +80,12 @@ async def main(client):
         await client.chat.completions.create(model="m", messages=[])
     except openai.BadRequestError as error:
         assert error.response.json()["error"]
+    async def key():
+        return client.api_key  # of the local server, which the first live call has found
+    place = dict(base_url=str(client.base_url), batch_provider="doubleword")
+    quick = dict(batch_window_seconds=0.2, poll_interval_seconds=0.2)
+    async with BatchOpenAI(api_key=key, default_query={"v": "1"}, **place, **quick) as keyed:
+        assert (await keyed.chat.completions.create(model="m", messages=ASKED)).choices
     return [len(one.embedding) for one in vector.data]
 """
 

@@ -237,9 +237,3 @@ async def test_organization_project_and_headers_go_with_the_batches(monkeypatch)
                 assert (await ask(other, "b")).choices
             assert router.calls.last.request.headers["openai-project"] == "proj-2"
             assert router.calls.last.request.headers["x-gateway"] == "h"
-
-
-@pytest.mark.parametrize("name", ["data_residency", "provider", "workload_identity"])
-async def test_ways_in_that_a_batch_cannot_take_are_refused_by_name(name):
-    with pytest.raises(ConfigError, match=f"takes no {name}"):
-        quick(**{name: "eu"})

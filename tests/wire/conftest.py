@@ -1,15 +1,21 @@
 """What the tests of the wire share."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 import anyio
+import httpx
 import pytest
 
 from doubleword_batch.client import BatchClient
+from doubleword_batch.config import Secret
+from doubleword_batch.drop_in.carrier import SdkCarrier
+from doubleword_batch.drop_in.home import HomeLoop
 from doubleword_batch.providers import profile
 from wire.fake_time import FakeTime
 
 API = "https://api.example.test/v1"
+Connect = Callable[..., BatchClient]
 KEY = "sk-do-not-leak-0123456789"
 
 
@@ -25,17 +31,49 @@ def fake_time() -> FakeTime:
     return FakeTime()
 
 
+@pytest.fixture(params=["own connections", "the SDK's"])
+async def connect(fake_time: FakeTime, request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
+    """Make clients with a key and the fake clock; they are closed after the test.
+
+    What holds on the wire holds too where openai's SDK carries the requests.
+    """
+    async with connecting(fake_time, carried=request.param == "the SDK's") as make:
+        yield make
+
+
 @pytest.fixture
-async def connect(fake_time: FakeTime) -> AsyncIterator[Callable[..., BatchClient]]:
-    """Make clients with a key and the fake clock; they are closed after the test."""
+async def connect_directly(fake_time: FakeTime) -> AsyncIterator[Connect]:
+    """The same, over the client's own connections only."""
+    async with connecting(fake_time, carried=False) as make:
+        yield make
+
+
+@asynccontextmanager
+async def connecting(fake_time: FakeTime, *, carried: bool) -> AsyncIterator[Connect]:
     clients: list[BatchClient] = []
 
     def make(base_url: str = API, *, like: str = "doubleword", **options) -> BatchClient:
         options.setdefault("api_key", KEY)
         options.setdefault("pacing", fake_time.pacing)
+        if carried:
+            options["carrier"] = carrier(base_url, options["api_key"], options.get("headers"))
         clients.append(BatchClient(base_url=base_url, profile=profile(like), **options))
         return clients[-1]
 
     yield make
     for client in clients:
         await client.close()
+
+
+def carrier(base_url: str, key: Secret | str, headers: dict[str, str] | None) -> SdkCarrier:
+    """One that sends with that key, in the running loop."""
+    home = HomeLoop()
+    home.enter()
+    text = key.reveal() if isinstance(key, Secret) else key
+    sdk_options = {
+        "api_key": text,
+        "base_url": base_url,
+        "default_headers": headers,
+        "http_client": httpx.AsyncClient(),  # of the library that respx knows
+    }
+    return SdkCarrier(home, sdk_options, is_local=False)

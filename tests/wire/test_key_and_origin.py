@@ -34,20 +34,20 @@ async def test_the_key_is_a_bearer_token_and_the_client_names_itself(connect):
 
 
 @respx.mock
-async def test_headers_of_the_caller_replace_neither_the_key_nor_the_clients_name(connect):
+async def test_headers_of_the_caller_replace_neither_the_key_nor_the_clients_name(connect_directly):
     route = respx.get(f"{API}/models").mock(return_value=httpx.Response(200, json=MODELS))
     others = {"authorization": "Bearer other", "user-agent": "other", "X-Team": "red"}
-    await connect(API, headers=others).models.list()
+    await connect_directly(API, headers=others).models.list()
     sent = route.calls[0].request.headers
     assert sent.get_list("authorization") == [f"Bearer {KEY}"]
     assert [name.startswith("doubleword-batch/") for name in sent.get_list("user-agent")] == [True]
     assert sent["x-team"] == "red"
 
 
-async def test_without_a_key_none_is_sent(connect):
+async def test_without_a_key_none_is_sent(connect_directly):
     async with serving(answer(200, MODELS), answer(200, MODELS)) as server:
-        await connect(server.base_url, api_key=None).models.list()
-        await connect(server.base_url, api_key=Secret("")).models.list()
+        await connect_directly(server.base_url, api_key=None).models.list()
+        await connect_directly(server.base_url, api_key=Secret("")).models.list()
         assert all("authorization" not in request.headers for request in server.requests)
 
 
@@ -160,13 +160,15 @@ async def test_a_base_url_that_a_key_must_not_go_to_is_refused(url):
     assert caught.value.code == "base_url"
 
 
-async def test_this_machine_is_reached_without_the_environments_proxy(connect, monkeypatch):
+async def test_this_machine_is_reached_without_the_environments_proxy(
+    connect_directly, monkeypatch
+):
     async with serving() as proxy, serving(answer(200, MODELS)) as server:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
             monkeypatch.setenv(name, proxy.base_url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        await connect(server.base_url).models.list()
+        await connect_directly(server.base_url).models.list()
         assert proxy.requests == []
 
 

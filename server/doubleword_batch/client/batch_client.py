@@ -7,6 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from doubleword_batch.client.batches import Batches
+from doubleword_batch.client.carrier import Carrier
 from doubleword_batch.client.files import Files
 from doubleword_batch.client.models import Models
 from doubleword_batch.client.pacing import Pacing
@@ -38,6 +39,7 @@ class BatchClient:
             progress, goes on trying; 0 to try once.
         user_agent: in place of this package's own.
         headers: sent with every request beside the client's own; no secrets.
+        carrier: sends the requests in place of this package's own connections.
         pacing: clock, sleep and dice of the retries.
 
     Attributes:
@@ -61,6 +63,7 @@ class BatchClient:
         max_retry_seconds: float = 120.0,
         user_agent: str | None = None,
         headers: Mapping[str, str] | None = None,
+        carrier: Carrier | None = None,
         pacing: Pacing | None = None,
     ) -> None:
         self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
@@ -72,6 +75,7 @@ class BatchClient:
             max_retry_seconds=max_retry_seconds,
             user_agent=user_agent or _user_agent(),
             headers=headers or {},
+            carrier=carrier,
             pacing=pacing or Pacing(),
         )
         self.files = Files(self._transport, self.profile)

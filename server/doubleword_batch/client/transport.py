@@ -4,7 +4,6 @@ The key goes to the base URL's origin and nowhere else. What is not sure to have
 never received is repeated only if repeating it changes nothing.
 """
 
-import re
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -16,11 +15,12 @@ import httpx
 from pydantic import BaseModel
 
 from doubleword_batch.client.ask import Ask
+from doubleword_batch.client.carrier import CarriedTransport, Carrier
 from doubleword_batch.client.pacing import Pacing, Patience
 from doubleword_batch.client.refusals import html_page, refusal
 from doubleword_batch.client.replies import typed, unexpected
 from doubleword_batch.client.said import Said, read_said
-from doubleword_batch.config import Secret, is_loopback
+from doubleword_batch.config import Secret, is_loopback, sendable
 from doubleword_batch.errors import (
     ApiError,
     ConfigError,
@@ -40,7 +40,6 @@ _ERROR_BODY_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
 _MAX_CAUSES = 8  # a chain of causes may be a circle
 _SHORTEST_REDACTED_KEY = 6  # below that it would eat ordinary words
-_KEY = re.compile(r"[!-~]+")
 _NEVER_SENT = (
     httpx.ConnectError,
     httpx.ConnectTimeout,
@@ -61,6 +60,7 @@ class Transport:
         max_retry_seconds: how long after a first failure a call goes on trying.
         user_agent: sent with every request.
         headers: sent with every request too; none of them replaces the key or the user agent.
+        carrier: sends the requests in place of this package's own connections.
         pacing: clock, sleep and dice of the retries.
 
     Raises:
@@ -77,18 +77,20 @@ class Transport:
         max_retry_seconds: float,
         user_agent: str,
         headers: Mapping[str, str],
+        carrier: Carrier | None,
         pacing: Pacing,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
         self._timeout_seconds = timeout_seconds
         self._max_retry_seconds = max_retry_seconds
+        self._carrier = carrier
         self._pacing = pacing
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
-            sent["Authorization"] = f"Bearer {_sendable(api_key)}"
-        self._http = _http_client(base_url, sent, timeout_seconds)
+            sent["Authorization"] = f"Bearer {sendable(api_key)}"
+        self._http = _http_client(base_url, sent, timeout_seconds, carrier)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -118,13 +120,20 @@ class Transport:
 
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
-        key = self._api_key.reveal() if self._api_key else ""
+        key = self._key_sent()
         return text.replace(key, "***") if len(key) >= _SHORTEST_REDACTED_KEY else text
 
     def redact_lines(self, lines: bytes) -> bytes:
         """The same for whole lines of a file, which are kept on disk."""
-        key = self._api_key.reveal().encode() if self._api_key else b""
-        return lines.replace(key, b"***") if len(key) >= _SHORTEST_REDACTED_KEY else lines
+        key = self._key_sent()
+        if len(key) < _SHORTEST_REDACTED_KEY:
+            return lines
+        return lines.replace(key.encode(), b"***")
+
+    def _key_sent(self) -> str:
+        if self._carrier is not None:
+            return self._carrier.credentials
+        return self._api_key.reveal() if self._api_key else ""
 
     @asynccontextmanager
     async def opened(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:
@@ -250,19 +259,8 @@ def _surely_not_done(error: DoublewordBatchError) -> bool:
     return isinstance(error, RateLimitedError)
 
 
-def _sendable(key: Secret) -> str:
-    # The HTTP library would put a key with a line break into its error text.
-    if _KEY.fullmatch(key.reveal()):
-        return key.reveal()
-    raise ConfigError(
-        "The API key holds a space, a line break or a character that is not ASCII.",
-        hint="Set DOUBLEWORD_API_KEY again, copied whole and without quotes.",
-        code="malformed_key",
-    )
-
-
 def _http_client(
-    base_url: str, headers: httpx.Headers, timeout_seconds: float
+    base_url: str, headers: httpx.Headers, timeout_seconds: float, carrier: Carrier | None
 ) -> httpx.AsyncClient:
     loopback = is_loopback(urlsplit(base_url).hostname or "")
     connect_seconds = min(timeout_seconds, _CONNECT_SECONDS)
@@ -271,7 +269,9 @@ def _http_client(
             headers=headers,
             timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
             follow_redirects=False,
-            trust_env=not loopback,  # a proxy cannot reach this machine, and must not see the key
+            # A proxy cannot reach this machine, and must not see the key.
+            trust_env=not loopback and carrier is None,
+            transport=CarriedTransport(carrier) if carrier else None,
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
         raise ConfigError(

@@ -6,8 +6,8 @@ streams, types) and below it (live calls) is the SDK's own.
 
 import asyncio
 import weakref
-from collections.abc import Coroutine, Mapping
-from dataclasses import fields, replace
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -16,7 +16,7 @@ import openai
 from openai._models import FinalRequestOptions
 from openai._utils._json import openapi_dumps
 
-from doubleword_batch.drop_in import http
+from doubleword_batch.drop_in import access, http
 from doubleword_batch.drop_in.batchable import (
     endpoint_of,
     headers_of,
@@ -26,20 +26,43 @@ from doubleword_batch.drop_in.batchable import (
 from doubleword_batch.drop_in.call import Answer, CallFailedError
 from doubleword_batch.drop_in.completions import BatchChat
 from doubleword_batch.drop_in.engine import Engine, local_address
+from doubleword_batch.drop_in.home import HomeLoop
 from doubleword_batch.drop_in.plan import Plan
 from doubleword_batch.drop_in.replay import replayed
 from doubleword_batch.drop_in.sdk_errors import BatchCallError, as_sdk_error
-from doubleword_batch.drop_in.settings import drop_in_settings
-from doubleword_batch.errors import ConfigError, DoublewordBatchError
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.session import Connection
 
 if TYPE_CHECKING:
     from doubleword_batch.config import ProviderName, Settings
 _ERRORS_FROM = 400
 _PLAN = frozenset(field.name for field in fields(Plan))
-_OF_THE_BATCHES = frozenset(
-    {"api_key", "base_url", "organization", "project", "default_headers", "set_default_headers"}
+_OF_THE_CONNECTION = frozenset(
+    {
+        *("default_headers", "default_query", "http_client", "organization", "project"),
+        *("set_default_headers", "set_default_query"),
+    }
 )
-_NO_KEY = "none"  # the SDK wants one; without a key nothing but the local server is asked
+
+
+class _Gathered:
+    """What a client and its copies share; the engine stops with the last of them."""
+
+    def __init__(self, engine: Engine, *, is_carried: bool) -> None:
+        self.engine = engine
+        self.is_carried = is_carried
+        weakref.finalize(self, engine.stop)
+
+
+@dataclass(frozen=True, slots=True)
+class _Copied:
+    """What a copy takes over from the client that it was made from; None where it is new."""
+
+    home: HomeLoop
+    has_callers_http: bool
+    plan: Plan
+    settings: "Settings | None"
+    gathered: _Gathered | None
 
 
 class BatchOpenAI(openai.AsyncOpenAI):
@@ -56,12 +79,16 @@ class BatchOpenAI(openai.AsyncOpenAI):
     ```
 
     One client may be used from several event loops and threads, except for live calls, which stay
-    with the first loop that makes one. The SDK's `max_retries` and `timeout` hold for live calls;
-    a batched call waits until its answer, or `deadline_seconds`, or its own `timeout=`.
+    with the first loop that makes one. So do all calls of a client with a key function, a
+    `workload_identity`, a `provider`, an `http_client` or a `default_query`: the SDK itself then
+    sends the requests of the batches, in that loop. `max_retries` and the client's `timeout` hold
+    for live calls only; a batched call waits until its answer, or `deadline_seconds`, or its own
+    `timeout=`.
 
     Args:
-        api_key: falls back to DOUBLEWORD_API_KEY, then to OPENAI_API_KEY; with none of them the
-            local server of this machine answers.
+        api_key: the key, or an asynchronous function that gives it; falls back to
+            DOUBLEWORD_API_KEY, then to OPENAI_API_KEY; with none of them the local server of this
+            machine answers.
         base_url: falls back to DOUBLEWORD_BASE_URL, then to OPENAI_BASE_URL.
         batch_size: calls in one batch, at most.
         batch_window_seconds: how long the first call of a batch waits for others.
@@ -77,18 +104,17 @@ class BatchOpenAI(openai.AsyncOpenAI):
         batch_provider: which provider's rules hold; by default told by the URL.
         unbatchable: what happens to a model call that cannot run in a batch: `refuse` it, or send
             it `live` at live prices.
-        sdk_options: the other arguments of `AsyncOpenAI`. `organization`, `project` and
-            `default_headers` go with the batches too, `http_client` and `default_query` with live
-            calls only; `data_residency`, `provider` and `workload_identity` are refused.
+        sdk_options: the other arguments of `AsyncOpenAI`; they hold for batches as for live calls.
 
     Raises:
         ConfigError, InputError: the settings or arguments cannot be used.
+        openai.OpenAIError, ValueError: the SDK does not take these arguments together.
     """
 
     def __init__(
         self,
         *,
-        api_key: str | None = None,
+        api_key: str | Callable[[], Awaitable[str]] | None = None,
         base_url: Any = None,
         batch_size: int = 1_000,
         batch_window_seconds: float = 10.0,
@@ -102,43 +128,35 @@ class BatchOpenAI(openai.AsyncOpenAI):
         state_dir: str | Path | None = None,
         batch_provider: "ProviderName | None" = None,
         unbatchable: Literal["refuse", "live"] = "refuse",
-        _shared: Engine | None = None,
-        _own: "tuple[Settings, Plan] | None" = None,
+        _copied: _Copied | None = None,
         **sdk_options: Any,
     ) -> None:
-        _refuse_unknown_ways_in(sdk_options)
-        self._sends_live = unbatchable == "live"
-        self._live_loop: asyncio.AbstractEventLoop | None = None
-        if _shared is not None:
-            settings, plan = _shared.settings, _shared.plan
-        else:
-            settings, plan = _own or (
-                drop_in_settings(
-                    api_key=_text_key(api_key),
-                    base_url=str(base_url) if base_url else None,
-                    state_dir=state_dir,
-                    provider=batch_provider,
-                ),
-                Plan(
-                    batch_size=batch_size,
-                    batch_window_seconds=batch_window_seconds,
-                    poll_interval_seconds=poll_interval_seconds,
-                    completion_window=completion_window,
-                    batch_metadata=batch_metadata or {},
-                    deadline_seconds=deadline_seconds,
-                    max_retry_seconds=max_retry_seconds,
-                    remember_answers=remember_answers,
-                    share_identical=share_identical,
-                ),
+        given = {"api_key": api_key, "base_url": base_url}
+        sdk_options |= {name: value for name, value in given.items() if value is not None}
+        has_callers_http = sdk_options.get("http_client") is not None
+        if _copied is None:
+            settings = access.plain_settings(sdk_options, state_dir, batch_provider)
+            if settings is not None:
+                sdk_options |= access.sdk_arguments(settings, api_key)
+            plan = Plan(
+                batch_size=batch_size,
+                batch_window_seconds=batch_window_seconds,
+                poll_interval_seconds=poll_interval_seconds,
+                completion_window=completion_window,
+                batch_metadata=batch_metadata or {},
+                deadline_seconds=deadline_seconds,
+                max_retry_seconds=max_retry_seconds,
+                remember_answers=remember_answers,
+                share_identical=share_identical,
             )
-        super().__init__(
-            api_key=settings.api_key.reveal() if settings.api_key else _NO_KEY,
-            base_url=settings.base_url or "http://127.0.0.1/v1",
-            **sdk_options,
+            _copied = _Copied(HomeLoop(), has_callers_http, plan, settings, None)
+        super().__init__(**sdk_options)
+        self._sends_live = unbatchable == "live"
+        self._home = _copied.home
+        self._has_callers_http = _copied.has_callers_http
+        self._gathered = _copied.gathered or self._new_gathering(
+            _copied.settings or access.settings_of(self, state_dir, batch_provider), _copied.plan
         )
-        self._engine = _shared or Engine(settings, plan, self._headers_of_all())
-        if _shared is None:
-            weakref.finalize(self, self._engine.stop)
 
     @cached_property
     def chat(self) -> BatchChat:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower
@@ -148,30 +166,37 @@ class BatchOpenAI(openai.AsyncOpenAI):
     def copy(self, **changes: Any) -> "BatchOpenAI":  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's arguments, and ours
         """The same client with other options; those of the constructor count too.
 
-        The copy shares the batches of this client unless its key, address, headers or gathering
+        The copy shares the batches of this client unless its key, address, connection or gathering
         differ.
         """
-        own = {name: changes.pop(name) for name in _PLAN & changes.keys()}
-        unbatchable = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
-        extra = {**changes.pop("_extra_kwargs", {}), "unbatchable": unbatchable}
-        if own or _OF_THE_BATCHES & changes.keys():
-            settings = self._engine.settings
-            if changes.get("api_key") or changes.get("base_url"):
-                settings = drop_in_settings(
-                    api_key=_text_key(changes.get("api_key")) or self.api_key,
-                    base_url=str(changes.get("base_url") or settings.base_url) or None,
-                    state_dir=settings.home,
-                )
-            extra["_own"] = settings, replace(self._engine.plan, **own)
-        else:
-            extra["_shared"] = self._engine
+        engine = self._gathered.engine
+        plan_changes = {name: changes.pop(name) for name in _PLAN & changes.keys()}
+        state_dir = changes.pop("state_dir", None)
+        provider = changes.pop("batch_provider", None)
+        extra = {"state_dir": state_dir or engine.settings.home, "batch_provider": provider}
+        extra |= changes.pop("_extra_kwargs", {})
+        extra["unbatchable"] = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
+        changed = {name for name, value in changes.items() if value is not None}
+        is_elsewhere = bool(state_dir or provider or access.ARGUMENTS & changed)
+        settings: Settings | None = engine.settings
+        if is_elsewhere:
+            settings, found = access.copied(self, engine.settings, changes, state_dir, provider)
+            changes |= found
+        is_new = is_elsewhere or plan_changes or _OF_THE_CONNECTION & changed
+        extra["_copied"] = _Copied(
+            home=HomeLoop() if "http_client" in changed else self._home,
+            has_callers_http="http_client" in changed or self._has_callers_http,
+            plan=replace(engine.plan, **plan_changes),
+            settings=settings,
+            gathered=None if is_new else self._gathered,
+        )
         return super().copy(**changes, _extra_kwargs=extra)
 
     with_options = copy  # pyright: ignore[reportAssignmentType]
 
     async def close(self) -> None:
         """Close; callers that still wait get an error, what runs at the provider goes on."""
-        await self._engine.close()
+        await self._gathered.engine.close()
         await super().close()
 
     async def request(  # pyright: ignore[reportIncompatibleMethodOverride]  # overloads only
@@ -203,9 +228,11 @@ class BatchOpenAI(openai.AsyncOpenAI):
         """The answer to the body of one call, to be awaited; it may have an error status.
 
         Raises:
-            DoublewordBatchError: when awaited: there is none; `as_sdk_error` says it.
+            DoublewordBatchError: here or when awaited: there is none; `as_sdk_error` says it.
         """
-        return self._engine.answer(endpoint, model if isinstance(model, str) else "", body)
+        if self._gathered.is_carried:
+            self._home.enter()
+        return self._gathered.engine.answer(endpoint, model if isinstance(model, str) else "", body)
 
     async def built(self, url: str, cast_to: Any, answer: Answer) -> Any:
         """What the SDK makes of an answer, or the exception that it raises for one."""
@@ -230,8 +257,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
     async def _answer(
         self, endpoint: str, body: Mapping[str, Any], encoded: bytes, seconds: float | None
     ) -> Answer:
-        answering = self.answering(endpoint, body.get("model"), encoded)
         try:
+            answering = self.answering(endpoint, body.get("model"), encoded)
             if seconds is None:
                 return await answering
             async with asyncio.timeout(seconds):
@@ -278,48 +305,44 @@ class BatchOpenAI(openai.AsyncOpenAI):
     async def _live(
         self, cast_to: Any, options: FinalRequestOptions, *, stream: bool, stream_cls: Any
     ) -> Any:
-        loop = asyncio.get_running_loop()
-        if self._live_loop is None or self._live_loop.is_closed():
-            self._live_loop = loop
-        if self._live_loop is not loop:
-            raise BatchCallError(
-                "Live calls of one client stay in one event loop, and this is a second one.",
-                hint="Make one BatchOpenAI for each event loop; batched calls may share one.",
-                code="second_loop",
-            )
-        if not self._engine.settings.base_url:
-            self.base_url, self.api_key = await self._engine.ask(local_address)
+        try:
+            self._home.enter()
+        except DoublewordBatchError as error:
+            raise as_sdk_error(self, error, self.url_of(options.url)) from error
+        if not self._gathered.engine.settings.base_url:
+            self.base_url, self.api_key = await self._gathered.engine.ask(local_address)
         return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
-    def _headers_of_all(self) -> dict[str, str]:
-        """What the provider is to be told with every request, batches' too."""
+    def _new_gathering(self, settings: "Settings", plan: Plan) -> _Gathered:
+        """An engine whose requests carry what the SDK's own would."""
         named = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
-        given = {**named, **self._custom_headers}
-        return {name: value for name, value in given.items() if isinstance(value, str)}
+        headers = {**named, **self._custom_headers}
+        names = {name.lower() for name in self._custom_headers}
+        is_carried = (
+            access.has_own_credentials(self)
+            or self._has_callers_http
+            or bool(self._custom_query)
+            or "authorization" in names
+        )
+        if is_carried:
+            from doubleword_batch.drop_in.carrier import SdkCarrier, sdk_options_of
+
+            options = sdk_options_of(
+                self,
+                default_headers=self._custom_headers,
+                default_query=self._custom_query,
+                http_client=self._client if self._has_callers_http else None,
+            )
+            is_local = settings.provider == "local"
+            connection = Connection(carrier=SdkCarrier(self._home, options, is_local=is_local))
+        else:
+            texts = {name: value for name, value in headers.items() if isinstance(value, str)}
+            connection = Connection(headers=texts)
+        return _Gathered(Engine(settings, plan, connection), is_carried=is_carried)
 
     def url_of(self, path: str) -> str:
         """Where a live call of that path or endpoint would go."""
         return str(self.base_url).rstrip("/") + "/" + path.removeprefix("/v1").lstrip("/")
-
-
-def _refuse_unknown_ways_in(sdk_options: Mapping[str, object]) -> None:
-    for name in ("data_residency", "provider", "workload_identity"):
-        if sdk_options.get(name) is not None:
-            raise ConfigError(
-                f"BatchOpenAI takes no {name}: its batches need a key and an address.",
-                hint="Give api_key= and base_url=, such as that of the region.",
-                code="unknown_way_in",
-            )
-
-
-def _text_key(key: object) -> str | None:
-    if key is None or isinstance(key, str):
-        return key
-    raise ConfigError(
-        "BatchOpenAI takes an API key as text only.",
-        hint="A batch outlives a key that changes: give the key itself, or set DOUBLEWORD_API_KEY.",
-        code="malformed_key",
-    )
 
 
 def _seconds(timeout: Any) -> float | None:

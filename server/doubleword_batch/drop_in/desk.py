@@ -6,7 +6,7 @@ leaves becomes a job and a `Flight`, while the next group is gathering.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -22,7 +22,7 @@ from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.gathered import Remembered, bodies_of, forget_unsent, job_of_calls
 from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.state.threads import in_thread
-from doubleword_batch.session import Session
+from doubleword_batch.session import Connection, Session
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.workspace import Workspace
@@ -37,17 +37,17 @@ class Desk:
     Args:
         settings: the provider and the state directory.
         plan: how calls are gathered.
-        headers: sent with every request to the provider.
+        connection: how requests reach the provider.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, headers: Mapping[str, str] | None = None
+        self, settings: Settings, plan: Plan, connection: Connection | None = None
     ) -> None:
         self._plan = plan
         self._session = Session(
             settings,
             max_retry_seconds=min(_REPLY_SECONDS, plan.max_retry_seconds),
-            headers=headers,
+            connection=connection,
         )
         self._memory = Memory(share=plan.share_identical)
         self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()

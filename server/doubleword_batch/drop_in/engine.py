@@ -10,7 +10,7 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from doubleword_batch.config import Settings
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from doubleword_batch.drop_in.desk import Desk
+    from doubleword_batch.session import Connection
 
 _TICK_SECONDS = 0.02  # calls that arrive together are looked up together
 _AT_ONCE = 2_000
@@ -42,14 +43,14 @@ class Engine:
     Args:
         settings: the provider and the state directory.
         plan: how calls are gathered.
-        headers: sent with every request to the provider.
+        connection: how requests reach the provider.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, headers: Mapping[str, str] | None = None
+        self, settings: Settings, plan: Plan, connection: "Connection | None" = None
     ) -> None:
         self.settings = settings
-        self._headers = headers
+        self._connection = connection
         self.plan = plan
         self._arrived: deque[Call] = deque()
         self._outboxes: dict[asyncio.AbstractEventLoop, Outbox] = {}
@@ -163,7 +164,7 @@ class Engine:
         from doubleword_batch.drop_in.desk import Desk
 
         self._loop = asyncio.get_running_loop()
-        self._desk = Desk(self.settings, self.plan, self._headers)
+        self._desk = Desk(self.settings, self.plan, self._connection)
         ready.set_result(None)
         taking = asyncio.create_task(self._take_in())
         try:

@@ -50,6 +50,6 @@ def _fall_back(env: dict[str, str], api_key: str | None, base_url: str | None) -
             OPENAI_BASE_URL if not api_key else ""
         )
     if api_key:
-        env["DOUBLEWORD_API_KEY"] = api_key
+        env["DOUBLEWORD_API_KEY"] = env["OPENAI_API_KEY"] = api_key
     if base_url:
-        env["DOUBLEWORD_BASE_URL"] = base_url
+        env["DOUBLEWORD_BASE_URL"] = env["OPENAI_BASE_URL"] = base_url

@@ -1,0 +1,145 @@
+"""Requests that somebody else sends for the client: over connections, and with a key, of its own.
+
+`BatchClient` stays what it is: which request is made, what is repeated, what an answer means.
+"""
+
+from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol, cast
+
+import httpx
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedRequest:
+    """One request to be sent, once: not repeated, and no redirect followed.
+
+    Attributes:
+        method: the HTTP method.
+        url: absolute, without a query.
+        params: the query.
+        headers: without `Host` and without the credentials of a carrier that has its own.
+        body: all of it, or pieces that can be iterated again; None for no body.
+        timeout_seconds: by `connect`, `read`, `write` and `pool`.
+    """
+
+    method: str
+    url: str
+    params: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes | AsyncIterable[bytes] | None
+    timeout_seconds: Mapping[str, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class CarriedResponse:
+    """What came back; its body is read piece by piece.
+
+    Attributes:
+        status: the HTTP status.
+        http_version: such as `HTTP/1.1`.
+        headers: as they came; they fit the pieces, which may be compressed.
+        pieces: the body.
+        close: lets go of the connection.
+    """
+
+    status: int
+    http_version: str
+    headers: list[tuple[str, str]]
+    pieces: AsyncIterator[bytes]
+    close: Callable[[], Awaitable[None]]
+
+
+class NotCarriedError(Exception):
+    """A request without a complete response; the cause is the error of the library that sent it.
+
+    Args:
+        kind: the name of httpx's error that says what happened, such as `ConnectTimeout`; any
+            other name stands for a connection that broke.
+        words: what happened.
+    """
+
+    def __init__(self, kind: str, words: str) -> None:
+        super().__init__(words)
+        self.kind = kind
+
+
+class Carrier(Protocol):
+    """Sends requests in the client's place."""
+
+    @property
+    def credentials(self) -> str:
+        """What it sent last to prove who it is: taken out of all that the server writes."""
+        ...
+
+    async def send(self, request: CarriedRequest) -> CarriedResponse:
+        """Send, and return as soon as the headers are there.
+
+        Raises:
+            NotCarriedError: here, and from the response's pieces.
+            DoublewordBatchError: the carrier has no credentials now.
+        """
+        ...
+
+    async def close(self) -> None:
+        """Let go of the connections that are its own."""
+        ...
+
+
+class CarriedTransport(httpx.AsyncBaseTransport):
+    """A carrier where httpx expects a transport."""
+
+    def __init__(self, carrier: Carrier) -> None:
+        self._carrier = carrier
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Let the carrier send; errors become httpx's."""
+        try:
+            response = await self._carrier.send(_carried(request))
+        except NotCarriedError as error:
+            raise _as_httpx(error) from error
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=_Body(response),
+            extensions={"http_version": response.http_version.encode()},
+        )
+
+    async def aclose(self) -> None:
+        """Close the carrier."""
+        await self._carrier.close()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: CarriedResponse) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for piece in self._response.pieces:
+                yield piece
+        except NotCarriedError as error:
+            raise _as_httpx(error) from error
+
+    async def aclose(self) -> None:
+        await self._response.close()
+
+
+def _carried(request: httpx.Request) -> CarriedRequest:
+    stream = request.stream
+    is_whole = isinstance(stream, httpx.ByteStream)
+    return CarriedRequest(
+        method=request.method,
+        url=str(request.url.copy_with(query=None)),
+        params=dict(request.url.params),
+        headers={name: value for name, value in request.headers.items() if name != "host"},
+        body=request.content or None if is_whole else cast("AsyncIterable[bytes]", stream),
+        timeout_seconds=request.extensions.get("timeout", {}),
+    )
+
+
+def _as_httpx(error: NotCarriedError) -> httpx.RequestError:
+    kind = getattr(httpx, error.kind, None)
+    if not (isinstance(kind, type) and issubclass(kind, httpx.RequestError)):
+        kind = httpx.ReadError
+    return kind(str(error))
