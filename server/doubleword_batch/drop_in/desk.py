@@ -13,8 +13,9 @@ from weakref import WeakValueDictionary
 from doubleword_batch.config import Settings
 from doubleword_batch.drop_in.admission import admitted
 from doubleword_batch.drop_in.call import Call, broken, closed_while_waiting
-from doubleword_batch.drop_in.flight import Flight, LinesRefusedError, Turns
+from doubleword_batch.drop_in.flight import FIRST_LOOK_SHARE, Flight, LinesRefusedError, Turns
 from doubleword_batch.drop_in.gathering import Gathering
+from doubleword_batch.drop_in.lookout import Lookout
 from doubleword_batch.drop_in.memory import Memory
 from doubleword_batch.drop_in.outbox import hand_back
 from doubleword_batch.drop_in.plan import Plan
@@ -54,6 +55,7 @@ class Desk:
         self._gathering: Gathering | None = None
         self._flights: dict[str, Flight] = {}
         self._turns = Turns()
+        self._lookout: Lookout | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def workspace(self) -> "Workspace":
@@ -181,8 +183,16 @@ class Desk:
         return job
 
     def _flight(self, ws: "Workspace", job: Job, calls: dict[int, Call]) -> Flight:
-        flight = self._flights[job.name] = Flight(ws, self._plan, job, calls, self._turns)
+        flight = self._flights[job.name] = Flight(
+            ws, self._plan, job, calls, self._turns, self._lookout_at(ws)
+        )
         return flight
+
+    def _lookout_at(self, ws: "Workspace") -> Lookout:
+        if self._lookout is None or self._lookout.ws is not ws:
+            gap_seconds = self._plan.poll_interval_seconds * FIRST_LOOK_SHARE
+            self._lookout = Lookout(ws, gap_seconds)
+        return self._lookout
 
     async def _fly(self, ws: "Workspace", flight: Flight) -> None:
         refused: LinesRefusedError | None = None
@@ -205,7 +215,7 @@ class Desk:
         for row, call in calls:
             call.body = bodies[row - 1]
         if not flight.is_submitted:
-            forget_unsent(ws, flight.job)
+            await in_thread(lambda _: forget_unsent(ws, flight.job))
         middle = len(calls) if refused.reasons else len(calls) // 2
         for some in (calls[:middle], calls[middle:]):
             if some:

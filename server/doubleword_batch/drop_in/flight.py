@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from doubleword_batch.drop_in.call import Call, CallFailedError, broken
+from doubleword_batch.drop_in.lookout import Lookout
 from doubleword_batch.drop_in.outbox import Outcome, hand_back
 from doubleword_batch.drop_in.rows import outcome_of
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
@@ -17,7 +18,6 @@ from doubleword_batch.jobs.gathered import finished_rows
 from doubleword_batch.jobs.results.collect import collect
 from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.watch import refresh
 
 if TYPE_CHECKING:
     from doubleword_batch.drop_in.plan import Plan
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.workspace import Workspace
 
 _SENT_AT_ONCE, _READ_AT_ONCE = 4, 2
-_FIRST_LOOK_SHARE = 0.2  # of the poll interval: a small batch may be done at once
+FIRST_LOOK_SHARE = 0.2
+"""Of the poll interval: a small batch may be done at once."""
+
 _SLOWER = 1.6
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _REFUSALS_OF_LINES = frozenset({400, 413, 422})
@@ -68,6 +70,7 @@ class Flight:
         job: its rows are the calls.
         waiting: the calls, by row.
         turns: how many batches may be sent or read at once.
+        lookout: sees how far the batch is.
 
     Attributes:
         job: as given.
@@ -81,10 +84,12 @@ class Flight:
         job: "Job",
         waiting: dict[int, Call],
         turns: Turns,
+        lookout: Lookout,
     ) -> None:
         self._ws = ws
         self._plan = plan
         self._turns = turns
+        self._lookout = lookout
         self.job = job
         self.waiting = waiting
         self._ended = -1  # rows that had ended when they were last read
@@ -147,7 +152,7 @@ class Flight:
         return {int(named[1]): error} if named else {}
 
     async def _follow(self) -> None:
-        pause = self._plan.poll_interval_seconds * _FIRST_LOOK_SHARE
+        pause = self._plan.poll_interval_seconds * FIRST_LOOK_SHARE
         while any(call.is_wanted for call in self.waiting.values()):
             attempt = await self._persist(self._look)
             if attempt.is_terminal:
@@ -164,7 +169,7 @@ class Flight:
 
     async def _look(self) -> "Attempt":
         """See how far the batch is and hand over what is new."""
-        await refresh(self._ws, self.job)
+        await self._lookout.look(self.job)
         attempt = self._ws.store.attempts(self.job.id)[-1]
         ended = attempt.completed + attempt.failed
         # Where a file cannot be read from a line on, every look would read all of it again.

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable
 from contextlib import suppress
 
@@ -98,11 +98,11 @@ class Outbox:
 
 def hand_back(outcomes: Iterable[tuple[Call, Outcome]]) -> None:
     """Give each outcome to its caller and to those that share the call, in whichever loop."""
-    by_outbox: dict[Outbox, list[tuple[asyncio.Future[Answer], Outcome]]] = {}
+    by_outbox = defaultdict[Outbox, list[tuple[asyncio.Future[Answer], Outcome]]](list)
     for call, outcome in outcomes:
         call.is_settled = True
-        by_outbox.setdefault(call.outbox, []).append((call.future, outcome))
+        by_outbox[call.outbox].append((call.future, outcome))
         for each in call.followers or ():
-            by_outbox.setdefault(each.outbox, []).append((each.future, outcome))
+            by_outbox[each.outbox].append((each.future, outcome))
     for outbox, own in by_outbox.items():
         outbox.put(own)

@@ -25,7 +25,7 @@ from doubleword_batch.jobs.state.records import DRAWN, Job
 from doubleword_batch.jobs.state.steps import reached
 from doubleword_batch.jobs.state.store import Store
 from doubleword_batch.jobs.workspace import Workspace
-from doubleword_batch.request_file import custom_id_for
+from doubleword_batch.request_file.custom_ids import ROW_PREFIX
 
 _FILE = "part-0001.jsonl"
 _LOOKED_UP_AT_ONCE = 500
@@ -123,8 +123,7 @@ def job_of_calls(
                 size_bytes=size_bytes,
                 sha256=sha256,
             )
-            rows = [(row, custom_id_for(row, None), 1) for row in range(1, len(bodies) + 1)]
-            Ledger(ws.store, job_id).add_rows(rows)
+            Ledger(ws.store, job_id).add_numbered_rows(len(bodies), 1, ROW_PREFIX)
             reached("build.rows")
             if keys is not None:
                 _remember(ws.store, job_id, keys)
@@ -235,9 +234,13 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
 
 def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:
     """The lines of a request file for rows from that number on."""
+    prefix = ROW_PREFIX.encode()
     middle = b'","method":"POST","url":"%b","body":' % endpoint.encode()
     return b"".join(
-        [b'{"custom_id":"r%d%b%b}\n' % (row + n, middle, body) for n, body in enumerate(bodies)]
+        [
+            b'{"custom_id":"%b%d%b%b}\n' % (prefix, row + n, middle, body)
+            for n, body in enumerate(bodies)
+        ]
     )
 
 

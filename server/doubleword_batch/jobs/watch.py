@@ -1,8 +1,15 @@
 """`get_status` and `cancel`: how far a job is, and stopping it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.errors import (
+    ApiError,
+    DoublewordBatchError,
+    InputError,
+    ProtocolError,
+    quote_untrusted,
+)
 from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
 from doubleword_batch.jobs.remote.side_by_side import side_by_side
 from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
@@ -15,6 +22,9 @@ MAX_WAIT_SECONDS = 45
 """The longest wait inside one call: hosts end calls at about a minute."""
 
 _FIRST_LOOK, _SLOWEST_LOOK = 0.25, 5.0
+_WORTH_A_LIST = 3  # batches: from here on the list is asked first
+_LISTED_FOR_EACH = 10  # how far it is followed for one of them: others may have come after it
+_MOST_LISTED_AT_ONCE = 100
 
 
 async def get_status(
@@ -54,15 +64,71 @@ async def wait(ws: Workspace, job: Job, seconds: float, progress: Progress) -> N
 
 
 async def refresh(ws: Workspace, job: Job, *, also_terminal: bool = False) -> None:
-    """Ask the provider for every batch that may have changed, and record what it says."""
+    """Ask the provider for every batch of a job that may have changed, and record what it says."""
+    (error,) = await refresh_all(ws, [job], also_terminal=also_terminal)
+    if error is not None:
+        raise error
 
-    async def see(one: tuple[Part, Attempt]) -> None:
-        part, attempt = one
-        batch = await ws.client.batches.get(attempt.batch_id)
-        ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
 
-    asked = [(p, a) for p, a in ws.current(job) if a and (also_terminal or not a.is_terminal)]
-    (await side_by_side(ws, asked, see)).all_or_refusal()
+async def refresh_all(
+    ws: Workspace, jobs: Sequence[Job], *, also_terminal: bool = False
+) -> list[DoublewordBatchError | None]:
+    """The same for several jobs; a list takes the place of many single requests.
+
+    Returns:
+        For each job what went wrong with it alone; None where it is up to date.
+
+    Raises:
+        ApiError, TransportError: the provider gave no list.
+        StoreError: nothing can be recorded.
+    """
+    running = [
+        (job, part, attempt)
+        for job in jobs
+        for part, attempt in ws.current(job)
+        if attempt and (also_terminal or not attempt.is_terminal)
+    ]
+    wanted = {attempt.batch_id for _, _, attempt in running}
+    listed = await _listed(ws, wanted) if len(wanted) >= _WORTH_A_LIST else {}
+    with ws.store.transaction():
+        for job, part, attempt in running:
+            if attempt.batch_id in listed:
+                batch = listed[attempt.batch_id]
+                ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
+    errors: dict[int, DoublewordBatchError] = {}  # by job
+
+    async def see(one: tuple[Job, Part, Attempt]) -> None:
+        job, part, attempt = one
+        try:
+            batch = await ws.client.batches.get(attempt.batch_id)
+        except DoublewordBatchError as error:
+            errors[job.id] = error
+        else:
+            ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
+
+    await side_by_side(ws, [one for one in running if one[2].batch_id not in listed], see)
+    return [errors.get(job.id) for job in jobs]
+
+
+async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
+    """Those of the wanted batches that are among the newest; the list costs less than they would.
+
+    What is not in it, or a provider that has no list, is left to single requests.
+    """
+    found: dict[str, Batch] = {}
+    left = len(wanted) * _LISTED_FOR_EACH
+    page_size = min(len(wanted) * 2 + _LISTED_FOR_EACH, _MOST_LISTED_AT_ONCE)
+    try:
+        async for batch in ws.client.batches.list(page_size=page_size):
+            if batch.id in wanted:
+                found[batch.id] = batch
+            left -= 1
+            if len(found) == len(wanted) or not left:
+                break
+    except (ApiError, ProtocolError) as error:
+        if isinstance(error, ApiError) and error.retryable:
+            raise
+    return found
 
 
 async def cancel(ws: Workspace, job: str) -> Cancelled:

@@ -6,8 +6,11 @@ import unicodedata
 MAX_BYTES = 64
 """Bytes of a custom_id that every known provider takes."""
 
+ROW_PREFIX = "r"
+"""What stands before the row's number; without a label, that is all of a custom_id."""
+
 _NOT_IN_A_SLUG = re.compile(r"[^A-Za-z0-9._]+")
-_OURS = re.compile(r"r([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
+_OURS = re.compile(ROW_PREFIX + r"([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
 
 
 def custom_id_for(row: int, label: str | None, max_bytes: int = MAX_BYTES) -> str:
@@ -18,7 +21,7 @@ def custom_id_for(row: int, label: str | None, max_bytes: int = MAX_BYTES) -> st
         label: value of the id column, to be recognised by people.
         max_bytes: length of the whole; the label is cut to fit.
     """
-    number = f"r{row}"
+    number = f"{ROW_PREFIX}{row}"
     if not label:
         return number
     plain = label[: 4 * max_bytes]

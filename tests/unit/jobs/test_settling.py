@@ -96,3 +96,41 @@ async def test_a_batch_that_cannot_be_read_does_not_keep_the_ones_before_it_open
     with pytest.raises(ApiError):
         await collect(job.ws, job.job)
     assert outcomes(job) == ["ok", "expired", "pending", "pending"]
+
+
+class AskedFiles(Files):
+    """The provider's files, and which of them were asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.asked = []
+
+    async def content(self, file_id, sink, *, skip=0):
+        self.asked.append(file_id)
+        await super().content(file_id, sink, skip=skip)
+
+
+@pytest.mark.parametrize(
+    ("status", "counts", "asked"),
+    [
+        ("in_progress", {"total": 1, "completed": 1, "failed": 0}, ["output"]),
+        ("in_progress", {"total": 1, "completed": 0, "failed": 1}, ["output", "error"]),
+        ("in_progress", {}, ["output", "error"]),
+        ("completed", {"total": 1, "completed": 1, "failed": 0}, ["output", "error"]),
+    ],
+    ids=["runs without a failure", "runs with one", "runs and counts nothing", "has ended"],
+)
+async def test_an_error_file_waits_only_while_its_batch_runs_and_counts_no_failure(
+    finish, tmp_path, status, counts, asked
+):
+    (tmp_path / "t.csv").write_text("t\na\nb\n")
+    job = await finish("t.csv", chat("x"))
+    store, known = job.ws.store, job.job
+    (part,) = store.parts(known.id)
+    before, files = job.ws.client.files, AskedFiles()
+    files.content_of = before.content_of | {"output": result_line(2, chat("y")), "error": b""}
+    job.ws.client.files = files
+    seen = {"id": "now", "status": status, "output_file_id": "output", "error_file_id": "error"}
+    store.see_batch(known.id, part.id, Batch.model_validate(seen | {"request_counts": counts}))
+    await collect(job.ws, known)
+    assert [name for name in files.asked if name not in before.content_of] == asked

@@ -103,13 +103,17 @@ class Reader:
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
 
+        While a batch runs and counts no failure, its error file can wait.
+
         Raises:
             ApiError, TransportError, ProtocolError: what was read before is kept.
             StoreError: the same.
         """
-        files = (("output", self.attempt.output_file_id), ("error", self.attempt.error_file_id))
+        attempt = self.attempt
+        has_no_failure = not attempt.is_terminal and attempt.total > 0 and attempt.failed == 0
+        files = (("output", attempt.output_file_id), ("error", attempt.error_file_id))
         for kind, file_id in files:
-            if file_id:
+            if file_id and not (kind == "error" and has_no_failure):
                 self._mend_copy(kind)
                 await self._read(kind, file_id)
 
@@ -223,11 +227,10 @@ class Reader:
     def _mend_copy(self, kind: str) -> None:
         """Where our copy has lost lines that the ledger points at, read the file again."""
         path = copy_path(self._ws, self._job, self.attempt.id, kind)
+        if self._is_whole(path, kind):
+            return
         with self._ws.store.transaction() as db:
-            cursor = self._cursor(kind)
-            if not cursor.size_bytes or (
-                path.exists() and path.stat().st_size >= cursor.size_bytes
-            ):
+            if self._is_whole(path, kind):  # another process may have mended it
                 return
             db.execute(
                 "UPDATE ledger SET outcome = 'pending', cause = NULL, message = NULL, "
@@ -236,6 +239,10 @@ class Reader:
                 (self._job.id, self.attempt.id, kind),
             )
             db.execute(_MOVE_CURSOR, (self.attempt.id, kind, 0, 0))
+
+    def _is_whole(self, path: Path, kind: str) -> bool:
+        size_bytes = self._cursor(kind).size_bytes
+        return not size_bytes or (path.exists() and path.stat().st_size >= size_bytes)
 
     def _cursor(self, kind: str) -> Cursor:
         found = self._ws.store.query(_CURSOR, (self.attempt.id, kind))

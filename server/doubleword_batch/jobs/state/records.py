@@ -71,7 +71,7 @@ class Attempt:
     """One batch of a job, as last seen.
 
     Attributes:
-        sightings: how often the provider's word on it was recorded; who asks remembers it, so that
+        sightings: how often a change of it was recorded; who asks remembers it, so that
             an older answer never replaces a newer one.
         settled: everything of it has been read and compared with the provider's counts.
     """

@@ -142,4 +142,10 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         CREATE INDEX remembered_by_job ON remembered (job);
         """,
     ),
+    (
+        # Nearly half of what it cost to remember a call; without it, to drop a job reads all of
+        # them, which happens only to a batch whose lines the provider refused.
+        "2026-11-remembered-by-key-only",
+        "DROP INDEX remembered_by_job;",
+    ),
 )

@@ -25,7 +25,13 @@ _SEEN = """
         ended_at = :ended, expires_at = coalesce(:expires, expires_at),
         output_file_id = :output, error_file_id = :error, errors = :errors,
         sightings = sightings + 1
-    WHERE batch_id = :batch
+    WHERE batch_id = :batch AND (
+        (status, total, completed, failed, ended_at, output_file_id, error_file_id, errors) IS NOT
+        (:status, :total, :completed, :failed, :ended, :output, :error, :errors)
+        OR created_at IS NOT coalesce(:created, created_at)
+        OR started_at IS NOT coalesce(:started, started_at)
+        OR expires_at IS NOT coalesce(:expires, expires_at)
+    )
 """
 _REMEMBER_UNANSWERED = f"""
     INSERT INTO history (job, row, attempt, outcome, cause, message, replaced_at)
@@ -178,7 +184,7 @@ class Store(Database):
             part: the part it runs.
             batch: the provider's word.
             asked_with: the attempt as it was when the provider was asked. If somebody recorded a
-                sighting since, theirs may be the newer one and stays.
+                change since, theirs may be the newer one and stays.
         """
         with self.transaction() as db:
             before = self._attempt_of(batch.id)

@@ -1,0 +1,135 @@
+"""Many batches are followed with few requests, whatever the provider's list is worth."""
+
+import asyncio
+import threading
+
+import anyio
+import httpx2
+import pytest
+from anyio import to_thread
+
+from doubleword_batch import LocalConfig, LocalServer
+from doubleword_batch.local import Faults
+from doubleword_batch.local.faults import ServerFault
+from doubleword_batch.local.simulate import SimulateExecutor
+from drop_in.conftest import DEADLINE_SECONDS, ask, quick
+
+LIST = "GET /v1/batches"
+_TWELVE = 12
+
+
+class Held(SimulateExecutor):
+    """Answers nothing before it is told to; says when that many requests wait."""
+
+    def __init__(self, expected):
+        super().__init__()
+        self._missing = expected
+        self.all_wait = threading.Event()
+        self.may_answer = threading.Event()
+
+    async def run(self, request):
+        self._missing -= 1
+        if not self._missing:
+            self.all_wait.set()
+        await to_thread.run_sync(self.may_answer.wait, DEADLINE_SECONDS)
+        return await super().run(request)
+
+
+class Looks:
+    """What a client asked its provider: an event hook of its HTTP client."""
+
+    def __init__(self):
+        self.lists = 0
+        self.singles = 0
+        self.reads = 0
+        self.has_looked = asyncio.Event()
+        self.have_read = asyncio.Event()  # every batch of the twelve, while it had no answer
+
+    async def __call__(self, request):
+        path = request.url.path.removeprefix("/v1/")
+        if request.method == "GET" and path.startswith("batches"):
+            self.lists += path == "batches"
+            self.singles += path != "batches"
+            self.has_looked.set()
+        self.reads += path.endswith("/content")
+        if self.reads == _TWELVE:
+            self.have_read.set()
+
+    def client(self):
+        return httpx2.AsyncClient(event_hooks={"request": [self]}, trust_env=False)
+
+
+@pytest.fixture
+def serving(tmp_path):
+    """Starts a server for clients that make a batch of each call."""
+
+    def start(*faults, executor=None):
+        home = tmp_path / "server"
+        config = LocalConfig(home, executor="simulate", faults=Faults(server=faults))
+        return LocalServer(config, executor=executor)
+
+    return start
+
+
+def alone(server, **options):
+    """A client that makes a batch of each call."""
+    place = {"base_url": server.base_url, "api_key": server.token, "batch_size": 1}
+    return quick(**place, batch_provider="doubleword", **options)
+
+
+async def test_forty_batches_are_followed_with_few_requests(serving):
+    looks, held = Looks(), Held(expected=1)
+    with serving(executor=held) as server:
+        async with alone(server, http_client=looks.client(), poll_interval_seconds=1) as client:
+            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(40)]
+            with anyio.fail_after(DEADLINE_SECONDS):
+                await looks.has_looked.wait()
+            held.may_answer.set()
+            assert all(answer.choices for answer in await asyncio.gather(*calls))
+    assert looks.lists >= 1
+    assert looks.singles < 20  # alone, each batch would have been asked about at least once
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ServerFault(route=LIST, fault="status", status=404, times=None),
+        ServerFault(route=LIST, fault="status", status=503, times=2),
+        ServerFault(
+            route=LIST,
+            fault="status",
+            status=200,
+            body="<html>",
+            content_type="text/html",
+            times=None,
+        ),
+    ],
+    ids=["no list", "a list that fails twice", "a web page"],
+)
+async def test_a_provider_whose_list_is_of_no_use_is_asked_about_each_batch(serving, fault):
+    looks, held = Looks(), Held(expected=_TWELVE)
+    with serving(fault, executor=held) as server:
+        async with alone(server, http_client=looks.client()) as client:
+            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(_TWELVE)]
+            with anyio.fail_after(DEADLINE_SECONDS):
+                await looks.have_read.wait()
+            held.may_answer.set()
+            assert all(answer.choices for answer in await asyncio.gather(*calls))
+    assert looks.lists >= 1
+
+
+async def test_batches_that_many_newer_ones_hide_are_seen_all_the_same(serving):
+    held = Held(expected=4)
+    with serving(executor=held) as server:
+        async with alone(server) as client:
+            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(4)]
+            assert await to_thread.run_sync(held.all_wait.wait, DEADLINE_SECONDS)
+            file = await anext(aiter(client.files.list(purpose="batch")))
+            for _ in range(60):
+                await client.batches.create(
+                    input_file_id=file.id,
+                    endpoint="/v1/chat/completions",
+                    completion_window="24h",
+                )
+            held.may_answer.set()
+            assert all(answer.choices for answer in await asyncio.gather(*calls))
