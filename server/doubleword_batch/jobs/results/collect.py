@@ -1,9 +1,9 @@
 """Collecting: bring the ledger of a job up to what the provider has, and account for every row.
 
-Both files of a batch are read: while it runs, where the provider allows that (the error file as soon
-as a failure is counted), and at every terminal status. Once a batch has ended, the rows that have a
-line are compared with the provider's counts; where they differ, everything is read again from the
-start. What has no line then is closed.
+Both files of a batch are read: while it runs, where the provider allows that (the error file once a
+failure is counted), and at every terminal status. Once a batch has ended, the rows that have a line
+are compared with the provider's counts; where they differ, everything is read again from the start.
+What has no line then is closed.
 """
 
 from typing import TYPE_CHECKING, Any, cast
