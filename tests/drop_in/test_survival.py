@@ -101,6 +101,30 @@ async def test_a_killed_program_run_again_pays_for_nothing_twice(faulty, program
         assert await requests_at(server) == len(texts) + 1
 
 
+async def test_calls_that_died_before_they_were_sent_are_forgotten_after_a_day(
+    home, program, monkeypatch, unused_url
+):
+    async def built():
+        return [path for path in files_in(home / "jobs") if path.name == "part-0001.jsonl"]
+
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setenv("DOUBLEWORD_BASE_URL", unused_url)
+        elsewhere.setenv("DOUBLEWORD_API_KEY", "k")
+        dying = program("a secret")
+        (prompts,) = await until(built)
+        dying.kill()
+        dying.communicate()
+    async with quick() as client:
+        await ask(client, "another")
+    assert prompts.exists()
+    with closing(sqlite3.connect(home / "store.sqlite3")) as store, store:
+        store.execute("UPDATE jobs SET created_at = created_at - 90000")
+    async with quick() as client:
+        await ask(client, "a third")
+    assert not prompts.exists()
+    assert len(await built()) == 2  # those that were sent stay
+
+
 @pytest.mark.parametrize("after", ["POST /v1/files", "POST /v1/batches"])
 async def test_killed_while_a_write_is_on_its_way_it_is_looked_for(faulty, program, after):
     lost = ServerFault(route=after, fault="drop_after")  # it acts, and never replies

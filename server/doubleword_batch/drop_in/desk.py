@@ -20,7 +20,13 @@ from doubleword_batch.drop_in.memory import Memory
 from doubleword_batch.drop_in.outbox import hand_back
 from doubleword_batch.drop_in.plan import Plan
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.gathered import Remembered, bodies_of, forget_unsent, job_of_calls
+from doubleword_batch.jobs.gathered import (
+    Remembered,
+    bodies_of,
+    forget_abandoned,
+    forget_unsent,
+    job_of_calls,
+)
 from doubleword_batch.jobs.state.records import Job
 from doubleword_batch.jobs.state.threads import in_thread
 from doubleword_batch.session import Connection, Session
@@ -66,6 +72,8 @@ class Desk:
         """Find each call an answer that was paid for, or a group to wait in."""
         try:
             ws = await self._session.workspace()
+            if self._gathering is None:
+                await in_thread(lambda _: forget_abandoned(ws))
             calls = admitted(calls, ws.profile)
             known: dict[bytes, list[Remembered]] = {}
             if self._plan.remember_answers or self._plan.share_identical:

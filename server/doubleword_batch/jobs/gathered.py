@@ -7,6 +7,7 @@ its key, so that a program that died finds what it has paid for. Everything here
 import hashlib
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
@@ -32,6 +33,13 @@ _LOOKED_UP_AT_ONCE = 500
 _FINISHED_GROUP = 2_000
 _WRITTEN_AT_ONCE = 200
 _KEY_BYTES = 16
+_ABANDONED_SECONDS = 86_400.0
+_ABANDONED = f"""
+    SELECT id, name FROM jobs
+    WHERE fingerprint BETWEEN '{DRAWN}' AND '{DRAWN}~' AND name IS NOT NULL AND created_at < ?
+    AND NOT EXISTS (SELECT 1 FROM writes WHERE writes.job = jobs.id AND writes.kind = 'create'
+        AND writes.sent_at IS NOT NULL)
+"""  # noqa: S608  # our own words
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +146,19 @@ def forget_unsent(ws: Workspace, job: Job) -> None:
     """Drop a job of which the provider has taken nothing."""
     ws.store.drop_job(job.id)
     shutil.rmtree(ws.store.job_folder(job.name), ignore_errors=True)
+
+
+def forget_abandoned(ws: Workspace) -> None:
+    """Drop what programs left behind that died a day ago, before they asked for a batch.
+
+    Nobody would ever send those calls, and what they say would lie there for ever.
+    """
+    with ws.store.transaction():
+        found = ws.store.query(_ABANDONED, (time.time() - _ABANDONED_SECONDS,))
+        for job, _ in found:
+            ws.store.drop_job(job)
+    for _, name in found:
+        shutil.rmtree(ws.store.job_folder(name), ignore_errors=True)
 
 
 def bodies_of(ws: Workspace, job: Job) -> list[bytes]:
