@@ -108,6 +108,8 @@ class Desk:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._lookout is not None:
+            await self._lookout.close()
         await self._session.close()
 
     def _finds_answer(

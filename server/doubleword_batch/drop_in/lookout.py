@@ -45,6 +45,12 @@ class Lookout:
             self._looking = asyncio.create_task(self._look_while_asked())
         await told
 
+    async def close(self) -> None:
+        """End a look that is under way; nobody may wait for it any more."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.gather(self._looking, return_exceptions=True)
+
     async def _look_while_asked(self) -> None:
         try:
             while self._asked:
