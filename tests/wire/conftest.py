@@ -73,7 +73,7 @@ def carrier(base_url: str, key: Secret | str, headers: dict[str, str] | None) ->
     sdk_options = {
         "api_key": text,
         "base_url": base_url,
-        "default_headers": headers,
+        "default_headers": headers or {},
         "http_client": httpx.AsyncClient(),  # of the library that respx knows
     }
-    return SdkCarrier(home, sdk_options, is_local=False)
+    return SdkCarrier(home, base_url, sdk_options, is_local=False)

@@ -18,7 +18,7 @@ class CarriedRequest:
         method: the HTTP method.
         url: absolute, without a query.
         params: the query.
-        headers: without `Host` and without the credentials of a carrier that has its own.
+        headers: without `Host`; a carrier with credentials of its own leaves `Authorization` out.
         body: all of it, or pieces that can be iterated again; None for no body.
         timeout_seconds: by `connect`, `read`, `write` and `pool`.
     """
@@ -68,8 +68,8 @@ class Carrier(Protocol):
     """Sends requests in the client's place."""
 
     @property
-    def credentials(self) -> str:
-        """What it sent last to prove who it is: taken out of all that the server writes."""
+    def credentials(self) -> tuple[str, ...]:
+        """What it sent lately to prove who it is: taken out of all that the server writes."""
         ...
 
     async def send(self, request: CarriedRequest) -> CarriedResponse:

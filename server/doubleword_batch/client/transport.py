@@ -120,20 +120,22 @@ class Transport:
 
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
-        key = self._key_sent()
-        return text.replace(key, "***") if len(key) >= _SHORTEST_REDACTED_KEY else text
+        for key in self._keys_sent():
+            text = text.replace(key, "***")
+        return text
 
     def redact_lines(self, lines: bytes) -> bytes:
         """The same for whole lines of a file, which are kept on disk."""
-        key = self._key_sent()
-        if len(key) < _SHORTEST_REDACTED_KEY:
-            return lines
-        return lines.replace(key.encode(), b"***")
+        for key in self._keys_sent():
+            lines = lines.replace(key.encode(), b"***")
+        return lines
 
-    def _key_sent(self) -> str:
+    def _keys_sent(self) -> list[str]:
         if self._carrier is not None:
-            return self._carrier.credentials
-        return self._api_key.reveal() if self._api_key else ""
+            keys = self._carrier.credentials
+        else:
+            keys = (self._api_key.reveal(),) if self._api_key else ()
+        return [key for key in keys if len(key) >= _SHORTEST_REDACTED_KEY]
 
     @asynccontextmanager
     async def opened(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:

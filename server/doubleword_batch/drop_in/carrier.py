@@ -1,15 +1,18 @@
 """The batches' requests, sent as the SDK sends its own.
 
 For clients whose HTTP client, query or way to a key is the caller's: what those arguments of
-`AsyncOpenAI` mean is left to the SDK. The requests run in the callers' event loop, where that HTTP
-client and those functions belong.
+`AsyncOpenAI` mean is left to the SDK, which builds each request and sends it in the callers' event
+loop, where that HTTP client and those functions belong. What came back is read on this side.
 """
 
 import asyncio
+import weakref
+from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any, TypeVar, cast
+from inspect import ismethod
+from typing import Any, TypeVar
 
 import msgspec
 import openai
@@ -22,30 +25,15 @@ from doubleword_batch.drop_in.home import HomeLoop, LoopEndedError, across
 from doubleword_batch.errors import DoublewordBatchError, TransportError, quote_untrusted
 
 _OF_THE_BODY = frozenset({"content-type", "content-length", "transfer-encoding"})
+_ANSWER_SECONDS = 180.0  # beyond every timeout of the HTTP client: a key function or a hook hangs
+_CLOSE_SECONDS = 2.0
+_KEYS_KNOWN = 16
 _T = TypeVar("_T")
-_form: ContextVar["_Form | None"] = ContextVar("form", default=None)
+_sending: ContextVar["_Sending"] = ContextVar("sending")
 
 
 class KeyFunctionError(Exception):
     """The caller's function gave no key; the cause says why."""
-
-
-def checked(api_key: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
-    """The same function, whose failures and whose keys can be told from everything else.
-
-    Raises:
-        KeyFunctionError: from the function returned.
-        ConfigError: likewise, code `malformed_key`.
-    """
-
-    async def key() -> str:
-        try:
-            given = Secret(await api_key())
-        except Exception as error:
-            raise KeyFunctionError from error
-        return sendable(given)
-
-    return key
 
 
 class SdkCarrier:
@@ -53,86 +41,105 @@ class SdkCarrier:
 
     Args:
         home: the callers' event loop.
+        base_url: where the requests go.
         sdk_options: arguments of `AsyncOpenAI`; an `http_client` among them is the caller's.
         is_local: the requests go to the local server, with its own key.
-
-    Attributes:
-        credentials: as of the last request.
     """
 
-    def __init__(self, home: HomeLoop, sdk_options: Mapping[str, Any], *, is_local: bool) -> None:
+    def __init__(
+        self, home: HomeLoop, base_url: str, sdk_options: Mapping[str, Any], *, is_local: bool
+    ) -> None:
         self._home = home
         self._is_local = is_local
         self._owns_http = sdk_options.get("http_client") is None
         # Kept connections would outlive the home, and hang when another loop takes its place.
-        base_url = sdk_options.get("base_url", "")
         http_client = sdk_options.get("http_client") or http.client_that_keeps_no_connections(
             base_url
         )
         options: dict[str, Any] = {**sdk_options, "http_client": http_client, "max_retries": 0}
         self._sender = _Sender(**options)
-        self.credentials = ""
+        self._known = deque[str](maxlen=_KEYS_KNOWN)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """As `Carrier.credentials`."""
+        return tuple(self._known)
 
     async def send(self, request: CarriedRequest) -> CarriedResponse:
         """As `Carrier.send`; from any event loop."""
-        response = await self._at_home(self._send(request, asyncio.get_running_loop()))
-        headers = list(response.headers.multi_items())
-        if response.is_closed:  # an error, which the SDK has read
-            whole = {"content-encoding", "content-length", "transfer-encoding"}
-            headers = [(name, value) for name, value in headers if name.lower() not in whole]
-            pieces = _one_piece(response.content)
-        else:
-            pieces = self._pieces(response)
+        here = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_ANSWER_SECONDS) as patience:
+                sending = _Sending(
+                    request,
+                    here,
+                    left_out=_OF_THE_BODY if self._is_local else _OF_THE_BODY | {"authorization"},
+                    on_piece=lambda: patience.reschedule(here.time() + _ANSWER_SECONDS),
+                )
+                response = await self._at_home(self._send(sending))
+        except TimeoutError as error:
+            raise NotCarriedError("ReadTimeout", "no answer came") from error
         return CarriedResponse(
             status=response.status_code,
             http_version=response.http_version,
-            headers=headers,
-            pieces=pieces,
+            headers=list(response.headers.multi_items()),
+            pieces=self._pieces(response),
             close=lambda: self._close(response),
         )
 
-    async def _send(
-        self, request: CarriedRequest, engine: asyncio.AbstractEventLoop
-    ) -> http.Response:
-        options = FinalRequestOptions.construct(
-            method=request.method.lower(),
-            url=request.url,
-            params=dict(request.params),
-            headers=self._headers(request),
-            timeout=http.Timeout(**request.timeout_seconds),
-            follow_redirects=False,
-        )
-        if isinstance(request.body, bytes):
-            options.json_data = msgspec.json.decode(request.body)
-        elif request.body is not None:
-            form_headers = {k: v for k, v in request.headers.items() if k in _OF_THE_BODY}
-            _form.set(_Form(form_headers, request.body, engine))
-        try:
-            answered = await self._sender.request(
-                http.Response, options, stream=True, stream_cls=openai.AsyncStream[Any]
-            )
-            response = cast("http.Response", answered)
-        except openai.APIStatusError as error:
-            response = error.response
-        except openai.APIConnectionError as error:
-            self._note(error.request)
-            cause = error.__cause__ or error
-            raise NotCarriedError(type(cause).__name__, str(cause)) from cause
-        except DoublewordBatchError:
-            raise
-        except (openai.OpenAIError, KeyFunctionError) as error:
-            raise self._no_credentials(error) from error
-        except Exception as error:  # an event hook or a transport of the caller's
-            words = f"{type(error).__name__}: {error}"
-            raise NotCarriedError("ReadError", words) from error
-        self._note(response.request)
-        return response
-
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
-        if self._owns_http:
-            with suppress(NotCarriedError):
-                await self._at_home(self._sender.close())
+        if self._owns_http and self._home.is_running():
+            with suppress(NotCarriedError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._at_home(self._sender.close())
+
+    async def _send(self, sending: "_Sending") -> http.Response:
+        _sending.set(sending)
+        try:
+            await self._sender.request(
+                http.Response, sending.options(), stream=True, stream_cls=openai.AsyncStream[Any]
+            )
+        except _SentError as sent:
+            return sent.response
+        except openai.APIConnectionError as error:
+            cause = error.__cause__ or error
+            raise self._failure(cause, sending) from cause
+        except Exception as error:
+            raise self._failure(error, sending) from error
+        finally:
+            if sending.credentials and sending.credentials not in self._known:
+                self._known.append(sending.credentials)
+        raise AssertionError("the SDK did not send")
+
+    def _failure(self, cause: BaseException, sending: "_Sending") -> Exception:
+        """What the client is told of an error of the SDK, the HTTP library or the caller's code."""
+        if isinstance(cause, DoublewordBatchError):
+            return cause
+        name = type(cause).__name__
+        if name == "LocalProtocolError":  # its words quote the header, which may be the key's
+            return NotCarriedError(name, "the request cannot be written")
+        if isinstance(cause, openai.OpenAIError | KeyFunctionError):
+            return self._no_credentials(cause)
+        if sending.is_out:
+            return NotCarriedError(name, str(cause) or name)
+        return TransportError(
+            f"The request could not be made: {name}: {quote_untrusted(str(cause))}.",
+            may_have_happened=False,
+            hint="Look at what BatchOpenAI was given: it came from there.",
+            retryable=False,
+        )
+
+    def _no_credentials(self, error: BaseException) -> TransportError:
+        cause = error.__cause__ if isinstance(error, KeyFunctionError) else error
+        return TransportError(
+            f"The client got no API key: {type(cause).__name__}: {quote_untrusted(str(cause))}.",
+            may_have_happened=False,
+            hint="Look at the function that gives the key, or at the workload identity.",
+            code="no_credentials",
+            # What worked before is likely to work again, and batches that run are worth the wait.
+            retryable=bool(self._known),
+        )
 
     async def _pieces(self, response: http.Response) -> AsyncIterator[bytes]:
         pieces = response.aiter_raw()
@@ -157,63 +164,134 @@ class SdkCarrier:
             kind = "ReadError" if error.had_begun else "ConnectError"
             raise NotCarriedError(kind, str(error)) from error
 
-    def _headers(self, request: CarriedRequest) -> dict[str, str]:
-        """The request's own headers, without what the SDK knows better."""
-        left_out = _OF_THE_BODY if self._is_local else _OF_THE_BODY | {"authorization"}
-        return {name: value for name, value in request.headers.items() if name not in left_out}
 
-    def _note(self, request: http.Request) -> None:
-        self.credentials = request.headers.get("authorization", "").partition(" ")[2]
+class _Sending:
+    """One request on its way through the SDK.
 
-    def _no_credentials(self, error: Exception) -> TransportError:
-        cause = error.__cause__ if isinstance(error, KeyFunctionError) else error
-        return TransportError(
-            f"The client got no API key: {type(cause).__name__}: {quote_untrusted(str(cause))}.",
-            may_have_happened=False,
-            hint="Look at the function that gives the key, or at the workload identity.",
-            code="no_credentials",
-            # What worked before is likely to work again, and batches that run are worth the wait.
-            retryable=bool(self.credentials),
+    Attributes:
+        credentials: what it was sent with.
+        is_out: the HTTP client has it; before that nothing can have been sent.
+    """
+
+    def __init__(
+        self,
+        request: CarriedRequest,
+        engine: asyncio.AbstractEventLoop,
+        *,
+        left_out: frozenset[str],
+        on_piece: Callable[[], None],
+    ) -> None:
+        self._request = request
+        self._engine = engine
+        self._left_out = left_out
+        self._on_piece = on_piece
+        self.credentials = ""
+        self.is_out = False
+
+    def options(self) -> FinalRequestOptions:
+        """What the SDK is asked for; a form is put in later."""
+        asked = self._request
+        options = FinalRequestOptions.construct(
+            method=asked.method.lower(),
+            url=asked.url,
+            params=dict(asked.params),
+            timeout=http.Timeout(**asked.timeout_seconds),
+            follow_redirects=False,
         )
+        if isinstance(asked.body, bytes):
+            options.json_data = msgspec.json.decode(asked.body)
+        return options
 
+    def complete(self, request: http.Request) -> None:
+        """Put in what the SDK would not: our headers, and the form, which it would build itself."""
+        headers = self._request.headers
+        request.headers.update({k: v for k, v in headers.items() if k not in self._left_out})
+        body = self._request.body
+        if body is None or isinstance(body, bytes):
+            return
+        request.stream = type(request)("POST", str(request.url), content=_Form(self, body)).stream
+        vars(request).pop("_content", None)  # of the empty body that it was built with
+        request.headers.pop("content-length", None)
+        request.headers.update({k: v for k, v in headers.items() if k in _OF_THE_BODY})
 
-class _Sender(openai.AsyncOpenAI):
-    """The SDK, which would build a form itself: from a file that it reads in the event loop."""
+    async def piece_of(self, pieces: AsyncIterator[bytes]) -> bytes | None:
+        """The next piece of a body, which is made in the engine's loop; None at its end."""
 
-    async def _prepare_request(self, request: http.Request) -> None:
-        await super()._prepare_request(request)
-        form = _form.get()
-        if form is not None:
-            request.stream = type(request)("POST", str(request.url), content=form).stream
-            del request.headers["content-length"]
-            request.headers.update(form.headers)
+        async def following() -> bytes | None:
+            self._on_piece()
+            return await anext(pieces, None)
+
+        return await across(self._engine, following())
 
 
 class _Form:
     """A body whose pieces are made in the engine's loop; iterable once per try."""
 
-    def __init__(
-        self,
-        headers: dict[str, str],
-        body: AsyncIterable[bytes],
-        engine: asyncio.AbstractEventLoop,
-    ) -> None:
-        self.headers = headers
+    def __init__(self, sending: _Sending, body: AsyncIterable[bytes]) -> None:
+        self._sending = sending
         self._body = body
-        self._engine = engine
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         pieces = aiter(self._body)
-
-        async def following() -> bytes | None:
-            return await anext(pieces, None)
-
-        while (piece := await across(self._engine, following())) is not None:
+        while (piece := await self._sending.piece_of(pieces)) is not None:
             yield piece
 
 
-async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
-    yield content
+class _SentError(openai.OpenAIError):
+    """Takes the response past the SDK, which would read that of an error whole."""
+
+    def __init__(self, response: http.Response) -> None:
+        super().__init__()
+        self.response = response
+
+
+class _Sender(openai.AsyncOpenAI):
+    """The SDK, up to the moment in which it has a response."""
+
+    def __init__(self, *, default_headers: Mapping[str, str], **options: Any) -> None:
+        super().__init__(default_headers=default_headers, **options)
+        # The SDK adds those of OPENAI_CUSTOM_HEADERS again, which may hold the key of another.
+        self._custom_headers = default_headers
+
+    async def _prepare_request(self, request: http.Request) -> None:
+        _sending.get().complete(request)
+        await super()._prepare_request(request)
+
+    async def _send_request(self, request: http.Request, *, stream: bool, **how: Any) -> Any:
+        sending = _sending.get()
+        if self.is_closed():
+            raise RuntimeError("the HTTP client is closed")
+        sendable(Secret(request.headers.get("authorization", "-").replace(" ", "")))
+        sending.is_out = True
+        try:
+            response = await super()._send_request(request, stream=stream, **how)
+        finally:
+            sending.credentials = request.headers.get("authorization", "").partition(" ")[2]
+        raise _SentError(response)
+
+
+def checked(api_key: Callable[[], Awaitable[str]]) -> Callable[[], Awaitable[str]]:
+    """The same function, whose failures and whose keys can be told from everything else.
+
+    A method is not kept alive: its object may hold the client, which could then never be freed.
+
+    Raises:
+        KeyFunctionError: from the function returned.
+        ConfigError: likewise, code `malformed_key`.
+    """
+    function = weakref.WeakMethod(api_key) if ismethod(api_key) else lambda: api_key
+
+    async def key() -> str:
+        try:
+            ask = function()
+            given: object = await ask() if ask else None
+        except Exception as error:
+            raise KeyFunctionError from error
+        if not isinstance(given, str):
+            raise KeyFunctionError from TypeError("the function gave no text")
+        return sendable(Secret(given))
+
+    return key
 
 
 def sdk_options_of(client: openai.AsyncOpenAI, **connection: Any) -> dict[str, Any]:

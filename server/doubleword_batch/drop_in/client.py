@@ -80,10 +80,10 @@ class BatchOpenAI(openai.AsyncOpenAI):
 
     One client may be used from several event loops and threads, except for live calls, which stay
     with the first loop that makes one. So do all calls of a client with a key function, a
-    `workload_identity`, a `provider`, an `http_client` or a `default_query`: the SDK itself then
-    sends the requests of the batches, in that loop. `max_retries` and the client's `timeout` hold
-    for live calls only; a batched call waits until its answer, or `deadline_seconds`, or its own
-    `timeout=`.
+    `workload_identity`, a `provider`, an `http_client`, a `default_query` or an Authorization
+    header: the SDK itself then sends the requests of the batches, in that loop. `max_retries` and
+    the client's `timeout` hold for live calls only; a batched call waits until its answer, or
+    `deadline_seconds`, or its own `timeout=`.
 
     Args:
         api_key: the key, or an asynchronous function that gives it; falls back to
@@ -151,6 +151,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             )
             _copied = _Copied(HomeLoop(), has_callers_http, plan, settings, None)
         super().__init__(**sdk_options)
+        self._custom_headers = access.own_headers(self, self._custom_headers)
         self._sends_live = unbatchable == "live"
         self._home = _copied.home
         self._has_callers_http = _copied.has_callers_http
@@ -173,19 +174,21 @@ class BatchOpenAI(openai.AsyncOpenAI):
         plan_changes = {name: changes.pop(name) for name in _PLAN & changes.keys()}
         state_dir = changes.pop("state_dir", None)
         provider = changes.pop("batch_provider", None)
-        extra = {"state_dir": state_dir or engine.settings.home, "batch_provider": provider}
-        extra |= changes.pop("_extra_kwargs", {})
+        extra = changes.pop("_extra_kwargs", {})
         extra["unbatchable"] = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
-        changed = {name for name, value in changes.items() if value is not None}
-        is_elsewhere = bool(state_dir or provider or access.ARGUMENTS & changed)
+        changes = access.given(changes)
+        is_elsewhere = bool(state_dir or provider or access.ARGUMENTS & changes.keys())
         settings: Settings | None = engine.settings
         if is_elsewhere:
-            settings, found = access.copied(self, engine.settings, changes, state_dir, provider)
+            settings, provider, found = access.copied(
+                self, engine.settings, changes, state_dir, provider
+            )
             changes |= found
-        is_new = is_elsewhere or plan_changes or _OF_THE_CONNECTION & changed
+        is_new = is_elsewhere or plan_changes or _OF_THE_CONNECTION & changes.keys()
+        extra |= {"state_dir": state_dir or engine.settings.home, "batch_provider": provider}
         extra["_copied"] = _Copied(
-            home=HomeLoop() if "http_client" in changed else self._home,
-            has_callers_http="http_client" in changed or self._has_callers_http,
+            home=HomeLoop() if "http_client" in changes else self._home,
+            has_callers_http="http_client" in changes or self._has_callers_http,
             plan=replace(engine.plan, **plan_changes),
             settings=settings,
             gathered=None if is_new else self._gathered,
@@ -333,8 +336,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
                 default_query=self._custom_query,
                 http_client=self._client if self._has_callers_http else None,
             )
-            is_local = settings.provider == "local"
-            connection = Connection(carrier=SdkCarrier(self._home, options, is_local=is_local))
+            base_url, is_local = str(self.base_url), settings.provider == "local"
+            carrier = SdkCarrier(self._home, base_url, options, is_local=is_local)
+            connection = Connection(carrier=carrier)
         else:
             texts = {name: value for name, value in headers.items() if isinstance(value, str)}
             connection = Connection(headers=texts)

@@ -37,9 +37,14 @@ class HomeLoop:
             raise CallFailedError(
                 "The connections of one client stay in one event loop, and this is a second one.",
                 hint="Make one BatchOpenAI for each event loop. Batched calls of several loops may "
-                "share one that was given no http_client, default_query or key function.",
+                "share one with a plain key, and without an http_client, a default_query or an "
+                "Authorization header.",
                 code="second_loop",
             )
+
+    def is_running(self) -> bool:
+        """Whether work that is brought there now would be taken up."""
+        return self._loop is not None and self._loop.is_running()
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
         """Do `work` at home, and wait for it in the running loop.

@@ -33,7 +33,7 @@ _LOOKED_UP_AT_ONCE = 500
 _FINISHED_GROUP = 2_000
 _WRITTEN_AT_ONCE = 200
 _KEY_BYTES = 16
-_ABANDONED_SECONDS = 86_400.0
+_ABANDONED_SECONDS = 7 * 86_400.0
 _ABANDONED = f"""
     SELECT id, name FROM jobs
     WHERE fingerprint BETWEEN '{DRAWN}' AND '{DRAWN}~' AND name IS NOT NULL AND created_at < ?
@@ -149,7 +149,7 @@ def forget_unsent(ws: Workspace, job: Job) -> None:
 
 
 def forget_abandoned(ws: Workspace) -> None:
-    """Drop what programs left behind that died a day ago, before they asked for a batch.
+    """Drop what programs left behind that died a week ago, before they asked for a batch.
 
     Nobody would ever send those calls, and what they say would lie there for ever.
     """

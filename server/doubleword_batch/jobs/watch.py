@@ -3,13 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doubleword_batch.errors import (
-    ApiError,
-    DoublewordBatchError,
-    InputError,
-    ProtocolError,
-    quote_untrusted,
-)
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
 from doubleword_batch.jobs.remote.side_by_side import side_by_side
 from doubleword_batch.jobs.reports import Cancelled, Counts, Next, Status, utc
@@ -64,70 +58,53 @@ async def wait(ws: Workspace, job: Job, seconds: float, progress: Progress) -> N
 
 
 async def refresh(ws: Workspace, job: Job, *, also_terminal: bool = False) -> None:
-    """Ask the provider for every batch of a job that may have changed, and record what it says."""
-    (error,) = await refresh_all(ws, [job], also_terminal=also_terminal)
-    if error is not None:
-        raise error
+    """Ask the provider for every batch that may have changed, and record what it says."""
+
+    async def see(one: tuple[Part, Attempt]) -> None:
+        part, attempt = one
+        batch = await ws.client.batches.get(attempt.batch_id)
+        ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
+
+    asked = [(p, a) for p, a in ws.current(job) if a and (also_terminal or not a.is_terminal)]
+    (await side_by_side(ws, asked, see)).all_or_refusal()
 
 
-async def refresh_all(
-    ws: Workspace, jobs: Sequence[Job], *, also_terminal: bool = False
-) -> list[DoublewordBatchError | None]:
-    """The same for several jobs; a list takes the place of many single requests.
+async def refresh_from_list(ws: Workspace, jobs: Sequence[Job]) -> set[int]:
+    """The same for several jobs with one list, which costs less than many single requests.
 
     Returns:
-        For each job what went wrong with it alone; None where it is up to date.
+        The jobs that are up to date now, by id. The others' batches are too few to be worth a
+        list, or not among the newest: `refresh` those.
 
     Raises:
-        ApiError, TransportError: the provider gave no list.
-        StoreError: nothing can be recorded.
+        ApiError, TransportError, ProtocolError: the provider gave no list.
     """
-    running = [
-        (job, part, attempt)
+    running = {
+        job.id: [(part, a) for part, a in ws.current(job) if a and not a.is_terminal]
         for job in jobs
-        for part, attempt in ws.current(job)
-        if attempt and (also_terminal or not attempt.is_terminal)
-    ]
-    wanted = {attempt.batch_id for _, _, attempt in running}
+    }
+    wanted = {attempt.batch_id for those in running.values() for _, attempt in those}
     listed = await _listed(ws, wanted) if len(wanted) >= _WORTH_A_LIST else {}
     with ws.store.transaction():
-        for job, part, attempt in running:
-            if attempt.batch_id in listed:
-                batch = listed[attempt.batch_id]
-                ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
-    errors: dict[int, DoublewordBatchError] = {}  # by job
-
-    async def see(one: tuple[Job, Part, Attempt]) -> None:
-        job, part, attempt = one
-        try:
-            batch = await ws.client.batches.get(attempt.batch_id)
-        except DoublewordBatchError as error:
-            errors[job.id] = error
-        else:
-            ws.store.see_batch(job.id, part.id, batch, asked_with=attempt)
-
-    await side_by_side(ws, [one for one in running if one[2].batch_id not in listed], see)
-    return [errors.get(job.id) for job in jobs]
+        for job, those in running.items():
+            for part, attempt in those:
+                if attempt.batch_id in listed:
+                    batch = listed[attempt.batch_id]
+                    ws.store.see_batch(job, part.id, batch, asked_with=attempt)
+    return {job for job, those in running.items() if all(a.batch_id in listed for _, a in those)}
 
 
 async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
-    """Those of the wanted batches that are among the newest; the list costs less than they would.
-
-    What is not in it, or a provider that has no list, is left to single requests.
-    """
+    """Those of the wanted batches that are among the newest."""
     found: dict[str, Batch] = {}
     left = len(wanted) * _LISTED_FOR_EACH
     page_size = min(len(wanted) * 2 + _LISTED_FOR_EACH, _MOST_LISTED_AT_ONCE)
-    try:
-        async for batch in ws.client.batches.list(page_size=page_size):
-            if batch.id in wanted:
-                found[batch.id] = batch
-            left -= 1
-            if len(found) == len(wanted) or not left:
-                break
-    except (ApiError, ProtocolError) as error:
-        if isinstance(error, ApiError) and error.retryable:
-            raise
+    async for batch in ws.client.batches.list(page_size=page_size):
+        if batch.id in wanted:
+            found[batch.id] = batch
+        left -= 1
+        if len(found) == len(wanted) or not left:
+            break
     return found
 
 
