@@ -36,23 +36,24 @@ class Held(SimulateExecutor):
 
 
 class Looks:
-    """What a client asked its provider: an event hook of its HTTP client."""
+    """What a client asked its provider: an event hook of its HTTP client.
 
-    def __init__(self):
+    Says when that many files were asked for: each batch's output, while it had no answer.
+    """
+
+    def __init__(self, expected_reads):
         self.lists = 0
         self.singles = 0
-        self.reads = 0
-        self.has_looked = asyncio.Event()
-        self.have_read = asyncio.Event()  # every batch of the twelve, while it had no answer
+        self._missing = expected_reads
+        self.have_read = asyncio.Event()
 
     async def __call__(self, request):
         path = request.url.path.removeprefix("/v1/")
         if request.method == "GET" and path.startswith("batches"):
             self.lists += path == "batches"
             self.singles += path != "batches"
-            self.has_looked.set()
-        self.reads += path.endswith("/content")
-        if self.reads == _TWELVE:
+        self._missing -= path.endswith("/content")
+        if not self._missing:
             self.have_read.set()
 
     def client(self):
@@ -78,16 +79,47 @@ def alone(server, **options):
 
 
 async def test_forty_batches_are_followed_with_few_requests(serving):
-    looks, held = Looks(), Held(expected=1)
+    looks, held = Looks(expected_reads=40), Held(expected=40)
     with serving(executor=held) as server:
         async with alone(server, http_client=looks.client(), poll_interval_seconds=1) as client:
             calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(40)]
             with anyio.fail_after(DEADLINE_SECONDS):
-                await looks.has_looked.wait()
+                await looks.have_read.wait()
             held.may_answer.set()
             assert all(answer.choices for answer in await asyncio.gather(*calls))
+    # Each of them was seen at least twice: while it was held, and when it had answered.
     assert looks.lists >= 1
-    assert looks.singles < 20  # alone, each batch would have been asked about at least once
+    assert looks.lists + looks.singles < 60
+
+
+async def test_a_look_that_hangs_holds_up_nobody_else(serving):
+    class Hanging(Looks):
+        """Lets the first question about a single batch wait for ever."""
+
+        async def __call__(self, request):
+            await super().__call__(request)
+            if self.singles == 1 and "/batches/" in request.url.path:
+                self.singles += 1
+                await asyncio.Event().wait()
+
+    looks = Hanging(expected_reads=_TWELVE)
+    no_list = ServerFault(route=LIST, fault="status", status=404, times=None)
+    held = Held(expected=_TWELVE)
+    with serving(no_list, executor=held) as server:
+        async with alone(server, http_client=looks.client()) as client:
+            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(_TWELVE)]
+            assert await to_thread.run_sync(held.all_wait.wait, DEADLINE_SECONDS)
+            held.may_answer.set()
+            with anyio.fail_after(DEADLINE_SECONDS):
+                for _ in range(_TWELVE - 1):
+                    done, calls = await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+                    calls = list(calls)
+                    assert all(call.result().choices for call in done)
+                    if len(calls) == 1:
+                        break
+            (hanging,) = calls
+            assert not hanging.done()
+            hanging.cancel()
 
 
 @pytest.mark.parametrize(
@@ -107,7 +139,7 @@ async def test_forty_batches_are_followed_with_few_requests(serving):
     ids=["no list", "a list that fails twice", "a web page"],
 )
 async def test_a_provider_whose_list_is_of_no_use_is_asked_about_each_batch(serving, fault):
-    looks, held = Looks(), Held(expected=_TWELVE)
+    looks, held = Looks(expected_reads=_TWELVE), Held(expected=_TWELVE)
     with serving(fault, executor=held) as server:
         async with alone(server, http_client=looks.client()) as client:
             calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(_TWELVE)]

@@ -103,8 +103,12 @@ async def test_this_machine_is_reached_without_the_environments_proxy(
     server, monkeypatch, unused_url
 ):
     monkeypatch.setenv("HTTP_PROXY", unused_url)
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
     async with at(server, api_key=lambda: _soon(server.token)) as client:
         assert (await ask(client, "a")).choices
+    async with quick(provider=bedrock(api_key=server.token, base_url=server.base_url)) as client:
+        assert (await ask(client, "b")).choices
 
 
 async def test_a_function_that_gives_no_key_fails_the_call_at_once_in_its_own_words(server):

@@ -248,13 +248,16 @@ class _SentError(openai.OpenAIError):
 class _Sender(openai.AsyncOpenAI):
     """The SDK, up to the moment in which it has a response."""
 
-    def __init__(self, *, default_headers: Mapping[str, str], **options: Any) -> None:
+    def __init__(self, *, default_headers: Mapping[str, str] | None = None, **options: Any) -> None:
         super().__init__(default_headers=default_headers, **options)
         # The SDK adds those of OPENAI_CUSTOM_HEADERS again, which may hold the key of another.
-        self._custom_headers = default_headers
+        self._custom_headers = default_headers or {}
 
     async def _prepare_request(self, request: http.Request) -> None:
         _sending.get().complete(request)
+        for name, value in self._custom_headers.items():
+            if name.lower() == "authorization":  # openai 2 may have put the key beside it
+                request.headers["authorization"] = value
         await super()._prepare_request(request)
 
     async def _send_request(self, request: http.Request, *, stream: bool, **how: Any) -> Any:
