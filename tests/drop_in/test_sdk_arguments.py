@@ -9,12 +9,14 @@ import httpx2
 import openai
 import pytest
 import respx
-from anyio import to_thread
+from anyio import fail_after, to_thread
 from openai.providers import bedrock
 
-from doubleword_batch import LocalConfig, LocalServer
+from doubleword_batch import BatchClient, LocalConfig, LocalServer
 from doubleword_batch.drop_in import BatchCallError
-from doubleword_batch.errors import ConfigError
+from doubleword_batch.drop_in.carrier import SdkCarrier, checked
+from doubleword_batch.drop_in.home import HomeLoop
+from doubleword_batch.errors import ConfigError, RejectedError
 from doubleword_batch.local.simulate import SimulateExecutor
 from drop_in.conftest import DEADLINE_SECONDS, ask, batches_of, quick
 
@@ -306,6 +308,152 @@ async def test_a_copy_keeps_the_ways_of_its_original_and_takes_new_ones(server, 
         with pytest.raises(openai.AuthenticationError):
             await ask(client, "c")
     assert recorder.requests[-1].headers["authorization"] == "Bearer wrong"
+
+
+async def test_what_changes_nothing_at_the_sdk_changes_nothing_in_a_copy(
+    server, recorder, monkeypatch
+):
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", "dw-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.example/v1")
+    nothing = {
+        "api_key": "",
+        "base_url": openai.not_given,
+        "provider": openai.not_given,
+        "organization": None,
+    }
+    async with at(server, http_client=recorder.client()) as client:
+        for name, value in nothing.items():
+            other = client.with_options(**{name: value})
+            assert (other.api_key, other.base_url) == (client.api_key, client.base_url), name
+        await asyncio.gather(ask(client, "a"), ask(client.with_options(**nothing), "b"))
+        assert len(await batches_of(client)) == 1
+    assert {one.url.host for one in recorder.requests} == {"127.0.0.1"}
+
+
+async def test_a_copy_finds_what_its_original_has_paid_for(server, home):
+    provider = bedrock(api_key=server.token, base_url=server.base_url)
+    async with quick(provider=provider, batch_provider="doubleword") as client:
+        first = await ask(client, "a")
+        again = await ask(client.with_options(state_dir=home), "a")
+        assert again.id == first.id
+        assert len(await batches_of(client)) == 1
+
+
+async def test_the_rules_of_a_provider_are_told_by_the_address(server):
+    identity = {"type": "x", "provider": {"token_type": "jwt", "get_token": lambda: "t"}}
+    options = {"workload_identity": identity}
+    hosted = quick(base_url="https://api.doubleword.ai/v1", **options)
+    assert hosted._gathered.engine.settings.provider == "doubleword"
+    assert quick(**options)._gathered.engine.settings.provider == "openai"
+
+
+async def test_openai_s_own_headers_of_the_environment_bring_no_key_to_another(
+    server, recorder, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-openai\nX-Team: red")
+    async with at(server, http_client=recorder.client()) as client:
+        assert (await ask(client, "a")).choices
+        assert [model.id async for model in client.models.list()]
+    sent = {(one.headers["authorization"], one.headers["x-team"]) for one in recorder.of_the_batch}
+    assert sent == {(f"Bearer {server.token}", "red")}
+
+
+async def test_the_local_server_is_not_sent_the_key_of_a_function(monkeypatch):
+    monkeypatch.setenv("DOUBLEWORD_BATCH_PROVIDER", "local")
+
+    async def key():
+        raise AssertionError("nobody may ask")
+
+    async with quick(api_key=key) as client:
+        assert (await ask(client, "a")).choices
+        assert [model.id async for model in client.models.list()]
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx])
+async def test_a_header_that_cannot_be_sent_is_not_shown(server, library):
+    headers = {"Authorization": "Bearer sk-secret-of-a-file\n"}
+    http_client = library.AsyncClient(trust_env=False)
+    options = {"api_key": "unused", "default_headers": headers, "http_client": http_client}
+    async with at(server, **options) as client:
+        with pytest.raises(openai.OpenAIError) as caught:
+            await ask(client, "a")
+    error, shown = caught.value, ""
+    while error is not None:
+        shown += f"{error} {error!r}"
+        error = error.__cause__
+    assert "sk-secret" not in shown
+
+
+async def test_a_function_without_a_key_and_a_closed_http_client_fail_at_once(server):
+    closed = httpx2.AsyncClient()
+    await closed.aclose()
+    options = {"max_retry_seconds": 600}
+    for given in ({"api_key": lambda: _soon(None)}, {"http_client": closed}):
+        async with at(server, **given, **options) as client:
+            with fail_after(20), pytest.raises(openai.APIConnectionError):
+                await ask(client, "a")
+
+
+class Signing:
+    """An authentication that signs the body."""
+
+    requires_request_body = True
+
+    def __init__(self):
+        self.signed = []
+
+    def auth_flow(self, request):
+        self.signed.append((f"{request.method} {request.url.path}", len(request.content)))
+        yield request
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx])
+async def test_who_signs_a_body_sees_all_of_it(server, library):
+    signing = type("Signed", (Signing, library.Auth), {})()
+    http_client = library.AsyncClient(auth=signing, trust_env=False)
+    async with at(server, http_client=http_client) as client:
+        assert (await ask(client, "a")).choices
+        file = await anext(aiter(client.files.list(purpose="batch")))
+    assert dict(signing.signed)["POST /v1/files"] > file.bytes
+
+
+async def test_keys_that_rotate_are_taken_out_of_what_the_server_writes():
+    keys = iter(["sk-first-key", "sk-second-key"])
+
+    def echo(request):
+        return httpx2.Response(400, json={"error": {"message": "sk-first-key, sk-second-key"}})
+
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(echo))
+    home = HomeLoop()
+    home.enter()
+    base_url = "https://provider.example/v1"
+    options = {"api_key": checked(lambda: _soon(next(keys))), "base_url": base_url}
+    carrier = SdkCarrier(home, base_url, options | {"http_client": http_client}, is_local=False)
+    async with BatchClient(base_url=base_url, carrier=carrier) as client:
+        with pytest.raises(RejectedError):
+            await client.models.list()
+        with pytest.raises(RejectedError, match=r"\*\*\*, \*\*\*"):
+            await client.models.list()
+
+
+def test_a_client_that_is_dropped_ends_its_thread_though_its_loop_never_closes(server):
+    class Owner:
+        def __init__(self):
+            self.client = at(server, api_key=self.key)
+
+        async def key(self):
+            return server.token
+
+    before = set(threading.enumerate())
+    loop = asyncio.new_event_loop()
+    owner = Owner()
+    loop.run_until_complete(ask(owner.client, "a"))
+    (engine,) = [t for t in set(threading.enumerate()) - before if t.name == "batch-calls"]
+    del owner
+    gc.collect()
+    engine.join(DEADLINE_SECONDS)
+    assert not engine.is_alive()
+    loop.close()
 
 
 async def _soon(value):

@@ -3,6 +3,7 @@
 Every case goes through the public client, with the body forms that real servers send.
 """
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import respx
 
 from doubleword_batch import errors
+from doubleword_batch.client import transport
 from wire.conftest import API, KEY
+from wire.scripted_server import answer, serving
 
 ID = "0191b5f2-0000-7000-8000-000000000001"
 PLAIN = "text/plain; charset=utf-8"
@@ -236,3 +239,22 @@ async def test_a_created_batch_that_cannot_be_read_says_that_it_may_exist(connec
             input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
         )
     assert caught.value.details["may_have_happened"] is True
+
+
+BROKEN_BODIES = {
+    "cut": answer(400, {"error": {"message": "no such model"}}, cut_bytes=5),
+    "damaged": answer(400, b"no gzip", headers={"Content-Encoding": "gzip"}),
+    "stalled": replace(answer(400, b'{"error"', cut_bytes=1), hold=True),
+    "dripping": replace(answer(400, b" ", framed=False), drip=True),
+}
+
+
+@pytest.mark.parametrize("body", BROKEN_BODIES)
+async def test_a_refusal_stays_one_whatever_becomes_of_its_body(connect, monkeypatch, body):
+    monkeypatch.setattr(transport, "_ERROR_BODY_SECONDS", 0.2)
+    async with serving(BROKEN_BODIES[body]) as server:
+        with pytest.raises(errors.RejectedError):
+            await connect(server.base_url).batches.create(
+                input_file_id="f", endpoint="/v1/chat/completions", completion_window="24h"
+            )
+        assert len(server.requests) == 1

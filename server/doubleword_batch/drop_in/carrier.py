@@ -25,6 +25,7 @@ from doubleword_batch.drop_in.home import HomeLoop, LoopEndedError, across
 from doubleword_batch.errors import DoublewordBatchError, TransportError, quote_untrusted
 
 _OF_THE_BODY = frozenset({"content-type", "content-length", "transfer-encoding"})
+_OF_A_WHOLE = frozenset({"content-encoding", "content-length", "transfer-encoding"})
 _ANSWER_SECONDS = 180.0  # beyond every timeout of the HTTP client: a key function or a hook hangs
 _CLOSE_SECONDS = 2.0
 _KEYS_KNOWN = 16
@@ -79,11 +80,16 @@ class SdkCarrier:
                 response = await self._at_home(self._send(sending))
         except TimeoutError as error:
             raise NotCarriedError("ReadTimeout", "no answer came") from error
+        headers = list(response.headers.multi_items())
+        pieces = self._pieces(response)
+        if response.is_stream_consumed:  # by a hook, or by a transport that had all of it
+            headers = [(name, value) for name, value in headers if name.lower() not in _OF_A_WHOLE]
+            pieces = _one_piece(response.content)
         return CarriedResponse(
             status=response.status_code,
             http_version=response.http_version,
-            headers=list(response.headers.multi_items()),
-            pieces=self._pieces(response),
+            headers=headers,
+            pieces=pieces,
             close=lambda: self._close(response),
         )
 
@@ -102,11 +108,13 @@ class SdkCarrier:
             )
         except _SentError as sent:
             return sent.response
-        except openai.APIConnectionError as error:
-            cause = error.__cause__ or error
-            raise self._failure(cause, sending) from cause
-        except Exception as error:
-            raise self._failure(error, sending) from error
+        except DoublewordBatchError:
+            raise
+        except Exception as error:  # noqa: BLE001  # the caller's own code may raise anything
+            cause = error.__cause__ if isinstance(error, openai.APIConnectionError) else None
+            if isinstance(cause, DoublewordBatchError):  # wrapped by openai 2
+                raise cause from None
+            raise self._failure(cause or error, sending) from cause or error
         finally:
             if sending.credentials and sending.credentials not in self._known:
                 self._known.append(sending.credentials)
@@ -114,8 +122,6 @@ class SdkCarrier:
 
     def _failure(self, cause: BaseException, sending: "_Sending") -> Exception:
         """What the client is told of an error of the SDK, the HTTP library or the caller's code."""
-        if isinstance(cause, DoublewordBatchError):
-            return cause
         name = type(cause).__name__
         if name == "LocalProtocolError":  # its words quote the header, which may be the key's
             return NotCarriedError(name, "the request cannot be written")
@@ -235,6 +241,10 @@ class _Form:
         pieces = aiter(self._body)
         while (piece := await self._sending.piece_of(pieces)) is not None:
             yield piece
+
+
+async def _one_piece(content: bytes) -> AsyncIterator[bytes]:
+    yield content
 
 
 class _SentError(openai.OpenAIError):
