@@ -1,8 +1,10 @@
 """A state directory, a local server that simulates, and clients of it that gather quickly."""
 
+import asyncio
 import socket
 from contextlib import contextmanager
 
+import httpx2
 import pytest
 
 from doubleword_batch import BatchOpenAI, LocalConfig, LocalServer
@@ -68,3 +70,53 @@ def unused_url():
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]
     return f"http://127.0.0.1:{port}/v1"
+
+
+OF_A_BATCH = {("POST", "/v1/files"), ("POST", "/v1/batches")}
+
+
+class Recorder:
+    """An HTTP client's event hook: what was sent, and in which loop."""
+
+    def __init__(self):
+        self.requests = []
+        self.loops = set()
+
+    async def __call__(self, request):
+        self.requests.append(request)
+        self.loops.add(asyncio.get_running_loop())
+
+    def client(self, library=httpx2):
+        return library.AsyncClient(event_hooks={"request": [self]}, trust_env=False)
+
+    @property
+    def of_the_batch(self):
+        """The requests that carry a batch; the fixture's server keeps its results."""
+        sent = {(one.method, one.url.path) for one in self.requests}
+        assert sent >= OF_A_BATCH, sent
+        assert any(path.endswith("/content") for _, path in sent)
+        return self.requests
+
+
+@pytest.fixture
+def server(tmp_path):
+    with LocalServer(LocalConfig(home=tmp_path / "server", executor="simulate")) as running:
+        yield running
+
+
+@pytest.fixture
+def recorder():
+    return Recorder()
+
+
+def at(server, **options):
+    """A quick client of that server; the key is the server's unless another way is named."""
+    access = {"base_url": server.base_url, "batch_provider": "doubleword"}
+    if not options.keys() & {"api_key", "workload_identity", "default_headers"}:
+        access["api_key"] = server.token
+    return quick(**access | options)
+
+
+async def soon(value):
+    """A value, as an asynchronous function gives it."""
+    return value

@@ -125,10 +125,10 @@ class SdkCarrier:
         name = type(cause).__name__
         if name == "LocalProtocolError":  # its words quote the header, which may be the key's
             return NotCarriedError(name, "the request cannot be written")
-        if isinstance(cause, openai.OpenAIError | KeyFunctionError):
-            return self._no_credentials(cause)
         if sending.is_out:
             return NotCarriedError(name, str(cause) or name)
+        if sending.has_no_token or isinstance(cause, openai.OpenAIError | KeyFunctionError):
+            return self._no_credentials(cause)
         return TransportError(
             f"The request could not be made: {name}: {quote_untrusted(str(cause))}.",
             may_have_happened=False,
@@ -177,6 +177,7 @@ class _Sending:
     Attributes:
         credentials: what it was sent with.
         is_out: the HTTP client has it; before that nothing can have been sent.
+        has_no_token: it ended while the SDK was fetching one.
     """
 
     def __init__(
@@ -193,6 +194,7 @@ class _Sending:
         self._on_piece = on_piece
         self.credentials = ""
         self.is_out = False
+        self.has_no_token = False
 
     def options(self) -> FinalRequestOptions:
         """What the SDK is asked for; a form is put in later."""
@@ -278,8 +280,15 @@ class _Sender(openai.AsyncOpenAI):
         sending.is_out = True
         try:
             response = await super()._send_request(request, stream=stream, **how)
+        except BaseException:
+            # The SDK puts its token in this place right before it sends.
+            placeholder = getattr(self, "workload_identity", None) and f"Bearer {self.api_key}"
+            sending.has_no_token = request.headers.get("authorization") == placeholder
+            sending.is_out = not sending.has_no_token
+            raise
         finally:
-            sending.credentials = request.headers.get("authorization", "").partition(" ")[2]
+            if not sending.has_no_token:
+                sending.credentials = request.headers.get("authorization", "").partition(" ")[2]
         raise _SentError(response)
 
 
