@@ -144,7 +144,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
     ),
     (
         # Nearly half of what it cost to remember a call; without it, to drop a job reads all of
-        # them, which happens only to a batch whose lines the provider refused.
+        # them, which happens only to calls of which nothing was run.
         "2026-11-remembered-by-key-only",
         "DROP INDEX remembered_by_job;",
     ),
