@@ -5,14 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.results.collect import collect
-from doubleword_batch.jobs.table.table import Table
-from doubleword_batch.jobs.workspace import Workspace
+from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.models import Batch
+from doubleword_batch.paths import Roots
 from doubleword_batch.providers import profile
-from doubleword_batch.request_file import open_source
-from doubleword_batch.roots import Roots
-from doubleword_batch.wire import Batch
+from doubleword_batch.sources import open_source
 
 
 def chat(content=None, *, calls=(), finish="stop"):

@@ -8,16 +8,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from doubleword_batch.client import BatchClient
-    from doubleword_batch.drop_in import BatchOpenAI
+    from doubleword_batch.api import BatchClient
+    from doubleword_batch.batch_openai import BatchOpenAI
     from doubleword_batch.errors import DoublewordBatchError
     from doubleword_batch.local import LocalConfig, LocalServer
 
 __all__ = ["BatchClient", "BatchOpenAI", "DoublewordBatchError", "LocalConfig", "LocalServer"]
 
 _HOMES = {
-    "BatchClient": "client",
-    "BatchOpenAI": "drop_in",
+    "BatchClient": "api",
+    "BatchOpenAI": "batch_openai",
     "DoublewordBatchError": "errors",
     "LocalConfig": "local",
     "LocalServer": "local",

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.session import opened
+from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.workspace import Workspace
+    from doubleword_batch.jobs.job import Workspace
 
 State = Literal["ok", "note", "wrong"]
 
@@ -147,7 +147,7 @@ async def _answers(ws: "Workspace") -> list[Finding]:
 
 
 def _local_model(settings: Settings) -> Finding:
-    from doubleword_batch.local.pull import model_files
+    from doubleword_batch.local.model_download import model_files
 
     there = settings.local_model or model_files(settings.home)
     runtime = find_spec("xllamacpp") is not None

@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 import anyio
 from anyio import to_thread
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.roots import Roots
+from doubleword_batch.paths import Roots
+from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
-    from doubleword_batch.client.carrier import Carrier
-    from doubleword_batch.jobs.workspace import Workspace
+    from doubleword_batch.api.custom_transport import Carrier
+    from doubleword_batch.jobs.job import Workspace
     from doubleword_batch.local import LocalConfig, LocalServer, RunningServer
 
 _log = logging.getLogger(__name__)
@@ -106,10 +106,10 @@ class Session:
         return discover(self.settings.home) != self._local
 
     async def _open(self) -> "Workspace":
-        from doubleword_batch.client import BatchClient
-        from doubleword_batch.jobs.state.building import sweep
-        from doubleword_batch.jobs.state.store import Store
-        from doubleword_batch.jobs.workspace import Workspace
+        from doubleword_batch.api import BatchClient
+        from doubleword_batch.jobs.job import Workspace
+        from doubleword_batch.jobs.store.jobs import Store
+        from doubleword_batch.jobs.store.staging import sweep
         from doubleword_batch.local import RunningServer
         from doubleword_batch.providers import profile
 
@@ -173,8 +173,8 @@ def local_config(settings: Settings) -> "LocalConfig":
         ConfigError: `no_model`, with the ways out.
     """
     from doubleword_batch.local import LocalConfig
-    from doubleword_batch.local.executors import default_executor
-    from doubleword_batch.local.pull import WAYS_OUT
+    from doubleword_batch.local.executors.choice import default_executor
+    from doubleword_batch.local.model_download import WAYS_OUT
 
     executor = settings.local_executor or default_executor(
         settings.home, settings.local_model, settings.local_url

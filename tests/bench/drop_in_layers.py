@@ -18,12 +18,12 @@ from openai._models import construct_type
 from openai._utils._json import openapi_dumps
 from openai.types.chat import ChatCompletion
 
-from doubleword_batch.drop_in import BatchOpenAI
-from doubleword_batch.drop_in.call import Answer
-from doubleword_batch.drop_in.engine import Engine
-from doubleword_batch.drop_in.outbox import hand_back
-from doubleword_batch.drop_in.plan import Plan
-from doubleword_batch.drop_in.settings import drop_in_settings
+from doubleword_batch.batch_openai import BatchOpenAI
+from doubleword_batch.batch_openai.call import Answer
+from doubleword_batch.batch_openai.engine import Engine
+from doubleword_batch.batch_openai.options import Plan
+from doubleword_batch.batch_openai.outbox import hand_back
+from doubleword_batch.batch_openai.settings import drop_in_settings
 
 PLACE = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
 MESSAGE = {"role": "assistant", "content": "Yes, it is. " * 8, "refusal": None}

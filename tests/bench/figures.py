@@ -19,8 +19,8 @@ from pathlib import Path
 import startup
 from mcp.client.client import Client
 
-from doubleword_batch.config import Settings
 from doubleword_batch.mcp_server import build_server
+from doubleword_batch.settings import Settings
 
 HERE = Path(__file__).parent
 

@@ -16,9 +16,10 @@ TICK_SECONDS = 0.005
 
 
 def build(folder):
+    from doubleword_batch.paths import Roots
     from doubleword_batch.providers import profile
-    from doubleword_batch.request_file import RequestSpec, build_request_files, open_source
-    from doubleword_batch.roots import Roots
+    from doubleword_batch.requests import RequestSpec, build_request_files
+    from doubleword_batch.sources import open_source
 
     spec = RequestSpec("/v1/chat/completions", "m", PROMPT, params={"max_tokens": 100})
     roomy = profile("doubleword").model_copy(
@@ -36,7 +37,7 @@ def build(folder):
 
 def validate(folder):
     from doubleword_batch.providers import profile
-    from doubleword_batch.request_file import validate_request_file
+    from doubleword_batch.requests import validate_request_file
 
     watch = Stopwatch()
     report = validate_request_file(folder / "requests.jsonl", profile("doubleword"))
@@ -45,9 +46,9 @@ def validate(folder):
 
 def collect(folder):
     """Result lines into the ledger, durably, and the table of answers as JSON Lines."""
-    from doubleword_batch.jobs.results.collect import collect
-    from doubleword_batch.jobs.table.export import write_table
-    from doubleword_batch.jobs.table.table import Table
+    from doubleword_batch.jobs.export.files import write_table
+    from doubleword_batch.jobs.export.table import Table
+    from doubleword_batch.jobs.sync.collect import collect
 
     ws, job = _job(folder)
     watch = Stopwatch()
@@ -61,10 +62,10 @@ def collect(folder):
 
 def stall(folder):
     """The same in a server that stays responsive: the event loop's longest stall meanwhile."""
-    from doubleword_batch.jobs.results.collect import collect
-    from doubleword_batch.jobs.state.threads import in_thread
-    from doubleword_batch.jobs.table.export import write_table
-    from doubleword_batch.jobs.table.table import Table
+    from doubleword_batch.jobs.export.files import write_table
+    from doubleword_batch.jobs.export.table import Table
+    from doubleword_batch.jobs.store.worker_threads import in_thread
+    from doubleword_batch.jobs.sync.collect import collect
 
     ws, job = _job(folder)
     longest = 0.0
@@ -93,7 +94,7 @@ def stall(folder):
 
 def lines(folder):
     """The first half of it: result lines into the ledger."""
-    from doubleword_batch.jobs.results.collect import collect
+    from doubleword_batch.jobs.sync.collect import collect
 
     ws, job = _job(folder)
     watch = Stopwatch()
@@ -105,8 +106,8 @@ def lines(folder):
 
 def export(folder, form):
     """The second half of it: the table of answers, as `jsonl`, `csv` or `parquet`."""
-    from doubleword_batch.jobs.table.export import write_table
-    from doubleword_batch.jobs.table.table import Table
+    from doubleword_batch.jobs.export.files import write_table
+    from doubleword_batch.jobs.export.table import Table
 
     ws, job = _known_job(folder)
     watch = Stopwatch()
@@ -120,8 +121,8 @@ def export(folder, form):
 
 def query(folder):
     """A first question, which makes the database, and the same once more."""
-    from doubleword_batch.jobs.table.query import query_table
-    from doubleword_batch.jobs.table.table import Table
+    from doubleword_batch.jobs.export.query import query_table
+    from doubleword_batch.jobs.export.table import Table
 
     ws, job = _known_job(folder)
     sql = "SELECT category, count(*), avg(length(answer)) FROM results GROUP BY 1"
@@ -135,7 +136,7 @@ def query(folder):
 
 
 def upload(folder, base_url):
-    from doubleword_batch.client import BatchClient
+    from doubleword_batch.api import BatchClient
 
     async def go():
         async with BatchClient(base_url=base_url, api_key="k") as client:
@@ -148,7 +149,7 @@ def upload(folder, base_url):
 
 
 def download(folder, base_url):
-    from doubleword_batch.client import BatchClient
+    from doubleword_batch.api import BatchClient
 
     async def go():
         with (folder / "down.jsonl").open("wb") as output:
@@ -185,10 +186,10 @@ class _Files:
 
 
 def _workspace(folder):
-    from doubleword_batch.jobs.state.store import Store
-    from doubleword_batch.jobs.workspace import Workspace
+    from doubleword_batch.jobs.job import Workspace
+    from doubleword_batch.jobs.store.jobs import Store
+    from doubleword_batch.paths import Roots
     from doubleword_batch.providers import profile
-    from doubleword_batch.roots import Roots
 
     client = SimpleNamespace(files=_Files(folder / "results.jsonl"))
     store = Store(folder / "home")
@@ -202,8 +203,8 @@ def _known_job(folder):
 
 def _job(folder):
     """A submitted job over the table, its one batch completed and not yet read."""
-    from doubleword_batch.jobs.order import stamp_of
-    from doubleword_batch.wire import Batch
+    from doubleword_batch.jobs.build_request import stamp_of
+    from doubleword_batch.models import Batch
 
     shutil.rmtree(folder / "home", ignore_errors=True)
     ws = _workspace(folder)

@@ -5,11 +5,11 @@ import functools
 import pytest
 
 from doubleword_batch import providers
-from doubleword_batch.cli.journey import Errand, travel
+from doubleword_batch.cli.run_flow import Errand, travel
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs import workspace
-from doubleword_batch.jobs.order import Order
+from doubleword_batch.jobs import job
+from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.settings import Settings
 from faults.bench import CREATE, MODEL, Bench, status
 
 
@@ -23,8 +23,8 @@ def runs(tmp_path, monkeypatch):
 
     small = providers.profile("doubleword").model_copy(update={"max_requests": 10})
     monkeypatch.setattr(providers, "profile", lambda _: small)
-    opened = functools.partial(workspace.Workspace, sleep=sleep)
-    monkeypatch.setattr(workspace, "Workspace", opened)
+    opened = functools.partial(job.Workspace, sleep=sleep)
+    monkeypatch.setattr(job, "Workspace", opened)
 
     def run(*faults, **errand):
         slept.clear()

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from doubleword_batch.local.executor import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
 
 DEADLINE_SECONDS = 30
 

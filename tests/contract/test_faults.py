@@ -7,7 +7,7 @@ import pytest
 
 from contract.stand_in import jsonl, line
 from doubleword_batch.errors import InputError
-from doubleword_batch.local.faults import Faults, Match, RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import Faults, Match, RequestFault, ServerFault
 
 CONTENT = "GET /v1/files/{id}/content"
 NAMES = ["a", "b", "c", "d"]

@@ -13,7 +13,7 @@ import pytest
 
 from contract.stand_in import Caller, Echo, jsonl, line, until
 from doubleword_batch.local import bearer_token
-from doubleword_batch.local.lock import LifeSign
+from doubleword_batch.local.liveness import LifeSign
 
 SCRIPT = Path(__file__).with_name("serve_echo.py")
 

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from crash.journey import TABLES
-from doubleword_batch.jobs.state.store import Store
+from doubleword_batch.jobs.store.jobs import Store
 
 HERE = Path(__file__).parent
 KILLED = -9

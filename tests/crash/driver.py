@@ -17,10 +17,10 @@ from pathlib import Path
 
 import journey
 
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs import fetch, prepare, retry, submit, watch  # noqa: F401  # once
-from doubleword_batch.jobs.state import steps
+from doubleword_batch.jobs import build, results, retry, status, submit  # noqa: F401  # once
+from doubleword_batch.jobs.store import failpoints
 from doubleword_batch.session import Session
+from doubleword_batch.settings import Settings
 
 SETTLE_SECONDS = 1.0
 
@@ -29,7 +29,7 @@ class Reaper:
     """Ends this process the nth time that a step is reached, a named one or any."""
 
     def __init__(self, order):
-        self._names = {order["step"]} if "step" in order else set(steps.STEPS)
+        self._names = {order["step"]} if "step" in order else set(failpoints.STEPS)
         self._left = order.get("turn", 0)
         self.reached = set()
 
@@ -69,7 +69,7 @@ async def run(order):
 
 
 def child(order):
-    steps.observer = reaper = Reaper(order)
+    failpoints.observer = reaper = Reaper(order)
     work = Path(order["work"])
     os.chdir(work)
     try:
@@ -83,12 +83,12 @@ def child(order):
 
 
 def parent(pid, after_seconds):
-    """The exit status; negative for the signal that ended it."""
+    """The exit wait_status; negative for the signal that ended it."""
     deadline = None if after_seconds is None else time.monotonic() + after_seconds
     while True:
-        found, status = os.waitpid(pid, os.WNOHANG if deadline else 0)
+        found, wait_status = os.waitpid(pid, os.WNOHANG if deadline else 0)
         if found:
-            return os.waitstatus_to_exitcode(status)
+            return os.waitstatus_to_exitcode(wait_status)
         if time.monotonic() >= deadline:
             os.kill(pid, signal.SIGKILL)
             deadline = None

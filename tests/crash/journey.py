@@ -7,12 +7,12 @@ for anything that may be under way.
 import anyio
 
 from doubleword_batch.errors import InputError, TransportError
-from doubleword_batch.jobs.fetch import fetch_results
-from doubleword_batch.jobs.order import Order
-from doubleword_batch.jobs.prepare import create_batch_file
+from doubleword_batch.jobs.build import create_batch_file
+from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.status import cancel, get_status
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.watch import cancel, get_status
 
 TABLES = ("answers.jsonl", "answers.csv", "cancelled.jsonl")
 _CALLS = 30

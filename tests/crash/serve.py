@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from doubleword_batch.local import Faults, LocalConfig, serve
-from doubleword_batch.local.faults import Match, RequestFault
+from doubleword_batch.local.executors.faults import Match, RequestFault
 
 FAULTS = Faults(
     requests=(

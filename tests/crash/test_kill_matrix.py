@@ -2,7 +2,7 @@
 
 import pytest
 
-from doubleword_batch.jobs.state.steps import STEPS
+from doubleword_batch.jobs.store.failpoints import STEPS
 
 KILLED = -9
 

@@ -13,7 +13,7 @@ from doubleword_batch.demo import task
 from doubleword_batch.demo.run import run_demo
 from doubleword_batch.errors import TransportError
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
-from doubleword_batch.local.faults import Match, RequestFault
+from doubleword_batch.local.executors.faults import Match, RequestFault
 
 SECRET = "sk-do-not-leak-7788"
 

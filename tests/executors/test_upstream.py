@@ -13,9 +13,9 @@ from starlette.responses import Response as AnyResponse
 from starlette.routing import Route
 
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.local.executor import Request, RequestFailed
-from doubleword_batch.local.simulate import SimulateExecutor
-from doubleword_batch.local.upstream import UpstreamExecutor
+from doubleword_batch.local.executors.base import Request, RequestFailed
+from doubleword_batch.local.executors.simulate import SimulateExecutor
+from doubleword_batch.local.executors.upstream import UpstreamExecutor
 
 KEY = "sk-do-not-leak"
 

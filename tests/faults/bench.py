@@ -6,15 +6,15 @@ from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs.fetch import fetch_results
-from doubleword_batch.jobs.order import Order
-from doubleword_batch.jobs.prepare import create_batch_file
+from doubleword_batch.jobs.build import create_batch_file
+from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.results import fetch_results
+from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.watch import get_status
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
-from doubleword_batch.local.faults import Match, RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.session import Session
+from doubleword_batch.settings import Settings
 
 UPLOAD = "POST /v1/files"
 CREATE = "POST /v1/batches"

@@ -10,10 +10,10 @@ import json
 import resource
 import sys
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.session import Session
+from doubleword_batch.settings import Settings
 
 LIMIT_BYTES = 400_000
 

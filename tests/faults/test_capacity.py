@@ -8,8 +8,8 @@ import pytest
 
 from doubleword_batch.errors import RateLimitedError
 from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.watch import get_status
 from faults.bench import CREATE, UPLOAD, built, ended, fetched, row, status
 
 FULL = {"headers": {"retry-after": "60"}}

@@ -5,9 +5,9 @@ import pytest
 
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.status import cancel, get_status
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.watch import cancel, get_status
-from doubleword_batch.local.faults import RequestFault
+from doubleword_batch.local.executors.faults import RequestFault
 from faults.bench import (
     CONTENT,
     built,

@@ -14,9 +14,9 @@ import pytest
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.listing import list_objects
-from doubleword_batch.jobs.state.building import building, sweep
-from doubleword_batch.jobs.state.schema import MIGRATIONS
-from doubleword_batch.jobs.state.store import Store
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.schema import MIGRATIONS
+from doubleword_batch.jobs.store.staging import building, sweep
 from doubleword_batch.jobs.submit import create_batch, upload
 from faults.bench import CREATE, built, done, fault, fetched, rows_of, submitted
 
@@ -174,8 +174,8 @@ def test_what_a_dead_process_was_building_is_swept_and_what_a_living_one_builds_
 import os, sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from doubleword_batch.jobs.state.building import building
-from doubleword_batch.jobs.state.store import Store
+from doubleword_batch.jobs.store.staging import building
+from doubleword_batch.jobs.store.jobs import Store
 store = Store(Path(sys.argv[1]))
 with building(store) as made:
     store.begin_job(building=made.token, provider="p", base_url="", endpoint="", model="",

@@ -11,7 +11,7 @@ import sys
 import pytest
 
 from agent import agent
-from doubleword_batch.config import Settings
+from doubleword_batch.settings import Settings
 from faults.bench import CONTENT, CREATE, MODEL, SHOW, UPLOAD, fault, row, status
 
 KEY = "sk-planted-DO-NOT-LEAK-0123456789abcdef"

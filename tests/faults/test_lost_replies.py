@@ -6,8 +6,8 @@ import pytest
 
 from doubleword_batch.errors import RateLimitedError, TransportError
 from doubleword_batch.jobs.retry import retry_failed
+from doubleword_batch.jobs.status import cancel, get_status
 from doubleword_batch.jobs.submit import create_batch, upload
-from doubleword_batch.jobs.watch import cancel, get_status
 from faults.bench import (
     CANCEL,
     CONTENT,

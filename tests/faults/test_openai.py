@@ -6,10 +6,10 @@ import httpx
 import pytest
 import respx
 
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.session import Session
+from doubleword_batch.settings import Settings
 from faults.bench import MODEL, built
 
 BASE = "https://api.openai.test/v1"

@@ -7,7 +7,7 @@ import pytest
 
 from doubleword_batch.errors import InputError, RateLimitedError
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.state import steps
+from doubleword_batch.jobs.store import failpoints
 from doubleword_batch.jobs.submit import create_batch
 from faults.bench import UPLOAD, built, ended, fetched, row, status, submitted
 
@@ -32,10 +32,10 @@ async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twi
 
         def overtaken(step):
             if step == "rebuild.begin":
-                monkeypatch.setattr(steps, "observer", lambda _: None)
+                monkeypatch.setattr(failpoints, "observer", lambda _: None)
                 anyio.run(other_process)
 
-        monkeypatch.setattr(steps, "observer", overtaken)
+        monkeypatch.setattr(failpoints, "observer", overtaken)
         async with bench.workspace() as ws:
             with pytest.raises(InputError) as error:
                 await retry_failed(ws, name, **anew)
@@ -62,12 +62,12 @@ async def test_a_submission_that_another_process_overtook_leaves_its_retry_alone
 
             def overtaken(step):
                 if step == "upload.recorded":
-                    monkeypatch.setattr(steps, "observer", lambda _: None)
+                    monkeypatch.setattr(failpoints, "observer", lambda _: None)
                     process = threading.Thread(target=anyio.run, args=(other_process,))
                     process.start()
                     process.join(WAIT_SECONDS)
 
-            monkeypatch.setattr(steps, "observer", overtaken)
+            monkeypatch.setattr(failpoints, "observer", overtaken)
             late = await create_batch(ws, name)
         assert late.batch_ids == [batch["id"] for batch in bench.batches()]
     with bench.serving():

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from doubleword_batch.config import Settings
 from doubleword_batch.mcp_server import build_server
+from doubleword_batch.settings import Settings
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]

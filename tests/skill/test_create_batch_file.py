@@ -3,9 +3,10 @@ import random
 
 import pytest
 
+from doubleword_batch.paths import Roots
 from doubleword_batch.providers import profile
-from doubleword_batch.request_file import RequestSpec, build_request_files, open_source
-from doubleword_batch.roots import Roots
+from doubleword_batch.requests import RequestSpec, build_request_files
+from doubleword_batch.sources import open_source
 
 CHAT = "/v1/chat/completions"
 SCHEMA = {"type": "object", "properties": {"größe": {"type": "number", "minimum": 1e-07}}}

@@ -12,12 +12,12 @@ from importlib.metadata import version
 import jsonschema
 import pytest
 
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs.results import causes
-from doubleword_batch.jobs.state.ledger import OUTCOMES
+from doubleword_batch.jobs.store.ledger import OUTCOMES
+from doubleword_batch.jobs.sync import causes
 from doubleword_batch.mcp_server import build_server
 from doubleword_batch.providers import profile
-from doubleword_batch.request_file import validate_request_file
+from doubleword_batch.requests import validate_request_file
+from doubleword_batch.settings import Settings
 from skill import commands, markdown
 from skill.error_codes import codes_of_the_package
 from skill.places import DOCUMENTS, REFERENCES, ROOT, SCRIPTS, SKILL

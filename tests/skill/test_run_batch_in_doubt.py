@@ -9,7 +9,7 @@ from contextlib import suppress
 
 import pytest
 
-from doubleword_batch.local.faults import Match, RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from skill.results import FAST, batches_at, expected_ids, ids_of
 from skill.servers import never_answering_creations
 

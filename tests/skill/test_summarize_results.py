@@ -3,14 +3,14 @@ import json
 
 import pytest
 
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs.fetch import fetch_results
-from doubleword_batch.jobs.prepare import Order, create_batch_file
-from doubleword_batch.jobs.results.answers import answer_in, read_line
+from doubleword_batch.jobs.build import Order, create_batch_file
+from doubleword_batch.jobs.export import files
+from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.table import export
-from doubleword_batch.local.faults import Match, RequestFault
+from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.session import opened
+from doubleword_batch.settings import Settings
 
 FAST = ("--poll", "0.1", "--patience", "20")
 FILES = ("requests.results.jsonl", "requests.errors.jsonl")
@@ -281,7 +281,7 @@ def test_no_answer_becomes_a_formula_in_a_spreadsheet_and_each_stays_one_record(
 
     with (work / "table.csv").open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    assert [row["answer"] for row in rows] == [export._harmless(answer) for answer in answers]
+    assert [row["answer"] for row in rows] == [files._harmless(answer) for answer in answers]
     assert rows[0]["answer"] == "'=1+1"
     assert rows[0]["custom_id"] == "'=0"
     lines = (work / "table.jsonl").read_text(encoding="utf-8").splitlines()

@@ -6,9 +6,9 @@ from contextlib import closing
 
 import duckdb
 
-from doubleword_batch.jobs.table import table
-from doubleword_batch.request_file import open_source
-from doubleword_batch.roots import Roots
+from doubleword_batch.jobs.export import table
+from doubleword_batch.paths import Roots
+from doubleword_batch.sources import open_source
 from skill import markdown
 from skill.places import SKILL
 from workbook import sheet, write_workbook

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from doubleword_batch.providers import profile
-from doubleword_batch.request_file import validate_request_file
+from doubleword_batch.requests import validate_request_file
 
 URL = "/v1/chat/completions"
 

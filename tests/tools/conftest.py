@@ -5,8 +5,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from doubleword_batch.config import Settings
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.settings import Settings
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import json
 import pytest
 
 from agent import agent
-from doubleword_batch.config import Settings
 from doubleword_batch.local import LocalConfig, LocalServer
-from doubleword_batch.local.faults import RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import RequestFault, ServerFault
+from doubleword_batch.settings import Settings
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 MODEL = "openai/gpt-oss-20b"

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from agent import agent
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.settings import Settings
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from agent import agent
-from doubleword_batch.config import Settings
-from doubleword_batch.jobs import reports
+from doubleword_batch.jobs import replies
+from doubleword_batch.settings import Settings
 
 ALL = [
     "create_batch_file",
@@ -65,14 +65,14 @@ async def test_no_definition_carries_titles_or_unions_at_the_top(settings):
 
 async def test_published_result_fields_are_fields_of_the_reports(settings):
     published = {
-        "create_batch_file": reports.Created,
-        "upload": reports.Uploaded,
-        "create_batch": reports.Submitted,
-        "get_status": reports.Status,
-        "fetch_results": reports.Results,
-        "cancel": reports.Cancelled,
-        "list": reports.Listing,
-        "retry_failed": reports.Retried,
+        "create_batch_file": replies.Created,
+        "upload": replies.Uploaded,
+        "create_batch": replies.Submitted,
+        "get_status": replies.Status,
+        "fetch_results": replies.Results,
+        "cancel": replies.Cancelled,
+        "list": replies.Listing,
+        "retry_failed": replies.Retried,
     }
     for tool in await definitions(settings):
         fields = published[tool.name].model_json_schema(mode="serialization")["properties"]

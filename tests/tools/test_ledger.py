@@ -6,7 +6,7 @@ import json
 import httpx
 
 from agent import agent
-from doubleword_batch.local.faults import Match, RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 
 SCHEMA = {
     "type": "object",

@@ -3,8 +3,8 @@
 import pytest
 
 from agent import agent
-from doubleword_batch.config import Settings
-from doubleword_batch.local.faults import ServerFault
+from doubleword_batch.local.executors.faults import ServerFault
+from doubleword_batch.settings import Settings
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}", "model": "Qwen/Qwen3-14B-FP8"}
 CREATE = "POST /v1/batches"

@@ -11,7 +11,7 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from agent import Agent, agent
-from doubleword_batch.local.faults import Match, RequestFault
+from doubleword_batch.local.executors.faults import Match, RequestFault
 
 COMMAND = [sys.executable, "-m", "doubleword_batch"]
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from doubleword_batch.config import (
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.settings import (
     HOSTED_BASE_URL,
     OPENAI_BASE_URL,
     Secret,
@@ -15,7 +16,6 @@ from doubleword_batch.config import (
     check_base_url,
     is_loopback,
 )
-from doubleword_batch.errors import ConfigError
 
 KEY = "sk-do-not-leak"
 read = Settings.from_environment

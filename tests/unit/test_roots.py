@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.roots import Roots
+from doubleword_batch.paths import Roots
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ import anyio
 import httpx
 import pytest
 
-from doubleword_batch.client import BatchClient
-from doubleword_batch.config import Secret
-from doubleword_batch.drop_in.carrier import SdkCarrier
-from doubleword_batch.drop_in.home import HomeLoop
+from doubleword_batch.api import BatchClient
+from doubleword_batch.batch_openai.loop_affinity import HomeLoop
+from doubleword_batch.batch_openai.sdk_transport import SdkCarrier
 from doubleword_batch.providers import profile
+from doubleword_batch.settings import Secret
 from wire.fake_time import FakeTime
 
 API = "https://api.example.test/v1"

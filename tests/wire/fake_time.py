@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from doubleword_batch.client import Pacing
+from doubleword_batch.api import Pacing
 
 
 @dataclass

@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.client import ContentRead, content
+from doubleword_batch.api import ContentRead, download
 from wire.conftest import API
 from wire.scripted_server import Answer, answer, lines, serving
 
@@ -204,7 +204,7 @@ async def test_a_failed_row_that_begins_with_its_error_is_a_line(connect, row):
 
 
 async def test_a_line_without_end_is_refused_in_bounded_memory(connect, monkeypatch):
-    monkeypatch.setattr(content, "MAX_LINE_BYTES", 100_000)
+    monkeypatch.setattr(download, "MAX_LINE_BYTES", 100_000)
     async with serving(lines("x" * 90_000, "y" * 200_000)) as server:
         with pytest.raises(errors.ProtocolError) as caught:
             await connect(server.base_url).files.content(ID, lambda _: None)

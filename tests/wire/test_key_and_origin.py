@@ -12,8 +12,8 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.client import BatchClient
-from doubleword_batch.config import Secret
+from doubleword_batch.api import BatchClient
+from doubleword_batch.settings import Secret
 from wire.conftest import API, KEY
 from wire.scripted_server import Answer, answer, lines, serving
 

@@ -13,7 +13,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.client import transport
+from doubleword_batch.api import transport
 from wire.conftest import API, KEY
 from wire.scripted_server import answer, serving
 

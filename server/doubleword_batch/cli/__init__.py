@@ -32,9 +32,9 @@ def serve_mcp() -> int:
     Every call then answers what is wrong.
     """
     from doubleword_batch.cli.exits import Exit, exit_of
-    from doubleword_batch.config import Settings
     from doubleword_batch.errors import ConfigError
     from doubleword_batch.mcp_server.stdio import serve
+    from doubleword_batch.settings import Settings
 
     try:
         settings = Settings.from_environment()

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from doubleword_batch.cli import checkup, gateway, local, options, results, run, serve_mcp, steps
+from doubleword_batch.cli import doctor, local, options, proxy, results, run, serve_mcp, steps
 from doubleword_batch.cli.exits import Exit, exit_of, interrupted
-from doubleword_batch.cli.following import PROGRAM
+from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.errors import DoublewordBatchError, InputError
 
@@ -36,8 +36,8 @@ app.command()(results.fetch)
 app.command()(results.cancel)
 app.command()(results.retry)
 app.command("list")(results.list_)
-app.command()(checkup.doctor)
-app.command()(gateway.proxy)
+app.command()(doctor.doctor)
+app.command()(proxy.proxy)
 app.add_typer(local.local_app, name="local")
 
 

@@ -15,7 +15,7 @@ from doubleword_batch.errors import (
 )
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.reports import Results, Status
+    from doubleword_batch.jobs.replies import Results, Status
 
 INTERRUPTED = "interrupted"
 """The `code` of an error that stands for the person's Ctrl-C."""

@@ -10,13 +10,13 @@ import typer
 from rich.text import Text
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.call import configured
 from doubleword_batch.cli.exits import Exit, interrupted
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import lines
 from doubleword_batch.cli.terminal import Terminal, plain
-from doubleword_batch.config import Settings, check_base_url
+from doubleword_batch.cli.workspace import configured
 from doubleword_batch.session import local_config
+from doubleword_batch.settings import Settings, check_base_url
 
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer
@@ -70,7 +70,7 @@ def local(
 @local_app.command()
 def pull(*, as_json: options.AsJson = False) -> int:
     """Fetch the small demo model once (about 94 MB); nothing of it is installed."""
-    from doubleword_batch.local.pull import pull as pull_model
+    from doubleword_batch.local.model_download import pull as pull_model
 
     terminal = Terminal(as_json=as_json)
     home = configured().home

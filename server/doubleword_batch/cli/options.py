@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.roots import Roots
+from doubleword_batch.paths import Roots
 
 
 def usd(text: str) -> Decimal:

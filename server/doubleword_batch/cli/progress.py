@@ -17,7 +17,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from doubleword_batch.jobs.workspace import Progress as Tell
+from doubleword_batch.jobs.job import Progress as Tell
 
 _LINE_SECONDS = 30.0
 

@@ -7,22 +7,22 @@ from typing import Annotated, Literal
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.call import call, configured
 from doubleword_batch.cli.exits import Exit, exit_of_results, exit_of_status
-from doubleword_batch.cli.journey import watching_stopped
 from doubleword_batch.cli.options import params_of
 from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.run_flow import watching_stopped
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.waiting import until_ended
-from doubleword_batch.config import Settings
+from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.jobs import retry as retrying
-from doubleword_batch.jobs import watch
-from doubleword_batch.jobs.fetch import fetch_results
+from doubleword_batch.jobs import status as job_status
+from doubleword_batch.jobs.export.files import format_of
+from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.listing import list_objects
-from doubleword_batch.jobs.reports import Results, Status
-from doubleword_batch.jobs.table.export import format_of
-from doubleword_batch.jobs.workspace import Workspace
+from doubleword_batch.jobs.replies import Results, Status
+from doubleword_batch.jobs.results import fetch_results
+from doubleword_batch.settings import Settings
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end, with a progress bar.")]
 
@@ -40,7 +40,7 @@ def status(
 
     async def look(ws: Workspace) -> Status:
         if not wait:
-            return await watch.get_status(ws, job)
+            return await job_status.get_status(ws, job)
         with progress_on(terminal.notes) as tell:
             return await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
 
@@ -98,7 +98,7 @@ def fetch(
 def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
     """Stop a job's batches; finished rows stay downloadable."""
     terminal = Terminal(as_json=as_json)
-    show(terminal, call(configured(), lambda ws: watch.cancel(ws, job)))
+    show(terminal, call(configured(), lambda ws: job_status.cancel(ws, job)))
     return Exit.DONE
 
 

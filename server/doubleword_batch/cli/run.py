@@ -5,14 +5,14 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.call import configured, roots_of
 from doubleword_batch.cli.exits import Exit, exit_of_results
-from doubleword_batch.cli.journey import Errand, travel
 from doubleword_batch.cli.options import params_of, text_of
+from doubleword_batch.cli.run_flow import Errand, travel
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.jobs.order import Order
-from doubleword_batch.jobs.reports import Results
+from doubleword_batch.cli.workspace import configured, roots_of
+from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.replies import Results
 
 
 def run(

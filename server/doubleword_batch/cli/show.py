@@ -13,9 +13,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from doubleword_batch.cli.following import command_for, in_commands
+from doubleword_batch.cli.next_command import command_for, in_commands
 from doubleword_batch.cli.terminal import Terminal, plain
-from doubleword_batch.jobs.reports import (
+from doubleword_batch.jobs.replies import (
     Cancelled,
     Created,
     Listing,
@@ -27,7 +27,7 @@ from doubleword_batch.jobs.reports import (
     Uploaded,
     Waiting,
 )
-from doubleword_batch.request_file import Report as Check
+from doubleword_batch.requests import Report as Check
 
 Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""

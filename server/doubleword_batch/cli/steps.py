@@ -6,18 +6,18 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.call import call, configured, roots_of, runs_inside
 from doubleword_batch.cli.exits import Exit
-from doubleword_batch.cli.following import PROGRAM
+from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import params_of, text_of
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show, show_check
 from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
 from doubleword_batch.jobs import submit
-from doubleword_batch.jobs.order import Order
-from doubleword_batch.jobs.prepare import create_batch_file
+from doubleword_batch.jobs.build import create_batch_file
+from doubleword_batch.jobs.build_request import Order
 from doubleword_batch.providers import profile
-from doubleword_batch.request_file import validate_request_file
+from doubleword_batch.requests import validate_request_file
 
 
 def create_file(

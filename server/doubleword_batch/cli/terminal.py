@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from doubleword_batch.cli.following import in_commands
+from doubleword_batch.cli.next_command import in_commands
 from doubleword_batch.errors import DoublewordBatchError
 
 

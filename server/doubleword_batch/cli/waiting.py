@@ -6,9 +6,9 @@ from time import monotonic
 import anyio
 
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.jobs.reports import Status
-from doubleword_batch.jobs.watch import MAX_WAIT_SECONDS, get_status
-from doubleword_batch.jobs.workspace import Progress, Workspace
+from doubleword_batch.jobs.job import Progress, Workspace
+from doubleword_batch.jobs.replies import Status
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
 
 _MOST_FAILURES = 10
 _PAUSE_SECONDS = 30.0

@@ -16,9 +16,9 @@ from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
-from doubleword_batch.config import Settings
 from doubleword_batch.demo.folder import DemoFolder
 from doubleword_batch.errors import BatchFailedError, ConfigError, TransportError
+from doubleword_batch.settings import Settings
 
 REPLY_LIMIT_BYTES = 2_048
 """What the tools promise: no reply is larger, text and structure together."""

@@ -3,8 +3,8 @@
 import importlib.util
 from collections.abc import Callable
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.settings import Settings
 
 
 def needs_model(settings: Settings) -> bool:
@@ -21,7 +21,7 @@ def needs_model(settings: Settings) -> bool:
             hint='Install it with `pip install "doubleword-batch[local]"`.',
             code="no_extra",
         )
-    from doubleword_batch.local.pull import model_files
+    from doubleword_batch.local.model_download import model_files
 
     return settings.local_model is None and model_files(settings.home) is None
 
@@ -32,6 +32,6 @@ def fetch_model(settings: Settings, on_progress: Callable[[float, float | None],
     Raises:
         ConfigError: code `pull_failed`, with the ways out.
     """
-    from doubleword_batch.local.pull import pull
+    from doubleword_batch.local.model_download import pull
 
     pull(settings.home, lambda _name, done, total: on_progress(done, total))

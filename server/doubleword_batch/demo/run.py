@@ -12,7 +12,6 @@ from pathlib import Path
 import anyio
 from rich.console import Console
 
-from doubleword_batch.config import Settings
 from doubleword_batch.demo.folder import DemoFolder, prepare_folder
 from doubleword_batch.demo.host import with_host
 from doubleword_batch.demo.journey import Journey, Played
@@ -26,6 +25,7 @@ from doubleword_batch.demo.show import (
 )
 from doubleword_batch.demo.verdict import judge
 from doubleword_batch.errors import DoublewordBatchError, TransportError
+from doubleword_batch.settings import Settings
 
 _DONE, _ROWS_REMAIN = 0, 8
 

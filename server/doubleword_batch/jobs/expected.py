@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.wire import ENDPOINTS
+from doubleword_batch.models import ENDPOINTS
 
 _EMBEDDINGS = ENDPOINTS[1]
 
@@ -34,7 +34,7 @@ read_head = msgspec.json.Decoder(RequestHead).decode
 
 def expected_tokens(path: Path) -> tuple[int, int]:
     """Input and output tokens of all lines of a request file."""
-    from doubleword_batch.request_file.build import output_tokens_by_params
+    from doubleword_batch.requests.build import output_tokens_by_params
 
     read = wrote = 0
     with path.open("rb") as lines:

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.reports import Listing, Next, utc
-from doubleword_batch.jobs.state.records import Job
-from doubleword_batch.jobs.workspace import Workspace
-from doubleword_batch.wire import Batch, File, Model
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.replies import Listing, Next, utc
+from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.models import Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]
 

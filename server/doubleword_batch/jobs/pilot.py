@@ -5,13 +5,13 @@ from decimal import Decimal
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.money import Cost
-from doubleword_batch.jobs.order import stamp_of
-from doubleword_batch.jobs.reports import Projection
-from doubleword_batch.jobs.state.ledger import ANSWERED
-from doubleword_batch.jobs.state.records import Job
-from doubleword_batch.jobs.state.threads import in_thread
-from doubleword_batch.jobs.workspace import Workspace
+from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.costs import Cost
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.replies import Projection
+from doubleword_batch.jobs.store.ledger import ANSWERED
+from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.jobs.store.worker_threads import in_thread
 
 
 async def projected(ws: Workspace, job: Job, sums: dict[str, int], cost: Cost) -> Projection | None:
@@ -43,7 +43,7 @@ async def projected(ws: Workspace, job: Job, sums: dict[str, int], cost: Cost) -
 
 
 def _rows_of_source(ws: Workspace, job: Job) -> int | None:
-    from doubleword_batch.request_file import open_source
+    from doubleword_batch.sources import open_source
 
     try:
         roots = ws.roots.with_folder(ws.store.job_folder(job.name))  # where inline rows lie

@@ -12,12 +12,12 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.jobs.state.building import building, sync_folder
-from doubleword_batch.jobs.state.ledger import Choice
-from doubleword_batch.jobs.state.records import Job, Part
-from doubleword_batch.jobs.state.steps import reached
-from doubleword_batch.jobs.state.threads import AbandonedError
-from doubleword_batch.jobs.workspace import Workspace
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.store.ledger import Choice
+from doubleword_batch.jobs.store.records import Job, Part
+from doubleword_batch.jobs.store.staging import building, sync_folder
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 _ROWS_BETWEEN_CHECKS = 100
 
@@ -44,7 +44,7 @@ def rebuild(
         InputError: `retried_already`: another process was faster.
         StoreError: a request file is gone, or the disk is full.
     """
-    from doubleword_batch.request_file.parts import PartFiles
+    from doubleword_batch.requests.parts import PartFiles
 
     reached("rebuild.begin")
     old = ws.store.parts(job.id)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, NotFoundError, RejectedError
-from doubleword_batch.jobs.money import (
+from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
     check_caps_of_retry,
@@ -22,30 +22,30 @@ from doubleword_batch.jobs.money import (
     reserve,
     shares,
 )
+from doubleword_batch.jobs.job import Progress, Workspace, silent
 from doubleword_batch.jobs.rebuild import rebuild
-from doubleword_batch.jobs.remote.once import RemoteWrite, write_once
-from doubleword_batch.jobs.remote.sending import (
-    BatchOrder,
-    create_intent,
-    create_parts,
-    upload_parts,
-)
-from doubleword_batch.jobs.remote.side_by_side import (
+from doubleword_batch.jobs.replies import Retried
+from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.store.jobs import UNANSWERED
+from doubleword_batch.jobs.store.journal import Intent
+from doubleword_batch.jobs.store.ledger import Choice
+from doubleword_batch.jobs.store.records import Attempt, Job, Part
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.jobs.sync.concurrency import (
     Done,
     after_submitting,
     side_by_side,
     waiting_for_capacity,
 )
-from doubleword_batch.jobs.reports import Retried
-from doubleword_batch.jobs.results.collect import collect
-from doubleword_batch.jobs.state.journal import Intent
-from doubleword_batch.jobs.state.ledger import Choice
-from doubleword_batch.jobs.state.records import Attempt, Job, Part
-from doubleword_batch.jobs.state.store import UNANSWERED
-from doubleword_batch.jobs.state.threads import in_thread
-from doubleword_batch.jobs.watch import refresh
-from doubleword_batch.jobs.workspace import Progress, Workspace, silent
-from doubleword_batch.wire import Batch
+from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
+from doubleword_batch.jobs.sync.parts import (
+    BatchOrder,
+    create_intent,
+    create_parts,
+    upload_parts,
+)
+from doubleword_batch.models import Batch
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.money import (
+from doubleword_batch.jobs.adopt import job_of_file, read_input
+from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
     cost_of_files,
@@ -13,19 +14,18 @@ from doubleword_batch.jobs.money import (
     reserve,
     shares,
 )
-from doubleword_batch.jobs.remote.foreign import job_of_file, read_input
-from doubleword_batch.jobs.remote.sending import (
+from doubleword_batch.jobs.job import Progress, Workspace, silent
+from doubleword_batch.jobs.replies import Next, Submitted, Uploaded, utc
+from doubleword_batch.jobs.retry import finish_retry, unsent_retry
+from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.store.records import Attempt, Job, Part
+from doubleword_batch.jobs.sync.concurrency import Done, after_submitting, waiting_for_capacity
+from doubleword_batch.jobs.sync.parts import (
     BatchOrder,
     create_intent,
     create_parts,
     upload_parts,
 )
-from doubleword_batch.jobs.remote.side_by_side import Done, after_submitting, waiting_for_capacity
-from doubleword_batch.jobs.reports import Next, Submitted, Uploaded, utc
-from doubleword_batch.jobs.retry import finish_retry, unsent_retry
-from doubleword_batch.jobs.state.records import Attempt, Job, Part
-from doubleword_batch.jobs.state.steps import reached
-from doubleword_batch.jobs.workspace import Progress, Workspace, silent
 
 
 async def upload(

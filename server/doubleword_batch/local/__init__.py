@@ -4,8 +4,8 @@ Heavy modules are imported when a server starts, not when this package is.
 """
 
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.faults import Faults
-from doubleword_batch.local.registry import RunningServer, bearer_token, discover
+from doubleword_batch.local.discovery import RunningServer, bearer_token, discover
+from doubleword_batch.local.executors.faults import Faults
 from doubleword_batch.local.server import LocalServer, serve
 
 __all__ = [

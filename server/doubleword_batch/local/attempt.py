@@ -13,7 +13,7 @@ from uuid import UUID
 
 import msgspec
 
-from doubleword_batch.local.executor import Answer, Executor, Request, RequestFailed
+from doubleword_batch.local.executors.base import Answer, Executor, Request, RequestFailed
 from doubleword_batch.local.store.work import Claim, Postponed, Result, Usage
 
 _RETRIED = frozenset({"RetriableHttpStatus", "NetworkError", "Timeout"})

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from doubleword_batch.local.faults import Faults
+from doubleword_batch.local.executors.faults import Faults
 
 ExecutorName = Literal["builtin", "simulate", "upstream"]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.local.narrow import is_list, is_object, rejected
+from doubleword_batch.local.json_types import is_list, is_object, rejected
 
 _TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 

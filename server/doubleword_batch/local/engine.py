@@ -12,10 +12,10 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any
 
-from doubleword_batch.local import lock
+from doubleword_batch.local import liveness
 from doubleword_batch.local.attempt import Attempt
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.store import Database, work
 
 _POLL_SECONDS = 1.0
@@ -53,7 +53,7 @@ class Engine:
 
     async def start(self) -> None:
         """Take over what dead servers left behind, and begin."""
-        self._life_sign = lock.LifeSign(self._locks, self.owner)
+        self._life_sign = liveness.LifeSign(self._locks, self.owner)
         await self._renew_lease()
         await self._take_over()
         loops = [self._claim_loop, self._store_loop, self._lease_loop, self._watch_loop]
@@ -174,11 +174,11 @@ class Engine:
         if all(until >= now and self._is_alive(other) for other, until in others):
             return
         for dead in await self._database.write(work.take_over, self.owner, now, self._is_alive):
-            lock.forget(self._locks, dead)
+            liveness.forget(self._locks, dead)
         self._wake.set()
 
     def _is_alive(self, owner: str) -> bool:
-        return lock.is_alive(self._locks, owner)
+        return liveness.is_alive(self._locks, owner)
 
     async def _abort_stopped(self) -> None:
         batches = {attempt.claim.batch for attempt in self._in_hand.values()}

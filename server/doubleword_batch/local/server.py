@@ -17,9 +17,9 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 
 from doubleword_batch.errors import ConfigError, StoreError
-from doubleword_batch.local import registry
+from doubleword_batch.local import discovery
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.executors.base import Executor
 
 if TYPE_CHECKING:
     import uvicorn
@@ -66,7 +66,7 @@ class LocalServer:
             ConfigError: the port is taken, or the executor lacks something.
             StoreError: the state directory cannot be used.
         """
-        self.token = registry.bearer_token(self._config.home)
+        self.token = discovery.bearer_token(self._config.home)
         listener = _listen(self._config.port)
         try:
             executor = self._executor or _build_executor(self._config)
@@ -99,9 +99,9 @@ class LocalServer:
         return self._thread is not None and self._thread.is_alive()
 
     @property
-    def running(self) -> registry.RunningServer:
+    def running(self) -> discovery.RunningServer:
         """What others need to reach this server."""
-        return registry.RunningServer(
+        return discovery.RunningServer(
             self.base_url, self.token, self.executor_name, self.note, os.getpid()
         )
 
@@ -150,8 +150,8 @@ class LocalServer:
             app = build_app(self._config, database, engine, executor, self.token)
             self._web = _web_server(app, faulty=bool(self._config.faults))
             if self._advertise:
-                registry.advertise(self._config.home, self.running, engine.owner)
-                stack.callback(registry.withdraw, self._config.home, engine.owner)
+                discovery.advertise(self._config.home, self.running, engine.owner)
+                stack.callback(discovery.withdraw, self._config.home, engine.owner)
             # The socket listens already: whoever calls now waits for the loop, and is answered.
             ready.set_result(None)
             await self._web.serve(sockets=[listener])
@@ -159,7 +159,7 @@ class LocalServer:
 
 def serve(
     config: LocalConfig,
-    on_ready: Callable[[registry.RunningServer], None],
+    on_ready: Callable[[discovery.RunningServer], None],
     *,
     executor: Executor | None = None,
 ) -> None:
@@ -194,7 +194,7 @@ def serve(
 
 
 def _build_executor(config: LocalConfig) -> Executor:
-    from doubleword_batch.local.executors import build_executor
+    from doubleword_batch.local.executors.choice import build_executor
 
     return build_executor(config)
 

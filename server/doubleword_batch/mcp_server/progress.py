@@ -8,7 +8,7 @@ from mcp.server.mcpserver import Context
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from doubleword_batch.jobs.workspace import Progress
+    from doubleword_batch.jobs.job import Progress
 
 _T = TypeVar("_T")
 _PAUSE_SECONDS = 0.25

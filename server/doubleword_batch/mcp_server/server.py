@@ -12,12 +12,12 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
 from doubleword_batch.mcp_server.schemas import argument_schema, result_schema
 from doubleword_batch.session import Session
+from doubleword_batch.settings import Settings
 
 INSTRUCTIONS = """\
 Batch (bulk) LLM inference over tables: cheaper than realtime, asynchronous, results by file.

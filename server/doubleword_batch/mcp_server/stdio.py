@@ -10,9 +10,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from types import FrameType
 
-from doubleword_batch.config import Settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.mcp_server.server import build_server
+from doubleword_batch.settings import Settings
 
 _BLOCK_BYTES = 1 << 16
 

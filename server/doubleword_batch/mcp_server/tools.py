@@ -49,8 +49,8 @@ async def create_batch_file(
     strict: Annotated[bool, Field(description="stop at a row too large for the provider")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.order import Order
-    from doubleword_batch.jobs.prepare import create_batch_file
+    from doubleword_batch.jobs.build import create_batch_file
+    from doubleword_batch.jobs.build_request import Order
 
     order = Order(
         source=source,
@@ -117,7 +117,7 @@ async def create_batch(
 
 async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResult:
     """Progress of a job: status, counts, rate, ETA, when to check next. Prefer wait_seconds=45 over polling."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.watch import get_status
+    from doubleword_batch.jobs.status import get_status
 
     ws = await _session(ctx).workspace()
     return reply(
@@ -146,7 +146,7 @@ async def fetch_results(
     overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
 ) -> CallToolResult:
     """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.fetch import fetch_results
+    from doubleword_batch.jobs.results import fetch_results
 
     session = _session(ctx)
     if session.settings.read_only and output_path is not None:
@@ -176,7 +176,7 @@ async def fetch_results(
 
 async def cancel(ctx: Ctx, job: Job) -> CallToolResult:
     """Stop a job's running batches. Finished rows stay downloadable."""
-    from doubleword_batch.jobs.watch import cancel
+    from doubleword_batch.jobs.status import cancel
 
     return reply(await cancel(await _session(ctx).workspace(), job))
 

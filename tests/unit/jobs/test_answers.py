@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from doubleword_batch.jobs.results import answers
-from doubleword_batch.jobs.results.answers import answer_in, read_line
+from doubleword_batch.jobs.sync import parse
+from doubleword_batch.jobs.sync.parse import answer_in, read_line
 
 USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
 
@@ -43,15 +43,15 @@ LINES = {
 def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
     data = LINES[name].encode()
     short = read_line(data), answer_in(data)
-    monkeypatch.setattr(answers, "plain_line", lambda _: None)
+    monkeypatch.setattr(parse, "plain_line", lambda _: None)
     assert (read_line(data), answer_in(data)) == short
 
 
 def test_a_plain_line_takes_the_short_way():
-    plain = answers.plain_line(LINES["plain"].encode())
+    plain = parse.plain_line(LINES["plain"].encode())
     assert plain is not None
     assert read_line(LINES["plain"].encode()).output_tokens == 2
-    assert [name for name in LINES if answers.plain_line(LINES[name].encode())] == ["plain"]
+    assert [name for name in LINES if parse.plain_line(LINES[name].encode())] == ["plain"]
 
 
 def test_a_line_that_is_none_is_none():

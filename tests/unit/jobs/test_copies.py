@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from doubleword_batch.jobs.results.copies import Copies
+from doubleword_batch.jobs.sync.stored_lines import Copies
 from finished_job import chat
 
 ROWS = 600

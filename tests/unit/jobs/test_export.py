@@ -9,8 +9,8 @@ import duckdb
 import pytest
 
 from doubleword_batch.errors import ConfigError, InputError
-from doubleword_batch.jobs.state.threads import AbandonedError
-from doubleword_batch.jobs.table.export import format_of, write_table
+from doubleword_batch.jobs.export.files import format_of, write_table
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from finished_job import chat
 
 SCHEMA = {
@@ -312,7 +312,7 @@ FULL_DISK = """
 import resource, sys
 from pathlib import Path
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.table.export import write_table
+from doubleword_batch.jobs.export.files import write_table
 
 
 class Table:

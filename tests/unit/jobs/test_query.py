@@ -8,10 +8,10 @@ import time
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.state.threads import AbandonedError
-from doubleword_batch.jobs.table import query, results_database
-from doubleword_batch.jobs.table.query import query_table
-from doubleword_batch.jobs.table.table import Table
+from doubleword_batch.jobs.export import query, results_database
+from doubleword_batch.jobs.export.query import query_table
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from finished_job import chat
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}

@@ -4,8 +4,8 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import ApiError
-from doubleword_batch.jobs.results.collect import collect
-from doubleword_batch.wire import Batch
+from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.models import Batch
 from finished_job import Files, chat, result_line
 
 WAIT_SECONDS = 10

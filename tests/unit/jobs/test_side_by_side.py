@@ -6,7 +6,7 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import AuthError, RateLimitedError
-from doubleword_batch.jobs.remote.side_by_side import Together, side_by_side
+from doubleword_batch.jobs.sync.concurrency import Together, side_by_side
 
 WAIT_SECONDS = 10
 FOUR = SimpleNamespace(profile=SimpleNamespace(parts_at_once=4))

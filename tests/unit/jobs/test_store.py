@@ -5,8 +5,8 @@ import threading
 import pytest
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.state.building import building
-from doubleword_batch.jobs.state.store import Store
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.staging import building
 
 WAIT_SECONDS = 10
 MOMENT_SECONDS = 0.3

@@ -16,7 +16,7 @@ from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.replies import Refused, show_bug, show_refusal
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.engine import Engine
-from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.store import Database
 
 

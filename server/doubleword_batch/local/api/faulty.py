@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, urlencode
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from doubleword_batch.local.faults import ServerFault, ServerFaultKind
+from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind
 
 _GARBAGE_LINE = b"<html>this line is not JSON</html>\n"
 _RETRY_AFTER_HEADER = "60"

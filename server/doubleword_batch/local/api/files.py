@@ -12,7 +12,7 @@ from doubleword_batch.local.api.input_file import InputRules, read_lines
 from doubleword_batch.local.api.models import known_models
 from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executor import Executor
+from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.store import Database, batches, files
 from doubleword_batch.local.store.contents import InputLines, ResultLines
 

@@ -8,7 +8,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from doubleword_batch.local.api.replies import openai_error
-from doubleword_batch.local.executor import Executor, RequestFailed
+from doubleword_batch.local.executors.base import Executor, RequestFailed
 
 _CREATED = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -1,0 +1,118 @@
+"""`BatchClient`: one server of the Batch API, typed."""
+
+import platform
+from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
+from types import TracebackType
+from typing import Self
+
+from doubleword_batch.api.custom_transport import Carrier
+from doubleword_batch.api.files import Files
+from doubleword_batch.api.models import Models
+from doubleword_batch.api.resources import Batches
+from doubleword_batch.api.retry import Pacing
+from doubleword_batch.api.transport import Transport
+from doubleword_batch.providers import Profile, profile
+from doubleword_batch.settings import HOSTED_BASE_URL, OPENAI_BASE_URL, Secret, check_base_url
+
+_KNOWN_PROFILES = {HOSTED_BASE_URL: "doubleword", OPENAI_BASE_URL: "openai"}
+
+
+class BatchClient:
+    """An asynchronous client of one server; an async context manager.
+
+    ```python
+    async with BatchClient(base_url=HOSTED_BASE_URL, api_key=key) as client:
+        file = await client.files.upload(Path("requests.jsonl"))
+        batch = await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+    ```
+
+    Args:
+        base_url: the API with `/v1`; https, or http on a loopback address.
+        api_key: sent to the origin of `base_url` and nowhere else; None to send none.
+        profile: what the server takes and offers; by default that of the known base URLs, or the
+            generic one, which trusts in no extension.
+        timeout_seconds: for connecting (at most 10), each read and write, and a JSON answer.
+        max_retry_seconds: how long after a first failure a call, or a download without
+            progress, goes on trying; 0 to try once.
+        user_agent: in place of this package's own.
+        headers: sent with every request beside the client's own; no secrets.
+        carrier: sends the requests in place of this package's own connections.
+        pacing: clock, sleep and dice of the retries.
+
+    Attributes:
+        files: upload, get, list, content, delete, estimate_cost.
+        batches: create, get, list, cancel, retry, retry_requests, results.
+        models: list.
+        profile: the profile in use.
+        base_url: without a trailing slash.
+
+    Raises:
+        ConfigError: code `base_url`, `malformed_key` or `network_settings`.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: Secret | str | None = None,
+        profile: Profile | None = None,
+        timeout_seconds: float = 60.0,
+        max_retry_seconds: float = 120.0,
+        user_agent: str | None = None,
+        headers: Mapping[str, str] | None = None,
+        carrier: Carrier | None = None,
+        pacing: Pacing | None = None,
+    ) -> None:
+        self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
+        self.profile = profile or _profile_of(self.base_url)
+        self._transport = Transport(
+            base_url=self.base_url,
+            api_key=_secret(api_key),
+            timeout_seconds=timeout_seconds,
+            max_retry_seconds=max_retry_seconds,
+            user_agent=user_agent or _user_agent(),
+            headers=headers or {},
+            carrier=carrier,
+            pacing=pacing or Pacing(),
+        )
+        self.files = Files(self._transport, self.profile)
+        self.batches = Batches(self._transport, self.profile)
+        self.models = Models(self._transport)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close all connections; the client cannot be used afterwards."""
+        await self._transport.close()
+
+    def __repr__(self) -> str:
+        return f"BatchClient(base_url={self.base_url!r}, profile={self.profile.name!r})"
+
+
+def _profile_of(base_url: str) -> Profile:
+    return profile(_KNOWN_PROFILES.get(base_url, "generic"))
+
+
+def _secret(key: Secret | str | None) -> Secret | None:
+    secret = Secret(key) if isinstance(key, str) else key
+    return secret if secret and secret.reveal() else None
+
+
+def _user_agent() -> str:
+    try:
+        own = version("doubleword-batch")
+    except PackageNotFoundError:  # imported from a source tree that is not installed
+        own = "0"
+    return f"doubleword-batch/{own} (python {platform.python_version()})"

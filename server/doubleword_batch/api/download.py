@@ -1,0 +1,182 @@
+"""Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+
+import httpx
+import msgspec
+
+from doubleword_batch.api.decoding import error_instead_of_lines, unexpected
+from doubleword_batch.api.error_body import Said
+from doubleword_batch.api.error_mapping import html_page
+from doubleword_batch.api.request import Ask
+from doubleword_batch.api.transport import Transport, may_be_repeated
+from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
+
+Sink = Callable[[bytes], Awaitable[None] | None]
+"""Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
+that slow work with the lines can leave the event loop."""
+
+MAX_LINE_BYTES = 64 * 1024 * 1024
+"""The longest line that is taken: what bounds the memory of a download."""
+
+_BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
+
+
+@dataclass(frozen=True, slots=True)
+class ContentRead:
+    """What one read of a line file brought.
+
+    Attributes:
+        lines: complete lines handed to the sink, blank ones counted.
+        size_bytes: bytes handed to the sink.
+        incomplete: the server's X-Incomplete: more lines will come; None when it did not say.
+        next_skip: where the next read goes on: `skip` and the lines really received.
+    """
+
+    lines: int
+    size_bytes: int
+    incomplete: bool | None
+    next_skip: int
+
+
+async def read_lines(
+    transport: Transport, ask: Ask, sink: Sink, *, skip: int, can_skip: bool
+) -> ContentRead:
+    """Download `ask` from line `skip` on.
+
+    After a cut, a 429 or a 5xx it goes on behind the last line handed over, as long as there is
+    progress within the retry time.
+
+    Args:
+        transport: the way to the server.
+        ask: the file; `skip` is added to its query here.
+        sink: takes blocks of whole lines; what it raises ends the download and passes through.
+        skip: lines to leave out at the start.
+        can_skip: the server takes `skip`; otherwise the file is read from its start each time and
+            the lines are left out on this side.
+
+    Raises:
+        ApiError, TransportError, ProtocolError: with `lines` and `next_skip` in the details.
+    """
+    download = _Download(sink, skip)
+    patience = transport.patience()
+    while True:
+        before = download.lines
+        start = skip + before if can_skip else 0
+        attempt = replace(ask, params={**ask.params, "skip": start or None})
+        try:
+            incomplete = await _read_once(transport, attempt, download, skip + before - start)
+        except DoublewordBatchError as error:
+            error.details |= {"lines": download.lines, "next_skip": skip + download.lines}
+            if not may_be_repeated(attempt, error):
+                raise
+            if download.lines > before:
+                patience.renew()
+            await patience.outlast(error)
+        else:
+            return download.read(incomplete)
+
+
+async def _read_once(
+    transport: Transport, ask: Ask, download: "_Download", leave_out: int
+) -> bool | None:
+    async with transport.opened(ask) as response:
+        body = _Body(ask, leave_out, transport.redact)
+        async for piece in response.aiter_bytes():
+            await download.hand_over(transport.redact_lines(body.lines_of(piece)))
+        await download.hand_over(transport.redact_lines(body.last_line(response)))
+    said = response.headers.get("x-incomplete", "").lower()
+    return {"true": True, "false": False}.get(said)
+
+
+class _Download:
+    """What has been handed over so far, across all tries."""
+
+    def __init__(self, sink: Sink, skip: int) -> None:
+        self._sink = sink
+        self._skip = skip
+        self._size_bytes = 0
+        self.lines = 0
+
+    async def hand_over(self, block: bytes) -> None:
+        if block:
+            taken = self._sink(block)
+            if taken is not None:
+                await taken
+            self.lines += block.count(b"\n")
+            self._size_bytes += len(block)
+
+    def read(self, incomplete: bool | None) -> ContentRead:  # noqa: FBT001  # a value, not a switch
+        return ContentRead(self.lines, self._size_bytes, incomplete, self._skip + self.lines)
+
+
+class _Body:
+    """Cuts one answer's body into blocks of whole lines, without the first `leave_out` ones."""
+
+    def __init__(self, ask: Ask, leave_out: int, redact: Callable[[str], str]) -> None:
+        self._ask = ask
+        self._redact = redact
+        self._leave_out = leave_out
+        self._open_line = bytearray()
+        self._is_checked = False
+
+    def lines_of(self, piece: bytes) -> bytes:
+        end = piece.rfind(b"\n") + 1
+        block = bytes(self._open_line) + piece[:end] if end else b""
+        if end:
+            self._open_line.clear()
+        self._open_line += piece[end:]
+        if len(self._open_line) > MAX_LINE_BYTES:
+            raise unexpected(self._ask, f"holds a line longer than {MAX_LINE_BYTES} bytes")
+        return self._wanted(block)
+
+    def last_line(self, response: httpx.Response) -> bytes:
+        """What stands behind the last line feed, as a line, if the body's end can be trusted."""
+        if not self._open_line:
+            return b""
+        self._refuse_other_than_lines(bytes(self._open_line))
+        if not _has_known_end(response) and not _is_json(self._open_line):
+            raise httpx.RemoteProtocolError("the connection ended inside a line")
+        return self._wanted(bytes(self._open_line) + b"\n")
+
+    def _wanted(self, block: bytes) -> bytes:
+        self._refuse_other_than_lines(block)
+        start = 0
+        while self._leave_out and start < len(block):
+            self._leave_out -= 1
+            start = block.index(b"\n", start) + 1
+        return block[start:]
+
+    def _refuse_other_than_lines(self, block: bytes) -> None:
+        if self._is_checked:
+            return
+        first = block.lstrip(_BLANK_OR_BOM).partition(b"\n")[0].rstrip()
+        if not first:
+            return
+        self._is_checked = True
+        if first.startswith(b"<"):
+            raise html_page(self._ask, 200, Said())
+        words = "" if first == b"{" else error_instead_of_lines(first)
+        if words is not None:
+            quoted = quote_untrusted(self._redact(words)) if words else "a JSON object"
+            raise ProtocolError(
+                f"The server answered {self._ask} with status 200, but with {quoted} in place of "
+                "lines.",
+                hint="Call again in a minute; if it lasts, check the id and DOUBLEWORD_BASE_URL.",
+                code="unexpected_reply",
+            )
+
+
+def _has_known_end(response: httpx.Response) -> bool:
+    # Without a length or chunks the end of the connection is the end of the body, cut or not.
+    framed = "content-length" in response.headers or "transfer-encoding" in response.headers
+    return framed or response.http_version not in {"HTTP/1.0", "HTTP/1.1"}
+
+
+def _is_json(line: bytearray) -> bool:
+    try:
+        msgspec.json.decode(line)
+    except (ValueError, RecursionError):
+        return False
+    return True

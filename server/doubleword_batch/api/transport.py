@@ -1,0 +1,320 @@
+"""The one path that every request takes: key, retries, redirects, errors.
+
+The key goes to the base URL's origin and nowhere else. What is not sure to have been refused or
+never received is repeated only if repeating it changes nothing.
+"""
+
+import ssl
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from typing import TypeVar
+from urllib.parse import urlsplit
+
+import anyio
+import httpx
+from pydantic import BaseModel
+
+from doubleword_batch.api.custom_transport import CarriedTransport, Carrier
+from doubleword_batch.api.decoding import typed, unexpected
+from doubleword_batch.api.error_body import Said, read_said
+from doubleword_batch.api.error_mapping import html_page, refusal
+from doubleword_batch.api.request import Ask
+from doubleword_batch.api.retry import Pacing, Patience
+from doubleword_batch.errors import (
+    ApiError,
+    ConfigError,
+    DoublewordBatchError,
+    NotFoundError,
+    ProtocolError,
+    RateLimitedError,
+    TransportError,
+    quote_untrusted,
+)
+from doubleword_batch.settings import Secret, is_loopback, sendable
+
+_T = TypeVar("_T", bound=BaseModel)
+_MAX_REDIRECTS = 5
+_MAX_REPLY_BYTES = 32 * 1024 * 1024  # a page of 100 batches with full metadata is about 4 MB
+_MAX_ERROR_BYTES = 64 * 1024
+_ERROR_BODY_SECONDS = 5.0
+_CONNECT_SECONDS = 10.0
+_MAX_CAUSES = 8  # a chain of causes may be a circle
+_SHORTEST_REDACTED_KEY = 6  # below that it would eat ordinary words
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.LocalProtocolError,
+    httpx.UnsupportedProtocol,
+)
+
+
+class Transport:
+    """Sends asks to one server.
+
+    Args:
+        base_url: checked, without a trailing slash.
+        api_key: sent as a bearer token; None for a server that wants none.
+        timeout_seconds: for each read and write, and for the whole of a JSON answer's body.
+        max_retry_seconds: how long after a first failure a call goes on trying.
+        user_agent: sent with every request.
+        headers: sent with every request too; none of them replaces the key or the user agent.
+        carrier: sends the requests in place of this package's own connections.
+        pacing: clock, sleep and dice of the retries.
+
+    Raises:
+        ConfigError: code `malformed_key`, or `network_settings` for a proxy or certificate file
+            in the environment that cannot be used.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_key: Secret | None,
+        timeout_seconds: float,
+        max_retry_seconds: float,
+        user_agent: str,
+        headers: Mapping[str, str],
+        carrier: Carrier | None,
+        pacing: Pacing,
+    ) -> None:
+        self.base_url = base_url
+        self._api_key = api_key
+        self._timeout_seconds = timeout_seconds
+        self._max_retry_seconds = max_retry_seconds
+        self._carrier = carrier
+        self._pacing = pacing
+        sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
+        sent["User-Agent"] = user_agent
+        if api_key:
+            sent["Authorization"] = f"Bearer {sendable(api_key)}"
+        self._http = _http_client(base_url, sent, timeout_seconds, carrier)
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._http.aclose()
+
+    async def call(self, ask: Ask, model: type[_T]) -> _T:
+        """Send, and return the answer as `model`.
+
+        Raises:
+            ApiError: the server said no.
+            TransportError: no complete answer within the retry time.
+            ProtocolError: an answer that is not of this API.
+        """
+        return typed(ask, await self._persist(ask), model, self.redact)
+
+    async def delete(self, ask: Ask) -> None:
+        """Send a DELETE; found gone after an earlier try that may have landed, it is done.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: as `call`.
+        """
+        await self._persist(ask)
+
+    def patience(self) -> Patience:
+        """The retry budget of one call."""
+        return Patience(self._pacing, self._max_retry_seconds)
+
+    def redact(self, text: str) -> str:
+        """Take the key out of a text that the server wrote: it may echo what it got."""
+        for key in self._keys_sent():
+            text = text.replace(key, "***")
+        return text
+
+    def redact_lines(self, lines: bytes) -> bytes:
+        """The same for whole lines of a file, which are kept on disk."""
+        for key in self._keys_sent():
+            lines = lines.replace(key.encode(), b"***")
+        return lines
+
+    def _keys_sent(self) -> list[str]:
+        if self._carrier is not None:
+            keys = self._carrier.credentials
+        else:
+            keys = (self._api_key.reveal(),) if self._api_key else ()
+        return [key for key in keys if len(key) >= _SHORTEST_REDACTED_KEY]
+
+    @asynccontextmanager
+    async def opened(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:
+        """One try: a successful answer whose body is not read yet; all else as our errors.
+
+        A failure while the body is read inside the block becomes a TransportError too.
+        """
+        try:
+            response = await self._follow(ask)
+            try:
+                await self._raise_unless_success(ask, response)
+                yield response
+            finally:
+                await response.aclose()
+        except httpx.RequestError as error:
+            raise self._lost(ask, error) from error
+
+    async def _persist(self, ask: Ask) -> bytes:
+        patience = self.patience()
+        may_be_done = False
+        while True:
+            try:
+                async with self.opened(ask) as response:
+                    return await self._body(ask, response)
+            except NotFoundError:
+                if may_be_done and ask.method == "DELETE":
+                    return b""
+                raise
+            except DoublewordBatchError as error:
+                if not may_be_repeated(ask, error):
+                    raise
+                may_be_done = may_be_done or not _surely_not_done(error)
+                await patience.outlast(error)
+
+    async def _follow(self, ask: Ask) -> httpx.Response:
+        params = {k: v for k, v in ask.params.items() if v is not None}
+        url = httpx.URL(self.base_url + ask.path)
+        if params:
+            url = url.copy_with(params=params)
+        for _ in range(_MAX_REDIRECTS + 1):
+            request = self._http.build_request(
+                ask.method, url, json=ask.body, content=ask.content, headers=ask.headers
+            )
+            response = await self._http.send(request, stream=True)
+            if not response.has_redirect_location:
+                return response
+            await response.aclose()
+            url = self._redirected(ask, response)
+        raise _redirect_error(ask, "in a circle")
+
+    def _redirected(self, ask: Ask, response: httpx.Response) -> httpx.URL:
+        if ask.method != "GET":
+            raise _redirect_error(ask, "although it is not a GET")
+        try:
+            target = response.url.join(response.headers["location"])
+        except (httpx.InvalidURL, ValueError):
+            raise _redirect_error(ask, "to something that is not an address") from None
+        here = response.url
+        same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
+        if not same or target.userinfo:
+            raise _redirect_error(
+                ask, f"to another server, {quote_untrusted(self.redact(target.host), 80)}"
+            )
+        return target
+
+    async def _raise_unless_success(self, ask: Ask, response: httpx.Response) -> None:
+        if response.is_success and not _is_html(response):
+            return
+        said = read_said(response.headers, await _beginning(response), self.redact)
+        if _is_html(response):
+            raise html_page(ask, response.status_code, said)
+        raise refusal(ask, response.status_code, said)
+
+    async def _body(self, ask: Ask, response: httpx.Response) -> bytes:
+        body = bytearray()
+        try:
+            with anyio.fail_after(self._timeout_seconds):
+                async for piece in response.aiter_bytes():
+                    body += piece
+                    if len(body) > _MAX_REPLY_BYTES:
+                        raise unexpected(ask, f"is larger than {_MAX_REPLY_BYTES} bytes")
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the answer's end did not come") from error
+        if body.lstrip().startswith(b"<"):
+            raise html_page(ask, response.status_code, Said())
+        return bytes(body)
+
+    def _lost(self, ask: Ask, error: httpx.RequestError) -> TransportError:
+        if _is_certificate_failure(error):
+            return TransportError(
+                f"The certificate of {httpx.URL(self.base_url).host} could not be verified.",
+                may_have_happened=False,
+                hint="Check DOUBLEWORD_BASE_URL; where a company proxy has its own authority, set "
+                "SSL_CERT_FILE to its certificate. Verification is never turned off.",
+                code="tls",
+                retryable=False,
+            )
+        never_sent = isinstance(error, _NEVER_SENT)
+        may_have_happened = ask.writes and not never_sent
+        what = "could not be reached" if never_sent else "gave no complete answer"
+        reason = quote_untrusted(self.redact(str(error) or type(error).__name__), 160)
+        hint = "Check the network and DOUBLEWORD_BASE_URL, then call again."
+        if may_have_happened and not ask.idempotent:
+            hint = "What was asked may have been done: look with `list` before sending it again."
+        return TransportError(
+            f"{self.base_url} {what} ({ask}): {reason}.",
+            may_have_happened=may_have_happened,
+            hint=hint,
+            code="timeout" if isinstance(error, httpx.TimeoutException) else None,
+            retryable=not isinstance(error, httpx.LocalProtocolError),
+        )
+
+
+def may_be_repeated(ask: Ask, error: DoublewordBatchError) -> bool:
+    """Whether sending `ask` again is safe after `error`, and of any use."""
+    of_the_wire = isinstance(error, ApiError | TransportError | ProtocolError)
+    return of_the_wire and error.retryable and (ask.idempotent or _surely_not_done(error))
+
+
+def _surely_not_done(error: DoublewordBatchError) -> bool:
+    if isinstance(error, TransportError):
+        return not error.may_have_happened
+    return isinstance(error, RateLimitedError)
+
+
+def _http_client(
+    base_url: str, headers: httpx.Headers, timeout_seconds: float, carrier: Carrier | None
+) -> httpx.AsyncClient:
+    loopback = is_loopback(urlsplit(base_url).hostname or "")
+    connect_seconds = min(timeout_seconds, _CONNECT_SECONDS)
+    try:
+        return httpx.AsyncClient(
+            headers=headers,
+            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
+            follow_redirects=False,
+            # A proxy cannot reach this machine, and must not see the key.
+            trust_env=not loopback and carrier is None,
+            transport=CarriedTransport(carrier) if carrier else None,
+        )
+    except (ImportError, ValueError, OSError, httpx.InvalidURL):
+        raise ConfigError(
+            "A proxy or a certificate file named in the environment cannot be used.",
+            hint="Check HTTPS_PROXY, ALL_PROXY (http and https proxies work, SOCKS does not), "
+            "SSL_CERT_FILE and SSL_CERT_DIR.",
+            code="network_settings",
+        ) from None
+
+
+def _is_html(response: httpx.Response) -> bool:
+    kind = response.headers.get("content-type", "").lower()
+    return kind.startswith(("text/html", "application/xhtml"))
+
+
+def _redirect_error(ask: Ask, how: str) -> ProtocolError:
+    return ProtocolError(
+        f"The server redirected {ask} {how}; the key was not sent there.",
+        hint="Set DOUBLEWORD_BASE_URL to the API's final address, with /v1.",
+        code="redirect",
+    )
+
+
+def _is_certificate_failure(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None or isinstance(cause, ssl.SSLCertVerificationError):
+            break
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(cause, ssl.SSLCertVerificationError)
+
+
+async def _beginning(response: httpx.Response) -> bytes:
+    """What arrives of an error body: its status says enough if the rest is cut or slow."""
+    body = bytearray()
+    with anyio.move_on_after(_ERROR_BODY_SECONDS):
+        try:
+            async for piece in response.aiter_bytes():
+                body += piece
+                if len(body) >= _MAX_ERROR_BYTES:
+                    break
+        except httpx.RequestError:
+            pass
+    return bytes(body[:_MAX_ERROR_BYTES])

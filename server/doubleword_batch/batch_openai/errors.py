@@ -1,0 +1,74 @@
+"""Failures as a program written for the openai SDK expects them.
+
+Where the provider or the model's server gave a status, the SDK's own exception for that status is
+raised. Everything else is a `BatchCallError`, which is both ours and an `openai.OpenAIError`.
+"""
+
+from typing import Any
+
+import openai
+
+from doubleword_batch.batch_openai import http
+from doubleword_batch.errors import ApiError, DoublewordBatchError, TransportError
+
+
+class BatchCallError(DoublewordBatchError, openai.OpenAIError):
+    """A call that ended without an answer of the provider.
+
+    Attributes:
+        batch_id: the batch that held the call, as far as there is one.
+        row: the call's row in it, from 1.
+    """
+
+    default_code = "call_failed"
+
+    @property
+    def batch_id(self) -> str | None:
+        """The batch that held the call."""
+        return self.details.get("batch_id")
+
+    @property
+    def row(self) -> int | None:
+        """The call's row in that batch."""
+        return self.details.get("row")
+
+
+class CallTimeoutError(BatchCallError, openai.APITimeoutError):  # pyright: ignore[reportIncompatibleVariableOverride]  # `code` and `message` mean the same in both
+    """No answer came within the call's time; the batch goes on."""
+
+    default_code = "deadline"
+
+    def __init__(self, error: DoublewordBatchError, request: Any) -> None:
+        openai.APITimeoutError.__init__(self, request)
+        self.args = (error.message,)
+        self.message = error.message
+        self.hint = error.hint
+        self.code = self.default_code
+        self.retryable = True
+        self.details = error.details
+
+
+def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: str) -> Exception:
+    """The exception for one caller; a new one each time, because tracebacks gather on it.
+
+    Args:
+        client: makes the SDK's exceptions of statuses.
+        error: what went wrong.
+        url: where the call would have gone.
+    """
+    request = http.Request("POST", url)
+    if isinstance(error, ApiError):
+        words = {"message": str(error), "type": error.code, "param": None, "code": error.code}
+        response = http.Response(error.status, json={"error": words}, request=request)
+        return client._make_status_error_from_response(response)  # noqa: SLF001  # a subclass's business  # pyright: ignore[reportPrivateUsage]
+    if isinstance(error, TransportError):
+        return openai.APIConnectionError(message=str(error), request=request)
+    if error.code == "deadline":
+        return CallTimeoutError(error, request)
+    return BatchCallError(
+        error.message,
+        hint=error.hint,
+        code=error.code,
+        retryable=error.retryable,
+        details=error.details,
+    )

@@ -1,0 +1,83 @@
+"""The one event loop in which a client's own connections live, and the way there from another."""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from doubleword_batch.batch_openai.call import CallFailedError
+
+_T = TypeVar("_T")
+_LOOK_SECONDS = 1.0  # how soon it is seen that a loop was closed before it took up the work
+
+
+class LoopEndedError(Exception):
+    """The loop ended before the work did; `had_begun` is False if the work surely never began."""
+
+    def __init__(self, *, had_begun: bool) -> None:
+        super().__init__("the event loop of the callers has ended")
+        self.had_begun = had_begun
+
+
+class HomeLoop:
+    """The loop that first enters; another one takes its place only once that one is closed."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def enter(self) -> None:
+        """Let the running loop be the home, if that may be.
+
+        Raises:
+            CallFailedError: code `second_loop`.
+        """
+        loop = asyncio.get_running_loop()
+        if self._loop is None or self._loop.is_closed():
+            self._loop = loop
+        if self._loop is not loop:
+            raise CallFailedError(
+                "The connections of one client stay in one event loop, and this is a second one.",
+                hint="Make one BatchOpenAI for each event loop. Batched calls of several loops may "
+                "share one with a plain key, and without an http_client, a default_query or an "
+                "Authorization header.",
+                code="second_loop",
+            )
+
+    def is_running(self) -> bool:
+        """Whether work that is brought there now would be taken up."""
+        return self._loop is not None and self._loop.is_running()
+
+    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Do `work` at home, and wait for it in the running loop.
+
+        Raises:
+            LoopEndedError: the home is gone.
+        """
+        if self._loop is None:
+            work.close()
+            raise LoopEndedError(had_begun=False)
+        return await across(self._loop, work)
+
+
+async def across(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
+    """Do `work` in a loop of another thread, and wait for it in the running one.
+
+    Raises:
+        LoopEndedError: that loop was closed, or cancelled the work on its way to the end.
+    """
+    try:
+        doing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
+    except RuntimeError:
+        work.close()
+        raise LoopEndedError(had_begun=False) from None
+    try:
+        while not doing.done():
+            await asyncio.wait([doing], timeout=_LOOK_SECONDS)
+            if loop.is_closed() and not doing.done():
+                doing.cancel()
+                raise LoopEndedError(had_begun=True)
+    except asyncio.CancelledError:
+        doing.cancel()
+        raise
+    if doing.cancelled():
+        raise LoopEndedError(had_begun=True)
+    return doing.result()

@@ -1,0 +1,64 @@
+"""From a command to the workspace and back: settings, one verb, everything closed again."""
+
+import logging
+import sys
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
+
+import anyio
+
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.paths import Roots
+from doubleword_batch.session import opened
+from doubleword_batch.settings import Settings
+
+_T = TypeVar("_T")
+
+
+def configured(read: Callable[[], Settings] = Settings.from_environment) -> Settings:
+    """The settings, with the log going to stderr at their level.
+
+    Args:
+        read: reads them from the environment.
+
+    Raises:
+        ConfigError: a variable has a value that cannot be used.
+    """
+    settings = read()
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=settings.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
+    return settings
+
+
+def roots_of(settings: Settings) -> Roots:
+    """Where paths may lead: anywhere, for the person types them, unless folders were listed."""
+    if not settings.roots_are_explicit:
+        return Roots(None)
+    return Roots(settings.roots)
+
+
+def call(settings: Settings, verb: Callable[[Workspace], Awaitable[_T]]) -> _T:
+    """Run one verb in a workspace that is opened for it and closed after it.
+
+    Raises:
+        DoublewordBatchError: the verb's.
+        KeyboardInterrupt: the person pressed Ctrl-C; everything is closed.
+    """
+
+    async def inside() -> _T:
+        async with opened(settings, roots=roots_of(settings)) as session:
+            return await verb(await session.workspace())
+
+    return anyio.run(inside)
+
+
+def runs_inside(settings: Settings) -> bool:
+    """Whether batches run inside this command, so that they pause when it ends."""
+    if settings.provider != "local":
+        return False
+    from doubleword_batch.local import discover
+
+    return discover(settings.home) is None

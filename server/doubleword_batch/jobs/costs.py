@@ -1,0 +1,171 @@
+"""What a job will cost, what it did cost, and the caps that a human set.
+
+Estimates come from the provider where it offers them, else from the dated price table of its
+profile; an unknown price is said to be unknown and never taken for zero.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.expected import expected_tokens
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.store.journal import Intent
+from doubleword_batch.jobs.store.records import Job, Part, Write
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """An amount in US dollars, None when it is not known, and where it comes from.
+
+    `output_tokens` are those that a provider's estimate counts on.
+    """
+
+    usd: Decimal | None
+    note: str
+    output_tokens: int | None = None
+
+
+def cost_of_tokens(
+    ws: Workspace, model: str, window: str, input_tokens: int, output_tokens: int
+) -> Cost:
+    """The cost of these tokens by the profile's price table."""
+    if ws.profile.free:
+        return Cost(Decimal(0), "free: runs on this machine")
+    prices = ws.profile.prices
+    if prices is None:
+        return Cost(None, f"unknown: no prices of {ws.profile.title} are on file")
+    usd = prices.cost_usd(model, window, input_tokens, output_tokens)
+    if usd is None:
+        return Cost(None, f"unknown: no {window} price of {model or 'this model'} is on file")
+    return Cost(usd, f"by prices of {prices.date.isoformat()}, not live")
+
+
+def estimated(ws: Workspace, job: Job, window: str) -> Cost:
+    """The cost of a job by its estimated tokens."""
+    if not job.input_tokens and not ws.profile.free:
+        return Cost(None, "unknown: the request file was made elsewhere")
+    return cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
+
+
+def cost_of_parts(ws: Workspace, job: Job, paths: Sequence[Path], window: str) -> Cost:
+    """The cost of request files by their own lines: a retry may have other limits than the job."""
+    tokens = [expected_tokens(path) for path in paths]
+    read, wrote = sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens)
+    return cost_of_tokens(ws, job.model, window, read, wrote)
+
+
+async def cost_of_files(ws: Workspace, file_ids: list[str], window: str) -> Cost | None:
+    """The provider's own estimate for uploaded files, or None where it offers none."""
+    if not ws.profile.cost_estimate or ws.profile.free:
+        return None
+    total, wrote = Decimal(0), 0
+    for file_id in file_ids:
+        estimate = await ws.client.files.estimate_cost(file_id, window)
+        total += estimate.total_estimated_cost
+        wrote += estimate.total_estimated_output_tokens
+    # The server counts a model without a tariff as zero, which is no price at all.
+    return Cost(total, f"{ws.profile.title}'s estimate", wrote) if total else None
+
+
+def for_caps(job: Job, own: Cost, theirs: Cost) -> Cost:
+    """What the caps are held against: the dearer of our estimate and the provider's.
+
+    The provider's does not know the requests' token limits. Where we have no price of our own, it
+    is raised in the proportion in which the job may write more than the provider counts on.
+    """
+    if theirs.usd is None or own.usd is not None:
+        return own if own.usd is not None and own.usd > (theirs.usd or 0) else theirs
+    if theirs.output_tokens is None or job.output_tokens <= theirs.output_tokens:
+        return theirs
+    if not theirs.output_tokens:
+        return Cost(None, "unknown: the provider's estimate counts on no answers")
+    factor = Decimal(job.output_tokens) / theirs.output_tokens
+    return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
+
+
+def spent(ws: Workspace, job: Job) -> Cost:
+    """What a job has cost so far, by the tokens that its answers report."""
+    window = job.completion_window or ws.profile.windows[0]
+    read, wrote = ws.ledger(job).tokens()
+    if not read and not ws.profile.free:
+        return Cost(None, "unknown: the answers report no tokens")
+    return cost_of_tokens(ws, job.model, window, read, wrote)
+
+
+def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None:
+    """Refuse before anything is spent.
+
+    Args:
+        ws: its caps come from the environment; an argument can lower them, never raise them.
+        cost: of the whole job.
+        asked_max_usd: the caller's own cap.
+
+    Raises:
+        InputError: code `over_cap`, or `unknown_cost` when there is a cap and no price.
+    """
+    caps = [c for c in (ws.max_cost_usd, asked_max_usd) if c is not None]
+    if not caps and ws.max_daily_usd is None:
+        return
+    if cost.usd is None:
+        raise InputError(
+            f"The cost is {cost.note}, and there is a cap on it; nothing was submitted.",
+            hint="Use a model whose price is known, or ask the person who set the cap to lift it "
+            "(DOUBLEWORD_BATCH_MAX_COST_USD, DOUBLEWORD_BATCH_MAX_DAILY_USD).",
+            code="unknown_cost",
+        )
+    if caps and cost.usd > min(caps):
+        raise InputError(
+            f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of "
+            f"${min(caps)}; nothing was submitted.",
+            hint="Use fewer rows (limit), a cheaper model or window, or ask the person to raise "
+            "the cap.",
+            code="over_cap",
+        )
+
+
+def check_caps_of_retry(ws: Workspace, job: Job, cost: Cost) -> None:
+    """Hold a retry to the caps: what the job has cost so far counts too.
+
+    Raises:
+        InputError: as `check_caps`.
+    """
+    before = spent(ws, job).usd
+    so_far = job.cost_usd or Decimal(0) if before is None else before
+    check_caps(ws, Cost(None if cost.usd is None else cost.usd + so_far, cost.note), None)
+
+
+def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Decimal | None]:
+    """What each of these parts costs, by its size, when all of `whole` cost that much."""
+    size = sum(part.size_bytes for part in whole)
+    if cost.usd is None or not size:
+        return [cost.usd for _ in parts]
+    return [cost.usd * part.size_bytes / size for part in parts]
+
+
+def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
+    """Write intents that cost money down, unless the day's cap forbids them; returns the writes.
+
+    Call it in the transaction that decided on the intents: two processes cannot both take the last
+    dollar. What an earlier try of the same writes reserved is not counted twice.
+
+    Raises:
+        InputError: code `over_cap`; nothing was written down.
+    """
+    writes = [ws.journal.intend(intent) for intent in intents]
+    cap = ws.max_daily_usd
+    if cap is None:
+        return writes
+    today = ws.journal.reserved_today_usd()
+    if today > cap:
+        usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
+        raise InputError(
+            f"With this job's ${usd:.4f}, today's jobs would come to ${today:.4f}, over the daily "
+            f"cap of ${cap}. Nothing was submitted.",
+            hint="Wait for the next UTC day, or ask the person to raise "
+            "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
+            code="over_cap",
+        )
+    return writes

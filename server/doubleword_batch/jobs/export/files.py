@@ -1,0 +1,173 @@
+"""Writing the table of answers: a file appears whole or not at all."""
+
+import csv
+import os
+import re
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import msgspec
+
+from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.store.database import DISK_FULL
+from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.store.staging import sync_folder
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+
+Format = Literal["jsonl", "csv", "parquet"]
+
+_FORMATS: dict[str, Format] = {
+    ".csv": "csv",
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".parquet": "parquet",
+    "": "jsonl",
+}
+_BUFFER_BYTES = 1 << 20
+_RECORD_END = "\r\n"
+_FORMULA_STARTS = frozenset("=+-@\t\r")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
+
+_encode = msgspec.json.Encoder().encode
+
+
+def format_of(path: Path, asked: Format | None) -> Format:
+    """The format that was asked for, else the one that the file's name says, else jsonl.
+
+    Raises:
+        InputError: code `bad_format`: the name says a format that is not written.
+    """
+    if asked is not None:
+        return asked
+    form = _FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise InputError(
+            f"Tables are not written as {path.suffix.lower()!r}.",
+            hint="Use a path that ends in .csv, .jsonl or .parquet, or name the format.",
+            code="bad_format",
+        )
+    return form
+
+
+def write_table(
+    table: Table,
+    path: Path,
+    form: Format,
+    *,
+    formulas: bool = False,
+    private: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> int:
+    """Write the table; returns its rows.
+
+    Args:
+        table: what to write.
+        path: the file; it appears whole or not at all.
+        form: jsonl, csv or parquet.
+        formulas: for csv: whether text may become a formula in a spreadsheet. Otherwise cells and
+            names of columns that begin with `=`, `+`, `-`, `@`, tab or return and are no plain
+            numbers get an apostrophe in front, so that no row and no model runs anything in the
+            spreadsheet that opens the table.
+        private: for the state directory: readable by the owner only.
+        cancelled: asked at every row; True ends the writing and leaves nothing.
+
+    Raises:
+        ConfigError: code `no_extra`: parquet needs a package of the extra `data`.
+        StoreError: `disk_full` or another failure to write; `path` is then as it was before.
+    """
+    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
+    reached("export.begin")
+    try:
+        if form == "parquet":
+            from doubleword_batch.jobs.export.parquet import write_parquet
+
+            rows = write_parquet(table, unfinished, cancelled)
+        else:
+            with unfinished.open("wb", buffering=_BUFFER_BYTES) as output:
+                if form == "csv":
+                    rows = _write_csv(table, output, cancelled, formulas=formulas)
+                else:
+                    rows = _write_jsonl(table, output, cancelled)
+        if private:
+            unfinished.chmod(0o600)
+        _onto_the_disk(unfinished)
+        reached("export.written")
+        unfinished.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        raise not_written(path, error) from None
+    finally:
+        unfinished.unlink(missing_ok=True)
+    reached("export.renamed")
+    return rows
+
+
+def not_written(path: Path, error: OSError) -> StoreError:
+    """The error for a table that the disk does not take."""
+    return StoreError(
+        f"{path} could not be written: {error.strerror or error}.",
+        hint="Free some space or choose another output_path, then fetch again; the answers "
+        "collected so far are kept.",
+        code="disk_full" if error.errno in DISK_FULL else "not_written",
+        retryable=True,
+    )
+
+
+def _onto_the_disk(path: Path) -> None:
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())
+
+
+def _write_jsonl(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) -> int:
+    rows = 0
+    for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller
+        if cancelled():
+            raise AbandonedError
+        output.write(_encode(row))
+        output.write(b"\n")
+    return rows
+
+
+def _write_csv(
+    table: Table, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
+) -> int:
+    cell = _text if formulas else _harmless
+    writer = csv.writer(_Records(output), lineterminator=_RECORD_END)
+    writer.writerow([cell(name) for name in table.columns])
+    rows = 0
+    for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller
+        if cancelled():
+            raise AbandonedError
+        writer.writerow([cell(row[name]) for name in table.columns])
+    return rows
+
+
+class _Records:
+    """Takes records of a csv writer and ends them with a line feed.
+
+    A writer that is told to end them so leaves a lone carriage return unquoted, and readers take
+    it for the end of a record.
+    """
+
+    def __init__(self, output: BinaryIO) -> None:
+        self._output = output
+
+    def write(self, record: str) -> None:
+        self._output.write(f"{record[: -len(_RECORD_END)]}\n".encode())
+
+
+def _text(value: Any) -> Any:
+    if value is None or isinstance(value, str | int | float):
+        return value
+    return _encode(value).decode()
+
+
+def _harmless(value: Any) -> Any:
+    if not isinstance(value, str):
+        return _text(value)
+    if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
+        return "'" + value
+    return value

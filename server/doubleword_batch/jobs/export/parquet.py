@@ -1,0 +1,190 @@
+"""The table of answers as Parquet.
+
+DuckDB writes it, from a temporary file of JSON Lines beside it: streaming, in source order. The
+types are those that the values have; nothing is guessed from the looks of a text.
+
+- text is VARCHAR, also where it looks like a number or a date;
+- whole numbers are BIGINT, numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
+- a column of a response_schema has the type that its schema names, also while it is empty;
+- everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON;
+- embeddings are lists of FLOAT. Where all have one length n, readers built on Apache Arrow see
+  lists of the fixed length n (`arrow_schema.py`); Parquet itself has none, so DuckDB shows FLOAT[],
+  which casts to FLOAT[n]. It is not written as one: DuckDB 2.0 writes nulls of that type so that
+  Arrow cannot read the file.
+"""
+
+import glob
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
+from doubleword_batch.jobs.export.names import distinct, quoted
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.sources.extras import duckdb_connection
+
+_GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows
+_FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, and its default
+_LONGEST_LINE_BYTES = 1 << 20
+_BUFFER_BYTES = 1 << 20
+_BIGINT = 1 << 63
+
+_OF_SCHEMA = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
+_OF_VALUES: dict[frozenset[type[object]], str] = {
+    frozenset({bool}): "BOOLEAN",
+    frozenset({int}): "BIGINT",
+    frozenset({float}): "DOUBLE",
+    frozenset({int, float}): "DOUBLE",
+    frozenset({bytes}): "BLOB",
+}
+
+_encode = msgspec.json.Encoder().encode
+
+
+def write_parquet(table: Table, path: Path, cancelled: Callable[[], bool]) -> int:
+    """Write the table; returns its rows.
+
+    Raises:
+        ConfigError: code `no_extra`.
+        OSError: the disk does not take the temporary file.
+        StoreError: code `disk_full` or `not_written`: DuckDB could not write.
+    """
+    duck = duckdb_connection("A Parquet table")
+    lines = path.with_name(path.name + ".jsonl")
+    try:
+        names = zip(table.columns, distinct(table.columns), strict=True)
+        columns = [_Column(source, name, table.schemas.get(source)) for source, name in names]
+        if table.embedding_column is not None:
+            columns[table.columns.index(table.embedding_column)].is_vector = True
+        rows, longest = _write_lines(table, columns, lines, cancelled)
+        group = _GROUP_BYTES * rows // max(lines.stat().st_size, 1)
+        group = min(max(group, _FEWEST_ROWS), _MOST_ROWS)
+        import duckdb
+
+        try:
+            duck.execute(_copy(columns, lines, path, longest, group))
+        except duckdb.IOException as error:
+            raise _not_written(path, error) from None
+    finally:
+        duck.close()
+        lines.unlink(missing_ok=True)
+    if cancelled():
+        raise AbandonedError
+    return rows
+
+
+class _Column:
+    """A column of the table, its name in the file, and what its values turned out to be."""
+
+    def __init__(self, source: str, name: str, schema: Any) -> None:
+        self.source = source
+        self.name = name
+        self.is_vector = False
+        self._schema = cast("dict[str, Any]", schema) if isinstance(schema, dict) else {}
+        self._kinds: set[type[object]] = set()
+        self._lengths: set[int] = set()
+        self._elements: set[type[object]] = set()
+        self._is_too_large = False
+
+    def see(self, value: Any) -> None:
+        """Take note of a value."""
+        kind: type[object] = value.__class__
+        self._kinds.add(kind)
+        if kind is int and not -_BIGINT <= value < _BIGINT:
+            self._is_too_large = True
+        elif kind is list and self.is_vector:
+            self._lengths.add(len(value))
+            self._elements.update(map(type, cast("list[Any]", value)))
+
+    def type(self) -> str:
+        """The SQL type that holds all values."""
+        kinds = frozenset(self._kinds - {type(None)})
+        if self.is_vector:
+            are_vectors = kinds <= {list} and self._elements <= {int, float}
+            return "FLOAT[]" if are_vectors else "VARCHAR"
+        named = self._type_of_schema()
+        if not kinds:
+            return named or "VARCHAR"
+        if kinds == frozenset({int}) and named == "DOUBLE":
+            return named
+        return "VARCHAR" if self._is_too_large else _OF_VALUES.get(kinds, "VARCHAR")
+
+    def selected(self, key: str) -> str:
+        """The column in the SELECT, out of the temporary file's column `key`."""
+        value = f"from_base64({key})" if self.type() == "BLOB" else key
+        return f"{value} AS {quoted(self.name)}"
+
+    def length(self) -> int | None:
+        """The length of all vectors, None for what are no vectors or of several lengths."""
+        if self.type() != "FLOAT[]" or len(self._lengths) != 1:
+            return None
+        return max(self._lengths) or None
+
+    def read_as(self) -> str:
+        """The SQL type by which the temporary file is read."""
+        return "VARCHAR" if self.type() == "BLOB" else self.type()
+
+    def _type_of_schema(self) -> str | None:
+        named: Any = self._schema.get("type")
+        if isinstance(named, list):
+            others = [kind for kind in cast("list[Any]", named) if kind != "null"]
+            named = others[0] if len(others) == 1 else None
+        return _OF_SCHEMA.get(named) if isinstance(named, str) else None
+
+
+def _write_lines(
+    table: Table, columns: list[_Column], path: Path, cancelled: Callable[[], bool]
+) -> tuple[int, int]:
+    """Write the temporary file, its keys `c0`, `c1`, ...; returns rows and the longest line."""
+    keyed = [(f"c{number}", column.source, column.see) for number, column in enumerate(columns)]
+    rows = longest = 0
+    with path.open("wb", buffering=_BUFFER_BYTES) as output:
+        for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller
+            if cancelled():
+                raise AbandonedError
+            values: dict[str, Any] = {}
+            for key, name, see in keyed:
+                values[key] = value = row[name]
+                see(value)
+            line = _encode(values) + b"\n"
+            longest = max(longest, len(line))
+            output.write(line)
+    return rows, longest
+
+
+def _copy(columns: list[_Column], lines: Path, path: Path, longest: int, group: int) -> str:
+    types = ", ".join(f"c{number}: '{c.read_as()}'" for number, c in enumerate(columns))
+    chosen = ", ".join(c.selected(f"c{number}") for number, c in enumerate(columns))
+    source = _literal(glob.escape(str(lines)))  # it is taken as a pattern
+    return (
+        f"COPY (SELECT {chosen} FROM read_json({source}, format = 'newline_delimited', "  # noqa: S608  # all quoted
+        f"columns = {{{types}}}, maximum_object_size = {max(longest, _LONGEST_LINE_BYTES)})) "
+        f"TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group}, "
+        f"USE_TMP_FILE false{_metadata(columns)})"
+    )
+
+
+def _metadata(columns: list[_Column]) -> str:
+    if all(column.length() is None for column in columns):
+        return ""
+    schema = arrow_schema((c.name, c.type(), c.length()) for c in columns)
+    return f", KV_METADATA {{{_literal(KEY)}: {_literal(schema)}}}"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _not_written(path: Path, error: Exception) -> StoreError:
+    full = any(words in str(error) for words in ("No space left", "File too large", "quota"))
+    return StoreError(
+        f"The table could not be written to {path.parent}{': no space is left' if full else ''}.",
+        hint="Free some space or choose another output_path, then fetch again; the answers "
+        "collected so far are kept.",
+        code="disk_full" if full else "not_written",
+        retryable=True,
+    )

@@ -1,1 +1,0 @@
-"""Result lines into the ledger: read, understood, one outcome a row."""

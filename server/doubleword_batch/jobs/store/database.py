@@ -1,0 +1,221 @@
+"""One SQLite file that several processes use at once and that survives whatever they do not.
+
+WAL mode, full synchronisation, short transactions. A transaction begun inside another one of the
+same thread is part of it. Names of tables and columns are in `schema.py`.
+"""
+
+import sqlite3
+import threading
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store.schema import MIGRATIONS
+
+_BUSY_SECONDS = 10.0
+_OPENING_PAUSE_SECONDS = 0.05
+_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
+DISK_FULL = frozenset({27, 28})
+"""The errno of a disk that is full: EFBIG, ENOSPC."""
+
+
+class Database:
+    """The store's file in a state directory; methods are safe to call from any thread.
+
+    Args:
+        home: the state directory; it and the file are created for their owner alone.
+        busy_seconds: how long to wait for another process that is writing.
+
+    Raises:
+        StoreError: the file is damaged, made by a newer version, or cannot be written.
+    """
+
+    def __init__(self, home: Path, *, busy_seconds: float = _BUSY_SECONDS) -> None:
+        self.home = home
+        self._busy_seconds = busy_seconds
+        self._lock = threading.RLock()
+        self._reading = threading.Lock()
+        try:
+            home.mkdir(mode=0o700, parents=True, exist_ok=True)
+            (home / "jobs").mkdir(mode=0o700, exist_ok=True)
+            path = home / "store.sqlite3"
+            path.touch(mode=0o600)
+            self._db, self._reader = self._connected(path), self._connected(path)
+        except (OSError, sqlite3.Error) as error:
+            raise self.unusable(error) from None
+        try:
+            self._use_wal()
+            self._migrate()
+        except sqlite3.Error as error:
+            self.close()
+            raise self.unusable(error) from None
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the file, once no other thread is at it."""
+        with self._lock, self._reading:
+            self._reader.close()
+            self._db.close()
+
+    @contextmanager
+    def transaction(self) -> Generator[sqlite3.Connection]:
+        """A write transaction that holds the file's one write lock from its first moment.
+
+        Raises:
+            StoreError: `store_locked`, `disk_full` or another failure; nothing of it was kept.
+        """
+        with self._lock:
+            if self._is_in_transaction():
+                yield self._db
+                return
+            try:
+                self._db.execute("BEGIN IMMEDIATE")
+                yield self._db
+                self._db.execute("COMMIT")
+            except BaseException as error:
+                self._roll_back()
+                if isinstance(error, sqlite3.Error):
+                    raise self.unusable(error) from error
+                raise
+
+    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a small read.
+
+        Raises:
+            StoreError: as `transaction`.
+        """
+        with self._lock:
+            try:
+                return self._db.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self.unusable(error) from error
+
+    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+        """All rows of a read that goes through many: nobody has to wait until it is done.
+
+        Inside of a transaction it is a `query`; otherwise it sees what was committed.
+
+        Raises:
+            StoreError: as `transaction`.
+        """
+        if self._lock.acquire(blocking=False):
+            try:
+                if self._is_in_transaction():
+                    return self.query(sql, values)
+            finally:
+                self._lock.release()
+        with self._reading:
+            try:
+                return self._reader.execute(sql, values).fetchall()
+            except sqlite3.Error as error:
+                raise self.unusable(error) from error
+
+    def insert(self, table: str, **columns: Any) -> int:
+        """Insert a row of these columns; returns its id."""
+        names, marks = ", ".join(columns), ", ".join("?" * len(columns))
+        with self.transaction() as db:
+            cursor = db.execute(
+                f"INSERT INTO {table} ({names}) VALUES ({marks})",  # noqa: S608  # names are ours
+                tuple(columns.values()),
+            )
+        return cursor.lastrowid or 0
+
+    def change(self, table: str, row: int, **columns: Any) -> None:
+        """Change columns of the row with that id."""
+        changes = ", ".join(f"{name} = ?" for name in columns)
+        with self.transaction() as db:
+            db.execute(
+                f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608  # names are ours
+                (*columns.values(), row),
+            )
+
+    def unusable(self, error: Exception) -> StoreError:
+        """What a failure of the file or its disk means for whoever called."""
+        text = str(error)
+        if "locked" in text or "busy" in text:
+            return StoreError(
+                f"The store in {self.home} is locked by another process for longer than "
+                f"{self._busy_seconds:.0f} s.",
+                hint="Try again; if it stays so, end the other doubleword-batch process.",
+                code="store_locked",
+                retryable=True,
+            )
+        if "closed database" in text:
+            return StoreError(
+                f"The store in {self.home} was closed while work with it still went on.",
+                hint="Make the call again.",
+                code="store_closed",
+            )
+        code = getattr(error, "sqlite_errorcode", None)
+        if code in _FULL or getattr(error, "errno", None) in DISK_FULL:
+            return StoreError(
+                f"No space is left for the store in {self.home}; nothing recorded before was lost.",
+                hint="Free some space, then call again: work goes on where it stopped.",
+                code="disk_full",
+                retryable=True,
+            )
+        return StoreError(
+            f"The state directory {self.home} cannot be used: {text}.",
+            hint="Check that it can be written, or set DOUBLEWORD_BATCH_HOME to another folder.",
+        )
+
+    def _is_in_transaction(self) -> bool:
+        try:
+            return self._db.in_transaction
+        except sqlite3.Error as error:
+            raise self.unusable(error) from error
+
+    def _connected(self, path: Path) -> sqlite3.Connection:
+        return sqlite3.connect(
+            path, timeout=self._busy_seconds, isolation_level=None, check_same_thread=False
+        )
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # the failure itself is what the caller has to hear of
+            if self._db.in_transaction:
+                self._db.execute("ROLLBACK")
+
+    def _use_wal(self) -> None:
+        # Changing the journal's mode ignores the busy timeout: two first starts may collide.
+        until = time.monotonic() + self._busy_seconds
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                break
+            except sqlite3.OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > until:
+                    raise
+                time.sleep(_OPENING_PAUSE_SECONDS)
+        self._db.execute("PRAGMA synchronous=FULL")
+        self._db.execute("PRAGMA foreign_keys=ON")
+
+    def _migrate(self) -> None:
+        with self.transaction() as db:
+            db.execute("CREATE TABLE IF NOT EXISTS migrations (name TEXT PRIMARY KEY)")
+            done = {name for (name,) in db.execute("SELECT name FROM migrations")}
+            if done - {name for name, _ in MIGRATIONS}:
+                raise StoreError(
+                    f"The state directory {self.home} was last used by a newer version of "
+                    "doubleword-batch.",
+                    hint="Update doubleword-batch, or set DOUBLEWORD_BATCH_HOME to another folder.",
+                    code="store_too_new",
+                )
+            for name, script in MIGRATIONS:
+                if name not in done:
+                    for statement in _statements(script):
+                        db.execute(statement)
+                    db.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+
+def _statements(script: str) -> Iterator[str]:
+    pending = ""
+    for line in script.splitlines(keepends=True):
+        pending += line.split("--")[0].rstrip() + "\n"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""

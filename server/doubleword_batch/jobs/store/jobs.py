@@ -1,0 +1,254 @@
+"""The store: jobs, their parts and their batches, as they were last known.
+
+What was written to the provider is in `journal.py`, the ledger's own statements are in `ledger.py`.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store.database import Database
+from doubleword_batch.jobs.store.records import Attempt, Job, Part, columns_of
+from doubleword_batch.models import Batch
+
+_JOB, _PART, _ATTEMPT = columns_of(Job), columns_of(Part), columns_of(Attempt)
+
+UNANSWERED = ("failed", "expired", "cancelled", "missing")
+"""Outcomes of a row that ended without an answer of the model."""
+
+_SEEN = """
+    UPDATE attempts SET
+        settled = settled AND status = :status AND completed = :completed AND failed = :failed,
+        status = :status, total = :total, completed = :completed, failed = :failed,
+        created_at = coalesce(:created, created_at), started_at = coalesce(:started, started_at),
+        ended_at = :ended, expires_at = coalesce(:expires, expires_at),
+        output_file_id = :output, error_file_id = :error, errors = :errors,
+        sightings = sightings + 1
+    WHERE batch_id = :batch AND (
+        (status, total, completed, failed, ended_at, output_file_id, error_file_id, errors) IS NOT
+        (:status, :total, :completed, :failed, :ended, :output, :error, :errors)
+        OR created_at IS NOT coalesce(:created, created_at)
+        OR started_at IS NOT coalesce(:started, started_at)
+        OR expires_at IS NOT coalesce(:expires, expires_at)
+    )
+"""
+_REMEMBER_UNANSWERED = f"""
+    INSERT INTO history (job, row, attempt, outcome, cause, message, replaced_at)
+    SELECT job, row, attempt, outcome, cause, message, ? FROM ledger
+    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
+"""  # noqa: S608  # our own words
+_REOPEN_UNANSWERED = f"""
+    UPDATE ledger SET outcome = 'pending', cause = NULL, message = NULL, attempt = NULL,
+        kind = NULL, place = NULL, size_bytes = NULL
+    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
+"""  # noqa: S608  # our own words
+
+
+class Store(Database):
+    """The store in a state directory; methods are safe to call from any thread."""
+
+    def job_folder(self, name: str) -> Path:
+        """Where the files of the job of that name lie."""
+        return self.home / "jobs" / name
+
+    # Jobs
+
+    def begin_job(self, building: str | None = None, **columns: Any) -> int:
+        """Insert a job that has no name yet and so is invisible; returns its id.
+
+        Args:
+            building: the token of the folder in which its files are being made.
+            columns: what is known of it already.
+        """
+        return self.insert("jobs", created_at=time.time(), building=building, **columns)
+
+    def drop_job(self, job: int) -> None:
+        """Forget a job."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def drop_unfinished(self, job: int) -> None:
+        """Forget a job that never got its name; one that has it stays."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
+
+    def drop_left_behind(self, living: set[str]) -> None:
+        """Forget what processes that have died were building.
+
+        Args:
+            living: the tokens of the folders in which somebody is building at this moment.
+        """
+        with self.transaction() as db:
+            unnamed = "SELECT id, building FROM jobs WHERE name IS NULL AND building NOT NULL"
+            for job, token in self.query(unnamed):
+                if token not in living:
+                    db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+
+    def job_named(self, name: str) -> Job | None:
+        """The job of that name."""
+        return self._job("name = ?", name)
+
+    def job_known(self, name: str) -> Job:
+        """The job of a name that surely exists."""
+        job = self.job_named(name)
+        if job is None:
+            raise StoreError(f"Job {name} vanished from the store.", hint="Call again.")
+        return job
+
+    def job_with_fingerprint(self, fingerprint: str) -> Job | None:
+        """The newest job with that fingerprint."""
+        return self._job("fingerprint = ? AND name IS NOT NULL ORDER BY id DESC", fingerprint)
+
+    def job_of_remote_id(self, remote_id: str) -> Job | None:
+        """The job to which a batch or an input file belongs."""
+        return self._job(
+            "id IN (SELECT job FROM attempts WHERE batch_id = ?1 "
+            "UNION SELECT job FROM parts WHERE input_file_id = ?1) AND name IS NOT NULL "
+            "ORDER BY id DESC",
+            remote_id,
+        )
+
+    def jobs(self, *, search: str = "", before: int | None = None, limit: int = 20) -> list[Job]:
+        """Jobs, newest first; `search` is a substring of name, source or model."""
+        found = self.query(
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND "  # noqa: S608  # columns are ours
+            "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model), lower(?)) "
+            "ORDER BY id DESC LIMIT ?",
+            (before or 1 << 62, search, limit),
+        )
+        return [Job.of(columns) for columns in found]
+
+    def set_job(self, job: int, **columns: Any) -> None:
+        """Change columns of a job."""
+        self.change("jobs", job, **columns)
+
+    def _job(self, where: str, value: object) -> Job | None:
+        found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", (value,))  # noqa: S608  # where is ours
+        return Job.of(found[0]) if found else None
+
+    # Parts
+
+    def add_part(self, **columns: Any) -> int:
+        """Insert a part; returns its id."""
+        return self.insert("parts", **columns)
+
+    def parts(self, job: int) -> list[Part]:
+        """The parts of a job, in order."""
+        found = self.query(
+            f"SELECT {_PART} FROM parts WHERE job = ? ORDER BY number",  # noqa: S608  # columns are ours
+            (job,),
+        )
+        return [Part.of(columns) for columns in found]
+
+    def set_part(self, part: int, **columns: Any) -> None:
+        """Change columns of a part."""
+        self.change("parts", part, **columns)
+
+    def forget_upload(self, part: int) -> None:
+        """Forget that a part was uploaded: its file is gone at the provider."""
+        with self.transaction() as db:
+            db.execute("UPDATE parts SET input_file_id = NULL WHERE id = ?", (part,))
+            db.execute("DELETE FROM writes WHERE part = ? AND kind = 'upload'", (part,))
+
+    def file_with_content(self, sha256: str, provider: str, base_url: str) -> str | None:
+        """The id of an input file of that content that was uploaded to that provider."""
+        found = self.query(
+            "SELECT input_file_id FROM parts JOIN jobs ON jobs.id = parts.job WHERE sha256 = ? "
+            "AND provider = ? AND base_url = ? AND input_file_id IS NOT NULL "
+            "ORDER BY parts.id DESC LIMIT 1",
+            (sha256, provider, base_url),
+        )
+        return found[0][0] if found else None
+
+    # Attempts
+
+    def attempts(self, job: int) -> list[Attempt]:
+        """The batches of a job, in the order in which they were created."""
+        found = self.query(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
+            (job,),
+        )
+        return [Attempt.of(columns) for columns in found]
+
+    def see_batch(
+        self, job: int, part: int, batch: Batch, *, asked_with: Attempt | None = None
+    ) -> None:
+        """Record what the provider says of a batch; a change unsettles what was collected.
+
+        A batch that had ended and runs again, or has other counts than when it ended, was retried:
+        its rows without an answer are pending again and its error file is read from its start.
+
+        Args:
+            job: the batch's job.
+            part: the part it runs.
+            batch: the provider's word.
+            asked_with: the attempt as it was when the provider was asked. If somebody recorded a
+                change since, theirs may be the newer one and stays.
+        """
+        with self.transaction() as db:
+            before = self._attempt_of(batch.id)
+            if before and asked_with and before.sightings != asked_with.sightings:
+                return
+            if before is None:
+                self.insert("attempts", job=job, part=part, batch_id=batch.id, status="")
+            db.execute(_SEEN, _sighting(batch))
+            if before and _was_retried(before, batch):
+                self.reopen_unanswered(before)
+
+    def reopen_unanswered(self, attempt: Attempt) -> None:
+        """Make the rows of a batch that have no answer pending again: it was retried in place."""
+        with self.transaction() as db:
+            db.execute(_REMEMBER_UNANSWERED, (time.time(), attempt.job, attempt.id))
+            db.execute(_REOPEN_UNANSWERED, (attempt.job, attempt.id))
+            db.execute("UPDATE attempts SET settled = 0 WHERE id = ?", (attempt.id,))
+            db.execute(
+                "UPDATE cursors SET lines = 0 WHERE attempt = ? AND kind = 'error'", (attempt.id,)
+            )
+            db.execute(
+                "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "
+                "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
+                (time.time(), attempt.batch_id, attempt.job, attempt.part),
+            )
+
+    def settle(self, attempt: Attempt) -> None:
+        """Record that everything of a batch was read, unless it has been seen changed since."""
+        with self.transaction() as db:
+            db.execute(
+                "UPDATE attempts SET settled = 1 WHERE id = ? AND status = ? AND completed = ? "
+                "AND failed = ?",
+                (attempt.id, attempt.status, attempt.completed, attempt.failed),
+            )
+
+    def _attempt_of(self, batch_id: str) -> Attempt | None:
+        found = self.query(
+            f"SELECT {_ATTEMPT} FROM attempts WHERE batch_id = ?",  # noqa: S608  # columns are ours
+            (batch_id,),
+        )
+        return Attempt.of(found[0]) if found else None
+
+
+def _was_retried(before: Attempt, now: Batch) -> bool:
+    counts = now.request_counts
+    return before.is_terminal and (
+        not now.is_terminal or counts.failed < before.failed or counts.completed > before.completed
+    )
+
+
+def _sighting(batch: Batch) -> dict[str, Any]:
+    counts = batch.request_counts
+    ended = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
+    return {
+        "batch": batch.id,
+        "status": batch.status,
+        "total": counts.total,
+        "completed": counts.completed,
+        "failed": counts.failed,
+        "created": batch.created_at and batch.created_at.timestamp(),
+        "started": batch.in_progress_at and batch.in_progress_at.timestamp(),
+        "ended": ended.timestamp() if ended and batch.is_terminal else None,
+        "expires": batch.expires_at and batch.expires_at.timestamp(),
+        "output": batch.output_file_id,
+        "error": batch.error_file_id,
+        "errors": batch.errors.model_dump_json() if batch.errors else None,
+    }

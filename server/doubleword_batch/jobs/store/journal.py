@@ -1,0 +1,151 @@
+"""The journal: every remote write, its intent before it is sent and its fact after the answer.
+
+A write on its way is marked as such all the time, by both clocks, so that another process, or this
+one after a crash, can tell how long it is at least since the last moment at which it may have left.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+
+from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.records import Write, columns_of
+
+_WRITE = columns_of(Write)
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A remote write that is about to be made.
+
+    Attributes:
+        kind: upload, create, cancel or retry.
+        key: its fingerprint: the same write, the same key.
+        job: whose it is.
+        part: whose it is.
+        before: what the remote object looks like now, for writes that can only be seen by a change.
+        cost_usd: reserves that much of the day's cap, unless it was sent already.
+    """
+
+    kind: str
+    key: str
+    job: int
+    part: int
+    before: str | None = None
+    cost_usd: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """The journal of a store.
+
+    Attributes:
+        store: where it lies.
+        now: epoch seconds, by a clock that may jump.
+        steady: seconds by a clock that does not, and that all processes of this machine share.
+    """
+
+    store: Store
+    now: Callable[[], float] = time.time
+    steady: Callable[[], float] = time.monotonic
+
+    def intend(self, intent: Intent) -> Write:
+        """Write an intent down before it is sent; the same key gives the same write back."""
+        reached(f"{intent.kind}.intend")
+        cost = None if intent.cost_usd is None else str(intent.cost_usd)
+        with self.store.transaction() as db:
+            db.execute(
+                "INSERT INTO writes (job, part, kind, key, before, intent_at) "
+                "VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (key) DO NOTHING",
+                (intent.job, intent.part, intent.kind, intent.key, intent.before, self.now()),
+            )
+            db.execute(
+                "UPDATE writes SET before = ?, cost_usd = coalesce(?, cost_usd), reserved_at = ? "
+                "WHERE key = ? AND sent_at IS NULL AND answered_at IS NULL",
+                (intent.before, cost, self.now(), intent.key),
+            )
+        reached(f"{intent.kind}.intended")
+        return self.read(intent.key)
+
+    def read(self, key: str) -> Write:
+        """The write of that key, as it is now."""
+        (found,) = self.store.query(f"SELECT {_WRITE} FROM writes WHERE key = ?", (key,))  # noqa: S608  # columns are ours
+        return Write.of(found)
+
+    def find(self, job: int, part: int, kind: str, *, answered: bool) -> list[Write]:
+        """The writes of a kind to a part's batch, oldest first, that have their fact or not."""
+        is_known = "IS NOT NULL" if answered else "IS NULL"
+        found = self.store.query(
+            f"SELECT {_WRITE} FROM writes WHERE job = ? AND part = ? AND kind = ? AND "  # noqa: S608  # columns are ours
+            f"answered_at {is_known} ORDER BY id",
+            (job, part, kind),
+        )
+        return [Write.of(columns) for columns in found]
+
+    def claim(self, write: Write) -> bool:
+        """Mark the write as leaving now; False when somebody else has marked it since."""
+        with self.store.transaction() as db:
+            changed = db.execute(
+                "UPDATE writes SET sent_at = ?, sent_steady = ? WHERE id = ? AND sent_at IS ? "
+                "AND answered_at IS NULL",
+                (self.now(), self.steady(), write.id, write.sent_at),
+            ).rowcount
+        return changed == 1
+
+    def still_on_its_way(self, write: Write) -> None:
+        """Mark the write as on its way at this moment."""
+        with self.store.transaction() as db:
+            db.execute(
+                "UPDATE writes SET sent_at = ?, sent_steady = ? WHERE id = ? AND "
+                "answered_at IS NULL",
+                (self.now(), self.steady(), write.id),
+            )
+
+    def never_sent(self, write: Write) -> None:
+        """Note that the write surely changed nothing; what it reserved is free again."""
+        self.store.change(
+            "writes", write.id, sent_at=None, sent_steady=None, cost_usd=None, reserved_at=None
+        )
+
+    def answered(self, write: Write, remote_id: str) -> None:
+        """Note the fact: the write happened, to the object of this id."""
+        self.store.change("writes", write.id, answered_at=self.now(), remote_id=remote_id)
+
+    def seconds_since(self, write: Write) -> float:
+        """How long it is at least since the write was last on its way.
+
+        The wall clock may have been set, and the steady one begins anew when the machine starts or
+        the state directory moves to another machine: the smaller answer is the safe one.
+        """
+        if write.sent_at is None or write.sent_steady is None:
+            return 0.0
+        steady = self.steady() - write.sent_steady
+        if steady < 0:
+            steady = self.steady()
+        wall = self.now() - write.sent_at
+        return min(steady, wall) if wall >= 0 else steady
+
+    # Money
+
+    def reserved_today_usd(self) -> Decimal:
+        """What the writes of this UTC day are estimated to cost, US dollars."""
+        midnight = datetime.fromtimestamp(self.now(), UTC).replace(
+            hour=0, minute=0, second=0, microsecond=0
+        )
+        found = self.store.query(
+            "SELECT cost_usd FROM writes WHERE cost_usd IS NOT NULL AND reserved_at >= ?",
+            (midnight.timestamp(),),
+        )
+        return sum((Decimal(text) for (text,) in found), Decimal(0))
+
+    def release(self, job: int) -> None:
+        """Free what the unsent writes of a job have reserved."""
+        with self.store.transaction() as db:
+            db.execute(
+                "UPDATE writes SET cost_usd = NULL, reserved_at = NULL WHERE job = ? AND "
+                "sent_at IS NULL AND answered_at IS NULL",
+                (job,),
+            )

@@ -1,0 +1,139 @@
+"""The store's rows as values: jobs, their parts, their batches, and what was written remotely."""
+
+from dataclasses import dataclass, fields
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, Self
+
+from doubleword_batch.models import TERMINAL
+
+DRAWN = "calls:"
+"""How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as stored; see `schema.py` for the columns."""
+
+    id: int
+    name: str
+    created_at: float
+    provider: str
+    base_url: str
+    endpoint: str
+    model: str
+    fingerprint: str
+    spec: str
+    source: str | None
+    source_fingerprint: str | None
+    source_stamp: str | None
+    rows: int | None
+    input_tokens: int
+    output_tokens: int
+    completion_window: str | None
+    cost_usd: Decimal | None
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The job in a row of the table."""
+        *plain, cost = columns
+        return cls(*plain, cost_usd=None if cost is None else Decimal(cost))
+
+    @property
+    def is_one_of_a_kind(self) -> bool:
+        """Whether no other state directory can have sent the same job."""
+        return self.fingerprint.startswith(DRAWN)
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One request file of a job."""
+
+    id: int
+    job: int
+    number: int
+    generation: int
+    path: Path | None
+    requests: int
+    size_bytes: int
+    sha256: str
+    input_file_id: str | None
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The part in a row of the table."""
+        part, job, number, generation, path, *rest = columns
+        return cls(part, job, number, generation, Path(path) if path else None, *rest)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One batch of a job, as last seen.
+
+    Attributes:
+        sightings: how often a change of it was recorded; who asks remembers it, so that
+            an older answer never replaces a newer one.
+        settled: everything of it has been read and compared with the provider's counts.
+    """
+
+    id: int
+    job: int
+    part: int
+    batch_id: str
+    status: str
+    total: int
+    completed: int
+    failed: int
+    created_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    expires_at: float | None
+    output_file_id: str | None
+    error_file_id: str | None
+    errors: str | None
+    sightings: int
+    settled: bool
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The attempt in a row of the table."""
+        *plain, settled = columns
+        return cls(*plain, settled=bool(settled))
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the provider expects no more lines of this batch."""
+        return self.status in TERMINAL
+
+
+@dataclass(frozen=True, slots=True)
+class Write:
+    """A remote write: the intent, and once answered the fact.
+
+    Attributes:
+        kind: upload, create, cancel or retry.
+        key: its fingerprint: the same write, the same key.
+        before: what the remote object looked like when the write was intended.
+        sent_at: the last moment, by the wall clock, at which it was on its way.
+        sent_steady: the same moment by the monotonic clock of this machine.
+        remote_id: the id of what it made or changed, once that is known.
+    """
+
+    id: int
+    kind: str
+    key: str
+    before: str | None
+    sent_at: float | None
+    sent_steady: float | None
+    answered_at: float | None
+    remote_id: str | None
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The write in a row of the table."""
+        return cls(*columns)
+
+
+def columns_of(record: type[Job | Part | Attempt | Write]) -> str:
+    """The columns of a record's table, in the order of its fields, for a SELECT."""
+    return ", ".join(field.name for field in fields(record))

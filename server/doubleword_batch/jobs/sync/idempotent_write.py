@@ -1,0 +1,178 @@
+"""A remote write exactly once, whatever happens to its reply, its process or its machine.
+
+The intent is in the journal before anything is sent. A write that may have been sent is looked for
+at the provider, and "not in the list" is not yet "not there": it is sent again only when it has not
+appeared for `Workspace.settle_seconds` since the last moment at which it may have left.
+"""
+
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import anyio
+
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    ServerError,
+    StoreError,
+    TransportError,
+)
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.store.records import Write
+from doubleword_batch.models import Batch, File
+
+_LONGEST_LOOK_SECONDS = 15.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 4.0
+_BEAT_SECONDS = 5.0
+_T = TypeVar("_T", bound=File | Batch)
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteWrite(Generic[_T]):
+    """What to write, and how to tell that it was written.
+
+    Attributes:
+        write: its intent.
+        send: sends it; returns what it made or changed.
+        look: finds what it made or changed, or None; asked when it may have been sent already.
+        get: what has the id that another process noted as the fact.
+        record: notes the fact in the store, in one transaction with the journal's own note.
+        stands: whether something that is there before we ever sent it may stand for it, such as
+            what another state directory wrote; by default nothing is looked for then.
+    """
+
+    write: Write
+    send: Callable[[], Awaitable[_T]]
+    look: Callable[[], Awaitable[_T | None]]
+    get: Callable[[str], Awaitable[_T]]
+    record: Callable[[_T], None]
+    stands: Callable[[_T], bool] | None = None
+
+
+async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
+    """Carry a remote write out; returns its object and whether this call sent it.
+
+    Another process that is sending it at this moment is waited for, within bounds.
+
+    Raises:
+        TransportError: `unconfirmed`: it is not known yet whether it happened; call again.
+        ApiError, TransportError, ProtocolError: it surely did not happen.
+    """
+    earlier = await _earlier(remote)
+    if earlier is not None:
+        return _recorded(ws, remote, earlier), False
+    lost: DoublewordBatchError | None = None
+    until = ws.steady() + _LONGEST_LOOK_SECONDS
+    pause = _FIRST_PAUSE_SECONDS
+    while True:
+        write = ws.journal.read(remote.write.key)
+        found = await _found(remote, write, lost)
+        if found is not None:
+            return _recorded(ws, remote, found), lost is not None
+        unsettled = _unsettled_seconds(ws, write)
+        if unsettled <= 0 and ws.journal.claim(write):
+            answer = await _sent(ws, remote)
+            if not isinstance(answer, DoublewordBatchError):
+                return _recorded(ws, remote, answer), True
+            if lost is None:
+                until = ws.steady() + _LONGEST_LOOK_SECONDS
+            lost = answer
+        elif ws.steady() >= until:
+            raise _unconfirmed(unsettled, lost) from lost
+        else:
+            await ws.sleep(min(pause, unsettled) if unsettled > 0 else pause)
+            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+
+
+async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
+    """What is there already, if it may stand for what is asked now."""
+    if remote.stands is None or remote.write.sent_at is not None:
+        return None
+    found = await remote.look()
+    return found if found is not None and remote.stands(found) else None
+
+
+async def _found(
+    remote: RemoteWrite[_T], write: Write, lost: DoublewordBatchError | None
+) -> _T | None:
+    """What the write made, if it is known to somebody here or can be seen at the provider."""
+    try:
+        if write.answered_at is not None and write.remote_id is not None:
+            return await remote.get(write.remote_id)
+        return None if write.sent_at is None else await remote.look()
+    except DoublewordBatchError:
+        if lost is None:
+            raise
+        return None  # what lost the reply may still be in the way: look again
+
+
+def _recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
+    with ws.store.transaction():
+        ws.journal.answered(remote.write, found.id)
+        remote.record(found)
+    reached(f"{remote.write.kind}.recorded")
+    return found
+
+
+def _unsettled_seconds(ws: Workspace, write: Write) -> float:
+    if write.sent_at is None:
+        return 0.0
+    return ws.settle_seconds - ws.journal.seconds_since(write)
+
+
+async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchError:
+    """Send; returns the answer, or the error after which it may have happened all the same.
+
+    Raises:
+        DoublewordBatchError: it surely did not happen.
+    """
+    kind = remote.write.kind
+    reached(f"{kind}.send")
+    answer: _T | DoublewordBatchError = TransportError("It was cut off.", may_have_happened=True)
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(_beat, ws, remote.write)
+        try:
+            answer = await remote.send()
+        except DoublewordBatchError as error:
+            answer = error
+        beside.cancel_scope.cancel()
+    if not isinstance(answer, DoublewordBatchError):
+        reached(f"{kind}.answered")
+        return answer
+    if _may_have_happened(answer):
+        ws.journal.still_on_its_way(remote.write)
+        return answer
+    ws.journal.never_sent(remote.write)
+    raise answer
+
+
+async def _beat(ws: Workspace, write: Write) -> None:
+    """Mark the write as on its way, so that no other process takes its sender for dead."""
+    while True:
+        await anyio.sleep(min(_BEAT_SECONDS, ws.settle_seconds / 4))
+        with suppress(StoreError):  # somebody else is writing: the next beat is soon enough
+            ws.journal.still_on_its_way(write)
+
+
+def _may_have_happened(error: DoublewordBatchError) -> bool:
+    """Whether a write that ended so may have reached the provider all the same."""
+    if isinstance(error, TransportError):
+        return error.may_have_happened
+    return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
+
+
+def _unconfirmed(seconds: float, lost: DoublewordBatchError | None) -> TransportError:
+    seconds = max(1, round(seconds))
+    why = f": {lost.message}" if lost else "; the process that sent it is gone or still at it."
+    return TransportError(
+        f"It is not known yet whether the last request reached the provider{why}",
+        may_have_happened=True,
+        hint=f"Make the same call again in {seconds} s: it looks for the lost request first and "
+        "sends nothing twice.",
+        code="unconfirmed",
+        retryable=True,
+        details={"retry_after_seconds": seconds},
+    )

@@ -1,0 +1,315 @@
+"""What a result line means: an outcome for its row, and the answer in it.
+
+Reads the lines of Doubleword (errors as a JSON text in `error.message`), of OpenAI (errors in
+`response.body.error`, or `batch_expired` / `batch_cancelled` codes) and of servers like them.
+A row is ok only if its status is 2xx, its body parses and its finish reason is acceptable.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.jobs.sync.plain_line import PlainLine, plain_line
+from doubleword_batch.models import ResultError, ResultLine
+
+_line = msgspec.json.Decoder(ResultLine)
+
+Check = Callable[[Any], str | None]
+"""Checks a structured answer; returns what is wrong with it, or None."""
+
+
+class Reading(msgspec.Struct, frozen=True, gc=False):
+    """What a result line says about its row."""
+
+    custom_id: str
+    outcome: str
+    cause: str | None = None
+    message: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class Answer(msgspec.Struct):
+    """The answer in a response body.
+
+    Attributes:
+        text: the model's text, None where there is none.
+        embedding: the vector (or vectors, for a list input).
+        tool_calls: `{"name", "arguments"}` each, arguments parsed where they are JSON.
+        refusal: the model's words when it declined.
+        finish_reason: `stop`, `length`, `tool_calls`, `content_filter`, ... as chat names them.
+        input_tokens: as reported in `usage`.
+        output_tokens: the same.
+    """
+
+    text: str | None = None
+    embedding: Any = None
+    tool_calls: list[dict[str, Any]] | None = None
+    refusal: str | None = None
+    finish_reason: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing that could be called an answer."""
+        return not self.text and self.embedding is None and not self.tool_calls
+
+
+def read_line(line: bytes, check: Check | None = None) -> Reading | None:
+    """Read one line of an output or error file.
+
+    Args:
+        line: the line, with or without its line break.
+        check: for jobs with a response_schema.
+
+    Returns:
+        None when the line is not a result line at all (cut, not JSON, no custom_id).
+    """
+    plain = plain_line(line)
+    if plain is not None:
+        return (
+            _read_plain(plain)
+            if check is None
+            else _reading(plain.custom_id, _of_plain(plain), check)
+        )
+    try:
+        result = _line.decode(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    error = result.error
+    if error is not None and error != "" and error != ResultError():
+        return _failed(result, error)
+    if result.response is None:
+        return Reading(result.custom_id, "failed", "no_response")
+    status = result.response.status_code
+    body = _decoded(bytes(result.response.body))
+    if status >= 400 or status < 200:  # noqa: PLR2004  # HTTP
+        return _refused_by_server(result, status, body)
+    return _answered(result, body, check)
+
+
+def answer_in(line: bytes) -> Answer | None:
+    """The answer of a line that `read_line` called answered; None when there is none."""
+    plain = plain_line(line)
+    if plain is not None:
+        return _of_plain(plain)
+    result = _line.decode(line)
+    if result.response is None:
+        return None
+    body = _object(_decoded(bytes(result.response.body)))
+    return _answer(body) if body else None
+
+
+def structured(text: str | None) -> Any:
+    """The JSON value a structured answer holds, or None when it is not JSON."""
+    return None if text is None else _decoded(text.encode())
+
+
+# From a line to an outcome
+
+
+def _read_plain(plain: PlainLine) -> Reading:
+    usage = plain.response.body.usage
+    return Reading(plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens)
+
+
+def _answered(result: ResultLine, decoded: Any, check: Check | None) -> Reading:
+    body = _object(decoded)
+    if not body:
+        return Reading(result.custom_id, "failed", "not_json")
+    if body.get("error") and not body.get("choices"):
+        return _refused_by_server(result, 200, body)
+    return _reading(result.custom_id, _answer(body), check)
+
+
+def _reading(custom_id: str, answer: Answer, check: Check | None) -> Reading:
+    outcome, cause, message = _judge(answer, check)
+    return Reading(custom_id, outcome, cause, message, answer.input_tokens, answer.output_tokens)
+
+
+def _judge(answer: Answer, check: Check | None) -> tuple[str, str | None, str | None]:
+    if answer.refusal:
+        return "refused", "refusal", quote_untrusted(answer.refusal)
+    if answer.finish_reason == "content_filter":
+        return "refused", "content_filter", None
+    if answer.finish_reason == "length":
+        return "truncated", "length", None
+    if answer.is_empty:
+        return "failed", "empty_answer", None
+    if check is not None and not answer.tool_calls:
+        wrong = check(structured(answer.text))
+        if wrong:
+            return "invalid", "schema", wrong
+    return "ok", None, None
+
+
+def _failed(result: ResultLine, error: ResultError | str) -> Reading:
+    if isinstance(error, str):
+        error = ResultError(message=error)
+    code = str(error.code or "")
+    text = error.message or code
+    if code in {"batch_expired", "batch_cancelled"}:
+        outcome = code.removeprefix("batch_")
+        return Reading(result.custom_id, outcome, outcome, quote_untrusted(text))
+    reason = _object(_decoded(text.encode()))
+    if isinstance(reason.get("type"), str):
+        cause, text = _reason(reason)
+    elif result.response is not None and result.response.status_code >= 400:  # noqa: PLR2004  # HTTP
+        cause = _http_cause(result.response.status_code, text)
+    else:
+        cause = _slug(code) or "error"
+    return Reading(result.custom_id, "failed", cause, quote_untrusted(text))
+
+
+_REASONS = {
+    "NetworkError": "network",
+    "Timeout": "timeout",
+    "TaskTerminated": "terminated",
+    "BatchTerminated": "terminated",
+    "RequestBuilderError": "request_builder",
+}
+
+
+def _reason(reason: dict[str, Any]) -> tuple[str, str]:
+    """Cause and words of Doubleword's failure reason `{"type", "details"}`."""
+    kind = str(reason["type"])
+    details = _object(reason.get("details"))
+    text = _error_text(details.get("body")) or str(details.get("error") or kind)
+    status = details.get("status")
+    if isinstance(status, int):
+        return _http_cause(status, text), text
+    return _REASONS.get(kind) or _slug(kind) or "error", text
+
+
+def _refused_by_server(result: ResultLine, status: int, body: Any) -> Reading:
+    text = _error_text(body)
+    cause = _http_cause(status, text) if status != 200 else "error"  # noqa: PLR2004  # HTTP
+    message = quote_untrusted(text) if text else None
+    return Reading(result.custom_id, "failed", cause, message)
+
+
+def _error_text(body: Any) -> str:
+    """The words in an error body: OpenAI's object, a string, or JSON text holding either."""
+    if isinstance(body, str):
+        inner = _object(_decoded(body.encode())) if body.lstrip().startswith("{") else {}
+        return _error_text(inner) if inner else body
+    fields = _object(body)
+    inner = _object(fields.get("error")) or fields
+    words = inner.get("message") or fields.get("error") or inner.get("code") or inner.get("type")
+    return words if isinstance(words, str) else ""
+
+
+def _http_cause(status: int, text: str) -> str:
+    lowered = text.lower()
+    too_long = any(word in lowered for word in ("length", "window", "maximum"))
+    if status in {400, 413, 422} and "context" in lowered and too_long:
+        return "context_length"
+    return f"http_{status}"
+
+
+def _slug(text: str) -> str:
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())[:40].strip("_")
+
+
+# From a response body to an answer
+
+
+def _of_plain(plain: PlainLine) -> Answer:
+    choice = plain.response.body.choices[0]
+    usage = plain.response.body.usage
+    return Answer(
+        text=choice.message.content,
+        finish_reason=choice.finish_reason,
+        input_tokens=usage.prompt_tokens,
+        output_tokens=usage.completion_tokens,
+    )
+
+
+def _answer(body: dict[str, Any]) -> Answer:
+    if isinstance(body.get("choices"), list):
+        answer = _chat(body)
+    elif isinstance(body.get("output"), list):
+        answer = _responses(body)
+    else:
+        answer = _embeddings(body)
+    usage = _object(body.get("usage"))
+    answer.input_tokens = _count(usage.get("prompt_tokens", usage.get("input_tokens")))
+    answer.output_tokens = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    return answer
+
+
+def _chat(body: dict[str, Any]) -> Answer:
+    choice = next(map(_object, _list(body["choices"])), _object(None))
+    message = _object(choice.get("message"))
+    if not message:
+        return Answer(text=_text(choice.get("text")), finish_reason=choice.get("finish_reason"))
+    calls = [_call(_object(_object(c).get("function"))) for c in _list(message.get("tool_calls"))]
+    return Answer(
+        text=_text(message.get("content")),
+        tool_calls=calls or None,
+        refusal=_text(message.get("refusal")),
+        finish_reason=choice.get("finish_reason"),
+    )
+
+
+def _responses(body: dict[str, Any]) -> Answer:
+    answer = Answer(finish_reason="stop")
+    if body.get("status") == "incomplete":
+        reason = _object(body.get("incomplete_details")).get("reason")
+        answer.finish_reason = "length" if reason == "max_output_tokens" else reason
+    outputs = [_object(output) for output in _list(body["output"])]
+    pieces = [
+        _object(piece)
+        for output in outputs
+        if output.get("type") == "message"
+        for piece in _list(output.get("content"))
+    ]
+    answer.text = "".join(_text(p.get("text")) or "" for p in pieces) or None
+    answer.refusal = next((_text(p["refusal"]) for p in pieces if p.get("refusal")), None)
+    answer.tool_calls = [_call(o) for o in outputs if o.get("type") == "function_call"] or None
+    return answer
+
+
+def _embeddings(body: dict[str, Any]) -> Answer:
+    vectors = [_object(vector).get("embedding") for vector in _list(body.get("data"))]
+    return Answer(embedding=vectors[0] if len(vectors) == 1 else vectors or None)
+
+
+def _text(content: Any) -> str | None:
+    if isinstance(content, str):
+        return content or None
+    pieces = (_object(piece).get("text") for piece in _list(content))
+    return "".join(piece for piece in pieces if isinstance(piece, str)) or None
+
+
+def _call(function: dict[str, Any]) -> dict[str, Any]:
+    arguments = function.get("arguments")
+    if isinstance(arguments, str):
+        parsed = _decoded(arguments.encode())
+        arguments = arguments if parsed is None else parsed
+    return {"name": function.get("name"), "arguments": arguments}
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and value >= 0 else None
+
+
+# JSON of unknown shape
+
+
+def _decoded(data: bytes) -> Any:
+    try:
+        return msgspec.json.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

@@ -1,0 +1,156 @@
+"""How a running local server is found: token and address, in files that only the user can read."""
+
+import http.client
+import json
+import os
+import secrets
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import msgspec
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.local import liveness
+
+_HEALTH_SECONDS = 1.0
+_MOST_HEALTH_BYTES = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class RunningServer:
+    """A local server that answers: where, with which token, and what answers its requests."""
+
+    base_url: str
+    token: str = field(repr=False)
+    executor: str
+    note: str
+    pid: int
+
+
+class _Notice(msgspec.Struct, frozen=True):
+    base_url: str
+    executor: str
+    note: str
+    pid: int
+    owner: str
+
+
+def bearer_token(home: Path) -> str:
+    """The token of this state directory, made at the first call.
+
+    Raises:
+        StoreError: the state directory cannot be written or holds a damaged token.
+    """
+    path = _folder(home) / "token"
+    try:
+        if not path.exists():
+            _create_whole(path, secrets.token_urlsafe(32))
+        token = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise _unusable(path, error) from error
+    if not token:
+        raise StoreError(f"The token file {path} is empty.", hint="Delete it and try again.")
+    return token
+
+
+def advertise(home: Path, server: RunningServer, owner: str) -> None:
+    """Let `discover` find this server, which shows the life sign of `owner`."""
+    notice = _Notice(server.base_url, server.executor, server.note, server.pid, owner)
+    path = _notice_path(home)
+    try:
+        _replace_whole(path, msgspec.json.encode(notice))
+    except OSError as error:
+        raise _unusable(path, error) from error
+
+
+def withdraw(home: Path, owner: str) -> None:
+    """Take the notice away, unless another server has put its own there."""
+    notice = _read_notice(home)
+    if notice is not None and notice.owner == owner:
+        _notice_path(home).unlink(missing_ok=True)
+
+
+def discover(home: Path) -> RunningServer | None:
+    """The advertised server of this state directory, if it is alive and answers."""
+    notice = _read_notice(home)
+    # The life sign comes first: whoever listens on a dead server's port must not get the token.
+    if notice is None or not liveness.is_alive(home / "local" / "owners", notice.owner):
+        return None
+    token = bearer_token(home)
+    if not _answers(notice, token):
+        return None
+    return RunningServer(notice.base_url, token, notice.executor, notice.note, notice.pid)
+
+
+def _answers(notice: _Notice, token: str) -> bool:
+    address = urlsplit(notice.base_url)
+    if address.scheme != "http" or address.hostname != "127.0.0.1":
+        return False
+    connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=_HEALTH_SECONDS)
+    try:
+        connection.request("GET", "/health", headers={"Authorization": f"Bearer {token}"})
+        response = connection.getresponse()
+        body = json.loads(response.read(_MOST_HEALTH_BYTES))
+        return response.status == 200 and body.get("pid") == notice.pid  # noqa: PLR2004  # HTTP OK
+    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        return False
+    finally:
+        connection.close()
+
+
+def _read_notice(home: Path) -> _Notice | None:
+    try:
+        return msgspec.json.decode(_notice_path(home).read_bytes(), type=_Notice)
+    except (OSError, msgspec.DecodeError):
+        return None
+
+
+def _notice_path(home: Path) -> Path:
+    return home / "local" / "server.json"
+
+
+def _folder(home: Path) -> Path:
+    folder = home / "local"
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        folder.chmod(0o700)
+    except OSError as error:
+        raise _unusable(folder, error) from error
+    return folder
+
+
+def _create_whole(path: Path, text: str) -> None:
+    """Write a file that does not exist yet; where two try, one wins and both read the same."""
+    draft = _draft(path, text.encode())
+    try:
+        os.link(draft, path)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without hard links
+        if not path.exists():
+            draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)
+
+
+def _replace_whole(path: Path, content: bytes) -> None:
+    _draft(path, content).replace(path)
+
+
+def _draft(path: Path, content: bytes) -> Path:
+    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    return Path(name)
+
+
+def _unusable(path: Path, error: Exception) -> StoreError:
+    return StoreError(
+        f"{path} cannot be used: {error}.",
+        hint="Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME.",
+    )

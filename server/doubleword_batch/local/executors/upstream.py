@@ -1,0 +1,219 @@
+"""The `upstream` executor: hands each request to an OpenAI-compatible server.
+
+Ollama, llama.cpp, vLLM, LM Studio and gateways have no Batch API of their own; this gives them the
+local server's. The key goes to the configured base URL and nowhere else: redirects are not
+followed, and an answer that repeats the key has it blotted out.
+"""
+
+from email.utils import parsedate_to_datetime
+from ipaddress import ip_address
+from time import time
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+import msgspec
+
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.json_types import is_list, is_object, rejected
+
+if TYPE_CHECKING:
+    import httpx
+
+_CONCURRENCY = 8
+_MOST_BYTES = 64 << 20
+_SHOWN_CHARACTERS = 2_000
+_CONNECT_SECONDS = 10.0
+# 404 is not among them: here it means that the model or the route does not exist, not that a
+# replica is still cold, and the person should read so at once.
+_RETRIED_STATUSES = frozenset({408, 425, 429, 499})
+
+
+class UpstreamExecutor:
+    """Sends requests on to a base URL.
+
+    Args:
+        base_url: with its `/v1`; https, or http on this machine.
+        key: the bearer token for it, or None.
+        timeout_seconds: how long one answer may take.
+
+    Raises:
+        ConfigError: the base URL is not one a key may be sent to.
+    """
+
+    name = "upstream"
+    concurrency = _CONCURRENCY
+    accepts_any_model = True
+
+    def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
+        self._base_url, self._is_loopback = _checked(base_url)
+        self._key = _sendable(key)
+        self._timeout_seconds = timeout_seconds
+        self._client: httpx.AsyncClient | None = None
+        self._models: list[ExecutorModel] | None = None
+
+    @property
+    def note(self) -> str:
+        """Which server answers."""
+        return f"answers come from the server at {self._base_url}"
+
+    async def models(self) -> list[ExecutorModel]:
+        """The models the server lists; asked once, empty while it cannot say."""
+        if self._models is None:
+            try:
+                listed = await self._send("GET", "/models")
+            except RequestFailed:
+                return []
+            data = listed.body.get("data")
+            names = [m.get("id") for m in data if is_object(m)] if is_list(data) else []
+            self._models = [_model(name) for name in names if isinstance(name, str)]
+        return self._models
+
+    async def run(self, request: Request) -> Answer:
+        """Send one request and read its answer.
+
+        Raises:
+            RequestFailed: the server refused or failed, or no usable answer came.
+        """
+        if not request.url.startswith("/v1/"):
+            raise rejected(f"{request.url} is not a path of this API", status=404)
+        body = {
+            name: value for name, value in request.body.items() if not name.startswith("stream")
+        }
+        return await self._send("POST", request.url.removeprefix("/v1"), msgspec.json.encode(body))
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            client, self._client = self._client, None
+            await client.aclose()
+
+    async def _send(self, method: str, path: str, content: bytes | None = None) -> Answer:
+        import httpx
+
+        try:
+            async with self._connected().stream(
+                method, self._base_url + path, content=content, headers=self._headers()
+            ) as response:
+                text = await self._read(response)
+        except httpx.TimeoutException as error:
+            raise RequestFailed(
+                "Timeout", self._clean(f"{type(error).__name__}: {error}")
+            ) from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            failure = f"{type(error).__name__}: {error}"
+            raise RequestFailed("NetworkError", self._clean(failure)) from None
+        return self._answer(response, text)
+
+    def _connected(self) -> "httpx.AsyncClient":
+        import httpx
+
+        if self._client is None:
+            self._client = httpx.AsyncClient(
+                timeout=httpx.Timeout(self._timeout_seconds, connect=_CONNECT_SECONDS),
+                limits=httpx.Limits(max_connections=None),
+                follow_redirects=False,
+                trust_env=not self._is_loopback,  # a proxy is no way to this very machine
+            )
+        return self._client
+
+    def _headers(self) -> dict[str, str]:
+        headers = {"Content-Type": "application/json", "User-Agent": "doubleword-batch-local"}
+        return headers | {"Authorization": f"Bearer {self._key}"} if self._key else headers
+
+    async def _read(self, response: "httpx.Response") -> str:
+        read = bytearray()
+        async for block in response.aiter_bytes():
+            read += block
+            if len(read) > _MOST_BYTES:
+                raise RequestFailed(
+                    "NonRetriableHttpStatus",
+                    f"the answer is longer than {_MOST_BYTES} bytes",
+                    status=response.status_code,
+                )
+        text = read.decode("utf-8", errors="replace")
+        return text.replace(self._key, "***") if self._key else text
+
+    def _answer(self, response: "httpx.Response", text: str) -> Answer:
+        status = response.status_code
+        if status >= 500 or status in _RETRIED_STATUSES:  # noqa: PLR2004  # server errors
+            raise RequestFailed(
+                "RetriableHttpStatus",
+                self._clean(text),
+                status=status,
+                retry_after_seconds=_retry_after(response.headers.get("retry-after")),
+            )
+        if not 200 <= status < 300:  # noqa: PLR2004  # anything but success
+            raise self._refused(status, text or f"status {status}, without a word")
+        try:
+            body = msgspec.json.decode(text)
+        except msgspec.DecodeError:
+            raise self._refused(status, f"the answer is not JSON: {text}") from None
+        if not is_object(body):
+            raise self._refused(status, f"the answer is not a JSON object: {text}")
+        if body.get("error"):
+            raise self._refused(status, text)
+        return Answer(status, body)
+
+    def _refused(self, status: int, text: str) -> RequestFailed:
+        return RequestFailed("NonRetriableHttpStatus", self._clean(text), status=status)
+
+    def _clean(self, text: str) -> str:
+        """Cut, and without the key: some servers repeat a key they refuse."""
+        shown = text.replace(self._key, "***") if self._key else text
+        return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
+
+
+def _sendable(key: str | None) -> str | None:
+    """A key that fits into a header; any other would come back in the words of a failure."""
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise ConfigError(
+            "The upstream server's key holds characters that no header can carry.",
+            hint="Set DOUBLEWORD_BATCH_LOCAL_KEY again, without spaces or line breaks.",
+            code="malformed_key",
+        )
+    return key
+
+
+def _checked(url: str) -> tuple[str, bool]:
+    """The base URL without a slash at its end, and whether it is on this machine."""
+    parts = urlsplit(url)
+    is_loopback = _is_loopback(parts.hostname or "")
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)
+    if not is_safe or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ConfigError(
+            "The upstream server's address must be a plain https URL, or http on this machine: a "
+            "key sent elsewhere could be read on the way.",
+            hint="Set DOUBLEWORD_BATCH_LOCAL_URL to its base URL with /v1, such as "
+            "http://127.0.0.1:11434/v1.",
+            code="base_url",
+        )
+    return url.rstrip("/"), is_loopback
+
+
+def _is_loopback(host: str) -> bool:
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _model(name: str) -> ExecutorModel:
+    # /models says nothing about a model's kind; embedding models carry it in their names.
+    return ExecutorModel(name, "embedding" if "embed" in name.lower() else "chat")
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds to wait, from a Retry-After of either form: seconds or a date."""
+    if value is None:
+        return None
+    try:
+        return max(0.0, float(value))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time())
+    except ValueError:
+        return None

@@ -1,0 +1,159 @@
+"""One row in, one request line out."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.providers import Profile
+from doubleword_batch.requests.custom_ids import custom_id_for
+from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
+from doubleword_batch.requests.template import Template
+from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.images import ImageReader
+from doubleword_batch.sources.values import as_text
+
+_encode = msgspec.json.Encoder().encode
+
+
+class RequestLine(NamedTuple):
+    """A row's line, with its newline, the bytes of its body, and those of its image in there."""
+
+    custom_id: str
+    line: bytes
+    body_bytes: int
+    image_bytes: int
+
+
+class RowSkipped(Exception):  # noqa: N818  # an outcome of one row, not a failure of the build
+    """This row cannot become a request; the others can. Its text is the reason."""
+
+
+class RequestLines:
+    """Makes request lines of rows.
+
+    Args:
+        spec: what to ask, already checked.
+        columns: names that the templates may use.
+        profile: its limits hold for every line.
+        images: reads the image column's values, where there is such a column.
+
+    Attributes:
+        is_constant: nothing of the row goes into its request, so every request is the same.
+    """
+
+    def __init__(
+        self,
+        spec: RequestSpec,
+        columns: Sequence[str],
+        profile: Profile,
+        images: ImageReader | None = None,
+    ) -> None:
+        limit = profile.max_request_bytes
+        self._prompt = Template(spec.prompt, columns, max_characters=limit)
+        self._system: Template | None = None
+        if spec.system is not None:
+            self._system = Template(
+                spec.system, columns, name="system prompt", max_characters=limit
+            )
+        self.is_constant = (
+            images is None
+            and self._prompt.is_constant
+            and (self._system is None or self._system.is_constant)
+        )
+        self._images = images
+        self._image_column = spec.image_column or ""
+        self._body = _body_maker(spec)
+        frame = f'{{"custom_id":"%b","method":"POST","url":"{spec.endpoint}","body":%b}}\n'
+        self._frame = frame.encode()
+        self._id_column = spec.id_column
+        self._profile = profile
+
+    def line(self, number: int, row: Row) -> RequestLine:
+        """The request line of row `number`.
+
+        Raises:
+            RowSkipped: its body, or its image, is larger than the provider takes.
+            InputError: a template cannot be rendered for it, or its image cannot be read; the
+                message names the row.
+        """
+        try:
+            custom_id = self._custom_id(number, row)
+            system = None if self._system is None else self._system.render(row)
+            image = None
+            if self._images is not None:
+                image = self._images.url(row.get(self._image_column))
+            body = _encode(self._body(self._prompt.render(row), system, image))
+        except InputError as error:
+            if error.code in {"prompt_too_large", "image_too_large"}:
+                raise RowSkipped(error.message) from None
+            raise InputError(
+                f"Row {number}: {error.message}",
+                hint=error.hint,
+                code=error.code,
+                details=error.details | {"row": number},
+            ) from None
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"Row {number} cannot be written as JSON: {error}.",
+                hint="Correct that row's text.",
+                code="bad_value",
+                details={"row": number},
+            ) from None
+        line = self._frame % (custom_id.encode(), body)
+        limit = self._profile.max_request_bytes
+        if len(body) > limit or len(line) > self._profile.max_file_bytes:
+            raise RowSkipped(f"Its request has {len(body)} bytes; the provider takes {limit}.")
+        return RequestLine(custom_id, line, len(body), len(image or ""))
+
+    def _custom_id(self, number: int, row: Row) -> str:
+        label = None if self._id_column is None else as_text(row.get(self._id_column))
+        return custom_id_for(number, label, self._profile.max_custom_id_bytes)
+
+
+def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], dict[str, Any]]:
+    """What puts prompt, system prompt and image into a body; the rest is encoded only once."""
+    constant = {name: msgspec.Raw(_encode(value)) for name, value in _constants(spec).items()}
+    model = spec.model
+    if spec.endpoint == EMBEDDINGS:
+        return lambda prompt, _system, _image: {"model": model, "input": prompt, **constant}
+    if spec.endpoint == RESPONSES:
+        return lambda prompt, system, image: {
+            "model": model,
+            **({} if system is None else {"instructions": system}),
+            "input": prompt if image is None else _seen_by_responses(prompt, image),
+            **constant,
+        }
+    return lambda prompt, system, image: {
+        "model": model,
+        "messages": [
+            *([] if system is None else [{"role": "system", "content": system}]),
+            {"role": "user", "content": prompt if image is None else _seen_by_chat(prompt, image)},
+        ],
+        **constant,
+    }
+
+
+def _seen_by_chat(prompt: str, image: str) -> list[dict[str, Any]]:
+    return [
+        {"type": "text", "text": prompt},
+        {"type": "image_url", "image_url": {"url": image}},
+    ]
+
+
+def _seen_by_responses(prompt: str, image: str) -> list[dict[str, Any]]:
+    content = [
+        {"type": "input_text", "text": prompt},
+        {"type": "input_image", "image_url": image},
+    ]
+    return [{"role": "user", "content": content}]
+
+
+def _constants(spec: RequestSpec) -> dict[str, Any]:
+    if spec.response_schema is None:
+        return spec.params
+    answer = {"name": "answer", "schema": spec.response_schema, "strict": True}
+    if spec.endpoint == RESPONSES:
+        return spec.params | {"text": {"format": {"type": "json_schema", **answer}}}
+    return spec.params | {"response_format": {"type": "json_schema", "json_schema": answer}}

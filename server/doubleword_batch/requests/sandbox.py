@@ -1,0 +1,193 @@
+"""What a template may do: choose, loop and format, within bounds, and nothing else.
+
+The template comes from an agent, and an agent may have been talked into writing it. Jinja's own
+sandbox keeps a template from Python; this one also keeps it from eating the machine: everything
+that can make much out of little (loops, joins, repetition, padding) is counted or left out.
+Values are data: they are inserted and never compiled.
+"""
+
+from collections.abc import Iterable, Iterator
+from typing import Any, cast
+
+from jinja2 import StrictUndefined, Undefined, nodes, pass_environment
+from jinja2.exceptions import SecurityError, TemplateSyntaxError
+from jinja2.filters import FILTERS, make_attrgetter
+from jinja2.runtime import Context, LoopContext
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
+
+from doubleword_batch.sources.values import as_text
+
+GLOBALS = ("range",)
+
+_LOOP_STEP_COST = 100  # characters that one step of a loop counts as
+_LARGEST_INT_BITS = 1024
+
+_FILTERS = (
+    "abs capitalize count d default dictsort first float groupby int items last length list lower "
+    "max min reject rejectattr reverse select selectattr sort striptags sum title trim truncate "
+    "unique upper urlencode wordcount"
+)
+_TEXT_METHODS = (
+    "capitalize casefold count endswith find index isalnum isalpha isdigit islower isnumeric "
+    "isspace isupper lower lstrip partition removeprefix removesuffix rfind rpartition rsplit "
+    "rstrip split splitlines startswith strip swapcase title upper"
+)
+_METHODS: dict[type, frozenset[str]] = {
+    str: frozenset(_TEXT_METHODS.split()),
+    dict: frozenset({"get", "items", "keys", "values"}),
+    list: frozenset({"count", "index"}),
+}
+_REFUSED: dict[type[nodes.Node], str] = {
+    nodes.Include: "include",
+    nodes.Import: "import",
+    nodes.FromImport: "import",
+    nodes.Extends: "extends",
+    nodes.Block: "block",
+    nodes.Macro: "macro",
+    nodes.AssignBlock: "set ... endset",
+    nodes.CallBlock: "call",
+    nodes.ScopedEvalContextModifier: "autoescape",
+    nodes.Pow: "**",
+}
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """The environment of one template; it renders one row at a time.
+
+    Args:
+        budget: characters that one rendering may produce on its way, loops included.
+    """
+
+    intercepted_binops = frozenset({"+", "*", "%"})
+
+    def __init__(self, budget: int) -> None:
+        super().__init__(
+            undefined=StrictUndefined, keep_trailing_newline=True, finalize=_text, cache_size=0
+        )
+        self._budget = budget
+        self._left = budget
+        self.globals = {name: self.globals[name] for name in GLOBALS}
+        self.filters: dict[str, Any] = {name: FILTERS[name] for name in _FILTERS.split()}
+        self.filters |= {
+            "bounded": self._bounded,
+            "join": self._join,
+            "replace": self._replace,
+            "round": _round,
+            "string": _text,
+            "tojson": as_text_of_json,
+        }
+
+    def refill(self) -> None:
+        """Start a new rendering with the whole budget."""
+        self._left = self._budget
+
+    def spend(self, cost: int) -> None:
+        """Count work.
+
+        Raises:
+            SecurityError: the rendering has used up its budget.
+        """
+        self._left -= cost
+        if self._left < 0:
+            raise SecurityError("the template makes too much of this row")
+
+    def bind(self, tree: nodes.Template) -> nodes.Template:
+        """Check what a parsed template uses, and put its loops and joins under the budget.
+
+        Raises:
+            TemplateSyntaxError: it uses what templates may not.
+        """
+        for node in tree.find_all(tuple(_REFUSED)):
+            name = _REFUSED[type(node)]
+            raise TemplateSyntaxError(f"{name!r} is not allowed in a prompt", node.lineno)
+        for loop in tree.find_all(nodes.For):
+            if loop.recursive:
+                raise TemplateSyntaxError("'recursive' is not allowed in a prompt", loop.lineno)
+        for literal in tree.find_all((nodes.List, nodes.Tuple, nodes.Dict)):
+            # [x, x] in [y, y] in ... doubles at each step and is only spelt out at the end
+            if any(name.ctx == "load" for name in literal.find_all(nodes.Name)):
+                raise TemplateSyntaxError("a list written out holds constants only", literal.lineno)
+        bound: nodes.Template = _Bounds().visit(tree)
+        bound.set_environment(self)
+        return bound
+
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """Allow a short list of methods that make nothing larger."""
+        if isinstance(obj, LoopContext):
+            return super().is_safe_attribute(obj, attr, value)
+        return any(isinstance(obj, kind) and attr in names for kind, names in _METHODS.items())
+
+    def wrap_str_format(self, value: Any) -> None:
+        """Leave `str.format` to the rule above: a width in it makes a gigabyte of one letter."""
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Calculate with numbers; `+` also joins texts or lists, within the budget."""
+        if isinstance(left, int | float) and isinstance(right, int | float):
+            if any(
+                isinstance(n, int) and n.bit_length() > _LARGEST_INT_BITS for n in (left, right)
+            ):
+                raise SecurityError("the template calculates with too large a number")
+        elif operator == "+" and isinstance(left, str | list) and isinstance(right, str | list):
+            self.spend(len(cast("str", left)) + len(cast("str", right)))
+        else:
+            raise TypeError(f"{operator!r} works on numbers; convert text with |int or |float")
+        return super().call_binop(context, operator, left, right)
+
+    def _bounded(self, values: Iterable[Any]) -> Iterator[Any]:
+        for value in values:
+            self.spend(_LOOP_STEP_COST)
+            yield value
+
+    @staticmethod
+    @pass_environment
+    def _join(
+        environment: "Sandbox", values: Iterable[Any], d: str = "", attribute: str | None = None
+    ) -> str:
+        if attribute is not None:
+            values = map(make_attrgetter(environment, attribute), values)
+        texts: list[str] = []
+        for value in values:
+            text = _text(value)
+            environment.spend(len(text) + len(d))
+            texts.append(text)
+        return d.join(texts)
+
+    def _replace(self, value: Any, old: str, new: str) -> str:
+        text = _text(value)
+        if not old:
+            raise ValueError("replace needs a text to look for")
+        self.spend(len(text) + text.count(old) * len(new))
+        return text.replace(old, new)
+
+
+def as_text_of_json(value: Any) -> str:
+    """The filter `tojson`: also texts in quotes, and null by its name."""
+    return as_text([value])[1:-1]
+
+
+def _round(value: float, precision: int = 0) -> float:
+    return round(value, precision)  # Jinja's own raises ten to the precision for 'ceil'
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Undefined):
+        return str(value)  # raises UndefinedError, which names what is missing
+    return as_text(value)
+
+
+class _Bounds(NodeTransformer):
+    """Puts the filter `bounded` around what is looped over, and turns `~` into `join`."""
+
+    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802  # the visitor's naming
+        self.generic_visit(node)
+        node.iter = _filter(cast("nodes.Expr", node.iter), "bounded")
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:  # noqa: N802  # the same
+        self.generic_visit(node)
+        return _filter(nodes.List(node.nodes, lineno=node.lineno), "join")
+
+
+def _filter(node: nodes.Expr, name: str) -> nodes.Filter:
+    return nodes.Filter(node, name, [], [], None, None, lineno=node.lineno)

@@ -1,0 +1,245 @@
+"""Checks a request file of anybody: all faults of all lines in one pass, before money is spent.
+
+Servers stop at the first fault, and some faults (two lines with one custom_id) they do not see.
+Sound lines take a fast way through msgspec; only a broken one is looked at closely, in
+`broken_line`.
+"""
+
+from collections.abc import Iterator
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import msgspec
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.providers import Profile
+from doubleword_batch.requests.embedding_inputs import inputs_of
+from doubleword_batch.requests.line_checks import diagnose
+from doubleword_batch.requests.report import Findings, Report
+from doubleword_batch.requests.seen_ids import SeenIds
+from doubleword_batch.requests.spec import EMBEDDINGS
+from doubleword_batch.sources.base import shown
+
+ALSO_TAKEN = ("/v1/completions", "/v1/messages")
+"""Endpoints that servers of this shape take beside those that jobs are built for."""
+
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+_AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
+_BYTES_PER_TOKEN = 4
+_MODELS_SHOWN = 10
+_QUOTED = 80
+_READ_BYTES = 1 << 18
+
+
+class _Body(msgspec.Struct):
+    model: str
+    stream: Any = None
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    method: str
+    url: str
+    body: _Body
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def validate_request_file(path: Path, profile: Profile) -> Report:
+    """Check a request file against the format and a provider's limits.
+
+    Memory does not grow with the lines.
+
+    Raises:
+        InputError: code `file_not_found` or `not_readable`; what the file holds is reported.
+    """
+    try:
+        with path.open("rb", buffering=_READ_BYTES) as stream, SeenIds() as seen:
+            return _Check(path, profile, seen).run(stream)
+    except FileNotFoundError:
+        raise InputError(
+            f"There is no file {shown(path)}.", hint="Check the path.", code="file_not_found"
+        ) from None
+    except OSError as error:
+        raise InputError(
+            f"{shown(path)} cannot be read: {error.strerror or error}.",
+            hint="Give a JSONL file that may be read.",
+            code="not_readable",
+        ) from None
+
+
+class _Check:
+    def __init__(self, path: Path, profile: Profile, seen: SeenIds) -> None:
+        self._path = path
+        self._profile = profile
+        self._urls = frozenset((*profile.endpoints, *ALSO_TAKEN))
+        self._longest_id = profile.max_custom_id_bytes
+        self._longest_line = profile.max_request_bytes + _AROUND_A_BODY
+        self._found = Findings()
+        self._seen = seen
+        self._url: str | None = None
+        self._one_url = True
+        self._models: dict[str, None] = {}
+        self._requests = 0
+        self._inputs = 0
+        self._bytes = 0
+
+    def run(self, stream: BinaryIO) -> Report:
+        for number, line in enumerate(self._lines(stream), 1):
+            self._bytes += len(line)
+            if number == 1 and line.startswith(_UTF_16):
+                self._requests = 1
+                self._found.add("bad_utf8", 1, "The file is UTF-16; nothing in it can be read.")
+                break
+            self._line(number, line)
+        self._whole_file(size_bytes := self._path.stat().st_size)
+        groups = self._found.groups()
+        return Report(
+            path=self._path,
+            requests=self._requests,
+            size_bytes=size_bytes,
+            ok=all(group.severity != "error" for group in groups),
+            endpoint=self._url if self._one_url else None,
+            models=tuple(self._models)[:_MODELS_SHOWN],
+            input_tokens=self._bytes // _BYTES_PER_TOKEN,
+            groups=groups,
+        )
+
+    def _lines(self, stream: BinaryIO) -> Iterator[bytes]:
+        """Lines, those beyond any limit cut: they are only counted."""
+        while line := stream.readline(self._longest_line + 1):
+            yield line
+            while len(line) > self._longest_line and not line.endswith(b"\n"):
+                line = stream.readline(self._longest_line + 1)
+
+    def _line(self, number: int, line: bytes) -> None:
+        if number == 1 and line.startswith(_BOM):
+            self._found.add("bom", 1, "The file begins with a byte order mark.")
+            line = line.removeprefix(_BOM)
+        if not line or line.isspace():
+            self._found.add("blank_line", number, "The line is blank.")
+            return
+        self._requests += 1
+        if len(line) > self._longest_line:
+            self._found.add("body_too_large", number, self._too_large("more"))
+            return
+        try:
+            if not line.isascii():
+                str(line, "utf-8")  # msgspec does not look into fields that are not declared
+            request = _decode(line)
+        except (ValueError, RecursionError):
+            self._broken(number, line)
+            return
+        if request.body.stream:
+            self._found.add("stream", number, "body.stream is on.")
+        self._custom_id(number, request.custom_id)
+        self._method(number, request.method)
+        self._target(number, request.url)
+        self._model(number, request.body.model)
+        if request.url == EMBEDDINGS and self._profile.max_embedding_inputs is not None:
+            self._inputs += inputs_of(_body_of(line))
+        if len(line) > self._profile.max_request_bytes:
+            self._size(number, line)
+
+    def _broken(self, number: int, line: bytes) -> None:
+        diagnosis = diagnose(line)
+        for kind, message in diagnosis.faults:
+            self._found.add(kind, number, message)
+        checks = {
+            "custom_id": self._custom_id,
+            "method": self._method,
+            "url": self._target,
+            "model": self._model,
+        }
+        for name, text in diagnosis.texts.items():
+            checks[name](number, text)
+
+    def _custom_id(self, number: int, custom_id: str) -> None:
+        if not custom_id:
+            self._found.add("custom_id_missing", number, "custom_id is empty.")
+            return
+        key = custom_id
+        is_safe = custom_id.isascii() and custom_id.isprintable()
+        if not is_safe or len(custom_id) > self._longest_id:
+            key = self._odd_custom_id(number, custom_id, is_safe=is_safe)
+        other = self._seen.other_line(key, number)
+        if other is not None:
+            name = quote_untrusted(custom_id, _QUOTED)
+            message = f"custom_id {name} also stands on line {other}."
+            self._found.add("custom_id_duplicate", number, message)
+
+    def _odd_custom_id(self, number: int, custom_id: str, *, is_safe: bool) -> str:
+        """Report it; returns what it is known by from here on."""
+        name = quote_untrusted(custom_id, _QUOTED)
+        if not is_safe:
+            self._found.add("custom_id_not_header_safe", number, f"custom_id {name} is not ASCII.")
+        size = len(custom_id.encode())
+        if size <= self._longest_id:
+            return custom_id
+        message = f"custom_id {name} has {size} bytes; {self._longest_id} are allowed."
+        self._found.add("custom_id_too_long", number, message)
+        return blake2b(custom_id.encode()).hexdigest()
+
+    def _method(self, number: int, method: str) -> None:
+        if method != "POST" and method.upper() != "POST":
+            self._found.add("method", number, f"method is {quote_untrusted(method, _QUOTED)}.")
+
+    def _target(self, number: int, url: str) -> None:
+        if url == self._url and url in self._urls:
+            return
+        if url not in self._urls:
+            taken = ", ".join(sorted(self._urls))
+            message = f"url is {quote_untrusted(url, _QUOTED)}; {taken} are taken."
+            self._found.add("url", number, message)
+        if self._url is None:
+            self._url = url
+        elif url != self._url:
+            self._one_url = False
+            message = (
+                f"url is {quote_untrusted(url, _QUOTED)}, but on the first line "
+                f"{quote_untrusted(self._url, _QUOTED)}."
+            )
+            self._found.add("mixed_urls", number, message)
+
+    def _model(self, number: int, model: str) -> None:
+        if model in self._models:
+            return
+        if not model.strip():
+            self._found.add("model_missing", number, "body.model is empty.")
+        elif len(self._models) < _MODELS_SHOWN:
+            self._models[model] = None
+
+    def _size(self, number: int, line: bytes) -> None:
+        size = len(bytes(_body_of(line)))
+        if size > self._profile.max_request_bytes:
+            self._found.add("body_too_large", number, self._too_large(str(size)))
+
+    def _too_large(self, size: str) -> str:
+        return f"The body has {size} bytes; {self._profile.max_request_bytes} are allowed."
+
+    def _whole_file(self, size_bytes: int) -> None:
+        for line, other in self._seen.late():
+            self._found.add(
+                "custom_id_duplicate", line, f"Its custom_id also stands on line {other}."
+            )
+        if not self._requests:
+            self._found.add("no_requests", 0, "There is no request in the file.")
+        most = self._profile.max_requests
+        if self._requests > most:
+            message = f"The file holds {self._requests} requests; {most} are allowed."
+            self._found.add("too_many_requests", 0, message)
+        if self._inputs > (most_inputs := self._profile.max_embedding_inputs or self._inputs):
+            message = f"The file embeds {self._inputs} inputs; {most_inputs} are allowed."
+            self._found.add("too_many_inputs", 0, message)
+        if size_bytes > self._profile.max_file_bytes:
+            message = (
+                f"The file has {size_bytes} bytes; {self._profile.max_file_bytes} are allowed."
+            )
+            self._found.add("file_too_large", 0, message)
+
+
+def _body_of(line: bytes) -> msgspec.Raw:
+    return msgspec.json.decode(line, type=dict[str, msgspec.Raw])["body"]

@@ -1,0 +1,219 @@
+"""A worksheet as rows: streamed, however many there are; the workbook's texts are in memory.
+
+Own code and no library: those that read workbooks lay a sheet out as a grid in memory, where one
+cell at the far corner takes down the process.
+"""
+
+import re
+from collections.abc import Generator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.sources.base import (
+    MAX_RECORD_BYTES,
+    Row,
+    Source,
+    no_rows,
+    record_too_large,
+    shown,
+)
+from doubleword_batch.sources.header import checked_header
+from doubleword_batch.sources.xlsx_parts import (
+    MAX_SHEET_BYTES,
+    Sheet,
+    Texts,
+    Workbook,
+    opened,
+    unescaped,
+)
+from doubleword_batch.sources.xlsx_xml import Reader
+
+_MAX_COLUMNS = 16_384  # Excel's own
+_SHEETS_SHOWN = 20
+_COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
+
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets know no zone
+_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
+
+Cells = dict[int, Any]
+
+
+class _Shared(NamedTuple):
+    """A cell's text is the workbook's shared text of this position."""
+
+    position: int
+
+
+class XlsxSource(Source):
+    """Rows of the only visible worksheet, or of a named one.
+
+    The first row that is not blank names the columns; blank rows are no rows. Texts, numbers and
+    booleans stay what they are, dates become ISO 8601 text, an error such as `#N/A` stays its
+    text, a formula gives the value that was last calculated, an empty cell is null.
+
+    Args:
+        location: what the caller gave.
+        path: the workbook.
+        selection: the worksheet's name, or None for the only one.
+
+    Raises:
+        InputError: see `open_source`; `which_sheet`.
+    """
+
+    kind = "xlsx"
+
+    def __init__(self, location: str, path: Path, selection: str | None) -> None:
+        super().__init__(location, (path,), ())
+        with opened(path) as workbook:
+            self._sheet = _chosen(workbook, path, selection)
+        records = self._records()
+        _, header = next(records, (0, None))
+        if header is None:
+            raise no_rows(path, "the sheet is empty")
+        names = [_name(header.get(column)) for column in range(max(header) + 1)]
+        self.columns = checked_header(names, path)
+        if next(records, None) is None:
+            raise no_rows(path, "there is a header line and nothing below it")
+        records.close()
+
+    def names(self) -> tuple[str, ...]:
+        """The file's name and the sheet's."""
+        return (f"{self.paths[0].name}::{self._sheet.name}",)
+
+    def rows(self) -> Generator[Row]:
+        """Read the rows from the first one."""
+        records = self._records()
+        next(records, None)  # the header
+        width = len(self.columns)
+        for number, (line, cells) in enumerate(records, 1):
+            if max(cells) >= width:
+                raise _ragged(self.paths[0], number, line, width, max(cells) + 1)
+            yield {name: cells.get(column) for column, name in enumerate(self.columns)}
+
+    def _records(self) -> Generator[tuple[int, Cells]]:
+        """(line of the sheet, its cells by column) of every row that is not blank."""
+        with opened(self.paths[0]) as workbook:
+            texts = workbook.texts()
+            epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
+            reader = _SheetReader(workbook.date_styles(), epoch)
+            for line, cells in workbook.read(self._sheet.part, reader, MAX_SHEET_BYTES):
+                if filled := self._filled(cells, texts, line):
+                    yield line, filled
+
+    def _filled(self, cells: Cells, texts: Texts, line: int) -> Cells:
+        """The cells with something in them, texts looked up: now, as one may stand in all rows."""
+        filled: Cells = {}
+        left = MAX_RECORD_BYTES
+        for column, cell in cells.items():
+            value = texts[cell.position] if isinstance(cell, _Shared) else cell
+            if isinstance(value, str):
+                left -= len(value)
+                if left < 0:
+                    raise record_too_large(self.paths[0], line)
+            if value != "":
+                filled[column] = value
+        return filled
+
+
+class _SheetReader(Reader[tuple[int, Cells]]):
+    """Makes (line, cells) of every row with a cell in it."""
+
+    def __init__(self, date_styles: frozenset[int], epoch: datetime) -> None:
+        super().__init__()
+        self._dates = date_styles
+        self._epoch = epoch
+        self._cells: Cells = {}
+        self._line = 0
+        self._column = -1
+        self._kind = "n"
+        self._is_date = False
+        self._pieces: list[str] = []
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name in {"v", "t"}:
+            self.keep()
+        elif name == "c":
+            place = attributes.get("r")
+            self._column = self._column + 1 if place is None else _column(place)
+            self._kind = attributes.get("t", "n")
+            self._is_date = int(attributes.get("s", 0)) in self._dates
+            self._pieces.clear()
+        elif name == "row":
+            self._line = int(attributes.get("r", self._line + 1))
+            self._column = -1
+
+    def end(self, name: str) -> None:
+        if name in {"v", "t"}:
+            self._pieces.append(self.kept())
+        elif name == "c":
+            self._cells[self._column] = self._value("".join(self._pieces))
+        elif name == "row" and self._cells:
+            self.made.append((self._line, self._cells))
+            self._cells = {}
+
+    def _value(self, text: str) -> Any:
+        if not text:
+            return ""
+        if self._kind == "s":
+            return _Shared(int(text))
+        if self._kind == "b":
+            return text.strip() in {"1", "true"}
+        if self._kind != "n":  # a text written in place, a formula's, an error's, an ISO date
+            return unescaped(text)
+        number = float(text)
+        if self._is_date:
+            return self._date(number)
+        is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
+        return int(text) if is_whole else number
+
+    def _date(self, days: float) -> str | float:
+        try:
+            moment = self._epoch + timedelta(seconds=round(days * 86_400))
+        except OverflowError:
+            return days
+        if 0 <= days < 1:
+            return moment.time().isoformat()
+        whole = moment.hour == moment.minute == moment.second == 0
+        return moment.date().isoformat() if whole else moment.isoformat()
+
+
+def _column(place: str) -> int:
+    found = _COLUMN.fullmatch(place)
+    number = 0
+    for letter in found[1] if found else "":
+        number = number * 26 + ord(letter) - 64
+    if not 0 < number <= _MAX_COLUMNS:
+        raise ValueError(f"there is no cell {place[:20]}")
+    return number - 1
+
+
+def _name(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
+    sheets = workbook.sheets
+    for sheet in sheets:
+        if sheet.name == selection or (selection is None and len(sheets) == 1):
+            return sheet
+    names = ", ".join(quote_untrusted(s.name, 60) for s in sheets[:_SHEETS_SHOWN]) or "none"
+    asked = f"{len(sheets)} sheets"
+    if selection is not None:
+        asked = f"no sheet {quote_untrusted(selection, 60)}"
+    raise InputError(
+        f"{shown(path)} holds {asked}. Its sheets are: {names}.",
+        hint="Name one behind the path and two colons, as in book.xlsx::Orders.",
+        code="which_sheet",
+    )
+
+
+def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
+    return InputError(
+        f"Row {row} of {shown(path)} (line {line}) has a value in column {found}; the header "
+        f"names {expected}.",
+        hint="Name that column in the first line, or delete what stands beside the table.",
+        code="ragged_row",
+        details={"row": row, "line": line, "expected": expected, "found": found},
+    )

@@ -1,0 +1,138 @@
+"""Images on their way into a request: what they are by their first bytes, and as a data: URI."""
+
+import re
+from base64 import b64encode
+from pathlib import Path
+from typing import Any, cast
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.paths import Roots
+from doubleword_batch.sources.base import shown
+
+IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif"})
+
+MAX_IMAGE_BYTES = 20 << 20
+"""Bytes of the largest image that is read; what a provider takes in a request is less still."""
+
+HEAD_BYTES = 12
+
+_DATA_URI = re.compile(r"data:image/(?:png|jpeg|webp|gif);base64,[A-Za-z0-9+/]+={0,2}")
+_URL_CHARACTERS = 2048
+
+
+def media_type(head: bytes) -> str | None:
+    """The media type of an image that begins so; None for what is no PNG, JPEG, WebP or GIF."""
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "image/png"
+    if head.startswith(b"\xff\xd8\xff"):
+        return "image/jpeg"
+    if head.startswith((b"GIF87a", b"GIF89a")):
+        return "image/gif"
+    if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
+        return "image/webp"
+    return None
+
+
+class ImageReader:
+    """Turns the value of an image column into the URL of a request.
+
+    Args:
+        column: its name, for messages.
+        folder: what relative paths start from; then the working folder.
+        roots: where paths may lead.
+    """
+
+    def __init__(self, column: str, folder: Path, roots: Roots) -> None:
+        self._column = column
+        self._folder = folder
+        self._roots = roots.for_data(folder)
+
+    def url(self, value: Any) -> str:
+        """The URL: an https one as it is, a data: URI of everything else.
+
+        Args:
+            value: a path, an https URL, a data: URI, the image's bytes, or an object with `bytes`
+                or `path`, as data sets of images have them in Parquet.
+
+        Raises:
+            InputError: code `no_image`, `not_an_image`, `image_too_large`, `bad_image_url`, or
+                those of the roots.
+        """
+        if isinstance(value, dict):
+            fields = cast("dict[str, Any]", value)
+            value = fields.get("bytes") or fields.get("path")
+        if isinstance(value, bytes):
+            return self._data_uri(value, "a value")
+        if not isinstance(value, str) or not value.strip():
+            raise InputError(
+                f"The column {self._shown} holds no image.",
+                hint="Give a path or an https URL in every row, or leave such rows out.",
+                code="no_image",
+            )
+        if value.startswith("data:"):
+            return self._checked_data_uri(value)
+        if "://" in value:
+            return self._checked_url(value)
+        return self._file(value)
+
+    @property
+    def _shown(self) -> str:
+        return quote_untrusted(self._column, 60)
+
+    def _file(self, value: str) -> str:
+        try:
+            path = self._roots.readable(self._folder / value)
+        except InputError as error:
+            if error.code != "file_not_found":
+                raise
+            path = self._roots.readable(value)
+        if not path.is_file():  # a pipe would be waited for
+            raise self._not_an_image(shown(path))
+        try:
+            with path.open("rb") as stream:
+                data = stream.read(MAX_IMAGE_BYTES + 1)
+        except OSError as error:
+            raise InputError(
+                f"The image {shown(path)} cannot be read: {error.strerror or error}.",
+                hint="Check the path and its permissions.",
+                code="not_readable",
+            ) from None
+        return self._data_uri(data, shown(path))
+
+    def _data_uri(self, data: bytes, name: str) -> str:
+        kind = media_type(data[:HEAD_BYTES])
+        if kind is None:
+            raise self._not_an_image(name)
+        if len(data) > MAX_IMAGE_BYTES:
+            raise InputError(
+                f"In the column {self._shown}, {name} has more than {MAX_IMAGE_BYTES >> 20} MiB.",
+                hint="Make it smaller: models scale images down to a few megapixels anyway.",
+                code="image_too_large",
+            )
+        return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
+
+    def _not_an_image(self, name: str) -> InputError:
+        return InputError(
+            f"In the column {self._shown}, {name} is no PNG, JPEG, WebP or GIF image.",
+            hint="Convert it, or leave that row out.",
+            code="not_an_image",
+        )
+
+    def _checked_data_uri(self, value: str) -> str:
+        if not _DATA_URI.fullmatch(value):
+            raise InputError(
+                f"The column {self._shown} holds a data: URI that is no image in base64.",
+                hint="Use data:image/png;base64,... (or jpeg, webp, gif), a path or an https URL.",
+                code="not_an_image",
+            )
+        return value
+
+    def _checked_url(self, value: str) -> str:
+        if not value.startswith("https://") or len(value) > _URL_CHARACTERS or " " in value:
+            raise InputError(
+                f"The column {self._shown} holds {quote_untrusted(value, 100)}, which is no "
+                "https URL.",
+                hint="Use an https URL that the provider can reach, or the path of a file.",
+                code="bad_image_url",
+            )
+        return value

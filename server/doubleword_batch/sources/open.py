@@ -1,0 +1,221 @@
+"""From what a caller names (a file, a folder, a glob, rows) to a source of rows."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.paths import Roots
+from doubleword_batch.sources.base import Source, shown
+from doubleword_batch.sources.compressed import (
+    is_compressed,
+    open_bytes,
+    uncompressed_suffix,
+)
+from doubleword_batch.sources.csv_files import CsvSource
+from doubleword_batch.sources.files import FileSource, files_of_folder
+from doubleword_batch.sources.image_source import ImageSource
+from doubleword_batch.sources.images import IMAGE_SUFFIXES, media_type
+from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
+from doubleword_batch.sources.location import parse_location
+from doubleword_batch.sources.text_files import TEXT_SUFFIXES, TextSource
+
+_HEAD_BYTES = 4096
+_JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
+_CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
+_TABLE_SUFFIXES = (
+    _JSON_SUFFIXES | _CSV_SUFFIXES.keys() | {".parquet", ".xlsx", ".db", ".sqlite", ".sqlite3"}
+)
+
+_UNREADABLE = {
+    b"BZh": "compressed with bzip2",
+    b"\xfd7zXZ": "compressed with xz",
+    b"%PDF": "a PDF",
+}
+
+
+def open_source(location: str, roots: Roots) -> Source:
+    """Open a table, texts or images.
+
+    A file is read by what is in it: CSV, TSV, JSON Lines, a JSON array (all of these also packed
+    with gzip or Zstandard), Parquet, an Excel workbook, an SQLite database, one image or one text.
+    A folder is its `.txt` and `.md` files or, where it has none, its images. A glob is the files
+    it matches, as texts of any suffix or as images, or one table.
+
+    Args:
+        location: path of a file or folder, or a glob; relative to the first root. Behind `::` the
+            name of a sheet or table, or a SELECT (see `parse_location`).
+        roots: the folders that may be read.
+
+    Raises:
+        ConfigError: code `no_extra`: a package of the extra `data` is not installed.
+        InputError: with one of these codes, here or while the rows are read.
+            `file_not_found`, `outside_roots`: by the roots.
+            `empty`, `no_rows`: nothing in it; a header or blank lines only.
+            `unsupported_kind`: an archive, a PDF, or an unknown suffix.
+            `not_utf8`: with line and byte.
+            `ragged_row`, `duplicate_header`, `empty_header`: tables.
+            `open_quote`, `text_after_quote`: CSV.
+            `not_readable`: the operating system refuses to open it.
+            `bad_json`, `not_an_object`, `array_too_large`: JSON.
+            `record_too_large`: a row of more than 64 MiB.
+            `linked_folder`: a folder holds a link to a folder.
+            `damaged_file`, `unpacks_too_large`, `encrypted`: packed and binary kinds.
+            `which_sheet`, `which_table`, `bad_query`, `bad_location`: what to read of it.
+            `not_an_image`: a file among images is none.
+    """
+    try:
+        source = _open(location, roots)
+    except OSError as error:
+        raise InputError(
+            f"{location!r} cannot be read: {error.strerror or error}.",
+            hint="Check the permissions of the file and its folder.",
+            code="not_readable",
+        ) from None
+    source.roots = roots
+    return source
+
+
+def _open(location: str, roots: Roots) -> Source:
+    path, selection = parse_location(location, roots)
+    files = roots.matches(path)
+    first = files[0]
+    if first.is_dir():
+        return _of_folder(location, first, roots)
+    is_pattern = bool(set("*?[") & set(path))
+    if len(files) > 1 or (is_pattern and not _is_table(first)):
+        return _of_files(location, files)
+    if not first.is_file():
+        raise _unsupported(first, "no regular file")
+    source = _open_file(location, first, selection)
+    if selection is not None and source.kind not in {"xlsx", "sqlite"}:
+        raise InputError(
+            f"{shown(first)} has neither sheets nor tables to choose from.",
+            hint="Leave out the two colons and what stands behind them.",
+            code="bad_location",
+        )
+    return source
+
+
+def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
+    if texts := files_of_folder(folder, roots, TEXT_SUFFIXES):
+        return TextSource(location, texts, folder)
+    if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
+        return ImageSource(location, images, folder)
+    raise InputError(
+        f"The folder {shown(folder)} holds no .txt or .md file and no image.",
+        hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
+        code="no_rows",
+    )
+
+
+def _of_files(location: str, files: list[Path]) -> FileSource:
+    folder = Path(os.path.commonpath([path.parent for path in files]))
+    heads = [_head(path) for path in files]
+    if all(media_type(head) for head in heads):
+        return ImageSource(location, tuple(files), folder)
+    for path, head in zip(files, heads, strict=True):
+        if _is_table(path):
+            raise InputError(
+                f"The pattern matches {len(files)} files, and {shown(path)} is a table.",
+                hint="Give one table by its path, or a pattern that matches text files only.",
+                code="unsupported_kind",
+            )
+        _refuse_binary(path, head)
+    return TextSource(location, tuple(files), folder)
+
+
+def _open_file(location: str, path: Path, selection: str | None) -> Source:
+    head = _head(path)
+    if not head:
+        raise InputError(
+            f"{shown(path)} is empty (0 bytes).", hint="Give a file with rows.", code="empty"
+        )
+    for magic, opened in _BINARY.items():
+        if head.startswith(magic):
+            return opened(location, path, selection)
+    if media_type(head):
+        return ImageSource(location, (path,), path.parent)
+    if is_compressed(head):
+        with open_bytes(path) as stream:
+            head = stream.read(_HEAD_BYTES)
+    _refuse_binary(path, head)
+    return _open_text(location, path, head)
+
+
+def _open_text(location: str, path: Path, head: bytes) -> Source:
+    suffix = uncompressed_suffix(path)
+    if suffix in TEXT_SUFFIXES:
+        return TextSource(location, (path,), path.parent)
+    text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix in _CSV_SUFFIXES and not text.startswith((b'{"', b'[{"')):
+        return CsvSource(location, path, _CSV_SUFFIXES[suffix])
+    if text.startswith(b"[") and (suffix in _JSON_SUFFIXES | _CSV_SUFFIXES.keys() or not suffix):
+        return JsonArraySource(location, path)
+    if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
+        return JsonLinesSource(location, path)
+    raise _unsupported(path, f"of a kind ({suffix or 'no suffix'}) that is not known here")
+
+
+def _parquet(location: str, path: Path, _: str | None) -> Source:
+    from doubleword_batch.sources.parquet import ParquetSource
+
+    return ParquetSource(location, path)
+
+
+def _xlsx(location: str, path: Path, selection: str | None) -> Source:
+    from doubleword_batch.sources.excel import XlsxSource
+
+    return XlsxSource(location, path, selection)
+
+
+def _sqlite(location: str, path: Path, selection: str | None) -> Source:
+    from doubleword_batch.sources.sqlite import SqliteSource
+
+    return SqliteSource(location, path, selection)
+
+
+def _old_workbook(_location: str, path: Path, _selection: str | None) -> Source:
+    from doubleword_batch.sources.xlsx_parts import encrypted
+
+    raise encrypted(path)
+
+
+_BINARY: dict[bytes, Callable[[str, Path, str | None], Source]] = {
+    b"PAR1": _parquet,
+    b"PK\x03\x04": _xlsx,
+    b"SQLite format 3\0": _sqlite,
+    b"\xd0\xcf\x11\xe0": _old_workbook,
+}
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(_HEAD_BYTES)
+
+
+def _is_table(path: Path) -> bool:
+    return uncompressed_suffix(path) in _TABLE_SUFFIXES
+
+
+def _refuse_binary(path: Path, head: bytes) -> None:
+    for magic, kind in _UNREADABLE.items():
+        if head.startswith(magic):
+            raise _unsupported(path, kind)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
+        kind = "UTF-16" if b"\0" in head[:4] or head[:1] in {b"\xff", b"\xfe"} else "binary data"
+        raise InputError(
+            f"{shown(path)} is {kind}, not UTF-8 text.",
+            hint="Save it as UTF-8: in Excel choose 'CSV UTF-8', in Notepad choose the encoding "
+            "UTF-8 under 'Save as'.",
+            code="not_utf8",
+            details={"line": 1, "byte": max(head.find(b"\0"), 0)},
+        )
+
+
+def _unsupported(path: Path, kind: str) -> InputError:
+    return InputError(
+        f"{shown(path)} is {kind}; this version does not read that.",
+        hint="Export it as CSV or JSONL (UTF-8) and give that file.",
+        code="unsupported_kind",
+    )

@@ -1,0 +1,264 @@
+"""The proxy: any program that knows a base URL gets batch prices."""
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from contextlib import asynccontextmanager
+
+import httpx
+import openai
+import pytest
+from anyio import fail_after, to_thread
+
+from batch_openai.conftest import DEADLINE_SECONDS, ask
+from batch_openai.test_interface import TOOL
+from doubleword_batch.batch_openai.options import Plan
+from doubleword_batch.batch_openai.proxy import proxy_running
+from doubleword_batch.batch_openai.settings import drop_in_settings
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.settings import Settings
+
+QUICK = Plan(
+    batch_window_seconds=0.05,
+    poll_interval_seconds=0.1,
+    deadline_seconds=DEADLINE_SECONDS,
+    max_retry_seconds=1,
+)
+
+
+@pytest.fixture(autouse=True)
+async def bounded():
+    with fail_after(DEADLINE_SECONDS):
+        yield
+
+
+@pytest.fixture
+def settings(environment):
+    return Settings.from_environment()
+
+
+@pytest.fixture
+async def proxy(settings):
+    async with proxy_running(settings, plan=QUICK) as running:
+        yield running
+
+
+@pytest.fixture
+async def program(proxy):
+    """A program that knows nothing but the base URL."""
+    async with openai.AsyncOpenAI(base_url=proxy.base_url, api_key="anything") as client:
+        yield client
+
+
+@pytest.fixture
+async def http(proxy):
+    async with httpx.AsyncClient(base_url=proxy.base_url, timeout=30) as http:
+        yield http
+
+
+def started(*arguments, **environ):
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ)
+
+
+async def counted(server):
+    async with openai.AsyncOpenAI(base_url=server.base_url, api_key=server.token) as live:
+        return [batch.request_counts.total async for batch in live.batches.list()]
+
+
+async def test_a_program_s_calls_become_one_batch_and_come_back_typed(faulty, settings):
+    with faulty() as server:
+        async with (
+            proxy_running(settings, plan=QUICK) as proxy,
+            openai.AsyncOpenAI(base_url=proxy.base_url, api_key="anything") as program,
+        ):
+            answers = await asyncio.gather(*(ask(program, f"call {n}") for n in range(5)))
+            assert await counted(server) == [5]
+    assert len({answer.choices[0].message.content for answer in answers}) == 5
+
+
+async def test_every_endpoint_tools_streams_and_models(program):
+    chat, stream, response, embedding, models = await asyncio.gather(
+        ask(program, "a", tools=[TOOL], tool_choice="required"),
+        ask(program, "b", stream=True),
+        program.responses.create(model="chat-1", input="c"),
+        program.embeddings.create(model="embed-1", input="d"),
+        program.models.list(),
+    )
+    (call,) = chat.choices[0].message.tool_calls
+    assert "city" in json.loads(call.function.arguments)
+    text = [chunk.choices[0].delta.content or "" async for chunk in stream]
+    assert "".join(text).startswith("[simulated] ")
+    assert response.output_text
+    assert len(embedding.data[0].embedding) == 384
+    assert [model.id for model in models.data] == ["simulated-chat", "simulated-embedding"]
+    assert (await program.models.retrieve("simulated-chat")).id == "simulated-chat"
+    with pytest.raises(openai.NotFoundError):
+        await program.models.retrieve("none/such")
+
+
+async def test_a_responses_stream_is_replayed(program):
+    stream = await program.responses.create(model="m", input="x", stream=True)
+    assert [event.type async for event in stream][-1] == "response.completed"
+
+
+async def test_a_failed_row_keeps_its_status_and_body_and_is_not_tried_again(faulty, settings):
+    failing = RequestFault(fault="error", status=429, match=Match(contains="bad"))
+    with faulty(requests=[failing], max_attempts=1) as server:
+        async with (
+            proxy_running(settings, plan=QUICK) as proxy,
+            openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x") as program,
+        ):
+            with pytest.raises(openai.RateLimitError) as caught:
+                await ask(program, "bad")
+            assert await counted(server) == [1]
+    assert caught.value.body["type"] == "simulated_error"
+
+
+async def test_a_program_that_hangs_up_and_calls_again_pays_once(faulty, settings, tmp_path):
+    gate = tmp_path / "gate"
+    with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
+        async with (
+            proxy_running(settings, plan=QUICK) as proxy,
+            openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x", max_retries=0) as program,
+        ):
+            with pytest.raises(openai.APITimeoutError):
+                await ask(program, "slow", timeout=1)
+            gate.touch()
+            assert (await ask(program, "slow")).choices
+        assert await counted(server) == [1]
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        (b"{", "not_json"),
+        (b"[1]", "not_json"),
+        (b"\xff\xfe", "not_json"),
+        (b'{"messages": []}', "no_model_named"),
+        (b'{"model": "m", "input": "x", "background": true}', "not_batchable"),
+    ],
+)
+async def test_bad_input_is_answered_with_400_in_openai_s_shape(http, content, code):
+    answer = await http.post("/responses", content=content)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["code"] == code
+    assert answer.headers["x-should-retry"] == "false"
+
+
+async def test_other_paths_say_what_there_is(http):
+    answer = await http.post("/images/generations", json={})
+    assert answer.status_code == 404
+    assert "/v1/chat/completions" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"Host": "evil.example"},
+        {"Origin": "https://evil.example"},
+        {"Origin": "null"},
+        {"Sec-Fetch-Site": "cross-site"},
+    ],
+)
+async def test_a_web_page_cannot_spend_the_user_s_money(http, headers):
+    answer = await http.post("/chat/completions", json={"model": "m"}, headers=headers)
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+async def test_with_a_key_only_those_who_have_it_get_in(settings):
+    async with proxy_running(settings, plan=QUICK, key="k-1") as proxy:
+        for key, error in (("k-1", None), ("k-2", openai.AuthenticationError)):
+            async with openai.AsyncOpenAI(base_url=proxy.base_url, api_key=key) as program:
+                if error is None:
+                    await program.models.list()
+                else:
+                    with pytest.raises(error):
+                        await program.models.list()
+
+
+async def test_a_port_that_is_taken_is_said_plainly(settings, proxy):
+    port = int(proxy.base_url.rpartition(":")[2].removesuffix("/v1"))
+    with pytest.raises(ConfigError, match="cannot listen"):
+        async with proxy_running(settings, port=port):
+            pass
+
+
+async def test_it_runs_in_the_foreground_until_it_is_told_to_stop(environment):
+    program = (
+        "from doubleword_batch.settings import Settings\n"
+        "from doubleword_batch.batch_openai.proxy import serve_proxy\n"
+        "ready = lambda url: print(url, flush=True)\n"
+        "serve_proxy(Settings.from_environment(), port=0, on_ready=ready)\n"
+    )
+    with started("-c", program) as process:
+        url = (await to_thread.run_sync(process.stdout.readline)).strip()
+        async with httpx.AsyncClient() as http:
+            models = await http.get(f"{url}/models")
+        assert models.json()["data"]
+        process.terminate()
+        await to_thread.run_sync(process.wait, 20)
+
+
+async def test_a_proxy_that_would_ask_itself_is_refused(monkeypatch, unused_url):
+    monkeypatch.setenv("OPENAI_API_KEY", "k")
+    monkeypatch.setenv("OPENAI_BASE_URL", unused_url)
+    port = int(unused_url.rpartition(":")[2].removesuffix("/v1"))
+    with pytest.raises(ConfigError, match="the proxy itself"):
+        async with proxy_running(drop_in_settings(), port=port):
+            pass
+
+
+COMMAND = ["-m", "doubleword_batch", "proxy", "--port", "0"]
+AT_ONCE = ["--batch-window", "0.05", "--poll-interval", "0.1"]
+
+
+@pytest.fixture
+def commanded(tmp_path):
+    """Starts the command with a state directory of its own; gives its base URL."""
+
+    @asynccontextmanager
+    async def start(**environ):
+        environ |= {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "proxy")}
+        with started(*COMMAND, *AT_ONCE, **environ) as process:
+            try:
+                line = await to_thread.run_sync(process.stdout.readline)
+                yield line.split()[-1]
+            finally:
+                process.terminate()
+                await to_thread.run_sync(process.wait, 20)
+
+    return start
+
+
+@pytest.mark.parametrize(
+    ("used", "unused"), [("OPENAI", None), ("DOUBLEWORD", "OPENAI")], ids=["openai", "doubleword"]
+)
+async def test_the_command_falls_back_as_the_client_does(
+    faulty, commanded, unused_url, used, unused
+):
+    with faulty() as server:
+        environ = {f"{used}_API_KEY": server.token, f"{used}_BASE_URL": server.base_url}
+        if unused:
+            environ |= {f"{unused}_API_KEY": "k", f"{unused}_BASE_URL": unused_url}
+        async with (
+            commanded(**environ) as url,
+            openai.AsyncOpenAI(base_url=url, api_key="any") as program,
+        ):
+            assert (await ask(program, "a")).choices
+        assert await counted(server) == [1]
+
+
+async def test_the_command_asks_programs_for_the_key_of_its_environment(faulty, commanded):
+    with faulty() as server:
+        environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
+        async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as url:
+            async with openai.AsyncOpenAI(base_url=url, api_key="k-1") as program:
+                assert (await program.models.list()).data
+            async with openai.AsyncOpenAI(base_url=url, api_key="k-2") as program:
+                with pytest.raises(openai.AuthenticationError):
+                    await program.models.list()

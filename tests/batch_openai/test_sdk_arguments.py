@@ -1,0 +1,204 @@
+"""Every argument of AsyncOpenAI holds for batches as for live calls: keys, connections, queries."""
+
+import asyncio
+import gc
+
+import httpx
+import httpx2
+import openai
+import pytest
+import respx
+from openai.providers import bedrock
+
+from batch_openai.conftest import ask, at, batches_of, quick, soon
+from doubleword_batch.errors import ConfigError
+
+TOKEN_EXCHANGE = "https://auth.openai.com/oauth/token"
+
+
+async def test_a_key_function_is_asked_in_the_callers_loop_for_each_request(server, recorder):
+    asked_in = []
+
+    async def key():
+        asked_in.append(asyncio.get_running_loop())
+        return server.token
+
+    async with at(server, api_key=key, http_client=recorder.client()) as client:
+        assert (await ask(client, "a")).choices
+        assert [model.id async for model in client.models.list()]
+    assert set(asked_in) == {asyncio.get_running_loop()}
+    assert len(asked_in) == len(recorder.of_the_batch)
+
+
+@pytest.mark.parametrize("library", [httpx2, httpx])
+async def test_the_callers_http_client_carries_the_batches_in_the_callers_loop(
+    server, recorder, library
+):
+    async with at(server, http_client=recorder.client(library)) as client:
+        answers = await asyncio.gather(*(ask(client, f"question {n}") for n in range(50)))
+        (batch,) = await batches_of(client)
+    assert all(one.choices for one in answers)
+    assert batch.request_counts.completed == 50
+    assert recorder.of_the_batch
+    assert recorder.loops == {asyncio.get_running_loop()}
+
+
+async def test_the_callers_query_goes_with_every_request(server, recorder):
+    options = {"default_query": {"api-version": "7"}, "http_client": recorder.client()}
+    async with at(server, **options) as client:
+        assert (await ask(client, "a")).choices
+    assert {one.url.params["api-version"] for one in recorder.of_the_batch} == {"7"}
+
+
+async def test_an_authorization_of_the_callers_takes_the_place_of_the_key(server, recorder):
+    headers = {"authorization": f"Bearer {server.token}"}
+    options = {"api_key": "unused", "default_headers": headers}
+    async with at(server, **options, http_client=recorder.client()) as client:
+        assert (await ask(client, "a")).choices
+    sent = [one.headers.get_list("authorization") for one in recorder.of_the_batch]
+    assert all(one == [headers["authorization"]] for one in sent)
+
+
+async def test_a_workload_identity_exchanges_its_token_for_the_batches_too(server, recorder):
+    identity = {
+        "provider": {"token_type": "jwt", "get_token": lambda: "of the cluster"},
+        "identity_provider_id": "idp-1",
+        "service_account_id": "sa-1",
+    }
+    given = {"access_token": server.token, "expires_in": 3600}
+    given |= {"token_type": "Bearer", "issued_token_type": "x"}
+    with respx.mock(assert_all_called=False) as router:
+        exchange = router.post(TOKEN_EXCHANGE).respond(json=given)
+        router.route(host="127.0.0.1").pass_through()
+        options = {"workload_identity": identity, "http_client": recorder.client(httpx)}
+        async with at(server, **options) as client:
+            assert (await ask(client, "a")).choices
+    assert exchange.call_count == 1
+    sent = {one.headers["authorization"] for one in recorder.of_the_batch}
+    assert sent == {f"Bearer {server.token}"}
+
+
+async def test_a_provider_of_the_sdk_says_where_and_proves_who(server, recorder):
+    provider = bedrock(api_key=server.token, base_url=server.base_url)
+    options = {"provider": provider, "batch_provider": "doubleword"}
+    async with quick(**options, http_client=recorder.client()) as client:
+        assert (await ask(client, "a")).choices
+    sent = {one.headers["authorization"] for one in recorder.of_the_batch}
+    assert sent == {f"Bearer {server.token}"}
+
+
+async def test_data_residency_says_where_the_batches_go(monkeypatch):
+    hosts = []
+
+    def refuse(request):
+        hosts.append(request.url.host)
+        return httpx2.Response(401, json={"error": {"message": "no such key"}})
+
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", "dw-of-another")
+    http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(refuse))
+    options = {"api_key": "sk-eu", "data_residency": "eu", "http_client": http_client}
+    async with quick(**options) as client:
+        assert str(client.base_url) == "https://eu.api.openai.com/v1/"
+        with pytest.raises(openai.AuthenticationError):
+            await ask(client, "a")
+    assert set(hosts) == {"eu.api.openai.com"}
+    with pytest.raises(openai.OpenAIError, match="credentials"):
+        quick(data_residency="eu")  # Doubleword's key is not sent to OpenAI
+
+
+async def test_arguments_that_the_sdk_does_not_take_together_are_refused(server):
+    with pytest.raises(ValueError, match="mutually exclusive"):
+        quick(api_key="k", base_url=server.base_url, data_residency="eu")
+    with pytest.raises(openai.OpenAIError, match="cannot be combined"):
+        quick(api_key="k", provider=bedrock(api_key="k", base_url=server.base_url))
+    with pytest.raises(ConfigError, match="plain http"):
+        quick(provider=bedrock(api_key="k", base_url="http://far.example/v1"))
+
+
+async def test_an_argument_counts_more_than_openai_s_variables(server, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.example/v1")
+    async with at(server, batch_provider="openai") as client:
+        assert (client.api_key, str(client.base_url)) == (server.token, f"{server.base_url}/")
+
+
+async def test_a_changed_client_outlives_the_one_that_it_was_made_from():
+    client = quick().with_options(max_retries=0)
+    gc.collect()
+    async with client:
+        assert (await ask(client, "a")).choices
+
+
+async def test_a_copy_keeps_the_ways_of_its_original_and_takes_new_ones(server, recorder):
+    original = at(server, api_key=lambda: soon(server.token))
+    async with original.with_options(max_retries=0) as client:
+        assert (await ask(client, "a")).choices
+    keyed = quick(api_key="wrong", base_url=server.base_url, batch_provider="doubleword")
+    async with keyed.with_options(
+        api_key=lambda: soon(server.token), http_client=recorder.client()
+    ) as client:
+        assert (await ask(client, "b")).choices
+    assert recorder.of_the_batch
+    async with client.with_options(api_key="wrong", http_client=recorder.client()) as client:
+        with pytest.raises(openai.AuthenticationError):
+            await ask(client, "c")
+    assert recorder.requests[-1].headers["authorization"] == "Bearer wrong"
+
+
+async def test_what_changes_nothing_at_the_sdk_changes_nothing_in_a_copy(
+    server, recorder, monkeypatch
+):
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", "dw-of-the-environment")
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://elsewhere.example/v1")
+    nothing = {
+        "api_key": "",
+        "base_url": openai.not_given,
+        "provider": openai.not_given,
+        "organization": None,
+    }
+    async with at(server, http_client=recorder.client()) as client:
+        for name, value in nothing.items():
+            other = client.with_options(**{name: value})
+            assert (other.api_key, other.base_url) == (client.api_key, client.base_url), name
+        await asyncio.gather(ask(client, "a"), ask(client.with_options(**nothing), "b"))
+        assert len(await batches_of(client)) == 1
+    assert {one.url.host for one in recorder.requests} == {"127.0.0.1"}
+
+
+async def test_a_copy_finds_what_its_original_has_paid_for(server, home):
+    provider = bedrock(api_key=server.token, base_url=server.base_url)
+    async with quick(provider=provider, batch_provider="doubleword") as client:
+        first = await ask(client, "a")
+        again = await ask(client.with_options(state_dir=home), "a")
+        assert again.id == first.id
+        assert len(await batches_of(client)) == 1
+
+
+async def test_the_rules_of_a_provider_are_told_by_the_address(server):
+    identity = {"type": "x", "provider": {"token_type": "jwt", "get_token": lambda: "t"}}
+    options = {"workload_identity": identity}
+    hosted = quick(base_url="https://api.doubleword.ai/v1", **options)
+    assert hosted._gathered.engine.settings.provider == "doubleword"
+    assert quick(**options)._gathered.engine.settings.provider == "openai"
+
+
+async def test_openai_s_own_headers_of_the_environment_bring_no_key_to_another(
+    server, recorder, monkeypatch
+):
+    monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-openai\nX-Team: red")
+    async with at(server, http_client=recorder.client()) as client:
+        assert (await ask(client, "a")).choices
+        assert [model.id async for model in client.models.list()]
+    sent = {(one.headers["authorization"], one.headers["x-team"]) for one in recorder.of_the_batch}
+    assert sent == {(f"Bearer {server.token}", "red")}
+
+
+async def test_the_local_server_is_not_sent_the_key_of_a_function(monkeypatch):
+    monkeypatch.setenv("DOUBLEWORD_BATCH_PROVIDER", "local")
+
+    async def key():
+        raise AssertionError("nobody may ask")
+
+    async with quick(api_key=key) as client:
+        assert (await ask(client, "a")).choices
+        assert [model.id async for model in client.models.list()]

@@ -1,0 +1,420 @@
+"""Request files: the right bodies, whole or not at all, every row accounted for."""
+
+import hashlib
+import json
+import stat
+import subprocess
+import sys
+from itertools import pairwise
+
+import pytest
+
+from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.providers import profile
+from doubleword_batch.requests import (
+    RequestSpec,
+    build_request_files,
+    custom_id_for,
+    row_of,
+    validate_request_file,
+)
+
+CHAT, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/embeddings", "/v1/responses"
+STRICT = {
+    "type": "object",
+    "properties": {"label": {"type": "string"}},
+    "required": ["label"],
+    "additionalProperties": False,
+}
+
+
+def spec(**changes):
+    return RequestSpec(**({"endpoint": CHAT, "model": "m", "prompt": "Rate {{ text }}"} | changes))
+
+
+@pytest.fixture
+def table(source):
+    def make(rows=3, text="grüße"):
+        lines = [json.dumps({"text": f"{text} {n}", "id": f"Ä {n}"}) for n in range(1, rows + 1)]
+        return source("t.jsonl", "\n".join(lines))
+
+    return make
+
+
+@pytest.fixture
+def build(tmp_path, doubleword):
+    def make(source, changed=None, /, *, limits=None, **options):
+        provider = doubleword.model_copy(update=limits or {})
+        return build_request_files(source, changed or spec(), provider, tmp_path / "job", **options)
+
+    return make
+
+
+def lines_of(part):
+    return [json.loads(line) for line in part.path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_a_chat_request_carries_system_prompt_params_and_strict_schema(table, build):
+    asked = spec(
+        system="You rate {{ id }}.",
+        response_schema=STRICT,
+        params={"temperature": 0, "tools": [{"type": "function", "function": {"name": "é"}}]},
+        id_column="id",
+    )
+    built = build(table(), asked)
+    assert lines_of(built.parts[0])[0] == built.first_request
+    assert built.first_request == {
+        "custom_id": "r1-A-1",
+        "method": "POST",
+        "url": CHAT,
+        "body": {
+            "model": "m",
+            "messages": [
+                {"role": "system", "content": "You rate Ä 1."},
+                {"role": "user", "content": "Rate grüße 1"},
+            ],
+            "temperature": 0,
+            "tools": [{"type": "function", "function": {"name": "é"}}],
+            "response_format": {
+                "type": "json_schema",
+                "json_schema": {"name": "answer", "schema": STRICT, "strict": True},
+            },
+        },
+    }
+    assert built.warnings == ()
+    assert "grüße" in built.parts[0].path.read_text(encoding="utf-8")
+
+
+def test_a_responses_request_carries_input_instructions_and_text_format(table, build):
+    built = build(table(), spec(endpoint=RESPONSES, system="Be brief.", response_schema=STRICT))
+    assert built.first_request["url"] == RESPONSES
+    assert built.first_request["body"] == {
+        "model": "m",
+        "instructions": "Be brief.",
+        "input": "Rate grüße 1",
+        "text": {
+            "format": {"type": "json_schema", "name": "answer", "schema": STRICT, "strict": True}
+        },
+    }
+
+
+def test_an_embeddings_request_carries_the_text_and_costs_no_output(table, build):
+    built = build(table(), spec(endpoint=EMBEDDINGS, prompt="{{ text }}", params={"dimensions": 8}))
+    assert built.first_request["body"] == {"model": "m", "input": "grüße 1", "dimensions": 8}
+    assert built.output_tokens == 0
+
+
+def test_what_is_built_passes_the_check(table, build, doubleword):
+    for endpoint in (CHAT, EMBEDDINGS, RESPONSES):
+        built = build(table(50), spec(endpoint=endpoint))
+        report = validate_request_file(built.parts[0].path, doubleword)
+        assert report.ok
+        assert report.groups == ()
+        assert (report.endpoint, report.models, report.requests) == (endpoint, ("m",), 50)
+
+
+def test_a_job_is_split_at_the_requests_a_file_may_hold(table, build):
+    rows = []
+    built = build(table(2500), limits={"max_requests": 1000}, on_rows=rows.extend)
+    assert [part.requests for part in built.parts] == [1000, 1000, 500]
+    assert [part.path.name for part in built.parts] == [f"part-000{n}.jsonl" for n in (1, 2, 3)]
+    assert [(p.number, p.first_row, p.last_row) for p in built.parts] == [
+        (1, 1, 1000),
+        (2, 1001, 2000),
+        (3, 2001, 2500),
+    ]
+    assert rows == [(row, f"r{row}", (row - 1) // 1000 + 1) for row in range(1, 2501)]
+    for part in built.parts:
+        content = part.path.read_bytes()
+        assert len(content) == part.size_bytes
+        assert hashlib.sha256(content).hexdigest() == part.sha256
+        assert stat.S_IMODE(part.path.stat().st_mode) == 0o600
+    assert built.size_bytes == sum(part.size_bytes for part in built.parts)
+
+
+def test_a_job_is_split_at_the_bytes_a_file_may_hold_and_fills_each(table, build):
+    built = build(table(300), limits={"max_file_bytes": 5000})
+    assert sum(part.requests for part in built.parts) == 300
+    for part, following in pairwise(built.parts):
+        next_line = following.path.read_bytes().splitlines(keepends=True)[0]
+        assert part.size_bytes <= 5000 < part.size_bytes + len(next_line)
+
+
+def test_embeddings_are_split_at_the_inputs_a_file_may_hold(table, build):
+    limits = {"max_embedding_inputs": 2}
+    assert len(build(table(5), spec(endpoint=EMBEDDINGS), limits=limits).parts) == 3
+    assert len(build(table(5), limits=limits).parts) == 1
+
+
+def test_groups_of_rows_and_progress_come_in_thousands(table, build):
+    groups, progress = [], []
+    build(table(2100), on_rows=lambda g: groups.append(len(g)), on_progress=progress.append)
+    assert groups == [1000, 1000, 100]
+    assert progress == [1000, 2000, 2100]
+
+
+def test_a_row_too_large_for_the_provider_is_skipped_and_reported(source, build):
+    texts = ["short", "x" * 5000, "fine"] + ["y" * 5000] * 30
+    table = source("t.jsonl", "\n".join(json.dumps({"text": text}) for text in texts))
+    for prompt in ("Rate {{ text }}", "Rate {{ text|trim }}", "{{ text[:900] }}{{ text[:900] }}"):
+        rows = []
+        limits = {"max_request_bytes": 1000}
+        built = build(table, spec(prompt=prompt), limits=limits, on_rows=rows.extend)
+        assert [row for row, _, _ in rows] == [1, 3]
+        assert (built.rows, built.requests, built.skipped_total) == (33, 2, 31)
+        assert len(built.skipped) == 20
+        assert built.skipped[0].row == 2
+        assert "1000" in built.skipped[0].reason
+        assert built.parts[0].last_row == 3
+
+
+def test_the_limit_of_a_request_counts_bytes_and_not_letters(source, build):
+    table = source("t.jsonl", json.dumps({"text": "é" * 600}) + '\n{"text":"fine"}')
+    built = build(table, limits={"max_request_bytes": 1000})
+    assert [skipped.row for skipped in built.skipped] == [1]
+
+
+def test_a_job_of_skipped_rows_only_is_refused(table, build, tmp_path):
+    with pytest.raises(InputError, match="None of 3 rows") as refused:
+        build(table(text="x" * 500), limits={"max_request_bytes": 100})
+    assert refused.value.code == "no_requests"
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_a_pilot_reads_the_first_rows_only(source, build):
+    table = source("t.jsonl", '{"text":"a"}\n' * 1000 + "broken\n")
+    assert build(table, limit=2).rows == 2
+    with pytest.raises(InputError, match="limit=0"):
+        build(table, limit=0)
+
+
+@pytest.mark.parametrize("limits", [{}, {"max_requests": 2}])
+def test_a_broken_row_stops_the_build_and_leaves_what_was_there(source, build, tmp_path, limits):
+    whole = source("t.jsonl", '{"text":"a"}')
+    build(whole)
+    before = (tmp_path / "job" / "part-0001.jsonl").read_bytes()
+    with pytest.raises(InputError, match="Line 1004"):
+        build(source("t.jsonl", '{"text":"b"}\n' * 1003 + "broken\n"), limits=limits)
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
+    assert (tmp_path / "job" / "part-0001.jsonl").read_bytes() == before
+
+
+def test_a_cancelled_build_leaves_nothing(table, build, tmp_path):
+    asked = []
+
+    def cancelled():
+        asked.append(1)
+        return len(asked) == 4
+
+    with pytest.raises(InputError, match="after 300 rows") as refused:
+        build(table(1000), limits={"max_requests": 50}, cancelled=cancelled)
+    assert refused.value.code == "cancelled"
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_an_error_of_the_caller_leaves_nothing(table, build, tmp_path):
+    def fail(_):
+        raise RuntimeError("the store is gone")
+
+    with pytest.raises(RuntimeError):
+        build(table(1000), on_rows=fail)
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_what_a_killed_build_left_is_replaced(table, build, tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "part-0001.jsonl.part").write_text("half a li", encoding="utf-8")
+    assert build(table()).requests == 3
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
+
+
+def test_a_folder_that_takes_no_file_is_a_store_error(table, build, tmp_path):
+    (tmp_path / "job").mkdir()
+    (tmp_path / "job" / "part-0001.jsonl").mkdir()  # a name that cannot be given
+    with pytest.raises(StoreError) as refused:
+        build(table())
+    assert refused.value.code == "not_written"
+    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from doubleword_batch.errors import StoreError
+from doubleword_batch.providers import profile
+from doubleword_batch.requests import RequestSpec, build_request_files
+from doubleword_batch.sources import open_source
+from doubleword_batch.paths import Roots
+
+folder = Path(sys.argv[1])
+source = open_source("t.jsonl", Roots([folder]))
+spec = RequestSpec(endpoint="/v1/chat/completions", model="m", prompt="{{ text }}")
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
+try:
+    build_request_files(source, spec, profile("doubleword"), folder / "job")
+except StoreError as error:
+    print(error.code, error.retryable)
+"""
+
+
+def test_a_disk_that_fills_is_said_and_leaves_nothing(table, tmp_path):
+    table(3000)
+    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.split() == ["disk_full", "True"]
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_a_column_that_vanishes_half_way_stops_the_build(source, build, tmp_path):
+    table = source("t.jsonl", '{"text":"a"}\n' * 1500 + '{"txt":"b"}\n')
+    with pytest.raises(InputError, match=r"Row 1501: .*text") as refused:
+        build(table)
+    assert (refused.value.code, refused.value.details["row"]) == ("missing_value", 1501)
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_a_row_without_the_column_is_named(source, build):
+    table = source("t.jsonl", '{"text":"a"}\n{"other":1}\n')
+    with pytest.raises(InputError, match=r"Row 2: .*text") as refused:
+        build(table)
+    assert refused.value.details["row"] == 2
+
+
+def test_estimates_follow_the_documented_rules(table, build):
+    built = build(table(100))
+    bodies = sum(
+        len(json.dumps(line["body"], ensure_ascii=False, separators=(",", ":")).encode())
+        for line in lines_of(built.parts[0])
+    )
+    assert built.input_tokens == bodies // 4
+    assert built.output_tokens == int(built.input_tokens * 1.1)
+    long = build(table(3, text="x" * 50_000))
+    assert long.output_tokens == 3 * 1024
+    for name in ("max_tokens", "max_completion_tokens", "max_output_tokens"):
+        assert build(table(100), spec(params={name: 7})).output_tokens == 700
+    assert build(table(100), spec(params={"max_tokens": 7, "n": 2})).output_tokens == 1400
+
+
+def test_a_prompt_without_a_column_is_warned_about(table, build):
+    assert "every request is the same" in build(table(), spec(prompt="Say hi")).warnings[0]
+    assert build(table(), spec(prompt="Rate it", system="It is {{ text }}")).warnings == ()
+
+
+def test_a_schema_that_is_not_strict_is_sent_as_it_is_and_warned_about(table, build):
+    schema = {
+        "type": "object",
+        "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {}}}},
+        "required": ["a"],
+        "additionalProperties": False,
+    }
+    built = build(table(), spec(response_schema=schema))
+    sent = built.first_request["body"]["response_format"]["json_schema"]["schema"]
+    assert sent == schema
+    assert "«$.properties.a.items»" in built.warnings[0]
+    optional = STRICT | {"required": []}
+    assert "«$»" in build(table(), spec(response_schema=optional)).warnings[0]
+
+
+@pytest.mark.parametrize(
+    ("schema", "place"),
+    [
+        ({"type": "object", "properties": {"a": {"type": "strin"}}}, "$.properties.a.type"),
+        ({"type": "array", "items": {}}, "«$»"),
+        ({"type": "object", "required": "a"}, "$.required"),
+        ({}, "«$»"),
+        (["type", "object"], "«$»"),
+    ],
+)
+def test_what_is_no_schema_of_an_object_is_refused_with_the_place(table, build, schema, place):
+    with pytest.raises(InputError) as refused:
+        build(table(), spec(response_schema=schema))
+    assert refused.value.code == "bad_schema"
+    assert place in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("changes", "code"),
+    [
+        ({"endpoint": "/v1/moderations"}, "unknown_endpoint"),
+        ({"model": " "}, "no_model"),
+        ({"prompt": ""}, "empty_prompt"),
+        ({"prompt": "{{ nothing }}"}, "unknown_column"),
+        ({"system": "{{ nothing }}"}, "unknown_column"),
+        ({"system": ""}, "empty_prompt"),
+        ({"id_column": "nothing"}, "unknown_column"),
+        ({"endpoint": EMBEDDINGS, "system": "x"}, "not_for_embeddings"),
+        ({"endpoint": EMBEDDINGS, "response_schema": STRICT}, "not_for_embeddings"),
+        ({"params": {"model": "x"}}, "reserved_param"),
+        ({"params": {"messages": []}}, "reserved_param"),
+        ({"params": {"input": "x"}}, "reserved_param"),
+        ({"params": {"instructions": "x"}, "system": "y"}, "reserved_param"),
+        ({"params": {"response_format": {}}, "response_schema": STRICT}, "reserved_param"),
+        ({"params": {"stream": True}}, "stream"),
+        ({"params": {"temperature": float("nan")}}, "bad_param"),
+        ({"params": {"tools": [{"x": float("inf")}]}}, "bad_param"),
+        ({"params": {"x": object()}}, "bad_param"),
+    ],
+)
+def test_a_spec_that_no_row_could_make_right_is_refused_before_a_row_is_read(
+    source, build, tmp_path, changes, code
+):
+    table = source("t.jsonl", '{"text":"a"}\n' * 1000 + "broken\n")
+    with pytest.raises(InputError) as refused:
+        build(table, spec(**changes))
+    assert refused.value.code == code
+    assert refused.value.hint
+    assert not list(tmp_path.glob("job/*"))
+
+
+def test_a_row_that_makes_infinity_is_refused_with_its_number(source, build):
+    table = source("t.jsonl", '{"n":1}\n{"n":1e308}\n')
+    with pytest.raises(InputError, match=r"Row 2: .*Infinity"):
+        build(table, spec(prompt="{{ n * 10 }}"))
+
+
+@pytest.mark.parametrize(
+    ("row", "label", "expected"),
+    [
+        (1, None, "r1"),
+        (17, "", "r17"),
+        (17, "user-123/question 5", "r17-user-123-question-5"),
+        (2, "Größe: Ångström", "r2-Groe-Angstrom"),
+        (3, "名前", "r3"),
+        (4, "--a..b__c--", "r4-a..b__c"),
+        (5, 'x"\r\n}', "r5-x"),
+    ],
+)
+def test_a_custom_id_is_the_row_and_what_can_be_read_of_its_label(row, label, expected):
+    assert custom_id_for(row, label) == expected
+    assert row_of(expected) == row
+
+
+@pytest.mark.parametrize("row", [1, 123_456_789_012])
+def test_a_custom_id_never_grows_beyond_its_limit(row):
+    custom_id = custom_id_for(row, "ab-" * 10_000, 20)
+    assert len(custom_id) <= 20
+    assert not custom_id.endswith("-")
+    assert row_of(custom_id) == row
+
+
+@pytest.mark.parametrize(
+    "custom_id", ["", "r", "r0", "r01", "x1", "r1-", "r1 a", "1", "r1\n", "r٣"]
+)
+def test_ids_that_are_not_ours_have_no_row(custom_id):
+    assert row_of(custom_id) is None
+
+
+def test_custom_ids_keep_to_the_provider_s_limit(source, build):
+    table = source("t.jsonl", json.dumps({"text": "a", "id": "x" * 100, "n": 7}))
+    built = build(table, spec(id_column="id"), limits={"max_custom_id_bytes": 10})
+    assert built.first_request["custom_id"] == "r1-xxxxxxx"
+    assert build(table, spec(id_column="n")).first_request["custom_id"] == "r1-7"
+
+
+def test_every_profile_builds_for_every_endpoint_it_names(table, tmp_path):
+    for name in ("doubleword", "openai", "local", "generic"):
+        for endpoint in profile(name).endpoints:
+            built = build_request_files(
+                table(), spec(endpoint=endpoint), profile(name), tmp_path / name
+            )
+            assert built.requests == 3

@@ -1,0 +1,189 @@
+"""Excel workbooks: what a cell's value is, which sheet is meant, what an attacker puts there."""
+
+import tracemalloc
+import zipfile
+
+import pytest
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.sources import open_source, xlsx_xml
+from workbook import (
+    CUSTOM_DATE_STYLE,
+    DATE_STYLE,
+    DURATION_STYLE,
+    MAIN,
+    RED_STYLE,
+    sheet,
+    write_workbook,
+)
+
+
+@pytest.fixture
+def book(tmp_path, roots):
+    """Write a workbook and open it."""
+
+    def make(sheets, location="t.xlsx", **parts):
+        write_workbook(tmp_path / "t.xlsx", sheets, **parts)
+        return open_source(location, roots)
+
+    return make
+
+
+def test_cells_keep_their_types_and_blank_rows_are_no_rows(book):
+    table = book({"S": sheet(["id ", "größe", "note"], [1, 2.5, "a & b\nc"], [], [2, None, " x "])})
+    assert (table.kind, table.columns) == ("xlsx", ("id", "größe", "note"))
+    assert list(table.rows()) == [
+        {"id": 1, "größe": 2.5, "note": "a & b\nc"},
+        {"id": 2, "größe": None, "note": " x "},
+    ]
+
+
+def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book):
+    texts = (
+        "<si><t>head</t></si>",
+        "<si><r><t>one </t></r><r><rPr/><t>two</t></r><rPh><t>WAN</t></rPh></si>",
+        "<si><t>line_x000D_\nend</t></si>",
+    )
+    rows = ['<c t="s"><v>0</v></c>'], ['<c t="s"><v>1</v></c>'], ['<c t="s"><v>2</v></c>']
+    table = book({"S": sheet(*rows)}, texts=texts)
+    assert [row["head"] for row in table.rows()] == ["one two", "line\r\nend"]
+
+
+@pytest.mark.parametrize(
+    ("written", "value"),
+    [
+        ('<c t="b"><v>1</v></c>', True),
+        ('<c t="e"><v>#N/A</v></c>', "#N/A"),
+        ('<c t="str"><f>A1&amp;"x"</f><v>x</v></c>', "x"),
+        ("<c><f>1+1</f><v>2</v></c>", 2),
+        ('<c t="d"><v>2024-02-29T00:00:00</v></c>', "2024-02-29T00:00:00"),
+        (f'<c s="{DATE_STYLE}"><v>45351</v></c>', "2024-02-29"),
+        (f'<c s="{CUSTOM_DATE_STYLE}"><v>45351.75</v></c>', "2024-02-29T18:00:00"),
+        (f'<c s="{DATE_STYLE}"><v>0.5</v></c>', "12:00:00"),
+        (f'<c s="{DATE_STYLE}"><v>1e12</v></c>', 1e12),
+        (f'<c s="{RED_STYLE}"><v>3</v></c>', 3),
+        (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', 1.25),
+        ("<c><v>1E+3</v></c>", 1000.0),
+        ("<c><v>12345678901234567890</v></c>", 12345678901234567890),
+    ],
+)
+def test_the_value_of_a_cell(book, written, value):
+    table = book({"S": sheet(["a", "b"], [1, written])})
+    assert next(table.rows())["b"] == value
+
+
+def test_dates_of_old_macs_count_from_1904(book):
+    table = book({"S": sheet(["a"], [f'<c s="{DATE_STYLE}"><v>43889</v></c>'])}, date1904=True)
+    assert next(table.rows()) == {"a": "2024-02-29"}
+
+
+def test_cells_stand_where_their_reference_says(book):
+    rows = '<row r="3"><c r="B3"><v>1</v></c></row><row r="9"><c r="A9"><v>7</v></c></row>'
+    head = '<row r="2"><c r="A2" t="str"><v>a</v></c><c r="B2" t="str"><v>b</v></c></row>'
+    table = book({"S": f"<worksheet {MAIN}><sheetData>{head}{rows}</sheetData></worksheet>"})
+    assert list(table.rows()) == [{"a": None, "b": 1}, {"a": 7, "b": None}]
+
+
+def test_of_several_sheets_one_has_to_be_named(book):
+    sheets = {"First": sheet(["a"], [1]), "Größen": sheet(["b"], [2])}
+    with pytest.raises(InputError, match="«First», «Größen»") as refused:
+        book(sheets)
+    assert refused.value.code == "which_sheet"
+    assert "::" in refused.value.hint
+    named = book(sheets, "t.xlsx::Größen")
+    assert list(named.rows()) == [{"b": 2}]
+    assert named.fingerprint() != book(sheets, "t.xlsx::First").fingerprint()
+    assert book(sheets, hidden=("Größen",)).columns == ("a",)
+
+
+@pytest.mark.parametrize(
+    ("rows", "code"),
+    [
+        ([], "no_rows"),
+        ([["a", "b"]], "no_rows"),
+        ([["a", "a"], [1, 2]], "duplicate_header"),
+        ([["a", None, "c"], [1, 2]], "empty_header"),
+        ([["a"], [1], [1, 2]], "ragged_row"),
+    ],
+)
+def test_a_sheet_that_is_no_table_is_refused(book, rows, code):
+    with pytest.raises(InputError) as refused:
+        list(book({"S": sheet(*rows)}).rows())
+    assert refused.value.code == code
+
+
+BOMB = "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>]><x>&a;</x>"
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        {"xl__worksheets__sheet1_xml": "<worksheet><sheetData><row><c>"},
+        {"xl__worksheets__sheet1_xml": BOMB},
+        {"xl__worksheets__sheet1_xml": BOMB.encode("utf-16")},
+        {"xl__worksheets__sheet1_xml": sheet(['<c t="s"><v>5</v></c>'])},
+        {"xl__worksheets__sheet1_xml": sheet(['<c r="ZZZ1"><v>5</v></c>'])},
+        {"xl__styles_xml": "no XML"},
+    ],
+)
+def test_a_damaged_or_hostile_workbook_is_refused(book, parts):
+    with pytest.raises(InputError, match="damaged") as refused:
+        list(book({"S": sheet(["a"], [1])}, **parts).rows())
+    assert refused.value.code == "damaged_file"
+
+
+def test_a_cut_workbook_is_refused(tmp_path, roots):
+    path = write_workbook(tmp_path / "t.xlsx", {"S": sheet(["a"], [1])})
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(InputError) as refused:
+        open_source("t.xlsx", roots)
+    assert refused.value.code == "damaged_file"
+
+
+@pytest.mark.parametrize("head", [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
+def test_an_encrypted_or_old_workbook_says_how_to_save_it(source, head):
+    with pytest.raises(InputError, match="password") as refused:
+        source("t.xlsx", head + b"\0" * 600)
+    assert refused.value.code == "encrypted"
+    assert ".xlsx" in refused.value.hint
+
+
+def test_another_zip_is_no_workbook(tmp_path, roots):
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
+        archive.writestr("a.csv", "a\n1\n")
+    with pytest.raises(InputError) as refused:
+        open_source("t.xlsx", roots)
+    assert refused.value.code == "unsupported_kind"
+
+
+def test_a_part_that_unpacks_too_far_is_refused(book, monkeypatch):
+    monkeypatch.setattr(xlsx_xml, "_RATIO_FREE_BYTES", 1000)
+    monkeypatch.setattr(xlsx_xml, "_MAX_RATIO", 20)
+    with pytest.raises(InputError) as refused:
+        list(book({"S": sheet(["a"], *[["0" * 900]] * 900)}).rows())
+    assert refused.value.code == "unpacks_too_large"
+
+
+def test_one_long_text_in_every_cell_costs_its_memory_once(book):
+    rows = "".join(f'<row><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(2, 1002))
+    head = '<row><c r="A1" t="str"><v>a</v></c></row>'
+    xml = f"<worksheet {MAIN}><sheetData>{head}{rows}</sheetData></worksheet>"
+    table = book({"S": xml}, texts=(f"<si><t>{'x' * 200_000}</t></si>",))
+    tracemalloc.start()
+    try:
+        assert sum(len(row["a"]) for row in table.rows()) == 200_000_000
+        assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_cell_at_the_far_corner_costs_one_cell(book):
+    head = '<row r="1"><c r="A1" t="str"><v>a</v></c></row>'
+    far = '<row r="1048576"><c r="A1048576"><v>1</v></c></row>'
+    table = book({"S": f"<worksheet {MAIN}><sheetData>{head}{far}</sheetData></worksheet>"})
+    assert list(table.rows()) == [{"a": 1}]
+    wide = far.replace("A1048576", "XFD1048576")
+    table = book({"S": f"<worksheet {MAIN}><sheetData>{head}{far}{wide}</sheetData></worksheet>"})
+    with pytest.raises(InputError, match="column 16384") as refused:
+        list(table.rows())
+    assert refused.value.code == "ragged_row"
