@@ -23,9 +23,23 @@ A failed row is never an exception: it is an outcome in the ledger. Text that ca
 or a model is cut and quoted by `quote_untrusted` before it may stand in a message.
 """
 
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 _QUOTED_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """The call that comes next, in the language of no door: each door renders it in its own.
+
+    Attributes:
+        tool: the name of a tool, such as `get_status`.
+        arguments: what it is called with, complete.
+    """
+
+    tool: str
+    arguments: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 class DoublewordBatchError(Exception):
@@ -34,7 +48,8 @@ class DoublewordBatchError(Exception):
     Attributes:
         code: stable, lower-case name of the kind (`"auth"`, `"rate_limited"`, ...); documented.
         message: what happened and why, one or two sentences.
-        hint: what to do next, addressed to whoever has to act.
+        hint: what to do next, addressed to whoever has to act, in words of no particular door.
+        next: the call that helps, for a door to render; None where no call does.
         retryable: whether the same call may succeed later unchanged.
         details: small JSON-able facts (status, request id, line numbers); never a key.
     """
@@ -50,10 +65,12 @@ class DoublewordBatchError(Exception):
         code: str | None = None,
         retryable: bool | None = None,
         details: dict[str, Any] | None = None,
+        next: Next | None = None,  # noqa: A002  # the field's name in every reply
     ) -> None:
         super().__init__(message)
         self.message = message
         self.hint = hint
+        self.next = next
         self.code = code or self.default_code
         self.retryable = self.default_retryable if retryable is None else retryable
         self.details = details or {}
@@ -94,12 +111,18 @@ class ApiError(DoublewordBatchError):
         code: str | None = None,
         retryable: bool | None = None,
         details: dict[str, Any] | None = None,
+        next: Next | None = None,  # noqa: A002  # as in the base
     ) -> None:
         facts: dict[str, Any] = {"status": status}
         if request_id:
             facts["request_id"] = request_id
         super().__init__(
-            message, hint=hint, code=code, retryable=retryable, details=facts | (details or {})
+            message,
+            hint=hint,
+            code=code,
+            retryable=retryable,
+            details=facts | (details or {}),
+            next=next,
         )
         self.status = status
         self.request_id = request_id

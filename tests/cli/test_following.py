@@ -7,7 +7,7 @@ import typer
 
 from doubleword_batch.cli.app import app
 from doubleword_batch.cli.next_command import command_for, in_commands
-from doubleword_batch.jobs.replies import Next
+from doubleword_batch.errors import Next
 
 JOB = {"job": "rows-7f3a"}
 

@@ -83,7 +83,7 @@ def child(order):
 
 
 def parent(pid, after_seconds):
-    """The exit wait_status; negative for the signal that ended it."""
+    """The exit status; negative for the signal that ended it."""
     deadline = None if after_seconds is None else time.monotonic() + after_seconds
     while True:
         found, wait_status = os.waitpid(pid, os.WNOHANG if deadline else 0)

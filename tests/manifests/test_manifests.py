@@ -52,7 +52,7 @@ def test_has_the_projects_name(name):
 
 @pytest.mark.parametrize("name", FILES)
 def test_names_only_variables_that_the_package_reads(name):
-    source = (ROOT / "server" / "doubleword_batch" / "config.py").read_text(encoding="utf-8")
+    source = (ROOT / "server" / "doubleword_batch" / "settings.py").read_text(encoding="utf-8")
     named = set(re.findall(r"DOUBLEWORD_[A-Z_]+", (ROOT / name).read_text(encoding="utf-8")))
 
     assert named <= set(re.findall(r'"(DOUBLEWORD_[A-Z_]+)"', source))

@@ -331,7 +331,7 @@ def test_the_settings_are_those_that_the_package_reads():
         for row in markdown.rows(markdown.section(path, "Settings"))
         for name in markdown.named(row[0])
     }
-    source = (ROOT / "server" / "doubleword_batch" / "config.py").read_text(encoding="utf-8")
+    source = (ROOT / "server" / "doubleword_batch" / "settings.py").read_text(encoding="utf-8")
 
     assert documented == set(re.findall(r'"(DOUBLEWORD_[A-Z_]+)"', source))
 

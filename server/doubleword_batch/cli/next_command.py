@@ -5,7 +5,7 @@ import shlex
 from collections.abc import Callable
 from typing import Any
 
-from doubleword_batch.jobs.replies import Next
+from doubleword_batch.errors import Next
 
 PROGRAM = "doubleword-batch"
 

@@ -11,11 +11,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.build_request import Order, Plan, plan_of
 from doubleword_batch.jobs.costs import cost_of_tokens
 from doubleword_batch.jobs.job import Progress, Workspace, silent
-from doubleword_batch.jobs.replies import Created, Next
+from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.staging import Building, become, building, finished, sweep
 from doubleword_batch.jobs.store.worker_threads import in_thread

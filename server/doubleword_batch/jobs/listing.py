@@ -3,9 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.replies import Listing, Next, utc
+from doubleword_batch.jobs.replies import Listing, utc
 from doubleword_batch.jobs.store.records import Job
 from doubleword_batch.models import Batch, File, Model
 

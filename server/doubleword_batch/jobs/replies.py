@@ -9,19 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
+from doubleword_batch.errors import Next
 
-class Next(BaseModel):
-    """The next call, with its arguments complete."""
 
-    model_config = ConfigDict(frozen=True)
-
-    tool: str
-    arguments: dict[str, Any]
-
-    def as_call(self) -> str:
-        """As an agent would write it: `get_status(job="reviews-7f3a", wait_seconds=45)`."""
-        arguments = ", ".join(f"{name}={_literal(v)}" for name, v in self.arguments.items())
-        return f"{self.tool}({arguments})"
+def as_call(following: Next) -> str:
+    """As an agent would write it: `get_status(job="reviews-7f3a", wait_seconds=45)`."""
+    arguments = ", ".join(f"{name}={_literal(v)}" for name, v in following.arguments.items())
+    return f"{following.tool}({arguments})"
 
 
 def _literal(value: Any) -> str:
@@ -41,7 +35,7 @@ def utc(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
-NextCall = Annotated[Next, PlainSerializer(Next.as_call, return_type=str)]
+NextCall = Annotated[Next, PlainSerializer(as_call, return_type=str)]
 Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
 UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
 

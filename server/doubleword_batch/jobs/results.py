@@ -2,14 +2,14 @@
 
 import msgspec
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.costs import spent
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import Progress, Workspace, silent
 from doubleword_batch.jobs.pilot import projected
-from doubleword_batch.jobs.replies import ErrorGroup, Next, QueryResult, Results, Sample
+from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
 from doubleword_batch.jobs.store.jobs import UNANSWERED
 from doubleword_batch.jobs.store.records import Job

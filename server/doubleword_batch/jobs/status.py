@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.job import Progress, Workspace, silent
-from doubleword_batch.jobs.replies import Cancelled, Counts, Next, Status, utc
+from doubleword_batch.jobs.replies import Cancelled, Counts, Status, utc
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Attempt, Job, Part
 from doubleword_batch.jobs.sync.concurrency import side_by_side

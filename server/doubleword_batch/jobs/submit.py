@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from decimal import Decimal
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.adopt import job_of_file, read_input
 from doubleword_batch.jobs.costs import (
     Cost,
@@ -15,7 +15,7 @@ from doubleword_batch.jobs.costs import (
     shares,
 )
 from doubleword_batch.jobs.job import Progress, Workspace, silent
-from doubleword_batch.jobs.replies import Next, Submitted, Uploaded, utc
+from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
 from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import Attempt, Job, Part

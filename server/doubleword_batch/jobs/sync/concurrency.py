@@ -7,9 +7,9 @@ from typing import Any, Generic, TypeVar
 
 import anyio
 
-from doubleword_batch.errors import RateLimitedError
+from doubleword_batch.errors import Next, RateLimitedError
 from doubleword_batch.jobs.job import Progress, Workspace
-from doubleword_batch.jobs.replies import Next, Waiting
+from doubleword_batch.jobs.replies import Waiting
 from doubleword_batch.jobs.store.records import Job
 
 _RETRY_SECONDS = 60
