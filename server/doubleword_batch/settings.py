@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Literal, get_args
 from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.loopback import is_loopback
 
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -192,16 +192,6 @@ def sendable(key: Secret) -> str:
         hint="Set DOUBLEWORD_API_KEY again, copied whole and without quotes.",
         code="malformed_key",
     )
-
-
-def is_loopback(host: str) -> bool:
-    """Whether `host` names this machine: `localhost` or an address of 127/8 or ::1."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
 
 
 def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]:

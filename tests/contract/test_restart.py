@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from contract.stand_in import Caller, Echo, jsonl, line, until
+from doubleword_batch.liveness import LivenessLock
 from doubleword_batch.local import bearer_token
-from doubleword_batch.local.liveness import LifeSign
 
 SCRIPT = Path(__file__).with_name("serve_echo.py")
 
@@ -133,7 +133,8 @@ def hand_over(tmp_path):
                 database.commit()
 
         def hand_over(*, drop_lease):
-            stack.enter_context(closing(LifeSign(tmp_path / "local" / "owners", "other")))
+            lock = LivenessLock.acquire(tmp_path / "local" / "owners" / "other")
+            stack.callback(lock.release)
             leases = ["DELETE FROM owners"] if drop_lease else []
             change(
                 *leases,

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.loopback import is_loopback
 from doubleword_batch.settings import (
     HOSTED_BASE_URL,
     OPENAI_BASE_URL,
     Secret,
     Settings,
     check_base_url,
-    is_loopback,
 )
 
 KEY = "sk-do-not-leak"

@@ -30,7 +30,8 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
-from doubleword_batch.settings import Secret, is_loopback, sendable
+from doubleword_batch.loopback import is_loopback
+from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)
 _MAX_REDIRECTS = 5

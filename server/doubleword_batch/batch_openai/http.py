@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from openai import _base_client as _sdk  # pyright: ignore[reportPrivateUsage]  # no public way
 
-from doubleword_batch.settings import is_loopback
+from doubleword_batch.loopback import is_loopback
 
 if TYPE_CHECKING:
     import httpx2 as _library

@@ -30,8 +30,9 @@ from doubleword_batch.batch_openai.proxy_errors import (
 from doubleword_batch.batch_openai.proxy_guard import ProxyGuard
 from doubleword_batch.batch_openai.streaming import replayed
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
+from doubleword_batch.loopback import is_loopback
 from doubleword_batch.models import ENDPOINTS
-from doubleword_batch.settings import Settings, is_loopback
+from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.dispatcher import Desk

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.local import liveness
+from doubleword_batch.liveness import is_held
 
 _HEALTH_SECONDS = 1.0
 _MOST_HEALTH_BYTES = 10_000
@@ -76,7 +76,7 @@ def discover(home: Path) -> RunningServer | None:
     """The advertised server of this state directory, if it is alive and answers."""
     notice = _read_notice(home)
     # The life sign comes first: whoever listens on a dead server's port must not get the token.
-    if notice is None or not liveness.is_alive(home / "local" / "owners", notice.owner):
+    if notice is None or not is_held(home / "local" / "owners" / notice.owner):
         return None
     token = bearer_token(home)
     if not _answers(notice, token):

@@ -12,7 +12,7 @@ import uuid
 from collections.abc import Coroutine
 from typing import Any
 
-from doubleword_batch.local import liveness
+from doubleword_batch.liveness import LivenessLock, is_held
 from doubleword_batch.local.attempt import Attempt
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
@@ -53,7 +53,8 @@ class Engine:
 
     async def start(self) -> None:
         """Take over what dead servers left behind, and begin."""
-        self._life_sign = liveness.LifeSign(self._locks, self.owner)
+        self._locks.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._lock = LivenessLock.acquire(self._locks / self.owner)
         await self._renew_lease()
         await self._take_over()
         loops = [self._claim_loop, self._store_loop, self._lease_loop, self._watch_loop]
@@ -69,7 +70,8 @@ class Engine:
             await self._store(self._outcomes)
             await self._database.write(work.give_up_lease, self.owner)
         finally:
-            self._life_sign.close()
+            self._lock.release()
+            (self._locks / self.owner).unlink(missing_ok=True)
 
     def wake(self) -> None:
         """Look for work now: a batch was created or queued again."""
@@ -174,11 +176,12 @@ class Engine:
         if all(until >= now and self._is_alive(other) for other, until in others):
             return
         for dead in await self._database.write(work.take_over, self.owner, now, self._is_alive):
-            liveness.forget(self._locks, dead)
+            if not self._is_alive(dead):
+                (self._locks / dead).unlink(missing_ok=True)
         self._wake.set()
 
     def _is_alive(self, owner: str) -> bool:
-        return liveness.is_alive(self._locks, owner)
+        return is_held(self._locks / owner)
 
     async def _abort_stopped(self) -> None:
         batches = {attempt.claim.batch for attempt in self._in_hand.values()}

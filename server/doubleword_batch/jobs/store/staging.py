@@ -1,7 +1,8 @@
 """The folder in which files of a job are made: it becomes the job's, or goes with its process.
 
-A lock that not even SIGKILL leaves behind is its sign of life. `sweep` takes away what dead
-processes left, and never what a living one is at.
+Its process holds a lock that ends with it, however it ends; the lock's file lies outside, because
+Windows renames no folder with an open file in it. `sweep` removes what dead processes left, and
+never what a living one is at.
 """
 
 import os
@@ -9,19 +10,15 @@ import secrets
 import shutil
 import time
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from doubleword_batch.jobs.store.jobs import Store
-
-try:
-    import fcntl
-except ImportError:  # Windows: nobody can tell, so a folder counts as left only after a day
-    fcntl = None
+from doubleword_batch.liveness import LivenessLock, is_held
 
 _PREFIX = ".building-"
-_SIGN = ".building"
+_MARK = ".building"
 _LEFT_AFTER_SECONDS = 86_400
 _UNFINISHED = ("*/.query-*.sqlite3", "*/.*.part")
 
@@ -48,30 +45,20 @@ def building(store: Store) -> Generator[Building]:
     """
     token = secrets.token_hex(8)
     path = store.home / "jobs" / f"{_PREFIX}{token}"
-    try:
-        # Under the write lock, so that no sweep sees the folder without its sign of life.
-        with store.transaction():
-            descriptor = _begin(path, token)
-    except OSError as error:
-        shutil.rmtree(path, ignore_errors=True)
-        raise store.unusable(error) from None
-    try:
-        if not fcntl:
-            os.close(descriptor)  # Windows renames no folder with an open file in it
+    lock_path = _locks(store) / token
+    with ExitStack() as stack:
+        try:
+            # Under the write lock, so that no sweep sees the folder before its lock is held.
+            with store.transaction():
+                lock_path.parent.mkdir(mode=0o700, exist_ok=True)
+                stack.callback(_delete, lock_path)
+                stack.callback(LivenessLock.acquire(lock_path).release)
+                stack.callback(shutil.rmtree, path, ignore_errors=True)
+                path.mkdir(mode=0o700)
+                (path / _MARK).write_text(token, encoding="ascii")
+        except OSError as error:
+            raise store.unusable(error) from None
         yield Building(token, path)
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-        if fcntl:
-            os.close(descriptor)
-
-
-def _begin(path: Path, token: str) -> int:
-    path.mkdir(mode=0o700)
-    descriptor = os.open(path / _SIGN, os.O_RDWR | os.O_CREAT, 0o600)
-    os.write(descriptor, token.encode())
-    if fcntl:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return descriptor
 
 
 def become(made: Building, folder: Path) -> None:
@@ -82,31 +69,29 @@ def become(made: Building, folder: Path) -> None:
 
 
 def finished(folder: Path) -> None:
-    """Take the sign of life from a folder that belongs to a job now."""
-    (folder / _SIGN).unlink(missing_ok=True)
+    """Take the mark of the making from a folder that belongs to a job now."""
+    (folder / _MARK).unlink(missing_ok=True)
 
 
 def sweep(store: Store) -> None:
     """Remove the unfinished jobs and folders of dead processes.
 
-    A folder that got its job's name but whose job was not committed still carries the sign of
-    life, by which it is told from every other folder.
+    A folder that got its job's name but whose job was not committed still carries the mark, by
+    which it is told from every other folder.
     """
     jobs = store.home / "jobs"
     with store.transaction():
-        living: set[str] = set()
-        # Under the write lock no living process is between the folder and its sign.
-        signless = (folder for folder in jobs.glob(f"{_PREFIX}*") if not (folder / _SIGN).exists())
-        for folder in signless:
-            shutil.rmtree(folder, ignore_errors=True)
-        for sign in sorted(jobs.glob(f"*/{_SIGN}")):
-            token = _token_if_alive(sign)
-            if token is not None:
-                living.add(token)
-            elif store.job_named(sign.parent.name) is None:
-                shutil.rmtree(sign.parent, ignore_errors=True)
+        living = _living(store)
+        for folder in jobs.glob(f"{_PREFIX}*"):
+            if folder.name.removeprefix(_PREFIX) not in living:
+                shutil.rmtree(folder, ignore_errors=True)
+        for mark in sorted(jobs.glob(f"*/{_MARK}")):
+            if _token(mark) in living:
+                continue
+            if store.job_named(mark.parent.name) is None:
+                shutil.rmtree(mark.parent, ignore_errors=True)
             else:
-                finished(sign.parent)
+                finished(mark.parent)
         store.drop_left_behind(living)
     for path in (path for pattern in _UNFINISHED for path in jobs.glob(pattern)):
         if _is_old(path):
@@ -123,21 +108,31 @@ def sync_folder(folder: Path) -> None:
             os.close(descriptor)
 
 
-def _token_if_alive(sign: Path) -> str | None:
-    """The token in a sign of life whose process lives."""
-    token = ""
+def _locks(store: Store) -> Path:
+    return store.home / "building"
+
+
+def _living(store: Store) -> set[str]:
+    """The tokens whose processes live; the locks of the others are removed."""
+    living: set[str] = set()
+    for path in _locks(store).glob("*"):
+        if is_held(path):
+            living.add(path.name)
+        else:
+            _delete(path)
+    return living
+
+
+def _delete(lock: Path) -> None:
+    with suppress(OSError):  # on Windows while another asks about it; the next sweep gets it
+        lock.unlink(missing_ok=True)
+
+
+def _token(mark: Path) -> str:
     try:
-        with sign.open("r+b") as held:
-            token = held.read().decode("ascii", "replace")
-            if fcntl:
-                fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            elif not _is_old(sign):
-                return token
-    except BlockingIOError:
-        return token
-    except FileNotFoundError:
-        pass
-    return None
+        return mark.read_text(encoding="ascii", errors="replace")
+    except FileNotFoundError:  # its process has just taken it away
+        return ""
 
 
 def _is_old(path: Path) -> bool:

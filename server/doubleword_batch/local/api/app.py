@@ -8,10 +8,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from doubleword_batch.host_guard import HostGuard
 from doubleword_batch.local.api.batches import BatchRoutes
 from doubleword_batch.local.api.faulty import Faulty
 from doubleword_batch.local.api.files import FileRoutes
-from doubleword_batch.local.api.guard import Guard
+from doubleword_batch.local.api.guard import refuse
 from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.replies import Refused, show_bug, show_refusal
 from doubleword_batch.local.config import LocalConfig
@@ -46,4 +47,4 @@ def build_app(
     )
     if config.faults and config.faults.server:
         app = Faulty(app, config.faults.server)
-    return Guard(app, token)
+    return HostGuard(app, refuse, key=token, allow_pages=True)

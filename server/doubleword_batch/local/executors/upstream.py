@@ -6,7 +6,6 @@ followed, and an answer that repeats the key has it blotted out.
 """
 
 from email.utils import parsedate_to_datetime
-from ipaddress import ip_address
 from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -16,6 +15,7 @@ import msgspec
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
 from doubleword_batch.local.json_types import is_list, is_object, rejected
+from doubleword_batch.loopback import is_loopback
 
 if TYPE_CHECKING:
     import httpx
@@ -178,8 +178,8 @@ def _sendable(key: str | None) -> str | None:
 def _checked(url: str) -> tuple[str, bool]:
     """The base URL without a slash at its end, and whether it is on this machine."""
     parts = urlsplit(url)
-    is_loopback = _is_loopback(parts.hostname or "")
-    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_loopback)
+    is_here = is_loopback(parts.hostname or "")
+    is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_here)
     if not is_safe or not parts.hostname or parts.username or parts.query or parts.fragment:
         raise ConfigError(
             "The upstream server's address must be a plain https URL, or http on this machine: a "
@@ -188,16 +188,7 @@ def _checked(url: str) -> tuple[str, bool]:
             "http://127.0.0.1:11434/v1.",
             code="base_url",
         )
-    return url.rstrip("/"), is_loopback
-
-
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    return url.rstrip("/"), is_here
 
 
 def _model(name: str) -> ExecutorModel:

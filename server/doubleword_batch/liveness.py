@@ -1,0 +1,96 @@
+"""A lock on a file that tells whether the process that took it still lives.
+
+The operating system lets go of it when the process ends, however it ends. It is made of `flock`,
+and of `LockFileEx` on Windows: both know a shared lock, so that any number of processes can ask
+about a holder at once without taking its place or each other's.
+"""
+
+import errno
+import os
+import sys
+import time
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+_ATTEMPTS = 10
+_PAUSE_SECONDS = 0.01
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    _FAIL_IMMEDIATELY, _EXCLUSIVE = 1, 2
+    _ERROR_LOCK_VIOLATION = 33
+    _lock_file = ctypes.WinDLL("kernel32", use_last_error=True).LockFileEx
+    _lock_file.argtypes = [wintypes.HANDLE, *[wintypes.DWORD] * 4, ctypes.c_void_p]
+    _lock_file.restype = wintypes.BOOL
+
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
+        flags = _FAIL_IMMEDIATELY if shared else _FAIL_IMMEDIATELY | _EXCLUSIVE
+        overlapped = ctypes.create_string_buffer(32)  # zeros: the lock begins at byte 0
+        if _lock_file(msvcrt.get_osfhandle(descriptor), flags, 0, 1, 0, overlapped):
+            return True
+        error = ctypes.get_last_error()
+        if error != _ERROR_LOCK_VIOLATION:
+            raise ctypes.WinError(error)
+        return False
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int, *, shared: bool) -> bool:
+        try:
+            fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+class LivenessLock:
+    """A held lock; `acquire` makes one.
+
+    The file stays when the lock is released. Only a file whose name is used once may be deleted:
+    where several processes want one name, deleting it would let two of them hold it.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    @classmethod
+    def acquire(cls, path: Path) -> Self:
+        """Take the lock.
+
+        Args:
+            path: the lock's file, made where it does not exist; its folder has to exist.
+
+        Raises:
+            BlockingIOError: another holds it.
+            OSError: the file cannot be opened, or its file system has no locks.
+        """
+        with ExitStack() as stack:
+            lock = cls(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            stack.callback(lock.release)
+            for _ in range(_ATTEMPTS):
+                if _try_lock(lock._descriptor, shared=False):  # our own
+                    stack.pop_all()
+                    return lock
+                time.sleep(_PAUSE_SECONDS)  # `is_held` may be looking, which takes microseconds
+        raise BlockingIOError(errno.EAGAIN, "Another process holds the lock", str(path))
+
+    def release(self) -> None:
+        """Let the lock go; to be called once."""
+        os.close(self._descriptor)
+
+
+def is_held(path: Path) -> bool:
+    """Whether a living process holds the lock of that file."""
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        return not _try_lock(descriptor, shared=True)
+    finally:
+        os.close(descriptor)

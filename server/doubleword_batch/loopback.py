@@ -1,0 +1,13 @@
+"""Whether a host is this very machine: by it plain http may carry a key, and a proxy is passed by."""
+
+from ipaddress import ip_address
+
+
+def is_loopback(host: str) -> bool:
+    """Whether `host` names this machine: `localhost` or an address of 127/8 or ::1."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False
