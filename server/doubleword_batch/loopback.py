@@ -1,4 +1,4 @@
-"""Whether a host is this very machine: by it plain http may carry a key, and a proxy is passed by."""
+"""The one check of whether an address is this very machine."""
 
 from ipaddress import ip_address
 
