@@ -1,69 +1,275 @@
-"""Files that appear whole or not at all, readable by their owner only."""
+"""Files that appear whole or not at all.
+
+What is written goes to a temporary file beside the target, whose name nobody can foresee and which
+no planted link can redirect. It is put on the disk, then given its name. Whatever ends the writing
+before that leaves the target as it was and removes the temporary file.
+"""
 
 import errno
 import os
+import secrets
+import shutil
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.errors import InputError, StoreError
+
+_COPIED_BYTES = 1 << 20
+_SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
+_FULL_ERRNO = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 
 
 @contextmanager
-def create_private(path: Path) -> Generator[BinaryIO]:
-    """Open `path` with `.part` appended for writing (mode 0600); on leaving, it is on the disk.
+def atomic_file(
+    path: Path, *, private: bool = False, overwrite: bool = True, hint: str | None = None
+) -> Generator[BinaryIO]:
+    """Open a file for writing bytes; on leaving, it becomes `path`.
 
-    An error inside removes it. `publish` gives it its name.
+    Args:
+        path: the target; its folder exists.
+        private: readable by the owner only, else as the umask says.
+        overwrite: False refuses a target that exists by then.
+        hint: what to do when the disk does not take it, in place of a general hint.
+
+    Raises:
+        InputError: code `output_exists`.
+        StoreError: code `disk_full` or `not_written`, for every OSError inside.
     """
-    unfinished = unfinished_path(path)
-    unfinished.unlink(missing_ok=True)  # what a killed process left
-    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    stream = os.fdopen(os.open(unfinished, flags, 0o600), "wb")
-    try:
-        with stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    with _as_store_error(path, hint):
+        file = AtomicFile(path, private=private)
+        try:
+            yield file.stream
+            file.finish()
+            file.publish(overwrite=overwrite)
+        finally:
+            file.discard()
 
 
-def publish(paths: Sequence[Path]) -> None:
-    """Give finished `.part` files of one folder their names, all or none, durably.
+@contextmanager
+def atomic_path(
+    path: Path, *, private: bool = False, overwrite: bool = True, hint: str | None = None
+) -> Generator[Path]:
+    """Give an empty temporary file to a writer that opens it by its name; then as `atomic_file`.
+
+    Errors of the writer's own (sqlite3, DuckDB) pass through; `not_written` reads them.
+    """
+    with _as_store_error(path, hint):
+        file = AtomicFile(path, private=private)
+        try:
+            file.stream.close()
+            yield file.temporary
+            if private:
+                file.temporary.chmod(0o600)  # a writer may have put a file of its own there
+            file.finish()
+            file.publish(overwrite=overwrite)
+        finally:
+            file.discard()
+
+
+def write_bytes(
+    path: Path, content: bytes, *, private: bool = False, overwrite: bool = True
+) -> None:
+    """Write a whole file; errors as in `atomic_file`."""
+    with atomic_file(path, private=private, overwrite=overwrite) as file:
+        file.write(content)
+
+
+def write_text(path: Path, text: str, *, private: bool = False, overwrite: bool = True) -> None:
+    """Write a whole file as UTF-8, line ends unchanged; errors as in `atomic_file`."""
+    write_bytes(path, text.encode(), private=private, overwrite=overwrite)
+
+
+def copy_file(source: Path, path: Path, *, private: bool = False, overwrite: bool = True) -> None:
+    """Copy the content of a file; errors as in `atomic_file`.
+
+    Raises:
+        OSError: the source cannot be opened.
+    """
+    with (
+        source.open("rb") as content,
+        atomic_file(path, private=private, overwrite=overwrite) as file,
+    ):
+        shutil.copyfileobj(content, file, _COPIED_BYTES)
+
+
+class AtomicFile:
+    """One file on its way, for writers of several files that get their names together.
+
+    Args:
+        path: the target.
+        private: readable by the owner only, else as the umask says.
+
+    Attributes:
+        path: the target.
+        temporary: the name until `publish`.
+        stream: open for writing until `finish`.
+
+    Raises:
+        OSError: from every method: the disk does not take it.
+    """
+
+    def __init__(self, path: Path, *, private: bool = False) -> None:
+        self.path = path
+        self.temporary = _temporary(path)
+        self.stream = _create(self.temporary, 0o600 if private else 0o666)
+
+    def finish(self) -> None:
+        """Close the file and put its content on the disk."""
+        self.stream.close()
+        with self.temporary.open("rb+") as written:  # Windows syncs no file opened for reading
+            os.fsync(written.fileno())
+
+    def publish(self, *, overwrite: bool = True) -> None:
+        """Give the finished file its name, durably.
+
+        Raises:
+            InputError: code `output_exists`: the name is taken and `overwrite` is False.
+        """
+        if overwrite:
+            self.temporary.replace(self.path)
+        else:
+            _name_if_free(self.temporary, self.path)
+        sync_folder(self.path.parent)
+
+    def discard(self) -> None:
+        """Close and remove the temporary file; nothing is left to do after `publish`."""
+        with suppress(OSError):  # what is still in its buffer may not fit on the disk
+            self.stream.close()
+        with suppress(OSError):
+            self.temporary.unlink(missing_ok=True)
+
+
+def publish_together(files: Sequence[AtomicFile]) -> None:
+    """Give finished files of one folder their names, all or none, durably.
 
     Raises:
         OSError: a name cannot be given; those given before are taken back.
     """
     given: list[Path] = []
     try:
-        for path in paths:
-            unfinished_path(path).replace(path)
-            given.append(path)
+        for file in files:
+            file.temporary.replace(file.path)
+            given.append(file.path)
     except OSError:
         for path in given:
             path.unlink(missing_ok=True)
         raise
+    for folder in {path.parent for path in given}:
+        sync_folder(folder)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable."""
     with suppress(OSError):  # Windows does not open folders
-        folder = os.open(paths[0].parent, os.O_RDONLY)
+        descriptor = os.open(folder, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)
 
 
-def unfinished_path(path: Path) -> Path:
-    """The name of `path` while it is being written."""
-    return path.with_name(path.name + ".part")
+def check_writable(path: Path) -> None:
+    """Refuse a target that could not be written, before any work is spent on it.
+
+    A file is created beside it and removed: rights, read-only and special file systems differ
+    too much to be asked for in any other way.
+
+    Raises:
+        InputError: code `not_written`.
+        StoreError: code `disk_full`.
+    """
+    probe = _temporary(path)
+    try:
+        _create(probe, 0o600).close()
+        probe.unlink()
+    except OSError as error:
+        if is_disk_full(error):
+            raise not_written(path, error) from None
+        raise InputError(
+            f"No file can be created in {path.parent}: {error.strerror or error}.",
+            hint="Choose a folder that may be written to.",
+            code="not_written",
+        ) from None
 
 
-def not_written(folder: Path, error: OSError) -> StoreError:
-    """The error for a disk that is full (`disk_full`) or not writable (`not_written`)."""
-    full = error.errno in {errno.ENOSPC, errno.EFBIG}
+def output_exists(path: Path) -> InputError:
+    """The error for a target that is there already."""
+    return InputError(
+        f"{path} exists and was left as it is.",
+        hint="Give another output path, or ask to overwrite it.",
+        code="output_exists",
+    )
+
+
+def not_written(path: Path, error: Exception, *, hint: str | None = None) -> StoreError:
+    """The error for a disk that is full (`disk_full`) or cannot be written (`not_written`).
+
+    Args:
+        path: the file or folder that was to be written.
+        error: an OSError, or the error of a writer such as sqlite3 or DuckDB.
+        hint: in place of a general one.
+    """
+    full = is_disk_full(error)
+    reason = "no space is left" if full else getattr(error, "strerror", None) or error
+    general = (
+        "Free some space there, then try again."
+        if full
+        else "Check that its folder exists and may be written to, or choose another one."
+    )
     return StoreError(
-        f"Nothing could be written to {folder}: {error.strerror or error}.",
-        hint="Free some space there, or set DOUBLEWORD_BATCH_HOME to a folder that has it.",
+        f"{path} could not be written: {reason}.",
+        hint=hint or general,
         code="disk_full" if full else "not_written",
         retryable=full,
     )
+
+
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error says that the disk, a quota or a limit on a file's size is exhausted.
+
+    Known by the errno of an OSError, by SQLite's result code, and by DuckDB's words for an errno.
+    """
+    sqlite_code = getattr(error, "sqlite_errorcode", None)
+    if sqlite_code is not None:
+        import sqlite3
+
+        return sqlite_code in {
+            sqlite3.SQLITE_FULL,
+            sqlite3.SQLITE_IOERR_WRITE,
+            sqlite3.SQLITE_IOERR_FSYNC,
+        }
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno in _FULL_ERRNO
+    return any(words in str(error) for words in _FULL_WORDS)
+
+
+@contextmanager
+def _as_store_error(path: Path, hint: str | None) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error, hint=hint) from None
+
+
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name[:_SHOWN_CHARACTERS]}.{secrets.token_hex(8)}.part")
+
+
+def _create(path: Path, mode: int) -> BinaryIO:
+    """Create a file that must not exist, not even as a link."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    return os.fdopen(os.open(path, flags, mode), "wb", buffering=_COPIED_BYTES)
+
+
+def _name_if_free(temporary: Path, path: Path) -> None:
+    try:
+        os.link(temporary, path)  # fails where the name is taken, unlike a rename
+    except FileExistsError:
+        raise output_exists(path) from None
+    except OSError:  # a file system without hard links
+        if path.exists():
+            raise output_exists(path) from None
+        temporary.replace(path)

@@ -7,8 +7,10 @@ root cannot lead out of it.
 import glob
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
+from doubleword_batch.atomic_files import check_writable, output_exists
 from doubleword_batch.errors import InputError
 
 _GLOB_CHARACTERS = frozenset("*?[")
@@ -73,7 +75,9 @@ class Roots:
         Links that lead outside the roots are an error, not skipped: a silent gap in the input
         would look like a complete job.
         """
-        if not _GLOB_CHARACTERS & set(pattern) or (self._base / pattern).exists():
+        if not _GLOB_CHARACTERS & set(pattern) or os.path.exists(  # noqa: PTH110  # Path.exists raises on a long pattern
+            self._base / pattern
+        ):
             return [self.readable(pattern)]
         self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
@@ -103,28 +107,33 @@ class Roots:
         self._inside(Path(*fixed) if fixed else self._base)
 
     def writable(self, path: str | Path, *, overwrite: bool = False) -> Path:
-        """Resolve a path to write to; its folder must exist.
+        """Resolve a path to write to, where a file can be created now; its folder must exist.
 
         Raises:
-            InputError: code `outside_roots`, `output_exists` or `file_not_found` (its folder).
+            InputError: code `outside_roots`, `output_exists` (also for a folder, a pipe or a
+                device), `file_not_found` (its folder), or `not_written`.
+            StoreError: code `disk_full`.
         """
         resolved = self._inside(path)
         if resolved.is_dir():
             raise InputError(
                 f"{resolved} is a folder.", hint="Name a file inside it.", code="output_exists"
             )
-        if resolved.exists() and not overwrite:
+        if resolved.exists() and not resolved.is_file():
             raise InputError(
-                f"{resolved} exists and was left as it is.",
-                hint="Give another output path, or ask to overwrite it.",
+                f"{resolved} is not a regular file.",
+                hint="Give another output path.",
                 code="output_exists",
             )
+        if resolved.exists() and not overwrite:
+            raise output_exists(resolved)
         if not resolved.parent.is_dir():
             raise InputError(
                 f"There is no folder {resolved.parent}.",
                 hint="Create it first, or give another output path.",
                 code="file_not_found",
             )
+        check_writable(resolved)
         return resolved
 
     def _inside(self, path: str | Path) -> Path:
@@ -144,4 +153,12 @@ class Roots:
                 "person to name its folder in DOUBLEWORD_BATCH_ROOTS.",
                 code="outside_roots",
             )
+        try:
+            with suppress(FileNotFoundError, NotADirectoryError):
+                resolved.lstat()  # a name may be too long, or its folder closed to this user
+        except OSError as error:
+            raise InputError(
+                f"The path {text!r} cannot be used: {error.strerror or error}.",
+                hint="Give another path.",
+            ) from None
         return resolved

@@ -8,8 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TextIO
 
+from doubleword_batch.atomic_files import not_written, write_bytes, write_text
 from doubleword_batch.demo.task import DATA
-from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.errors import InputError
 
 NAME = "doubleword-batch-demo"
 """The folder's name, under the working directory."""
@@ -49,7 +50,7 @@ def prepare_folder(parent: Path) -> DemoFolder:
 
     Raises:
         InputError: code `output_exists`: something of that name is there and not the demo's.
-        StoreError: code `not_written`: the folder cannot be written.
+        StoreError: code `not_written` or `disk_full`.
     """
     path = parent / NAME
     folder = DemoFolder(path, path / DATA, path / "answers.csv", path / "server.log")
@@ -57,14 +58,10 @@ def prepare_folder(parent: Path) -> DemoFolder:
         _take(path)
         data = files("doubleword_batch.demo") / "data"
         for name in (DATA, _LICENCE):
-            _write_new(path / name, (data / name).read_bytes())
+            write_bytes(path / name, (data / name).read_bytes())
         folder.answers.unlink(missing_ok=True)
     except OSError as error:
-        raise StoreError(
-            f"The demo cannot write to {path}: {error.strerror or error}.",
-            hint="Run it in a folder where files may be written.",
-            code="not_written",
-        ) from None
+        raise not_written(path, error) from None
     return folder
 
 
@@ -77,13 +74,7 @@ def _take(path: Path) -> None:
         return
     if any(path.iterdir()):
         raise _not_ours(path)
-    _write_new(marker, _MARKER_TEXT.encode())
-
-
-def _write_new(path: Path, content: bytes) -> None:
-    path.unlink(missing_ok=True)
-    with path.open("xb") as file:
-        file.write(content)
+    write_text(marker, _MARKER_TEXT)
 
 
 def _not_ours(path: Path) -> InputError:

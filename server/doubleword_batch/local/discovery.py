@@ -2,16 +2,16 @@
 
 import http.client
 import json
-import os
 import secrets
-import tempfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.atomic_files import write_bytes, write_text
+from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.liveness import is_held
 
 _HEALTH_SECONDS = 1.0
@@ -46,7 +46,8 @@ def bearer_token(home: Path) -> str:
     path = _folder(home) / "token"
     try:
         if not path.exists():
-            _create_whole(path, secrets.token_urlsafe(32))
+            with suppress(InputError):  # another process was faster: both use its token
+                write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)
         token = path.read_text(encoding="ascii").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise _unusable(path, error) from error
@@ -58,11 +59,7 @@ def bearer_token(home: Path) -> str:
 def advertise(home: Path, server: RunningServer, owner: str) -> None:
     """Let `discover` find this server, which shows the life sign of `owner`."""
     notice = _Notice(server.base_url, server.executor, server.note, server.pid, owner)
-    path = _notice_path(home)
-    try:
-        _replace_whole(path, msgspec.json.encode(notice))
-    except OSError as error:
-        raise _unusable(path, error) from error
+    write_bytes(_notice_path(home), msgspec.json.encode(notice), private=True)
 
 
 def withdraw(home: Path, owner: str) -> None:
@@ -120,33 +117,6 @@ def _folder(home: Path) -> Path:
     except OSError as error:
         raise _unusable(folder, error) from error
     return folder
-
-
-def _create_whole(path: Path, text: str) -> None:
-    """Write a file that does not exist yet; where two try, one wins and both read the same."""
-    draft = _draft(path, text.encode())
-    try:
-        os.link(draft, path)
-    except FileExistsError:
-        pass
-    except OSError:  # a file system without hard links
-        if not path.exists():
-            draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
-
-
-def _replace_whole(path: Path, content: bytes) -> None:
-    _draft(path, content).replace(path)
-
-
-def _draft(path: Path, content: bytes) -> Path:
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    return Path(name)
 
 
 def _unusable(path: Path, error: Exception) -> StoreError:

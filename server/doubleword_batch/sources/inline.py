@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.atomic_files import create_private, not_written, publish
+from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.values import as_json
@@ -31,12 +31,8 @@ def write_rows(rows: list[Row], path: Path) -> None:
             code="too_many_rows",
         )
     lines = [_inline_line(row, number) for number, row in enumerate(rows, 1)]
-    try:
-        with create_private(path) as stream:
-            stream.writelines(lines)
-        publish([path])
-    except OSError as error:
-        raise not_written(path.parent, error) from None
+    with atomic_file(path, private=True) as file:
+        file.writelines(lines)
 
 
 def _inline_line(row: Any, number: int) -> bytes:

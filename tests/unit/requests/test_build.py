@@ -223,7 +223,7 @@ def test_an_error_of_the_caller_leaves_nothing(table, build, tmp_path):
 
 def test_what_a_killed_build_left_is_replaced(table, build, tmp_path):
     (tmp_path / "job").mkdir()
-    (tmp_path / "job" / "part-0001.jsonl.part").write_text("half a li", encoding="utf-8")
+    (tmp_path / "job" / ".part-0001.jsonl.0123.part").write_text("half a li", encoding="utf-8")
     assert build(table()).requests == 3
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
 

@@ -1,0 +1,231 @@
+"""A file appears whole or not at all, whatever its name, its folder or its disk is like."""
+
+import errno
+import os
+import shutil
+import sqlite3
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from doubleword_batch.atomic_files import (
+    AtomicFile,
+    atomic_file,
+    atomic_path,
+    copy_file,
+    is_disk_full,
+    not_written,
+    publish_together,
+    write_bytes,
+    write_text,
+)
+from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.paths import Roots
+
+LONGEST_NAME = "ü" * 125 + ".json"  # 255 bytes, the most that the usual file systems take
+
+
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_a_file_has_its_name_only_once_it_is_whole(tmp_path):
+    with atomic_file(tmp_path / "out.jsonl") as file:
+        file.write(b"a line\n")
+        assert "out.jsonl" not in names(tmp_path)
+    assert names(tmp_path) == ["out.jsonl"]
+    assert (tmp_path / "out.jsonl").read_bytes() == b"a line\n"
+
+
+def test_an_error_while_writing_leaves_the_earlier_file(tmp_path):
+    def write_half():
+        with atomic_file(tmp_path / "out.txt") as file:
+            file.write(b"half")
+            raise ValueError("no such answer")
+
+    write_text(tmp_path / "out.txt", "earlier")
+    with pytest.raises(ValueError, match="no such answer"):
+        write_half()
+    assert names(tmp_path) == ["out.txt"]
+    assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "earlier"
+
+
+def test_the_longest_name_of_a_file_system_is_written(tmp_path):
+    path = Roots([tmp_path]).writable(LONGEST_NAME)
+    write_bytes(path, b"x")
+    assert names(tmp_path) == [LONGEST_NAME]
+
+
+@pytest.mark.parametrize("name", ["x" * 256, "ü" * 126 + ".json", "x" * 300 + "*"])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path, name):
+    roots = Roots([tmp_path])
+    for use in (roots.writable, roots.readable, roots.matches):
+        with pytest.raises(InputError):
+            use(name)
+
+
+def test_a_folder_on_the_way_whose_name_is_too_long_is_refused(tmp_path):
+    with pytest.raises(InputError):
+        Roots([tmp_path]).writable("x" * 300 + "/out.jsonl")
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="a folder that only Linux has")
+def test_a_folder_in_which_no_file_can_be_created_is_refused_early(tmp_path):
+    with pytest.raises(InputError) as refused:
+        Roots(None).writable("/proc/x.jsonl")
+    assert refused.value.code == "not_written"
+    with pytest.raises(StoreError) as failed:
+        write_bytes(Path("/proc/x.jsonl"), b"x")
+    assert failed.value.code == "not_written"
+
+
+def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(InputError, match="not a regular file"):
+        Roots([tmp_path]).writable("pipe", overwrite=True)
+    assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
+
+
+def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path):
+    Roots([tmp_path]).writable("out.jsonl")
+    assert names(tmp_path) == []
+
+
+def test_a_folder_that_has_vanished_is_a_store_error(tmp_path):
+    folder = tmp_path / "folder"
+
+    def write_while_it_vanishes():
+        with atomic_file(folder / "out.jsonl") as file:
+            file.write(b"x")
+            shutil.rmtree(folder)
+
+    folder.mkdir()
+    with pytest.raises(StoreError) as failed:
+        write_while_it_vanishes()
+    assert (failed.value.code, failed.value.retryable) == ("not_written", False)
+
+
+def test_a_private_file_is_readable_by_its_owner_only_and_another_as_the_umask_says(tmp_path):
+    before = os.umask(0o027)
+    try:
+        write_bytes(tmp_path / "private", b"x", private=True)
+        write_bytes(tmp_path / "shared", b"x")
+        with atomic_path(tmp_path / "named", private=True) as path:
+            path.unlink()  # some writers put a file of their own there
+            path.write_bytes(b"x")
+    finally:
+        os.umask(before)
+    modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
+    assert modes == {"private": "0o600", "shared": "0o640", "named": "0o600"}
+
+
+def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
+    (tmp_path / "precious").write_text("mine", encoding="utf-8")
+    (tmp_path / "out").symlink_to(tmp_path / "precious")
+    write_text(tmp_path / "out", "new")
+    assert (tmp_path / "precious").read_text(encoding="utf-8") == "mine"
+    assert not (tmp_path / "out").is_symlink()
+
+
+def test_a_file_that_appears_meanwhile_is_kept_when_nothing_may_be_overwritten(tmp_path):
+    def write_beside_another():
+        with atomic_file(tmp_path / "out", overwrite=False) as file:
+            file.write(b"ours")
+            (tmp_path / "out").write_bytes(b"theirs")
+
+    with pytest.raises(InputError) as refused:
+        write_beside_another()
+    assert refused.value.code == "output_exists"
+    assert (tmp_path / "out").read_bytes() == b"theirs"
+    assert names(tmp_path) == ["out"]
+
+
+def test_a_writer_that_opens_files_by_name_is_given_one(tmp_path):
+    with atomic_path(tmp_path / "table.sqlite3") as path:
+        with sqlite3.connect(path) as db:
+            db.execute("CREATE TABLE answers (row)")
+        db.close()
+    assert names(tmp_path) == ["table.sqlite3"]
+    with sqlite3.connect(tmp_path / "table.sqlite3") as db:
+        assert db.execute("SELECT count(*) FROM answers").fetchone() == (0,)
+    db.close()
+
+
+def test_a_copy_is_whole_and_a_missing_source_leaves_nothing(tmp_path):
+    write_bytes(tmp_path / "a", b"content" * 1000)
+    copy_file(tmp_path / "a", tmp_path / "b")
+    assert (tmp_path / "b").read_bytes() == b"content" * 1000
+    with pytest.raises(FileNotFoundError):
+        copy_file(tmp_path / "missing", tmp_path / "c")
+    assert names(tmp_path) == ["a", "b"]
+
+
+def test_several_files_get_their_names_all_or_none(tmp_path):
+    (tmp_path / "second").mkdir()
+    files = [AtomicFile(tmp_path / name) for name in ("first", "second")]
+    for file in files:
+        file.finish()
+    with pytest.raises(OSError, match="second"):
+        publish_together(files)
+    for file in files:
+        file.discard()
+    assert names(tmp_path) == ["second"]
+
+
+@pytest.mark.parametrize(
+    ("error", "full"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), True),
+        (OSError(errno.EFBIG, "File too large"), True),
+        (OSError(errno.EDQUOT, "Disk quota exceeded"), True),
+        (OSError(errno.EROFS, "Read-only file system"), False),
+        (OSError("the disk is on fire"), False),
+        (RuntimeError("IO Error: Could not write: No space left on device"), True),
+        (RuntimeError("IO Error: Permission denied"), False),
+    ],
+)
+def test_a_full_disk_is_told_from_other_failures(error, full):
+    assert is_disk_full(error) is full
+    failed = not_written(Path("out"), error)
+    assert (failed.code, failed.retryable) == (("disk_full" if full else "not_written"), full)
+
+
+def test_a_full_sqlite_database_is_a_full_disk():
+    with sqlite3.connect(":memory:") as db:
+        db.execute("PRAGMA max_page_count = 2")
+        with pytest.raises(sqlite3.OperationalError) as full:
+            db.execute("CREATE TABLE t AS SELECT randomblob(100000)")
+    db.close()
+    assert is_disk_full(full.value)
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from doubleword_batch.atomic_files import atomic_file
+from doubleword_batch.errors import StoreError
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    with atomic_file(Path(sys.argv[1])) as file:
+        file.write(b"x" * 2000)
+except StoreError as error:
+    print(error.code)
+"""
+
+
+def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path):
+    write_text(tmp_path / "out", "earlier")
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL_DISK, tmp_path / "out"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=60,
+    )
+    assert ended.stdout.strip() == "disk_full"
+    assert names(tmp_path) == ["out"]
+    assert (tmp_path / "out").read_text(encoding="utf-8") == "earlier"
