@@ -19,7 +19,7 @@ from doubleword_batch.requests.line_checks import diagnose
 from doubleword_batch.requests.report import Findings, Report
 from doubleword_batch.requests.seen_ids import SeenIds
 from doubleword_batch.requests.spec import EMBEDDINGS
-from doubleword_batch.sources.base import shown
+from doubleword_batch.sources.base import quoted_name
 
 ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 """Endpoints that servers of this shape take beside those that jobs are built for."""
@@ -61,11 +61,11 @@ def validate_request_file(path: Path, profile: Profile) -> Report:
             return _Check(path, profile, seen).run(stream)
     except FileNotFoundError:
         raise InputError(
-            f"There is no file {shown(path)}.", hint="Check the path.", code="file_not_found"
+            f"There is no file {quoted_name(path)}.", hint="Check the path.", code="file_not_found"
         ) from None
     except OSError as error:
         raise InputError(
-            f"{shown(path)} cannot be read: {error.strerror or error}.",
+            f"{quoted_name(path)} cannot be read: {error.strerror or error}.",
             hint="Give a JSONL file that may be read.",
             code="not_readable",
         ) from None

@@ -2,11 +2,11 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.errors import ConfigError, InputError, quote_untrusted
 from doubleword_batch.paths import Roots
 
 MAX_RECORD_BYTES = 64 << 20
@@ -66,15 +66,41 @@ class Source(ABC):
         return tuple(path.name for path in self.paths)
 
 
-def shown(path: Path) -> str:
+def quoted_name(path: Path) -> str:
     """A file's name for a message; whoever made the file chose it."""
     return quote_untrusted(path.name, 100)
+
+
+def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
+    """The names without the spaces around them.
+
+    Raises:
+        InputError: code `empty_header` or `duplicate_header`.
+    """
+    names = [name.strip() for name in header]
+    seen: dict[str, int] = {}
+    for position, name in enumerate(names, 1):
+        if not name:
+            raise InputError(
+                f"Column {position} of {quoted_name(path)} has no name in the header line.",
+                hint="Name every column in the first line, or delete the empty column.",
+                code="empty_header",
+                details={"column": position},
+            )
+        if (first := seen.setdefault(name, position)) != position:
+            raise InputError(
+                f"Two columns of {quoted_name(path)} are called {quote_untrusted(name, 60)}.",
+                hint="Rename one of them in the first line.",
+                code="duplicate_header",
+                details={"columns": [first, position]},
+            )
+    return tuple(names)
 
 
 def not_utf8(path: Path, line: int, offset: int) -> InputError:
     """The error for a byte that is not UTF-8; `offset` counts bytes from the file's start."""
     return InputError(
-        f"{shown(path)} is not UTF-8: line {line} (byte {offset}) cannot be read.",
+        f"{quoted_name(path)} is not UTF-8: line {line} (byte {offset}) cannot be read.",
         hint="Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', and try again.",
         code="not_utf8",
         details={"line": line, "byte": offset},
@@ -84,7 +110,7 @@ def not_utf8(path: Path, line: int, offset: int) -> InputError:
 def damaged(path: Path, kind: str, reason: str) -> InputError:
     """The error for a file whose inside is not what its beginning promises."""
     return InputError(
-        f"{shown(path)} is damaged or no {kind}: {quote_untrusted(reason, 150)}.",
+        f"{quoted_name(path)} is damaged or no {kind}: {quote_untrusted(reason, 150)}.",
         hint=f"Copy or export the file again; if it opens elsewhere, save it from there as {kind} "
         "or CSV.",
         code="damaged_file",
@@ -94,7 +120,7 @@ def damaged(path: Path, kind: str, reason: str) -> InputError:
 def no_rows(path: Path, found: str) -> InputError:
     """The error for a file that holds no row; `found` says what it does hold."""
     return InputError(
-        f"{shown(path)} has no rows: {found}.",
+        f"{quoted_name(path)} has no rows: {found}.",
         hint="Give a file with at least one row of data.",
         code="no_rows",
     )
@@ -103,9 +129,18 @@ def no_rows(path: Path, found: str) -> InputError:
 def record_too_large(path: Path, line: int) -> InputError:
     """The error for a row beyond `MAX_RECORD_BYTES`."""
     return InputError(
-        f"In {shown(path)}, what starts on line {line} does not end within "
+        f"In {quoted_name(path)}, what starts on line {line} does not end within "
         f"{MAX_RECORD_BYTES >> 20} MiB.",
         hint="Look there for a quote that is never closed, or for line breaks that are missing.",
         code="record_too_large",
         details={"line": line},
+    )
+
+
+def no_extra(kind: str, package: str) -> ConfigError:
+    """The error for a package that is not installed."""
+    return ConfigError(
+        f"{kind} needs the package {package}, which is not installed.",
+        hint='Install the extra: pip install "doubleword-batch[data]", and start again.',
+        code="no_extra",
     )

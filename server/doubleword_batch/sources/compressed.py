@@ -6,15 +6,17 @@ become too much, not when the disk is full.
 
 import gzip
 import io
+import sys
 import zlib
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.base import shown
-from doubleword_batch.sources.extras import zstd_module
+from doubleword_batch.sources.base import no_extra, quoted_name
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from _typeshed import WriteableBuffer
 
 COMPRESSED_SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
@@ -67,7 +69,7 @@ def open_bytes(path: Path) -> BinaryIO:
 def _unpacker(packed: BinaryIO, magic: bytes) -> "IO[bytes]":
     if magic.startswith(_GZIP):
         return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
-    unpacker: IO[bytes] = zstd_module().ZstdFile(packed)
+    unpacker: IO[bytes] = _zstd_module().ZstdFile(packed)
     return unpacker
 
 
@@ -89,8 +91,8 @@ class _Unpacked(io.RawIOBase):
             data = self._unpacker.read(min(len(target), _BLOCK_BYTES))
         except self._damage as error:
             raise InputError(
-                f"{shown(self._path)} is damaged or cut: it cannot be unpacked any further after "
-                f"{self._size} bytes.",
+                f"{quoted_name(self._path)} is damaged or cut: it cannot be unpacked any "
+                f"further after {self._size} bytes.",
                 hint="Copy or download the file again, and test it with gzip -t or zstd -t.",
                 code="damaged_file",
             ) from error
@@ -108,8 +110,8 @@ class _Unpacked(io.RawIOBase):
         is_steep = self._size > max(UNPACKED_BEFORE_RATIO, MAX_RATIO * self._packed.tell())
         if is_steep or self._size > MAX_UNPACKED_BYTES:
             raise InputError(
-                f"{shown(self._path)} unpacks to far more than a table should: {self._size} bytes "
-                f"out of the first {self._packed.tell()}.",
+                f"{quoted_name(self._path)} unpacks to far more than a table should: "
+                f"{self._size} bytes out of the first {self._packed.tell()}.",
                 hint="If it really is a table, unpack it yourself and give the unpacked file.",
                 code="unpacks_too_large",
             )
@@ -118,4 +120,21 @@ class _Unpacked(io.RawIOBase):
 def _damage(unpacker: Any) -> tuple[type[Exception], ...]:
     if isinstance(unpacker, gzip.GzipFile):
         return (gzip.BadGzipFile, zlib.error, EOFError)
-    return (zstd_module().ZstdError, EOFError)
+    return (_zstd_module().ZstdError, EOFError)
+
+
+def _zstd_module() -> Any:
+    """`compression.zstd` of Python 3.14, or the same from the package `backports.zstd`.
+
+    Raises:
+        ConfigError: code `no_extra`.
+    """
+    module: ModuleType
+    try:
+        if sys.version_info >= (3, 14):
+            from compression import zstd as module
+        else:
+            from backports import zstd as module
+    except ImportError:
+        raise no_extra("A file compressed with Zstandard", "backports.zstd") from None
+    return module

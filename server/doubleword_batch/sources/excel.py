@@ -15,11 +15,11 @@ from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     Row,
     Source,
+    checked_header,
     no_rows,
+    quoted_name,
     record_too_large,
-    shown,
 )
-from doubleword_batch.sources.header import checked_header
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
     Sheet,
@@ -203,7 +203,7 @@ def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
     if selection is not None:
         asked = f"no sheet {quote_untrusted(selection, 60)}"
     raise InputError(
-        f"{shown(path)} holds {asked}. Its sheets are: {names}.",
+        f"{quoted_name(path)} holds {asked}. Its sheets are: {names}.",
         hint="Name one behind the path and two colons, as in book.xlsx::Orders.",
         code="which_sheet",
     )
@@ -211,7 +211,7 @@ def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
 
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
     return InputError(
-        f"Row {row} of {shown(path)} (line {line}) has a value in column {found}; the header "
+        f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
         f"names {expected}.",
         hint="Name that column in the first line, or delete what stands beside the table.",
         code="ragged_row",

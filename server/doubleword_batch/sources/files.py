@@ -1,11 +1,22 @@
-"""A folder or a glob of files as rows: one file, one row."""
+"""A folder or a glob of files as rows, one file, one row; here those of text."""
 
 import os
+from collections.abc import Generator
 from pathlib import Path
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources.base import Source, shown
+from doubleword_batch.sources.base import (
+    MAX_RECORD_BYTES,
+    Row,
+    Source,
+    not_utf8,
+    quoted_name,
+    record_too_large,
+)
+from doubleword_batch.sources.compressed import open_bytes
+
+TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 
 
 class FileSource(Source):
@@ -34,6 +45,24 @@ class FileSource(Source):
         return tuple(Path(os.path.relpath(p, self._folder)).as_posix() for p in self.paths)
 
 
+class TextSource(FileSource):
+    """Text files; columns `path` (relative), `name` and `text`.
+
+    Raises:
+        InputError: while reading; a file is not UTF-8 or larger than 64 MiB.
+    """
+
+    kind = "texts"
+
+    def __init__(self, location: str, paths: tuple[Path, ...], folder: Path) -> None:
+        super().__init__(location, paths, folder, ("path", "name", "text"))
+
+    def rows(self) -> Generator[Row]:
+        """Read the files from the first one."""
+        for relative, path in zip(self.names(), self.paths, strict=True):
+            yield {"path": relative, "name": path.name, "text": _text(path)}
+
+
 def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tuple[Path, ...]:
     """The files with these suffixes at any depth, sorted; names that begin with a dot are left out.
 
@@ -58,7 +87,20 @@ def _refuse_link(folder: Path) -> None:
     # Following it may never end; leaving it out would make a part look like the whole.
     if folder.is_symlink():
         raise InputError(
-            f"{shown(folder)} is a link to a folder, and such links are not followed.",
+            f"{quoted_name(folder)} is a link to a folder, and such links are not followed.",
             hint="Give the folder it leads to, or a glob of the files wanted.",
             code="linked_folder",
         )
+
+
+def _text(path: Path) -> str:
+    with open_bytes(path) as stream:
+        content = stream.read(MAX_RECORD_BYTES + 1)
+    if len(content) > MAX_RECORD_BYTES:
+        raise record_too_large(path, 1)
+    content = content.removeprefix(b"\xef\xbb\xbf")
+    try:
+        return content.decode()
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise not_utf8(path, line, error.start) from None

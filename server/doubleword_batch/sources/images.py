@@ -1,13 +1,15 @@
-"""Images on their way into a request: what they are by their first bytes, and as a data: URI."""
+"""Images as rows and in requests: what they are by their first bytes, and as a data: URI."""
 
 import re
 from base64 import b64encode
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources.base import shown
+from doubleword_batch.sources.base import Row, quoted_name
+from doubleword_batch.sources.files import FileSource
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif"})
 
@@ -31,6 +33,29 @@ def media_type(head: bytes) -> str | None:
     if head.startswith(b"RIFF") and head[8:12] == b"WEBP":
         return "image/webp"
     return None
+
+
+class ImageSource(FileSource):
+    """PNG, JPEG, WebP and GIF files; columns `path` (relative), `name` and `image`.
+
+    `image` is the path once more: the request carries the image, the table of answers does not.
+
+    Raises:
+        InputError: code `not_an_image`: one of the files is something else.
+    """
+
+    kind = "images"
+    image_column = "image"
+
+    def __init__(self, location: str, paths: tuple[Path, ...], folder: Path) -> None:
+        super().__init__(location, paths, folder, ("path", "name", "image"))
+        for path in paths:
+            _refuse_other(path)
+
+    def rows(self) -> Generator[Row]:
+        """The files from the first one."""
+        for relative, path in zip(self.names(), self.paths, strict=True):
+            yield {"path": relative, "name": path.name, "image": relative}
 
 
 class ImageReader:
@@ -87,17 +112,17 @@ class ImageReader:
                 raise
             path = self._roots.readable(value)
         if not path.is_file():  # a pipe would be waited for
-            raise self._not_an_image(shown(path))
+            raise self._not_an_image(quoted_name(path))
         try:
             with path.open("rb") as stream:
                 data = stream.read(MAX_IMAGE_BYTES + 1)
         except OSError as error:
             raise InputError(
-                f"The image {shown(path)} cannot be read: {error.strerror or error}.",
+                f"The image {quoted_name(path)} cannot be read: {error.strerror or error}.",
                 hint="Check the path and its permissions.",
                 code="not_readable",
             ) from None
-        return self._data_uri(data, shown(path))
+        return self._data_uri(data, quoted_name(path))
 
     def _data_uri(self, data: bytes, name: str) -> str:
         kind = media_type(data[:HEAD_BYTES])
@@ -136,3 +161,14 @@ class ImageReader:
                 code="bad_image_url",
             )
         return value
+
+
+def _refuse_other(path: Path) -> None:
+    with path.open("rb") as stream:
+        if media_type(stream.read(HEAD_BYTES)) is not None:
+            return
+    raise InputError(
+        f"{quoted_name(path)} is no PNG, JPEG, WebP or GIF image, whatever its name says.",
+        hint="Convert it, or give a glob of those that are images.",
+        code="not_an_image",
+    )

@@ -15,8 +15,8 @@ from doubleword_batch.sources.base import (
     Source,
     no_rows,
     not_utf8,
+    quoted_name,
     record_too_large,
-    shown,
 )
 from doubleword_batch.sources.compressed import open_bytes
 
@@ -91,7 +91,7 @@ def _whole(path: Path) -> bytes:
         text = stream.read(MAX_ARRAY_BYTES + 1)
     if len(text) > MAX_ARRAY_BYTES:
         raise InputError(
-            f"{shown(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
+            f"{quoted_name(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
             hint="Save it as JSON Lines, one object a line: that is read without a limit.",
             code="array_too_large",
         )
@@ -127,7 +127,7 @@ def _row(text: bytes, path: Path, place: str, line: int | None, offset: int | No
         details = {"line": line} if line else {"row": int(place.split()[1])}
         if "Expected `object`" in str(error) and " - at " not in str(error):
             raise InputError(
-                f"{place} of {shown(path)} is not a JSON object.",
+                f"{place} of {quoted_name(path)} is not a JSON object.",
                 hint='Every row is an object of columns and values, such as {"text": "..."}.',
                 code="not_an_object",
                 details=details,
@@ -144,7 +144,7 @@ def _not_utf8_in(
         if line is not None and offset is not None:
             return not_utf8(path, line, offset + error.start)
     return InputError(
-        f"{place} of {shown(path)} is not UTF-8.",
+        f"{place} of {quoted_name(path)} is not UTF-8.",
         hint="Save the file as UTF-8 and try again.",
         code="not_utf8",
     )
@@ -163,7 +163,7 @@ def _bad_json(
     elif path.suffix.lower() == ".json":
         hint = "Correct it; a .json file holds an array of objects, or one object on each line."
     return InputError(
-        f"{place} of {shown(path)} is not JSON: {reason}.",
+        f"{place} of {quoted_name(path)} is not JSON: {reason}.",
         hint=hint,
         code="bad_json",
         details=details,

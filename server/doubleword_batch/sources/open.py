@@ -3,23 +3,28 @@
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import parse_qs, unquote
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources.base import Source, shown
+from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.compressed import (
     is_compressed,
     open_bytes,
     uncompressed_suffix,
 )
 from doubleword_batch.sources.csv_files import CsvSource
-from doubleword_batch.sources.files import FileSource, files_of_folder
-from doubleword_batch.sources.image_source import ImageSource
-from doubleword_batch.sources.images import IMAGE_SUFFIXES, media_type
+from doubleword_batch.sources.files import (
+    TEXT_SUFFIXES,
+    FileSource,
+    TextSource,
+    files_of_folder,
+)
+from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_type
 from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
-from doubleword_batch.sources.location import parse_location
-from doubleword_batch.sources.text_files import TEXT_SUFFIXES, TextSource
 
+_SCHEME = "sqlite:"
 _HEAD_BYTES = 4096
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
@@ -90,11 +95,48 @@ def _open(location: str, roots: Roots) -> Source:
     source = _open_file(location, first, selection)
     if selection is not None and source.kind not in {"xlsx", "sqlite"}:
         raise InputError(
-            f"{shown(first)} has neither sheets nor tables to choose from.",
+            f"{quoted_name(first)} has neither sheets nor tables to choose from.",
             hint="Leave out the two colons and what stands behind them.",
             code="bad_location",
         )
     return source
+
+
+class Location(NamedTuple):
+    """Where to look, and what of it: a table's or sheet's name, a SELECT, or None for all."""
+
+    path: str
+    selection: str | None
+
+
+def parse_location(text: str, roots: Roots) -> Location:
+    """Take `shop.db::orders`, `shop.db::SELECT ...`, `book.xlsx::Sheet1`, `sqlite:shop.db?table=t`.
+
+    Raises:
+        InputError: code `bad_location`.
+    """
+    if text.startswith(_SCHEME):
+        path, _, query = text.removeprefix(_SCHEME).partition("?")
+        asked = parse_qs(query, keep_blank_values=True)
+        if set(asked) - {"table"} or len(asked.get("table", [])) > 1:
+            raise InputError(
+                "A location that begins with sqlite: takes one option, table.",
+                hint="Write sqlite:shop.db?table=orders, or shop.db::SELECT ... for a query.",
+                code="bad_location",
+            )
+        return Location(unquote(path), asked["table"][0] if asked else None)
+    path, mark, selection = text.partition("::")
+    if not mark or _exists(text, roots):
+        return Location(text, None)
+    return Location(path, selection)
+
+
+def _exists(text: str, roots: Roots) -> bool:
+    try:
+        roots.readable(text)
+    except InputError as error:
+        return error.code not in {"file_not_found", "outside_roots"}
+    return True
 
 
 def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
@@ -103,7 +145,7 @@ def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
     if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
         return ImageSource(location, images, folder)
     raise InputError(
-        f"The folder {shown(folder)} holds no .txt or .md file and no image.",
+        f"The folder {quoted_name(folder)} holds no .txt or .md file and no image.",
         hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
         code="no_rows",
     )
@@ -117,7 +159,7 @@ def _of_files(location: str, files: list[Path]) -> FileSource:
     for path, head in zip(files, heads, strict=True):
         if _is_table(path):
             raise InputError(
-                f"The pattern matches {len(files)} files, and {shown(path)} is a table.",
+                f"The pattern matches {len(files)} files, and {quoted_name(path)} is a table.",
                 hint="Give one table by its path, or a pattern that matches text files only.",
                 code="unsupported_kind",
             )
@@ -129,7 +171,7 @@ def _open_file(location: str, path: Path, selection: str | None) -> Source:
     head = _head(path)
     if not head:
         raise InputError(
-            f"{shown(path)} is empty (0 bytes).", hint="Give a file with rows.", code="empty"
+            f"{quoted_name(path)} is empty (0 bytes).", hint="Give a file with rows.", code="empty"
         )
     for magic, opened in _BINARY.items():
         if head.startswith(magic):
@@ -205,7 +247,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
         kind = "UTF-16" if b"\0" in head[:4] or head[:1] in {b"\xff", b"\xfe"} else "binary data"
         raise InputError(
-            f"{shown(path)} is {kind}, not UTF-8 text.",
+            f"{quoted_name(path)} is {kind}, not UTF-8 text.",
             hint="Save it as UTF-8: in Excel choose 'CSV UTF-8', in Notepad choose the encoding "
             "UTF-8 under 'Save as'.",
             code="not_utf8",
@@ -215,7 +257,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
 
 def _unsupported(path: Path, kind: str) -> InputError:
     return InputError(
-        f"{shown(path)} is {kind}; this version does not read that.",
+        f"{quoted_name(path)} is {kind}; this version does not read that.",
         hint="Export it as CSV or JSONL (UTF-8) and give that file.",
         code="unsupported_kind",
     )

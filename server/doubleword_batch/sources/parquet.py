@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.sources.base import Row, Source, damaged, no_rows, shown
-from doubleword_batch.sources.extras import duckdb_connection
+from doubleword_batch.sources.base import Row, Source, damaged, no_extra, no_rows, quoted_name
 from doubleword_batch.sources.values import without_nan
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _ROWS_AT_ONCE = 500
+_MEMORY_LIMIT = "1GB"
 _INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
 _AS_THEY_ARE = _INTEGERS | {f"U{name}" for name in _INTEGERS} | {"BOOLEAN", "VARCHAR", "BLOB"}
 _FLOATS = frozenset({"FLOAT", "DOUBLE"})
@@ -78,7 +78,7 @@ class ParquetSource(Source):
             raise
         except duckdb.OutOfMemoryException:
             raise InputError(
-                f"{shown(path)} holds groups of rows that are too large to be read.",
+                f"{quoted_name(path)} holds groups of rows that are too large to be read.",
                 hint="Write it again with smaller row groups (about 20,000 rows), or as CSV.",
                 code="record_too_large",
             ) from None
@@ -86,6 +86,29 @@ class ParquetSource(Source):
             raise damaged(path, "Parquet file", str(error).split("\n", maxsplit=1)[0]) from None
         finally:
             duck.close()
+
+
+def duckdb_connection(kind: str) -> "DuckDBPyConnection":
+    """An empty DuckDB in memory that loads nothing, spills nothing and reads in order.
+
+    Args:
+        kind: what it is wanted for, to begin a message with.
+
+    Raises:
+        ConfigError: code `no_extra`.
+    """
+    try:
+        import duckdb
+    except ImportError:
+        raise no_extra(kind, "duckdb") from None
+    config: dict[str, str | bool | int | float | list[str]] = {
+        "autoinstall_known_extensions": "false",
+        "autoload_known_extensions": "false",
+        "memory_limit": _MEMORY_LIMIT,
+        "temp_directory": "",
+        "threads": "1",  # more of them are no faster for rows that go through Python
+    }
+    return duckdb.connect(":memory:", config=config)
 
 
 def _selected(name: str, kind: str) -> str:

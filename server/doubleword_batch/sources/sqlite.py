@@ -16,11 +16,11 @@ from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     Row,
     Source,
+    checked_header,
     damaged,
     no_rows,
-    shown,
+    quoted_name,
 )
-from doubleword_batch.sources.header import checked_header
 from doubleword_batch.sources.values import as_json, without_nan
 
 _SECONDS_A_ROW = 60.0
@@ -137,7 +137,7 @@ def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
     there = ", ".join(quote_untrusted(name, 60) for name in names[:_TABLES_SHOWN]) or "none"
     asked = f"no table {quote_untrusted(wanted, 60)}" if wanted else f"{len(names)} tables"
     return InputError(
-        f"{shown(path)} holds {asked}. Its tables are: {there}.",
+        f"{quoted_name(path)} holds {asked}. Its tables are: {there}.",
         hint="Name one behind the path and two colons, as in shop.db::orders, or give a query "
         "there, as in shop.db::SELECT id, text FROM orders.",
         code="which_table",
@@ -148,7 +148,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     words = str(error)
     if isinstance(error, sqlite3.OperationalError) and "decode" in words:
         return InputError(
-            f"{shown(path)} holds text that is not UTF-8.",
+            f"{quoted_name(path)} holds text that is not UTF-8.",
             hint="Select the columns that are, or wrap that one: CAST(column AS BLOB).",
             code="not_utf8",
         )
@@ -157,7 +157,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if "interrupted" in words:
         words = f"one row took longer than {_SECONDS_A_ROW:.0f} s"
     return InputError(
-        f"The query over {shown(path)} cannot be run: {quote_untrusted(words)}.",
+        f"The query over {quoted_name(path)} cannot be run: {quote_untrusted(words)}.",
         hint="Use one SELECT over its tables; nothing else is allowed there.",
         code="bad_query",
     )

@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 from xml.parsers.expat import ExpatError
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.base import damaged, shown
+from doubleword_batch.sources.base import damaged, quoted_name
 from doubleword_batch.sources.xlsx_xml import Attributes, Reader, parse
 
 MAX_SHEET_BYTES = 16 << 30
@@ -74,7 +74,7 @@ class Workbook:
         self._parts = {info.filename.lower(): info for info in archive.infolist()}
         if "xl/workbook.xml" not in self._parts:
             raise InputError(
-                f"{shown(path)} is a zip archive and no Excel workbook (.xlsx).",
+                f"{quoted_name(path)} is a zip archive and no Excel workbook (.xlsx).",
                 hint="Unpack it and give the file inside, or save the sheet as .xlsx or CSV.",
                 code="unsupported_kind",
             )
@@ -169,7 +169,7 @@ def opened(path: Path) -> Generator[Workbook]:
 def encrypted(path: Path) -> InputError:
     """The error for a workbook with a password, which looks like one of the old format."""
     return InputError(
-        f"{shown(path)} is a workbook with a password, or of the old format (.xls).",
+        f"{quoted_name(path)} is a workbook with a password, or of the old format (.xls).",
         hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
         code="encrypted",
     )

@@ -11,7 +11,7 @@ from typing import Generic, NoReturn, TypeVar
 from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.base import MAX_RECORD_BYTES, shown
+from doubleword_batch.sources.base import MAX_RECORD_BYTES, quoted_name
 
 _BLOCK_BYTES = 1 << 16
 _MAX_RATIO = 1000  # a sheet of nothing but zeros packs to a few hundredths
@@ -118,7 +118,7 @@ def _refuse(*_: object) -> NoReturn:
 
 def _unpacks_too_large(path: Path, most: int) -> InputError:
     return InputError(
-        f"{shown(path)} unpacks to more than {most >> 20} MiB.",
+        f"{quoted_name(path)} unpacks to more than {most >> 20} MiB.",
         hint="Save the sheet as CSV and give that file.",
         code="unpacks_too_large",
     )

@@ -25,7 +25,7 @@ from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
 from doubleword_batch.jobs.export.names import distinct, quoted
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
-from doubleword_batch.sources.extras import duckdb_connection
+from doubleword_batch.sources.parquet import duckdb_connection
 
 _GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows
 _FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, and its default
