@@ -1,4 +1,4 @@
-"""Provider profiles: the differences between servers of this shape, as data.
+"""Provider profiles: the differences between servers of this shape, as data and as rules.
 
 The data is `providers.toml`; code elsewhere asks a profile and never a provider's name.
 """
@@ -12,7 +12,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from doubleword_batch.errors import InputError, quote_untrusted
+
 _MILLION = Decimal(1_000_000)
+_MAX_METADATA_PAIRS = 16
+_MAX_METADATA_KEY = 64
+_MAX_METADATA_VALUE = 512
 
 
 class PriceTable(BaseModel):
@@ -41,13 +46,14 @@ class Profile(BaseModel):
         name: its key in `providers.toml`.
         title: its name for people.
         windows: completion windows, the default first.
+        other_windows: the server may take windows that are not among them.
         max_requests: requests in one file.
         max_file_bytes: bytes in one file.
         max_request_bytes: bytes of one request's body.
         max_custom_id_bytes: bytes of a custom_id (printable ASCII).
         max_embedding_inputs: inputs in one embeddings file, None for no limit of that kind.
         parts_at_once: how many parts of a job are sent or asked for at the same time.
-        endpoints: values of a request line's `url`.
+        endpoints: values of a request line's `url`, from `models.ENDPOINTS`.
         skip: file content takes `skip` and answers X-Last-Line, also while the batch runs.
         search: lists take `search`.
         retry: POST /batches/{id}/retry exists.
@@ -62,6 +68,7 @@ class Profile(BaseModel):
     name: str
     title: str
     windows: tuple[str, ...]
+    other_windows: bool = False
     max_requests: int
     max_file_bytes: int
     max_request_bytes: int
@@ -77,6 +84,71 @@ class Profile(BaseModel):
     free: bool = False
     prices: PriceTable | None = None
 
+    def check_endpoint(self, endpoint: str) -> None:
+        """Refuse an endpoint that the provider does not run in batches.
+
+        Raises:
+            InputError: code `unknown_endpoint`.
+        """
+        if endpoint not in self.endpoints:
+            raise InputError(
+                f"{self.title} takes no batches for the endpoint {quote_untrusted(endpoint, 80)}.",
+                hint=f"Use one of {', '.join(self.endpoints)}.",
+                code="unknown_endpoint",
+            )
+
+    def check_window(self, window: str) -> None:
+        """Refuse a completion window that the provider does not have.
+
+        Raises:
+            InputError: code `bad_window`.
+        """
+        if window not in self.windows and not self.other_windows:
+            raise InputError(
+                f"{self.title} has no completion window {quote_untrusted(window, 80)}.",
+                hint=f"Use one of {', '.join(self.windows)}.",
+                code="bad_window",
+            )
+
+
+def check_metadata(
+    metadata: dict[str, str], *, reserved_pairs: int = 0, reserved_prefix: str | None = None
+) -> None:
+    """Refuse metadata of a batch that some server would refuse.
+
+    Doubleword does not check the limits, OpenAI does; what is sent has to work on both.
+
+    Args:
+        metadata: text by text.
+        reserved_pairs: how many of the 16 pairs the caller adds itself.
+        reserved_prefix: how the caller's own keys begin.
+
+    Raises:
+        InputError: code `invalid_metadata`.
+    """
+    most = _MAX_METADATA_PAIRS - reserved_pairs
+    too_long = [
+        key
+        for key, value in metadata.items()
+        if len(key) > _MAX_METADATA_KEY or len(value) > _MAX_METADATA_VALUE
+    ]
+    reserved = [key for key in metadata if reserved_prefix and key.startswith(reserved_prefix)]
+    if too_long:
+        reason = f"is too long at {quote_untrusted(', '.join(too_long), 120)}"
+    elif reserved:
+        reason = f"has reserved keys: {quote_untrusted(', '.join(reserved), 120)}"
+    elif len(metadata) > most:
+        reason = f"has {len(metadata)} pairs"
+    else:
+        return
+    raise InputError(
+        f"The metadata {reason}.",
+        hint=f"Use at most {most} pairs, keys to {_MAX_METADATA_KEY} and values to "
+        f"{_MAX_METADATA_VALUE} characters"
+        + (f"; keys that begin with {reserved_prefix} are taken." if reserved_prefix else "."),
+        code="invalid_metadata",
+    )
+
 
 @cache
 def _table() -> dict[str, dict[str, Any]]:
@@ -86,5 +158,5 @@ def _table() -> dict[str, dict[str, Any]]:
 
 @cache
 def profile(name: str) -> Profile:
-    """The profile of that name; the names are those of `config.ProviderName`."""
+    """The profile of that name; the names are those of `settings.ProviderName`."""
     return Profile(name=name, **_table()[name])

@@ -6,7 +6,7 @@ from doubleword_batch.batch_openai.call import Call
 from doubleword_batch.batch_openai.outbox import hand_back
 from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.embedding_inputs import inputs_of
+from doubleword_batch.requests import inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
 
 

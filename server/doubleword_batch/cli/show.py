@@ -27,7 +27,7 @@ from doubleword_batch.jobs.replies import (
     Uploaded,
     Waiting,
 )
-from doubleword_batch.requests import Report as Check
+from doubleword_batch.requests import ValidationReport
 
 Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""
@@ -50,10 +50,10 @@ def show(terminal: Terminal, report: Report) -> None:
         terminal.show(*lines([("next", command_for(report.next))]))
 
 
-def show_check(terminal: Terminal, report: Check, provider: str) -> None:
+def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> None:
     """Print what a check of a request file found, as JSON or for people."""
     if terminal.as_json:
-        terminal.json(TypeAdapter(Check).dump_python(report, mode="json"))
+        terminal.json(TypeAdapter(ValidationReport).dump_python(report, mode="json"))
         return
     verdict = "takes it" if report.ok else "would refuse it"
     terminal.show(

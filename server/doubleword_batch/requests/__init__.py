@@ -1,24 +1,48 @@
 """Rows into request files, and request files checked: synchronous, streaming, in flat memory."""
 
-from doubleword_batch.requests.build import Built, SkippedRow, build_request_files
-from doubleword_batch.requests.custom_ids import custom_id_for, row_of
-from doubleword_batch.requests.parts import Part
-from doubleword_batch.requests.report import Problem, ProblemGroup, Report
-from doubleword_batch.requests.spec import RequestSpec
+from doubleword_batch.requests.build import (
+    BuildResult,
+    RequestFile,
+    RequestFileWriter,
+    SkippedRow,
+    build_request_files,
+)
+from doubleword_batch.requests.line_checks import inputs_of
+from doubleword_batch.requests.lines import (
+    ROW_PREFIX,
+    RequestHead,
+    custom_id_for,
+    read_head,
+    row_of,
+)
+from doubleword_batch.requests.spec import RequestSpec, check_limit
 from doubleword_batch.requests.template import Template
-from doubleword_batch.requests.validate import validate_request_file
+from doubleword_batch.requests.token_estimates import estimate_file_tokens
+from doubleword_batch.requests.validate import (
+    Problem,
+    ProblemGroup,
+    ValidationReport,
+    validate_request_file,
+)
 
 __all__ = [
-    "Built",
-    "Part",
+    "ROW_PREFIX",
+    "BuildResult",
     "Problem",
     "ProblemGroup",
-    "Report",
+    "RequestFile",
+    "RequestFileWriter",
+    "RequestHead",
     "RequestSpec",
     "SkippedRow",
     "Template",
+    "ValidationReport",
     "build_request_files",
+    "check_limit",
     "custom_id_for",
+    "estimate_file_tokens",
+    "inputs_of",
+    "read_head",
     "row_of",
     "validate_request_file",
 ]

@@ -1,39 +1,52 @@
 """Rows into request files: streaming, whole or not at all, every row accounted for."""
 
-from collections.abc import Callable, Mapping
+import hashlib
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Self
 
-import msgspec
-
+from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
 from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.lines import RequestLine, RequestLines, RowSkipped
-from doubleword_batch.requests.parts import Part, PartFiles
-from doubleword_batch.requests.spec import (
-    EMBEDDINGS,
-    OUTPUT_LIMITS,
-    RequestSpec,
-    check_spec,
+from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
+from doubleword_batch.requests.token_estimates import (
+    BYTES_PER_TOKEN,
+    TOKENS_PER_IMAGE,
+    estimate_output_tokens,
 )
 from doubleword_batch.sources.base import Source
 from doubleword_batch.sources.images import ImageReader
 
-BYTES_PER_TOKEN = 4
-"""The rule of thumb by which Doubleword's server estimates, too."""
-
-TOKENS_AN_IMAGE = 1_000
-"""A guess: what models of 2025 and 2026 make of an image of about a megapixel."""
-
-_OUTPUT_PER_INPUT = 1.1
-_GUESSED_OUTPUT_TOKENS = 1024
+_BLOCK_BYTES = 1 << 20
 _SKIPPED_SHOWN = 20
 _GROUP = 1000
 _ROWS_BETWEEN_CHECKS = 100
 
 OnRows = Callable[[list[tuple[int, str, int]]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFile:
+    """One request file that a build wrote.
+
+    Attributes:
+        number: from 1.
+        path: the file.
+        requests: its lines.
+        size_bytes: its size.
+        sha256: of its content, hex.
+    """
+
+    number: int
+    path: Path
+    requests: int
+    size_bytes: int
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,29 +58,23 @@ class SkippedRow:
 
 
 @dataclass(frozen=True, slots=True)
-class Built:
+class BuildResult:
     """What a build made.
 
     Attributes:
-        parts: the files, in order.
+        files: the request files, in order.
         rows: rows read, skipped ones included.
-        requests: lines written.
-        size_bytes: of all parts.
         input_tokens: estimate: bytes of the bodies / 4, with 1,000 tokens for an image.
-        output_tokens: estimate, see `output_tokens_estimate`.
-        first_request: the first line, decoded.
+        output_tokens: estimate, see `estimate_output_tokens`.
         skipped: the first 20 rows that were left out.
         skipped_total: how many were left out.
         warnings: what a person should look at before spending money.
     """
 
-    parts: tuple[Part, ...]
+    files: tuple[RequestFile, ...]
     rows: int
-    requests: int
-    size_bytes: int
     input_tokens: int
     output_tokens: int
-    first_request: dict[str, Any]
     skipped: tuple[SkippedRow, ...] = ()
     skipped_total: int = 0
     warnings: tuple[str, ...] = ()
@@ -83,7 +90,7 @@ def build_request_files(
     on_rows: OnRows | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-) -> Built:
+) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
     Memory does not grow with the rows. A row whose body is too large for the provider is skipped
@@ -95,8 +102,8 @@ def build_request_files(
         profile: the provider's limits.
         folder: where the files go; made if it is not there.
         limit: read only so many rows from the start (a pilot).
-        on_rows: called with up to 1,000 (row number, custom_id, part number) at a time, for every
-            line written; the rows it does not name were skipped.
+        on_rows: called with up to 1,000 (row number, custom_id, number of the file) at a time, for
+            every line written; the rows it does not name were skipped.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: asked every 100 rows; True ends the build.
 
@@ -105,10 +112,7 @@ def build_request_files(
             used; `bad_limit`; `row_too_large` of a strict spec; `no_requests` if every row was
             skipped; `cancelled`.
     """
-    if limit is not None and limit < 1:
-        raise InputError(
-            f"limit={limit} is no number of rows.", hint="Use 1 or more.", code="bad_limit"
-        )
+    check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
         spec = replace(spec, image_column=source.image_column)
     warnings = check_spec(spec, source.columns, profile)
@@ -116,50 +120,21 @@ def build_request_files(
     if lines.is_constant:
         warnings = ("The prompt uses no column, so every request is the same.", *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with PartFiles(folder, _max_requests(spec, profile), profile.max_file_bytes) as files:
-        build = _Build(lines, files, on_rows, on_progress, cancelled, strict=spec.strict)
+    max_requests = _max_requests(spec, profile)
+    with RequestFileWriter(folder, max_requests, profile.max_file_bytes) as writer:
+        build = _Build(lines, writer, on_rows, on_progress, cancelled, strict=spec.strict)
         build.run(source, limit)
-        parts = files.publish()
-    input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_AN_IMAGE
-    return Built(
-        parts=parts,
+        files = writer.publish()
+    input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_PER_IMAGE
+    return BuildResult(
+        files=files,
         rows=build.rows,
-        requests=build.requests,
-        size_bytes=sum(part.size_bytes for part in parts),
         input_tokens=input_tokens,
-        output_tokens=output_tokens_estimate(spec, build.requests, input_tokens),
-        first_request=msgspec.json.decode(build.first_line),
+        output_tokens=estimate_output_tokens(spec, build.requests, input_tokens),
         skipped=tuple(build.skipped),
         skipped_total=build.skipped_total,
         warnings=warnings,
     )
-
-
-def output_tokens_estimate(spec: RequestSpec, requests: int, input_tokens: int) -> int:
-    """Estimate the tokens of all answers.
-
-    With a limit in `params` (max_tokens and its kin) that limit for each of `n` choices of each
-    request: more cannot come. Without one, 1.1 times the input, as Doubleword's server estimates,
-    but at most 1,024 a request. Embeddings have none.
-    """
-    if spec.endpoint == EMBEDDINGS:
-        return 0
-    return output_tokens_by_params(spec.params, requests, input_tokens)
-
-
-def output_tokens_by_params(params: Mapping[str, Any], requests: int, input_tokens: int) -> int:
-    """The same for a chat or responses body's parameters; the largest limit of several counts."""
-    choices = _whole(params.get("n")) or 1
-    limits = [limit for name in OUTPUT_LIMITS if (limit := _whole(params.get(name)))]
-    if limits:
-        return max(limits) * requests * choices
-    guess = min(int(_OUTPUT_PER_INPUT * input_tokens), _GUESSED_OUTPUT_TOKENS * requests)
-    return guess * choices
-
-
-def _whole(value: Any) -> int:
-    """A positive whole number, or 0; booleans are none."""
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
 
 
 @dataclass(slots=True)
@@ -167,7 +142,7 @@ class _Build:
     """One run over the rows and what it counts."""
 
     lines: RequestLines
-    files: PartFiles
+    writer: RequestFileWriter
     on_rows: OnRows | None
     on_progress: Callable[[int], None] | None
     cancelled: Callable[[], bool] | None
@@ -176,7 +151,6 @@ class _Build:
     requests: int = 0
     text_bytes: int = 0
     images: int = 0
-    first_line: bytes = b""
     skipped: list[SkippedRow] = field(default_factory=list[SkippedRow])
     skipped_total: int = 0
     _group: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
@@ -204,14 +178,12 @@ class _Build:
             )
 
     def _add(self, number: int, made: RequestLine) -> None:
-        part = self.files.write(made.line, number)
-        if not self.requests:
-            self.first_line = made.line
+        file_number = self.writer.write(made.line)
         self.requests += 1
         self.text_bytes += made.body_bytes - made.image_bytes
         self.images += made.image_bytes > 0
         if self.on_rows is not None:
-            self._group.append((number, made.custom_id, part))
+            self._group.append((number, made.custom_id, file_number))
 
     def _skip(self, number: int, reason: str) -> None:
         if self.strict:
@@ -240,6 +212,130 @@ class _Build:
                 code="cancelled",
                 retryable=True,
             )
+
+
+class RequestFileWriter:
+    """Writes `part-0001.jsonl`, `part-0002.jsonl`, ... into a folder.
+
+    All of them get their names together, in `publish`. Leaving the context without that leaves
+    nothing behind.
+
+    Args:
+        folder: exists already, and nobody else writes to it.
+        max_requests: lines in one file.
+        max_bytes: bytes in one file.
+    """
+
+    def __init__(self, folder: Path, max_requests: int, max_bytes: int) -> None:
+        for left in folder.glob(".part-*.part"):  # by a process that was killed
+            left.unlink(missing_ok=True)
+        self._folder = folder
+        self._max_requests = max_requests
+        self._max_bytes = max_bytes
+        self._files: list[AtomicFile] = []
+        self._done: list[RequestFile] = []
+        self._open: _OpenFile | None = None
+        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._hasher.shutdown()
+        for file in self._files:
+            file.discard()
+
+    def write(self, line: bytes) -> int:
+        """Append a line; return the number of the file that holds it.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        try:
+            file = self._file_for(line)
+            file.append(line)
+        except OSError as error:
+            raise not_written(self._folder, error) from None
+        return file.number
+
+    def publish(self) -> tuple[RequestFile, ...]:
+        """Finish the last file and give all of them their names.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`; none of them is there then.
+        """
+        try:
+            if self._open is not None:
+                self._done.append(self._open.finish())
+                self._open = None
+            publish_together(self._files)
+        except OSError as error:
+            raise not_written(self._folder, error) from None
+        return tuple(self._done)
+
+    def _file_for(self, line: bytes) -> "_OpenFile":
+        file = self._open
+        if file is not None and (
+            file.requests == self._max_requests or file.size_bytes + len(line) > self._max_bytes
+        ):
+            self._done.append(file.finish())
+            file = None
+        if file is None:
+            number = len(self._done) + 1
+            target = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
+            self._files.append(target)
+            file = self._open = _OpenFile(number, target, self._hasher)
+        return file
+
+
+class _OpenFile:
+    def __init__(self, number: int, file: AtomicFile, hasher: ThreadPoolExecutor) -> None:
+        self.number = number
+        self.requests = 0
+        self.size_bytes = 0
+        self._file = file
+        self._lines: list[bytes] = []
+        self._pending_bytes = 0
+        self._sha256 = hashlib.sha256()
+        self._hasher = hasher
+        self._hashing: Future[None] | None = None
+
+    def append(self, line: bytes) -> None:
+        self._lines.append(line)
+        self.requests += 1
+        self.size_bytes += len(line)
+        self._pending_bytes += len(line)
+        if self._pending_bytes >= _BLOCK_BYTES:
+            self._flush()
+
+    def finish(self) -> RequestFile:
+        self._flush()
+        if self._hashing is not None:
+            self._hashing.result()
+        self._file.finish()
+        return RequestFile(
+            number=self.number,
+            path=self._file.path,
+            requests=self.requests,
+            size_bytes=self.size_bytes,
+            sha256=self._sha256.hexdigest(),
+        )
+
+    def _flush(self) -> None:
+        block = b"".join(self._lines)
+        self._lines.clear()
+        self._pending_bytes = 0
+        self._file.stream.write(block)
+        # Hashing costs as much as all the rest and lets go of the interpreter: the next block is
+        # built meanwhile. One block at a time, so that memory stays flat.
+        if self._hashing is not None:
+            self._hashing.result()
+        self._hashing = self._hasher.submit(self._sha256.update, block)
 
 
 def _image_reader(source: Source, spec: RequestSpec) -> ImageReader | None:

@@ -1,5 +1,7 @@
-"""One row in, one request line out."""
+"""One request line: made of a row, named so that its answer finds the row, and read again."""
 
+import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -7,14 +9,68 @@ import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.custom_ids import custom_id_for
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.images import ImageReader
 from doubleword_batch.sources.values import as_text
 
+_CUSTOM_ID_BYTES = 64  # what every known provider takes
+
+ROW_PREFIX = "r"
+"""What stands before the row's number; without a label, that is all of a custom_id."""
+
+_NOT_IN_A_SLUG = re.compile(r"[^A-Za-z0-9._]+")
+_OURS = re.compile(ROW_PREFIX + r"([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
+
 _encode = msgspec.json.Encoder().encode
+
+
+def custom_id_for(row: int, label: str | None, max_bytes: int = _CUSTOM_ID_BYTES) -> str:
+    """The custom_id of a row: `r17`, or `r17-order-4711` with the label's printable letters.
+
+    Args:
+        row: number from 1; it alone makes the id unique.
+        label: value of the id column, for people to recognise it by.
+        max_bytes: length of the whole; the label is cut to fit.
+    """
+    number = f"{ROW_PREFIX}{row}"
+    if not label:
+        return number
+    plain = label[: 4 * max_bytes]
+    if not plain.isascii():
+        plain = unicodedata.normalize("NFKD", plain).encode("ascii", "ignore").decode()
+    slug = _NOT_IN_A_SLUG.sub("-", plain).strip("-")
+    slug = slug[: max(max_bytes - len(number) - 1, 0)].rstrip("-")
+    return f"{number}-{slug}" if slug else number
+
+
+def row_of(custom_id: str) -> int | None:
+    """The row number in a custom_id that `custom_id_for` made, None in any other."""
+    found = _OURS.fullmatch(custom_id)
+    return int(found[1]) if found else None
+
+
+class HeadBody(msgspec.Struct):
+    """The fields of a request's body that are read again; the parameters are of any type."""
+
+    model: str = ""
+    max_tokens: Any = None
+    max_completion_tokens: Any = None
+    max_output_tokens: Any = None
+    n: Any = None
+
+
+class RequestHead(msgspec.Struct):
+    """What is read of a request line that was made before, here or elsewhere."""
+
+    custom_id: str = ""
+    url: str = ""
+    body: HeadBody = msgspec.field(default_factory=HeadBody)
+
+
+read_head = msgspec.json.Decoder(RequestHead).decode
+"""Decode a request line; raises `msgspec.DecodeError` where it is not one."""
 
 
 class RequestLine(NamedTuple):

@@ -1,14 +1,13 @@
 """What to ask of every row, checked once before the first row is read."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.columns import check_column
-from doubleword_batch.requests.schema import check_schema
+from doubleword_batch.requests.template import check_column
 from doubleword_batch.sources.values import as_json
 
 CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
@@ -16,13 +15,15 @@ CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
 
+_PLACES_SHOWN = 3
+
 
 @dataclass(frozen=True, slots=True)
 class RequestSpec:
     """What to ask of every row.
 
     Attributes:
-        endpoint: one of `wire.ENDPOINTS`.
+        endpoint: one of `models.ENDPOINTS`.
         model: the model's id.
         prompt: template of the user message, the input, or the text to embed.
         system: template of the system message (chat) or the instructions (responses).
@@ -55,13 +56,7 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
         InputError: code `unknown_endpoint`, `no_model`, `not_for_embeddings`, `bad_schema`,
             `reserved_param`, `bad_param`, `stream` or `unknown_column`.
     """
-    endpoints = [endpoint for endpoint in ENDPOINTS if endpoint in profile.endpoints]
-    if spec.endpoint not in endpoints:
-        raise InputError(
-            f"{profile.title} takes no batches for the endpoint {spec.endpoint!r} made from rows.",
-            hint=f"Use one of {', '.join(endpoints)}.",
-            code="unknown_endpoint",
-        )
+    profile.check_endpoint(spec.endpoint)
     if not spec.model.strip():
         raise InputError(
             "No model is named.", hint="Give a model's id; list shows them.", code="no_model"
@@ -77,7 +72,21 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
     if spec.image_column is not None:
         _check_image_column(spec, columns)
     _check_params(spec)
-    return () if spec.response_schema is None else check_schema(spec.response_schema)
+    return () if spec.response_schema is None else _check_schema(spec.response_schema)
+
+
+def check_limit(limit: int | None) -> None:
+    """Refuse a number of rows below 1; None stands for all rows.
+
+    Raises:
+        InputError: code `bad_limit`.
+    """
+    if limit is not None and limit < 1:
+        raise InputError(
+            f"limit is {limit}, but must be at least 1.",
+            hint="Leave it out for all rows.",
+            code="bad_limit",
+        )
 
 
 def _check_image_column(spec: RequestSpec, columns: Sequence[str]) -> None:
@@ -123,3 +132,72 @@ def _check_params(spec: RequestSpec) -> None:
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
                 code="bad_param",
             ) from None
+
+
+def _check_schema(schema: Any) -> tuple[str, ...]:
+    """Check a response schema; it goes into the requests as it is.
+
+    Args:
+        schema: JSON Schema (draft 2020-12) of an object.
+
+    Returns:
+        Warnings: the places where strict structured output, as OpenAI defines it, is stricter.
+
+    Raises:
+        InputError: code `bad_schema`; the message names the place.
+    """
+    if not isinstance(schema, dict):
+        raise _bad("$", "it is no JSON object")
+    schema = cast("dict[str, Any]", schema)
+    if schema.get("type") != "object":
+        raise _bad("$", "the top has to be an object schema")
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import SchemaError
+
+    try:
+        Draft202012Validator.check_schema(schema)
+        loose = list(_loose(schema, "$"))
+    except SchemaError as error:
+        raise _bad(error.json_path, error.message) from None
+    except RecursionError:
+        raise _bad("$", "it is nested too deeply") from None
+    if not loose:
+        return ()
+    places = ", ".join(quote_untrusted(place, 100) for place in loose[:_PLACES_SHOWN])
+    more = len(loose) - _PLACES_SHOWN
+    warning = (
+        "Strict structured output wants `additionalProperties: false` and every property in "
+        f"`required`; missing at {places}{f' and {more} more places' if more > 0 else ''}. "
+        "Some servers refuse such a schema, others ignore it."
+    )
+    return (warning,)
+
+
+def _loose(schema: Any, place: str) -> Iterator[str]:
+    if isinstance(schema, list):
+        for position, part in enumerate(cast("list[Any]", schema)):
+            yield from _loose(part, f"{place}[{position}]")
+    if not isinstance(schema, dict):
+        return
+    node = cast("dict[str, Any]", schema)
+    properties = cast("dict[str, Any]", node.get("properties") or {})
+    if properties or node.get("type") == "object":
+        required = cast("list[str]", node.get("required") or [])
+        if node.get("additionalProperties") is not False or set(properties) - set(required):
+            yield place
+    for keyword in ("properties", "$defs"):
+        for name, part in cast("dict[str, Any]", node.get(keyword) or {}).items():
+            yield from _loose(part, f"{place}.{keyword}.{name}")
+    for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf"):
+        yield from _loose(node.get(keyword), f"{place}.{keyword}")
+
+
+def _bad(place: str, reason: str) -> InputError:
+    return InputError(
+        f"response_schema is not a schema that can be used: at {quote_untrusted(place, 100)}, "
+        f"{quote_untrusted(reason)}.",
+        hint='Give JSON Schema of an object, such as {"type": "object", "properties": {"label": '
+        '{"type": "string"}}, "required": ["label"], "additionalProperties": false}.',
+        code="bad_schema",
+        details={"at": place[:100]},
+    )

@@ -1,23 +1,19 @@
 """A prompt with `{{ columns }}`, rendered for each row."""
 
+import difflib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.requests.columns import (
-    COLUMNS,
-    ROW,
-    check_column,
-    refuse_misspelt_column,
-    with_columns_by_name,
-)
 from doubleword_batch.sources.values import as_text
 
 if TYPE_CHECKING:
     from jinja2 import Template as JinjaTemplate
 
     from doubleword_batch.requests.sandbox import Sandbox
-    from doubleword_batch.requests.template_tree import Plain
+    from doubleword_batch.requests.template_syntax import Plain
+
+_COLUMNS_SHOWN = 30
 
 MAX_CHARACTERS = 10_485_760
 """Characters of a rendered text by default; `build_request_files` takes the provider's limit."""
@@ -62,8 +58,7 @@ class Template:
         self._name = name
         self._max_characters = max_characters
         self._columns = columns
-        self._plain, self._jinja, self._sandbox, used = self._compile(text)
-        self.is_constant = not used & {ROW, *columns}
+        self._plain, self._jinja, self._sandbox, self.is_constant = self._compile(text)
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for one row.
@@ -88,9 +83,11 @@ class Template:
     def _render_logic(self, row: Mapping[str, Any]) -> str:
         from jinja2.exceptions import UndefinedError
 
+        from doubleword_batch.requests.template_syntax import variables
+
         self._sandbox.refill()
         try:
-            return self._joined(self._jinja.generate({ROW: row, **row, COLUMNS: row}))
+            return self._joined(self._jinja.generate(variables(row)))
         except InputError:
             raise
         except UndefinedError as error:
@@ -108,28 +105,28 @@ class Template:
                 raise self._too_large()
         return "".join(kept)
 
-    def _compile(self, text: str) -> "tuple[Plain | None, JinjaTemplate, Sandbox, set[str]]":
+    def _compile(self, text: str) -> "tuple[Plain | None, JinjaTemplate, Sandbox, bool]":
+        """The template compiled, as a pattern where it has no logic, and whether it is constant."""
         from jinja2.exceptions import TemplateError
 
-        from doubleword_batch.requests import template_tree
-        from doubleword_batch.requests.sandbox import GLOBALS, Sandbox
+        from doubleword_batch.requests import template_syntax as syntax
+        from doubleword_batch.requests.sandbox import Sandbox
 
         sandbox = Sandbox(self._max_characters)
-        rewritten = with_columns_by_name(text, frozenset(self._columns))
+        rewritten = syntax.with_columns_by_name(text, frozenset(self._columns))
+        user = f"The {self._name}"
         try:
             tree = sandbox.bind(sandbox.parse(rewritten))
-            names = template_tree.names_used(tree)
-            looked_up = template_tree.columns_looked_up(tree)
+            used = syntax.names_used(tree, self._columns)
             compiled = sandbox.from_string(tree)
         except (TemplateError, SyntaxError, RecursionError, ValueError) as error:
-            refuse_misspelt_column(rewritten, self._columns, f"The {self._name}")
+            # Jinja calls a misspelt name of several words a syntax error.
+            for name in syntax.names_of_several_words(rewritten):
+                check_column(name, self._columns, user)
             raise self._syntax(error) from None
-        if ROW in self._columns:  # `row["x"]` then looks into that column's value
-            looked_up = {column for column in looked_up if column in self._columns}
-        used = looked_up | names - {ROW, COLUMNS, *GLOBALS}
-        for column in sorted(used):
-            check_column(column, self._columns, f"The {self._name}")
-        return template_tree.plain(tree), compiled, sandbox, looked_up | names
+        for column in sorted(used.columns):
+            check_column(column, self._columns, user)
+        return syntax.plain(tree), compiled, sandbox, used.is_constant
 
     def _syntax(self, error: Exception) -> InputError:
         reason = getattr(error, "message", None) or str(error)
@@ -164,3 +161,28 @@ class Template:
             hint="Shorten that row's text, for example {{ text[:20000] }}.",
             code="prompt_too_large",
         )
+
+
+def check_column(name: str, columns: Sequence[str], user: str) -> None:
+    """Refuse a column that is not there.
+
+    Args:
+        name: the column asked for.
+        columns: those there are.
+        user: what asks for it, to begin the message with.
+
+    Raises:
+        InputError: code `unknown_column`; the hint lists the columns and the nearest name.
+    """
+    if name in columns:
+        return
+    shown = ", ".join(quote_untrusted(column, 60) for column in columns[:_COLUMNS_SHOWN])
+    more = len(columns) - _COLUMNS_SHOWN
+    hint = f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
+    for near in difflib.get_close_matches(name, columns, n=1):
+        hint = f"Did you mean {quote_untrusted(near, 60)}? " + hint
+    raise InputError(
+        f"{user} names the column {quote_untrusted(name, 60)}, which the source does not have.",
+        hint=hint,
+        code="unknown_column",
+    )

@@ -2,53 +2,132 @@
 
 Servers stop at the first fault, and some faults (two lines with one custom_id) they do not see.
 Sound lines take a fast way through msgspec; only a broken one is looked at closely, in
-`broken_line`.
+`line_checks`.
 """
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.embedding_inputs import inputs_of
-from doubleword_batch.requests.line_checks import diagnose
-from doubleword_batch.requests.report import Findings, Report
-from doubleword_batch.requests.seen_ids import SeenIds
+from doubleword_batch.requests.line_checks import SeenIds, diagnose, inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
+from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
 
-ALSO_TAKEN = ("/v1/completions", "/v1/messages")
-"""Endpoints that servers of this shape take beside those that jobs are built for."""
-
+# Servers of this shape take these beside the endpoints that jobs are built for.
+_ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
-_BYTES_PER_TOKEN = 4
 _MODELS_SHOWN = 10
 _QUOTED = 80
+_PROBLEMS_SHOWN = 3
+_ERROR, _WARNING = "error", "warning"
 _READ_BYTES = 1 << 18
 
+Severity = Literal["error", "warning"]
 
-class _Body(msgspec.Struct):
+# Every kind of problem, how grave it is, and what to do about it.
+_FIXES: dict[str, tuple[Severity, str]] = {
+    "no_requests": (_ERROR, "Write at least one request line into the file."),
+    "bad_utf8": (_ERROR, "Save the file as UTF-8 without a byte order mark."),
+    "bom": (_ERROR, "Remove the byte order mark: save as UTF-8, not as UTF-8 with BOM."),
+    "blank_line": (_WARNING, "Delete blank lines; some servers refuse them."),
+    "not_json": (_ERROR, "Write one complete JSON object on each line."),
+    "nan": (_ERROR, "Write null or a number; NaN and Infinity are not JSON."),
+    "not_an_object": (_ERROR, "Write one JSON object on each line, not an array or a bare value."),
+    "missing_field": (_ERROR, "Give every line custom_id, method, url and body."),
+    "wrong_type": (_ERROR, "custom_id, method, url and body.model are strings, body an object."),
+    "custom_id_missing": (_ERROR, "Give every line a custom_id that tells it from all others."),
+    "custom_id_too_long": (_ERROR, "Shorten the custom_id to the provider's limit."),
+    "custom_id_not_header_safe": (_ERROR, "Use printable ASCII characters in custom_id."),
+    "custom_id_duplicate": (_ERROR, "Make every custom_id unique; results are matched by it."),
+    "method": (_ERROR, 'Write "method": "POST".'),
+    "url": (_ERROR, "Use an endpoint that this provider runs in batches."),
+    "mixed_urls": (_ERROR, "Split the file: a batch has one endpoint."),
+    "model_missing": (_ERROR, "Name the model in every body."),
+    "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
+    "body_too_large": (_ERROR, "Shorten that request, or split it into several."),
+    "too_many_requests": (_ERROR, "Split the file into several."),
+    "too_many_inputs": (_ERROR, "Split the file: the provider limits the texts to embed in it."),
+    "file_too_large": (_ERROR, "Split the file into several."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One fault; line 0 is the file as a whole."""
+
+    line: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProblemGroup:
+    """All faults of one kind.
+
+    Attributes:
+        kind: such as `custom_id_duplicate`.
+        severity: `error` (the provider refuses it, or rows get mixed up) or `warning`.
+        count: how many lines.
+        first: the first three.
+        fix: what to do.
+    """
+
+    kind: str
+    severity: Severity
+    count: int
+    first: tuple[Problem, ...]
+    fix: str
+
+
+@dataclass(frozen=True, slots=True)
+class ValidationReport:
+    """What a check of a request file found.
+
+    Attributes:
+        path: the file.
+        requests: lines that are not blank, broken ones included.
+        size_bytes: of the file.
+        ok: there is no error; there may be warnings.
+        endpoint: the url of all lines, None if they differ or there is none.
+        models: the first 10 in order of appearance.
+        input_tokens: estimate: bytes of the lines / 4.
+        groups: errors first, each in order of appearance.
+    """
+
+    path: Path
+    requests: int
+    size_bytes: int
+    ok: bool
+    endpoint: str | None
+    models: tuple[str, ...]
+    input_tokens: int
+    groups: tuple[ProblemGroup, ...]
+
+
+class _CheckedBody(msgspec.Struct):
     model: str
     stream: Any = None
 
 
-class _Line(msgspec.Struct):
+class _CheckedLine(msgspec.Struct):
     custom_id: str
     method: str
     url: str
-    body: _Body
+    body: _CheckedBody
 
 
-_decode = msgspec.json.Decoder(_Line).decode
+_decode = msgspec.json.Decoder(_CheckedLine).decode
 
 
-def validate_request_file(path: Path, profile: Profile) -> Report:
+def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
     """Check a request file against the format and a provider's limits.
 
     Memory does not grow with the lines.
@@ -75,10 +154,10 @@ class _Check:
     def __init__(self, path: Path, profile: Profile, seen: SeenIds) -> None:
         self._path = path
         self._profile = profile
-        self._urls = frozenset((*profile.endpoints, *ALSO_TAKEN))
+        self._urls = frozenset((*profile.endpoints, *_ALSO_TAKEN))
         self._longest_id = profile.max_custom_id_bytes
         self._longest_line = profile.max_request_bytes + _AROUND_A_BODY
-        self._found = Findings()
+        self._found = _Findings()
         self._seen = seen
         self._url: str | None = None
         self._one_url = True
@@ -87,7 +166,7 @@ class _Check:
         self._inputs = 0
         self._bytes = 0
 
-    def run(self, stream: BinaryIO) -> Report:
+    def run(self, stream: BinaryIO) -> ValidationReport:
         for number, line in enumerate(self._lines(stream), 1):
             self._bytes += len(line)
             if number == 1 and line.startswith(_UTF_16):
@@ -97,14 +176,14 @@ class _Check:
             self._line(number, line)
         self._whole_file(size_bytes := self._path.stat().st_size)
         groups = self._found.groups()
-        return Report(
+        return ValidationReport(
             path=self._path,
             requests=self._requests,
             size_bytes=size_bytes,
             ok=all(group.severity != "error" for group in groups),
             endpoint=self._url if self._one_url else None,
             models=tuple(self._models)[:_MODELS_SHOWN],
-            input_tokens=self._bytes // _BYTES_PER_TOKEN,
+            input_tokens=self._bytes // BYTES_PER_TOKEN,
             groups=groups,
         )
 
@@ -239,6 +318,29 @@ class _Check:
                 f"The file has {size_bytes} bytes; {self._profile.max_file_bytes} are allowed."
             )
             self._found.add("file_too_large", 0, message)
+
+
+@dataclass(slots=True)
+class _Findings:
+    """Collects problems in memory that does not grow with their number."""
+
+    _counts: dict[str, int] = field(default_factory=dict[str, int])
+    _first: dict[str, list[Problem]] = field(default_factory=dict[str, list[Problem]])
+
+    def add(self, kind: str, line: int, message: str) -> None:
+        """Count a problem, and keep it if it is one of the first of its kind."""
+        self._counts[kind] = self._counts.get(kind, 0) + 1
+        first = self._first.setdefault(kind, [])
+        if len(first) < _PROBLEMS_SHOWN:
+            first.append(Problem(line, message))
+
+    def groups(self) -> tuple[ProblemGroup, ...]:
+        """The problems by kind, errors first."""
+        groups = [
+            ProblemGroup(kind, _FIXES[kind][0], count, tuple(self._first[kind]), _FIXES[kind][1])
+            for kind, count in self._counts.items()
+        ]
+        return tuple(sorted(groups, key=lambda group: group.severity != _ERROR))
 
 
 def _body_of(line: bytes) -> msgspec.Raw:
