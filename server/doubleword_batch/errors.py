@@ -1,37 +1,38 @@
-"""Every error this package raises, and what the reader of each should do next.
+"""The errors that this package raises to its callers, and who acts on each of them.
 
 ```
 DoublewordBatchError
-├── InputError             the caller fixes the arguments or the data
-├── ConfigError            the human fixes the environment
-├── ApiError               the server answered, and the answer is no
+├── InputError             the caller corrects the arguments or the data
+├── ConfigError            a person changes the environment
+├── ApiError               the server answered with an error status
 │   ├── AuthError              401   the key
 │   ├── CreditError            402   the account's balance or spend cap
 │   ├── ForbiddenError         403   the key's rights, or the model
 │   ├── NotFoundError          404, 405, 410, 501
 │   ├── ConflictError          409
 │   ├── RejectedError          400, 413, 415, 422 and every other 4xx
-│   ├── RateLimitedError       429   wait, then again
+│   ├── RateLimitedError       429   wait, then call again
 │   └── ServerError            5xx
-├── TransportError         no answer; `may_have_happened` says whether a write may have landed
-├── ProtocolError          an answer that is not of this API: HTML, broken JSON, missing fields
-├── BatchFailedError       the batch as a whole failed; its rows are data, not errors
+├── TransportError         no complete reply; `may_have_happened` says whether a write may be done
+├── ProtocolError          a reply that is not of this API: HTML, broken JSON, missing fields
 └── StoreError             the state directory: locked, too new, damaged, full
 ```
 
-A failed row is never an exception: it is an outcome in the ledger. Text that came from a server
-or a model is cut and quoted by `quote_untrusted` before it may stand in a message.
+`BatchOpenAI` adds its own subclass and raises the exceptions of the `openai` SDK where programs
+expect those. Exceptions outside this tree are internal and do not leave the package. A failed row
+is not an exception: it is an outcome in the ledger. Text that a server or a model wrote is cut and
+quoted by `quote_untrusted` before it stands in a message.
 """
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypedDict, Unpack
 
 _QUOTED_CHARACTERS = 300
 
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The call that comes next, in the language of no door: each door renders it in its own.
+    """The call that helps, as data: each door renders it in its own language.
 
     Attributes:
         tool: the name of a tool, such as `get_status`.
@@ -42,38 +43,40 @@ class Next:
     arguments: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
+class ErrorFields(TypedDict, total=False):
+    """The keyword arguments that every error takes; see the attributes of the base class."""
+
+    hint: str
+    code: str | None
+    retryable: bool | None
+    details: dict[str, Any] | None
+    next: Next | None
+
+
 class DoublewordBatchError(Exception):
     """Base of all errors of this package.
 
     Attributes:
-        code: stable, lower-case name of the kind (`"auth"`, `"rate_limited"`, ...); documented.
-        message: what happened and why, one or two sentences.
-        hint: what to do next, addressed to whoever has to act, in words of no particular door.
-        next: the call that helps, for a door to render; None where no call does.
+        code: stable, lower-case name of the failure (`"auth"`, `"rate_limited"`, ...); documented.
+        message: what happened and why, in one or two sentences.
+        hint: what to do next, in words that hold for the library, the command line and the tools.
+        next: the call that helps; None where no call does. Each door renders it in its own way.
         retryable: whether the same call may succeed later unchanged.
         details: small JSON-able facts (status, request id, line numbers); never a key.
     """
 
-    default_code: ClassVar[str] = "error"
+    default_code: ClassVar[str] = "bug"
     default_retryable: ClassVar[bool] = False
 
-    def __init__(
-        self,
-        message: str,
-        *,
-        hint: str = "",
-        code: str | None = None,
-        retryable: bool | None = None,
-        details: dict[str, Any] | None = None,
-        next: Next | None = None,  # noqa: A002  # the field's name in every reply
-    ) -> None:
+    def __init__(self, message: str, **fields: Unpack[ErrorFields]) -> None:
         super().__init__(message)
+        retryable = fields.get("retryable")
         self.message = message
-        self.hint = hint
-        self.next = next
-        self.code = code or self.default_code
+        self.hint = fields.get("hint", "")
+        self.next = fields.get("next")
+        self.code = fields.get("code") or self.default_code
         self.retryable = self.default_retryable if retryable is None else retryable
-        self.details = details or {}
+        self.details = fields.get("details") or {}
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -82,48 +85,36 @@ class DoublewordBatchError(Exception):
 class InputError(DoublewordBatchError):
     """The arguments or the data cannot be used; nothing was changed."""
 
-    default_code = "input"
+    default_code = "invalid_argument"
 
 
 class ConfigError(DoublewordBatchError):
-    """The environment is not set up for this; a human has to change it."""
+    """The environment is not set up for this; a person has to change it."""
 
-    default_code = "config"
+    default_code = "invalid_setting"
+
+
+class ApiErrorFields(ErrorFields, total=False):
+    """The keyword arguments that every `ApiError` takes beside its status."""
+
+    request_id: str | None
 
 
 class ApiError(DoublewordBatchError):
-    """The server answered with an error status.
+    """The server answered with an error status; always raised as one of the subclasses.
 
     Attributes:
         status: the HTTP status.
         request_id: the server's id of the request, if it sent one.
     """
 
-    default_code = "api"
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        status: int,
-        request_id: str | None = None,
-        hint: str = "",
-        code: str | None = None,
-        retryable: bool | None = None,
-        details: dict[str, Any] | None = None,
-        next: Next | None = None,  # noqa: A002  # as in the base
-    ) -> None:
-        facts: dict[str, Any] = {"status": status}
+    def __init__(self, message: str, *, status: int, **fields: Unpack[ApiErrorFields]) -> None:
+        request_id = fields.pop("request_id", None)
+        details: dict[str, Any] = {"status": status}
         if request_id:
-            facts["request_id"] = request_id
-        super().__init__(
-            message,
-            hint=hint,
-            code=code,
-            retryable=retryable,
-            details=facts | (details or {}),
-            next=next,
-        )
+            details["request_id"] = request_id
+        fields["details"] = details | (fields.get("details") or {})
+        super().__init__(message, **fields)
         self.status = status
         self.request_id = request_id
 
@@ -147,7 +138,7 @@ class ForbiddenError(ApiError):
 
 
 class NotFoundError(ApiError):
-    """404 or 410: no such object for this key, or it is gone; 405/501: no such API here."""
+    """404 or 410: no such object for this key, or it is gone; 405 or 501: no such API here."""
 
     default_code = "not_found"
 
@@ -159,7 +150,7 @@ class ConflictError(ApiError):
 
 
 class RejectedError(ApiError):
-    """400, 413, 415, 422: the server refuses the request as it stands."""
+    """400, 413, 415, 422: the server rejects the request as it stands."""
 
     default_code = "rejected"
 
@@ -180,22 +171,12 @@ class RateLimitedError(ApiError):
         *,
         status: int = 429,
         retry_after_seconds: float | None = None,
-        request_id: str | None = None,
-        hint: str = "",
-        code: str | None = None,
-        retryable: bool | None = None,
+        **fields: Unpack[ApiErrorFields],
     ) -> None:
-        super().__init__(
-            message,
-            status=status,
-            request_id=request_id,
-            hint=hint,
-            code=code,
-            retryable=retryable,
-            details={}
-            if retry_after_seconds is None
-            else {"retry_after_seconds": retry_after_seconds},
-        )
+        if retry_after_seconds is not None:
+            wait = {"retry_after_seconds": retry_after_seconds}
+            fields["details"] = wait | (fields.get("details") or {})
+        super().__init__(message, status=status, **fields)
         self.retry_after_seconds = retry_after_seconds
 
 
@@ -207,7 +188,7 @@ class ServerError(ApiError):
 
 
 class TransportError(DoublewordBatchError):
-    """No complete answer arrived.
+    """No complete reply arrived.
 
     Attributes:
         may_have_happened: True when the request may have reached the server, so that a write
@@ -218,29 +199,16 @@ class TransportError(DoublewordBatchError):
     default_retryable = True
 
     def __init__(
-        self,
-        message: str,
-        *,
-        may_have_happened: bool,
-        hint: str = "",
-        code: str | None = None,
-        retryable: bool | None = None,
-        details: dict[str, Any] | None = None,
+        self, message: str, *, may_have_happened: bool, **fields: Unpack[ErrorFields]
     ) -> None:
-        super().__init__(message, hint=hint, code=code, retryable=retryable, details=details)
+        super().__init__(message, **fields)
         self.may_have_happened = may_have_happened
 
 
 class ProtocolError(DoublewordBatchError):
-    """The answer is not one of this API: HTML from a proxy, broken JSON, a missing field."""
+    """The reply is not one of this API: HTML from a proxy, broken JSON, a missing field."""
 
-    default_code = "protocol"
-
-
-class BatchFailedError(DoublewordBatchError):
-    """The provider refused or failed a batch as a whole."""
-
-    default_code = "batch_failed"
+    default_code = "unexpected_reply"
 
 
 class StoreError(DoublewordBatchError):

@@ -17,7 +17,7 @@ from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
-    from doubleword_batch.api.custom_transport import Carrier
+    from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
     from doubleword_batch.local import LocalConfig, LocalServer, RunningServer
 
@@ -30,11 +30,11 @@ class Connection:
 
     Attributes:
         headers: sent with every request.
-        carrier: sends the requests in place of the client's own connections.
+        custom_transport: sends the requests in place of the client's own connections.
     """
 
     headers: Mapping[str, str] | None = None
-    carrier: "Carrier | None" = None
+    custom_transport: "CustomTransport | None" = None
 
 
 class Session:
@@ -136,7 +136,7 @@ class Session:
                     profile=described,
                     max_retry_seconds=self._max_retry_seconds,
                     headers=self._connection.headers,
-                    carrier=self._connection.carrier,
+                    custom_transport=self._connection.custom_transport,
                 )
             )
             workspace = Workspace(

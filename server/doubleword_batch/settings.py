@@ -146,7 +146,7 @@ def environment() -> dict[str, str]:
 
 
 def check_base_url(name: str, url: str) -> str:
-    """Return `url` without its trailing slash if a key may be sent there.
+    """Return `url` without its trailing slashes if a key may be sent there.
 
     Args:
         name: the variable or option that the error should name.
@@ -155,26 +155,24 @@ def check_base_url(name: str, url: str) -> str:
     Raises:
         ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere.
     """
-    hint = f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or http on 127.0.0.1."
+    hint = f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or to http on 127.0.0.1."
     try:
         parts = urlsplit(url)
         is_http = parts.scheme in {"https", "http"} and parts.port != 0
-    except ValueError:  # brackets that do not match, a port that is no port
+    except ValueError:  # unbalanced brackets, or a port that is not a number
         is_http, parts = False, urlsplit("")
     if not is_http or not parts.hostname:
-        raise ConfigError(f"{name} is not an http(s) URL.", hint=hint, code="base_url")
+        raise ConfigError(f"{name} is not an http(s) URL.", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
             f"{name} carries credentials, a query or a fragment; it must be a plain address.",
             hint=hint,
-            code="base_url",
         )
     if parts.scheme == "http" and not is_loopback(parts.hostname):
         raise ConfigError(
             f"{name} is plain http on a host that is not this machine; a key sent there could be "
             "read on the way.",
             hint=hint,
-            code="base_url",
         )
     return url.rstrip("/")
 
@@ -183,14 +181,13 @@ def sendable(key: Secret) -> str:
     """The key itself, if it can stand in a header.
 
     Raises:
-        ConfigError: code `malformed_key`; the HTTP library would show such a key in its error.
+        ConfigError: the HTTP library would show such a key in its error.
     """
     if _KEY.fullmatch(key.reveal()):
         return key.reveal()
     raise ConfigError(
         "The API key holds a space, a line break or a character that is not ASCII.",
         hint="Set DOUBLEWORD_API_KEY again, copied whole and without quotes.",
-        code="malformed_key",
     )
 
 
@@ -229,7 +226,6 @@ def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]
         raise ConfigError(
             "DOUBLEWORD_BATCH_PROVIDER=generic needs the server's address.",
             hint="Set DOUBLEWORD_BASE_URL to its base URL, with /v1.",
-            code="base_url",
         )
     return named or guess, url or HOSTED_BASE_URL, Secret(key)  # pyright: ignore[reportReturnType]
 

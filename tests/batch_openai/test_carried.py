@@ -195,7 +195,7 @@ async def test_keys_that_rotate_are_taken_out_of_what_the_server_writes():
     base_url = "https://provider.example/v1"
     options = {"api_key": checked(lambda: soon(next(keys))), "base_url": base_url}
     carrier = SdkCarrier(home, base_url, options | {"http_client": http_client}, is_local=False)
-    async with BatchClient(base_url=base_url, carrier=carrier) as client:
+    async with BatchClient(base_url=base_url, custom_transport=carrier) as client:
         with pytest.raises(RejectedError):
             await client.models.list()
         with pytest.raises(RejectedError, match=r"\*\*\*, \*\*\*"):

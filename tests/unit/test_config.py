@@ -141,7 +141,8 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, nam
 def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
     with pytest.raises(ConfigError) as refused:
         check_base_url("DOUBLEWORD_BASE_URL", url)
-    assert refused.value.code == "base_url"
+    assert refused.value.code == "invalid_setting"
+    assert refused.value.message.startswith("DOUBLEWORD_BASE_URL ")
     assert KEY not in str(refused.value)
 
 

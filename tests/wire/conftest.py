@@ -54,9 +54,11 @@ async def connecting(fake_time: FakeTime, *, carried: bool) -> AsyncIterator[Con
 
     def make(base_url: str = API, *, like: str = "doubleword", **options) -> BatchClient:
         options.setdefault("api_key", KEY)
-        options.setdefault("pacing", fake_time.pacing)
+        options.setdefault("retry_clock", fake_time.clock)
         if carried:
-            options["carrier"] = carrier(base_url, options["api_key"], options.get("headers"))
+            options["custom_transport"] = carrier(
+                base_url, options["api_key"], options.get("headers")
+            )
         clients.append(BatchClient(base_url=base_url, profile=profile(like), **options))
         return clients[-1]
 

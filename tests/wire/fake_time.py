@@ -4,20 +4,20 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from doubleword_batch.api import Pacing
+from doubleword_batch.retry import RetryClock
 
 
 @dataclass
 class FakeTime:
-    """Give `pacing` to a client; `waits` are the sleeps it asked for, in seconds."""
+    """Give `clock` to a client; `waits` are the sleeps it asked for, in seconds."""
 
     now_seconds: float = 0.0
     waits: list[float] = field(default_factory=list)
     jitter_share: float = 1.0
 
     @property
-    def pacing(self) -> Pacing:
-        return Pacing(now=lambda: self.now_seconds, sleep=self._sleep, jitter=self._jitter)
+    def clock(self) -> RetryClock:
+        return RetryClock(now=lambda: self.now_seconds, sleep=self._sleep, jitter=self._jitter)
 
     async def _sleep(self, seconds: float) -> None:
         self.waits.append(seconds)

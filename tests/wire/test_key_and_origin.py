@@ -119,7 +119,8 @@ async def test_a_circle_of_redirects_ends(connect):
 async def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(key):
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=API, api_key=key)
-    assert caught.value.code == "malformed_key"
+    assert caught.value.code == "invalid_setting"
+    assert "API key holds" in caught.value.message
     assert "sk" not in f"{caught.value!r} {caught.value}"
 
 
@@ -157,7 +158,8 @@ async def test_the_real_log_of_a_real_request_holds_no_key(connect, caplog):
 async def test_a_base_url_that_a_key_must_not_go_to_is_refused(url):
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=url, api_key=KEY)
-    assert caught.value.code == "base_url"
+    assert caught.value.code == "invalid_setting"
+    assert caught.value.message.startswith("DOUBLEWORD_BASE_URL ")
 
 
 async def test_this_machine_is_reached_without_the_environments_proxy(
@@ -190,7 +192,7 @@ async def test_a_proxy_that_cannot_be_used_is_a_setting_to_change(monkeypatch, p
     monkeypatch.setenv("ALL_PROXY", proxy)
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=API, api_key=KEY)
-    assert caught.value.code == "network_settings"
+    assert caught.value.code == "invalid_setting"
     assert "HTTPS_PROXY" in caught.value.hint
     assert "secret" not in str(caught.value)
 

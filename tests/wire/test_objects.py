@@ -164,7 +164,7 @@ async def test_metadata_that_not_every_server_takes_is_refused_here(connect, met
             completion_window="24h",
             metadata=metadata,
         )
-    assert caught.value.code == "metadata"
+    assert caught.value.code == "invalid_metadata"
     assert "at most 16 pairs" in caught.value.hint
 
 

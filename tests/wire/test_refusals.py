@@ -28,7 +28,7 @@ REFUSALS = [
     (402, PLAIN, "Account balance too low.", errors.CreditError, "credit", False,
      "no credit left", "add credits"),
     (403, PLAIN, "Line 1: Model 'm' has not been configured", errors.ForbiddenError, "forbidden",
-     False, "«Line 1: Model 'm' has not been configured»", "kind=models"),
+     False, "«Line 1: Model 'm' has not been configured»", "a model that this key may use"),
     (404, PLAIN, "Batch with ID x not found", errors.NotFoundError, "not_found", False,
      "«Batch with ID x not found»", "Check the id"),
     (405, PLAIN, "", errors.NotFoundError, "no_batch_api", False,
@@ -36,11 +36,11 @@ REFUSALS = [
     (501, PLAIN, "", errors.NotFoundError, "no_batch_api", False,
      "no Batch API at this address (HTTP 501", "DOUBLEWORD_BATCH_LOCAL_URL"),
     (409, JSON, '{"message": "batch is running"}', errors.ConflictError, "conflict", False,
-     "«batch is running»", "get_status"),
-    (410, PLAIN, "zero retention", errors.NotFoundError, "gone", False,
+     "«batch is running»", "Look at its status"),
+    (410, PLAIN, "zero retention", errors.NotFoundError, "not_found", False,
      "no longer keeps it", "cannot be fetched again"),
     (413, PLAIN, "File exceeds the maximum", errors.RejectedError, "too_large", False,
-     "larger than this server takes", "create_batch_file"),
+     "larger than this server takes", "smaller files"),
     (400, PLAIN, "Invalid JSON on line 7: eof", errors.RejectedError, "rejected", False,
      "«Invalid JSON on line 7: eof»", "Correct what it names"),
     (415, PLAIN, "Expected JSON", errors.RejectedError, "rejected", False,
@@ -54,11 +54,11 @@ REFUSALS = [
      errors.RateLimitedError, "rate_limited", True,
      "asks to wait 500 seconds (HTTP 429", "in 500 seconds"),
     (429, PLAIN, "Unverified accounts can submit at most 1000", errors.RateLimitedError,
-     "unverified", False, "not verified", "payment method"),
+     "credit", False, "not verified", "payment method"),
     (429, JSON, '{"error": {"message": "m", "type": "insufficient_quota", "code": null}}',
-     errors.RateLimitedError, "quota", False, "quota or spend cap", "add credits"),
+     errors.RateLimitedError, "credit", False, "quota or spend cap", "add credits"),
     (429, JSON, '{"error": {"message": "m", "type": "x", "code": "spend_cap_exceeded"}}',
-     errors.RateLimitedError, "quota", False, "quota or spend cap", "raise the cap"),
+     errors.RateLimitedError, "credit", False, "quota or spend cap", "raise the cap"),
     (500, PLAIN, "Internal server error", errors.ServerError, "server", True,
      "The server failed (HTTP 500", "Call again in a minute"),
     (408, PLAIN, "", errors.TransportError, "timeout", True, "HTTP 408", "Call again"),
@@ -102,6 +102,32 @@ async def test_each_refusal_says_what_happened_and_what_to_do(
     assert error.retryable is retryable
     assert says in error.message
     assert hints in error.hint
+
+
+NEXT_CALLS = [
+    ("GET", f"/batches/{ID}", 403, errors.Next("list", {"kind": "models"})),
+    ("GET", f"/batches/{ID}", 404, errors.Next("list", {"kind": "batches"})),
+    ("GET", f"/files/{ID}", 404, errors.Next("list", {"kind": "files"})),
+    ("POST", f"/batches/{ID}/cancel", 409, errors.Next("get_status", {"job": ID})),
+    ("DELETE", f"/files/{ID}", 409, None),
+    ("GET", f"/batches/{ID}", 401, None),
+]
+
+
+@pytest.mark.parametrize(("method", "path", "status", "expected"), NEXT_CALLS)
+@respx.mock
+async def test_a_rejection_names_the_call_that_helps(connect, method, path, status, expected):
+    respx.request(method, API + path).respond(status, text="no")
+    client = connect()
+    calls = {
+        f"GET /batches/{ID}": client.batches.get,
+        f"GET /files/{ID}": client.files.get,
+        f"POST /batches/{ID}/cancel": client.batches.cancel,
+        f"DELETE /files/{ID}": client.files.delete,
+    }
+    with pytest.raises(errors.ApiError) as caught:
+        await calls[f"{method} {path}"](ID)
+    assert caught.value.next == expected
 
 
 @pytest.mark.parametrize(
@@ -228,7 +254,8 @@ async def test_a_post_behind_a_failed_gateway_says_to_look_first(connect):
             input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
         )
     assert caught.value.details["may_have_happened"] is True
-    assert "look with `list`" in caught.value.hint
+    assert "look for its result before sending it again" in caught.value.hint
+    assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 
 @respx.mock

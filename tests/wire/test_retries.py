@@ -53,7 +53,8 @@ async def test_a_post_whose_answer_is_lost_is_not_sent_twice(connect, call, lost
             await call(connect(server.base_url))
         assert len(server.requests) == 1
     assert caught.value.may_have_happened is True
-    assert "look with `list` before sending it again" in caught.value.hint
+    assert "look for its result before sending it again" in caught.value.hint
+    assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 
 @pytest.mark.parametrize(
@@ -73,7 +74,7 @@ async def test_a_get_whose_answer_is_lost_changed_nothing(connect):
         with pytest.raises(errors.TransportError) as caught:
             await get(connect(server.base_url, max_retry_seconds=0))
     assert caught.value.may_have_happened is False
-    assert "gave no complete answer" in caught.value.message
+    assert "gave no complete reply" in caught.value.message
 
 
 async def test_an_answer_that_drips_is_not_waited_for_byte_by_byte(connect):

@@ -97,7 +97,7 @@ async def test_a_file_name_cannot_break_out_of_its_header(connect, tmp_path: Pat
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder"])
-async def test_a_file_that_cannot_be_read_is_the_callers_to_fix(connect, tmp_path: Path, kind):
+async def test_a_missing_file_is_the_callers_to_fix(connect, tmp_path: Path, kind):
     path = tmp_path if kind == "folder" else tmp_path / "none.jsonl"
     async with serving() as server:
         with pytest.raises(errors.InputError) as caught:

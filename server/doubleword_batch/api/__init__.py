@@ -5,6 +5,6 @@ Importing it imports httpx: callers import it inside the function that needs it.
 
 from doubleword_batch.api.client import BatchClient
 from doubleword_batch.api.download import ContentRead
-from doubleword_batch.api.retry import Pacing
+from doubleword_batch.retry import RetryClock
 
-__all__ = ["BatchClient", "ContentRead", "Pacing"]
+__all__ = ["BatchClient", "ContentRead", "RetryClock"]

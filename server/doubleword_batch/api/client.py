@@ -6,20 +6,21 @@ from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
 
-from doubleword_batch.api.custom_transport import Carrier
-from doubleword_batch.api.files import Files
-from doubleword_batch.api.models import Models
-from doubleword_batch.api.resources import Batches
-from doubleword_batch.api.retry import Pacing
+from doubleword_batch.api.custom_transport import CustomTransport
+from doubleword_batch.api.resources import Batches, Files, Models
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.providers import Profile, profile
+from doubleword_batch.retry import RetryClock
 from doubleword_batch.settings import HOSTED_BASE_URL, OPENAI_BASE_URL, Secret, check_base_url
 
 _KNOWN_PROFILES = {HOSTED_BASE_URL: "doubleword", OPENAI_BASE_URL: "openai"}
 
 
 class BatchClient:
-    """An asynchronous client of one server; an async context manager.
+    """An asynchronous client of one server of the Batch API; an async context manager.
+
+    Speaks OpenAI's Files, Batch and Models APIs and Doubleword's extensions of them. Tied to the
+    event loop in which it is first used.
 
     ```python
     async with BatchClient(base_url=HOSTED_BASE_URL, api_key=key) as client:
@@ -32,15 +33,15 @@ class BatchClient:
     Args:
         base_url: the API with `/v1`; https, or http on a loopback address.
         api_key: sent to the origin of `base_url` and nowhere else; None to send none.
-        profile: what the server takes and offers; by default that of the known base URLs, or the
-            generic one, which trusts in no extension.
-        timeout_seconds: for connecting (at most 10), each read and write, and a JSON answer.
+        profile: what the server takes and offers; by default that of the known base URLs, or else
+            the generic one, which counts on no extension.
+        timeout_seconds: for connecting (at most 10), each read and write, and a JSON reply.
         max_retry_seconds: how long after a first failure a call, or a download without
             progress, goes on trying; 0 to try once.
         user_agent: in place of this package's own.
         headers: sent with every request beside the client's own; no secrets.
-        carrier: sends the requests in place of this package's own connections.
-        pacing: clock, sleep and dice of the retries.
+        custom_transport: sends the requests in place of this package's own connections.
+        retry_clock: clock, sleep and jitter of the retries.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
@@ -50,7 +51,9 @@ class BatchClient:
         base_url: without a trailing slash.
 
     Raises:
-        ConfigError: code `base_url`, `malformed_key` or `network_settings`.
+        ConfigError: code `invalid_setting`: an address that a key must not be sent to, a key that
+            cannot stand in a header, or a proxy or certificate file in the environment that cannot
+            be used.
     """
 
     def __init__(
@@ -63,8 +66,8 @@ class BatchClient:
         max_retry_seconds: float = 120.0,
         user_agent: str | None = None,
         headers: Mapping[str, str] | None = None,
-        carrier: Carrier | None = None,
-        pacing: Pacing | None = None,
+        custom_transport: CustomTransport | None = None,
+        retry_clock: RetryClock | None = None,
     ) -> None:
         self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
         self.profile = profile or _profile_of(self.base_url)
@@ -75,8 +78,8 @@ class BatchClient:
             max_retry_seconds=max_retry_seconds,
             user_agent=user_agent or _user_agent(),
             headers=headers or {},
-            carrier=carrier,
-            pacing=pacing or Pacing(),
+            custom_transport=custom_transport,
+            retry_clock=retry_clock or RetryClock(),
         )
         self.files = Files(self._transport, self.profile)
         self.batches = Batches(self._transport, self.profile)

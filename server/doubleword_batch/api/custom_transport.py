@@ -1,6 +1,6 @@
-"""Requests that somebody else sends for the client: over connections, and with a key, of its own.
+"""A way for others to send the client's requests: over connections, and with a key, of their own.
 
-`BatchClient` stays what it is: which request is made, what is repeated, what an answer means.
+`BatchClient` stays what it is: which request is made, what is repeated, what a reply means.
 """
 
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
@@ -11,14 +11,14 @@ import httpx
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedRequest:
+class TransportRequest:
     """One request to be sent, once: not repeated, and no redirect followed.
 
     Attributes:
         method: the HTTP method.
         url: absolute, without a query.
         params: the query.
-        headers: without `Host`; a carrier with credentials of its own leaves `Authorization` out.
+        headers: without `Host`; a transport with its own credentials leaves `Authorization` out.
         body: all of it, or pieces that can be iterated again; None for no body.
         timeout_seconds: by `connect`, `read`, `write` and `pool`.
     """
@@ -32,7 +32,7 @@ class CarriedRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class CarriedResponse:
+class TransportResponse:
     """What came back; its body is read piece by piece.
 
     Attributes:
@@ -50,21 +50,21 @@ class CarriedResponse:
     close: Callable[[], Awaitable[None]]
 
 
-class NotCarriedError(Exception):
+class NoResponseError(Exception):
     """A request without a complete response; the cause is the error of the library that sent it.
 
     Args:
         kind: the name of httpx's error that says what happened, such as `ConnectTimeout`; any
             other name stands for a connection that broke.
-        words: what happened.
+        reason: what happened.
     """
 
-    def __init__(self, kind: str, words: str) -> None:
-        super().__init__(words)
+    def __init__(self, kind: str, reason: str) -> None:
+        super().__init__(reason)
         self.kind = kind
 
 
-class Carrier(Protocol):
+class CustomTransport(Protocol):
     """Sends requests in the client's place."""
 
     @property
@@ -72,12 +72,12 @@ class Carrier(Protocol):
         """What it sent lately to prove who it is: taken out of all that the server writes."""
         ...
 
-    async def send(self, request: CarriedRequest) -> CarriedResponse:
+    async def send(self, request: TransportRequest) -> TransportResponse:
         """Send, and return as soon as the headers are there.
 
         Raises:
-            NotCarriedError: here, and from the response's pieces.
-            DoublewordBatchError: the carrier has no credentials now.
+            NoResponseError: here, and from the response's pieces.
+            DoublewordBatchError: the transport has no credentials now.
         """
         ...
 
@@ -86,17 +86,17 @@ class Carrier(Protocol):
         ...
 
 
-class CarriedTransport(httpx.AsyncBaseTransport):
-    """A carrier where httpx expects a transport."""
+class HttpxTransport(httpx.AsyncBaseTransport):
+    """A custom transport where httpx expects one of its own."""
 
-    def __init__(self, carrier: Carrier) -> None:
-        self._carrier = carrier
+    def __init__(self, custom_transport: CustomTransport) -> None:
+        self._custom_transport = custom_transport
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Let the carrier send; errors become httpx's."""
+        """Send through the custom transport; its errors become httpx's."""
         try:
-            response = await self._carrier.send(_carried(request))
-        except NotCarriedError as error:
+            response = await self._custom_transport.send(_transport_request(request))
+        except NoResponseError as error:
             raise _as_httpx(error) from error
         return httpx.Response(
             response.status,
@@ -106,29 +106,29 @@ class CarriedTransport(httpx.AsyncBaseTransport):
         )
 
     async def aclose(self) -> None:
-        """Close the carrier."""
-        await self._carrier.close()
+        """Close the custom transport."""
+        await self._custom_transport.close()
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: CarriedResponse) -> None:
+    def __init__(self, response: TransportResponse) -> None:
         self._response = response
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         try:
             async for piece in self._response.pieces:
                 yield piece
-        except NotCarriedError as error:
+        except NoResponseError as error:
             raise _as_httpx(error) from error
 
     async def aclose(self) -> None:
         await self._response.close()
 
 
-def _carried(request: httpx.Request) -> CarriedRequest:
+def _transport_request(request: httpx.Request) -> TransportRequest:
     stream = request.stream
     is_whole = isinstance(stream, httpx.ByteStream)
-    return CarriedRequest(
+    return TransportRequest(
         method=request.method,
         url=str(request.url.copy_with(query=None)),
         params=dict(request.url.params),
@@ -138,7 +138,7 @@ def _carried(request: httpx.Request) -> CarriedRequest:
     )
 
 
-def _as_httpx(error: NotCarriedError) -> httpx.RequestError:
+def _as_httpx(error: NoResponseError) -> httpx.RequestError:
     kind = getattr(httpx, error.kind, None)
     if not (isinstance(kind, type) and issubclass(kind, httpx.RequestError)):
         kind = httpx.ReadError

@@ -6,12 +6,11 @@ from dataclasses import dataclass, replace
 import httpx
 import msgspec
 
-from doubleword_batch.api.decoding import error_instead_of_lines, unexpected
-from doubleword_batch.api.error_body import Said
-from doubleword_batch.api.error_mapping import html_page
-from doubleword_batch.api.request import Ask
+from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
+from doubleword_batch.provider_errors import read_error_body
 
 Sink = Callable[[bytes], Awaitable[None] | None]
 """Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
@@ -28,7 +27,7 @@ class ContentRead:
     """What one read of a line file brought.
 
     Attributes:
-        lines: complete lines handed to the sink, blank ones counted.
+        lines: complete lines handed to the sink, blank lines included.
         size_bytes: bytes handed to the sink.
         incomplete: the server's X-Incomplete: more lines will come; None when it did not say.
         next_skip: where the next read goes on: `skip` and the lines really received.
@@ -41,16 +40,16 @@ class ContentRead:
 
 
 async def read_lines(
-    transport: Transport, ask: Ask, sink: Sink, *, skip: int, can_skip: bool
+    transport: Transport, request: ApiRequest, sink: Sink, *, skip: int, can_skip: bool
 ) -> ContentRead:
-    """Download `ask` from line `skip` on.
+    """Download `request` from line `skip` on.
 
     After a cut, a 429 or a 5xx it goes on behind the last line handed over, as long as there is
     progress within the retry time.
 
     Args:
         transport: the way to the server.
-        ask: the file; `skip` is added to its query here.
+        request: the file; `skip` is added to its query here.
         sink: takes blocks of whole lines; what it raises ends the download and passes through.
         skip: lines to leave out at the start.
         can_skip: the server takes `skip`; otherwise the file is read from its start each time and
@@ -60,11 +59,11 @@ async def read_lines(
         ApiError, TransportError, ProtocolError: with `lines` and `next_skip` in the details.
     """
     download = _Download(sink, skip)
-    patience = transport.patience()
+    budget = transport.retry_budget()
     while True:
         before = download.lines
         start = skip + before if can_skip else 0
-        attempt = replace(ask, params={**ask.params, "skip": start or None})
+        attempt = replace(request, params={**request.params, "skip": start or None})
         try:
             incomplete = await _read_once(transport, attempt, download, skip + before - start)
         except DoublewordBatchError as error:
@@ -72,22 +71,22 @@ async def read_lines(
             if not may_be_repeated(attempt, error):
                 raise
             if download.lines > before:
-                patience.renew()
-            await patience.outlast(error)
+                budget.renew()
+            await budget.wait_after(error)
         else:
             return download.read(incomplete)
 
 
 async def _read_once(
-    transport: Transport, ask: Ask, download: "_Download", leave_out: int
+    transport: Transport, request: ApiRequest, download: "_Download", leave_out: int
 ) -> bool | None:
-    async with transport.opened(ask) as response:
-        body = _Body(ask, leave_out, transport.redact)
+    async with transport.opened(request) as response:
+        body = _Body(request, leave_out, transport.redact)
         async for piece in response.aiter_bytes():
             await download.hand_over(transport.redact_lines(body.lines_of(piece)))
         await download.hand_over(transport.redact_lines(body.last_line(response)))
-    said = response.headers.get("x-incomplete", "").lower()
-    return {"true": True, "false": False}.get(said)
+    is_incomplete = response.headers.get("x-incomplete", "").lower()
+    return {"true": True, "false": False}.get(is_incomplete)
 
 
 class _Download:
@@ -112,10 +111,10 @@ class _Download:
 
 
 class _Body:
-    """Cuts one answer's body into blocks of whole lines, without the first `leave_out` ones."""
+    """Cuts a response body into blocks of whole lines, without the first `leave_out` ones."""
 
-    def __init__(self, ask: Ask, leave_out: int, redact: Callable[[str], str]) -> None:
-        self._ask = ask
+    def __init__(self, request: ApiRequest, leave_out: int, redact: Callable[[str], str]) -> None:
+        self._request = request
         self._redact = redact
         self._leave_out = leave_out
         self._open_line = bytearray()
@@ -128,27 +127,27 @@ class _Body:
             self._open_line.clear()
         self._open_line += piece[end:]
         if len(self._open_line) > MAX_LINE_BYTES:
-            raise unexpected(self._ask, f"holds a line longer than {MAX_LINE_BYTES} bytes")
+            raise unexpected(self._request, f"holds a line longer than {MAX_LINE_BYTES} bytes")
         return self._wanted(block)
 
     def last_line(self, response: httpx.Response) -> bytes:
         """What stands behind the last line feed, as a line, if the body's end can be trusted."""
         if not self._open_line:
             return b""
-        self._refuse_other_than_lines(bytes(self._open_line))
+        self._reject_other_than_lines(bytes(self._open_line))
         if not _has_known_end(response) and not _is_json(self._open_line):
             raise httpx.RemoteProtocolError("the connection ended inside a line")
         return self._wanted(bytes(self._open_line) + b"\n")
 
     def _wanted(self, block: bytes) -> bytes:
-        self._refuse_other_than_lines(block)
+        self._reject_other_than_lines(block)
         start = 0
         while self._leave_out and start < len(block):
             self._leave_out -= 1
             start = block.index(b"\n", start) + 1
         return block[start:]
 
-    def _refuse_other_than_lines(self, block: bytes) -> None:
+    def _reject_other_than_lines(self, block: bytes) -> None:
         if self._is_checked:
             return
         first = block.lstrip(_BLANK_OR_BOM).partition(b"\n")[0].rstrip()
@@ -156,16 +155,29 @@ class _Body:
             return
         self._is_checked = True
         if first.startswith(b"<"):
-            raise html_page(self._ask, 200, Said())
-        words = "" if first == b"{" else error_instead_of_lines(first)
+            raise html_error(self._request, ErrorReply(200))
+        words = "" if first == b"{" else _error_in_place_of_lines(first)
         if words is not None:
             quoted = quote_untrusted(self._redact(words)) if words else "a JSON object"
             raise ProtocolError(
-                f"The server answered {self._ask} with status 200, but with {quoted} in place of "
-                "lines.",
+                f"The server answered {self._request} with status 200, but with {quoted} in place "
+                "of lines.",
                 hint="Call again in a minute; if it lasts, check the id and DOUBLEWORD_BASE_URL.",
-                code="unexpected_reply",
             )
+
+
+class _ErrorObject(msgspec.Struct):
+    error: dict[str, object] | str
+    custom_id: str | None = None
+
+
+def _error_in_place_of_lines(line: bytes) -> str | None:
+    """The words of an error object that stands where result lines should be, or None."""
+    try:
+        found = msgspec.json.decode(line, type=_ErrorObject)
+    except (ValueError, RecursionError):
+        return None
+    return read_error_body(line).message if found.custom_id is None else None
 
 
 def _has_known_end(response: httpx.Response) -> bool:

@@ -1,10 +1,13 @@
-"""An answer that is not a success, as the error that says what to do next."""
+"""An error response of the server, read, and turned into the error that says what to do next."""
 
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
-from doubleword_batch.api.error_body import Said
-from doubleword_batch.api.request import Ask
+from doubleword_batch.api.request import LOOK_FIRST, ApiRequest
 from doubleword_batch.errors import (
     ApiError,
     AuthError,
@@ -12,6 +15,7 @@ from doubleword_batch.errors import (
     CreditError,
     DoublewordBatchError,
     ForbiddenError,
+    Next,
     NotFoundError,
     ProtocolError,
     RateLimitedError,
@@ -20,140 +24,179 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
+from doubleword_batch.provider_errors import ProviderError, read_error_body, seconds_of
 
+_REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray")
+_REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _QUOTA_CODES = frozenset({"insufficient_quota", "spend_cap_exceeded"})
-_LOOK_FIRST = " What was asked may have been done: look with `list` before sending it again."
 _EXTENSIONS = frozenset({"retry", "retry-requests", "results", "cost-estimate"})
 
 
 @dataclass(frozen=True, slots=True)
-class _Refusal:
-    kind: type[ApiError]
-    what: str
-    hint: str
-    code: str | None = None
+class ErrorReply:
+    """An error response, read.
+
+    Attributes:
+        status: the HTTP status.
+        body: its body; the words are untrusted, and without the key.
+        retry_after_seconds: how long the server asks to wait, by the header or else the body.
+        request_id: the server's id of the request.
+    """
+
+    status: int
+    body: ProviderError = field(default_factory=ProviderError)
+    retry_after_seconds: float | None = None
+    request_id: str | None = None
 
 
-_REJECTED = _Refusal(
-    RejectedError,
-    "The server rejected the request",
-    "Correct what it names and call again; unchanged, the request will be rejected again.",
-)
-_REFUSALS = {
-    401: _Refusal(
-        AuthError,
-        "The server did not accept the key",
-        "Check DOUBLEWORD_API_KEY: it must be an inference key (a platform key is refused), whole, "
-        "not revoked, and made for the server that DOUBLEWORD_BASE_URL names.",
-    ),
-    402: _Refusal(
-        CreditError,
-        "The account has no credit left, or its spend cap is reached",
-        "A human has to add credits or raise the spend cap in the provider's console; then make "
-        "the same call again.",
-    ),
-    403: _Refusal(
-        ForbiddenError,
-        "The key may not do this, or may not use this model or file",
-        "Call `list` with kind=models for the models that this key may use; for the right to run "
-        "batches, or for another account's file, ask the account's owner.",
-    ),
-    404: _Refusal(
-        NotFoundError,
-        "The server has no such object for this key",
-        "Check the id: the object may be deleted, expired or another account's. `list` shows "
-        "what there is.",
-    ),
-    409: _Refusal(
-        ConflictError,
-        "The object is not in a state that allows this",
-        "Call `get_status` to see its state, then decide.",
-    ),
-    410: _Refusal(
-        NotFoundError,
-        "The object existed, but the server no longer keeps it",
-        "It cannot be fetched again. If its rows are still needed, they have to be run again.",
-        "gone",
-    ),
-    413: _Refusal(
-        RejectedError,
-        "The file is larger than this server takes",
-        "Split it: `create_batch_file` makes parts within the limits, or pass a smaller `limit`.",
-        "too_large",
-    ),
-}
+def read_error_reply(
+    status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
+) -> ErrorReply:
+    """Read an error response.
 
-
-def refusal(ask: Ask, status: int, said: Said) -> DoublewordBatchError:
-    """The error for an answer with `status` outside 200..299 that is not HTML."""
-    missing = _missing_api(ask, status, said)
-    if missing:
-        return missing
-    if status == 429:  # noqa: PLR2004  # an HTTP status is its own name
-        return _rate_limited(ask, said)
-    if status == 408:  # noqa: PLR2004
-        return _timed_out(ask, status, said)
-    if status >= 500:  # noqa: PLR2004
-        return _failed(ask, status, said)
-    if status < 400:  # noqa: PLR2004
-        return ProtocolError(
-            _sentence("The server answered with a status that this API does not use", ask, status),
-            hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1.",
-            code="unexpected_reply",
-            details={"status": status},
-        )
-    found = _REFUSALS.get(status, _REJECTED)
-    return found.kind(
-        _sentence(found.what, ask, status, said),
+    Args:
+        status: the HTTP status.
+        headers: case-insensitive, as httpx has them.
+        body: its beginning.
+        redact: takes our key out of a text; a proxy may echo the request it got.
+    """
+    read = read_error_body(body)
+    by_header = _retry_after(headers)
+    return ErrorReply(
         status=status,
-        request_id=said.request_id,
-        hint=found.hint,
-        code=found.code,
+        body=ProviderError(redact(read.message), read.codes),
+        retry_after_seconds=read.retry_after_seconds if by_header is None else by_header,
+        request_id=_request_id(headers, redact),
     )
 
 
-def html_page(ask: Ask, status: int, said: Said) -> ProtocolError:
-    """The error for a web page in place of an answer, with whatever status.
+def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
+    """The error for a reply with a status outside 200..299 that is not HTML."""
+    status = reply.status
+    missing = _missing_api(request, reply)
+    if missing:
+        return missing
+    if status == 429:  # noqa: PLR2004  # an HTTP status is its own name
+        return _rate_limited(request, reply)
+    if status == 408:  # noqa: PLR2004
+        return _timed_out(request, reply)
+    if status >= 500:  # noqa: PLR2004
+        return _server_failed(request, reply)
+    if status < 400:  # noqa: PLR2004
+        return ProtocolError(
+            f"The server answered with a status that this API does not use (HTTP {status} on "
+            f"{request}).",
+            hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1.",
+            details={"status": status},
+        )
+    mapping = _BY_STATUS.get(status, _REJECTED)
+    return mapping.kind(
+        _message(mapping.message, request, reply),
+        status=status,
+        request_id=reply.request_id,
+        hint=mapping.hint,
+        code=mapping.code,
+        next=_next_of(request, status),
+    )
+
+
+def html_error(request: ApiRequest, reply: ErrorReply) -> ProtocolError:
+    """The error for a web page in place of a reply, with whatever status.
 
     Its text is not quoted. `details["may_have_happened"]` is True when a write may have landed
     behind a gateway that answered for the server.
     """
-    transient = status == 429 or status >= 500  # noqa: PLR2004
+    status = reply.status
     details: dict[str, Any] = {"status": status}
-    if said.request_id:
-        details["request_id"] = said.request_id
-    if said.retry_after_seconds is not None:
-        details["retry_after_seconds"] = said.retry_after_seconds
-    if ask.writes:
+    if reply.request_id:
+        details["request_id"] = reply.request_id
+    if reply.retry_after_seconds is not None:
+        details["retry_after_seconds"] = reply.retry_after_seconds
+    hint = (
+        "Check that DOUBLEWORD_BASE_URL is the API's address, with /v1, and that no proxy asks for "
+        "a login."
+    )
+    if request.writes:
         details["may_have_happened"] = True
+        hint += " " + LOOK_FIRST
     return ProtocolError(
-        _sentence("A proxy or a login page answered instead of the API, with HTML", ask, status),
-        hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1, and that no proxy "
-        "asks for a login." + (_LOOK_FIRST if ask.writes else ""),
+        f"A proxy or a login page answered instead of the API, with HTML (HTTP {status} on "
+        f"{request}).",
+        hint=hint,
         code="html",
-        retryable=transient,
+        next=request.listing if request.writes else None,
+        retryable=status == 429 or status >= 500,  # noqa: PLR2004
         details=details,
     )
 
 
-def _sentence(what: str, ask: Ask, status: int, said: Said | None = None) -> str:
-    sentence = f"{what} (HTTP {status} on {ask})."
-    if said and said.text:
-        sentence += f" It says {quote_untrusted(said.text)}."
-    return sentence
+@dataclass(frozen=True, slots=True)
+class _Mapping:
+    kind: type[ApiError]
+    message: str
+    hint: str
+    code: str | None = None
 
 
-def _missing_api(ask: Ask, status: int, said: Said) -> NotFoundError | None:
+_REJECTED = _Mapping(
+    RejectedError,
+    "The server rejected the request",
+    "Correct what it names and call again; unchanged, the request will be rejected again.",
+)
+_BY_STATUS = {
+    401: _Mapping(
+        AuthError,
+        "The server did not accept the key",
+        "Check DOUBLEWORD_API_KEY: it must be an inference key (a platform key is rejected), "
+        "whole, not revoked, and made for the server that DOUBLEWORD_BASE_URL names.",
+    ),
+    402: _Mapping(
+        CreditError,
+        "The account has no credit left, or its spend cap is reached",
+        "A person has to add credits or raise the spend cap in the provider's console; then make "
+        "the same call again.",
+    ),
+    403: _Mapping(
+        ForbiddenError,
+        "The key may not do this, or may not use this model or file",
+        "Use a model that this key may use; for the right to run batches, or for another "
+        "account's file, ask the account's owner.",
+    ),
+    404: _Mapping(
+        NotFoundError,
+        "The server has no such object for this key",
+        "Check the id: the object may be deleted, expired or another account's.",
+    ),
+    409: _Mapping(
+        ConflictError,
+        "The object is not in a state that allows this",
+        "Look at its status, then decide.",
+    ),
+    410: _Mapping(
+        NotFoundError,
+        "The object existed, but the server no longer keeps it",
+        "It cannot be fetched again. If its rows are still needed, they have to be run again.",
+    ),
+    413: _Mapping(
+        RejectedError,
+        "The file is larger than this server takes",
+        "Split it into smaller files, or take fewer rows.",
+        code="too_large",
+    ),
+}
+
+
+def _missing_api(request: ApiRequest, reply: ErrorReply) -> NotFoundError | None:
     # A collection cannot be "not found" by id: a 404 there is a server without this API. Not so
     # for POST /batches, where 404 means the input file.
-    collection = ask.path.count("/") == 1 and str(ask) != "POST /batches"
-    if not (status in {405, 501} or (status == 404 and collection)):  # noqa: PLR2004
+    collection = request.path.count("/") == 1 and str(request) != "POST /batches"
+    if not (reply.status in {405, 501} or (reply.status == 404 and collection)):  # noqa: PLR2004
         return None
-    if ask.path.rpartition("/")[2] in _EXTENSIONS:
-        what = "This server does not offer that; it is an extension of the Batch API"
+    if request.path.rpartition("/")[2] in _EXTENSIONS:
+        message = "This server does not offer that; it is an extension of the Batch API"
         hint, code = "Work without it: read the batch's output and error files.", "not_offered"
     else:
-        what = "There is no Batch API at this address"
+        message = "There is no Batch API at this address"
         hint = (
             "Check that DOUBLEWORD_BASE_URL ends in /v1. A server that only answers single "
             "requests (Ollama, llama.cpp, vLLM, LM Studio) runs batches through the local batch "
@@ -162,59 +205,108 @@ def _missing_api(ask: Ask, status: int, said: Said) -> NotFoundError | None:
         )
         code = "no_batch_api"
     return NotFoundError(
-        _sentence(what, ask, status, said),
-        status=status,
-        request_id=said.request_id,
+        _message(message, request, reply),
+        status=reply.status,
+        request_id=reply.request_id,
         hint=hint,
         code=code,
     )
 
 
-def _rate_limited(ask: Ask, said: Said) -> RateLimitedError:
-    wait, code, retryable = said.retry_after_seconds, None, True
-    what = "The server takes no more requests, or has no capacity, at the moment"
-    when = "in a minute" if wait is None else f"in {wait:.0f} seconds"
+def _rate_limited(request: ApiRequest, reply: ErrorReply) -> RateLimitedError:
+    seconds, code = reply.retry_after_seconds, None
+    message = "The server takes no more requests, or has no capacity, at the moment"
+    when = "in a minute" if seconds is None else f"in {seconds:.0f} seconds"
     hint = f"Make the same call again {when}."
-    if said.codes & _QUOTA_CODES:
-        what, code, retryable = "The account's quota or spend cap is used up", "quota", False
-        hint = "A human has to add credits or raise the cap in the provider's console."
-    elif said.text.startswith("Unverified accounts"):
-        what, code, retryable = (
-            "The account is not verified for this much work",
-            "unverified",
-            False,
-        )
-        hint = "A human has to add a payment method in the provider's console; or use fewer rows."
-    elif wait is not None:
-        what += f" and asks to wait {wait:.0f} seconds"
+    if reply.body.codes & _QUOTA_CODES:
+        message, code = "The account's quota or spend cap is used up", "credit"
+        hint = "A person has to add credits or raise the cap in the provider's console."
+    elif reply.body.message.startswith("Unverified accounts"):
+        message, code = "The account is not verified for this much work", "credit"
+        hint = "A person has to add a payment method in the provider's console; or use fewer rows."
+    elif seconds is not None:
+        message += f" and asks to wait {seconds:.0f} seconds"
     return RateLimitedError(
-        _sentence(what, ask, 429, said),
-        retry_after_seconds=wait,
-        request_id=said.request_id,
+        _message(message, request, reply),
+        retry_after_seconds=seconds,
+        request_id=reply.request_id,
         hint=hint,
         code=code,
-        retryable=retryable,
+        retryable=code is None,
     )
 
 
-def _timed_out(ask: Ask, status: int, said: Said) -> TransportError:
+def _timed_out(request: ApiRequest, reply: ErrorReply) -> TransportError:
     return TransportError(
-        _sentence("The server gave up waiting for the request", ask, status, said),
-        may_have_happened=ask.writes,
-        hint="Call again." if ask.idempotent else _LOOK_FIRST.strip(),
+        _message("The server gave up waiting for the request", request, reply),
+        may_have_happened=request.writes,
+        hint="Call again." if request.idempotent else LOOK_FIRST,
+        next=None if request.idempotent else request.listing,
         code="timeout",
-        details={"status": status},
+        details={"status": reply.status},
     )
 
 
-def _failed(ask: Ask, status: int, said: Said) -> ServerError:
-    wait = said.retry_after_seconds
-    what = "The server failed" + (f" and asks to wait {wait:.0f} seconds" if wait else "")
+def _server_failed(request: ApiRequest, reply: ErrorReply) -> ServerError:
+    seconds = reply.retry_after_seconds
+    asks = f" and asks to wait {seconds:.0f} seconds" if seconds else ""
     hint = "Call again in a minute; if it lasts, see the provider's status page."
     return ServerError(
-        _sentence(what, ask, status, said),
-        status=status,
-        request_id=said.request_id,
-        hint=hint if ask.idempotent else hint + _LOOK_FIRST,
-        details={} if wait is None else {"retry_after_seconds": wait},
+        _message("The server failed" + asks, request, reply),
+        status=reply.status,
+        request_id=reply.request_id,
+        hint=hint if request.idempotent else f"{hint} {LOOK_FIRST}",
+        next=None if request.idempotent else request.listing,
+        details={} if seconds is None else {"retry_after_seconds": seconds},
     )
+
+
+def _next_of(request: ApiRequest, status: int) -> Next | None:
+    """The call that helps after a rejection: what else there is, or how the object is."""
+    if status == 403:  # noqa: PLR2004
+        return Next("list", {"kind": "models"})
+    if status == 404:  # noqa: PLR2004
+        return request.listing
+    steps = request.path.split("/")
+    if status == 409 and steps[1] == "batches" and len(steps) > 2:  # noqa: PLR2004
+        return Next("get_status", {"job": steps[2]})
+    return None
+
+
+def _message(what: str, request: ApiRequest, reply: ErrorReply) -> str:
+    message = f"{what} (HTTP {reply.status} on {request})."
+    if reply.body.message:
+        message += f" It says {quote_untrusted(reply.body.message)}."
+    return message
+
+
+def _request_id(headers: Mapping[str, str], redact: Callable[[str], str]) -> str | None:
+    """The server's id of the request, if it sent one that looks like an id."""
+    for name in _REQUEST_ID_HEADERS:
+        value = headers.get(name, "")
+        if _REQUEST_ID.fullmatch(value) and redact(value) == value:
+            return value
+    return None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    value = headers.get("retry-after", "").strip()
+    if not value:
+        return None
+    seconds = seconds_of(value)
+    if seconds is not None:
+        return seconds
+    until = _date(value)
+    if until is None:
+        return None
+    # The server's own clock, where it shows it: this machine's may be wrong.
+    now = _date(headers.get("date", "")) or datetime.now(UTC)
+    return max(0.0, (until - now).total_seconds())
+
+
+def _date(value: str) -> datetime | None:
+    try:
+        parsed = parsedate_to_datetime(value)
+    except (ValueError, OverflowError):
+        return None
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)

@@ -1,17 +1,23 @@
-"""What is asked of the server, as a value: it can be sent again, and errors can name it."""
+"""A request of the API as a value that can be sent again, and its reply as a typed object."""
 
 import re
-from collections.abc import AsyncIterable
+from collections.abc import AsyncIterable, Callable
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from pydantic import BaseModel, ValidationError
 
+from doubleword_batch.errors import InputError, Next, ProtocolError, quote_untrusted
+
+LOOK_FIRST = "It may have been carried out: look for its result before sending it again."
+"""The hint for a write whose reply did not arrive."""
+
+_T = TypeVar("_T", bound=BaseModel)
 _ID = re.compile(r"[A-Za-z0-9._:-]{1,512}")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ApiRequest:
     """One request of the API.
 
     Attributes:
@@ -37,6 +43,11 @@ class Ask:
         """Whether it changes something on the server."""
         return self.method != "GET"
 
+    @property
+    def listing(self) -> Next:
+        """The call that lists the objects it is about, for errors after which one has to look."""
+        return Next("list", {"kind": self.path.split("/")[1]})
+
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
 
@@ -55,7 +66,44 @@ def checked_id(what: str, value: str) -> str:
         return value
     raise InputError(
         f"{quote_untrusted(value, 80)} is not a {what}.",
-        hint="Ids are 1 to 512 letters, digits and . _ : - as the server returned them; "
-        "`list` shows them.",
+        hint="Ids are 1 to 512 letters, digits and . _ : - as the server returned them.",
         code="malformed_id",
+    )
+
+
+def typed_reply(
+    request: ApiRequest, body: bytes, model: type[_T], redact: Callable[[str], str]
+) -> _T:
+    """The object in the body of a successful reply.
+
+    Args:
+        request: what it replies to.
+        body: the whole body.
+        model: what it should be.
+        redact: takes our key out of a text that the server wrote.
+
+    Raises:
+        ProtocolError: code `unexpected_reply`. After a write its `details["may_have_happened"]`
+            is True: the server accepted the request, only what it made cannot be read.
+    """
+    try:
+        return model.model_validate_json(body)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        where = ".".join(str(step) for step in first["loc"])
+        reason = f"{where}: {first['msg']}" if where else first["msg"]
+    except (ValueError, OverflowError, OSError) as error:  # times beyond what a datetime holds
+        reason = str(error)
+    raise unexpected(
+        request, f"does not fit what {request} returns: {quote_untrusted(redact(reason), 160)}"
+    )
+
+
+def unexpected(request: ApiRequest, why: str) -> ProtocolError:
+    """The error for a successful status with something else behind it."""
+    return ProtocolError(
+        f"The server's reply {why}.",
+        hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1; if it is, the server "
+        "is newer or older than this client: report it.",
+        details={"may_have_happened": True} if request.writes else None,
     )

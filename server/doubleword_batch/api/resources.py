@@ -1,33 +1,139 @@
-"""The batches of the API: created, watched, stopped, run again, read."""
+"""The objects of the API as `BatchClient` offers them: files, batches, models.
+
+Files and batches follow OpenAI's Files and Batch APIs; what Doubleword adds is marked so, and used
+only where the `Profile` says that the server offers it.
+"""
 
 import re
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
-from doubleword_batch.api.paging import listed
-from doubleword_batch.api.request import Ask, checked_id
+from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
+from doubleword_batch.api.upload import FormWithFile, Progress
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.models import Batch, Page
+from doubleword_batch.models import Batch, CostEstimate, File, Model, Page
 from doubleword_batch.providers import Profile
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
+_MAX_PAGE_SIZE = 100
 _MAX_METADATA_KEYS = 16
 _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
+_Listed = TypeVar("_Listed", File, Batch)
+
+
+class Files:
+    """Request files up, result lines down; reached as `BatchClient.files`.
+
+    Every method raises `InputError` for an id that cannot be one, `ApiError` for an error status,
+    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for
+    a reply that is not of this API.
+    """
+
+    def __init__(self, transport: Transport, profile: Profile) -> None:
+        self._transport = transport
+        self._profile = profile
+
+    async def upload(
+        self,
+        path: Path,
+        *,
+        filename: str | None = None,
+        expires_after_seconds: int | None = None,
+        on_progress: Progress | None = None,
+    ) -> File:
+        """Upload a request file with purpose `batch`, streamed from disk in constant memory.
+
+        Not repeated if it may have arrived: after a TransportError or ServerError look for the
+        file (`list(search=filename)`) before uploading again.
+
+        Args:
+            path: a JSONL file of request lines; it must not change meanwhile.
+            filename: its name on the server; its own name by default.
+            expires_after_seconds: the server deletes it that long after its creation; None for the
+                server's default.
+            on_progress: called with the bytes sent and the bytes in all; starts over when the
+                upload is repeated.
+
+        Returns:
+            The stored file; its `id` is what `batches.create` takes.
+
+        Raises:
+            InputError: code `file_not_found`, `not_readable` or `file_changed`.
+        """
+        fields = {"purpose": "batch"}
+        if expires_after_seconds is not None:
+            fields["expires_after[anchor]"] = "created_at"
+            fields["expires_after[seconds]"] = str(expires_after_seconds)
+        with FormWithFile(path, filename or path.name, fields, on_progress) as form:
+            request = ApiRequest(
+                "POST", "/files", content=form, headers=form.headers, idempotent=False
+            )
+            return await self._transport.call(request, File)
+
+    async def get(self, file_id: str) -> File:
+        """One file's name, size and times."""
+        return await self._transport.call(ApiRequest("GET", _file_path(file_id)), File)
+
+    async def list(
+        self, *, search: str | None = None, purpose: str | None = None, page_size: int = 100
+    ) -> AsyncIterator[File]:
+        """All files of the key, newest first.
+
+        Args:
+            search: part of the file's name, in any case; compared on this side where the server
+                does not search (it is Doubleword's).
+            purpose: such as `batch` or `batch_output`.
+            page_size: files a request, 1..100.
+        """
+        here = None if self._profile.search else search
+        params = {"purpose": purpose, "search": None if here else search}
+        request = ApiRequest("GET", "/files", params={**params})
+        async for file in _listed(self._transport, request, Page[File], page_size):
+            if here is None or here.lower() in file.filename.lower():
+                yield file
+
+    async def content(self, file_id: str, sink: Sink, *, skip: int = 0) -> ContentRead:
+        """Download a file's lines from line `skip` on, resuming by itself after a cut.
+
+        Doubleword's output and error files can be read while their batch runs; `next_skip` is
+        where to go on. Offsets may shift a little on the server meanwhile: tell lines apart by
+        their id.
+
+        Args:
+            file_id: the file.
+            sink: takes blocks of whole lines, each line ending in a line feed.
+            skip: lines to leave out at the start.
+        """
+        request = ApiRequest("GET", _file_path(file_id) + "/content")
+        return await read_lines(
+            self._transport, request, sink, skip=skip, can_skip=self._profile.skip
+        )
+
+    async def delete(self, file_id: str) -> None:
+        """Delete a file; Doubleword deletes the batches made of it too."""
+        await self._transport.delete(ApiRequest("DELETE", _file_path(file_id)))
+
+    async def estimate_cost(self, file_id: str, completion_window: str) -> CostEstimate:
+        """The server's own estimate for an uploaded request file, in US dollars (Doubleword)."""
+        params: dict[str, str | int | None] = {"completion_window": completion_window}
+        request = ApiRequest("GET", _file_path(file_id) + "/cost-estimate", params=params)
+        return await self._transport.call(request, CostEstimate)
 
 
 class Batches:
-    """Reached as `BatchClient.batches`.
+    """Batches created, watched, stopped, run again, read; reached as `BatchClient.batches`.
 
-    Every method raises `InputError` for an id that cannot be one, `ApiError` for the server's no,
-    `TransportError` when no complete answer comes within the retry time, and `ProtocolError` for
-    an answer that is not of this API. `create`, `retry` and `retry_requests` are not repeated
-    unless they surely were not received: after a TransportError with `may_have_happened`, a
-    ServerError or a ProtocolError, look before calling again.
+    Every method raises `InputError` for an id that cannot be one, `ApiError` for an error status,
+    `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for
+    a reply that is not of this API. `create`, `retry` and `retry_requests` are repeated only if
+    they were surely not received: after a TransportError with `may_have_happened`, a ServerError
+    or a ProtocolError, look before calling again.
     """
 
     def __init__(self, transport: Transport, profile: Profile) -> None:
@@ -49,7 +155,10 @@ class Batches:
             endpoint: the `url` of its lines, such as `/v1/chat/completions`.
             completion_window: such as `24h`.
             metadata: at most 16 pairs, keys to 64 and values to 512 characters; put something
-                unique in it, so that a batch whose answer was lost can be found by `list(search=)`.
+                unique in it, so that a batch whose reply was lost can be found by `list(search=)`.
+
+        Raises:
+            InputError: code `invalid_metadata`, or `malformed_id`.
         """
         body: dict[str, Any] = {
             "input_file_id": checked_id("file id", input_file_id),
@@ -62,7 +171,7 @@ class Batches:
 
     async def get(self, batch_id: str) -> Batch:
         """One batch as it is now."""
-        return await self._transport.call(Ask("GET", _path(batch_id)), Batch)
+        return await self._transport.call(ApiRequest("GET", _batch_path(batch_id)), Batch)
 
     async def list(
         self,
@@ -76,23 +185,24 @@ class Batches:
     ) -> AsyncIterator[Batch]:
         """The batches of the key, newest first.
 
-        The filters work on this side where the server has none; there `search` sees ids and
-        metadata only, and not the input file's name.
+        The filters are Doubleword's. For other servers they are applied on this side, where
+        `search` sees ids and metadata only, and not the input file's name.
 
         Args:
             search: part of a metadata value, of the input file's name or of the id, in any case.
             status: one status.
-            created_after: not older; a naive time is UTC.
-            created_before: not younger; a naive time is UTC.
+            created_after: the earliest creation; a time without a zone is UTC.
+            created_before: the latest creation; a time without a zone is UTC.
             completion_window: one window, such as `24h`.
             page_size: batches a request, 1..100.
         """
         wanted = _Filter(
             search, status, _utc(created_after), _utc(created_before), completion_window
         )
-        ask = Ask("GET", "/batches", params=wanted.as_query() if self._profile.search else {})
-        async for batch in listed(self._transport, ask, Page[Batch], page_size):
-            if self._profile.search or wanted.takes(batch):
+        params = wanted.as_query() if self._profile.search else {}
+        request = ApiRequest("GET", "/batches", params=params)
+        async for batch in _listed(self._transport, request, Page[Batch], page_size):
+            if self._profile.search or wanted.matches(batch):
                 yield batch
 
     async def cancel(self, batch_id: str) -> Batch:
@@ -100,11 +210,11 @@ class Batches:
 
         Doubleword also "cancels" a batch that is finished: look at its status first.
         """
-        return await self._write(_path(batch_id) + "/cancel", idempotent=True)
+        return await self._write(_batch_path(batch_id) + "/cancel", idempotent=True)
 
     async def retry(self, batch_id: str) -> Batch:
         """Run all failed and cancelled requests of a batch again, in place (Doubleword)."""
-        return await self._write(_path(batch_id) + "/retry")
+        return await self._write(_batch_path(batch_id) + "/retry")
 
     async def retry_requests(self, batch_id: str, request_ids: Sequence[str]) -> Batch:
         """Run these requests of a batch again, in place (Doubleword).
@@ -118,7 +228,7 @@ class Batches:
             InputError: code `malformed_id`; the server would drop such an id without a word.
         """
         body = {"request_ids": [_request_id(value) for value in request_ids]}
-        return await self._write(_path(batch_id) + "/retry-requests", body)
+        return await self._write(_batch_path(batch_id) + "/retry-requests", body)
 
     async def results(
         self, batch_id: str, sink: Sink, *, skip: int = 0, status: str | None = None
@@ -131,20 +241,62 @@ class Batches:
             skip: lines to leave out at the start.
             status: only rows that are completed, failed, pending or in_progress.
         """
-        ask = Ask("GET", _path(batch_id) + "/results", params={"status": status})
-        return await read_lines(self._transport, ask, sink, skip=skip, can_skip=self._profile.skip)
+        path = _batch_path(batch_id) + "/results"
+        request = ApiRequest("GET", path, params={"status": status})
+        return await read_lines(
+            self._transport, request, sink, skip=skip, can_skip=self._profile.skip
+        )
 
     async def _write(
         self, path: str, body: dict[str, Any] | None = None, *, idempotent: bool = False
     ) -> Batch:
-        return await self._transport.call(
-            Ask("POST", path, body=body, idempotent=idempotent), Batch
-        )
+        request = ApiRequest("POST", path, body=body, idempotent=idempotent)
+        return await self._transport.call(request, Batch)
+
+
+class Models:
+    """Reached as `BatchClient.models`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def list(self) -> list[Model]:
+        """The models that the key may use, in the server's order.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: as in `Files` and `Batches`.
+        """
+        page = await self._transport.call(ApiRequest("GET", "/models"), Page[Model])
+        return page.data
+
+
+async def _listed(
+    transport: Transport, request: ApiRequest, page_type: type[Page[_Listed]], page_size: int
+) -> AsyncIterator[_Listed]:
+    """Each object of a list once, in the server's order, page by page.
+
+    A server may ignore a cursor that it does not know and send page one for ever, or promise more
+    and send nothing: the list ends with the first page that brings nothing new, or whose last
+    object, the next cursor, is not new.
+    """
+    seen: set[str] = set()
+    params = {**request.params, "limit": min(max(page_size, 1), _MAX_PAGE_SIZE)}
+    while True:
+        page = await transport.call(replace(request, params=params), page_type)
+        cursor = page.data[-1].id if page.data else None
+        is_last = not page.has_more or cursor is None or cursor in seen
+        for listed in page.data:
+            if listed.id not in seen:
+                seen.add(listed.id)
+                yield listed
+        if is_last:
+            return
+        params["after"] = cursor
 
 
 @dataclass(frozen=True, slots=True)
 class _Filter:
-    """What `Batches.list` was asked for, as a query and as a test."""
+    """The filters of `Batches.list`, as a query and as a test."""
 
     search: str | None
     status: str | None
@@ -161,7 +313,7 @@ class _Filter:
             "completion_window": self.completion_window,
         }
 
-    def takes(self, batch: Batch) -> bool:
+    def matches(self, batch: Batch) -> bool:
         texts = "\n".join((batch.id, *batch.metadata.values())).lower()
         created = batch.created_at
         return (
@@ -173,7 +325,11 @@ class _Filter:
         )
 
 
-def _path(batch_id: str) -> str:
+def _file_path(file_id: str) -> str:
+    return "/files/" + checked_id("file id", file_id)
+
+
+def _batch_path(batch_id: str) -> str:
     return "/batches/" + checked_id("batch id", batch_id)
 
 
@@ -195,7 +351,7 @@ def _request_id(value: str) -> str:
 
 
 def _checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    # Doubleword does not check these limits, OpenAI refuses; what is sent has to work on both.
+    # Doubleword does not check these limits, OpenAI does; what is sent has to work on both.
     too_long = [
         key
         for key, value in metadata.items()
@@ -208,5 +364,5 @@ def _checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
         f"The metadata has {len(metadata)} pairs.{named}",
         hint=f"Use at most {_MAX_METADATA_KEYS} pairs, keys to {_MAX_METADATA_KEY} and values to "
         f"{_MAX_METADATA_VALUE} characters.",
-        code="metadata",
+        code="invalid_metadata",
     )

@@ -1,7 +1,7 @@
 """The one path that every request takes: key, retries, redirects, errors.
 
-The key goes to the base URL's origin and nowhere else. What is not sure to have been refused or
-never received is repeated only if repeating it changes nothing.
+The key goes to the base URL's origin and nowhere else. A request that may have been carried out is
+repeated only if repeating it changes nothing.
 """
 
 import ssl
@@ -14,12 +14,9 @@ import anyio
 import httpx
 from pydantic import BaseModel
 
-from doubleword_batch.api.custom_transport import CarriedTransport, Carrier
-from doubleword_batch.api.decoding import typed, unexpected
-from doubleword_batch.api.error_body import Said, read_said
-from doubleword_batch.api.error_mapping import html_page, refusal
-from doubleword_batch.api.request import Ask
-from doubleword_batch.api.retry import Pacing, Patience
+from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
+from doubleword_batch.api.error_mapping import ErrorReply, error_of, html_error, read_error_reply
+from doubleword_batch.api.request import LOOK_FIRST, ApiRequest, typed_reply, unexpected
 from doubleword_batch.errors import (
     ApiError,
     ConfigError,
@@ -31,6 +28,7 @@ from doubleword_batch.errors import (
     quote_untrusted,
 )
 from doubleword_batch.loopback import is_loopback
+from doubleword_batch.retry import RetryBudget, RetryClock
 from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)
@@ -52,21 +50,21 @@ _NEVER_SENT = (
 
 
 class Transport:
-    """Sends asks to one server.
+    """Sends requests to one server.
 
     Args:
         base_url: checked, without a trailing slash.
         api_key: sent as a bearer token; None for a server that wants none.
-        timeout_seconds: for each read and write, and for the whole of a JSON answer's body.
+        timeout_seconds: for each read and write, and for the whole body of a JSON reply.
         max_retry_seconds: how long after a first failure a call goes on trying.
         user_agent: sent with every request.
         headers: sent with every request too; none of them replaces the key or the user agent.
-        carrier: sends the requests in place of this package's own connections.
-        pacing: clock, sleep and dice of the retries.
+        custom_transport: sends the requests in place of this package's own connections.
+        retry_clock: clock, sleep and jitter of the retries.
 
     Raises:
-        ConfigError: code `malformed_key`, or `network_settings` for a proxy or certificate file
-            in the environment that cannot be used.
+        ConfigError: the key cannot stand in a header, or a proxy or certificate file that the
+            environment names cannot be used.
     """
 
     def __init__(
@@ -78,46 +76,46 @@ class Transport:
         max_retry_seconds: float,
         user_agent: str,
         headers: Mapping[str, str],
-        carrier: Carrier | None,
-        pacing: Pacing,
+        custom_transport: CustomTransport | None,
+        retry_clock: RetryClock,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
         self._timeout_seconds = timeout_seconds
         self._max_retry_seconds = max_retry_seconds
-        self._carrier = carrier
-        self._pacing = pacing
+        self._custom_transport = custom_transport
+        self._retry_clock = retry_clock
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
             sent["Authorization"] = f"Bearer {sendable(api_key)}"
-        self._http = _http_client(base_url, sent, timeout_seconds, carrier)
+        self._http = _http_client(base_url, sent, timeout_seconds, custom_transport)
 
     async def close(self) -> None:
         """Close all connections."""
         await self._http.aclose()
 
-    async def call(self, ask: Ask, model: type[_T]) -> _T:
-        """Send, and return the answer as `model`.
+    async def call(self, request: ApiRequest, model: type[_T]) -> _T:
+        """Send, and return the reply as `model`.
 
         Raises:
-            ApiError: the server said no.
-            TransportError: no complete answer within the retry time.
-            ProtocolError: an answer that is not of this API.
+            ApiError: the server answered with an error status.
+            TransportError: no complete reply came within the retry time.
+            ProtocolError: the reply is not one of this API.
         """
-        return typed(ask, await self._persist(ask), model, self.redact)
+        return typed_reply(request, await self._persist(request), model, self.redact)
 
-    async def delete(self, ask: Ask) -> None:
-        """Send a DELETE; found gone after an earlier try that may have landed, it is done.
+    async def delete(self, request: ApiRequest) -> None:
+        """Send a DELETE. A 404 after an earlier try that may have landed means that it is done.
 
         Raises:
             ApiError, TransportError, ProtocolError: as `call`.
         """
-        await self._persist(ask)
+        await self._persist(request)
 
-    def patience(self) -> Patience:
+    def retry_budget(self) -> RetryBudget:
         """The retry budget of one call."""
-        return Patience(self._pacing, self._max_retry_seconds)
+        return RetryBudget(self._max_retry_seconds, clock=self._retry_clock)
 
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
@@ -132,99 +130,102 @@ class Transport:
         return lines
 
     def _keys_sent(self) -> list[str]:
-        if self._carrier is not None:
-            keys = self._carrier.credentials
+        if self._custom_transport is not None:
+            keys = self._custom_transport.credentials
         else:
             keys = (self._api_key.reveal(),) if self._api_key else ()
         return [key for key in keys if len(key) >= _SHORTEST_REDACTED_KEY]
 
     @asynccontextmanager
-    async def opened(self, ask: Ask) -> AsyncGenerator[httpx.Response, None]:
-        """One try: a successful answer whose body is not read yet; all else as our errors.
+    async def opened(self, request: ApiRequest) -> AsyncGenerator[httpx.Response, None]:
+        """One try: a successful response whose body is not read yet; all else as our errors.
 
         A failure while the body is read inside the block becomes a TransportError too.
         """
         try:
-            response = await self._follow(ask)
+            response = await self._follow(request)
             try:
-                await self._raise_unless_success(ask, response)
+                await self._raise_unless_success(request, response)
                 yield response
             finally:
                 await response.aclose()
         except httpx.RequestError as error:
-            raise self._lost(ask, error) from error
+            raise self._lost(request, error) from error
 
-    async def _persist(self, ask: Ask) -> bytes:
-        patience = self.patience()
+    async def _persist(self, request: ApiRequest) -> bytes:
+        budget = self.retry_budget()
         may_be_done = False
         while True:
             try:
-                async with self.opened(ask) as response:
-                    return await self._body(ask, response)
+                async with self.opened(request) as response:
+                    return await self._body(request, response)
             except NotFoundError:
-                if may_be_done and ask.method == "DELETE":
+                if may_be_done and request.method == "DELETE":
                     return b""
                 raise
             except DoublewordBatchError as error:
-                if not may_be_repeated(ask, error):
+                if not may_be_repeated(request, error):
                     raise
                 may_be_done = may_be_done or not _surely_not_done(error)
-                await patience.outlast(error)
+                await budget.wait_after(error)
 
-    async def _follow(self, ask: Ask) -> httpx.Response:
-        params = {k: v for k, v in ask.params.items() if v is not None}
-        url = httpx.URL(self.base_url + ask.path)
+    async def _follow(self, request: ApiRequest) -> httpx.Response:
+        params = {k: v for k, v in request.params.items() if v is not None}
+        url = httpx.URL(self.base_url + request.path)
         if params:
             url = url.copy_with(params=params)
         for _ in range(_MAX_REDIRECTS + 1):
-            request = self._http.build_request(
-                ask.method, url, json=ask.body, content=ask.content, headers=ask.headers
+            http_request = self._http.build_request(
+                request.method,
+                url,
+                json=request.body,
+                content=request.content,
+                headers=request.headers,
             )
-            response = await self._http.send(request, stream=True)
+            response = await self._http.send(http_request, stream=True)
             if not response.has_redirect_location:
                 return response
             await response.aclose()
-            url = self._redirected(ask, response)
-        raise _redirect_error(ask, "in a circle")
+            url = self._redirected(request, response)
+        raise _redirect_error(request, "in a circle")
 
-    def _redirected(self, ask: Ask, response: httpx.Response) -> httpx.URL:
-        if ask.method != "GET":
-            raise _redirect_error(ask, "although it is not a GET")
+    def _redirected(self, request: ApiRequest, response: httpx.Response) -> httpx.URL:
+        if request.method != "GET":
+            raise _redirect_error(request, "although it is not a GET")
         try:
             target = response.url.join(response.headers["location"])
         except (httpx.InvalidURL, ValueError):
-            raise _redirect_error(ask, "to something that is not an address") from None
+            raise _redirect_error(request, "to something that is not an address") from None
         here = response.url
         same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
         if not same or target.userinfo:
             raise _redirect_error(
-                ask, f"to another server, {quote_untrusted(self.redact(target.host), 80)}"
+                request, f"to another server, {quote_untrusted(self.redact(target.host), 80)}"
             )
         return target
 
-    async def _raise_unless_success(self, ask: Ask, response: httpx.Response) -> None:
+    async def _raise_unless_success(self, request: ApiRequest, response: httpx.Response) -> None:
         if response.is_success and not _is_html(response):
             return
-        said = read_said(response.headers, await _beginning(response), self.redact)
-        if _is_html(response):
-            raise html_page(ask, response.status_code, said)
-        raise refusal(ask, response.status_code, said)
+        beginning = await _beginning(response)
+        reply = read_error_reply(response.status_code, response.headers, beginning, self.redact)
+        raise html_error(request, reply) if _is_html(response) else error_of(request, reply)
 
-    async def _body(self, ask: Ask, response: httpx.Response) -> bytes:
+    async def _body(self, request: ApiRequest, response: httpx.Response) -> bytes:
         body = bytearray()
         try:
             with anyio.fail_after(self._timeout_seconds):
                 async for piece in response.aiter_bytes():
                     body += piece
                     if len(body) > _MAX_REPLY_BYTES:
-                        raise unexpected(ask, f"is larger than {_MAX_REPLY_BYTES} bytes")
+                        raise unexpected(request, f"is larger than {_MAX_REPLY_BYTES} bytes")
         except TimeoutError as error:
-            raise httpx.ReadTimeout("the answer's end did not come") from error
+            raise httpx.ReadTimeout("the end of the reply did not come") from error
         if body.lstrip().startswith(b"<"):
-            raise html_page(ask, response.status_code, Said())
+            raise html_error(request, ErrorReply(response.status_code))
         return bytes(body)
 
-    def _lost(self, ask: Ask, error: httpx.RequestError) -> TransportError:
+    def _lost(self, request: ApiRequest, error: httpx.RequestError) -> TransportError:
         if _is_certificate_failure(error):
             return TransportError(
                 f"The certificate of {httpx.URL(self.base_url).host} could not be verified.",
@@ -235,25 +236,26 @@ class Transport:
                 retryable=False,
             )
         never_sent = isinstance(error, _NEVER_SENT)
-        may_have_happened = ask.writes and not never_sent
-        what = "could not be reached" if never_sent else "gave no complete answer"
+        may_have_happened = request.writes and not never_sent
+        what = "could not be reached" if never_sent else "gave no complete reply"
         reason = quote_untrusted(self.redact(str(error) or type(error).__name__), 160)
-        hint = "Check the network and DOUBLEWORD_BASE_URL, then call again."
-        if may_have_happened and not ask.idempotent:
-            hint = "What was asked may have been done: look with `list` before sending it again."
+        look_first = may_have_happened and not request.idempotent
         return TransportError(
-            f"{self.base_url} {what} ({ask}): {reason}.",
+            f"{self.base_url} {what} ({request}): {reason}.",
             may_have_happened=may_have_happened,
-            hint=hint,
+            hint=LOOK_FIRST
+            if look_first
+            else "Check the network and DOUBLEWORD_BASE_URL, then call again.",
+            next=request.listing if look_first else None,
             code="timeout" if isinstance(error, httpx.TimeoutException) else None,
             retryable=not isinstance(error, httpx.LocalProtocolError),
         )
 
 
-def may_be_repeated(ask: Ask, error: DoublewordBatchError) -> bool:
-    """Whether sending `ask` again is safe after `error`, and of any use."""
-    of_the_wire = isinstance(error, ApiError | TransportError | ProtocolError)
-    return of_the_wire and error.retryable and (ask.idempotent or _surely_not_done(error))
+def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:
+    """Whether sending `request` again is safe after `error`, and may help."""
+    is_of_the_server = isinstance(error, ApiError | TransportError | ProtocolError)
+    return is_of_the_server and error.retryable and (request.idempotent or _surely_not_done(error))
 
 
 def _surely_not_done(error: DoublewordBatchError) -> bool:
@@ -263,9 +265,11 @@ def _surely_not_done(error: DoublewordBatchError) -> bool:
 
 
 def _http_client(
-    base_url: str, headers: httpx.Headers, timeout_seconds: float, carrier: Carrier | None
+    base_url: str,
+    headers: httpx.Headers,
+    timeout_seconds: float,
+    custom_transport: CustomTransport | None,
 ) -> httpx.AsyncClient:
-    loopback = is_loopback(urlsplit(base_url).hostname or "")
     connect_seconds = min(timeout_seconds, _CONNECT_SECONDS)
     try:
         return httpx.AsyncClient(
@@ -273,15 +277,15 @@ def _http_client(
             timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
             follow_redirects=False,
             # A proxy cannot reach this machine, and must not see the key.
-            trust_env=not loopback and carrier is None,
-            transport=CarriedTransport(carrier) if carrier else None,
+            trust_env=not is_loopback(urlsplit(base_url).hostname or "")
+            and custom_transport is None,
+            transport=HttpxTransport(custom_transport) if custom_transport else None,
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
         raise ConfigError(
             "A proxy or a certificate file named in the environment cannot be used.",
             hint="Check HTTPS_PROXY, ALL_PROXY (http and https proxies work, SOCKS does not), "
             "SSL_CERT_FILE and SSL_CERT_DIR.",
-            code="network_settings",
         ) from None
 
 
@@ -290,9 +294,9 @@ def _is_html(response: httpx.Response) -> bool:
     return kind.startswith(("text/html", "application/xhtml"))
 
 
-def _redirect_error(ask: Ask, how: str) -> ProtocolError:
+def _redirect_error(request: ApiRequest, how: str) -> ProtocolError:
     return ProtocolError(
-        f"The server redirected {ask} {how}; the key was not sent there.",
+        f"The server redirected {request} {how}; the key was not sent there.",
         hint="Set DOUBLEWORD_BASE_URL to the API's final address, with /v1.",
         code="redirect",
     )

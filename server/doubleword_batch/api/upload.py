@@ -1,4 +1,4 @@
-"""A file as a multipart form body: streamed from disk, its exact length known before it is sent."""
+"""A file as a multipart form body, streamed from disk, of a length known before it is sent."""
 
 import os
 import secrets
@@ -20,8 +20,8 @@ _READ_BYTES = 256 * 1024
 class FormWithFile:
     """A form of text fields and one file, iterable once per try; a context that closes the file.
 
-    The file is sent only if it keeps its size: the closing boundary of a file that changed on the
-    way never leaves, so that the server cannot store half of it.
+    The closing boundary is sent only if the file has kept its size: the server cannot store half
+    of a file that changed meanwhile.
 
     Args:
         path: the file.
@@ -33,13 +33,13 @@ class FormWithFile:
         headers: the form's type and exact length.
 
     Raises:
-        InputError: code `file_not_found`, or `file_changed` while it is sent.
+        InputError: code `file_not_found` or `not_readable`; `file_changed` while it is sent.
     """
 
     def __init__(
         self, path: Path, filename: str, fields: dict[str, str], on_progress: Progress | None = None
     ) -> None:
-        boundary = secrets.token_hex(16)  # a file cannot hold what nobody can guess
+        boundary = secrets.token_hex(16)  # nobody can put into a file what cannot be guessed
         self._on_progress = on_progress
         self._head = _head(boundary, fields, filename)
         self._tail = f"\r\n--{boundary}--\r\n".encode()
@@ -80,7 +80,7 @@ class FormWithFile:
         try:
             return await anyio.to_thread.run_sync(self._file.read, _READ_BYTES)
         except OSError as error:
-            raise _unreadable(self._path, error.strerror or "") from None
+            raise _not_readable(self._path, error) from None
 
     def _size_now(self) -> int:
         return os.fstat(self._file.fileno()).st_size
@@ -91,8 +91,8 @@ def _opened(path: Path) -> BinaryIO:
         if path.is_file():  # opening a pipe would wait for its writer
             return path.open("rb")
     except OSError as error:
-        raise _unreadable(path, error.strerror or "") from None
-    raise _unreadable(path, "it is missing or not a file")
+        raise _not_readable(path, error) from None
+    raise InputError(f"There is no file {path}.", hint="Check the path.", code="file_not_found")
 
 
 def _head(boundary: str, fields: dict[str, str], filename: str) -> bytes:
@@ -115,9 +115,9 @@ def _quotable(filename: str) -> str:
     )
 
 
-def _unreadable(path: Path, why: str) -> InputError:
+def _not_readable(path: Path, error: OSError) -> InputError:
     return InputError(
-        f"The file {path} cannot be read: {why}.",
-        hint="Check the path and that it can be read.",
-        code="file_not_found",
+        f"The file {path} cannot be read: {error.strerror or error}.",
+        hint="Check its permissions and those of its folder.",
+        code="not_readable",
     )

@@ -339,7 +339,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             )
             base_url, is_local = str(self.base_url), settings.provider == "local"
             carrier = SdkCarrier(self._home, base_url, options, is_local=is_local)
-            connection = Connection(carrier=carrier)
+            connection = Connection(custom_transport=carrier)
         else:
             texts = {name: value for name, value in headers.items() if isinstance(value, str)}
             connection = Connection(headers=texts)

@@ -18,7 +18,11 @@ import msgspec
 import openai
 from openai._models import FinalRequestOptions
 
-from doubleword_batch.api.custom_transport import CarriedRequest, CarriedResponse, NotCarriedError
+from doubleword_batch.api.custom_transport import (
+    NoResponseError,
+    TransportRequest,
+    TransportResponse,
+)
 from doubleword_batch.batch_openai import http
 from doubleword_batch.batch_openai.loop_affinity import HomeLoop, LoopEndedError, across
 from doubleword_batch.errors import DoublewordBatchError, TransportError, quote_untrusted
@@ -38,7 +42,7 @@ class KeyFunctionError(Exception):
 
 
 class SdkCarrier:
-    """Sends through an `AsyncOpenAI`; a `client.carrier.Carrier`.
+    """Sends through an `AsyncOpenAI`; a `CustomTransport`.
 
     Args:
         home: the callers' event loop.
@@ -63,11 +67,11 @@ class SdkCarrier:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """As `Carrier.credentials`."""
+        """As `CustomTransport.credentials`."""
         return tuple(self._known)
 
-    async def send(self, request: CarriedRequest) -> CarriedResponse:
-        """As `Carrier.send`; from any event loop."""
+    async def send(self, request: TransportRequest) -> TransportResponse:
+        """As `CustomTransport.send`; from any event loop."""
         here = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(_ANSWER_SECONDS) as patience:
@@ -79,13 +83,13 @@ class SdkCarrier:
                 )
                 response = await self._at_home(self._send(sending))
         except TimeoutError as error:
-            raise NotCarriedError("ReadTimeout", "no answer came") from error
+            raise NoResponseError("ReadTimeout", "no answer came") from error
         headers = list(response.headers.multi_items())
         pieces = self._pieces(response)
         if response.is_stream_consumed:  # by a hook, or by a transport that had all of it
             headers = [(name, value) for name, value in headers if name.lower() not in _OF_A_WHOLE]
             pieces = _one_piece(response.content)
-        return CarriedResponse(
+        return TransportResponse(
             status=response.status_code,
             http_version=response.http_version,
             headers=headers,
@@ -96,7 +100,7 @@ class SdkCarrier:
     async def close(self) -> None:
         """Close the connections, unless they are the caller's."""
         if self._owns_http and self._home.is_running():
-            with suppress(NotCarriedError, TimeoutError):
+            with suppress(NoResponseError, TimeoutError):
                 async with asyncio.timeout(_CLOSE_SECONDS):
                     await self._at_home(self._sender.close())
 
@@ -124,9 +128,9 @@ class SdkCarrier:
         """What the client is told of an error of the SDK, the HTTP library or the caller's code."""
         name = type(cause).__name__
         if name == "LocalProtocolError":  # its words quote the header, which may be the key's
-            return NotCarriedError(name, "the request cannot be written")
+            return NoResponseError(name, "the request cannot be written")
         if sending.is_out:
-            return NotCarriedError(name, str(cause) or name)
+            return NoResponseError(name, str(cause) or name)
         if sending.has_no_token or isinstance(cause, openai.OpenAIError | KeyFunctionError):
             return self._no_credentials(cause)
         return TransportError(
@@ -154,13 +158,13 @@ class SdkCarrier:
             try:
                 return await anext(pieces, None)
             except Exception as error:
-                raise NotCarriedError(type(error).__name__, str(error)) from error
+                raise NoResponseError(type(error).__name__, str(error)) from error
 
         while (piece := await self._at_home(following())) is not None:
             yield piece
 
     async def _close(self, response: http.Response) -> None:
-        with suppress(NotCarriedError):
+        with suppress(NoResponseError):
             await self._at_home(response.aclose())
 
     async def _at_home(self, work: Coroutine[Any, Any, _T]) -> _T:
@@ -168,7 +172,7 @@ class SdkCarrier:
             return await self._home.run(work)
         except LoopEndedError as error:
             kind = "ReadError" if error.had_begun else "ConnectError"
-            raise NotCarriedError(kind, str(error)) from error
+            raise NoResponseError(kind, str(error)) from error
 
 
 class _Sending:
@@ -182,7 +186,7 @@ class _Sending:
 
     def __init__(
         self,
-        request: CarriedRequest,
+        request: TransportRequest,
         engine: asyncio.AbstractEventLoop,
         *,
         left_out: frozenset[str],

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Self
 
 from doubleword_batch.errors import (
     ApiError,
-    BatchFailedError,
     ConfigError,
     DoublewordBatchError,
     InputError,
@@ -53,7 +52,6 @@ _BY_ERROR: tuple[tuple[type[DoublewordBatchError], Exit], ...] = (
     (InputError, Exit.INPUT),
     (ConfigError, Exit.CONFIG),
     (ApiError, Exit.REFUSED),
-    (BatchFailedError, Exit.REFUSED),
     (TransportError, Exit.NO_CONNECTION),
     (ProtocolError, Exit.NO_CONNECTION),
     (StoreError, Exit.STATE),

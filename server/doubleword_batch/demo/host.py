@@ -17,7 +17,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 from mcp.types import CallToolResult, TextContent
 
 from doubleword_batch.demo.folder import DemoFolder
-from doubleword_batch.errors import BatchFailedError, ConfigError, TransportError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError, TransportError
 from doubleword_batch.settings import Settings
 
 REPLY_LIMIT_BYTES = 2_048
@@ -25,7 +25,7 @@ REPLY_LIMIT_BYTES = 2_048
 
 # Waiting inside a call ends after 45 s; the rest is for a slow machine that loads the model first.
 _CALL_SECONDS = 150.0
-_CONFIG_CODES = {"config", "no_model", "no_extra", "no_key", "pull_failed"}
+_CONFIG_CODES = {"invalid_setting", "no_model", "no_extra", "no_key", "pull_failed"}
 
 OnProgress = Callable[[float, float | None], None]
 _T = TypeVar("_T")
@@ -74,7 +74,7 @@ class Host:
 
         Raises:
             ConfigError: the tool's error is about the environment.
-            BatchFailedError: any other error that a tool replied, in the words the agent reads.
+            DoublewordBatchError: any other error that a tool replied, in the words the agent reads.
         """
 
         async def tell(progress: float, total: float | None, message: str | None) -> None:
@@ -162,10 +162,10 @@ def _text(result: CallToolResult) -> str:
     return "\n".join(part.text for part in result.content if isinstance(part, TextContent))
 
 
-def _tool_error(tool: str, text: str, structured: dict[str, Any]) -> ConfigError | BatchFailedError:
+def _tool_error(tool: str, text: str, structured: dict[str, Any]) -> DoublewordBatchError:
     said = structured.get("error", {})
-    code = str(said.get("code", "tool_error"))
-    kind = ConfigError if code in _CONFIG_CODES else BatchFailedError
+    code = str(said.get("code", "bug"))
+    kind = ConfigError if code in _CONFIG_CODES else DoublewordBatchError
     return kind(
         f"The tool {tool} answered with an error, which the agent reads as: {text}",
         code=code,

@@ -50,11 +50,10 @@ def run_demo(
         The exit code: 0 when every row has a good answer, 8 when one has not.
 
     Raises:
-        DoublewordBatchError: code `interrupted`: the person pressed Ctrl-C; the hint says what
-            stays.
+        DoublewordBatchError: a tool answered with an error; code `interrupted`: the person
+            pressed Ctrl-C, and the hint says what stays.
         InputError: the folder is there and is not the demo's.
         ConfigError: there is no model to run, or nothing to run it with.
-        BatchFailedError: a tool answered with an error.
         TransportError: the server ended, or the time was up.
         StoreError: the folder cannot be written.
     """

@@ -57,3 +57,38 @@ def test_a_plain_line_takes_the_short_way():
 def test_a_line_that_is_none_is_none():
     for data in (b"", b"{", b"[1]", b'{"custom_id":7}', b'{"custom_id":"\xff"}'):
         assert read_line(data) is None
+
+
+WORDS = "too long by 12"
+ERROR_BODIES = {
+    "OpenAI's object": {"error": {"message": WORDS}},
+    "a text": {"error": WORDS},
+    "FastAPI's text": {"detail": WORDS},
+    "FastAPI's list": {"detail": [{"loc": ["body"], "msg": WORDS, "type": "value_error"}]},
+    "Gemini's list": [{"error": {"message": WORDS}}],
+    "no known field": {"why": WORDS},
+    "JSON text": json.dumps({"detail": WORDS}),
+}
+
+
+@pytest.mark.parametrize("name", ERROR_BODIES)
+def test_the_reason_is_kept_whatever_the_error_body_looks_like(name):
+    rejected = line(response={"status_code": 422, "body": ERROR_BODIES[name]})
+    reading = read_line(rejected.encode())
+    assert (reading.outcome, reading.cause) == ("failed", "http_422")
+    assert WORDS in reading.message
+
+
+@pytest.mark.parametrize("name", ERROR_BODIES)
+def test_the_reason_is_kept_where_doubleword_puts_the_model_server_s_body(name):
+    body = json.dumps(ERROR_BODIES[name])
+    reason = {"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": body}}
+    failed = line(response=None, error={"code": None, "message": json.dumps(reason)})
+    reading = read_line(failed.encode())
+    assert (reading.outcome, reading.cause) == ("failed", "http_400")
+    assert WORDS in reading.message
+
+
+def test_an_error_body_of_nothing_has_a_cause_and_no_message():
+    reading = read_line(line(response={"status_code": 500, "body": None}).encode())
+    assert (reading.cause, reading.message) == ("http_500", None)

@@ -12,7 +12,8 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.sync.plain_line import PlainLine, plain_line
-from doubleword_batch.models import ResultError, ResultLine
+from doubleword_batch.models import ResultError, ResultLine, ResultResponse
+from doubleword_batch.provider_errors import FailureReason, read_error_body, read_failure_reason
 
 _line = msgspec.json.Decoder(ResultLine)
 
@@ -84,11 +85,9 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
         return _failed(result, error)
     if result.response is None:
         return Reading(result.custom_id, "failed", "no_response")
-    status = result.response.status_code
-    body = _decoded(bytes(result.response.body))
-    if status >= 400 or status < 200:  # noqa: PLR2004  # HTTP
-        return _refused_by_server(result, status, body)
-    return _answered(result, body, check)
+    if not _is_success(result.response.status_code):
+        return _rejected_by_server(result.custom_id, result.response)
+    return _answered(result.custom_id, result.response, check)
 
 
 def answer_in(line: bytes) -> Answer | None:
@@ -116,13 +115,13 @@ def _read_plain(plain: PlainLine) -> Reading:
     return Reading(plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens)
 
 
-def _answered(result: ResultLine, decoded: Any, check: Check | None) -> Reading:
-    body = _object(decoded)
+def _answered(custom_id: str, response: ResultResponse, check: Check | None) -> Reading:
+    body = _object(_decoded(bytes(response.body)))
     if not body:
-        return Reading(result.custom_id, "failed", "not_json")
+        return Reading(custom_id, "failed", "not_json")
     if body.get("error") and not body.get("choices"):
-        return _refused_by_server(result, 200, body)
-    return _reading(result.custom_id, _answer(body), check)
+        return _rejected_by_server(custom_id, response)
+    return _reading(custom_id, _answer(body), check)
 
 
 def _reading(custom_id: str, answer: Answer, check: Check | None) -> Reading:
@@ -154,12 +153,14 @@ def _failed(result: ResultLine, error: ResultError | str) -> Reading:
     if code in {"batch_expired", "batch_cancelled"}:
         outcome = code.removeprefix("batch_")
         return Reading(result.custom_id, outcome, outcome, quote_untrusted(text))
-    reason = _object(_decoded(text.encode()))
-    if isinstance(reason.get("type"), str):
-        cause, text = _reason(reason)
+    reason = read_failure_reason(text)
+    if reason is not None:
+        cause, text = _cause_of(reason), reason.message
     elif result.response is not None and result.response.status_code >= 400:  # noqa: PLR2004  # HTTP
+        text = read_error_body(text.encode()).message
         cause = _http_cause(result.response.status_code, text)
     else:
+        text = read_error_body(text.encode()).message
         cause = _slug(code) or "error"
     return Reading(result.custom_id, "failed", cause, quote_untrusted(text))
 
@@ -173,33 +174,20 @@ _REASONS = {
 }
 
 
-def _reason(reason: dict[str, Any]) -> tuple[str, str]:
-    """Cause and words of Doubleword's failure reason `{"type", "details"}`."""
-    kind = str(reason["type"])
-    details = _object(reason.get("details"))
-    text = _error_text(details.get("body")) or str(details.get("error") or kind)
-    status = details.get("status")
-    if isinstance(status, int):
-        return _http_cause(status, text), text
-    return _REASONS.get(kind) or _slug(kind) or "error", text
+def _cause_of(reason: FailureReason) -> str:
+    if reason.status is not None:
+        return _http_cause(reason.status, reason.message)
+    return _REASONS.get(reason.kind) or _slug(reason.kind) or "error"
 
 
-def _refused_by_server(result: ResultLine, status: int, body: Any) -> Reading:
-    text = _error_text(body)
-    cause = _http_cause(status, text) if status != 200 else "error"  # noqa: PLR2004  # HTTP
-    message = quote_untrusted(text) if text else None
-    return Reading(result.custom_id, "failed", cause, message)
+def _rejected_by_server(custom_id: str, response: ResultResponse) -> Reading:
+    status, text = response.status_code, read_error_body(bytes(response.body)).message
+    cause = "error" if _is_success(status) else _http_cause(status, text)
+    return Reading(custom_id, "failed", cause, quote_untrusted(text) if text else None)
 
 
-def _error_text(body: Any) -> str:
-    """The words in an error body: OpenAI's object, a string, or JSON text holding either."""
-    if isinstance(body, str):
-        inner = _object(_decoded(body.encode())) if body.lstrip().startswith("{") else {}
-        return _error_text(inner) if inner else body
-    fields = _object(body)
-    inner = _object(fields.get("error")) or fields
-    words = inner.get("message") or fields.get("error") or inner.get("code") or inner.get("type")
-    return words if isinstance(words, str) else ""
+def _is_success(status: int) -> bool:
+    return 200 <= status < 400  # noqa: PLR2004  # HTTP
 
 
 def _http_cause(status: int, text: str) -> str:

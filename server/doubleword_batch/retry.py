@@ -1,0 +1,133 @@
+"""Trying again: pauses that grow, within a budget of time that progress renews."""
+
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+import anyio
+
+from doubleword_batch.errors import DoublewordBatchError
+
+_DOUBLINGS = 10  # enough to pass the longest pause; keeps 2**n small
+_T = TypeVar("_T")
+
+
+def without_jitter(_low: float, high: float) -> float:
+    """A `RetryClock.jitter` for waits that need none: one caller, or a pause that was announced."""
+    return high
+
+
+@dataclass(frozen=True, slots=True)
+class RetryClock:
+    """The clock, the sleep and the chance of retries; tests bring their own.
+
+    Attributes:
+        now: monotonic seconds.
+        sleep: waits that many seconds.
+        jitter: a number between its two arguments; uniform by default, so that many clients that
+            failed together do not come back together.
+    """
+
+    now: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = anyio.sleep
+    jitter: Callable[[float, float], float] = random.uniform
+
+
+class RetryBudget:
+    """How long one piece of work goes on after failures.
+
+    The time runs from the first failure, not from the start of the work: a long upload that ends
+    in a 429 still has all of it. The n-th pause is drawn between 0 and
+    `first_pause_seconds * 2**(n-1)`, at most `longest_pause_seconds`; the last one is cut so that
+    the last try starts when the budget ends.
+
+    Args:
+        seconds: time from the first failure to the start of the last try; 0 to try once.
+        clock: clock, sleep and jitter.
+        first_pause_seconds: the longest that the first pause can be.
+        longest_pause_seconds: the longest that any pause can be, unless a server asks for more.
+    """
+
+    def __init__(
+        self,
+        seconds: float,
+        *,
+        clock: RetryClock | None = None,
+        first_pause_seconds: float = 0.5,
+        longest_pause_seconds: float = 20.0,
+    ) -> None:
+        self._seconds = seconds
+        self._clock = clock or RetryClock()
+        self._first_pause_seconds = first_pause_seconds
+        self._longest_pause_seconds = longest_pause_seconds
+        self._deadline: float | None = None
+        self._failures = 0
+
+    def renew(self) -> None:
+        """Start over with the whole budget, because there was progress."""
+        self._deadline = None
+        self._failures = 0
+
+    def next_pause(self, at_least_seconds: float = 0.0) -> float | None:
+        """Count a failure and draw the pause before the next try, in seconds.
+
+        Args:
+            at_least_seconds: what a server asks to wait; the drawn pause is added to it.
+
+        Returns:
+            None when the next try would start after the end of the budget.
+        """
+        now = self._clock.now()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+        remaining = self._deadline - now
+        if remaining <= 0 or at_least_seconds > remaining:
+            return None
+        longest = self._first_pause_seconds * 2 ** min(self._failures, _DOUBLINGS)
+        pause = self._clock.jitter(0.0, min(longest, self._longest_pause_seconds))
+        self._failures += 1
+        return min(at_least_seconds + pause, remaining)
+
+    async def wait_after(
+        self,
+        error: DoublewordBatchError,
+        on_pause: Callable[[DoublewordBatchError, float], None] | None = None,
+    ) -> None:
+        """Wait before the next try, or raise `error` if there should be none.
+
+        Args:
+            error: the failure; its `details["retry_after_seconds"]` is the least that is waited.
+            on_pause: told the failure and the seconds of the pause before it begins.
+
+        Raises:
+            DoublewordBatchError: `error`, when it is not retryable or the budget is used up.
+        """
+        asked = float(error.details.get("retry_after_seconds") or 0.0)
+        pause = self.next_pause(asked) if error.retryable else None
+        if pause is None:
+            raise error
+        if on_pause is not None:
+            on_pause(error, pause)
+        await self._clock.sleep(pause)
+
+    async def persist(
+        self,
+        work: Callable[[], Awaitable[_T]],
+        on_pause: Callable[[DoublewordBatchError, float], None] | None = None,
+    ) -> _T:
+        """Do `work` until it succeeds, fails for good, or the budget is used up.
+
+        Args:
+            work: safe to repeat after an error that is retryable.
+            on_pause: as in `wait_after`.
+
+        Raises:
+            DoublewordBatchError: the last failure.
+        """
+        while True:
+            try:
+                return await work()
+            except DoublewordBatchError as error:
+                await self.wait_after(error, on_pause)
