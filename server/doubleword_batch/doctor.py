@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.session import opened
 from doubleword_batch.settings import Settings
 
@@ -35,12 +35,14 @@ class Finding(BaseModel):
         state: ok; note for what may be meant so; wrong for what stops the work.
         found: what there is.
         remedy: what to do; "" for nothing.
+        next: the call that helps; None where no call does.
     """
 
     subject: str
     state: State
     found: str
     remedy: str = ""
+    next: Next | None = None
 
 
 async def examine(settings: Settings) -> list[Finding]:
@@ -212,4 +214,6 @@ def _names_us(path: Path) -> bool:
 
 
 def _wrong(subject: str, error: DoublewordBatchError) -> Finding:
-    return Finding(subject=subject, state="wrong", found=error.message, remedy=error.hint)
+    return Finding(
+        subject=subject, state="wrong", found=error.message, remedy=error.hint, next=error.next
+    )

@@ -5,7 +5,7 @@ def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
     made = shell.json("create-file", "rows.csv", "-p", "Say {{ text }}", "-o", "requests.jsonl")
     job = made["job"]
     assert (made["requests"], made["reused"]) == (3, False)
-    assert made["next"].startswith(f'create_batch(job="{job}"')
+    assert made["next"].startswith(f"doubleword-batch create {job}")
 
     sent = shell.json("upload", job)
     assert len(sent["input_file_ids"]) == 1

@@ -10,7 +10,7 @@ from doubleword_batch.cli import doctor, local, options, proxy, results, run, se
 from doubleword_batch.cli.exits import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 
 _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
@@ -92,7 +92,7 @@ def run_app(arguments: list[str]) -> int:
         Terminal(as_json=as_json).fail(_bug(error))
         return Exit.BUG
     if code == Exit.INTERRUPTED:  # typer's word for a Ctrl-C that no command of ours explains
-        Terminal(as_json=as_json).fail(interrupted("Stopped.", "list(kind=jobs) shows the jobs."))
+        Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
     return code or Exit.DONE
 
 

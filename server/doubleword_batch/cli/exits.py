@@ -9,6 +9,7 @@ from doubleword_batch.errors import (
     ConfigError,
     DoublewordBatchError,
     InputError,
+    Next,
     ProtocolError,
     StoreError,
     TransportError,
@@ -80,6 +81,6 @@ def exit_of_status(report: "Status") -> Exit:
     return Exit.DONE if good else Exit.INCOMPLETE
 
 
-def interrupted(message: str, hint: str = "") -> DoublewordBatchError:
-    """The person's Ctrl-C, as an error that says what became of the work."""
-    return DoublewordBatchError(message, hint=hint, code=INTERRUPTED, retryable=True)
+def interrupted(message: str, next_call: Next | None = None) -> DoublewordBatchError:
+    """The person's Ctrl-C, as an error that says what became of the work and how to go on."""
+    return DoublewordBatchError(message, next=next_call, code=INTERRUPTED, retryable=True)

@@ -1,10 +1,10 @@
 """`run`: from a source and a prompt to a table of answers, asking before it costs money."""
 
-import shlex
 import signal
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Any
 
 from doubleword_batch.cli.exits import interrupted
 from doubleword_batch.cli.next_command import PROGRAM
@@ -13,7 +13,7 @@ from doubleword_batch.cli.show import cost, no_capacity
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.cli.workspace import call, runs_inside
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import Order
 from doubleword_batch.jobs.costs import estimated
@@ -21,7 +21,7 @@ from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Created, Results, Status, Waiting
 from doubleword_batch.jobs.results import fetch_results
-from doubleword_batch.jobs.status import get_status
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.settings import Settings
 
@@ -69,15 +69,15 @@ def watching_stopped(
     settings: Settings, job: str, output: str | None = None
 ) -> DoublewordBatchError:
     """What a Ctrl-C while waiting means for the job, and how to go on with it."""
-    where = output or f"{job}.csv"
-    again = shlex.join([PROGRAM, "fetch", job, "--wait", "-o", where])
+    arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}
+    again = Next("fetch_results", arguments | ({"output_path": output} if output else {}))
     if runs_inside(settings):
         return interrupted(
             f"Stopped. The local server ran inside this command, so job {job} pauses here; with "
             f"`{PROGRAM} local` in another terminal it would go on.",
-            f"Go on with it: {again}",
+            again,
         )
-    return interrupted(f"Stopped waiting; job {job} goes on.", f"Pick it up: {again}")
+    return interrupted(f"Stopped waiting; job {job} goes on.", again)
 
 
 class _Journey:
@@ -181,8 +181,9 @@ class _Journey:
             return watching_stopped(self._settings, self._job, self._errand.output)
         if self._sending:
             return interrupted(
-                f"Stopped while job {self._job} was being submitted.",
-                f"`{PROGRAM} create {self._job}` finishes that and sends nothing twice.",
+                f"Stopped while job {self._job} was being submitted. Submitting it again finishes "
+                "that and sends nothing twice.",
+                Next("create_batch", {"job": self._job}),
             )
         return interrupted("Stopped; nothing was submitted.")
 

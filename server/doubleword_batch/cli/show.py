@@ -13,7 +13,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from doubleword_batch.cli.next_command import command_for, in_commands
+from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.cli.terminal import Terminal, plain
 from doubleword_batch.jobs.replies import (
     Cancelled,
@@ -37,17 +37,17 @@ _SMALLEST_USD = Decimal("0.0001")
 
 def show(terminal: Terminal, report: Report) -> None:
     """Print a verb's report, as JSON or for people."""
+    command = command_for(report.next) if report.next else None
     if terminal.as_json:
-        terminal.json(report.model_dump(mode="json", exclude_none=True))
+        fields = report.model_dump(mode="json", exclude_none=True, exclude={"next"})
+        terminal.json(fields | ({"next": command} if command else {}))
         return
     terminal.show(*lines(facts(report)))
     if isinstance(report, Results):
         terminal.show(*_tables(report))
     if isinstance(report, Listing):
         terminal.show(*(Text(plain(line)) for line in report.lines or ["nothing"]))
-    terminal.show(*lines([("by", report.provider)]))
-    if report.next is not None:
-        terminal.show(*lines([("next", command_for(report.next))]))
+    terminal.show(*lines([("by", report.provider), ("next", command)]))
 
 
 def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> None:
@@ -203,7 +203,7 @@ def _(report: Cancelled) -> Facts:
         ("job", report.job),
         ("status", report.status),
         ("stopped", f"{report.stopped:,} requests; {report.finished:,} had finished"),
-        ("note", in_commands(report.note)),
+        ("note", report.note),
     ]
 
 
@@ -228,7 +228,8 @@ def _tables(report: Results) -> Iterable[RenderableType]:
     if report.errors:
         columns = ("outcome", "cause", "rows", "said", "what to do")
         rows = (
-            (e.outcome, e.cause, e.rows, e.message, in_commands(e.advice)) for e in report.errors
+            (group.outcome, group.cause, group.rows, group.message, group.advice)
+            for group in report.errors
         )
         yield table("Rows without a good answer", columns, rows)
     if report.samples:

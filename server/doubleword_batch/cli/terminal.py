@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from doubleword_batch.cli.next_command import in_commands
+from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.errors import DoublewordBatchError
 
 
@@ -61,23 +61,23 @@ class Terminal:
 
     def fail(self, error: DoublewordBatchError) -> None:
         """Say what happened and what to do next."""
+        command = command_for(error.next) if error.next else None
         if self.as_json:
-            self.json(
-                {
-                    "error": {
-                        "code": error.code,
-                        "message": error.message,
-                        "hint": error.hint,
-                        "retryable": error.retryable,
-                        "details": error.details,
-                    }
-                }
-            )
+            fields: dict[str, Any] = {
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "retryable": error.retryable,
+                "details": error.details,
+            }
+            self.json({"error": fields | ({"next": command} if command else {})})
             return
         title = Text("Error: ", style="bold red") if error.code != "interrupted" else Text()
         self.notes.print(title + Text(plain(error.message)), soft_wrap=True)
         if error.hint:
-            self.notes.print(Text(plain(in_commands(error.hint))), soft_wrap=True)
+            self.notes.print(Text(plain(error.hint)), soft_wrap=True)
+        if command:
+            self.notes.print(Text(plain(f"Next: {command}")), soft_wrap=True)
 
 
 class _Console(Console):

@@ -5,7 +5,7 @@ from time import monotonic
 
 import anyio
 
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.job import Progress, Workspace
 from doubleword_batch.jobs.replies import Status
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
@@ -55,7 +55,8 @@ async def until_ended(
             raise InputError(
                 f"Job {status.job} is not submitted{' as a whole' if status.batch_ids else ''}, so "
                 "there is nothing to wait for.",
-                hint=f'Call create_batch(job="{status.job}") first.',
+                hint="Submit it first.",
+                next=Next("create_batch", {"job": status.job}),
                 code="not_submitted",
             )
         if status.complete or (until is not None and monotonic() >= until):

@@ -3,12 +3,13 @@
 The one place where an error of ours becomes what an agent reads.
 """
 
+import json
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 from mcp.types import CallToolResult, TextContent
 
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -22,6 +23,8 @@ def reply(report: "Report") -> CallToolResult:
     """A tool's result: the report as text and as structured content, absent fields left out."""
     fields = report.model_dump(mode="json", exclude_none=True)
     fields = {name: value for name, value in fields.items() if value not in ([], {}, "")}
+    if report.next is not None:
+        fields["next"] = as_call(report.next)
     return CallToolResult(
         content=[TextContent(type="text", text=_text(fields))],
         structured_content=fields,
@@ -32,18 +35,30 @@ def error_reply(error: DoublewordBatchError) -> CallToolResult:
     """An expected failure: what happened, what to do next, whether to call again."""
     again = "The same call may succeed later." if error.retryable else "Do not repeat it unchanged."
     text = " ".join(filter(None, (f"[{error.code}] {error.message}", error.hint, again)))
-    structured = {
+    structured: dict[str, Any] = {
         "code": error.code,
         "message": error.message,
         "hint": error.hint,
         "retryable": error.retryable,
         "details": error.details,
     }
+    if error.next is not None:
+        structured["next"] = as_call(error.next)
+        text += f"\nnext: {structured['next']}"
     return CallToolResult(
         content=[TextContent(type="text", text=text)],
         structured_content={"error": structured},
         is_error=True,
     )
+
+
+def as_call(next_call: Next) -> str:
+    """The call as an agent would write it: `get_status(job="reviews-7f3a", wait_seconds=45)`."""
+    arguments = ", ".join(
+        f"{name}={json.dumps(value, ensure_ascii=False)}"
+        for name, value in next_call.arguments.items()
+    )
+    return f"{next_call.tool}({arguments})"
 
 
 def unknown_arguments(unknown: list[str], known: list[str]) -> DoublewordBatchError:
