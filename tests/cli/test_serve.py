@@ -41,7 +41,7 @@ async def test_without_a_terminal_and_without_arguments_it_is_the_mcp_server(sha
 
 def test_the_way_to_the_mcp_server_imports_nothing_of_the_command_line():
     code = (
-        "import sys; import doubleword_batch.cli, doubleword_batch.cli.exits;"
+        "import sys; import doubleword_batch.cli, doubleword_batch.cli.exit_codes;"
         "import doubleword_batch.mcp_server.stdio;"
         "print([m for m in sys.modules if m.split('.')[0] in ('typer', 'httpx', 'jinja2')])"
     )

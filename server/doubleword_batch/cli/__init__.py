@@ -31,7 +31,7 @@ def serve_mcp() -> int:
     Settings that cannot be used do not end it: a host would only say that the connection is closed.
     Every call then answers what is wrong.
     """
-    from doubleword_batch.cli.exits import Exit, exit_of
+    from doubleword_batch.cli.exit_codes import Exit, exit_of
     from doubleword_batch.errors import ConfigError
     from doubleword_batch.mcp_server.stdio import serve
     from doubleword_batch.settings import Settings

@@ -4,12 +4,17 @@ import traceback
 from importlib.metadata import version
 from typing import Annotated
 
+import anyio
 import typer
 
-from doubleword_batch.cli import doctor, local, options, proxy, results, run, serve_mcp, steps
-from doubleword_batch.cli.exits import Exit, exit_of, interrupted
+from doubleword_batch.cli import options, results, serve_mcp, servers, steps
+from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
+from doubleword_batch.cli.run_flow import run
+from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.workspace import configured
+from doubleword_batch.doctor import examine
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 
 _NO_KEY = (
@@ -26,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and so keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
+app.command()(run)
 app.command()(steps.create_file)
 app.command()(steps.validate)
 app.command()(steps.upload)
@@ -36,9 +41,18 @@ app.command()(results.fetch)
 app.command()(results.cancel)
 app.command()(results.retry)
 app.command("list")(results.list_)
-app.command()(doctor.doctor)
-app.command()(proxy.proxy)
-app.add_typer(local.local_app, name="local")
+
+
+@app.command()
+def doctor(*, as_json: options.AsJson = False) -> int:
+    """Check what is set up here, what answers, and what to do about anything that is wrong."""
+    findings = anyio.run(examine, configured())
+    show_findings(Terminal(as_json=as_json), findings)
+    return Exit.CONFIG if any(finding.state == "wrong" for finding in findings) else Exit.DONE
+
+
+app.command()(servers.proxy)
+app.add_typer(servers.local_app, name="local")
 
 
 @app.command()
@@ -55,8 +69,8 @@ def serve() -> int:
     return serve_mcp()
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, requested: bool) -> None:
+    if requested:
         typer.echo(f"{PROGRAM} {version(PROGRAM)}")
         raise typer.Exit
 

@@ -7,13 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exits import Exit, exit_of_results, exit_of_status
+from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_status
 from doubleword_batch.cli.options import params_of
-from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.run_flow import watching_stopped
+from doubleword_batch.cli.progress import progress_on, until_ended, wait_interrupted
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.jobs import retry as retrying
 from doubleword_batch.jobs import status as job_status
@@ -44,7 +42,7 @@ def status(
         with progress_on(terminal.notes) as tell:
             return await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
 
-    with _watching(settings, job):
+    with _waiting_for(settings, job):
         report = call(settings, look)
     show(terminal, report)
     return exit_of_status(report) if wait else Exit.DONE
@@ -89,7 +87,7 @@ def fetch(
                 progress=tell,
             )
 
-    with _watching(settings, job, output):
+    with _waiting_for(settings, job, output):
         report = call(settings, collect)
     show(terminal, report)
     return Exit.DONE if query is not None and output is None else exit_of_results(report)
@@ -149,8 +147,8 @@ def list_(
 
 
 @contextmanager
-def _watching(settings: Settings, job: str, output: str | None = None) -> Generator[None]:
+def _waiting_for(settings: Settings, job: str, output: str | None = None) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise watching_stopped(settings, job, output) from None
+        raise wait_interrupted(settings, job, output) from None

@@ -3,9 +3,10 @@
 Every value goes through `plain`, whoever wrote it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import singledispatch
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich import box
@@ -15,6 +16,7 @@ from rich.text import Text
 
 from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.cli.terminal import Terminal, plain
+from doubleword_batch.doctor import Finding
 from doubleword_batch.jobs.replies import (
     Cancelled,
     Created,
@@ -32,6 +34,7 @@ from doubleword_batch.requests import ValidationReport
 Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""
 
+_MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
 _SMALLEST_USD = Decimal("0.0001")
 
 
@@ -76,6 +79,27 @@ def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> N
             for first in group.first[:1]
         )
         terminal.show(table("Found", columns, rows))
+
+
+def show_findings(terminal: Terminal, findings: list[Finding]) -> None:
+    """Print what `doctor` found, as JSON or for people."""
+    if terminal.as_json:
+        terminal.json({"findings": [_finding_fields(finding) for finding in findings]})
+    else:
+        terminal.show(*(line for finding in findings for line in _finding_lines(finding)))
+
+
+def _finding_fields(finding: Finding) -> dict[str, Any]:
+    command = {"next": command_for(finding.next)} if finding.next else {}
+    return finding.model_dump(exclude={"next"}) | command
+
+
+def _finding_lines(finding: Finding) -> Iterator[Text]:
+    mark = Text(f"{_MARKS[finding.state]:<6}", "bold red" if finding.state == "wrong" else "bold")
+    yield mark + Text(f"{finding.subject:<11}{plain(finding.found)}")
+    command = command_for(finding.next) if finding.next else ""
+    for line in filter(None, (finding.remedy, command)):
+        yield Text(f"{'':<17}{plain(line)}", "dim")
 
 
 def lines(facts: Facts) -> Iterable[Text]:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exits import Exit
+from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import params_of, text_of
 from doubleword_batch.cli.progress import progress_on

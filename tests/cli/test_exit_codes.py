@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cli.commands import serving
-from doubleword_batch.cli.exits import Exit, exit_of
+from doubleword_batch.cli.exit_codes import Exit, exit_of
 from doubleword_batch.errors import TransportError
 
 PROMPT = ("-p", "Say {{ text }}", "-m", "simulated-chat")
