@@ -21,7 +21,13 @@ def test_a_command_line_that_cannot_be_read_ends_with_2_and_names_the_help(share
     ended = shared.run("run", "rows.csv", "--bogus")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "Error: No such option: --bogus\nSee doubleword-batch run --help.\n"
-    assert shared.json("retry", "x", "--param", "novalue", code=2)["error"]["code"] == "usage"
+    assert shared.json("retry", "x", "--param", "novalue", code=2)["error"] == {
+        "code": "invalid_argument",
+        "message": "Invalid value for --param: 'novalue' is not NAME=VALUE.",
+        "hint": "See doubleword-batch retry --help.",
+        "retryable": False,
+        "details": {},
+    }
 
 
 def test_a_wrong_column_ends_with_3_and_names_the_right_one(shared):
@@ -31,10 +37,11 @@ def test_a_wrong_column_ends_with_3_and_names_the_right_one(shared):
     assert "Traceback" not in ended.stderr
 
 
-def test_hints_for_people_are_commands_and_not_tool_calls(shared):
+def test_a_person_reads_the_next_command_and_no_tool_call(shared):
     ended = shared.run("fetch", "nope")
     assert ended.returncode == 3
-    assert "`doubleword-batch list jobs` shows the jobs" in ended.stderr
+    assert ended.stderr.endswith("Next: doubleword-batch list jobs\n")
+    assert "list(" not in ended.stderr
 
 
 @pytest.mark.parametrize(

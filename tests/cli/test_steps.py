@@ -47,7 +47,7 @@ def test_validate_names_every_kind_of_fault_at_once_and_ends_with_8(shell):
     assert kinds == {"custom_id_duplicate": 2, "not_json": 3}
     shown = shell.run("validate", "bad.jsonl")
     assert shown.returncode == 8
-    assert "would refuse it" in shown.stdout
+    assert "would reject it" in shown.stdout
 
 
 def test_list_shows_jobs_and_the_models_that_there_are(shared):

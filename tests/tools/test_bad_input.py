@@ -121,7 +121,7 @@ async def test_results_do_not_replace_a_file_unless_asked(settings, reviews, wor
 async def test_an_unknown_job_points_to_the_list(settings, reviews, tool):
     reply = await refused(settings, tool, job="no-such-job")
     assert reply["error"]["code"] == "unknown_job"
-    assert "list(kind=jobs)" in reply.text
+    assert reply["error"]["next"] == 'list(kind="jobs")'
 
 
 @pytest.mark.parametrize("job", ["", "../etc", "a b", "x" * 600, "a\u00e9", "a/b"])
@@ -153,7 +153,7 @@ async def test_results_before_submission_say_what_to_call(settings, reviews):
     async with agent(settings) as a:
         created = await a.calls("create_batch_file", **ORDER)
         reply = await a.fails("fetch_results", job=created["job"])
-    assert f'create_batch(job="{created["job"]}")' in reply.text
+    assert reply["error"]["next"] == f'create_batch(job="{created["job"]}")'
 
 
 async def test_cancelling_what_has_ended_is_refused(settings, reviews):

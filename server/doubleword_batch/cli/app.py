@@ -21,7 +21,7 @@ _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
     f"demo model (`{PROGRAM} local pull` fetches it)."
 )
-# typer keeps the lines of a paragraph that begins with this mark
+# \b at its start makes typer keep the lines of a paragraph.
 _CODES = "\n".join(("\bExit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
 
 app = typer.Typer(
@@ -45,7 +45,7 @@ app.command("list")(results.list_)
 
 @app.command()
 def doctor(*, as_json: options.AsJson = False) -> int:
-    """Check what is set up here, what answers, and what to do about anything that is wrong."""
+    """Check what is set up here, whether the provider answers, and what to do about any fault."""
     findings = anyio.run(examine, configured())
     show_findings(Terminal(as_json=as_json), findings)
     return Exit.CONFIG if any(finding.state == "wrong" for finding in findings) else Exit.DONE
@@ -57,7 +57,7 @@ app.add_typer(servers.local_app, name="local")
 
 @app.command()
 def demo(*, as_json: options.AsJson = False) -> int:
-    """Show everything: an agent's way through a real data set, with the demo model."""
+    """Show it all: an agent works through a real data set with the demo model."""
     from doubleword_batch.demo.run import run_demo
 
     return run_demo(json_output=as_json)
@@ -65,7 +65,7 @@ def demo(*, as_json: options.AsJson = False) -> int:
 
 @app.command()
 def serve() -> int:
-    """Be the MCP server on stdin and stdout, as hosts start it."""
+    """Run the MCP server on stdin and stdout, as hosts start it."""
     return serve_mcp()
 
 
@@ -105,7 +105,7 @@ def run_app(arguments: list[str]) -> int:
         traceback.print_exception(error)
         Terminal(as_json=as_json).fail(_bug(error))
         return Exit.BUG
-    if code == Exit.INTERRUPTED:  # typer's word for a Ctrl-C that no command of ours explains
+    if code == Exit.INTERRUPTED:  # typer's own code for a Ctrl-C that no command explained
         Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
     return code or Exit.DONE
 
@@ -113,7 +113,9 @@ def run_app(arguments: list[str]) -> int:
 def _usage(error: typer.TyperException) -> DoublewordBatchError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else PROGRAM
-    return InputError(error.format_message(), hint=f"See {command} --help.", code="usage")
+    return InputError(
+        error.format_message(), hint=f"See {command} --help.", code="invalid_argument"
+    )
 
 
 def _bug(error: Exception) -> DoublewordBatchError:

@@ -32,7 +32,7 @@ def status(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Show how far a job is, or wait for its end."""
+    """Show how far a job has come, or wait for its end."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
@@ -58,7 +58,7 @@ def fetch(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=0, max=20, help="Answers to show; 3, and none beside a query."),
+        typer.Option(min=0, max=20, help="Answers to show: 3 by default, none with a query."),
     ] = None,
     wait: Wait = False,
     timeout: options.Timeout = None,
@@ -66,7 +66,7 @@ def fetch(
     formulas: options.Formulas = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Write the table of answers, also while the job runs, or ask a question about it."""
+    """Write the table of answers, even while the job runs, or query it."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
@@ -105,7 +105,9 @@ def retry(
     *,
     cause: Annotated[
         list[str] | None,
-        typer.Option(help="Only rows of this outcome or cause, as `fetch` names them. Repeatable."),
+        typer.Option(
+            help="Only rows with this outcome or cause, as `fetch` names them. Repeatable."
+        ),
     ] = None,
     param: options.Params = None,
     as_json: options.AsJson = False,
@@ -130,10 +132,12 @@ def list_(
         Literal["jobs", "batches", "files", "models"], typer.Argument(help="What to list.")
     ] = "jobs",
     *,
-    status: Annotated[str | None, typer.Option(help="Only jobs or batches of this status.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only jobs or batches with this status.")
+    ] = None,
     search: Annotated[str | None, typer.Option(help="Part of a name, an id or a source.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=50)] = 10,
-    after: Annotated[str | None, typer.Option(help="Go on after this name or id.")] = None,
+    after: Annotated[str | None, typer.Option(help="Continue after this name or id.")] = None,
     as_json: options.AsJson = False,
 ) -> int:
     """List jobs of this machine, or the provider's batches, files or models; newest first."""

@@ -31,7 +31,7 @@ def local(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 0,
     executor: Annotated[
         Literal["builtin", "simulate", "upstream"] | None,
-        typer.Option(help="What answers: the demo model, a simulator, or another server."),
+        typer.Option(help="What answers: the demo model, a simulator or another server."),
     ] = None,
     url: Annotated[
         str | None,
@@ -40,17 +40,15 @@ def local(
     model: Annotated[
         Path | None, typer.Option(help="A GGUF file instead of the demo model.")
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(help="A JSON file of what is to go wrong on purpose.")
-    ] = None,
+    faults: Annotated[Path | None, typer.Option(help="A JSON file of faults to inject.")] = None,
     show_token: Annotated[
-        bool, typer.Option("--show-token", help="Print the token, not where it lies.")
+        bool, typer.Option("--show-token", help="Print the token instead of its file.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Run the local batch server until Ctrl-C; other commands and MCP servers then use it.
 
-    Its key, where the server behind --url wants one, is DOUBLEWORD_BATCH_LOCAL_KEY.
+    If the server at --url needs a key, set DOUBLEWORD_BATCH_LOCAL_KEY.
     """
     if ctx.invoked_subcommand is not None:
         return Exit.DONE
@@ -69,7 +67,7 @@ def local(
 
 @local_app.command()
 def pull(*, as_json: options.AsJson = False) -> int:
-    """Fetch the small demo model once (about 94 MB); nothing of it is installed."""
+    """Fetch the small demo model (about 94 MB), once; no package is installed."""
     from doubleword_batch.local.model_download import pull as pull_model
 
     terminal = Terminal(as_json=as_json)
@@ -92,24 +90,24 @@ def proxy(
     *,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.")] = 8089,
     window: Annotated[str, typer.Option(help="Completion window of the batches.")] = "24h",
-    batch_size: Annotated[int, typer.Option(help="Calls in one batch, at most.")] = 1_000,
+    batch_size: Annotated[int, typer.Option(help="Maximum calls in one batch.")] = 1_000,
     batch_window: Annotated[
-        float, typer.Option(help="Seconds that the first call of a batch waits for others.")
+        float, typer.Option(help="Seconds that the first call of a batch waits for more.")
     ] = 10.0,
     poll_interval: Annotated[
-        float, typer.Option(help="Seconds between two looks at a running batch.")
+        float, typer.Option(help="Seconds between two polls of a running batch.")
     ] = 5.0,
     remember: Annotated[
-        bool, typer.Option(help="Give equal calls of an earlier run the answer it paid for.")
+        bool, typer.Option(help="Answer a repeated call with what an earlier run paid for.")
     ] = True,
 ) -> int:
     """Answer OpenAI calls of programs in any language at batch prices, until Ctrl-C.
 
-    A program needs only the base URL that is printed; its calls are gathered into batches, and
-    each waits for its own answer: set its timeout to hours.
+    A program needs only the base URL that is printed. Its calls are gathered into batches, and each
+    call waits for its own answer: set the client's timeout to hours.
 
-    Key and address of the provider come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, else from
-    OPENAI_API_KEY and OPENAI_BASE_URL; with none of them the local server answers. If
+    The provider's key and address come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, or from
+    OPENAI_API_KEY and OPENAI_BASE_URL; without them the local server answers. If
     DOUBLEWORD_BATCH_PROXY_KEY is set, programs must send it as their key. No key is taken on the
     command line, where other users of the machine could read it.
     """
@@ -132,7 +130,7 @@ def proxy(
     def announce(base_url: str) -> None:
         terminal.show(*lines([("proxy", base_url), ("provider", settings.provider)]))
         needed = "the key of DOUBLEWORD_BATCH_PROXY_KEY" if key else "any key"
-        terminal.note(f"Give programs this base URL and {needed}. Ctrl-C ends it.")
+        terminal.note(f"Give programs this base URL and {needed}. Ctrl-C stops it.")
 
     serve_proxy(settings, port=port, plan=plan, key=key, on_ready=announce)
     return Exit.DONE
@@ -144,7 +142,7 @@ def _chosen(
     url: str | None,
     model: Path | None,
 ) -> Settings:
-    """The settings with the options over them; an address or a model file says what answers."""
+    """The settings, overridden by the options; an address or a model file says what answers."""
     if url is not None:
         executor = executor or "upstream"
         settings = replace(settings, local_url=check_base_url("--url", url))
@@ -159,14 +157,14 @@ def _announce(
 ) -> None:
     token_file = settings.home / "local" / "token"
     if terminal.as_json:
-        told = {
+        fields = {
             "base_url": server.base_url,
             "token_file": str(token_file),
             "executor": server.executor,
             "note": server.note,
             "pid": server.pid,
         }
-        terminal.json(told | ({"token": server.token} if show_token else {}))
+        terminal.json(fields | ({"token": server.token} if show_token else {}))
         return
     terminal.show(
         *lines(
@@ -181,11 +179,11 @@ def _announce(
     key = server.token if show_token else token_file
     for line in _environment(server.base_url, key):
         terminal.show(Text(plain(line)))
-    terminal.note("doubleword-batch finds it by itself. Ctrl-C ends it; its work can be resumed.")
+    terminal.note("doubleword-batch finds it by itself. Ctrl-C stops it; its work can be resumed.")
 
 
 def _environment(base_url: str, key: str | Path) -> tuple[str, str]:
-    """What to paste into a shell; a path stands for the file that holds the key."""
+    """What to paste into a shell; a path names the file that holds the key."""
     if os.name == "nt":
         value = f"(Get-Content '{key}')" if isinstance(key, Path) else f"'{key}'"
         return f"$env:OPENAI_BASE_URL = '{base_url}'", f"$env:OPENAI_API_KEY = {value}"

@@ -1,4 +1,4 @@
-"""Reports for people: a few facts, a line each, and small tables where there are rows.
+"""Replies for people: a few facts, one a line, and small tables where there are rows.
 
 Every value goes through `plain`, whoever wrote it.
 """
@@ -58,7 +58,7 @@ def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> N
     if terminal.as_json:
         terminal.json(TypeAdapter(ValidationReport).dump_python(report, mode="json"))
         return
-    verdict = "takes it" if report.ok else "would refuse it"
+    verdict = "would accept it" if report.ok else "would reject it"
     terminal.show(
         *lines(
             [
@@ -103,7 +103,7 @@ def _finding_lines(finding: Finding) -> Iterator[Text]:
 
 
 def lines(facts: Facts) -> Iterable[Text]:
-    """A line for each fact that there is."""
+    """A line for each fact that has a value."""
     for label, value in facts:
         if value not in (None, ""):
             yield Text.assemble((f"{label:<9} ", "bold"), plain(value))
@@ -137,7 +137,7 @@ def cost(usd: Decimal | None, note: str) -> str:
 
 
 def no_capacity(waiting: Waiting) -> str:
-    """What to tell of parts that are to be submitted later."""
+    """What to say about parts that are to be submitted later."""
     return (
         f"the provider has no capacity for {waiting.parts} part(s) yet; "
         f"try again in {waiting.retry_after_seconds} s"
@@ -146,7 +146,7 @@ def no_capacity(waiting: Waiting) -> str:
 
 @singledispatch
 def facts(report: Report) -> Facts:
-    """What a person wants to know of a report, apart from its tables."""
+    """What a person wants to know from a reply, apart from its tables."""
     raise TypeError(f"no words for {type(report).__name__}")
 
 
@@ -250,7 +250,7 @@ def _(report: Listing) -> Facts:
 
 def _tables(report: Results) -> Iterable[RenderableType]:
     if report.errors:
-        columns = ("outcome", "cause", "rows", "said", "what to do")
+        columns = ("outcome", "cause", "rows", "message", "what to do")
         rows = (
             (group.outcome, group.cause, group.rows, group.message, group.advice)
             for group in report.errors
