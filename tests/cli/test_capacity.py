@@ -15,7 +15,7 @@ from faults.bench import CREATE, MODEL, Bench, status
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Run the command inside this process, with small parts; waits are noted and not slept."""
+    """Run the command in this process, with small parts; waits are recorded, not slept."""
     bench, slept = Bench(tmp_path), []
 
     async def sleep(seconds):

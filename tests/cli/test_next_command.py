@@ -1,5 +1,6 @@
 """Next calls as command lines: what is printed can be typed."""
 
+import json
 import shlex
 
 import pytest
@@ -7,6 +8,9 @@ import typer
 
 from doubleword_batch.cli.app import app
 from doubleword_batch.cli.next_command import command_for
+from doubleword_batch.cli.show import show_findings
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.doctor import Finding
 from doubleword_batch.errors import Next
 
 JOB = {"job": "rows-7f3a"}
@@ -66,3 +70,13 @@ def test_an_errors_next_call_is_a_command_for_people_and_for_programs(shared):
     assert shared.json("status", job, "--wait", code=3)["error"]["next"] == command
     shown = shared.run("status", job, "--wait")
     assert shown.stderr.endswith(f"Next: {command}\n")
+
+
+def test_a_findings_next_call_is_a_command_for_people_and_for_programs(capsys):
+    call = Next("list", {"kind": "models"})
+    found = Finding(subject="answers", state="wrong", found="No such model.", next=call)
+    show_findings(Terminal(), [found])
+    assert capsys.readouterr().out.endswith("doubleword-batch list models\n")
+    show_findings(Terminal(as_json=True), [found])
+    (fields,) = json.loads(capsys.readouterr().out)["findings"]
+    assert fields["next"] == "doubleword-batch list models"

@@ -1,4 +1,4 @@
-"""What a host is told before any call, stored as files; run this file to renew them.
+"""What a host sees before any call, stored as files; run this file to renew them.
 
     uv run python tests/tools/snapshots.py
 
@@ -22,17 +22,17 @@ RENEW = "uv run python tests/tools/snapshots.py"
 async def current(settings):
     """The text of each snapshot, by the name of its file: one a tool, and one of the server."""
     async with Client(build_server(settings), mode="legacy") as client:
-        told = {
+        definitions = {
             "server": {
                 "name": client.server_info.name,
                 "instructions": client.instructions.splitlines(),
             }
         }
         for tool in (await client.list_tools()).tools:
-            told[tool.name] = tool.model_dump(by_alias=True, exclude_none=True, mode="json")
+            definitions[tool.name] = tool.model_dump(by_alias=True, exclude_none=True, mode="json")
     return {
         f"{name}.json": json.dumps(fields, indent=2, ensure_ascii=False) + "\n"
-        for name, fields in told.items()
+        for name, fields in definitions.items()
     }
 
 
