@@ -140,7 +140,7 @@ def list_(
     after: Annotated[str | None, typer.Option(help="Continue after this name or id.")] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """List jobs of this machine, or the provider's batches, files or models; newest first."""
+    """List this machine's jobs, or the provider's batches, files or models; newest first."""
     terminal = Terminal(as_json=as_json)
     report = call(
         configured(),
