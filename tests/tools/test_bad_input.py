@@ -95,7 +95,7 @@ async def test_a_template_cannot_reach_python(settings, reviews):
 )
 async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schema):
     reply = await refused(settings, **ORDER, response_schema=schema)
-    assert reply["error"]["code"] in {"bad_schema", "file_not_found", "bad_arguments"}
+    assert reply["error"]["code"] in {"bad_schema", "file_not_found", "invalid_argument"}
 
 
 async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work):
