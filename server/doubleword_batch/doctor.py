@@ -1,6 +1,6 @@
-"""What is set up here, what answers, and what to do about anything that is wrong.
+"""What is set up here, whether the provider answers, and what to do about any fault.
 
-`examine` looks and changes nothing of the user's; keys are never part of a finding.
+`examine` changes nothing of the user's; no finding contains a key.
 """
 
 import stat
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.session import opened
 from doubleword_batch.settings import Settings
 
@@ -24,27 +24,29 @@ State = Literal["ok", "note", "wrong"]
 
 _SERVER = "doubleword-batch"
 _MOST_CONFIG_BYTES = 4_000_000
-_PATIENCE_SECONDS = 3.0
+_MAX_RETRY_SECONDS = 3.0
 
 
 class Finding(BaseModel):
-    """One thing that was looked at.
+    """One thing that was examined.
 
     Attributes:
-        subject: what.
-        state: ok; note for what may be meant so; wrong for what stops the work.
-        found: what there is.
-        remedy: what to do; "" for nothing.
+        subject: what was examined.
+        state: ok; note for what may be intended; wrong for what stops the work.
+        found: what is there.
+        remedy: what to do; "" if nothing is to be done.
+        next: the call that helps; None where no call does.
     """
 
     subject: str
     state: State
     found: str
     remedy: str = ""
+    next: Next | None = None
 
 
 async def examine(settings: Settings) -> list[Finding]:
-    """Look at everything, in the order in which it would fail."""
+    """Examine everything, in the order in which it would fail."""
     return [
         *_configuration(settings),
         _state_directory(settings.home),
@@ -65,10 +67,10 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
             subject="roots",
             state="wrong",
             found="none: the working directory is the whole disk or a home folder",
-            remedy="Name the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
+            remedy="List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
         )
     else:
-        remedy = "Agents may use the working directory only; DOUBLEWORD_BATCH_ROOTS names others."
+        remedy = "Agents may use the working directory only; list others in DOUBLEWORD_BATCH_ROOTS."
         yield Finding(
             subject="roots",
             state="ok" if settings.roots_are_explicit else "note",
@@ -83,27 +85,27 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         state="ok" if capped else "note",
         found=("caps: " + ", ".join(named) if named else "no cap")
         + ("; read-only" if settings.read_only else ""),
-        remedy="" if capped else "DOUBLEWORD_BATCH_MAX_COST_USD sets one that no agent can raise.",
+        remedy="" if capped else "Set DOUBLEWORD_BATCH_MAX_COST_USD: no agent can raise it.",
     )
 
 
 def _state_directory(home: Path) -> Finding:
     if not home.exists():
-        return Finding(subject="state", state="ok", found=f"{home} will be made when needed")
+        return Finding(subject="state", state="ok", found=f"{home} will be created when needed")
     mode = stat.S_IMODE(home.stat().st_mode)
     if sys.platform != "win32" and mode & 0o077:
         return Finding(
             subject="state",
             state="wrong",
-            found=f"{home} can be read by others (mode {mode:o})",
+            found=f"{home} is open to other users (mode {mode:o})",
             remedy=f"chmod 700 {home}",
         )
-    return Finding(subject="state", state="ok", found=f"{home}, for its owner only")
+    return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
 
 
 async def _provider(settings: Settings) -> list[Finding]:
     try:
-        async with opened(settings, max_retry_seconds=_PATIENCE_SECONDS) as session:
+        async with opened(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as session:
             ws = await session.workspace()
             return [_store(ws), *await _answers(ws)]
     except DoublewordBatchError as error:
@@ -119,7 +121,7 @@ def _store(ws: "Workspace") -> Finding:
             state="wrong",
             found="the store is damaged",
             remedy=f"Move {ws.store.home / 'store.sqlite3'} away; batches stay at the provider and "
-            "can be picked up by their ids.",
+            "can be adopted by their ids.",
         )
     return Finding(subject="store", state="ok", found=f"sound, {jobs} jobs")
 
@@ -152,7 +154,7 @@ def _local_model(settings: Settings) -> Finding:
     there = settings.local_model or model_files(settings.home)
     runtime = find_spec("xllamacpp") is not None
     if there and runtime:
-        return Finding(subject="demo model", state="ok", found="there, with its runtime")
+        return Finding(subject="demo model", state="ok", found="installed, with its runtime")
     missing = [
         *([] if runtime else ['its runtime: pip install "doubleword-batch[local]"']),
         *([] if there else ["its file: doubleword-batch local pull"]),
@@ -167,7 +169,7 @@ def _local_model(settings: Settings) -> Finding:
 
 
 def host_files(home: Path) -> dict[str, tuple[Path, ...]]:
-    """Where the hosts keep their MCP servers, for a user whose home is `home`."""
+    """The settings files of each host, for a user whose home folder is `home`."""
     support = {
         "darwin": home / "Library/Application Support",
         "win32": home / "AppData/Roaming",
@@ -191,7 +193,7 @@ def _hosts(home: Path) -> Finding:
         for name, places in host_files(home).items()
         if (there := [path for path in places if path.is_file()])
     }
-    named = [name for name, there in known.items() if any(map(_names_us, there))]
+    named = [name for name, there in known.items() if any(map(_mentions_server, there))]
     if named:
         return Finding(subject="hosts", state="ok", found=f"set up in {', '.join(named)}")
     seen = f"not in {', '.join(known)}" if known else "no host's settings found"
@@ -203,7 +205,7 @@ def _hosts(home: Path) -> Finding:
     )
 
 
-def _names_us(path: Path) -> bool:
+def _mentions_server(path: Path) -> bool:
     try:
         with path.open(encoding="utf-8", errors="replace") as text:
             return _SERVER in text.read(_MOST_CONFIG_BYTES)
@@ -212,4 +214,6 @@ def _names_us(path: Path) -> bool:
 
 
 def _wrong(subject: str, error: DoublewordBatchError) -> Finding:
-    return Finding(subject=subject, state="wrong", found=error.message, remedy=error.hint)
+    return Finding(
+        subject=subject, state="wrong", found=error.message, remedy=error.hint, next=error.next
+    )

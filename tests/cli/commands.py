@@ -54,14 +54,14 @@ class Shell:
         )
 
     def json(self, *arguments, code=0, **environment):
-        """Run with --json; the one object on stdout."""
+        """Run with --json; returns the object on stdout."""
         ended = self.run(*arguments, "--json", **environment)
         assert ended.returncode == code, ended.stdout + ended.stderr
         return json.loads(ended.stdout)
 
     @contextmanager
     def local(self, *arguments):
-        """`doubleword-batch local` in the foreground of a process of its own; what it announced."""
+        """`doubleword-batch local` in a process of its own; yields what it announced."""
         server = self.start("local", "--json", "--show-token", *arguments)
         try:
             yield json.loads(server.stdout.readline())
@@ -72,7 +72,7 @@ class Shell:
 
 @contextmanager
 def serving(server):
-    """An `http.server` that answers in a thread of its own while the block runs."""
+    """An `http.server` that answers in its own thread while the block runs."""
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
     try:

@@ -5,7 +5,7 @@ import functools
 import pytest
 
 from doubleword_batch import providers
-from doubleword_batch.cli.run_flow import Errand, travel
+from doubleword_batch.cli.run_flow import RunOptions, run_flow
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.jobs import job
 from doubleword_batch.jobs.build_request import Order
@@ -15,7 +15,7 @@ from faults.bench import CREATE, MODEL, Bench, status
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
-    """Run the command inside this process, with small parts; waits are noted and not slept."""
+    """Run the command in this process, with small parts; waits are recorded, not slept."""
     bench, slept = Bench(tmp_path), []
 
     async def sleep(seconds):
@@ -26,14 +26,14 @@ def runs(tmp_path, monkeypatch):
     opened = functools.partial(job.Workspace, sleep=sleep)
     monkeypatch.setattr(job, "Workspace", opened)
 
-    def run(*faults, **errand):
+    def run(*faults, **run_options):
         slept.clear()
         with bench.serving(*faults):
             settings = Settings.from_environment(bench.environment())
             order = Order(source="rows.csv", prompt="Say {{ text }}", model=MODEL)
             output = str(bench.work / "answers.csv")
-            report = travel(
-                Terminal(), settings, order, Errand(output=output, agreed=True, **errand)
+            report = run_flow(
+                Terminal(), settings, order, RunOptions(output=output, agreed=True, **run_options)
             )
             return report, len(bench.batches()), slept
 

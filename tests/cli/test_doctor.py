@@ -1,4 +1,4 @@
-"""`doctor` says what is set up, what answers, and what to do about the rest."""
+"""`doctor` says what is set up, whether the provider answers, and what to do about any fault."""
 
 import json
 import os
@@ -13,7 +13,7 @@ KEY = "sk-do-not-show-this"
 
 @pytest.fixture
 def doctor(tmp_path):
-    """Runs the command for a user with nothing but what the test gives."""
+    """Runs the command for a user who has only what the test provides."""
 
     work = tmp_path / "work"
     work.mkdir()
@@ -38,7 +38,7 @@ def findings(done):
     return {f["subject"]: f for f in json.loads(done.stdout)["findings"]}
 
 
-def test_a_working_setting_has_nothing_wrong_and_exits_zero(doctor):
+def test_a_setup_that_works_has_nothing_wrong_and_exits_with_0(doctor):
     done = doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate")
     found = findings(done)
     assert done.returncode == 0
@@ -47,7 +47,7 @@ def test_a_working_setting_has_nothing_wrong_and_exits_zero(doctor):
     assert found["store"]["found"] == "sound, 0 jobs"
 
 
-def test_without_key_and_model_it_says_the_ways_out_and_exits_four(doctor):
+def test_without_a_key_or_a_model_it_names_the_ways_out_and_exits_with_4(doctor):
     done = doctor()
     assert done.returncode == 4
     assert "WRONG" in done.stdout

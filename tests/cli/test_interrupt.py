@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX process g
 
 
 def interrupt_when(running, is_time):
-    """Press Ctrl-C once `is_time()`; what the command said."""
+    """Press Ctrl-C once `is_time()`; returns its output and its notes."""
     until = time.monotonic() + SECONDS
     while not is_time():
         assert running.poll() is None, running.communicate()
@@ -64,7 +64,7 @@ def is_in_progress(shell):
     return bool(jobs)
 
 
-def test_a_server_inside_the_command_is_said_to_pause_and_the_named_command_goes_on(shell):
+def test_a_job_on_a_server_inside_the_command_pauses_and_the_named_command_continues_it(shell):
     with upstream() as model:
         shell.environment |= {
             "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "upstream",
@@ -72,9 +72,9 @@ def test_a_server_inside_the_command_is_said_to_pause_and_the_named_command_goes
         }
         job = shell.json("create-file", "rows.csv", "-p", "{{ text }}", "-m", "m")["job"]
         assert shell.json("create", job)["status"] != "completed"
-        model.asked.clear()
+        model.called.clear()
         running = shell.start("status", job, "--wait", start_new_session=True)
-        _, notes = interrupt_when(running, model.asked.is_set)
+        _, notes = interrupt_when(running, model.called.is_set)
         assert running.returncode == 130
         assert "ran inside this command" in notes
         assert "doubleword-batch local" in notes
@@ -104,14 +104,14 @@ def test_stopping_before_anything_was_submitted_says_so(shell):
 
 
 class Upstream(ThreadingHTTPServer):
-    """An OpenAI-compatible server that answers when it may."""
+    """An OpenAI-compatible server that answers once it is allowed to."""
 
     daemon_threads = True
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Answers)
         self.url = f"http://127.0.0.1:{self.server_address[1]}/v1"
-        self.asked, self.may_answer = threading.Event(), threading.Event()
+        self.called, self.may_answer = threading.Event(), threading.Event()
 
     def handle_error(self, request, client_address):
         """A command that was interrupted has hung up."""
@@ -123,7 +123,7 @@ class Answers(BaseHTTPRequestHandler):
 
     def do_POST(self):
         self.rfile.read(int(self.headers["Content-Length"]))
-        self.server.asked.set()
+        self.server.called.set()
         self.server.may_answer.wait(SECONDS)
         message = {"role": "assistant", "content": "yes"}
         self.reply(

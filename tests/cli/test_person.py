@@ -16,7 +16,7 @@ PROMPT = ("-p", "Say {{ text }}", "-m", "simulated-chat")
 
 
 class Person:
-    """Somebody at a terminal, who starts a command and reads what stands on the screen."""
+    """Somebody at a terminal who starts a command and reads the screen."""
 
     def __init__(self, shell, *arguments, **environment):
         self._screen, inside = pty.openpty()

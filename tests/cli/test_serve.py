@@ -1,4 +1,4 @@
-"""The MCP server's door: what a host starts."""
+"""The MCP server as a host starts it."""
 
 import json
 import signal
@@ -39,9 +39,9 @@ async def test_without_a_terminal_and_without_arguments_it_is_the_mcp_server(sha
                 assert "simulated-chat" in reply.structured_content["lines"]
 
 
-def test_the_way_to_the_mcp_server_imports_nothing_of_the_command_line():
+def test_the_path_to_the_mcp_server_imports_no_library_of_the_command_line():
     code = (
-        "import sys; import doubleword_batch.cli, doubleword_batch.cli.exits;"
+        "import sys; import doubleword_batch.cli, doubleword_batch.cli.exit_codes;"
         "import doubleword_batch.mcp_server.stdio;"
         "print([m for m in sys.modules if m.split('.')[0] in ('typer', 'httpx', 'jinja2')])"
     )
@@ -62,7 +62,7 @@ def test_a_signal_ends_it_quietly_although_the_host_keeps_its_pipe_open(shared, 
     server.communicate()
 
 
-def test_an_environment_that_does_not_work_is_said_on_stderr_and_stdout_stays_empty(shared):
+def test_an_unusable_environment_is_reported_on_stderr_and_stdout_stays_empty(shared):
     ended = shared.run("serve", DOUBLEWORD_BATCH_LOG="loud")
     assert (ended.returncode, ended.stdout) == (4, "")
     assert "DOUBLEWORD_BATCH_LOG='loud' is not known." in ended.stderr

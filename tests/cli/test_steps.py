@@ -1,11 +1,11 @@
-"""The journey step by step, as a script takes it: every step's JSON names the next."""
+"""A job step by step, as a script runs it: the JSON of every step names the next."""
 
 
 def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
     made = shell.json("create-file", "rows.csv", "-p", "Say {{ text }}", "-o", "requests.jsonl")
     job = made["job"]
     assert (made["requests"], made["reused"]) == (3, False)
-    assert made["next"].startswith(f'create_batch(job="{job}"')
+    assert made["next"].startswith(f"doubleword-batch create {job}")
 
     sent = shell.json("upload", job)
     assert len(sent["input_file_ids"]) == 1
@@ -18,8 +18,8 @@ def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
     done = shell.json("fetch", job, "-o", "answers.csv", "--sample", "1")
     assert (done["ledger"], len(done["samples"])) == ({"ok": 3}, 1)
     assert done["output_path"] == str(shell.folder / "answers.csv")
-    asked = shell.json("fetch", job, "--query", "SELECT count(*) AS n FROM results")
-    assert (asked["query"]["rows"], asked["samples"]) == ([[3]], [])
+    queried = shell.json("fetch", job, "--query", "SELECT count(*) AS n FROM results")
+    assert (queried["query"]["rows"], queried["samples"]) == ([[3]], [])
 
     assert shell.json("create", job)["reused"]
     assert shell.json("cancel", job, code=3)["error"]["code"] == "already_ended"
@@ -47,10 +47,10 @@ def test_validate_names_every_kind_of_fault_at_once_and_ends_with_8(shell):
     assert kinds == {"custom_id_duplicate": 2, "not_json": 3}
     shown = shell.run("validate", "bad.jsonl")
     assert shown.returncode == 8
-    assert "would refuse it" in shown.stdout
+    assert "would reject it" in shown.stdout
 
 
-def test_list_shows_jobs_and_the_models_that_there_are(shared):
+def test_list_shows_the_jobs_and_the_models_that_exist(shared):
     made = shared.json("create-file", "rows.csv", "-p", "List {{ text }}")
     assert shared.json("list")["lines"][0].startswith(f"{made['job']}: built, 3 rows")
     models = shared.run("list", "models")

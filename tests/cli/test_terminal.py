@@ -1,4 +1,4 @@
-"""What reaches a terminal: nothing that rows, models or servers wrote as it was."""
+"""What reaches a terminal: nothing that rows, models or servers wrote reaches it raw."""
 
 import io
 import os
@@ -32,8 +32,8 @@ def test_text_of_rows_is_shown_and_does_not_steer_the_terminal(shared):
     assert "[red]x[/]" in shown.stdout
     for steering in ("\x1b[31m", "\x1b]0;", "\x07", "\u202e", "\x9b"):
         assert steering not in shown.stdout
-    asked = shared.json("fetch", made["job"], "--query", "SELECT text FROM results")
-    assert asked["query"]["rows"] == [[HOSTILE]]
+    queried = shared.json("fetch", made["job"], "--query", "SELECT text FROM results")
+    assert queried["query"]["rows"] == [[HOSTILE]]
 
 
 def test_a_terminal_that_is_not_utf_8_gets_question_marks_and_no_traceback(shared):
@@ -45,7 +45,7 @@ def test_a_terminal_that_is_not_utf_8_gets_question_marks_and_no_traceback(share
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
-def test_a_reader_that_leaves_early_changes_neither_the_exit_code_nor_the_quiet(shared):
+def test_a_reader_that_leaves_early_changes_nothing_and_causes_no_error(shared):
     reading, writing = os.pipe()
     os.close(reading)
     ended = subprocess.run(
@@ -62,7 +62,7 @@ def test_a_reader_that_leaves_early_changes_neither_the_exit_code_nor_the_quiet(
     assert (ended.returncode, ended.stderr) == (0, b"")
 
 
-def test_progress_on_a_terminal_is_a_bar_that_goes_away():
+def test_progress_on_a_terminal_is_a_bar():
     terminal = Console(file=io.StringIO(), force_terminal=True, width=100, color_system=None)
     with progress_on(terminal) as tell:
         tell(1_000, 4_000, "bytes uploaded")

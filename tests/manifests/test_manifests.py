@@ -1,4 +1,4 @@
-"""Every door's manifest: one version, one name, the tools and variables that there are."""
+"""Every manifest has the project's version, name, tools and variables."""
 
 import json
 import re
@@ -26,7 +26,7 @@ def read(name):
 
 
 def values(node, key):
-    """Everything that stands under a key, at any depth."""
+    """Every value of a key, at any depth."""
     if isinstance(node, dict):
         for name, value in node.items():
             if name == key:
@@ -76,7 +76,7 @@ def test_the_plugin_brings_the_skill_and_the_marketplace_the_plugin():
     assert (ROOT / plugin["source"] / ".claude-plugin" / "plugin.json").exists()
 
 
-async def test_the_bundle_lists_the_tools_that_there_are():
+async def test_the_bundle_lists_the_tools_that_exist():
     tools = await build_server(Settings.from_environment({})).list_tools()
 
     assert [tool["name"] for tool in read("manifest.json")["tools"]] == [t.name for t in tools]
@@ -84,13 +84,13 @@ async def test_the_bundle_lists_the_tools_that_there_are():
 
 def test_the_bundle_asks_for_what_it_passes_on_and_hides_the_key():
     manifest = read("manifest.json")
-    asked = manifest["user_config"]
+    fields = manifest["user_config"]
     passed = set(re.findall(r"user_config\.(\w+)", json.dumps(manifest["server"])))
 
-    assert passed == set(asked)
-    assert all(entry["description"] for entry in asked.values())
-    assert asked["api_key"]["sensitive"]
-    assert not asked["api_key"]["required"]
+    assert passed == set(fields)
+    assert all(entry["description"] for entry in fields.values())
+    assert fields["api_key"]["sensitive"]
+    assert not fields["api_key"]["required"]
     assert (ROOT / manifest["server"]["entry_point"]).exists()
 
 

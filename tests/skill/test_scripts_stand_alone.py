@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from doubleword_batch.cli.exits import Exit
+from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.providers import profile
 from skill.places import SCRIPTS, SKILL

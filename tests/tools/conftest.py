@@ -62,7 +62,7 @@ def reviews(work):
 
 @pytest.fixture
 def unused_url():
-    """A base URL at which nobody listens."""
+    """A base URL on which nothing listens."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port = listener.getsockname()[1]

@@ -1,4 +1,4 @@
-"""What an agent, a row or a neighbour might try, and what a human's limits must withstand."""
+"""What an agent, a row or another user might try, and what a human's limits must withstand."""
 
 import json
 
@@ -40,7 +40,7 @@ def capped(home, environment):
         {"max_tokens": 200, "n": 640},
     ],
 )
-async def test_no_parameter_makes_a_dear_job_look_cheap(capped, faulty, reviews, params):
+async def test_no_parameter_makes_an_expensive_job_look_cheap(capped, faulty, reviews, params):
     with faulty() as server:
         async with agent(capped(server)) as a:
             created = await a.calls("create_batch_file", **ORDER, model=MODEL, params=params)
@@ -51,7 +51,7 @@ async def test_no_parameter_makes_a_dear_job_look_cheap(capped, faulty, reviews,
 
 
 @pytest.mark.parametrize("limit", ["100000", 100000.0, True])
-async def test_a_token_limit_that_is_no_whole_number_is_refused(settings, reviews, limit):
+async def test_a_token_limit_that_is_not_a_whole_number_is_refused(settings, reviews, limit):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER, params={"max_tokens": limit})
     assert reply["error"]["code"] == "bad_param"
@@ -95,7 +95,7 @@ async def test_a_providers_estimate_that_ignores_token_limits_does_not_pass_the_
         "total_estimated_cost": "0.0001",
         "models": [],
     }
-    told = ServerFault(
+    cheap = ServerFault(
         fault="status",
         route="GET /v1/files/{id}/cost-estimate",
         status=200,
@@ -104,7 +104,7 @@ async def test_a_providers_estimate_that_ignores_token_limits_does_not_pass_the_
         times=None,
     )
     order = {**ORDER, "model": "somebody/without-a-price"}
-    with faulty(server=[told]) as server:
+    with faulty(server=[cheap]) as server:
         async with agent(capped(server)) as a:
             dear = await a.calls("create_batch_file", **order, params={"max_tokens": 100_000})
             reply = await a.fails("create_batch", job=dear["job"])
@@ -115,7 +115,7 @@ async def test_a_providers_estimate_that_ignores_token_limits_does_not_pass_the_
     assert len(batches["lines"]) == 1
 
 
-async def test_a_retry_with_dearer_parameters_stays_under_the_cap(capped, faulty, reviews):
+async def test_a_retry_with_costlier_parameters_stays_under_the_cap(capped, faulty, reviews):
     failing = RequestFault(fault="error", status=400, message="no")
     with faulty(requests=[failing]) as server:
         async with agent(capped(server)) as a:
@@ -143,7 +143,7 @@ async def test_a_planted_link_does_not_redirect_what_is_written(settings, review
     assert not (work / "out.jsonl").is_symlink()
 
 
-async def test_the_state_directory_is_no_place_an_agent_may_write_or_read(settings, reviews, home):
+async def test_an_agent_may_neither_read_nor_write_the_state_directory(settings, reviews, home):
     async with agent(settings) as a:
         results = await a.runs_job(**ORDER)
         part = home / "jobs" / results["job"] / "part-0001.jsonl"
@@ -163,7 +163,9 @@ async def test_a_pipe_in_the_data_folder_does_not_hang_a_call(settings, reviews,
     assert reply["error"]["code"] == "file_not_found"
 
 
-async def test_a_damaged_local_store_is_said_and_does_not_end_the_server(settings, reviews, home):
+async def test_a_damaged_local_store_is_reported_and_does_not_stop_the_server(
+    settings, reviews, home
+):
     (home / "local").mkdir(parents=True)
     (home / "local" / "server.sqlite3").write_bytes(b"not a database" * 500)
     async with agent(settings) as a:
@@ -201,6 +203,6 @@ def test_keys_do_not_cross_providers():
         assert settings.api_key.reveal() == "oa"
 
 
-def test_a_server_started_in_the_root_of_the_disk_hands_over_nothing(monkeypatch):
+def test_a_server_started_in_the_root_of_the_disk_exposes_nothing(monkeypatch):
     monkeypatch.chdir("/")
     assert Settings.from_environment({}).roots == ()

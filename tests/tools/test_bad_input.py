@@ -1,4 +1,4 @@
-"""What an agent reads when it hands over something that cannot be used."""
+"""What an agent reads when it passes something that cannot be used."""
 
 import json
 
@@ -12,18 +12,18 @@ ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 
 
 async def refused(settings, tool="create_batch_file", **arguments):
-    """The failing reply; nothing may be left behind by it."""
+    """The error reply of a call that must leave nothing behind."""
     async with agent(settings) as a:
         reply = await a.fails(tool, **arguments)
         listed = await a.calls("list")
-    assert "lines" not in listed.fields, "a refused order must leave no job"
+    assert "lines" not in listed.fields, "a refused call must leave no job"
     assert "Do not repeat it unchanged." in reply.text
     assert reply["error"]["retryable"] is False
     return reply
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "said"),
+    ("name", "content", "expected"),
     [
         ("empty.csv", b"", "empty"),
         ("header.csv", b"id,text\n", "no row"),
@@ -37,10 +37,12 @@ async def refused(settings, tool="create_batch_file", **arguments):
         ("table.parquet", b"PAR1" + bytes(40) + b"PAR1", "arquet"),
     ],
 )
-async def test_a_source_that_cannot_be_read_says_where_and_why(settings, work, name, content, said):
+async def test_a_source_that_cannot_be_read_says_where_and_why(
+    settings, work, name, content, expected
+):
     (work / name).write_bytes(content)
     reply = await refused(settings, source=name, prompt="{{ text }}")
-    assert said.lower() in reply.text.lower()
+    assert expected.lower() in reply.text.lower()
     assert reply["error"]["hint"]
 
 
@@ -71,7 +73,7 @@ async def test_a_path_outside_the_roots_is_refused_however_it_is_reached(
     assert "secret-word" not in reply.text
 
 
-async def test_an_unknown_column_is_named_with_the_columns_there_are(settings, reviews):
+async def test_an_unknown_column_is_named_with_the_columns_that_exist(settings, reviews):
     reply = await refused(settings, source="reviews.csv", prompt="{{ txt }}")
     assert "txt" in reply.text
     assert all(column in reply.text for column in ("id", "text", "stars"))
@@ -91,9 +93,9 @@ async def test_a_template_cannot_reach_python(settings, reviews):
 @pytest.mark.parametrize(
     "schema", ["{not json", {"type": "no-such-type"}, {"type": "array"}, "[1]", "gone.json"]
 )
-async def test_a_schema_that_is_none_is_refused(settings, reviews, schema):
+async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schema):
     reply = await refused(settings, **ORDER, response_schema=schema)
-    assert reply["error"]["code"] in {"bad_schema", "file_not_found", "bad_arguments"}
+    assert reply["error"]["code"] in {"bad_schema", "file_not_found", "invalid_argument"}
 
 
 async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work):
@@ -121,7 +123,7 @@ async def test_results_do_not_replace_a_file_unless_asked(settings, reviews, wor
 async def test_an_unknown_job_points_to_the_list(settings, reviews, tool):
     reply = await refused(settings, tool, job="no-such-job")
     assert reply["error"]["code"] == "unknown_job"
-    assert "list(kind=jobs)" in reply.text
+    assert reply["error"]["next"] == 'list(kind="jobs")'
 
 
 @pytest.mark.parametrize("job", ["", "../etc", "a b", "x" * 600, "a\u00e9", "a/b"])
@@ -153,7 +155,7 @@ async def test_results_before_submission_say_what_to_call(settings, reviews):
     async with agent(settings) as a:
         created = await a.calls("create_batch_file", **ORDER)
         reply = await a.fails("fetch_results", job=created["job"])
-    assert f'create_batch(job="{created["job"]}")' in reply.text
+    assert reply["error"]["next"] == f'create_batch(job="{created["job"]}")'
 
 
 async def test_cancelling_what_has_ended_is_refused(settings, reviews):
@@ -200,7 +202,7 @@ async def test_an_invalid_request_file_is_refused_with_the_first_of_each_kind(se
     assert "Nothing was uploaded" in reply.text
 
 
-async def test_without_key_and_model_the_error_says_the_three_ways_out(environment, reviews):
+async def test_without_a_key_or_a_model_the_error_names_the_three_ways_out(environment, reviews):
     del environment["DOUBLEWORD_BATCH_LOCAL_EXECUTOR"]
     async with agent(Settings.from_environment(environment)) as a:
         reply = await a.fails("create_batch_file", **ORDER)

@@ -81,7 +81,7 @@ async def test_published_result_fields_are_fields_of_the_reports(settings):
             assert schema["type"] in kinds | {"string"}, (tool.name, name)
 
 
-async def test_the_readme_lists_exactly_the_tools_there_are(settings):
+async def test_the_readme_lists_exactly_the_tools_that_exist(settings):
     readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
     table = readme.partition("## The tools")[2].partition("\n## ")[0]
     listed = re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)

@@ -81,7 +81,7 @@ async def test_an_image_that_cannot_be_used_ends_the_build_and_names_its_row(
         assert (await a.calls("list")).fields.get("lines", []) == []
 
 
-async def test_a_column_that_is_not_there_is_named_with_those_that_are(settings, shop):
+async def test_an_unknown_image_column_is_named_with_the_columns_that_exist(settings, shop):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **{**ORDER, "image_column": "picture"})
     assert "photo" in reply.text

@@ -1,4 +1,4 @@
-"""Heavy work of one call does not hold up another one."""
+"""Heavy work of one call does not hold up other calls."""
 
 import anyio
 import pytest
@@ -16,15 +16,15 @@ def large(work):
     (work / "large.csv").write_text("id,text\n" + lines, encoding="utf-8")
 
 
-async def first_of(a, heavy, **arguments):
-    """Which call ends first: the heavy one, or five small ones begun after it, one by one."""
+async def order_of_ending(a, heavy, **arguments):
+    """The calls in the order in which they end: a heavy one, and five small ones begun after it."""
     ended = []
 
     async def call(name, tool, **given):
         await a.calls(tool, **given)
         ended.append(name)
 
-    async def small_ones():
+    async def small_calls():
         for _ in range(5):
             await call("small", "list")
 
@@ -32,14 +32,14 @@ async def first_of(a, heavy, **arguments):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(lambda: call("heavy", heavy, **arguments))
             await anyio.lowlevel.checkpoint()
-            tasks.start_soon(small_ones)
+            tasks.start_soon(small_calls)
     return ended
 
 
 async def test_calls_are_answered_while_a_large_table_is_built(settings, work, large):
     async with agent(settings) as a:
         await a.calls("list")
-        ended = await first_of(a, "create_batch_file", **ORDER)
+        ended = await order_of_ending(a, "create_batch_file", **ORDER)
     assert ended == ["small"] * 5 + ["heavy"]
 
 
@@ -51,5 +51,5 @@ async def test_calls_are_answered_while_a_large_table_is_collected_and_written(
         await a.calls("create_batch", job=created["job"])
         await a.ends(created["job"])
         out = str(work / "out.csv")
-        ended = await first_of(a, "fetch_results", job=created["job"], output_path=out)
+        ended = await order_of_ending(a, "fetch_results", job=created["job"], output_path=out)
     assert ended == ["small"] * 5 + ["heavy"]

@@ -1,4 +1,4 @@
-"""The server as a host starts it: a real process, spoken to over its pipes."""
+"""The server as a host starts it: a real process that talks over its pipes."""
 
 import json
 import os
@@ -72,7 +72,7 @@ def test_hosts_of_the_handshake_protocols_get_their_version_and_run_a_tool(
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "auto", "legacy"])
-async def test_the_whole_journey_runs_over_pipes(process_environment, reviews, work, mode):
+async def test_a_whole_job_runs_over_pipes(process_environment, reviews, work, mode):
     server = StdioServerParameters(
         command=COMMAND[0], args=COMMAND[1:], env=process_environment, cwd=work
     )
@@ -84,7 +84,7 @@ async def test_the_whole_journey_runs_over_pipes(process_environment, reviews, w
     assert results["ledger"] == {"ok": 40}
 
 
-def test_a_setting_that_cannot_be_used_is_said_on_stderr(process_environment):
+def test_a_setting_that_cannot_be_used_is_reported_on_stderr(process_environment):
     process_environment["DOUBLEWORD_BATCH_MAX_COST_USD"] = "much"
     done = subprocess.run(
         COMMAND,

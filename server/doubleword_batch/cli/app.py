@@ -4,19 +4,24 @@ import traceback
 from importlib.metadata import version
 from typing import Annotated
 
+import anyio
 import typer
 
-from doubleword_batch.cli import doctor, local, options, proxy, results, run, serve_mcp, steps
-from doubleword_batch.cli.exits import Exit, exit_of, interrupted
+from doubleword_batch.cli import options, results, serve_mcp, servers, steps
+from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
+from doubleword_batch.cli.run_flow import run
+from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.cli.workspace import configured
+from doubleword_batch.doctor import examine
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 
 _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
     f"demo model (`{PROGRAM} local pull` fetches it)."
 )
-# typer keeps the lines of a paragraph that begins with this mark
+# \b at its start makes typer keep the lines of a paragraph.
 _CODES = "\n".join(("\bExit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
 
 app = typer.Typer(
@@ -26,7 +31,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and so keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command()(run.run)
+app.command()(run)
 app.command()(steps.create_file)
 app.command()(steps.validate)
 app.command()(steps.upload)
@@ -36,14 +41,23 @@ app.command()(results.fetch)
 app.command()(results.cancel)
 app.command()(results.retry)
 app.command("list")(results.list_)
-app.command()(doctor.doctor)
-app.command()(proxy.proxy)
-app.add_typer(local.local_app, name="local")
+
+
+@app.command()
+def doctor(*, as_json: options.AsJson = False) -> int:
+    """Check what is set up here, whether the provider answers, and what to do about any fault."""
+    findings = anyio.run(examine, configured())
+    show_findings(Terminal(as_json=as_json), findings)
+    return Exit.CONFIG if any(finding.state == "wrong" for finding in findings) else Exit.DONE
+
+
+app.command()(servers.proxy)
+app.add_typer(servers.local_app, name="local")
 
 
 @app.command()
 def demo(*, as_json: options.AsJson = False) -> int:
-    """Show everything: an agent's way through a real data set, with the demo model."""
+    """Show it all: an agent works through a real data set with the demo model."""
     from doubleword_batch.demo.run import run_demo
 
     return run_demo(json_output=as_json)
@@ -51,12 +65,12 @@ def demo(*, as_json: options.AsJson = False) -> int:
 
 @app.command()
 def serve() -> int:
-    """Be the MCP server on stdin and stdout, as hosts start it."""
+    """Run the MCP server on stdin and stdout, as hosts start it."""
     return serve_mcp()
 
 
-def _print_version(*, asked: bool) -> None:
-    if asked:
+def _print_version(*, requested: bool) -> None:
+    if requested:
         typer.echo(f"{PROGRAM} {version(PROGRAM)}")
         raise typer.Exit
 
@@ -91,15 +105,17 @@ def run_app(arguments: list[str]) -> int:
         traceback.print_exception(error)
         Terminal(as_json=as_json).fail(_bug(error))
         return Exit.BUG
-    if code == Exit.INTERRUPTED:  # typer's word for a Ctrl-C that no command of ours explains
-        Terminal(as_json=as_json).fail(interrupted("Stopped.", "list(kind=jobs) shows the jobs."))
+    if code == Exit.INTERRUPTED:  # typer's own code for a Ctrl-C that no command explained
+        Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
     return code or Exit.DONE
 
 
 def _usage(error: typer.TyperException) -> DoublewordBatchError:
     context = getattr(error, "ctx", None)
     command = context.command_path if context else PROGRAM
-    return InputError(error.format_message(), hint=f"See {command} --help.", code="usage")
+    return InputError(
+        error.format_message(), hint=f"See {command} --help.", code="invalid_argument"
+    )
 
 
 def _bug(error: Exception) -> DoublewordBatchError:

@@ -1,6 +1,6 @@
-"""Tool calls as command lines: what an agent would call next, as a person would type it."""
+"""The next call as a command line: what an agent would call, as a person would type it."""
 
-import re
+import json
 import shlex
 from collections.abc import Callable
 from typing import Any
@@ -9,54 +9,42 @@ from doubleword_batch.errors import Next
 
 PROGRAM = "doubleword-batch"
 
-_WORDS: dict[str, Callable[[dict[str, Any]], list[str]]] = {
-    "create_batch_file": lambda _: ["create-file"],
-    "upload": lambda a: ["upload", *_job(a)],
-    "create_batch": lambda a: ["create", *_job(a), *_window(a)],
-    "get_status": lambda a: ["status", *_job(a), *(["--wait"] if a.get("wait_seconds") else [])],
-    "fetch_results": lambda a: ["fetch", *_job(a), *_output(a)],
-    "cancel": lambda a: ["cancel", *_job(a)],
-    "list": lambda a: ["list", *([str(a["kind"])] if "kind" in a else [])],
-    "retry_failed": lambda a: ["retry", *_job(a)],
+_COMMANDS = {
+    "create_batch_file": "create-file",
+    "upload": "upload",
+    "create_batch": "create",
+    "get_status": "status",
+    "fetch_results": "fetch",
+    "cancel": "cancel",
+    "list": "list",
+    "retry_failed": "retry",
 }
-"""The command of each tool, with the arguments that a `Next` carries."""
-
-# Names with an underscore are unmistakable; the others are words, so they need their brackets.
-_CALL = re.compile(
-    r"\b(?:(create_batch_file|create_batch|get_status|fetch_results|retry_failed)(?:\(([^()]*)\))?"
-    r"|(list|upload|cancel)\(([^()]*)\))"
-)
-_ARGUMENT = re.compile(r'(\w+)=(?:"([^"]*)"|([^,\s]+))')
-
-
-def command_for(following: Next) -> str:
-    """The command line of the next call, quoted for a shell."""
-    words = _WORDS[following.tool](following.arguments)
-    return shlex.join([PROGRAM, *words])
-
-
-def in_commands(text: str) -> str:
-    """A hint with its tool calls written as commands."""
-    return _CALL.sub(_as_command, text)
+_WORDS: dict[str, Callable[[Any], list[str]]] = {
+    "job": lambda job: [job],
+    "path": lambda path: [path],
+    "kind": lambda kind: [kind],
+    "completion_window": lambda window: ["--window", window],
+    "wait_seconds": lambda seconds: ["--wait"] if seconds else [],
+    "output_path": lambda path: ["-o", path],
+    "causes": lambda causes: [word for cause in causes for word in ("--cause", cause)],
+    "params": lambda params: [
+        word for name, value in params.items() for word in ("--param", f"{name}={_json(value)}")
+    ],
+}
+"""What a tool's argument is on the command line; what has no option there is left out."""
 
 
-def _as_command(call: re.Match[str]) -> str:
-    tool, given, other, others_given = call.groups()
-    arguments = {
-        name: quoted or bare
-        for name, quoted, bare in _ARGUMENT.findall(given or others_given or "")
-    }
-    return f"`{command_for(Next(tool=tool or other, arguments=arguments))}`"
+def command_for(next_call: Next) -> str:
+    """The command line of the next call, quoted for a shell.
+
+    `fetch` always names a table to write: the person wants the answers, an agent may want samples.
+    """
+    arguments = next_call.arguments
+    if next_call.tool == "fetch_results" and "job" in arguments:
+        arguments = {"output_path": f"{arguments['job']}.csv", **arguments}
+    words = [word for name in _WORDS if name in arguments for word in _WORDS[name](arguments[name])]
+    return shlex.join([PROGRAM, _COMMANDS[next_call.tool], *words])
 
 
-def _job(arguments: dict[str, Any]) -> list[str]:
-    return [str(arguments["job"])] if "job" in arguments else []
-
-
-def _window(arguments: dict[str, Any]) -> list[str]:
-    window = arguments.get("completion_window")
-    return ["--window", str(window)] if window else []
-
-
-def _output(arguments: dict[str, Any]) -> list[str]:
-    return ["-o", f"{arguments['job']}.csv"] if "job" in arguments else []
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The options that several commands share, and how their texts are read."""
+"""The options that several commands share, and how their values are read."""
 
 import json
 import sys
@@ -58,7 +58,7 @@ Params = Annotated[
     typer.Option(
         "--param",
         metavar="NAME=VALUE",
-        help="Into every request, such as temperature=0; the value may be JSON. Repeatable.",
+        help="Set in every request, such as temperature=0; the value may be JSON. Repeatable.",
     ),
 ]
 Endpoint = Annotated[
@@ -86,7 +86,9 @@ Window = Annotated[
 ]
 MaxCost = Annotated[
     Decimal | None,
-    typer.Option("--max-cost", parser=usd, metavar="USD", help="Submit nothing above this."),
+    typer.Option(
+        "--max-cost", parser=usd, metavar="USD", help="Submit nothing that costs more than this."
+    ),
 ]
 _TABLE = "The table to write: .csv, .jsonl or .parquet."
 Table = Annotated[str, typer.Option("--output", "-o", help=_TABLE)]
@@ -95,21 +97,24 @@ Formulas = Annotated[
     bool,
     typer.Option(
         "--formulas",
-        help="In CSV, leave texts that begin like a formula as they are: a spreadsheet runs them.",
+        help="In CSV, keep text that begins like a formula as it is; a spreadsheet would run it.",
     ),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")]
 Timeout = Annotated[
     float | None,
     typer.Option(
-        "--timeout", min=0, metavar="SECONDS", help="Stop waiting then; the batch goes on."
+        "--timeout",
+        min=0,
+        metavar="SECONDS",
+        help="Stop waiting after this time; the batch goes on.",
     ),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
 def params_of(given: list[str] | None) -> dict[str, Any]:
-    """`NAME=VALUE` pairs as an object; a value that is no JSON is a text."""
+    """`NAME=VALUE` pairs as an object; a value that is not JSON is text."""
     params: dict[str, Any] = {}
     for pair in given or ():
         name, equals, value = pair.partition("=")
@@ -123,10 +128,10 @@ def params_of(given: list[str] | None) -> dict[str, Any]:
 
 
 def text_of(given: str, roots: Roots) -> str:
-    """A template as it was given, or from `@FILE`, or from stdin for `-`; `@@` begins with an @.
+    """A template as given, or from `@FILE`, or from stdin for `-`; `@@` stands for a leading @.
 
     Raises:
-        InputError: the file is not there, outside the roots, or not UTF-8.
+        InputError: the file does not exist, is outside the roots, or is not UTF-8.
     """
     if given == "-":
         return sys.stdin.read()

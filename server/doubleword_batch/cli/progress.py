@@ -1,9 +1,14 @@
-"""Progress on stderr: a bar with rate and ETA on a terminal, a line now and then elsewhere."""
+"""Waiting for work to end, with its progress on stderr.
+
+A bar with rate and ETA on a terminal, a line now and then elsewhere.
+"""
 
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from typing import Any
 
+import anyio
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -17,14 +22,24 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from doubleword_batch.cli.exit_codes import interrupted
+from doubleword_batch.cli.next_command import PROGRAM
+from doubleword_batch.cli.workspace import runs_inside
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.job import Progress as Tell
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.replies import Status
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
+from doubleword_batch.settings import Settings
 
 _LINE_SECONDS = 30.0
+_MOST_FAILURES = 10
+_PAUSE_SECONDS = 30.0
 
 
 @contextmanager
 def progress_on(console: Console) -> Generator[Tell]:
-    """A `Tell` for one verb; what it shows on a terminal goes away when the verb has ended."""
+    """A `Tell` for one verb; the bar on a terminal goes away when the verb has ended."""
     if not console.is_terminal:
         yield _Lines(console).tell
         return
@@ -39,6 +54,78 @@ def progress_on(console: Console) -> Generator[Tell]:
     )
     with bar:
         yield _Bar(bar).tell
+
+
+async def until_ended(
+    ws: Workspace,
+    job: str,
+    timeout_seconds: float | None,
+    *,
+    progress: Tell,
+    note: Callable[[str], None],
+) -> Status:
+    """Wait until every batch of the job has ended, or the time is up.
+
+    Args:
+        ws: the workspace.
+        job: a job's name or a provider's id.
+        timeout_seconds: None to wait for the end.
+        progress: told the finished requests.
+        note: told of a lost connection; the wait goes on for some minutes without one.
+
+    Raises:
+        InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
+        DoublewordBatchError: the last of too many failures.
+    """
+    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
+    failures = 0
+    while True:
+        left = (
+            float(MAX_WAIT_SECONDS) if deadline is None else max(0.0, deadline - time.monotonic())
+        )
+        try:
+            status = await get_status(
+                ws, job, wait_seconds=min(left, MAX_WAIT_SECONDS), progress=progress
+            )
+        except DoublewordBatchError as error:
+            failures += 1
+            if not error.retryable or failures > _MOST_FAILURES or left <= 0:
+                raise
+            note(f"{error.message} Trying again in {_PAUSE_SECONDS:.0f} s.")
+            await anyio.sleep(min(left, _PAUSE_SECONDS))
+            continue
+        failures = 0
+        if status.status in {"built", "uploaded"}:
+            raise InputError(
+                f"Job {status.job} is not submitted{' as a whole' if status.batch_ids else ''}, so "
+                "there is nothing to wait for.",
+                hint="Submit it first.",
+                next=Next("create_batch", {"job": status.job}),
+                code="not_submitted",
+            )
+        if status.complete or (deadline is not None and time.monotonic() >= deadline):
+            return status
+
+
+def wait_interrupted(
+    settings: Settings, job: str, output: str | None = None
+) -> DoublewordBatchError:
+    """What a Ctrl-C while waiting means for the job, and how to go on with it.
+
+    Args:
+        settings: where the job runs.
+        job: a job's name or a provider's id.
+        output: the table that was to be written, if the command was to write one.
+    """
+    arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}
+    again = Next("fetch_results", arguments | ({"output_path": output} if output else {}))
+    if runs_inside(settings):
+        return interrupted(
+            f"Stopped. The local server ran inside this command, so job {job} pauses here; with "
+            f"`{PROGRAM} local` in another terminal it would go on.",
+            again,
+        )
+    return interrupted(f"Stopped waiting; job {job} goes on.", again)
 
 
 class _Bar:
@@ -64,12 +151,12 @@ class _Lines:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._said = time.monotonic()
+        self._printed = time.monotonic()
 
     def tell(self, done: float, total: float | None, words: str) -> None:
         now = time.monotonic()
-        if now - self._said >= _LINE_SECONDS:
-            self._said = now
+        if now - self._printed >= _LINE_SECONDS:
+            self._printed = now
             of = "" if total is None else f" of {_amount(total, words)}"
             self._console.print(Text(f"{_amount(done, words)}{of} {words}"))
 

@@ -7,13 +7,11 @@ from typing import Annotated, Literal
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exits import Exit, exit_of_results, exit_of_status
+from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_status
 from doubleword_batch.cli.options import params_of
-from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.run_flow import watching_stopped
+from doubleword_batch.cli.progress import progress_on, until_ended, wait_interrupted
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.waiting import until_ended
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.jobs import retry as retrying
 from doubleword_batch.jobs import status as job_status
@@ -34,7 +32,7 @@ def status(
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """Show how far a job is, or wait for its end."""
+    """Show how far a job has come, or wait for its end."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
@@ -44,7 +42,7 @@ def status(
         with progress_on(terminal.notes) as tell:
             return await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
 
-    with _watching(settings, job):
+    with _waiting_for(settings, job):
         report = call(settings, look)
     show(terminal, report)
     return exit_of_status(report) if wait else Exit.DONE
@@ -60,7 +58,7 @@ def fetch(
     ] = None,
     sample: Annotated[
         int | None,
-        typer.Option(min=0, max=20, help="Answers to show; 3, and none beside a query."),
+        typer.Option(min=0, max=20, help="Answers to show: 3 by default, none with a query."),
     ] = None,
     wait: Wait = False,
     timeout: options.Timeout = None,
@@ -68,7 +66,7 @@ def fetch(
     formulas: options.Formulas = False,
     as_json: options.AsJson = False,
 ) -> int:
-    """Write the table of answers, also while the job runs, or ask a question about it."""
+    """Write the table of answers, even while the job runs, or query it."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
@@ -89,7 +87,7 @@ def fetch(
                 progress=tell,
             )
 
-    with _watching(settings, job, output):
+    with _waiting_for(settings, job, output):
         report = call(settings, collect)
     show(terminal, report)
     return Exit.DONE if query is not None and output is None else exit_of_results(report)
@@ -107,7 +105,9 @@ def retry(
     *,
     cause: Annotated[
         list[str] | None,
-        typer.Option(help="Only rows of this outcome or cause, as `fetch` names them. Repeatable."),
+        typer.Option(
+            help="Only rows with this outcome or cause, as `fetch` names them. Repeatable."
+        ),
     ] = None,
     param: options.Params = None,
     as_json: options.AsJson = False,
@@ -132,13 +132,15 @@ def list_(
         Literal["jobs", "batches", "files", "models"], typer.Argument(help="What to list.")
     ] = "jobs",
     *,
-    status: Annotated[str | None, typer.Option(help="Only jobs or batches of this status.")] = None,
+    status: Annotated[
+        str | None, typer.Option(help="Only jobs or batches with this status.")
+    ] = None,
     search: Annotated[str | None, typer.Option(help="Part of a name, an id or a source.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=50)] = 10,
-    after: Annotated[str | None, typer.Option(help="Go on after this name or id.")] = None,
+    after: Annotated[str | None, typer.Option(help="Continue after this name or id.")] = None,
     as_json: options.AsJson = False,
 ) -> int:
-    """List jobs of this machine, or the provider's batches, files or models; newest first."""
+    """List this machine's jobs, or the provider's batches, files or models; newest first."""
     terminal = Terminal(as_json=as_json)
     report = call(
         configured(),
@@ -149,8 +151,8 @@ def list_(
 
 
 @contextmanager
-def _watching(settings: Settings, job: str, output: str | None = None) -> Generator[None]:
+def _waiting_for(settings: Settings, job: str, output: str | None = None) -> Generator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise watching_stopped(settings, job, output) from None
+        raise wait_interrupted(settings, job, output) from None

@@ -1,19 +1,21 @@
 """`run`: from a source and a prompt to a table of answers, asking before it costs money."""
 
-import shlex
 import signal
 import sys
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Annotated
 
-from doubleword_batch.cli.exits import interrupted
-from doubleword_batch.cli.next_command import PROGRAM
-from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.show import cost, no_capacity
+import typer
+
+from doubleword_batch.cli import options
+from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
+from doubleword_batch.cli.options import params_of, text_of
+from doubleword_batch.cli.progress import progress_on, until_ended, wait_interrupted
+from doubleword_batch.cli.show import cost, no_capacity, show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.waiting import until_ended
-from doubleword_batch.cli.workspace import call, runs_inside
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.cli.workspace import call, configured, roots_of
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import Order
 from doubleword_batch.jobs.costs import estimated
@@ -26,9 +28,68 @@ from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.settings import Settings
 
 
+def run(
+    source: options.Source,
+    *,
+    prompt: options.Prompt,
+    output: options.Table,
+    system: options.System = None,
+    model: options.Model = None,
+    schema: options.Schema = None,
+    param: options.Params = None,
+    endpoint: options.Endpoint = options.CHAT,
+    id_column: options.IdColumn = None,
+    image_column: options.ImageColumn = None,
+    limit: options.Limit = None,
+    window: options.Window = None,
+    max_cost: options.MaxCost = None,
+    new_run: options.NewRun = False,
+    strict: options.Strict = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
+    overwrite: options.Overwrite = False,
+    formulas: options.Formulas = False,
+    timeout: options.Timeout = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """From a table and a prompt to a table of answers: build, submit, wait, fetch.
+
+    Ctrl-C leaves the batch running and says how to pick it up; the same command later goes on with
+    the same job and pays nothing twice.
+    """
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    roots = roots_of(settings)
+    order = Order(
+        source=source,
+        prompt=text_of(prompt, roots),
+        system=None if system is None else text_of(system, roots),
+        model=model,
+        endpoint=endpoint,
+        response_schema=schema,
+        params=params_of(param),
+        id_column=id_column,
+        image_column=image_column,
+        limit=limit,
+        new_run=new_run,
+        strict=strict,
+    )
+    run_options = RunOptions(
+        output=output,
+        overwrite=overwrite,
+        formulas=formulas,
+        window=window,
+        max_cost_usd=max_cost,
+        agreed=yes,
+        timeout_seconds=timeout,
+    )
+    report = run_flow(terminal, settings, order, run_options)
+    show(terminal, report)
+    return exit_of_results(report) if isinstance(report, Results) else Exit.INCOMPLETE
+
+
 @dataclass(frozen=True, slots=True)
-class Errand:
-    """What `run` is asked for beyond the order itself.
+class RunOptions:
+    """The options of `run` that do not concern the request file.
 
     Attributes:
         output: the table to write.
@@ -49,57 +110,42 @@ class Errand:
     timeout_seconds: float | None = None
 
 
-def travel(
-    terminal: Terminal, settings: Settings, order: Order, errand: Errand
+def run_flow(
+    terminal: Terminal, settings: Settings, order: Order, run_options: RunOptions
 ) -> Results | Status:
-    """Build, submit, wait and fetch; a Status when the time was up before the end.
+    """Build, submit, wait and fetch; returns a Status if the time was up before the end.
 
     Raises:
         InputError: `not_confirmed`: it costs money and nobody agreed; nothing was submitted.
         DoublewordBatchError: any verb's; `interrupted` after a Ctrl-C.
     """
-    journey = _Journey(terminal, settings, order, errand)
+    flow = _RunFlow(terminal, settings, order, run_options)
     try:
-        return call(settings, journey.travel)
+        return call(settings, flow.run)
     except KeyboardInterrupt:
-        raise journey.interrupted() from None
+        raise flow.interrupted() from None
 
 
-def watching_stopped(
-    settings: Settings, job: str, output: str | None = None
-) -> DoublewordBatchError:
-    """What a Ctrl-C while waiting means for the job, and how to go on with it."""
-    where = output or f"{job}.csv"
-    again = shlex.join([PROGRAM, "fetch", job, "--wait", "-o", where])
-    if runs_inside(settings):
-        return interrupted(
-            f"Stopped. The local server ran inside this command, so job {job} pauses here; with "
-            f"`{PROGRAM} local` in another terminal it would go on.",
-            f"Go on with it: {again}",
-        )
-    return interrupted(f"Stopped waiting; job {job} goes on.", f"Pick it up: {again}")
-
-
-class _Journey:
+class _RunFlow:
     """How far one `run` has come: what a Ctrl-C means depends on it."""
 
     def __init__(
-        self, terminal: Terminal, settings: Settings, order: Order, errand: Errand
+        self, terminal: Terminal, settings: Settings, order: Order, run_options: RunOptions
     ) -> None:
         self._terminal = terminal
         self._settings = settings
         self._order = order
-        self._errand = errand
+        self._options = run_options
         self._job: str | None = None
-        self._sending = False
+        self._submitting = False
         self._submitted = False
-        self._until: float | None = None
+        self._deadline: float | None = None
 
-    async def travel(self, ws: Workspace) -> Results | Status:
+    async def run(self, ws: Workspace) -> Results | Status:
         """Every stage, in order; the output path is checked before anything is spent."""
-        format_of(ws.roots.writable(self._errand.output, overwrite=self._errand.overwrite), None)
-        if self._errand.timeout_seconds is not None:
-            self._until = ws.steady() + self._errand.timeout_seconds
+        format_of(ws.roots.writable(self._options.output, overwrite=self._options.overwrite), None)
+        if self._options.timeout_seconds is not None:
+            self._deadline = ws.steady() + self._options.timeout_seconds
         created = await self._build(ws)
         await self._submit(ws, created)
         if not self._submitted:
@@ -108,7 +154,7 @@ class _Journey:
             status = await until_ended(
                 ws,
                 created.job,
-                None if self._until is None else max(0.0, self._until - ws.steady()),
+                None if self._deadline is None else max(0.0, self._deadline - ws.steady()),
                 progress=tell,
                 note=self._terminal.note,
             )
@@ -118,9 +164,9 @@ class _Journey:
             return await fetch_results(
                 ws,
                 created.job,
-                output_path=self._errand.output,
-                overwrite=self._errand.overwrite,
-                formulas=self._errand.formulas,
+                output_path=self._options.output,
+                overwrite=self._options.overwrite,
+                formulas=self._options.formulas,
                 progress=tell,
             )
 
@@ -140,13 +186,13 @@ class _Journey:
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return
         if not ws.profile.free:
-            expected = estimated(ws, job, self._errand.window or ws.profile.windows[0])
-            self._agree(ws.profile.title, cost(expected.usd, expected.note))
-        self._sending = True
+            expected = estimated(ws, job, self._options.window or ws.profile.windows[0])
+            self._confirm(ws.profile.title, cost(expected.usd, expected.note))
+        self._submitting = True
         while waiting := await self._submit_once(ws, created.job):
             self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
-            again = ws.steady() + waiting.retry_after_seconds
-            if self._until is not None and again > self._until:
+            next_try = ws.steady() + waiting.retry_after_seconds
+            if self._deadline is not None and next_try > self._deadline:
                 return
             await ws.sleep(waiting.retry_after_seconds)
         self._submitted = True
@@ -156,40 +202,41 @@ class _Journey:
             submitted = await create_batch(
                 ws,
                 job,
-                completion_window=self._errand.window,
-                max_cost_usd=self._errand.max_cost_usd,
+                completion_window=self._options.window,
+                max_cost_usd=self._options.max_cost_usd,
                 progress=tell,
             )
         return submitted.waiting
 
-    def _agree(self, provider: str, price: str) -> None:
+    def _confirm(self, provider: str, price: str) -> None:
         """Return only if this may be paid for."""
         self._terminal.note(f"estimated cost at {provider}: {price}")
-        if self._errand.agreed or self._errand.max_cost_usd is not None:
+        if self._options.agreed or self._options.max_cost_usd is not None:
             return
         if sys.stdin.isatty() and sys.stderr.isatty() and _yes("Submit it? [y/N] "):
             return
         raise InputError(
             f"Nobody agreed to pay for job {self._job} ({price}); nothing was submitted.",
-            hint="Add --yes, or --max-cost USD to submit only what is not above it.",
+            hint="Add --yes, or --max-cost USD to submit only what costs no more than that.",
             code="not_confirmed",
         )
 
     def interrupted(self) -> DoublewordBatchError:
         """What the Ctrl-C means at the stage that was reached."""
         if self._submitted and self._job:
-            return watching_stopped(self._settings, self._job, self._errand.output)
-        if self._sending:
+            return wait_interrupted(self._settings, self._job, self._options.output)
+        if self._submitting:
             return interrupted(
-                f"Stopped while job {self._job} was being submitted.",
-                f"`{PROGRAM} create {self._job}` finishes that and sends nothing twice.",
+                f"Stopped while job {self._job} was being submitted. Submitting it again finishes "
+                "that and sends nothing twice.",
+                Next("create_batch", {"job": self._job}),
             )
         return interrupted("Stopped; nothing was submitted.")
 
 
 def _yes(question: str) -> bool:
     """Ask at the terminal; a Ctrl-C reaches the question, not the event loop around it."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
@@ -198,4 +245,4 @@ def _yes(question: str) -> bool:
         sys.stderr.write("\n")
         return False
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, handler)

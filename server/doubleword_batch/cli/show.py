@@ -1,11 +1,12 @@
-"""Reports for people: a few facts, a line each, and small tables where there are rows.
+"""Replies for people: a few facts, one a line, and small tables where there are rows.
 
 Every value goes through `plain`, whoever wrote it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from decimal import Decimal
 from functools import singledispatch
+from typing import Any
 
 from pydantic import TypeAdapter
 from rich import box
@@ -13,8 +14,9 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from doubleword_batch.cli.next_command import command_for, in_commands
+from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.cli.terminal import Terminal, plain
+from doubleword_batch.doctor import Finding
 from doubleword_batch.jobs.replies import (
     Cancelled,
     Created,
@@ -32,22 +34,23 @@ from doubleword_batch.requests import ValidationReport
 Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""
 
+_MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
 _SMALLEST_USD = Decimal("0.0001")
 
 
 def show(terminal: Terminal, report: Report) -> None:
     """Print a verb's report, as JSON or for people."""
+    command = command_for(report.next) if report.next else None
     if terminal.as_json:
-        terminal.json(report.model_dump(mode="json", exclude_none=True))
+        fields = report.model_dump(mode="json", exclude_none=True, exclude={"next"})
+        terminal.json(fields | ({"next": command} if command else {}))
         return
     terminal.show(*lines(facts(report)))
     if isinstance(report, Results):
         terminal.show(*_tables(report))
     if isinstance(report, Listing):
         terminal.show(*(Text(plain(line)) for line in report.lines or ["nothing"]))
-    terminal.show(*lines([("by", report.provider)]))
-    if report.next is not None:
-        terminal.show(*lines([("next", command_for(report.next))]))
+    terminal.show(*lines([("by", report.provider), ("next", command)]))
 
 
 def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> None:
@@ -55,7 +58,7 @@ def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> N
     if terminal.as_json:
         terminal.json(TypeAdapter(ValidationReport).dump_python(report, mode="json"))
         return
-    verdict = "takes it" if report.ok else "would refuse it"
+    verdict = "would accept it" if report.ok else "would reject it"
     terminal.show(
         *lines(
             [
@@ -78,8 +81,29 @@ def show_check(terminal: Terminal, report: ValidationReport, provider: str) -> N
         terminal.show(table("Found", columns, rows))
 
 
+def show_findings(terminal: Terminal, findings: list[Finding]) -> None:
+    """Print what `doctor` found, as JSON or for people."""
+    if terminal.as_json:
+        terminal.json({"findings": [_finding_fields(finding) for finding in findings]})
+    else:
+        terminal.show(*(line for finding in findings for line in _finding_lines(finding)))
+
+
+def _finding_fields(finding: Finding) -> dict[str, Any]:
+    command = {"next": command_for(finding.next)} if finding.next else {}
+    return finding.model_dump(exclude={"next"}) | command
+
+
+def _finding_lines(finding: Finding) -> Iterator[Text]:
+    mark = Text(f"{_MARKS[finding.state]:<6}", "bold red" if finding.state == "wrong" else "bold")
+    yield mark + Text(f"{finding.subject:<11}{plain(finding.found)}")
+    command = command_for(finding.next) if finding.next else ""
+    for line in filter(None, (finding.remedy, command)):
+        yield Text(f"{'':<17}{plain(line)}", "dim")
+
+
 def lines(facts: Facts) -> Iterable[Text]:
-    """A line for each fact that there is."""
+    """A line for each fact that has a value."""
     for label, value in facts:
         if value not in (None, ""):
             yield Text.assemble((f"{label:<9} ", "bold"), plain(value))
@@ -113,7 +137,7 @@ def cost(usd: Decimal | None, note: str) -> str:
 
 
 def no_capacity(waiting: Waiting) -> str:
-    """What to tell of parts that are to be submitted later."""
+    """What to say about parts that are to be submitted later."""
     return (
         f"the provider has no capacity for {waiting.parts} part(s) yet; "
         f"try again in {waiting.retry_after_seconds} s"
@@ -122,7 +146,7 @@ def no_capacity(waiting: Waiting) -> str:
 
 @singledispatch
 def facts(report: Report) -> Facts:
-    """What a person wants to know of a report, apart from its tables."""
+    """What a person wants to know from a reply, apart from its tables."""
     raise TypeError(f"no words for {type(report).__name__}")
 
 
@@ -203,7 +227,7 @@ def _(report: Cancelled) -> Facts:
         ("job", report.job),
         ("status", report.status),
         ("stopped", f"{report.stopped:,} requests; {report.finished:,} had finished"),
-        ("note", in_commands(report.note)),
+        ("note", report.note),
     ]
 
 
@@ -226,9 +250,10 @@ def _(report: Listing) -> Facts:
 
 def _tables(report: Results) -> Iterable[RenderableType]:
     if report.errors:
-        columns = ("outcome", "cause", "rows", "said", "what to do")
+        columns = ("outcome", "cause", "rows", "message", "what to do")
         rows = (
-            (e.outcome, e.cause, e.rows, e.message, in_commands(e.advice)) for e in report.errors
+            (group.outcome, group.cause, group.rows, group.message, group.advice)
+            for group in report.errors
         )
         yield table("Rows without a good answer", columns, rows)
     if report.samples:

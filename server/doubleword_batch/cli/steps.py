@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exits import Exit
+from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import params_of, text_of
 from doubleword_batch.cli.progress import progress_on
@@ -71,7 +71,7 @@ def validate(
     *,
     as_json: options.AsJson = False,
 ) -> int:
-    """Check a request file against the format and the provider's limits; all faults at once."""
+    """Check a request file against the format and the provider's limits; shows every fault."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
     described = profile(settings.provider)
@@ -87,7 +87,7 @@ def upload(
     *,
     as_json: options.AsJson = False,
 ) -> int:
-    """Upload request files without starting them; what is there already is not sent again."""
+    """Upload request files without starting them; content uploaded before is not sent again."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
     job, path = (None, what) if _is_path(what) else (what, None)
@@ -118,12 +118,12 @@ def create(
     if runs_inside(settings):
         terminal.note(
             "The local server ran inside this command: the job pauses until the next command "
-            f"waits for it, unless `{PROGRAM} local` runs."
+            f"waits for it, unless `{PROGRAM} local` is running."
         )
     return Exit.DONE
 
 
 def _is_path(what: str) -> bool:
-    """Neither a job's name nor an id has a separator or an ending."""
+    """Neither a job's name nor an id has a path separator or a suffix."""
     path = Path(what)
     return len(path.parts) > 1 or bool(path.suffix)

@@ -1,7 +1,7 @@
-"""Where a command speaks: its result on stdout, progress and notes on stderr.
+"""A command's output: its result on stdout, progress and notes on stderr.
 
-Text of rows, models and servers reaches a terminal only through `plain`, and rich's markup is off:
-nothing that somebody else wrote can move the cursor, colour a word or imitate our own lines.
+Text from rows, models and servers reaches a terminal only through `plain`, and rich's markup is
+off: nothing that somebody else wrote can move the cursor, colour a word or imitate our own lines.
 """
 
 import io
@@ -13,12 +13,12 @@ from typing import Any
 from rich.console import Console, RenderableType
 from rich.text import Text
 
-from doubleword_batch.cli.next_command import in_commands
+from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.errors import DoublewordBatchError
 
 
 def plain(text: object) -> str:
-    """The text in one line, what is not printable replaced.
+    """The text in one line, with what is not printable replaced.
 
     Line breaks and tabs become spaces; escapes, control and direction characters become U+FFFD.
     """
@@ -46,9 +46,9 @@ class Terminal:
         self._out = _console(stderr=False)
         self.notes = _console(stderr=True)
 
-    def note(self, words: str) -> None:
-        """Say something that is not the result."""
-        self.notes.print(Text(plain(words), style="dim"), soft_wrap=True)
+    def note(self, text: str) -> None:
+        """Print a line that is not part of the result."""
+        self.notes.print(Text(plain(text), style="dim"), soft_wrap=True)
 
     def show(self, *parts: RenderableType) -> None:
         """Print a result for people; lines are not broken, so that paths can be copied."""
@@ -56,33 +56,33 @@ class Terminal:
             self._out.print(part, soft_wrap=isinstance(part, Text))
 
     def json(self, value: dict[str, Any]) -> None:
-        """Print the one JSON object; ASCII, so that it passes every terminal unharmed."""
+        """Print the one JSON object; ASCII, so that it passes every terminal unchanged."""
         self._out.print(Text(json.dumps(value, default=str)), soft_wrap=True)
 
     def fail(self, error: DoublewordBatchError) -> None:
         """Say what happened and what to do next."""
+        command = command_for(error.next) if error.next else None
         if self.as_json:
-            self.json(
-                {
-                    "error": {
-                        "code": error.code,
-                        "message": error.message,
-                        "hint": error.hint,
-                        "retryable": error.retryable,
-                        "details": error.details,
-                    }
-                }
-            )
+            fields: dict[str, Any] = {
+                "code": error.code,
+                "message": error.message,
+                "hint": error.hint,
+                "retryable": error.retryable,
+                "details": error.details,
+            }
+            self.json({"error": fields | ({"next": command} if command else {})})
             return
         title = Text("Error: ", style="bold red") if error.code != "interrupted" else Text()
         self.notes.print(title + Text(plain(error.message)), soft_wrap=True)
         if error.hint:
-            self.notes.print(Text(plain(in_commands(error.hint))), soft_wrap=True)
+            self.notes.print(Text(plain(error.hint)), soft_wrap=True)
+        if command:
+            self.notes.print(Text(plain(f"Next: {command}")), soft_wrap=True)
 
 
 class _Console(Console):
     def on_broken_pipe(self) -> None:
-        """Whoever read us has read enough; the work and its exit code go on as they are."""
+        """The reader has gone; the work goes on and its exit code stays what it is."""
         self.quiet = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), self.file.fileno())
 

@@ -1,4 +1,4 @@
-"""From a command to the workspace and back: settings, one verb, everything closed again."""
+"""Runs one verb of a job in a workspace that is opened for it and closed after it."""
 
 import logging
 import sys
@@ -34,7 +34,7 @@ def configured(read: Callable[[], Settings] = Settings.from_environment) -> Sett
 
 
 def roots_of(settings: Settings) -> Roots:
-    """Where paths may lead: anywhere, for the person types them, unless folders were listed."""
+    """Where paths may lead: anywhere, since a person types them, unless folders were listed."""
     if not settings.roots_are_explicit:
         return Roots(None)
     return Roots(settings.roots)
@@ -45,7 +45,7 @@ def call(settings: Settings, verb: Callable[[Workspace], Awaitable[_T]]) -> _T:
 
     Raises:
         DoublewordBatchError: the verb's.
-        KeyboardInterrupt: the person pressed Ctrl-C; everything is closed.
+        KeyboardInterrupt: the user pressed Ctrl-C; everything is closed.
     """
 
     async def inside() -> _T:

@@ -1,6 +1,7 @@
 """What each verb of a job's journey gives back: small, typed, the same for every door.
 
-Lists are cut, text is cut, and `next` names the one call that comes next.
+Lists are cut, text is cut, and `next` is the one call that comes next, for each door to render in
+its own language.
 """
 
 from datetime import UTC, datetime
@@ -10,16 +11,6 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, PlainSerializer
 
 from doubleword_batch.errors import Next
-
-
-def as_call(following: Next) -> str:
-    """As an agent would write it: `get_status(job="reviews-7f3a", wait_seconds=45)`."""
-    arguments = ", ".join(f"{name}={_literal(v)}" for name, v in following.arguments.items())
-    return f"{following.tool}({arguments})"
-
-
-def _literal(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
 
 
 def _money(value: Decimal) -> str:
@@ -35,7 +26,6 @@ def utc(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
-NextCall = Annotated[Next, PlainSerializer(as_call, return_type=str)]
 Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
 UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
 
@@ -51,7 +41,7 @@ class Report(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     provider: str
-    next: NextCall | None = None
+    next: Next | None = None
 
 
 class Created(Report):

@@ -1,4 +1,4 @@
-"""The MCP server: eight tools over the journey of a job."""
+"""The MCP server: eight tools that take a job from a table to its answers."""
 
 from doubleword_batch.mcp_server.server import build_server
 

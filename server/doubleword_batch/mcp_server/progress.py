@@ -1,4 +1,4 @@
-"""Progress of a tool call, told to the host while the work goes on."""
+"""Progress of a tool call, reported to the host while the work goes on."""
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +15,7 @@ _PAUSE_SECONDS = 0.25
 
 
 async def with_progress(ctx: Context[Any, Any], work: "Callable[[Progress], Awaitable[_T]]") -> _T:
-    """Run `work(tell)` and pass on what it tells, a few times a second, always increasing.
+    """Run `work(tell)` and report what it tells a few times a second, always increasing.
 
     `tell` may be called from any thread. Where one kind of progress follows another (bytes sent,
     then requests finished), the later numbers count on from the earlier ones.

@@ -29,7 +29,7 @@ _RELIED_ON = {
 def result_schema(tool: str) -> dict[str, Any]:
     """The output schema of a tool: the fields that programs rely on; others may come and go.
 
-    None of them is required: hosts hold errors to the same schema, and an error has none of them.
+    None is required: hosts check errors against the same schema, and an error has none of them.
     """
     names = [*_RELIED_ON[tool].split(), "provider", "next"]
     return {
@@ -39,17 +39,17 @@ def result_schema(tool: str) -> dict[str, Any]:
 
 
 def argument_schema(schema: dict[str, Any]) -> dict[str, Any]:
-    """A tool's input schema without what costs tokens and tells nothing, and strict.
+    """A tool's input schema, made strict and without what costs tokens and says nothing.
 
-    Titles, `anyOf [X, null]` and defaults that are null, false or 0 go: an argument that may be
-    left out is simply not required.
+    Titles, `anyOf [X, null]` and defaults that are null, false or 0 are dropped: an optional
+    argument is simply not required.
     """
     return {**cast("dict[str, Any]", _lean(schema)), "additionalProperties": False}
 
 
 def _lean(node: Any, *, names: bool = False) -> Any:
     if isinstance(node, list):
-        return [_lean(one) for one in cast("list[Any]", node)]
+        return [_lean(element) for element in cast("list[Any]", node)]
     if not isinstance(node, dict):
         return node
     fields = cast("dict[str, Any]", node)

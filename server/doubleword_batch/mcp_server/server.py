@@ -37,7 +37,7 @@ def _hints(
     idempotent: bool = False,
     open_world: bool = True,
 ) -> ToolAnnotations:
-    """Annotations; what equals the protocol's default, or says nothing of a reader, is left out."""
+    """Annotations, without what equals the protocol's default or means nothing for a reader."""
     return ToolAnnotations(
         read_only_hint=read_only or None,
         destructive_hint=None if destructive or read_only else False,
@@ -63,11 +63,11 @@ _TOOLS = (
 
 
 class BatchServer(MCPServer[Session]):
-    """MCPServer with our error boundary around every tool call.
+    """An MCPServer with our error boundary around every tool call.
 
     Args:
-        tools: what it offers.
-        unusable: what every call answers; None where the settings can be used.
+        tools: the tools that hosts see.
+        unusable: the error that every call returns; None if the settings can be used.
         options: of `MCPServer`.
     """
 
@@ -105,11 +105,11 @@ class BatchServer(MCPServer[Session]):
 def build_server(
     settings: Settings | ConfigError, *, max_retry_seconds: float = 20.0
 ) -> MCPServer[Session]:
-    """The MCP server for these settings; nothing is opened until a tool is called.
+    """The MCP server for these settings; nothing is opened before a tool is called.
 
     Args:
         settings: with `read_only`, the tools that write are not registered. An error in their
-            place is what every call answers.
+            place is what every call returns.
         max_retry_seconds: see `Session`.
     """
     if isinstance(settings, ConfigError):
@@ -117,7 +117,7 @@ def build_server(
             version=version("doubleword-batch"),
             instructions=f"Nothing works before a human corrects this: {settings}",
             log_level="WARNING",
-            tools=[_tool(*one) for one in _TOOLS],
+            tools=[_tool(*definition) for definition in _TOOLS],
             unusable=settings,
         )
 

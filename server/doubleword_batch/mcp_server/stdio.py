@@ -21,7 +21,8 @@ def serve(settings: Settings | ConfigError) -> None:
     """Answer MCP requests on stdin and stdout until the host closes them, or by a signal.
 
     Args:
-        settings: `log_level` is the level of the log on stderr; or why there are none.
+        settings: `log_level` is the level of the log on stderr; or the error that explains why
+            there are none.
     """
     level = settings.log_level if isinstance(settings, Settings) else "warning"
     logging.basicConfig(
@@ -33,8 +34,8 @@ def serve(settings: Settings | ConfigError) -> None:
     try:
         build_server(settings).run("stdio")
     except* (BrokenPipeError, ConnectionResetError):
-        # The host is gone. What stdout still holds has no reader, and flushing it at exit would
-        # be an error.
+        # The host is gone: nobody reads what stdout still holds, and flushing it at exit would
+        # fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

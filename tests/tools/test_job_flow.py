@@ -1,4 +1,4 @@
-"""The main job: a table in, a table of answers out, through the tools."""
+"""A whole job through the tools: a table in, a table of answers out."""
 
 import csv
 import json
@@ -47,7 +47,7 @@ async def test_a_schema_becomes_columns_of_a_csv(settings, reviews, work):
     assert all(row["outcome"] == "ok" and row["error"] == "" for row in rows)
 
 
-async def test_every_reply_of_the_journey_is_at_most_two_kilobytes(settings, reviews, work):
+async def test_every_reply_of_a_job_is_at_most_two_kilobytes(settings, reviews, work):
     async with agent(settings) as a:
         replies = [
             await a.calls("create_batch_file", source="reviews.csv", prompt="{{ text }} " * 60)
@@ -143,7 +143,7 @@ async def test_limit_makes_a_pilot_of_the_first_rows(settings, reviews):
     assert pilot["requests"] == 5
 
 
-async def test_the_same_order_gives_the_same_job_and_runs_once(settings, reviews):
+async def test_the_same_request_gives_the_same_job_and_runs_once(settings, reviews):
     order = {"source": "reviews.csv", "prompt": "{{ text }}"}
     async with agent(settings) as a:
         first = await a.calls("create_batch_file", **order)
@@ -173,7 +173,7 @@ async def test_a_query_counts_without_opening_the_file(settings, reviews):
     assert sum(rows for _, rows in answer["rows"]) == 40
 
 
-async def test_a_new_process_finds_the_job_and_goes_on(settings, reviews, work):
+async def test_a_new_process_finds_the_job_and_continues_it(settings, reviews, work):
     async with agent(settings) as first:
         created = await first.calls("create_batch_file", source="reviews.csv", prompt="{{ text }}")
         await first.calls("create_batch", job=created["job"])

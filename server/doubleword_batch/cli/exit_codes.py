@@ -1,4 +1,4 @@
-"""Exit codes: what a script learns without reading a word."""
+"""Exit codes: what a script learns without reading the output."""
 
 from enum import IntEnum
 from typing import TYPE_CHECKING, Self
@@ -8,6 +8,7 @@ from doubleword_batch.errors import (
     ConfigError,
     DoublewordBatchError,
     InputError,
+    Next,
     ProtocolError,
     StoreError,
     TransportError,
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.replies import Results, Status
 
 INTERRUPTED = "interrupted"
-"""The `code` of an error that stands for the person's Ctrl-C."""
+"""The `code` of the error that stands for the user's Ctrl-C."""
 
 
 class Exit(IntEnum):
@@ -30,7 +31,7 @@ class Exit(IntEnum):
     meaning: str
 
     def __new__(cls, code: int, meaning: str) -> Self:
-        """A member is its code, and carries its meaning."""
+        """A member is its code and carries its meaning."""
         member = int.__new__(cls, code)
         member._value_ = code
         member.meaning = meaning
@@ -38,11 +39,11 @@ class Exit(IntEnum):
 
     DONE = 0, "everything asked for is done"
     BUG = 1, "a bug in this program"
-    USAGE = 2, "the command line cannot be read"
+    USAGE = 2, "the command line cannot be parsed"
     INPUT = 3, "the data, the template or an option's value cannot be used"
     CONFIG = 4, "the environment is not set up for this"
-    REFUSED = 5, "the provider refused"
-    NO_CONNECTION = 6, "no connection, or an answer that is not the API's"
+    REFUSED = 5, "the provider rejected the request"
+    NO_CONNECTION = 6, "no connection, or a reply that is not the API's"
     STATE = 7, "the state directory cannot be used"
     INCOMPLETE = 8, "done, but rows without a good answer remain (or validate found errors)"
     INTERRUPTED = 130, "interrupted; the message says how to go on"
@@ -59,25 +60,25 @@ _BY_ERROR: tuple[tuple[type[DoublewordBatchError], Exit], ...] = (
 
 
 def exit_of(error: DoublewordBatchError) -> Exit:
-    """The exit code of an expected failure: by who has to act next."""
+    """The exit code of an expected failure, by who has to act next."""
     if error.code == INTERRUPTED:
         return Exit.INTERRUPTED
     return next((code for kind, code in _BY_ERROR if isinstance(error, kind)), Exit.BUG)
 
 
 def exit_of_results(report: "Results") -> Exit:
-    """Done only when every row has a good answer."""
+    """`DONE` only if every row has a good answer."""
     return (
         Exit.DONE if sum(report.ledger.values()) == report.ledger.get("ok", 0) else Exit.INCOMPLETE
     )
 
 
 def exit_of_status(report: "Status") -> Exit:
-    """After a wait: done only when the job ended and, as the provider counts, nothing failed."""
+    """After a wait: `DONE` only if the job has ended and the provider counts no failure."""
     good = report.complete and report.counts.completed == report.counts.total
     return Exit.DONE if good else Exit.INCOMPLETE
 
 
-def interrupted(message: str, hint: str = "") -> DoublewordBatchError:
-    """The person's Ctrl-C, as an error that says what became of the work."""
-    return DoublewordBatchError(message, hint=hint, code=INTERRUPTED, retryable=True)
+def interrupted(message: str, next_call: Next | None = None) -> DoublewordBatchError:
+    """The user's Ctrl-C as an error that says what became of the work and how to go on."""
+    return DoublewordBatchError(message, next=next_call, code=INTERRUPTED, retryable=True)

