@@ -142,7 +142,7 @@ class _Build:
     """One run over the rows and what it counts."""
 
     lines: RequestLines
-    writer: RequestFileWriter
+    writer: "RequestFileWriter"
     on_rows: OnRows | None
     on_progress: Callable[[int], None] | None
     cancelled: Callable[[], bool] | None
