@@ -1,8 +1,8 @@
 """Files that appear whole or not at all.
 
-What is written goes to a temporary file beside the target, whose name nobody can foresee and which
-no planted link can redirect. It is put on the disk, then given its name. Whatever ends the writing
-before that leaves the target as it was and removes the temporary file.
+The content goes to a temporary file beside the target. Its name cannot be predicted, and a planted
+link cannot redirect it. It is synchronised to the disk and then renamed. If the writing ends before
+that, the target stays as it was and the temporary file is removed.
 """
 
 import errno
@@ -32,11 +32,12 @@ def atomic_file(
         path: the target; its folder exists.
         private: readable by the owner only, else as the umask says.
         overwrite: False refuses a target that exists by then.
-        hint: what to do when the disk does not take it, in place of a general hint.
+        hint: what to do when it cannot be written, in place of a general hint.
 
     Raises:
         InputError: code `output_exists`.
-        StoreError: code `disk_full` or `not_written`, for every OSError inside.
+        StoreError: code `disk_full` or `not_written`, for every error of the operating system
+            inside.
     """
     with _as_store_error(path, hint):
         file = AtomicFile(path, private=private)
@@ -52,9 +53,9 @@ def atomic_file(
 def atomic_path(
     path: Path, *, private: bool = False, overwrite: bool = True, hint: str | None = None
 ) -> Generator[Path]:
-    """Give an empty temporary file to a writer that opens it by its name; then as `atomic_file`.
+    """As `atomic_file`, for a writer that opens files by name: yields an empty temporary file.
 
-    Errors of the writer's own (sqlite3, DuckDB) pass through; `not_written` reads them.
+    The writer's own errors (sqlite3, DuckDB) pass through; `not_written` understands them.
     """
     with _as_store_error(path, hint):
         file = AtomicFile(path, private=private)
@@ -96,7 +97,7 @@ def copy_file(source: Path, path: Path, *, private: bool = False, overwrite: boo
 
 
 class AtomicFile:
-    """One file on its way, for writers of several files that get their names together.
+    """A file being written, for writers of several files that get their names together.
 
     Args:
         path: the target.
@@ -108,7 +109,7 @@ class AtomicFile:
         stream: open for writing until `finish`.
 
     Raises:
-        OSError: from every method: the disk does not take it.
+        OSError: from every method: it cannot be written.
     """
 
     def __init__(self, path: Path, *, private: bool = False) -> None:
@@ -135,8 +136,8 @@ class AtomicFile:
         sync_folder(self.path.parent)
 
     def discard(self) -> None:
-        """Close and remove the temporary file; nothing is left to do after `publish`."""
-        with suppress(OSError):  # what is still in its buffer may not fit on the disk
+        """Close and remove the temporary file; after `publish` there is none."""
+        with suppress(OSError):  # the rest of the buffer may not fit on the disk
             self.stream.close()
         with suppress(OSError):
             self.temporary.unlink(missing_ok=True)
@@ -146,7 +147,7 @@ def publish_together(files: Sequence[AtomicFile]) -> None:
     """Give finished files of one folder their names, all or none, durably.
 
     Raises:
-        OSError: a name cannot be given; those given before are taken back.
+        OSError: a file cannot be renamed; those renamed before are removed.
     """
     given: list[Path] = []
     try:
@@ -172,10 +173,10 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_writable(path: Path) -> None:
-    """Refuse a target that could not be written, before any work is spent on it.
+    """Reject a target that cannot be written, before any work is spent on it.
 
-    A file is created beside it and removed: rights, read-only and special file systems differ
-    too much to be asked for in any other way.
+    A file is created beside it and removed: permissions, read-only and special file systems differ
+    too much to be checked in any other way.
 
     Raises:
         InputError: code `not_written`.
@@ -196,7 +197,7 @@ def check_writable(path: Path) -> None:
 
 
 def output_exists(path: Path) -> InputError:
-    """The error for a target that is there already."""
+    """The error for a target that exists already."""
     return InputError(
         f"{path} exists and was left as it is.",
         hint="Give another output path, or ask to overwrite it.",
@@ -205,7 +206,7 @@ def output_exists(path: Path) -> InputError:
 
 
 def not_written(path: Path, error: Exception, *, hint: str | None = None) -> StoreError:
-    """The error for a disk that is full (`disk_full`) or cannot be written (`not_written`).
+    """The error for a full disk (`disk_full`) or another failure to write (`not_written`).
 
     Args:
         path: the file or folder that was to be written.
@@ -251,6 +252,8 @@ def _as_store_error(path: Path, hint: str | None) -> Generator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno is None:  # not of the operating system, such as a TimeoutError of ours
+            raise
         raise not_written(path, error, hint=hint) from None
 
 

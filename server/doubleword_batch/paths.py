@@ -21,7 +21,7 @@ class Roots:
 
     Args:
         folders: the allowed folders; None allows every path (the command line, where the person
-            who types the path is the one whose files they are); none at all refuses every path.
+            who types the path owns the files); an empty list refuses every path.
     """
 
     def __init__(self, folders: Sequence[Path] | None) -> None:
@@ -34,7 +34,7 @@ class Roots:
         return self if self._folders is None else Roots([*self._folders, folder])
 
     def for_data(self, folder: Path) -> "Roots":
-        """These roots for paths that stand in data, which nobody typed: never every path.
+        """These roots for paths that come from data, which nobody typed: never every path.
 
         Where everything is allowed to the person at the command line, such a path may lead into
         the working folder and into `folder`, where the data lies.
@@ -57,7 +57,7 @@ class Roots:
         return resolved
 
     def readable_file(self, path: str | Path) -> Path:
-        """Resolve an existing ordinary file; a folder, a pipe or a device is none.
+        """Resolve an existing regular file, not a folder, a pipe or a device.
 
         Raises:
             InputError: code `outside_roots` or `file_not_found`.

@@ -85,7 +85,7 @@ class Profile(BaseModel):
     prices: PriceTable | None = None
 
     def check_endpoint(self, endpoint: str) -> None:
-        """Refuse an endpoint that the provider does not run in batches.
+        """Reject an endpoint that the provider does not run in batches.
 
         Raises:
             InputError: code `unknown_endpoint`.
@@ -98,30 +98,30 @@ class Profile(BaseModel):
             )
 
     def check_window(self, window: str) -> None:
-        """Refuse a completion window that the provider does not have.
+        """Reject a completion window that the provider does not have.
 
         Raises:
-            InputError: code `bad_window`.
+            InputError: code `invalid_argument`.
         """
         if window not in self.windows and not self.other_windows:
             raise InputError(
                 f"{self.title} has no completion window {quote_untrusted(window, 80)}.",
                 hint=f"Use one of {', '.join(self.windows)}.",
-                code="bad_window",
+                code="invalid_argument",
             )
 
 
 def check_metadata(
     metadata: dict[str, str], *, reserved_pairs: int = 0, reserved_prefix: str | None = None
 ) -> None:
-    """Refuse metadata of a batch that some server would refuse.
+    """Reject metadata of a batch that some server would reject.
 
     Doubleword does not check the limits, OpenAI does; what is sent has to work on both.
 
     Args:
         metadata: text by text.
         reserved_pairs: how many of the 16 pairs the caller adds itself.
-        reserved_prefix: how the caller's own keys begin.
+        reserved_prefix: what the caller's own keys begin with.
 
     Raises:
         InputError: code `invalid_metadata`.

@@ -31,7 +31,7 @@ def build(folder):
     source = open_source(str(folder / "table.csv"), Roots([folder]))
     built = build_request_files(source, spec, roomy, target)
     taken = watch.taken()
-    built.parts[0].path.replace(folder / "requests.jsonl")
+    built.files[0].path.replace(folder / "requests.jsonl")
     return taken | {"requests": built.requests}
 
 

@@ -21,7 +21,7 @@ def built_by_package(work, tmp_path):
         source = open_source(str(table), Roots((work,)))
         limits = profile("doubleword").model_copy(update=profile_changes or {})
         built = build_request_files(source, spec, limits, tmp_path / "built", limit=limit)
-        return [part.path.read_bytes() for part in built.parts]
+        return [file.path.read_bytes() for file in built.files]
 
     return build
 

@@ -54,7 +54,8 @@ async def test_no_parameter_makes_an_expensive_job_look_cheap(capped, faulty, re
 async def test_a_token_limit_that_is_not_a_whole_number_is_refused(settings, reviews, limit):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER, params={"max_tokens": limit})
-    assert reply["error"]["code"] == "bad_param"
+    assert reply["error"]["code"] == "invalid_argument"
+    assert "max_tokens" in reply["error"]["message"]
 
 
 async def test_a_foreign_file_is_priced_by_all_its_lines(capped, faulty, work):

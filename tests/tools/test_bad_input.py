@@ -81,7 +81,8 @@ async def test_an_unknown_column_is_named_with_the_columns_that_exist(settings, 
 
 async def test_a_template_error_says_where(settings, reviews):
     reply = await refused(settings, source="reviews.csv", prompt="{% if text %}{{ text }}")
-    assert reply["error"]["code"] == "template_syntax"
+    assert reply["error"]["code"] == "invalid_template"
+    assert "line 1" in reply["error"]["message"]
 
 
 async def test_a_template_cannot_reach_python(settings, reviews):
@@ -95,7 +96,12 @@ async def test_a_template_cannot_reach_python(settings, reviews):
 )
 async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schema):
     reply = await refused(settings, **ORDER, response_schema=schema)
-    assert reply["error"]["code"] in {"bad_schema", "file_not_found", "invalid_argument"}
+    assert reply["error"]["code"] in {
+        "bad_schema",
+        "invalid_schema",
+        "file_not_found",
+        "invalid_argument",
+    }
 
 
 async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work):

@@ -173,7 +173,7 @@ async def test_with_strict_a_row_too_large_stops_the_build_even_of_a_job_built_b
         assert (await a.calls("list")).fields.get("lines", []) == []
         await a.calls("create_batch_file", **order)
         second = await a.fails("create_batch_file", **order, strict=True)
-    assert [reply["error"]["code"] for reply in (first, second)] == ["row_too_large"] * 2
+    assert [reply["error"]["code"] for reply in (first, second)] == ["request_too_large"] * 2
     assert "Row 2" in first.text
 
 

@@ -67,14 +67,14 @@ def test_a_root_may_itself_be_a_link(inside, tmp_path):
     assert Roots([tmp_path / "alias"]).readable("a.txt") == (inside / "a.txt").resolve()
 
 
-def test_a_missing_file_is_said_to_be_missing(inside):
+def test_a_missing_file_is_reported_as_missing(inside):
     with pytest.raises(InputError, match=r"nothing\.csv") as refused:
         Roots([inside]).readable("nothing.csv")
     assert refused.value.code == "file_not_found"
 
 
 @pytest.mark.parametrize("path", ["", "a\0b"])
-def test_a_path_that_is_none_is_refused(inside, path):
+def test_an_impossible_path_is_refused(inside, path):
     with pytest.raises(InputError):
         Roots([inside]).readable(path)
 
@@ -100,7 +100,7 @@ def test_a_glob_that_meets_a_link_outwards_is_refused_not_cut(inside, tmp_path):
         Roots([inside]).matches("*.txt")
 
 
-def test_a_name_with_brackets_that_exists_is_no_glob(inside):
+def test_a_name_with_brackets_that_exists_is_not_a_glob(inside):
     (inside / "a[1].txt").write_text("x", encoding="utf-8")
     assert [p.name for p in Roots([inside]).matches("a[1].txt")] == ["a[1].txt"]
 
@@ -114,7 +114,7 @@ def test_nothing_is_overwritten_unless_asked(inside):
     assert roots.writable("sub/new.csv") == (inside / "sub" / "new.csv").resolve()
 
 
-def test_a_folder_is_no_output_and_its_absence_is_named(inside):
+def test_a_folder_is_not_an_output_and_a_missing_one_is_named(inside):
     roots = Roots([inside])
     with pytest.raises(InputError) as refused:
         roots.writable("sub", overwrite=True)

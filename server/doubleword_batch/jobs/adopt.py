@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError, ProtocolError
-from doubleword_batch.jobs.expected import RequestHead, expected_tokens, read_head
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.store.records import Job
 from doubleword_batch.jobs.store.staging import (
@@ -26,7 +25,7 @@ from doubleword_batch.jobs.store.staging import (
 from doubleword_batch.jobs.store.worker_threads import in_thread
 
 if TYPE_CHECKING:
-    from doubleword_batch.requests.report import Report
+    from doubleword_batch.requests import RequestHead, ValidationReport
 
 _GROUP = 1_000
 _COPY = "part-0001.jsonl"
@@ -44,7 +43,7 @@ async def job_of_file(ws: Workspace, path: str) -> Job:
 
 
 def _job_of_file(ws: Workspace, path: Path) -> Job:
-    from doubleword_batch.requests import validate_request_file
+    from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
     report = validate_request_file(path, ws.profile)
     if not report.ok:
@@ -66,7 +65,7 @@ def _job_of_file(ws: Workspace, path: Path) -> Job:
         return known
     sweep(ws.store)
     with building(ws.store) as made:
-        read, wrote = expected_tokens(path)
+        read, wrote = estimate_file_tokens(path)
         job_id = ws.store.begin_job(
             building=made.token,
             provider=ws.profile.name,
@@ -96,7 +95,7 @@ def _publish(
     job_id: int,
     stem: str,
     fingerprint: str,
-    report: "Report",
+    report: "ValidationReport",
     digest: str,
     made: Building,
 ) -> Job:
@@ -160,6 +159,8 @@ async def read_input(ws: Workspace, job: Job) -> Job:
 
 
 def _know_rows(ws: Workspace, job: Job, part: int, path: Path) -> Job:
+    from doubleword_batch.requests import estimate_file_tokens
+
     models = {line.body.model for line in _lines(path)}
     first = next(_lines(path), None)
     if first is None:
@@ -167,7 +168,7 @@ def _know_rows(ws: Workspace, job: Job, part: int, path: Path) -> Job:
             f"The input file of {job.name} came back empty.", hint="Check the id.", code="empty"
         )
     size, digest = path.stat().st_size, _sha256(path)
-    read, wrote = expected_tokens(path)
+    read, wrote = estimate_file_tokens(path)
     target = ws.store.job_folder(job.name) / _COPY
     with ws.store.transaction():
         now = ws.store.job_known(job.name)
@@ -203,7 +204,9 @@ def _open_rows(ws: Workspace, job: int, path: Path) -> int:
     return row
 
 
-def _lines(path: Path) -> Iterator[RequestHead]:
+def _lines(path: Path) -> Iterator["RequestHead"]:
+    from doubleword_batch.requests import read_head
+
     with path.open("rb") as lines:
         for line in lines:
             if line.strip():

@@ -22,7 +22,7 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.store.records import Job
-    from doubleword_batch.requests import Built
+    from doubleword_batch.requests import BuildResult
 
 _SHOWN_CHARACTERS = 420
 _LEAST_SHOWN_CHARACTERS = 120
@@ -92,7 +92,7 @@ def _build(
     made: Building,
     progress: Progress,
     cancelled: Callable[[], bool],
-) -> "tuple[Job, Built, bool]":
+) -> "tuple[Job, BuildResult, bool]":
     """The job, what was built, and whether the same job was there already."""
     from doubleword_batch.jobs.store.ledger import Ledger
     from doubleword_batch.requests import build_request_files, custom_id_for
@@ -135,15 +135,15 @@ def _build(
     return job, built, job.id != job_id
 
 
-def _fingerprint(plan: Plan, built: "Built") -> str:
+def _fingerprint(plan: Plan, built: "BuildResult") -> str:
     """The job's fingerprint; where a table names image files, what was in them belongs to it."""
     if plan.spec.image_column is None:
         return plan.fingerprint
-    facts = (plan.fingerprint, *(part.sha256 for part in built.parts))
+    facts = (plan.fingerprint, *(part.sha256 for part in built.files))
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
-def _publish(ws: Workspace, job_id: int, plan: Plan, built: "Built", made: Building) -> "Job":
+def _publish(ws: Workspace, job_id: int, plan: Plan, built: "BuildResult", made: Building) -> "Job":
     """Give the job its name and its folder, as one step: from here on it exists."""
     first, *others = plan.source.paths
     fingerprint = _fingerprint(plan, built)
@@ -153,7 +153,7 @@ def _publish(ws: Workspace, job_id: int, plan: Plan, built: "Built", made: Build
             return twin
         name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
         folder = ws.store.job_folder(name)
-        for part in built.parts:
+        for part in built.files:
             ws.store.add_part(
                 job=job_id,
                 number=part.number,
@@ -212,7 +212,7 @@ def _copy_whole(source: Path, target: Path) -> None:
         draft.unlink(missing_ok=True)
 
 
-def _warnings(built: "Built") -> list[str]:
+def _warnings(built: "BuildResult") -> list[str]:
     warnings = list(built.warnings)
     if built.skipped_total:
         first = next(iter(built.skipped))

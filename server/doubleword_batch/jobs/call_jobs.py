@@ -26,7 +26,7 @@ from doubleword_batch.jobs.store.ledger import ANSWERED, Ledger
 from doubleword_batch.jobs.store.records import DRAWN, Job
 from doubleword_batch.jobs.store.staging import become, building, finished
 from doubleword_batch.jobs.sync.stored_lines import Copies
-from doubleword_batch.requests.custom_ids import ROW_PREFIX
+from doubleword_batch.requests import ROW_PREFIX
 
 _FILE = "part-0001.jsonl"
 _LOOKED_UP_AT_ONCE = 500

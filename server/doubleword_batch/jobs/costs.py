@@ -10,7 +10,6 @@ from decimal import Decimal
 from pathlib import Path
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.expected import expected_tokens
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Job, Part, Write
@@ -52,7 +51,9 @@ def estimated(ws: Workspace, job: Job, window: str) -> Cost:
 
 def cost_of_parts(ws: Workspace, job: Job, paths: Sequence[Path], window: str) -> Cost:
     """The cost of request files by their own lines: a retry may have other limits than the job."""
-    tokens = [expected_tokens(path) for path in paths]
+    from doubleword_batch.requests import estimate_file_tokens
+
+    tokens = [estimate_file_tokens(path) for path in paths]
     read, wrote = sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens)
     return cost_of_tokens(ws, job.model, window, read, wrote)
 

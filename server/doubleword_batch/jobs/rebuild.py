@@ -44,17 +44,19 @@ def rebuild(
         InputError: `retried_already`: another process was faster.
         StoreError: a request file is gone, or the disk is full.
     """
-    from doubleword_batch.requests.parts import PartFiles
+    from doubleword_batch.requests import RequestFileWriter
 
     reached("rebuild.begin")
     old = ws.store.parts(job.id)
     rows_of: dict[int, array[int]] = {}  # by new file: eight bytes a row, and nothing else of it
     with building(ws.store) as made:
-        with PartFiles(made.path, ws.profile.max_requests, ws.profile.max_file_bytes) as files:
+        with RequestFileWriter(
+            made.path, ws.profile.max_requests, ws.profile.max_file_bytes
+        ) as files:
             for count, (row, line) in enumerate(_requests(ws, job, old, choice, params)):
                 if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                     raise AbandonedError
-                rows_of.setdefault(files.write(line, row), array("q")).append(row)
+                rows_of.setdefault(files.write(line), array("q")).append(row)
             if not rows_of:  # all of them left their parts since they were chosen
                 raise _retried_already(job)
             parts = files.publish()

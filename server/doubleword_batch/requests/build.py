@@ -9,7 +9,7 @@ from types import TracebackType
 from typing import Self
 
 from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.lines import RequestLine, RequestLines, RowSkipped
@@ -79,6 +79,11 @@ class BuildResult:
     skipped_total: int = 0
     warnings: tuple[str, ...] = ()
 
+    @property
+    def requests(self) -> int:
+        """Lines of all files."""
+        return sum(file.requests for file in self.files)
+
 
 def build_request_files(
     source: Source,
@@ -94,23 +99,24 @@ def build_request_files(
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
     Memory does not grow with the rows. A row whose body is too large for the provider is skipped
-    and reported, unless the spec is strict; every other fault stops the build and leaves no file.
+    and reported, unless the spec is strict; any other fault stops the build and leaves no file.
 
     Args:
         source: the rows.
-        spec: what to ask of each.
+        spec: what to ask of each row.
         profile: the provider's limits.
         folder: where the files go; made if it is not there.
         limit: read only so many rows from the start (a pilot).
         on_rows: called with up to 1,000 (row number, custom_id, number of the file) at a time, for
             every line written; the rows it does not name were skipped.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
-        cancelled: asked every 100 rows; True ends the build.
+        cancelled: called every 100 rows; True stops the build.
 
     Raises:
-        InputError: the spec (see `check_spec`, `Template`) or a row (see `open_source`) cannot be
-            used; `bad_limit`; `row_too_large` of a strict spec; `no_requests` if every row was
-            skipped; `cancelled`.
+        InputError: the spec (see `check_spec`, `Template`), the limit or a row (see `open_source`)
+            cannot be used; `request_too_large` if every row was skipped, or one of a strict spec.
+        DoublewordBatchError: code `interrupted`: `cancelled` returned True.
+        StoreError: code `disk_full` or `not_written`.
     """
     check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
@@ -174,7 +180,7 @@ class _Build:
             raise InputError(
                 f"None of {self.rows} rows can become a request.{reason}",
                 hint="Shorten the rows' texts, for example {{ text[:20000] }}.",
-                code="no_requests",
+                code="request_too_large",
             )
 
     def _add(self, number: int, made: RequestLine) -> None:
@@ -191,7 +197,7 @@ class _Build:
                 f"Row {number}: {reason}",
                 hint="Shorten the row's texts, for example {{ text[:20000] }}, or build without "
                 "strict to leave such rows out.",
-                code="row_too_large",
+                code="request_too_large",
             )
         self.skipped_total += 1
         if len(self.skipped) < _SKIPPED_SHOWN:
@@ -206,10 +212,10 @@ class _Build:
 
     def _stop_if_cancelled(self) -> None:
         if self.cancelled is not None and self.cancelled():
-            raise InputError(
-                f"The build was cancelled after {self.rows} rows; no file was left.",
-                hint="Build again when you want it.",
-                code="cancelled",
+            raise DoublewordBatchError(
+                f"The build was stopped after {self.rows} rows; no file was left.",
+                hint="Build again to start over.",
+                code="interrupted",
                 retryable=True,
             )
 
@@ -217,7 +223,7 @@ class _Build:
 class RequestFileWriter:
     """Writes `part-0001.jsonl`, `part-0002.jsonl`, ... into a folder.
 
-    All of them get their names together, in `publish`. Leaving the context without that leaves
+    All of them get their names together, in `publish`. Leaving the context without it leaves
     nothing behind.
 
     Args:
@@ -227,8 +233,8 @@ class RequestFileWriter:
     """
 
     def __init__(self, folder: Path, max_requests: int, max_bytes: int) -> None:
-        for left in folder.glob(".part-*.part"):  # by a process that was killed
-            left.unlink(missing_ok=True)
+        for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
+            leftover.unlink(missing_ok=True)
         self._folder = folder
         self._max_requests = max_requests
         self._max_bytes = max_bytes
@@ -331,7 +337,7 @@ class _OpenFile:
         self._lines.clear()
         self._pending_bytes = 0
         self._file.stream.write(block)
-        # Hashing costs as much as all the rest and lets go of the interpreter: the next block is
+        # Hashing costs as much as all the rest and releases the interpreter: the next block is
         # built meanwhile. One block at a time, so that memory stays flat.
         if self._hashing is not None:
             self._hashing.result()

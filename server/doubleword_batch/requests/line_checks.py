@@ -23,13 +23,13 @@ MOST_IN_MEMORY = 100_000
 
 _DIGEST_BYTES = 16
 _RECORD = struct.Struct(f"{_DIGEST_BYTES}sQ")
-_SHARES = 64
+_BUCKETS = 64
 _BUFFER_BYTES = 1 << 14
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
-    """What is wrong with a line, and what of it can still be checked.
+    """What is wrong with a line, and which of its fields can still be checked.
 
     Attributes:
         faults: (kind, message); the kinds are those of `ProblemGroup`.
@@ -40,7 +40,7 @@ class Diagnosis:
     texts: dict[str, str]
 
 
-class _Broken(Exception):  # noqa: N818  # a finding, caught below
+class _Fault(Exception):  # noqa: N818  # caught below
     """Kind and message of a fault that leaves nothing else to check."""
 
 
@@ -48,47 +48,47 @@ def diagnose(line: bytes) -> Diagnosis:
     """Find the faults of a line that does not decode as a request."""
     try:
         request = _object(line)
-    except _Broken as found:
+    except _Fault as found:
         kind, message = found.args
         return Diagnosis([(kind, message)], {})
     diagnosis = Diagnosis([], {})
-    _look_at_texts(request, ("custom_id", "method", "url"), "", diagnosis)
+    _check_texts(request, ("custom_id", "method", "url"), "", diagnosis)
     body = request.get("body")
     if isinstance(body, dict):
         fields = cast("dict[str, Any]", body)
-        _look_at_texts(fields, ("model",), "body.", diagnosis)
+        _check_texts(fields, ("model",), "body.", diagnosis)
         if fields.get("stream"):
             diagnosis.faults.append(("stream", "body.stream is on."))
     elif "body" in request:
         diagnosis.faults.append(("wrong_type", f"body is {_kind(body)}, not an object."))
     else:
         diagnosis.faults.append(("missing_field", "body is missing."))
-    if not diagnosis.faults:  # what msgspec refuses and json takes
+    if not diagnosis.faults:  # what json reads and msgspec does not
         diagnosis.faults.append(("not_json", "The line holds a number that is out of range."))
     return diagnosis
 
 
 def _object(line: bytes) -> dict[str, Any]:
     try:
-        value = json.loads(line.decode(), parse_constant=_refuse)
+        value = json.loads(line.decode(), parse_constant=_refuse_constant)
         json.dumps(value, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
-        raise _Broken("not_json", f"{error.msg} at character {error.pos + 1}.") from None
+        raise _Fault("not_json", f"{error.msg} at character {error.pos + 1}.") from None
     except UnicodeDecodeError as error:
-        raise _Broken("bad_utf8", f"Byte {error.start + 1} of the line is not UTF-8.") from None
+        raise _Fault("bad_utf8", f"Byte {error.start + 1} of the line is not UTF-8.") from None
     except UnicodeEncodeError:
         message = "The line holds half of a surrogate pair (\\ud800 to \\udfff)."
-        raise _Broken("not_json", message) from None
+        raise _Fault("not_json", message) from None
     except RecursionError:
-        raise _Broken("not_json", "The line is nested too deeply.") from None
+        raise _Fault("not_json", "The line is nested too deeply.") from None
     except ValueError:
-        raise _Broken("not_json", "The line holds a number of too many digits.") from None
+        raise _Fault("not_json", "The line holds a number of too many digits.") from None
     if not isinstance(value, dict):
-        raise _Broken("not_an_object", f"The line is {_kind(value)}.")
+        raise _Fault("not_an_object", f"The line is {_kind(value)}.")
     return cast("dict[str, Any]", value)
 
 
-def _look_at_texts(
+def _check_texts(
     fields: dict[str, Any], names: tuple[str, ...], prefix: str, diagnosis: Diagnosis
 ) -> None:
     missing = {"custom_id": "custom_id_missing", "model": "model_missing"}
@@ -111,8 +111,8 @@ def _kind(value: object) -> str:
     return quote_untrusted(json.dumps(value), 40)
 
 
-def _refuse(constant: str) -> NoReturn:
-    raise _Broken("nan", f"The line holds {constant}.")
+def _refuse_constant(constant: str) -> NoReturn:
+    raise _Fault("nan", f"The line holds {constant}.")
 
 
 class SeenIds:
@@ -136,46 +136,46 @@ class SeenIds:
             self._folder.cleanup()
 
     def other_line(self, custom_id: str, line: int) -> int | None:
-        """The earlier line of that id; None when there is none, or it is told by `late` only."""
+        """The earlier line of that id; None if there is none, or `late_duplicates` reports it."""
         if self._folder is not None:
-            self._keep(custom_id, line)
+            self._add_digest(custom_id, line)
             return None
         other = self._line_of.setdefault(custom_id, line)
         if len(self._line_of) > MOST_IN_MEMORY:
-            self._move_out()
+            self._spill()
         return None if other == line else other
 
-    def late(self) -> Iterator[tuple[int, int]]:
-        """(line, earlier line) of the duplicates that `other_line` did not tell."""
+    def late_duplicates(self) -> Iterator[tuple[int, int]]:
+        """(line, earlier line) of the duplicates that `other_line` did not report."""
         for number, buffer in enumerate(self._buffers):
             self._write(number, buffer)
             line_of: dict[bytes, int] = {}
-            for digest, line in _RECORD.iter_unpack(self._share(number).read_bytes()):
+            for digest, line in _RECORD.iter_unpack(self._bucket(number).read_bytes()):
                 other = line_of.setdefault(digest, line)
                 if other != line:
                     yield line, other
 
-    def _move_out(self) -> None:
+    def _spill(self) -> None:
         self._folder = tempfile.TemporaryDirectory(prefix="custom-ids-")
-        self._buffers = [bytearray() for _ in range(_SHARES)]
+        self._buffers = [bytearray() for _ in range(_BUCKETS)]
         for custom_id, line in self._line_of.items():
-            self._keep(custom_id, line)
+            self._add_digest(custom_id, line)
         self._line_of.clear()
 
-    def _keep(self, custom_id: str, line: int) -> None:
+    def _add_digest(self, custom_id: str, line: int) -> None:
         digest = blake2b(custom_id.encode(), digest_size=_DIGEST_BYTES).digest()
-        number = digest[0] % _SHARES
+        number = digest[0] % _BUCKETS
         buffer = self._buffers[number]
         buffer += _RECORD.pack(digest, line)
         if len(buffer) >= _BUFFER_BYTES:
             self._write(number, buffer)
 
     def _write(self, number: int, buffer: bytearray) -> None:
-        with self._share(number).open("ab") as share:
-            share.write(buffer)
+        with self._bucket(number).open("ab") as file:
+            file.write(buffer)
         buffer.clear()
 
-    def _share(self, number: int) -> Path:
+    def _bucket(self, number: int) -> Path:
         return Path(self._folder.name if self._folder else "", f"{number}")
 
 

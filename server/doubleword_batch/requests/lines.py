@@ -74,7 +74,7 @@ read_head = msgspec.json.Decoder(RequestHead).decode
 
 
 class RequestLine(NamedTuple):
-    """A row's line, with its newline, the bytes of its body, and those of its image in there."""
+    """A row's line with its newline, and the bytes of its body and of the image in the body."""
 
     custom_id: str
     line: bytes
@@ -96,7 +96,7 @@ class RequestLines:
         images: reads the image column's values, where there is such a column.
 
     Attributes:
-        is_constant: nothing of the row goes into its request, so every request is the same.
+        is_constant: nothing of a row goes into its request, so every request is the same.
     """
 
     def __init__(
@@ -131,8 +131,8 @@ class RequestLines:
 
         Raises:
             RowSkipped: its body, or its image, is larger than the provider takes.
-            InputError: a template cannot be rendered for it, or its image cannot be read; the
-                message names the row.
+            InputError: a template cannot be rendered, or the image cannot be read, for this row;
+                the message names it.
         """
         try:
             custom_id = self._custom_id(number, row)
@@ -142,7 +142,7 @@ class RequestLines:
                 image = self._images.url(row.get(self._image_column))
             body = _encode(self._body(self._prompt.render(row), system, image))
         except InputError as error:
-            if error.code in {"prompt_too_large", "image_too_large"}:
+            if error.code in {"request_too_large", "image_too_large"}:
                 raise RowSkipped(error.message) from None
             raise InputError(
                 f"Row {number}: {error.message}",
@@ -154,13 +154,15 @@ class RequestLines:
             raise InputError(
                 f"Row {number} cannot be written as JSON: {error}.",
                 hint="Correct that row's text.",
-                code="bad_value",
+                code="malformed_row",
                 details={"row": number},
             ) from None
         line = self._frame % (custom_id.encode(), body)
         limit = self._profile.max_request_bytes
         if len(body) > limit or len(line) > self._profile.max_file_bytes:
-            raise RowSkipped(f"Its request has {len(body)} bytes; the provider takes {limit}.")
+            raise RowSkipped(
+                f"Its request has {len(body)} bytes; the provider takes at most {limit}."
+            )
         return RequestLine(custom_id, line, len(body), len(image or ""))
 
     def _custom_id(self, number: int, row: Row) -> str:
@@ -169,7 +171,7 @@ class RequestLines:
 
 
 def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], dict[str, Any]]:
-    """What puts prompt, system prompt and image into a body; the rest is encoded only once."""
+    """Make a function of prompt, system prompt and image; the rest of the body is encoded once."""
     constant = {name: msgspec.Raw(_encode(value)) for name, value in _constants(spec).items()}
     model = spec.model
     if spec.endpoint == EMBEDDINGS:
@@ -178,27 +180,27 @@ def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], di
         return lambda prompt, system, image: {
             "model": model,
             **({} if system is None else {"instructions": system}),
-            "input": prompt if image is None else _seen_by_responses(prompt, image),
+            "input": prompt if image is None else _responses_input(prompt, image),
             **constant,
         }
     return lambda prompt, system, image: {
         "model": model,
         "messages": [
             *([] if system is None else [{"role": "system", "content": system}]),
-            {"role": "user", "content": prompt if image is None else _seen_by_chat(prompt, image)},
+            {"role": "user", "content": prompt if image is None else _chat_content(prompt, image)},
         ],
         **constant,
     }
 
 
-def _seen_by_chat(prompt: str, image: str) -> list[dict[str, Any]]:
+def _chat_content(prompt: str, image: str) -> list[dict[str, Any]]:
     return [
         {"type": "text", "text": prompt},
         {"type": "image_url", "image_url": {"url": image}},
     ]
 
 
-def _seen_by_responses(prompt: str, image: str) -> list[dict[str, Any]]:
+def _responses_input(prompt: str, image: str) -> list[dict[str, Any]]:
     content = [
         {"type": "input_text", "text": prompt},
         {"type": "input_image", "image_url": image},

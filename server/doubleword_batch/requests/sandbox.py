@@ -96,7 +96,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """Check what a parsed template uses, and put its loops and joins under the budget.
 
         Raises:
-            TemplateSyntaxError: it uses what templates may not.
+            TemplateSyntaxError: it uses what templates may not use.
         """
         for node in tree.find_all(tuple(_REFUSED)):
             name = _REFUSED[type(node)]

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.template import check_column
@@ -47,25 +47,28 @@ class RequestSpec:
 
 
 def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> tuple[str, ...]:
-    """Refuse what no row could make right.
+    """Reject a spec that would be wrong for every row.
 
     Returns:
         Warnings about the response schema.
 
     Raises:
-        InputError: code `unknown_endpoint`, `no_model`, `not_for_embeddings`, `bad_schema`,
-            `reserved_param`, `bad_param`, `stream` or `unknown_column`.
+        InputError: code `unknown_endpoint`, `no_model_given`, `invalid_schema`, `unknown_column`,
+            or `invalid_argument` for params and for what an embedding does not take.
     """
     profile.check_endpoint(spec.endpoint)
     if not spec.model.strip():
         raise InputError(
-            "No model is named.", hint="Give a model's id; list shows them.", code="no_model"
+            "No model is named.",
+            hint="Give the id of one of the provider's models.",
+            code="no_model_given",
+            next=Next("list", {"kind": "models"}),
         )
     if spec.endpoint == EMBEDDINGS and (spec.system is not None or spec.response_schema):
         raise InputError(
             "An embedding has neither a system prompt nor a response schema.",
             hint=f"Leave both out, or use {CHAT}.",
-            code="not_for_embeddings",
+            code="invalid_argument",
         )
     if spec.id_column is not None:
         check_column(spec.id_column, columns, "id_column")
@@ -76,16 +79,16 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
 
 
 def check_limit(limit: int | None) -> None:
-    """Refuse a number of rows below 1; None stands for all rows.
+    """Reject a number of rows below 1; None stands for all rows.
 
     Raises:
-        InputError: code `bad_limit`.
+        InputError: code `invalid_argument`.
     """
     if limit is not None and limit < 1:
         raise InputError(
             f"limit is {limit}, but must be at least 1.",
             hint="Leave it out for all rows.",
-            code="bad_limit",
+            code="invalid_argument",
         )
 
 
@@ -93,9 +96,9 @@ def _check_image_column(spec: RequestSpec, columns: Sequence[str]) -> None:
     check_column(spec.image_column or "", columns, "image_column")
     if spec.endpoint == EMBEDDINGS:
         raise InputError(
-            "An embedding is made of text; it takes no image.",
-            hint=f"Use {CHAT} with a model that sees.",
-            code="not_for_embeddings",
+            "Embeddings are made from text, not from images.",
+            hint=f"Use {CHAT} with a vision model.",
+            code="invalid_argument",
         )
 
 
@@ -108,20 +111,22 @@ def _check_params(spec: RequestSpec) -> None:
     if overwritten := sorted(taken & spec.params.keys()):
         raise InputError(
             f"params would overwrite {', '.join(overwritten)}.",
-            hint="Take it out of params: model, prompt, system and response_schema say it already.",
-            code="reserved_param",
+            hint="Take it out of params; model, prompt, system and response_schema set it.",
+            code="invalid_argument",
         )
     if spec.params.get("stream"):
         raise InputError(
-            "A batch cannot stream its answers.", hint="Take stream out of params.", code="stream"
+            "A batch cannot stream its answers.",
+            hint="Take stream out of params.",
+            code="invalid_argument",
         )
     for name in OUTPUT_LIMITS:
         limit = spec.params.get(name)
         if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
             raise InputError(
                 f"The parameter {name} is not a whole number.",
-                hint="Give the number of tokens, without quotes or a point.",
-                code="bad_param",
+                hint="Give the number of tokens, without quotes or a decimal point.",
+                code="invalid_argument",
             )
     for name, value in spec.params.items():
         try:
@@ -130,7 +135,7 @@ def _check_params(spec: RequestSpec) -> None:
             raise InputError(
                 f"The parameter {name!r} cannot be written as JSON: {error}.",
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
-                code="bad_param",
+                code="invalid_argument",
             ) from None
 
 
@@ -141,42 +146,42 @@ def _check_schema(schema: Any) -> tuple[str, ...]:
         schema: JSON Schema (draft 2020-12) of an object.
 
     Returns:
-        Warnings: the places where strict structured output, as OpenAI defines it, is stricter.
+        Warnings: the places where OpenAI's strict structured output asks for more.
 
     Raises:
-        InputError: code `bad_schema`; the message names the place.
+        InputError: code `invalid_schema`; the message names the place.
     """
     if not isinstance(schema, dict):
-        raise _bad("$", "it is no JSON object")
+        raise _invalid_schema("$", "it is not a JSON object")
     schema = cast("dict[str, Any]", schema)
     if schema.get("type") != "object":
-        raise _bad("$", "the top has to be an object schema")
+        raise _invalid_schema("$", "the top level must be an object schema")
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import SchemaError
 
     try:
         Draft202012Validator.check_schema(schema)
-        loose = list(_loose(schema, "$"))
+        loose = list(_not_strict(schema, "$"))
     except SchemaError as error:
-        raise _bad(error.json_path, error.message) from None
+        raise _invalid_schema(error.json_path, error.message) from None
     except RecursionError:
-        raise _bad("$", "it is nested too deeply") from None
+        raise _invalid_schema("$", "it is nested too deeply") from None
     if not loose:
         return ()
     places = ", ".join(quote_untrusted(place, 100) for place in loose[:_PLACES_SHOWN])
     more = len(loose) - _PLACES_SHOWN
     warning = (
-        "Strict structured output wants `additionalProperties: false` and every property in "
+        "Strict structured output needs `additionalProperties: false` and every property in "
         f"`required`; missing at {places}{f' and {more} more places' if more > 0 else ''}. "
         "Some servers refuse such a schema, others ignore it."
     )
     return (warning,)
 
 
-def _loose(schema: Any, place: str) -> Iterator[str]:
+def _not_strict(schema: Any, place: str) -> Iterator[str]:
     if isinstance(schema, list):
         for position, part in enumerate(cast("list[Any]", schema)):
-            yield from _loose(part, f"{place}[{position}]")
+            yield from _not_strict(part, f"{place}[{position}]")
     if not isinstance(schema, dict):
         return
     node = cast("dict[str, Any]", schema)
@@ -187,17 +192,18 @@ def _loose(schema: Any, place: str) -> Iterator[str]:
             yield place
     for keyword in ("properties", "$defs"):
         for name, part in cast("dict[str, Any]", node.get(keyword) or {}).items():
-            yield from _loose(part, f"{place}.{keyword}.{name}")
+            yield from _not_strict(part, f"{place}.{keyword}.{name}")
     for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf"):
-        yield from _loose(node.get(keyword), f"{place}.{keyword}")
+        yield from _not_strict(node.get(keyword), f"{place}.{keyword}")
 
 
-def _bad(place: str, reason: str) -> InputError:
+def _invalid_schema(place: str, reason: str) -> InputError:
     return InputError(
-        f"response_schema is not a schema that can be used: at {quote_untrusted(place, 100)}, "
+        f"response_schema is not a usable schema: at {quote_untrusted(place, 100)}, "
         f"{quote_untrusted(reason)}.",
-        hint='Give JSON Schema of an object, such as {"type": "object", "properties": {"label": '
-        '{"type": "string"}}, "required": ["label"], "additionalProperties": false}.',
-        code="bad_schema",
+        hint="Give the JSON Schema of an object, such as "
+        '{"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"], '
+        '"additionalProperties": false}.',
+        code="invalid_schema",
         details={"at": place[:100]},
     )

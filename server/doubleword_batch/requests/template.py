@@ -23,7 +23,7 @@ class Template:
     """A Jinja template over a row's columns, sandboxed and strict.
 
     `{{ any column name }}` works for every column as it is spelt; inside larger expressions, names
-    that are no identifiers are written `row["order id"]`. Text is inserted as it is, null as
+    that are not identifiers are written `row["order id"]`. Text is inserted as it is, null as
     nothing, everything else as JSON. The values are data and never compiled.
 
     A template without logic, which most are, is rendered by one string operation.
@@ -38,7 +38,7 @@ class Template:
         is_constant: no column is used, so every rendering is the same.
 
     Raises:
-        InputError: code `empty_prompt`, `template_syntax` (with the line) or `unknown_column`.
+        InputError: code `invalid_template` (with the line) or `unknown_column`.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class Template:
             raise InputError(
                 f"The {name} is empty.",
                 hint="Write what to ask, with {{ column }} where a row's value belongs.",
-                code="empty_prompt",
+                code="invalid_template",
             )
         self._name = name
         self._max_characters = max_characters
@@ -64,8 +64,8 @@ class Template:
         """The text for one row.
 
         Raises:
-            InputError: code `missing_value` (this row lacks a column), `template_failed`, or
-                `prompt_too_large`.
+            InputError: code `missing_value` (this row lacks a column), `invalid_template`, or
+                `request_too_large`.
         """
         if self._plain is None:
             return self._render_logic(row)
@@ -132,19 +132,17 @@ class Template:
         reason = getattr(error, "message", None) or str(error)
         line = getattr(error, "lineno", None) or 1
         return InputError(
-            f"The {self._name} is not a template that can be used: line {line}, "
-            f"{quote_untrusted(reason)}.",
+            f"The {self._name} is not a valid template: line {line}, {quote_untrusted(reason)}.",
             hint="Write {{ column }} for a value, and {% raw %}...{% endraw %} around text that "
-            "holds such braces itself.",
-            code="template_syntax",
+            "contains such braces itself.",
+            code="invalid_template",
             details={"line": line},
         )
 
     def _missing(self, reason: str) -> InputError:
         return InputError(
-            f"The {self._name} uses a value that is not there: {quote_untrusted(reason)}.",
-            hint="Add it to that row, or say what stands for it: "
-            '{{ row["column"]|default("none") }}.',
+            f"The {self._name} uses a value that is missing: {quote_untrusted(reason)}.",
+            hint='Add it to that row, or give a default: {{ row["column"]|default("none") }}.',
             code="missing_value",
         )
 
@@ -152,24 +150,24 @@ class Template:
         return InputError(
             f"The {self._name} cannot be rendered: {quote_untrusted(str(error))}.",
             hint="Correct the template, or that row's value.",
-            code="template_failed",
+            code="invalid_template",
         )
 
     def _too_large(self) -> InputError:
         return InputError(
             f"The {self._name} grows beyond {self._max_characters} characters.",
             hint="Shorten that row's text, for example {{ text[:20000] }}.",
-            code="prompt_too_large",
+            code="request_too_large",
         )
 
 
 def check_column(name: str, columns: Sequence[str], user: str) -> None:
-    """Refuse a column that is not there.
+    """Reject the name of a column that does not exist.
 
     Args:
-        name: the column asked for.
-        columns: those there are.
-        user: what asks for it, to begin the message with.
+        name: the column's name.
+        columns: the columns of the source.
+        user: what names the column; the message begins with it.
 
     Raises:
         InputError: code `unknown_column`; the hint lists the columns and the nearest name.

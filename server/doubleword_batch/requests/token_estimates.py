@@ -22,9 +22,9 @@ _GUESSED_OUTPUT_TOKENS = 1024
 def estimate_output_tokens(spec: RequestSpec, requests: int, input_tokens: int) -> int:
     """Estimate the tokens of all answers.
 
-    With a limit in `params` (max_tokens and its kin) that limit for each of `n` choices of each
-    request: more cannot come. Without one, 1.1 times the input, as Doubleword's server estimates,
-    but at most 1,024 a request. Embeddings have none.
+    With a limit in `params` (max_tokens or another of `OUTPUT_LIMITS`), that limit for each of `n`
+    choices of each request, which is the most there can be. Without one, 1.1 times the input, as
+    Doubleword's server estimates, but at most 1,024 a request. Embeddings have none.
     """
     if spec.endpoint == EMBEDDINGS:
         return 0

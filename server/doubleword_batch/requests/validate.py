@@ -1,4 +1,4 @@
-"""Checks a request file of anybody: all faults of all lines in one pass, before money is spent.
+"""Checks any request file: all faults of all lines in one pass, before money is spent.
 
 Servers stop at the first fault, and some faults (two lines with one custom_id) they do not see.
 Sound lines take a fast way through msgspec; only a broken one is looked at closely, in
@@ -33,7 +33,7 @@ _READ_BYTES = 1 << 18
 
 Severity = Literal["error", "warning"]
 
-# Every kind of problem, how grave it is, and what to do about it.
+# Every kind of problem, how serious it is, and what to do about it.
 _FIXES: dict[str, tuple[Severity, str]] = {
     "no_requests": (_ERROR, "Write at least one request line into the file."),
     "bad_utf8": (_ERROR, "Save the file as UTF-8 without a byte order mark."),
@@ -93,7 +93,7 @@ class ValidationReport:
 
     Attributes:
         path: the file.
-        requests: lines that are not blank, broken ones included.
+        requests: lines that are not blank, also broken ones.
         size_bytes: of the file.
         ok: there is no error; there may be warnings.
         endpoint: the url of all lines, None if they differ or there is none.
@@ -133,7 +133,7 @@ def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
     Memory does not grow with the lines.
 
     Raises:
-        InputError: code `file_not_found` or `not_readable`; what the file holds is reported.
+        InputError: code `file_not_found` or `not_readable`; faults inside the file are reported.
     """
     try:
         with path.open("rb", buffering=_READ_BYTES) as stream, SeenIds() as seen:
@@ -145,7 +145,7 @@ def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
     except OSError as error:
         raise InputError(
             f"{quoted_name(path)} cannot be read: {error.strerror or error}.",
-            hint="Give a JSONL file that may be read.",
+            hint="Give a JSONL file that can be read.",
             code="not_readable",
         ) from None
 
@@ -300,7 +300,7 @@ class _Check:
         return f"The body has {size} bytes; {self._profile.max_request_bytes} are allowed."
 
     def _whole_file(self, size_bytes: int) -> None:
-        for line, other in self._seen.late():
+        for line, other in self._seen.late_duplicates():
             self._found.add(
                 "custom_id_duplicate", line, f"Its custom_id also stands on line {other}."
             )

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.errors import DoublewordBatchError, InputError, StoreError
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import (
     RequestSpec,
@@ -50,8 +50,12 @@ def build(tmp_path, doubleword):
     return make
 
 
-def lines_of(part):
-    return [json.loads(line) for line in part.path.read_text(encoding="utf-8").splitlines()]
+def lines_of(file):
+    return [json.loads(line) for line in file.path.read_text(encoding="utf-8").splitlines()]
+
+
+def first_request(built):
+    return lines_of(built.files[0])[0]
 
 
 def test_a_chat_request_carries_system_prompt_params_and_strict_schema(table, build):
@@ -62,8 +66,7 @@ def test_a_chat_request_carries_system_prompt_params_and_strict_schema(table, bu
         id_column="id",
     )
     built = build(table(), asked)
-    assert lines_of(built.parts[0])[0] == built.first_request
-    assert built.first_request == {
+    assert first_request(built) == {
         "custom_id": "r1-A-1",
         "method": "POST",
         "url": CHAT,
@@ -82,13 +85,13 @@ def test_a_chat_request_carries_system_prompt_params_and_strict_schema(table, bu
         },
     }
     assert built.warnings == ()
-    assert "grüße" in built.parts[0].path.read_text(encoding="utf-8")
+    assert "grüße" in built.files[0].path.read_text(encoding="utf-8")
 
 
 def test_a_responses_request_carries_input_instructions_and_text_format(table, build):
     built = build(table(), spec(endpoint=RESPONSES, system="Be brief.", response_schema=STRICT))
-    assert built.first_request["url"] == RESPONSES
-    assert built.first_request["body"] == {
+    assert first_request(built)["url"] == RESPONSES
+    assert first_request(built)["body"] == {
         "model": "m",
         "instructions": "Be brief.",
         "input": "Rate grüße 1",
@@ -100,14 +103,14 @@ def test_a_responses_request_carries_input_instructions_and_text_format(table, b
 
 def test_an_embeddings_request_carries_the_text_and_costs_no_output(table, build):
     built = build(table(), spec(endpoint=EMBEDDINGS, prompt="{{ text }}", params={"dimensions": 8}))
-    assert built.first_request["body"] == {"model": "m", "input": "grüße 1", "dimensions": 8}
+    assert first_request(built)["body"] == {"model": "m", "input": "grüße 1", "dimensions": 8}
     assert built.output_tokens == 0
 
 
 def test_what_is_built_passes_the_check(table, build, doubleword):
     for endpoint in (CHAT, EMBEDDINGS, RESPONSES):
         built = build(table(50), spec(endpoint=endpoint))
-        report = validate_request_file(built.parts[0].path, doubleword)
+        report = validate_request_file(built.files[0].path, doubleword)
         assert report.ok
         assert report.groups == ()
         assert (report.endpoint, report.models, report.requests) == (endpoint, ("m",), 50)
@@ -116,34 +119,31 @@ def test_what_is_built_passes_the_check(table, build, doubleword):
 def test_a_job_is_split_at_the_requests_a_file_may_hold(table, build):
     rows = []
     built = build(table(2500), limits={"max_requests": 1000}, on_rows=rows.extend)
-    assert [part.requests for part in built.parts] == [1000, 1000, 500]
-    assert [part.path.name for part in built.parts] == [f"part-000{n}.jsonl" for n in (1, 2, 3)]
-    assert [(p.number, p.first_row, p.last_row) for p in built.parts] == [
-        (1, 1, 1000),
-        (2, 1001, 2000),
-        (3, 2001, 2500),
-    ]
+    assert [file.requests for file in built.files] == [1000, 1000, 500]
+    assert [file.path.name for file in built.files] == [f"part-000{n}.jsonl" for n in (1, 2, 3)]
+    ends = [(lines[0]["custom_id"], lines[-1]["custom_id"]) for lines in map(lines_of, built.files)]
+    assert [file.number for file in built.files] == [1, 2, 3]
+    assert ends == [("r1", "r1000"), ("r1001", "r2000"), ("r2001", "r2500")]
     assert rows == [(row, f"r{row}", (row - 1) // 1000 + 1) for row in range(1, 2501)]
-    for part in built.parts:
-        content = part.path.read_bytes()
-        assert len(content) == part.size_bytes
-        assert hashlib.sha256(content).hexdigest() == part.sha256
-        assert stat.S_IMODE(part.path.stat().st_mode) == 0o600
-    assert built.size_bytes == sum(part.size_bytes for part in built.parts)
+    for file in built.files:
+        content = file.path.read_bytes()
+        assert len(content) == file.size_bytes
+        assert hashlib.sha256(content).hexdigest() == file.sha256
+        assert stat.S_IMODE(file.path.stat().st_mode) == 0o600
 
 
 def test_a_job_is_split_at_the_bytes_a_file_may_hold_and_fills_each(table, build):
     built = build(table(300), limits={"max_file_bytes": 5000})
-    assert sum(part.requests for part in built.parts) == 300
-    for part, following in pairwise(built.parts):
+    assert sum(file.requests for file in built.files) == 300
+    for file, following in pairwise(built.files):
         next_line = following.path.read_bytes().splitlines(keepends=True)[0]
-        assert part.size_bytes <= 5000 < part.size_bytes + len(next_line)
+        assert file.size_bytes <= 5000 < file.size_bytes + len(next_line)
 
 
 def test_embeddings_are_split_at_the_inputs_a_file_may_hold(table, build):
     limits = {"max_embedding_inputs": 2}
-    assert len(build(table(5), spec(endpoint=EMBEDDINGS), limits=limits).parts) == 3
-    assert len(build(table(5), limits=limits).parts) == 1
+    assert len(build(table(5), spec(endpoint=EMBEDDINGS), limits=limits).files) == 3
+    assert len(build(table(5), limits=limits).files) == 1
 
 
 def test_groups_of_rows_and_progress_come_in_thousands(table, build):
@@ -165,7 +165,7 @@ def test_a_row_too_large_for_the_provider_is_skipped_and_reported(source, build)
         assert len(built.skipped) == 20
         assert built.skipped[0].row == 2
         assert "1000" in built.skipped[0].reason
-        assert built.parts[0].last_row == 3
+        assert lines_of(built.files[0])[-1]["custom_id"] == "r3"
 
 
 def test_the_limit_of_a_request_counts_bytes_and_not_letters(source, build):
@@ -177,14 +177,14 @@ def test_the_limit_of_a_request_counts_bytes_and_not_letters(source, build):
 def test_a_job_of_skipped_rows_only_is_refused(table, build, tmp_path):
     with pytest.raises(InputError, match="None of 3 rows") as refused:
         build(table(text="x" * 500), limits={"max_request_bytes": 100})
-    assert refused.value.code == "no_requests"
+    assert refused.value.code == "request_too_large"
     assert list((tmp_path / "job").iterdir()) == []
 
 
 def test_a_pilot_reads_the_first_rows_only(source, build):
     table = source("t.jsonl", '{"text":"a"}\n' * 1000 + "broken\n")
     assert build(table, limit=2).rows == 2
-    with pytest.raises(InputError, match="limit=0"):
+    with pytest.raises(InputError, match="limit is 0"):
         build(table, limit=0)
 
 
@@ -206,9 +206,9 @@ def test_a_cancelled_build_leaves_nothing(table, build, tmp_path):
         asked.append(1)
         return len(asked) == 4
 
-    with pytest.raises(InputError, match="after 300 rows") as refused:
+    with pytest.raises(DoublewordBatchError, match="after 300 rows") as refused:
         build(table(1000), limits={"max_requests": 50}, cancelled=cancelled)
-    assert refused.value.code == "cancelled"
+    assert refused.value.code == "interrupted"
     assert list((tmp_path / "job").iterdir()) == []
 
 
@@ -228,7 +228,7 @@ def test_what_a_killed_build_left_is_replaced(table, build, tmp_path):
     assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
 
 
-def test_a_folder_that_takes_no_file_is_a_store_error(table, build, tmp_path):
+def test_a_folder_that_cannot_be_written_is_a_store_error(table, build, tmp_path):
     (tmp_path / "job").mkdir()
     (tmp_path / "job" / "part-0001.jsonl").mkdir()  # a name that cannot be given
     with pytest.raises(StoreError) as refused:
@@ -257,7 +257,7 @@ except StoreError as error:
 """
 
 
-def test_a_disk_that_fills_is_said_and_leaves_nothing(table, tmp_path):
+def test_a_full_disk_is_reported_and_leaves_nothing(table, tmp_path):
     table(3000)
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
@@ -284,7 +284,7 @@ def test_estimates_follow_the_documented_rules(table, build):
     built = build(table(100))
     bodies = sum(
         len(json.dumps(line["body"], ensure_ascii=False, separators=(",", ":")).encode())
-        for line in lines_of(built.parts[0])
+        for line in lines_of(built.files[0])
     )
     assert built.input_tokens == bodies // 4
     assert built.output_tokens == int(built.input_tokens * 1.1)
@@ -308,7 +308,7 @@ def test_a_schema_that_is_not_strict_is_sent_as_it_is_and_warned_about(table, bu
         "additionalProperties": False,
     }
     built = build(table(), spec(response_schema=schema))
-    sent = built.first_request["body"]["response_format"]["json_schema"]["schema"]
+    sent = first_request(built)["body"]["response_format"]["json_schema"]["schema"]
     assert sent == schema
     assert "«$.properties.a.items»" in built.warnings[0]
     optional = STRICT | {"required": []}
@@ -325,43 +325,48 @@ def test_a_schema_that_is_not_strict_is_sent_as_it_is_and_warned_about(table, bu
         (["type", "object"], "«$»"),
     ],
 )
-def test_what_is_no_schema_of_an_object_is_refused_with_the_place(table, build, schema, place):
+def test_what_is_not_an_object_schema_is_refused_with_the_place(table, build, schema, place):
     with pytest.raises(InputError) as refused:
         build(table(), spec(response_schema=schema))
-    assert refused.value.code == "bad_schema"
+    assert refused.value.code == "invalid_schema"
     assert place in refused.value.message
 
 
 @pytest.mark.parametrize(
-    ("changes", "code"),
+    ("changes", "code", "named"),
     [
-        ({"endpoint": "/v1/moderations"}, "unknown_endpoint"),
-        ({"model": " "}, "no_model"),
-        ({"prompt": ""}, "empty_prompt"),
-        ({"prompt": "{{ nothing }}"}, "unknown_column"),
-        ({"system": "{{ nothing }}"}, "unknown_column"),
-        ({"system": ""}, "empty_prompt"),
-        ({"id_column": "nothing"}, "unknown_column"),
-        ({"endpoint": EMBEDDINGS, "system": "x"}, "not_for_embeddings"),
-        ({"endpoint": EMBEDDINGS, "response_schema": STRICT}, "not_for_embeddings"),
-        ({"params": {"model": "x"}}, "reserved_param"),
-        ({"params": {"messages": []}}, "reserved_param"),
-        ({"params": {"input": "x"}}, "reserved_param"),
-        ({"params": {"instructions": "x"}, "system": "y"}, "reserved_param"),
-        ({"params": {"response_format": {}}, "response_schema": STRICT}, "reserved_param"),
-        ({"params": {"stream": True}}, "stream"),
-        ({"params": {"temperature": float("nan")}}, "bad_param"),
-        ({"params": {"tools": [{"x": float("inf")}]}}, "bad_param"),
-        ({"params": {"x": object()}}, "bad_param"),
+        ({"endpoint": "/v1/moderations"}, "unknown_endpoint", "/v1/moderations"),
+        ({"model": " "}, "no_model_given", "model"),
+        ({"prompt": ""}, "invalid_template", "prompt is empty"),
+        ({"prompt": "{{ nothing }}"}, "unknown_column", "nothing"),
+        ({"system": "{{ nothing }}"}, "unknown_column", "nothing"),
+        ({"system": ""}, "invalid_template", "system prompt is empty"),
+        ({"id_column": "nothing"}, "unknown_column", "id_column"),
+        ({"endpoint": EMBEDDINGS, "system": "x"}, "invalid_argument", "embedding"),
+        ({"endpoint": EMBEDDINGS, "response_schema": STRICT}, "invalid_argument", "embedding"),
+        ({"params": {"model": "x"}}, "invalid_argument", "model"),
+        ({"params": {"messages": []}}, "invalid_argument", "messages"),
+        ({"params": {"input": "x"}}, "invalid_argument", "input"),
+        ({"params": {"instructions": "x"}, "system": "y"}, "invalid_argument", "instructions"),
+        (
+            {"params": {"response_format": {}}, "response_schema": STRICT},
+            "invalid_argument",
+            "response_format",
+        ),
+        ({"params": {"stream": True}}, "invalid_argument", "stream"),
+        ({"params": {"temperature": float("nan")}}, "invalid_argument", "temperature"),
+        ({"params": {"tools": [{"x": float("inf")}]}}, "invalid_argument", "tools"),
+        ({"params": {"x": object()}}, "invalid_argument", "'x'"),
     ],
 )
-def test_a_spec_that_no_row_could_make_right_is_refused_before_a_row_is_read(
-    source, build, tmp_path, changes, code
+def test_a_spec_that_is_wrong_for_every_row_is_refused_before_a_row_is_read(
+    source, build, tmp_path, changes, code, named
 ):
     table = source("t.jsonl", '{"text":"a"}\n' * 1000 + "broken\n")
     with pytest.raises(InputError) as refused:
         build(table, spec(**changes))
     assert refused.value.code == code
+    assert named in refused.value.message
     assert refused.value.hint
     assert not list(tmp_path.glob("job/*"))
 
@@ -384,7 +389,7 @@ def test_a_row_that_makes_infinity_is_refused_with_its_number(source, build):
         (5, 'x"\r\n}', "r5-x"),
     ],
 )
-def test_a_custom_id_is_the_row_and_what_can_be_read_of_its_label(row, label, expected):
+def test_a_custom_id_is_the_row_and_the_readable_part_of_its_label(row, label, expected):
     assert custom_id_for(row, label) == expected
     assert row_of(expected) == row
 
@@ -407,11 +412,11 @@ def test_ids_that_are_not_ours_have_no_row(custom_id):
 def test_custom_ids_keep_to_the_provider_s_limit(source, build):
     table = source("t.jsonl", json.dumps({"text": "a", "id": "x" * 100, "n": 7}))
     built = build(table, spec(id_column="id"), limits={"max_custom_id_bytes": 10})
-    assert built.first_request["custom_id"] == "r1-xxxxxxx"
-    assert build(table, spec(id_column="n")).first_request["custom_id"] == "r1-7"
+    assert first_request(built)["custom_id"] == "r1-xxxxxxx"
+    assert first_request(build(table, spec(id_column="n")))["custom_id"] == "r1-7"
 
 
-def test_every_profile_builds_for_every_endpoint_it_names(table, tmp_path):
+def test_every_profile_builds_for_each_of_its_endpoints(table, tmp_path):
     for name in ("doubleword", "openai", "local", "generic"):
         for endpoint in profile(name).endpoints:
             built = build_request_files(

@@ -6,7 +6,7 @@ import tracemalloc
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.requests import seen_ids, validate_request_file
+from doubleword_batch.requests import line_checks, validate_request_file
 
 
 def line(custom_id="a", **changes):
@@ -197,7 +197,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path, doubleword):
 
 
 def test_duplicates_far_apart_are_found_when_the_ids_no_longer_fit_into_memory(check, monkeypatch):
-    monkeypatch.setattr(seen_ids, "MOST_IN_MEMORY", 100)
+    monkeypatch.setattr(line_checks, "MOST_IN_MEMORY", 100)
     names = [f"id-{number}" for number in range(1000)]
     names[50] = "id-3"
     names[500] = "id-7"

@@ -34,8 +34,8 @@ def bodies(tmp_path, roots, doubleword):
         make.built = built
         return [
             json.loads(line)["body"]
-            for part in built.parts
-            for line in part.path.read_text(encoding="utf-8").splitlines()
+            for file in built.files
+            for line in file.path.read_text(encoding="utf-8").splitlines()
         ]
 
     return make
@@ -163,10 +163,10 @@ def test_an_image_beyond_the_limits_is_skipped_and_reported(tmp_path, bodies, mo
     ("spec", "code"),
     [
         ({"image_column": "nope"}, "unknown_column"),
-        ({"endpoint": "/v1/embeddings", "prompt": "{{ name }}"}, "not_for_embeddings"),
+        ({"endpoint": "/v1/embeddings", "prompt": "{{ name }}"}, "invalid_argument"),
     ],
 )
-def test_a_spec_that_no_image_fits_is_refused(tmp_path, bodies, spec, code):
+def test_a_spec_that_does_not_fit_images_is_refused(tmp_path, bodies, spec, code):
     (tmp_path / "a.png").write_bytes(PNG)
     with pytest.raises(InputError) as refused:
         bodies("a.png", **spec)
