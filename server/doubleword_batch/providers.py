@@ -107,7 +107,6 @@ class Profile(BaseModel):
             raise InputError(
                 f"{self.title} has no completion window {quote_untrusted(window, 80)}.",
                 hint=f"Use one of {', '.join(self.windows)}.",
-                code="invalid_argument",
             )
 
 

@@ -68,7 +68,6 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
         raise InputError(
             "An embedding has neither a system prompt nor a response schema.",
             hint=f"Leave both out, or use {CHAT}.",
-            code="invalid_argument",
         )
     if spec.id_column is not None:
         check_column(spec.id_column, columns, "id_column")
@@ -88,7 +87,6 @@ def check_limit(limit: int | None) -> None:
         raise InputError(
             f"limit is {limit}, but must be at least 1.",
             hint="Leave it out for all rows.",
-            code="invalid_argument",
         )
 
 
@@ -98,7 +96,6 @@ def _check_image_column(spec: RequestSpec, columns: Sequence[str]) -> None:
         raise InputError(
             "Embeddings are made from text, not from images.",
             hint=f"Use {CHAT} with a vision model.",
-            code="invalid_argument",
         )
 
 
@@ -112,13 +109,11 @@ def _check_params(spec: RequestSpec) -> None:
         raise InputError(
             f"params would overwrite {', '.join(overwritten)}.",
             hint="Take it out of params; model, prompt, system and response_schema set it.",
-            code="invalid_argument",
         )
     if spec.params.get("stream"):
         raise InputError(
             "A batch cannot stream its answers.",
             hint="Take stream out of params.",
-            code="invalid_argument",
         )
     for name in OUTPUT_LIMITS:
         limit = spec.params.get(name)
@@ -126,7 +121,6 @@ def _check_params(spec: RequestSpec) -> None:
             raise InputError(
                 f"The parameter {name} is not a whole number.",
                 hint="Give the number of tokens, without quotes or a decimal point.",
-                code="invalid_argument",
             )
     for name, value in spec.params.items():
         try:
@@ -135,7 +129,6 @@ def _check_params(spec: RequestSpec) -> None:
             raise InputError(
                 f"The parameter {name!r} cannot be written as JSON: {error}.",
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
-                code="invalid_argument",
             ) from None
 
 
