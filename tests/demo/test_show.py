@@ -6,12 +6,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from doubleword_batch.demo import task
-from doubleword_batch.demo.folder import DemoFolder
-from doubleword_batch.demo.host import Call
-from doubleword_batch.demo.journey import Played
+from doubleword_batch.demo import job
+from doubleword_batch.demo.folder import AnsweredRow, Comparison, DemoFolder
+from doubleword_batch.demo.host import ToolCall
+from doubleword_batch.demo.job import DemoResult
 from doubleword_batch.demo.show import show_result
-from doubleword_batch.demo.verdict import AnsweredRow, Verdict
 
 
 @pytest.fixture
@@ -21,15 +20,15 @@ def shown(tmp_path):
     answers.write_bytes(b"")
     folder = DemoFolder(tmp_path, tmp_path / "in.csv", answers, Path("server.log"))
 
-    def shown(*, topic="plant", reply_bytes=100, model=task.MODEL, once=True):
+    def shown(*, topic="plant", reply_bytes=100, model=job.MODEL, once=True):
         row = AnsweredRow("oak", "a tree", "plant", topic, "ok")
-        call = Call("get_status", {"job": "j"}, 0.1, reply_bytes, 0)
+        call = ToolCall("get_status", {"job": "j"}, 0.1, reply_bytes, 0)
         counted = {"columns": ["topic", "entries"], "rows": [[topic, 1]]}
         output = io.StringIO()
         show_result(
             Console(file=output, width=200, force_terminal=True, markup=False, highlight=False),
-            Played("a provider", model, "j", counted, (call,)),
-            Verdict((row,), 1, each_row_once=once),
+            DemoResult("a provider", model, "j", counted, (call,)),
+            Comparison((row,), 1, each_row_once=once),
             folder,
         )
         return " ".join(output.getvalue().split())
@@ -38,11 +37,11 @@ def shown(tmp_path):
 
 
 def test_control_characters_and_markup_of_an_answer_do_nothing(shown):
-    said = shown(topic="\x1b]0;owned\x07[red]plant\x9b31m")
-    assert "\x1b]" not in said
-    assert "\x07" not in said
-    assert "\x9b" not in said
-    assert "[red]plant" in said
+    text = shown(topic="\x1b]0;owned\x07[red]plant\x9b31m")
+    assert "\x1b]" not in text
+    assert "\x07" not in text
+    assert "\x9b" not in text
+    assert "[red]plant" in text
 
 
 def test_a_reply_over_the_limit_is_not_hidden(shown):
@@ -51,7 +50,7 @@ def test_a_reply_over_the_limit_is_not_hidden(shown):
 
 
 def test_agreement_of_the_bundled_model_is_quoted_only_with_the_figure_for_unseen_rows(shown):
-    assert f"never tuned on, this model agreed on {task.UNSEEN_AGREED}" in shown()
+    assert f"never tuned on, this model agreed on {job.UNSEEN_AGREED}" in shown()
     assert "never tuned on" not in shown(model="another-model")
 
 

@@ -1,6 +1,6 @@
 """The demo's host: starts the MCP server as Claude Code or an editor would, and calls its tools.
 
-Every reply is weighed, because what a reply costs the agent's context is what the demo shows.
+The size of every reply is counted: what replies cost the agent's context is what the demo shows.
 """
 
 import sys
@@ -32,8 +32,8 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One tool call, and what its reply weighs.
+class ToolCall:
+    """One tool call and the size of its reply.
 
     Attributes:
         tool: the tool's name.
@@ -62,10 +62,10 @@ class Host:
         calls: every call so far, in order.
     """
 
-    def __init__(self, client: Client, on_call: Callable[[Call], None]) -> None:
+    def __init__(self, client: Client, on_call: Callable[[ToolCall], None]) -> None:
         self._client = client
         self._on_call = on_call
-        self.calls: list[Call] = []
+        self.calls: list[ToolCall] = []
 
     async def call(
         self, tool: str, *, on_progress: OnProgress | None = None, **arguments: Any
@@ -77,17 +77,17 @@ class Host:
             DoublewordBatchError: any other error that a tool replied, in the words the agent reads.
         """
 
-        async def tell(progress: float, total: float | None, message: str | None) -> None:
-            del message  # the bar has words of its own
+        async def report(progress: float, total: float | None, message: str | None) -> None:
+            del message  # the bar shows its own text
             if on_progress is not None:
                 on_progress(progress, total)
 
         began = time.monotonic()
-        result = await self._client.call_tool(tool, arguments, progress_callback=tell)
+        result = await self._client.call_tool(tool, arguments, progress_callback=report)
         seconds = time.monotonic() - began
         text = _text(result)
         structured: dict[str, Any] = result.structured_content or {}
-        call = Call(
+        call = ToolCall(
             tool=tool,
             arguments=arguments,
             seconds=seconds,
@@ -104,16 +104,16 @@ class Host:
 async def with_host(
     settings: Settings,
     folder: DemoFolder,
-    play: Callable[[Host], Awaitable[_T]],
-    on_call: Callable[[Call], None],
+    use: Callable[[Host], Awaitable[_T]],
+    on_call: Callable[[ToolCall], None],
 ) -> _T:
-    """Start the server on this folder, let `play` use it, and end it however `play` ends.
+    """Start the server on this folder, let `use` call it, and stop it however `use` ends.
 
     Args:
         settings: whose home and local executor the server gets; no key goes along.
         folder: the only root of the server; its log takes the server's stderr.
-        play: what to do with the server.
-        on_call: told after every call.
+        use: what to do with the server.
+        on_call: called after every tool call.
 
     Raises:
         TransportError: the server did not start, ended, or did not answer in time.
@@ -130,7 +130,7 @@ async def with_host(
             async with Client(
                 stdio_client(server, errlog=log), read_timeout_seconds=_CALL_SECONDS
             ) as client:
-                return await play(Host(client, on_call))
+                return await use(Host(client, on_call))
         except Exception as error:
             # The SDK's task groups wrap whatever is raised inside them.
             cause = _only_cause(error)
@@ -140,7 +140,7 @@ async def with_host(
 
 
 def _environment(settings: Settings, root: Path) -> dict[str, str]:
-    """What the server is told; everything else the SDK keeps from it, keys included."""
+    """The server's environment; the SDK passes on nothing else, no key either."""
     executor = settings.local_executor or "builtin"
     variables = {
         "DOUBLEWORD_BATCH_PROVIDER": "local",
@@ -163,18 +163,18 @@ def _text(result: CallToolResult) -> str:
 
 
 def _tool_error(tool: str, text: str, structured: dict[str, Any]) -> DoublewordBatchError:
-    said = structured.get("error", {})
-    code = str(said.get("code", "bug"))
+    error = structured.get("error", {})
+    code = str(error.get("code", "bug"))
     kind = ConfigError if code in _CONFIG_CODES else DoublewordBatchError
     return kind(
         f"The tool {tool} answered with an error, which the agent reads as: {text}",
         code=code,
-        retryable=bool(said.get("retryable")),
+        retryable=bool(error.get("retryable")),
     )
 
 
 def _only_cause(error: Exception) -> Exception:
-    """What was raised inside task groups, when it was one thing."""
+    """The error inside the task groups, if there is only one."""
     if not isinstance(error, ExceptionGroup):
         return error
     group = cast("ExceptionGroup[Exception]", error)
@@ -185,6 +185,5 @@ def _no_server(error: MCPError | OSError, log: Path) -> TransportError:
     return TransportError(
         f"The MCP server cannot be used: {error}.",
         may_have_happened=True,
-        hint=f"What it said itself is in {log}.",
-        code="server_ended",
+        hint=f"Its own messages are in {log}.",
     )

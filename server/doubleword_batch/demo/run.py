@@ -1,5 +1,6 @@
-"""`doubleword-batch demo`: the whole journey on real data, played through the MCP tools."""
+"""`doubleword-batch demo`: from a table to a table of answers, by the MCP tools alone."""
 
+import importlib.util
 import json
 import sys
 import time
@@ -12,10 +13,9 @@ from pathlib import Path
 import anyio
 from rich.console import Console
 
-from doubleword_batch.demo.folder import DemoFolder, prepare_folder
+from doubleword_batch.demo.folder import DemoFolder, compare, prepare_folder
 from doubleword_batch.demo.host import with_host
-from doubleword_batch.demo.journey import Journey, Played
-from doubleword_batch.demo.model import fetch_model, needs_model
+from doubleword_batch.demo.job import DemoJob, DemoResult
 from doubleword_batch.demo.show import (
     as_object,
     call_line,
@@ -23,8 +23,7 @@ from doubleword_batch.demo.show import (
     plain_console,
     show_result,
 )
-from doubleword_batch.demo.verdict import judge
-from doubleword_batch.errors import DoublewordBatchError, TransportError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError, TransportError
 from doubleword_batch.settings import Settings
 
 _DONE, _ROWS_REMAIN = 0, 8
@@ -36,6 +35,10 @@ _OPENING = (
 _BUILTIN = "The built-in model is a tiny demo model: answers of the right shape, often wrong."
 
 
+class _TimeIsUp(Exception):  # noqa: N818  # not a TimeoutError, which file code takes for its own
+    """The time was up during the model's download."""
+
+
 def run_demo(
     *, json_output: bool = False, home: Path | None = None, limit_seconds: float = 900.0
 ) -> int:
@@ -44,45 +47,46 @@ def run_demo(
     Args:
         json_output: print one JSON object on stdout instead of tables.
         home: the state directory; by default the settings' own.
-        limit_seconds: after this long the demo gives up, the model's download included.
+        limit_seconds: after this long the demo gives up; the model's download counts.
 
     Returns:
-        The exit code: 0 when every row has a good answer, 8 when one has not.
+        The exit code: 0 if every row was answered, else 8.
 
     Raises:
         DoublewordBatchError: a tool answered with an error; code `interrupted`: the person
             pressed Ctrl-C, and the hint says what stays.
-        InputError: the folder is there and is not the demo's.
+        InputError: a folder of that name exists and is not the demo's.
         ConfigError: there is no model to run, or nothing to run it with.
-        TransportError: the server ended, or the time was up.
+        TransportError: the server ended, or the time was up (code `timeout`).
         StoreError: the folder cannot be written.
     """
     settings = Settings.from_environment(provider="local")
     if home is not None:
         settings = replace(settings, home=home.absolute())
     folder = prepare_folder(Path.cwd())
-    journey = Journey(folder)
-    with _ending_early(journey, settings, limit_seconds):
-        played = _play(journey, settings, folder, time.monotonic() + limit_seconds)
-    verdict = judge(folder)
+    job = DemoJob(folder)
+    with _ending_early(job, settings, limit_seconds):
+        result = _run_job(job, settings, folder, time.monotonic() + limit_seconds)
+    comparison = compare(folder)
     if json_output:
-        sys.stdout.write(json.dumps(as_object(played, verdict, folder)) + "\n")
+        sys.stdout.write(json.dumps(as_object(result, comparison, folder)) + "\n")
     else:
-        show_result(plain_console(), played, verdict, folder)
-    return _DONE if verdict.is_complete else _ROWS_REMAIN
+        show_result(plain_console(), result, comparison, folder)
+    return _DONE if comparison.is_complete else _ROWS_REMAIN
 
 
-def _play(journey: Journey, settings: Settings, folder: DemoFolder, until: float) -> Played:
+def _run_job(job: DemoJob, settings: Settings, folder: DemoFolder, until: float) -> DemoResult:
     notes = plain_console(stderr=True)
     _announce(settings, notes)
-    _bring_model(settings, notes, until)
+    if _needs_model(settings):
+        _fetch_model(settings, notes, until)
 
-    async def within_time() -> Played:
+    async def within_time() -> DemoResult:
         with anyio.fail_after(until - time.monotonic()):
             return await with_host(
                 settings,
                 folder,
-                partial(journey.play, on_progress=move),
+                partial(job.run, on_progress=move),
                 lambda call: notes.print(call_line(call)),
             )
 
@@ -97,44 +101,59 @@ def _announce(settings: Settings, notes: Console) -> None:
         notes.print(_BUILTIN, soft_wrap=True)
 
 
-def _bring_model(settings: Settings, notes: Console, until: float) -> None:
-    if not needs_model(settings):
-        return
+def _needs_model(settings: Settings) -> bool:
+    """Whether the bundled model is to answer and is not there yet."""
+    if settings.local_executor not in {None, "builtin"}:
+        return False
+    if importlib.util.find_spec("xllamacpp") is None:
+        raise ConfigError(
+            "The demo's model cannot run here: the extra `local` is not installed.",
+            hint='Install it with `pip install "doubleword-batch[local]"`.',
+            code="no_extra",
+        )
+    from doubleword_batch.local.model_download import model_files
+
+    return settings.local_model is None and model_files(settings.home) is None
+
+
+def _fetch_model(settings: Settings, notes: Console, until: float) -> None:
+    from doubleword_batch.local.model_download import pull
+
     with moving_bar(notes, "Fetching the model, once", unit="MB") as move:
 
-        def move_in_time(done: float, total: float | None) -> None:
+        def move_in_time(_name: str, done: float, total: float | None) -> None:
             if time.monotonic() > until:
-                raise TimeoutError
+                raise _TimeIsUp
             move(done, total)
 
-        fetch_model(settings, move_in_time)
+        pull(settings.home, move_in_time)
 
 
 @contextmanager
-def _ending_early(journey: Journey, settings: Settings, limit_seconds: float) -> Generator[None]:
-    """Ctrl-C and the end of the time become errors that say what stays."""
+def _ending_early(job: DemoJob, settings: Settings, limit_seconds: float) -> Generator[None]:
+    """Turn Ctrl-C and the end of the time into errors that say what stays."""
     try:
         yield
     except KeyboardInterrupt:
         raise DoublewordBatchError(
             "Stopped, and the MCP server with it.",
-            hint=_what_stays(journey, settings),
+            hint=_what_stays(job, settings),
             code="interrupted",
             retryable=True,
         ) from None
-    except TimeoutError:
+    except (TimeoutError, _TimeIsUp):
         raise TransportError(
             f"The demo was not done after {limit_seconds:.0f} seconds, so it stopped.",
             may_have_happened=True,
-            hint=_what_stays(journey, settings),
+            hint=_what_stays(job, settings),
             code="timeout",
         ) from None
 
 
-def _what_stays(journey: Journey, settings: Settings) -> str:
-    if not journey.job:
-        return "No job had been made, so nothing is left to pick up."
+def _what_stays(job: DemoJob, settings: Settings) -> str:
+    if not job.name:
+        return "No job was created, so nothing is left to pick up."
     return (
-        f"Job {journey.job} stays in {settings.home}: `doubleword-batch local` works on what is "
-        f"left of it, and `doubleword-batch fetch {journey.job}` reads its answers."
+        f"Job {job.name} stays in {settings.home}: `doubleword-batch local` works on what is "
+        f"left of it, and `doubleword-batch fetch {job.name}` reads its answers."
     )

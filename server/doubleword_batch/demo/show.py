@@ -1,4 +1,4 @@
-"""What the person sees: notes and a bar on stderr while it runs, the result on stdout.
+"""What the person sees: notes and a bar on stderr during the run, the result on stdout.
 
 Whatever a model or a row contributes is stripped of control characters and never read as markup.
 """
@@ -14,11 +14,10 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from doubleword_batch.demo import task
-from doubleword_batch.demo.folder import DemoFolder
-from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, Call
-from doubleword_batch.demo.journey import QUERY, Played
-from doubleword_batch.demo.verdict import Verdict
+from doubleword_batch.demo import job
+from doubleword_batch.demo.folder import Comparison, DemoFolder
+from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, ToolCall
+from doubleword_batch.demo.job import QUERY, DemoResult
 
 _ROWS_SHOWN = 10
 _OTHER_COLUMNS_WIDTH = 52
@@ -26,7 +25,7 @@ _ARGUMENT_CHARACTERS = 44
 
 
 def plain_console(*, stderr: bool = False) -> Console:
-    """A console that takes text as it is: no markup, no emoji codes, no guessed colours."""
+    """A console that prints text as it is: no markup, no emoji codes, no highlighting."""
     stream = sys.stderr if stderr else sys.stdout
     if isinstance(stream, io.TextIOWrapper):
         stream.reconfigure(errors="replace")  # a terminal that is not UTF-8
@@ -37,11 +36,11 @@ def plain_console(*, stderr: bool = False) -> Console:
 def moving_bar(
     console: Console, words: str, *, unit: str = ""
 ) -> Generator[Callable[[float, float | None], None]]:
-    """A bar until the block ends; yields `move(done, total)`.
+    """Show a bar until the block ends; yields `move(done, total)`.
 
     Args:
         console: where it is drawn.
-        words: what is going on.
+        words: what is happening.
         unit: "MB" to show bytes as megabytes; else plain numbers.
     """
     scale, form = (1e6, ".1f") if unit == "MB" else (1, ".0f")
@@ -65,37 +64,39 @@ def moving_bar(
         yield move
 
 
-def call_line(call: Call) -> str:
+def call_line(call: ToolCall) -> str:
     """One call as a line: `create_batch: 0.3 s, 812 bytes`."""
     return f"  {call.tool}: {call.seconds:.1f} s, a reply of {call.reply_bytes:,} bytes"
 
 
-def show_result(console: Console, played: Played, verdict: Verdict, folder: DemoFolder) -> None:
-    """The whole ending: calls, answers, counts, agreement, files."""
-    _show_calls(console, played.calls, folder)
-    _show_answers(console, verdict)
-    _show_counts(console, played)
+def show_result(
+    console: Console, result: DemoResult, comparison: Comparison, folder: DemoFolder
+) -> None:
+    """Print the calls, the answers, the counts, the agreement and the files."""
+    _show_calls(console, result.calls, folder)
+    _show_answers(console, comparison)
+    _show_counts(console, result)
     console.print()
-    for line in (*_account(verdict), *_agreement(played, verdict)):
+    for line in (*_row_counts(comparison), *_agreement(result, comparison)):
         console.print(line)
-    console.print(f"Answered by {_safe(played.provider)}")
+    console.print(f"Answered by {_safe(result.provider)}")
     console.print()
     for words, path in (("Table", folder.source), ("Answers", folder.answers), ("Log", folder.log)):
         console.print(f"{words + ':':8} {path}", soft_wrap=True)
 
 
-def as_object(played: Played, verdict: Verdict, folder: DemoFolder) -> dict[str, Any]:
-    """The same for programs, as JSON-able values."""
+def as_object(result: DemoResult, comparison: Comparison, folder: DemoFolder) -> dict[str, Any]:
+    """The same as JSON-able values."""
     return {
-        "provider": played.provider,
-        "model": played.model,
-        "job": played.job,
-        "rows": verdict.source_rows,
-        "each_row_once": verdict.each_row_once,
-        "outcomes": verdict.outcomes,
-        "agreed": verdict.agreed,
-        "reply_bytes": _total(played.calls),
-        "reply_tokens": _total(played.calls) // 4,
+        "provider": result.provider,
+        "model": result.model,
+        "job": result.job,
+        "rows": comparison.source_rows,
+        "each_row_once": comparison.each_row_once,
+        "outcomes": comparison.outcomes,
+        "agreed": comparison.agreed,
+        "reply_bytes": _total(result.calls),
+        "reply_tokens": _total(result.calls) // 4,
         "reply_limit_bytes": REPLY_LIMIT_BYTES,
         "calls": [
             {
@@ -105,16 +106,16 @@ def as_object(played: Played, verdict: Verdict, folder: DemoFolder) -> dict[str,
                 "structured_bytes": call.structured_bytes,
                 "reply_bytes": call.reply_bytes,
             }
-            for call in played.calls
+            for call in result.calls
         ],
-        "counted": played.counted,
+        "counted": result.counted,
         "source_path": str(folder.source),
         "output_path": str(folder.answers),
         "log_path": str(folder.log),
     }
 
 
-def _show_calls(console: Console, calls: tuple[Call, ...], folder: DemoFolder) -> None:
+def _show_calls(console: Console, calls: tuple[ToolCall, ...], folder: DemoFolder) -> None:
     table = Table(title="What the agent called, and what the replies cost its context")
     table.add_column("call", overflow="fold")
     for name in ("seconds", "text", "structure", "bytes"):
@@ -138,9 +139,9 @@ def _show_calls(console: Console, calls: tuple[Call, ...], folder: DemoFolder) -
     )
 
 
-def _show_answers(console: Console, verdict: Verdict) -> None:
-    shown = verdict.rows[:_ROWS_SHOWN]
-    table = Table(title=f"Answers: the first {len(shown)} of {len(verdict.rows)} rows")
+def _show_answers(console: Console, comparison: Comparison) -> None:
+    shown = comparison.rows[:_ROWS_SHOWN]
+    table = Table(title=f"Answers: the first {len(shown)} of {len(comparison.rows)} rows")
     room = max(20, console.width - _OTHER_COLUMNS_WIDTH)
     for name in ("word", "definition", "label", "answer", "agree"):
         table.add_column(name, overflow="fold")
@@ -156,44 +157,44 @@ def _show_answers(console: Console, verdict: Verdict) -> None:
     console.print(table)
 
 
-def _show_counts(console: Console, played: Played) -> None:
+def _show_counts(console: Console, result: DemoResult) -> None:
     table = Table()
-    for name in played.counted["columns"]:
+    for name in result.counted["columns"]:
         table.add_column(_safe(str(name)))
-    for row in played.counted["rows"]:
+    for row in result.counted["rows"]:
         table.add_row(*(_safe(str(cell)) for cell in row))
     console.print()
-    console.print(f"Asked by fetch_results, without reading the file: {QUERY}")
+    console.print(f"Asked with fetch_results, without reading the file: {QUERY}")
     console.print(table)
 
 
-def _account(verdict: Verdict) -> Iterable[str]:
-    rows = verdict.source_rows
-    if verdict.each_row_once:
+def _row_counts(comparison: Comparison) -> Iterable[str]:
+    rows = comparison.source_rows
+    if comparison.each_row_once:
         yield f"All {rows} rows of the source are in the table, each exactly once, in its order."
     else:
-        yield f"The table has {len(verdict.rows)} rows and does not match the source's {rows}!"
-    counts = ", ".join(f"{count} {_safe(name)}" for name, count in verdict.outcomes.items())
+        yield f"The table has {len(comparison.rows)} rows and does not match the source's {rows}!"
+    counts = ", ".join(f"{count} {_safe(name)}" for name, count in comparison.outcomes.items())
     yield f"Outcomes: {counts}."
 
 
-def _agreement(played: Played, verdict: Verdict) -> Iterable[str]:
-    rows, guessed = len(verdict.rows), len(verdict.rows) // len(task.TOPICS)
+def _agreement(result: DemoResult, comparison: Comparison) -> Iterable[str]:
+    rows, guessed = len(comparison.rows), len(comparison.rows) // len(job.TOPICS)
     yield (
-        f"The answers agree with the human's label on {verdict.agreed} of {rows} rows; "
+        f"The answers agree with the human's label on {comparison.agreed} of {rows} rows; "
         f"guessing would on about {guessed}."
     )
-    if played.model != task.MODEL:
+    if result.model != job.MODEL:
         return
     yield (
         "That flatters: the prompt's examples were tuned on these very rows. On the next "
-        f"{task.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
-        f"{task.UNSEEN_AGREED}. It is a demo model: dependable shape, weak content. Real work "
-        "wants a real model: set DOUBLEWORD_API_KEY, or DOUBLEWORD_BATCH_LOCAL_URL for your own."
+        f"{job.UNSEEN_ROWS} entries by the same rule, never tuned on, this model agreed on "
+        f"{job.UNSEEN_AGREED}. It is a demo model: dependable shape, weak content. Real work "
+        "needs a real model: set DOUBLEWORD_API_KEY, or DOUBLEWORD_BATCH_LOCAL_URL for your own."
     )
 
 
-def _as_call(call: Call) -> str:
+def _as_call(call: ToolCall) -> str:
     arguments = ", ".join(
         f"{name}={_cut(json.dumps(value), _ARGUMENT_CHARACTERS)}"
         for name, value in call.arguments.items()
@@ -201,7 +202,7 @@ def _as_call(call: Call) -> str:
     return f"{call.tool}({arguments})"
 
 
-def _total(calls: Iterable[Call]) -> int:
+def _total(calls: Iterable[ToolCall]) -> int:
     return sum(call.reply_bytes for call in calls)
 
 
