@@ -75,9 +75,7 @@ class Roots:
         Links that lead outside the roots are an error, not skipped: a silent gap in the input
         would look like a complete job.
         """
-        if not _GLOB_CHARACTERS & set(pattern) or os.path.exists(  # noqa: PTH110  # Path.exists raises on a long pattern
-            self._base / pattern
-        ):
+        if not self._has_wildcards(pattern):
             return [self.readable(pattern)]
         self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
@@ -90,6 +88,12 @@ class Roots:
                 code="file_not_found",
             )
         return files
+
+    def _has_wildcards(self, pattern: str) -> bool:
+        """Whether there is something to expand: brackets may also stand in a file's name."""
+        if not _GLOB_CHARACTERS & set(pattern):
+            return False
+        return not os.path.exists(self._base / pattern)  # noqa: PTH110  # Path.exists can raise
 
     def _check_pattern(self, pattern: str) -> None:
         """Refuse a pattern before anything is looked at: what it finds would tell of the disk."""

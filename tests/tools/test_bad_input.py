@@ -104,6 +104,21 @@ async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schem
     }
 
 
+@pytest.mark.parametrize("tool", ["create_batch_file", "fetch_results"])
+async def test_an_output_path_whose_name_is_too_long_is_refused_before_any_work(
+    settings, reviews, work, tool
+):
+    before = sorted(work.iterdir())
+    async with agent(settings) as a:
+        arguments = ORDER
+        if tool == "fetch_results":
+            arguments = {"job": (await a.runs_job(**ORDER))["job"]}
+        reply = await a.fails(tool, **arguments, output_path="x" * 256 + ".jsonl")
+    assert reply["error"]["code"] == "invalid_argument"
+    assert "too long" in reply["error"]["message"]
+    assert sorted(work.iterdir()) == before
+
+
 async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work):
     (work / "mine.jsonl").write_text("precious", encoding="utf-8")
     reply = await refused(settings, **ORDER, output_path="mine.jsonl")

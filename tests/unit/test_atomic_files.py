@@ -25,7 +25,9 @@ from doubleword_batch.atomic_files import (
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.paths import Roots
 
-LONGEST_NAME = "ü" * 125 + ".json"  # 255 bytes, the most that the usual file systems take
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX files")
+
+LONGEST_NAME = "ü" * 125 + ".json"  # 255 bytes, the most that common file systems allow
 
 
 def names(folder):
@@ -53,6 +55,7 @@ def test_an_error_while_writing_leaves_the_earlier_file(tmp_path):
     assert (tmp_path / "out.txt").read_text(encoding="utf-8") == "earlier"
 
 
+@posix
 def test_the_longest_name_of_a_file_system_is_written(tmp_path):
     path = Roots([tmp_path]).writable(LONGEST_NAME)
     write_bytes(path, b"x")
@@ -82,6 +85,7 @@ def test_a_folder_in_which_no_file_can_be_created_is_refused_early(tmp_path):
     assert failed.value.code == "not_written"
 
 
+@posix
 def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(InputError, match="not a regular file"):
@@ -89,11 +93,12 @@ def test_a_pipe_is_not_replaced_by_a_file(tmp_path):
     assert stat.S_ISFIFO((tmp_path / "pipe").stat().st_mode)
 
 
-def test_looking_whether_a_file_can_be_written_leaves_nothing(tmp_path):
+def test_checking_whether_a_file_can_be_written_leaves_nothing(tmp_path):
     Roots([tmp_path]).writable("out.jsonl")
     assert names(tmp_path) == []
 
 
+@posix
 def test_a_folder_that_has_vanished_is_a_store_error(tmp_path):
     folder = tmp_path / "folder"
 
@@ -108,6 +113,7 @@ def test_a_folder_that_has_vanished_is_a_store_error(tmp_path):
     assert (failed.value.code, failed.value.retryable) == ("not_written", False)
 
 
+@posix
 def test_a_private_file_is_readable_by_its_owner_only_and_another_as_the_umask_says(tmp_path):
     before = os.umask(0o027)
     try:
@@ -120,6 +126,16 @@ def test_a_private_file_is_readable_by_its_owner_only_and_another_as_the_umask_s
         os.umask(before)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
     assert modes == {"private": "0o600", "shared": "0o640", "named": "0o600"}
+
+
+def test_an_error_of_the_program_is_not_taken_for_one_of_the_disk(tmp_path):
+    def write_too_slowly():
+        with atomic_file(tmp_path / "out"):
+            raise TimeoutError
+
+    with pytest.raises(TimeoutError):
+        write_too_slowly()
+    assert names(tmp_path) == []
 
 
 def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
@@ -217,6 +233,7 @@ except StoreError as error:
 """
 
 
+@posix
 def test_a_full_disk_leaves_the_earlier_file_and_nothing_else(tmp_path):
     write_text(tmp_path / "out", "earlier")
     ended = subprocess.run(
