@@ -39,7 +39,7 @@ def test_an_error_reads_as_what_happened_and_what_to_do():
     assert (error.code, error.retryable, error.details) == ("broken", False, {"line": 3})
 
 
-def test_an_answer_of_the_server_carries_status_and_request_id():
+def test_an_api_error_carries_status_and_request_id():
     error = ServerError("No.", status=503, request_id="req-1", details={"line": 1})
     assert error.details == {"status": 503, "request_id": "req-1", "line": 1}
     assert error.retryable
@@ -52,7 +52,7 @@ def test_a_rate_limit_says_how_long_to_wait():
     assert error.details["retry_after_seconds"] == 60
 
 
-def test_a_lost_answer_says_whether_it_may_have_happened():
+def test_a_lost_reply_says_whether_the_request_may_have_happened():
     assert TransportError("Cut.", may_have_happened=True).may_have_happened
 
 
