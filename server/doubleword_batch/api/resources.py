@@ -16,14 +16,11 @@ from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import FormWithFile, Progress
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.models import Batch, CostEstimate, File, Model, Page
+from doubleword_batch.models import Batch, CostEstimate, File, Model, Page, check_metadata
 from doubleword_batch.providers import Profile
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _MAX_PAGE_SIZE = 100
-_MAX_METADATA_KEYS = 16
-_MAX_METADATA_KEY = 64
-_MAX_METADATA_VALUE = 512
 _Listed = TypeVar("_Listed", File, Batch)
 
 
@@ -166,7 +163,8 @@ class Batches:
             "completion_window": completion_window,
         }
         if metadata:
-            body["metadata"] = _checked_metadata(metadata)
+            check_metadata(metadata)
+            body["metadata"] = metadata
         return await self._write("/batches", body)
 
     async def get(self, batch_id: str) -> Batch:
@@ -347,22 +345,4 @@ def _request_id(value: str) -> str:
         f"{quote_untrusted(value, 80)} is not a request id.",
         hint="Request ids are the `id` of result lines, UUIDs; a custom_id is not one.",
         code="malformed_id",
-    )
-
-
-def _checked_metadata(metadata: dict[str, str]) -> dict[str, str]:
-    # Doubleword does not check these limits, OpenAI does; what is sent has to work on both.
-    too_long = [
-        key
-        for key, value in metadata.items()
-        if len(key) > _MAX_METADATA_KEY or len(value) > _MAX_METADATA_VALUE
-    ]
-    if len(metadata) <= _MAX_METADATA_KEYS and not too_long:
-        return metadata
-    named = f" Too long: {quote_untrusted(', '.join(too_long), 120)}." if too_long else ""
-    raise InputError(
-        f"The metadata has {len(metadata)} pairs.{named}",
-        hint=f"Use at most {_MAX_METADATA_KEYS} pairs, keys to {_MAX_METADATA_KEY} and values to "
-        f"{_MAX_METADATA_VALUE} characters.",
-        code="invalid_metadata",
     )
