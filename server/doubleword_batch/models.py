@@ -6,7 +6,6 @@ epoch seconds, epoch milliseconds or ISO 8601; a time is None or has its zone. L
 decode only what is needed of them.
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar, cast
@@ -14,43 +13,13 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
-from doubleword_batch.errors import InputError, quote_untrusted
-
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 """The endpoints a job can be built for."""
 
-_MAX_METADATA_KEY = 64
-_MAX_METADATA_VALUE = 512
 _LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
-
-
-def check_metadata(metadata: Mapping[str, str], *, max_pairs: int = 16) -> None:
-    """Check a batch's metadata against OpenAI's limits, which Doubleword does not check.
-
-    Args:
-        metadata: text by text.
-        max_pairs: fewer, where pairs are added to these.
-
-    Raises:
-        InputError: code `invalid_metadata`.
-    """
-    too_long = [
-        key
-        for key, value in metadata.items()
-        if len(key) > _MAX_METADATA_KEY or len(value) > _MAX_METADATA_VALUE
-    ]
-    if len(metadata) <= max_pairs and not too_long:
-        return
-    named = f" Too long: {quote_untrusted(', '.join(too_long), 120)}." if too_long else ""
-    raise InputError(
-        f"The metadata has {len(metadata)} pairs.{named}",
-        hint=f"Use at most {max_pairs} pairs, keys up to {_MAX_METADATA_KEY} and values up to "
-        f"{_MAX_METADATA_VALUE} characters.",
-        code="invalid_metadata",
-    )
 
 
 def _moment(seconds: float) -> datetime | None:

@@ -16,8 +16,8 @@ from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import FormWithFile, Progress
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.models import Batch, CostEstimate, File, Model, Page, check_metadata
-from doubleword_batch.providers import Profile
+from doubleword_batch.models import Batch, CostEstimate, File, Model, Page
+from doubleword_batch.providers import Profile, check_metadata
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
 _MAX_PAGE_SIZE = 100
