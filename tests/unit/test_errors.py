@@ -46,6 +46,13 @@ def test_an_api_error_carries_status_and_request_id():
     assert not ServerError("No.", status=500, retryable=False).retryable
 
 
+@pytest.mark.parametrize("kind", [InputError, ServerError, RateLimitedError])
+def test_a_misspelt_argument_of_an_error_is_not_swallowed(kind):
+    status = {"status": 500} if kind is ServerError else {}
+    with pytest.raises(TypeError, match="hnit"):
+        kind("It broke.", hnit="Mend it.", **status)
+
+
 def test_a_rate_limit_says_how_long_to_wait():
     error = RateLimitedError("Slow down.", retry_after_seconds=60)
     assert (error.status, error.retry_after_seconds, error.retryable) == (429, 60, True)
