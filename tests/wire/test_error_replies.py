@@ -254,7 +254,7 @@ async def test_a_post_behind_a_failed_gateway_says_to_look_first(connect):
             input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
         )
     assert caught.value.details["may_have_happened"] is True
-    assert "look for its result before sending it again" in caught.value.hint
+    assert "look for its result before repeating it" in caught.value.hint
     assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 

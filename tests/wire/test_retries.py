@@ -53,7 +53,7 @@ async def test_a_post_whose_reply_is_lost_is_not_sent_twice(connect, call, lost)
             await call(connect(server.base_url))
         assert len(server.requests) == 1
     assert caught.value.may_have_happened is True
-    assert "look for its result before sending it again" in caught.value.hint
+    assert "look for its result before repeating it" in caught.value.hint
     assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 
