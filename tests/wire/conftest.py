@@ -12,7 +12,7 @@ from doubleword_batch.batch_openai.loop_affinity import HomeLoop
 from doubleword_batch.batch_openai.sdk_transport import SdkCarrier
 from doubleword_batch.providers import profile
 from doubleword_batch.settings import Secret
-from wire.fake_time import FakeTime
+from fake_time import FakeTime
 
 API = "https://api.example.test/v1"
 Connect = Callable[..., BatchClient]
