@@ -44,7 +44,7 @@ class Next:
 
 
 class ErrorFields(TypedDict, total=False):
-    """The keyword arguments that every error takes; see the attributes of the base class."""
+    """The keyword arguments of `DoublewordBatchError`, as its subclasses hand them on."""
 
     hint: str
     code: str | None
@@ -68,15 +68,23 @@ class DoublewordBatchError(Exception):
     default_code: ClassVar[str] = "bug"
     default_retryable: ClassVar[bool] = False
 
-    def __init__(self, message: str, **fields: Unpack[ErrorFields]) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        hint: str = "",
+        code: str | None = None,
+        retryable: bool | None = None,
+        details: dict[str, Any] | None = None,
+        next: Next | None = None,  # noqa: A002  # the field's name in every reply
+    ) -> None:
         super().__init__(message)
-        retryable = fields.get("retryable")
         self.message = message
-        self.hint = fields.get("hint", "")
-        self.next = fields.get("next")
-        self.code = fields.get("code") or self.default_code
+        self.hint = hint
+        self.next = next
+        self.code = code or self.default_code
         self.retryable = self.default_retryable if retryable is None else retryable
-        self.details = fields.get("details") or {}
+        self.details = details or {}
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
@@ -94,12 +102,6 @@ class ConfigError(DoublewordBatchError):
     default_code = "invalid_setting"
 
 
-class ApiErrorFields(ErrorFields, total=False):
-    """The keyword arguments that every `ApiError` takes beside its status."""
-
-    request_id: str | None
-
-
 class ApiError(DoublewordBatchError):
     """The server answered with an error status; always raised as one of the subclasses.
 
@@ -108,8 +110,14 @@ class ApiError(DoublewordBatchError):
         request_id: the server's id of the request, if it sent one.
     """
 
-    def __init__(self, message: str, *, status: int, **fields: Unpack[ApiErrorFields]) -> None:
-        request_id = fields.pop("request_id", None)
+    def __init__(
+        self,
+        message: str,
+        *,
+        status: int,
+        request_id: str | None = None,
+        **fields: Unpack[ErrorFields],
+    ) -> None:
         details: dict[str, Any] = {"status": status}
         if request_id:
             details["request_id"] = request_id
@@ -171,12 +179,13 @@ class RateLimitedError(ApiError):
         *,
         status: int = 429,
         retry_after_seconds: float | None = None,
-        **fields: Unpack[ApiErrorFields],
+        request_id: str | None = None,
+        **fields: Unpack[ErrorFields],
     ) -> None:
         if retry_after_seconds is not None:
             wait = {"retry_after_seconds": retry_after_seconds}
             fields["details"] = wait | (fields.get("details") or {})
-        super().__init__(message, status=status, **fields)
+        super().__init__(message, status=status, request_id=request_id, **fields)
         self.retry_after_seconds = retry_after_seconds
 
 

@@ -1,8 +1,9 @@
-"""The Batch API's objects and JSONL lines, as typed values.
+"""The objects and result lines of the Batch API, as typed values.
 
-Objects (pydantic) tolerate unknown fields, missing optionals, null or "" for an absent id, and
-times as epoch seconds or ISO 8601. Lines (msgspec) decode only what is needed of them.
-Source: OpenAI's files + batches API, extended as the Doubleword server extends it.
+They follow OpenAI's Files, Batch and Models APIs; what is Doubleword's is marked so. Objects
+(pydantic) tolerate unknown fields, missing optional ones, null or "" for an absent id, and times as
+epoch seconds, epoch milliseconds or ISO 8601; a time is None or has its zone. Lines (msgspec)
+decode only what is needed of them.
 """
 
 from datetime import UTC, datetime
@@ -22,7 +23,7 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 
 def _moment(seconds: float) -> datetime | None:
-    """The moment of an epoch time; milliseconds are taken for what they are."""
+    """The moment of an epoch time in seconds or, where it is too large for them, milliseconds."""
     if seconds > _LAST_SECOND:
         seconds /= 1000
     try:
@@ -32,11 +33,11 @@ def _moment(seconds: float) -> datetime | None:
 
 
 def _texts(value: Any) -> Any:
-    """Metadata is text by text; some servers keep numbers in it."""
+    """Metadata maps text to text; some servers keep numbers in it."""
     if not isinstance(value, dict):
         return {}
     pairs = cast("dict[str, Any]", value)
-    return {name: str(one) for name, one in pairs.items() if one is not None}
+    return {name: str(text) for name, text in pairs.items() if text is not None}
 
 
 def _only_object(value: Any) -> Any:
@@ -64,7 +65,7 @@ def _none_is_empty(value: object) -> object:
     return {} if value is None else value
 
 
-def _none_is_no_list(value: object) -> object:
+def _none_is_empty_list(value: object) -> object:
     return [] if value is None else value
 
 
@@ -78,7 +79,7 @@ class _Object(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        """Servers say null for what is not there; only a required field is then missing."""
+        """Servers send null for what is not there: it counts as not sent."""
         if not isinstance(data, dict):
             return data
         fields = cast("dict[str, Any]", data)
@@ -86,7 +87,16 @@ class _Object(BaseModel):
 
 
 class File(_Object):
-    """A stored file; `size_bytes` is the wire's `bytes`, an estimate until a result is final."""
+    """A stored file.
+
+    Attributes:
+        id: what `batches.create` and `files.content` take.
+        size_bytes: the API's `bytes`; an estimate for the results of a batch that still runs.
+        created_at: when it was stored.
+        filename: its name; not unique.
+        purpose: `batch`, `batch_output` or `batch_error`.
+        expires_at: when the server deletes it.
+    """
 
     id: str
     size_bytes: int = Field(default=0, alias="bytes")
@@ -97,7 +107,7 @@ class File(_Object):
 
 
 class RequestCounts(_Object):
-    """The provider's counters: a hint for progress, never the ledger."""
+    """How many requests of a batch have ended, as the provider counts: for progress only."""
 
     total: int = 0
     completed: int = 0
@@ -105,7 +115,7 @@ class RequestCounts(_Object):
 
 
 class BatchError(_Object):
-    """One entry of a batch's `errors.data`."""
+    """One entry of a batch's `errors.data`; `line` counts from 1 in its input file."""
 
     code: str | None = None
     line: int | None = None
@@ -114,13 +124,31 @@ class BatchError(_Object):
 
 
 class BatchErrors(_Object):
-    """A batch's `errors`: validation errors that OpenAI reports after creation."""
+    """A batch's `errors`: the faults of its input file that OpenAI reports after creation."""
 
     data: list[BatchError] = Field(default_factory=list[BatchError])
 
 
 class Batch(_Object):
-    """A batch. `status` is lower case; `is_terminal` is false for a status that is not known."""
+    """A batch.
+
+    Attributes:
+        id: a UUID at Doubleword, `batch_...` at OpenAI.
+        endpoint: the `url` of its request lines.
+        status: lower case: validating, in_progress, finalizing, completed, failed, expired,
+            cancelling, cancelled, or one that is newer than this client. Doubleword has no
+            `expired`: there `expired_at` is set, and the status stays what it was.
+        input_file_id: its request file; None once that is deleted.
+        output_file_id: the lines of requests that were answered; Doubleword gives it at creation.
+        error_file_id: the lines of requests that failed.
+        completion_window: such as `24h`.
+        created_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at,
+            cancelling_at, cancelled_at: when it came into that state; None if it did not.
+        expires_at: the end of its completion window.
+        request_counts: how many of its requests have ended.
+        metadata: as given to `batches.create`; Doubleword adds keys of its own.
+        errors: why OpenAI rejected its input file after creation; None otherwise.
+    """
 
     id: str
     endpoint: str = ""
@@ -146,12 +174,12 @@ class Batch(_Object):
 
     @property
     def is_terminal(self) -> bool:
-        """Whether no more result lines are expected."""
+        """Whether no more result lines are expected; False for a status that is not known."""
         return self.status in TERMINAL
 
 
 class Model(_Object):
-    """A model the key may use."""
+    """A model that the key may use; `created` and `owned_by` as the server reports them."""
 
     id: str
     created: Time = None
@@ -159,7 +187,10 @@ class Model(_Object):
 
 
 class CostEstimate(_Object):
-    """The server's own estimate for an uploaded file (Doubleword); money in US dollars."""
+    """The server's own estimate for an uploaded file, cost in US dollars (Doubleword).
+
+    A model that the server does not know, or has no price for, counts as free.
+    """
 
     file_id: str = ""
     total_requests: int = 0
@@ -172,38 +203,33 @@ _T = TypeVar("_T", bound=_Object)
 
 
 class Page(_Object, Generic[_T]):
-    """One page of a list."""
+    """One page of a list; `last_id` is the `after` of the next one."""
 
-    data: Annotated[list[_T], BeforeValidator(_none_is_no_list)]
+    data: Annotated[list[_T], BeforeValidator(_none_is_empty_list)]
     has_more: bool = False
     last_id: Id = None
 
 
-class RequestLine(msgspec.Struct, frozen=True):
-    """A line of a request file."""
-
-    custom_id: str
-    url: str
-    body: dict[str, Any]
-    method: str = "POST"
-
-
 class ResultResponse(msgspec.Struct, frozen=True):
-    """The `response` of a result line; `body` stays undecoded until somebody wants it."""
+    """The `response` of a result line: the HTTP status and the body, not decoded."""
 
     status_code: int = 0
     body: msgspec.Raw = msgspec.Raw(b"null")
 
 
 class ResultError(msgspec.Struct, frozen=True):
-    """The `error` of a result line. Doubleword puts a JSON text into `message`."""
+    """The `error` of a result line.
+
+    OpenAI gives a `code` such as `batch_expired`; Doubleword puts a JSON text into `message`, see
+    `provider_errors.read_failure_reason`.
+    """
 
     code: str | int | None = None
     message: str | None = None
 
 
 class ResultLine(msgspec.Struct, frozen=True):
-    """A line of an output or error file."""
+    """A line of an output or error file; either `response` or `error` says what became of it."""
 
     custom_id: str
     id: str | None = None

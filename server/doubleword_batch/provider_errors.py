@@ -16,6 +16,7 @@ import msgspec
 _MAX_SECONDS = 1e9  # longer is never, and must not fill a message with digits
 _DEPTH = 6  # an error inside a detail inside a JSON text, and then some
 _LIST_SHOWN = 3
+_PLAIN_BYTES = 16_384  # of a body without known fields; a message shows less
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,9 +55,9 @@ def read_error_body(body: bytes) -> ProviderError:
     """Read the body of an error response, or of a result line's `response`."""
     decoded = _decoded(body)
     if decoded is None or decoded in ({}, []):
-        plain = body.decode("utf-8", "replace").strip()
+        plain = _plain(body)
         return ProviderError("" if plain in {"null", "{}", "[]"} else plain)
-    message = _words(decoded) or body.decode("utf-8", "replace").strip()
+    message = _words(decoded) or _plain(body)
     fields = _fields(decoded)
     return ProviderError(message, _codes(fields), seconds_of(fields.get("retry_after_seconds")))
 
@@ -110,7 +111,8 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     yield fields.get("detail")
     yield _validation_error(fields)
     yield fields.get("errors")
-    yield error
+    if isinstance(error, str):
+        yield error
     yield fields.get("code")
     yield fields.get("type")
 
@@ -135,6 +137,10 @@ def _fields(decoded: Any) -> dict[str, Any]:
     if isinstance(decoded, list):
         decoded = next(iter(cast("list[Any]", decoded)), None)
     return _object(decoded)
+
+
+def _plain(body: bytes) -> str:
+    return body[:_PLAIN_BYTES].decode("utf-8", "replace").strip()
 
 
 def _decoded(data: bytes | str) -> Any:

@@ -1,4 +1,4 @@
-"""Provider profiles: the differences between servers of this shape, as data and as rules.
+"""Provider profiles: how servers of the Batch API differ, as data and as rules.
 
 The data is `providers.toml`; code elsewhere asks a profile and never a provider's name.
 """
@@ -40,7 +40,7 @@ class PriceTable(BaseModel):
 
 
 class Profile(BaseModel):
-    """What a provider takes and offers.
+    """The limits of a provider, and which extensions of OpenAI's API it has.
 
     Attributes:
         name: its key in `providers.toml`.
@@ -55,9 +55,8 @@ class Profile(BaseModel):
         parts_at_once: how many parts of a job are sent or asked for at the same time.
         endpoints: values of a request line's `url`, from `models.ENDPOINTS`.
         skip: file content takes `skip` and answers X-Last-Line, also while the batch runs.
-        search: lists take `search`.
+        search: lists take `search` and filters.
         retry: POST /batches/{id}/retry exists.
-        results: GET /batches/{id}/results exists.
         cost_estimate: GET /files/{id}/cost-estimate exists.
         free: nothing is billed.
         prices: dated price table, None when there is none.
@@ -79,7 +78,6 @@ class Profile(BaseModel):
     skip: bool = False
     search: bool = False
     retry: bool = False
-    results: bool = False
     cost_estimate: bool = False
     free: bool = False
     prices: PriceTable | None = None

@@ -1,7 +1,7 @@
 """Settings: the whole configuration, read once from the environment.
 
-This module is the only reader of `os.environ`. Keys are `Secret`: they can be revealed to the one
-place that sends them and appear in no repr, log or error. The names are documented in the README.
+This module is the only reader of `os.environ`. Keys are `Secret`: they are revealed to what sends
+them and appear in no repr, log or error.
 """
 
 import os
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
@@ -23,6 +23,10 @@ ProviderName = Literal["doubleword", "openai", "local", "generic"]
 ExecutorName = Literal["builtin", "simulate", "upstream"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]
 
+_KNOWN_ADDRESSES: dict[str, ProviderName] = {
+    HOSTED_BASE_URL: "doubleword",
+    OPENAI_BASE_URL: "openai",
+}
 _KEY = re.compile(r"[!-~]+")
 
 
@@ -64,7 +68,7 @@ class Settings:
         home: the state directory (created by whoever first writes to it).
         roots: folders that agents may read and write; none when nobody listed any and the server
             was started in the root of the disk or in a home folder.
-        roots_are_explicit: whether a human listed them; the command line, where the human types
+        roots_are_explicit: whether a person listed them; the command line, where the person types
             the paths, applies only such.
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
         max_daily_usd: hard cap for all jobs of one UTC day, US dollars; None for no cap.
@@ -110,15 +114,7 @@ class Settings:
         if provider is not None:
             env["DOUBLEWORD_BATCH_PROVIDER"] = provider
         provider, base_url, api_key = _provider(env)
-        executor = env.get("DOUBLEWORD_BATCH_LOCAL_EXECUTOR") or None
-        _expect("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", executor, get_args(ExecutorName))
-        level = (env.get("DOUBLEWORD_BATCH_LOG") or "warning").lower()
-        _expect("DOUBLEWORD_BATCH_LOG", level, get_args(LogLevel))
         roots = env.get("DOUBLEWORD_BATCH_ROOTS")
-        local_url = env.get("DOUBLEWORD_BATCH_LOCAL_URL") or None
-        local_key = env.get("DOUBLEWORD_BATCH_LOCAL_KEY")
-        local_model = env.get("DOUBLEWORD_BATCH_LOCAL_MODEL")
-        proxy_key = env.get("DOUBLEWORD_BATCH_PROXY_KEY")
         return cls(
             provider=provider,
             base_url=base_url,
@@ -129,19 +125,17 @@ class Settings:
             max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
             max_daily_usd=_money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
             read_only=_flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
-            local_executor=executor,  # pyright: ignore[reportArgumentType]  # checked above
-            local_url=check_base_url("DOUBLEWORD_BATCH_LOCAL_URL", local_url)
-            if local_url
-            else None,
-            local_key=Secret(local_key) if local_key else None,
-            local_model=_path("DOUBLEWORD_BATCH_LOCAL_MODEL", local_model) if local_model else None,
-            log_level=level,  # pyright: ignore[reportArgumentType]  # checked above
-            proxy_key=Secret(proxy_key) if proxy_key else None,
+            local_executor=_named(env, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR", ExecutorName),
+            local_url=_address(env, "DOUBLEWORD_BATCH_LOCAL_URL"),
+            local_key=_secret(env, "DOUBLEWORD_BATCH_LOCAL_KEY"),
+            local_model=_file(env, "DOUBLEWORD_BATCH_LOCAL_MODEL"),
+            log_level=_named(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
+            proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
         )
 
 
 def environment() -> dict[str, str]:
-    """A copy of the process's variables, for a door that reads settings with some replaced."""
+    """A copy of the process's variables, to read settings of it with some replaced."""
     return dict(os.environ)
 
 
@@ -191,43 +185,49 @@ def sendable(key: Secret) -> str:
     )
 
 
+def provider_of(base_url: str) -> ProviderName:
+    """The provider at a known address; `generic` for every other one."""
+    return _KNOWN_ADDRESSES.get(base_url, "generic")
+
+
 def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]:
-    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower() or None
-    _expect("DOUBLEWORD_BATCH_PROVIDER", named, get_args(ProviderName))
-    key = env.get("DOUBLEWORD_API_KEY")
-    url = env.get("DOUBLEWORD_BASE_URL")
+    """The provider, its base URL and its key."""
+    named: ProviderName | None = _named(env, "DOUBLEWORD_BATCH_PROVIDER", ProviderName)
     if named == "local":
         return "local", "", None
+    key, url = env.get("DOUBLEWORD_API_KEY"), env.get("DOUBLEWORD_BASE_URL")
     if named == "openai":
         key, url = _openai(env)
-    if url:
-        url = check_base_url("DOUBLEWORD_BASE_URL", url)
-    if not key:
-        if named in {"doubleword", "openai"}:
-            raise ConfigError(
-                f"DOUBLEWORD_BATCH_PROVIDER={named} needs a key, and there is none.",
-                hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BATCH_PROVIDER to run on this "
-                "machine.",
-                code="no_key",
-            )
-        if named == "generic" or url:
-            if url and is_loopback(urlsplit(url).hostname or ""):
-                return named or "generic", url, None  # pyright: ignore[reportReturnType]
-            raise ConfigError(
-                "DOUBLEWORD_BASE_URL is set, but DOUBLEWORD_API_KEY is not.",
-                hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BASE_URL to run on this machine.",
-                code="no_key",
-            )
-        return "local", "", None
-    guess = "doubleword" if not url or url == HOSTED_BASE_URL else "generic"
-    if named is None and url == OPENAI_BASE_URL:
-        guess = "openai"
     if named == "generic" and not url:
         raise ConfigError(
             "DOUBLEWORD_BATCH_PROVIDER=generic needs the server's address.",
             hint="Set DOUBLEWORD_BASE_URL to its base URL, with /v1.",
         )
-    return named or guess, url or HOSTED_BASE_URL, Secret(key)  # pyright: ignore[reportReturnType]
+    if url:
+        url = check_base_url("DOUBLEWORD_BASE_URL", url)
+    if not key:
+        return _without_key(named, url)
+    url = url or HOSTED_BASE_URL
+    return named or provider_of(url), url, Secret(key)
+
+
+def _without_key(named: ProviderName | None, url: str | None) -> tuple[ProviderName, str, None]:
+    if named in {"doubleword", "openai"}:
+        raise ConfigError(
+            f"DOUBLEWORD_BATCH_PROVIDER={named} needs a key, and there is none.",
+            hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BATCH_PROVIDER to run on this "
+            "machine.",
+            code="no_key",
+        )
+    if not url:
+        return "local", "", None
+    if is_loopback(urlsplit(url).hostname or ""):
+        return "generic", url, None
+    raise ConfigError(
+        "DOUBLEWORD_BASE_URL is set, but DOUBLEWORD_API_KEY is not.",
+        hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BASE_URL to run on this machine.",
+        code="no_key",
+    )
 
 
 def _openai(env: Mapping[str, str]) -> tuple[str | None, str]:
@@ -251,7 +251,10 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
         return _working_directory()
     names = [name for name in listed.split(os.pathsep) if name.strip()]
     if not names:
-        raise ConfigError("DOUBLEWORD_BATCH_ROOTS names no folder.", hint="List folders.")
+        raise ConfigError(
+            "DOUBLEWORD_BATCH_ROOTS names no folder.",
+            hint=f"List existing folders, separated by {os.pathsep!r}.",
+        )
     roots = tuple(_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
     for root in roots:
         if not root.is_dir():
@@ -263,9 +266,9 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
 
 
 def _working_directory() -> tuple[Path, ...]:
-    """The working directory, unless it is all of the disk or of a person's files.
+    """The working directory, unless it is the whole disk or a home folder.
 
-    Hosts with windows start their servers there; nobody meant to hand over everything.
+    Desktop hosts start their servers there, and nobody meant to hand over everything.
     """
     try:
         folder = Path.cwd()
@@ -280,15 +283,34 @@ def _path(name: str, text: str) -> Path:
         return Path(text).expanduser().absolute()
     except (OSError, RuntimeError):
         raise ConfigError(
-            f"{name} names a folder that cannot be found.", hint="Write it out."
+            f"{name} names a path whose home folder cannot be found.", hint="Write it out."
         ) from None
 
 
-def _expect(name: str, value: str | None, allowed: tuple[str, ...]) -> None:
-    if value is not None and value not in allowed:
+def _named(env: Mapping[str, str], name: str, literal: Any) -> Any:
+    """The variable's value, which is one of the Literal's; None when it is not set or empty."""
+    value = env.get(name, "").lower()
+    allowed = get_args(literal)
+    if value and value not in allowed:
         raise ConfigError(
             f"{name}={value!r} is not known.", hint=f"Use one of {', '.join(allowed)}."
         )
+    return value or None
+
+
+def _address(env: Mapping[str, str], name: str) -> str | None:
+    url = env.get(name)
+    return check_base_url(name, url) if url else None
+
+
+def _secret(env: Mapping[str, str], name: str) -> Secret | None:
+    key = env.get(name)
+    return Secret(key) if key else None
+
+
+def _file(env: Mapping[str, str], name: str) -> Path | None:
+    path = env.get(name)
+    return _path(name, path) if path else None
 
 
 def _money(env: Mapping[str, str], name: str) -> Decimal | None:

@@ -9,7 +9,7 @@ _NAMES = {"code", "default_code"}
 
 
 def codes_of_the_package():
-    """The literal codes: `code="..."`, `default_code = "..."`, and the rows of refusal tables."""
+    """The literal codes: `code="..."` and `default_code = "..."`."""
     root = Path(doubleword_batch.__file__).parent
     found = set()
     for path in root.rglob("*.py"):
@@ -28,15 +28,12 @@ def _codes_in(node):
             yield from _assigned(target, node.value)
     elif isinstance(node, ast.AnnAssign) and node.value is not None:
         yield from _assigned(node.target, node.value)
-    elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "_Refusal":
-        for argument in node.args[3:4]:
-            yield from _texts(argument)
 
 
 def _assigned(target, value):
     if isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
-        for one, its_value in zip(target.elts, value.elts, strict=False):
-            yield from _assigned(one, its_value)
+        for element, its_value in zip(target.elts, value.elts, strict=False):
+            yield from _assigned(element, its_value)
     elif isinstance(target, ast.Name) and target.id in _NAMES:
         yield from _texts(value)
 

@@ -277,7 +277,7 @@ def test_every_error_code_is_documented_and_no_other():
     for title in (
         "Correct the arguments or the data",
         "Ask the person",
-        "The provider said no, or something else",
+        "The provider rejected it, or something else answered",
         "Wait and repeat",
         "This machine",
     ):

@@ -115,11 +115,11 @@ def test_an_openai_key_alone_is_not_picked_up():
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, name):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         read(env)
-    assert name in str(refused.value)
-    assert refused.value.hint
-    assert KEY not in str(refused.value)
+    assert name in str(caught.value)
+    assert caught.value.hint
+    assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -139,18 +139,18 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, nam
     ],
 )
 def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
-    with pytest.raises(ConfigError) as refused:
+    with pytest.raises(ConfigError) as caught:
         check_base_url("DOUBLEWORD_BASE_URL", url)
-    assert refused.value.code == "invalid_setting"
-    assert refused.value.message.startswith("DOUBLEWORD_BASE_URL ")
-    assert KEY not in str(refused.value)
+    assert caught.value.code == "invalid_setting"
+    assert caught.value.message.startswith("DOUBLEWORD_BASE_URL ")
+    assert KEY not in str(caught.value)
 
 
 @pytest.mark.parametrize(
     "url",
     ["https://x.example/v1/", "http://localhost:1/v1", "http://127.9.9.9/v1", "http://[::1]/v1"],
 )
-def test_an_address_that_will_do_loses_its_last_slash_only(url):
+def test_a_usable_address_loses_only_its_last_slash(url):
     assert check_base_url("X", url) == url.rstrip("/")
 
 
@@ -202,7 +202,7 @@ def test_read_only_is_a_switch(text, expected):
     assert read({"DOUBLEWORD_BATCH_READ_ONLY": text}).read_only is expected
 
 
-def test_spaces_around_a_value_are_no_part_of_it():
+def test_spaces_around_a_value_are_dropped():
     assert read({"DOUBLEWORD_API_KEY": f" {KEY}\n"}).api_key == Secret(KEY)
 
 

@@ -39,11 +39,18 @@ def test_an_error_reads_as_what_happened_and_what_to_do():
     assert (error.code, error.retryable, error.details) == ("broken", False, {"line": 3})
 
 
-def test_an_answer_of_the_server_carries_status_and_request_id():
+def test_an_api_error_carries_status_and_request_id():
     error = ServerError("No.", status=503, request_id="req-1", details={"line": 1})
     assert error.details == {"status": 503, "request_id": "req-1", "line": 1}
     assert error.retryable
     assert not ServerError("No.", status=500, retryable=False).retryable
+
+
+@pytest.mark.parametrize("kind", [InputError, ServerError, RateLimitedError])
+def test_a_misspelt_argument_of_an_error_is_not_swallowed(kind):
+    status = {"status": 500} if kind is ServerError else {}
+    with pytest.raises(TypeError, match="hnit"):
+        kind("It broke.", hnit="Mend it.", **status)
 
 
 def test_a_rate_limit_says_how_long_to_wait():
@@ -52,7 +59,7 @@ def test_a_rate_limit_says_how_long_to_wait():
     assert error.details["retry_after_seconds"] == 60
 
 
-def test_a_lost_answer_says_whether_it_may_have_happened():
+def test_a_lost_reply_says_whether_the_request_may_have_happened():
     assert TransportError("Cut.", may_have_happened=True).may_have_happened
 
 

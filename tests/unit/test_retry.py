@@ -5,25 +5,12 @@ import pytest
 
 from doubleword_batch.errors import InputError, RateLimitedError, ServerError
 from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
-
-
-class Time:
-    """A clock that only pauses move."""
-
-    def __init__(self) -> None:
-        self.seconds = 0.0
-        self.pauses: list[float] = []
-        self.clock = RetryClock(now=lambda: self.seconds, sleep=self._sleep, jitter=without_jitter)
-
-    async def _sleep(self, seconds: float) -> None:
-        self.pauses.append(seconds)
-        self.seconds += seconds
-        await anyio.lowlevel.checkpoint()
+from fake_time import FakeTime
 
 
 @pytest.fixture
-def time() -> Time:
-    return Time()
+def time() -> FakeTime:
+    return FakeTime()
 
 
 def failure() -> ServerError:
@@ -48,25 +35,25 @@ def failing(times: int):
 async def test_pauses_double_up_to_the_longest(time):
     budget = RetryBudget(100, clock=time.clock, first_pause_seconds=1, longest_pause_seconds=5)
     assert await budget.persist(failing(5)) == 6
-    assert time.pauses == [1, 2, 4, 5, 5]
+    assert time.waits == [1, 2, 4, 5, 5]
 
 
 async def test_the_last_try_starts_when_the_budget_ends(time):
     budget = RetryBudget(10, clock=time.clock, first_pause_seconds=4)
     with pytest.raises(ServerError):
         await budget.persist(failing(99))
-    assert time.pauses == [4, 6]
+    assert time.waits == [4, 6]
 
 
 async def test_a_budget_of_nothing_is_one_try(time):
     with pytest.raises(ServerError):
         await RetryBudget(0, clock=time.clock).persist(failing(1))
-    assert time.pauses == []
+    assert time.waits == []
 
 
 async def test_the_budget_runs_from_the_first_failure_and_not_from_the_start(time):
     budget = RetryBudget(10, clock=time.clock)
-    time.seconds = 1000.0
+    time.now_seconds = 1000.0
     assert await budget.persist(failing(1)) == 2
 
 
@@ -75,7 +62,7 @@ async def test_progress_renews_the_budget(time):
     for _ in range(3):
         await budget.wait_after(failure())
         budget.renew()
-    assert time.pauses == [1, 1, 1]
+    assert time.waits == [1, 1, 1]
     await budget.wait_after(failure())
     with pytest.raises(ServerError):
         await budget.wait_after(failure())
@@ -84,20 +71,20 @@ async def test_progress_renews_the_budget(time):
 async def test_at_least_as_long_is_waited_as_the_server_asks(time):
     budget = RetryBudget(100, clock=time.clock, first_pause_seconds=1)
     await budget.wait_after(RateLimitedError("Slow down.", retry_after_seconds=60))
-    assert time.pauses == [61]
+    assert time.waits == [61]
 
 
 async def test_a_server_that_asks_for_more_than_the_budget_is_not_waited_for(time):
     budget = RetryBudget(30, clock=time.clock)
     with pytest.raises(RateLimitedError):
         await budget.wait_after(RateLimitedError("Slow down.", retry_after_seconds=60))
-    assert time.pauses == []
+    assert time.waits == []
 
 
 async def test_an_error_that_will_not_pass_is_raised_at_once(time):
     with pytest.raises(InputError):
         await RetryBudget(100, clock=time.clock).wait_after(InputError("Wrong."))
-    assert time.pauses == []
+    assert time.waits == []
 
 
 async def test_each_pause_is_announced_with_its_reason(time):
@@ -105,6 +92,11 @@ async def test_each_pause_is_announced_with_its_reason(time):
     budget = RetryBudget(100, clock=time.clock, first_pause_seconds=2)
     await budget.persist(failing(2), lambda error, seconds: told.append((error.code, seconds)))
     assert told == [("server", 2), ("server", 4)]
+
+
+def test_a_pause_without_jitter_is_the_longest_it_can_be():
+    clock = RetryClock(jitter=without_jitter)
+    assert RetryBudget(100, clock=clock, first_pause_seconds=3).next_pause() == 3
 
 
 def test_pauses_are_spread_by_chance():

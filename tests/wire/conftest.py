@@ -1,4 +1,4 @@
-"""What the tests of the wire share."""
+"""What the tests of the API client share."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -12,7 +12,7 @@ from doubleword_batch.batch_openai.loop_affinity import HomeLoop
 from doubleword_batch.batch_openai.sdk_transport import SdkCarrier
 from doubleword_batch.providers import profile
 from doubleword_batch.settings import Secret
-from wire.fake_time import FakeTime
+from fake_time import FakeTime
 
 API = "https://api.example.test/v1"
 Connect = Callable[..., BatchClient]
@@ -35,28 +35,28 @@ def fake_time() -> FakeTime:
 async def connect(fake_time: FakeTime, request: pytest.FixtureRequest) -> AsyncIterator[Connect]:
     """Make clients with a key and the fake clock; they are closed after the test.
 
-    What holds on the wire holds too where openai's SDK carries the requests.
+    The same holds where openai's SDK sends the requests.
     """
-    async with connecting(fake_time, carried=request.param == "the SDK's") as make:
+    async with connecting(fake_time, through_sdk=request.param == "the SDK's") as make:
         yield make
 
 
 @pytest.fixture
 async def connect_directly(fake_time: FakeTime) -> AsyncIterator[Connect]:
     """The same, over the client's own connections only."""
-    async with connecting(fake_time, carried=False) as make:
+    async with connecting(fake_time, through_sdk=False) as make:
         yield make
 
 
 @asynccontextmanager
-async def connecting(fake_time: FakeTime, *, carried: bool) -> AsyncIterator[Connect]:
+async def connecting(fake_time: FakeTime, *, through_sdk: bool) -> AsyncIterator[Connect]:
     clients: list[BatchClient] = []
 
     def make(base_url: str = API, *, like: str = "doubleword", **options) -> BatchClient:
         options.setdefault("api_key", KEY)
         options.setdefault("retry_clock", fake_time.clock)
-        if carried:
-            options["custom_transport"] = carrier(
+        if through_sdk:
+            options["custom_transport"] = sdk_transport(
                 base_url, options["api_key"], options.get("headers")
             )
         clients.append(BatchClient(base_url=base_url, profile=profile(like), **options))
@@ -67,7 +67,7 @@ async def connecting(fake_time: FakeTime, *, carried: bool) -> AsyncIterator[Con
         await client.close()
 
 
-def carrier(base_url: str, key: Secret | str, headers: dict[str, str] | None) -> SdkCarrier:
+def sdk_transport(base_url: str, key: Secret | str, headers: dict[str, str] | None) -> SdkCarrier:
     """One that sends with that key, in the running loop."""
     home = HomeLoop()
     home.enter()

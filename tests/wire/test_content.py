@@ -146,7 +146,7 @@ async def test_a_download_without_progress_ends_and_says_what_arrived(connect, f
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
-async def test_a_failing_server_is_outlasted_in_the_middle_of_a_download(connect, status):
+async def test_a_download_goes_on_after_a_server_failure_in_its_middle(connect, status):
     async with serving(lines(*ROWS, cut_bytes=3), answer(status), lines(ROWS[4])) as server:
         got: list[bytes] = []
         await connect(server.base_url).files.content(ID, got.append)
@@ -203,7 +203,7 @@ async def test_a_failed_row_that_begins_with_its_error_is_a_line(connect, row):
     assert read.lines == 1
 
 
-async def test_a_line_without_end_is_refused_in_bounded_memory(connect, monkeypatch):
+async def test_an_endless_line_is_rejected_in_bounded_memory(connect, monkeypatch):
     monkeypatch.setattr(download, "MAX_LINE_BYTES", 100_000)
     async with serving(lines("x" * 90_000, "y" * 200_000)) as server:
         with pytest.raises(errors.ProtocolError) as caught:
@@ -229,7 +229,7 @@ async def test_a_compressed_file_is_unpacked(connect):
     assert (b"".join(got), read.size_bytes) == (WHOLE, len(WHOLE))
 
 
-async def test_a_compressed_file_that_is_damaged_is_asked_for_again(connect):
+async def test_a_damaged_compressed_file_is_requested_again(connect):
     damaged = answer(200, b"\x1f\x8b no gzip", headers={"Content-Encoding": "gzip"})
     async with serving(damaged, lines(*ROWS)) as server:
         read = await connect(server.base_url).files.content(ID, lambda _: None)

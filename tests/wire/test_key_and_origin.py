@@ -89,7 +89,7 @@ async def test_no_request_at_all_reaches_another_server(connect):
     ],
 )
 @respx.mock
-async def test_another_origin_is_refused(connect, to):
+async def test_a_redirect_to_another_origin_is_not_followed(connect, to):
     route = respx.get(f"{API}/models").respond(302, headers={"location": to})
     with pytest.raises(errors.ProtocolError) as caught:
         await connect().models.list()
@@ -99,7 +99,7 @@ async def test_another_origin_is_refused(connect, to):
 
 
 @respx.mock
-async def test_a_redirected_post_is_refused(connect):
+async def test_a_redirected_post_is_not_followed(connect):
     route = respx.post(f"{API}/batches/{ID}/cancel")
     route.respond(307, headers={"location": "/v1/elsewhere"})
     with pytest.raises(errors.ProtocolError) as caught:
@@ -108,7 +108,7 @@ async def test_a_redirected_post_is_refused(connect):
 
 
 @respx.mock
-async def test_a_circle_of_redirects_ends(connect):
+async def test_a_redirect_loop_ends(connect):
     route = respx.get(f"{API}/models").respond(302, headers={"location": "/v1/models"})
     with pytest.raises(errors.ProtocolError, match="in a circle"):
         await connect().models.list()
@@ -116,7 +116,7 @@ async def test_a_circle_of_redirects_ends(connect):
 
 
 @pytest.mark.parametrize("key", ["sk-1\nsk-2", "sk 1", "sk-\u00fc", "sk-1\r\nX-Evil: 1"])
-async def test_a_key_that_cannot_be_a_header_is_refused_without_showing_it(key):
+async def test_a_key_that_cannot_be_a_header_is_rejected_without_showing_it(key):
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=API, api_key=key)
     assert caught.value.code == "invalid_setting"
@@ -155,7 +155,7 @@ async def test_the_real_log_of_a_real_request_holds_no_key(connect, caplog):
         "https://example.com:99999/v1",
     ],
 )
-async def test_a_base_url_that_a_key_must_not_go_to_is_refused(url):
+async def test_a_base_url_that_a_key_must_not_go_to_is_rejected(url):
     with pytest.raises(errors.ConfigError) as caught:
         BatchClient(base_url=url, api_key=KEY)
     assert caught.value.code == "invalid_setting"
@@ -213,7 +213,7 @@ def self_signed(tmp_path: Path) -> ssl.SSLContext:
     return tls
 
 
-async def test_a_certificate_that_nobody_vouches_for_is_refused_at_once(
+async def test_a_certificate_that_nobody_vouches_for_is_rejected_at_once(
     connect, fake_time, self_signed
 ):
     async with serving(tls=self_signed) as server:

@@ -112,7 +112,7 @@ async def test_a_cost_estimate_is_exact_money(connect):
 
 @pytest.mark.parametrize("status", [200, 204])
 @respx.mock
-async def test_delete_needs_no_body_in_the_answer(connect, status):
+async def test_delete_needs_no_body_in_the_reply(connect, status):
     route = respx.delete(f"{API}/files/{ID}").respond(status)
     await connect().files.delete(ID)
     assert route.call_count == 1
@@ -123,7 +123,7 @@ async def test_delete_needs_no_body_in_the_answer(connect, status):
     ["", ".", "..", "a/b", "../batches", "a?x=1", "a%2fb", "a b", "ab\n", "\u00fc", "x" * 513],
 )
 @respx.mock
-async def test_an_id_that_cannot_be_one_is_refused_before_anything_is_sent(connect, bad):
+async def test_an_id_that_cannot_be_one_is_rejected_before_anything_is_sent(connect, bad):
     client = connect()
     for call in (
         client.files.get(bad),
@@ -156,7 +156,7 @@ async def test_ids_of_other_servers_are_taken_as_they_are(connect, good):
     "metadata", [{f"k{n}": "" for n in range(17)}, {"k" * 65: "v"}, {"k": "v" * 513}]
 )
 @respx.mock
-async def test_metadata_that_not_every_server_takes_is_refused_here(connect, metadata):
+async def test_metadata_that_not_every_server_takes_is_rejected_here(connect, metadata):
     with pytest.raises(errors.InputError) as caught:
         await connect().batches.create(
             input_file_id=ID,

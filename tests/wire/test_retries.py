@@ -39,7 +39,7 @@ async def cancel(client):
 
 @pytest.mark.parametrize("call", [get, cancel])
 @pytest.mark.parametrize("lost", [CUT, RESET], ids=["cut", "reset"])
-async def test_a_lost_answer_to_a_repeatable_call_is_asked_for_again(connect, call, lost):
+async def test_a_repeatable_call_whose_reply_is_lost_is_sent_again(connect, call, lost):
     async with serving(lost, answer(200, BATCH)) as server:
         assert (await call(connect(server.base_url))).id == ID
         assert len(server.requests) == 2
@@ -47,20 +47,20 @@ async def test_a_lost_answer_to_a_repeatable_call_is_asked_for_again(connect, ca
 
 @pytest.mark.parametrize("call", [create, retry, retry_requests])
 @pytest.mark.parametrize("lost", [CUT, RESET], ids=["cut", "reset"])
-async def test_a_post_whose_answer_is_lost_is_not_sent_twice(connect, call, lost):
+async def test_a_post_whose_reply_is_lost_is_not_sent_twice(connect, call, lost):
     async with serving(lost, answer(201, BATCH)) as server:
         with pytest.raises(errors.TransportError) as caught:
             await call(connect(server.base_url))
         assert len(server.requests) == 1
     assert caught.value.may_have_happened is True
-    assert "look for its result before sending it again" in caught.value.hint
+    assert "look for its result before repeating it" in caught.value.hint
     assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 
 @pytest.mark.parametrize(
     "begun", [b"", b"HTTP/1.1 201 X\r\nContent-Length: 100\r\n\r\n{"], ids=["silent", "stuck"]
 )
-async def test_a_post_whose_answer_is_late_is_not_sent_twice(connect, begun):
+async def test_a_post_whose_reply_is_late_is_not_sent_twice(connect, begun):
     async with serving(Answer(begun, hold=True), answer(201, BATCH)) as server:
         with pytest.raises(errors.TransportError) as caught:
             await create(connect(server.base_url, timeout_seconds=0.2))
@@ -69,7 +69,7 @@ async def test_a_post_whose_answer_is_late_is_not_sent_twice(connect, begun):
     assert caught.value.code == "timeout"
 
 
-async def test_a_get_whose_answer_is_lost_changed_nothing(connect):
+async def test_a_get_whose_reply_is_lost_changed_nothing(connect):
     async with serving(CUT) as server:
         with pytest.raises(errors.TransportError) as caught:
             await get(connect(server.base_url, max_retry_seconds=0))
@@ -77,7 +77,7 @@ async def test_a_get_whose_answer_is_lost_changed_nothing(connect):
     assert "gave no complete reply" in caught.value.message
 
 
-async def test_an_answer_that_drips_is_not_waited_for_byte_by_byte(connect):
+async def test_a_reply_that_drips_is_not_waited_for_byte_by_byte(connect):
     async with serving(Answer(b"HTTP/1.1 200 X\r\n\r\n", drip=True)) as server:
         with pytest.raises(errors.TransportError):
             await connect(server.base_url, timeout_seconds=0.3, max_retry_seconds=0).models.list()
@@ -106,7 +106,7 @@ async def test_a_get_is_repeated_after_a_server_failure(connect, status):
 
 @pytest.mark.parametrize("call", [create, retry, retry_requests, cancel])
 @respx.mock
-async def test_a_post_that_was_refused_with_429_is_sent_again(connect, fake_time, call):
+async def test_a_post_that_was_rejected_with_429_is_sent_again(connect, fake_time, call):
     route = respx.post(url__startswith=f"{API}/batches")
     route.side_effect = [
         httpx.Response(429, headers={"retry-after": "60"}),
@@ -125,7 +125,9 @@ async def test_a_post_that_could_not_connect_is_sent_again(connect):
     assert route.call_count == 4
 
 
-async def test_nobody_listening_is_reported_when_the_time_is_used_up(connect, fake_time):
+async def test_a_server_that_does_not_listen_is_reported_when_the_time_is_used_up(
+    connect, fake_time
+):
     async with serving() as server:
         gone = server.base_url
     with pytest.raises(errors.TransportError) as caught:
@@ -138,7 +140,7 @@ async def test_nobody_listening_is_reported_when_the_time_is_used_up(connect, fa
 
 @pytest.mark.parametrize("status", [400, 401, 402, 403, 404, 409, 410, 413, 422])
 @respx.mock
-async def test_a_refusal_is_not_repeated(connect, status):
+async def test_a_rejected_request_is_not_repeated(connect, status):
     route = respx.get(f"{API}/batches/{ID}").respond(status)
     with pytest.raises(errors.ApiError):
         await get(connect())
@@ -155,7 +157,7 @@ async def test_a_quota_429_is_not_repeated(connect):
 
 
 @respx.mock
-async def test_a_wait_beyond_the_budget_is_told_at_once(connect, fake_time):
+async def test_a_wait_beyond_the_budget_fails_at_once(connect, fake_time):
     respx.post(f"{API}/batches").respond(429, headers={"retry-after": "121"})
     with pytest.raises(errors.RateLimitedError) as caught:
         await create(connect(max_retry_seconds=120))
@@ -182,7 +184,7 @@ async def test_the_backoff_is_jittered_down_to_nothing(connect, fake_time):
 
 
 @respx.mock
-async def test_a_gateways_html_failure_is_outlasted_by_a_get(connect):
+async def test_a_get_is_repeated_after_a_gateways_html_failure(connect):
     route = respx.get(f"{API}/models")
     route.side_effect = [httpx.Response(502, html="<html>"), httpx.Response(200, json={"data": []})]
     assert await connect().models.list() == []
@@ -206,7 +208,7 @@ async def test_a_delete_of_what_was_never_there_is_an_error(connect, before):
         await connect().files.delete(ID)
 
 
-async def test_an_upload_refused_with_429_is_sent_again_whole(connect, tmp_path: Path):
+async def test_an_upload_rejected_with_429_is_sent_again_whole(connect, tmp_path: Path):
     path = tmp_path / "requests.jsonl"
     path.write_bytes(b'{"custom_id":"1"}\n')
     stored = answer(201, {"id": ID, "bytes": 18})
@@ -217,7 +219,7 @@ async def test_an_upload_refused_with_429_is_sent_again_whole(connect, tmp_path:
         assert path.read_bytes() in second.body
 
 
-async def test_an_upload_whose_answer_is_lost_is_not_sent_twice(connect, tmp_path: Path):
+async def test_an_upload_whose_reply_is_lost_is_not_sent_twice(connect, tmp_path: Path):
     path = tmp_path / "requests.jsonl"
     path.write_bytes(b'{"custom_id":"1"}\n')
     async with serving(RESET, answer(201, {"id": ID})) as server:

@@ -1,10 +1,32 @@
 """The typed client of the Batch API; the only part, with the local upstream, that speaks HTTP out.
 
-Importing it imports httpx: callers import it inside the function that needs it.
+Importing it imports httpx: callers import it inside the function that needs it. The objects that
+its methods return are those of `doubleword_batch.models`.
 """
 
 from doubleword_batch.api.client import BatchClient
-from doubleword_batch.api.download import ContentRead
+from doubleword_batch.api.custom_transport import (
+    CustomTransport,
+    NoResponseError,
+    TransportRequest,
+    TransportResponse,
+)
+from doubleword_batch.api.download import ContentRead, Sink
+from doubleword_batch.api.resources import Batches, Files, Models
+from doubleword_batch.api.upload import Progress
 from doubleword_batch.retry import RetryClock
 
-__all__ = ["BatchClient", "ContentRead", "RetryClock"]
+__all__ = [
+    "BatchClient",
+    "Batches",
+    "ContentRead",
+    "CustomTransport",
+    "Files",
+    "Models",
+    "NoResponseError",
+    "Progress",
+    "RetryClock",
+    "Sink",
+    "TransportRequest",
+    "TransportResponse",
+]

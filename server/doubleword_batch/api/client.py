@@ -9,11 +9,10 @@ from typing import Self
 from doubleword_batch.api.custom_transport import CustomTransport
 from doubleword_batch.api.resources import Batches, Files, Models
 from doubleword_batch.api.transport import Transport
-from doubleword_batch.providers import Profile, profile
+from doubleword_batch.providers import Profile
+from doubleword_batch.providers import profile as profile_named
 from doubleword_batch.retry import RetryClock
-from doubleword_batch.settings import HOSTED_BASE_URL, OPENAI_BASE_URL, Secret, check_base_url
-
-_KNOWN_PROFILES = {HOSTED_BASE_URL: "doubleword", OPENAI_BASE_URL: "openai"}
+from doubleword_batch.settings import Secret, check_base_url, provider_of
 
 
 class BatchClient:
@@ -70,7 +69,7 @@ class BatchClient:
         retry_clock: RetryClock | None = None,
     ) -> None:
         self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
-        self.profile = profile or _profile_of(self.base_url)
+        self.profile = profile or profile_named(provider_of(self.base_url))
         self._transport = Transport(
             base_url=self.base_url,
             api_key=_secret(api_key),
@@ -102,10 +101,6 @@ class BatchClient:
 
     def __repr__(self) -> str:
         return f"BatchClient(base_url={self.base_url!r}, profile={self.profile.name!r})"
-
-
-def _profile_of(base_url: str) -> Profile:
-    return profile(_KNOWN_PROFILES.get(base_url, "generic"))
 
 
 def _secret(key: Secret | str | None) -> Secret | None:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from doubleword_batch.errors import InputError, Next, ProtocolError, quote_untrusted
 
-LOOK_FIRST = "It may have been carried out: look for its result before sending it again."
+LOOK_FIRST = "The request may have been carried out: look for its result before repeating it."
 """The hint for a write whose reply did not arrive."""
 
 _T = TypeVar("_T", bound=BaseModel)

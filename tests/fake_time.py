@@ -9,7 +9,7 @@ from doubleword_batch.retry import RetryClock
 
 @dataclass
 class FakeTime:
-    """Give `clock` to a client; `waits` are the sleeps it asked for, in seconds."""
+    """Give `clock` to whatever retries; `waits` are the sleeps it asked for, in seconds."""
 
     now_seconds: float = 0.0
     waits: list[float] = field(default_factory=list)

@@ -1,4 +1,4 @@
-"""What the reader of each refused call is told: what happened, why, what to do, whether to retry.
+"""What an error reply becomes: what happened, why, what to do, whether to retry.
 
 Every case goes through the public client, with the body forms that real servers send.
 """
@@ -22,7 +22,7 @@ PLAIN = "text/plain; charset=utf-8"
 JSON = "application/json"
 
 # status, content type, body -> error, code, retryable, part of the message, part of the hint
-REFUSALS = [
+ERRORS = [
     (401, PLAIN, "Authentication required", errors.AuthError, "auth", False,
      "did not accept the key (HTTP 401 on GET /batches/", "DOUBLEWORD_API_KEY"),
     (402, PLAIN, "Account balance too low.", errors.CreditError, "credit", False,
@@ -86,11 +86,11 @@ REFUSALS = [
 
 @pytest.mark.parametrize(
     ("status", "kind", "body", "error_type", "code", "retryable", "says", "hints"),
-    REFUSALS,
-    ids=[f"{row[0]}-{row[4]}-{number}" for number, row in enumerate(REFUSALS)],
+    ERRORS,
+    ids=[f"{row[0]}-{row[4]}-{number}" for number, row in enumerate(ERRORS)],
 )
 @respx.mock
-async def test_each_refusal_says_what_happened_and_what_to_do(
+async def test_each_error_says_what_happened_and_what_to_do(
     connect, status, kind, body, error_type, code, retryable, says, hints
 ):
     respx.get(f"{API}/batches/{ID}").respond(status, headers={"content-type": kind}, text=body)
@@ -254,7 +254,7 @@ async def test_a_post_behind_a_failed_gateway_says_to_look_first(connect):
             input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
         )
     assert caught.value.details["may_have_happened"] is True
-    assert "look for its result before sending it again" in caught.value.hint
+    assert "look for its result before repeating it" in caught.value.hint
     assert caught.value.next == errors.Next("list", {"kind": "batches"})
 
 
@@ -277,7 +277,7 @@ BROKEN_BODIES = {
 
 
 @pytest.mark.parametrize("body", BROKEN_BODIES)
-async def test_a_refusal_stays_one_whatever_becomes_of_its_body(connect, monkeypatch, body):
+async def test_a_rejection_stays_one_whatever_happens_to_its_body(connect, monkeypatch, body):
     monkeypatch.setattr(transport, "_ERROR_BODY_SECONDS", 0.2)
     async with serving(BROKEN_BODIES[body]) as server:
         with pytest.raises(errors.RejectedError):
