@@ -1,4 +1,4 @@
-"""`run` at a provider that has no capacity for every part of a job yet."""
+"""`run` at a provider that has no capacity for every part of a job yet, or fails for a while."""
 
 import functools
 
@@ -10,7 +10,7 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.jobs import job
 from doubleword_batch.jobs.build_request import Order
 from doubleword_batch.settings import Settings
-from faults.bench import CREATE, MODEL, Bench, status
+from faults.bench import CREATE, MODEL, SHOW, Bench, status
 
 
 @pytest.fixture
@@ -55,3 +55,11 @@ def test_stops_waiting_for_capacity_when_its_time_is_up(runs):
     assert (report.complete, batches) == (False, 3)
     assert 60 not in slept
     assert report.next.tool == "create_batch"
+
+
+def test_goes_on_waiting_while_the_provider_refuses_to_answer_for_a_while(runs, capsys):
+    overloaded = status(429, SHOW, times=8, headers={"retry-after": "60"})
+    report, _, slept = runs(overloaded)
+    assert (report.complete, report.ledger) == (True, {"ok": 40})
+    assert [seconds for seconds in slept if seconds > 60] == [65, 70]
+    assert "Trying again in 65 s." in capsys.readouterr().err

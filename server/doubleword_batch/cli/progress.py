@@ -3,6 +3,7 @@
 A bar with rate and ETA on a terminal, a line now and then elsewhere.
 """
 
+import math
 import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -30,11 +31,13 @@ from doubleword_batch.jobs.job import Progress as Tell
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Status
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
+from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.settings import Settings
 
 _LINE_SECONDS = 30.0
-_MOST_FAILURES = 10
-_PAUSE_SECONDS = 30.0
+_OUTAGE_SECONDS = 300.0
+_FIRST_PAUSE_SECONDS = 5.0
+_LONGEST_PAUSE_SECONDS = 30.0
 
 
 @contextmanager
@@ -71,40 +74,49 @@ async def until_ended(
         job: a job's name or a provider's id.
         timeout_seconds: None to wait for the end.
         progress: told the finished requests.
-        note: told of a lost connection; the wait goes on for some minutes without one.
+        note: told of a failure that may pass; the wait goes on for some minutes without progress.
 
     Raises:
         InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
-        DoublewordBatchError: the last of too many failures.
+        DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
-    deadline = None if timeout_seconds is None else time.monotonic() + timeout_seconds
-    failures = 0
+    deadline = math.inf if timeout_seconds is None else ws.steady() + timeout_seconds
+    outage = RetryBudget(
+        _OUTAGE_SECONDS,
+        clock=RetryClock(now=ws.steady, sleep=ws.sleep, jitter=without_jitter),
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+    )
+
+    def on_pause(error: DoublewordBatchError, seconds: float) -> None:
+        note(f"{error.message} Trying again in {seconds:.0f} s.")
+
     while True:
-        left = (
-            float(MAX_WAIT_SECONDS) if deadline is None else max(0.0, deadline - time.monotonic())
-        )
+        left = max(0.0, deadline - ws.steady())
         try:
-            status = await get_status(
-                ws, job, wait_seconds=min(left, MAX_WAIT_SECONDS), progress=progress
-            )
+            wait_seconds = min(left, MAX_WAIT_SECONDS)
+            status = await get_status(ws, job, wait_seconds=wait_seconds, progress=progress)
         except DoublewordBatchError as error:
-            failures += 1
-            if not error.retryable or failures > _MOST_FAILURES or left <= 0:
+            if left <= 0:
                 raise
-            note(f"{error.message} Trying again in {_PAUSE_SECONDS:.0f} s.")
-            await anyio.sleep(min(left, _PAUSE_SECONDS))
+            with anyio.move_on_after(left):
+                await outage.wait_after(error, on_pause)
             continue
-        failures = 0
+        outage.renew()
         if status.status in {"built", "uploaded"}:
-            raise InputError(
-                f"Job {status.job} is not submitted{' as a whole' if status.batch_ids else ''}, so "
-                "there is nothing to wait for.",
-                hint="Submit it first.",
-                next=Next("create_batch", {"job": status.job}),
-                code="not_submitted",
-            )
-        if status.complete or (deadline is not None and time.monotonic() >= deadline):
+            raise _not_submitted(status)
+        if status.complete or ws.steady() >= deadline:
             return status
+
+
+def _not_submitted(status: Status) -> InputError:
+    as_a_whole = " as a whole" if status.batch_ids else ""
+    return InputError(
+        f"Job {status.job} is not submitted{as_a_whole}, so there is nothing to wait for.",
+        hint="Submit it first.",
+        next=Next("create_batch", {"job": status.job}),
+        code="not_submitted",
+    )
 
 
 def wait_interrupted(

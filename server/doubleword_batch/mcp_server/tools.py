@@ -11,8 +11,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.mcp_server.progress import with_progress
-from doubleword_batch.mcp_server.replies import reply
+from doubleword_batch.mcp_server.replies import reply, with_progress
 from doubleword_batch.session import Session
 
 Ctx = Context[Session, Any]
