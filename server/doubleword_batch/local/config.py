@@ -28,8 +28,6 @@ class LocalConfig:
         max_file_bytes: most bytes of an input file.
         max_request_bytes: most bytes of one request's body.
         faults: what is to go wrong on purpose.
-        legacy_offset: read `offset` as `skip`, as older clients expect.
-        lease_seconds: after how long without a heartbeat another server takes a request over.
     """
 
     home: Path
@@ -46,8 +44,6 @@ class LocalConfig:
     max_file_bytes: int = 200_000_000
     max_request_bytes: int = 10_485_760
     faults: Faults | None = None
-    legacy_offset: bool = False
-    lease_seconds: float = 30
 
     @property
     def folder(self) -> Path:

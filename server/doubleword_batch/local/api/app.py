@@ -16,13 +16,13 @@ from doubleword_batch.local.api.guard import refuse
 from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.replies import Refused, show_bug, show_refusal
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.engine import Engine
 from doubleword_batch.local.executors.base import Executor
+from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import Database
 
 
 def build_app(
-    config: LocalConfig, database: Database, engine: Engine, executor: Executor, token: str
+    config: LocalConfig, database: Database, scheduler: Scheduler, executor: Executor, token: str
 ) -> ASGIApp:
     """The whole API as one ASGI application."""
 
@@ -39,8 +39,8 @@ def build_app(
     app: ASGIApp = Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
-            *FileRoutes(config, database, executor).routes(),
-            *BatchRoutes(config, database, engine).routes(),
+            *FileRoutes(config, database, scheduler, executor).routes(),
+            *BatchRoutes(config, database, scheduler).routes(),
             *ModelRoutes(executor).routes(),
         ],
         exception_handlers={Refused: show_refusal, Exception: show_bug},

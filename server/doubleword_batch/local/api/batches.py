@@ -14,7 +14,7 @@ from doubleword_batch.local.api.files import list_page
 from doubleword_batch.local.api.input_file import ALLOWED_URLS
 from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.engine import Engine
+from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import Database, batches, files
 from doubleword_batch.local.store.contents import OrderedResults
 
@@ -47,10 +47,10 @@ class _Selection(msgspec.Struct):
 class BatchRoutes:
     """Create, list, show, cancel, retry, delete, read and measure batches."""
 
-    def __init__(self, config: LocalConfig, database: Database, engine: Engine) -> None:
+    def __init__(self, config: LocalConfig, database: Database, scheduler: Scheduler) -> None:
         self._config = config
         self._database = database
-        self._engine = engine
+        self._scheduler = scheduler
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -88,7 +88,7 @@ class BatchRoutes:
             now=now,
             expires_at=now + window,
         )
-        self._engine.wake()
+        self._scheduler.wake()
         return JSONResponse(batch.as_json(with_context=False), 201)
 
     async def _input_file(self, given: str) -> files.StoredFile:
@@ -128,7 +128,7 @@ class BatchRoutes:
         batch = await self._database.write(batches.cancel_batch, batch_id, int(time.time()))
         if batch is None:
             raise _not_found(batch_id)
-        await self._engine.abort({batch.key})
+        await self._scheduler.abort({batch.key})
         return JSONResponse(batch.as_json(with_context=True))
 
     async def _delete(self, request: Request) -> Response:
@@ -136,14 +136,14 @@ class BatchRoutes:
         batch = await self._database.write(batches.delete_batch, batch_id, int(time.time()))
         if batch is None:
             raise _not_found(batch_id)
-        await self._engine.abort({batch.key})
+        await self._scheduler.abort({batch.key})
         return Response(status_code=204)
 
     async def _retry(self, request: Request) -> Response:
         batch = await self._find(request)
         if not await self._database.write(batches.retry_all, batch):
             raise Refused(400, "Nothing to retry: no request of this batch failed or was cancelled")
-        self._engine.wake()
+        self._scheduler.wake()
         return await self._show(request)
 
     async def _retry_requests(self, request: Request) -> Response:
@@ -153,7 +153,7 @@ class BatchRoutes:
         if not wanted:
             raise Refused(400, "No valid request IDs provided")
         await self._database.write(batches.retry_some, batch, wanted)
-        self._engine.wake()
+        self._scheduler.wake()
         return await self._show(request)
 
     async def _results(self, request: Request) -> Response:
@@ -161,7 +161,7 @@ class BatchRoutes:
         status = request.query_params.get("status")
         if status is not None and status not in _RESULT_STATUSES:
             raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}")
-        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
+        wanted = content.ContentQuery.of(request)
         lines = content.Content(
             OrderedResults(batch, wanted.search, status), finished=batch.finished
         )

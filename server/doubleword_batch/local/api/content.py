@@ -27,14 +27,11 @@ class ContentQuery:
     search: str | None
 
     @classmethod
-    def of(cls, request: Request, *, legacy_offset: bool) -> "ContentQuery":
-        """Read it from the request; `offset` counts only where it is asked for."""
-        skip = query.integer(request, "skip")
-        if skip is None and legacy_offset:
-            skip = query.integer(request, "offset")
+    def of(cls, request: Request) -> "ContentQuery":
+        """Read it from the request; `offset` is ignored, as on the real server."""
         limit = query.integer(request, "limit")
         return cls(
-            skip=skip or 0,
+            skip=query.integer(request, "skip") or 0,
             limit=None if limit is None else min(query.MOST_ROWS, max(1, limit)),
             search=request.query_params.get("search") or None,
         )

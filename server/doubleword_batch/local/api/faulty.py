@@ -4,13 +4,15 @@ The routes know nothing of it: it answers in their place, changes what they are 
 the lines they send.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind
 
@@ -156,3 +158,34 @@ def _without_length(message: Message, met: _Met) -> dict[str, Any]:
     # The body changes its length on the way, so it has to be sent in parts.
     headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
     return {**message, "headers": headers}
+
+
+class ClosableProtocol(H11Protocol):
+    """A uvicorn connection that a fault can close: ASGI itself has no way to hang up.
+
+    Gives the application `scope["extensions"]["close"]`, a function that hangs up.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Remember the transport for the application of this connection."""
+        super().connection_made(transport)
+        self.app = cast("Any", _Closable(cast("ASGIApp", self.app), transport))
+
+
+class _Closable:
+    def __init__(self, app: ASGIApp, transport: asyncio.Transport) -> None:
+        self._app = app
+        self._transport = transport
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        closed = False
+
+        def close() -> None:
+            nonlocal closed
+            closed = True
+            self._transport.close()
+
+        scope.setdefault("extensions", {})["close"] = close
+        await self._app(scope, receive, send)
+        while closed and (await receive())["type"] != "http.disconnect":
+            """uvicorn answers 500 in our place unless it has seen the end of the connection."""

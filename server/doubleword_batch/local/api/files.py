@@ -13,6 +13,7 @@ from doubleword_batch.local.api.models import known_models
 from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
+from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import Database, batches, files
 from doubleword_batch.local.store.contents import InputLines, ResultLines
 
@@ -20,9 +21,16 @@ from doubleword_batch.local.store.contents import InputLines, ResultLines
 class FileRoutes:
     """Upload, list, show, delete, read and estimate files."""
 
-    def __init__(self, config: LocalConfig, database: Database, executor: Executor) -> None:
+    def __init__(
+        self,
+        config: LocalConfig,
+        database: Database,
+        scheduler: Scheduler,
+        executor: Executor,
+    ) -> None:
         self._config = config
         self._database = database
+        self._scheduler = scheduler
         self._executor = executor
 
     def routes(self) -> list[Route]:
@@ -78,12 +86,12 @@ class FileRoutes:
 
     async def _delete(self, request: Request) -> Response:
         file = await self._find(request)
-        await self._database.write(files.delete_file, file.id)
+        await self._scheduler.abort(await self._database.write(files.delete_file, file))
         return JSONResponse({"id": file.id, "object": "file", "deleted": True})
 
     async def _content(self, request: Request) -> Response:
         file = await self._find(request)
-        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
+        wanted = content.ContentQuery.of(request)
         if file.purpose == "batch":
             lines = content.Content(InputLines(file, wanted.search), finished=True, counted=False)
         else:

@@ -153,9 +153,15 @@ def list_files(
     return [StoredFile(*row) for row in rows]
 
 
-def delete_file(connection: sqlite3.Connection, file_id: str) -> bool:
-    """Delete a file and, with an input file, its batches and all their results."""
-    return connection.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount == 1
+def delete_file(connection: sqlite3.Connection, file: StoredFile) -> set[int]:
+    """Delete a file and, with an input file, its batches and all their results.
+
+    Returns:
+        The keys of the batches that went with it.
+    """
+    batches = connection.execute("SELECT key FROM batches WHERE file = ?", (file.key,)).fetchall()
+    connection.execute("DELETE FROM files WHERE key = ?", (file.key,))
+    return {key for (key,) in batches}
 
 
 def drop_expired_files(connection: sqlite3.Connection) -> None:
