@@ -3,18 +3,31 @@
 One loop claims, `concurrency` workers run, and one loop stores results in groups. A claimed request
 stays "in hand" until its outcome is stored, and what may be in hand is bounded: a slow disk slows
 the executor down instead of filling the memory.
+
+`RequestAttempt` runs one request in its time, and decides whether a failure is worth another try.
 """
 
 import asyncio
 import logging
+import random
 import time
 from collections.abc import Coroutine
+from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
-from doubleword_batch.local.attempt import Attempt
+import msgspec
+
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executors.base import Executor
-from doubleword_batch.local.store import Database, work
+from doubleword_batch.local.executors.base import (
+    Completion,
+    Executor,
+    Request,
+    RequestFailed,
+    TokenUsage,
+)
+from doubleword_batch.local.store import LocalDatabase, work
+from doubleword_batch.local.store.work import Claim, Postponed, Result
 
 _POLL_SECONDS = 1.0
 _GROUP_SECONDS = 0.05
@@ -22,6 +35,11 @@ _GROUP_RESULTS = 500
 _MOST_IN_HAND = 1000
 _MOST_BYTES_IN_HAND = 64_000_000
 _PAUSE_AFTER_ERROR_SECONDS = 1.0
+_RETRIED = frozenset({"RetriableHttpStatus", "NetworkError", "Timeout"})
+_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
+_FIRST_BACKOFF_SECONDS = 0.5
+_LONGEST_BACKOFF_SECONDS = 60.0
+_LONGEST_RETRY_AFTER_SECONDS = 3600.0
 
 _log = logging.getLogger(__name__)
 
@@ -29,15 +47,15 @@ _log = logging.getLogger(__name__)
 class Scheduler:
     """Runs requests until `stop`; a database has one at a time."""
 
-    def __init__(self, database: Database, executor: Executor, config: LocalConfig) -> None:
+    def __init__(self, database: LocalDatabase, executor: Executor, config: LocalConfig) -> None:
         self._database = database
         self._executor = executor
         self._config = config
         self._workers = max(1, config.concurrency or executor.concurrency)
         self._room = min(_MOST_IN_HAND, max(self._workers, 2) * 4)
-        self._in_hand: dict[int, Attempt] = {}
-        self._queue: asyncio.Queue[Attempt] = asyncio.Queue()
-        self._outcomes: list[work.Result | work.Postponed] = []
+        self._in_hand: dict[int, RequestAttempt] = {}
+        self._queue: asyncio.Queue[RequestAttempt] = asyncio.Queue()
+        self._outcomes: list[Result | Postponed] = []
         self._wake = asyncio.Event()
         self._outcome_arrived = asyncio.Event()
         self._group_complete = asyncio.Event()
@@ -87,7 +105,7 @@ class Scheduler:
         )
         claims = await self._database.write(work.claim, room, room_bytes, time.time())
         for claim in claims:
-            attempt = Attempt(claim)
+            attempt = RequestAttempt(claim)
             self._in_hand[claim.key] = attempt
             self._queue.put_nowait(attempt)
         return bool(claims)
@@ -120,11 +138,11 @@ class Scheduler:
                 self._outcome_arrived.set()
                 await asyncio.sleep(_PAUSE_AFTER_ERROR_SECONDS)
 
-    async def _store(self, outcomes: list[work.Result | work.Postponed]) -> bool:
+    async def _store(self, outcomes: list[Result | Postponed]) -> bool:
         if not outcomes:
             return True
-        results = [outcome for outcome in outcomes if isinstance(outcome, work.Result)]
-        postponed = [outcome for outcome in outcomes if isinstance(outcome, work.Postponed)]
+        results = [outcome for outcome in outcomes if isinstance(outcome, Result)]
+        postponed = [outcome for outcome in outcomes if isinstance(outcome, Postponed)]
         now = time.time()
         await self._database.write(work.record, results, postponed, int(now))
         for outcome in outcomes:
@@ -149,3 +167,152 @@ class Scheduler:
                 await event.wait()
         except TimeoutError:
             pass
+
+
+@dataclass(slots=True, eq=False)
+class RequestAttempt:
+    """One attempt at a claimed request; `abort` ends it early, also before it began."""
+
+    claim: Claim
+    aborted: bool = False
+    _running: asyncio.Timeout | None = field(default=None, repr=False)
+
+    def abort(self) -> None:
+        """Stop waiting for the executor; `run` then returns None."""
+        self.aborted = True
+        if self._running is not None:
+            self._running.reschedule(asyncio.get_running_loop().time())
+
+    async def run(
+        self, executor: Executor, *, timeout_seconds: float, max_attempts: int
+    ) -> Result | Postponed | None:
+        """Ask the executor once.
+
+        Returns:
+            A result, a request to try again later, or None when the attempt was aborted.
+        """
+        started = time.monotonic()
+        try:
+            answer = await self._answer(executor, timeout_seconds)
+            return self._answered(answer, msgspec.json.encode(answer.body), started)
+        except RequestFailed as error:
+            failure = error
+        except TimeoutError:
+            if self.aborted:
+                return None
+            failure = RequestFailed("Timeout", f"No answer within {timeout_seconds:g} seconds.")
+        except Exception as error:  # noqa: BLE001  # an executor's bug costs its row, not the engine
+            _log.exception("The executor %s broke on request %s", executor.name, self._request_id)
+            text = f"The executor broke: {type(error).__name__}."
+            failure = RequestFailed("RequestBuilderError", text)
+        if self._may_retry(failure, max_attempts):
+            return self._postponed(failure)
+        return self._failed(failure, started)
+
+    @property
+    def _request_id(self) -> str:
+        return str(UUID(bytes=self.claim.id))
+
+    async def _answer(self, executor: Executor, timeout_seconds: float) -> Completion:
+        if self.aborted:
+            raise TimeoutError
+        request = Request(
+            id=self._request_id,
+            custom_id=self.claim.custom_id,
+            url=self.claim.url,
+            body=msgspec.json.decode(self.claim.body),
+        )
+        try:
+            async with asyncio.timeout(timeout_seconds) as self._running:
+                answer = await executor.run(request)
+        finally:
+            self._running = None
+        if answer.status >= 400:  # noqa: PLR2004  # HTTP's own border between answers and errors
+            raise _failure_of_status(answer)
+        return answer
+
+    def _may_retry(self, failure: RequestFailed, max_attempts: int) -> bool:
+        # At the deadline nothing is cancelled; only retries stop.
+        return (
+            failure.kind in _RETRIED
+            and self.claim.attempts + 1 < max_attempts
+            and time.time() < self.claim.expires_at
+        )
+
+    def _postponed(self, failure: RequestFailed) -> Postponed:
+        delay = min(_LONGEST_BACKOFF_SECONDS, _FIRST_BACKOFF_SECONDS * 2**self.claim.attempts)
+        delay *= random.uniform(0.5, 1)  # noqa: S311  # jitter, not a secret
+        if failure.retry_after_seconds is not None:
+            wait = min(failure.retry_after_seconds, _LONGEST_RETRY_AFTER_SECONDS)
+            delay = max(delay, wait)
+        return Postponed(self.claim.key, self.claim.attempts + 1, time.time() + delay)
+
+    def _answered(self, answer: Completion, content: bytes, started: float) -> Result:
+        return Result(
+            key=self.claim.key,
+            batch=self.claim.batch,
+            ok=True,
+            status=answer.status,
+            content=content,
+            duration_ms=_milliseconds_since(started),
+            usage=_usage(answer.body),
+        )
+
+    def _failed(self, failure: RequestFailed, started: float) -> Result:
+        return Result(
+            key=self.claim.key,
+            batch=self.claim.batch,
+            ok=False,
+            status=failure.status,
+            content=_reason(failure),
+            duration_ms=_milliseconds_since(started),
+        )
+
+
+def _failure_of_status(answer: Completion) -> RequestFailed:
+    retried = answer.status >= 500 or answer.status in _RETRIED_STATUSES  # noqa: PLR2004  # 5xx
+    return RequestFailed(
+        "RetriableHttpStatus" if retried else "NonRetriableHttpStatus",
+        msgspec.json.encode(answer.body).decode(),
+        status=answer.status,
+    )
+
+
+def _reason(failure: RequestFailed) -> bytes:
+    # A lone surrogate in a text from elsewhere is no JSON; show it as a question mark.
+    text = failure.text.encode("utf-8", "replace").decode()
+    if failure.kind in {"RetriableHttpStatus", "NonRetriableHttpStatus"}:
+        details: dict[str, Any] = {"status": failure.status or 500, "body": text}
+    else:
+        details = {"error": text}
+    return msgspec.json.encode({"type": failure.kind, "details": details})
+
+
+class _TokenDetails(msgspec.Struct):
+    reasoning_tokens: int = 0
+
+
+class _Usage(msgspec.Struct):
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    completion_tokens_details: _TokenDetails | None = None
+    output_tokens_details: _TokenDetails | None = None
+
+
+def _usage(body: dict[str, Any]) -> TokenUsage:
+    try:
+        usage = msgspec.convert(body.get("usage") or {}, _Usage)
+    except msgspec.ValidationError:
+        return TokenUsage()
+    details = usage.completion_tokens_details or usage.output_tokens_details
+    return TokenUsage(
+        prompt_tokens=usage.prompt_tokens or usage.input_tokens,
+        completion_tokens=usage.completion_tokens or usage.output_tokens,
+        reasoning_tokens=details.reasoning_tokens if details else 0,
+    )
+
+
+def _milliseconds_since(started: float) -> float:
+    return (time.monotonic() - started) * 1000

@@ -139,13 +139,13 @@ class LocalServer:
     ) -> None:
         from doubleword_batch.local.api import build_app
         from doubleword_batch.local.scheduler import Scheduler
-        from doubleword_batch.local.store import Database, files
+        from doubleword_batch.local.store import LocalDatabase, files
 
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(_close_executor, executor)
             stack.enter_context(discovery.only_server(self._config.home))
-            database = Database(self._config.folder / "server.sqlite3")
+            database = LocalDatabase(self._config.folder / "server.sqlite3")
             stack.callback(database.close)
             await database.write(files.drop_expired_files)
             scheduler = Scheduler(database, executor, self._config)

@@ -18,11 +18,15 @@ from doubleword_batch.local.api.replies import Refused, show_bug, show_refusal
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.scheduler import Scheduler
-from doubleword_batch.local.store import Database
+from doubleword_batch.local.store import LocalDatabase
 
 
 def build_app(
-    config: LocalConfig, database: Database, scheduler: Scheduler, executor: Executor, token: str
+    config: LocalConfig,
+    database: LocalDatabase,
+    scheduler: Scheduler,
+    executor: Executor,
+    token: str,
 ) -> ASGIApp:
     """The whole API as one ASGI application."""
 

@@ -15,7 +15,7 @@ from doubleword_batch.local.api.input_file import ALLOWED_URLS
 from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.scheduler import Scheduler
-from doubleword_batch.local.store import Database, batches, files
+from doubleword_batch.local.store import LocalDatabase, batches, files
 from doubleword_batch.local.store.contents import OrderedResults
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
@@ -47,7 +47,7 @@ class _Selection(msgspec.Struct):
 class BatchRoutes:
     """Create, list, show, cancel, retry, delete, read and measure batches."""
 
-    def __init__(self, config: LocalConfig, database: Database, scheduler: Scheduler) -> None:
+    def __init__(self, config: LocalConfig, database: LocalDatabase, scheduler: Scheduler) -> None:
         self._config = config
         self._database = database
         self._scheduler = scheduler

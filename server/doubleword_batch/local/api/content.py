@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from doubleword_batch.local.api import query
-from doubleword_batch.local.store import Database
+from doubleword_batch.local.store import LocalDatabase
 from doubleword_batch.local.store.contents import Lines
 
 _MEDIA_TYPE = "application/x-ndjson"
@@ -47,7 +47,7 @@ class Content:
     positioned: bool = True
 
 
-async def respond(database: Database, content: Content, wanted: ContentQuery) -> Response:
+async def respond(database: LocalDatabase, content: Content, wanted: ContentQuery) -> Response:
     """Answer with the wanted lines: one page, or everything there is at this moment."""
     if wanted.limit is not None:
         return await _page(database, content, wanted, wanted.limit)
@@ -63,7 +63,9 @@ async def respond(database: Database, content: Content, wanted: ContentQuery) ->
     )
 
 
-async def _page(database: Database, content: Content, wanted: ContentQuery, limit: int) -> Response:
+async def _page(
+    database: LocalDatabase, content: Content, wanted: ContentQuery, limit: int
+) -> Response:
     body, rows, cursor = bytearray(), 0, 0
     while rows < limit:
         skip = wanted.skip if rows == 0 else 0
@@ -80,7 +82,9 @@ async def _page(database: Database, content: Content, wanted: ContentQuery, limi
     return Response(bytes(body), headers=headers, media_type=_MEDIA_TYPE)
 
 
-async def _stream(database: Database, lines: Lines, skip: int, left: int) -> AsyncIterator[bytes]:
+async def _stream(
+    database: LocalDatabase, lines: Lines, skip: int, left: int
+) -> AsyncIterator[bytes]:
     cursor = 0
     while left:
         page = await database.read(lines.read, cursor, skip, left)

@@ -14,7 +14,7 @@ from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.scheduler import Scheduler
-from doubleword_batch.local.store import Database, batches, files
+from doubleword_batch.local.store import LocalDatabase, batches, files
 from doubleword_batch.local.store.contents import InputLines, ResultLines
 
 
@@ -24,7 +24,7 @@ class FileRoutes:
     def __init__(
         self,
         config: LocalConfig,
-        database: Database,
+        database: LocalDatabase,
         scheduler: Scheduler,
         executor: Executor,
     ) -> None:

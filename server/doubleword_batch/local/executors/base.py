@@ -38,15 +38,24 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an executor answered; a status below 400 goes to the output file."""
+class TokenUsage:
+    """Tokens read and written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An executor's answer to one request; a status below 400 goes to the output file."""
 
     status: int
     body: dict[str, Any]
 
 
 class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an error of the program
-    """One request failed; whether it is tried again is the engine's decision.
+    """One request failed; the scheduler decides whether it is tried again.
 
     Attributes:
         kind: the failure's name, as it stands in the error file.
@@ -71,18 +80,11 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
 
 
 class Executor(Protocol):
-    """Something that answers requests: a simulator, another server, a model on this machine.
-
-    Attributes:
-        name: "simulate", "upstream" or "builtin".
-        note: one sentence for people that says what answers.
-        concurrency: how many requests it takes at once.
-        accepts_any_model: whether a model id outside `models()` is answered too.
-    """
+    """Something that answers requests: a simulator, another server, a model on this machine."""
 
     @property
     def name(self) -> str:
-        """The executor's name."""
+        """`simulate`, `upstream` or `builtin`."""
         ...
 
     @property
@@ -104,11 +106,11 @@ class Executor(Protocol):
         """The models it knows by name."""
         ...
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Answer one request.
 
         Raises:
-            RequestFailed: there is no answer; the engine decides about another attempt.
+            RequestFailed: there is no answer; the scheduler decides about another attempt.
         """
         ...
 

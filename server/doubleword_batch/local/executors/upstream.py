@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.base import Completion, ExecutorModel, Request, RequestFailed
 from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.loopback import is_loopback
 
@@ -69,7 +69,7 @@ class UpstreamExecutor:
             self._models = [_model(name) for name in names if isinstance(name, str)]
         return self._models
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Send one request and read its answer.
 
         Raises:
@@ -88,7 +88,7 @@ class UpstreamExecutor:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def _send(self, method: str, path: str, content: bytes | None = None) -> Answer:
+    async def _send(self, method: str, path: str, content: bytes | None = None) -> Completion:
         import httpx
 
         try:
@@ -134,7 +134,7 @@ class UpstreamExecutor:
         text = read.decode("utf-8", errors="replace")
         return text.replace(self._key, "***") if self._key else text
 
-    def _answer(self, response: "httpx.Response", text: str) -> Answer:
+    def _answer(self, response: "httpx.Response", text: str) -> Completion:
         status = response.status_code
         if status >= 500 or status in _RETRIED_STATUSES:  # noqa: PLR2004  # server errors
             raise RequestFailed(
@@ -153,7 +153,7 @@ class UpstreamExecutor:
             raise self._refused(status, f"the answer is not a JSON object: {text}")
         if body.get("error"):
             raise self._refused(status, text)
-        return Answer(status, body)
+        return Completion(status, body)
 
     def _refused(self, status: int, text: str) -> RequestFailed:
         return RequestFailed("NonRetriableHttpStatus", self._clean(text), status=status)

@@ -24,7 +24,7 @@ _json = msgspec.json.encode
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class LinePage:
     """Some lines, each ending in a line feed; `cursor` leads to the next page."""
 
     content: bytes
@@ -39,7 +39,7 @@ class Lines(Protocol):
         """How many lines there are now, search included."""
         ...
 
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
+    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
         """Lines behind `cursor` (0: the start) after skipping `skip`: at most `limit`.
 
         A page also ends early for its bytes; no rows means that there are no more.
@@ -59,7 +59,7 @@ class InputLines:
         where, values = _searched("file = ?", self.file.key, "custom_id", self.search)
         return connection.execute(f"SELECT count(*) FROM lines WHERE {where}", values).fetchone()[0]
 
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
+    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
         """See `Lines.read`."""
         where, values = _searched("file = ?", self.file.key, "custom_id", self.search)
         rows = connection.execute(
@@ -98,7 +98,7 @@ class ResultLines:
             (self.batch.file, *values, self.ok),
         ).fetchone()[0]
 
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
+    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
         """See `Lines.read`."""
         where, values = _searched("x.batch = ?", self.batch.key, "l.custom_id", self.search)
         rows = connection.execute(
@@ -149,7 +149,7 @@ class OrderedResults:
             (self.batch.file, *values),
         ).fetchone()[0]
 
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
+    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
         """See `Lines.read`."""
         where, values = self._where()
         rows = connection.execute(
@@ -199,7 +199,7 @@ def _searched(where: str, key: int, column: str, search: str | None) -> tuple[st
     return f"{where} AND {column} LIKE ? ESCAPE '\\'", [key, containing(search)]
 
 
-def _page(cursor: int, rows: Iterator[tuple[int, bytes]]) -> Page:
+def _page(cursor: int, rows: Iterator[tuple[int, bytes]]) -> LinePage:
     lines: list[bytes] = []
     size = 0
     for position, line in rows:
@@ -208,7 +208,7 @@ def _page(cursor: int, rows: Iterator[tuple[int, bytes]]) -> Page:
         size += len(line)
         if size >= _PAGE_BYTES:
             break
-    return Page(b"".join(lines), len(lines), cursor)
+    return LinePage(b"".join(lines), len(lines), cursor)
 
 
 def _uuid(raw: bytes) -> str:

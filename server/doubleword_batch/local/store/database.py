@@ -28,7 +28,7 @@ _BUSY_SECONDS = 30
 _WAL_BYTES_KEPT = 16_000_000
 
 
-class Database:
+class LocalDatabase:
     """The local server's SQLite file.
 
     Every function handed to `write` runs inside one transaction that takes the write lock at

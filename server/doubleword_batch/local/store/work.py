@@ -10,6 +10,8 @@ import sqlite3
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from doubleword_batch.local.executors.base import TokenUsage
+
 
 @dataclass(frozen=True, slots=True)
 class Claim:
@@ -26,15 +28,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens an answer says it used."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """What came of a request: an answer's JSON body, or the JSON reason of a failure."""
 
@@ -44,7 +37,7 @@ class Result:
     status: int | None
     content: bytes
     duration_ms: float = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
 @dataclass(frozen=True, slots=True)
