@@ -209,12 +209,10 @@ def test_health_names_the_executor_and_the_process(caller):
     }  # fmt: skip
 
 
-def test_models_are_listed_in_both_shapes(caller):
+def test_models_are_listed_in_openai_s_shape(caller):
     models = caller.http.get("/models").json()
     assert [model["id"] for model in models["data"]] == ["chat-1", "embed-1"]
     assert {model["object"] for model in models["data"]} == {"model"}
-    anthropic = caller.http.get("/models", headers={"anthropic-version": "2023-06-01"}).json()
-    assert [model["type"] for model in anthropic["data"]] == ["model", "model"]
     assert caller.http.get("/models/chat-1").json()["error"]["code"] == "not_found"
 
 

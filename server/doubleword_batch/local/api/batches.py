@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -11,8 +12,7 @@ from starlette.routing import Route
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.local.api import content, query
 from doubleword_batch.local.api.files import list_page
-from doubleword_batch.local.api.input_file import ALLOWED_URLS
-from doubleword_batch.local.api.replies import Refused
+from doubleword_batch.local.api.upload import ALLOWED_URLS
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase, batches, files
@@ -70,10 +70,12 @@ class BatchRoutes:
         asked = await query.json_body(request, _Creation)
         if asked.completion_window not in self._config.windows:
             allowed = ", ".join(self._config.windows)
-            raise Refused(400, f"Unsupported completion_window. Allowed values: {allowed}")
+            raise HTTPException(400, f"Unsupported completion_window. Allowed values: {allowed}")
         if asked.endpoint not in ALLOWED_URLS:
             shown = quote_untrusted(asked.endpoint, 100)
-            raise Refused(400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}")
+            raise HTTPException(
+                400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}"
+            )
         file = await self._input_file(asked.input_file_id)
         now = int(time.time())
         # The fault "expire" puts the deadline into the past.
@@ -94,10 +96,10 @@ class BatchRoutes:
     async def _input_file(self, given: str) -> files.StoredFile:
         file_id = query.as_uuid(given)
         if file_id is None:
-            raise Refused(400, "Invalid file ID format")
+            raise HTTPException(400, "Invalid file ID format")
         file = await self._database.read(files.find_file, str(file_id))
         if file is None or file.purpose != "batch":
-            raise Refused(404, f"File with ID {file_id} not found")
+            raise HTTPException(404, f"File with ID {file_id} not found")
         return file
 
     async def _list(self, request: Request) -> Response:
@@ -142,7 +144,9 @@ class BatchRoutes:
     async def _retry(self, request: Request) -> Response:
         batch = await self._find(request)
         if not await self._database.write(batches.retry_all, batch):
-            raise Refused(400, "Nothing to retry: no request of this batch failed or was cancelled")
+            raise HTTPException(
+                400, "Nothing to retry: no request of this batch failed or was cancelled"
+            )
         self._scheduler.wake()
         return await self._show(request)
 
@@ -151,7 +155,7 @@ class BatchRoutes:
         asked = await query.json_body(request, _Selection)
         wanted = [parsed for text in asked.request_ids if (parsed := query.as_uuid(text))]
         if not wanted:
-            raise Refused(400, "No valid request IDs provided")
+            raise HTTPException(400, "No valid request IDs provided")
         await self._database.write(batches.retry_some, batch, wanted)
         self._scheduler.wake()
         return await self._show(request)
@@ -160,7 +164,9 @@ class BatchRoutes:
         batch = await self._find(request)
         status = request.query_params.get("status")
         if status is not None and status not in _RESULT_STATUSES:
-            raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}")
+            raise HTTPException(
+                400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}"
+            )
         wanted = content.ContentQuery.of(request)
         lines = content.Content(
             OrderedResults(batch, wanted.search, status), finished=batch.finished
@@ -179,14 +185,16 @@ class BatchRoutes:
         return batch
 
 
-def _not_found(batch_id: str) -> Refused:
-    return Refused(404, f"Batch with ID {batch_id} not found")
+def _not_found(batch_id: str) -> HTTPException:
+    return HTTPException(404, f"Batch with ID {batch_id} not found")
 
 
 def _filter(request: Request) -> batches.BatchFilter:
     status = request.query_params.get("status")
     if status is not None and status not in batches.LIST_STATUSES:
-        raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}")
+        raise HTTPException(
+            400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}"
+        )
     windows = request.query_params.get("completion_window", "")
     return batches.BatchFilter(
         search=request.query_params.get("search"),

@@ -3,16 +3,14 @@
 import time
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from doubleword_batch.local.api import content, query, upload
-from doubleword_batch.local.api.input_file import InputRules, read_lines
-from doubleword_batch.local.api.models import known_models
-from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executors.base import Executor
+from doubleword_batch.local.executors.base import Executor, ModelKind, RequestFailed
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase, batches, files
 from doubleword_batch.local.store.contents import InputLines, ResultLines
@@ -47,15 +45,15 @@ class FileRoutes:
     async def _upload(self, request: Request) -> Response:
         received = await upload.receive(request, self._config.max_file_bytes)
         try:
-            rules = InputRules(
-                models=await known_models(self._executor),
+            rules = upload.InputRules(
+                models=await self._known_models(),
                 any_model=self._executor.accepts_any_model,
                 max_requests=self._config.max_requests,
                 max_request_bytes=self._config.max_request_bytes,
             )
             stored = await self._database.write(
                 files.add_input_file,
-                read_lines(received.file.file, rules),
+                upload.read_lines(received.file.file, rules),
                 filename=received.filename,
                 size_bytes=received.size_bytes,
                 now=int(time.time()),
@@ -65,10 +63,17 @@ class FileRoutes:
             await run_in_threadpool(received.file.file.close)
         return JSONResponse(stored.as_json(), 201)
 
+    async def _known_models(self) -> dict[str, ModelKind]:
+        """The executor's models and their kinds; none when it does not tell."""
+        try:
+            return {model.id: model.kind for model in await self._executor.models()}
+        except RequestFailed:
+            return {}
+
     async def _list(self, request: Request) -> Response:
         order = request.query_params.get("order", "desc")
         if order not in {"asc", "desc"}:
-            raise Refused(400, "Invalid query parameter order: asc or desc is expected")
+            raise HTTPException(400, "Invalid query parameter order: asc or desc is expected")
         limit = query.list_limit(request)
         query.flag(request, "own")
         found = await self._database.read(
@@ -112,7 +117,7 @@ class FileRoutes:
         file_id = query.path_id(request, "file")
         file = await self._database.read(files.find_file, file_id)
         if file is None:
-            raise Refused(404, f"File with ID {file_id} not found")
+            raise HTTPException(404, f"File with ID {file_id} not found")
         return file
 
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+ModelKind = Literal["chat", "embedding"]
 FailureKind = Literal[
     "NonRetriableHttpStatus",
     "RetriableHttpStatus",
@@ -17,7 +18,7 @@ class ExecutorModel:
     """A model an executor can answer for."""
 
     id: str
-    kind: Literal["chat", "embedding"]
+    kind: ModelKind
 
 
 @dataclass(frozen=True, slots=True)
