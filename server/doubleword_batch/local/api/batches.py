@@ -16,7 +16,7 @@ from doubleword_batch.local.api.upload import ALLOWED_URLS
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase, batches, files
-from doubleword_batch.local.store.contents import OrderedResults
+from doubleword_batch.local.store.contents import ordered_results
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
 _MOST_USER_AGENT_CHARACTERS = 256
@@ -168,9 +168,7 @@ class BatchRoutes:
                 400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}"
             )
         wanted = content.ContentQuery.of(request)
-        lines = content.Content(
-            OrderedResults(batch, wanted.search, status), finished=batch.finished
-        )
+        lines = ordered_results(batch, wanted.search, status)
         return await content.respond(self._database, lines, wanted)
 
     async def _analytics(self, request: Request) -> Response:

@@ -37,47 +37,37 @@ class ContentQuery:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Lines with what is known about them: whether more may come, whether their count counts."""
-
-    lines: Lines
-    finished: bool
-    counted: bool = True
-    positioned: bool = True
-
-
-async def respond(database: LocalDatabase, content: Content, wanted: ContentQuery) -> Response:
+async def respond(database: LocalDatabase, lines: Lines, wanted: ContentQuery) -> Response:
     """Answer with the wanted lines: one page, or everything there is at this moment."""
     if wanted.limit is not None:
-        return await _page(database, content, wanted, wanted.limit)
+        return await _page(database, lines, wanted, wanted.limit)
     end = _UNBOUNDED
-    headers = {"X-Incomplete": _flag(not content.finished)}
-    if content.counted and not wanted.search:
+    headers = {"X-Incomplete": _flag(not lines.finished)}
+    if lines.has_count and not wanted.search:
         # The stream ends at the count it announces, even when more lines arrive meanwhile.
-        end = await database.read(content.lines.count)
+        end = await database.read(lines.count)
         headers["X-Last-Line"] = str(max(wanted.skip, end))
     left = max(0, end - wanted.skip)
     return StreamingResponse(
-        _stream(database, content.lines, wanted.skip, left), headers=headers, media_type=_MEDIA_TYPE
+        _stream(database, lines, wanted.skip, left), headers=headers, media_type=_MEDIA_TYPE
     )
 
 
 async def _page(
-    database: LocalDatabase, content: Content, wanted: ContentQuery, limit: int
+    database: LocalDatabase, lines: Lines, wanted: ContentQuery, limit: int
 ) -> Response:
     body, rows, cursor = bytearray(), 0, 0
     while rows < limit:
         skip = wanted.skip if rows == 0 else 0
-        page = await database.read(content.lines.read, cursor, skip, limit - rows)
+        page = await database.read(lines.read, cursor, skip, limit - rows)
         if not page.rows:
             break
         body += page.content
         rows += page.rows
         cursor = page.cursor
-    more = rows == limit and await database.read(content.lines.count) > wanted.skip + rows
-    headers = {"X-Incomplete": _flag(more or not content.finished)}
-    if content.positioned:
+    more = rows == limit and await database.read(lines.count) > wanted.skip + rows
+    headers = {"X-Incomplete": _flag(more or not lines.finished)}
+    if lines.has_position:
         headers["X-Last-Line"] = str(wanted.skip + rows)
     return Response(bytes(body), headers=headers, media_type=_MEDIA_TYPE)
 

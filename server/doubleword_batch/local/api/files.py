@@ -13,7 +13,7 @@ from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor, ModelKind, RequestFailed
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase, batches, files
-from doubleword_batch.local.store.contents import InputLines, ResultLines
+from doubleword_batch.local.store.contents import input_lines, result_lines
 
 
 class FileRoutes:
@@ -75,7 +75,6 @@ class FileRoutes:
         if order not in {"asc", "desc"}:
             raise HTTPException(400, "Invalid query parameter order: asc or desc is expected")
         limit = query.list_limit(request)
-        query.flag(request, "own")
         found = await self._database.read(
             files.list_files,
             after=query.after(request),
@@ -98,15 +97,10 @@ class FileRoutes:
         file = await self._find(request)
         wanted = content.ContentQuery.of(request)
         if file.purpose == "batch":
-            lines = content.Content(InputLines(file, wanted.search), finished=True, counted=False)
+            lines = input_lines(file, wanted.search)
         else:
             batch = await self._database.read(batches.find_batch_of_file, file)
-            lines = content.Content(
-                ResultLines(batch, file.purpose == "batch_output", wanted.search),
-                finished=batch.finished,
-                counted=not batch.deleted,
-                positioned=not batch.deleted,
-            )
+            lines = result_lines(batch, wanted.search, ok=file.purpose == "batch_output")
         return await content.respond(self._database, lines, wanted)
 
     async def _estimate(self, request: Request) -> Response:
