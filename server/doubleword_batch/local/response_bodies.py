@@ -1,4 +1,4 @@
-"""Puts choices into the shape of the endpoint that was parsed: bodies that the official SDKs parse.
+"""Puts a model's choices into the body of an endpoint, so that the official SDKs parse it.
 
 The same choices give the same bytes: ids come from a digest and the time is the caller's.
 """
@@ -17,7 +17,7 @@ Finish = Literal["stop", "length", "tool_calls"]
 
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """A function the model calls; `arguments` is JSON text, or what is left of it."""
+    """A function the model calls; `arguments` is JSON text, or the beginning of it."""
 
     name: str
     arguments: str
@@ -70,7 +70,7 @@ def embeddings_body(
 
 
 def _base64(vector: Sequence[float]) -> str:
-    # The wire's base64 form is packed little-endian float32, whatever the machine.
+    # The API's base64 form is packed little-endian float32, whatever the machine.
     return b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
 
 

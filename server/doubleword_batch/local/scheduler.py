@@ -36,7 +36,6 @@ _MOST_IN_HAND = 1000
 _MOST_BYTES_IN_HAND = 64_000_000
 _PAUSE_AFTER_ERROR_SECONDS = 1.0
 _RETRIED = frozenset({"RetriableHttpStatus", "NetworkError", "Timeout"})
-_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 60.0
 _LONGEST_RETRY_AFTER_SECONDS = 3600.0
@@ -186,34 +185,36 @@ class RequestAttempt:
     async def run(
         self, executor: Executor, *, timeout_seconds: float, max_attempts: int
     ) -> Result | Postponed | None:
-        """Ask the executor once.
+        """Call the executor once.
 
         Returns:
             A result, a request to try again later, or None when the attempt was aborted.
         """
         started = time.monotonic()
         try:
-            answer = await self._answer(executor, timeout_seconds)
-            return self._answered(answer, msgspec.json.encode(answer.body), started)
+            completion = await self._complete(executor, timeout_seconds)
+            content = msgspec.json.encode(completion.body)
+            usage = _usage(completion.body)
+            return self._result(content, completion.status, started, usage=usage)
         except RequestFailed as error:
             failure = error
         except TimeoutError:
             if self.aborted:
                 return None
             failure = RequestFailed("Timeout", f"No answer within {timeout_seconds:g} seconds.")
-        except Exception as error:  # noqa: BLE001  # an executor's bug costs its row, not the engine
+        except Exception as error:  # noqa: BLE001  # an executor's bug costs its row, not the server
             _log.exception("The executor %s broke on request %s", executor.name, self._request_id)
             text = f"The executor broke: {type(error).__name__}."
             failure = RequestFailed("RequestBuilderError", text)
         if self._may_retry(failure, max_attempts):
             return self._postponed(failure)
-        return self._failed(failure, started)
+        return self._result(_reason(failure), failure.status, started)
 
     @property
     def _request_id(self) -> str:
         return str(UUID(bytes=self.claim.id))
 
-    async def _answer(self, executor: Executor, timeout_seconds: float) -> Completion:
+    async def _complete(self, executor: Executor, timeout_seconds: float) -> Completion:
         if self.aborted:
             raise TimeoutError
         request = Request(
@@ -224,12 +225,14 @@ class RequestAttempt:
         )
         try:
             async with asyncio.timeout(timeout_seconds) as self._running:
-                answer = await executor.run(request)
+                completion = await executor.run(request)
         finally:
             self._running = None
-        if answer.status >= 400:  # noqa: PLR2004  # HTTP's own border between answers and errors
-            raise _failure_of_status(answer)
-        return answer
+        if completion.status >= 400:  # noqa: PLR2004  # HTTP's border between answers and errors
+            raise RequestFailed.of_status(
+                completion.status, msgspec.json.encode(completion.body).decode()
+            )
+        return completion
 
     def _may_retry(self, failure: RequestFailed, max_attempts: int) -> bool:
         # At the deadline nothing is cancelled; only retries stop.
@@ -247,39 +250,23 @@ class RequestAttempt:
             delay = max(delay, wait)
         return Postponed(self.claim.key, self.claim.attempts + 1, time.time() + delay)
 
-    def _answered(self, answer: Completion, content: bytes, started: float) -> Result:
+    def _result(
+        self, content: bytes, status: int | None, started: float, *, usage: TokenUsage | None = None
+    ) -> Result:
+        """The result of an answer, which has a usage, or of a failure."""
         return Result(
             key=self.claim.key,
             batch=self.claim.batch,
-            ok=True,
-            status=answer.status,
+            ok=usage is not None,
+            status=status,
             content=content,
-            duration_ms=_milliseconds_since(started),
-            usage=_usage(answer.body),
+            duration_ms=(time.monotonic() - started) * 1000,
+            usage=usage or TokenUsage(),
         )
-
-    def _failed(self, failure: RequestFailed, started: float) -> Result:
-        return Result(
-            key=self.claim.key,
-            batch=self.claim.batch,
-            ok=False,
-            status=failure.status,
-            content=_reason(failure),
-            duration_ms=_milliseconds_since(started),
-        )
-
-
-def _failure_of_status(answer: Completion) -> RequestFailed:
-    retried = answer.status >= 500 or answer.status in _RETRIED_STATUSES  # noqa: PLR2004  # 5xx
-    return RequestFailed(
-        "RetriableHttpStatus" if retried else "NonRetriableHttpStatus",
-        msgspec.json.encode(answer.body).decode(),
-        status=answer.status,
-    )
 
 
 def _reason(failure: RequestFailed) -> bytes:
-    # A lone surrogate in a text from elsewhere is no JSON; show it as a question mark.
+    # JSON cannot hold a lone surrogate of a text from elsewhere; it becomes a question mark.
     text = failure.text.encode("utf-8", "replace").decode()
     if failure.kind in {"RetriableHttpStatus", "NonRetriableHttpStatus"}:
         details: dict[str, Any] = {"status": failure.status or 500, "body": text}
@@ -312,7 +299,3 @@ def _usage(body: dict[str, Any]) -> TokenUsage:
         completion_tokens=usage.completion_tokens or usage.output_tokens,
         reasoning_tokens=details.reasoning_tokens if details else 0,
     )
-
-
-def _milliseconds_since(started: float) -> float:
-    return (time.monotonic() - started) * 1000

@@ -44,11 +44,10 @@ class LocalServer:
     """The local batch server of a state directory, which has one at a time.
 
     Attributes:
-        base_url: `http://127.0.0.1:PORT/v1`, once started.
-        token: the bearer token that every call needs.
-        executor_name: what answers the requests: "simulate", "upstream" or "builtin".
-        note: the same in one sentence for people.
+        running: what others need to reach this server, once it was started.
     """
+
+    running: discovery.RunningServer
 
     def __init__(self, config: LocalConfig, *, executor: Executor | None = None) -> None:
         self._config = config
@@ -56,10 +55,16 @@ class LocalServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._web: uvicorn.Server | None = None
-        self.base_url = ""
-        self.token = ""
-        self.executor_name = ""
-        self.note = ""
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT/v1`."""
+        return self.running.base_url
+
+    @property
+    def token(self) -> str:
+        """The bearer token that every request needs."""
+        return self.running.token
 
     def start(self) -> None:
         """Start, and return when the server is listening.
@@ -69,15 +74,17 @@ class LocalServer:
             StoreError: the state directory cannot be used; `store_locked` while another server
                 runs on it.
         """
-        self.token = discovery.bearer_token(self._config.home)
+        token = discovery.bearer_token(self._config.home)
         listener = _listen(self._config.port)
         try:
             executor = self._executor or _build_executor(self._config)
         except BaseException:
             listener.close()
             raise
-        self.executor_name, self.note = executor.name, executor.note
-        self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        self.running = discovery.RunningServer(
+            base_url, token, executor.name, executor.note, os.getpid()
+        )
         ready = Future[None]()
         self._thread = threading.Thread(
             target=self._run, args=(executor, listener, ready), name="local-server", daemon=True
@@ -100,13 +107,6 @@ class LocalServer:
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._thread is not None and self._thread.is_alive()
-
-    @property
-    def running(self) -> discovery.RunningServer:
-        """What others need to reach this server."""
-        return discovery.RunningServer(
-            self.base_url, self.token, self.executor_name, self.note, os.getpid()
-        )
 
     def __enter__(self) -> Self:
         self.start()

@@ -19,7 +19,6 @@ from doubleword_batch.local.store import LocalDatabase, batches, files
 from doubleword_batch.local.store.contents import ordered_results
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
-_MOST_USER_AGENT_CHARACTERS = 256
 _RESERVED_METADATA = frozenset(
     {
         "created_by_email",
@@ -86,7 +85,6 @@ class BatchRoutes:
             endpoint=asked.endpoint,
             completion_window=asked.completion_window,
             metadata=_accepted(asked.metadata or {}),
-            user_agent=request.headers.get("user-agent", "")[:_MOST_USER_AGENT_CHARACTERS],
             now=now,
             expires_at=now + window,
         )

@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
+
 ModelKind = Literal["chat", "embedding"]
 FailureKind = Literal[
     "NonRetriableHttpStatus",
@@ -78,6 +80,13 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
         self.text = text
         self.status = status
         self.retry_after_seconds = retry_after_seconds
+
+    @classmethod
+    def of_status(cls, status: int, text: str) -> "RequestFailed":
+        """The failure that an answer with this error status is."""
+        is_retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
+        kind = "RetriableHttpStatus" if is_retried else "NonRetriableHttpStatus"
+        return cls(kind, text, status=status)
 
 
 class Executor(Protocol):

@@ -63,7 +63,6 @@ class BuiltinExecutor:
         chat_model: a GGUF file.
         tokenizer: the embedding model's tokenizer; None where embeddings are not answered.
         chat_model_id: the name under which the chat model is asked for.
-        verbose: let llama.cpp log to stderr.
     """
 
     name = "builtin"
@@ -76,12 +75,10 @@ class BuiltinExecutor:
         tokenizer: Path | None,
         *,
         chat_model_id: str = CHAT_MODEL,
-        verbose: bool = False,
     ) -> None:
         self._chat_model = chat_model
         self._tokenizer = tokenizer
         self._chat_model_id = chat_model_id
-        self._verbose = verbose
         self._llama: Llama | None = None
         self._embedder: Embedder | None = None
         self._loading = Lock()
@@ -153,12 +150,7 @@ class BuiltinExecutor:
             raise rejected(f"the model {parsed.model!r} is not here", status=404, param="model")
         with self._loading:
             if self._llama is None:
-                self._llama = Llama(
-                    self._chat_model,
-                    slots=_SLOTS,
-                    context_tokens=_CONTEXT_TOKENS,
-                    verbose=self._verbose,
-                )
+                self._llama = Llama(self._chat_model, slots=_SLOTS, context_tokens=_CONTEXT_TOKENS)
         sampling = {name: request.body[name] for name in _SAMPLING if name in request.body}
         writer = _Writer(
             self._llama, parsed, sampling, lambda: given_up.is_set() or self._closing.is_set()
@@ -255,7 +247,8 @@ def _answer_hint(schema: dict[str, Any]) -> str:
     it sees the choices before it starts to write, and it writes without spare blanks.
     """
     sketch = _sketch(schema, _SKETCH_DEPTH)
-    return f"Answer in JSON: {sketch}" if len(sketch) <= _SKETCH_CHARACTERS else "Answer in JSON."
+    is_short = 0 < len(sketch) <= _SKETCH_CHARACTERS
+    return f"Answer in JSON: {sketch}" if is_short else "Answer in JSON."
 
 
 def _sketch(schema: Any, depth: int) -> str:

@@ -17,7 +17,6 @@ from doubleword_batch.local.json_types import rejected
 from doubleword_batch.local.response_bodies import Choice, Finish, ToolCall
 
 _SILENT = -1
-_LOUD = 3
 _MOST_THREADS = 8
 
 
@@ -32,15 +31,12 @@ class Llama:
         path: a GGUF file.
         slots: how many requests run at once.
         context_tokens: prompt and answer of one request together.
-        verbose: let llama.cpp log to stderr.
 
     Raises:
         RequestFailed: the file cannot be loaded.
     """
 
-    def __init__(
-        self, path: Path, *, slots: int, context_tokens: int, verbose: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, slots: int, context_tokens: int) -> None:
         import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
         library: Any = xllamacpp
@@ -48,7 +44,7 @@ class Llama:
         params.model.path = str(path)
         params.n_parallel = slots
         params.n_ctx = slots * context_tokens
-        params.verbosity = _LOUD if verbose else _SILENT
+        params.verbosity = _SILENT
         params.warmup = False
         params.cache_ram_mib = 0  # by default up to 8 GB of finished prompts would be kept
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()

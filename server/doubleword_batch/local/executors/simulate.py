@@ -51,7 +51,6 @@ _CHARACTERS_PER_TOKEN = 4
 _DIMENSIONS = 384
 _MOST_DIMENSIONS = 8_192
 _HOLD_POLL_SECONDS = 0.02
-_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,14 +139,8 @@ class SimulateExecutor:
 
 
 def _failure(status: int, message: str) -> RequestFailed:
-    """The failure an upstream's answer with this status would be."""
-    retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
     body = {"error": {"message": message, "type": "simulated_error", "param": None, "code": None}}
-    return RequestFailed(
-        "RetriableHttpStatus" if retried else "NonRetriableHttpStatus",
-        msgspec.json.encode(body).decode(),
-        status=status,
-    )
+    return RequestFailed.of_status(status, msgspec.json.encode(body).decode())
 
 
 def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:

@@ -114,7 +114,6 @@ def add_batch(
     endpoint: str,
     completion_window: str,
     metadata: dict[str, str],
-    user_agent: str,
     now: int,
     expires_at: int,
 ) -> StoredBatch:
@@ -122,14 +121,13 @@ def add_batch(
     batch_id = str(uuid.uuid4())
     row = connection.execute(
         "INSERT INTO batches (id, file, endpoint, completion_window, metadata, user_agent, total,"
-        " created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_at, expires_at) VALUES (?, ?, ?, ?, ?, '', ?, ?, ?)",
         (
             batch_id,
             file.key,
             endpoint,
             completion_window,
             json.dumps(metadata, ensure_ascii=False),
-            user_agent,
             file.requests,
             now,
             expires_at,
