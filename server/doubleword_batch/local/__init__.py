@@ -1,4 +1,4 @@
-"""The local batch server: the Batch API on this machine, with nobody's key.
+"""The local batch server: the Batch API on this machine, without a key.
 
 Heavy modules are imported when a server starts, not when this package is.
 """

@@ -58,7 +58,7 @@ def bearer_token(home: Path) -> str:
 
 @contextmanager
 def only_server(home: Path) -> Generator[None]:
-    """Be this state directory's one server while the block lasts.
+    """Be the only server of this state directory while the block lasts.
 
     Raises:
         StoreError: `store_locked`, another server is; or the state directory cannot be used.

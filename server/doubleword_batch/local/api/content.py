@@ -1,4 +1,4 @@
-"""Answers with JSONL that may still be growing, and says where it stands in two headers.
+"""Responds with JSONL that may still grow; two headers tell how far it is.
 
 `X-Incomplete`: whether more lines may come. `X-Last-Line`: the `skip` of the next call, an
 absolute count of lines; absent where the real server leaves it out.

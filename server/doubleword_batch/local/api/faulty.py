@@ -1,7 +1,7 @@
-"""Shows server faults on purpose; without faults in the configuration this stands in no one's way.
+"""Simulates faults of the server; it is installed only where the configuration names some.
 
-The routes know nothing of it: it answers in their place, changes what they are asked, or changes
-the lines they send.
+The routes know nothing of it: it answers in their place, changes the request that they get, or
+changes the lines that they send.
 """
 
 import asyncio
@@ -24,30 +24,30 @@ _Met = dict[ServerFaultKind, ServerFault]
 
 
 class Faulty:
-    """ASGI middleware that lets calls meet the configured faults."""
+    """ASGI middleware that applies the configured faults to requests."""
 
     def __init__(self, app: ASGIApp, faults: Sequence[ServerFault]) -> None:
         self._app = app
         self._due = [_Due(fault) for fault in faults]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, or not, or not quite."""
+        """Pass the request on, unless a fault changes or replaces that."""
         call = f"{scope['method']} {scope['path']}"
         met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
-        if stand_in := _stand_in(met):
-            await stand_in(scope, receive, send)
+        if replacement := _replacement(met):
+            await replacement(scope, receive, send)
         elif "drop_before" in met:
             scope["extensions"]["close"]()
         elif "drop_after" in met:
             await self._app(scope, receive, _discard)
             scope["extensions"]["close"]()
         else:
-            _change_question(scope, met)
+            _change_request(scope, met)
             await self._app(scope, receive, _LineFaults(met, scope, send))
 
 
 class _Due:
-    """A fault and how often it was met."""
+    """A fault and how many requests have matched it."""
 
     def __init__(self, fault: ServerFault) -> None:
         self.fault = fault
@@ -65,7 +65,7 @@ class _Due:
         return turn > 0 and (self.fault.times is None or turn <= self.fault.times)
 
 
-def _stand_in(met: _Met) -> ASGIApp | None:
+def _replacement(met: _Met) -> ASGIApp | None:
     if "capacity" in met:
         return JSONResponse(
             {
@@ -82,7 +82,7 @@ def _stand_in(met: _Met) -> ASGIApp | None:
     return None
 
 
-def _change_question(scope: Scope, met: _Met) -> None:
+def _change_request(scope: Scope, met: _Met) -> None:
     if "expire" in met:
         scope["overdue"] = True
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -95,7 +95,7 @@ def _change_question(scope: Scope, met: _Met) -> None:
 
 
 async def _discard(_message: Message) -> None:
-    """Take an answer and lose it."""
+    """Drop the response."""
 
 
 class _LineFaults:
@@ -132,7 +132,7 @@ class _LineFaults:
             self._scope["extensions"]["close"]()
 
     def _changed(self, body: bytes, *, more: bool) -> Iterator[bytes]:
-        """The lines that can be sent now; `late_lines` holds the last ones back for ever."""
+        """The lines that can be sent now; `late_lines` holds the last ones back forever."""
         lines = (self._rest + body).splitlines(keepends=True)
         self._rest = lines.pop() if more and lines and not lines[-1].endswith(b"\n") else b""
         late = self._met.get("late_lines")

@@ -116,7 +116,7 @@ class FileRoutes:
 
 
 def list_page(objects: list[dict[str, object]], limit: int) -> Response:
-    """A list of at most `limit` objects; one more in `objects` says that there is more."""
+    """A list of at most `limit` objects; one more in `objects` means that there are more."""
     shown = objects[:limit]
     page: dict[str, object] = {
         "object": "list",

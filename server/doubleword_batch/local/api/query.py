@@ -1,6 +1,6 @@
 """Reads ids, query parameters and JSON bodies the way the real server reads them.
 
-A value that does not parse is a 400 in plain text; a parameter nobody knows is ignored.
+A value that does not parse is a 400 in plain text; an unknown parameter is ignored.
 """
 
 import contextlib
@@ -41,7 +41,7 @@ def as_uuid(text: str) -> uuid.UUID | None:
 
 
 def after(request: Request) -> str | None:
-    """The `after` of a list; one that is no UUID is ignored, as on the real server."""
+    """The `after` of a list; one that is not a UUID is ignored, as on the real server."""
     parsed = as_uuid(request.query_params.get("after", ""))
     return None if parsed is None else str(parsed)
 

@@ -1,4 +1,4 @@
-"""What answers the local server's requests: one protocol that every executor speaks."""
+"""What answers the local server's requests: the protocol of every executor."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -63,8 +63,8 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
     Attributes:
         kind: the failure's name, as it stands in the error file.
         status: the HTTP status, where there was one.
-        text: what the answering side said, for the error file.
-        retry_after_seconds: how long it asked to wait.
+        text: the answering side's message, for the error file.
+        retry_after_seconds: how long the answering side asks to wait.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """The `builtin` executor: a very small chat model and an embedding model, on this machine's CPU.
 
-The shape of its answers can be relied on (a schema binds every token that is written); their
-content is a demo's.
+The shape of its answers is dependable (a schema constrains every generated token); their content
+is that of a demo.
 """
 
 import time
@@ -158,7 +158,9 @@ class BuiltinExecutor:
         try:
             choices, usage = writer.write()
         except Stopped:
-            raise RequestFailed("Timeout", "the answer was given up before it was whole") from None
+            raise RequestFailed(
+                "Timeout", "the answer was stopped before it was complete"
+            ) from None
         stamp = Stamp(request.id.replace("-", ""), int(time.time()))
         return response_body(parsed, choices, usage, stamp)
 
@@ -283,7 +285,7 @@ def _encoded(value: Any) -> str:
 
 
 def _with_hint(messages: Sequence[dict[str, Any]], hint: str) -> list[dict[str, Any]]:
-    """The conversation with a sentence more in its system message."""
+    """The conversation with a hint added to its system message."""
     first = messages[0]
     if first.get("role") != "system" or not isinstance(first.get("content"), str):
         return [{"role": "system", "content": hint}, *messages]

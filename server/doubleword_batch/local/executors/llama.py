@@ -20,8 +20,8 @@ _SILENT = -1
 _MOST_THREADS = 8
 
 
-class Stopped(Exception):  # noqa: N818  # what was asked for, not an error
-    """The generation was given up because nobody waits for it any longer."""
+class Stopped(Exception):  # noqa: N818  # requested, not an error
+    """The generation was stopped because nothing waits for it any longer."""
 
 
 class Llama:
@@ -71,7 +71,7 @@ class Llama:
 
         Raises:
             RequestFailed: llama.cpp cannot take the body, or failed.
-            Stopped: `is_stopped` said so.
+            Stopped: `is_stopped` returned True.
         """
         # Streamed, because between two pieces is the only moment at which it can be stopped.
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
@@ -141,7 +141,7 @@ def _threads() -> int:
 
 @dataclass(slots=True)
 class _PartialChoice:
-    """What has come of one choice so far."""
+    """One choice, as far as it has been generated."""
 
     text: str = ""
     names: dict[int, str] = field(default_factory=dict[int, str])

@@ -1,6 +1,6 @@
-"""The `simulate` executor: instant answers, the same for the same request, that say what they are.
+"""The `simulate` executor: instant answers, the same for the same request, marked as simulated.
 
-Answers conform to the schema or tool that was asked for and can be told to go wrong (see
+Answers conform to the schema or tool that was asked for and can be made to fail (see
 `faults.RequestFault`). Everything in an answer follows from the custom_id and the body, its time
 included, so that two runs can be compared byte by byte.
 """
@@ -64,14 +64,14 @@ class _Seed:
         return int(self.digest, 16)
 
     def random(self, index: int) -> Random:
-        return Random(f"{self.digest}:{index}")  # noqa: S311  # must repeat, need not surprise
+        return Random(f"{self.digest}:{index}")  # noqa: S311  # must be repeatable, not secure
 
 
 class SimulateExecutor:
     """Answers every endpoint for every model without a model.
 
     Args:
-        faults: what is to go wrong, and for which requests; the first that matches counts.
+        faults: the faults to simulate; the first that matches a request counts.
     """
 
     name = "simulate"
@@ -108,7 +108,7 @@ class SimulateExecutor:
         return Completion(200, body | {"simulated": True})
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Release nothing: no resources are held."""
 
     def _fault_for(self, request: Request, encoded: bytes, seed: _Seed) -> RequestFault | None:
         for fault in self._faults:
@@ -133,7 +133,7 @@ class SimulateExecutor:
         if fault.fault == "slow":
             await anyio.sleep(fault.seconds)
         if fault.fault == "hold":
-            # A file, because whoever lets go may be another process; there is no event to wait for.
+            # A file, because another process may release it; there is no event to wait for.
             while fault.until and not Path(fault.until).exists():  # noqa: ASYNC110, ASYNC240
                 await anyio.sleep(_HOLD_POLL_SECONDS)
 
@@ -157,9 +157,9 @@ def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dic
 def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -> Choice:
     if fault is not None and fault.fault == "refusal":
         return Choice(text=None, refusal=f"{MARK}I cannot help with that.")
-    choice = _honest_choice(parsed, random)
+    choice = _valid_choice(parsed, random)
     if fault is not None and fault.fault == "invalid":
-        choice = _spoilt(choice)
+        choice = _made_invalid(choice)
     written = choice.tool_calls[0].arguments if choice.tool_calls else choice.text or ""
     most = len(written)
     if fault is not None and fault.fault == "truncated":
@@ -169,7 +169,7 @@ def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -
     return choice if most >= len(written) else _cut(choice, most)
 
 
-def _honest_choice(parsed: ParsedRequest, random: Random) -> Choice:
+def _valid_choice(parsed: ParsedRequest, random: Random) -> Choice:
     tool = _chosen_tool(parsed, random)
     if tool is not None:
         arguments = _conforming(tool.parameters, random)
@@ -197,9 +197,9 @@ def _conforming(schema: dict[str, Any], random: Random) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _spoilt(choice: Choice) -> Choice:
-    """The same choice with a text that no schema admits: it is not even JSON."""
-    text = f"{MARK}this is not what the schema asks for"
+def _made_invalid(choice: Choice) -> Choice:
+    """The same choice with a text that fits no schema, because it is not JSON."""
+    text = f"{MARK}this does not fit the schema"
     if choice.tool_calls:
         return replace(choice, tool_calls=(ToolCall(choice.tool_calls[0].name, text),))
     return replace(choice, text=text)
@@ -232,7 +232,7 @@ def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
 
 
 def _unit_vector(random: Random, dimensions: int) -> list[float]:
-    # Normal coordinates point in every direction alike, which uniform ones do not.
+    # Normally distributed coordinates give every direction the same chance; uniform ones do not.
     vector = [random.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*vector)
     return [coordinate / length for coordinate in vector]

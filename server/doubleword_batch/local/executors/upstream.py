@@ -2,7 +2,7 @@
 
 Ollama, llama.cpp, vLLM, LM Studio and gateways have no Batch API of their own; this gives them the
 local server's. The key goes to the configured base URL and nowhere else: redirects are not
-followed, and an answer that repeats the key has it blotted out.
+followed, and the key is masked in an answer that repeats it.
 """
 
 from email.utils import parsedate_to_datetime
@@ -38,7 +38,7 @@ class UpstreamExecutor:
         timeout_seconds: how long one answer may take.
 
     Raises:
-        ConfigError: the base URL is not one a key may be sent to.
+        ConfigError: a key may not be sent to the base URL.
     """
 
     name = "upstream"
@@ -73,7 +73,7 @@ class UpstreamExecutor:
         """Send one request and read its answer.
 
         Raises:
-            RequestFailed: the server refused or failed, or no usable answer came.
+            RequestFailed: the server rejected the request or failed, or its answer is unusable.
         """
         if not request.url.startswith("/v1/"):
             raise rejected(f"{request.url} is not a path of this API", status=404)
@@ -113,7 +113,7 @@ class UpstreamExecutor:
                 timeout=httpx.Timeout(self._timeout_seconds, connect=_CONNECT_SECONDS),
                 limits=httpx.Limits(max_connections=None),
                 follow_redirects=False,
-                trust_env=not self._is_loopback,  # a proxy is no way to this very machine
+                trust_env=not self._is_loopback,  # a proxy does not lead to this machine
             )
         return self._client
 
@@ -144,33 +144,33 @@ class UpstreamExecutor:
                 retry_after_seconds=_retry_after(response.headers.get("retry-after")),
             )
         if not 200 <= status < 300:  # noqa: PLR2004  # anything but success
-            raise self._refused(status, text or f"status {status}, without a word")
+            raise self._rejected(status, text or f"status {status}, with an empty body")
         try:
             body = msgspec.json.decode(text)
         except msgspec.DecodeError:
-            raise self._refused(status, f"the answer is not JSON: {text}") from None
+            raise self._rejected(status, f"the answer is not JSON: {text}") from None
         if not is_object(body):
-            raise self._refused(status, f"the answer is not a JSON object: {text}")
+            raise self._rejected(status, f"the answer is not a JSON object: {text}")
         if body.get("error"):
-            raise self._refused(status, text)
+            raise self._rejected(status, text)
         return Completion(status, body)
 
-    def _refused(self, status: int, text: str) -> RequestFailed:
+    def _rejected(self, status: int, text: str) -> RequestFailed:
         return RequestFailed("NonRetriableHttpStatus", self._clean(text), status=status)
 
     def _clean(self, text: str) -> str:
-        """Cut, and without the key: some servers repeat a key they refuse."""
+        """Cut, and without the key: some servers repeat a key that they reject."""
         shown = text.replace(self._key, "***") if self._key else text
         return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 def _sendable(key: str | None) -> str | None:
-    """A key that fits into a header; any other would come back in the words of a failure."""
+    """A key that fits into a header; any other would be repeated in an error message."""
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
-            "The upstream server's key holds characters that no header can carry.",
+            "The upstream server's key holds characters that a header cannot carry.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_KEY again, without spaces or line breaks.",
-            code="malformed_key",
+            code="invalid_setting",
         )
     return key
 
@@ -186,7 +186,7 @@ def _checked(url: str) -> tuple[str, bool]:
             "key sent elsewhere could be read on the way.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_URL to its base URL with /v1, such as "
             "http://127.0.0.1:11434/v1.",
-            code="base_url",
+            code="invalid_setting",
         )
     return url.rstrip("/"), is_here
 
