@@ -1,4 +1,4 @@
-"""The local batch server as a thing to start and stop: real HTTP on 127.0.0.1.
+"""Starts and stops the local batch server: real HTTP on 127.0.0.1.
 
 It runs in a thread of its own with an event loop of its own, so that any program, asynchronous
 or not, can hold one.
@@ -184,7 +184,7 @@ class Standby:
         return discovery.discover(self._home) == self.running
 
     def stop(self) -> None:
-        """Follow no longer, and stop what was started here."""
+        """Stop following, and stop the server that was started here."""
         self._ended.set()
         self._thread.join(_STOP_SECONDS)
         if self._own is not None:

@@ -66,25 +66,25 @@ class BatchRoutes:
         ]
 
     async def _create(self, request: Request) -> Response:
-        asked = await query.json_body(request, _Creation)
-        if asked.completion_window not in self._config.windows:
+        wanted = await query.json_body(request, _Creation)
+        if wanted.completion_window not in self._config.windows:
             allowed = ", ".join(self._config.windows)
             raise HTTPException(400, f"Unsupported completion_window. Allowed values: {allowed}")
-        if asked.endpoint not in ALLOWED_URLS:
-            shown = quote_untrusted(asked.endpoint, 100)
+        if wanted.endpoint not in ALLOWED_URLS:
+            shown = quote_untrusted(wanted.endpoint, 100)
             raise HTTPException(
                 400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}"
             )
-        file = await self._input_file(asked.input_file_id)
+        file = await self._input_file(wanted.input_file_id)
         now = int(time.time())
         # The fault "expire" puts the deadline into the past.
-        window = -1 if "overdue" in request.scope else _seconds(asked.completion_window)
+        window = -1 if "overdue" in request.scope else _seconds(wanted.completion_window)
         batch = await self._database.write(
             batches.add_batch,
             file,
-            endpoint=asked.endpoint,
-            completion_window=asked.completion_window,
-            metadata=_accepted(asked.metadata or {}),
+            endpoint=wanted.endpoint,
+            completion_window=wanted.completion_window,
+            metadata=_accepted(wanted.metadata or {}),
             now=now,
             expires_at=now + window,
         )
@@ -150,8 +150,8 @@ class BatchRoutes:
 
     async def _retry_requests(self, request: Request) -> Response:
         batch = await self._find(request)
-        asked = await query.json_body(request, _Selection)
-        wanted = [parsed for text in asked.request_ids if (parsed := query.as_uuid(text))]
+        selection = await query.json_body(request, _Selection)
+        wanted = [parsed for text in selection.request_ids if (parsed := query.as_uuid(text))]
         if not wanted:
             raise HTTPException(400, "No valid request IDs provided")
         await self._database.write(batches.retry_some, batch, wanted)

@@ -99,7 +99,7 @@ async def _discard(_message: Message) -> None:
 
 
 class _LineFaults:
-    """Sends an answer on, with its lines changed and cut as the faults say."""
+    """Passes a response on, with its lines changed and cut by the faults."""
 
     def __init__(self, met: _Met, scope: Scope, send: Send) -> None:
         self._met = met

@@ -124,7 +124,7 @@ class _LimitedStream:
 
 @dataclass(frozen=True, slots=True)
 class InputRules:
-    """What a line is held against; `models` maps the known ids to their kind."""
+    """The rules that a line is checked by; `models` maps the known ids to their kind."""
 
     models: Mapping[str, ModelKind]
     any_model: bool

@@ -90,27 +90,19 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
 
 
 class Executor(Protocol):
-    """Something that answers requests: a simulator, another server, a model on this machine."""
+    """Something that answers requests: a simulator, another server, a model on this machine.
 
-    @property
-    def name(self) -> str:
-        """`simulate`, `upstream` or `builtin`."""
-        ...
+    Attributes:
+        name: `simulate`, `upstream` or `builtin`.
+        note: what answers, in one sentence for people.
+        concurrency: how many requests it takes at once.
+        accepts_any_model: whether a model id outside `models()` is answered too.
+    """
 
-    @property
-    def note(self) -> str:
-        """What answers, in one sentence for people."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """How many requests it takes at once."""
-        ...
-
-    @property
-    def accepts_any_model(self) -> bool:
-        """Whether a model id outside `models()` is answered too."""
-        ...
+    name: str
+    note: str
+    concurrency: int
+    accepts_any_model: bool
 
     async def models(self) -> list[ExecutorModel]:
         """The models it knows by name."""

@@ -42,6 +42,10 @@ from doubleword_batch.local.response_bodies import (
 
 CHAT_MODEL = "smollm2-135m-instruct"
 
+_DEMO_NOTE = (
+    "answers come from SmolLM2-135M, a very small demo model on this machine: dependable shape, "
+    "weak content"
+)
 _SLOTS = 2
 _CONTEXT_TOKENS = 2_048
 _DEFAULT_MAX_TOKENS = 256  # a model this small may not find an end by itself
@@ -79,21 +83,16 @@ class BuiltinExecutor:
         self._chat_model = chat_model
         self._tokenizer = tokenizer
         self._chat_model_id = chat_model_id
+        self.note = (
+            _DEMO_NOTE
+            if chat_model_id == CHAT_MODEL
+            else (f"answers come from the model {chat_model_id} on this machine")
+        )
         self._llama: Llama | None = None
         self._embedder: Embedder | None = None
         self._loading = Lock()
         self._closing = Event()
         self._threads = ThreadPoolExecutor(_SLOTS, thread_name_prefix="builtin")
-
-    @property
-    def note(self) -> str:
-        """What kind of model answers."""
-        if self._chat_model_id != CHAT_MODEL:
-            return f"answers come from the model {self._chat_model_id} on this machine"
-        return (
-            "answers come from SmolLM2-135M, a very small demo model on this machine: dependable "
-            "shape, weak content"
-        )
 
     async def models(self) -> list[ExecutorModel]:
         """The chat model and, where its tokenizer is there, the embedding model."""

@@ -47,15 +47,11 @@ class UpstreamExecutor:
 
     def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
         self._base_url, self._is_loopback = _checked(base_url)
+        self.note = f"answers come from the server at {self._base_url}"
         self._key = _sendable(key)
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None
         self._models: list[ExecutorModel] | None = None
-
-    @property
-    def note(self) -> str:
-        """Which server answers."""
-        return f"answers come from the server at {self._base_url}"
 
     async def models(self) -> list[ExecutorModel]:
         """The models the server lists; asked once, empty while it cannot say."""

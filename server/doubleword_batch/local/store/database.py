@@ -32,7 +32,7 @@ class LocalDatabase:
     """The local server's SQLite file.
 
     Every function handed to `write` runs inside one transaction that takes the write lock at
-    its start, so what it reads cannot change before it writes, also not by another process.
+    its start, so what it reads cannot change before it writes.
     """
 
     def __init__(self, path: Path) -> None:

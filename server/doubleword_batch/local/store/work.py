@@ -42,7 +42,7 @@ class Result:
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """A request that failed and is to be tried again, not before a time (epoch seconds)."""
+    """A request that failed and will be tried again at a time (epoch seconds) or later."""
 
     key: int
     attempts: int
@@ -55,7 +55,7 @@ _OPEN = (
 
 
 def has_work(connection: sqlite3.Connection, now: float) -> bool:
-    """Whether there is anything that `claim` would do; a read, for idle times."""
+    """Whether `claim` would do anything; a read, for idle times."""
     rows = connection.execute(
         f"SELECT key, in_progress_at IS NULL OR finalizing_at IS NOT NULL FROM batches"
         f" WHERE {_OPEN}"
@@ -92,7 +92,7 @@ def _advance(connection: sqlite3.Connection, now: int) -> None:
 
 
 def claim(connection: sqlite3.Connection, limit: int, limit_bytes: int, now: float) -> list[Claim]:
-    """Move batches on, and take requests, those of the nearest deadline first.
+    """Advance batches, and claim requests, those of the nearest deadline first.
 
     At most `limit`, and no more once their bodies have reached `limit_bytes`.
     """
