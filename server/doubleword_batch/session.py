@@ -19,7 +19,7 @@ from doubleword_batch.settings import Settings
 if TYPE_CHECKING:
     from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
-    from doubleword_batch.local import LocalConfig, LocalServer, RunningServer
+    from doubleword_batch.local import LocalConfig, LocalServer, Standby
 
 _log = logging.getLogger(__name__)
 
@@ -63,7 +63,7 @@ class Session:
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
         self._workspace: Workspace | None = None
-        self._local: LocalServer | RunningServer | None = None
+        self._local: LocalServer | Standby | None = None
 
     async def workspace(self) -> "Workspace":
         """The workspace, opened at the first call.
@@ -97,20 +97,13 @@ class Session:
 
         Its port may belong to somebody else by now, who must not be sent the token.
         """
-        if self._local is None:
-            return False
-        from doubleword_batch.local import LocalServer, discover
-
-        if isinstance(self._local, LocalServer):
-            return not self._local.is_running()
-        return discover(self.settings.home) != self._local
+        return self._local is not None and not self._local.is_running()
 
     async def _open(self) -> "Workspace":
         from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
         from doubleword_batch.jobs.store.jobs import Store
         from doubleword_batch.jobs.store.staging import sweep
-        from doubleword_batch.local import RunningServer
         from doubleword_batch.providers import profile
 
         settings = self.settings
@@ -124,9 +117,7 @@ class Session:
                 await to_thread.run_sync(sweep, store)
             if settings.provider == "local":
                 self._local = await to_thread.run_sync(_local_server, settings, opening)
-                running = self._local
-                if not isinstance(running, RunningServer):
-                    running = running.running
+                running = self._local.running
                 base_url, key, server = running.base_url, running.token, "local"
                 provider = f"{described.title}, executor {running.executor}: {running.note}"
             client = await opening.enter_async_context(
@@ -194,13 +185,9 @@ def local_config(settings: Settings) -> "LocalConfig":
     )
 
 
-def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | RunningServer":
-    from doubleword_batch.local import LocalServer, discover
+def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | Standby":
+    from doubleword_batch.local import find_or_start
 
-    running = discover(settings.home)
-    if running is not None:
-        return running
-    server = LocalServer(local_config(settings))
-    server.start()
+    server = find_or_start(settings.home, lambda: local_config(settings))
     opening.callback(server.stop)
     return server

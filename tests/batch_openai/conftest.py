@@ -35,7 +35,7 @@ def faulty(home):
     def start(*, server=(), requests=(), executor=None, **config):
         faults = Faults(server=tuple(server), requests=tuple(requests))
         config = LocalConfig(home=home, executor="simulate", faults=faults, **config)
-        with LocalServer(config, advertise=True, executor=executor) as running:
+        with LocalServer(config, executor=executor) as running:
             yield running
 
     return start

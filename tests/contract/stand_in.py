@@ -10,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.base import Completion, ExecutorModel, Request, RequestFailed
 
 DEADLINE_SECONDS = 30
 
@@ -45,7 +45,7 @@ class Echo:
     async def models(self):
         return [ExecutorModel("chat-1", "chat"), ExecutorModel("embed-1", "embedding")]
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         self.calls[request.custom_id] += 1
         self._note("begin", request)
         self.running += 1
@@ -56,7 +56,7 @@ class Echo:
             self.running -= 1
             self._note("end", request)
 
-    async def _answer(self, request: Request) -> Answer:
+    async def _answer(self, request: Request) -> Completion:
         match request.custom_id.partition("-")[0]:
             case "hold":
                 while not self.gate.is_set():  # set by the test's thread
@@ -76,7 +76,7 @@ class Echo:
             case _:
                 pass
         usage = {"prompt_tokens": 3, "completion_tokens": 2, "total_tokens": 5}
-        return Answer(200, {"id": "x", "echo": request.custom_id, "usage": usage})
+        return Completion(200, {"id": "x", "echo": request.custom_id, "usage": usage})
 
     async def close(self):
         self.closed = True

@@ -105,9 +105,9 @@ def test_two_creators_agree_on_one_token(tmp_path):
     assert len(set(tokens)) == 1
 
 
-def test_an_advertised_server_is_found_until_it_stops(tmp_path):
+def test_a_server_is_found_until_it_stops(tmp_path):
     assert discover(tmp_path) is None
-    with LocalServer(LocalConfig(tmp_path), advertise=True, executor=Echo()) as server:
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()) as server:
         found = discover(tmp_path)
         assert found == server.running
         assert (found.pid, found.executor, found.note) == (os.getpid(), "simulate", Echo.note)
@@ -147,16 +147,17 @@ def test_a_server_in_the_foreground_is_found_and_ends_cleanly_on_a_signal(tmp_pa
     assert (process.returncode, written, log) == (0, "", "")
     assert str(found.pid) == pid == str(process.pid)
     assert discover(tmp_path) is None
-    assert list((tmp_path / "local" / "owners").iterdir()) == []
 
 
-def test_a_server_that_is_not_advertised_is_not_found(tmp_path):
-    with LocalServer(LocalConfig(tmp_path), executor=Echo()):
-        assert discover(tmp_path) is None
+def test_a_second_server_on_one_state_directory_is_refused(caller, tmp_path):
+    with pytest.raises(StoreError) as caught:
+        LocalServer(LocalConfig(tmp_path), executor=Echo()).start()
+    assert caught.value.code == "store_locked"
+    assert discover(tmp_path) == caller.server.running
 
 
 def test_the_notice_of_a_dead_server_is_ignored_and_its_port_gets_no_token(tmp_path):
-    with LocalServer(LocalConfig(tmp_path), advertise=True, executor=Echo()):
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()):
         notice = (tmp_path / "local" / "server.json").read_bytes()
     with socket.create_server(("127.0.0.1", 0)) as thief:
         thief.settimeout(0.2)
@@ -208,12 +209,10 @@ def test_health_names_the_executor_and_the_process(caller):
     }  # fmt: skip
 
 
-def test_models_are_listed_in_both_shapes(caller):
+def test_models_are_listed_in_openai_s_shape(caller):
     models = caller.http.get("/models").json()
     assert [model["id"] for model in models["data"]] == ["chat-1", "embed-1"]
     assert {model["object"] for model in models["data"]} == {"model"}
-    anthropic = caller.http.get("/models", headers={"anthropic-version": "2023-06-01"}).json()
-    assert [model["type"] for model in anthropic["data"]] == ["model", "model"]
     assert caller.http.get("/models/chat-1").json()["error"]["code"] == "not_found"
 
 

@@ -96,12 +96,6 @@ def test_offset_is_ignored_and_skip_is_not(caller):
     assert len(caller.lines(batch["output_file_id"], skip=1)) == 1
 
 
-def test_offset_counts_where_the_configuration_says_so(start):
-    caller = start(legacy_offset=True)
-    batch = caller.wait(caller.create(line("a"), line("b"))["id"])
-    assert len(caller.lines(batch["output_file_id"], offset=1)) == 1
-
-
 def test_a_searched_stream_has_no_last_line(caller):
     batch = caller.wait(caller.create(line("a1"), line("b1"))["id"])
     answer = caller.content(batch["output_file_id"], search="A")

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from contract.stand_in import Echo, jsonl, line
+from contract.stand_in import Echo, jsonl, line, until
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 MONTH_SECONDS = 30 * 24 * 3600
@@ -241,6 +241,13 @@ def test_deleting_a_file_deletes_its_batches_and_their_files(caller):
     assert answer.json() == {"id": file["id"], "object": "file", "deleted": True}
     assert_plain(caller.http.get(f"/batches/{batch['id']}"), 404)
     assert_plain(caller.content(batch["output_file_id"]), 404)
+
+
+def test_deleting_a_file_stops_the_requests_of_its_batches(caller, echo):
+    batch = caller.create(line("hold-1"))
+    until(lambda: echo.running == 1)
+    caller.http.delete(f"/files/{batch['input_file_id']}")
+    until(lambda: echo.running == 0)
 
 
 def test_the_cost_estimate_counts_requests_and_tokens_and_costs_nothing(caller):

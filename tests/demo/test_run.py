@@ -36,7 +36,7 @@ def held(demo):
         match=Match(contains="anaconda"), fault="hold", until=str(demo.home / "never")
     )
     config = LocalConfig(demo.home, faults=Faults(requests=(fault,)))
-    with LocalServer(config, advertise=True) as server:
+    with LocalServer(config) as server:
         yield server
 
 

@@ -12,7 +12,7 @@ import anyio
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
-from openai.types import Completion, CreateEmbeddingResponse
+from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
@@ -120,12 +120,6 @@ async def test_text_is_cut_at_max_tokens_and_every_choice_is_there(executor):
     parsed = ChatCompletion.model_validate(body, strict=True)
     assert [c.finish_reason for c in parsed.choices] == ["length", "length"]
     assert parsed.usage.completion_tokens <= 10
-
-
-async def test_completions_continue_every_prompt(executor):
-    asked = {"prompt": ["Once upon", "The sea"], "max_tokens": 4}
-    body = await body_of(executor, request(asked, "/v1/completions"))
-    assert len(Completion.model_validate(body, strict=True).choices) == 2
 
 
 @pytest.mark.parametrize(

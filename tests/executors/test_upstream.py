@@ -155,7 +155,7 @@ async def test_a_long_error_page_is_cut(stub, executor):
     assert len((await failure(executor)).text) < 3_000
 
 
-async def test_a_key_that_the_server_repeats_is_blotted_out(stub, executor):
+async def test_a_key_that_the_server_repeats_is_masked(stub, executor):
     stub.answer = PlainTextResponse(f"the key {KEY} is not known", 401)
     assert (await failure(executor)).text == "the key *** is not known"
     assert KEY not in repr(executor)
@@ -223,7 +223,8 @@ async def test_models_are_asked_for_once_and_embedding_models_known_by_name(stub
 def test_an_address_that_a_key_may_not_go_to_is_refused(url):
     with pytest.raises(ConfigError) as raised:
         UpstreamExecutor(url, KEY, timeout_seconds=1)
-    assert raised.value.code == "base_url"
+    assert raised.value.code == "invalid_setting"
+    assert "address" in raised.value.message
     assert "DOUBLEWORD_BATCH_LOCAL_URL" in raised.value.hint
 
 

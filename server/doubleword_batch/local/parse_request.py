@@ -1,27 +1,28 @@
-"""Reads a request's body: what the caller asks for, whichever endpoint's words it used.
+"""Parses a request's body: what it asks for, whichever endpoint's words it uses.
 
-The executors that make their own answers (`simulate`, `builtin`) work from this one value;
-`answered` puts their replies back into the endpoint's shape. A body that no server would take is
-refused here with the 400 that an OpenAI-compatible server gives.
+The executors that make their own answers (`simulate`, `builtin`) work from this one value, and
+`response_bodies` puts the answer back into the endpoint's shape. They answer the endpoints that a
+job or `BatchOpenAI` builds requests for; an upstream server answers whatever it knows. A body that
+no server would take is rejected here with the 400 that an OpenAI-compatible server gives.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from doubleword_batch.local.conversations import from_messages, from_responses
-from doubleword_batch.local.json_types import as_list, as_object, count, is_list, rejected
+from doubleword_batch.local.json_types import (
+    as_list,
+    as_object,
+    is_list,
+    is_object,
+    positive_integer,
+    rejected,
+)
 
-Endpoint = Literal["chat", "completions", "responses", "messages"]
-
-ENDPOINTS: dict[str, Endpoint] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-}
 EMBEDDINGS = "/v1/embeddings"
-MOST_CHOICES = 64
+
+_MOST_CHOICES = 64
+_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,23 +35,22 @@ class Tool:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ParsedRequest:
     """A request for text.
 
     Attributes:
         endpoint: whose shape the answer takes.
         model: the model's name as the caller wrote it.
-        messages: the conversation in the form of chat/completions; for `completions` one user
-            message a prompt.
+        messages: the conversation in the form of chat/completions.
         schema: the JSON Schema that the answer must conform to, or None.
         wants_json: any JSON object will do (`json_object` mode).
         tools: the functions offered.
         tool_choice: "none", "auto", "required", or the name of the one that must be called.
         max_tokens: most new tokens, or None where the caller set no bound.
-        choices: how many answers (`n`).
+        n: how many choices the answer has.
     """
 
-    endpoint: Endpoint
+    endpoint: Literal["chat", "responses"]
     model: str
     messages: tuple[dict[str, Any], ...]
     schema: dict[str, Any] | None = None
@@ -58,7 +58,7 @@ class Asked:
     tools: tuple[Tool, ...] = ()
     tool_choice: str = "none"
     max_tokens: int | None = None
-    choices: int = 1
+    n: int = 1
 
     @property
     def must_call(self) -> tuple[Tool, ...]:
@@ -67,9 +67,14 @@ class Asked:
             return ()
         return tuple(t for t in self.tools if self.tool_choice in {"required", t.name})
 
+    @property
+    def text(self) -> str:
+        """All the text of the conversation, for counting its tokens."""
+        return "\n".join(_plain(message.get("content")) for message in self.messages)
+
 
 @dataclass(frozen=True, slots=True)
-class EmbeddingsAsked:
+class ParsedEmbeddings:
     """A request for embeddings: texts or token lists, one vector each."""
 
     model: str
@@ -78,40 +83,43 @@ class EmbeddingsAsked:
     as_base64: bool
 
 
-def read_request(url: str, body: dict[str, Any]) -> Asked:
-    """Read the body of a text request.
+def parse_request(url: str, body: dict[str, Any]) -> ParsedRequest:
+    """Parse the body of a text request.
 
     Raises:
         RequestFailed: 404 for another endpoint, 400 for a body that does not fit it.
     """
-    endpoint = ENDPOINTS.get(url)
-    if endpoint is None:
+    if url == "/v1/chat/completions":
+        parsed = _parse_chat(body)
+    elif url == "/v1/responses":
+        parsed = _parse_responses(body)
+    else:
         raise rejected(f"{url} is not answered here", status=404)
-    asked = _READERS[endpoint](body)
-    if asked.tool_choice not in {"none", "auto"} and not asked.must_call:
+    if parsed.tool_choice not in {"none", "auto"} and not parsed.must_call:
         raise rejected(
-            f"tool_choice {asked.tool_choice!r} names no tool of this request", param="tool_choice"
+            f"tool_choice {parsed.tool_choice!r} names no tool of this request",
+            param="tool_choice",
         )
-    return asked
+    return parsed
 
 
-def read_embeddings(body: dict[str, Any]) -> EmbeddingsAsked:
-    """Read the body of an embeddings request.
+def parse_embeddings(body: dict[str, Any]) -> ParsedEmbeddings:
+    """Parse the body of an embeddings request.
 
     Raises:
         RequestFailed: 400 for a body that does not fit.
     """
-    given = body.get("input")
-    inputs: list[Any] = given if is_list(given) and not _are_tokens(given) else [given]
+    value = body.get("input")
+    inputs: list[Any] = value if is_list(value) and not _are_tokens(value) else [value]
     if not inputs:
         raise rejected("input is empty", param="input")
     encoding = body.get("encoding_format") or "float"
     if encoding not in {"float", "base64"}:
         raise rejected("encoding_format must be float or base64", param="encoding_format")
-    return EmbeddingsAsked(
+    return ParsedEmbeddings(
         model=_model(body),
-        inputs=tuple(_embedding_input(one) for one in inputs),
-        dimensions=count(body, "dimensions"),
+        inputs=tuple(_embedding_input(given) for given in inputs),
+        dimensions=positive_integer(body, "dimensions"),
         as_base64=encoding == "base64",
     )
 
@@ -124,85 +132,48 @@ def _embedding_input(given: Any) -> str | tuple[int, ...]:
     raise rejected("input must be a text or a list of texts, none of them empty", param="input")
 
 
-def _read_chat(body: dict[str, Any]) -> Asked:
-    schema, wants_json = _format(body.get("response_format"), "response_format", "json_schema")
-    tools = tuple(
-        _tool(as_object(t, "tools").get("function"), "parameters")
-        for t in as_list(body.get("tools"), "tools")
+def _parse_chat(body: dict[str, Any]) -> ParsedRequest:
+    schema, wants_json = _response_format(
+        body.get("response_format"), "response_format", inside="json_schema"
     )
-    return Asked(
+    tools = tuple(
+        _tool(as_object(tool, "tools").get("function"))
+        for tool in as_list(body.get("tools"), "tools")
+    )
+    return ParsedRequest(
         endpoint="chat",
         model=_model(body),
-        messages=_messages(body.get("messages"), "messages"),
+        messages=_messages(body.get("messages")),
         schema=schema,
         wants_json=wants_json,
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        max_tokens=count(body, "max_completion_tokens") or count(body, "max_tokens"),
-        choices=_choices(body),
+        max_tokens=positive_integer(body, "max_completion_tokens")
+        or positive_integer(body, "max_tokens"),
+        n=_number_of_choices(body),
     )
 
 
-def _read_completions(body: dict[str, Any]) -> Asked:
-    prompt: Any = body.get("prompt")
-    prompts: list[Any] = prompt if is_list(prompt) else [prompt]
-    if not prompts or not all(isinstance(p, str) for p in prompts):
-        raise rejected("prompt must be a text or a list of texts", param="prompt")
-    return Asked(
-        endpoint="completions",
-        model=_model(body),
-        messages=tuple({"role": "user", "content": p} for p in prompts),
-        max_tokens=count(body, "max_tokens"),
-        choices=_choices(body),
-    )
-
-
-def _read_responses(body: dict[str, Any]) -> Asked:
+def _parse_responses(body: dict[str, Any]) -> ParsedRequest:
     if body.get("previous_response_id"):
         raise rejected(
             "previous_response_id is not kept here; send the whole conversation as input",
             param="previous_response_id",
         )
     text = as_object(body.get("text") or {}, "text")
-    schema, wants_json = _format(text.get("format"), "text.format", None)
-    offered = (as_object(t, "tools") for t in as_list(body.get("tools"), "tools"))
-    tools = tuple(_tool(t, "parameters") for t in offered if t.get("type") == "function")
-    return Asked(
+    schema, wants_json = _response_format(text.get("format"), "text.format", inside=None)
+    offered = (as_object(tool, "tools") for tool in as_list(body.get("tools"), "tools"))
+    tools = tuple(_tool(tool) for tool in offered if tool.get("type") == "function")
+    return ParsedRequest(
         endpoint="responses",
         model=_model(body),
-        messages=from_responses(body.get("instructions"), body.get("input")),
+        messages=_conversation(body.get("instructions"), body.get("input")),
         schema=schema,
         wants_json=wants_json,
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        max_tokens=count(body, "max_output_tokens"),
+        max_tokens=positive_integer(body, "max_output_tokens"),
     )
-
-
-def _read_messages(body: dict[str, Any]) -> Asked:
-    output = as_object(body.get("output_config") or {}, "output_config")
-    schema, wants_json = _format(
-        output.get("format") or body.get("output_format"), "output_config.format", None
-    )
-    tools = tuple(_tool(t, "input_schema") for t in as_list(body.get("tools"), "tools"))
-    return Asked(
-        endpoint="messages",
-        model=_model(body),
-        messages=from_messages(body.get("system"), _messages(body.get("messages"), "messages")),
-        schema=schema,
-        wants_json=wants_json,
-        tools=tools,
-        tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        max_tokens=count(body, "max_tokens"),
-    )
-
-
-_READERS = {
-    "chat": _read_chat,
-    "completions": _read_completions,
-    "responses": _read_responses,
-    "messages": _read_messages,
-}
 
 
 def _model(body: dict[str, Any]) -> str:
@@ -212,16 +183,18 @@ def _model(body: dict[str, Any]) -> str:
     return model
 
 
-def _messages(given: Any, param: str) -> tuple[dict[str, Any], ...]:
+def _messages(given: Any) -> tuple[dict[str, Any], ...]:
     if not is_list(given) or not given:
-        raise rejected(f"{param} must be a list with at least one message", param=param)
-    messages = tuple(as_object(m, param) for m in given)
-    if not all(isinstance(m.get("role"), str) for m in messages):
-        raise rejected("every message needs a role", param=param)
+        raise rejected("messages must be a list with at least one message", param="messages")
+    messages = tuple(as_object(message, "messages") for message in given)
+    if not all(isinstance(message.get("role"), str) for message in messages):
+        raise rejected("every message needs a role", param="messages")
     return messages
 
 
-def _format(given: Any, param: str, inside: str | None) -> tuple[dict[str, Any] | None, bool]:
+def _response_format(
+    given: Any, param: str, *, inside: str | None
+) -> tuple[dict[str, Any] | None, bool]:
     """The schema asked for, and whether any JSON object will do."""
     kind = as_object(given or {}, param).get("type")
     if kind == "json_object":
@@ -232,7 +205,7 @@ def _format(given: Any, param: str, inside: str | None) -> tuple[dict[str, Any] 
     return as_object(holder.get("schema"), f"{param}: schema"), False
 
 
-def _tool(given: Any, parameters: str) -> Tool:
+def _tool(given: Any) -> Tool:
     function = as_object(given, "tools")
     name = function.get("name")
     if not isinstance(name, str) or not name:
@@ -241,12 +214,12 @@ def _tool(given: Any, parameters: str) -> Tool:
     return Tool(
         name,
         description if isinstance(description, str) else "",
-        as_object(function.get(parameters) or {"type": "object"}, "tools"),
+        as_object(function.get("parameters") or {"type": "object"}, "tools"),
     )
 
 
 def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
-    """Fold the three APIs' spellings into none, auto, required, or a tool's name."""
+    """Fold both APIs' spellings into none, auto, required, or a tool's name."""
     if given is None:
         return "auto" if tools else "none"
     if isinstance(given, str):
@@ -259,11 +232,70 @@ def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
     return kind if kind in {"none", "auto"} else "required"
 
 
-def _choices(body: dict[str, Any]) -> int:
-    choices = count(body, "n") or 1
-    if choices > MOST_CHOICES:
-        raise rejected(f"n is at most {MOST_CHOICES} here", param="n")
-    return choices
+def _number_of_choices(body: dict[str, Any]) -> int:
+    n = positive_integer(body, "n") or 1
+    if n > _MOST_CHOICES:
+        raise rejected(f"n is at most {_MOST_CHOICES} here", param="n")
+    return n
+
+
+def _conversation(instructions: Any, given: Any) -> tuple[dict[str, Any], ...]:
+    """Turn `instructions` and `input` of /v1/responses into the messages of chat/completions."""
+    messages: list[dict[str, Any]] = []
+    if isinstance(instructions, str) and instructions:
+        messages.append({"role": "system", "content": instructions})
+    if isinstance(given, str):
+        return (*messages, {"role": "user", "content": given})
+    if not is_list(given) or not given:
+        raise rejected("input must be a text or a list of items", param="input")
+    messages.extend(message for item in given for message in _from_item(item))
+    return tuple(messages)
+
+
+def _from_item(item: Any) -> Iterator[dict[str, Any]]:
+    if not is_object(item):
+        raise rejected("every item of input must be an object", param="input")
+    kind = item.get("type", "message")
+    if kind == "message":
+        role = item.get("role", "user")
+        role = "system" if role == "developer" else role
+        yield {"role": role, "content": _content(item.get("content"))}
+    elif kind == "function_call":
+        function = {"name": item.get("name"), "arguments": item.get("arguments")}
+        call = {"id": item.get("call_id"), "type": "function", "function": function}
+        yield {"role": "assistant", "content": None, "tool_calls": [call]}
+    elif kind == "function_call_output":
+        output = _plain(item.get("output"))
+        yield {"role": "tool", "tool_call_id": item.get("call_id"), "content": output}
+    # What is left (reasoning and the like) is not part of what the model reads again.
+
+
+def _content(given: Any) -> Any:
+    """Content in chat's words: a text, or text and image parts."""
+    if not is_list(given):
+        return given if isinstance(given, str) else ""
+    parts = [_part(part) for part in given]
+    if all(part.get("type") == "text" for part in parts):
+        return "\n".join(part["text"] for part in parts)
+    return parts
+
+
+def _part(part: Any) -> dict[str, Any]:
+    if not is_object(part):
+        return {"type": "text", "text": _plain(part)}
+    if part.get("type") in _TEXT_PARTS:
+        return {"type": "text", "text": _plain(part.get("text"))}
+    if part.get("type") == "input_image":
+        return {"type": "image_url", "image_url": {"url": part.get("image_url")}}
+    return part
+
+
+def _plain(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    if is_list(content):
+        return "\n".join(_plain(p.get("text") if is_object(p) else p) for p in content)
+    return ""
 
 
 def _are_tokens(values: Iterable[Any]) -> bool:

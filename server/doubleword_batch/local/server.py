@@ -1,4 +1,4 @@
-"""The local batch server as a thing to start and stop: real HTTP on 127.0.0.1.
+"""Starts and stops the local batch server: real HTTP on 127.0.0.1.
 
 It runs in a thread of its own with an event loop of its own, so that any program, asynchronous
 or not, can hold one.
@@ -11,12 +11,16 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from dataclasses import replace
+from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
+from urllib.parse import urlsplit
 
-from doubleword_batch.errors import ConfigError, StoreError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
 from doubleword_batch.local import discovery
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
@@ -31,50 +35,56 @@ _LAST_ANSWERS_SECONDS = 1
 _CLOSE_SECONDS = 2
 _KEEP_ALIVE_SECONDS = 60  # longer than clients keep theirs, so that no request meets a closing one
 _LISTEN_BACKLOG = 128
+_FOLLOW_SECONDS = 0.2
 
 _log = logging.getLogger(__name__)
 
 
 class LocalServer:
-    """One local batch server.
+    """The local batch server of a state directory, which has one at a time.
 
     Attributes:
-        base_url: `http://127.0.0.1:PORT/v1`, once started.
-        token: the bearer token that every call needs.
-        executor_name: what answers the requests: "simulate", "upstream" or "builtin".
-        note: the same in one sentence for people.
+        running: what others need to reach this server, once it was started.
     """
 
-    def __init__(
-        self, config: LocalConfig, *, advertise: bool = False, executor: Executor | None = None
-    ) -> None:
+    running: discovery.RunningServer
+
+    def __init__(self, config: LocalConfig, *, executor: Executor | None = None) -> None:
         self._config = config
-        self._advertise = advertise
         self._executor = executor
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._web: uvicorn.Server | None = None
-        self.base_url = ""
-        self.token = ""
-        self.executor_name = ""
-        self.note = ""
+
+    @property
+    def base_url(self) -> str:
+        """`http://127.0.0.1:PORT/v1`."""
+        return self.running.base_url
+
+    @property
+    def token(self) -> str:
+        """The bearer token that every request needs."""
+        return self.running.token
 
     def start(self) -> None:
         """Start, and return when the server is listening.
 
         Raises:
             ConfigError: the port is taken, or the executor lacks something.
-            StoreError: the state directory cannot be used.
+            StoreError: the state directory cannot be used; `store_locked` while another server
+                runs on it.
         """
-        self.token = discovery.bearer_token(self._config.home)
+        token = discovery.bearer_token(self._config.home)
         listener = _listen(self._config.port)
         try:
             executor = self._executor or _build_executor(self._config)
         except BaseException:
             listener.close()
             raise
-        self.executor_name, self.note = executor.name, executor.note
-        self.base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        base_url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
+        self.running = discovery.RunningServer(
+            base_url, token, executor.name, executor.note, os.getpid()
+        )
         ready = Future[None]()
         self._thread = threading.Thread(
             target=self._run, args=(executor, listener, ready), name="local-server", daemon=True
@@ -97,13 +107,6 @@ class LocalServer:
     def is_running(self) -> bool:
         """Whether it was started and has not ended."""
         return self._thread is not None and self._thread.is_alive()
-
-    @property
-    def running(self) -> discovery.RunningServer:
-        """What others need to reach this server."""
-        return discovery.RunningServer(
-            self.base_url, self.token, self.executor_name, self.note, os.getpid()
-        )
 
     def __enter__(self) -> Self:
         self.start()
@@ -135,26 +138,100 @@ class LocalServer:
         self, executor: Executor, listener: socket.socket, ready: "Future[None]"
     ) -> None:
         from doubleword_batch.local.api import build_app
-        from doubleword_batch.local.engine import Engine
-        from doubleword_batch.local.store import Database, files
+        from doubleword_batch.local.scheduler import Scheduler
+        from doubleword_batch.local.store import LocalDatabase, files
 
         self._loop = asyncio.get_running_loop()
         async with contextlib.AsyncExitStack() as stack:
             stack.push_async_callback(_close_executor, executor)
-            database = Database(self._config.folder / "server.sqlite3")
+            stack.enter_context(discovery.only_server(self._config.home))
+            database = LocalDatabase(self._config.folder / "server.sqlite3")
             stack.callback(database.close)
             await database.write(files.drop_expired_files)
-            engine = Engine(database, executor, self._config)
-            await engine.start()
-            stack.push_async_callback(engine.stop)
-            app = build_app(self._config, database, engine, executor, self.token)
+            scheduler = Scheduler(database, executor, self._config)
+            await scheduler.start()
+            stack.push_async_callback(scheduler.stop)
+            app = build_app(self._config, database, scheduler, executor, self.token)
             self._web = _web_server(app, faulty=bool(self._config.faults))
-            if self._advertise:
-                discovery.advertise(self._config.home, self.running, engine.owner)
-                stack.callback(discovery.withdraw, self._config.home, engine.owner)
+            stack.enter_context(discovery.advertised(self._config.home, self.running))
             # The socket listens already: whoever calls now waits for the loop, and is answered.
             ready.set_result(None)
             await self._web.serve(sockets=[listener])
+
+
+class Standby:
+    """Uses the server of another process, and starts one at its address when that one ends.
+
+    What this process asks of the address then goes on, after a moment without a server.
+
+    Attributes:
+        running: the server that is used.
+    """
+
+    def __init__(
+        self, home: Path, running: discovery.RunningServer, make_config: Callable[[], LocalConfig]
+    ) -> None:
+        self.running = running
+        self._home = home
+        self._make_config = make_config
+        self._own: LocalServer | None = None
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="local-standby", daemon=True)
+        self._thread.start()
+
+    def is_running(self) -> bool:
+        """Whether the server that is used still answers."""
+        return discovery.discover(self._home) == self.running
+
+    def stop(self) -> None:
+        """Stop following, and stop the server that was started here."""
+        self._ended.set()
+        self._thread.join(_STOP_SECONDS)
+        if self._own is not None:
+            self._own.stop()
+
+    def _follow(self) -> None:
+        while not self._ended.wait(_FOLLOW_SECONDS):
+            if discovery.has_server(self._home):
+                continue
+            try:
+                port = urlsplit(self.running.base_url).port or 0
+                server = LocalServer(replace(self._make_config(), port=port))
+                server.start()
+            except DoublewordBatchError as error:
+                # Another process may be quicker; it is followed from then on.
+                if error.code not in {"store_locked", "port_in_use"}:
+                    _log.warning("No local server follows the one that ended: %s", error)
+                    return
+            else:
+                self._own = server
+                return
+
+
+def find_or_start(home: Path, make_config: Callable[[], LocalConfig]) -> LocalServer | Standby:
+    """The server of a state directory: that of another process, or one that starts here.
+
+    Args:
+        home: the state directory.
+        make_config: the set-up of a server that starts here; called when that is needed.
+
+    Raises:
+        ConfigError: the executor lacks something.
+        StoreError: the state directory cannot be used.
+    """
+    until = time.monotonic() + _START_SECONDS
+    while True:
+        if running := discovery.discover(home):
+            return Standby(home, running, make_config)
+        server = LocalServer(make_config())
+        try:
+            server.start()
+        except StoreError as error:
+            if error.code != "store_locked" or time.monotonic() > until:
+                raise
+            time.sleep(_FOLLOW_SECONDS)  # another process starts one, or is too busy to answer
+        else:
+            return server
 
 
 def serve(
@@ -181,7 +258,7 @@ def serve(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with LocalServer(config, advertise=True, executor=executor) as server:
+        with LocalServer(config, executor=executor) as server:
             on_ready(server.running)
             while not stop.wait(0.5):
                 if not server.is_running():
@@ -227,7 +304,7 @@ def _web_server(app: "ASGIApp", *, faulty: bool) -> "uvicorn.Server":
     import uvicorn
     from uvicorn.protocols.http.h11_impl import H11Protocol
 
-    from doubleword_batch.local.connection import ClosableProtocol
+    from doubleword_batch.local.api.faulty import ClosableProtocol
 
     return uvicorn.Server(
         uvicorn.Config(

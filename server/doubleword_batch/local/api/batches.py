@@ -4,6 +4,7 @@ import time
 from typing import Any
 
 import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -11,15 +12,13 @@ from starlette.routing import Route
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.local.api import content, query
 from doubleword_batch.local.api.files import list_page
-from doubleword_batch.local.api.input_file import ALLOWED_URLS
-from doubleword_batch.local.api.replies import Refused
+from doubleword_batch.local.api.upload import ALLOWED_URLS
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.engine import Engine
-from doubleword_batch.local.store import Database, batches, files
-from doubleword_batch.local.store.contents import OrderedResults
+from doubleword_batch.local.scheduler import Scheduler
+from doubleword_batch.local.store import LocalDatabase, batches, files
+from doubleword_batch.local.store.contents import ordered_results
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
-_MOST_USER_AGENT_CHARACTERS = 256
 _RESERVED_METADATA = frozenset(
     {
         "created_by_email",
@@ -47,10 +46,10 @@ class _Selection(msgspec.Struct):
 class BatchRoutes:
     """Create, list, show, cancel, retry, delete, read and measure batches."""
 
-    def __init__(self, config: LocalConfig, database: Database, engine: Engine) -> None:
+    def __init__(self, config: LocalConfig, database: LocalDatabase, scheduler: Scheduler) -> None:
         self._config = config
         self._database = database
-        self._engine = engine
+        self._scheduler = scheduler
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -67,37 +66,38 @@ class BatchRoutes:
         ]
 
     async def _create(self, request: Request) -> Response:
-        asked = await query.json_body(request, _Creation)
-        if asked.completion_window not in self._config.windows:
+        wanted = await query.json_body(request, _Creation)
+        if wanted.completion_window not in self._config.windows:
             allowed = ", ".join(self._config.windows)
-            raise Refused(400, f"Unsupported completion_window. Allowed values: {allowed}")
-        if asked.endpoint not in ALLOWED_URLS:
-            shown = quote_untrusted(asked.endpoint, 100)
-            raise Refused(400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}")
-        file = await self._input_file(asked.input_file_id)
+            raise HTTPException(400, f"Unsupported completion_window. Allowed values: {allowed}")
+        if wanted.endpoint not in ALLOWED_URLS:
+            shown = quote_untrusted(wanted.endpoint, 100)
+            raise HTTPException(
+                400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}"
+            )
+        file = await self._input_file(wanted.input_file_id)
         now = int(time.time())
         # The fault "expire" puts the deadline into the past.
-        window = -1 if "overdue" in request.scope else _seconds(asked.completion_window)
+        window = -1 if "overdue" in request.scope else _seconds(wanted.completion_window)
         batch = await self._database.write(
             batches.add_batch,
             file,
-            endpoint=asked.endpoint,
-            completion_window=asked.completion_window,
-            metadata=_accepted(asked.metadata or {}),
-            user_agent=request.headers.get("user-agent", "")[:_MOST_USER_AGENT_CHARACTERS],
+            endpoint=wanted.endpoint,
+            completion_window=wanted.completion_window,
+            metadata=_accepted(wanted.metadata or {}),
             now=now,
             expires_at=now + window,
         )
-        self._engine.wake()
+        self._scheduler.wake()
         return JSONResponse(batch.as_json(with_context=False), 201)
 
     async def _input_file(self, given: str) -> files.StoredFile:
         file_id = query.as_uuid(given)
         if file_id is None:
-            raise Refused(400, "Invalid file ID format")
+            raise HTTPException(400, "Invalid file ID format")
         file = await self._database.read(files.find_file, str(file_id))
         if file is None or file.purpose != "batch":
-            raise Refused(404, f"File with ID {file_id} not found")
+            raise HTTPException(404, f"File with ID {file_id} not found")
         return file
 
     async def _list(self, request: Request) -> Response:
@@ -128,7 +128,7 @@ class BatchRoutes:
         batch = await self._database.write(batches.cancel_batch, batch_id, int(time.time()))
         if batch is None:
             raise _not_found(batch_id)
-        await self._engine.abort({batch.key})
+        await self._scheduler.abort({batch.key})
         return JSONResponse(batch.as_json(with_context=True))
 
     async def _delete(self, request: Request) -> Response:
@@ -136,35 +136,37 @@ class BatchRoutes:
         batch = await self._database.write(batches.delete_batch, batch_id, int(time.time()))
         if batch is None:
             raise _not_found(batch_id)
-        await self._engine.abort({batch.key})
+        await self._scheduler.abort({batch.key})
         return Response(status_code=204)
 
     async def _retry(self, request: Request) -> Response:
         batch = await self._find(request)
         if not await self._database.write(batches.retry_all, batch):
-            raise Refused(400, "Nothing to retry: no request of this batch failed or was cancelled")
-        self._engine.wake()
+            raise HTTPException(
+                400, "Nothing to retry: no request of this batch failed or was cancelled"
+            )
+        self._scheduler.wake()
         return await self._show(request)
 
     async def _retry_requests(self, request: Request) -> Response:
         batch = await self._find(request)
-        asked = await query.json_body(request, _Selection)
-        wanted = [parsed for text in asked.request_ids if (parsed := query.as_uuid(text))]
+        selection = await query.json_body(request, _Selection)
+        wanted = [parsed for text in selection.request_ids if (parsed := query.as_uuid(text))]
         if not wanted:
-            raise Refused(400, "No valid request IDs provided")
+            raise HTTPException(400, "No valid request IDs provided")
         await self._database.write(batches.retry_some, batch, wanted)
-        self._engine.wake()
+        self._scheduler.wake()
         return await self._show(request)
 
     async def _results(self, request: Request) -> Response:
         batch = await self._find(request)
         status = request.query_params.get("status")
         if status is not None and status not in _RESULT_STATUSES:
-            raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}")
-        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
-        lines = content.Content(
-            OrderedResults(batch, wanted.search, status), finished=batch.finished
-        )
+            raise HTTPException(
+                400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}"
+            )
+        wanted = content.ContentQuery.of(request)
+        lines = ordered_results(batch, wanted.search, status)
         return await content.respond(self._database, lines, wanted)
 
     async def _analytics(self, request: Request) -> Response:
@@ -179,14 +181,16 @@ class BatchRoutes:
         return batch
 
 
-def _not_found(batch_id: str) -> Refused:
-    return Refused(404, f"Batch with ID {batch_id} not found")
+def _not_found(batch_id: str) -> HTTPException:
+    return HTTPException(404, f"Batch with ID {batch_id} not found")
 
 
 def _filter(request: Request) -> batches.BatchFilter:
     status = request.query_params.get("status")
     if status is not None and status not in batches.LIST_STATUSES:
-        raise Refused(400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}")
+        raise HTTPException(
+            400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}"
+        )
     windows = request.query_params.get("completion_window", "")
     return batches.BatchFilter(
         search=request.query_params.get("search"),

@@ -1,4 +1,4 @@
-"""Answers with JSONL that may still be growing, and says where it stands in two headers.
+"""Responds with JSONL that may still grow; two headers tell how far it is.
 
 `X-Incomplete`: whether more lines may come. `X-Last-Line`: the `skip` of the next call, an
 absolute count of lines; absent where the real server leaves it out.
@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from doubleword_batch.local.api import query
-from doubleword_batch.local.store import Database
+from doubleword_batch.local.store import LocalDatabase
 from doubleword_batch.local.store.contents import Lines
 
 _MEDIA_TYPE = "application/x-ndjson"
@@ -27,63 +27,54 @@ class ContentQuery:
     search: str | None
 
     @classmethod
-    def of(cls, request: Request, *, legacy_offset: bool) -> "ContentQuery":
-        """Read it from the request; `offset` counts only where it is asked for."""
-        skip = query.integer(request, "skip")
-        if skip is None and legacy_offset:
-            skip = query.integer(request, "offset")
+    def of(cls, request: Request) -> "ContentQuery":
+        """Read it from the request; `offset` is ignored, as on the real server."""
         limit = query.integer(request, "limit")
         return cls(
-            skip=skip or 0,
+            skip=query.integer(request, "skip") or 0,
             limit=None if limit is None else min(query.MOST_ROWS, max(1, limit)),
             search=request.query_params.get("search") or None,
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Content:
-    """Lines with what is known about them: whether more may come, whether their count counts."""
-
-    lines: Lines
-    finished: bool
-    counted: bool = True
-    positioned: bool = True
-
-
-async def respond(database: Database, content: Content, wanted: ContentQuery) -> Response:
+async def respond(database: LocalDatabase, lines: Lines, wanted: ContentQuery) -> Response:
     """Answer with the wanted lines: one page, or everything there is at this moment."""
     if wanted.limit is not None:
-        return await _page(database, content, wanted, wanted.limit)
+        return await _page(database, lines, wanted, wanted.limit)
     end = _UNBOUNDED
-    headers = {"X-Incomplete": _flag(not content.finished)}
-    if content.counted and not wanted.search:
+    headers = {"X-Incomplete": _flag(not lines.finished)}
+    if lines.has_count and not wanted.search:
         # The stream ends at the count it announces, even when more lines arrive meanwhile.
-        end = await database.read(content.lines.count)
+        end = await database.read(lines.count)
         headers["X-Last-Line"] = str(max(wanted.skip, end))
     left = max(0, end - wanted.skip)
     return StreamingResponse(
-        _stream(database, content.lines, wanted.skip, left), headers=headers, media_type=_MEDIA_TYPE
+        _stream(database, lines, wanted.skip, left), headers=headers, media_type=_MEDIA_TYPE
     )
 
 
-async def _page(database: Database, content: Content, wanted: ContentQuery, limit: int) -> Response:
+async def _page(
+    database: LocalDatabase, lines: Lines, wanted: ContentQuery, limit: int
+) -> Response:
     body, rows, cursor = bytearray(), 0, 0
     while rows < limit:
         skip = wanted.skip if rows == 0 else 0
-        page = await database.read(content.lines.read, cursor, skip, limit - rows)
+        page = await database.read(lines.read, cursor, skip, limit - rows)
         if not page.rows:
             break
         body += page.content
         rows += page.rows
         cursor = page.cursor
-    more = rows == limit and await database.read(content.lines.count) > wanted.skip + rows
-    headers = {"X-Incomplete": _flag(more or not content.finished)}
-    if content.positioned:
+    more = rows == limit and await database.read(lines.count) > wanted.skip + rows
+    headers = {"X-Incomplete": _flag(more or not lines.finished)}
+    if lines.has_position:
         headers["X-Last-Line"] = str(wanted.skip + rows)
     return Response(bytes(body), headers=headers, media_type=_MEDIA_TYPE)
 
 
-async def _stream(database: Database, lines: Lines, skip: int, left: int) -> AsyncIterator[bytes]:
+async def _stream(
+    database: LocalDatabase, lines: Lines, skip: int, left: int
+) -> AsyncIterator[bytes]:
     cursor = 0
     while left:
         page = await database.read(lines.read, cursor, skip, left)

@@ -1,16 +1,18 @@
-"""Shows server faults on purpose; without faults in the configuration this stands in no one's way.
+"""Simulates faults of the server; it is installed only where the configuration names some.
 
-The routes know nothing of it: it answers in their place, changes what they are asked, or changes
-the lines they send.
+The routes know nothing of it: it answers in their place, changes the request that they get, or
+changes the lines that they send.
 """
 
+import asyncio
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import parse_qsl, urlencode
 
 from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind
 
@@ -22,30 +24,30 @@ _Met = dict[ServerFaultKind, ServerFault]
 
 
 class Faulty:
-    """ASGI middleware that lets calls meet the configured faults."""
+    """ASGI middleware that applies the configured faults to requests."""
 
     def __init__(self, app: ASGIApp, faults: Sequence[ServerFault]) -> None:
         self._app = app
         self._due = [_Due(fault) for fault in faults]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the call on, or not, or not quite."""
+        """Pass the request on, unless a fault changes or replaces that."""
         call = f"{scope['method']} {scope['path']}"
         met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
-        if stand_in := _stand_in(met):
-            await stand_in(scope, receive, send)
+        if replacement := _replacement(met):
+            await replacement(scope, receive, send)
         elif "drop_before" in met:
             scope["extensions"]["close"]()
         elif "drop_after" in met:
             await self._app(scope, receive, _discard)
             scope["extensions"]["close"]()
         else:
-            _change_question(scope, met)
+            _change_request(scope, met)
             await self._app(scope, receive, _LineFaults(met, scope, send))
 
 
 class _Due:
-    """A fault and how often it was met."""
+    """A fault and how many requests have matched it."""
 
     def __init__(self, fault: ServerFault) -> None:
         self.fault = fault
@@ -63,7 +65,7 @@ class _Due:
         return turn > 0 and (self.fault.times is None or turn <= self.fault.times)
 
 
-def _stand_in(met: _Met) -> ASGIApp | None:
+def _replacement(met: _Met) -> ASGIApp | None:
     if "capacity" in met:
         return JSONResponse(
             {
@@ -80,7 +82,7 @@ def _stand_in(met: _Met) -> ASGIApp | None:
     return None
 
 
-def _change_question(scope: Scope, met: _Met) -> None:
+def _change_request(scope: Scope, met: _Met) -> None:
     if "expire" in met:
         scope["overdue"] = True
     query = dict(parse_qsl(scope["query_string"].decode("latin-1")))
@@ -93,11 +95,11 @@ def _change_question(scope: Scope, met: _Met) -> None:
 
 
 async def _discard(_message: Message) -> None:
-    """Take an answer and lose it."""
+    """Drop the response."""
 
 
 class _LineFaults:
-    """Sends an answer on, with its lines changed and cut as the faults say."""
+    """Passes a response on, with its lines changed and cut by the faults."""
 
     def __init__(self, met: _Met, scope: Scope, send: Send) -> None:
         self._met = met
@@ -130,7 +132,7 @@ class _LineFaults:
             self._scope["extensions"]["close"]()
 
     def _changed(self, body: bytes, *, more: bool) -> Iterator[bytes]:
-        """The lines that can be sent now; `late_lines` holds the last ones back for ever."""
+        """The lines that can be sent now; `late_lines` holds the last ones back forever."""
         lines = (self._rest + body).splitlines(keepends=True)
         self._rest = lines.pop() if more and lines and not lines[-1].endswith(b"\n") else b""
         late = self._met.get("late_lines")
@@ -156,3 +158,34 @@ def _without_length(message: Message, met: _Met) -> dict[str, Any]:
     # The body changes its length on the way, so it has to be sent in parts.
     headers = [(name, value) for name, value in message["headers"] if name != b"content-length"]
     return {**message, "headers": headers}
+
+
+class ClosableProtocol(H11Protocol):
+    """A uvicorn connection that a fault can close: ASGI itself has no way to hang up.
+
+    Gives the application `scope["extensions"]["close"]`, a function that hangs up.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Remember the transport for the application of this connection."""
+        super().connection_made(transport)
+        self.app = cast("Any", _Closable(cast("ASGIApp", self.app), transport))
+
+
+class _Closable:
+    def __init__(self, app: ASGIApp, transport: asyncio.Transport) -> None:
+        self._app = app
+        self._transport = transport
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        closed = False
+
+        def close() -> None:
+            nonlocal closed
+            closed = True
+            self._transport.close()
+
+        scope.setdefault("extensions", {})["close"] = close
+        await self._app(scope, receive, send)
+        while closed and (await receive())["type"] != "http.disconnect":
+            """uvicorn answers 500 in our place unless it has seen the end of the connection."""

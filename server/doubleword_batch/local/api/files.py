@@ -3,26 +3,32 @@
 import time
 
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from doubleword_batch.local.api import content, query, upload
-from doubleword_batch.local.api.input_file import InputRules, read_lines
-from doubleword_batch.local.api.models import known_models
-from doubleword_batch.local.api.replies import Refused
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executors.base import Executor
-from doubleword_batch.local.store import Database, batches, files
-from doubleword_batch.local.store.contents import InputLines, ResultLines
+from doubleword_batch.local.executors.base import Executor, ModelKind, RequestFailed
+from doubleword_batch.local.scheduler import Scheduler
+from doubleword_batch.local.store import LocalDatabase, batches, files
+from doubleword_batch.local.store.contents import input_lines, result_lines
 
 
 class FileRoutes:
     """Upload, list, show, delete, read and estimate files."""
 
-    def __init__(self, config: LocalConfig, database: Database, executor: Executor) -> None:
+    def __init__(
+        self,
+        config: LocalConfig,
+        database: LocalDatabase,
+        scheduler: Scheduler,
+        executor: Executor,
+    ) -> None:
         self._config = config
         self._database = database
+        self._scheduler = scheduler
         self._executor = executor
 
     def routes(self) -> list[Route]:
@@ -39,15 +45,15 @@ class FileRoutes:
     async def _upload(self, request: Request) -> Response:
         received = await upload.receive(request, self._config.max_file_bytes)
         try:
-            rules = InputRules(
-                models=await known_models(self._executor),
+            rules = upload.InputRules(
+                models=await self._known_models(),
                 any_model=self._executor.accepts_any_model,
                 max_requests=self._config.max_requests,
                 max_request_bytes=self._config.max_request_bytes,
             )
             stored = await self._database.write(
                 files.add_input_file,
-                read_lines(received.file.file, rules),
+                upload.read_lines(received.file.file, rules),
                 filename=received.filename,
                 size_bytes=received.size_bytes,
                 now=int(time.time()),
@@ -57,12 +63,18 @@ class FileRoutes:
             await run_in_threadpool(received.file.file.close)
         return JSONResponse(stored.as_json(), 201)
 
+    async def _known_models(self) -> dict[str, ModelKind]:
+        """The executor's models and their kinds; none when it does not tell."""
+        try:
+            return {model.id: model.kind for model in await self._executor.models()}
+        except RequestFailed:
+            return {}
+
     async def _list(self, request: Request) -> Response:
         order = request.query_params.get("order", "desc")
         if order not in {"asc", "desc"}:
-            raise Refused(400, "Invalid query parameter order: asc or desc is expected")
+            raise HTTPException(400, "Invalid query parameter order: asc or desc is expected")
         limit = query.list_limit(request)
-        query.flag(request, "own")
         found = await self._database.read(
             files.list_files,
             after=query.after(request),
@@ -78,22 +90,17 @@ class FileRoutes:
 
     async def _delete(self, request: Request) -> Response:
         file = await self._find(request)
-        await self._database.write(files.delete_file, file.id)
+        await self._scheduler.abort(await self._database.write(files.delete_file, file))
         return JSONResponse({"id": file.id, "object": "file", "deleted": True})
 
     async def _content(self, request: Request) -> Response:
         file = await self._find(request)
-        wanted = content.ContentQuery.of(request, legacy_offset=self._config.legacy_offset)
+        wanted = content.ContentQuery.of(request)
         if file.purpose == "batch":
-            lines = content.Content(InputLines(file, wanted.search), finished=True, counted=False)
+            lines = input_lines(file, wanted.search)
         else:
             batch = await self._database.read(batches.find_batch_of_file, file)
-            lines = content.Content(
-                ResultLines(batch, file.purpose == "batch_output", wanted.search),
-                finished=batch.finished,
-                counted=not batch.deleted,
-                positioned=not batch.deleted,
-            )
+            lines = result_lines(batch, wanted.search, ok=file.purpose == "batch_output")
         return await content.respond(self._database, lines, wanted)
 
     async def _estimate(self, request: Request) -> Response:
@@ -104,12 +111,12 @@ class FileRoutes:
         file_id = query.path_id(request, "file")
         file = await self._database.read(files.find_file, file_id)
         if file is None:
-            raise Refused(404, f"File with ID {file_id} not found")
+            raise HTTPException(404, f"File with ID {file_id} not found")
         return file
 
 
 def list_page(objects: list[dict[str, object]], limit: int) -> Response:
-    """A list of at most `limit` objects; one more in `objects` says that there is more."""
+    """A list of at most `limit` objects; one more in `objects` means that there are more."""
     shown = objects[:limit]
     page: dict[str, object] = {
         "object": "list",

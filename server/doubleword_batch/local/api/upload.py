@@ -1,14 +1,33 @@
-"""Receives a multipart upload: fields in memory, the file on disk, sizes checked while it comes."""
+"""Receives an upload, field by field and then line by line, and rejects it at its first bad line.
 
-from collections.abc import AsyncGenerator
+Fields are held in memory, the file is on disk, and sizes are checked while it comes. Source of the
+rules and of their order: the real server's upload, doubleword's control layer.
+"""
+
+import itertools
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
+from typing import BinaryIO
 
+import msgspec
 from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
 from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
-from doubleword_batch.local.api.replies import Refused
+from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.local.executors.base import ModelKind
+from doubleword_batch.local.store.files import InputLine
 
+ALLOWED_URLS = (
+    "/v1/chat/completions",
+    "/v1/completions",
+    "/v1/embeddings",
+    "/v1/responses",
+    "/v1/messages",
+)
+_MOST_CUSTOM_ID_BYTES = 64
+_LINE_OVERHEAD_BYTES = 65_536
 _MULTIPART_BYTES = 10_240
 _MOST_FIELD_BYTES = 10_240
 _MOST_FIELDS = 20
@@ -29,15 +48,17 @@ async def receive(request: Request, max_file_bytes: int) -> Upload:
     """Receive the form of `POST /v1/files`.
 
     Raises:
-        Refused: 413 as soon as too much has come or is announced; 400 for a form that does not
-            hold what is needed.
+        HTTPException: 413 as soon as too much has come or is announced; 400 for a form that lacks
+            what is needed.
     """
-    too_large = Refused(413, f"File exceeds the maximum allowed size of {max_file_bytes} bytes")
+    too_large = HTTPException(
+        413, f"File exceeds the maximum allowed size of {max_file_bytes} bytes"
+    )
     announced = request.headers.get("content-length", "")
     if announced.isdecimal() and int(announced) > max_file_bytes + _MULTIPART_BYTES:
         raise too_large
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise Refused(400, "The content type has to be multipart/form-data")
+        raise HTTPException(400, "The content type has to be multipart/form-data")
     stream = _LimitedStream(request, max_file_bytes + _MULTIPART_BYTES)
     parser = MultiPartParser(
         request.headers,
@@ -49,7 +70,7 @@ async def receive(request: Request, max_file_bytes: int) -> Upload:
     try:
         form = await parser.parse()
     except MultiPartException as error:
-        raise (too_large if stream.overrun else Refused(400, error.message)) from None
+        raise (too_large if stream.overrun else HTTPException(400, error.message)) from None
     try:
         upload = _read_form(dict(form))
     except BaseException:
@@ -64,15 +85,15 @@ async def receive(request: Request, max_file_bytes: int) -> Upload:
 def _read_form(form: dict[str, UploadFile | str]) -> Upload:
     purpose, file = form.get("purpose"), form.get("file")
     if not isinstance(purpose, str):
-        raise Refused(400, "The field purpose is missing")
+        raise HTTPException(400, "The field purpose is missing")
     if purpose.lower() != "batch":
         shown = "".join(c for c in purpose[:50] if c.isprintable())
-        raise Refused(400, f"Invalid purpose '{shown}'. Only 'batch' is supported.")
+        raise HTTPException(400, f"Invalid purpose '{shown}'. Only 'batch' is supported.")
     if not isinstance(file, UploadFile):
-        raise Refused(400, "The field file is missing")
+        raise HTTPException(400, "The field file is missing")
     seconds = form.get("expires_after[seconds]")
     if seconds is not None and not (isinstance(seconds, str) and seconds.isdecimal()):
-        raise Refused(400, "expires_after[seconds] has to be a whole number")
+        raise HTTPException(400, "expires_after[seconds] has to be a whole number")
     return Upload(
         file=file,
         filename=(file.filename or "upload.jsonl")[:_MOST_FILENAME_CHARACTERS],
@@ -99,3 +120,140 @@ class _LimitedStream:
                 yield part
         except ClientDisconnect:
             raise MultiPartException("The connection was closed in the middle") from None
+
+
+@dataclass(frozen=True, slots=True)
+class InputRules:
+    """The rules that a line is checked by; `models` maps the known ids to their kind."""
+
+    models: Mapping[str, ModelKind]
+    any_model: bool
+    max_requests: int
+    max_request_bytes: int
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    method: str
+    url: str
+    body: msgspec.Raw
+
+
+class _Body(msgspec.Struct):
+    model: str
+
+
+_line_decoder = msgspec.json.Decoder(_Line)
+_body_decoder = msgspec.json.Decoder(_Body)
+
+
+def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
+    """Yield the lines of `file`, checked.
+
+    Blank lines are skipped and not counted in the line numbers that errors name.
+
+    Raises:
+        HTTPException: 400 or 403 for the first line that is not acceptable, or for an empty file.
+    """
+    count = 0
+    for raw in _raw_lines(file, rules.max_request_bytes + _LINE_OVERHEAD_BYTES):
+        count += 1
+        if count > rules.max_requests:
+            total = count + sum(1 for _ in _raw_lines(file, rules.max_request_bytes))
+            raise HTTPException(
+                400,
+                f"File contains {total} requests, which exceeds the maximum of"
+                f" {rules.max_requests}",
+            )
+        yield _checked(raw, count, rules)
+    if not count:
+        raise HTTPException(400, "File contains no valid request templates")
+
+
+def _raw_lines(file: BinaryIO, most_bytes: int) -> Iterator[bytes]:
+    for number in itertools.count(1):
+        raw = file.readline(most_bytes + 1)
+        if not raw:
+            return
+        if len(raw) > most_bytes:
+            raise HTTPException(400, f"Line {number}: longer than {most_bytes} bytes")
+        if line := raw.strip():
+            yield line
+
+
+def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
+    # msgspec looks at the UTF-8 of declared fields only.
+    if not raw.isascii():
+        try:
+            raw.decode()
+        except UnicodeDecodeError as error:
+            raise HTTPException(
+                400, f"Invalid UTF-8 on line {number} at byte offset {error.start}"
+            ) from None
+    try:
+        line = _line_decoder.decode(raw)
+    except msgspec.DecodeError as error:
+        raise HTTPException(400, f"Invalid JSON on line {number}: {error}") from None
+    _check_envelope(line, number)
+    body = bytes(line.body)
+    if len(body) > rules.max_request_bytes:
+        raise HTTPException(
+            400,
+            f"Line {number}: the body has {len(body)} bytes; at most {rules.max_request_bytes}"
+            " are allowed",
+        )
+    try:
+        model = _body_decoder.decode(body).model
+    except msgspec.DecodeError as error:
+        raise HTTPException(400, f"Line {number}: invalid body: {error}") from None
+    _check_model(model, line.url, number, rules)
+    return InputLine(line.custom_id, line.url, model, _stored_body(body))
+
+
+def _check_envelope(line: _Line, number: int) -> None:
+    custom_id = line.custom_id
+    if len(custom_id.encode("utf-8", "surrogatepass")) > _MOST_CUSTOM_ID_BYTES:
+        raise HTTPException(
+            400, f"Line {number}: custom_id is longer than {_MOST_CUSTOM_ID_BYTES} bytes"
+        )
+    if not (custom_id.isascii() and custom_id.isprintable()):
+        raise HTTPException(
+            400, f"Line {number}: custom_id holds characters other than printable ASCII"
+        )
+    if line.method.upper() != "POST":
+        method = quote_untrusted(line.method, 20)
+        raise HTTPException(
+            400, f"Line {number}: unsupported method {method}; only POST is supported"
+        )
+    if line.url not in ALLOWED_URLS:
+        raise HTTPException(
+            400,
+            f"Line {number}: unsupported url {quote_untrusted(line.url, 100)};"
+            f" allowed: {', '.join(ALLOWED_URLS)}",
+        )
+
+
+def _check_model(model: str, url: str, number: int, rules: InputRules) -> None:
+    kind = rules.models.get(model)
+    if kind is None and not rules.any_model:
+        raise HTTPException(
+            403,
+            f"Line {number}: Model {quote_untrusted(model, 100)} has not been configured or is"
+            " not available to user",
+        )
+    wanted = "embedding" if url == "/v1/embeddings" else "chat"
+    if kind is not None and kind != wanted:
+        raise HTTPException(
+            400,
+            f"Line {number}: Model {quote_untrusted(model, 100)} is of kind {kind} and cannot"
+            f" answer {url}",
+        )
+
+
+def _stored_body(body: bytes) -> bytes:
+    # The real server decides priorities itself and takes the caller's out.
+    if b'"priority"' in body:
+        fields = msgspec.json.decode(body)
+        fields.pop("priority", None)
+        return msgspec.json.encode(fields)
+    return msgspec.json.format(body, indent=-1)

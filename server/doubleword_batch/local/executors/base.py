@@ -1,8 +1,11 @@
-"""What answers the local server's requests: one protocol that every executor speaks."""
+"""What answers the local server's requests: the protocol of every executor."""
 
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
+_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
+
+ModelKind = Literal["chat", "embedding"]
 FailureKind = Literal[
     "NonRetriableHttpStatus",
     "RetriableHttpStatus",
@@ -17,7 +20,7 @@ class ExecutorModel:
     """A model an executor can answer for."""
 
     id: str
-    kind: Literal["chat", "embedding"]
+    kind: ModelKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +41,30 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
-    """What an executor answered; a status below 400 goes to the output file."""
+class TokenUsage:
+    """Tokens read and written."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    reasoning_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """An executor's answer to one request; a status below 400 goes to the output file."""
 
     status: int
     body: dict[str, Any]
 
 
 class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an error of the program
-    """One request failed; whether it is tried again is the engine's decision.
+    """One request failed; the scheduler decides whether it is tried again.
 
     Attributes:
         kind: the failure's name, as it stands in the error file.
         status: the HTTP status, where there was one.
-        text: what the answering side said, for the error file.
-        retry_after_seconds: how long it asked to wait.
+        text: the answering side's message, for the error file.
+        retry_after_seconds: how long the answering side asks to wait.
     """
 
     def __init__(
@@ -69,46 +81,38 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
         self.status = status
         self.retry_after_seconds = retry_after_seconds
 
+    @classmethod
+    def of_status(cls, status: int, text: str) -> "RequestFailed":
+        """The failure that an answer with this error status is."""
+        is_retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
+        kind = "RetriableHttpStatus" if is_retried else "NonRetriableHttpStatus"
+        return cls(kind, text, status=status)
+
 
 class Executor(Protocol):
     """Something that answers requests: a simulator, another server, a model on this machine.
 
     Attributes:
-        name: "simulate", "upstream" or "builtin".
-        note: one sentence for people that says what answers.
+        name: `simulate`, `upstream` or `builtin`.
+        note: what answers, in one sentence for people.
         concurrency: how many requests it takes at once.
         accepts_any_model: whether a model id outside `models()` is answered too.
     """
 
-    @property
-    def name(self) -> str:
-        """The executor's name."""
-        ...
-
-    @property
-    def note(self) -> str:
-        """What answers, in one sentence for people."""
-        ...
-
-    @property
-    def concurrency(self) -> int:
-        """How many requests it takes at once."""
-        ...
-
-    @property
-    def accepts_any_model(self) -> bool:
-        """Whether a model id outside `models()` is answered too."""
-        ...
+    name: str
+    note: str
+    concurrency: int
+    accepts_any_model: bool
 
     async def models(self) -> list[ExecutorModel]:
         """The models it knows by name."""
         ...
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Answer one request.
 
         Raises:
-            RequestFailed: there is no answer; the engine decides about another attempt.
+            RequestFailed: there is no answer; the scheduler decides about another attempt.
         """
         ...
 

@@ -1,7 +1,7 @@
 """The `builtin` executor: a very small chat model and an embedding model, on this machine's CPU.
 
-The shape of its answers can be relied on (a schema binds every token that is written); their
-content is a demo's.
+The shape of its answers is dependable (a schema constrains every generated token); their content
+is that of a demo.
 """
 
 import time
@@ -12,39 +12,52 @@ from pathlib import Path
 from threading import Event, Lock
 from typing import Any
 
-from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+import msgspec
+
+from doubleword_batch.local.executors.base import (
+    Completion,
+    ExecutorModel,
+    Request,
+    RequestFailed,
+    TokenUsage,
+)
 from doubleword_batch.local.executors.embeddings import DIMENSIONS, Embedder
 from doubleword_batch.local.executors.embeddings import MODEL_ID as EMBEDDING_MODEL
 from doubleword_batch.local.executors.llama import Llama, Stopped
-from doubleword_batch.local.fake_json.schema_sketch import schema_sketch
-from doubleword_batch.local.json_types import rejected
+from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.local.parse_request import (
     EMBEDDINGS,
-    Asked,
+    ParsedRequest,
     Tool,
-    read_embeddings,
-    read_request,
+    parse_embeddings,
+    parse_request,
 )
 from doubleword_batch.local.response_bodies import (
-    Reply,
+    Choice,
     Stamp,
     ToolCall,
-    Usage,
-    answer_body,
     embeddings_body,
+    response_body,
 )
 
 CHAT_MODEL = "smollm2-135m-instruct"
 
+_DEMO_NOTE = (
+    "answers come from SmolLM2-135M, a very small demo model on this machine: dependable shape, "
+    "weak content"
+)
 _SLOTS = 2
 _CONTEXT_TOKENS = 2_048
 _DEFAULT_MAX_TOKENS = 256  # a model this small may not find an end by itself
+_SKETCH_DEPTH = 4
+_SKETCH_CHARACTERS = 1_200
+_SKETCH_WORDS = {"string": '"text"', "null": "null", "boolean": "true or false"}
 _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty",
     "frequency_penalty", "logit_bias",
 )  # fmt: skip
 
-_Generated = tuple[list[Reply], Usage]
+_Generated = tuple[list[Choice], TokenUsage]
 
 
 class BuiltinExecutor:
@@ -54,7 +67,6 @@ class BuiltinExecutor:
         chat_model: a GGUF file.
         tokenizer: the embedding model's tokenizer; None where embeddings are not answered.
         chat_model_id: the name under which the chat model is asked for.
-        verbose: let llama.cpp log to stderr.
     """
 
     name = "builtin"
@@ -67,27 +79,20 @@ class BuiltinExecutor:
         tokenizer: Path | None,
         *,
         chat_model_id: str = CHAT_MODEL,
-        verbose: bool = False,
     ) -> None:
         self._chat_model = chat_model
         self._tokenizer = tokenizer
         self._chat_model_id = chat_model_id
-        self._verbose = verbose
+        self.note = (
+            _DEMO_NOTE
+            if chat_model_id == CHAT_MODEL
+            else (f"answers come from the model {chat_model_id} on this machine")
+        )
         self._llama: Llama | None = None
         self._embedder: Embedder | None = None
         self._loading = Lock()
         self._closing = Event()
         self._threads = ThreadPoolExecutor(_SLOTS, thread_name_prefix="builtin")
-
-    @property
-    def note(self) -> str:
-        """What kind of model answers."""
-        if self._chat_model_id != CHAT_MODEL:
-            return f"answers come from the model {self._chat_model_id} on this machine"
-        return (
-            "answers come from SmolLM2-135M, a very small demo model on this machine: dependable "
-            "shape, weak content"
-        )
 
     async def models(self) -> list[ExecutorModel]:
         """The chat model and, where its tokenizer is there, the embedding model."""
@@ -96,7 +101,7 @@ class BuiltinExecutor:
             return [chat]
         return [chat, ExecutorModel(EMBEDDING_MODEL, "embedding")]
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Answer one request; when this is cancelled the model stops at its next token.
 
         Raises:
@@ -105,13 +110,13 @@ class BuiltinExecutor:
         import asyncio
 
         given_up = Event()
-        answer = self._embed if request.url == EMBEDDINGS else self._write
+        answer = self._embed if request.url == EMBEDDINGS else self._chat
         loop = asyncio.get_running_loop()
         try:
             body = await loop.run_in_executor(self._threads, answer, request, given_up)
         finally:
             given_up.set()
-        return Answer(200, body)
+        return Completion(200, body)
 
     async def close(self) -> None:
         """Stop what runs and free the models."""
@@ -122,44 +127,41 @@ class BuiltinExecutor:
         self._llama = self._embedder = None
 
     def _embed(self, request: Request, _given_up: Event) -> dict[str, Any]:
-        asked = read_embeddings(request.body)
-        texts = [one for one in asked.inputs if isinstance(one, str)]
-        if len(texts) != len(asked.inputs):
+        parsed = parse_embeddings(request.body)
+        texts = [text for text in parsed.inputs if isinstance(text, str)]
+        if len(texts) != len(parsed.inputs):
             raise rejected("token lists are not embedded here; send texts", param="input")
-        if asked.dimensions not in {None, DIMENSIONS}:
+        if parsed.dimensions not in {None, DIMENSIONS}:
             raise rejected(
                 f"{EMBEDDING_MODEL} has {DIMENSIONS} dimensions and no others", param="dimensions"
             )
-        if asked.model != EMBEDDING_MODEL or self._tokenizer is None:
-            raise rejected(f"the model {asked.model!r} makes no embeddings here", param="model")
+        if parsed.model != EMBEDDING_MODEL or self._tokenizer is None:
+            raise rejected(f"the model {parsed.model!r} makes no embeddings here", param="model")
         with self._loading:
             if self._embedder is None:
                 self._embedder = Embedder(self._tokenizer)
         vectors, tokens = self._embedder.embed(texts)
-        return embeddings_body(asked, vectors, tokens)
+        return embeddings_body(parsed, vectors, tokens)
 
-    def _write(self, request: Request, given_up: Event) -> dict[str, Any]:
-        asked = read_request(request.url, request.body)
-        if asked.model != self._chat_model_id:
-            raise rejected(f"the model {asked.model!r} is not here", status=404, param="model")
+    def _chat(self, request: Request, given_up: Event) -> dict[str, Any]:
+        parsed = parse_request(request.url, request.body)
+        if parsed.model != self._chat_model_id:
+            raise rejected(f"the model {parsed.model!r} is not here", status=404, param="model")
         with self._loading:
             if self._llama is None:
-                self._llama = Llama(
-                    self._chat_model,
-                    slots=_SLOTS,
-                    context_tokens=_CONTEXT_TOKENS,
-                    verbose=self._verbose,
-                )
+                self._llama = Llama(self._chat_model, slots=_SLOTS, context_tokens=_CONTEXT_TOKENS)
         sampling = {name: request.body[name] for name in _SAMPLING if name in request.body}
         writer = _Writer(
-            self._llama, asked, sampling, lambda: given_up.is_set() or self._closing.is_set()
+            self._llama, parsed, sampling, lambda: given_up.is_set() or self._closing.is_set()
         )
         try:
-            replies, usage = writer.write()
+            choices, usage = writer.write()
         except Stopped:
-            raise RequestFailed("Timeout", "the answer was given up before it was whole") from None
+            raise RequestFailed(
+                "Timeout", "the answer was stopped before it was complete"
+            ) from None
         stamp = Stamp(request.id.replace("-", ""), int(time.time()))
-        return answer_body(asked, replies, usage, stamp)
+        return response_body(parsed, choices, usage, stamp)
 
 
 class _Writer:
@@ -168,41 +170,35 @@ class _Writer:
     def __init__(
         self,
         llama: Llama,
-        asked: Asked,
+        parsed: ParsedRequest,
         sampling: dict[str, Any],
         is_stopped: Callable[[], bool],
     ) -> None:
         self._llama = llama
-        self._asked = asked
+        self._parsed = parsed
         self._is_stopped = is_stopped
-        self._options = sampling | {"max_tokens": asked.max_tokens or _DEFAULT_MAX_TOKENS}
+        self._options = sampling | {"max_tokens": parsed.max_tokens or _DEFAULT_MAX_TOKENS}
 
     def write(self) -> _Generated:
-        asked = self._asked
-        if asked.endpoint == "completions":
-            return _joined([self._continue(m["content"]) for m in asked.messages])
-        if asked.must_call:
-            return _joined([self._call(asked.must_call) for _ in range(asked.choices)])
-        return self._chat(asked.messages, asked.schema, choices=asked.choices)
-
-    def _continue(self, prompt: str) -> _Generated:
-        body = {"prompt": prompt, "n": self._asked.choices} | self._options
-        return self._llama.complete(body, self._is_stopped)
+        parsed = self._parsed
+        if parsed.must_call:
+            return _joined([self._call(parsed.must_call) for _ in range(parsed.n)])
+        return self._chat(parsed.messages, parsed.schema, n=parsed.n)
 
     def _chat(
         self,
         messages: Sequence[dict[str, Any]],
         schema: dict[str, Any] | None,
-        choices: int = 1,
+        n: int = 1,
     ) -> _Generated:
-        body: dict[str, Any] = {"messages": list(messages), "n": choices} | self._options
+        body: dict[str, Any] = {"messages": list(messages), "n": n} | self._options
         if schema is not None:
             body["messages"] = _with_hint(messages, _answer_hint(schema))
             body["response_format"] = {"type": "json_schema", "json_schema": {"schema": schema}}
-        elif self._asked.wants_json:
+        elif self._parsed.wants_json:
             body["response_format"] = {"type": "json_object"}
-        elif self._asked.tool_choice == "auto":  # a model whose template knows tools may call one
-            body["tools"] = [_as_function(tool) for tool in self._asked.tools]
+        elif self._parsed.tool_choice == "auto":  # a model whose template knows tools may call one
+            body["tools"] = [_as_function(tool) for tool in self._parsed.tools]
         return self._llama.chat(body, self._is_stopped)
 
     def _call(self, tools: Sequence[Tool]) -> _Generated:
@@ -212,8 +208,8 @@ class _Writer:
         """
         names = [tool.name for tool in tools]
         listed = "\n".join(f"{tool.name}: {tool.description}" for tool in tools)
-        messages = _with_hint(self._asked.messages, f"These functions can be called:\n{listed}")
-        chosen: _Generated = ([], Usage(0, 0))
+        messages = _with_hint(self._parsed.messages, f"These functions can be called:\n{listed}")
+        chosen: _Generated = ([], TokenUsage())
         tool = tools[0]
         if len(tools) > 1:
             schema = {
@@ -224,21 +220,21 @@ class _Writer:
             chosen = self._chat(messages, schema)
             text = chosen[0][0].text or ""
             tool = next((t for t in tools if f'"{t.name}"' in text), tool)
-        replies, usage = self._chat(messages, tool.parameters)
-        reply = replies[0]
+        choices, usage = self._chat(messages, tool.parameters)
+        choice = choices[0]
         called = replace(
-            reply,
+            choice,
             text=None,
-            tool_calls=(ToolCall(tool.name, reply.text or ""),),
-            finish="tool_calls" if reply.finish == "stop" else reply.finish,
+            tool_calls=(ToolCall(tool.name, choice.text or ""),),
+            finish="tool_calls" if choice.finish == "stop" else choice.finish,
         )
         return _joined([([], chosen[1]), ([called], usage)])
 
 
 def _joined(parts: Sequence[_Generated]) -> _Generated:
     return (
-        [reply for replies, _ in parts for reply in replies],
-        Usage(
+        [choice for choices, _ in parts for choice in choices],
+        TokenUsage(
             sum(usage.prompt_tokens for _, usage in parts),
             sum(usage.completion_tokens for _, usage in parts),
         ),
@@ -246,12 +242,49 @@ def _joined(parts: Sequence[_Generated]) -> _Generated:
 
 
 def _answer_hint(schema: dict[str, Any]) -> str:
-    sketch = schema_sketch(schema)
-    return f"Answer in JSON: {sketch}" if sketch else "Answer in JSON."
+    """The schema as one line of near-JSON, short enough for a very small model's system prompt.
+
+    `{"label": "good" or "bad", "score": number}` tells such a model what the grammar alone cannot:
+    it sees the choices before it starts to write, and it writes without spare blanks.
+    """
+    sketch = _sketch(schema, _SKETCH_DEPTH)
+    is_short = 0 < len(sketch) <= _SKETCH_CHARACTERS
+    return f"Answer in JSON: {sketch}" if is_short else "Answer in JSON."
+
+
+def _sketch(schema: Any, depth: int) -> str:
+    if not is_object(schema) or not depth:
+        return "..."
+    branches = schema.get("anyOf") or schema.get("oneOf")
+    if is_list(branches):
+        return " or ".join(_sketch(branch, depth - 1) for branch in branches)
+    values = [schema["const"]] if "const" in schema else schema.get("enum")
+    if is_list(values):
+        return " or ".join(_encoded(value) for value in values)
+    if is_object(schema.get("properties")):
+        return _object(schema["properties"], depth)
+    return _typed(schema, depth)
+
+
+def _typed(schema: dict[str, Any], depth: int) -> str:
+    if is_object(schema.get("items")):
+        return f"[{_sketch(schema['items'], depth - 1)}, ...]"
+    kind = schema.get("type")
+    kinds: list[Any] = kind if is_list(kind) else [kind]
+    return " or ".join(_SKETCH_WORDS.get(str(name), str(name or "...")) for name in kinds)
+
+
+def _object(properties: dict[str, Any], depth: int) -> str:
+    pairs = (f"{_encoded(name)}: {_sketch(s, depth - 1)}" for name, s in properties.items())
+    return "{" + ", ".join(pairs) + "}"
+
+
+def _encoded(value: Any) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 def _with_hint(messages: Sequence[dict[str, Any]], hint: str) -> list[dict[str, Any]]:
-    """The conversation with a sentence more in its system message."""
+    """The conversation with a hint added to its system message."""
     first = messages[0]
     if first.get("role") != "system" or not isinstance(first.get("content"), str):
         return [{"role": "system", "content": hint}, *messages]

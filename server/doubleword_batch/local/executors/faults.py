@@ -1,4 +1,4 @@
-"""Faults that the local server shows on purpose, so that clients can be tried against them.
+"""Faults that the local server simulates, so that clients can be tested against them.
 
 A faults file is JSON: `{"server": [ServerFault...], "requests": [RequestFault...]}`.
 """
@@ -27,7 +27,7 @@ ServerFaultKind = Literal[
 class ServerFault(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """One misbehaviour of a route.
+    """One fault of a route.
 
     Attributes:
         route: method and path pattern, such as `GET /v1/files/{id}/content`; `*` matches all.
@@ -37,10 +37,10 @@ class ServerFault(
             are missing although X-Last-Line counts them. `duplicate_lines`: every `every`-th line
             comes twice, and a resumed read repeats the line before it. `capacity`: 429 as the
             server sends it when it has no capacity. `no_skip`: `skip` is ignored. `garbage_line`:
-            a line that is no JSON stands among the others. `expire`: the deadline of a batch that
+            one line among the others is not JSON. `expire`: the deadline of a batch that
             is created lies in the past already.
-        times: how many calls it meets; None for all.
-        after: how many matching calls it lets pass first.
+        times: how many requests it affects; None for all.
+        after: how many matching requests pass first.
     """
 
     fault: ServerFaultKind
@@ -59,12 +59,12 @@ class ServerFault(
 class Match(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """Which requests a request fault meets; all given conditions must hold.
+    """Which requests a fault affects; all given conditions must hold.
 
     Attributes:
         custom_id: exactly this custom_id.
-        contains: a text that stands somewhere in the JSON of the body.
-        every: about one request in so many, chosen by its content and not by its turn.
+        contains: a text that the JSON of the body contains.
+        every: about one request in so many, chosen by content, not by order.
     """
 
     custom_id: str | None = None
@@ -75,10 +75,10 @@ class Match(
 class RequestFault(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """One misbehaviour of the simulator's answers.
+    """One fault of the simulator's answers.
 
     Attributes:
-        match: which requests it meets; everything when empty.
+        match: which requests it affects; all when empty.
         fault: `error` (with `status` and `message`), `slow` (waits `seconds`), `truncated`,
             `refusal`, `invalid` (does not match the requested schema), `flaky` (503 for the first
             `times` attempts), `hold` (waits until the file `until` exists).
@@ -96,7 +96,7 @@ class RequestFault(
 class Faults(
     msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
 ):
-    """Everything that is to go wrong: in the server's routes and in the simulator's answers."""
+    """All faults to simulate: in the server's routes and in the simulator's answers."""
 
     server: tuple[ServerFault, ...] = ()
     requests: tuple[RequestFault, ...] = ()

@@ -12,17 +12,16 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.local.executors.base import RequestFailed
+from doubleword_batch.local.executors.base import RequestFailed, TokenUsage
 from doubleword_batch.local.json_types import rejected
-from doubleword_batch.local.response_bodies import Finish, Reply, ToolCall, Usage
+from doubleword_batch.local.response_bodies import Choice, Finish, ToolCall
 
 _SILENT = -1
-_LOUD = 3
 _MOST_THREADS = 8
 
 
-class Stopped(Exception):  # noqa: N818  # what was asked for, not an error
-    """The generation was given up because nobody waits for it any longer."""
+class Stopped(Exception):  # noqa: N818  # requested, not an error
+    """The generation was stopped because nothing waits for it any longer."""
 
 
 class Llama:
@@ -32,15 +31,12 @@ class Llama:
         path: a GGUF file.
         slots: how many requests run at once.
         context_tokens: prompt and answer of one request together.
-        verbose: let llama.cpp log to stderr.
 
     Raises:
         RequestFailed: the file cannot be loaded.
     """
 
-    def __init__(
-        self, path: Path, *, slots: int, context_tokens: int, verbose: bool = False
-    ) -> None:
+    def __init__(self, path: Path, *, slots: int, context_tokens: int) -> None:
         import xllamacpp  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
         library: Any = xllamacpp
@@ -48,7 +44,7 @@ class Llama:
         params.model.path = str(path)
         params.n_parallel = slots
         params.n_ctx = slots * context_tokens
-        params.verbosity = _LOUD if verbose else _SILENT
+        params.verbosity = _SILENT
         params.warmup = False
         params.cache_ram_mib = 0  # by default up to 8 GB of finished prompts would be kept
         params.cpuparams.n_threads = params.cpuparams_batch.n_threads = _threads()
@@ -70,44 +66,30 @@ class Llama:
 
     def chat(
         self, body: dict[str, Any], is_stopped: Callable[[], bool]
-    ) -> tuple[list[Reply], Usage]:
-        """Answer a chat/completions body: one reply a choice.
+    ) -> tuple[list[Choice], TokenUsage]:
+        """Answer a chat/completions body.
 
         Raises:
             RequestFailed: llama.cpp cannot take the body, or failed.
-            Stopped: `is_stopped` said so.
+            Stopped: `is_stopped` returned True.
         """
-        return self._generate(self._server.handle_chat_completions, body, is_stopped)
-
-    def complete(
-        self, body: dict[str, Any], is_stopped: Callable[[], bool]
-    ) -> tuple[list[Reply], Usage]:
-        """Continue a completions body's one prompt; else as `chat`."""
-        return self._generate(self._server.handle_completions, body, is_stopped)
-
-    def _generate(
-        self,
-        answer: Callable[[dict[str, Any], Callable[[Any], bool]], object],
-        body: dict[str, Any],
-        is_stopped: Callable[[], bool],
-    ) -> tuple[list[Reply], Usage]:
         # Streamed, because between two pieces is the only moment at which it can be stopped.
         streamed = {"stream": True, "stream_options": {"include_usage": True}}
-        gathered = _Gathered()
+        answer = _PartialAnswer()
 
         def take(piece: dict[str, Any]) -> bool:
-            gathered.add(msgspec.convert(piece, _Piece))
+            answer.add(msgspec.convert(piece, _Piece))
             return is_stopped()
 
         try:
-            answer(body | streamed, take)
+            self._server.handle_chat_completions(body | streamed, take)
         except (ValueError, RuntimeError) as error:
             # What the library raises instead of answering is about the body: a broken schema,
             # an image for a model that sees none.
             raise rejected(str(error)) from None
         if is_stopped():
             raise Stopped
-        return gathered.replies()
+        return answer.whole()
 
 
 class _Function(msgspec.Struct):
@@ -126,11 +108,8 @@ class _Delta(msgspec.Struct):
 
 
 class _ChoicePiece(msgspec.Struct):
-    """A piece of one choice: `delta` of a chat, `text` of a completion."""
-
     index: int
     delta: _Delta = msgspec.field(default_factory=_Delta)
-    text: str | None = None
     finish_reason: Finish | None = None
 
 
@@ -146,7 +125,7 @@ class _Piece(msgspec.Struct):
     """What llama.cpp hands over at a time."""
 
     choices: list[_ChoicePiece] = msgspec.field(default_factory=list[_ChoicePiece])
-    usage: Usage | None = None
+    usage: TokenUsage | None = None
     error: _Error | None = None
 
 
@@ -161,8 +140,8 @@ def _threads() -> int:
 
 
 @dataclass(slots=True)
-class _Choice:
-    """What has come of one choice so far."""
+class _PartialChoice:
+    """One choice, as far as it has been generated."""
 
     text: str = ""
     names: dict[int, str] = field(default_factory=dict[int, str])
@@ -170,38 +149,38 @@ class _Choice:
     finish: Finish = "stop"
 
     def add(self, piece: _ChoicePiece) -> None:
-        self.text += piece.text or piece.delta.content or ""
+        self.text += piece.delta.content or ""
         for call in piece.delta.tool_calls or ():
             self.names.setdefault(call.index, call.function.name or "")
             written = self.arguments.get(call.index, "")
             self.arguments[call.index] = written + (call.function.arguments or "")
         self.finish = piece.finish_reason or self.finish
 
-    def reply(self) -> Reply:
+    def choice(self) -> Choice:
         calls = tuple(ToolCall(name, self.arguments[i]) for i, name in self.names.items())
-        return Reply(self.text if self.text or not calls else None, self.finish, calls)
+        return Choice(self.text if self.text or not calls else None, self.finish, calls)
 
 
 @dataclass(slots=True)
-class _Gathered:
+class _PartialAnswer:
     """A streamed answer, put together from its pieces."""
 
-    choices: dict[int, _Choice] = field(default_factory=dict[int, _Choice])
-    usage: Usage = field(default_factory=lambda: Usage(0, 0))
+    choices: dict[int, _PartialChoice] = field(default_factory=dict[int, _PartialChoice])
+    usage: TokenUsage = field(default_factory=TokenUsage)
     error: _Error | None = None
 
     def add(self, piece: _Piece) -> None:
         self.error = piece.error or self.error
         self.usage = piece.usage or self.usage
         for choice in piece.choices:
-            self.choices.setdefault(choice.index, _Choice()).add(choice)
+            self.choices.setdefault(choice.index, _PartialChoice()).add(choice)
 
-    def replies(self) -> tuple[list[Reply], Usage]:
+    def whole(self) -> tuple[list[Choice], TokenUsage]:
         if self.error is not None:
             raise _failure(self.error)
         if not self.choices:
             raise RequestFailed("NetworkError", "the model gave no answer")
-        return [self.choices[index].reply() for index in sorted(self.choices)], self.usage
+        return [self.choices[index].choice() for index in sorted(self.choices)], self.usage
 
 
 def _failure(error: _Error) -> RequestFailed:

@@ -1,6 +1,6 @@
-"""The `simulate` executor: instant answers, the same for the same request, that say what they are.
+"""The `simulate` executor: instant answers, the same for the same request, marked as simulated.
 
-Answers conform to the schema or tool that was asked for and can be told to go wrong (see
+Answers conform to the schema or tool that was asked for and can be made to fail (see
 `faults.RequestFault`). Everything in an answer follows from the custom_id and the body, its time
 included, so that two runs can be compared byte by byte.
 """
@@ -16,26 +16,31 @@ from typing import Any
 import anyio
 import msgspec
 
-from doubleword_batch.local.conversations import text_of
-from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.base import (
+    Completion,
+    ExecutorModel,
+    Request,
+    RequestFailed,
+    TokenUsage,
+)
 from doubleword_batch.local.executors.faults import RequestFault
-from doubleword_batch.local.fake_json.schema_scalars import WORDS
-from doubleword_batch.local.fake_json.schema_values import UnusableSchemaError, conforming_value
+from doubleword_batch.local.fake_json.scalars import WORDS
+from doubleword_batch.local.fake_json.values import UnusableSchemaError, conforming_value
 from doubleword_batch.local.json_types import rejected
 from doubleword_batch.local.parse_request import (
     EMBEDDINGS,
-    Asked,
-    EmbeddingsAsked,
-    read_embeddings,
-    read_request,
+    ParsedEmbeddings,
+    ParsedRequest,
+    Tool,
+    parse_embeddings,
+    parse_request,
 )
 from doubleword_batch.local.response_bodies import (
-    Reply,
+    Choice,
     Stamp,
     ToolCall,
-    Usage,
-    answer_body,
     embeddings_body,
+    response_body,
 )
 
 MARK = "[simulated] "
@@ -46,7 +51,6 @@ _CHARACTERS_PER_TOKEN = 4
 _DIMENSIONS = 384
 _MOST_DIMENSIONS = 8_192
 _HOLD_POLL_SECONDS = 0.02
-_RETRIED_STATUSES = frozenset({404, 408, 429, 499})
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +64,14 @@ class _Seed:
         return int(self.digest, 16)
 
     def random(self, index: int) -> Random:
-        return Random(f"{self.digest}:{index}")  # noqa: S311  # must repeat, need not surprise
+        return Random(f"{self.digest}:{index}")  # noqa: S311  # must be repeatable, not secure
 
 
 class SimulateExecutor:
     """Answers every endpoint for every model without a model.
 
     Args:
-        faults: what is to go wrong, and for which requests; the first that matches counts.
+        faults: the faults to simulate; the first that matches a request counts.
     """
 
     name = "simulate"
@@ -86,7 +90,7 @@ class SimulateExecutor:
             ExecutorModel("simulated-embedding", "embedding"),
         ]
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Make the answer, or the fault that was asked for.
 
         Raises:
@@ -98,13 +102,13 @@ class SimulateExecutor:
         if fault is not None:
             await self._wait_or_fail(fault, request)
         if request.url == EMBEDDINGS:
-            body = _embeddings(read_embeddings(request.body), seed)
+            body = _embeddings(parse_embeddings(request.body), seed)
         else:
-            body = _text(read_request(request.url, request.body), seed, fault)
-        return Answer(200, body | {"simulated": True})
+            body = _chat(parse_request(request.url, request.body), seed, fault)
+        return Completion(200, body | {"simulated": True})
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """Release nothing: no resources are held."""
 
     def _fault_for(self, request: Request, encoded: bytes, seed: _Seed) -> RequestFault | None:
         for fault in self._faults:
@@ -129,67 +133,60 @@ class SimulateExecutor:
         if fault.fault == "slow":
             await anyio.sleep(fault.seconds)
         if fault.fault == "hold":
-            # A file, because whoever lets go may be another process; there is no event to wait for.
+            # A file, because another process may release it; there is no event to wait for.
             while fault.until and not Path(fault.until).exists():  # noqa: ASYNC110, ASYNC240
                 await anyio.sleep(_HOLD_POLL_SECONDS)
 
 
 def _failure(status: int, message: str) -> RequestFailed:
-    """The failure an upstream's answer with this status would be."""
-    retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
     body = {"error": {"message": message, "type": "simulated_error", "param": None, "code": None}}
-    return RequestFailed(
-        "RetriableHttpStatus" if retried else "NonRetriableHttpStatus",
-        msgspec.json.encode(body).decode(),
-        status=status,
-    )
+    return RequestFailed.of_status(status, msgspec.json.encode(body).decode())
 
 
-def _text(asked: Asked, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:
-    prompts = len(asked.messages) if asked.endpoint == "completions" else 1
-    replies = [_reply(asked, seed.random(n), fault) for n in range(prompts * asked.choices)]
+def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:
+    choices = [_choice(parsed, seed.random(n), fault) for n in range(parsed.n)]
     written = (
-        (reply.text or reply.refusal or "") + "".join(c.arguments for c in reply.tool_calls)
-        for reply in replies
+        (choice.text or choice.refusal or "") + "".join(c.arguments for c in choice.tool_calls)
+        for choice in choices
     )
-    usage = Usage(_tokens(text_of(asked.messages)), sum(map(_tokens, written)))
-    body = answer_body(asked, replies, usage, Stamp(seed.digest, _CREATED))
+    usage = TokenUsage(_tokens(parsed.text), sum(map(_tokens, written)))
+    body = response_body(parsed, choices, usage, Stamp(seed.digest, _CREATED))
     return body | {"system_fingerprint": "simulated"}
 
 
-def _reply(asked: Asked, random: Random, fault: RequestFault | None) -> Reply:
+def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -> Choice:
     if fault is not None and fault.fault == "refusal":
-        return Reply(text=None, refusal=f"{MARK}I cannot help with that.")
-    reply = _honest_reply(asked, random)
+        return Choice(text=None, refusal=f"{MARK}I cannot help with that.")
+    choice = _valid_choice(parsed, random)
     if fault is not None and fault.fault == "invalid":
-        reply = _spoilt(reply)
-    written = reply.tool_calls[0].arguments if reply.tool_calls else reply.text or ""
+        choice = _made_invalid(choice)
+    written = choice.tool_calls[0].arguments if choice.tool_calls else choice.text or ""
     most = len(written)
     if fault is not None and fault.fault == "truncated":
         most = len(written) // 2
-    if asked.max_tokens is not None:
-        most = min(most, asked.max_tokens * _CHARACTERS_PER_TOKEN)
-    return reply if most >= len(written) else _cut(reply, most)
+    if parsed.max_tokens is not None:
+        most = min(most, parsed.max_tokens * _CHARACTERS_PER_TOKEN)
+    return choice if most >= len(written) else _cut(choice, most)
 
 
-def _honest_reply(asked: Asked, random: Random) -> Reply:
-    tool = _chosen_tool(asked, random)
+def _valid_choice(parsed: ParsedRequest, random: Random) -> Choice:
+    tool = _chosen_tool(parsed, random)
     if tool is not None:
         arguments = _conforming(tool.parameters, random)
-        return Reply(None, "tool_calls", (ToolCall(tool.name, arguments),))
-    if asked.schema is not None:
-        return Reply(_conforming(asked.schema, random))
-    if asked.wants_json:
-        return Reply(msgspec.json.encode({"simulated": True, "text": _prose(random)}).decode())
-    return Reply(MARK + _prose(random))
+        return Choice(None, "tool_calls", (ToolCall(tool.name, arguments),))
+    if parsed.schema is not None:
+        return Choice(_conforming(parsed.schema, random))
+    if parsed.wants_json:
+        return Choice(msgspec.json.encode({"simulated": True, "text": _prose(random)}).decode())
+    return Choice(MARK + _prose(random))
 
 
-def _chosen_tool(asked: Asked, random: Random) -> Any:
-    if asked.must_call:
-        return random.choice(asked.must_call)
+def _chosen_tool(parsed: ParsedRequest, random: Random) -> Tool | None:
+    if parsed.must_call:
+        return random.choice(parsed.must_call)
     # Left free, it calls a tool every other time, and answers once it has seen a tool's result.
-    free = asked.tool_choice == "auto" and asked.messages[-1].get("role") != "tool"
-    return random.choice(asked.tools) if free and asked.tools and random.random() < 0.5 else None  # noqa: PLR2004  # a coin
+    free = parsed.tool_choice == "auto" and parsed.messages[-1].get("role") != "tool"
+    return random.choice(parsed.tools) if free and parsed.tools and random.random() < 0.5 else None  # noqa: PLR2004  # a coin
 
 
 def _conforming(schema: dict[str, Any], random: Random) -> str:
@@ -200,18 +197,18 @@ def _conforming(schema: dict[str, Any], random: Random) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _spoilt(reply: Reply) -> Reply:
-    """The same reply with a text that no schema admits: it is not even JSON."""
-    text = f"{MARK}this is not what the schema asks for"
-    if reply.tool_calls:
-        return replace(reply, tool_calls=(ToolCall(reply.tool_calls[0].name, text),))
-    return replace(reply, text=text)
+def _made_invalid(choice: Choice) -> Choice:
+    """The same choice with a text that fits no schema, because it is not JSON."""
+    text = f"{MARK}this does not fit the schema"
+    if choice.tool_calls:
+        return replace(choice, tool_calls=(ToolCall(choice.tool_calls[0].name, text),))
+    return replace(choice, text=text)
 
 
-def _cut(reply: Reply, most: int) -> Reply:
-    calls = tuple(ToolCall(call.name, call.arguments[:most]) for call in reply.tool_calls)
-    text = None if reply.text is None else reply.text[:most]
-    return replace(reply, text=text, tool_calls=calls, finish="length")
+def _cut(choice: Choice, most: int) -> Choice:
+    calls = tuple(ToolCall(call.name, call.arguments[:most]) for call in choice.tool_calls)
+    text = None if choice.text is None else choice.text[:most]
+    return replace(choice, text=text, tool_calls=calls, finish="length")
 
 
 def _prose(random: Random) -> str:
@@ -223,17 +220,19 @@ def _tokens(text: str) -> int:
     return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
-def _embeddings(asked: EmbeddingsAsked, seed: _Seed) -> dict[str, Any]:
-    dimensions = asked.dimensions or _DIMENSIONS
+def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
+    dimensions = parsed.dimensions or _DIMENSIONS
     if dimensions > _MOST_DIMENSIONS:
         raise rejected(f"dimensions is at most {_MOST_DIMENSIONS} here", param="dimensions")
-    vectors = [_unit_vector(seed.random(n), dimensions) for n in range(len(asked.inputs))]
-    tokens = sum(_tokens(one) if isinstance(one, str) else len(one) for one in asked.inputs)
-    return embeddings_body(asked, vectors, tokens) | {"system_fingerprint": "simulated"}
+    vectors = [_unit_vector(seed.random(n), dimensions) for n in range(len(parsed.inputs))]
+    tokens = sum(
+        _tokens(given) if isinstance(given, str) else len(given) for given in parsed.inputs
+    )
+    return embeddings_body(parsed, vectors, tokens) | {"system_fingerprint": "simulated"}
 
 
 def _unit_vector(random: Random, dimensions: int) -> list[float]:
-    # Normal coordinates point in every direction alike, which uniform ones do not.
+    # Normally distributed coordinates give every direction the same chance; uniform ones do not.
     vector = [random.gauss(0, 1) for _ in range(dimensions)]
     length = math.hypot(*vector)
     return [coordinate / length for coordinate in vector]

@@ -2,7 +2,7 @@
 
 Ollama, llama.cpp, vLLM, LM Studio and gateways have no Batch API of their own; this gives them the
 local server's. The key goes to the configured base URL and nowhere else: redirects are not
-followed, and an answer that repeats the key has it blotted out.
+followed, and the key is masked in an answer that repeats it.
 """
 
 from email.utils import parsedate_to_datetime
@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import msgspec
 
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.local.executors.base import Answer, ExecutorModel, Request, RequestFailed
+from doubleword_batch.local.executors.base import Completion, ExecutorModel, Request, RequestFailed
 from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.loopback import is_loopback
 
@@ -38,7 +38,7 @@ class UpstreamExecutor:
         timeout_seconds: how long one answer may take.
 
     Raises:
-        ConfigError: the base URL is not one a key may be sent to.
+        ConfigError: a key may not be sent to the base URL.
     """
 
     name = "upstream"
@@ -47,15 +47,11 @@ class UpstreamExecutor:
 
     def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
         self._base_url, self._is_loopback = _checked(base_url)
+        self.note = f"answers come from the server at {self._base_url}"
         self._key = _sendable(key)
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None
         self._models: list[ExecutorModel] | None = None
-
-    @property
-    def note(self) -> str:
-        """Which server answers."""
-        return f"answers come from the server at {self._base_url}"
 
     async def models(self) -> list[ExecutorModel]:
         """The models the server lists; asked once, empty while it cannot say."""
@@ -69,11 +65,11 @@ class UpstreamExecutor:
             self._models = [_model(name) for name in names if isinstance(name, str)]
         return self._models
 
-    async def run(self, request: Request) -> Answer:
+    async def run(self, request: Request) -> Completion:
         """Send one request and read its answer.
 
         Raises:
-            RequestFailed: the server refused or failed, or no usable answer came.
+            RequestFailed: the server rejected the request or failed, or its answer is unusable.
         """
         if not request.url.startswith("/v1/"):
             raise rejected(f"{request.url} is not a path of this API", status=404)
@@ -88,7 +84,7 @@ class UpstreamExecutor:
             client, self._client = self._client, None
             await client.aclose()
 
-    async def _send(self, method: str, path: str, content: bytes | None = None) -> Answer:
+    async def _send(self, method: str, path: str, content: bytes | None = None) -> Completion:
         import httpx
 
         try:
@@ -113,7 +109,7 @@ class UpstreamExecutor:
                 timeout=httpx.Timeout(self._timeout_seconds, connect=_CONNECT_SECONDS),
                 limits=httpx.Limits(max_connections=None),
                 follow_redirects=False,
-                trust_env=not self._is_loopback,  # a proxy is no way to this very machine
+                trust_env=not self._is_loopback,  # a proxy does not lead to this machine
             )
         return self._client
 
@@ -134,7 +130,7 @@ class UpstreamExecutor:
         text = read.decode("utf-8", errors="replace")
         return text.replace(self._key, "***") if self._key else text
 
-    def _answer(self, response: "httpx.Response", text: str) -> Answer:
+    def _answer(self, response: "httpx.Response", text: str) -> Completion:
         status = response.status_code
         if status >= 500 or status in _RETRIED_STATUSES:  # noqa: PLR2004  # server errors
             raise RequestFailed(
@@ -144,33 +140,33 @@ class UpstreamExecutor:
                 retry_after_seconds=_retry_after(response.headers.get("retry-after")),
             )
         if not 200 <= status < 300:  # noqa: PLR2004  # anything but success
-            raise self._refused(status, text or f"status {status}, without a word")
+            raise self._rejected(status, text or f"status {status}, with an empty body")
         try:
             body = msgspec.json.decode(text)
         except msgspec.DecodeError:
-            raise self._refused(status, f"the answer is not JSON: {text}") from None
+            raise self._rejected(status, f"the answer is not JSON: {text}") from None
         if not is_object(body):
-            raise self._refused(status, f"the answer is not a JSON object: {text}")
+            raise self._rejected(status, f"the answer is not a JSON object: {text}")
         if body.get("error"):
-            raise self._refused(status, text)
-        return Answer(status, body)
+            raise self._rejected(status, text)
+        return Completion(status, body)
 
-    def _refused(self, status: int, text: str) -> RequestFailed:
+    def _rejected(self, status: int, text: str) -> RequestFailed:
         return RequestFailed("NonRetriableHttpStatus", self._clean(text), status=status)
 
     def _clean(self, text: str) -> str:
-        """Cut, and without the key: some servers repeat a key they refuse."""
+        """Cut, and without the key: some servers repeat a key that they reject."""
         shown = text.replace(self._key, "***") if self._key else text
         return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 
 def _sendable(key: str | None) -> str | None:
-    """A key that fits into a header; any other would come back in the words of a failure."""
+    """A key that fits into a header; any other would be repeated in an error message."""
     if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
         raise ConfigError(
-            "The upstream server's key holds characters that no header can carry.",
+            "The upstream server's key holds characters that a header cannot carry.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_KEY again, without spaces or line breaks.",
-            code="malformed_key",
+            code="invalid_setting",
         )
     return key
 
@@ -186,7 +182,7 @@ def _checked(url: str) -> tuple[str, bool]:
             "key sent elsewhere could be read on the way.",
             hint="Set DOUBLEWORD_BATCH_LOCAL_URL to its base URL with /v1, such as "
             "http://127.0.0.1:11434/v1.",
-            code="base_url",
+            code="invalid_setting",
         )
     return url.rstrip("/"), is_here
 

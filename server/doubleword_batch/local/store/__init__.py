@@ -1,5 +1,5 @@
-"""What the local server remembers: files, batches, requests and results, in one SQLite file."""
+"""The local server's files, batches, requests and results, in one SQLite file."""
 
-from doubleword_batch.local.store.database import Database
+from doubleword_batch.local.store.database import LocalDatabase
 
-__all__ = ["Database"]
+__all__ = ["LocalDatabase"]

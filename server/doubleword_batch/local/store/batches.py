@@ -1,4 +1,4 @@
-"""Batches: what was asked, how far it is, and the changes a caller may make to it."""
+"""Batches: their rows, their progress, and the changes that a caller may make."""
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
 
@@ -73,7 +73,7 @@ class StoredBatch:
 
     @property
     def status(self) -> str:
-        """The wire's status, derived from the times as the real server derives it."""
+        """The API's status, derived from the times as the real server derives it."""
         times = self.fields
         if times["cancelling_at"] is not None:
             return "cancelled"
@@ -86,7 +86,7 @@ class StoredBatch:
         return "finalizing" if self.finished else "in_progress"
 
     def as_json(self, *, with_context: bool) -> dict[str, Any]:
-        """The wire's object; what is absent is left out, not null."""
+        """The API's object; what is absent is left out, not null."""
         fields = self.fields
         shown: dict[str, Any] = {
             "id": fields["id"],
@@ -114,7 +114,6 @@ def add_batch(
     endpoint: str,
     completion_window: str,
     metadata: dict[str, str],
-    user_agent: str,
     now: int,
     expires_at: int,
 ) -> StoredBatch:
@@ -122,14 +121,13 @@ def add_batch(
     batch_id = str(uuid.uuid4())
     row = connection.execute(
         "INSERT INTO batches (id, file, endpoint, completion_window, metadata, user_agent, total,"
-        " created_at, expires_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " created_at, expires_at) VALUES (?, ?, ?, ?, ?, '', ?, ?, ?)",
         (
             batch_id,
             file.key,
             endpoint,
             completion_window,
             json.dumps(metadata, ensure_ascii=False),
-            user_agent,
             file.requests,
             now,
             expires_at,
@@ -166,7 +164,7 @@ def find_batch_of_file(connection: sqlite3.Connection, file: StoredFile) -> Stor
 
 @dataclass(frozen=True, slots=True)
 class BatchFilter:
-    """What a list of batches is narrowed to; None and () let everything through."""
+    """The filters of a list of batches; None and () let everything pass."""
 
     search: str | None = None
     status: str | None = None
@@ -223,7 +221,7 @@ def list_batches(
 
 
 def cancel_batch(connection: sqlite3.Connection, batch_id: str, now: int) -> StoredBatch | None:
-    """Cancel at once, also a finished batch, as the real server does; the first time stays."""
+    """Cancel at once, even a finished batch, as the real server does; the first time stays."""
     connection.execute(
         "UPDATE batches SET cancelled_at = coalesce(cancelled_at, ?),"
         " cancelling_at = coalesce(cancelling_at, ?) WHERE id = ? AND deleted_at IS NULL",
@@ -257,7 +255,7 @@ def retry_all(connection: sqlite3.Connection, batch: StoredBatch) -> bool:
 def retry_some(
     connection: sqlite3.Connection, batch: StoredBatch, request_ids: list[uuid.UUID]
 ) -> None:
-    """Queue those of the named requests that failed; others are passed over in silence."""
+    """Queue those of the named requests that failed; others are ignored, as on the real server."""
     if batch.fields["cancelling_at"] is not None:
         return
     wanted = {request_id.bytes for request_id in request_ids}
@@ -295,7 +293,7 @@ def _requeue(
 
 
 def analyse(connection: sqlite3.Connection, batch: StoredBatch) -> dict[str, Any]:
-    """The wire's analytics; zeros before the first answer."""
+    """The API's analytics; zeros before the first answer."""
     prompt, completion, reasoning, duration_ms = connection.execute(
         "SELECT prompt_tokens, completion_tokens, reasoning_tokens, duration_ms"
         " FROM batches WHERE key = ?",

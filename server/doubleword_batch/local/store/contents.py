@@ -8,9 +8,9 @@ batch's results in order of input. A page follows the last one by cursor; only t
 
 import sqlite3
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import msgspec
 
@@ -24,7 +24,7 @@ _json = msgspec.json.encode
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class LinePage:
     """Some lines, each ending in a line feed; `cursor` leads to the next page."""
 
     content: bytes
@@ -32,42 +32,119 @@ class Page:
     cursor: int
 
 
-class Lines(Protocol):
-    """A content that can be counted and read."""
+@dataclass(frozen=True, slots=True)
+class Lines:
+    """A content that can be counted and read.
+
+    Attributes:
+        columns: what is selected; the first is the position, by which lines are ordered.
+        source: the tables they come from.
+        counted: the tables that suffice to count them.
+        where: conditions over `source` and, where `counted` is less, over that.
+        values: the parameters of `where`.
+        as_line: makes a line from the columns behind the position.
+        finished: whether no more lines will come.
+        has_count: whether a whole stream announces how many lines it has.
+        has_position: whether a page says where the next one begins.
+    """
+
+    columns: str
+    source: str
+    counted: str
+    where: str
+    values: tuple[Any, ...]
+    as_line: Callable[..., bytes]
+    finished: bool
+    has_count: bool = True
+    has_position: bool = True
 
     def count(self, connection: sqlite3.Connection) -> int:
         """How many lines there are now, search included."""
-        ...
+        return connection.execute(
+            f"SELECT count(*) FROM {self.counted} WHERE {self.where}", self.values
+        ).fetchone()[0]
 
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
+    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> LinePage:
         """Lines behind `cursor` (0: the start) after skipping `skip`: at most `limit`.
 
         A page also ends early for its bytes; no rows means that there are no more.
         """
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class InputLines:
-    """The lines of an input file, written anew from what was stored."""
-
-    file: StoredFile
-    search: str | None
-
-    def count(self, connection: sqlite3.Connection) -> int:
-        """How many lines match."""
-        where, values = _searched("file = ?", self.file.key, "custom_id", self.search)
-        return connection.execute(f"SELECT count(*) FROM lines WHERE {where}", values).fetchone()[0]
-
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
-        """See `Lines.read`."""
-        where, values = _searched("file = ?", self.file.key, "custom_id", self.search)
+        position = self.columns.partition(",")[0]
         rows = connection.execute(
-            f"SELECT line, custom_id, url, body FROM lines WHERE {where} AND line > ?"
-            " ORDER BY line LIMIT ? OFFSET ?",
-            (*values, cursor, min(limit, _PAGE_ROWS), skip),
+            f"SELECT {self.columns} FROM {self.source} WHERE {self.where} AND {position} > ?"
+            f" ORDER BY {position} LIMIT ? OFFSET ?",
+            (*self.values, cursor, min(limit, _PAGE_ROWS), skip),
         )
-        return _page(cursor, ((row[0], _input_line(*row[1:])) for row in rows))
+        lines: list[bytes] = []
+        size = 0
+        for row in rows:
+            cursor = row[0]
+            lines.append(self.as_line(*row[1:]))
+            size += len(lines[-1])
+            if size >= _PAGE_BYTES:
+                break
+        return LinePage(b"".join(lines), len(lines), cursor)
+
+
+def input_lines(file: StoredFile, search: str | None) -> Lines:
+    """The lines of an input file, written anew from what was stored."""
+    where, values = _searched("file = ?", (file.key,), "custom_id", search)
+    return Lines(
+        columns="line, custom_id, url, body",
+        source="lines",
+        counted="lines",
+        where=where,
+        values=values,
+        as_line=_input_line,
+        finished=True,
+        has_count=False,
+    )
+
+
+def result_lines(batch: StoredBatch, search: str | None, *, ok: bool) -> Lines:
+    """The lines of a batch's output file (`ok`) or error file, in order of completion."""
+    where, values = _searched("x.batch = ? AND x.ok = ?", (batch.key, ok), "l.custom_id", search)
+    # CROSS JOIN keeps SQLite from starting anywhere but at the index of results.
+    source = (
+        "results x CROSS JOIN requests r ON r.key = x.request"
+        f" CROSS JOIN lines l ON l.file = {batch.file:d} AND l.line = r.line"
+    )
+    return Lines(
+        columns="x.seq, r.id, l.custom_id, x.status, x.content",
+        source=source,
+        counted=source if search else "results x",
+        where=where,
+        values=values,
+        as_line=_output_line if ok else _error_line,
+        finished=batch.finished,
+        has_count=not batch.deleted,
+        has_position=not batch.deleted,
+    )
+
+
+def ordered_results(batch: StoredBatch, search: str | None, status: str | None) -> Lines:
+    """Every request of a batch in order of input, with what went in and what came out."""
+    where, values = _searched("r.batch = ?", (batch.key,), "l.custom_id", search)
+    if status:
+        where, values = f"{where} AND r.state = ?", (*values, status)
+    counted = f"requests r CROSS JOIN lines l ON l.file = {batch.file:d} AND l.line = r.line"
+    return Lines(
+        columns="r.line, r.id, l.custom_id, l.model, l.body, r.state, x.ok, x.content",
+        source=f"{counted} LEFT JOIN results x ON x.request = r.key",
+        counted=counted,
+        where=where,
+        values=values,
+        as_line=_ordered_line,
+        finished=batch.finished,
+    )
+
+
+def _searched(
+    where: str, values: tuple[Any, ...], column: str, search: str | None
+) -> tuple[str, tuple[Any, ...]]:
+    if not search:
+        return where, values
+    return f"{where} AND {column} LIKE ? ESCAPE '\\'", (*values, containing(search))
 
 
 def _input_line(custom_id: str, url: str, body: bytes) -> bytes:
@@ -76,45 +153,6 @@ def _input_line(custom_id: str, url: str, body: bytes) -> bytes:
         _json(url),
         body,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class ResultLines:
-    """The lines of a batch's output file (`ok`) or error file, in order of completion."""
-
-    batch: StoredBatch
-    ok: bool
-    search: str | None
-
-    def count(self, connection: sqlite3.Connection) -> int:
-        """How many lines match."""
-        if not self.search:
-            return connection.execute(
-                "SELECT count(*) FROM results WHERE batch = ? AND ok = ?", (self.batch.key, self.ok)
-            ).fetchone()[0]
-        where, values = _searched("x.batch = ?", self.batch.key, "l.custom_id", self.search)
-        return connection.execute(
-            f"SELECT count(*) {_FROM_RESULTS} WHERE {where} AND x.ok = ?",
-            (self.batch.file, *values, self.ok),
-        ).fetchone()[0]
-
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
-        """See `Lines.read`."""
-        where, values = _searched("x.batch = ?", self.batch.key, "l.custom_id", self.search)
-        rows = connection.execute(
-            f"SELECT x.seq, r.id, l.custom_id, x.status, x.content {_FROM_RESULTS}"
-            f" WHERE {where} AND x.ok = ? AND x.seq > ? ORDER BY x.seq LIMIT ? OFFSET ?",
-            (self.batch.file, *values, self.ok, cursor, min(limit, _PAGE_ROWS), skip),
-        )
-        line = _output_line if self.ok else _error_line
-        return _page(cursor, ((row[0], line(*row[1:])) for row in rows))
-
-
-# CROSS JOIN keeps SQLite from starting anywhere but at the index of results.
-_FROM_RESULTS = (
-    "FROM results x CROSS JOIN requests r ON r.key = x.request"
-    " CROSS JOIN lines l ON l.file = ? AND l.line = r.line"
-)
 
 
 def _output_line(request_id: bytes, custom_id: str, status: int, body: bytes) -> bytes:
@@ -132,42 +170,6 @@ def _error_line(request_id: bytes, custom_id: str, _status: int | None, reason: 
     )
 
 
-@dataclass(frozen=True, slots=True)
-class OrderedResults:
-    """One line for each request of a batch, in order of input, with what went in and out."""
-
-    batch: StoredBatch
-    search: str | None
-    status: str | None
-
-    def count(self, connection: sqlite3.Connection) -> int:
-        """How many requests match."""
-        where, values = self._where()
-        return connection.execute(
-            "SELECT count(*) FROM requests r CROSS JOIN lines l"
-            f" ON l.file = ? AND l.line = r.line WHERE {where}",
-            (self.batch.file, *values),
-        ).fetchone()[0]
-
-    def read(self, connection: sqlite3.Connection, cursor: int, skip: int, limit: int) -> Page:
-        """See `Lines.read`."""
-        where, values = self._where()
-        rows = connection.execute(
-            "SELECT r.line, r.id, l.custom_id, l.model, l.body, r.state, x.ok, x.content"
-            "  FROM requests r CROSS JOIN lines l ON l.file = ? AND l.line = r.line"
-            "  LEFT JOIN results x ON x.request = r.key"
-            f" WHERE {where} AND r.line > ? ORDER BY r.line LIMIT ? OFFSET ?",
-            (self.batch.file, *values, cursor, min(limit, _PAGE_ROWS), skip),
-        )
-        return _page(cursor, ((row[0], _ordered_line(*row[1:])) for row in rows))
-
-    def _where(self) -> tuple[str, list[Any]]:
-        where, values = _searched("r.batch = ?", self.batch.key, "l.custom_id", self.search)
-        if self.status:
-            return f"{where} AND r.state = ?", [*values, self.status]
-        return where, values
-
-
 def _ordered_line(
     request_id: bytes,
     custom_id: str,
@@ -177,38 +179,16 @@ def _ordered_line(
     ok: int | None,
     content: bytes | None,
 ) -> bytes:
-    return (
-        _json(
-            {
-                "id": _uuid(request_id),
-                "custom_id": custom_id,
-                "model": model,
-                "input_body": msgspec.Raw(body),
-                "response_body": msgspec.Raw(content) if ok and content else None,
-                "error": content.decode() if content and not ok else None,
-                "status": state,
-            }
-        )
-        + b"\n"
-    )
-
-
-def _searched(where: str, key: int, column: str, search: str | None) -> tuple[str, list[Any]]:
-    if not search:
-        return where, [key]
-    return f"{where} AND {column} LIKE ? ESCAPE '\\'", [key, containing(search)]
-
-
-def _page(cursor: int, rows: Iterator[tuple[int, bytes]]) -> Page:
-    lines: list[bytes] = []
-    size = 0
-    for position, line in rows:
-        cursor = position
-        lines.append(line)
-        size += len(line)
-        if size >= _PAGE_BYTES:
-            break
-    return Page(b"".join(lines), len(lines), cursor)
+    line = {
+        "id": _uuid(request_id),
+        "custom_id": custom_id,
+        "model": model,
+        "input_body": msgspec.Raw(body),
+        "response_body": msgspec.Raw(content) if ok and content else None,
+        "error": content.decode() if content and not ok else None,
+        "status": state,
+    }
+    return _json(line) + b"\n"
 
 
 def _uuid(raw: bytes) -> str:

@@ -28,11 +28,11 @@ _BUSY_SECONDS = 30
 _WAL_BYTES_KEPT = 16_000_000
 
 
-class Database:
+class LocalDatabase:
     """The local server's SQLite file.
 
     Every function handed to `write` runs inside one transaction that takes the write lock at
-    its start, so what it reads cannot change before it writes, also not by another process.
+    its start, so what it reads cannot change before it writes.
     """
 
     def __init__(self, path: Path) -> None:

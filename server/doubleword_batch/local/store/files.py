@@ -1,7 +1,5 @@
 """Stored files: input files with their lines, and the virtual output and error files of batches."""
 
-# statements are put together from fixed fragments; values are parameters
-
 import sqlite3
 import uuid
 from collections.abc import Iterable
@@ -38,7 +36,7 @@ class StoredFile:
     batch: int | None
 
     def as_json(self) -> dict[str, Any]:
-        """The wire's object: `expires_at` is left out where there is none."""
+        """The API's object: `expires_at` is left out where there is none."""
         shown: dict[str, Any] = {
             "id": self.id,
             "object": "file",
@@ -102,7 +100,7 @@ def add_input_file(
 
 
 class _Tally:
-    """Counts lines while they pass: all, and by model and kind with the bytes of their bodies."""
+    """Counts lines as they pass: all of them, and by model and kind with the bytes of their bodies."""
 
     def __init__(self) -> None:
         self.requests = 0
@@ -118,7 +116,7 @@ class _Tally:
 
 
 def find_file(connection: sqlite3.Connection, file_id: str) -> StoredFile | None:
-    """The file of this id, unless there is none or its time is over."""
+    """The file of this id, unless there is none or it has expired."""
     row = connection.execute(f"{_SELECT} WHERE f.id = ? AND {_ALIVE}", (file_id,)).fetchone()
     return None if row is None else StoredFile(*row)
 
@@ -153,13 +151,19 @@ def list_files(
     return [StoredFile(*row) for row in rows]
 
 
-def delete_file(connection: sqlite3.Connection, file_id: str) -> bool:
-    """Delete a file and, with an input file, its batches and all their results."""
-    return connection.execute("DELETE FROM files WHERE id = ?", (file_id,)).rowcount == 1
+def delete_file(connection: sqlite3.Connection, file: StoredFile) -> set[int]:
+    """Delete a file and, with an input file, its batches and all their results.
+
+    Returns:
+        The keys of the batches that went with it.
+    """
+    batches = connection.execute("SELECT key FROM batches WHERE file = ?", (file.key,)).fetchall()
+    connection.execute("DELETE FROM files WHERE key = ?", (file.key,))
+    return {key for (key,) in batches}
 
 
 def drop_expired_files(connection: sqlite3.Connection) -> None:
-    """Give back the space of input files whose time is over and that no batch needs."""
+    """Delete expired input files that no batch needs."""
     connection.execute(
         "DELETE FROM files WHERE expires_at <= epoch_now()"
         " AND NOT EXISTS (SELECT 1 FROM batches WHERE file = files.key AND deleted_at IS NULL)"
@@ -167,7 +171,7 @@ def drop_expired_files(connection: sqlite3.Connection) -> None:
 
 
 def estimate_cost(connection: sqlite3.Connection, file: StoredFile) -> dict[str, Any]:
-    """The wire's cost estimate: real counts and tokens, and a price of "0"."""
+    """The API's cost estimate: real counts and tokens, and a price of "0"."""
     rows = connection.execute(
         "SELECT model, embeddings, requests, body_bytes FROM file_models"
         " WHERE file = ? ORDER BY model, embeddings",

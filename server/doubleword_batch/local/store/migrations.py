@@ -112,4 +112,12 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         );
         """,
     ),
+    (
+        "0004_one_server",
+        # requests.owner stays, unused: SQLite before 3.35 drops no column.
+        """
+        DROP TABLE owners;
+        DROP INDEX owned_requests;
+        """,
+    ),
 )

@@ -1,20 +1,21 @@
-"""The work of batches: which requests are to be run, who runs them, and what came of it.
+"""The work of batches: which requests are to be run, and what came of them.
 
-A request is claimed by an owner (one running server). An owner lives as long as its lease is
-renewed; the requests of a dead owner return to the queue. A result is stored only by the owner
-that holds the request, so it is stored once, whoever else tried.
+A request is pending, claimed (`in_progress`) or done. A result is stored only while its request is
+claimed, so it is stored once.
 """
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
 
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+
+from doubleword_batch.local.executors.base import TokenUsage
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A request that this owner may run now; `attempts` counts the failed ones before it."""
+    """A request that may run now; `attempts` counts the failed ones before it."""
 
     key: int
     batch: int
@@ -27,15 +28,6 @@ class Claim:
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens an answer says it used."""
-
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    reasoning_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
 class Result:
     """What came of a request: an answer's JSON body, or the JSON reason of a failure."""
 
@@ -45,12 +37,12 @@ class Result:
     status: int | None
     content: bytes
     duration_ms: float = 0
-    usage: Usage = field(default_factory=Usage)
+    usage: TokenUsage = field(default_factory=TokenUsage)
 
 
 @dataclass(frozen=True, slots=True)
 class Postponed:
-    """A request that failed and is to be tried again, not before a time (epoch seconds)."""
+    """A request that failed and will be tried again at a time (epoch seconds) or later."""
 
     key: int
     attempts: int
@@ -63,7 +55,7 @@ _OPEN = (
 
 
 def has_work(connection: sqlite3.Connection, now: float) -> bool:
-    """Whether there is anything that `claim` would do; a read, for idle times."""
+    """Whether `claim` would do anything; a read, for idle times."""
     rows = connection.execute(
         f"SELECT key, in_progress_at IS NULL OR finalizing_at IS NOT NULL FROM batches"
         f" WHERE {_OPEN}"
@@ -99,10 +91,8 @@ def _advance(connection: sqlite3.Connection, now: int) -> None:
         connection.execute("UPDATE batches SET in_progress_at = ? WHERE key = ?", (now, batch))
 
 
-def claim(
-    connection: sqlite3.Connection, owner: str, limit: int, limit_bytes: int, now: float
-) -> list[Claim]:
-    """Move batches on, and take requests, those of the nearest deadline first.
+def claim(connection: sqlite3.Connection, limit: int, limit_bytes: int, now: float) -> list[Claim]:
+    """Advance batches, and claim requests, those of the nearest deadline first.
 
     At most `limit`, and no more once their bodies have reached `limit_bytes`.
     """
@@ -127,46 +117,37 @@ def claim(
             if limit_bytes <= 0:
                 break
     connection.executemany(
-        "UPDATE requests SET state = 'in_progress', owner = ? WHERE key = ?",
-        [(owner, c.key) for c in claims],
+        "UPDATE requests SET state = 'in_progress' WHERE key = ?", [(c.key,) for c in claims]
     )
     return claims
 
 
 def record(
     connection: sqlite3.Connection,
-    owner: str,
     results: Iterable[Result],
     postponed: Iterable[Postponed],
     now: int,
-) -> int:
-    """Store results and requeue postponed requests, where this owner still holds them.
-
-    Returns:
-        How many results were stored; the others belong to requests that were deleted or that
-        another owner took over.
-    """
+) -> None:
+    """Store results and requeue postponed requests; those no longer claimed are passed over."""
     sums: dict[int, _Sums] = {}
     for result in results:
-        if _store_result(connection, owner, result):
+        if _store_result(connection, result):
             sums.setdefault(result.batch, _Sums()).add(result)
     for batch, sum_ in sums.items():
         sum_.store(connection, batch, now)
     connection.executemany(
-        "UPDATE requests SET state = 'pending', owner = NULL, attempts = ?, not_before = ?"
-        " WHERE key = ? AND owner = ?",
-        [(p.attempts, p.not_before, p.key, owner) for p in postponed],
+        "UPDATE requests SET state = 'pending', attempts = ?, not_before = ?"
+        " WHERE key = ? AND state = 'in_progress'",
+        [(p.attempts, p.not_before, p.key) for p in postponed],
     )
-    return sum(sum_.completed + sum_.failed for sum_ in sums.values())
 
 
-def _store_result(connection: sqlite3.Connection, owner: str, result: Result) -> bool:
-    held = connection.execute(
-        "UPDATE requests SET state = ?, owner = NULL"
-        " WHERE key = ? AND owner = ? AND state = 'in_progress'",
-        ("completed" if result.ok else "failed", result.key, owner),
+def _store_result(connection: sqlite3.Connection, result: Result) -> bool:
+    claimed = connection.execute(
+        "UPDATE requests SET state = ? WHERE key = ? AND state = 'in_progress'",
+        ("completed" if result.ok else "failed", result.key),
     )
-    if held.rowcount != 1:
+    if claimed.rowcount != 1:
         return False
     connection.execute(
         "INSERT INTO results (request, batch, ok, status, completion_tokens, content)"
@@ -220,64 +201,17 @@ class _Sums:
         )
 
 
-def release(connection: sqlite3.Connection, owner: str, keys: Sequence[int] | None = None) -> None:
-    """Give claimed requests back to the queue: the named ones, or all of this owner."""
-    back = "UPDATE requests SET state = 'pending', owner = NULL WHERE owner = ?"
-    if keys is None:
-        connection.execute(back, (owner,))
-    else:
-        connection.executemany(f"{back} AND key = ?", [(owner, key) for key in keys])
+def release(connection: sqlite3.Connection, keys: Iterable[int]) -> None:
+    """Return claimed requests to the queue."""
+    connection.executemany(
+        "UPDATE requests SET state = 'pending' WHERE key = ? AND state = 'in_progress'",
+        [(key,) for key in keys],
+    )
 
 
-def stopped_among(connection: sqlite3.Connection, batches: Iterable[int]) -> set[int]:
-    """Which of these batches were cancelled or deleted, perhaps by another server."""
-    return {
-        batch
-        for batch in batches
-        if not connection.execute(
-            "SELECT 1 FROM batches WHERE key = ? AND cancelling_at IS NULL", (batch,)
-        ).fetchone()
-    }
-
-
-def renew_lease(connection: sqlite3.Connection, owner: str, until: float) -> bool:
-    """Prolong this owner's lease; False when it was lost, and its requests with it."""
-    renewed = connection.execute(
-        "UPDATE owners SET lease_until = ? WHERE id = ?", (until, owner)
-    ).rowcount
-    if not renewed:
-        connection.execute("INSERT INTO owners (id, lease_until) VALUES (?, ?)", (owner, until))
-    return bool(renewed)
-
-
-def give_up_lease(connection: sqlite3.Connection, owner: str) -> None:
-    """The orderly end of an owner: everything it holds goes back."""
-    release(connection, owner)
-    connection.execute("DELETE FROM owners WHERE id = ?", (owner,))
-
-
-def others_with_leases(connection: sqlite3.Connection, owner: str) -> list[tuple[str, float]]:
-    """The other owners and until when their leases run."""
-    return connection.execute(
-        "SELECT id, lease_until FROM owners WHERE id <> ?", (owner,)
-    ).fetchall()
-
-
-def take_over(
-    connection: sqlite3.Connection, owner: str, now: float, is_alive: Callable[[str], bool]
-) -> list[str]:
-    """Return the requests of dead owners to the queue.
-
-    An owner is dead when its lease ran out or `is_alive` denies it.
-
-    Returns:
-        The owners that were removed.
-    """
-    dead = [
-        other
-        for other, until in others_with_leases(connection, owner)
-        if until < now or not is_alive(other)
-    ]
-    for other in dead:
-        give_up_lease(connection, other)
-    return dead
+def requeue_claimed(connection: sqlite3.Connection) -> None:
+    """Return to the queue what an earlier server had claimed when it ended."""
+    connection.execute(
+        "UPDATE requests SET state = 'pending' WHERE state = 'in_progress'"
+        " AND batch IN (SELECT key FROM batches WHERE completed + failed < total)"
+    )

@@ -10,12 +10,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from random import Random
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import msgspec
 
-from doubleword_batch.local.fake_json.pattern_text import text_matching
-from doubleword_batch.local.fake_json.schema_merge import SchemaReader
-from doubleword_batch.local.fake_json.schema_scalars import integer, number, text
+from doubleword_batch.local.fake_json.scalars import integer, number, text, text_matching
 from doubleword_batch.local.json_types import is_list, is_object
 
 if TYPE_CHECKING:
@@ -31,6 +30,15 @@ _JUDGED = (
     b'"if"', b'"multipleOf"', b'"not"', b'"oneOf"', b'"pattern"', b'"patternProperties"',
     b'"propertyNames"', b'"unevaluatedProperties"', b'"uniqueItems"',
 )  # fmt: skip
+_ENDLESS = 1_000_000
+_FLATTENED = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "then", "else"})
+_LARGER = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
+_SMALLER = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
+_IMPLIED = {
+    "object": ("properties", "required", "additionalProperties", "minProperties"),
+    "array": ("items", "prefixItems", "minItems", "maxItems", "contains"),
+    "number": ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"),
+}
 
 
 class UnusableSchemaError(ValueError):
@@ -78,7 +86,7 @@ class _Maker:
     """Makes one value; holds the source of its choices, how deep it is and how much it made."""
 
     def __init__(self, root: dict[str, Any], random: Random) -> None:
-        self._schemas = SchemaReader(root)
+        self._schemas = _FlatSchemas(root)
         self._random = random
         self._depth = 0
         self._made = 0
@@ -168,10 +176,10 @@ class _Maker:
         length = self._random.randint(least, max(least, min(most, schema.get("maxItems", most))))
         made: list[Any] = []
         for index in range(length):
-            one = prefix[index] if index < len(prefix) else items
+            item = prefix[index] if index < len(prefix) else items
             if index < contained:
-                one = {"allOf": [one, schema["contains"]]}
-            made.append(self._item(one, made if schema.get("uniqueItems") else ()))
+                item = {"allOf": [item, schema["contains"]]}
+            made.append(self._item(item, made if schema.get("uniqueItems") else ()))
         return made
 
     def _item(self, schema: Any, taken: Sequence[Any]) -> Any:
@@ -181,3 +189,124 @@ class _Maker:
                 break
             value = self.value(schema)
         return value
+
+
+class _FlatSchemas:
+    """Gives the parts of one schema without references and branches."""
+
+    def __init__(self, root: dict[str, Any]) -> None:
+        self._root = root
+
+    def flat(self, given: Any, choose: Callable[[list[Any]], Any]) -> dict[str, Any]:
+        """The schema without references, `allOf`, `anyOf`, `oneOf` and `if`.
+
+        Args:
+            given: a schema: an object or a boolean.
+            choose: picks one of several branches.
+
+        Raises:
+            ValueError: the schema is `false`, a reference leads outside, or its parts contradict.
+        """
+        if given is False:
+            raise ValueError("the schema `false` admits no value")
+        if not is_object(given):
+            return {}
+        schema = {k: v for k, v in given.items() if k not in _FLATTENED}
+        if "$ref" in given:
+            schema = _merged(self.flat(self._target(given["$ref"]), choose), schema)
+        for part in given.get("allOf", []):
+            schema = _merged(schema, self.flat(part, choose))
+        for keyword in ("anyOf", "oneOf"):
+            if given.get(keyword):
+                schema = _merged(schema, self.flat(choose(given[keyword]), choose))
+        if "if" in given:
+            met = {"allOf": [given["if"], given.get("then", True)]}
+            schema = _merged(schema, self.flat(choose([met, given.get("else", True)]), choose))
+        return schema
+
+    def implied(self, schema: dict[str, Any]) -> str:
+        """The type of a schema that names none: what its keywords are about."""
+        for kind, keywords in _IMPLIED.items():
+            if any(keyword in schema for keyword in keywords):
+                return kind
+        return "string"
+
+    def height(self, given: Any, seen: frozenset[str] = frozenset()) -> int:
+        """How deep the shallowest value of a schema is; very large where it never ends."""
+        if not is_object(given):
+            return 0
+        reference = given.get("$ref")
+        if isinstance(reference, str):
+            if reference in seen:
+                return _ENDLESS
+            return self.height(self._target(reference), seen | {reference})
+        heights = [0, *(self.height(part, seen) for part in given.get("allOf", []))]
+        heights += [
+            min(self.height(branch, seen) for branch in given[keyword])
+            for keyword in ("anyOf", "oneOf")
+            if given.get(keyword)
+        ]
+        properties = given.get("properties", {})
+        needed = [properties[name] for name in given.get("required", []) if name in properties]
+        if given.get("minItems", 0) > 0:
+            needed.append(given.get("items"))
+        return max(heights) + max((1 + self.height(part, seen) for part in needed), default=0)
+
+    def _target(self, reference: Any) -> Any:
+        if not isinstance(reference, str) or not f"{reference}/".startswith("#/"):
+            raise ValueError(f"the reference {reference!r} is no path inside the schema")
+        target: Any = self._root
+        for step in reference.removeprefix("#").split("/")[1:]:
+            name = unquote(step).replace("~1", "/").replace("~0", "~")
+            target = target[int(name)] if is_list(target) else target[name]
+        return target
+
+
+def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """One flat schema that is at least as strict as both.
+
+    Raises:
+        ValueError: no value can conform to both.
+    """
+    both = first | second
+    for keyword in first.keys() & second.keys():
+        left, right = first[keyword], second[keyword]
+        if keyword in _LARGER:
+            both[keyword] = max(left, right)
+        elif keyword in _SMALLER:
+            both[keyword] = min(left, right)
+        elif keyword == "required":
+            both[keyword] = [*left, *(name for name in right if name not in left)]
+        elif keyword == "properties":
+            shared = {name: {"allOf": [left[name], right[name]]} for name in left.keys() & right}
+            both[keyword] = left | right | shared
+        elif keyword in {"items", "additionalProperties"}:
+            both[keyword] = _stricter(left, right)
+        elif keyword == "enum":
+            both[keyword] = _common(left, right)
+        elif keyword == "type":
+            both[keyword] = _common_types(left, right)
+    return both
+
+
+def _stricter(left: Any, right: Any) -> Any:
+    if left is False or right is False:
+        return False
+    return {"allOf": [left, right]}
+
+
+def _common(left: list[Any], right: list[Any]) -> list[Any]:
+    common = [value for value in left if value in right]
+    if not common:
+        raise ValueError("its parts admit no common value")
+    return common
+
+
+def _common_types(left: Any, right: Any) -> list[Any]:
+    lefts: list[Any] = left if is_list(left) else [left]
+    rights: list[Any] = right if is_list(right) else [right]
+    if "number" in rights and "integer" in lefts:
+        rights = [*rights, "integer"]
+    if "number" in lefts and "integer" in rights:
+        lefts = [*lefts, "integer"]
+    return _common(lefts, rights)
