@@ -1,11 +1,8 @@
-"""A worksheet as rows: streamed, however many there are; the workbook's texts are in memory.
-
-Own code and no library: those that read workbooks lay a sheet out as a grid in memory, where one
-cell at the far corner takes down the process.
-"""
+"""A worksheet as rows: streamed, however many there are; the workbook's texts are in memory."""
 
 import re
 from collections.abc import Generator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +19,20 @@ from doubleword_batch.sources.base import (
 )
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
+    CellStyles,
+    PartReader,
     Sheet,
     Texts,
     Workbook,
-    opened,
-    unescaped,
+    open_workbook,
 )
-from doubleword_batch.sources.xlsx_xml import Reader
 
 _MAX_COLUMNS = 16_384  # Excel's own
 _SHEETS_SHOWN = 20
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 
+_DAY_SECONDS = 86_400
+_LEAP_DAY_OF_1900 = 60  # there was none; spreadsheets count it, so days before it are one behind
 _EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets know no zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
@@ -50,8 +49,9 @@ class XlsxSource(Source):
     """Rows of the only visible worksheet, or of a named one.
 
     The first row that is not blank names the columns; blank rows are no rows. Texts, numbers and
-    booleans stay what they are, dates become ISO 8601 text, an error such as `#N/A` stays its
-    text, a formula gives the value that was last calculated, an empty cell is null.
+    booleans stay what they are, dates become ISO 8601 text and elapsed times `30:15:00`, an error
+    such as `#N/A` stays its text, a formula gives the value that was last calculated, an empty
+    cell is null.
 
     Args:
         location: what the caller gave.
@@ -66,17 +66,16 @@ class XlsxSource(Source):
 
     def __init__(self, location: str, path: Path, selection: str | None) -> None:
         super().__init__(location, (path,), ())
-        with opened(path) as workbook:
+        with open_workbook(path) as workbook:
             self._sheet = _chosen(workbook, path, selection)
-        records = self._records()
-        _, header = next(records, (0, None))
-        if header is None:
-            raise no_rows(path, "the sheet is empty")
-        names = [_name(header.get(column)) for column in range(max(header) + 1)]
-        self.columns = checked_header(names, path)
-        if next(records, None) is None:
-            raise no_rows(path, "there is a header line and nothing below it")
-        records.close()
+        with closing(self._records()) as records:
+            _, header = next(records, (0, None))
+            if header is None:
+                raise no_rows(path, "the sheet is empty")
+            names = [_name(header.get(column)) for column in range(max(header) + 1)]
+            self.columns = checked_header(names, path)
+            if next(records, None) is None:
+                raise no_rows(path, "there is a header line and nothing below it")
 
     def names(self) -> tuple[str, ...]:
         """The file's name and the sheet's."""
@@ -94,10 +93,10 @@ class XlsxSource(Source):
 
     def _records(self) -> Generator[tuple[int, Cells]]:
         """(line of the sheet, its cells by column) of every row that is not blank."""
-        with opened(self.paths[0]) as workbook:
+        with open_workbook(self.paths[0]) as workbook:
             texts = workbook.texts()
             epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
-            reader = _SheetReader(workbook.date_styles(), epoch)
+            reader = _SheetReader(workbook.styles(), epoch)
             for line, cells in workbook.read(self._sheet.part, reader, MAX_SHEET_BYTES):
                 if filled := self._filled(cells, texts, line):
                     yield line, filled
@@ -117,38 +116,33 @@ class XlsxSource(Source):
         return filled
 
 
-class _SheetReader(Reader[tuple[int, Cells]]):
+class _SheetReader(PartReader[tuple[int, Cells]]):
     """Makes (line, cells) of every row with a cell in it."""
 
-    def __init__(self, date_styles: frozenset[int], epoch: datetime) -> None:
+    def __init__(self, styles: CellStyles, epoch: datetime) -> None:
         super().__init__()
-        self._dates = date_styles
+        self._styles = styles
         self._epoch = epoch
         self._cells: Cells = {}
         self._line = 0
         self._column = -1
         self._kind = "n"
-        self._is_date = False
-        self._pieces: list[str] = []
+        self._style = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name in {"v", "t"}:
-            self.keep()
-        elif name == "c":
-            place = attributes.get("r")
-            self._column = self._column + 1 if place is None else _column(place)
-            self._kind = attributes.get("t", "n")
-            self._is_date = int(attributes.get("s", 0)) in self._dates
-            self._pieces.clear()
+        if name == "c":
+            reference = attributes.get("r")
+            self._column = _column(reference) if reference else self._column + 1
+            self._kind = attributes.get("t") or "n"
+            self._style = int(attributes.get("s") or 0)
+            self.take_text()
         elif name == "row":
-            self._line = int(attributes.get("r", self._line + 1))
+            self._line = int(attributes.get("r") or self._line + 1)
             self._column = -1
 
     def end(self, name: str) -> None:
-        if name in {"v", "t"}:
-            self._pieces.append(self.kept())
-        elif name == "c":
-            self._cells[self._column] = self._value("".join(self._pieces))
+        if name == "c":
+            self._cells[self._column] = self._value(self.take_text())
         elif name == "row" and self._cells:
             self.made.append((self._line, self._cells))
             self._cells = {}
@@ -161,22 +155,42 @@ class _SheetReader(Reader[tuple[int, Cells]]):
         if self._kind == "b":
             return text.strip() in {"1", "true"}
         if self._kind != "n":  # a text written in place, a formula's, an error's, an ISO date
-            return unescaped(text)
+            return text
+        return self._number(text)
+
+    def _number(self, text: str) -> Any:
         number = float(text)
-        if self._is_date:
-            return self._date(number)
+        if self._style in self._styles.dates:
+            return _date(number, self._epoch)
+        if self._style in self._styles.elapsed:
+            return _elapsed(number)
         is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
         return int(text) if is_whole else number
 
-    def _date(self, days: float) -> str | float:
-        try:
-            moment = self._epoch + timedelta(seconds=round(days * 86_400))
-        except OverflowError:
-            return days
-        if 0 <= days < 1:
-            return moment.time().isoformat()
-        whole = moment.hour == moment.minute == moment.second == 0
-        return moment.date().isoformat() if whole else moment.isoformat()
+
+def _date(days: float, epoch: datetime) -> str | float:
+    """The ISO 8601 form of a date, a date with a time, or a time of day."""
+    if epoch == _EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
+        days += 1
+    try:
+        moment = epoch + timedelta(seconds=round(days * _DAY_SECONDS))
+    except (OverflowError, ValueError):
+        return days
+    if 0 <= days < 1:
+        return moment.time().isoformat()
+    whole = moment.hour == moment.minute == moment.second == 0
+    return moment.date().isoformat() if whole else moment.isoformat()
+
+
+def _elapsed(days: float) -> str | float:
+    """Hours, minutes and seconds; there may be more than 24 hours."""
+    try:
+        seconds = round(abs(days) * _DAY_SECONDS)
+    except (OverflowError, ValueError):
+        return days
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{'-' * (days < 0)}{hours:02}:{minutes:02}:{seconds:02}"
 
 
 def _column(place: str) -> int:

@@ -1,19 +1,23 @@
-"""What a workbook is made of: its sheets, its table of texts, and which styles mean a date."""
+"""The parts of a workbook, streamed out of its zip and bounded: an attacker may have made it.
+
+How far a part may unpack, how deep its XML may nest and how long a tag or a text may be is limited;
+a document type, with which entities would come, is refused.
+"""
 
 import re
 import zipfile
 import zlib
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from posixpath import join, normpath
-from typing import NamedTuple, TypeVar
-from xml.parsers.expat import ExpatError
+from posixpath import dirname, join, normpath
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.base import damaged, quoted_name
-from doubleword_batch.sources.xlsx_xml import Attributes, Reader, parse
+from doubleword_batch.sources.base import MAX_RECORD_BYTES, damaged, quoted_name
+from doubleword_batch.sources.compressed import MAX_RATIO, UNPACKED_BEFORE_RATIO
 
 MAX_SHEET_BYTES = 16 << 30
 """Bytes of the largest sheet after unpacking; it is streamed."""
@@ -21,16 +25,95 @@ MAX_SHEET_BYTES = 16 << 30
 MAX_TEXTS_BYTES = 512 << 20
 """Bytes of the workbook's table of texts after unpacking; it is held in memory."""
 
-_SMALL_PART_BYTES = 64 << 20
-_RELATIONSHIP = "http://schemas.openxmlformats.org/officeDocument/2006/relationships id"
-_STRICT_RELATIONSHIP = "http://purl.oclc.org/ooxml/officeDocument/relationships id"
+MAX_TEXTS = 4 << 20
+"""Texts in that table: four columns of different texts in as many rows as a sheet can have."""
+
+MAX_TEXTS_RATIO = 50
+"""Bytes that one packed byte of that table may become: its texts differ, so they pack badly."""
+
+_SMALL_PART_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 16
+_MAX_TAG_BYTES = 1 << 20
+_MAX_DEPTH = 64  # a text inside a cell lies at 8
+_SEPARATOR = " "
+
+_ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
 _NOT_A_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
-_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
-_ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
+_ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
+_ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
 
 _T = TypeVar("_T")
+
+
+class PartReader(Generic[_T]):
+    """Told of a part's elements as they come; what it makes of them goes into `made`.
+
+    Names are without their namespace. The text of the elements `v` and `t` is kept until
+    `take_text`; phonetic readings (`rPh`) are left out of it.
+    """
+
+    def __init__(self) -> None:
+        self.made: list[_T] = []
+        self._pieces: list[str] = []
+        self._size = 0
+        self._depth = 0
+        self._keeps_text = False
+        self._is_phonetic = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+
+    def take_text(self) -> str:
+        """The text since the last call."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return unescaped(text) if "_x" in text else text
+
+    def parser(self) -> expat.XMLParserType:
+        """A parser that tells this reader."""
+        parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = _refuse_document_type
+        return parser
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise ValueError("its XML is nested too deeply")
+        name = name.rpartition(_SEPARATOR)[2]
+        if name in {"v", "t"}:
+            self._keeps_text = not self._is_phonetic
+        elif name == "rPh":
+            self._is_phonetic = True
+        else:
+            self.start(name, attributes)
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        name = name.rpartition(_SEPARATOR)[2]
+        if name in {"v", "t"}:
+            self._keeps_text = False
+        elif name == "rPh":
+            self._is_phonetic = False
+        else:
+            self.end(name)
+
+    def _text(self, data: str) -> None:
+        if not self._keeps_text:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > MAX_RECORD_BYTES:
+            raise ValueError("one of its cells never ends")
 
 
 class Sheet(NamedTuple):
@@ -40,17 +123,22 @@ class Sheet(NamedTuple):
     part: str
 
 
+class CellStyles(NamedTuple):
+    """Numbers of the cell styles that show a date or a time of day, and an elapsed time."""
+
+    dates: frozenset[int]
+    elapsed: frozenset[int]
+
+
 class Texts:
     """The workbook's shared texts, by position: one block of UTF-8 and where each ends."""
 
-    def __init__(self) -> None:
+    def __init__(self, texts: Iterable[str]) -> None:
         self._block = bytearray()
         self._ends = array("Q", [0])
-
-    def add(self, text: str) -> None:
-        """Append the next text."""
-        self._block += text.encode()
-        self._ends.append(len(self._block))
+        for text in texts:
+            self._block += text.encode()
+            self._ends.append(len(self._block))
 
     def __getitem__(self, position: int) -> str:
         if not 0 <= position < len(self._ends) - 1:
@@ -59,97 +147,130 @@ class Texts:
 
 
 class Workbook:
-    """An open workbook; `opened` opens and closes it.
+    """An open workbook; `open_workbook` opens and closes it.
+
+    Parts are found by their relationships, as the Open Packaging Conventions have it, and where
+    those are missing under the names that Excel gives. Backslashes in names are read as slashes.
 
     Attributes:
         sheets: its visible worksheets, in order.
         counts_from_1904: dates do, as on old Macs.
 
     Raises:
-        InputError: code `unsupported_kind`, and those of `opened`.
+        InputError: code `unsupported_kind`, and those of `open_workbook`.
     """
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive = archive
-        self._parts = {info.filename.lower(): info for info in archive.infolist()}
-        if "xl/workbook.xml" not in self._parts:
+        self._path = path
+        self._parts = {_part_name(info.filename): info for info in archive.infolist()}
+        main = self._targets("_rels/.rels", "").get("officeDocument", "")
+        main = main if main in self._parts else "xl/workbook.xml"
+        if main not in self._parts:
             raise InputError(
-                f"{quoted_name(path)} is a zip archive and no Excel workbook (.xlsx).",
+                f"{quoted_name(path)} is a zip archive, but not an Excel workbook (.xlsx).",
                 hint="Unpack it and give the file inside, or save the sheet as .xlsx or CSV.",
                 code="unsupported_kind",
             )
+        folder, name = dirname(main), main.rpartition("/")[2]
+        self._related = {
+            "sharedStrings": _part_name(join(folder, "sharedStrings.xml")),
+            "styles": _part_name(join(folder, "styles.xml")),
+        } | self._targets(join(folder, "_rels", f"{name}.rels"), folder)
         self.counts_from_1904 = False
-        self.sheets = tuple(self._sheets())
+        self.sheets = tuple(self._sheets(main))
 
-    def read(self, part: str, reader: Reader[_T], limit: int) -> Generator[_T]:
-        """What a reader makes of a part; nothing, where there is no such part."""
-        info = self._parts.get(part.lower())
-        if info is not None:
-            yield from parse(self._archive, info, reader, limit)
+    def read(
+        self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
+    ) -> Generator[_T]:
+        """What a reader makes of a part, piece by piece; nothing, where there is no such part.
+
+        Raises:
+            InputError: code `unpacks_too_large`.
+            expat.ExpatError, zipfile.BadZipFile, ValueError: the part is damaged.
+        """
+        info = self._parts.get(part)
+        if info is None:
+            return
+        parser = reader.parser()
+        size = 0
+        for block in self._blocks(info, max_bytes, max_ratio):
+            size += len(block)
+            parser.Parse(block, False)  # noqa: FBT003  # expat takes no names
+            if size - parser.CurrentByteIndex > _MAX_TAG_BYTES:
+                raise ValueError("one of its tags never ends")
+            yield from reader.made
+            reader.made.clear()
+        parser.Parse(b"", True)  # noqa: FBT003  # the same
+        yield from reader.made
 
     def texts(self) -> Texts:
         """The shared texts, in memory."""
-        texts = Texts()
-        for text in self.read("xl/sharedStrings.xml", _TextReader(), MAX_TEXTS_BYTES):
-            texts.add(text)
-        return texts
+        part = self._related["sharedStrings"]
+        return Texts(self.read(part, _TextReader(), MAX_TEXTS_BYTES, MAX_TEXTS_RATIO))
 
-    def date_styles(self) -> frozenset[int]:
-        """Numbers of the cell styles that show a date or a time."""
-        dates = set(_DATE_FORMATS)
-        styles: list[int] = []
-        wanted = Attributes("numFmt", "cellStyleXfs", "cellXfs", "xf")
-        for name, attributes in self.read("xl/styles.xml", wanted, _SMALL_PART_BYTES):
+    def styles(self) -> CellStyles:
+        """What the numbers of cells mean by their styles."""
+        codes: dict[int, str] = {}
+        formats: list[int] = []
+        for name, attributes in self._elements(
+            self._related["styles"], "numFmt", "cellStyleXfs", "cellXfs", "xf"
+        ):
             if name == "xf":
-                styles.append(int(attributes.get("numFmtId", 0)))
-            elif name != "numFmt":
-                styles.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
-            elif _is_date(attributes.get("formatCode", "")):
-                dates.add(int(attributes["numFmtId"]))
-        return frozenset(number for number, form in enumerate(styles) if form in dates)
-
-    def _sheets(self) -> Iterator[Sheet]:
-        relations = self.read(
-            "xl/_rels/workbook.xml.rels", Attributes("Relationship"), _SMALL_PART_BYTES
+                formats.append(int(attributes.get("numFmtId") or 0))
+            elif name == "numFmt":
+                codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+            else:
+                formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
+        elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
+        dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
+        return CellStyles(
+            frozenset(style for style, number in enumerate(formats) if number in dates - elapsed),
+            frozenset(style for style, number in enumerate(formats) if number in elapsed),
         )
-        targets = {link.get("Id"): link.get("Target", "") for _, link in relations}
-        wanted = Attributes("sheet", "workbookPr")
-        for name, attributes in self.read("xl/workbook.xml", wanted, _SMALL_PART_BYTES):
+
+    def _sheets(self, main: str) -> Iterator[Sheet]:
+        for name, attributes in self._elements(main, "sheet", "workbookPr"):
             if name == "workbookPr":
                 self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
             elif attributes.get("state", "visible") == "visible":
-                link = attributes.get(_RELATIONSHIP) or attributes.get(_STRICT_RELATIONSHIP)
-                part = normpath(join("/xl", targets.get(link, ""))).lstrip("/")
-                if "worksheets/" in part and part.lower() in self._parts:
+                # by its end: the namespace of the strict form of the standard is another one
+                link = next((v for k, v in attributes.items() if k.endswith("hips id")), "")
+                part = self._related.get(link, "")
+                if part in self._parts:
                     yield Sheet(attributes.get("name", ""), part)
 
+    def _targets(self, part: str, folder: str) -> dict[str, str]:
+        """Where a part's relationships lead: worksheets by their id, all others by their type."""
+        targets: dict[str, str] = {}
+        for _, link in self._elements(_part_name(part), "Relationship"):
+            target = _part_name(join("/", folder, link.get("Target", "").replace("\\", "/")))
+            kind = link.get("Type", "").rpartition("/")[2]
+            targets[kind] = target
+            if kind == "worksheet" or (not kind and "worksheets/" in target):
+                targets[link.get("Id", "")] = target
+        return targets
 
-class _TextReader(Reader[str]):
-    """Makes the text of each `si`, plain or in runs; phonetic readings (`rPh`) are left out."""
+    def _elements(self, part: str, *names: str) -> Generator[tuple[str, dict[str, str]]]:
+        return self.read(part, _AttributeReader(names), _SMALL_PART_BYTES)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: list[str] = []
-        self._phonetic = False
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: ARG002  # the base's
-        if name == "rPh":
-            self._phonetic = True
-        elif name == "t" and not self._phonetic:
-            self.keep()
-
-    def end(self, name: str) -> None:
-        if name == "t":
-            self._pieces.append(self.kept())
-        elif name == "rPh":
-            self._phonetic = False
-        elif name == "si":
-            self.made.append(unescaped("".join(self._pieces)))
-            self._pieces.clear()
+    def _blocks(self, info: zipfile.ZipInfo, max_bytes: int, max_ratio: int) -> Iterator[bytes]:
+        most = min(max_bytes, max(UNPACKED_BEFORE_RATIO, max_ratio * info.compress_size))
+        size = 0
+        with self._archive.open(info) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                size += len(block)
+                if size > most:
+                    raise InputError(
+                        f"{quoted_name(self._path)} unpacks to more than {most >> 20} MiB.",
+                        hint="Save the sheet as CSV and give that file.",
+                        code="unpacks_too_large",
+                    )
+                yield block
 
 
 @contextmanager
-def opened(path: Path) -> Generator[Workbook]:
+def open_workbook(path: Path) -> Generator[Workbook]:
     """A workbook, closed on leaving; whatever is wrong inside is one clear error.
 
     Raises:
@@ -162,14 +283,21 @@ def opened(path: Path) -> Generator[Workbook]:
         if isinstance(error, NotImplementedError):
             raise damaged(path, "Excel workbook", str(error)) from None
         raise encrypted(path) from error  # zipfile's way to ask for a password
-    except (zipfile.BadZipFile, zlib.error, EOFError, ExpatError, LookupError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        expat.ExpatError,
+        LookupError,
+        ValueError,
+    ) as error:
         raise damaged(path, "Excel workbook", str(error)) from None
 
 
 def encrypted(path: Path) -> InputError:
     """The error for a workbook with a password, which looks like one of the old format."""
     return InputError(
-        f"{quoted_name(path)} is a workbook with a password, or of the old format (.xls).",
+        f"{quoted_name(path)} is protected by a password or in the old format (.xls).",
         hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
         code="encrypted",
     )
@@ -177,11 +305,48 @@ def encrypted(path: Path) -> InputError:
 
 def unescaped(text: str) -> str:
     """A text with its `_x000D_` turned back into the characters that XML cannot hold."""
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+class _AttributeReader(PartReader[tuple[str, dict[str, str]]]):
+    """Makes (name, attributes) of the elements with these names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self._names = frozenset(names)
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name in self._names:
+            self.made.append((name, attributes))
+
+
+class _TextReader(PartReader[str]):
+    """Makes the text of each `si`, plain or in runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def end(self, name: str) -> None:
+        if name == "si":
+            self._count += 1
+            if self._count > MAX_TEXTS:
+                raise ValueError(f"it has more than {MAX_TEXTS} texts")
+            self.made.append(self.take_text())
+
+
+def _part_name(name: str) -> str:
+    """The name of a part as it is compared: without regard to case, from the zip's root."""
+    return normpath(join("/", name.replace("\\", "/"))).lstrip("/").lower()
+
+
+def _is_elapsed(code: str) -> bool:
+    return _ELAPSED_CODE.search(code.partition(";")[0]) is not None
 
 
 def _is_date(code: str) -> bool:
-    first = code.partition(";")[0]
-    if _ELAPSED.search(first):
-        return False  # a duration: it stays a number of days
-    return _DATE_CODE.search(_NOT_A_CODE.sub("", first)) is not None
+    return _DATE_CODE.search(_NOT_A_CODE.sub("", code.partition(";")[0])) is not None
+
+
+def _refuse_document_type(*_: object) -> NoReturn:
+    raise ValueError("its XML declares a document type")

@@ -6,11 +6,12 @@ import zipfile
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources import open_source, xlsx_xml
+from doubleword_batch.sources import open_source, xlsx_parts
 from workbook import (
     CUSTOM_DATE_STYLE,
     DATE_STYLE,
     DURATION_STYLE,
+    LINKS,
     MAIN,
     RED_STYLE,
     sheet,
@@ -62,7 +63,11 @@ def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book)
         (f'<c s="{DATE_STYLE}"><v>0.5</v></c>', "12:00:00"),
         (f'<c s="{DATE_STYLE}"><v>1e12</v></c>', 1e12),
         (f'<c s="{RED_STYLE}"><v>3</v></c>', 3),
-        (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', 1.25),
+        (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', "30:00:00"),
+        (f'<c s="{DURATION_STYLE}"><v>-0.5</v></c>', "-12:00:00"),
+        (f'<c s="{DURATION_STYLE}"><v>1e305</v></c>', 1e305),
+        ('<c s="" t=""><v>7</v></c>', 7),
+        ('<c t="b"><v>true</v></c>', True),
         ("<c><v>1E+3</v></c>", 1000.0),
         ("<c><v>12345678901234567890</v></c>", 12345678901234567890),
     ],
@@ -70,6 +75,15 @@ def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book)
 def test_the_value_of_a_cell(book, written, value):
     table = book({"S": sheet(["a", "b"], [1, written])})
     assert next(table.rows())["b"] == value
+
+
+@pytest.mark.parametrize(
+    ("days", "date"),
+    [(1, "1900-01-01"), (59, "1900-02-28"), (61, "1900-03-01"), (1.5, "1900-01-01T12:00:00")],
+)
+def test_dates_before_march_1900_are_those_that_excel_shows(book, days, date):
+    table = book({"S": sheet(["a"], [f'<c s="{DATE_STYLE}"><v>{days}</v></c>'])})
+    assert next(table.rows()) == {"a": date}
 
 
 def test_dates_of_old_macs_count_from_1904(book):
@@ -156,11 +170,93 @@ def test_another_zip_is_no_workbook(tmp_path, roots):
     assert refused.value.code == "unsupported_kind"
 
 
-def test_a_part_that_unpacks_too_far_is_refused(book, monkeypatch):
-    monkeypatch.setattr(xlsx_xml, "_RATIO_FREE_BYTES", 1000)
-    monkeypatch.setattr(xlsx_xml, "_MAX_RATIO", 20)
+def test_the_parts_of_a_workbook_are_found_wherever_its_writer_put_them(tmp_path, roots):
+    path = write_workbook(tmp_path / "t.xlsx", {"S": sheet(["a"], [1])})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    link = f'<Relationship Type="{LINKS}/officeDocument" Target="{{}}"/>'
+    links = f"<Relationships>{link}</Relationships>"
+    layouts = {
+        "with backslashes": {name.replace("/", "\\"): part for name, part in parts.items()},
+        "in other cases": {name.title(): part for name, part in parts.items()},
+        "from the root": {f"/{name}": part for name, part in parts.items()},
+        "elsewhere": {name.replace("xl/", "book/"): part for name, part in parts.items()}
+        | {"_rels/.rels": links.format("book/workbook.xml")},
+        "with a broken link": parts | {"_rels/.rels": links.format("/nothing.xml")},
+    }
+    for layout, entries in layouts.items():
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, part in entries.items():
+                archive.writestr(name, part)
+        assert list(open_source("t.xlsx", roots).rows()) == [{"a": 1}], layout
+
+
+def test_a_workbook_in_the_strict_form_of_the_standard_is_read(book):
+    namespace = 'xmlns:r="http://purl.oclc.org/ooxml/officeDocument/relationships"'
+    workbook = f'<workbook {namespace}><sheets><sheet name="S" r:id="i1"/></sheets></workbook>'
+    table = book({"S": sheet(["a"], [1])}, xl__workbook_xml=workbook)
+    assert list(table.rows()) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        f"<worksheet {MAIN}>" + "<a>" * 500_000,
+        f"<worksheet {MAIN}><sheetData><row><c " + "".join(f'a{n}="" ' for n in range(300_000)),
+        f"<worksheet {MAIN}><sheetData><row><c><v>{'1' * 3_000_000}",
+    ],
+    ids=["nested tags", "one endless tag", "one endless text"],
+)
+def test_xml_that_only_grows_is_refused_before_it_fills_the_memory(
+    tmp_path, roots, monkeypatch, xml
+):
+    monkeypatch.setattr(xlsx_parts, "MAX_RECORD_BYTES", 1 << 20)
+    write_workbook(tmp_path / "t.xlsx", {"S": xml})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"nested too deeply|never ends") as refused:
+            open_source("t.xlsx", roots)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == "damaged_file"
+
+
+def test_a_table_of_texts_without_end_is_refused_by_its_count(book, monkeypatch):
+    monkeypatch.setattr(xlsx_parts, "MAX_TEXTS", 1000)
+    fine = book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1000)
+    assert list(fine.rows()) == [{"a": 1}]
+    with pytest.raises(InputError, match="more than 1000 texts") as refused:
+        book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1001)
+    assert refused.value.code == "damaged_file"
+
+
+def test_memory_stays_flat_over_a_long_sheet(book):
+    table = book({"S": sheet(["a", "b"], *([n, f"text {n}"] for n in range(5_000)))})
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in table.rows()) == 5_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "content"),
+    [
+        ("MAX_RATIO", {"sheets": {"S": sheet(["a"], *[["0" * 900]] * 900)}}),
+        (
+            "MAX_TEXTS_RATIO",
+            {"sheets": {"S": sheet(["a"], [1])}, "texts": [f"<si><t>{'0' * 900}</t></si>"] * 900},
+        ),
+    ],
+)
+def test_a_part_that_unpacks_too_far_is_refused(book, monkeypatch, ratio, content):
+    assert list(book(**content).rows())
+    monkeypatch.setattr(xlsx_parts, "UNPACKED_BEFORE_RATIO", 1000)
+    monkeypatch.setattr(xlsx_parts, ratio, 20)
     with pytest.raises(InputError) as refused:
-        list(book({"S": sheet(["a"], *[["0" * 900]] * 900)}).rows())
+        list(book(**content).rows())
     assert refused.value.code == "unpacks_too_large"
 
 
