@@ -75,7 +75,7 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
     """The names without the spaces around them.
 
     Raises:
-        InputError: code `empty_header` or `duplicate_header`.
+        InputError: code `malformed_row`: a name is missing or stands there twice.
     """
     names = [name.strip() for name in header]
     seen: dict[str, int] = {}
@@ -84,14 +84,14 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
             raise InputError(
                 f"Column {position} of {quoted_name(path)} has no name in the header line.",
                 hint="Name every column in the first line, or delete the empty column.",
-                code="empty_header",
+                code="malformed_row",
                 details={"column": position},
             )
         if (first := seen.setdefault(name, position)) != position:
             raise InputError(
                 f"Two columns of {quoted_name(path)} are called {quote_untrusted(name, 60)}.",
                 hint="Rename one of them in the first line.",
-                code="duplicate_header",
+                code="malformed_row",
                 details={"columns": [first, position]},
             )
     return tuple(names)
@@ -132,7 +132,7 @@ def record_too_large(path: Path, line: int) -> InputError:
         f"In {quoted_name(path)}, what starts on line {line} does not end within "
         f"{MAX_RECORD_BYTES >> 20} MiB.",
         hint="Look there for a quote that is never closed, or for line breaks that are missing.",
-        code="record_too_large",
+        code="source_too_large",
         details={"line": line},
     )
 

@@ -51,7 +51,7 @@ def open_bytes(path: Path) -> BinaryIO:
 
     Raises:
         ConfigError: code `no_extra`, for Zstandard without the extra.
-        InputError: while reading; code `damaged_file` or `unpacks_too_large`.
+        InputError: while reading; code `damaged_file` or `source_too_large`.
     """
     packed = path.open("rb")
     try:
@@ -113,7 +113,7 @@ class _Unpacked(io.RawIOBase):
                 f"{quoted_name(self._path)} unpacks to far more than a table should: "
                 f"{self._size} bytes out of the first {self._packed.tell()}.",
                 hint="If it really is a table, unpack it yourself and give the unpacked file.",
-                code="unpacks_too_large",
+                code="source_too_large",
             )
 
 

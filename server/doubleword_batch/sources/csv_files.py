@@ -216,7 +216,7 @@ class CsvRecords:
             raise InputError(
                 f"In {quoted_name(self._path)}, a quote that opens on line {line} is never closed.",
                 hint='Close it; a quote inside a quoted field is written twice ("").',
-                code="open_quote",
+                code="malformed_row",
                 details={"line": line},
             )
         return close
@@ -237,7 +237,7 @@ class CsvRecords:
                 f"In {quoted_name(self._path)}, a field on line {line} goes on after its closing "
                 "quote.",
                 hint='A quote inside a quoted field is written twice ("").',
-                code="text_after_quote",
+                code="malformed_row",
                 details={"line": line},
             )
         return end + 1
@@ -296,6 +296,6 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
         f"has {expected}.",
         hint="Correct that row: a field that holds the delimiter or a line break has to stand in "
         "double quotes.",
-        code="ragged_row",
+        code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
     )

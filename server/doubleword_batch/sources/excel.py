@@ -17,6 +17,7 @@ from doubleword_batch.sources.base import (
     quoted_name,
     record_too_large,
 )
+from doubleword_batch.sources.values import elapsed_text
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
     CellStyles,
@@ -59,7 +60,7 @@ class XlsxSource(Source):
         selection: the worksheet's name, or None for the only one.
 
     Raises:
-        InputError: see `open_source`; `which_sheet`.
+        InputError: see `open_source`; `which_table`.
     """
 
     kind = "xlsx"
@@ -183,14 +184,10 @@ def _date(days: float, epoch: datetime) -> str | float:
 
 
 def _elapsed(days: float) -> str | float:
-    """Hours, minutes and seconds; there may be more than 24 hours."""
     try:
-        seconds = round(abs(days) * _DAY_SECONDS)
+        return elapsed_text(timedelta(seconds=round(days * _DAY_SECONDS)))
     except (OverflowError, ValueError):
         return days
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{'-' * (days < 0)}{hours:02}:{minutes:02}:{seconds:02}"
 
 
 def _column(place: str) -> int:
@@ -219,7 +216,7 @@ def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
     raise InputError(
         f"{quoted_name(path)} holds {asked}. Its sheets are: {names}.",
         hint="Name one behind the path and two colons, as in book.xlsx::Orders.",
-        code="which_sheet",
+        code="which_table",
     )
 
 
@@ -228,6 +225,6 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
         f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
         f"names {expected}.",
         hint="Name that column in the first line, or delete what stands beside the table.",
-        code="ragged_row",
+        code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
     )

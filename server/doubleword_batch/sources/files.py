@@ -67,7 +67,7 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
     """The files with these suffixes at any depth, sorted; names that begin with a dot are left out.
 
     Raises:
-        InputError: code `linked_folder`, or `outside_roots` for a link that leads out.
+        InputError: code `unsupported_kind`, or `outside_roots` for a link that leads out.
     """
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
@@ -89,7 +89,7 @@ def _refuse_link(folder: Path) -> None:
         raise InputError(
             f"{quoted_name(folder)} is a link to a folder, and such links are not followed.",
             hint="Give the folder it leads to, or a glob of the files wanted.",
-            code="linked_folder",
+            code="unsupported_kind",
         )
 
 

@@ -23,7 +23,7 @@ _URL_CHARACTERS = 2048
 
 
 def media_type(head: bytes) -> str | None:
-    """The media type of an image that begins so; None for what is no PNG, JPEG, WebP or GIF."""
+    """The media type of an image that begins so; None for anything but PNG, JPEG, WebP and GIF."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -41,7 +41,7 @@ class ImageSource(FileSource):
     `image` is the path once more: the request carries the image, the table of answers does not.
 
     Raises:
-        InputError: code `not_an_image`: one of the files is something else.
+        InputError: code `invalid_image`: one of the files is something else.
     """
 
     kind = "images"
@@ -80,8 +80,7 @@ class ImageReader:
                 or `path`, as data sets of images have them in Parquet.
 
         Raises:
-            InputError: code `no_image`, `not_an_image`, `image_too_large`, `bad_image_url`, or
-                those of the roots.
+            InputError: code `invalid_image` or `request_too_large`, or those of the roots.
         """
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
@@ -92,7 +91,7 @@ class ImageReader:
             raise InputError(
                 f"The column {self._shown} holds no image.",
                 hint="Give a path or an https URL in every row, or leave such rows out.",
-                code="no_image",
+                code="invalid_image",
             )
         if value.startswith("data:"):
             return self._checked_data_uri(value)
@@ -132,33 +131,33 @@ class ImageReader:
             raise InputError(
                 f"In the column {self._shown}, {name} has more than {MAX_IMAGE_BYTES >> 20} MiB.",
                 hint="Make it smaller: models scale images down to a few megapixels anyway.",
-                code="image_too_large",
+                code="request_too_large",
             )
         return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
 
     def _not_an_image(self, name: str) -> InputError:
         return InputError(
-            f"In the column {self._shown}, {name} is no PNG, JPEG, WebP or GIF image.",
+            f"In the column {self._shown}, {name} is not a PNG, JPEG, WebP or GIF image.",
             hint="Convert it, or leave that row out.",
-            code="not_an_image",
+            code="invalid_image",
         )
 
     def _checked_data_uri(self, value: str) -> str:
         if not _DATA_URI.fullmatch(value):
             raise InputError(
-                f"The column {self._shown} holds a data: URI that is no image in base64.",
+                f"The column {self._shown} holds a data: URI that is not an image in base64.",
                 hint="Use data:image/png;base64,... (or jpeg, webp, gif), a path or an https URL.",
-                code="not_an_image",
+                code="invalid_image",
             )
         return value
 
     def _checked_url(self, value: str) -> str:
         if not value.startswith("https://") or len(value) > _URL_CHARACTERS or " " in value:
             raise InputError(
-                f"The column {self._shown} holds {quote_untrusted(value, 100)}, which is no "
-                "https URL.",
+                f"The column {self._shown} holds {quote_untrusted(value, 100)}, which is not "
+                "an https URL.",
                 hint="Use an https URL that the provider can reach, or the path of a file.",
-                code="bad_image_url",
+                code="invalid_image",
             )
         return value
 
@@ -168,7 +167,7 @@ def _refuse_other(path: Path) -> None:
         if media_type(stream.read(HEAD_BYTES)) is not None:
             return
     raise InputError(
-        f"{quoted_name(path)} is no PNG, JPEG, WebP or GIF image, whatever its name says.",
+        f"{quoted_name(path)} is not a PNG, JPEG, WebP or GIF image, whatever its name says.",
         hint="Convert it, or give a glob of those that are images.",
-        code="not_an_image",
+        code="invalid_image",
     )

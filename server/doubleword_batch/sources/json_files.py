@@ -93,7 +93,7 @@ def _whole(path: Path) -> bytes:
         raise InputError(
             f"{quoted_name(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
             hint="Save it as JSON Lines, one object a line: that is read without a limit.",
-            code="array_too_large",
+            code="source_too_large",
         )
     return text
 
@@ -129,7 +129,7 @@ def _row(text: bytes, path: Path, place: str, line: int | None, offset: int | No
             raise InputError(
                 f"{place} of {quoted_name(path)} is not a JSON object.",
                 hint='Every row is an object of columns and values, such as {"text": "..."}.',
-                code="not_an_object",
+                code="malformed_row",
                 details=details,
             ) from None
         raise _bad_json(path, place, text, error, details) from None
@@ -165,6 +165,6 @@ def _bad_json(
     return InputError(
         f"{place} of {quoted_name(path)} is not JSON: {reason}.",
         hint=hint,
-        code="bad_json",
+        code="malformed_row",
         details=details,
     )

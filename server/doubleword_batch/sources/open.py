@@ -56,18 +56,17 @@ def open_source(location: str, roots: Roots) -> Source:
         ConfigError: code `no_extra`: a package of the extra `data` is not installed.
         InputError: with one of these codes, here or while the rows are read.
             `file_not_found`, `outside_roots`: by the roots.
-            `empty`, `no_rows`: nothing in it; a header or blank lines only.
-            `unsupported_kind`: an archive, a PDF, or an unknown suffix.
+            `no_rows`: nothing in it; a header or blank lines only.
+            `unsupported_kind`: an archive, a PDF, a workbook with a password, a folder that
+                holds a link to a folder, or an unknown suffix.
             `not_utf8`: with line and byte.
-            `ragged_row`, `duplicate_header`, `empty_header`: tables.
-            `open_quote`, `text_after_quote`: CSV.
+            `malformed_row`: a row, the header among them, that is not a row of its kind.
             `not_readable`: the operating system refuses to open it.
-            `bad_json`, `not_an_object`, `array_too_large`: JSON.
-            `record_too_large`: a row of more than 64 MiB.
-            `linked_folder`: a folder holds a link to a folder.
-            `damaged_file`, `unpacks_too_large`, `encrypted`: packed and binary kinds.
-            `which_sheet`, `which_table`, `bad_query`, `bad_location`: what to read of it.
-            `not_an_image`: a file among images is none.
+            `source_too_large`: a row of more than 64 MiB, a JSON array of more than 512 MiB, or a
+                packed file that unpacks too far.
+            `damaged_file`: a packed or binary file is not what its beginning promises.
+            `which_table`, `invalid_query`, `invalid_argument`: what to read of it.
+            `invalid_image`: a file among images is not one.
     """
     try:
         source = _open(location, roots)
@@ -97,7 +96,6 @@ def _open(location: str, roots: Roots) -> Source:
         raise InputError(
             f"{quoted_name(first)} has neither sheets nor tables to choose from.",
             hint="Leave out the two colons and what stands behind them.",
-            code="bad_location",
         )
     return source
 
@@ -113,7 +111,7 @@ def parse_location(text: str, roots: Roots) -> Location:
     """Take `shop.db::orders`, `shop.db::SELECT ...`, `book.xlsx::Sheet1`, `sqlite:shop.db?table=t`.
 
     Raises:
-        InputError: code `bad_location`.
+        InputError: code `invalid_argument`.
     """
     if text.startswith(_SCHEME):
         path, _, query = text.removeprefix(_SCHEME).partition("?")
@@ -122,7 +120,6 @@ def parse_location(text: str, roots: Roots) -> Location:
             raise InputError(
                 "A location that begins with sqlite: takes one option, table.",
                 hint="Write sqlite:shop.db?table=orders, or shop.db::SELECT ... for a query.",
-                code="bad_location",
             )
         return Location(unquote(path), asked["table"][0] if asked else None)
     path, mark, selection = text.partition("::")
@@ -171,7 +168,9 @@ def _open_file(location: str, path: Path, selection: str | None) -> Source:
     head = _head(path)
     if not head:
         raise InputError(
-            f"{quoted_name(path)} is empty (0 bytes).", hint="Give a file with rows.", code="empty"
+            f"{quoted_name(path)} is empty (0 bytes).",
+            hint="Give a file with rows.",
+            code="no_rows",
         )
     for magic, opened in _BINARY.items():
         if head.startswith(magic):

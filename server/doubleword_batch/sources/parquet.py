@@ -80,7 +80,7 @@ class ParquetSource(Source):
             raise InputError(
                 f"{quoted_name(path)} holds groups of rows that are too large to be read.",
                 hint="Write it again with smaller row groups (about 20,000 rows), or as CSV.",
-                code="record_too_large",
+                code="source_too_large",
             ) from None
         except (duckdb.Error, UnicodeDecodeError) as error:
             raise damaged(path, "Parquet file", str(error).split("\n", maxsplit=1)[0]) from None

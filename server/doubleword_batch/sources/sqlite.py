@@ -46,7 +46,7 @@ class SqliteSource(Source):
         selection: name of a table or view, a SELECT, or None for the only table.
 
     Raises:
-        InputError: see `open_source`; `which_table`, `bad_query`.
+        InputError: see `open_source`; `which_table`, `invalid_query`.
     """
 
     kind = "sqlite"
@@ -159,5 +159,5 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(
         f"The query over {quoted_name(path)} cannot be run: {quote_untrusted(words)}.",
         hint="Use one SELECT over its tables; nothing else is allowed there.",
-        code="bad_query",
+        code="invalid_query",
     )

@@ -1,6 +1,7 @@
 """How values of a row look inside a text, and which values JSON cannot hold."""
 
 import math
+from datetime import timedelta
 from typing import Any, cast
 
 import msgspec
@@ -39,6 +40,15 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(v) for v in cast("list[Any]", value)]
     return value
+
+
+def elapsed_text(duration: timedelta) -> str:
+    """Hours, minutes and seconds, as in `30:15:00`: there may be more than 24 hours."""
+    minutes, seconds = divmod(abs(duration), timedelta(minutes=1))
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if duration < timedelta() else ""
+    text = f"{sign}{hours:02}:{minutes:02}:{seconds.seconds:02}"
+    return f"{text}.{seconds.microseconds:06}" if seconds.microseconds else text
 
 
 def _holds_non_finite(value: Any) -> bool:

@@ -186,7 +186,7 @@ class Workbook:
         """What a reader makes of a part, piece by piece; nothing, where there is no such part.
 
         Raises:
-            InputError: code `unpacks_too_large`.
+            InputError: code `source_too_large`.
             expat.ExpatError, zipfile.BadZipFile, ValueError: the part is damaged.
         """
         info = self._parts.get(part)
@@ -264,7 +264,7 @@ class Workbook:
                     raise InputError(
                         f"{quoted_name(self._path)} unpacks to more than {most >> 20} MiB.",
                         hint="Save the sheet as CSV and give that file.",
-                        code="unpacks_too_large",
+                        code="source_too_large",
                     )
                 yield block
 
@@ -274,7 +274,7 @@ def open_workbook(path: Path) -> Generator[Workbook]:
     """A workbook, closed on leaving; whatever is wrong inside is one clear error.
 
     Raises:
-        InputError: code `damaged_file`, `encrypted`, `unpacks_too_large` or `unsupported_kind`.
+        InputError: code `damaged_file`, `source_too_large` or `unsupported_kind`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -299,7 +299,7 @@ def encrypted(path: Path) -> InputError:
     return InputError(
         f"{quoted_name(path)} is protected by a password or in the old format (.xls).",
         hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
-        code="encrypted",
+        code="unsupported_kind",
     )
 
 
