@@ -66,7 +66,7 @@ async def test_the_same_images_give_the_same_job_and_a_changed_one_another(setti
         ("photos/none.png", "file_not_found", "none.png"),
         ("shop.csv", "invalid_image", "is not a PNG"),
         ("http://example.org/a.png", "invalid_image", "not an https URL"),
-        ("", "invalid_image", "holds no image"),
+        ("", "invalid_image", "has no image"),
     ],
 )
 async def test_an_image_that_cannot_be_used_ends_the_build_and_names_its_row(

@@ -1,4 +1,4 @@
-"""A worksheet as rows: streamed, however many there are; the workbook's texts are in memory."""
+"""A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
 import re
 from collections.abc import Generator
@@ -22,34 +22,34 @@ from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
     CellStyles,
     PartReader,
+    SharedStrings,
     Sheet,
-    Texts,
     Workbook,
     open_workbook,
 )
 
-_MAX_COLUMNS = 16_384  # Excel's own
+_MAX_COLUMNS = 16_384  # Excel's limit
 _SHEETS_SHOWN = 20
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 
 _DAY_SECONDS = 86_400
-_LEAP_DAY_OF_1900 = 60  # there was none; spreadsheets count it, so days before it are one behind
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets know no zone
+_LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 Cells = dict[int, Any]
 
 
 class _Shared(NamedTuple):
-    """A cell's text is the workbook's shared text of this position."""
+    """The text of a cell is the shared string with this index."""
 
-    position: int
+    index: int
 
 
 class XlsxSource(Source):
     """Rows of the only visible worksheet, or of a named one.
 
-    The first row that is not blank names the columns; blank rows are no rows. Texts, numbers and
+    The first row that is not blank names the columns; blank rows are skipped. Texts, numbers and
     booleans stay what they are, dates become ISO 8601 text and elapsed times `30:15:00`, an error
     such as `#N/A` stays its text, a formula gives the value that was last calculated, an empty
     cell is null.
@@ -68,7 +68,7 @@ class XlsxSource(Source):
     def __init__(self, location: str, path: Path, selection: str | None) -> None:
         super().__init__(location, (path,), ())
         with open_workbook(path) as workbook:
-            self._sheet = _chosen(workbook, path, selection)
+            self._sheet = _chosen_sheet(workbook, path, selection)
         with closing(self._records()) as records:
             _, header = next(records, (0, None))
             if header is None:
@@ -95,19 +95,19 @@ class XlsxSource(Source):
     def _records(self) -> Generator[tuple[int, Cells]]:
         """(line of the sheet, its cells by column) of every row that is not blank."""
         with open_workbook(self.paths[0]) as workbook:
-            texts = workbook.texts()
+            strings = workbook.shared_strings()
             epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
             reader = _SheetReader(workbook.styles(), epoch)
             for line, cells in workbook.read(self._sheet.part, reader, MAX_SHEET_BYTES):
-                if filled := self._filled(cells, texts, line):
+                if filled := self._filled(cells, strings, line):
                     yield line, filled
 
-    def _filled(self, cells: Cells, texts: Texts, line: int) -> Cells:
-        """The cells with something in them, texts looked up: now, as one may stand in all rows."""
+    def _filled(self, cells: Cells, strings: SharedStrings, line: int) -> Cells:
+        """The cells that are not empty; shared strings are looked up late, as they repeat."""
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
-            value = texts[cell.position] if isinstance(cell, _Shared) else cell
+            value = strings[cell.index] if isinstance(cell, _Shared) else cell
             if isinstance(value, str):
                 left -= len(value)
                 if left < 0:
@@ -155,7 +155,7 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
             return _Shared(int(text))
         if self._kind == "b":
             return text.strip() in {"1", "true"}
-        if self._kind != "n":  # a text written in place, a formula's, an error's, an ISO date
+        if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
             return text
         return self._number(text)
 
@@ -204,18 +204,18 @@ def _name(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
+def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
     sheets = workbook.sheets
     for sheet in sheets:
         if sheet.name == selection or (selection is None and len(sheets) == 1):
             return sheet
     names = ", ".join(quote_untrusted(s.name, 60) for s in sheets[:_SHEETS_SHOWN]) or "none"
-    asked = f"{len(sheets)} sheets"
+    found = f"{len(sheets)} sheets"
     if selection is not None:
-        asked = f"no sheet {quote_untrusted(selection, 60)}"
+        found = f"no sheet {quote_untrusted(selection, 60)}"
     raise InputError(
-        f"{quoted_name(path)} holds {asked}. Its sheets are: {names}.",
-        hint="Name one behind the path and two colons, as in book.xlsx::Orders.",
+        f"{quoted_name(path)} holds {found}. Its sheets are: {names}.",
+        hint="Name one after the path and two colons, as in book.xlsx::Orders.",
         code="which_table",
     )
 
@@ -224,7 +224,7 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
     return InputError(
         f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
         f"names {expected}.",
-        hint="Name that column in the first line, or delete what stands beside the table.",
+        hint="Name that column in the first line, or delete what is beside the table.",
         code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
     )

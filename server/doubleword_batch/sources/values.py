@@ -1,4 +1,4 @@
-"""How values of a row look inside a text, and which values JSON cannot hold."""
+"""Values of a row as text of a prompt and as JSON."""
 
 import math
 from datetime import timedelta
@@ -8,11 +8,11 @@ import msgspec
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a prompt: text as it is, null as nothing, all else as JSON.
+    """A value in a prompt: text as it is, null as nothing, everything else as JSON.
 
     Raises:
         ValueError: NaN or Infinity.
-        TypeError: a value that JSON does not have.
+        TypeError: a value that JSON cannot hold.
     """
     if isinstance(value, str):
         return value
@@ -20,11 +20,11 @@ def as_text(value: Any) -> str:
 
 
 def as_json(value: Any) -> bytes:
-    """A value as JSON; msgspec alone would write null for NaN, which is another value.
+    """A value as JSON; unlike msgspec, it does not write NaN as null.
 
     Raises:
         ValueError: NaN or Infinity anywhere in it, or text that UTF-8 cannot hold.
-        TypeError: a value that JSON does not have.
+        TypeError: a value that JSON cannot hold.
     """
     if _holds_non_finite(value):
         raise ValueError("NaN and Infinity are not JSON")
@@ -32,7 +32,7 @@ def as_json(value: Any) -> bytes:
 
 
 def without_nan(value: Any) -> Any:
-    """A value with null for NaN and infinity, which is how tables of numbers say "missing"."""
+    """A value with null for NaN and infinity, which mean "missing" in tables of numbers."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):

@@ -1,7 +1,7 @@
-"""The parts of a workbook, streamed out of its zip and bounded: an attacker may have made it.
+"""The parts of a workbook, streamed and bounded: it may come from an attacker.
 
-How far a part may unpack, how deep its XML may nest and how long a tag or a text may be is limited;
-a document type, with which entities would come, is refused.
+The size of a decompressed part, the depth of its XML and the length of a tag or a text are limited;
+a document type is refused, and entities with it.
 """
 
 import re
@@ -17,19 +17,19 @@ from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, damaged, quoted_name
-from doubleword_batch.sources.compressed import MAX_RATIO, UNPACKED_BEFORE_RATIO
+from doubleword_batch.sources.compressed import MAX_RATIO, RATIO_FREE_BYTES
 
 MAX_SHEET_BYTES = 16 << 30
-"""Bytes of the largest sheet after unpacking; it is streamed."""
+"""Bytes of the largest sheet after decompression; it is streamed."""
 
-MAX_TEXTS_BYTES = 512 << 20
-"""Bytes of the workbook's table of texts after unpacking; it is held in memory."""
+MAX_SHARED_STRINGS_BYTES = 512 << 20
+"""Bytes of the shared strings after decompression; they are held in memory."""
 
-MAX_TEXTS = 4 << 20
-"""Texts in that table: four columns of different texts in as many rows as a sheet can have."""
+MAX_SHARED_STRINGS = 4 << 20
+"""Shared strings of a workbook: four columns of distinct texts in the longest possible sheet."""
 
-MAX_TEXTS_RATIO = 50
-"""Bytes that one packed byte of that table may become: its texts differ, so they pack badly."""
+MAX_SHARED_STRINGS_RATIO = 50
+"""Bytes that one compressed byte of them may become: distinct texts compress badly."""
 
 _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
@@ -39,7 +39,7 @@ _SEPARATOR = " "
 
 _ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
-_NOT_A_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
 _ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
@@ -48,10 +48,10 @@ _T = TypeVar("_T")
 
 
 class PartReader(Generic[_T]):
-    """Told of a part's elements as they come; what it makes of them goes into `made`.
+    """Receives the elements of a part and puts what it makes of them into `made`.
 
-    Names are without their namespace. The text of the elements `v` and `t` is kept until
-    `take_text`; phonetic readings (`rPh`) are left out of it.
+    Names come without their namespace. The text of `v` and `t` elements is kept until `take_text`,
+    without phonetic readings (`rPh`).
     """
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class PartReader(Generic[_T]):
         return unescaped(text) if "_x" in text else text
 
     def parser(self) -> expat.XMLParserType:
-        """A parser that tells this reader."""
+        """An XML parser that feeds this reader."""
         parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
@@ -130,8 +130,8 @@ class CellStyles(NamedTuple):
     elapsed: frozenset[int]
 
 
-class Texts:
-    """The workbook's shared texts, by position: one block of UTF-8 and where each ends."""
+class SharedStrings:
+    """Shared strings by index: one block of UTF-8 and where each string ends."""
 
     def __init__(self, texts: Iterable[str]) -> None:
         self._block = bytearray()
@@ -140,21 +140,21 @@ class Texts:
             self._block += text.encode()
             self._ends.append(len(self._block))
 
-    def __getitem__(self, position: int) -> str:
-        if not 0 <= position < len(self._ends) - 1:
-            raise ValueError("a cell refers to a text that is not there")
-        return self._block[self._ends[position] : self._ends[position + 1]].decode()
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self._ends) - 1:
+            raise ValueError("a cell refers to a shared string that is not there")
+        return self._block[self._ends[index] : self._ends[index + 1]].decode()
 
 
 class Workbook:
     """An open workbook; `open_workbook` opens and closes it.
 
-    Parts are found by their relationships, as the Open Packaging Conventions have it, and where
-    those are missing under the names that Excel gives. Backslashes in names are read as slashes.
+    Parts are found by their relationships (Open Packaging Conventions), or under the names that
+    Excel gives them. Backslashes in names are read as slashes.
 
     Attributes:
         sheets: its visible worksheets, in order.
-        counts_from_1904: dates do, as on old Macs.
+        counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:
         InputError: code `unsupported_kind`, and those of `open_workbook`.
@@ -183,7 +183,7 @@ class Workbook:
     def read(
         self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
     ) -> Generator[_T]:
-        """What a reader makes of a part, piece by piece; nothing, where there is no such part.
+        """What a reader makes of a part, piece by piece; nothing if there is no such part.
 
         Raises:
             InputError: code `source_too_large`.
@@ -204,13 +204,17 @@ class Workbook:
         parser.Parse(b"", True)  # noqa: FBT003  # the same
         yield from reader.made
 
-    def texts(self) -> Texts:
-        """The shared texts, in memory."""
+    def shared_strings(self) -> SharedStrings:
+        """The shared strings, in memory."""
         part = self._related["sharedStrings"]
-        return Texts(self.read(part, _TextReader(), MAX_TEXTS_BYTES, MAX_TEXTS_RATIO))
+        return SharedStrings(
+            self.read(
+                part, _SharedStringReader(), MAX_SHARED_STRINGS_BYTES, MAX_SHARED_STRINGS_RATIO
+            )
+        )
 
     def styles(self) -> CellStyles:
-        """What the numbers of cells mean by their styles."""
+        """The cell styles whose numbers are dates, times or durations."""
         codes: dict[int, str] = {}
         formats: list[int] = []
         for name, attributes in self._elements(
@@ -234,14 +238,14 @@ class Workbook:
             if name == "workbookPr":
                 self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
             elif attributes.get("state", "visible") == "visible":
-                # by its end: the namespace of the strict form of the standard is another one
+                # by its ending: Strict Open XML has a namespace of its own
                 link = next((v for k, v in attributes.items() if k.endswith("hips id")), "")
                 part = self._related.get(link, "")
                 if part in self._parts:
                     yield Sheet(attributes.get("name", ""), part)
 
     def _targets(self, part: str, folder: str) -> dict[str, str]:
-        """Where a part's relationships lead: worksheets by their id, all others by their type."""
+        """The targets of a part's relationships: worksheets by id, all others by type."""
         targets: dict[str, str] = {}
         for _, link in self._elements(_part_name(part), "Relationship"):
             target = _part_name(join("/", folder, link.get("Target", "").replace("\\", "/")))
@@ -255,14 +259,14 @@ class Workbook:
         return self.read(part, _AttributeReader(names), _SMALL_PART_BYTES)
 
     def _blocks(self, info: zipfile.ZipInfo, max_bytes: int, max_ratio: int) -> Iterator[bytes]:
-        most = min(max_bytes, max(UNPACKED_BEFORE_RATIO, max_ratio * info.compress_size))
+        most = min(max_bytes, max(RATIO_FREE_BYTES, max_ratio * info.compress_size))
         size = 0
         with self._archive.open(info) as stream:
             while block := stream.read(_BLOCK_BYTES):
                 size += len(block)
                 if size > most:
                     raise InputError(
-                        f"{quoted_name(self._path)} unpacks to more than {most >> 20} MiB.",
+                        f"{quoted_name(self._path)} decompresses to more than {most >> 20} MiB.",
                         hint="Save the sheet as CSV and give that file.",
                         code="source_too_large",
                     )
@@ -271,7 +275,7 @@ class Workbook:
 
 @contextmanager
 def open_workbook(path: Path) -> Generator[Workbook]:
-    """A workbook, closed on leaving; whatever is wrong inside is one clear error.
+    """Open a workbook and close it on leaving; any fault in it is one clear error.
 
     Raises:
         InputError: code `damaged_file`, `source_too_large` or `unsupported_kind`.
@@ -281,8 +285,8 @@ def open_workbook(path: Path) -> Generator[Workbook]:
             yield Workbook(archive, path)
     except RuntimeError as error:
         if isinstance(error, NotImplementedError):
-            raise damaged(path, "Excel workbook", str(error)) from None
-        raise encrypted(path) from error  # zipfile's way to ask for a password
+            raise damaged(path, "an Excel workbook", str(error)) from None
+        raise encrypted(path) from error  # zipfile asks for a password this way
     except (
         zipfile.BadZipFile,
         zlib.error,
@@ -291,11 +295,11 @@ def open_workbook(path: Path) -> Generator[Workbook]:
         LookupError,
         ValueError,
     ) as error:
-        raise damaged(path, "Excel workbook", str(error)) from None
+        raise damaged(path, "an Excel workbook", str(error)) from None
 
 
 def encrypted(path: Path) -> InputError:
-    """The error for a workbook with a password, which looks like one of the old format."""
+    """The error for a workbook with a password, which looks like one in the old format."""
     return InputError(
         f"{quoted_name(path)} is protected by a password or in the old format (.xls).",
         hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
@@ -304,7 +308,7 @@ def encrypted(path: Path) -> InputError:
 
 
 def unescaped(text: str) -> str:
-    """A text with its `_x000D_` turned back into the characters that XML cannot hold."""
+    """A text with escapes such as `_x000D_` replaced by the characters that XML cannot hold."""
     return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
 
 
@@ -320,7 +324,7 @@ class _AttributeReader(PartReader[tuple[str, dict[str, str]]]):
             self.made.append((name, attributes))
 
 
-class _TextReader(PartReader[str]):
+class _SharedStringReader(PartReader[str]):
     """Makes the text of each `si`, plain or in runs."""
 
     def __init__(self) -> None:
@@ -330,13 +334,13 @@ class _TextReader(PartReader[str]):
     def end(self, name: str) -> None:
         if name == "si":
             self._count += 1
-            if self._count > MAX_TEXTS:
-                raise ValueError(f"it has more than {MAX_TEXTS} texts")
+            if self._count > MAX_SHARED_STRINGS:
+                raise ValueError(f"it has more than {MAX_SHARED_STRINGS} shared strings")
             self.made.append(self.take_text())
 
 
 def _part_name(name: str) -> str:
-    """The name of a part as it is compared: without regard to case, from the zip's root."""
+    """A part's name for comparison: lower case, relative to the root of the zip."""
     return normpath(join("/", name.replace("\\", "/"))).lstrip("/").lower()
 
 
@@ -345,7 +349,7 @@ def _is_elapsed(code: str) -> bool:
 
 
 def _is_date(code: str) -> bool:
-    return _DATE_CODE.search(_NOT_A_CODE.sub("", code.partition(";")[0])) is not None
+    return _DATE_CODE.search(_LITERAL.sub("", code.partition(";")[0])) is not None
 
 
 def _refuse_document_type(*_: object) -> NoReturn:

@@ -33,7 +33,7 @@ def test_the_delimiter_is_read_off_the_header_outside_of_quotes(source, delimite
     assert next(table.rows())["a"] == "1"
 
 
-def test_the_sep_line_of_excel_names_the_delimiter_and_is_no_header(source):
+def test_the_sep_line_of_excel_names_the_delimiter_and_is_not_the_header(source):
     table = source("t.csv", "sep=;\r\na,b;c\r\n1;2\r\n")
     assert table.columns == ("a,b", "c")
     assert list(table.rows()) == [{"a,b": "1", "c": "2"}]
@@ -52,7 +52,7 @@ def test_line_ends_of_old_macs_separate_rows(source):
     ]
 
 
-def test_blank_lines_are_no_rows_and_rows_of_empty_fields_are(source):
+def test_blank_lines_are_skipped_and_rows_of_empty_fields_are_not(source):
     table = source("t.csv", "\n\na,b\n\n1,2\n\r\n,\n3,4")
     assert [row["a"] for row in table.rows()] == ["1", "", "3"]
 
@@ -131,7 +131,7 @@ def test_the_line_of_a_fault_counts_across_blocks(source, monkeypatch):
         ("a,b\n", "no_rows", "nothing below it"),
         ("\n\n", "no_rows", "blank lines only"),
         ('a,b\n1,"2\n3,4\n', "malformed_row", "line 2 is never closed"),
-        ('a,b\n1,2\n"x"y,4\n', "malformed_row", "line 3 goes on"),
+        ('a,b\n1,2\n"x"y,4\n', "malformed_row", "line 3 has text after"),
         (b"a,b\n1,2\n3,gr\xfc\n", "not_utf8", r"line 3 \(byte 12\)"),
     ],
 )

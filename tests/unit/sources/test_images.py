@@ -84,7 +84,7 @@ def test_the_responses_endpoint_gets_input_parts(tmp_path, bodies):
     ]
 
 
-def test_the_same_prompt_for_every_image_is_no_reason_to_warn(tmp_path, bodies):
+def test_the_same_prompt_for_every_image_is_not_warned_about(tmp_path, bodies):
     (tmp_path / "a.png").write_bytes(PNG)
     bodies("*.png")
     assert bodies.built.warnings == ()
@@ -117,7 +117,7 @@ def test_bytes_in_a_table_are_images_too(tmp_path, bodies):
 @pytest.mark.parametrize(
     ("value", "code", "message"),
     [
-        ("", "invalid_image", "holds no image"),
+        ("", "invalid_image", "has no image"),
         ("nothing.png", "file_not_found", "nothing.png"),
         ("note.txt", "invalid_image", "is not a PNG, JPEG, WebP or GIF image"),
         ("../secret.png", "outside_roots", "secret.png"),

@@ -57,9 +57,9 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "not_utf8", "UTF-16"),
         ("t.xlsx", b"PK\x03\x04....", "damaged_file", "Excel workbook"),
         ("t.csv", b"PAR1....", "damaged_file", "Parquet"),
-        ("t.jsonl.gz", b"\x1f\x8b\x08...", "damaged_file", "unpacked"),
+        ("t.jsonl.gz", b"\x1f\x8b\x08...", "damaged_file", "decompressed"),
         ("t.pdf", b"%PDF-1.7", "unsupported_kind", "a PDF"),
-        ("t.dat", "whatever", "unsupported_kind", "not known here"),
+        ("t.dat", "whatever", "unsupported_kind", "unknown kind"),
     ],
 )
 def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
@@ -192,7 +192,7 @@ def test_a_missing_file_is_refused(roots):
 
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path, roots):
     os.mkfifo(tmp_path / "p.csv")
-    with pytest.raises(InputError, match="no regular file"):
+    with pytest.raises(InputError, match="not a regular file"):
         open_source("p.csv", roots)
 
 

@@ -30,7 +30,7 @@ def book(tmp_path, roots):
     return make
 
 
-def test_cells_keep_their_types_and_blank_rows_are_no_rows(book):
+def test_cells_keep_their_types_and_blank_rows_are_skipped(book):
     table = book({"S": sheet(["id ", "größe", "note"], [1, 2.5, "a & b\nc"], [], [2, None, " x "])})
     assert (table.kind, table.columns) == ("xlsx", ("id", "größe", "note"))
     assert list(table.rows()) == [
@@ -39,7 +39,7 @@ def test_cells_keep_their_types_and_blank_rows_are_no_rows(book):
     ]
 
 
-def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book):
+def test_rich_shared_strings_lose_their_formatting_and_phonetic_readings(book):
     texts = (
         "<si><t>head</t></si>",
         "<si><r><t>one </t></r><r><rPr/><t>two</t></r><rPh><t>WAN</t></rPh></si>",
@@ -162,7 +162,7 @@ def test_an_encrypted_or_old_workbook_says_how_to_save_it(source, head):
     assert ".xlsx" in refused.value.hint
 
 
-def test_another_zip_is_no_workbook(tmp_path, roots):
+def test_another_zip_is_not_a_workbook(tmp_path, roots):
     with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
         archive.writestr("a.csv", "a\n1\n")
     with pytest.raises(InputError) as refused:
@@ -191,7 +191,7 @@ def test_the_parts_of_a_workbook_are_found_wherever_its_writer_put_them(tmp_path
         assert list(open_source("t.xlsx", roots).rows()) == [{"a": 1}], layout
 
 
-def test_a_workbook_in_the_strict_form_of_the_standard_is_read(book):
+def test_a_workbook_in_strict_open_xml_is_read(book):
     namespace = 'xmlns:r="http://purl.oclc.org/ooxml/officeDocument/relationships"'
     workbook = f'<workbook {namespace}><sheets><sheet name="S" r:id="i1"/></sheets></workbook>'
     table = book({"S": sheet(["a"], [1])}, xl__workbook_xml=workbook)
@@ -222,11 +222,11 @@ def test_xml_that_only_grows_is_refused_before_it_fills_the_memory(
     assert refused.value.code == "damaged_file"
 
 
-def test_a_table_of_texts_without_end_is_refused_by_its_count(book, monkeypatch):
-    monkeypatch.setattr(xlsx_parts, "MAX_TEXTS", 1000)
+def test_too_many_shared_strings_are_refused(book, monkeypatch):
+    monkeypatch.setattr(xlsx_parts, "MAX_SHARED_STRINGS", 1000)
     fine = book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1000)
     assert list(fine.rows()) == [{"a": 1}]
-    with pytest.raises(InputError, match="more than 1000 texts") as refused:
+    with pytest.raises(InputError, match="more than 1000 shared strings") as refused:
         book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1001)
     assert refused.value.code == "damaged_file"
 
@@ -246,21 +246,21 @@ def test_memory_stays_flat_over_a_long_sheet(book):
     [
         ("MAX_RATIO", {"sheets": {"S": sheet(["a"], *[["0" * 900]] * 900)}}),
         (
-            "MAX_TEXTS_RATIO",
+            "MAX_SHARED_STRINGS_RATIO",
             {"sheets": {"S": sheet(["a"], [1])}, "texts": [f"<si><t>{'0' * 900}</t></si>"] * 900},
         ),
     ],
 )
-def test_a_part_that_unpacks_too_far_is_refused(book, monkeypatch, ratio, content):
+def test_a_part_that_decompresses_too_far_is_refused(book, monkeypatch, ratio, content):
     assert list(book(**content).rows())
-    monkeypatch.setattr(xlsx_parts, "UNPACKED_BEFORE_RATIO", 1000)
+    monkeypatch.setattr(xlsx_parts, "RATIO_FREE_BYTES", 1000)
     monkeypatch.setattr(xlsx_parts, ratio, 20)
     with pytest.raises(InputError) as refused:
         list(book(**content).rows())
     assert refused.value.code == "source_too_large"
 
 
-def test_one_long_text_in_every_cell_costs_its_memory_once(book):
+def test_a_long_text_shared_by_every_cell_costs_its_memory_once(book):
     rows = "".join(f'<row><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(2, 1002))
     head = '<row><c r="A1" t="str"><v>a</v></c></row>'
     xml = f"<worksheet {MAIN}><sheetData>{head}{rows}</sheetData></worksheet>"
