@@ -25,7 +25,7 @@ async def refused(settings, tool="create_batch_file", **arguments):
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [
-        ("empty.csv", b"", "empty"),
+        ("empty.csv", b"", "no_rows"),
         ("header.csv", b"id,text\n", "no row"),
         ("latin.csv", "id,text\n1,caf\u00e9\n".encode("latin-1"), "UTF-8"),
         ("utf16.csv", "id,text\n1,x\n".encode("utf-16"), "UTF-16"),

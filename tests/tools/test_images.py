@@ -60,17 +60,17 @@ async def test_the_same_images_give_the_same_job_and_a_changed_one_another(setti
 
 
 @pytest.mark.parametrize(
-    ("cell", "code"),
+    ("cell", "code", "message"),
     [
-        ("../secret.png", "outside_roots"),
-        ("photos/none.png", "file_not_found"),
-        ("shop.csv", "not_an_image"),
-        ("http://example.org/a.png", "bad_image_url"),
-        ("", "no_image"),
+        ("../secret.png", "outside_roots", "secret.png"),
+        ("photos/none.png", "file_not_found", "none.png"),
+        ("shop.csv", "invalid_image", "is not a PNG"),
+        ("http://example.org/a.png", "invalid_image", "not an https URL"),
+        ("", "invalid_image", "has no image"),
     ],
 )
 async def test_an_image_that_cannot_be_used_ends_the_build_and_names_its_row(
-    settings, shop, cell, code
+    settings, shop, cell, code, message
 ):
     (shop.parent / "secret.png").write_bytes(PNG)
     (shop / "shop.csv").write_text(f"name,photo\na,photos/a.png\nb,{cell}\n", encoding="utf-8")
@@ -78,6 +78,7 @@ async def test_an_image_that_cannot_be_used_ends_the_build_and_names_its_row(
         reply = await a.fails("create_batch_file", **ORDER)
         assert reply["error"]["code"] == code
         assert "row 2" in reply.text.lower()
+        assert message in reply.text
         assert (await a.calls("list")).fields.get("lines", []) == []
 
 

@@ -142,7 +142,7 @@ class RequestLines:
                 image = self._images.url(row.get(self._image_column))
             body = _encode(self._body(self._prompt.render(row), system, image))
         except InputError as error:
-            if error.code in {"request_too_large", "image_too_large"}:
+            if error.code == "request_too_large":
                 raise RowSkipped(error.message) from None
             raise InputError(
                 f"Row {number}: {error.message}",

@@ -1,7 +1,7 @@
-"""Rows of tables, files and folders, streamed: what a job is built from."""
+"""Rows of tables, files, folders and objects, streamed: what a job is built from."""
 
 from doubleword_batch.sources.base import Source
-from doubleword_batch.sources.objects import write_rows
+from doubleword_batch.sources.objects import is_object_source, write_objects, write_rows
 from doubleword_batch.sources.open import open_source
 
-__all__ = ["Source", "open_source", "write_rows"]
+__all__ = ["Source", "is_object_source", "open_source", "write_objects", "write_rows"]

@@ -1,4 +1,4 @@
-"""What a source is: rows in order, readable again and again, told apart by its fingerprint."""
+"""What a source is: rows in order that can be read again and are identified by a fingerprint."""
 
 import hashlib
 from abc import ABC, abstractmethod
@@ -10,7 +10,7 @@ from doubleword_batch.errors import ConfigError, InputError, quote_untrusted
 from doubleword_batch.paths import Roots
 
 MAX_RECORD_BYTES = 64 << 20
-"""Bytes of the largest row or text that is read; what is larger is a missing quote or newline."""
+"""Bytes of the largest row or text that is read; anything larger lacks a quote or a newline."""
 
 _BLOCK_BYTES = 1 << 20
 
@@ -18,15 +18,15 @@ Row = dict[str, Any]
 
 
 class Source(ABC):
-    """A table of rows in files; nothing of it is held in memory.
+    """A table of rows in files, read as a stream.
 
     Attributes:
         kind: `csv`, `tsv`, `jsonl`, `json`, `parquet`, `xlsx`, `sqlite`, `texts` or `images`.
         location: what the caller gave; opening it again gives the same source.
         paths: the files, resolved.
-        columns: their names in order. Rows of JSON may lack some or have more.
+        columns: their names in order. JSON rows may lack columns or have more.
         image_column: the column that holds an image, for a source of images.
-        roots: where paths that stand in the rows may point; None for a source that has none.
+        roots: the folders that paths in the rows may lead to; None until `open_source` sets them.
     """
 
     kind: str
@@ -40,7 +40,7 @@ class Source(ABC):
 
     @property
     def folder(self) -> Path:
-        """What relative paths in the rows start from."""
+        """The folder that relative paths in the rows start from."""
         return self.paths[0].parent
 
     @abstractmethod
@@ -48,7 +48,7 @@ class Source(ABC):
         """Read the rows from the first one; row number = 1 + position.
 
         Raises:
-            InputError: a row cannot be read; the message names its place (see `open_source`).
+            InputError: a row cannot be read; the message says where it is (see `open_source`).
         """
 
     def fingerprint(self) -> str:
@@ -62,20 +62,20 @@ class Source(ABC):
         return digest.hexdigest()
 
     def names(self) -> tuple[str, ...]:
-        """Names of the files, relative to what they have in common."""
+        """Names of the files, relative to the folder they share."""
         return tuple(path.name for path in self.paths)
 
 
 def quoted_name(path: Path) -> str:
-    """A file's name for a message; whoever made the file chose it."""
+    """A file's name for a message, quoted: whoever made the file chose it."""
     return quote_untrusted(path.name, 100)
 
 
 def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
-    """The names without the spaces around them.
+    """The column names of a header, without surrounding spaces.
 
     Raises:
-        InputError: code `empty_header` or `duplicate_header`.
+        InputError: code `malformed_row`: a name is missing or appears twice.
     """
     names = [name.strip() for name in header]
     seen: dict[str, int] = {}
@@ -84,14 +84,14 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
             raise InputError(
                 f"Column {position} of {quoted_name(path)} has no name in the header line.",
                 hint="Name every column in the first line, or delete the empty column.",
-                code="empty_header",
+                code="malformed_row",
                 details={"column": position},
             )
         if (first := seen.setdefault(name, position)) != position:
             raise InputError(
                 f"Two columns of {quoted_name(path)} are called {quote_untrusted(name, 60)}.",
                 hint="Rename one of them in the first line.",
-                code="duplicate_header",
+                code="malformed_row",
                 details={"columns": [first, position]},
             )
     return tuple(names)
@@ -108,17 +108,23 @@ def not_utf8(path: Path, line: int, offset: int) -> InputError:
 
 
 def damaged(path: Path, kind: str, reason: str) -> InputError:
-    """The error for a file whose inside is not what its beginning promises."""
+    """The error for a file whose content is not what its first bytes promise.
+
+    Args:
+        path: the file.
+        kind: what it should be, with its article.
+        reason: what is wrong with it.
+    """
     return InputError(
-        f"{quoted_name(path)} is damaged or no {kind}: {quote_untrusted(reason, 150)}.",
-        hint=f"Copy or export the file again; if it opens elsewhere, save it from there as {kind} "
-        "or CSV.",
+        f"{quoted_name(path)} is damaged or not {kind}: {quote_untrusted(reason, 150)}.",
+        hint="Copy or export the file again; if it opens elsewhere, save it again from there, or "
+        "as CSV.",
         code="damaged_file",
     )
 
 
 def no_rows(path: Path, found: str) -> InputError:
-    """The error for a file that holds no row; `found` says what it does hold."""
+    """The error for a file without rows; `found` says what is in it."""
     return InputError(
         f"{quoted_name(path)} has no rows: {found}.",
         hint="Give a file with at least one row of data.",
@@ -129,10 +135,10 @@ def no_rows(path: Path, found: str) -> InputError:
 def record_too_large(path: Path, line: int) -> InputError:
     """The error for a row beyond `MAX_RECORD_BYTES`."""
     return InputError(
-        f"In {quoted_name(path)}, what starts on line {line} does not end within "
+        f"In {quoted_name(path)}, the row that starts on line {line} does not end within "
         f"{MAX_RECORD_BYTES >> 20} MiB.",
-        hint="Look there for a quote that is never closed, or for line breaks that are missing.",
-        code="record_too_large",
+        hint="Look there for a quote that is never closed or for missing line breaks.",
+        code="source_too_large",
         details={"line": line},
     )
 

@@ -1,7 +1,7 @@
-"""Text files as they are, or unpacked on the way when gzip or Zstandard compressed them.
+"""Text files, decompressed while they are read if gzip or Zstandard compressed them.
 
-Unpacking is streaming and bounded: a small file that becomes terabytes is refused when it has
-become too much, not when the disk is full.
+Decompression is streamed and bounded: a decompression bomb is refused at the bound, not when memory
+or disk is full.
 """
 
 import gzip
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 COMPRESSED_SUFFIXES = frozenset({".gz", ".gzip", ".zst", ".zstd"})
 
-MAX_UNPACKED_BYTES = 64 << 30
-"""Bytes of the largest file after unpacking."""
+MAX_DECOMPRESSED_BYTES = 64 << 30
+"""Bytes of the largest file after decompression."""
 
 MAX_RATIO = 250
-"""Bytes that one packed byte may become; text and tables stay far below 100."""
+"""Bytes that one compressed byte may become; text and tables stay far below 100."""
 
-UNPACKED_BEFORE_RATIO = 64 << 20
-"""Bytes below which the ratio does not matter: a small table of one repeated word is no bomb."""
+RATIO_FREE_BYTES = 64 << 20
+"""Bytes below which the ratio is not checked: a small table of one repeated word is legitimate."""
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
@@ -36,50 +36,50 @@ _BLOCK_BYTES = 1 << 18
 
 
 def is_compressed(head: bytes) -> bool:
-    """Whether a file that begins so is unpacked by `open_bytes`."""
+    """Whether `open_bytes` decompresses a file that begins with these bytes."""
     return head.startswith((_GZIP, _ZSTD))
 
 
 def uncompressed_suffix(path: Path) -> str:
-    """The suffix of what is inside: `.csv` of `t.csv` and of `t.csv.gz`, in lower case."""
+    """The suffix of the content: `.csv` for `t.csv` and for `t.csv.gz`, in lower case."""
     suffix = path.suffix.lower()
     return Path(path.stem).suffix.lower() if suffix in COMPRESSED_SUFFIXES else suffix
 
 
 def open_bytes(path: Path) -> BinaryIO:
-    """Open a file for reading, unpacked if its content is compressed, whatever its name says.
+    """Open a file for reading, decompressed if its content is compressed, whatever its name says.
 
     Raises:
         ConfigError: code `no_extra`, for Zstandard without the extra.
-        InputError: while reading; code `damaged_file` or `unpacks_too_large`.
+        InputError: while reading; code `damaged_file` or `source_too_large`.
     """
-    packed = path.open("rb")
+    compressed = path.open("rb")
     try:
-        magic = packed.read(len(_ZSTD))
-        packed.seek(0)
+        magic = compressed.read(len(_ZSTD))
+        compressed.seek(0)
         if not is_compressed(magic):
-            return packed
-        raw = _Unpacked(path, packed, _unpacker(packed, magic))
+            return compressed
+        raw = _Decompressed(path, compressed, _decompressor(compressed, magic))
         return cast("BinaryIO", io.BufferedReader(raw, _BLOCK_BYTES))
     except BaseException:
-        packed.close()
+        compressed.close()
         raise
 
 
-def _unpacker(packed: BinaryIO, magic: bytes) -> "IO[bytes]":
+def _decompressor(compressed: BinaryIO, magic: bytes) -> "IO[bytes]":
     if magic.startswith(_GZIP):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=packed))
-    unpacker: IO[bytes] = _zstd_module().ZstdFile(packed)
-    return unpacker
+        return cast("IO[bytes]", gzip.GzipFile(fileobj=compressed))
+    decompressor: IO[bytes] = _zstd_module().ZstdFile(compressed)
+    return decompressor
 
 
-class _Unpacked(io.RawIOBase):
-    def __init__(self, path: Path, packed: BinaryIO, unpacker: "IO[bytes]") -> None:
+class _Decompressed(io.RawIOBase):
+    def __init__(self, path: Path, compressed: BinaryIO, decompressor: "IO[bytes]") -> None:
         super().__init__()
         self._path = path
-        self._packed = packed
-        self._unpacker = unpacker
-        self._damage = _damage(unpacker)
+        self._compressed = compressed
+        self._decompressor = decompressor
+        self._damage = _damage(decompressor)
         self._size = 0
 
     def readable(self) -> bool:
@@ -88,11 +88,11 @@ class _Unpacked(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer)
         try:
-            data = self._unpacker.read(min(len(target), _BLOCK_BYTES))
+            data = self._decompressor.read(min(len(target), _BLOCK_BYTES))
         except self._damage as error:
             raise InputError(
-                f"{quoted_name(self._path)} is damaged or cut: it cannot be unpacked any "
-                f"further after {self._size} bytes.",
+                f"{quoted_name(self._path)} is damaged or cut short: it cannot be "
+                f"decompressed beyond {self._size} bytes.",
                 hint="Copy or download the file again, and test it with gzip -t or zstd -t.",
                 code="damaged_file",
             ) from error
@@ -102,23 +102,23 @@ class _Unpacked(io.RawIOBase):
         return len(data)
 
     def close(self) -> None:
-        self._unpacker.close()
-        self._packed.close()
+        self._decompressor.close()
+        self._compressed.close()
         super().close()
 
     def _refuse_bomb(self) -> None:
-        is_steep = self._size > max(UNPACKED_BEFORE_RATIO, MAX_RATIO * self._packed.tell())
-        if is_steep or self._size > MAX_UNPACKED_BYTES:
+        is_steep = self._size > max(RATIO_FREE_BYTES, MAX_RATIO * self._compressed.tell())
+        if is_steep or self._size > MAX_DECOMPRESSED_BYTES:
             raise InputError(
-                f"{quoted_name(self._path)} unpacks to far more than a table should: "
-                f"{self._size} bytes out of the first {self._packed.tell()}.",
-                hint="If it really is a table, unpack it yourself and give the unpacked file.",
-                code="unpacks_too_large",
+                f"{quoted_name(self._path)} decompresses to far more than a table should: "
+                f"{self._size} bytes out of the first {self._compressed.tell()}.",
+                hint="If it really is a table, decompress it yourself and give that file.",
+                code="source_too_large",
             )
 
 
-def _damage(unpacker: Any) -> tuple[type[Exception], ...]:
-    if isinstance(unpacker, gzip.GzipFile):
+def _damage(decompressor: Any) -> tuple[type[Exception], ...]:
+    if isinstance(decompressor, gzip.GzipFile):
         return (gzip.BadGzipFile, zlib.error, EOFError)
     return (_zstd_module().ZstdError, EOFError)
 

@@ -1,9 +1,9 @@
-"""CSV and TSV as spreadsheets really write them, read row by row.
+"""CSV and TSV the way spreadsheets write them, read row by row.
 
-The standard `csv` module walks character by character; here each field costs a few searches, which
-is faster for long fields and slower for short ones. So where the fields are short, the `csv` module
-reads what it reads the same way, and all else is read here. The rules are RFC 4180's. What they
-leave open is an error and not a guess: text after a closing quote, and a quote that never closes.
+The standard `csv` module goes character by character. Here each field costs a few searches: that is
+faster for long fields and slower for short ones, so short fields go through the `csv` module where
+it reads the same. The rules are those of RFC 4180; what they leave open (text after a closing
+quote, a quote that is never closed) is an error and not a guess.
 """
 
 import csv
@@ -42,10 +42,10 @@ class Dialect(NamedTuple):
 
 
 class CsvSource(Source):
-    """Rows of a delimited file; every value is the text that stands there.
+    """Rows of a delimited file; every value is the text of its field.
 
     The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line). Blank
-    lines are no rows. Spaces around a column's name are dropped.
+    lines are skipped. Spaces around a column's name are dropped.
 
     Raises:
         InputError: see `open_source`.
@@ -131,7 +131,7 @@ class CsvRecords:
                 fields_read = yield from self._short_records()
 
     def _short_records(self) -> Generator[list[str], None, int]:
-        """The whole records in the buffer, up to one that the `csv` module reads otherwise.
+        """The whole records in the buffer, up to one that the `csv` module would read differently.
 
         Returns:
             How many fields there were.
@@ -159,7 +159,7 @@ class CsvRecords:
         return count * len(fields)
 
     def _end_of_records(self) -> int:
-        """Where the last whole record in the buffer ends: at a line's end behind closed quotes."""
+        """Where the last whole record in the buffer ends: at a line end outside quotes."""
         buffer, begin = self._buffer, self._at
         end = len(buffer) if self._ended else buffer.rfind(b"\n", begin) + 1
         quotes = buffer.count(b'"', begin, end)
@@ -170,13 +170,13 @@ class CsvRecords:
         return max(end, begin)
 
     def _record(self) -> tuple[list[str], int] | None:
-        """The fields at the current position and where the next record starts; None: read more."""
+        """The fields at the current position and where the next record starts; None: read on."""
         buffer, at, delimiter = self._buffer, self._at, self._delimiter
         fields: list[str] = []
         while True:
             if buffer.startswith(b'"', at):
                 close = buffer.find(b'"', at + 1)
-                if close >= 0 and buffer.startswith(delimiter, close + 1):  # nearly all of them
+                if close >= 0 and buffer.startswith(delimiter, close + 1):  # the usual case
                     fields.append(self._text(at + 1, close))
                     at = close + 2
                     continue
@@ -216,7 +216,7 @@ class CsvRecords:
             raise InputError(
                 f"In {quoted_name(self._path)}, a quote that opens on line {line} is never closed.",
                 hint='Close it; a quote inside a quoted field is written twice ("").',
-                code="open_quote",
+                code="malformed_row",
                 details={"line": line},
             )
         return close
@@ -234,10 +234,10 @@ class CsvRecords:
         if self._buffer[at:end].strip():
             line = self._line_of(at)
             raise InputError(
-                f"In {quoted_name(self._path)}, a field on line {line} goes on after its closing "
+                f"In {quoted_name(self._path)}, a field on line {line} has text after its closing "
                 "quote.",
                 hint='A quote inside a quoted field is written twice ("").',
-                code="text_after_quote",
+                code="malformed_row",
                 details={"line": line},
             )
         return end + 1
@@ -252,7 +252,7 @@ class CsvRecords:
             raise not_utf8(self._path, self._line_of(at), self._bytes_before + at) from None
 
     def _line_of(self, position: int) -> int:
-        """Count the lines from the file's start: only a fault has to know."""
+        """Count the lines from the start of the file; only errors need this."""
         left = self._bytes_before
         lines = self._buffer.count(self._newline, 0, position) + 1
         with open_bytes(self._path) as stream:
@@ -294,8 +294,8 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
     return InputError(
         f"Row {row} of {quoted_name(path)} (line {line}) has {found} fields; the header "
         f"has {expected}.",
-        hint="Correct that row: a field that holds the delimiter or a line break has to stand in "
-        "double quotes.",
-        code="ragged_row",
+        hint="Correct that row: a field with a delimiter or a line break in it has to be in double "
+        "quotes.",
+        code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
     )

@@ -1,11 +1,8 @@
-"""A worksheet as rows: streamed, however many there are; the workbook's texts are in memory.
-
-Own code and no library: those that read workbooks lay a sheet out as a grid in memory, where one
-cell at the far corner takes down the process.
-"""
+"""A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
 import re
 from collections.abc import Generator
+from contextlib import closing
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,38 +17,42 @@ from doubleword_batch.sources.base import (
     quoted_name,
     record_too_large,
 )
+from doubleword_batch.sources.values import elapsed_text
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
+    CellStyles,
+    PartReader,
+    SharedStrings,
     Sheet,
-    Texts,
     Workbook,
-    opened,
-    unescaped,
+    open_workbook,
 )
-from doubleword_batch.sources.xlsx_xml import Reader
 
-_MAX_COLUMNS = 16_384  # Excel's own
+_MAX_COLUMNS = 16_384  # Excel's limit
 _SHEETS_SHOWN = 20
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets know no zone
+_DAY_SECONDS = 86_400
+_LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
 _EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 Cells = dict[int, Any]
 
 
 class _Shared(NamedTuple):
-    """A cell's text is the workbook's shared text of this position."""
+    """The text of a cell is the shared string with this index."""
 
-    position: int
+    index: int
 
 
 class XlsxSource(Source):
     """Rows of the only visible worksheet, or of a named one.
 
-    The first row that is not blank names the columns; blank rows are no rows. Texts, numbers and
-    booleans stay what they are, dates become ISO 8601 text, an error such as `#N/A` stays its
-    text, a formula gives the value that was last calculated, an empty cell is null.
+    The first row that is not blank names the columns; blank rows are skipped. Texts, numbers and
+    booleans stay what they are, dates become ISO 8601 text and elapsed times `30:15:00`, an error
+    such as `#N/A` stays its text, a formula gives the value that was last calculated, an empty
+    cell is null.
 
     Args:
         location: what the caller gave.
@@ -59,24 +60,23 @@ class XlsxSource(Source):
         selection: the worksheet's name, or None for the only one.
 
     Raises:
-        InputError: see `open_source`; `which_sheet`.
+        InputError: see `open_source`; `which_table`.
     """
 
     kind = "xlsx"
 
     def __init__(self, location: str, path: Path, selection: str | None) -> None:
         super().__init__(location, (path,), ())
-        with opened(path) as workbook:
-            self._sheet = _chosen(workbook, path, selection)
-        records = self._records()
-        _, header = next(records, (0, None))
-        if header is None:
-            raise no_rows(path, "the sheet is empty")
-        names = [_name(header.get(column)) for column in range(max(header) + 1)]
-        self.columns = checked_header(names, path)
-        if next(records, None) is None:
-            raise no_rows(path, "there is a header line and nothing below it")
-        records.close()
+        with open_workbook(path) as workbook:
+            self._sheet = _chosen_sheet(workbook, path, selection)
+        with closing(self._records()) as records:
+            _, header = next(records, (0, None))
+            if header is None:
+                raise no_rows(path, "the sheet is empty")
+            names = [_name(header.get(column)) for column in range(max(header) + 1)]
+            self.columns = checked_header(names, path)
+            if next(records, None) is None:
+                raise no_rows(path, "there is a header line and nothing below it")
 
     def names(self) -> tuple[str, ...]:
         """The file's name and the sheet's."""
@@ -94,20 +94,20 @@ class XlsxSource(Source):
 
     def _records(self) -> Generator[tuple[int, Cells]]:
         """(line of the sheet, its cells by column) of every row that is not blank."""
-        with opened(self.paths[0]) as workbook:
-            texts = workbook.texts()
+        with open_workbook(self.paths[0]) as workbook:
+            strings = workbook.shared_strings()
             epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
-            reader = _SheetReader(workbook.date_styles(), epoch)
+            reader = _SheetReader(workbook.styles(), epoch)
             for line, cells in workbook.read(self._sheet.part, reader, MAX_SHEET_BYTES):
-                if filled := self._filled(cells, texts, line):
+                if filled := self._filled(cells, strings, line):
                     yield line, filled
 
-    def _filled(self, cells: Cells, texts: Texts, line: int) -> Cells:
-        """The cells with something in them, texts looked up: now, as one may stand in all rows."""
+    def _filled(self, cells: Cells, strings: SharedStrings, line: int) -> Cells:
+        """The cells that are not empty; shared strings are looked up late, as they repeat."""
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
-            value = texts[cell.position] if isinstance(cell, _Shared) else cell
+            value = strings[cell.index] if isinstance(cell, _Shared) else cell
             if isinstance(value, str):
                 left -= len(value)
                 if left < 0:
@@ -117,38 +117,33 @@ class XlsxSource(Source):
         return filled
 
 
-class _SheetReader(Reader[tuple[int, Cells]]):
+class _SheetReader(PartReader[tuple[int, Cells]]):
     """Makes (line, cells) of every row with a cell in it."""
 
-    def __init__(self, date_styles: frozenset[int], epoch: datetime) -> None:
+    def __init__(self, styles: CellStyles, epoch: datetime) -> None:
         super().__init__()
-        self._dates = date_styles
+        self._styles = styles
         self._epoch = epoch
         self._cells: Cells = {}
         self._line = 0
         self._column = -1
         self._kind = "n"
-        self._is_date = False
-        self._pieces: list[str] = []
+        self._style = 0
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name in {"v", "t"}:
-            self.keep()
-        elif name == "c":
-            place = attributes.get("r")
-            self._column = self._column + 1 if place is None else _column(place)
-            self._kind = attributes.get("t", "n")
-            self._is_date = int(attributes.get("s", 0)) in self._dates
-            self._pieces.clear()
+        if name == "c":
+            reference = attributes.get("r")
+            self._column = _column(reference) if reference else self._column + 1
+            self._kind = attributes.get("t") or "n"
+            self._style = int(attributes.get("s") or 0)
+            self.take_text()
         elif name == "row":
-            self._line = int(attributes.get("r", self._line + 1))
+            self._line = int(attributes.get("r") or self._line + 1)
             self._column = -1
 
     def end(self, name: str) -> None:
-        if name in {"v", "t"}:
-            self._pieces.append(self.kept())
-        elif name == "c":
-            self._cells[self._column] = self._value("".join(self._pieces))
+        if name == "c":
+            self._cells[self._column] = self._value(self.take_text())
         elif name == "row" and self._cells:
             self.made.append((self._line, self._cells))
             self._cells = {}
@@ -160,23 +155,39 @@ class _SheetReader(Reader[tuple[int, Cells]]):
             return _Shared(int(text))
         if self._kind == "b":
             return text.strip() in {"1", "true"}
-        if self._kind != "n":  # a text written in place, a formula's, an error's, an ISO date
-            return unescaped(text)
+        if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
+            return text
+        return self._number(text)
+
+    def _number(self, text: str) -> Any:
         number = float(text)
-        if self._is_date:
-            return self._date(number)
+        if self._style in self._styles.dates:
+            return _date(number, self._epoch)
+        if self._style in self._styles.elapsed:
+            return _elapsed(number)
         is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
         return int(text) if is_whole else number
 
-    def _date(self, days: float) -> str | float:
-        try:
-            moment = self._epoch + timedelta(seconds=round(days * 86_400))
-        except OverflowError:
-            return days
-        if 0 <= days < 1:
-            return moment.time().isoformat()
-        whole = moment.hour == moment.minute == moment.second == 0
-        return moment.date().isoformat() if whole else moment.isoformat()
+
+def _date(days: float, epoch: datetime) -> str | float:
+    """The ISO 8601 form of a date, a date with a time, or a time of day."""
+    if epoch == _EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
+        days += 1
+    try:
+        moment = epoch + timedelta(seconds=round(days * _DAY_SECONDS))
+    except (OverflowError, ValueError):
+        return days
+    if 0 <= days < 1:
+        return moment.time().isoformat()
+    whole = moment.hour == moment.minute == moment.second == 0
+    return moment.date().isoformat() if whole else moment.isoformat()
+
+
+def _elapsed(days: float) -> str | float:
+    try:
+        return elapsed_text(timedelta(seconds=round(days * _DAY_SECONDS)))
+    except (OverflowError, ValueError):
+        return days
 
 
 def _column(place: str) -> int:
@@ -193,19 +204,19 @@ def _name(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _chosen(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
+def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
     sheets = workbook.sheets
     for sheet in sheets:
         if sheet.name == selection or (selection is None and len(sheets) == 1):
             return sheet
     names = ", ".join(quote_untrusted(s.name, 60) for s in sheets[:_SHEETS_SHOWN]) or "none"
-    asked = f"{len(sheets)} sheets"
+    found = f"{len(sheets)} sheets"
     if selection is not None:
-        asked = f"no sheet {quote_untrusted(selection, 60)}"
+        found = f"no sheet {quote_untrusted(selection, 60)}"
     raise InputError(
-        f"{quoted_name(path)} holds {asked}. Its sheets are: {names}.",
-        hint="Name one behind the path and two colons, as in book.xlsx::Orders.",
-        code="which_sheet",
+        f"{quoted_name(path)} holds {found}. Its sheets are: {names}.",
+        hint="Name one after the path and two colons, as in book.xlsx::Orders.",
+        code="which_table",
     )
 
 
@@ -213,7 +224,7 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
     return InputError(
         f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
         f"names {expected}.",
-        hint="Name that column in the first line, or delete what stands beside the table.",
-        code="ragged_row",
+        hint="Name that column in the first line, or delete what is beside the table.",
+        code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
     )

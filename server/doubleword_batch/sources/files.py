@@ -1,4 +1,4 @@
-"""A folder or a glob of files as rows, one file, one row; here those of text."""
+"""Files of a folder or glob as rows, one row for each file; text files are read here."""
 
 import os
 from collections.abc import Generator
@@ -20,12 +20,12 @@ TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 
 
 class FileSource(Source):
-    """Files in the order of their paths, told apart by their path relative to a folder.
+    """Files in the order of their paths, named relative to a folder.
 
     Args:
         location: what the caller gave.
         paths: the files.
-        folder: what relative paths start from.
+        folder: relative paths start there.
         columns: of a row.
     """
 
@@ -37,7 +37,7 @@ class FileSource(Source):
 
     @property
     def folder(self) -> Path:
-        """What relative paths start from."""
+        """The folder that relative paths start from."""
         return self._folder
 
     def names(self) -> tuple[str, ...]:
@@ -67,7 +67,7 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
     """The files with these suffixes at any depth, sorted; names that begin with a dot are left out.
 
     Raises:
-        InputError: code `linked_folder`, or `outside_roots` for a link that leads out.
+        InputError: code `unsupported_kind`, or `outside_roots` for a link that leads out.
     """
     found: list[Path] = []
     for parent, folders, names in os.walk(folder):
@@ -84,12 +84,12 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
 
 
 def _refuse_link(folder: Path) -> None:
-    # Following it may never end; leaving it out would make a part look like the whole.
+    # Following it may never end; leaving it out would pass off a part as the whole.
     if folder.is_symlink():
         raise InputError(
             f"{quoted_name(folder)} is a link to a folder, and such links are not followed.",
-            hint="Give the folder it leads to, or a glob of the files wanted.",
-            code="linked_folder",
+            hint="Give the folder it leads to, or a glob of the files you want.",
+            code="unsupported_kind",
         )
 
 

@@ -1,4 +1,4 @@
-"""Images as rows and in requests: what they are by their first bytes, and as a data: URI."""
+"""Images as rows and in requests, recognised by their first bytes and sent as data: URIs."""
 
 import re
 from base64 import b64encode
@@ -14,7 +14,7 @@ from doubleword_batch.sources.files import FileSource
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".jfif", ".webp", ".gif"})
 
 MAX_IMAGE_BYTES = 20 << 20
-"""Bytes of the largest image that is read; what a provider takes in a request is less still."""
+"""Bytes of the largest image that is read; providers take even less in a request."""
 
 HEAD_BYTES = 12
 
@@ -23,7 +23,7 @@ _URL_CHARACTERS = 2048
 
 
 def media_type(head: bytes) -> str | None:
-    """The media type of an image that begins so; None for what is no PNG, JPEG, WebP or GIF."""
+    """The media type of an image by its first bytes; None if not PNG, JPEG, WebP or GIF."""
     if head.startswith(b"\x89PNG\r\n\x1a\n"):
         return "image/png"
     if head.startswith(b"\xff\xd8\xff"):
@@ -38,10 +38,10 @@ def media_type(head: bytes) -> str | None:
 class ImageSource(FileSource):
     """PNG, JPEG, WebP and GIF files; columns `path` (relative), `name` and `image`.
 
-    `image` is the path once more: the request carries the image, the table of answers does not.
+    `image` repeats the path: the request carries the image, the table of answers does not.
 
     Raises:
-        InputError: code `not_an_image`: one of the files is something else.
+        InputError: code `invalid_image`: one of the files is something else.
     """
 
     kind = "images"
@@ -53,7 +53,7 @@ class ImageSource(FileSource):
             _refuse_other(path)
 
     def rows(self) -> Generator[Row]:
-        """The files from the first one."""
+        """Read the names of the files from the first one."""
         for relative, path in zip(self.names(), self.paths, strict=True):
             yield {"path": relative, "name": path.name, "image": relative}
 
@@ -73,15 +73,14 @@ class ImageReader:
         self._roots = roots.for_data(folder)
 
     def url(self, value: Any) -> str:
-        """The URL: an https one as it is, a data: URI of everything else.
+        """The URL: an https URL as it is, everything else as a data: URI.
 
         Args:
             value: a path, an https URL, a data: URI, the image's bytes, or an object with `bytes`
                 or `path`, as data sets of images have them in Parquet.
 
         Raises:
-            InputError: code `no_image`, `not_an_image`, `image_too_large`, `bad_image_url`, or
-                those of the roots.
+            InputError: code `invalid_image` or `request_too_large`, or those of the roots.
         """
         if isinstance(value, dict):
             fields = cast("dict[str, Any]", value)
@@ -90,9 +89,9 @@ class ImageReader:
             return self._data_uri(value, "a value")
         if not isinstance(value, str) or not value.strip():
             raise InputError(
-                f"The column {self._shown} holds no image.",
+                f"The column {self._quoted_column} has no image.",
                 hint="Give a path or an https URL in every row, or leave such rows out.",
-                code="no_image",
+                code="invalid_image",
             )
         if value.startswith("data:"):
             return self._checked_data_uri(value)
@@ -101,7 +100,7 @@ class ImageReader:
         return self._file(value)
 
     @property
-    def _shown(self) -> str:
+    def _quoted_column(self) -> str:
         return quote_untrusted(self._column, 60)
 
     def _file(self, value: str) -> str:
@@ -111,7 +110,7 @@ class ImageReader:
             if error.code != "file_not_found":
                 raise
             path = self._roots.readable(value)
-        if not path.is_file():  # a pipe would be waited for
+        if not path.is_file():  # reading a pipe would block
             raise self._not_an_image(quoted_name(path))
         try:
             with path.open("rb") as stream:
@@ -130,35 +129,37 @@ class ImageReader:
             raise self._not_an_image(name)
         if len(data) > MAX_IMAGE_BYTES:
             raise InputError(
-                f"In the column {self._shown}, {name} has more than {MAX_IMAGE_BYTES >> 20} MiB.",
+                f"In the column {self._quoted_column}, {name} has more than "
+                f"{MAX_IMAGE_BYTES >> 20} MiB.",
                 hint="Make it smaller: models scale images down to a few megapixels anyway.",
-                code="image_too_large",
+                code="request_too_large",
             )
         return f"data:{kind};base64,{b64encode(data).decode('ascii')}"
 
     def _not_an_image(self, name: str) -> InputError:
         return InputError(
-            f"In the column {self._shown}, {name} is no PNG, JPEG, WebP or GIF image.",
+            f"In the column {self._quoted_column}, {name} is not a PNG, JPEG, WebP or GIF image.",
             hint="Convert it, or leave that row out.",
-            code="not_an_image",
+            code="invalid_image",
         )
 
     def _checked_data_uri(self, value: str) -> str:
         if not _DATA_URI.fullmatch(value):
             raise InputError(
-                f"The column {self._shown} holds a data: URI that is no image in base64.",
+                f"The column {self._quoted_column} holds a data: URI that is not an "
+                "image in base64.",
                 hint="Use data:image/png;base64,... (or jpeg, webp, gif), a path or an https URL.",
-                code="not_an_image",
+                code="invalid_image",
             )
         return value
 
     def _checked_url(self, value: str) -> str:
         if not value.startswith("https://") or len(value) > _URL_CHARACTERS or " " in value:
             raise InputError(
-                f"The column {self._shown} holds {quote_untrusted(value, 100)}, which is no "
-                "https URL.",
+                f"The column {self._quoted_column} holds {quote_untrusted(value, 100)}, which "
+                "is not an https URL.",
                 hint="Use an https URL that the provider can reach, or the path of a file.",
-                code="bad_image_url",
+                code="invalid_image",
             )
         return value
 
@@ -168,7 +169,7 @@ def _refuse_other(path: Path) -> None:
         if media_type(stream.read(HEAD_BYTES)) is not None:
             return
     raise InputError(
-        f"{quoted_name(path)} is no PNG, JPEG, WebP or GIF image, whatever its name says.",
-        hint="Convert it, or give a glob of those that are images.",
-        code="not_an_image",
+        f"{quoted_name(path)} is not a PNG, JPEG, WebP or GIF image, whatever its name says.",
+        hint="Convert it, or give a glob of the images only.",
+        code="invalid_image",
     )

@@ -21,7 +21,7 @@ from doubleword_batch.sources.base import (
 from doubleword_batch.sources.compressed import open_bytes
 
 MAX_ARRAY_BYTES = 512 << 20
-"""Bytes of the largest JSON array; it is read whole, which JSON Lines never are."""
+"""Bytes of the largest JSON array, which is read whole; JSON Lines never are."""
 
 _BOM = b"\xef\xbb\xbf"
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
@@ -31,7 +31,7 @@ _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 class JsonLinesSource(Source):
-    """One JSON object a line; blank lines are no rows.
+    """One JSON object on each line; blank lines are skipped.
 
     The columns are the keys of the first 1,000 rows in order of appearance.
 
@@ -92,8 +92,8 @@ def _whole(path: Path) -> bytes:
     if len(text) > MAX_ARRAY_BYTES:
         raise InputError(
             f"{quoted_name(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
-            hint="Save it as JSON Lines, one object a line: that is read without a limit.",
-            code="array_too_large",
+            hint="Save it as JSON Lines, one object on each line: those have no limit.",
+            code="source_too_large",
         )
     return text
 
@@ -129,7 +129,7 @@ def _row(text: bytes, path: Path, place: str, line: int | None, offset: int | No
             raise InputError(
                 f"{place} of {quoted_name(path)} is not a JSON object.",
                 hint='Every row is an object of columns and values, such as {"text": "..."}.',
-                code="not_an_object",
+                code="malformed_row",
                 details=details,
             ) from None
         raise _bad_json(path, place, text, error, details) from None
@@ -165,6 +165,6 @@ def _bad_json(
     return InputError(
         f"{place} of {quoted_name(path)} is not JSON: {reason}.",
         hint=hint,
-        code="bad_json",
+        code="malformed_row",
         details=details,
     )

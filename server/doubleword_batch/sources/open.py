@@ -1,4 +1,4 @@
-"""From what a caller names (a file, a folder, a glob, rows) to a source of rows."""
+"""Decides what a location (a file, a folder, a glob, a table in a file) is, and opens it."""
 
 import os
 from collections.abc import Callable
@@ -40,15 +40,15 @@ _UNREADABLE = {
 
 
 def open_source(location: str, roots: Roots) -> Source:
-    """Open a table, texts or images.
+    """Open a table, text files or images.
 
-    A file is read by what is in it: CSV, TSV, JSON Lines, a JSON array (all of these also packed
+    A file is read by its content: CSV, TSV, JSON Lines, a JSON array (all of these also compressed
     with gzip or Zstandard), Parquet, an Excel workbook, an SQLite database, one image or one text.
     A folder is its `.txt` and `.md` files or, where it has none, its images. A glob is the files
     it matches, as texts of any suffix or as images, or one table.
 
     Args:
-        location: path of a file or folder, or a glob; relative to the first root. Behind `::` the
+        location: path of a file or folder, or a glob; relative to the first root. After `::` the
             name of a sheet or table, or a SELECT (see `parse_location`).
         roots: the folders that may be read.
 
@@ -56,18 +56,17 @@ def open_source(location: str, roots: Roots) -> Source:
         ConfigError: code `no_extra`: a package of the extra `data` is not installed.
         InputError: with one of these codes, here or while the rows are read.
             `file_not_found`, `outside_roots`: by the roots.
-            `empty`, `no_rows`: nothing in it; a header or blank lines only.
-            `unsupported_kind`: an archive, a PDF, or an unknown suffix.
+            `no_rows`: nothing in it; a header or blank lines only.
+            `unsupported_kind`: an archive, a PDF, a workbook with a password, a folder that
+                holds a link to a folder, or an unknown suffix.
             `not_utf8`: with line and byte.
-            `ragged_row`, `duplicate_header`, `empty_header`: tables.
-            `open_quote`, `text_after_quote`: CSV.
+            `malformed_row`: a row or header that is not one of this kind of file.
             `not_readable`: the operating system refuses to open it.
-            `bad_json`, `not_an_object`, `array_too_large`: JSON.
-            `record_too_large`: a row of more than 64 MiB.
-            `linked_folder`: a folder holds a link to a folder.
-            `damaged_file`, `unpacks_too_large`, `encrypted`: packed and binary kinds.
-            `which_sheet`, `which_table`, `bad_query`, `bad_location`: what to read of it.
-            `not_an_image`: a file among images is none.
+            `source_too_large`: a row of more than 64 MiB, a JSON array of more than 512 MiB, or a
+                compressed file that becomes too large.
+            `damaged_file`: a compressed or binary file is not what its first bytes promise.
+            `which_table`, `invalid_query`, `invalid_argument`: what to read of it.
+            `invalid_image`: a file among images is not one.
     """
     try:
         source = _open(location, roots)
@@ -91,19 +90,18 @@ def _open(location: str, roots: Roots) -> Source:
     if len(files) > 1 or (is_pattern and not _is_table(first)):
         return _of_files(location, files)
     if not first.is_file():
-        raise _unsupported(first, "no regular file")
+        raise _unsupported(first, "not a regular file")
     source = _open_file(location, first, selection)
     if selection is not None and source.kind not in {"xlsx", "sqlite"}:
         raise InputError(
             f"{quoted_name(first)} has neither sheets nor tables to choose from.",
-            hint="Leave out the two colons and what stands behind them.",
-            code="bad_location",
+            hint="Leave out the two colons and what follows them.",
         )
     return source
 
 
 class Location(NamedTuple):
-    """Where to look, and what of it: a table's or sheet's name, a SELECT, or None for all."""
+    """A path, and the table, sheet or SELECT chosen in it, or None."""
 
     path: str
     selection: str | None
@@ -113,18 +111,17 @@ def parse_location(text: str, roots: Roots) -> Location:
     """Take `shop.db::orders`, `shop.db::SELECT ...`, `book.xlsx::Sheet1`, `sqlite:shop.db?table=t`.
 
     Raises:
-        InputError: code `bad_location`.
+        InputError: code `invalid_argument`.
     """
     if text.startswith(_SCHEME):
         path, _, query = text.removeprefix(_SCHEME).partition("?")
-        asked = parse_qs(query, keep_blank_values=True)
-        if set(asked) - {"table"} or len(asked.get("table", [])) > 1:
+        options = parse_qs(query, keep_blank_values=True)
+        if set(options) - {"table"} or len(options.get("table", [])) > 1:
             raise InputError(
                 "A location that begins with sqlite: takes one option, table.",
                 hint="Write sqlite:shop.db?table=orders, or shop.db::SELECT ... for a query.",
-                code="bad_location",
             )
-        return Location(unquote(path), asked["table"][0] if asked else None)
+        return Location(unquote(path), options["table"][0] if options else None)
     path, mark, selection = text.partition("::")
     if not mark or _exists(text, roots):
         return Location(text, None)
@@ -145,7 +142,7 @@ def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
     if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
         return ImageSource(location, images, folder)
     raise InputError(
-        f"The folder {quoted_name(folder)} holds no .txt or .md file and no image.",
+        f"The folder {quoted_name(folder)} has no .txt or .md file and no image.",
         hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
         code="no_rows",
     )
@@ -171,7 +168,9 @@ def _open_file(location: str, path: Path, selection: str | None) -> Source:
     head = _head(path)
     if not head:
         raise InputError(
-            f"{quoted_name(path)} is empty (0 bytes).", hint="Give a file with rows.", code="empty"
+            f"{quoted_name(path)} is empty (0 bytes).",
+            hint="Give a file with rows.",
+            code="no_rows",
         )
     for magic, opened in _BINARY.items():
         if head.startswith(magic):
@@ -196,7 +195,7 @@ def _open_text(location: str, path: Path, head: bytes) -> Source:
         return JsonArraySource(location, path)
     if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
         return JsonLinesSource(location, path)
-    raise _unsupported(path, f"of a kind ({suffix or 'no suffix'}) that is not known here")
+    raise _unsupported(path, f"a file of unknown kind ({suffix or 'no suffix'})")
 
 
 def _parquet(location: str, path: Path, _: str | None) -> Source:
@@ -257,7 +256,7 @@ def _refuse_binary(path: Path, head: bytes) -> None:
 
 def _unsupported(path: Path, kind: str) -> InputError:
     return InputError(
-        f"{quoted_name(path)} is {kind}; this version does not read that.",
+        f"{quoted_name(path)} is {kind}; that kind is not supported.",
         hint="Export it as CSV or JSONL (UTF-8) and give that file.",
         code="unsupported_kind",
     )

@@ -1,4 +1,4 @@
-"""Parquet files as rows, read by DuckDB a few thousand rows at a time."""
+"""Parquet files as rows, read by DuckDB a few hundred rows at a time."""
 
 import glob
 import json
@@ -27,7 +27,7 @@ _NESTED = ("STRUCT", "MAP", "UNION")
 class ParquetSource(Source):
     """Rows of a Parquet file.
 
-    Texts, integers, floats, booleans, bytes, lists and structs stay what they are; decimals, dates
+    Texts, integers, floats, booleans, bytes, lists and structs keep their types; decimals, dates
     and times become their text, NaN becomes null.
 
     Raises:
@@ -78,21 +78,21 @@ class ParquetSource(Source):
             raise
         except duckdb.OutOfMemoryException:
             raise InputError(
-                f"{quoted_name(path)} holds groups of rows that are too large to be read.",
+                f"{quoted_name(path)} has row groups that are too large to be read.",
                 hint="Write it again with smaller row groups (about 20,000 rows), or as CSV.",
-                code="record_too_large",
+                code="source_too_large",
             ) from None
         except (duckdb.Error, UnicodeDecodeError) as error:
-            raise damaged(path, "Parquet file", str(error).split("\n", maxsplit=1)[0]) from None
+            raise damaged(path, "a Parquet file", str(error).split("\n", maxsplit=1)[0]) from None
         finally:
             duck.close()
 
 
 def duckdb_connection(kind: str) -> "DuckDBPyConnection":
-    """An empty DuckDB in memory that loads nothing, spills nothing and reads in order.
+    """An in-memory DuckDB that loads no extension, writes no temporary file and keeps the order.
 
     Args:
-        kind: what it is wanted for, to begin a message with.
+        kind: what needs it, as the beginning of a message.
 
     Raises:
         ConfigError: code `no_extra`.
@@ -106,7 +106,7 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
         "autoload_known_extensions": "false",
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": "",
-        "threads": "1",  # more of them are no faster for rows that go through Python
+        "threads": "1",  # more are no faster for rows that go through Python
     }
     return duckdb.connect(":memory:", config=config)
 
@@ -121,7 +121,7 @@ def _selected(name: str, kind: str) -> str:
 
 
 def _reader(kind: str) -> Callable[[Any], Any] | None:
-    """What makes a value of the row out of DuckDB's, None where that is one already."""
+    """What converts a value of DuckDB, or None if it stays as it is."""
     if kind in _FLOATS or (_is_nested(kind) and _holds_bytes(kind)):
         return without_nan
     return _of_json if _is_nested(kind) else None
@@ -132,7 +132,7 @@ def _is_nested(kind: str) -> bool:
 
 
 def _holds_bytes(kind: str) -> bool:
-    return "BLOB" in kind  # pictures, which JSON has no form for
+    return "BLOB" in kind  # such as images, which JSON cannot hold
 
 
 def _of_json(text: str | None) -> Any:

@@ -46,7 +46,7 @@ class SqliteSource(Source):
         selection: name of a table or view, a SELECT, or None for the only table.
 
     Raises:
-        InputError: see `open_source`; `which_table`, `bad_query`.
+        InputError: see `open_source`; `which_table`, `invalid_query`.
     """
 
     kind = "sqlite"
@@ -84,7 +84,7 @@ class SqliteSource(Source):
         db: sqlite3.Connection | None = None
         try:
             db = sqlite3.connect(_read_only_uri(self.paths), uri=True, isolation_level=None)
-            db.execute("PRAGMA trusted_schema = OFF")  # no side effects out of a crafted view
+            db.execute("PRAGMA trusted_schema = OFF")  # a crafted view must have no side effects
             db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_RECORD_BYTES)
             db.set_authorizer(_authorize)
             self._until = time.monotonic() + _SECONDS_A_ROW
@@ -135,10 +135,10 @@ def _authorize(action: int, _first: str | None, second: str | None, *_: object) 
 
 def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
     there = ", ".join(quote_untrusted(name, 60) for name in names[:_TABLES_SHOWN]) or "none"
-    asked = f"no table {quote_untrusted(wanted, 60)}" if wanted else f"{len(names)} tables"
+    found = f"no table {quote_untrusted(wanted, 60)}" if wanted else f"{len(names)} tables"
     return InputError(
-        f"{quoted_name(path)} holds {asked}. Its tables are: {there}.",
-        hint="Name one behind the path and two colons, as in shop.db::orders, or give a query "
+        f"{quoted_name(path)} holds {found}. Its tables are: {there}.",
+        hint="Name one after the path and two colons, as in shop.db::orders, or give a query "
         "there, as in shop.db::SELECT id, text FROM orders.",
         code="which_table",
     )
@@ -149,15 +149,15 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     if isinstance(error, sqlite3.OperationalError) and "decode" in words:
         return InputError(
             f"{quoted_name(path)} holds text that is not UTF-8.",
-            hint="Select the columns that are, or wrap that one: CAST(column AS BLOB).",
+            hint="Select other columns only, or write CAST(column AS BLOB).",
             code="not_utf8",
         )
     if "malformed" in words or "not a database" in words or "disk I/O" in words:
-        return damaged(path, "SQLite database", words)
+        return damaged(path, "an SQLite database", words)
     if "interrupted" in words:
         words = f"one row took longer than {_SECONDS_A_ROW:.0f} s"
     return InputError(
         f"The query over {quoted_name(path)} cannot be run: {quote_untrusted(words)}.",
-        hint="Use one SELECT over its tables; nothing else is allowed there.",
-        code="bad_query",
+        hint="Use one SELECT over its tables; nothing else is allowed.",
+        code="invalid_query",
     )

@@ -1,17 +1,18 @@
-"""How values of a row look inside a text, and which values JSON cannot hold."""
+"""Values of a row as text of a prompt and as JSON."""
 
 import math
+from datetime import timedelta
 from typing import Any, cast
 
 import msgspec
 
 
 def as_text(value: Any) -> str:
-    """A value as it stands in a prompt: text as it is, null as nothing, all else as JSON.
+    """A value in a prompt: text as it is, null as nothing, everything else as JSON.
 
     Raises:
         ValueError: NaN or Infinity.
-        TypeError: a value that JSON does not have.
+        TypeError: a value that JSON cannot hold.
     """
     if isinstance(value, str):
         return value
@@ -19,11 +20,11 @@ def as_text(value: Any) -> str:
 
 
 def as_json(value: Any) -> bytes:
-    """A value as JSON; msgspec alone would write null for NaN, which is another value.
+    """A value as JSON; unlike msgspec, it does not write NaN as null.
 
     Raises:
         ValueError: NaN or Infinity anywhere in it, or text that UTF-8 cannot hold.
-        TypeError: a value that JSON does not have.
+        TypeError: a value that JSON cannot hold.
     """
     if _holds_non_finite(value):
         raise ValueError("NaN and Infinity are not JSON")
@@ -31,7 +32,7 @@ def as_json(value: Any) -> bytes:
 
 
 def without_nan(value: Any) -> Any:
-    """A value with null for NaN and infinity, which is how tables of numbers say "missing"."""
+    """A value with null for NaN and infinity, which mean "missing" in tables of numbers."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -39,6 +40,15 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list):
         return [without_nan(v) for v in cast("list[Any]", value)]
     return value
+
+
+def elapsed_text(duration: timedelta) -> str:
+    """Hours, minutes and seconds, as in `30:15:00`: there may be more than 24 hours."""
+    minutes, seconds = divmod(abs(duration), timedelta(minutes=1))
+    hours, minutes = divmod(minutes, 60)
+    sign = "-" if duration < timedelta() else ""
+    text = f"{sign}{hours:02}:{minutes:02}:{seconds.seconds:02}"
+    return f"{text}.{seconds.microseconds:06}" if seconds.microseconds else text
 
 
 def _holds_non_finite(value: Any) -> bool:

@@ -1,36 +1,119 @@
-"""What a workbook is made of: its sheets, its table of texts, and which styles mean a date."""
+"""The parts of a workbook, streamed and bounded: it may come from an attacker.
+
+The size of a decompressed part, the depth of its XML and the length of a tag or a text are limited;
+a document type is refused, and entities with it.
+"""
 
 import re
 import zipfile
 import zlib
 from array import array
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from posixpath import join, normpath
-from typing import NamedTuple, TypeVar
-from xml.parsers.expat import ExpatError
+from posixpath import dirname, join, normpath
+from typing import Generic, NamedTuple, NoReturn, TypeVar
+from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources.base import damaged, quoted_name
-from doubleword_batch.sources.xlsx_xml import Attributes, Reader, parse
+from doubleword_batch.sources.base import MAX_RECORD_BYTES, damaged, quoted_name
+from doubleword_batch.sources.compressed import MAX_RATIO, RATIO_FREE_BYTES
 
 MAX_SHEET_BYTES = 16 << 30
-"""Bytes of the largest sheet after unpacking; it is streamed."""
+"""Bytes of the largest sheet after decompression; it is streamed."""
 
-MAX_TEXTS_BYTES = 512 << 20
-"""Bytes of the workbook's table of texts after unpacking; it is held in memory."""
+MAX_SHARED_STRINGS_BYTES = 512 << 20
+"""Bytes of the shared strings after decompression; they are held in memory."""
 
-_SMALL_PART_BYTES = 64 << 20
-_RELATIONSHIP = "http://schemas.openxmlformats.org/officeDocument/2006/relationships id"
-_STRICT_RELATIONSHIP = "http://purl.oclc.org/ooxml/officeDocument/relationships id"
+MAX_SHARED_STRINGS = 4 << 20
+"""Shared strings of a workbook: four columns of distinct texts in the longest possible sheet."""
+
+MAX_SHARED_STRINGS_RATIO = 50
+"""Bytes that one compressed byte of them may become: distinct texts compress badly."""
+
+_SMALL_PART_BYTES = 16 << 20
+_BLOCK_BYTES = 1 << 16
+_MAX_TAG_BYTES = 1 << 20
+_MAX_DEPTH = 64  # a text inside a cell lies at 8
+_SEPARATOR = " "
+
+_ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
-_NOT_A_CODE = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
-_ELAPSED = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
-_ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
+_ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
+_ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
 
 _T = TypeVar("_T")
+
+
+class PartReader(Generic[_T]):
+    """Receives the elements of a part and puts what it makes of them into `made`.
+
+    Names come without their namespace. The text of `v` and `t` elements is kept until `take_text`,
+    without phonetic readings (`rPh`).
+    """
+
+    def __init__(self) -> None:
+        self.made: list[_T] = []
+        self._pieces: list[str] = []
+        self._size = 0
+        self._depth = 0
+        self._keeps_text = False
+        self._is_phonetic = False
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """An element begins."""
+
+    def end(self, name: str) -> None:
+        """An element ends."""
+
+    def take_text(self) -> str:
+        """The text since the last call."""
+        text = "".join(self._pieces)
+        self._pieces.clear()
+        self._size = 0
+        return unescaped(text) if "_x" in text else text
+
+    def parser(self) -> expat.XMLParserType:
+        """An XML parser that feeds this reader."""
+        parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
+        parser.buffer_text = True
+        parser.StartElementHandler = self._start
+        parser.EndElementHandler = self._end
+        parser.CharacterDataHandler = self._text
+        parser.StartDoctypeDeclHandler = _refuse_document_type
+        return parser
+
+    def _start(self, name: str, attributes: dict[str, str]) -> None:
+        self._depth += 1
+        if self._depth > _MAX_DEPTH:
+            raise ValueError("its XML is nested too deeply")
+        name = name.rpartition(_SEPARATOR)[2]
+        if name in {"v", "t"}:
+            self._keeps_text = not self._is_phonetic
+        elif name == "rPh":
+            self._is_phonetic = True
+        else:
+            self.start(name, attributes)
+
+    def _end(self, name: str) -> None:
+        self._depth -= 1
+        name = name.rpartition(_SEPARATOR)[2]
+        if name in {"v", "t"}:
+            self._keeps_text = False
+        elif name == "rPh":
+            self._is_phonetic = False
+        else:
+            self.end(name)
+
+    def _text(self, data: str) -> None:
+        if not self._keeps_text:
+            return
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size > MAX_RECORD_BYTES:
+            raise ValueError("one of its cells never ends")
 
 
 class Sheet(NamedTuple):
@@ -40,148 +123,234 @@ class Sheet(NamedTuple):
     part: str
 
 
-class Texts:
-    """The workbook's shared texts, by position: one block of UTF-8 and where each ends."""
+class CellStyles(NamedTuple):
+    """Numbers of the cell styles that show a date or a time of day, and an elapsed time."""
 
-    def __init__(self) -> None:
+    dates: frozenset[int]
+    elapsed: frozenset[int]
+
+
+class SharedStrings:
+    """Shared strings by index: one block of UTF-8 and where each string ends."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
         self._block = bytearray()
         self._ends = array("Q", [0])
+        for text in texts:
+            self._block += text.encode()
+            self._ends.append(len(self._block))
 
-    def add(self, text: str) -> None:
-        """Append the next text."""
-        self._block += text.encode()
-        self._ends.append(len(self._block))
-
-    def __getitem__(self, position: int) -> str:
-        if not 0 <= position < len(self._ends) - 1:
-            raise ValueError("a cell refers to a text that is not there")
-        return self._block[self._ends[position] : self._ends[position + 1]].decode()
+    def __getitem__(self, index: int) -> str:
+        if not 0 <= index < len(self._ends) - 1:
+            raise ValueError("a cell refers to a shared string that is not there")
+        return self._block[self._ends[index] : self._ends[index + 1]].decode()
 
 
 class Workbook:
-    """An open workbook; `opened` opens and closes it.
+    """An open workbook; `open_workbook` opens and closes it.
+
+    Parts are found by their relationships (Open Packaging Conventions), or under the names that
+    Excel gives them. Backslashes in names are read as slashes.
 
     Attributes:
         sheets: its visible worksheets, in order.
-        counts_from_1904: dates do, as on old Macs.
+        counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:
-        InputError: code `unsupported_kind`, and those of `opened`.
+        InputError: code `unsupported_kind`, and those of `open_workbook`.
     """
 
     def __init__(self, archive: zipfile.ZipFile, path: Path) -> None:
         self._archive = archive
-        self._parts = {info.filename.lower(): info for info in archive.infolist()}
-        if "xl/workbook.xml" not in self._parts:
+        self._path = path
+        self._parts = {_part_name(info.filename): info for info in archive.infolist()}
+        main = self._targets("_rels/.rels", "").get("officeDocument", "")
+        main = main if main in self._parts else "xl/workbook.xml"
+        if main not in self._parts:
             raise InputError(
-                f"{quoted_name(path)} is a zip archive and no Excel workbook (.xlsx).",
+                f"{quoted_name(path)} is a zip archive, but not an Excel workbook (.xlsx).",
                 hint="Unpack it and give the file inside, or save the sheet as .xlsx or CSV.",
                 code="unsupported_kind",
             )
+        folder, name = dirname(main), main.rpartition("/")[2]
+        self._related = {
+            "sharedStrings": _part_name(join(folder, "sharedStrings.xml")),
+            "styles": _part_name(join(folder, "styles.xml")),
+        } | self._targets(join(folder, "_rels", f"{name}.rels"), folder)
         self.counts_from_1904 = False
-        self.sheets = tuple(self._sheets())
+        self.sheets = tuple(self._sheets(main))
 
-    def read(self, part: str, reader: Reader[_T], limit: int) -> Generator[_T]:
-        """What a reader makes of a part; nothing, where there is no such part."""
-        info = self._parts.get(part.lower())
-        if info is not None:
-            yield from parse(self._archive, info, reader, limit)
+    def read(
+        self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
+    ) -> Generator[_T]:
+        """What a reader makes of a part, piece by piece; nothing if there is no such part.
 
-    def texts(self) -> Texts:
-        """The shared texts, in memory."""
-        texts = Texts()
-        for text in self.read("xl/sharedStrings.xml", _TextReader(), MAX_TEXTS_BYTES):
-            texts.add(text)
-        return texts
+        Raises:
+            InputError: code `source_too_large`.
+            expat.ExpatError, zipfile.BadZipFile, ValueError: the part is damaged.
+        """
+        info = self._parts.get(part)
+        if info is None:
+            return
+        parser = reader.parser()
+        size = 0
+        for block in self._blocks(info, max_bytes, max_ratio):
+            size += len(block)
+            parser.Parse(block, False)  # noqa: FBT003  # expat takes no names
+            if size - parser.CurrentByteIndex > _MAX_TAG_BYTES:
+                raise ValueError("one of its tags never ends")
+            yield from reader.made
+            reader.made.clear()
+        parser.Parse(b"", True)  # noqa: FBT003  # the same
+        yield from reader.made
 
-    def date_styles(self) -> frozenset[int]:
-        """Numbers of the cell styles that show a date or a time."""
-        dates = set(_DATE_FORMATS)
-        styles: list[int] = []
-        wanted = Attributes("numFmt", "cellStyleXfs", "cellXfs", "xf")
-        for name, attributes in self.read("xl/styles.xml", wanted, _SMALL_PART_BYTES):
-            if name == "xf":
-                styles.append(int(attributes.get("numFmtId", 0)))
-            elif name != "numFmt":
-                styles.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
-            elif _is_date(attributes.get("formatCode", "")):
-                dates.add(int(attributes["numFmtId"]))
-        return frozenset(number for number, form in enumerate(styles) if form in dates)
-
-    def _sheets(self) -> Iterator[Sheet]:
-        relations = self.read(
-            "xl/_rels/workbook.xml.rels", Attributes("Relationship"), _SMALL_PART_BYTES
+    def shared_strings(self) -> SharedStrings:
+        """The shared strings, in memory."""
+        part = self._related["sharedStrings"]
+        return SharedStrings(
+            self.read(
+                part, _SharedStringReader(), MAX_SHARED_STRINGS_BYTES, MAX_SHARED_STRINGS_RATIO
+            )
         )
-        targets = {link.get("Id"): link.get("Target", "") for _, link in relations}
-        wanted = Attributes("sheet", "workbookPr")
-        for name, attributes in self.read("xl/workbook.xml", wanted, _SMALL_PART_BYTES):
+
+    def styles(self) -> CellStyles:
+        """The cell styles whose numbers are dates, times or durations."""
+        codes: dict[int, str] = {}
+        formats: list[int] = []
+        for name, attributes in self._elements(
+            self._related["styles"], "numFmt", "cellStyleXfs", "cellXfs", "xf"
+        ):
+            if name == "xf":
+                formats.append(int(attributes.get("numFmtId") or 0))
+            elif name == "numFmt":
+                codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+            else:
+                formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
+        elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
+        dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
+        return CellStyles(
+            frozenset(style for style, number in enumerate(formats) if number in dates - elapsed),
+            frozenset(style for style, number in enumerate(formats) if number in elapsed),
+        )
+
+    def _sheets(self, main: str) -> Iterator[Sheet]:
+        for name, attributes in self._elements(main, "sheet", "workbookPr"):
             if name == "workbookPr":
                 self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
             elif attributes.get("state", "visible") == "visible":
-                link = attributes.get(_RELATIONSHIP) or attributes.get(_STRICT_RELATIONSHIP)
-                part = normpath(join("/xl", targets.get(link, ""))).lstrip("/")
-                if "worksheets/" in part and part.lower() in self._parts:
+                # by its ending: Strict Open XML has a namespace of its own
+                link = next((v for k, v in attributes.items() if k.endswith("hips id")), "")
+                part = self._related.get(link, "")
+                if part in self._parts:
                     yield Sheet(attributes.get("name", ""), part)
 
+    def _targets(self, part: str, folder: str) -> dict[str, str]:
+        """The targets of a part's relationships: worksheets by id, all others by type."""
+        targets: dict[str, str] = {}
+        for _, link in self._elements(_part_name(part), "Relationship"):
+            target = _part_name(join("/", folder, link.get("Target", "").replace("\\", "/")))
+            kind = link.get("Type", "").rpartition("/")[2]
+            targets[kind] = target
+            if kind == "worksheet" or (not kind and "worksheets/" in target):
+                targets[link.get("Id", "")] = target
+        return targets
 
-class _TextReader(Reader[str]):
-    """Makes the text of each `si`, plain or in runs; phonetic readings (`rPh`) are left out."""
+    def _elements(self, part: str, *names: str) -> Generator[tuple[str, dict[str, str]]]:
+        return self.read(part, _AttributeReader(names), _SMALL_PART_BYTES)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._pieces: list[str] = []
-        self._phonetic = False
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:  # noqa: ARG002  # the base's
-        if name == "rPh":
-            self._phonetic = True
-        elif name == "t" and not self._phonetic:
-            self.keep()
-
-    def end(self, name: str) -> None:
-        if name == "t":
-            self._pieces.append(self.kept())
-        elif name == "rPh":
-            self._phonetic = False
-        elif name == "si":
-            self.made.append(unescaped("".join(self._pieces)))
-            self._pieces.clear()
+    def _blocks(self, info: zipfile.ZipInfo, max_bytes: int, max_ratio: int) -> Iterator[bytes]:
+        most = min(max_bytes, max(RATIO_FREE_BYTES, max_ratio * info.compress_size))
+        size = 0
+        with self._archive.open(info) as stream:
+            while block := stream.read(_BLOCK_BYTES):
+                size += len(block)
+                if size > most:
+                    raise InputError(
+                        f"{quoted_name(self._path)} decompresses to more than {most >> 20} MiB.",
+                        hint="Save the sheet as CSV and give that file.",
+                        code="source_too_large",
+                    )
+                yield block
 
 
 @contextmanager
-def opened(path: Path) -> Generator[Workbook]:
-    """A workbook, closed on leaving; whatever is wrong inside is one clear error.
+def open_workbook(path: Path) -> Generator[Workbook]:
+    """Open a workbook and close it on leaving; any fault in it is one clear error.
 
     Raises:
-        InputError: code `damaged_file`, `encrypted`, `unpacks_too_large` or `unsupported_kind`.
+        InputError: code `damaged_file`, `source_too_large` or `unsupported_kind`.
     """
     try:
         with zipfile.ZipFile(path) as archive:
             yield Workbook(archive, path)
     except RuntimeError as error:
         if isinstance(error, NotImplementedError):
-            raise damaged(path, "Excel workbook", str(error)) from None
-        raise encrypted(path) from error  # zipfile's way to ask for a password
-    except (zipfile.BadZipFile, zlib.error, EOFError, ExpatError, LookupError, ValueError) as error:
-        raise damaged(path, "Excel workbook", str(error)) from None
+            raise damaged(path, "an Excel workbook", str(error)) from None
+        raise encrypted(path) from error  # zipfile asks for a password this way
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        expat.ExpatError,
+        LookupError,
+        ValueError,
+    ) as error:
+        raise damaged(path, "an Excel workbook", str(error)) from None
 
 
 def encrypted(path: Path) -> InputError:
-    """The error for a workbook with a password, which looks like one of the old format."""
+    """The error for a workbook with a password, which looks like one in the old format."""
     return InputError(
-        f"{quoted_name(path)} is a workbook with a password, or of the old format (.xls).",
+        f"{quoted_name(path)} is protected by a password or in the old format (.xls).",
         hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
-        code="encrypted",
+        code="unsupported_kind",
     )
 
 
 def unescaped(text: str) -> str:
-    """A text with its `_x000D_` turned back into the characters that XML cannot hold."""
-    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text) if "_x" in text else text
+    """A text with escapes such as `_x000D_` replaced by the characters that XML cannot hold."""
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+class _AttributeReader(PartReader[tuple[str, dict[str, str]]]):
+    """Makes (name, attributes) of the elements with these names."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__()
+        self._names = frozenset(names)
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        if name in self._names:
+            self.made.append((name, attributes))
+
+
+class _SharedStringReader(PartReader[str]):
+    """Makes the text of each `si`, plain or in runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._count = 0
+
+    def end(self, name: str) -> None:
+        if name == "si":
+            self._count += 1
+            if self._count > MAX_SHARED_STRINGS:
+                raise ValueError(f"it has more than {MAX_SHARED_STRINGS} shared strings")
+            self.made.append(self.take_text())
+
+
+def _part_name(name: str) -> str:
+    """A part's name for comparison: lower case, relative to the root of the zip."""
+    return normpath(join("/", name.replace("\\", "/"))).lstrip("/").lower()
+
+
+def _is_elapsed(code: str) -> bool:
+    return _ELAPSED_CODE.search(code.partition(";")[0]) is not None
 
 
 def _is_date(code: str) -> bool:
-    first = code.partition(";")[0]
-    if _ELAPSED.search(first):
-        return False  # a duration: it stays a number of days
-    return _DATE_CODE.search(_NOT_A_CODE.sub("", first)) is not None
+    return _DATE_CODE.search(_LITERAL.sub("", code.partition(";")[0])) is not None
+
+
+def _refuse_document_type(*_: object) -> NoReturn:
+    raise ValueError("its XML declares a document type")

@@ -33,7 +33,7 @@ def test_the_delimiter_is_read_off_the_header_outside_of_quotes(source, delimite
     assert next(table.rows())["a"] == "1"
 
 
-def test_the_sep_line_of_excel_names_the_delimiter_and_is_no_header(source):
+def test_the_sep_line_of_excel_names_the_delimiter_and_is_not_the_header(source):
     table = source("t.csv", "sep=;\r\na,b;c\r\n1;2\r\n")
     assert table.columns == ("a,b", "c")
     assert list(table.rows()) == [{"a,b": "1", "c": "2"}]
@@ -52,7 +52,7 @@ def test_line_ends_of_old_macs_separate_rows(source):
     ]
 
 
-def test_blank_lines_are_no_rows_and_rows_of_empty_fields_are(source):
+def test_blank_lines_are_skipped_and_rows_of_empty_fields_are_not(source):
     table = source("t.csv", "\n\na,b\n\n1,2\n\r\n,\n3,4")
     assert [row["a"] for row in table.rows()] == ["1", "", "3"]
 
@@ -111,7 +111,7 @@ def test_a_ragged_row_is_named_with_row_line_and_both_counts(source):
     table = source("t.csv", 'a,b\n"1\n1",2\n3,4,5\n')
     with pytest.raises(InputError, match=r"Row 2 .*\(line 4\) has 3 fields; the header has 2") as e:
         list(table.rows())
-    assert e.value.code == "ragged_row"
+    assert e.value.code == "malformed_row"
     assert e.value.details == {"row": 2, "line": 4, "expected": 2, "found": 3}
     assert "double quotes" in e.value.hint
 
@@ -126,12 +126,12 @@ def test_the_line_of_a_fault_counts_across_blocks(source, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "code", "message"),
     [
-        ("a,b,a\n1,2,3\n", "duplicate_header", "Two columns"),
-        ("a,,c\n1,2,3\n", "empty_header", "Column 2"),
+        ("a,b,a\n1,2,3\n", "malformed_row", "Two columns"),
+        ("a,,c\n1,2,3\n", "malformed_row", "Column 2"),
         ("a,b\n", "no_rows", "nothing below it"),
         ("\n\n", "no_rows", "blank lines only"),
-        ('a,b\n1,"2\n3,4\n', "open_quote", "line 2 is never closed"),
-        ('a,b\n1,2\n"x"y,4\n', "text_after_quote", "line 3 goes on"),
+        ('a,b\n1,"2\n3,4\n', "malformed_row", "line 2 is never closed"),
+        ('a,b\n1,2\n"x"y,4\n', "malformed_row", "line 3 has text after"),
         (b"a,b\n1,2\n3,gr\xfc\n", "not_utf8", r"line 3 \(byte 12\)"),
     ],
 )
@@ -147,7 +147,7 @@ def test_a_missing_quote_does_not_swallow_the_memory(source, monkeypatch):
     monkeypatch.setattr(csv_files, "MAX_RECORD_BYTES", 1 << 20)
     with pytest.raises(InputError, match="starts on line 2 does not end") as refused:
         source("t.csv", 'a,b\n1,"' + "x,y\n" * 1_000_000)
-    assert refused.value.code == "record_too_large"
+    assert refused.value.code == "source_too_large"
 
 
 def test_a_name_in_the_header_cannot_pose_as_a_message(source):

@@ -84,7 +84,7 @@ def test_the_responses_endpoint_gets_input_parts(tmp_path, bodies):
     ]
 
 
-def test_the_same_prompt_for_every_image_is_no_reason_to_warn(tmp_path, bodies):
+def test_the_same_prompt_for_every_image_is_not_warned_about(tmp_path, bodies):
     (tmp_path / "a.png").write_bytes(PNG)
     bodies("*.png")
     assert bodies.built.warnings == ()
@@ -115,23 +115,23 @@ def test_bytes_in_a_table_are_images_too(tmp_path, bodies):
 
 
 @pytest.mark.parametrize(
-    ("value", "code"),
+    ("value", "code", "message"),
     [
-        ("", "no_image"),
-        ("nothing.png", "file_not_found"),
-        ("note.txt", "not_an_image"),
-        ("../secret.png", "outside_roots"),
-        ("/etc/passwd", "outside_roots"),
-        ("link.png", "outside_roots"),
-        ("http://example.org/a.png", "bad_image_url"),
-        ("file:///etc/passwd", "bad_image_url"),
-        ("data:text/html;base64,AAAA", "not_an_image"),
-        ("data:image/png;base64,A A", "not_an_image"),
+        ("", "invalid_image", "has no image"),
+        ("nothing.png", "file_not_found", "nothing.png"),
+        ("note.txt", "invalid_image", "is not a PNG, JPEG, WebP or GIF image"),
+        ("../secret.png", "outside_roots", "secret.png"),
+        ("/etc/passwd", "outside_roots", "passwd"),
+        ("link.png", "outside_roots", "link.png"),
+        ("http://example.org/a.png", "invalid_image", "not an https URL"),
+        ("file:///etc/passwd", "invalid_image", "not an https URL"),
+        ("data:text/html;base64,AAAA", "invalid_image", "data: URI that is not an image"),
+        ("data:image/png;base64,A A", "invalid_image", "data: URI that is not an image"),
     ],
 )
 @pytest.mark.parametrize("everything_allowed", [False, True])
 def test_a_row_whose_image_cannot_be_used_is_named(
-    tmp_path, bodies, monkeypatch, value, code, everything_allowed
+    tmp_path, bodies, monkeypatch, value, code, message, everything_allowed
 ):
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -142,7 +142,7 @@ def test_a_row_whose_image_cannot_be_used_is_named(
     (inside / "ok.png").write_bytes(PNG)
     (inside / "t.jsonl").write_text(f'{{"pic":"ok.png"}}\n{{"pic":{json.dumps(value)}}}\n')
     roots = Roots(None if everything_allowed else [inside])
-    with pytest.raises(InputError, match="Row 2") as refused:
+    with pytest.raises(InputError, match=f"Row 2.*{message}") as refused:
         bodies("t.jsonl", roots, image_column="pic")
     assert refused.value.code == code
     assert not list((tmp_path / "o").iterdir())
@@ -178,4 +178,4 @@ def test_a_file_that_only_claims_to_be_an_image_is_refused(tmp_path, roots):
     Path(tmp_path / "pics" / "a.png").write_text("<html>")
     with pytest.raises(InputError, match="whatever its name says") as refused:
         open_source("pics", roots)
-    assert refused.value.code == "not_an_image"
+    assert refused.value.code == "invalid_image"

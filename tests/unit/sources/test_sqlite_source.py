@@ -77,7 +77,7 @@ def test_a_query_that_does_not_read_is_refused(database, roots, query):
     before = path.read_bytes()
     with pytest.raises(InputError) as refused:
         open_source(f"shop.db::{query}", roots)
-    assert refused.value.code == "bad_query"
+    assert refused.value.code == "invalid_query"
     assert path.read_bytes() == before
 
 
@@ -87,7 +87,7 @@ def test_a_query_that_never_gives_a_row_ends(database, roots, monkeypatch):
     endless = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n "
     with pytest.raises(InputError, match="took longer") as refused:
         open_source(f"shop.db::{endless} WHERE i < 0", roots)
-    assert refused.value.code == "bad_query"
+    assert refused.value.code == "invalid_query"
 
 
 def test_what_lies_in_the_log_of_a_database_in_use_is_read(database, roots, tmp_path):
@@ -141,7 +141,10 @@ def test_two_colons_in_the_name_of_a_file_are_its_name(source, roots):
 
 def test_selections_are_for_sheets_and_tables_only(source, roots):
     source("t.csv", "a\n1\n")
-    for location in ("t.csv::a", "sqlite:t.csv?mode=rw"):
-        with pytest.raises(InputError) as refused:
+    for location, message in {
+        "t.csv::a": "neither sheets nor tables",
+        "sqlite:t.csv?mode=rw": "one option, table",
+    }.items():
+        with pytest.raises(InputError, match=message) as refused:
             open_source(location, roots)
-        assert refused.value.code == "bad_location"
+        assert refused.value.code == "invalid_argument"

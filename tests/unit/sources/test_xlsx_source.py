@@ -6,11 +6,12 @@ import zipfile
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources import open_source, xlsx_xml
+from doubleword_batch.sources import open_source, xlsx_parts
 from workbook import (
     CUSTOM_DATE_STYLE,
     DATE_STYLE,
     DURATION_STYLE,
+    LINKS,
     MAIN,
     RED_STYLE,
     sheet,
@@ -29,7 +30,7 @@ def book(tmp_path, roots):
     return make
 
 
-def test_cells_keep_their_types_and_blank_rows_are_no_rows(book):
+def test_cells_keep_their_types_and_blank_rows_are_skipped(book):
     table = book({"S": sheet(["id ", "größe", "note"], [1, 2.5, "a & b\nc"], [], [2, None, " x "])})
     assert (table.kind, table.columns) == ("xlsx", ("id", "größe", "note"))
     assert list(table.rows()) == [
@@ -38,7 +39,7 @@ def test_cells_keep_their_types_and_blank_rows_are_no_rows(book):
     ]
 
 
-def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book):
+def test_rich_shared_strings_lose_their_formatting_and_phonetic_readings(book):
     texts = (
         "<si><t>head</t></si>",
         "<si><r><t>one </t></r><r><rPr/><t>two</t></r><rPh><t>WAN</t></rPh></si>",
@@ -62,7 +63,11 @@ def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book)
         (f'<c s="{DATE_STYLE}"><v>0.5</v></c>', "12:00:00"),
         (f'<c s="{DATE_STYLE}"><v>1e12</v></c>', 1e12),
         (f'<c s="{RED_STYLE}"><v>3</v></c>', 3),
-        (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', 1.25),
+        (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', "30:00:00"),
+        (f'<c s="{DURATION_STYLE}"><v>-0.5</v></c>', "-12:00:00"),
+        (f'<c s="{DURATION_STYLE}"><v>1e305</v></c>', 1e305),
+        ('<c s="" t=""><v>7</v></c>', 7),
+        ('<c t="b"><v>true</v></c>', True),
         ("<c><v>1E+3</v></c>", 1000.0),
         ("<c><v>12345678901234567890</v></c>", 12345678901234567890),
     ],
@@ -70,6 +75,15 @@ def test_shared_texts_in_runs_lose_their_looks_and_their_phonetic_readings(book)
 def test_the_value_of_a_cell(book, written, value):
     table = book({"S": sheet(["a", "b"], [1, written])})
     assert next(table.rows())["b"] == value
+
+
+@pytest.mark.parametrize(
+    ("days", "date"),
+    [(1, "1900-01-01"), (59, "1900-02-28"), (61, "1900-03-01"), (1.5, "1900-01-01T12:00:00")],
+)
+def test_dates_before_march_1900_are_those_that_excel_shows(book, days, date):
+    table = book({"S": sheet(["a"], [f'<c s="{DATE_STYLE}"><v>{days}</v></c>'])})
+    assert next(table.rows()) == {"a": date}
 
 
 def test_dates_of_old_macs_count_from_1904(book):
@@ -88,7 +102,7 @@ def test_of_several_sheets_one_has_to_be_named(book):
     sheets = {"First": sheet(["a"], [1]), "Größen": sheet(["b"], [2])}
     with pytest.raises(InputError, match="«First», «Größen»") as refused:
         book(sheets)
-    assert refused.value.code == "which_sheet"
+    assert refused.value.code == "which_table"
     assert "::" in refused.value.hint
     named = book(sheets, "t.xlsx::Größen")
     assert list(named.rows()) == [{"b": 2}]
@@ -97,17 +111,17 @@ def test_of_several_sheets_one_has_to_be_named(book):
 
 
 @pytest.mark.parametrize(
-    ("rows", "code"),
+    ("rows", "code", "message"),
     [
-        ([], "no_rows"),
-        ([["a", "b"]], "no_rows"),
-        ([["a", "a"], [1, 2]], "duplicate_header"),
-        ([["a", None, "c"], [1, 2]], "empty_header"),
-        ([["a"], [1], [1, 2]], "ragged_row"),
+        ([], "no_rows", "the sheet is empty"),
+        ([["a", "b"]], "no_rows", "nothing below it"),
+        ([["a", "a"], [1, 2]], "malformed_row", "Two columns"),
+        ([["a", None, "c"], [1, 2]], "malformed_row", "Column 2 .* has no name"),
+        ([["a"], [1], [1, 2]], "malformed_row", "has a value in column 2"),
     ],
 )
-def test_a_sheet_that_is_no_table_is_refused(book, rows, code):
-    with pytest.raises(InputError) as refused:
+def test_a_sheet_that_is_not_a_table_is_refused(book, rows, code, message):
+    with pytest.raises(InputError, match=message) as refused:
         list(book({"S": sheet(*rows)}).rows())
     assert refused.value.code == code
 
@@ -144,11 +158,11 @@ def test_a_cut_workbook_is_refused(tmp_path, roots):
 def test_an_encrypted_or_old_workbook_says_how_to_save_it(source, head):
     with pytest.raises(InputError, match="password") as refused:
         source("t.xlsx", head + b"\0" * 600)
-    assert refused.value.code == "encrypted"
+    assert refused.value.code == "unsupported_kind"
     assert ".xlsx" in refused.value.hint
 
 
-def test_another_zip_is_no_workbook(tmp_path, roots):
+def test_another_zip_is_not_a_workbook(tmp_path, roots):
     with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
         archive.writestr("a.csv", "a\n1\n")
     with pytest.raises(InputError) as refused:
@@ -156,15 +170,97 @@ def test_another_zip_is_no_workbook(tmp_path, roots):
     assert refused.value.code == "unsupported_kind"
 
 
-def test_a_part_that_unpacks_too_far_is_refused(book, monkeypatch):
-    monkeypatch.setattr(xlsx_xml, "_RATIO_FREE_BYTES", 1000)
-    monkeypatch.setattr(xlsx_xml, "_MAX_RATIO", 20)
+def test_the_parts_of_a_workbook_are_found_wherever_its_writer_put_them(tmp_path, roots):
+    path = write_workbook(tmp_path / "t.xlsx", {"S": sheet(["a"], [1])})
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    link = f'<Relationship Type="{LINKS}/officeDocument" Target="{{}}"/>'
+    links = f"<Relationships>{link}</Relationships>"
+    layouts = {
+        "with backslashes": {name.replace("/", "\\"): part for name, part in parts.items()},
+        "in other cases": {name.title(): part for name, part in parts.items()},
+        "from the root": {f"/{name}": part for name, part in parts.items()},
+        "elsewhere": {name.replace("xl/", "book/"): part for name, part in parts.items()}
+        | {"_rels/.rels": links.format("book/workbook.xml")},
+        "with a broken link": parts | {"_rels/.rels": links.format("/nothing.xml")},
+    }
+    for layout, entries in layouts.items():
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, part in entries.items():
+                archive.writestr(name, part)
+        assert list(open_source("t.xlsx", roots).rows()) == [{"a": 1}], layout
+
+
+def test_a_workbook_in_strict_open_xml_is_read(book):
+    namespace = 'xmlns:r="http://purl.oclc.org/ooxml/officeDocument/relationships"'
+    workbook = f'<workbook {namespace}><sheets><sheet name="S" r:id="i1"/></sheets></workbook>'
+    table = book({"S": sheet(["a"], [1])}, xl__workbook_xml=workbook)
+    assert list(table.rows()) == [{"a": 1}]
+
+
+@pytest.mark.parametrize(
+    "xml",
+    [
+        f"<worksheet {MAIN}>" + "<a>" * 500_000,
+        f"<worksheet {MAIN}><sheetData><row><c " + "".join(f'a{n}="" ' for n in range(300_000)),
+        f"<worksheet {MAIN}><sheetData><row><c><v>{'1' * 3_000_000}",
+    ],
+    ids=["nested tags", "one endless tag", "one endless text"],
+)
+def test_xml_that_only_grows_is_refused_before_it_fills_the_memory(
+    tmp_path, roots, monkeypatch, xml
+):
+    monkeypatch.setattr(xlsx_parts, "MAX_RECORD_BYTES", 1 << 20)
+    write_workbook(tmp_path / "t.xlsx", {"S": xml})
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=r"nested too deeply|never ends") as refused:
+            open_source("t.xlsx", roots)
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+    assert refused.value.code == "damaged_file"
+
+
+def test_too_many_shared_strings_are_refused(book, monkeypatch):
+    monkeypatch.setattr(xlsx_parts, "MAX_SHARED_STRINGS", 1000)
+    fine = book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1000)
+    assert list(fine.rows()) == [{"a": 1}]
+    with pytest.raises(InputError, match="more than 1000 shared strings") as refused:
+        book({"S": sheet(["a"], [1])}, texts=("<si/>",) * 1001)
+    assert refused.value.code == "damaged_file"
+
+
+def test_memory_stays_flat_over_a_long_sheet(book):
+    table = book({"S": sheet(["a", "b"], *([n, f"text {n}"] for n in range(5_000)))})
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in table.rows()) == 5_000
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    ("ratio", "content"),
+    [
+        ("MAX_RATIO", {"sheets": {"S": sheet(["a"], *[["0" * 900]] * 900)}}),
+        (
+            "MAX_SHARED_STRINGS_RATIO",
+            {"sheets": {"S": sheet(["a"], [1])}, "texts": [f"<si><t>{'0' * 900}</t></si>"] * 900},
+        ),
+    ],
+)
+def test_a_part_that_decompresses_too_far_is_refused(book, monkeypatch, ratio, content):
+    assert list(book(**content).rows())
+    monkeypatch.setattr(xlsx_parts, "RATIO_FREE_BYTES", 1000)
+    monkeypatch.setattr(xlsx_parts, ratio, 20)
     with pytest.raises(InputError) as refused:
-        list(book({"S": sheet(["a"], *[["0" * 900]] * 900)}).rows())
-    assert refused.value.code == "unpacks_too_large"
+        list(book(**content).rows())
+    assert refused.value.code == "source_too_large"
 
 
-def test_one_long_text_in_every_cell_costs_its_memory_once(book):
+def test_a_long_text_shared_by_every_cell_costs_its_memory_once(book):
     rows = "".join(f'<row><c r="A{n}" t="s"><v>0</v></c></row>' for n in range(2, 1002))
     head = '<row><c r="A1" t="str"><v>a</v></c></row>'
     xml = f"<worksheet {MAIN}><sheetData>{head}{rows}</sheetData></worksheet>"
@@ -186,4 +282,4 @@ def test_a_cell_at_the_far_corner_costs_one_cell(book):
     table = book({"S": f"<worksheet {MAIN}><sheetData>{head}{far}{wide}</sheetData></worksheet>"})
     with pytest.raises(InputError, match="column 16384") as refused:
         list(table.rows())
-    assert refused.value.code == "ragged_row"
+    assert refused.value.code == "malformed_row"

@@ -1,0 +1,228 @@
+"""Tables in memory and rows made one by one: the same rows whatever holds them."""
+
+import random
+import stat
+import sys
+import tracemalloc
+from base64 import b64encode
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from uuid import UUID
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch.sources import is_object_source, objects, open_source, write_objects
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
+
+
+@pytest.fixture
+def rows_of(tmp_path, roots):
+    """Write an object and read its rows."""
+
+    def read(data):
+        count = write_objects(data, tmp_path / "rows.jsonl")
+        rows = list(open_source("rows.jsonl", roots).rows())
+        assert len(rows) == count
+        return rows
+
+    return read
+
+
+MAKERS = {
+    "text": lambda chance: "".join(chance.choices('aé"\n\\ \u2028😀', k=chance.randrange(6))),
+    "whole": lambda chance: chance.randrange(-(2**53), 2**53),
+    "share": lambda chance: chance.uniform(-1e9, 1e9),
+    "flag": lambda chance: chance.random() < 0.5,
+    "price": lambda chance: Decimal(chance.randrange(10**6)).scaleb(-2),
+    "day": lambda chance: date(1970, 1, 1) + timedelta(days=chance.randrange(-20000, 20000)),
+    "moment": lambda chance: (
+        datetime(2000, 1, 1) + timedelta(microseconds=chance.randrange(10**15))  # noqa: DTZ001
+    ),
+    "instant": lambda chance: (
+        datetime(2000, 1, 1, tzinfo=UTC) + timedelta(seconds=chance.randrange(10**9))
+    ),
+    "clock": lambda chance: time(chance.randrange(24), chance.randrange(60), 7),
+    "elapsed": lambda chance: timedelta(seconds=chance.randrange(-(10**6), 10**6)),
+    "content": lambda chance: chance.randbytes(chance.randrange(5)),
+    "numbers": lambda chance: [chance.randrange(9) for _ in range(chance.randrange(3))],
+    "nested": lambda chance: {"a": chance.randrange(9), "b": "x"},
+}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_same_table_gives_the_same_rows_whatever_holds_it(rows_of, seed):
+    chance = random.Random(seed)  # noqa: S311  # seeded: the same table in every run
+    rows = [
+        {
+            name: None if chance.random() < 0.2 and name != "nested" else make(chance)
+            for name, make in MAKERS.items()
+        }
+        for _ in range(chance.choice([1, 20, 700]))
+    ]
+    for name, make in MAKERS.items():  # a column of nothing but nulls has no type
+        rows[0][name] = make(chance)
+    expected = rows_of(dict(row) for row in rows)
+    arrow = pa.Table.from_pylist(rows)
+    polars = pl.DataFrame(rows, infer_schema_length=None)
+    pandas = arrow.to_pandas(types_mapper=pd.ArrowDtype)
+    holders = {
+        "a list": rows,
+        "an Arrow table": arrow,
+        "an Arrow reader": arrow.to_reader(max_chunksize=7),
+        "a polars frame": polars,
+        "a pandas frame of Arrow types": pandas,
+        "a pandas frame of objects": pd.DataFrame(
+            {k: pd.Series([r[k] for r in rows], dtype=object) for k in MAKERS}
+        ),
+    }
+    for holder, data in holders.items():
+        assert is_object_source(data), holder
+        assert rows_of(data) == expected, holder
+
+
+@pytest.mark.parametrize(
+    ("value", "read"),
+    [
+        ("é", "é"),
+        (7, 7),
+        (2**64, "18446744073709551616"),
+        (True, True),
+        (1.5, 1.5),
+        (float("nan"), None),
+        (float("inf"), None),
+        (None, None),
+        (Decimal("1.50"), "1.50"),
+        (Decimal("1E+3"), "1000"),
+        (Decimal("NaN"), None),
+        (date(2024, 2, 29), "2024-02-29"),
+        (datetime(2024, 2, 29, 10), "2024-02-29T10:00:00"),  # noqa: DTZ001
+        (datetime(2024, 2, 29, 10, tzinfo=UTC), "2024-02-29T10:00:00+00:00"),
+        (time(10, 30), "10:30:00"),
+        (timedelta(days=1, hours=6), "30:00:00"),
+        (timedelta(seconds=-1.5), "-00:00:01.500000"),
+        (UUID(int=1), "00000000-0000-0000-0000-000000000001"),
+        (b"x", "eA=="),
+        (PNG, f"data:image/png;base64,{b64encode(PNG).decode()}"),
+        ((1, [Decimal(2)], {"a": None}), [1, ["2"], {"a": None}]),
+        (np.int64(7), 7),
+        (np.float32(0.5), 0.5),
+        (np.bool_(1), True),
+        (np.array([[1, 2]]), [[1, 2]]),
+        (np.datetime64("2024-02-29T10:00:00.000000001", "ns"), "2024-02-29T10:00:00"),
+        (pd.Timestamp("2024-02-29 10:00"), "2024-02-29T10:00:00"),
+        (pd.NaT, None),
+        (pd.NA, None),
+    ],
+)
+def test_a_value_keeps_its_type_or_becomes_its_text(rows_of, value, read):
+    assert rows_of([{"v": value}]) == [{"v": read}]
+
+
+def test_the_index_of_a_pandas_frame_is_not_a_column_and_gaps_are_null(rows_of):
+    frame = pd.DataFrame({"n": [1, None], 2: ["x", None]}, index=["a", "b"])
+    assert rows_of(frame) == [{"n": 1.0, "2": "x"}, {"n": None, "2": None}]
+
+
+def test_what_speaks_the_arrow_stream_is_a_source_whoever_made_it(rows_of):
+    assert rows_of(pa.RecordBatch.from_pydict({"a": [1, 2]})) == [{"a": 1}, {"a": 2}]
+
+    class Stream:
+        def __arrow_c_stream__(self, requested_schema=None):
+            return pa.table({"a": [{"k": 1.0}]}).__arrow_c_stream__(requested_schema)
+
+    assert rows_of(Stream()) == [{"a": {"k": 1.0}}]
+
+
+def test_rows_equal_those_of_the_same_table_as_a_parquet_file(rows_of, tmp_path, roots):
+    select = (
+        "SELECT 7 AS i, 'x' AS t, 1.5::DOUBLE AS f, 'nan'::DOUBLE AS n, true AS b, "
+        "NULL::VARCHAR AS z, 1.50::DECIMAL(9, 2) AS d, DATE '2024-02-29' AS day, "
+        "TIME '10:00:00' AS clock, "
+        "[1, NULL] AS l, {'a': 'x', 'b': 2} AS s, MAP {'k': [1]} AS m"
+    )
+    with duckdb.connect() as duck:
+        duck.execute(f"COPY ({select}) TO '{tmp_path / 't.parquet'}' (FORMAT parquet)")
+        assert rows_of(duck.sql(select)) == list(open_source("t.parquet", roots).rows())
+
+
+def test_a_generator_is_read_once_and_never_held(tmp_path, roots):
+    tracemalloc.start()
+    try:
+        count = write_objects(({"text": "x" * 10_000} for _ in range(3000)), tmp_path / "r.jsonl")
+        assert tracemalloc.get_traced_memory()[1] < 2_000_000
+    finally:
+        tracemalloc.stop()
+    assert count == 3000
+    assert stat.S_IMODE((tmp_path / "r.jsonl").stat().st_mode) == 0o600
+
+
+class Failing:
+    def __iter__(self):
+        yield {"a": 1}
+        raise OSError(5, "the cable is out")
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "message"),
+    [
+        ([], "no_rows", "no rows"),
+        (pd.DataFrame({"a": []}), "no_rows", "no rows"),
+        (pa.table({"a": pa.array([], pa.int64())}), "no_rows", "no rows"),
+        ([{"a": 1}, "text"], "malformed_row", "Row 2 is not an object"),
+        ([{}], "malformed_row", "Row 1 is not an object"),
+        ([{"a": 1}, {"a": object()}], "malformed_row", "Row 2 .* object has no form in JSON"),
+        ([{"a": {1: 2}}], "malformed_row", "is 1 and not a text"),
+        ([{"a": "\ud800"}], "malformed_row", "Row 1"),
+        (pd.DataFrame([[1, 2]], columns=["a", "a"]), "malformed_row", "Two columns"),
+        (pa.Table.from_arrays([[1], [2]], names=["a", "a"]), "malformed_row", "Two columns"),
+        (pl.Series("a", [1]), "invalid_argument", "cannot be read as rows"),
+        (pl.LazyFrame({"a": [1]}), "invalid_argument", "has no rows yet"),
+        (7, "invalid_argument", "int is not a source"),
+        ({"a": [1]}, "invalid_argument", "dict is not a source"),
+        ("t.csv", "invalid_argument", "str is not a source"),
+        (Failing(), "not_readable", "the cable is out"),
+    ],
+)
+def test_an_object_that_cannot_be_used_is_refused_and_leaves_no_file(tmp_path, data, code, message):
+    with pytest.raises(InputError, match=message) as refused:
+        write_objects(data, tmp_path / "rows.jsonl")
+    assert refused.value.code == code
+    assert refused.value.hint
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_list_that_holds_itself_is_refused(tmp_path):
+    endless = []
+    endless.append(endless)
+    with pytest.raises(InputError, match="nested too deeply"):
+        write_objects([{"a": endless}], tmp_path / "rows.jsonl")
+
+
+def test_a_row_that_could_not_be_read_back_is_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(objects, "MAX_RECORD_BYTES", 1000)
+    with pytest.raises(InputError, match="Row 2 has more than") as refused:
+        write_objects([{"a": 1}, {"a": "x" * 1000}], tmp_path / "rows.jsonl")
+    assert refused.value.code == "source_too_large"
+
+
+def test_paths_texts_and_single_rows_are_not_objects_to_write(tmp_path):
+    for data in ("t.csv", b"a", tmp_path, {"a": 1}, None, 7):
+        assert not is_object_source(data)
+
+
+def test_an_arrow_stream_of_another_library_says_what_reads_it(tmp_path, monkeypatch):
+    class Stream:
+        def __arrow_c_stream__(self, requested_schema=None):
+            raise AssertionError
+
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(ConfigError, match="pyarrow") as refused:
+        write_objects(Stream(), tmp_path / "rows.jsonl")
+    assert refused.value.code == "no_extra"
