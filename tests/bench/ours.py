@@ -31,8 +31,8 @@ def build(folder):
     source = open_source(str(folder / "table.csv"), Roots([folder]))
     built = build_request_files(source, spec, roomy, target)
     taken = watch.taken()
-    built.parts[0].path.replace(folder / "requests.jsonl")
-    return taken | {"requests": built.requests}
+    built.files[0].path.replace(folder / "requests.jsonl")
+    return taken | {"requests": sum(file.requests for file in built.files)}
 
 
 def validate(folder):
