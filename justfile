@@ -12,7 +12,7 @@ quick *options:
     {{ run }} pytest -n auto {{ options }} {{ quick }}
 
 # What `just quick` runs: everything in one process, and one journey through each door.
-quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_journey.py"
+quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_snapshots.py tests/tools/test_job_flow.py"
 
 # All tests over the cores, or those that are named: `just test tests/wire`.
 test *options:
@@ -33,11 +33,11 @@ fix:
 
 # The site, built as CI builds it: a warning is an error.
 docs:
-    {{ run }} mkdocs build --strict
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs build --strict
 
 # The site, served on this machine and built anew at every change.
 docs-serve:
-    {{ run }} mkdocs serve
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs serve
 
 # Everything that must hold before a change lands.
 ci:
