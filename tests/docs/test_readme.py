@@ -6,6 +6,8 @@ import shlex
 import subprocess
 import sys
 
+import pytest
+
 from docs.documents import DOCS, README, ROOT, request_line, run_python, served, shell_commands
 from skill import commands, markdown
 
@@ -36,6 +38,17 @@ def test_its_promises_are_those_of_the_page_about_guarantees():
     assert promised == [
         name.rstrip(".") for name in re.findall(r"^\d\. \*\*(.+?)\*\*", page, re.MULTILINE)
     ]
+
+
+def test_in_the_package_index_its_links_lead_to_the_repository():
+    core = pytest.importorskip("hatchling.metadata.core")
+    manager = pytest.importorskip("hatchling.plugin.manager")
+    shown = core.ProjectMetadata(str(ROOT), manager.PluginManager()).core.readme
+    repository = "https://github.com/doubleword-batch/doubleword-batch/blob/main/"
+
+    targets = re.findall(r"\]\(([^)]+)\)", shown)
+    assert [target.removeprefix(repository) for target in targets] == markdown.links(README)
+    assert all(target.startswith(repository) for target in targets)
 
 
 def test_every_command_is_one_that_another_test_runs():
