@@ -8,6 +8,28 @@ import pytest
 # inherited: no child could be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+HOSTS = "tests/hosts/"
+
+
+def pytest_terminal_summary(terminalreporter):
+    """One line on how many tests of the hosts were skipped: it must be seen that they did not run.
+
+    It stands here because the process that reports, where workers run the tests, reads no other
+    conftest.
+    """
+    counts = {
+        outcome: sum(
+            report.nodeid.startswith(HOSTS) and getattr(report, "when", "") != "teardown"
+            for report in terminalreporter.stats.get(outcome, [])
+        )
+        for outcome in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
+    }
+    skipped = counts.pop("skipped")
+    if skipped or any(counts.values()):
+        terminalreporter.write_line(
+            f"tests with the hosts' own tools: {sum(counts.values())} run, {skipped} skipped"
+        )
+
 
 @pytest.fixture
 def anyio_backend() -> str:

@@ -22,7 +22,7 @@ VECTOR = {
 async def embedded(*inputs, **options):
     """The provider, after these embeddings calls, and what each of their callers got."""
     provider = Provider("completed", [answered(n, body=VECTOR) for n in (1, 2, 3)])
-    gathering = {"batch_size": len(inputs), "batch_window_seconds": 2}
+    gathering = {"batch_size": len(inputs), "batch_window_seconds": 10}  # what is full goes at once
     settings = {"api_key": "k", "base_url": URL, "remember_answers": False} | gathering | options
     with fail_after(DEADLINE_SECONDS), respx.mock(base_url=URL, assert_all_called=False) as router:
         provider.serve(router)
@@ -38,13 +38,15 @@ def requests_of(provider):
 
 async def test_batches_of_embeddings_are_split_where_their_inputs_are_too_many():
     several = [["a"] * 20_000, ["b"] * 20_000, ["c"] * 20_000]
-    provider, got = await embedded(*several, batch_provider="openai")
+    provider, got = await embedded(*several, batch_provider="openai", batch_window_seconds=3)
     assert requests_of(provider) == [1, 2]
     assert all(answer.data for answer in got)
 
 
 async def test_a_call_with_more_inputs_than_a_batch_takes_is_refused_alone():
-    provider, got = await embedded(["a"] * (MOST_INPUTS + 1), ["b"], batch_provider="openai")
+    provider, got = await embedded(
+        ["a"] * (MOST_INPUTS + 1), ["b"], batch_provider="openai", batch_window_seconds=3
+    )
     assert isinstance(got[0], BatchCallError)
     assert got[0].code == "too_many_inputs"
     assert "50001 inputs" in str(got[0])

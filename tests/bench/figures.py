@@ -1,4 +1,4 @@
-"""The figures of the README that need no peer package, from one run.
+"""The figures of docs/benchmarks.md that need no peer package, from one run.
 
     python tests/bench/figures.py [--runs 15] [--requests 50000]
 

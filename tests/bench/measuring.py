@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import statistics
 import subprocess
+import sys
 import tempfile
 import time
 from dataclasses import dataclass
@@ -29,6 +31,24 @@ class Taken:
     memory_mb: float
     idle_mb: float
     facts: dict
+
+
+def peer_environment(folder, *packages):
+    """The Python of a new environment in that folder with the peers' packages.
+
+    Raises:
+        SystemExit: there is no uv to make it; the message says what to do.
+    """
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        raise SystemExit(
+            "The peers are installed with uv, which is not on PATH. Install it (pip install uv), "
+            "or start this command with it: uv run python tests/bench/..."
+        )
+    python = Path(folder) / "bin" / "python"
+    subprocess.run([uv, "venv", "-q", "--python", sys.executable, folder], check=True)
+    subprocess.run([uv, "pip", "install", "-q", "--python", python, *packages], check=True)
+    return python
 
 
 def run(command, environment=None):

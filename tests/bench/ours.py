@@ -32,7 +32,7 @@ def build(folder):
     built = build_request_files(source, spec, roomy, target)
     taken = watch.taken()
     built.files[0].path.replace(folder / "requests.jsonl")
-    return taken | {"requests": built.requests}
+    return taken | {"requests": sum(file.requests for file in built.files)}
 
 
 def validate(folder):

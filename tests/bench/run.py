@@ -1,4 +1,4 @@
-"""All figures of the README, side by side with others, in one run.
+"""All figures of docs/benchmarks.md, side by side with others, in one run.
 
     python tests/bench/run.py [--rows 50000] [--stages build,validate,...] [--runs 3] [--dw PATH]
         [--long]
@@ -22,7 +22,7 @@ import data
 import growth
 import startup
 from dw import find_dw
-from measuring import HERE, medians, run
+from measuring import HERE, medians, peer_environment, run
 from rendering import beside, heading, line, memory
 from wire_server import serving
 
@@ -167,15 +167,6 @@ class Bench:
         )
 
 
-def peers_python(folder):
-    """An environment of the peers' own."""
-    environment = folder / "peers"
-    python = environment / "bin" / "python"
-    subprocess.run(["uv", "venv", "-q", "--python", sys.executable, environment], check=True)
-    subprocess.run(["uv", "pip", "install", "-q", "--python", python, *PEERS], check=True)
-    return python
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=int, default=50_000)
@@ -188,7 +179,8 @@ def main():
     with tempfile.TemporaryDirectory(dir=memory_disk, prefix="bench-") as place:
         folder = Path(place)
         dw = find_dw(chosen.dw, folder / "home-of-dw")
-        bench = Bench(folder, chosen.rows, chosen.runs, peers_python(folder), dw)
+        peers = peer_environment(folder / "peers", *PEERS)
+        bench = Bench(folder, chosen.rows, chosen.runs, peers, dw)
         bench.prepare()
         heading()
         for name in chosen.stages.split(","):

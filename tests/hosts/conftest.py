@@ -10,23 +10,6 @@ import pytest
 from hosts import programs
 
 ROOT = Path(__file__).parents[2]
-HERE = "tests/hosts/"
-
-
-def pytest_terminal_summary(terminalreporter):
-    """One line on how many of these tests were skipped: it must be seen that they did not run."""
-    counts = {
-        outcome: sum(
-            report.nodeid.startswith(HERE) and getattr(report, "when", "") != "teardown"
-            for report in terminalreporter.stats.get(outcome, [])
-        )
-        for outcome in ("passed", "failed", "error", "xfailed", "xpassed", "skipped")
-    }
-    skipped = counts.pop("skipped")
-    if skipped or any(counts.values()):
-        terminalreporter.write_line(
-            f"tests with the hosts' own tools: {sum(counts.values())} run, {skipped} skipped"
-        )
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""What the README and the guide tell a reader to type or to write into a host's settings."""
+"""What docs/hosts.md and the guide tell a reader to type or to write into a host's settings."""
 
 import json
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 from skill import markdown
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
-_HOSTS = markdown.section(README, "Put it into your agent's host")
+PAGE = ROOT / "docs" / "hosts.md"
+_HOSTS = PAGE.read_text(encoding="utf-8")
 
 
 def host_line(host, *, key):
@@ -25,7 +25,7 @@ def package_line(what):
 
 def settings_with(name):
     """The settings file whose outermost entry has that name."""
-    found = [json.loads(block) for block in markdown.blocks(README, "json")]
+    found = [json.loads(block) for block in markdown.blocks(PAGE, "json")]
     (settings,) = (block for block in found if name in block)
     return settings
 

@@ -5,6 +5,7 @@ a folder for them (CI does), once. Without it, and where a program cannot be ins
 are skipped with the reason.
 """
 
+import fcntl
 import os
 import platform
 import shlex
@@ -106,9 +107,13 @@ def _installed(package, node):
 @cache
 def _install(package, folder, node):
     """Install it; returns why that was not possible, and does not try again in this run."""
-    if (folder / "done").exists():
-        return ""
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers may want the same program
+        return "" if (folder / "done").exists() else _npm_install(package, folder, node)
+
+
+def _npm_install(package, folder, node):
     quiet = ("--silent", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000")
     # The network's own settings (a company's certificates) are the developer's; keys are not npm's.
     ours = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}

@@ -1,4 +1,4 @@
-"""Real hosts take the lines and settings of the README, and start the server."""
+"""Real hosts take the lines and settings of the documents, and start the server."""
 
 import json
 import re

@@ -148,7 +148,7 @@ def test_gemini_takes_the_extension_and_connects(tool, shell, home, repository, 
 
 
 def bundled(tool, repository):
-    """The bundle that the README's command makes."""
+    """The bundle that the page's command makes."""
     line = guides.package_line("bundle")
     assert line.startswith("npx @anthropic-ai/mcpb pack ")
     succeeded(tool(*line.split("@anthropic-ai/")[1].split(), cwd=repository))

@@ -96,7 +96,7 @@ def test_the_bundle_asks_for_what_it_passes_on_and_hides_the_key():
 
 def test_the_registry_entry_is_the_one_that_the_readme_claims():
     entry = read("server.json")
-    readme = (ROOT / PROJECT["readme"]).read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     (package,) = entry["packages"]
 
     assert f"mcp-name: {entry['name']}" in readme

@@ -51,7 +51,7 @@ def _resolved(words):
     command = typer.main.get_command(cli.app)
     name, words = "doubleword-batch", list(words)
     context = command.make_context(name, [], resilient_parsing=True)
-    while words and hasattr(command, "commands"):
+    while words and hasattr(command, "commands") and not words[0].startswith("-"):
         name = words.pop(0)
         command = command.commands[name]
     return name, command, words, context

@@ -1,0 +1,44 @@
+# What a developer types. `just` lists it; without an installed just: `uv run just`.
+
+uv := env("UV", if path_exists(justfile_directory() / ".uv/bin/uv") == "true" { justfile_directory() / ".uv/bin/uv" } else { "uv" })
+run := uv + " run --locked --all-extras --all-groups"
+
+# List the recipes.
+@default:
+    just --list --unsorted
+
+# The tests that tell within a minute whether a change is sound.
+quick *options:
+    {{ run }} pytest -n auto {{ options }} {{ quick }}
+
+# What `just quick` runs: everything in one process, and one journey through each door.
+quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_snapshots.py tests/tools/test_job_flow.py"
+
+# All tests over the cores, or those that are named: `just test tests/wire`.
+test *options:
+    {{ run }} pytest -n auto --dist loadfile {{ options }}
+
+# Formatting, lint, types, the direction of imports, declared dependencies.
+check:
+    {{ run }} ruff check
+    {{ run }} ruff format --check
+    {{ run }} pyright
+    {{ run }} lint-imports
+    {{ run }} deptry server
+
+# Repair what ruff can repair.
+fix:
+    {{ run }} ruff check --fix
+    {{ run }} ruff format
+
+# The site, built as CI builds it: a warning is an error.
+docs:
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs build --strict
+
+# The site, served on this machine and built anew at every change.
+docs-serve:
+    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs serve
+
+# Everything that must hold before a change lands.
+ci:
+    bash .ci/run

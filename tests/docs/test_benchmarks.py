@@ -1,0 +1,39 @@
+"""The benchmarks are commands: they say what they need."""
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from docs.documents import DOCS, ROOT
+
+BENCHMARKS = sorted(
+    set(re.findall(r"`python (tests/bench/\S+\.py)", (DOCS / "benchmarks.md").read_text("utf-8")))
+)
+
+
+def run(benchmark, *options, **environment):
+    return subprocess.run(
+        [sys.executable, ROOT / benchmark, *options],
+        env=environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("benchmark", ["tests/bench/run.py", "tests/bench/drop_in.py"])
+def test_without_uv_it_says_what_is_needed_for_the_peers(benchmark, tmp_path):
+    done = run(benchmark, PATH=str(tmp_path), TMPDIR=str(tmp_path))
+    assert done.returncode == 1
+    assert "uv, which is not on PATH" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("benchmark", BENCHMARKS)
+def test_each_says_its_options(benchmark):
+    done = run(benchmark, "--help")
+    assert done.returncode == 0, done.stderr
+    assert "--help" in done.stdout
+
+
+def test_the_page_names_the_benchmarks():
+    assert "tests/bench/run.py" in BENCHMARKS

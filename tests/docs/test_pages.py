@@ -1,0 +1,170 @@
+"""The pages of docs/ say what the code does."""
+
+import ast
+import json
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from docs.documents import (
+    DOCS,
+    DOCUMENTS,
+    PAGES,
+    ROOT,
+    request_line,
+    run_python,
+    section,
+    served,
+    shell_commands,
+)
+from doubleword_batch.cli import app as cli
+from doubleword_batch.doctor import host_files
+from doubleword_batch.jobs.store.ledger import OUTCOMES
+from skill import commands, markdown
+from skill.error_codes import codes_of_the_package
+
+documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.stem)
+pages = pytest.mark.parametrize("path", PAGES, ids=lambda path: path.stem)
+PACKAGE = ROOT / "server" / "doubleword_batch"
+
+
+def test_every_variable_that_is_read_is_documented_and_no_other():
+    source = (PACKAGE / "settings.py").read_text(encoding="utf-8")
+    strings = [n.value for n in ast.walk(ast.parse(source)) if isinstance(n, ast.Constant)]
+    read = {
+        s for s in strings if isinstance(s, str) and re.fullmatch(r"(DOUBLEWORD|OPENAI)_\w+", s)
+    }
+    page = (DOCS / "configuration.md").read_text(encoding="utf-8")
+    assert set(re.findall(r"`((?:DOUBLEWORD|OPENAI)_\w+)`", page)) == read
+
+
+def test_every_error_code_is_documented_once_and_no_other():
+    rows = markdown.rows((DOCS / "errors.md").read_text(encoding="utf-8"))
+    codes = [code for row in rows for code in markdown.named(row[0])]
+    assert sorted(codes) == sorted(codes_of_the_package())
+
+
+@pages
+def test_every_code_that_a_page_names_as_one_exists(path):
+    named = set(re.findall(r"code `(\w+)`", path.read_text(encoding="utf-8")))
+    assert named <= codes_of_the_package()
+
+
+def test_the_outcomes_are_those_of_the_ledger():
+    rows = markdown.rows(section(DOCS / "tables.md", "Outcomes"))
+    assert {markdown.named(row[0])[0] for row in rows} == set(OUTCOMES)
+
+
+def test_the_house_is_the_tree_there_is():
+    house = section(DOCS / "architecture.md", "The house")
+    named = set(re.findall(r"\b([a-z_]+(?:/|\.py))(?=\s)", house))
+    modules = {p.name for p in PACKAGE.glob("*.py") if not p.name.startswith("__")}
+    folders = {f"{p.name}/" for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
+    assert named == modules | folders
+
+
+def test_every_module_that_the_architecture_names_exists():
+    page = (DOCS / "architecture.md").read_text(encoding="utf-8")
+    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page):
+        assert (PACKAGE / name).is_file(), name
+
+
+def test_every_dependency_has_its_reason_in_the_decisions():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    reasons = (DOCS / "decisions.md").read_text(encoding="utf-8").lower()
+    for requirement in project["dependencies"]:
+        name = re.match(r"[a-z0-9-]+", requirement)[0]
+        assert name in reasons, name
+
+
+def test_every_decision_says_what_would_change_it():
+    page = (DOCS / "decisions.md").read_text(encoding="utf-8")
+    decisions = re.split(r"^### ", page, flags=re.MULTILINE)[1:]
+    assert decisions
+    for decision in decisions:
+        assert "*Would change it:*" in decision, decision.splitlines()[0]
+
+
+def test_the_commands_and_their_exit_codes_are_those_of_the_program():
+    text = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    listed = [markdown.named(row[0]) for row in markdown.rows(text) if markdown.named(row[0])]
+    shown = subprocess.run(
+        [sys.executable, "-m", "doubleword_batch", "--help"],
+        capture_output=True, text=True, timeout=60, check=True,
+    ).stdout  # fmt: skip
+    codes = [row[0] for row in markdown.rows(section(DOCS / "command-line.md", "Exit codes"))]
+
+    assert {name for (name,) in listed} == commands_of_the_program()
+    assert codes == re.findall(r"^ +(\d+) ", shown.partition("Exit codes:")[2], re.MULTILINE)
+
+
+def commands_of_the_program():
+    import typer
+
+    return set(typer.main.get_command(cli.app).commands)
+
+
+def test_the_settings_files_of_the_hosts_are_those_in_which_the_doctor_looks():
+    rows = markdown.rows((DOCS / "hosts.md").read_text(encoding="utf-8"))
+    named = {row[0]: markdown.named(row[1])[0] for row in rows if len(row) == 2}
+    places = host_files(Path("~"))
+    files = {host: named[host] for host in named.keys() & places.keys()}
+
+    assert files.keys() == {"Claude Desktop", "Cursor", "Windsurf", "opencode"}
+    for host, file in files.items():
+        assert str(places[host][0]).endswith(file), host
+
+
+def test_the_page_about_hosts_and_the_guide_install_the_skill_alike():
+    on_the_page = markdown.lines(DOCS / "hosts.md", "sh")
+    for line in commands.foreign(ROOT / "SKILL.md"):
+        assert line in on_the_page or line.startswith("claude plugin "), line
+
+
+# Commands, links and examples of every document
+
+
+@documents
+def test_links_lead_somewhere(path):
+    for target in markdown.links(path):
+        assert target.startswith("https://") or (path.parent / target).exists(), target
+
+
+@documents
+def test_the_shell_lines_are_shell_and_ours_exist(path):
+    text = path.read_text(encoding="utf-8")
+    for command in shell_commands(text):
+        subprocess.run([shutil.which("bash"), "-n"], input=command.encode(), check=True, timeout=20)
+        if commands.is_ours(command):
+            commands.check(command)
+    for mention in commands.mentioned(path):
+        commands.check_mention(mention)
+
+
+@documents
+def test_the_programs_that_it_names_are_there(path):
+    for program in re.findall(r"`(?:python|bash) (\S+?)[` ]", path.read_text(encoding="utf-8")):
+        assert (ROOT / program).is_file(), program
+
+
+@documents
+def test_the_json_is_json(path):
+    for block in markdown.blocks(path, "json"):
+        json.loads(block)
+
+
+async def test_the_python_examples_run(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(tmp_path / "client"))
+    (tmp_path / "requests.jsonl").write_text(request_line())
+    examples = [block for path in PAGES for block in markdown.blocks(path, "python")]
+    assert len(examples) >= 2
+    with served(tmp_path / "server") as server:
+        monkeypatch.setenv("DOUBLEWORD_API_KEY", server.token)
+        monkeypatch.setenv("DOUBLEWORD_BASE_URL", server.base_url)
+        for example in examples:
+            await run_python(example, tmp_path, server)
