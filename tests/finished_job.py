@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.export.table import Table
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.models import Batch
 from doubleword_batch.paths import Roots
@@ -56,16 +56,16 @@ class Finished:
 
     @property
     def job(self):
-        return self.ws.store.job_known(self.name)
+        return StoredJob.named(self.ws, self.name)
 
     def table(self):
-        return Table(self.ws, self.job)
+        return Table(self.job)
 
     async def answers(self, *bodies, status="completed"):
         """A further batch of the job ends with these bodies, the first for row 1; None: no line."""
         store, job = self.ws.store, self.job
         part = store.parts(job.id)[0]
-        number = len(store.attempts(job.id)) + 1
+        number = len(store.batch_runs(job.id)) + 1
         lines = [result_line(row, body) for row, body in enumerate(bodies, 1) if body is not None]
         good = [line for line in lines if b'"error": null' in line]
         bad = [line for line in lines if line not in good]
@@ -81,7 +81,7 @@ class Finished:
             }
         )
         store.see_batch(job.id, part.id, batch)
-        await collect(self.ws, self.job)
+        await collect(self.job)
 
 
 async def finished_job(
@@ -103,12 +103,12 @@ async def finished_job(
     )
     ws_ledger = [(row, f"r{row}", 1) for row in range(1, rows + 1)]
     store.add_part(
-        job=job, number=1, generation=1, path=None, requests=rows, size_bytes=1, sha256="s"
+        job=job, number=1, retry_round=0, path=None, requests=rows, size_bytes=1, sha256="s"
     )
     stamp = stamp_of(opened.paths)
     store.set_job(job, name=f"t-{job}", source=source, source_stamp=stamp, rows=rows)
     store.job_folder(f"t-{job}").mkdir(parents=True)
     finished = Finished(ws, f"t-{job}", store.job_folder(f"t-{job}"))
-    ws.ledger(finished.job).add_rows(ws_ledger)
+    finished.job.ledger.add_rows(ws_ledger)
     await finished.answers(*bodies, status=status)
     return finished

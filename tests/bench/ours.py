@@ -52,9 +52,9 @@ def collect(folder):
 
     ws, job = _job(folder)
     watch = Stopwatch()
-    asyncio.run(collect(ws, job))
+    asyncio.run(collect(job))
     collected = watch.seconds()
-    rows = write_table(Table(ws, ws.job_now(job)), folder / "answers.jsonl", "jsonl")
+    rows = write_table(Table(job.now()), folder / "answers.jsonl", "jsonl")
     taken = watch.taken()
     ws.store.close()
     return taken | {"collected": collected, "rows": rows}
@@ -79,8 +79,8 @@ def stall(folder):
 
     async def go():
         ticking = asyncio.create_task(tick())
-        await collect(ws, job)
-        table = Table(ws, ws.job_now(job))
+        await collect(job)
+        table = Table(job.now())
         target = folder / "answers.jsonl"
         await in_thread(lambda cancelled: write_table(table, target, "jsonl", cancelled=cancelled))
         ticking.cancel()
@@ -98,7 +98,7 @@ def lines(folder):
 
     ws, job = _job(folder)
     watch = Stopwatch()
-    asyncio.run(collect(ws, job))
+    asyncio.run(collect(job))
     taken = watch.taken()
     ws.store.close()
     return taken
@@ -112,7 +112,7 @@ def export(folder, form):
     ws, job = _known_job(folder)
     watch = Stopwatch()
     target = folder / f"answers.{form}"
-    write_table(Table(ws, job), target, form)
+    write_table(Table(job), target, form)
     taken = watch.taken()
     target.unlink()
     ws.store.close()
@@ -127,10 +127,10 @@ def query(folder):
     ws, job = _known_job(folder)
     sql = "SELECT category, count(*), avg(length(answer)) FROM results GROUP BY 1"
     watch = Stopwatch()
-    query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
+    query_table(Table(job), job.folder, sql)
     taken = watch.taken()
     again = Stopwatch()
-    query_table(Table(ws, job), ws.store.job_folder(job.name), sql)
+    query_table(Table(job), job.folder, sql)
     ws.store.close()
     return taken | {"again": again.seconds()}
 
@@ -197,13 +197,16 @@ def _workspace(folder):
 
 
 def _known_job(folder):
+    from doubleword_batch.jobs.job import StoredJob
+
     ws = _workspace(folder)
-    return ws, ws.store.job_known("bench")
+    return ws, StoredJob.named(ws, "bench")
 
 
 def _job(folder):
     """A submitted job over the table, its one batch completed and not yet read."""
     from doubleword_batch.jobs.build_request import stamp_of
+    from doubleword_batch.jobs.job import StoredJob
     from doubleword_batch.models import Batch
 
     shutil.rmtree(folder / "home", ignore_errors=True)
@@ -221,15 +224,15 @@ def _job(folder):
         source_fingerprint="f",
     )
     part = ws.store.add_part(
-        job=job, number=1, generation=1, path=None, requests=rows, size_bytes=1, sha256="s"
+        job=job, number=1, retry_round=0, path=None, requests=rows, size_bytes=1, sha256="s"
     )
     stamp = stamp_of((table,))
     ws.store.set_job(job, name="bench", source=str(table), source_stamp=stamp, rows=rows)
     ws.store.job_folder("bench").mkdir(parents=True)
-    known = ws.store.job_known("bench")
+    known = StoredJob.named(ws, "bench")
     for start in range(1, rows + 1, 10_000):
         numbers = range(start, min(start + 10_000, rows + 1))
-        ws.ledger(known).add_rows([(number, f"r{number}", 1) for number in numbers])
+        known.ledger.add_rows([(number, f"r{number}", 1) for number in numbers])
     counts = {"total": rows, "completed": rows, "failed": 0}
     ended = {"id": "b", "status": "completed", "output_file_id": "o", "request_counts": counts}
     ws.store.see_batch(job, part, Batch.model_validate(ended))

@@ -8,7 +8,7 @@ from doubleword_batch import providers
 from doubleword_batch.cli.run_flow import RunOptions, run_flow
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.jobs import job
-from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.settings import Settings
 from faults.bench import CREATE, MODEL, SHOW, Bench, status
 
@@ -30,7 +30,7 @@ def runs(tmp_path, monkeypatch):
         slept.clear()
         with bench.serving(*faults):
             settings = Settings.from_environment(bench.environment())
-            order = Order(source="rows.csv", prompt="Say {{ text }}", model=MODEL)
+            order = BuildRequest(source="rows.csv", prompt="Say {{ text }}", model=MODEL)
             output = str(bench.work / "answers.csv")
             report = run_flow(
                 Terminal(), settings, order, RunOptions(output=output, agreed=True, **run_options)

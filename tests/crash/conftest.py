@@ -121,7 +121,7 @@ class Case:
             store.close()
 
     def _of(self, store, job):
-        parts, attempts = store.parts(job.id), store.attempts(job.id)
+        parts, batch_runs = store.parts(job.id), store.batch_runs(job.id)
         batches = self._server.get("/batches", search=job.name, limit=100)["data"]
         files = self._server.get("/files", search=job.name, purpose="batch", limit=100)["data"]
         tokens = [self._server.get(f"/batches/{b['id']}/analytics") for b in batches]
@@ -129,7 +129,8 @@ class Case:
         return {
             "parts": len(parts),
             "batches": sorted(b["metadata"]["dwb_part"] for b in batches),
-            "attempts": sorted(a.batch_id for a in attempts) == sorted(b["id"] for b in batches),
+            "batch_runs": sorted(a.batch_id for a in batch_runs)
+            == sorted(b["id"] for b in batches),
             "files": len(files),
             "tokens": sum(t["total_tokens"] for t in tokens),
             "ledger": store.query(outcomes, (job.id,)),

@@ -61,7 +61,7 @@ async def run(order):
             # one server, because it is part of every fingerprint.
             profile=opened.profile.model_copy(update={"max_requests": 4}),
             server=order["case"],
-            settle_seconds=SETTLE_SECONDS,
+            in_doubt_seconds=SETTLE_SECONDS,
         )
         await journey.journey(ws, work)
     finally:

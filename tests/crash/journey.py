@@ -8,10 +8,12 @@ import anyio
 
 from doubleword_batch.errors import InputError, TransportError
 from doubleword_batch.jobs.build import create_batch_file
-from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.build_request import BuildRequest
+from doubleword_batch.jobs.cancel import cancel
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.status import cancel, get_status
+from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
 
 TABLES = ("answers.jsonl", "answers.csv", "cancelled.jsonl")
@@ -23,9 +25,9 @@ async def journey(ws, work):
     """Build, submit, follow, retry in place, retry anew, cancel another job, write the tables."""
     job = await submitted(ws, "rows.csv", "Say {{ text }}")
     await no_row_fails(ws, job)
-    if all(part.generation == 1 for part, _ in ws.current(ws.store.job_known(job))):
+    if all(not part.retry_round for part, _ in StoredJob.named(ws, job).newest_runs()):
         await begun(lambda: retry_failed(ws, job, causes=["truncated"], params={"max_tokens": 5}))
-    elif ws.status(ws.store.job_known(job)) == "uploaded" or not_sent(ws, job):
+    elif StoredJob.named(ws, job).status() == "uploaded" or not_sent(ws, job):
         await begun(lambda: retry_failed(ws, job))
     await ended(ws, job)
     for name in TABLES[:2]:
@@ -36,14 +38,14 @@ async def journey(ws, work):
 async def stopped(ws, work):
     """A job that never ends by itself is cancelled, and its rows are accounted for."""
     job = await submitted(ws, "held.csv", "Hold {{ text }}")
-    if not ws.has_ended(ws.store.job_known(job)):
+    if not StoredJob.named(ws, job).has_ended():
         await begun(lambda: cancel(ws, job))
     await ended(ws, job)
     await fetch_results(ws, job, output_path=str(work / TABLES[2]), overwrite=True, sample=0)
 
 
 async def submitted(ws, source, prompt):
-    created = await create_batch_file(ws, Order(source=source, prompt=prompt, model="m"))
+    created = await create_batch_file(ws, BuildRequest(source=source, prompt=prompt, model="m"))
     await certain(lambda: create_batch(ws, created.job))
     return created.job
 
@@ -59,7 +61,7 @@ async def no_row_fails(ws, job):
 
 
 def not_sent(ws, job):
-    return any(attempt is None for _, attempt in ws.current(ws.store.job_known(job)))
+    return any(batch_run is None for _, batch_run in StoredJob.named(ws, job).newest_runs())
 
 
 async def ended(ws, job):

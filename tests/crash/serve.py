@@ -18,7 +18,7 @@ FAULTS = Faults(
 
 
 def main():
-    # One attempt a request, so that a flaky one fails, and succeeds only when it is retried.
+    # One batch_run a request, so that a flaky one fails, and succeeds only when it is retried.
     config = LocalConfig(home=Path(sys.argv[1]), max_attempts=1, faults=FAULTS)
     serve(
         config,

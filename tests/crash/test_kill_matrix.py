@@ -14,7 +14,7 @@ def test_an_undisturbed_run_does_what_it_should(undisturbed):
     assert held["ledger"] == [(n, "cancelled") for n in range(1, 4)]
     assert (rows["parts"], rows["batches"], rows["files"]) == (4, ["1", "2", "3", "4"], 4)
     assert (held["parts"], held["batches"], held["files"]) == (1, ["1"], 1)
-    assert rows["attempts"]
+    assert rows["batch_runs"]
 
 
 def test_an_undisturbed_run_reaches_every_step_there_is(undisturbed):

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, contextmanager
 import httpx
 
 from doubleword_batch.jobs.build import create_batch_file
-from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
@@ -85,7 +85,7 @@ class Bench:
             opened = await session.workspace()
             # The server takes another port each time, and is the same all the while.
             yield dataclasses.replace(
-                opened, **{"settle_seconds": 0.5, "server": "the-server", **changes}
+                opened, **{"in_doubt_seconds": 0.5, "server": "the-server", **changes}
             )
         finally:
             await session.close()
@@ -109,7 +109,7 @@ class Bench:
 
 async def built(ws, **order):
     order = {"source": "rows.csv", "prompt": "Say {{ text }}", "model": MODEL, **order}
-    return (await create_batch_file(ws, Order(**order))).job
+    return (await create_batch_file(ws, BuildRequest(**order))).job
 
 
 async def submitted(ws, **order):

@@ -15,12 +15,12 @@ class Clock:
         self._slept = 0.0
 
     def seams(self):
-        return {"now": self.now, "steady": self.steady, "sleep": self.sleep}
+        return {"now": self.now, "monotonic": self.monotonic, "sleep": self.sleep}
 
     def now(self):
         return time.time() + self._slept + self.jump_seconds
 
-    def steady(self):
+    def monotonic(self):
         return time.monotonic() + self._slept
 
     async def sleep(self, seconds):

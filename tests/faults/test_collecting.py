@@ -4,8 +4,10 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.cancel import cancel
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.status import cancel, get_status
+from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.local.executors.faults import RequestFault
 from faults.bench import (
@@ -35,7 +37,7 @@ async def test_a_download_cut_at_a_boundary_goes_on_behind_the_last_whole_line(b
         async with bench.workspace() as ws:
             job = await done(ws)
             results = await fetched(ws, job, output_path="out.jsonl")
-            size = sum(path.stat().st_size for path in bench.home.rglob("attempt-*-output.jsonl"))
+            size = sum(path.stat().st_size for path in bench.home.rglob("batch-run-*-output.jsonl"))
     assert size > 4 * KIB_64, "the cut has to fall inside the file"
     assert results.ledger == {"ok": 500}
     assert [line["id"] for line in table(bench)] == [str(n) for n in range(1, 501)]
@@ -48,7 +50,7 @@ async def test_a_download_cut_for_good_keeps_what_came_and_goes_on_at_the_next_c
             job = await done(ws)
             with pytest.raises(DoublewordBatchError) as cut:
                 await fetched(ws, job)
-            kept = ws.ledger(ws.store.job_known(job)).sums()
+            kept = StoredJob.named(ws, job).ledger.sums()
     with bench.serving():
         async with bench.workspace() as ws:
             results = await fetched(ws, job)
@@ -104,10 +106,10 @@ async def test_reading_again_and_again_does_not_fill_the_disk(bench):
         async with bench.workspace() as ws:
             job = await done(ws)
             await fetched(ws, job)
-            before = sum(path.stat().st_size for path in bench.home.rglob("attempt-*"))
+            before = sum(path.stat().st_size for path in bench.home.rglob("batch-run-*"))
             for _ in range(3):
                 await fetched(ws, job)
-            after = sum(path.stat().st_size for path in bench.home.rglob("attempt-*"))
+            after = sum(path.stat().st_size for path in bench.home.rglob("batch-run-*"))
     assert before == after > 0
 
 
@@ -148,9 +150,9 @@ async def test_a_copy_that_was_lost_here_is_read_again(bench):
         async with bench.workspace() as ws:
             job = await done(ws)
             await fetched(ws, job)
-            for copy in bench.home.rglob("attempt-*-output.jsonl"):
+            for copy in bench.home.rglob("batch-run-*-output.jsonl"):
                 copy.unlink()
-            ws.store.change("attempts", 1, settled=0)
+            ws.store.change("batch_runs", 1, collected=0)
             results = await fetched(ws, job, output_path="out.jsonl")
     assert results.ledger == {"ok": 40}
     assert all(line["answer"] for line in table(bench))

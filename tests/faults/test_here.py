@@ -16,7 +16,7 @@ from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
-from doubleword_batch.jobs.store.staging import building, sweep
+from doubleword_batch.jobs.store.staging import staging_folder, sweep
 from doubleword_batch.jobs.submit import create_batch, upload
 from faults.bench import CREATE, built, done, fault, fetched, rows_of, submitted
 
@@ -83,8 +83,8 @@ async def test_two_processes_that_submit_one_job_create_its_batch_once_and_both_
 
     with bench.serving(slow):
         async with (
-            bench.workspace(settle_seconds=30) as one,
-            bench.workspace(settle_seconds=30) as two,
+            bench.workspace(in_doubt_seconds=30) as one,
+            bench.workspace(in_doubt_seconds=30) as two,
         ):
             job = await built(one)
             async with anyio.create_task_group() as tasks:
@@ -174,19 +174,19 @@ def test_what_a_dead_process_was_building_is_swept_and_what_a_living_one_builds_
 import os, sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from doubleword_batch.jobs.store.staging import building
+from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.jobs import Store
 store = Store(Path(sys.argv[1]))
-with building(store) as made:
-    store.begin_job(building=made.token, provider="p", base_url="", endpoint="", model="",
+with staging_folder(store) as staging:
+    store.begin_job(building=staging.token, provider="p", base_url="", endpoint="", model="",
                     fingerprint="f", spec="{}")
-    (made.path / "part-0001.jsonl.part").write_text("x")
+    (staging.path / "part-0001.jsonl.part").write_text("x")
     os.kill(os.getpid(), 9)
 """
     store = Store(home)
     subprocess.run([sys.executable, "-c", dead, home], check=False)
     (home / "jobs" / ".building-0123").mkdir()  # killed before it could show that it lives
-    with building(store) as alive:
+    with staging_folder(store) as alive:
         facts = {"provider": "p", "base_url": "", "endpoint": "", "model": ""}
         kept = store.begin_job(building=alive.token, fingerprint="g", spec="{}", **facts)
         before = len(list((home / "jobs").iterdir()))

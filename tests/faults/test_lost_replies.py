@@ -5,8 +5,9 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import RateLimitedError, TransportError
+from doubleword_batch.jobs.cancel import cancel
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.status import cancel, get_status
+from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch, upload
 from faults.bench import (
     CANCEL,
@@ -86,7 +87,7 @@ async def test_a_lost_reply_to_a_cancel_is_a_cancelled_job(bench, lost):
 async def test_an_upload_that_is_not_listed_yet_is_not_sent_again_before_it_has_settled(bench):
     unlisted = status(200, "GET /v1/files", NOTHING, times=4, content_type="application/json")
     with bench.serving(fault("drop_after", UPLOAD), unlisted):
-        async with bench.workspace(settle_seconds=30) as ws:
+        async with bench.workspace(in_doubt_seconds=30) as ws:
             job = await built(ws)
             await upload(ws, job=job)
         assert len(bench.input_files()) == 1
@@ -95,7 +96,7 @@ async def test_an_upload_that_is_not_listed_yet_is_not_sent_again_before_it_has_
 async def test_a_batch_that_is_not_listed_yet_is_not_created_again_before_it_has_settled(bench):
     unlisted = status(200, LIST, NOTHING, times=4, content_type="application/json")
     with bench.serving(fault("drop_after", CREATE), unlisted):
-        async with bench.workspace(settle_seconds=30) as ws:
+        async with bench.workspace(in_doubt_seconds=30) as ws:
             await submitted(ws)
         assert len(bench.batches()) == 1
 
@@ -103,12 +104,12 @@ async def test_a_batch_that_is_not_listed_yet_is_not_created_again_before_it_has
 async def test_a_file_left_by_an_interrupted_upload_is_used_and_not_sent_again(bench):
     blind = status(200, "GET /v1/files", NOTHING, times=None, content_type="application/json")
     with bench.serving(fault("drop_after", UPLOAD), blind):
-        async with bench.workspace(settle_seconds=60, **Clock().seams()) as ws:
+        async with bench.workspace(in_doubt_seconds=60, **Clock().seams()) as ws:
             job = await built(ws)
             with pytest.raises(TransportError, match="not known yet"):
                 await upload(ws, job=job)
     with bench.serving():
-        async with bench.workspace(settle_seconds=60) as ws:
+        async with bench.workspace(in_doubt_seconds=60) as ws:
             uploaded = await upload(ws, job=job)
         assert [file["id"] for file in bench.input_files()] == uploaded.input_file_ids
 
@@ -129,7 +130,7 @@ async def test_a_clock_that_jumps_makes_no_second_batch_and_no_endless_wait(benc
     clock = Clock()
     blind = status(200, LIST, NOTHING, times=None, content_type="application/json")
     with bench.serving(fault("drop_after", CREATE), blind):
-        async with bench.workspace(settle_seconds=60, **clock.seams()) as ws:
+        async with bench.workspace(in_doubt_seconds=60, **clock.seams()) as ws:
             job = await built(ws)
             with pytest.raises(TransportError, match="not known yet"):
                 await create_batch(ws, job)
@@ -138,7 +139,7 @@ async def test_a_clock_that_jumps_makes_no_second_batch_and_no_endless_wait(benc
                 await create_batch(ws, job)
     assert again.value.details["retry_after_seconds"] <= 90
     with bench.serving():
-        async with bench.workspace(settle_seconds=60, **clock.seams()) as ws:
+        async with bench.workspace(in_doubt_seconds=60, **clock.seams()) as ws:
             await create_batch(ws, job)
         assert len(bench.batches()) == 1
 
@@ -147,7 +148,7 @@ async def test_a_clock_that_jumps_makes_no_second_batch_and_no_endless_wait(benc
 async def test_a_write_that_never_arrived_is_sent_once_it_has_settled(bench, jump_seconds):
     clock = Clock()
     with bench.serving(fault("drop_before", CREATE)):
-        async with bench.workspace(settle_seconds=60, **clock.seams()) as ws:
+        async with bench.workspace(in_doubt_seconds=60, **clock.seams()) as ws:
             job = await built(ws)
             with pytest.raises(TransportError, match="not known yet"):
                 await create_batch(ws, job)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from doubleword_batch.jobs.build import Order, create_batch_file
+from doubleword_batch.jobs.build import BuildRequest, create_batch_file
 from doubleword_batch.jobs.export import files
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
@@ -192,7 +192,7 @@ async def test_beside_its_source_it_is_the_table_that_the_package_writes(
         }
         async with opened(Settings.from_environment(variables)) as session:
             ws = await session.workspace()
-            order = Order(source="t.csv", prompt="Say {{ text }}", model="m")
+            order = BuildRequest(source="t.csv", prompt="Say {{ text }}", model="m")
             job = (await create_batch_file(ws, order)).job
             await create_batch(ws, job)
             await fetch_results(ws, job, output_path=f"package.{form}", wait_seconds=45)

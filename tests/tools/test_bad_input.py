@@ -97,7 +97,6 @@ async def test_a_template_cannot_reach_python(settings, reviews):
 async def test_a_schema_that_is_not_a_schema_is_refused(settings, reviews, schema):
     reply = await refused(settings, **ORDER, response_schema=schema)
     assert reply["error"]["code"] in {
-        "bad_schema",
         "invalid_schema",
         "file_not_found",
         "invalid_argument",
@@ -210,7 +209,7 @@ async def test_a_query_that_is_not_one_select_is_refused(settings, reviews, quer
     async with agent(settings) as a:
         results = await a.runs_job(**ORDER)
         reply = await a.fails("fetch_results", job=results["job"], query=query)
-    assert reply["error"]["code"] == "bad_query"
+    assert reply["error"]["code"] == "invalid_query"
     assert "results" in reply["error"]["hint"]
 
 

@@ -7,7 +7,7 @@ share. A row whose caller went away before the answer is free for the next equal
 from collections.abc import Callable, Sequence
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.jobs.call_jobs import Remembered, has_remembered, key_of_call, remembered
+from doubleword_batch.jobs.call_jobs import CallRow, CallRows, key_of_call
 from doubleword_batch.jobs.job import Workspace
 
 
@@ -25,19 +25,19 @@ class Memory:
         self._used: set[tuple[str, int]] = set()
         self._given_up: set[tuple[str, int]] = set()
 
-    def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[Remembered]]:
+    def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may stand for these calls; gives each call its key. Blocks."""
         for call in calls:
             call.key = key_of_call(ws.profile.name, ws.server, call.endpoint, call.body)
         if self._has_past is None:
-            self._has_past = has_remembered(ws)
+            self._has_past = not CallRows(ws.store).is_empty()
         if not (self._has_past or self._share or self._given_up):
             return {}  # a first run has nothing to find
-        return remembered(ws, (call.key for call in calls if call.key is not None))
+        return CallRows(ws.store).find(call.key for call in calls if call.key is not None)
 
     def choose(
-        self, found: Sequence[Remembered], is_taken: Callable[[Remembered], bool]
-    ) -> Remembered | None:
+        self, found: Sequence[CallRow], is_taken: Callable[[CallRow], bool]
+    ) -> CallRow | None:
         """The first of these rows that no other call of this run has, now used.
 
         Args:

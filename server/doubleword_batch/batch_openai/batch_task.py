@@ -21,8 +21,8 @@ from doubleword_batch.jobs.sync.collect import collect
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.options import Plan
-    from doubleword_batch.jobs.job import Workspace
-    from doubleword_batch.jobs.store.records import Attempt, Job
+    from doubleword_batch.jobs.job import StoredJob, Workspace
+    from doubleword_batch.jobs.store.records import BatchRun
 
 _SENT_AT_ONCE, _READ_AT_ONCE = 4, 2
 FIRST_LOOK_SHARE = 0.2
@@ -81,7 +81,7 @@ class Flight:
         self,
         ws: "Workspace",
         plan: "Plan",
-        job: "Job",
+        job: "StoredJob",
         waiting: dict[int, Call],
         turns: Turns,
         lookout: Lookout,
@@ -97,7 +97,7 @@ class Flight:
     @property
     def is_submitted(self) -> bool:
         """Whether the job has a batch at the provider."""
-        return bool(self._ws.store.attempts(self.job.id))
+        return bool(self.job.batch_runs())
 
     def wait_for(self, row: int, call: Call) -> None:
         """Give that row's outcome to this call."""
@@ -143,7 +143,7 @@ class Flight:
                 raise
 
     def _is_uploaded(self) -> bool:
-        return any(part.input_file_id for part in self._ws.store.parts(self.job.id))
+        return any(part.input_file_id for part in self.job.parts())
 
     def _blamed(self, error: ApiError) -> dict[int, DoublewordBatchError]:
         if len(self.waiting) == 1:
@@ -154,9 +154,9 @@ class Flight:
     async def _follow(self) -> None:
         pause = self._plan.poll_interval_seconds * FIRST_LOOK_SHARE
         while any(call.is_wanted for call in self.waiting.values()):
-            attempt = await self._persist(self._look)
-            if attempt.is_terminal:
-                self._refuse_if_nothing_ran(attempt)
+            batch_run = await self._persist(self._look)
+            if batch_run.is_terminal:
+                self._refuse_if_nothing_ran(batch_run)
                 break
             await asyncio.sleep(pause)
             pause = min(pause * _SLOWER, self._plan.poll_interval_seconds)
@@ -167,25 +167,25 @@ class Flight:
             )
         )
 
-    async def _look(self) -> "Attempt":
+    async def _look(self) -> "BatchRun":
         """See how far the batch is and hand over what is new."""
         await self._lookout.look(self.job)
-        attempt = self._ws.store.attempts(self.job.id)[-1]
-        ended = attempt.completed + attempt.failed
+        batch_run = self.job.batch_runs()[-1]
+        ended = batch_run.completed + batch_run.failed
         # Where a file cannot be read from a line on, every look would read all of it again.
         has_news = self._ws.profile.skip and ended != self._ended
-        if attempt.is_terminal or has_news:
+        if batch_run.is_terminal or has_news:
             async with self._turns.reading:
-                await collect(self._ws, self.job)
-                await self._hand_over(attempt.batch_id)
+                await collect(self.job)
+                await self._hand_over(batch_run.batch_id)
             self._ended = ended
-        return attempt
+        return batch_run
 
     async def _hand_over(self, batch_id: str) -> None:
         rows = list(self.waiting)
 
         def outcomes(_: Callable[[], bool]) -> list[tuple[int, Outcome]]:
-            finished = finished_rows(self._ws, self.job, rows)
+            finished = finished_rows(self.job, rows)
             wanted = (one for one in finished if one.cause != "batch_failed")
             return [(one.row, outcome_of(one, batch_id)) for one in wanted]
 
@@ -193,19 +193,19 @@ class Flight:
         waiting = self.waiting
         hand_back((waiting.pop(row), outcome) for row, outcome in found if row in waiting)
 
-    def _refuse_if_nothing_ran(self, attempt: "Attempt") -> None:
+    def _refuse_if_nothing_ran(self, batch_run: "BatchRun") -> None:
         """Sort out a batch that the provider refused after its creation, as OpenAI does."""
-        nothing_ran = attempt.status == "failed" and attempt.completed + attempt.failed == 0
+        nothing_ran = batch_run.status == "failed" and batch_run.completed + batch_run.failed == 0
         if not self.waiting or not nothing_ran:
             return
-        words = quote_untrusted(attempt.errors) if attempt.errors else "it does not say why"
+        words = quote_untrusted(batch_run.errors) if batch_run.errors else "it does not say why"
         error = CallFailedError(
-            f"{self._ws.profile.title} refused batch {attempt.batch_id} as a whole: {words}.",
+            f"{self._ws.profile.title} refused batch {batch_run.batch_id} as a whole: {words}.",
             hint="Correct the call; nothing of the batch has run.",
             code="batch_failed",
-            details={"batch_id": attempt.batch_id},
+            details={"batch_id": batch_run.batch_id},
         )
-        lines = _blamed_lines(attempt.errors)
+        lines = _blamed_lines(batch_run.errors)
         if lines and len(self.waiting) > 1:
             raise LinesRefusedError(dict.fromkeys(lines, error))
         self.fail(error)
@@ -237,8 +237,8 @@ class Flight:
                 await asyncio.sleep(earliest - now)
 
     def _too_late(self, row: int) -> CallFailedError:
-        attempts = self._ws.store.attempts(self.job.id)
-        batch_id = attempts[-1].batch_id if attempts else None
+        batch_runs = self.job.batch_runs()
+        batch_id = batch_runs[-1].batch_id if batch_runs else None
         return CallFailedError(
             f"No answer for row {row} of batch {batch_id or '(not created yet)'} came in time.",
             hint="The batch goes on: the same call made later gets its answer.",

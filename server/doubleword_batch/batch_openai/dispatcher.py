@@ -25,13 +25,13 @@ from doubleword_batch.batch_openai.outbox import hand_back
 from doubleword_batch.batch_openai.poller import Lookout
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.call_jobs import (
-    Remembered,
+    CallRow,
     bodies_of,
     forget_abandoned,
     forget_unsent,
     job_of_calls,
 )
-from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.session import Connection, Session
 from doubleword_batch.settings import Settings
@@ -80,7 +80,7 @@ class Desk:
             if self._gathering is None:
                 await in_thread(lambda _: forget_abandoned(ws))
             calls = admitted(calls, ws.profile)
-            known: dict[bytes, list[Remembered]] = {}
+            known: dict[bytes, list[CallRow]] = {}
             if self._plan.remember_answers or self._plan.share_identical:
                 known = await in_thread(lambda _: self._memory.look_up(ws, calls))
         except DoublewordBatchError as error:
@@ -117,9 +117,7 @@ class Desk:
             await self._lookout.close()
         await self._session.close()
 
-    def _finds_answer(
-        self, ws: "Workspace", known: dict[bytes, list[Remembered]], call: Call
-    ) -> bool:
+    def _finds_answer(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
         """Whether the call has a row, or another call's, and so needs no request."""
         if call.key is None:
             return False
@@ -141,11 +139,11 @@ class Desk:
         if flight is not None:
             flight.wait_for(row.row, call)
         else:
-            flight = self._flight(ws, ws.store.job_known(row.job), {row.row: call})
+            flight = self._flight(ws, StoredJob.named(ws, row.job), {row.row: call})
             self._begin(self._fly(ws, flight), [call])
         return True
 
-    def _is_awaited(self, row: Remembered) -> bool:
+    def _is_awaited(self, row: CallRow) -> bool:
         flight = self._flights.get(row.job)
         call = flight.waiting.get(row.row) if flight else None
         return call is not None and call.is_wanted
@@ -184,7 +182,7 @@ class Desk:
             call.body = b""  # it is in the request file
         await self._fly(ws, self._flight(ws, job, dict(enumerate(calls, start=1))))
 
-    def _job(self, ws: "Workspace", calls: Sequence[Call]) -> Job:
+    def _job(self, ws: "Workspace", calls: Sequence[Call]) -> StoredJob:
         keys = [call.key for call in calls if call.key is not None]
         job = job_of_calls(
             ws,
@@ -197,7 +195,7 @@ class Desk:
         self._memory.note_job(job.name)
         return job
 
-    def _flight(self, ws: "Workspace", job: Job, calls: dict[int, Call]) -> Flight:
+    def _flight(self, ws: "Workspace", job: StoredJob, calls: dict[int, Call]) -> Flight:
         flight = self._flights[job.name] = Flight(
             ws, self._plan, job, calls, self._turns, self._lookout_at(ws)
         )
@@ -225,12 +223,12 @@ class Desk:
         for row, reason in refused.reasons.items():
             if row in flight.waiting:
                 hand_back([(flight.waiting.pop(row), reason)])
-        bodies = await in_thread(lambda _: bodies_of(ws, flight.job))
+        bodies = await in_thread(lambda _: bodies_of(flight.job))
         calls = list(flight.waiting.items())
         for row, call in calls:
             call.body = bodies[row - 1]
         if not flight.is_submitted:
-            await in_thread(lambda _: forget_unsent(ws, flight.job))
+            await in_thread(lambda _: forget_unsent(flight.job))
         middle = len(calls) if refused.reasons else len(calls) // 2
         for some in (calls[:middle], calls[middle:]):
             if some:

@@ -45,7 +45,7 @@ class _Calm:
                 self._ages = False
 
     def age(self) -> None:
-        """Move what is alive to the oldest generation, without the long walk that would do it."""
+        """Move what is alive to the oldest retry_round, without the long walk that would do it."""
         if not self._ages:
             return
         if gc.get_freeze_count():  # the program has frozen objects for a reason of its own

@@ -11,10 +11,9 @@ from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.status import refresh, refresh_from_list
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.job import Workspace
-    from doubleword_batch.jobs.store.records import Job
+    from doubleword_batch.jobs.job import StoredJob, Workspace
 
-    _Asked = tuple[Job, asyncio.Future[None]]
+    _Asked = tuple[StoredJob, asyncio.Future[None]]
 
 _ALONE_AT_ONCE = 8
 _NO_LIST_SECONDS = 300.0  # after a list that failed: each try of it may have cost a minute
@@ -41,7 +40,7 @@ class Lookout:
         self._tasks: set[asyncio.Task[None]] = set()
         self._no_list_until = 0.0
 
-    async def look(self, job: "Job") -> None:
+    async def look(self, job: "StoredJob") -> None:
         """Bring what is recorded of a job's batches up to date.
 
         Raises:
@@ -80,21 +79,21 @@ class Lookout:
         finally:
             self._looking = None
 
-    async def _seen_in_list(self, jobs: "list[Job]") -> set[int]:
+    async def _seen_in_list(self, jobs: "list[StoredJob]") -> set[int]:
         if time.monotonic() < self._no_list_until:
             return set()
         try:
-            return await refresh_from_list(self.ws, jobs)
+            return await refresh_from_list(jobs)
         except Exception as error:  # noqa: BLE001  # each job is asked about alone then
             _log.info("The list of batches is of no use: %s", error)
             self._no_list_until = time.monotonic() + _NO_LIST_SECONDS
             return set()
 
-    async def _look_alone(self, job: "Job", told: "asyncio.Future[None]") -> None:
+    async def _look_alone(self, job: "StoredJob", told: "asyncio.Future[None]") -> None:
         try:
             async with self._alone:
                 if not told.done():
-                    await refresh(self.ws, job)
+                    await refresh(job)
         except DoublewordBatchError as error:
             _tell(told, error)
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug

@@ -10,7 +10,7 @@ import msgspec
 
 from doubleword_batch.batch_openai.call import Answer, CallFailedError
 from doubleword_batch.errors import quote_untrusted
-from doubleword_batch.jobs.call_jobs import Finished
+from doubleword_batch.jobs.call_jobs import FinishedRow
 from doubleword_batch.models import ResultError, ResultLine
 
 _line = msgspec.json.Decoder(ResultLine)
@@ -24,7 +24,7 @@ _WHY = {
 }
 
 
-def outcome_of(finished: Finished, batch_id: str) -> Answer | CallFailedError:
+def outcome_of(finished: FinishedRow, batch_id: str) -> Answer | CallFailedError:
     """What the caller of a finished row gets; an Answer may have an error status."""
     if finished.line is None:
         return _unanswered(finished, batch_id)
@@ -53,7 +53,7 @@ def _model_server_s(message: str) -> Answer | None:
     return Answer(status, body.encode() if isinstance(body, str) else msgspec.json.encode(body))
 
 
-def _unanswered(finished: Finished, batch_id: str) -> CallFailedError:
+def _unanswered(finished: FinishedRow, batch_id: str) -> CallFailedError:
     cause = finished.cause or finished.outcome
     why = _WHY.get(cause) or f"it failed: {finished.message or quote_untrusted(cause)}"
     return CallFailedError(

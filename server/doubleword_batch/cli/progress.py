@@ -80,10 +80,10 @@ async def until_ended(
         InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
         DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
-    deadline = math.inf if timeout_seconds is None else ws.steady() + timeout_seconds
+    deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
     outage = RetryBudget(
         _OUTAGE_SECONDS,
-        clock=RetryClock(now=ws.steady, sleep=ws.sleep, jitter=without_jitter),
+        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
         first_pause_seconds=_FIRST_PAUSE_SECONDS,
         longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
     )
@@ -92,7 +92,7 @@ async def until_ended(
         note(f"{error.message} Trying again in {seconds:.0f} s.")
 
     while True:
-        left = max(0.0, deadline - ws.steady())
+        left = max(0.0, deadline - ws.monotonic())
         try:
             wait_seconds = min(left, MAX_WAIT_SECONDS)
             status = await get_status(ws, job, wait_seconds=wait_seconds, progress=progress)
@@ -105,7 +105,7 @@ async def until_ended(
         outage.renew()
         if status.status in {"built", "uploaded"}:
             raise _not_submitted(status)
-        if status.complete or ws.steady() >= deadline:
+        if status.complete or ws.monotonic() >= deadline:
             return status
 
 

@@ -15,6 +15,7 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.jobs import retry as retrying
 from doubleword_batch.jobs import status as job_status
+from doubleword_batch.jobs.cancel import cancel as cancel_job
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.listing import list_objects
@@ -96,7 +97,7 @@ def fetch(
 def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
     """Stop a job's batches; finished rows stay downloadable."""
     terminal = Terminal(as_json=as_json)
-    show(terminal, call(configured(), lambda ws: job_status.cancel(ws, job)))
+    show(terminal, call(configured(), lambda ws: cancel_job(ws, job)))
     return Exit.DONE
 
 

@@ -17,9 +17,10 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build import create_batch_file
-from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.costs import estimated
 from doubleword_batch.jobs.export.files import format_of
+from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Created, Results, Status, Waiting
 from doubleword_batch.jobs.results import fetch_results
@@ -59,7 +60,7 @@ def run(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     roots = roots_of(settings)
-    order = Order(
+    request = BuildRequest(
         source=source,
         prompt=text_of(prompt, roots),
         system=None if system is None else text_of(system, roots),
@@ -82,7 +83,7 @@ def run(
         agreed=yes,
         timeout_seconds=timeout,
     )
-    report = run_flow(terminal, settings, order, run_options)
+    report = run_flow(terminal, settings, request, run_options)
     show(terminal, report)
     return exit_of_results(report) if isinstance(report, Results) else Exit.INCOMPLETE
 
@@ -111,7 +112,7 @@ class RunOptions:
 
 
 def run_flow(
-    terminal: Terminal, settings: Settings, order: Order, run_options: RunOptions
+    terminal: Terminal, settings: Settings, request: BuildRequest, run_options: RunOptions
 ) -> Results | Status:
     """Build, submit, wait and fetch; returns a Status if the time was up before the end.
 
@@ -119,7 +120,7 @@ def run_flow(
         InputError: `not_confirmed`: it costs money and nobody agreed; nothing was submitted.
         DoublewordBatchError: any verb's; `interrupted` after a Ctrl-C.
     """
-    flow = _RunFlow(terminal, settings, order, run_options)
+    flow = _RunFlow(terminal, settings, request, run_options)
     try:
         return call(settings, flow.run)
     except KeyboardInterrupt:
@@ -130,11 +131,11 @@ class _RunFlow:
     """How far one `run` has come: what a Ctrl-C means depends on it."""
 
     def __init__(
-        self, terminal: Terminal, settings: Settings, order: Order, run_options: RunOptions
+        self, terminal: Terminal, settings: Settings, request: BuildRequest, run_options: RunOptions
     ) -> None:
         self._terminal = terminal
         self._settings = settings
-        self._order = order
+        self._request = request
         self._options = run_options
         self._job: str | None = None
         self._submitting = False
@@ -142,10 +143,10 @@ class _RunFlow:
         self._deadline: float | None = None
 
     async def run(self, ws: Workspace) -> Results | Status:
-        """Every stage, in order; the output path is checked before anything is spent."""
+        """Every stage, in request; the output path is checked before anything is spent."""
         format_of(ws.roots.writable(self._options.output, overwrite=self._options.overwrite), None)
         if self._options.timeout_seconds is not None:
-            self._deadline = ws.steady() + self._options.timeout_seconds
+            self._deadline = ws.monotonic() + self._options.timeout_seconds
         created = await self._build(ws)
         await self._submit(ws, created)
         if not self._submitted:
@@ -154,7 +155,7 @@ class _RunFlow:
             status = await until_ended(
                 ws,
                 created.job,
-                None if self._deadline is None else max(0.0, self._deadline - ws.steady()),
+                None if self._deadline is None else max(0.0, self._deadline - ws.monotonic()),
                 progress=tell,
                 note=self._terminal.note,
             )
@@ -172,7 +173,7 @@ class _RunFlow:
 
     async def _build(self, ws: Workspace) -> Created:
         with progress_on(self._terminal.notes) as tell:
-            created = await create_batch_file(ws, self._order, progress=tell)
+            created = await create_batch_file(ws, self._request, progress=tell)
         self._job = created.job
         self._terminal.note(f"job {created.job}: {created.requests:,} requests, {created.model}")
         for warning in created.warnings:
@@ -180,18 +181,18 @@ class _RunFlow:
         return created
 
     async def _submit(self, ws: Workspace, created: Created) -> None:
-        job = await ws.job(created.job)
-        if all(attempt is not None for _, attempt in ws.current(job)):
+        job = await find_job(ws, created.job)
+        if all(run is not None for _, run in job.newest_runs()):
             self._submitted = True
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return
         if not ws.profile.free:
-            expected = estimated(ws, job, self._options.window or ws.profile.windows[0])
+            expected = estimated(job, self._options.window or ws.profile.windows[0])
             self._confirm(ws.profile.title, cost(expected.usd, expected.note))
         self._submitting = True
         while waiting := await self._submit_once(ws, created.job):
             self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
-            next_try = ws.steady() + waiting.retry_after_seconds
+            next_try = ws.monotonic() + waiting.retry_after_seconds
             if self._deadline is not None and next_try > self._deadline:
                 return
             await ws.sleep(waiting.retry_after_seconds)

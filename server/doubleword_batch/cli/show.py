@@ -21,7 +21,7 @@ from doubleword_batch.jobs.replies import (
     Cancelled,
     Created,
     Listing,
-    Report,
+    Reply,
     Results,
     Retried,
     Status,
@@ -38,7 +38,7 @@ _MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
 _SMALLEST_USD = Decimal("0.0001")
 
 
-def show(terminal: Terminal, report: Report) -> None:
+def show(terminal: Terminal, report: Reply) -> None:
     """Print a verb's report, as JSON or for people."""
     command = command_for(report.next) if report.next else None
     if terminal.as_json:
@@ -145,7 +145,7 @@ def no_capacity(waiting: Waiting) -> str:
 
 
 @singledispatch
-def facts(report: Report) -> Facts:
+def facts(report: Reply) -> Facts:
     """What a person wants to know from a reply, apart from its tables."""
     raise TypeError(f"no words for {type(report).__name__}")
 

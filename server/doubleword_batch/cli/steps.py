@@ -15,7 +15,7 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
 from doubleword_batch.jobs import submit
 from doubleword_batch.jobs.build import create_batch_file
-from doubleword_batch.jobs.build_request import Order
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import validate_request_file
 
@@ -44,7 +44,7 @@ def create_file(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     roots = roots_of(settings)
-    order = Order(
+    order = BuildRequest(
         source=source,
         prompt=text_of(prompt, roots),
         system=None if system is None else text_of(system, roots),

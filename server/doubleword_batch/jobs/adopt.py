@@ -1,37 +1,115 @@
-"""Work that was made elsewhere: request files, uploaded files and batches become jobs.
+"""Work that was made elsewhere: request files, uploaded files and batches become jobs of ours.
 
 Their custom_ids are not ours to read a row number from, so the ledger keeps a table of them; a row
-is a line of the request file.
+is a line of the request file. Each file or batch becomes a job once, whoever asks.
 """
 
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from doubleword_batch.errors import InputError, ProtocolError
-from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.atomic_files import atomic_file, copy_file, sync_folder
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    InputError,
+    Next,
+    NotFoundError,
+    ProtocolError,
+)
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
-    Building,
-    become,
-    building,
-    finished,
+    StagingFolder,
+    publish_folder,
+    staging_folder,
     sweep,
-    sync_folder,
+    unmark,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.models import Batch
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from doubleword_batch.requests import RequestHead, ValidationReport
 
-_GROUP = 1_000
-_COPY = "part-0001.jsonl"
+_ROWS_AT_ONCE = 1_000
+_REQUEST_FILE = "part-0001.jsonl"
+_UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
 
-async def job_of_file(ws: Workspace, path: str) -> Job:
+async def adopt(ws: Workspace, handle: str) -> StoredJob:
+    """The job over a batch or an input file of the provider.
+
+    Raises:
+        InputError: `unknown_job`: the provider has neither of that id.
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    batch = await _batch(ws, handle)
+    if batch is not None:
+        name = f"batch-{batch.id[-8:] if '_' in batch.id else batch.id[:8]}"
+        return _adopted(ws, name, batch.input_file_id, batch)
+    try:
+        file = await ws.client.files.get(handle)
+    except DoublewordBatchError as error:
+        if getattr(error, "status", None) not in _UNKNOWN_ID:
+            raise
+        raise InputError(
+            f"There is no job {handle} here, and no batch or file of that id at "
+            f"{ws.profile.title}.",
+            hint="Look at the jobs of this machine, or at the provider's batches.",
+            code="unknown_job",
+            next=Next("list", {"kind": "jobs"}),
+        ) from None
+    return _adopted(ws, f"file-{handle[:8]}", file.id, None)
+
+
+async def _batch(ws: Workspace, handle: str) -> Batch | None:
+    try:
+        return await ws.client.batches.get(handle)
+    except (NotFoundError, InputError):
+        return None
+    except DoublewordBatchError as error:
+        if getattr(error, "status", None) not in _UNKNOWN_ID:
+            raise
+        return None
+
+
+def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None) -> StoredJob:
+    remote_id = batch.id if batch else file_id or ""
+    with ws.store.transaction():
+        known = ws.store.job_of_remote_id(remote_id)
+        if known is not None:  # another process was faster
+            return StoredJob.of_record(ws, known)
+        job = ws.store.begin_job(
+            provider=ws.profile.name,
+            base_url=ws.server,
+            endpoint=batch.endpoint if batch else ws.profile.endpoints[0],
+            model="",
+            fingerprint=f"adopted:{remote_id}",
+            spec="{}",
+            completion_window=batch.completion_window if batch else None,
+        )
+        part = ws.store.add_part(
+            job=job,
+            number=1,
+            retry_round=0,
+            requests=batch.request_counts.total if batch else 0,
+            size_bytes=0,
+            sha256=f"adopted:{file_id}",
+            input_file_id=file_id,
+        )
+        if batch is not None:
+            ws.store.see_batch(job, part, batch)
+        name = name if ws.store.job_named(name) is None else f"{name}-{job}"
+        ws.store.set_job(job, name=name)
+    return StoredJob.named(ws, name)
+
+
+# A request file of this machine
+
+
+async def job_of_file(ws: Workspace, path: str) -> StoredJob:
     """A job over a JSONL request file; the same content gives the same job back.
 
     Raises:
@@ -42,32 +120,22 @@ async def job_of_file(ws: Workspace, path: str) -> Job:
     return await in_thread(lambda _: _job_of_file(ws, resolved))
 
 
-def _job_of_file(ws: Workspace, path: Path) -> Job:
+def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
     from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
     report = validate_request_file(path, ws.profile)
     if not report.ok:
-        wrong = [group for group in report.groups if group.severity == "error"]
-        first = "; ".join(
-            f"line {group.first[0].line}: {group.first[0].message.rstrip('.')} ({group.count} such)"
-            for group in wrong[:5]
-        )
-        raise InputError(
-            f"{path.name} is not a request file that {ws.profile.title} takes: {first}.",
-            hint=wrong[0].fix + " Nothing was uploaded.",
-            code="invalid_request_file",
-            details={"kinds": {group.kind: group.count for group in wrong}},
-        )
+        raise _invalid(ws, path, report)
     digest = _sha256(path)
     fingerprint = f"file:{ws.profile.name}:{ws.server}:{digest}"
     known = ws.store.job_with_fingerprint(fingerprint)
     if known is not None:
-        return known
+        return StoredJob.of_record(ws, known)
     sweep(ws.store)
-    with building(ws.store) as made:
-        read, wrote = estimate_file_tokens(path)
+    with staging_folder(ws.store) as staging:
+        input_tokens, output_tokens = estimate_file_tokens(path)
         job_id = ws.store.begin_job(
-            building=made.token,
+            building=staging.token,
             provider=ws.profile.name,
             base_url=ws.server,
             endpoint=report.endpoint or ws.profile.endpoints[0],
@@ -76,18 +144,32 @@ def _job_of_file(ws: Workspace, path: Path) -> Job:
             fingerprint=fingerprint,
             spec="{}",
             rows=report.requests,
-            input_tokens=read,
-            output_tokens=wrote,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
         )
         try:
-            copy = made.path / _COPY
-            _copy(path, copy)
-            _open_rows(ws, job_id, copy)
-            job = _publish(ws, job_id, path.stem, fingerprint, report, digest, made)
+            copy = staging.path / _REQUEST_FILE
+            copy_file(path, copy, private=True)
+            _open_rows(Ledger(ws.store, job_id), copy)
+            job = _publish(ws, job_id, path.stem, fingerprint, report, digest, staging)
         finally:
             ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
-    finished(ws.store.job_folder(job.name))
+    unmark(job.folder)
     return job
+
+
+def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputError:
+    groups = [group for group in report.groups if group.severity == "error"]
+    first = "; ".join(
+        f"line {group.first[0].line}: {group.first[0].message.rstrip('.')} ({group.count} such)"
+        for group in groups[:5]
+    )
+    return InputError(
+        f"{path.name} is not a request file that {ws.profile.title} takes: {first}.",
+        hint=groups[0].fix + " Nothing was uploaded.",
+        code="invalid_request_file",
+        details={"kinds": {group.kind: group.count for group in groups}},
+    )
 
 
 def _publish(
@@ -97,13 +179,13 @@ def _publish(
     fingerprint: str,
     report: "ValidationReport",
     digest: str,
-    made: Building,
-) -> Job:
+    staging: StagingFolder,
+) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
     with ws.store.transaction():
         twin = ws.store.job_with_fingerprint(fingerprint)
         if twin is not None:  # another process was faster
-            return twin
+            return StoredJob.of_record(ws, twin)
         slug = "".join(c if c.isascii() and c.isalnum() else "-" for c in stem.lower())[:32]
         name = f"{slug.strip('-') or 'file'}-{digest[:6]}"
         name = name if ws.store.job_named(name) is None else f"file-{digest[:12]}"
@@ -111,100 +193,88 @@ def _publish(
         ws.store.add_part(
             job=job_id,
             number=1,
-            generation=1,
-            path=str(folder / _COPY),
+            retry_round=0,
+            path=str(folder / _REQUEST_FILE),
             requests=report.requests,
             size_bytes=report.size_bytes,
             sha256=digest,
         )
         ws.store.set_job(job_id, name=name, building=None)
-        become(made, folder)
-    return ws.store.job_known(name)
+        publish_folder(staging, folder)
+    return StoredJob.named(ws, name)
 
 
-def _copy(source: Path, target: Path) -> None:
-    target.touch(mode=0o600)
-    shutil.copyfile(source, target)
-    with target.open("rb+") as copy:
-        os.fsync(copy.fileno())
+# An input file at the provider
 
 
-async def read_input(ws: Workspace, job: Job) -> Job:
+async def read_input(job: StoredJob) -> StoredJob:
     """Read the input file of an adopted job, so that its rows are known.
 
     Raises:
         InputError: the provider has deleted the input file.
     """
-    part = ws.store.parts(job.id)[0]
+    part = job.parts()[0]
     if part.input_file_id is None:
         raise InputError(
-            f"The input file of batch {job.name} is gone at {ws.profile.title}.",
+            f"The input file of batch {job.name} is gone at {job.profile.title}.",
             hint="Its rows cannot be accounted for without it.",
-            code="file_gone",
+            code="not_found",
         )
-    folder = ws.store.job_folder(job.name)
-    folder.mkdir(mode=0o700, exist_ok=True)
-    with building(ws.store) as made:
-        path = made.path / _COPY
-        path.touch(mode=0o600)
-        with path.open("wb") as copy:
+    job.folder.mkdir(mode=0o700, exist_ok=True)
+    with staging_folder(job.store) as staging:
+        path = staging.path / _REQUEST_FILE
+        with atomic_file(path, private=True) as copy:
 
             async def keep(lines: bytes) -> None:
                 copy.write(lines)
 
-            await ws.client.files.content(part.input_file_id, keep)
-            copy.flush()
-            os.fsync(copy.fileno())
-        return await in_thread(lambda _: _know_rows(ws, job, part.id, path))
+            await job.client.files.content(part.input_file_id, keep)
+        return await in_thread(lambda _: _know_rows(job, part.id, path))
 
 
-def _know_rows(ws: Workspace, job: Job, part: int, path: Path) -> Job:
+def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
     from doubleword_batch.requests import estimate_file_tokens
 
     models = {line.body.model for line in _lines(path)}
     first = next(_lines(path), None)
     if first is None:
-        raise ProtocolError(
-            f"The input file of {job.name} came back empty.", hint="Check the id.", code="empty"
+        raise ProtocolError(f"The input file of {job.name} came back empty.", hint="Check the id.")
+    size_bytes, digest = path.stat().st_size, _sha256(path)
+    input_tokens, output_tokens = estimate_file_tokens(path)
+    target = job.folder / _REQUEST_FILE
+    with job.store.transaction():
+        if (known := job.now()).rows is not None:  # another process was faster
+            return known
+        rows = _open_rows(job.ledger, path)
+        job.store.set_part(
+            part, path=str(target), requests=rows, size_bytes=size_bytes, sha256=digest
         )
-    size, digest = path.stat().st_size, _sha256(path)
-    read, wrote = estimate_file_tokens(path)
-    target = ws.store.job_folder(job.name) / _COPY
-    with ws.store.transaction():
-        now = ws.store.job_known(job.name)
-        if now.rows is not None:  # another process was faster
-            return now
-        rows = _open_rows(ws, job.id, path)
-        ws.store.set_part(part, path=str(target), requests=rows, size_bytes=size, sha256=digest)
-        ws.store.set_job(
+        job.store.set_job(
             job.id,
             rows=rows,
             model=first.body.model if len(models) == 1 else "",
             endpoint=first.url or job.endpoint,
-            input_tokens=read,
-            output_tokens=wrote,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
         )
-        os.replace(path, target)  # noqa: PTH105  # replaces what a crash left
+        path.replace(target)  # replaces what a crash left
         sync_folder(target.parent)
-    return ws.store.job_known(job.name)
+    return job.now()
 
 
-def _open_rows(ws: Workspace, job: int, path: Path) -> int:
-    from doubleword_batch.jobs.store.ledger import Ledger
-
-    ledger = Ledger(ws.store, job)
+def _open_rows(ledger: Ledger, path: Path) -> int:
     group: list[tuple[int, str, int]] = []
     row = 0
     for row, line in enumerate(_lines(path), start=1):
         group.append((row, line.custom_id, 1))
-        if len(group) == _GROUP:
+        if len(group) == _ROWS_AT_ONCE:
             ledger.add_foreign_rows(group)
             group = []
     ledger.add_foreign_rows(group)
     return row
 
 
-def _lines(path: Path) -> Iterator["RequestHead"]:
+def _lines(path: Path) -> "Iterator[RequestHead]":
     from doubleword_batch.requests import read_head
 
     with path.open("rb") as lines:

@@ -1,4 +1,4 @@
-"""`create_batch_file`: a source and a prompt become request files and a job.
+"""A source and a prompt become request files and a job: the tool `create_batch_file`.
 
 The same source, prompt, model and parameters give the same job back, unless a new run is asked for.
 """
@@ -6,22 +6,28 @@ The same source, prompt, model and parameters give the same job back, unless a n
 import hashlib
 import re
 import secrets
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from doubleword_batch.atomic_files import copy_file
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.build_request import Order, Plan, plan_of
+from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
 from doubleword_batch.jobs.costs import cost_of_tokens
-from doubleword_batch.jobs.job import Progress, Workspace, silent
+from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.store.failpoints import reached
-from doubleword_batch.jobs.store.staging import Building, become, building, finished, sweep
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.staging import (
+    StagingFolder,
+    publish_folder,
+    staging_folder,
+    sweep,
+    unmark,
+)
 from doubleword_batch.jobs.store.worker_threads import in_thread
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.store.records import Job
     from doubleword_batch.requests import BuildResult
 
 _SHOWN_CHARACTERS = 420
@@ -30,75 +36,82 @@ _TOO_LARGE = "the request is larger than the provider takes"
 _SHOWN_PATHS = 3
 
 
-async def create_batch_file(ws: Workspace, order: Order, *, progress: Progress = silent) -> Created:
+async def create_batch_file(
+    ws: Workspace, request: BuildRequest, *, progress: Progress = silent
+) -> Created:
     """Build the request files of a job.
 
     Raises:
         InputError: the source, a template, the schema or a parameter cannot be used.
     """
-    model = order.model or await _default_model(ws, order.endpoint)
-    return await in_thread(lambda cancelled: _create(ws, order, model, progress, cancelled))
+    model = request.model or await _default_model(ws, request.endpoint)
+    return await in_thread(lambda cancelled: _create(ws, request, model, progress, cancelled))
 
 
 async def _default_model(ws: Workspace, endpoint: str) -> str:
+    models = Next("list", {"kind": "models"})
     if not ws.profile.free:
         raise InputError(
             f"{ws.profile.title} needs a model's name.",
-            hint="list(kind=models) shows the models the key may use.",
+            hint="Choose one that the key may use.",
             code="no_model_given",
+            next=models,
         )
-    wanted = endpoint == "/v1/embeddings"
+    is_for_embeddings = endpoint == "/v1/embeddings"
     for model in await ws.client.models.list():
-        if ("embed" in model.id.lower() or "minilm" in model.id.lower()) == wanted:
+        if ("embed" in model.id.lower() or "minilm" in model.id.lower()) == is_for_embeddings:
             return model.id
     raise InputError(
         f"The local server has no model for {endpoint}.",
-        hint="Name one of list(kind=models).",
+        hint="Name one that it has.",
         code="no_model_given",
+        next=models,
     )
 
 
 def _create(
     ws: Workspace,
-    order: Order,
+    request: BuildRequest,
     model: str,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Created:
     reached("build.begin")
     sweep(ws.store)
-    with building(ws.store) as made:
-        plan = plan_of(ws, order, model, made.path)
-        existing = None if order.new_run else ws.store.job_with_fingerprint(plan.fingerprint)
-        if existing is not None and _serves(ws, existing, plan):
-            return _report(ws, existing, [], reused=True, copies=_copies(ws, existing, plan))
-        job, built, reused = _build(ws, plan, made, progress, cancelled)
-        warnings = _warnings(built)
-        return _report(ws, job, warnings, reused=reused, copies=_copies(ws, job, plan))
+    with staging_folder(ws.store) as staging:
+        plan = plan_build(ws, request, model, staging.path)
+        existing = None if request.new_run else _same_job(ws, plan, plan.fingerprint)
+        if existing is not None:
+            return _reply(existing, [], reused=True, copies=_copies(existing, plan))
+        job, built, reused = _build(ws, plan, staging, progress, cancelled)
+        return _reply(job, _warnings(built), reused=reused, copies=_copies(job, plan))
 
 
-def _serves(ws: Workspace, job: "Job", plan: Plan) -> bool:
-    """Whether a job of the same fingerprint is all there, and left out no row that must not be."""
-    parts = ws.store.parts(job.id)
-    requests = sum(part.requests for part in parts if part.generation == 1)
+def _same_job(ws: Workspace, plan: BuildPlan, fingerprint: str) -> StoredJob | None:
+    """The job of that fingerprint, if it is all there and left out no row that must not be."""
+    record = ws.store.job_with_fingerprint(fingerprint)
+    if record is None:
+        return None
+    job = StoredJob.of_record(ws, record)
+    parts = job.parts()
+    requests = sum(part.requests for part in parts if not part.retry_round)
     if plan.spec.strict and requests < (job.rows or 0):
-        return False
-    return all(part.path is None or part.path.exists() for part in parts)
+        return None
+    return job if all(part.path is None or part.path.exists() for part in parts) else None
 
 
 def _build(
     ws: Workspace,
-    plan: Plan,
-    made: Building,
+    plan: BuildPlan,
+    staging: StagingFolder,
     progress: Progress,
     cancelled: Callable[[], bool],
-) -> "tuple[Job, BuildResult, bool]":
+) -> "tuple[StoredJob, BuildResult, bool]":
     """The job, what was built, and whether the same job was there already."""
-    from doubleword_batch.jobs.store.ledger import Ledger
     from doubleword_batch.requests import build_request_files, custom_id_for
 
     job_id = ws.store.begin_job(
-        building=made.token,
+        building=staging.token,
         provider=ws.profile.name,
         base_url=ws.server,
         endpoint=plan.spec.endpoint,
@@ -114,7 +127,7 @@ def _build(
             plan.source,
             plan.spec,
             ws.profile,
-            made.path,
+            staging.path,
             limit=plan.limit,
             on_rows=ledger.add_rows,
             on_progress=lambda rows: progress(rows, None, "rows built"),
@@ -127,15 +140,15 @@ def _build(
             for row in ledger.gaps(built.rows)
         )
         reached("build.written")
-        job = _publish(ws, job_id, plan, built, made)
+        job = _publish(ws, job_id, plan, built, staging)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     reached("build.published")
-    finished(ws.store.job_folder(job.name))
+    unmark(job.folder)
     return job, built, job.id != job_id
 
 
-def _fingerprint(plan: Plan, built: "BuildResult") -> str:
+def _fingerprint(plan: BuildPlan, built: "BuildResult") -> str:
     """The job's fingerprint; where a table names image files, what was in them belongs to it."""
     if plan.spec.image_column is None:
         return plan.fingerprint
@@ -143,13 +156,15 @@ def _fingerprint(plan: Plan, built: "BuildResult") -> str:
     return hashlib.sha256("\0".join(facts).encode()).hexdigest()
 
 
-def _publish(ws: Workspace, job_id: int, plan: Plan, built: "BuildResult", made: Building) -> "Job":
+def _publish(
+    ws: Workspace, job_id: int, plan: BuildPlan, built: "BuildResult", staging: StagingFolder
+) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
     first, *others = plan.source.paths
     fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
-        twin = ws.store.job_with_fingerprint(fingerprint)
-        if twin is not None and _serves(ws, twin, plan):  # only now known, or another was faster
+        twin = _same_job(ws, plan, fingerprint)
+        if twin is not None:  # only now known, or another process was faster
             return twin
         name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
         folder = ws.store.job_folder(name)
@@ -157,13 +172,13 @@ def _publish(ws: Workspace, job_id: int, plan: Plan, built: "BuildResult", made:
             ws.store.add_part(
                 job=job_id,
                 number=part.number,
-                generation=1,
+                retry_round=0,
                 path=str(folder / part.path.name),
                 requests=part.requests,
                 size_bytes=part.size_bytes,
                 sha256=part.sha256,
             )
-        is_inline = made.path in first.parents
+        is_inline = staging.path in first.parents
         ws.store.set_job(
             job_id,
             name=name,
@@ -175,9 +190,9 @@ def _publish(ws: Workspace, job_id: int, plan: Plan, built: "BuildResult", made:
             input_tokens=built.input_tokens,
             output_tokens=built.output_tokens,
         )
-        become(made, folder)
+        publish_folder(staging, folder)
         reached("build.renamed")
-    return ws.store.job_known(name)
+    return StoredJob.named(ws, name)
 
 
 def _free_name(ws: Workspace, stem: str, fingerprint: str) -> str:
@@ -189,27 +204,17 @@ def _free_name(ws: Workspace, stem: str, fingerprint: str) -> str:
     return f"{slug[:32] or 'job'}-{secrets.token_hex(8)}"
 
 
-def _copies(ws: Workspace, job: "Job", plan: Plan) -> list[Path]:
+def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
     if plan.copy_to is None:
         return []
     first = plan.copy_to
-    parts = [part for part in ws.store.parts(job.id) if part.path and part.generation == 1]
+    roots = job.workspace.roots
+    parts = [part for part in job.parts() if part.path and not part.retry_round]
     others = [first.with_stem(f"{first.stem}-{part.number:04d}") for part in parts[1:]]
-    targets = [first, *(ws.roots.writable(other, overwrite=plan.overwrite) for other in others)]
+    targets = [first, *(roots.writable(other, overwrite=plan.overwrite) for other in others)]
     for part, target in zip(parts, targets, strict=True):
-        _copy_whole(part.path or target, target)
+        copy_file(part.path or target, target, overwrite=plan.overwrite)
     return targets
-
-
-def _copy_whole(source: Path, target: Path) -> None:
-    """Copy a file so that it appears whole; the draft's name cannot be foreseen and linked away."""
-    draft = target.with_name(f".{target.name}.{secrets.token_hex(6)}.part")
-    try:
-        with source.open("rb") as read, draft.open("xb") as written:
-            shutil.copyfileobj(read, written)
-        draft.replace(target)
-    finally:
-        draft.unlink(missing_ok=True)
 
 
 def _warnings(built: "BuildResult") -> list[str]:
@@ -223,24 +228,23 @@ def _warnings(built: "BuildResult") -> list[str]:
     return warnings
 
 
-def _report(
-    ws: Workspace, job: "Job", warnings: list[str], *, reused: bool, copies: list[Path]
-) -> Created:
-    parts = [p for p in ws.store.parts(job.id) if p.generation == 1]
-    paths = [str(path) for path in copies or [p.path for p in parts if p.path]][:_SHOWN_PATHS]
+def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Path]) -> Created:
+    parts = [part for part in job.parts() if not part.retry_round]
+    paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
+    paths = paths[:_SHOWN_PATHS]
     room = max(_LEAST_SHOWN_CHARACTERS, _SHOWN_CHARACTERS - sum(map(len, paths)))
-    window = ws.profile.windows[0]
-    cost = cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
+    window = job.profile.windows[0]
+    cost = cost_of_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
     return Created(
-        provider=ws.provider,
-        next=Next(tool="create_batch", arguments={"job": job.name, "completion_window": window}),
+        provider=job.workspace.provider,
+        next=Next("create_batch", {"job": job.name, "completion_window": window}),
         job=job.name,
         reused=reused,
         paths=paths,
         rows=job.rows or 0,
-        requests=sum(p.requests for p in parts),
+        requests=sum(part.requests for part in parts),
         parts=len(parts),
-        size_bytes=sum(p.size_bytes for p in parts),
+        size_bytes=sum(part.size_bytes for part in parts),
         model=job.model,
         input_tokens=job.input_tokens,
         output_tokens=job.output_tokens,

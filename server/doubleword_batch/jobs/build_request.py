@@ -1,4 +1,4 @@
-"""What is to be built: an order of the caller, and the plan that it becomes once it is checked."""
+"""What is to be built: the caller's request, and the plan that it becomes once it is checked."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class BuildRequest:
     """What the caller wants built.
 
     Attributes:
@@ -57,15 +57,15 @@ class Order:
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """An order after every check: ready to build.
+class BuildPlan:
+    """A build request after every check: ready to build.
 
     Attributes:
         spec: what to ask of each row.
         source: the rows.
         fingerprint: of the source, what is asked and whom; not of the images that a table names.
         stamp: of the source's files, see `stamp_of`.
-        stored_spec: what of the order is kept with the job, as JSON.
+        stored_spec: what of the request is kept with the job, as JSON.
         limit: first rows only.
         copy_to: where a copy of the request file goes.
         overwrite: whether it may replace what is there.
@@ -81,43 +81,37 @@ class Plan:
     overwrite: bool
 
 
-def plan_of(ws: Workspace, order: Order, model: str, building: Path) -> Plan:
-    """Check an order and open its source.
+def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) -> BuildPlan:
+    """Check a build request and open its source.
 
     Args:
         ws: the workspace.
-        order: what is wanted.
+        request: what is wanted.
         model: whose answers are wanted.
-        building: where inline rows are written to.
+        staging: the folder in which inline rows are written down.
 
     Raises:
         InputError: a source, a schema, a path or a parameter that cannot be used.
     """
-    from doubleword_batch.requests import RequestSpec
+    from doubleword_batch.requests import RequestSpec, check_limit
 
-    if order.endpoint not in ws.profile.endpoints:
-        raise InputError(
-            f"{ws.profile.title} has no endpoint {order.endpoint!r} for batches.",
-            hint=f"Use one of {', '.join(ws.profile.endpoints)}.",
-            code="bad_endpoint",
-        )
-    if order.limit is not None and order.limit < 1:
-        raise InputError("limit must be at least 1.", hint="Leave it out for all rows.")
-    source = _source(ws, order, building)
+    ws.profile.check_endpoint(request.endpoint)
+    check_limit(request.limit)
+    source = _source(ws, request, staging)
     spec = RequestSpec(
-        endpoint=order.endpoint,
+        endpoint=request.endpoint,
         model=model,
-        prompt=order.prompt,
-        system=order.system,
-        response_schema=_schema(ws, order.response_schema),
-        params=order.params,
-        id_column=order.id_column,
-        image_column=order.image_column,
-        strict=order.strict,
+        prompt=request.prompt,
+        system=request.system,
+        response_schema=_schema(ws, request.response_schema),
+        params=request.params,
+        id_column=request.id_column,
+        image_column=request.image_column,
+        strict=request.strict,
     )
     copy_to = (
-        ws.roots.writable(order.output_path, overwrite=order.overwrite)
-        if order.output_path
+        ws.roots.writable(request.output_path, overwrite=request.overwrite)
+        if request.output_path
         else None
     )
     stored = msgspec.json.encode(
@@ -128,31 +122,30 @@ def plan_of(ws: Workspace, order: Order, model: str, building: Path) -> Plan:
             "params": spec.params,
             "id_column": spec.id_column,
             "image_column": spec.image_column,
-            "limit": order.limit,
-            "run": secrets.token_hex(4) if order.new_run else None,
+            "limit": request.limit,
+            "run": secrets.token_hex(4) if request.new_run else None,
         },
         order="sorted",
     ).decode()
-    facts = (source.fingerprint(), stored, model, order.endpoint, ws.profile.name, ws.server)
+    facts = (source.fingerprint(), stored, model, request.endpoint, ws.profile.name, ws.server)
     fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = stamp_of(source.paths)
-    overwrite = order.overwrite
-    return Plan(spec, source, fingerprint, stamp, stored, order.limit, copy_to, overwrite)
+    overwrite = request.overwrite
+    return BuildPlan(spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite)
 
 
-def _source(ws: Workspace, order: Order, building: Path) -> "Source":
+def _source(ws: Workspace, request: BuildRequest, staging: Path) -> "Source":
     from doubleword_batch.sources import open_source, write_rows
 
-    if (order.source is None) == (order.rows is None):
+    if (request.source is None) == (request.rows is None):
         raise InputError(
             "Give either source (a path, folder or glob) or rows (inline), and not both.",
-            code="no_source",
         )
-    if order.rows is not None:
-        path = building / "rows.jsonl"
-        write_rows(order.rows, path)
-        return open_source(str(path), ws.roots.with_folder(building))
-    return open_source(order.source or "", ws.roots)
+    if request.rows is not None:
+        path = staging / "rows.jsonl"
+        write_rows(request.rows, path)
+        return open_source(str(path), ws.roots.with_folder(staging))
+    return open_source(request.source or "", ws.roots)
 
 
 def stamp_of(paths: tuple[Path, ...]) -> str:
@@ -169,7 +162,7 @@ def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any]
     if not given.lstrip().startswith("{"):
         path = ws.roots.readable_file(given)
         if path.stat().st_size > 1 << 20:
-            raise InputError(f"{path} is too large for a JSON Schema.", code="bad_schema")
+            raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
         text = path.read_text(encoding="utf-8", errors="replace")
     try:
         schema = json.loads(text)
@@ -177,10 +170,10 @@ def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any]
         raise InputError(
             f"response_schema is not JSON: {error}.",
             hint="Give a JSON Schema object, its text, or the path of a file that holds one.",
-            code="bad_schema",
+            code="invalid_schema",
         ) from None
     if not isinstance(schema, dict):
         raise InputError(
-            "response_schema is not an object.", hint="Give a JSON Schema.", code="bad_schema"
+            "response_schema is not an object.", hint="Give a JSON Schema.", code="invalid_schema"
         )
     return cast("dict[str, Any]", schema)

@@ -7,51 +7,44 @@ its key, so that a program that died finds what it has paid for. Everything here
 import hashlib
 import os
 import shutil
-import time
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.build_request import stamp_of
-from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.store.database import DISK_FULL
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 from doubleword_batch.jobs.store.failpoints import reached
-from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.ledger import ANSWERED, Ledger
-from doubleword_batch.jobs.store.records import DRAWN, Job
-from doubleword_batch.jobs.store.staging import become, building, finished
-from doubleword_batch.jobs.sync.stored_lines import Copies
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import DRAWN
+from doubleword_batch.jobs.store.staging import publish_folder, staging_folder, unmark
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests import ROW_PREFIX
 
+__all__ = [
+    "CallRow",
+    "CallRows",
+    "FinishedRow",
+    "bodies_of",
+    "finished_rows",
+    "forget_abandoned",
+    "forget_unsent",
+    "job_of_calls",
+    "key_of_call",
+]
+
 _FILE = "part-0001.jsonl"
-_LOOKED_UP_AT_ONCE = 500
-_FINISHED_GROUP = 2_000
-_WRITTEN_AT_ONCE = 200
+_ROWS_AT_ONCE = 2_000
+_LINES_AT_ONCE = 200
 _KEY_BYTES = 16
 _ABANDONED_SECONDS = 7 * 86_400.0
-_ABANDONED = f"""
-    SELECT id, name FROM jobs
-    WHERE fingerprint BETWEEN '{DRAWN}' AND '{DRAWN}~' AND name IS NOT NULL AND created_at < ?
-    AND NOT EXISTS (SELECT 1 FROM writes WHERE writes.job = jobs.id AND writes.kind = 'create'
-        AND writes.sent_at IS NOT NULL)
-"""  # noqa: S608  # our own words
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
-    """A row that stands for a call of that key: answered, or on its way."""
-
-    key: bytes
-    job: str
-    row: int
-
-
-class Finished(msgspec.Struct, frozen=True, gc=False):
+class FinishedRow(msgspec.Struct, frozen=True, gc=False):
     """A row that has its outcome.
 
     Attributes:
@@ -86,7 +79,7 @@ def job_of_calls(
     window: str,
     bodies: Sequence[bytes],
     keys: Sequence[bytes] | None,
-) -> Job:
+) -> StoredJob:
     """A new job with one request a body, row 1 first; not uploaded yet.
 
     Args:
@@ -101,8 +94,8 @@ def job_of_calls(
     name = f"calls-{nonce[:12]}"
     folder = ws.store.job_folder(name)
     tokens = sum(map(len, bodies)) // 4
-    with building(ws.store) as made:
-        size_bytes, sha256 = _write(made.path / _FILE, endpoint, bodies)
+    with staging_folder(ws.store) as staging:
+        size_bytes, sha256 = _write(staging.path / _FILE, endpoint, bodies)
         reached("build.written")
         with ws.store.transaction():
             job_id = ws.store.begin_job(
@@ -115,7 +108,7 @@ def job_of_calls(
                 spec="{}",
                 source=str(folder / _FILE),  # the answers' table shows what was asked
                 source_fingerprint=sha256,
-                source_stamp=stamp_of((made.path / _FILE,)),
+                source_stamp=stamp_of((staging.path / _FILE,)),
                 rows=len(bodies),
                 input_tokens=tokens,
                 output_tokens=tokens,
@@ -125,7 +118,7 @@ def job_of_calls(
             ws.store.add_part(
                 job=job_id,
                 number=1,
-                generation=1,
+                retry_round=0,
                 path=str(folder / _FILE),
                 requests=len(bodies),
                 size_bytes=size_bytes,
@@ -134,18 +127,18 @@ def job_of_calls(
             Ledger(ws.store, job_id).add_numbered_rows(len(bodies), 1, ROW_PREFIX)
             reached("build.rows")
             if keys is not None:
-                _remember(ws.store, job_id, keys)
-            become(made, folder)
+                CallRows(ws.store).remember(job_id, keys)
+            publish_folder(staging, folder)
             reached("build.renamed")
         reached("build.published")
-    finished(folder)
-    return ws.store.job_known(name)
+    unmark(folder)
+    return StoredJob.named(ws, name)
 
 
-def forget_unsent(ws: Workspace, job: Job) -> None:
+def forget_unsent(job: StoredJob) -> None:
     """Drop a job of which the provider has taken nothing."""
-    ws.store.drop_job(job.id)
-    shutil.rmtree(ws.store.job_folder(job.name), ignore_errors=True)
+    job.store.drop_job(job.id)
+    shutil.rmtree(job.folder, ignore_errors=True)
 
 
 def forget_abandoned(ws: Workspace) -> None:
@@ -153,75 +146,34 @@ def forget_abandoned(ws: Workspace) -> None:
 
     Nobody would ever send those calls, and what they say would lie there for ever.
     """
-    with ws.store.transaction():
-        found = ws.store.query(_ABANDONED, (time.time() - _ABANDONED_SECONDS,))
-        for job, _ in found:
-            ws.store.drop_job(job)
-    for _, name in found:
+    for name in CallRows(ws.store).drop_never_sent(_ABANDONED_SECONDS):
         shutil.rmtree(ws.store.job_folder(name), ignore_errors=True)
 
 
-def bodies_of(ws: Workspace, job: Job) -> list[bytes]:
+def bodies_of(job: StoredJob) -> list[bytes]:
     """The bodies of a job of calls, row 1 first, from its request file."""
     decode = msgspec.json.Decoder(_Body).decode
-    (part,) = ws.store.parts(job.id)
+    (part,) = job.parts()
     if part.path is None:
         return []
     with part.path.open("rb") as lines:
         return [bytes(decode(line).body) for line in lines]
 
 
-def has_remembered(ws: Workspace) -> bool:
-    """Whether any call is remembered at all."""
-    return bool(ws.store.query("SELECT 1 FROM remembered LIMIT 1"))
-
-
-def remembered(ws: Workspace, keys: Iterable[bytes]) -> dict[bytes, list[Remembered]]:
-    """The rows that stand for these keys, the oldest first.
-
-    A row is answered, or pending in a job that was submitted. Failed rows are not remembered: to
-    call again is to try again.
-    """
-    found: dict[bytes, list[Remembered]] = {}
-    wanted = list(set(keys))
-    outcomes = ", ".join(f"'{outcome}'" for outcome in sorted(ANSWERED))
-    for start in range(0, len(wanted), _LOOKED_UP_AT_ONCE):
-        some = wanted[start : start + _LOOKED_UP_AT_ONCE]
-        marks = ", ".join("?" * len(some))
-        rows = ws.store.query(
-            "SELECT remembered.key, jobs.name, remembered.row FROM remembered "  # noqa: S608  # outcomes and marks are ours
-            "JOIN jobs ON jobs.id = remembered.job "
-            "JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row "
-            f"WHERE remembered.key IN ({marks}) AND jobs.name IS NOT NULL AND ("
-            f"ledger.outcome IN ({outcomes}) OR (ledger.outcome = 'pending' AND EXISTS ("
-            "SELECT 1 FROM writes WHERE writes.job = jobs.id AND writes.kind = 'create' "
-            "AND writes.sent_at IS NOT NULL))) "
-            "ORDER BY remembered.job, remembered.row",
-            some,
-        )
-        for key, job, row in rows:
-            found.setdefault(key, []).append(Remembered(key, job, row))
-    return found
-
-
-def finished_rows(ws: Workspace, job: Job, wanted: Iterable[int]) -> list[Finished]:
+def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[FinishedRow]:
     """Those of the wanted rows that have their outcome, each with its line."""
     rows = sorted(wanted)
-    found: list[Finished] = []
-    with closing(Copies(ws, job)) as copies:
-        for start in range(0, len(rows), _FINISHED_GROUP):
-            some = rows[start : start + _FINISHED_GROUP]
-            entries = ws.store.query(
-                "SELECT row, outcome, cause, message, attempt, kind, place, size_bytes "
-                "FROM ledger WHERE job = ? AND row BETWEEN ? AND ? AND outcome != 'pending' "
-                "ORDER BY attempt, kind, place",
-                (job.id, some[0], some[-1]),
-            )
-            asked = set(some)
-            for row, outcome, cause, message, attempt, kind, place, size_bytes in entries:
-                if row in asked:
-                    line = None if place is None else copies.line(attempt, kind, place, size_bytes)
-                    found.append(Finished(row, outcome, cause, message, line))
+    found: list[FinishedRow] = []
+    with closing(StoredLines(job)) as lines:
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            group = rows[start : start + _ROWS_AT_ONCE]
+            asked = set(group)
+            for entry in job.ledger.ended_between(group[0], group[-1]):
+                if entry.row in asked:
+                    line = lines.line(entry)
+                    found.append(
+                        FinishedRow(entry.row, entry.outcome, entry.cause, entry.message, line)
+                    )
     return found
 
 
@@ -236,20 +188,17 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
     try:
         path.touch(mode=0o600)
         with path.open("wb") as file:
-            for start in range(0, len(bodies), _WRITTEN_AT_ONCE):
-                some = bodies[start : start + _WRITTEN_AT_ONCE]
-                block = _request_lines(start + 1, endpoint, some)
+            for start in range(0, len(bodies), _LINES_AT_ONCE):
+                group = bodies[start : start + _LINES_AT_ONCE]
+                block = _request_lines(start + 1, endpoint, group)
                 digest.update(block)
                 size_bytes += len(block)
                 file.write(block)
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        raise StoreError(
-            f"The request file could not be written in {path.parent.parent}: {error.strerror}.",
-            hint="Free some space, then make the calls again; nothing was sent.",
-            code="disk_full" if error.errno in DISK_FULL else "not_written",
-        ) from None
+        hint = "Free some space, then make the calls again; nothing was sent."
+        raise not_written(path.parent.parent, error, hint=hint) from None
     return size_bytes, digest.hexdigest()
 
 
@@ -263,12 +212,3 @@ def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:
             for n, body in enumerate(bodies)
         ]
     )
-
-
-def _remember(store: Store, job: int, keys: Sequence[bytes]) -> None:
-    with store.transaction() as db:
-        db.executemany(
-            "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
-            # In the order of the index, where neighbours then share a page.
-            sorted((key, job, row) for row, key in enumerate(keys, start=1)),
-        )

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.records import Job, Part, Write
+from doubleword_batch.jobs.store.records import Part, Write
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +25,9 @@ class Cost:
     usd: Decimal | None
     note: str
     output_tokens: int | None = None
+
+
+# Estimates
 
 
 def cost_of_tokens(
@@ -42,36 +45,45 @@ def cost_of_tokens(
     return Cost(usd, f"by prices of {prices.date.isoformat()}, not live")
 
 
-def estimated(ws: Workspace, job: Job, window: str) -> Cost:
+def estimated(job: StoredJob, window: str) -> Cost:
     """The cost of a job by its estimated tokens."""
-    if not job.input_tokens and not ws.profile.free:
+    if not job.input_tokens and not job.profile.free:
         return Cost(None, "unknown: the request file was made elsewhere")
-    return cost_of_tokens(ws, job.model, window, job.input_tokens, job.output_tokens)
+    return cost_of_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
 
 
-def cost_of_parts(ws: Workspace, job: Job, paths: Sequence[Path], window: str) -> Cost:
+def estimated_for_rows(job: StoredJob, rows: int) -> Cost:
+    """The cost of so many of a job's rows, as a share of the whole."""
+    share = Decimal(rows) / Decimal(job.rows or rows)
+    input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
+    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+
+
+def cost_of_request_files(job: StoredJob, paths: Sequence[Path]) -> Cost:
     """The cost of request files by their own lines: a retry may have other limits than the job."""
     from doubleword_batch.requests import estimate_file_tokens
 
     tokens = [estimate_file_tokens(path) for path in paths]
-    read, wrote = sum(read for read, _ in tokens), sum(wrote for _, wrote in tokens)
-    return cost_of_tokens(ws, job.model, window, read, wrote)
+    input_tokens = sum(read for read, _ in tokens)
+    output_tokens = sum(written for _, written in tokens)
+    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-async def cost_of_files(ws: Workspace, file_ids: list[str], window: str) -> Cost | None:
-    """The provider's own estimate for uploaded files, or None where it offers none."""
-    if not ws.profile.cost_estimate or ws.profile.free:
-        return None
-    total, wrote = Decimal(0), 0
-    for file_id in file_ids:
-        estimate = await ws.client.files.estimate_cost(file_id, window)
-        total += estimate.total_estimated_cost
-        wrote += estimate.total_estimated_output_tokens
-    # The server counts a model without a tariff as zero, which is no price at all.
-    return Cost(total, f"{ws.profile.title}'s estimate", wrote) if total else None
+async def cost_by_provider(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
+    """The provider's own estimate for uploaded files; ours where it offers none."""
+    profile = job.profile
+    total, output_tokens = Decimal(0), 0
+    if profile.cost_estimate and not profile.free:
+        for file_id in file_ids:
+            estimate = await job.client.files.estimate_cost(file_id, window)
+            total += estimate.total_estimated_cost
+            output_tokens += estimate.total_estimated_output_tokens
+    if not total:  # the server counts a model without a tariff as zero, which is no price at all
+        return estimated(job, window)
+    return Cost(total, f"{profile.title}'s estimate", output_tokens)
 
 
-def for_caps(job: Job, own: Cost, theirs: Cost) -> Cost:
+def for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
     """What the caps are held against: the dearer of our estimate and the provider's.
 
     The provider's does not know the requests' token limits. Where we have no price of our own, it
@@ -87,13 +99,23 @@ def for_caps(job: Job, own: Cost, theirs: Cost) -> Cost:
     return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
 
 
-def spent(ws: Workspace, job: Job) -> Cost:
+def spent(job: StoredJob) -> Cost:
     """What a job has cost so far, by the tokens that its answers report."""
-    window = job.completion_window or ws.profile.windows[0]
-    read, wrote = ws.ledger(job).tokens()
-    if not read and not ws.profile.free:
+    input_tokens, output_tokens = job.ledger.tokens()
+    if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
-    return cost_of_tokens(ws, job.model, window, read, wrote)
+    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+
+
+def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Decimal | None]:
+    """What each of these parts costs, by its size, when all of `whole` cost that much."""
+    size_bytes = sum(part.size_bytes for part in whole)
+    if cost.usd is None or not size_bytes:
+        return [cost.usd for _ in parts]
+    return [cost.usd * part.size_bytes / size_bytes for part in parts]
+
+
+# Caps
 
 
 def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None:
@@ -107,7 +129,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
     Raises:
         InputError: code `over_cap`, or `unknown_cost` when there is a cap and no price.
     """
-    caps = [c for c in (ws.max_cost_usd, asked_max_usd) if c is not None]
+    caps = [cap for cap in (ws.max_cost_usd, asked_max_usd) if cap is not None]
     if not caps and ws.max_daily_usd is None:
         return
     if cost.usd is None:
@@ -116,6 +138,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
             hint="Use a model whose price is known, or ask the person who set the cap to lift it "
             "(DOUBLEWORD_BATCH_MAX_COST_USD, DOUBLEWORD_BATCH_MAX_DAILY_USD).",
             code="unknown_cost",
+            next=Next("list", {"kind": "models"}),
         )
     if caps and cost.usd > min(caps):
         raise InputError(
@@ -127,23 +150,16 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         )
 
 
-def check_caps_of_retry(ws: Workspace, job: Job, cost: Cost) -> None:
+def check_caps_of_retry(job: StoredJob, cost: Cost) -> None:
     """Hold a retry to the caps: what the job has cost so far counts too.
 
     Raises:
         InputError: as `check_caps`.
     """
-    before = spent(ws, job).usd
-    so_far = job.cost_usd or Decimal(0) if before is None else before
-    check_caps(ws, Cost(None if cost.usd is None else cost.usd + so_far, cost.note), None)
-
-
-def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Decimal | None]:
-    """What each of these parts costs, by its size, when all of `whole` cost that much."""
-    size = sum(part.size_bytes for part in whole)
-    if cost.usd is None or not size:
-        return [cost.usd for _ in parts]
-    return [cost.usd * part.size_bytes / size for part in parts]
+    known = spent(job).usd
+    so_far = job.cost_usd or Decimal(0) if known is None else known
+    total = None if cost.usd is None else cost.usd + so_far
+    check_caps(job.workspace, Cost(total, cost.note), None)
 
 
 def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:

@@ -1,20 +1,18 @@
-"""What every verb of a job works with, and how a name becomes a job."""
+"""A job of this state directory, and what the verbs of its journey work with."""
 
-import re
 import time
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from decimal import Decimal
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from doubleword_batch.errors import ConfigError, InputError
-from doubleword_batch.jobs.adopt_ import adopt
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.journal import Journal
 from doubleword_batch.jobs.store.ledger import Ledger
-from doubleword_batch.jobs.store.records import Attempt, Job, Part
+from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 Progress = Callable[[float, float | None, str], None]
 """Told (done, total or None, words); may be called from any thread and must not block."""
 
-_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
-
 
 def silent(_done: float, _total: float | None, _words: str) -> None:
     """A Progress that tells nobody."""
@@ -33,7 +29,7 @@ def silent(_done: float, _total: float | None, _words: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Workspace:
-    """The store, the provider and the limits that a human set.
+    """The store, the provider and the limits that a human set: one for all jobs of a process.
 
     Attributes:
         client: speaks to the provider.
@@ -44,10 +40,10 @@ class Workspace:
         server: which server the store's remote ids belong to: its base URL, or `local`.
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
-        settle_seconds: how long a lost write is looked for before it may be sent again.
+        in_doubt_seconds: how long a lost write is looked for before it may be sent again.
         sleep: waits; a seam for tests.
         now: epoch seconds, which jump when the clock is set; a seam for tests.
-        steady: seconds that do not jump: what waits are measured by; a seam for tests.
+        monotonic: seconds that do not jump: what waits are measured by; a seam for tests.
     """
 
     client: "BatchClient"
@@ -58,74 +54,119 @@ class Workspace:
     server: str
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
-    settle_seconds: float = 30.0
+    in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time
-    steady: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = time.monotonic
 
     @property
     def journal(self) -> Journal:
         """The journal of remote writes."""
-        return Journal(self.store, self.now, self.steady)
+        return Journal(self.store, self.now, self.monotonic)
 
-    def ledger(self, job: Job) -> Ledger:
-        """The ledger of a job."""
-        return Ledger(self.store, job.id)
 
-    def job_now(self, job: Job) -> Job:
-        """The job as it is stored now."""
-        return self.store.job_named(job.name) or job
+@dataclass(frozen=True, slots=True)
+class StoredJob(JobRecord):
+    """A job as it was stored when it was read, with the workspace that it belongs to.
 
-    async def job(self, handle: str) -> Job:
-        """The job that a name, a batch id or an input file id stands for.
+    Attributes:
+        workspace: the store and the provider.
+    """
 
-        Ids that were made elsewhere are looked up at the provider and adopted as a job.
+    workspace: Workspace = field(repr=False, compare=False)
+
+    @classmethod
+    def of_record(cls, workspace: Workspace, record: JobRecord) -> Self:
+        """The job of a record."""
+        values = {column.name: getattr(record, column.name) for column in fields(JobRecord)}
+        return cls(**values, workspace=workspace)
+
+    @classmethod
+    def named(cls, workspace: Workspace, name: str) -> Self:
+        """The job of a name that surely exists.
 
         Raises:
-            InputError: `malformed_id`, or `unknown_job`.
-            ConfigError: `other_provider`: the job lives at another provider than the one set now.
+            StoreError: it vanished from the store.
         """
-        if not _ID.fullmatch(handle):
-            raise InputError(
-                "That is not a job's name or an id.",
-                hint="Use the name that create_batch_file returned; list(kind=jobs) shows them.",
-                code="malformed_id",
-            )
-        job = self.store.job_named(handle) or self.store.job_of_remote_id(handle)
-        if job is None:
-            job = await adopt(self, handle)
-        if (job.provider, job.base_url) != (self.profile.name, self.server):
-            raise ConfigError(
-                f"Job {job.name} lives at {job.provider} ({job.base_url}), but this server is set "
-                f"to {self.profile.name}.",
-                hint="Start doubleword-batch with that provider's settings to go on with this job.",
-                code="other_provider",
-            )
-        return job
+        return cls.of_record(workspace, workspace.store.job_known(name))
 
-    def current(self, job: Job) -> list[tuple[Part, Attempt | None]]:
-        """The parts of a job, each with its newest batch."""
-        newest: dict[int, Attempt] = {a.part: a for a in self.store.attempts(job.id)}
-        return [(part, newest.get(part.id)) for part in self.store.parts(job.id)]
+    def now(self) -> Self:
+        """The job as it is stored now."""
+        record = self.store.job_named(self.name)
+        return self if record is None else self.of_record(self.workspace, record)
 
-    def has_ended(self, job: Job) -> bool:
-        """Whether every part of a job has a batch, and all of them are terminal."""
-        return all(attempt is not None and attempt.is_terminal for _, attempt in self.current(job))
+    @property
+    def store(self) -> Store:
+        """The state directory's store."""
+        return self.workspace.store
 
-    def status(self, job: Job) -> str:
+    @property
+    def client(self) -> "BatchClient":
+        """Speaks to the provider."""
+        return self.workspace.client
+
+    @property
+    def profile(self) -> Profile:
+        """How the provider differs."""
+        return self.workspace.profile
+
+    @property
+    def journal(self) -> Journal:
+        """The journal of remote writes."""
+        return self.workspace.journal
+
+    @property
+    def ledger(self) -> Ledger:
+        """One outcome for every row."""
+        return Ledger(self.store, self.id)
+
+    @property
+    def folder(self) -> Path:
+        """Where its files lie."""
+        return self.store.job_folder(self.name)
+
+    @property
+    def window(self) -> str:
+        """Its completion window; before it is submitted, the provider's first."""
+        return self.completion_window or self.profile.windows[0]
+
+    def lives_here(self) -> bool:
+        """Whether it belongs to the provider that is set now."""
+        workspace = self.workspace
+        return (self.provider, self.base_url) == (workspace.profile.name, workspace.server)
+
+    # Parts and batch runs
+
+    def parts(self) -> list[Part]:
+        """Its request files, in order."""
+        return self.store.parts(self.id)
+
+    def batch_runs(self) -> list[BatchRun]:
+        """Its batches, in the order in which they were created."""
+        return self.store.batch_runs(self.id)
+
+    def newest_runs(self) -> list[tuple[Part, BatchRun | None]]:
+        """Its parts, each with its newest batch."""
+        newest = {run.part: run for run in self.batch_runs()}
+        return [(part, newest.get(part.id)) for part in self.parts()]
+
+    def has_ended(self) -> bool:
+        """Whether every part has a batch, and all of them are terminal."""
+        return all(run is not None and run.is_terminal for _, run in self.newest_runs())
+
+    def status(self) -> str:
         """One word for the whole job.
 
         `built`, `uploaded`, then the provider's words: the least advanced part decides while any
         part runs; once all are terminal, `completed` if any part completed.
         """
-        current = self.current(job)
-        if all(attempt is None for _, attempt in current):
-            return "uploaded" if all(p.input_file_id for p, _ in current) else "built"
-        seen = [attempt.status if attempt else "uploaded" for _, attempt in current]
-        running = [a.status for _, a in current if a and not a.is_terminal]
-        if "uploaded" in seen:
+        newest = self.newest_runs()
+        if all(run is None for _, run in newest):
+            return "uploaded" if all(part.input_file_id for part, _ in newest) else "built"
+        statuses = [run.status if run else "uploaded" for _, run in newest]
+        running = [run.status for _, run in newest if run and not run.is_terminal]
+        if "uploaded" in statuses:
             return "in_progress" if running else "uploaded"
         if running:
             return "in_progress" if "in_progress" in running else running[0]
-        ended = set(seen)
-        return "completed" if "completed" in ended else min(ended)
+        return "completed" if "completed" in statuses else min(statuses)

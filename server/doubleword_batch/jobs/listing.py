@@ -1,13 +1,12 @@
-"""`list`: jobs here, and batches, files and models at the provider, one short line each."""
+"""The tool `list`: jobs here, and batches, files and models at the provider, a short line each."""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Listing, utc
-from doubleword_batch.jobs.store.records import Job
-from doubleword_batch.models import Batch, File, Model
+from doubleword_batch.models import TERMINAL, Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]
 
@@ -56,58 +55,52 @@ def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str
     if after is not None:
         last = ws.store.job_named(after)
         if last is None:
-            raise InputError(
-                f"There is no job {after} to go on after.",
-                hint="Leave after out.",
-                code="bad_after",
-            )
+            raise InputError(f"There is no job {after} to go on after.", hint="Leave after out.")
         before = last.id
     lines: list[str] = []
-    names: list[str] = []
-    more = False
+    shown: list[StoredJob] = []
+    has_more = False
     for job in _newest_first(ws, search, before):
-        now = ws.status(job)
-        if status is not None and now != status:
+        job_status = job.status()
+        if status is not None and job_status != status:
             continue
         if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
-            more = True
+            has_more = True
             break
-        when = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
-        where = (
-            ""
-            if (job.provider, job.base_url) == (ws.profile.name, ws.server)
-            else (f", at {job.provider}")
-        )
-        lines.append(
-            f"{job.name}: {now}, {job.rows if job.rows is not None else '?'} rows, "
-            f"{job.model or 'model unknown'}, {when}{where}"
-        )
-        names.append(job.name)
-    following = _following(ws, names[0]) if names else None
+        lines.append(_job_line(job, job_status))
+        shown.append(job)
     return Listing(
         provider=ws.provider,
-        next=following,
+        next=_next(shown[0]) if shown else None,
         kind="jobs",
         lines=lines,
-        has_more=more,
-        after=names[-1] if more else None,
+        has_more=has_more,
+        after=shown[-1].name if has_more else None,
     )
 
 
-def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[Job]:
+def _job_line(job: StoredJob, status: str) -> str:
+    created = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
+    where = "" if job.lives_here() else f", at {job.provider}"
+    rows = job.rows if job.rows is not None else "?"
+    return f"{job.name}: {status}, {rows} rows, {job.model or 'model unknown'}, {created}{where}"
+
+
+def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[StoredJob]:
     while page := ws.store.jobs(search=search, before=before, limit=_PAGE):
-        yield from page
+        for record in page:
+            yield StoredJob.of_record(ws, record)
         before = page[-1].id
 
 
-def _following(ws: Workspace, name: str) -> Next:
+def _next(job: StoredJob) -> Next:
     """What to call for the newest job."""
-    status = ws.status(ws.store.job_known(name))
+    status = job.status()
     if status in {"built", "uploaded"}:
-        return Next(tool="create_batch", arguments={"job": name})
-    if status in {"completed", "failed", "expired", "cancelled"}:
-        return Next(tool="fetch_results", arguments={"job": name})
-    return Next(tool="get_status", arguments={"job": name, "wait_seconds": 45})
+        return Next("create_batch", {"job": job.name})
+    if status in TERMINAL:
+        return Next("fetch_results", {"job": job.name})
+    return Next("get_status", {"job": job.name, "wait_seconds": 45})
 
 
 async def _remote(
@@ -122,29 +115,29 @@ async def _remote(
 ) -> Listing:
     lines: list[str] = []
     last = ""
-    more = False
+    has_more = False
     skipping = after is not None
     wanted = (search or "").lower()
-    async for one in found:
+    async for remote in found:
         if skipping:
-            skipping = one.id != after
+            skipping = remote.id != after
             continue
-        line = line_of(one)
-        if status is not None and getattr(one, "status", None) != status:
+        line = line_of(remote)
+        if status is not None and getattr(remote, "status", None) != status:
             continue
         if wanted and not ws.profile.search and wanted not in line.lower():
             continue
         if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
-            more = True
+            has_more = True
             break
         lines.append(line)
-        last = one.id
+        last = remote.id
     return Listing(
         provider=ws.provider,
         kind=kind,
         lines=lines,
-        has_more=more,
-        after=last if more else None,
+        has_more=has_more,
+        after=last if has_more else None,
     )
 
 

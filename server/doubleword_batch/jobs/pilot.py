@@ -7,33 +7,31 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.costs import Cost
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import Projection
 from doubleword_batch.jobs.store.ledger import ANSWERED
-from doubleword_batch.jobs.store.records import Job
 from doubleword_batch.jobs.store.worker_threads import in_thread
 
 
-async def projected(ws: Workspace, job: Job, sums: dict[str, int], cost: Cost) -> Projection | None:
+async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Projection | None:
     """The whole table's cost, time and failures by those of its first rows.
 
     Args:
-        ws: the workspace.
         job: a job that has ended.
         sums: its rows by outcome.
         cost: what it did cost.
 
     Returns:
-        None for a job that is no pilot, or whose source is gone or has changed.
+        None for a job that is not a pilot, or whose source is gone or has changed.
     """
     if msgspec.json.decode(job.spec).get("limit") is None or not job.rows:
         return None
-    rows = await in_thread(lambda _: _rows_of_source(ws, job))
+    rows = await in_thread(lambda _: _rows_of_source(job))
     if rows is None or rows <= job.rows:
         return None
     factor = Decimal(rows) / job.rows
     unanswered = sum(count for outcome, count in sums.items() if outcome not in ANSWERED)
-    seconds = _seconds(ws, job)
+    seconds = _seconds(job)
     return Projection(
         rows=rows,
         cost_usd=None if cost.usd is None else cost.usd * factor,
@@ -42,11 +40,11 @@ async def projected(ws: Workspace, job: Job, sums: dict[str, int], cost: Cost) -
     )
 
 
-def _rows_of_source(ws: Workspace, job: Job) -> int | None:
+def _rows_of_source(job: StoredJob) -> int | None:
     from doubleword_batch.sources import open_source
 
     try:
-        roots = ws.roots.with_folder(ws.store.job_folder(job.name))  # where inline rows lie
+        roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
         source = open_source(job.source or "", roots)
         if stamp_of(source.paths) != job.source_stamp:
             return None
@@ -55,10 +53,10 @@ def _rows_of_source(ws: Workspace, job: Job) -> int | None:
         return None
 
 
-def _seconds(ws: Workspace, job: Job) -> float | None:
+def _seconds(job: StoredJob) -> float | None:
     """How long the first run took, by the provider's clock."""
-    first = {part.id for part in ws.store.parts(job.id) if part.generation == 1}
-    runs = [attempt for attempt in ws.store.attempts(job.id) if attempt.part in first]
+    first = {part.id for part in job.parts() if not part.retry_round}
+    runs = [run for run in job.batch_runs() if run.part in first]
     starts = [run.created_at for run in runs if run.created_at is not None]
     ends = [run.ended_at for run in runs if run.ended_at is not None]
     return max(0.0, max(ends) - min(starts)) if starts and ends else None

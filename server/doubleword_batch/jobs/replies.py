@@ -30,7 +30,7 @@ Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
 UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
 
 
-class Report(BaseModel):
+class Reply(BaseModel):
     """What every reply carries.
 
     Attributes:
@@ -44,7 +44,7 @@ class Report(BaseModel):
     next: Next | None = None
 
 
-class Created(Report):
+class Created(Reply):
     """`create_batch_file`: request files and a job."""
 
     job: str
@@ -63,7 +63,7 @@ class Created(Report):
     warnings: list[str]
 
 
-class Uploaded(Report):
+class Uploaded(Reply):
     """`upload`: input files at the provider."""
 
     job: str
@@ -84,7 +84,7 @@ class Waiting(BaseModel):
     reason: str
 
 
-class Submitted(Report):
+class Submitted(Reply):
     """`create_batch`: batches at the provider."""
 
     job: str
@@ -107,7 +107,7 @@ class Counts(BaseModel):
     failed: int
 
 
-class Status(Report):
+class Status(Reply):
     """`get_status`: how far the job is, as the provider counts."""
 
     job: str
@@ -158,7 +158,7 @@ class Projection(BaseModel):
     failed_rows: int
 
 
-class Results(Report):
+class Results(Reply):
     """`fetch_results`: the ledger's sums and where the table lies.
 
     `projection` is there when the job was a pilot (`limit`) and has ended.
@@ -181,7 +181,7 @@ class Results(Report):
     warnings: list[str]
 
 
-class Cancelled(Report):
+class Cancelled(Reply):
     """`cancel`: what was stopped."""
 
     job: str
@@ -192,8 +192,8 @@ class Cancelled(Report):
     note: str
 
 
-class Retried(Report):
-    """`retry_failed`: the new attempt."""
+class Retried(Reply):
+    """`retry_failed`: the new batch_run."""
 
     job: str
     status: str
@@ -206,7 +206,7 @@ class Retried(Report):
     waiting: Waiting | None = None
 
 
-class Listing(Report):
+class Listing(Reply):
     """`list`: one short line each, newest first."""
 
     kind: str

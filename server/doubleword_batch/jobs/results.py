@@ -1,4 +1,4 @@
-"""`fetch_results`: collect, account for every row, write the table, answer questions about it."""
+"""Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
 import msgspec
 
@@ -7,16 +7,16 @@ from doubleword_batch.jobs.costs import spent
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.export.table import Table
-from doubleword_batch.jobs.job import Progress, Workspace, silent
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
-from doubleword_batch.jobs.store.jobs import UNANSWERED
-from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.jobs.store.ledger import UNANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.jobs.sync.stored_lines import Copies
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
 
 _SAMPLES_BYTES = 800
 _MOST_SAMPLES = 20
@@ -53,79 +53,76 @@ async def fetch_results(
     Raises:
         InputError: no such job, it was never submitted, a bad path or query.
     """
-    found = await ws.job(job)
+    stored = await find_job(ws, job)
     if not 0 <= sample <= _MOST_SAMPLES:
         raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
-    if not ws.store.attempts(found.id):
+    if not stored.batch_runs():
         raise InputError(
-            f"Job {found.name} was never submitted, so it has no results.",
-            hint=f'Call create_batch(job="{found.name}") first.',
+            f"Job {stored.name} was never submitted, so it has no results.",
+            hint="Submit it first.",
             code="not_submitted",
+            next=Next("create_batch", {"job": stored.name}),
         )
-    target = ws.store.job_folder(found.name) / "answers.jsonl"
+    is_private = output_path is None
+    target = stored.folder / "answers.jsonl"
     if output_path is not None:
         target = ws.roots.writable(output_path, overwrite=overwrite)
     target_form = format_of(target, form)
-    await wait(ws, found, wait_seconds, progress)
-    await refresh(ws, found, also_terminal=True)
-    collected = await collect(ws, found, progress=progress)
-    found = ws.job_now(found)
-    # It may have to hash the source again.
-    table = await in_thread(lambda _: Table(ws, found))
-    written = None
-    if query is None or output_path is not None:
-        private = output_path is None
+    await wait(stored, wait_seconds, progress)
+    await refresh(stored, also_terminal=True)
+    collected = await collect(stored, progress=progress)
+    stored = stored.now()
+    table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
+    is_written = query is None or not is_private
+    if is_written:
         await in_thread(
             lambda cancelled: write_table(
                 table,
                 target,
                 target_form,
                 formulas=formulas,
-                private=private,
+                private=is_private,
                 cancelled=cancelled,
             )
         )
-        written = str(target)
     answer: QueryResult | None = None
     if query is not None:
-        folder = ws.store.job_folder(found.name)
         answer = await in_thread(
-            lambda cancelled: query_table(table, folder, query, cancelled=cancelled)
+            lambda cancelled: query_table(table, stored.folder, query, cancelled=cancelled)
         )
     warnings = [*table.warnings, *collected.oddities()]
-    samples = await in_thread(lambda _: _samples(ws, found, sample))
-    return await _results(ws, found, written, samples, answer, warnings)
+    samples = await in_thread(lambda _: _samples(stored, sample))
+    return await _reply(stored, str(target) if is_written else None, samples, answer, warnings)
 
 
-async def _results(
-    ws: Workspace,
-    job: Job,
+async def _reply(
+    job: StoredJob,
     written: str | None,
     samples: list[Sample],
     answer: QueryResult | None,
     warnings: list[str],
 ) -> Results:
-    ledger = ws.ledger(job)
+    ledger = job.ledger
     # Each of these looks at every row.
     sums = await in_thread(lambda _: ledger.sums())
-    read, wrote = await in_thread(lambda _: ledger.tokens())
-    cost = await in_thread(lambda _: spent(ws, job))
+    input_tokens, output_tokens = await in_thread(lambda _: ledger.tokens())
+    cost = await in_thread(lambda _: spent(job))
     causes = await in_thread(lambda _: ledger.causes(4))
-    complete = ws.has_ended(job) and not sums.get("pending")
+    complete = job.has_ended() and not sums.get("pending")
     return Results(
-        provider=ws.provider,
+        provider=job.workspace.provider,
         next=_next(job, sums, complete=complete),
         job=job.name,
-        status=ws.status(job),
+        status=job.status(),
         complete=complete,
         rows=sum(sums.values()),
         ledger=sums,
         output_path=written,
-        input_tokens=read,
-        output_tokens=wrote,
+        input_tokens=input_tokens,
+        output_tokens=output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
-        projection=await projected(ws, job, sums, cost) if complete else None,
+        projection=await projected(job, sums, cost) if complete else None,
         errors=[
             ErrorGroup(
                 outcome=outcome,
@@ -142,28 +139,26 @@ async def _results(
     )
 
 
-def _next(job: Job, sums: dict[str, int], *, complete: bool) -> Next | None:
+def _next(job: StoredJob, sums: dict[str, int], *, complete: bool) -> Next | None:
     if not complete:
-        arguments = {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}
-        return Next(tool="get_status", arguments=arguments)
+        return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
     if any(sums.get(outcome) for outcome in UNANSWERED):
-        return Next(tool="retry_failed", arguments={"job": job.name})
+        return Next("retry_failed", {"job": job.name})
     if sums.get("truncated"):
-        arguments = {"job": job.name, "causes": ["truncated"]}
-        return Next(tool="retry_failed", arguments=arguments)
+        return Next("retry_failed", {"job": job.name, "causes": ["truncated"]})
     return None
 
 
-def _samples(ws: Workspace, job: Job, count: int) -> list[Sample]:
+def _samples(job: StoredJob, count: int) -> list[Sample]:
     """The first good answers, each cut so that all of them together stay small."""
     if not count:
         return []
-    copies = Copies(ws, job)
+    lines = StoredLines(job)
     each = max(24, _SAMPLES_BYTES // count - 24)
     samples: list[Sample] = []
     try:
-        for entry in ws.ledger(job).entries(outcomes=("ok",), limit=count):
-            answer = copies.answer(entry)
+        for entry in job.ledger.entries(outcomes=("ok",), limit=count):
+            answer = lines.answer(entry)
             if answer is None:
                 continue
             shown = answer.text
@@ -176,5 +171,5 @@ def _samples(ws: Workspace, job: Job, count: int) -> list[Sample]:
                 Sample(row=entry.row, answer=text if len(text) <= each else text[:each] + "…")
             )
     finally:
-        copies.close()
+        lines.close()
     return samples

@@ -1,10 +1,12 @@
-"""`retry_failed`: run again only what failed, only for the chosen causes, into the same table.
+"""Run again only what failed, only for the chosen causes, into the same table: `retry_failed`.
 
 Where the provider retries a batch in place and everything that failed is wanted unchanged, it is
-asked to. Otherwise the chosen rows become new request files and new batches of the same job.
+asked to. Otherwise the chosen rows' requests are copied from the files that hold them into new
+request files and new batches of the same job.
 """
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -12,35 +14,44 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.errors import DoublewordBatchError, InputError, NotFoundError, RejectedError
+from doubleword_batch.atomic_files import sync_folder
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    InputError,
+    Next,
+    NotFoundError,
+    RejectedError,
+    StoreError,
+)
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
     check_caps_of_retry,
-    cost_of_parts,
-    cost_of_tokens,
+    cost_of_request_files,
+    estimated_for_rows,
     reserve,
     shares,
 )
-from doubleword_batch.jobs.job import Progress, Workspace, silent
-from doubleword_batch.jobs.rebuild import rebuild
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
 from doubleword_batch.jobs.replies import Retried
 from doubleword_batch.jobs.status import refresh
-from doubleword_batch.jobs.store.jobs import UNANSWERED
+from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.ledger import Choice
-from doubleword_batch.jobs.store.records import Attempt, Job, Part
-from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.store.ledger import UNANSWERED, Choice
+from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.store.staging import staging_folder
+from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import (
-    Done,
+    PartResults,
     after_submitting,
-    side_by_side,
+    run_concurrently,
     waiting_for_capacity,
 )
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.jobs.sync.parts import (
-    BatchOrder,
+    BatchOptions,
     create_intent,
     create_parts,
     upload_parts,
@@ -48,16 +59,17 @@ from doubleword_batch.jobs.sync.parts import (
 from doubleword_batch.models import Batch
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
+_ROWS_BETWEEN_CHECKS = 100
 
 
 @dataclass(frozen=True, slots=True)
-class Begun:
+class StartedRetry:
     """A retry that has been submitted."""
 
     causes: dict[str, int]
     in_place: bool
     cost: Cost
-    done: Done[bool] | None = None
+    results: PartResults[bool] | None = None
 
 
 async def retry_failed(
@@ -74,7 +86,7 @@ async def retry_failed(
         ws: the workspace.
         job: a job's name or a provider's id.
         causes: outcomes (`failed`, `truncated`, ...) or causes (`http_429`, `timeout`, ...) as
-            fetch_results names them; by default every row without an answer.
+            the reply with the results names them; by default every row without an answer.
         params: changed in each body, such as a larger max_tokens; the prompt and model stay.
         progress: told the bytes sent.
 
@@ -83,199 +95,298 @@ async def retry_failed(
             cap forbids it (`over_cap`, `unknown_cost`).
         ApiError, TransportError: the provider refused or could not be reached.
     """
-    found = await ws.job(job)
+    stored = await find_job(ws, job)
     fixed = _FIXED & set(params or {})
     if fixed:
         raise InputError(
             f"params cannot change {', '.join(sorted(fixed))} of a retry.",
             hint="Build a new job for another prompt or model.",
-            code="bad_params",
         )
-    await refresh(ws, found, also_terminal=True)
-    if unsent_retry(ws, found):
-        begun = await finish_retry(ws, found, progress)
+    await refresh(stored, also_terminal=True)
+    if unsent_retry(stored):
+        retry = await finish_retry(stored, progress)
     else:
-        _refuse_running(ws, found)
-        await collect(ws, found)
-        begun = await _begin(ws, ws.job_now(found), causes, params or {}, progress)
+        _refuse_running(stored)
+        await collect(stored)
+        retry = await _begin(stored.now(), causes, params or {}, progress)
+    running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
         provider=ws.provider,
-        next=after_submitting(found, begun.done),
-        job=found.name,
-        status=ws.status(found),
-        rows=sum(begun.causes.values()),
-        causes=begun.causes,
-        in_place=begun.in_place,
-        batch_ids=[a.batch_id for _, a in ws.current(found) if a and not a.is_terminal][:10],
-        cost_usd=begun.cost.usd,
-        cost_note=begun.cost.note,
-        waiting=waiting_for_capacity(begun.done),
+        next=after_submitting(stored, retry.results),
+        job=stored.name,
+        status=stored.status(),
+        rows=sum(retry.causes.values()),
+        causes=retry.causes,
+        in_place=retry.in_place,
+        batch_ids=[run.batch_id for run in running][:10],
+        cost_usd=retry.cost.usd,
+        cost_note=retry.cost.note,
+        waiting=waiting_for_capacity(retry.results),
     )
 
 
-def unsent_retry(ws: Workspace, job: Job) -> list[Part]:
+def unsent_retry(job: StoredJob) -> list[Part]:
     """The request files of a retry that have no batch yet."""
-    return [p for p, attempt in ws.current(job) if attempt is None and p.generation > 1]
+    return [part for part, run in job.newest_runs() if run is None and part.retry_round]
 
 
-def _refuse_running(ws: Workspace, job: Job) -> None:
-    if ws.has_ended(job):
+def _refuse_running(job: StoredJob) -> None:
+    if job.has_ended():
         return
-    if ws.status(job) in {"built", "uploaded"}:
+    if job.status() in {"built", "uploaded"}:
         raise InputError(
             f"Job {job.name} has batches that were never created, so nothing of them failed.",
-            hint=f'Call create_batch(job="{job.name}") first.',
+            hint="Submit it first.",
             code="not_submitted",
+            next=Next("create_batch", {"job": job.name}),
         )
     raise InputError(
         f"Job {job.name} still runs; its failed rows are not final.",
-        hint=f'Wait with get_status(job="{job.name}", wait_seconds=45), then retry.',
+        hint="Wait for its end, then retry.",
         code="still_running",
+        next=Next("get_status", {"job": job.name, "wait_seconds": 45}),
     )
 
 
 async def _begin(
-    ws: Workspace, job: Job, causes: Sequence[str], params: dict[str, Any], progress: Progress
-) -> Begun:
+    job: StoredJob, causes: Sequence[str], params: dict[str, Any], progress: Progress
+) -> StartedRetry:
     wanted = tuple(sorted(set(causes) or set(UNANSWERED)))
-    choice = ws.ledger(job).choose(wanted)
+    choice = job.ledger.choose(wanted)
     if not choice.causes:
-        there = {cause for _, cause, _, _ in ws.ledger(job).causes(20)}
+        there = {cause for _, cause, _, _ in job.ledger.causes(20)}
         raise InputError(
             f"No row of job {job.name} fits {', '.join(wanted)}.",
             hint=f"Causes there are: {', '.join(sorted(there)) or 'none'}.",
             code="nothing_to_retry",
         )
-    if ws.profile.retry and choice.is_everything and not params and _are_whole(ws, job, choice):
-        cost = await _in_place(ws, job, choice)
+    if job.profile.retry and choice.is_everything and not params and _are_whole(job, choice):
+        cost = await _retry_in_place(job, choice)
         if cost is not None:
-            return Begun(choice.causes, in_place=True, cost=cost)
-    window = job.completion_window or ws.profile.windows[0]
+            return StartedRetry(choice.causes, in_place=True, cost=cost)
 
     def admit(paths: Sequence[Path]) -> None:
-        check_caps_of_retry(ws, job, cost_of_parts(ws, job, paths, window))
+        check_caps_of_retry(job, cost_of_request_files(job, paths))
 
-    await in_thread(lambda cancelled: rebuild(ws, job, choice, params, admit, cancelled))
-    return await finish_retry(ws, job, progress)
+    await in_thread(lambda cancelled: _rebuild(job, choice, params, admit, cancelled))
+    return await finish_retry(job, progress)
 
 
-def _are_whole(ws: Workspace, job: Job, choice: Choice) -> bool:
+def _are_whole(job: StoredJob, choice: Choice) -> bool:
     """Whether no row has left these parts: its old request would run again with the others."""
-    parts = (part for part in ws.store.parts(job.id) if part.number in choice.parts)
-    return all(ws.ledger(job).rows_in(part.number) == part.requests for part in parts)
+    parts = (part for part in job.parts() if part.number in choice.parts)
+    return all(job.ledger.rows_in(part.number) == part.requests for part in parts)
 
 
-async def _in_place(ws: Workspace, job: Job, choice: Choice) -> Cost | None:
+# In place, at the provider
+
+
+async def _retry_in_place(job: StoredJob, choice: Choice) -> Cost | None:
     """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
 
     Then the rows without an answer have no request there that could run again.
     """
-    cost = _estimate(ws, job, choice.rows)
-    check_caps_of_retry(ws, job, cost)
-    batches = [(p, a) for p, a in ws.current(job) if a is not None and p.number in choice.parts]
+    cost = estimated_for_rows(job, choice.rows)
+    check_caps_of_retry(job, cost)
+    batches = [(p, run) for p, run in job.newest_runs() if run and p.number in choice.parts]
     parts = [part for part, _ in batches]
-    with ws.store.transaction():
+    with job.store.transaction():
         intents = [
-            _retry_intent(ws, job, part, attempt, usd)
-            for (part, attempt), usd in zip(batches, shares(cost, parts, parts), strict=True)
+            _retry_intent(job, part, run, usd)
+            for (part, run), usd in zip(batches, shares(cost, parts, parts), strict=True)
         ]
-        reserve(ws, intents)
+        reserve(job.workspace, intents)
 
-    async def again(one: tuple[tuple[Part, Attempt], Intent]) -> None:
-        (part, attempt), intent = one
-        with ws.store.transaction():
-            reserve(ws, [intent])
-        await _retry_batch(ws, job, part, attempt, intent)
+    async def retry(batch_and_intent: tuple[tuple[Part, BatchRun], Intent]) -> None:
+        (part, run), intent = batch_and_intent
+        with job.store.transaction():
+            reserve(job.workspace, [intent])
+        await _retry_batch(job, part, run, intent)
 
+    inputs = list(zip(batches, intents, strict=True))
     try:
-        retried = await side_by_side(ws, list(zip(batches, intents, strict=True)), again)
-        retried.all_or_refusal()
+        (await run_concurrently(job.profile, inputs, retry)).all_or_refusal()
     except (RejectedError, NotFoundError):
-        ws.journal.release(job.id)
+        job.journal.release(job.id)
         return None
     except DoublewordBatchError:
-        ws.journal.release(job.id)
+        job.journal.release(job.id)
         raise
     return cost
 
 
-def _retry_intent(
-    ws: Workspace, job: Job, part: Part, attempt: Attempt, usd: Decimal | None
-) -> Intent:
-    turn = len(ws.journal.find(job.id, part.id, "retry", answered=True))
-    key = f"retry:{attempt.id}:{turn}"
-    return Intent("retry", key, job.id, part.id, before=_seen(attempt), cost_usd=usd)
+def _retry_intent(job: StoredJob, part: Part, run: BatchRun, usd: Decimal | None) -> Intent:
+    turn = len(job.journal.find(job.id, part.id, "retry", answered=True))
+    key = f"retry:{run.id}:{turn}"
+    return Intent("retry", key, job.id, part.id, before=_state_of_run(run), cost_usd=usd)
 
 
-async def _retry_batch(
-    ws: Workspace, job: Job, part: Part, attempt: Attempt, intent: Intent
-) -> None:
-    write = ws.journal.intend(intent)
+async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent) -> None:
+    write = job.journal.intend(intent)
 
     async def look() -> Batch | None:
-        batch = await ws.client.batches.get(attempt.batch_id)
-        return batch if write.before != _said(batch) else None
+        batch = await job.client.batches.get(run.batch_id)
+        return batch if write.before != _state_of_batch(batch) else None
 
     def record(batch: Batch) -> None:
-        ws.store.reopen_unanswered(attempt)
-        ws.store.see_batch(job.id, part.id, batch)
+        job.store.reopen_unanswered(run)
+        job.store.see_batch(job.id, part.id, batch)
 
     remote = RemoteWrite(
         write=write,
-        send=lambda: ws.client.batches.retry(attempt.batch_id),
+        send=lambda: job.client.batches.retry(run.batch_id),
         look=look,
-        get=ws.client.batches.get,
+        get=job.client.batches.get,
         record=record,
     )
-    await write_once(ws, remote)
+    await write_once(job.workspace, remote)
 
 
-def _seen(attempt: Attempt) -> str:
+def _state_of_run(run: BatchRun) -> str:
     """What tells that a batch was retried since: it runs, or it has ended anew."""
-    ended = None if attempt.ended_at is None else int(attempt.ended_at)
-    return msgspec.json.encode((attempt.status, attempt.completed, attempt.failed, ended)).decode()
+    ended = None if run.ended_at is None else int(run.ended_at)
+    return msgspec.json.encode((run.status, run.completed, run.failed, ended)).decode()
 
 
-def _said(batch: Batch) -> str:
-    ended = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
+def _state_of_batch(batch: Batch) -> str:
+    """The same of a batch as the provider shows it."""
+    ended_at = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
     counts = batch.request_counts
-    at = int(ended.timestamp()) if ended and batch.is_terminal else None
-    return msgspec.json.encode((batch.status, counts.completed, counts.failed, at)).decode()
+    ended = int(ended_at.timestamp()) if ended_at and batch.is_terminal else None
+    return msgspec.json.encode((batch.status, counts.completed, counts.failed, ended)).decode()
+
+
+# In new request files and batches
+
+
+def _rebuild(
+    job: StoredJob,
+    choice: Choice,
+    params: dict[str, Any],
+    admit: Callable[[Sequence[Path]], None],
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write the chosen rows' requests to new parts and make the rows pending again, as one step.
+
+    Files and rows are both in source order, so one pass over each is enough and memory stays flat.
+
+    Args:
+        job: whose rows.
+        choice: which rows.
+        params: changed in each body.
+        admit: given the new files before anything is changed; what it raises leaves no trace.
+        cancelled: asked every 100 rows.
+
+    Raises:
+        InputError: `retried_already`: another process was faster.
+        StoreError: a request file is gone, or the disk is full.
+    """
+    from doubleword_batch.requests import RequestFileWriter
+
+    reached("rebuild.begin")
+    profile = job.profile
+    old = job.parts()
+    rows_of: dict[int, array[int]] = {}  # by new file: eight bytes a row, and nothing else of it
+    with staging_folder(job.store) as staging:
+        with RequestFileWriter(staging.path, profile.max_requests, profile.max_file_bytes) as files:
+            for count, (row, line) in enumerate(_requests(job, old, choice, params)):
+                if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
+                    raise AbandonedError
+                rows_of.setdefault(files.write(line), array("q")).append(row)
+            if not rows_of:  # all of them left their parts since they were chosen
+                raise _retried_already(job)
+            parts = files.publish()
+        admit([part.path for part in parts])
+        reached("rebuild.written")
+        with job.store.transaction():
+            if len(job.parts()) != len(old):
+                raise _retried_already(job)
+            last, retry_round = old[-1].number, max(part.retry_round for part in old) + 1
+            for part in parts:
+                number = last + part.number
+                path = job.folder / f"part-{number:04d}.jsonl"
+                part.path.replace(path)  # replaces what a crash left
+                job.store.add_part(
+                    job=job.id,
+                    number=number,
+                    retry_round=retry_round,
+                    path=str(path),
+                    requests=part.requests,
+                    size_bytes=part.size_bytes,
+                    sha256=part.sha256,
+                )
+                job.ledger.reopen(number, rows_of[part.number])
+            sync_folder(job.folder)
+            reached("rebuild.renamed")
+    reached("rebuild.published")
+
+
+def _requests(
+    job: StoredJob, parts: list[Part], choice: Choice, params: dict[str, Any]
+) -> Iterator[tuple[int, bytes]]:
+    """(row, request line) of the chosen rows, part by part."""
+    for part in parts:
+        if part.number not in choice.parts:
+            continue
+        entries = job.ledger.chosen(choice, part.number)
+        entry = next(entries, None)
+        if entry is None:
+            continue
+        with _existing(part.path, job).open("rb") as lines:
+            for line in lines:
+                if entry is None:
+                    break
+                request: dict[str, Any] = msgspec.json.decode(line) if line.strip() else {}
+                if request.get("custom_id") == entry.custom_id:
+                    request["body"] |= params
+                    yield entry.row, msgspec.json.encode(request) + b"\n"
+                    entry = next(entries, None)
 
 
 async def finish_retry(
-    ws: Workspace, job: Job, progress: Progress, max_cost_usd: Decimal | None = None
-) -> Begun:
+    job: StoredJob, progress: Progress, max_cost_usd: Decimal | None = None
+) -> StartedRetry:
     """Submit the request files of a retry that have no batch yet.
 
     Raises:
         InputError: `over_cap`, `unknown_cost`.
         ApiError, TransportError: the provider refused or could not be reached.
     """
-    parts = unsent_retry(ws, job)
-    window = job.completion_window or ws.profile.windows[0]
+    parts = unsent_retry(job)
     paths = [part.path for part in parts if part.path is not None]
-    cost = await in_thread(lambda _: cost_of_parts(ws, job, paths, window))
-    with ws.store.transaction():
-        check_caps(ws, cost, max_cost_usd)
-        check_caps_of_retry(ws, job, cost)
+    cost = await in_thread(lambda _: cost_of_request_files(job, paths))
+    with job.store.transaction():
+        check_caps(job.workspace, cost, max_cost_usd)
+        check_caps_of_retry(job, cost)
         costs = shares(cost, parts, parts)
-        reserve(ws, [create_intent(job, *one) for one in zip(parts, costs, strict=True)])
+        intents = [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
+        reserve(job.workspace, intents)
     try:
-        await upload_parts(ws, job, parts, progress)
+        await upload_parts(job, parts, progress)
     except DoublewordBatchError:
-        ws.journal.release(job.id)
+        job.journal.release(job.id)
         raise
-    done = await create_parts(ws, job, parts, costs, BatchOrder(window))
-    if not done.results:
-        done.all_or_refusal()
-    causes = ws.ledger(job).causes_before([part.number for part in parts])
-    return Begun(causes, in_place=False, cost=cost, done=done)
+    results = await create_parts(job, parts, costs, BatchOptions(job.window))
+    if not results.results:
+        results.all_or_refusal()
+    causes = job.ledger.causes_before([part.number for part in parts])
+    return StartedRetry(causes, in_place=False, cost=cost, results=results)
 
 
-def _estimate(ws: Workspace, job: Job, rows: int) -> Cost:
-    share = Decimal(rows) / Decimal(job.rows or rows)
-    window = job.completion_window or ws.profile.windows[0]
-    return cost_of_tokens(
-        ws, job.model, window, int(job.input_tokens * share), int(job.output_tokens * share)
+def _existing(path: Path | None, job: StoredJob) -> Path:
+    if path is None or not path.exists():
+        raise StoreError(
+            f"A request file of job {job.name} is gone from the state directory.",
+            hint="Build the rows anew, as a new job.",
+            code="request_file_gone",
+        )
+    return path
+
+
+def _retried_already(job: StoredJob) -> InputError:
+    return InputError(
+        f"Another process has begun a retry of job {job.name}.",
+        hint="Look how far it is.",
+        code="retried_already",
+        next=Next("get_status", {"job": job.name}),
     )

@@ -49,9 +49,9 @@ async def create_batch_file(
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.build import create_batch_file
-    from doubleword_batch.jobs.build_request import Order
+    from doubleword_batch.jobs.build_request import BuildRequest
 
-    order = Order(
+    order = BuildRequest(
         source=source,
         rows=rows,
         prompt=prompt,
@@ -175,7 +175,7 @@ async def fetch_results(
 
 async def cancel(ctx: Ctx, job: Job) -> CallToolResult:
     """Stop a job's running batches. Finished rows stay downloadable."""
-    from doubleword_batch.jobs.status import cancel
+    from doubleword_batch.jobs.cancel import cancel
 
     return reply(await cancel(await _session(ctx).workspace(), job))
 

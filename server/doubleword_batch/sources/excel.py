@@ -41,9 +41,9 @@ Cells = dict[int, Any]
 
 
 class _Shared(NamedTuple):
-    """The text of a cell is the shared string with this index."""
+    """The text of a cell is the shared string of this number."""
 
-    index: int
+    number: int
 
 
 class XlsxSource(Source):
@@ -107,7 +107,7 @@ class XlsxSource(Source):
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
-            value = strings[cell.index] if isinstance(cell, _Shared) else cell
+            value = strings[cell.number] if isinstance(cell, _Shared) else cell
             if isinstance(value, str):
                 left -= len(value)
                 if left < 0:

@@ -305,7 +305,7 @@ def test_the_name_says_the_format(tmp_path):
     assert format_of(tmp_path / "a.csv", "parquet") == "parquet"
     with pytest.raises(InputError) as refused:
         format_of(tmp_path / "a.xlsx", None)
-    assert refused.value.code == "bad_format"
+    assert refused.value.code == "invalid_argument"
 
 
 FULL_DISK = """

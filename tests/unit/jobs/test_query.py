@@ -8,7 +8,7 @@ import time
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.export import query, results_database
+from doubleword_batch.jobs.export import query
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -88,7 +88,7 @@ async def test_a_long_result_is_cut_and_says_so(reviews):
 async def test_a_statement_that_may_not_run_is_refused(reviews, sql, words):
     with pytest.raises(InputError, match=words) as refused:
         ask(reviews, sql)
-    assert refused.value.code == "bad_query"
+    assert refused.value.code == "invalid_query"
     assert "«label»" in refused.value.hint
 
 
@@ -130,7 +130,7 @@ class Counted(Table):
 async def test_what_was_made_for_a_query_serves_the_next_until_something_changes(reviews, tmp_path):
     def ask_counted(sql):
         Counted.reads = ()
-        query_table(Counted(reviews.ws, reviews.job), reviews.folder, sql)
+        query_table(Counted(reviews.job), reviews.folder, sql)
         return list(Counted.reads)
 
     assert ask_counted("SELECT count(*) FROM results WHERE label = 'good'") == [["label"]]
@@ -173,4 +173,4 @@ async def test_names_that_differ_by_case_only_get_numbers(finish, tmp_path):
     job = await finish("t.csv", chat("b"))
     found = ask(job, 'SELECT a, A_2, "x ""y"" z", row_number, row_number_2 FROM results')
     assert found.rows == [[1, 2, 3, 1, 4]]
-    assert results_database.column_names(job.table())[:2] == ["a", "A_2"]
+    assert query.column_names(job.table())[:2] == ["a", "A_2"]

@@ -6,7 +6,7 @@ import pytest
 
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.staging import building
+from doubleword_batch.jobs.store.staging import staging_folder
 
 WAIT_SECONDS = 10
 MOMENT_SECONDS = 0.3
@@ -57,14 +57,14 @@ def test_a_closed_store_says_that_it_is_closed(tmp_path, use):
     store.close()
     with pytest.raises(StoreError) as caught:
         use(store)
-    assert caught.value.code == "store_closed"
+    assert caught.value.code == "closed"
 
 
 def test_a_state_directory_that_takes_no_folder_is_said_to_be_unusable(tmp_path):
     store = Store(tmp_path / "home")
     (tmp_path / "home" / "jobs").rmdir()
     (tmp_path / "home" / "jobs").write_text("in the way", encoding="utf-8")
-    with pytest.raises(StoreError, match="cannot be used"), building(store):
+    with pytest.raises(StoreError, match="cannot be used"), staging_folder(store):
         pass
     store.close()
 

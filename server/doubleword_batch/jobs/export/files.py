@@ -1,20 +1,17 @@
 """Writing the table of answers: a file appears whole or not at all."""
 
 import csv
-import os
 import re
-import secrets
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.jobs.export.table import Table
-from doubleword_batch.jobs.store.database import DISK_FULL
+from doubleword_batch.atomic_files import atomic_path
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
 from doubleword_batch.jobs.store.failpoints import reached
-from doubleword_batch.jobs.store.staging import sync_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 Format = Literal["jsonl", "csv", "parquet"]
@@ -38,7 +35,7 @@ def format_of(path: Path, asked: Format | None) -> Format:
     """The format that was asked for, else the one that the file's name says, else jsonl.
 
     Raises:
-        InputError: code `bad_format`: the name says a format that is not written.
+        InputError: the name says a format that is not written.
     """
     if asked is not None:
         return asked
@@ -47,7 +44,6 @@ def format_of(path: Path, asked: Format | None) -> Format:
         raise InputError(
             f"Tables are not written as {path.suffix.lower()!r}.",
             hint="Use a path that ends in .csv, .jsonl or .parquet, or name the format.",
-            code="bad_format",
         )
     return form
 
@@ -78,9 +74,8 @@ def write_table(
         ConfigError: code `no_extra`: parquet needs a package of the extra `data`.
         StoreError: `disk_full` or another failure to write; `path` is then as it was before.
     """
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(6)}.part")
     reached("export.begin")
-    try:
+    with atomic_path(path, private=private, hint=NOT_WRITTEN_HINT) as unfinished:
         if form == "parquet":
             from doubleword_batch.jobs.export.parquet import write_parquet
 
@@ -91,34 +86,9 @@ def write_table(
                     rows = _write_csv(table, output, cancelled, formulas=formulas)
                 else:
                     rows = _write_jsonl(table, output, cancelled)
-        if private:
-            unfinished.chmod(0o600)
-        _onto_the_disk(unfinished)
         reached("export.written")
-        unfinished.replace(path)
-        sync_folder(path.parent)
-    except OSError as error:
-        raise not_written(path, error) from None
-    finally:
-        unfinished.unlink(missing_ok=True)
     reached("export.renamed")
     return rows
-
-
-def not_written(path: Path, error: OSError) -> StoreError:
-    """The error for a table that the disk does not take."""
-    return StoreError(
-        f"{path} could not be written: {error.strerror or error}.",
-        hint="Free some space or choose another output_path, then fetch again; the answers "
-        "collected so far are kept.",
-        code="disk_full" if error.errno in DISK_FULL else "not_written",
-        retryable=True,
-    )
-
-
-def _onto_the_disk(path: Path) -> None:
-    with path.open("rb+") as written:
-        os.fsync(written.fileno())
 
 
 def _write_jsonl(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) -> int:

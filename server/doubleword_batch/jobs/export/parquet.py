@@ -20,10 +20,9 @@ from typing import Any, cast
 
 import msgspec
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
-from doubleword_batch.jobs.export.names import distinct, quoted
-from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table, distinct_names, quoted_name
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 
@@ -56,7 +55,7 @@ def write_parquet(table: Table, path: Path, cancelled: Callable[[], bool]) -> in
     duck = duckdb_connection("A Parquet table")
     lines = path.with_name(path.name + ".jsonl")
     try:
-        names = zip(table.columns, distinct(table.columns), strict=True)
+        names = zip(table.columns, distinct_names(table.columns), strict=True)
         columns = [_Column(source, name, table.schemas.get(source)) for source, name in names]
         if table.embedding_column is not None:
             columns[table.columns.index(table.embedding_column)].is_vector = True
@@ -68,7 +67,7 @@ def write_parquet(table: Table, path: Path, cancelled: Callable[[], bool]) -> in
         try:
             duck.execute(_copy(columns, lines, path, longest, group))
         except duckdb.IOException as error:
-            raise _not_written(path, error) from None
+            raise not_written(path.parent, error, hint=NOT_WRITTEN_HINT) from None
     finally:
         duck.close()
         lines.unlink(missing_ok=True)
@@ -116,7 +115,7 @@ class _Column:
     def selected(self, key: str) -> str:
         """The column in the SELECT, out of the temporary file's column `key`."""
         value = f"from_base64({key})" if self.type() == "BLOB" else key
-        return f"{value} AS {quoted(self.name)}"
+        return f"{value} AS {quoted_name(self.name)}"
 
     def length(self) -> int | None:
         """The length of all vectors, None for what are no vectors or of several lengths."""
@@ -177,14 +176,3 @@ def _metadata(columns: list[_Column]) -> str:
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _not_written(path: Path, error: Exception) -> StoreError:
-    full = any(words in str(error) for words in ("No space left", "File too large", "quota"))
-    return StoreError(
-        f"The table could not be written to {path.parent}{': no space is left' if full else ''}.",
-        hint="Free some space or choose another output_path, then fetch again; the answers "
-        "collected so far are kept.",
-        code="disk_full" if full else "not_written",
-        retryable=True,
-    )

@@ -5,23 +5,32 @@ A column of text in which every value is a number counts as numbers.
 
 The statement may come from an agent that was talked into it. It is one SELECT that can reach
 nothing else, bounded in time, in the size of every value, and in what comes back.
+
+What it reads is a database made of the table, kept beside the job's files under one name, and made
+again when it is stale. It holds the columns that queries have asked for so far, so that counting
+labels does not copy a table of gigabytes; what it was made of is written in it: the version of the
+ledger and of the source, and its columns.
 """
 
+import re
 import sqlite3
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.export.names import quoted
-from doubleword_batch.jobs.export.results_database import ROW_NUMBER, column_names, database_with
-from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.export.table import Table, distinct_names, quoted_name
 from doubleword_batch.jobs.replies import QueryResult
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
+_ROW_NUMBER = "row_number"
+_DATABASE = "query.sqlite3"
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _SECONDS = 10.0
 _STEPS_BETWEEN_CHECKS = 10_000
 _COLUMNS_NAMED = 30
@@ -66,11 +75,12 @@ def query_table(
         At most about 1,200 bytes of JSON. `total` counts rows up to 100,000.
 
     Raises:
-        InputError: code `bad_query`: not a SELECT, an error in it, too slow, or a value too large.
+        InputError: code `invalid_query`: not a SELECT, an error in it, too slow, or a value too
+            large.
         StoreError: the disk does not take the database.
     """
     needed = _columns_read(sql, table)
-    path = database_with(needed, table, folder, cancelled)
+    path = _database_with(needed, table, folder, cancelled)
     until = time.monotonic() + _SECONDS
     with (
         closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db,
@@ -95,7 +105,7 @@ def _columns_read(sql: str, table: Table) -> set[str]:
         return _verdict(action, *about)
 
     with closing(sqlite3.connect(":memory:")) as db, _refusing(table):
-        columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted, names)))
+        columns = ", ".join((f"{_ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
         db.execute(f"CREATE TABLE results ({columns}) WITHOUT ROWID")
         _confine(db, table, note)
         db.execute(f"EXPLAIN {sql}")
@@ -130,12 +140,12 @@ def _refusing(table: Table) -> Generator[None]:
 
 
 def _bad(words: str, table: Table) -> InputError:
-    names = [ROW_NUMBER, *column_names(table)][:_COLUMNS_NAMED]
+    names = [_ROW_NUMBER, *column_names(table)][:_COLUMNS_NAMED]
     columns = ", ".join(quote_untrusted(name, _NAME_CHARACTERS) for name in names)
     return InputError(
         f"The query cannot be run: {quote_untrusted(words)}.",
         hint=f'Use one SELECT over the table "results"; its columns are: {columns}.',
-        code="bad_query",
+        code="invalid_query",
     )
 
 
@@ -190,3 +200,122 @@ def _cut(cell: Any, most: int) -> Any:
     if isinstance(cell, str) and len(cell) > most:
         return cell[:most].removesuffix("…") + "…"
     return cell
+
+
+# The database
+
+
+def column_names(table: Table) -> list[str]:
+    """How the table's columns are called in SQL, beside `row_number`."""
+    return distinct_names(table.columns, taken=(_ROW_NUMBER,))
+
+
+def _database_with(
+    needed: Iterable[str], table: Table, folder: Path, cancelled: Callable[[], bool]
+) -> Path:
+    """A database whose view `results` has at least these columns, as new as the ledger.
+
+    Args:
+        needed: names as in `column_names`.
+        table: what it is made of.
+        folder: where it lies.
+        cancelled: asked at every row; True ends the making and leaves nothing.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
+    path = folder / _DATABASE
+    version = table.version()
+    wanted = set(needed)
+    kept = _columns_of(path, version)
+    if kept is not None and wanted <= kept:
+        return path
+    names = [name for name in column_names(table) if name in wanted | (kept or set())]
+    # It is made again whenever it is stale, so nothing of it has to reach the disk.
+    file = AtomicFile(path, private=True)
+    try:
+        file.stream.close()
+        with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
+            _fill(db, table, names, version, cancelled)
+        file.publish()
+    except (sqlite3.OperationalError, OSError) as error:
+        hint = "Free some space there and query again; nothing else was changed."
+        raise not_written(folder, error, hint=hint) from None
+    finally:
+        file.discard()
+    return path
+
+
+def _columns_of(path: Path, version: str) -> set[str] | None:
+    """The columns of the database that is there; None when it is stale, or none at all."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            made_of, columns = db.execute("SELECT version, columns FROM about").fetchone()
+    except (sqlite3.Error, TypeError):
+        return None
+    return set(msgspec.json.decode(columns, type=list[str])) if made_of == version else None
+
+
+def _fill(
+    db: sqlite3.Connection,
+    table: Table,
+    names: Sequence[str],
+    version: str,
+    cancelled: Callable[[], bool],
+) -> None:
+    source_of = dict(zip(column_names(table), table.columns, strict=True))
+    cells = _Cells(table, [source_of[name] for name in names])
+    columns = ", ".join((f"{_ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
+    marks = ", ".join("?" * (len(names) + 1))
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute("BEGIN")
+    db.execute("CREATE TABLE about (version TEXT, columns TEXT)")
+    db.execute(f"CREATE TABLE cells ({columns})")
+    db.executemany(f"INSERT INTO cells VALUES ({marks})", cells.rows(cancelled))  # noqa: S608  # only marks
+    shown = (
+        f"CAST(nullif({name}, '') AS NUMERIC) AS {name}" if is_number else name
+        for name, is_number in zip(map(quoted_name, names), cells.are_numbers(), strict=True)
+    )
+    chosen = ", ".join((_ROW_NUMBER, *shown))
+    db.execute(f"CREATE VIEW results AS SELECT {chosen} FROM cells")  # noqa: S608  # quoted
+    db.execute(
+        "INSERT INTO about VALUES (?, ?)", (version, msgspec.json.encode(list(names)).decode())
+    )
+    db.execute("COMMIT")
+
+
+class _Cells:
+    """The table's values as SQLite holds them, and which columns of text are all numbers."""
+
+    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+        self._table = table
+        self._columns = columns
+        self._maybe_numbers = dict.fromkeys(columns, True)
+        self._seen: set[str] = set()
+
+    def rows(self, cancelled: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
+        for number, row in enumerate(self._table.rows(self._columns), start=1):
+            if cancelled():
+                raise AbandonedError
+            yield number, *(self._value(name, row[name]) for name in self._columns)
+
+    def are_numbers(self) -> list[bool]:
+        return [self._maybe_numbers[name] and name in self._seen for name in self._columns]
+
+    def _value(self, column: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if self._maybe_numbers[column] and value:
+                self._seen.add(column)
+                self._maybe_numbers[column] = _NUMBER.fullmatch(value) is not None
+            return value
+        if value is None:
+            return None
+        self._maybe_numbers[column] = False  # it has types of its own
+        if isinstance(value, float | bytes):
+            return value
+        if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+            return value
+        return msgspec.json.encode(value).decode()

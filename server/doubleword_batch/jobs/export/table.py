@@ -21,11 +21,10 @@ import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger import Entry
-from doubleword_batch.jobs.store.records import Job
 from doubleword_batch.jobs.sync.parse import Answer, structured
-from doubleword_batch.jobs.sync.stored_lines import Copies
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
 
 if TYPE_CHECKING:
     from doubleword_batch.paths import Roots
@@ -38,6 +37,12 @@ _TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 _WITHOUT_ERROR = frozenset({"ok", "pending"})
 _LATE_KEYS_NAMED = 5
 
+NOT_WRITTEN_HINT = (
+    "Free some space or choose another place for the table, then fetch again; the answers "
+    "collected so far are kept."
+)
+"""What to do where the disk does not take the table."""
+
 
 class Table:
     """The table of one job; rows stream from the source, the ledger and our copies of the lines.
@@ -49,8 +54,7 @@ class Table:
         warnings: what the reader should know, such as a source that has changed.
     """
 
-    def __init__(self, ws: Workspace, job: Job) -> None:
-        self._ws = ws
+    def __init__(self, job: StoredJob) -> None:
         self._job = job
         spec: dict[str, Any] = msgspec.json.decode(job.spec)
         properties = _properties(spec)
@@ -92,39 +96,33 @@ class Table:
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._source_columns else None
         ledger = {self._own[name] for name in _LEDGER}
-        copies = Copies(self._ws, self._job) if names - self._source_columns - ledger else None
+        lines = StoredLines(self._job) if names - self._source_columns - ledger else None
         try:
-            yield from self._joined(source, copies)
+            yield from self._joined(source, lines)
         finally:
-            if copies is not None:
-                copies.close()
+            if lines is not None:
+                lines.close()
 
     def version(self) -> str:
         """A value that changes whenever a row could: with the ledger, the source, the columns."""
-        store, job = self._ws.store, self._job.id
         facts = (
             self._job.spec,
             self.columns,
             stamp_of(self._source.paths) if self._source else "",
-            [(a.id, a.status, a.completed, a.failed, a.settled) for a in store.attempts(job)],
-            store.query(
-                "SELECT cursors.attempt, kind, lines, size_bytes FROM cursors JOIN attempts "
-                "ON attempts.id = cursors.attempt WHERE job = ? ORDER BY 1, 2",
-                (job,),
-            ),
-            store.query("SELECT max(rowid), count(*) FROM history WHERE job = ?", (job,)),
+            [(r.id, r.status, r.completed, r.failed, r.collected) for r in self._job.batch_runs()],
+            self._job.ledger.version(),
         )
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
-    def _joined(self, source: "Source | None", copies: Copies | None) -> Iterator[Row]:
+    def _joined(self, source: "Source | None", lines: StoredLines | None) -> Iterator[Row]:
         if source is None:
-            for entry in self._ws.ledger(self._job).entries():
-                yield self._filled(self._given.copy(), entry, copies)
+            for entry in self._job.ledger.entries():
+                yield self._filled(self._given.copy(), entry, lines)
             return
         records = source.rows()
         stamp = stamp_of(source.paths)
         position = 0
-        for entry in self._ws.ledger(self._job).entries():
+        for entry in self._job.ledger.entries():
             record: Row | None = None
             while position < entry.row:
                 record = next(records, None)
@@ -134,11 +132,11 @@ class Table:
             if record.keys() != self._source_columns:
                 self._notice_late_keys(record)
                 record = self._given | record
-            yield self._filled(record, entry, copies)
+            yield self._filled(record, entry, lines)
         if stamp_of(source.paths) != stamp:
             raise _source_changed()
 
-    def _filled(self, row: Row, entry: Entry, copies: Copies | None) -> Row:
+    def _filled(self, row: Row, entry: Entry, lines: StoredLines | None) -> Row:
         """The row with our columns; `row` itself, which is nobody else's."""
         row |= self._ours
         own = self._own
@@ -148,7 +146,7 @@ class Table:
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
-        answer = copies.answer(entry) if copies is not None else None
+        answer = lines.answer(entry) if lines is not None else None
         if answer is None:
             return row
         if self._is_text and answer.tool_calls is None:
@@ -193,7 +191,7 @@ class Table:
 
     def _roots(self) -> "Roots":
         """Inline rows lie in the job's own folder."""
-        return self._ws.roots.with_folder(self._ws.store.job_folder(self._job.name))
+        return self._job.workspace.roots.with_folder(self._job.folder)
 
     def _open_source(self) -> "Source | None":
         if self._job.source is None:
@@ -220,7 +218,7 @@ def _properties(spec: dict[str, Any]) -> dict[str, Any]:
     return schema.get("properties") or {}
 
 
-def _answer_columns(job: Job, spec: dict[str, Any]) -> tuple[str, ...]:
+def _answer_columns(job: StoredJob, spec: dict[str, Any]) -> tuple[str, ...]:
     if job.endpoint == "/v1/embeddings":
         return ("embedding",)
     params: dict[str, Any] = spec.get("params") or {}
@@ -247,3 +245,24 @@ def _source_changed() -> InputError:
         code="source_changed",
         retryable=True,
     )
+
+
+# Names of columns for SQL, which does not tell upper case from lower
+
+
+def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names, later ones that differ from an earlier one by case only with a number."""
+    seen = {name.lower() for name in taken}
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 2
+        while name.lower() in seen:
+            name, number = f"{column}_{number}", number + 1
+        seen.add(name.lower())
+        names.append(name)
+    return names
+
+
+def quoted_name(name: str) -> str:
+    """The name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'

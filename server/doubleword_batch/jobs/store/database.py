@@ -12,14 +12,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
-_FULL = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_FSYNC}
-DISK_FULL = frozenset({27, 28})
-"""The errno of a disk that is full: EFBIG, ENOSPC."""
 
 
 class Database:
@@ -149,10 +147,9 @@ class Database:
             return StoreError(
                 f"The store in {self.home} was closed while work with it still went on.",
                 hint="Make the call again.",
-                code="store_closed",
+                code="closed",
             )
-        code = getattr(error, "sqlite_errorcode", None)
-        if code in _FULL or getattr(error, "errno", None) in DISK_FULL:
+        if is_disk_full(error):
             return StoreError(
                 f"No space is left for the store in {self.home}; nothing recorded before was lost.",
                 hint="Free some space, then call again: work goes on where it stopped.",

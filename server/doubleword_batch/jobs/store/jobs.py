@@ -1,6 +1,6 @@
 """The store: jobs, their parts and their batches, as they were last known.
 
-What was written to the provider is in `journal.py`, the ledger's own statements are in `ledger.py`.
+What was written to the provider is in `journal.py`, the rows' outcomes are in `ledger.py`.
 """
 
 import time
@@ -8,18 +8,17 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store.apply_results import read_again
 from doubleword_batch.jobs.store.database import Database
-from doubleword_batch.jobs.store.records import Attempt, Job, Part, columns_of
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part, columns_of
 from doubleword_batch.models import Batch
 
-_JOB, _PART, _ATTEMPT = columns_of(Job), columns_of(Part), columns_of(Attempt)
-
-UNANSWERED = ("failed", "expired", "cancelled", "missing")
-"""Outcomes of a row that ended without an answer of the model."""
+_JOB, _PART, _BATCH_RUN = columns_of(JobRecord), columns_of(Part), columns_of(BatchRun)
 
 _SEEN = """
-    UPDATE attempts SET
-        settled = settled AND status = :status AND completed = :completed AND failed = :failed,
+    UPDATE batch_runs SET
+        collected = collected AND status = :status AND completed = :completed AND failed = :failed,
         status = :status, total = :total, completed = :completed, failed = :failed,
         created_at = coalesce(:created, created_at), started_at = coalesce(:started, started_at),
         ended_at = :ended, expires_at = coalesce(:expires, expires_at),
@@ -33,16 +32,6 @@ _SEEN = """
         OR expires_at IS NOT coalesce(:expires, expires_at)
     )
 """
-_REMEMBER_UNANSWERED = f"""
-    INSERT INTO history (job, row, attempt, outcome, cause, message, replaced_at)
-    SELECT job, row, attempt, outcome, cause, message, ? FROM ledger
-    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
-"""  # noqa: S608  # our own words
-_REOPEN_UNANSWERED = f"""
-    UPDATE ledger SET outcome = 'pending', cause = NULL, message = NULL, attempt = NULL,
-        kind = NULL, place = NULL, size_bytes = NULL
-    WHERE job = ? AND attempt = ? AND outcome IN {UNANSWERED}
-"""  # noqa: S608  # our own words
 
 
 class Store(Database):
@@ -85,31 +74,33 @@ class Store(Database):
                 if token not in living:
                     db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
-    def job_named(self, name: str) -> Job | None:
+    def job_named(self, name: str) -> JobRecord | None:
         """The job of that name."""
         return self._job("name = ?", name)
 
-    def job_known(self, name: str) -> Job:
+    def job_known(self, name: str) -> JobRecord:
         """The job of a name that surely exists."""
         job = self.job_named(name)
         if job is None:
             raise StoreError(f"Job {name} vanished from the store.", hint="Call again.")
         return job
 
-    def job_with_fingerprint(self, fingerprint: str) -> Job | None:
+    def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
         """The newest job with that fingerprint."""
         return self._job("fingerprint = ? AND name IS NOT NULL ORDER BY id DESC", fingerprint)
 
-    def job_of_remote_id(self, remote_id: str) -> Job | None:
+    def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""
         return self._job(
-            "id IN (SELECT job FROM attempts WHERE batch_id = ?1 "
+            "id IN (SELECT job FROM batch_runs WHERE batch_id = ?1 "
             "UNION SELECT job FROM parts WHERE input_file_id = ?1) AND name IS NOT NULL "
             "ORDER BY id DESC",
             remote_id,
         )
 
-    def jobs(self, *, search: str = "", before: int | None = None, limit: int = 20) -> list[Job]:
+    def jobs(
+        self, *, search: str = "", before: int | None = None, limit: int = 20
+    ) -> list[JobRecord]:
         """Jobs, newest first; `search` is a substring of name, source or model."""
         found = self.query(
             f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND "  # noqa: S608  # columns are ours
@@ -117,15 +108,15 @@ class Store(Database):
             "ORDER BY id DESC LIMIT ?",
             (before or 1 << 62, search, limit),
         )
-        return [Job.of(columns) for columns in found]
+        return [JobRecord.of(columns) for columns in found]
 
     def set_job(self, job: int, **columns: Any) -> None:
         """Change columns of a job."""
         self.change("jobs", job, **columns)
 
-    def _job(self, where: str, value: object) -> Job | None:
+    def _job(self, where: str, value: object) -> JobRecord | None:
         found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", (value,))  # noqa: S608  # where is ours
-        return Job.of(found[0]) if found else None
+        return JobRecord.of(found[0]) if found else None
 
     # Parts
 
@@ -161,20 +152,20 @@ class Store(Database):
         )
         return found[0][0] if found else None
 
-    # Attempts
+    # Batch runs
 
-    def attempts(self, job: int) -> list[Attempt]:
+    def batch_runs(self, job: int) -> list[BatchRun]:
         """The batches of a job, in the order in which they were created."""
         found = self.query(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
+            f"SELECT {_BATCH_RUN} FROM batch_runs WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
             (job,),
         )
-        return [Attempt.of(columns) for columns in found]
+        return [BatchRun.of(columns) for columns in found]
 
     def see_batch(
-        self, job: int, part: int, batch: Batch, *, asked_with: Attempt | None = None
+        self, job: int, part: int, batch: Batch, *, asked_with: BatchRun | None = None
     ) -> None:
-        """Record what the provider says of a batch; a change unsettles what was collected.
+        """Record what the provider says of a batch; after a change there is more to collect.
 
         A batch that had ended and runs again, or has other counts than when it ended, was retried:
         its rows without an answer are pending again and its error file is read from its start.
@@ -183,52 +174,50 @@ class Store(Database):
             job: the batch's job.
             part: the part it runs.
             batch: the provider's word.
-            asked_with: the attempt as it was when the provider was asked. If somebody recorded a
+            asked_with: the batch run as it was when the provider was asked. If somebody recorded a
                 change since, theirs may be the newer one and stays.
         """
         with self.transaction() as db:
-            before = self._attempt_of(batch.id)
+            before = self._batch_run_of(batch.id)
             if before and asked_with and before.sightings != asked_with.sightings:
                 return
             if before is None:
-                self.insert("attempts", job=job, part=part, batch_id=batch.id, status="")
+                self.insert("batch_runs", job=job, part=part, batch_id=batch.id, status="")
             db.execute(_SEEN, _sighting(batch))
             if before and _was_retried(before, batch):
                 self.reopen_unanswered(before)
 
-    def reopen_unanswered(self, attempt: Attempt) -> None:
+    def reopen_unanswered(self, batch_run: BatchRun) -> None:
         """Make the rows of a batch that have no answer pending again: it was retried in place."""
         with self.transaction() as db:
-            db.execute(_REMEMBER_UNANSWERED, (time.time(), attempt.job, attempt.id))
-            db.execute(_REOPEN_UNANSWERED, (attempt.job, attempt.id))
-            db.execute("UPDATE attempts SET settled = 0 WHERE id = ?", (attempt.id,))
-            db.execute(
-                "UPDATE cursors SET lines = 0 WHERE attempt = ? AND kind = 'error'", (attempt.id,)
-            )
+            ledger = Ledger(self, batch_run.job)
+            ledger.reopen_unanswered(batch_run.id)
+            read_again(ledger, batch_run.id, "error")
+            db.execute("UPDATE batch_runs SET collected = 0 WHERE id = ?", (batch_run.id,))
             db.execute(
                 "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "
                 "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
-                (time.time(), attempt.batch_id, attempt.job, attempt.part),
+                (time.time(), batch_run.batch_id, batch_run.job, batch_run.part),
             )
 
-    def settle(self, attempt: Attempt) -> None:
+    def mark_collected(self, batch_run: BatchRun) -> None:
         """Record that everything of a batch was read, unless it has been seen changed since."""
         with self.transaction() as db:
             db.execute(
-                "UPDATE attempts SET settled = 1 WHERE id = ? AND status = ? AND completed = ? "
+                "UPDATE batch_runs SET collected = 1 WHERE id = ? AND status = ? AND completed = ? "
                 "AND failed = ?",
-                (attempt.id, attempt.status, attempt.completed, attempt.failed),
+                (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
             )
 
-    def _attempt_of(self, batch_id: str) -> Attempt | None:
+    def _batch_run_of(self, batch_id: str) -> BatchRun | None:
         found = self.query(
-            f"SELECT {_ATTEMPT} FROM attempts WHERE batch_id = ?",  # noqa: S608  # columns are ours
+            f"SELECT {_BATCH_RUN} FROM batch_runs WHERE batch_id = ?",  # noqa: S608  # columns are ours
             (batch_id,),
         )
-        return Attempt.of(found[0]) if found else None
+        return BatchRun.of(found[0]) if found else None
 
 
-def _was_retried(before: Attempt, now: Batch) -> bool:
+def _was_retried(before: BatchRun, now: Batch) -> bool:
     counts = now.request_counts
     return before.is_terminal and (
         not now.is_terminal or counts.failed < before.failed or counts.completed > before.completed

@@ -45,12 +45,12 @@ class Journal:
     Attributes:
         store: where it lies.
         now: epoch seconds, by a clock that may jump.
-        steady: seconds by a clock that does not, and that all processes of this machine share.
+        monotonic: seconds by a clock that does not, and that all processes of this machine share.
     """
 
     store: Store
     now: Callable[[], float] = time.time
-    steady: Callable[[], float] = time.monotonic
+    monotonic: Callable[[], float] = time.monotonic
 
     def intend(self, intent: Intent) -> Write:
         """Write an intent down before it is sent; the same key gives the same write back."""
@@ -89,9 +89,9 @@ class Journal:
         """Mark the write as leaving now; False when somebody else has marked it since."""
         with self.store.transaction() as db:
             changed = db.execute(
-                "UPDATE writes SET sent_at = ?, sent_steady = ? WHERE id = ? AND sent_at IS ? "
+                "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND sent_at IS ? "
                 "AND answered_at IS NULL",
-                (self.now(), self.steady(), write.id, write.sent_at),
+                (self.now(), self.monotonic(), write.id, write.sent_at),
             ).rowcount
         return changed == 1
 
@@ -99,15 +99,15 @@ class Journal:
         """Mark the write as on its way at this moment."""
         with self.store.transaction() as db:
             db.execute(
-                "UPDATE writes SET sent_at = ?, sent_steady = ? WHERE id = ? AND "
+                "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND "
                 "answered_at IS NULL",
-                (self.now(), self.steady(), write.id),
+                (self.now(), self.monotonic(), write.id),
             )
 
     def never_sent(self, write: Write) -> None:
         """Note that the write surely changed nothing; what it reserved is free again."""
         self.store.change(
-            "writes", write.id, sent_at=None, sent_steady=None, cost_usd=None, reserved_at=None
+            "writes", write.id, sent_at=None, sent_monotonic=None, cost_usd=None, reserved_at=None
         )
 
     def answered(self, write: Write, remote_id: str) -> None:
@@ -117,16 +117,16 @@ class Journal:
     def seconds_since(self, write: Write) -> float:
         """How long it is at least since the write was last on its way.
 
-        The wall clock may have been set, and the steady one begins anew when the machine starts or
-        the state directory moves to another machine: the smaller answer is the safe one.
+        The wall clock may have been set, and the monotonic one begins anew when the machine starts
+        or the state directory moves to another machine: the smaller answer is the safe one.
         """
-        if write.sent_at is None or write.sent_steady is None:
+        if write.sent_at is None or write.sent_monotonic is None:
             return 0.0
-        steady = self.steady() - write.sent_steady
-        if steady < 0:
-            steady = self.steady()
+        monotonic = self.monotonic() - write.sent_monotonic
+        if monotonic < 0:
+            monotonic = self.monotonic()
         wall = self.now() - write.sent_at
-        return min(steady, wall) if wall >= 0 else steady
+        return min(monotonic, wall) if wall >= 0 else monotonic
 
     # Money
 

@@ -1,18 +1,20 @@
 """The ledger: exactly one outcome for every row of the source.
 
-Outcomes are `OUTCOMES`. A row starts `pending`; result lines move it, and a better or newer answer
-may replace an older one, which then goes to the history (`outcomes.py`). Sums come from rows, never
-from the provider's counters.
+Outcomes are `OUTCOMES`. A row starts `pending`; result lines move it (`apply_results.py`), and a
+better or newer answer may replace an older one, which then goes to the history. Sums come from
+rows, never from the provider's counters. The ledger's statements stand here and in
+`apply_results.py`, and nowhere else.
 """
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import starmap
+from typing import Any
 
 import msgspec
 
-from doubleword_batch.jobs.store.jobs import UNANSWERED, Store
+from doubleword_batch.jobs.store.database import Database
 
 OUTCOMES = (
     "ok",
@@ -33,36 +35,58 @@ has no line for the row. pending: not answered yet."""
 ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
 """Outcomes that come with an answer of the model."""
 
-_PAGE = 2_000
+UNANSWERED = ("failed", "expired", "cancelled", "missing")
+"""Outcomes of a row that ended without an answer of the model."""
+
+_PAGE_ROWS = 2_000
+
+_VALUES = (
+    "batch_run, outcome, cause, message, input_tokens, output_tokens, kind, offset, size_bytes"
+)
+"""What an outcome consists of; the same columns in the ledger and in the history."""
+
+TO_HISTORY = f"""
+    INSERT INTO history (job, row, {_VALUES}, replaced_at)
+    SELECT job, row, {_VALUES}, ? FROM ledger WHERE job = ? AND outcome <> 'pending'
+"""  # noqa: S608  # our own words
+"""Puts outcomes into the history: (now, job), and a condition on the rows after it."""
+
+FROM_HISTORY = f"""
+    UPDATE ledger SET ({_VALUES}) = (SELECT {_VALUES} FROM history WHERE rowid = ?)
+    WHERE job = ? AND row = ?
+"""  # noqa: S608  # our own words
+"""Takes a row's outcome back out of the history: (rowid, job, row)."""
+
+_TO_PENDING = """
+    outcome = 'pending', cause = NULL, message = NULL, input_tokens = NULL, output_tokens = NULL,
+    batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL
+"""
 _ADD_NUMBERED = """
     WITH RECURSIVE numbers (row) AS (SELECT 1 UNION ALL SELECT row + 1 FROM numbers WHERE row < ?)
     INSERT INTO ledger (job, row, custom_id, part) SELECT ?, row, ? || row, ? FROM numbers
 """
-REMEMBER = """
-    INSERT INTO history (job, row, attempt, outcome, cause, message, input_tokens, output_tokens,
-        kind, place, size_bytes, replaced_at)
-    SELECT job, row, attempt, outcome, cause, message, input_tokens, output_tokens,
-        kind, place, size_bytes, ? FROM ledger WHERE job = ? AND row = ? AND outcome <> 'pending'
-"""
-"""Puts a row's outcome into the history: (now, job, row)."""
-_REOPEN = """
-    UPDATE ledger SET part = ?, outcome = 'pending', cause = NULL, message = NULL,
-        input_tokens = NULL, output_tokens = NULL, attempt = NULL, kind = NULL, place = NULL,
-        size_bytes = NULL WHERE job = ? AND row = ?
-"""
 _ENDINGS = """
     CREATE TEMP TABLE IF NOT EXISTS endings
-        (part INTEGER PRIMARY KEY, outcome TEXT, cause TEXT, attempt INTEGER)
+        (part INTEGER PRIMARY KEY, outcome TEXT, cause TEXT, batch_run INTEGER)
 """
 _CLOSE = """
-    UPDATE ledger SET (outcome, cause, attempt) =
-        (SELECT outcome, cause, attempt FROM temp.endings WHERE part = ledger.part)
+    UPDATE ledger SET (outcome, cause, batch_run) =
+        (SELECT outcome, cause, batch_run FROM temp.endings WHERE part = ledger.part)
     WHERE job = ? AND outcome = 'pending' AND part IN (SELECT part FROM temp.endings)
 """
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One row of the ledger."""
+    """One row of the ledger.
+
+    Attributes:
+        row: its number in the source, from 1.
+        part: number of the part that holds its request, 0 for none.
+        batch_run: whose answer this is.
+        kind: `output` or `error`: which file of the batch.
+        offset: byte at which its line begins in our copy of that file.
+        size_bytes: the line's length.
+    """
 
     row: int
     custom_id: str
@@ -72,16 +96,13 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     message: str | None
     input_tokens: int | None
     output_tokens: int | None
-    attempt: int | None
+    batch_run: int | None
     kind: str | None
-    place: int | None
+    offset: int | None
     size_bytes: int | None
 
 
-_COLUMNS = (
-    "row, custom_id, part, outcome, cause, message, input_tokens, output_tokens, attempt, kind, "
-    "place, size_bytes"
-)
+_ENTRY = ", ".join(Entry.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,18 +128,25 @@ class Choice:
 
 
 class Ledger:
-    """The ledger of one job."""
+    """The ledger of one job.
 
-    def __init__(self, store: Store, job: int) -> None:
-        self._store = store
-        self._job = job
+    Args:
+        database: the store's file.
+        job: the job's id in it.
+    """
+
+    def __init__(self, database: Database, job: int) -> None:
+        self.database = database
+        self.job = job
+
+    # Opening rows
 
     def add_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Open rows as pending: (row number, custom_id, part number)."""
-        with self._store.transaction() as db:
+        with self.database.transaction() as db:
             db.executemany(
                 "INSERT INTO ledger (job, row, custom_id, part) VALUES (?, ?, ?, ?)",
-                ((self._job, *row) for row in rows),
+                ((self.job, *row) for row in rows),
             )
 
     def add_numbered_rows(self, count: int, part: int, prefix: str) -> None:
@@ -126,16 +154,25 @@ class Ledger:
 
         SQLite counts by itself: faster than rows that come from here one by one.
         """
-        with self._store.transaction() as db:
-            db.execute(_ADD_NUMBERED, (count, self._job, prefix, part))
+        with self.database.transaction() as db:
+            db.execute(_ADD_NUMBERED, (count, self.job, prefix, part))
 
     def add_foreign_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """The same for an adopted job, whose custom_ids do not tell the row."""
         self.add_rows(rows)
-        with self._store.transaction() as db:
+        with self.database.transaction() as db:
             db.executemany(
                 "INSERT OR IGNORE INTO foreign_ids (job, custom_id, row) VALUES (?, ?, ?)",
-                ((self._job, custom_id, row) for row, custom_id, _ in rows),
+                ((self.job, custom_id, row) for row, custom_id, _ in rows),
+            )
+
+    def fail_rows(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
+        """Give rows that never became a request their outcome: (row, custom_id, cause, text)."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
+                "VALUES (?, ?, ?, 0, 'failed', ?, ?)",
+                ((self.job, *row) for row in rows),
             )
 
     def gaps(self, rows: int) -> Iterator[int]:
@@ -146,92 +183,139 @@ class Ledger:
             expected = entry.row + 1
         yield from range(expected, rows + 1)
 
-    def fail_rows(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
-        """Give rows that never became a request their outcome: (row, custom_id, cause, text)."""
-        with self._store.transaction() as db:
-            db.executemany(
-                "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
-                "VALUES (?, ?, ?, 0, 'failed', ?, ?)",
-                ((self._job, *row) for row in rows),
-            )
+    # Reading
 
     def sums(self) -> dict[str, int]:
         """Rows by outcome; outcomes that no row has are left out."""
         found = dict(
-            self._store.read(
-                "SELECT outcome, count(*) FROM ledger WHERE job = ? GROUP BY outcome", (self._job,)
+            self.database.read(
+                "SELECT outcome, count(*) FROM ledger WHERE job = ? GROUP BY outcome", (self.job,)
             )
         )
         return {outcome: found[outcome] for outcome in OUTCOMES if outcome in found}
 
     def tokens(self) -> tuple[int, int]:
         """Input and output tokens of all answers, those that a retry replaced included."""
-        ((read, written),) = self._store.read(
+        ((read, written),) = self.database.read(
             "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
             "output_tokens FROM ledger WHERE job = ?1 UNION ALL SELECT input_tokens, output_tokens "
             "FROM history WHERE job = ?1)",
-            (self._job,),
+            (self.job,),
         )
         return int(read), int(written)
 
     def causes(self, limit: int = 8) -> list[tuple[str, str, int, str]]:
         """What went wrong, most frequent first: (outcome, cause, rows, one message)."""
-        return self._store.read(  # pyright: ignore[reportReturnType]
+        return self.database.read(  # pyright: ignore[reportReturnType]
             "SELECT outcome, coalesce(cause, outcome), count(*), coalesce(min(message), '') "
             "FROM ledger WHERE job = ? AND outcome NOT IN ('ok', 'pending') "
             "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
-            (self._job, limit),
+            (self.job, limit),
         )
 
     def entries(
         self, *, after: int = 0, outcomes: Sequence[str] = (), limit: int | None = None
     ) -> Iterator[Entry]:
         """Rows in source order, read page by page."""
-        marks = ", ".join("?" * len(outcomes))
-        where = f"AND outcome IN ({marks})" if outcomes else ""
+        where = f"AND outcome IN ({_marks(outcomes)})" if outcomes else ""
         return self._pages(where, tuple(outcomes), after=after, limit=limit)
+
+    def ended_between(self, first: int, last: int) -> list[Entry]:
+        """The rows from `first` to `last` that have their outcome, in the order of their lines."""
+        found = self.database.query(
+            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row BETWEEN ? AND ? "  # noqa: S608  # columns are ours
+            "AND outcome != 'pending' ORDER BY batch_run, kind, offset",
+            (self.job, first, last),
+        )
+        return list(starmap(Entry, found))
 
     def row_of_foreign(self, custom_id: str) -> int | None:
         """The row of an adopted job's custom_id."""
-        found = self._store.query(
-            "SELECT row FROM foreign_ids WHERE job = ? AND custom_id = ?", (self._job, custom_id)
+        found = self.database.query(
+            "SELECT row FROM foreign_ids WHERE job = ? AND custom_id = ?", (self.job, custom_id)
         )
         return found[0][0] if found else None
 
     def parts_with(self, outcome: str) -> set[int]:
         """The numbers of the parts that hold rows with this outcome."""
-        found = self._store.read(
-            "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self._job, outcome)
+        found = self.database.read(
+            "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self.job, outcome)
         )
         return {number for (number,) in found}
 
     def rows_in(self, part_number: int) -> int:
         """How many rows this part runs now."""
-        ((count,),) = self._store.read(
-            "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self._job, part_number)
+        ((count,),) = self.database.read(
+            "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self.job, part_number)
         )
         return count
+
+    def version(self) -> list[tuple[Any, ...]]:
+        """Facts that change whenever an outcome does, once its batch run or its file did."""
+        return [
+            *self.database.query(
+                "SELECT cursors.batch_run, kind, lines, size_bytes FROM cursors JOIN batch_runs "
+                "ON batch_runs.id = cursors.batch_run WHERE job = ? ORDER BY 1, 2",
+                (self.job,),
+            ),
+            *self.database.query(
+                "SELECT max(rowid), count(*) FROM history WHERE job = ?", (self.job,)
+            ),
+        ]
+
+    # Closing and opening again
 
     def close_rows(self, endings: Iterable[tuple[int, str, str, int]]) -> None:
         """Give the still pending rows of parts whose batches have ended their outcome.
 
         Args:
-            endings: part number, outcome, cause and attempt of each; the rows of all parts are
+            endings: part number, outcome, cause and batch run of each; the rows of all parts are
                 gone through once.
         """
-        with self._store.transaction() as db:
+        with self.database.transaction() as db:
             db.execute(_ENDINGS)
             db.execute("DELETE FROM temp.endings")
             db.executemany("INSERT INTO temp.endings VALUES (?, ?, ?, ?)", endings)
-            db.execute(_CLOSE, (self._job,))
+            db.execute(_CLOSE, (self.job,))
+
+    def reopen(self, part_number: int, rows: Iterable[int]) -> None:
+        """Make rows pending again, in the part that runs them now."""
+        now = time.time()
+        with self.database.transaction() as db:
+            for row in rows:
+                db.execute(f"{TO_HISTORY} AND row = ?", (now, self.job, row))
+                db.execute(
+                    f"UPDATE ledger SET part = ?, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
+                    (part_number, self.job, row),
+                )
+
+    def reopen_unanswered(self, batch_run: int) -> None:
+        """Make the rows of a batch that have no answer pending again: it was retried in place."""
+        which = f"AND batch_run = ? AND outcome IN ({_marks(UNANSWERED)})"
+        with self.database.transaction() as db:
+            db.execute(f"{TO_HISTORY} {which}", (time.time(), self.job, batch_run, *UNANSWERED))
+            db.execute(
+                f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? {which}",  # noqa: S608  # our own words
+                (self.job, batch_run, *UNANSWERED),
+            )
+
+    def reopen_lost(self, batch_run: int, kind: str) -> None:
+        """Make the rows pending whose lines our copy of that file has lost: they are read again."""
+        with self.database.transaction() as db:
+            db.execute(
+                f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? AND batch_run = ? AND kind = ?",  # noqa: S608  # our own words
+                (self.job, batch_run, kind),
+            )
+
+    # Choosing rows to run again
 
     def choose(self, wanted: tuple[str, ...]) -> Choice:
         """The rows with one of these outcomes or causes that a request can be made of again."""
         is_wanted = _is_wanted(wanted)
-        found: list[tuple[str, str, int, int, int]] = self._store.query(  # pyright: ignore[reportAssignmentType]
+        found: list[tuple[str, str, int, int, int]] = self.database.query(  # pyright: ignore[reportAssignmentType]
             f"SELECT outcome, coalesce(cause, outcome), part, {is_wanted}, count(*) FROM ledger "  # noqa: S608  # only marks
             "WHERE job = ? AND part > 0 AND outcome NOT IN ('ok', 'pending') GROUP BY 1, 2, 3, 4",
-            (*wanted, *wanted, self._job),
+            (*wanted, *wanted, self.job),
         )
         chosen = [(cause, part, rows) for _, cause, part, yes, rows in found if yes]
         causes: dict[str, int] = {}
@@ -251,23 +335,15 @@ class Ledger:
         where = f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(choice.wanted)}"
         return self._pages(where, (part, *choice.wanted, *choice.wanted), after=0, limit=None)
 
-    def reopen(self, part_number: int, rows: Iterable[int]) -> None:
-        """Make rows pending again, in the part that runs them now."""
-        now = time.time()
-        with self._store.transaction() as db:
-            for row in rows:
-                db.execute(REMEMBER, (now, self._job, row))
-                db.execute(_REOPEN, (part_number, self._job, row))
-
     def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
         """Why the rows of these parts are run again: rows by the cause that was replaced last."""
-        marks = ", ".join("?" * len(part_numbers))
         return dict(
-            self._store.query(
+            self.database.query(
                 "SELECT coalesce(cause, outcome), count(*) FROM history WHERE rowid IN "  # noqa: S608  # only marks
                 "(SELECT max(history.rowid) FROM history JOIN ledger USING (job, row) "
-                f"WHERE job = ? AND ledger.part IN ({marks}) GROUP BY row) GROUP BY 1",
-                (self._job, *part_numbers),
+                f"WHERE job = ? AND ledger.part IN ({_marks(part_numbers)}) GROUP BY row) "
+                "GROUP BY 1",
+                (self.job, *part_numbers),
             )
         )
 
@@ -276,11 +352,11 @@ class Ledger:
     ) -> Iterator[Entry]:
         left = limit
         while left is None or left > 0:
-            size = _PAGE if left is None else min(left, _PAGE)
-            page = self._store.query(
-                f"SELECT {_COLUMNS} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
+            size = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
+            page = self.database.query(
+                f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
                 "ORDER BY row LIMIT ?",
-                (self._job, after, *values, size),
+                (self.job, after, *values, size),
             )
             yield from starmap(Entry, page)
             if len(page) < size:
@@ -290,5 +366,9 @@ class Ledger:
 
 
 def _is_wanted(wanted: tuple[str, ...]) -> str:
-    marks = ", ".join("?" * len(wanted))
+    marks = _marks(wanted)
     return f"(outcome IN ({marks}) OR coalesce(cause, outcome) IN ({marks}))"
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ", ".join("?" * len(values))

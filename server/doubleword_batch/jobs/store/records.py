@@ -12,7 +12,7 @@ DRAWN = "calls:"
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobRecord:
     """A job as stored; see `schema.py` for the columns."""
 
     id: int
@@ -47,12 +47,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One request file of a job."""
+    """One request file of a job.
+
+    Attributes:
+        retry_round: 0 for the first run, then 1 more for each retry that built new files.
+    """
 
     id: int
     job: int
     number: int
-    generation: int
+    retry_round: int
     path: Path | None
     requests: int
     size_bytes: int
@@ -62,18 +66,18 @@ class Part:
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:
         """The part in a row of the table."""
-        part, job, number, generation, path, *rest = columns
-        return cls(part, job, number, generation, Path(path) if path else None, *rest)
+        part, job, number, retry_round, path, *rest = columns
+        return cls(part, job, number, retry_round, Path(path) if path else None, *rest)
 
 
 @dataclass(frozen=True, slots=True)
-class Attempt:
+class BatchRun:
     """One batch of a job, as last seen.
 
     Attributes:
         sightings: how often a change of it was recorded; who asks remembers it, so that
             an older answer never replaces a newer one.
-        settled: everything of it has been read and compared with the provider's counts.
+        collected: everything of it has been read and compared with the provider's counts.
     """
 
     id: int
@@ -92,13 +96,13 @@ class Attempt:
     error_file_id: str | None
     errors: str | None
     sightings: int
-    settled: bool
+    collected: bool
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:
-        """The attempt in a row of the table."""
-        *plain, settled = columns
-        return cls(*plain, settled=bool(settled))
+        """The batch run in a row of the table."""
+        *plain, collected = columns
+        return cls(*plain, collected=bool(collected))
 
     @property
     def is_terminal(self) -> bool:
@@ -115,7 +119,7 @@ class Write:
         key: its fingerprint: the same write, the same key.
         before: what the remote object looked like when the write was intended.
         sent_at: the last moment, by the wall clock, at which it was on its way.
-        sent_steady: the same moment by the monotonic clock of this machine.
+        sent_monotonic: the same moment by the monotonic clock of this machine.
         remote_id: the id of what it made or changed, once that is known.
     """
 
@@ -124,7 +128,7 @@ class Write:
     key: str
     before: str | None
     sent_at: float | None
-    sent_steady: float | None
+    sent_monotonic: float | None
     answered_at: float | None
     remote_id: str | None
 
@@ -134,6 +138,6 @@ class Write:
         return cls(*columns)
 
 
-def columns_of(record: type[Job | Part | Attempt | Write]) -> str:
+def columns_of(record: type[JobRecord | Part | BatchRun | Write]) -> str:
     """The columns of a record's table, in the order of its fields, for a SELECT."""
     return ", ".join(field.name for field in fields(record))

@@ -1,6 +1,7 @@
 """The store's tables, as an append-only list of named steps.
 
-A step that has landed is never edited: a change of the tables is a new step at the end.
+A step that has landed is never edited: a change of the tables is a new step at the end. The first
+step's names of columns are those of its day; the step "words" at the end renames some of them.
 """
 
 MIGRATIONS: tuple[tuple[str, str], ...] = (
@@ -17,7 +18,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             endpoint TEXT NOT NULL,
             model TEXT NOT NULL,
             fingerprint TEXT NOT NULL,     -- of source, prompt, model, parameters and provider
-            spec TEXT NOT NULL,            -- JSON: see jobs.JobSpec
+            spec TEXT NOT NULL,            -- JSON: see build_request.checked
             source TEXT,                   -- what to reopen for the join; NULL for adopted jobs
             source_fingerprint TEXT,
             source_stamp TEXT,             -- sizes and times: equal means no need to hash again
@@ -147,5 +148,23 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         # them, which happens only to calls of which nothing was run.
         "2026-11-remembered-by-key-only",
         "DROP INDEX remembered_by_job;",
+    ),
+    (
+        # One word for one thing: a batch of ours is a batch run, a try of one is not.
+        "2026-11-words",
+        """
+        ALTER TABLE attempts RENAME TO batch_runs;
+        ALTER TABLE batch_runs RENAME COLUMN settled TO collected;
+        DROP INDEX attempts_by_job;
+        CREATE INDEX batch_runs_by_job ON batch_runs (job);
+        ALTER TABLE parts RENAME COLUMN generation TO retry_round;
+        UPDATE parts SET retry_round = retry_round - 1;     -- 0 for the first run
+        ALTER TABLE writes RENAME COLUMN sent_steady TO sent_monotonic;
+        ALTER TABLE cursors RENAME COLUMN attempt TO batch_run;
+        ALTER TABLE ledger RENAME COLUMN attempt TO batch_run;
+        ALTER TABLE ledger RENAME COLUMN place TO offset;
+        ALTER TABLE history RENAME COLUMN attempt TO batch_run;
+        ALTER TABLE history RENAME COLUMN place TO offset;
+        """,
     ),
 )

@@ -5,7 +5,6 @@ Windows renames no folder with an open file in it. `sweep` removes what dead pro
 never what a living one is at.
 """
 
-import os
 import secrets
 import shutil
 import time
@@ -14,17 +13,18 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from doubleword_batch.atomic_files import sync_folder
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.liveness import LivenessLock, is_held
 
 _PREFIX = ".building-"
 _MARK = ".building"
 _LEFT_AFTER_SECONDS = 86_400
-_UNFINISHED = ("*/.query-*.sqlite3", "*/.*.part")
+_UNFINISHED = "*/.*.part"
 
 
 @dataclass(frozen=True, slots=True)
-class Building:
+class StagingFolder:
     """A folder in which something is being made.
 
     Attributes:
@@ -37,7 +37,7 @@ class Building:
 
 
 @contextmanager
-def building(store: Store) -> Generator[Building]:
+def staging_folder(store: Store) -> Generator[StagingFolder]:
     """A new private folder among the jobs' folders; what is left of it on leaving is removed.
 
     Raises:
@@ -58,17 +58,17 @@ def building(store: Store) -> Generator[Building]:
                 (path / _MARK).write_text(token, encoding="ascii")
         except OSError as error:
             raise store.unusable(error) from None
-        yield Building(token, path)
+        yield StagingFolder(token, path)
 
 
-def become(made: Building, folder: Path) -> None:
+def publish_folder(staging: StagingFolder, folder: Path) -> None:
     """Let the folder be the job's, durably; call inside the transaction that names the job."""
     shutil.rmtree(folder, ignore_errors=True)  # of a crash between this and that commit
-    made.path.rename(folder)
+    staging.path.rename(folder)
     sync_folder(folder.parent)
 
 
-def finished(folder: Path) -> None:
+def unmark(folder: Path) -> None:
     """Take the mark of the making from a folder that belongs to a job now."""
     (folder / _MARK).unlink(missing_ok=True)
 
@@ -91,21 +91,11 @@ def sweep(store: Store) -> None:
             if store.job_named(mark.parent.name) is None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
             else:
-                finished(mark.parent)
+                unmark(mark.parent)
         store.drop_left_behind(living)
-    for path in (path for pattern in _UNFINISHED for path in jobs.glob(pattern)):
+    for path in jobs.glob(_UNFINISHED):
         if _is_old(path):
             path.unlink(missing_ok=True)
-
-
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable."""
-    with suppress(OSError):  # Windows does not open folders
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _locks(store: Store) -> Path:

@@ -3,29 +3,64 @@
 Both files of a batch are read: while it runs, where the provider allows that (the error file once a
 failure is counted), and at every terminal status. Once a batch has ended, the rows that have a line
 are compared with the provider's counts; where they differ, everything is read again from the start.
-What has no line then is closed.
+Rows that have no line then are closed.
+
+The lines that count are appended to our copy and moved in the ledger as one step, under the store's
+write lock: after a crash, or beside another process, the copy is cut back to what the ledger knows
+and the reading goes on from there.
 """
 
-from typing import TYPE_CHECKING, Any, cast
+import io
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 from anyio import to_thread
 
+from doubleword_batch.errors import NotFoundError
 from doubleword_batch.jobs.adopt import read_input
-from doubleword_batch.jobs.job import Progress, Workspace, silent
+from doubleword_batch.jobs.job import Progress, StoredJob, silent
+from doubleword_batch.jobs.store.apply_results import (
+    Cursor,
+    RowLine,
+    apply_lines,
+    keep_better_answers,
+    move_cursor,
+    read_again,
+    read_cursor,
+    rows_by_batch_run,
+)
 from doubleword_batch.jobs.store.failpoints import reached
-from doubleword_batch.jobs.store.records import Attempt, Job, Part
-from doubleword_batch.jobs.sync.apply import answered_by_attempt, keep_better_answers
-from doubleword_batch.jobs.sync.concurrency import side_by_side
-from doubleword_batch.jobs.sync.parse import Check
-from doubleword_batch.jobs.sync.reader import Collected, Reader
+from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.jobs.sync.parse import Check, read_line, schema_check
+from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-__all__ = ["Collected", "collect", "schema_check"]
+_GROUP_BYTES = 1 << 20
+_MOST_RACES = 20
 
 
-async def collect(ws: Workspace, job: Job, *, progress: Progress = silent) -> Collected:
+@dataclass(slots=True)
+class Collected:
+    """What was read, and what was odd about it."""
+
+    lines: int = 0
+    repeated: int = 0
+    foreign: int = 0
+    unreadable: int = 0
+    reread: int = 0
+    gone: set[str] = field(default_factory=set[str])
+
+    def oddities(self) -> list[str]:
+        """Warnings for people: nothing here changed the ledger for the worse."""
+        named = (
+            (self.foreign, "lines with a custom_id that is not of this job were left aside"),
+            (self.unreadable, "lines that are not result lines were left aside"),
+            (len(self.gone), "result files are gone at the provider: what was read before is kept"),
+        )
+        return [f"{count} {words}" for count, words in named if count]
+
+
+async def collect(job: StoredJob, *, progress: Progress = silent) -> Collected:
     """Read what is new.
 
     Raises:
@@ -34,96 +69,224 @@ async def collect(ws: Workspace, job: Job, *, progress: Progress = silent) -> Co
         StoreError: the disk is full; the same.
     """
     if job.rows is None:
-        job = await read_input(ws, job)
+        job = await read_input(job)
     collected = Collected()
-    check = schema_check(job)
-    ended: list[Reader] = []
+    check = schema_check(job.spec)
+    ended: list[_BatchReader] = []
 
-    async def read(attempts: list[Attempt]) -> None:
-        for attempt in attempts:
-            reader = Reader(ws, job, attempt, check, collected, progress)
+    async def read(runs: list[BatchRun]) -> None:
+        for run in runs:
+            reader = _BatchReader(job, run, check, collected, progress)
             await reader.read_both()
-            if attempt.is_terminal:
+            if run.is_terminal:
                 ended.append(reader)
 
-    parts = {part.id: part for part in ws.store.parts(job.id)}
+    parts = {part.id: part for part in job.parts()}
     try:
-        for generation in await _unread(ws, job, parts):
-            (await side_by_side(ws, generation, read)).all_or_refusal()
+        for runs_by_part in await _unread(job, parts):
+            (await run_concurrently(job.profile, runs_by_part, read)).all_or_refusal()
     finally:
         if ended:
-            await _settle(ws, job, ended, {part.id: part.number for part in parts.values()})
+            await _close(job, ended, {part.id: part.number for part in parts.values()})
     return collected
 
 
-async def _unread(ws: Workspace, job: Job, parts: dict[int, Part]) -> list[list[list[Attempt]]]:
-    """What may have news: by generation, then by part, then the part's batches, oldest first.
+async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[BatchRun]]]:
+    """What may have news: by retry round, then by part, then the part's batches, oldest first.
 
-    A later generation runs rows of the one before: its answers come after those.
+    A later round runs rows of the one before: its answers come after those.
     """
-    incomplete = await to_thread.run_sync(ws.ledger(job).parts_with, "missing")
-    found: dict[int, dict[int, list[Attempt]]] = {}
-    for attempt in ws.store.attempts(job.id):
-        part = parts[attempt.part]
-        if not attempt.settled or part.number in incomplete:
-            found.setdefault(part.generation, {}).setdefault(part.id, []).append(attempt)
-    return [list(found[generation].values()) for generation in sorted(found)]
+    incomplete = await to_thread.run_sync(job.ledger.parts_with, "missing")
+    rounds: dict[int, dict[int, list[BatchRun]]] = {}
+    for run in job.batch_runs():
+        part = parts[run.part]
+        if not run.collected or part.number in incomplete:
+            rounds.setdefault(part.retry_round, {}).setdefault(part.id, []).append(run)
+    return [list(rounds[number].values()) for number in sorted(rounds)]
 
 
-async def _settle(ws: Workspace, job: Job, ended: list[Reader], numbers: dict[int, int]) -> None:
-    answered = await to_thread.run_sync(answered_by_attempt, ws.store, job.id)
+async def _close(job: StoredJob, ended: "list[_BatchReader]", numbers: dict[int, int]) -> None:
+    rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
     for reader in ended:
-        attempt = reader.attempt
-        if answered.get(attempt.id, 0) < attempt.completed + attempt.failed:
-            reader.forget_cursors()
+        run = reader.batch_run
+        if rows.get(run.id, 0) < run.completed + run.failed:
+            reader.read_again()
             await reader.read_both()
-    reached("collect.settle")
-    attempts = [reader.attempt for reader in ended]
-    await to_thread.run_sync(_settle_now, ws, job, attempts, numbers)
-    reached("collect.settled")
+    reached("collect.close")
+    await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in ended], numbers)
+    reached("collect.closed")
 
 
-def _settle_now(ws: Workspace, job: Job, attempts: list[Attempt], numbers: dict[int, int]) -> None:
-    newest = {attempt.part: attempt.id for attempt in ws.store.attempts(job.id)}
-    with ws.store.transaction():
-        ws.ledger(job).close_rows(
-            (numbers[attempt.part], *_ending(attempt), attempt.id)
-            for attempt in attempts
-            if newest[attempt.part] == attempt.id
+def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
+    newest = {run.part: run.id for run in job.batch_runs()}
+    with job.store.transaction():
+        job.ledger.close_rows(
+            (numbers[run.part], *_ending(run), run.id) for run in runs if newest[run.part] == run.id
         )
-        for attempt in attempts:
-            keep_better_answers(ws.store, job.id, attempt.id)
-            ws.store.settle(attempt)
+        for run in runs:
+            keep_better_answers(job.ledger, run.id)
+            job.store.mark_collected(run)
 
 
-def _ending(attempt: Attempt) -> tuple[str, str]:
+def _ending(run: BatchRun) -> tuple[str, str]:
     """Outcome and cause of the rows that have no line although their batch has ended."""
-    if attempt.status in {"expired", "cancelled"}:
-        return attempt.status, attempt.status
-    if attempt.status == "failed" and attempt.completed + attempt.failed == 0:
+    if run.status in {"expired", "cancelled"}:
+        return run.status, run.status
+    if run.status == "failed" and run.completed + run.failed == 0:
         return "failed", "batch_failed"
     return "missing", "missing"
 
 
-def schema_check(job: Job) -> Check | None:
-    """The check of a job's response_schema, or None for jobs without one."""
-    import msgspec
+@dataclass(slots=True)
+class _Group:
+    """Lines that came together, and those of them that may be of this job."""
 
-    schema = msgspec.json.decode(job.spec).get("response_schema")
-    if schema is None:
+    received: int = 0
+    unreadable: int = 0
+    foreign: int = 0
+    lines: list[RowLine] = field(default_factory=list[RowLine])
+
+
+class _CursorMovedError(Exception):
+    """Another process has read on; read again from where it is now."""
+
+
+class _BatchReader:
+    """Reads the output file and the error file of one batch, resumably."""
+
+    def __init__(
+        self,
+        job: StoredJob,
+        batch_run: BatchRun,
+        check: Check | None,
+        collected: Collected,
+        progress: Progress,
+    ) -> None:
+        self.batch_run = batch_run
+        self._job = job
+        self._ledger = job.ledger
+        self._check = check
+        self._collected = collected
+        self._progress = progress
+        self._row_of = self._row_reader()
+
+    async def read_both(self) -> None:
+        """Read on in both files; one that is gone at the provider is noted and passed over.
+
+        While a batch runs and counts no failure, its error file can wait.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: what was read before is kept.
+            StoreError: the same.
+        """
+        run = self.batch_run
+        has_no_failure = not run.is_terminal and run.total > 0 and run.failed == 0
+        files = (("output", run.output_file_id), ("error", run.error_file_id))
+        for kind, file_id in files:
+            if file_id and not (kind == "error" and has_no_failure):
+                self._mend_copy(kind)
+                await self._read(kind, file_id)
+
+    def read_again(self) -> None:
+        """Let both files be read from their first line again."""
+        read_again(self._ledger, self.batch_run.id)
+        self._collected.reread += 1
+
+    async def _read(self, kind: str, file_id: str) -> None:
+        for _ in range(_MOST_RACES):
+            try:
+                return await self._read_on(kind, file_id)
+            except _CursorMovedError:
+                continue
+            except NotFoundError:
+                # A batch that runs may have no such file yet; one that has ended lost it.
+                if self.batch_run.is_terminal:
+                    self._collected.gone.add(file_id)
+                return None
         return None
-    from jsonschema import Draft202012Validator, exceptions
 
-    validator: Any = Draft202012Validator(schema)
-    best = cast("Callable[[Any], Any]", exceptions.best_match)  # pyright: ignore[reportUnknownMemberType]
+    async def _read_on(self, kind: str, file_id: str) -> None:
+        cursor = self._cursor(kind)
+        buffer: list[bytes] = []
+        buffered = 0
 
-    def check(value: Any) -> str | None:
-        if value is None:
-            return "the answer is not JSON"
-        wrong = best(validator.iter_errors(value))
-        if wrong is None:
-            return None
-        where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"
-        return f"{where} breaks the schema's {wrong.validator!s}"
+        async def keep(data: bytes) -> None:
+            nonlocal cursor, buffered
+            buffer.append(data)
+            buffered += len(data)
+            if buffered >= _GROUP_BYTES:
+                buffered = 0
+                cursor = await self._commit(kind, cursor, buffer)
 
-    return check
+        try:
+            await self._job.client.files.content(file_id, keep, skip=cursor.lines)
+        finally:
+            if buffer:
+                await self._commit(kind, cursor, buffer)
+
+    async def _commit(self, kind: str, cursor: Cursor, buffer: list[bytes]) -> Cursor:
+        data = b"".join(buffer)
+        buffer.clear()
+        reached("collect.received")
+        moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
+        reached("collect.committed")
+        self._progress(self._collected.lines, self._job.rows, "result lines read")
+        return moved
+
+    def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
+        """Append the lines that count to our copy and move their rows, as one step."""
+        group = self._group(data)
+        run = self.batch_run.id
+        with self._job.store.transaction():
+            if self._cursor(kind) != cursor:
+                raise _CursorMovedError
+            applied = apply_lines(self._ledger, run, kind, cursor.size_bytes, group.lines)
+            path = stored_lines_path(self._job, run, kind)
+            append_lines(path, cursor.size_bytes, applied.text)
+            reached("collect.copied")
+            now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
+            move_cursor(self._ledger, run, kind, now)
+            # Under the store's lock: other parts are read in other threads.
+            self._collected.lines += group.received
+            self._collected.repeated += applied.repeated
+            self._collected.foreign += applied.foreign + group.foreign
+            self._collected.unreadable += group.unreadable
+        return now
+
+    def _group(self, data: bytes) -> _Group:
+        group = _Group()
+        check, row_of = self._check, self._row_of
+        for text in io.BytesIO(data):
+            group.received += 1
+            outcome = read_line(text, check)
+            if outcome is None:
+                group.unreadable += bool(text.strip())
+                continue
+            row = row_of(outcome.custom_id)
+            if row is None:
+                group.foreign += 1
+            else:
+                group.lines.append(RowLine(row, outcome, text))
+        return group
+
+    def _row_reader(self) -> Callable[[str], int | None]:
+        if self._job.source is None:
+            return self._ledger.row_of_foreign
+        from doubleword_batch.requests import row_of
+
+        return row_of
+
+    def _mend_copy(self, kind: str) -> None:
+        """Where our copy has lost lines that the ledger points at, read the file again."""
+        run = self.batch_run.id
+        path = stored_lines_path(self._job, run, kind)
+        if is_whole(path, self._cursor(kind).size_bytes):
+            return
+        with self._job.store.transaction():
+            if is_whole(path, self._cursor(kind).size_bytes):  # another process has mended it
+                return
+            self._ledger.reopen_lost(run, kind)
+            move_cursor(self._ledger, run, kind, Cursor())
+
+    def _cursor(self, kind: str) -> Cursor:
+        return read_cursor(self._ledger, self.batch_run.id, kind)

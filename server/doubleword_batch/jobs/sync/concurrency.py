@@ -1,4 +1,4 @@
-"""The parts of a job side by side, within what the provider takes at once."""
+"""The parts of a job at the same time, within what the provider takes at once."""
 
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -8,17 +8,17 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from doubleword_batch.errors import Next, RateLimitedError
-from doubleword_batch.jobs.job import Progress, Workspace
+from doubleword_batch.jobs.job import Progress, StoredJob
 from doubleword_batch.jobs.replies import Waiting
-from doubleword_batch.jobs.store.records import Job
+from doubleword_batch.providers import Profile
 
 _RETRY_SECONDS = 60
-_One = TypeVar("_One")
+_Input = TypeVar("_Input")
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Done(Generic[_T]):
+class PartResults(Generic[_T]):
     """What came of it.
 
     Attributes:
@@ -42,68 +42,68 @@ class Done(Generic[_T]):
         return self.results
 
 
-async def side_by_side(
-    ws: Workspace, ones: Sequence[_One], work: Callable[[_One], Awaitable[_T]]
-) -> Done[_T]:
-    """Do `work` for each, at most `Profile.parts_at_once` at a time.
+async def run_concurrently(
+    profile: Profile, inputs: Sequence[_Input], work: Callable[[_Input], Awaitable[_T]]
+) -> PartResults[_T]:
+    """Do `work` for each input, at most `Profile.parts_at_once` at a time.
 
-    One that the provider refuses for capacity leaves its place to the others and is tried again
+    An input that the provider refuses for capacity makes room for the others and is tried again
     after them, as long as any other has got through in between. After any other failure nothing
-    new is begun; what is on its way is let end, so that its fate is known.
+    new is begun; in-flight requests finish, so that their fate is known.
 
     Args:
-        ws: the workspace.
-        ones: parts, or whatever is written to the provider for each.
+        profile: the provider's.
+        inputs: parts, or whatever is written to the provider for each.
         work: safe to repeat after a refusal.
 
     Raises:
-        Exception: the first failure that was no refusal for capacity.
+        Exception: the first failure that was not a refusal for capacity.
     """
-    walk = _Walk(ones, work)
+    queue = _Queue(inputs, work)
     async with anyio.create_task_group() as tasks:
-        for _ in range(min(ws.profile.parts_at_once, len(ones))):
-            tasks.start_soon(walk.go)
-    if walk.failure is not None:
-        raise walk.failure
-    results = [walk.results[place] for place in sorted(walk.results)]
-    return Done(results, len(walk.refused), walk.refusal if walk.refused else None)
+        for _ in range(min(profile.parts_at_once, len(inputs))):
+            tasks.start_soon(queue.work_off)
+    if queue.failure is not None:
+        raise queue.failure
+    results = [queue.results[index] for index in sorted(queue.results)]
+    return PartResults(results, len(queue.refused), queue.refusal if queue.refused else None)
 
 
-class _Walk(Generic[_One, _T]):
-    """One pass of several walkers over the same queue."""
+class _Queue(Generic[_Input, _T]):
+    """What several workers take their inputs from."""
 
-    def __init__(self, ones: Sequence[_One], work: Callable[[_One], Awaitable[_T]]) -> None:
-        self._ones = ones
+    def __init__(self, inputs: Sequence[_Input], work: Callable[[_Input], Awaitable[_T]]) -> None:
+        self._inputs = inputs
         self._work = work
-        self._queue = deque(range(len(ones)))
+        self._indexes = deque(range(len(inputs)))
         self.refused: list[int] = []
         self.refusal: RateLimitedError | None = None
         self.results: dict[int, _T] = {}
         self.failure: Exception | None = None
 
-    async def go(self) -> None:
-        while self._queue and self.failure is None:
-            place = self._queue.popleft()
+    async def work_off(self) -> None:
+        while self._indexes and self.failure is None:
+            index = self._indexes.popleft()
             try:
-                self.results[place] = await self._work(self._ones[place])
+                self.results[index] = await self._work(self._inputs[index])
             except RateLimitedError as error:
                 if not error.retryable:
                     self._fail(error)
                     return
-                self.refused.append(place)
+                self.refused.append(index)
                 self.refusal = error
-            except Exception as error:  # noqa: BLE001  # raised below: a task group would wrap it
+            except Exception as error:  # noqa: BLE001  # raised above: a task group would wrap it
                 self._fail(error)
                 return
             else:
-                self._queue.extend(self.refused)
+                self._indexes.extend(self.refused)
                 self.refused.clear()
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
 
 
-class Together:
+class CombinedProgress:
     """The progress of several transfers as one.
 
     Args:
@@ -118,31 +118,33 @@ class Together:
         self._words = words
         self._done: dict[int, float] = {}
 
-    def of(self, one: int) -> Callable[[float], None]:
-        """What tells how far one of them is; `one` tells them apart."""
+    def of(self, transfer: int) -> Callable[[float], None]:
+        """What tells how far one transfer is; the number tells them apart."""
 
         def tell(done: float) -> None:
-            self._done[one] = done
+            self._done[transfer] = done
             self._tell(sum(self._done.values()), self._total, self._words)
 
         return tell
 
 
-def waiting_for_capacity(done: Done[bool] | None) -> Waiting | None:
+def waiting_for_capacity(results: PartResults[bool] | None) -> Waiting | None:
     """What a reply says of parts that are to be submitted later."""
-    if done is None or done.refusal is None:
+    if results is None or results.refusal is None:
         return None
-    seconds = max(1, round(done.refusal.details.get("retry_after_seconds", _RETRY_SECONDS)))
+    seconds = max(1, round(results.refusal.details.get("retry_after_seconds", _RETRY_SECONDS)))
     return Waiting(
-        parts=done.waiting, retry_after_seconds=seconds, reason=done.refusal.message[:300]
+        parts=results.waiting, retry_after_seconds=seconds, reason=results.refusal.message[:300]
     )
 
 
 def after_submitting(
-    job: Job, done: Done[bool] | None, metadata: Mapping[str, str] | None = None
+    job: StoredJob,
+    results: PartResults[bool] | None,
+    metadata: Mapping[str, str] | None = None,
 ) -> Next:
     """The call that comes after a submission: waiting, or submitting what was left."""
-    if done is not None and done.waiting:
+    if results is not None and results.waiting:
         again: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
-        return Next(tool="create_batch", arguments={"job": job.name, **again})
-    return Next(tool="get_status", arguments={"job": job.name, "wait_seconds": 45})
+        return Next("create_batch", {"job": job.name, **again})
+    return Next("get_status", {"job": job.name, "wait_seconds": 45})

@@ -2,7 +2,7 @@
 
 The intent is in the journal before anything is sent. A write that may have been sent is looked for
 at the provider, and "not in the list" is not yet "not there": it is sent again only when it has not
-appeared for `Workspace.settle_seconds` since the last moment at which it may have left.
+appeared for `Workspace.in_doubt_seconds` since the last moment at which it may have left.
 """
 
 from collections.abc import Awaitable, Callable
@@ -23,10 +23,10 @@ from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.models import Batch, File
 
-_LONGEST_LOOK_SECONDS = 15.0
+_LONGEST_SEARCH_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
-_BEAT_SECONDS = 5.0
+_HEARTBEAT_SECONDS = 5.0
 _T = TypeVar("_T", bound=File | Batch)
 
 
@@ -65,25 +65,25 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
     if earlier is not None:
         return _recorded(ws, remote, earlier), False
     lost: DoublewordBatchError | None = None
-    until = ws.steady() + _LONGEST_LOOK_SECONDS
+    until = ws.monotonic() + _LONGEST_SEARCH_SECONDS
     pause = _FIRST_PAUSE_SECONDS
     while True:
         write = ws.journal.read(remote.write.key)
         found = await _found(remote, write, lost)
         if found is not None:
             return _recorded(ws, remote, found), lost is not None
-        unsettled = _unsettled_seconds(ws, write)
-        if unsettled <= 0 and ws.journal.claim(write):
+        in_doubt = _in_doubt_seconds(ws, write)
+        if in_doubt <= 0 and ws.journal.claim(write):
             answer = await _sent(ws, remote)
             if not isinstance(answer, DoublewordBatchError):
                 return _recorded(ws, remote, answer), True
             if lost is None:
-                until = ws.steady() + _LONGEST_LOOK_SECONDS
+                until = ws.monotonic() + _LONGEST_SEARCH_SECONDS
             lost = answer
-        elif ws.steady() >= until:
-            raise _unconfirmed(unsettled, lost) from lost
+        elif ws.monotonic() >= until:
+            raise _unconfirmed(in_doubt, lost) from lost
         else:
-            await ws.sleep(min(pause, unsettled) if unsettled > 0 else pause)
+            await ws.sleep(min(pause, in_doubt) if in_doubt > 0 else pause)
             pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
 
 
@@ -117,10 +117,10 @@ def _recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
     return found
 
 
-def _unsettled_seconds(ws: Workspace, write: Write) -> float:
+def _in_doubt_seconds(ws: Workspace, write: Write) -> float:
     if write.sent_at is None:
         return 0.0
-    return ws.settle_seconds - ws.journal.seconds_since(write)
+    return ws.in_doubt_seconds - ws.journal.seconds_since(write)
 
 
 async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchError:
@@ -132,13 +132,13 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     kind = remote.write.kind
     reached(f"{kind}.send")
     answer: _T | DoublewordBatchError = TransportError("It was cut off.", may_have_happened=True)
-    async with anyio.create_task_group() as beside:
-        beside.start_soon(_beat, ws, remote.write)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(_heartbeat, ws, remote.write)
         try:
             answer = await remote.send()
         except DoublewordBatchError as error:
             answer = error
-        beside.cancel_scope.cancel()
+        tasks.cancel_scope.cancel()
     if not isinstance(answer, DoublewordBatchError):
         reached(f"{kind}.answered")
         return answer
@@ -149,10 +149,10 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     raise answer
 
 
-async def _beat(ws: Workspace, write: Write) -> None:
+async def _heartbeat(ws: Workspace, write: Write) -> None:
     """Mark the write as on its way, so that no other process takes its sender for dead."""
     while True:
-        await anyio.sleep(min(_BEAT_SECONDS, ws.settle_seconds / 4))
+        await anyio.sleep(min(_HEARTBEAT_SECONDS, ws.in_doubt_seconds / 4))
         with suppress(StoreError):  # somebody else is writing: the next beat is soon enough
             ws.journal.still_on_its_way(write)
 

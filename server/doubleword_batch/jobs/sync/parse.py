@@ -6,12 +6,12 @@ A row is ok only if its status is 2xx, its body parses and its finish reason is 
 """
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import msgspec
 
 from doubleword_batch.errors import quote_untrusted
-from doubleword_batch.jobs.sync.plain_line import PlainLine, plain_line
+from doubleword_batch.jobs.store.apply_results import LineOutcome
 from doubleword_batch.models import ResultError, ResultLine, ResultResponse
 from doubleword_batch.provider_errors import FailureReason, read_error_body, read_failure_reason
 
@@ -19,17 +19,6 @@ _line = msgspec.json.Decoder(ResultLine)
 
 Check = Callable[[Any], str | None]
 """Checks a structured answer; returns what is wrong with it, or None."""
-
-
-class Reading(msgspec.Struct, frozen=True, gc=False):
-    """What a result line says about its row."""
-
-    custom_id: str
-    outcome: str
-    cause: str | None = None
-    message: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
 
 
 class Answer(msgspec.Struct):
@@ -59,7 +48,65 @@ class Answer(msgspec.Struct):
         return not self.text and self.embedding is None and not self.tool_calls
 
 
-def read_line(line: bytes, check: Check | None = None) -> Reading | None:
+# The line that nearly all lines are, decoded in one step: a chat answer of text that ended well.
+#
+# It takes half of the time of the general way, which is for everything else: any field that differs
+# from what stands here makes a line not plain.
+
+_Count = Annotated[int, msgspec.Meta(ge=0)]
+
+
+class _Message(msgspec.Struct, gc=False):
+    content: Annotated[str, msgspec.Meta(min_length=1)]
+    refusal: None = None
+    tool_calls: None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    message: _Message
+    finish_reason: Literal["stop"]
+
+
+class _Usage(msgspec.Struct, gc=False):
+    prompt_tokens: _Count
+    completion_tokens: _Count
+
+
+class _Body(msgspec.Struct, gc=False):
+    choices: Annotated[list[_Choice], msgspec.Meta(min_length=1)]
+    usage: _Usage
+    error: None = None
+
+
+class _Response(msgspec.Struct, gc=False):
+    status_code: Literal[200]
+    body: _Body
+
+
+class _PlainLine(msgspec.Struct, gc=False):
+    """A line of an output file with a text in it."""
+
+    custom_id: str
+    response: _Response
+    id: str | None = None
+    error: None = None
+
+
+_decode_plain = msgspec.json.Decoder(_PlainLine).decode
+
+
+def plain_line(line: bytes) -> _PlainLine | None:
+    """The line decoded, None when it is not plain: then it has to be looked at closely."""
+    try:
+        return _decode_plain(line)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+# From a line to an outcome
+
+
+def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
     """Read one line of an output or error file.
 
     Args:
@@ -72,9 +119,9 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
     plain = plain_line(line)
     if plain is not None:
         return (
-            _read_plain(plain)
+            _outcome_of_plain(plain)
             if check is None
-            else _reading(plain.custom_id, _of_plain(plain), check)
+            else _outcome_of(plain.custom_id, _of_plain(plain), check)
         )
     try:
         result = _line.decode(line)
@@ -84,7 +131,7 @@ def read_line(line: bytes, check: Check | None = None) -> Reading | None:
     if error is not None and error != "" and error != ResultError():
         return _failed(result, error)
     if result.response is None:
-        return Reading(result.custom_id, "failed", "no_response")
+        return LineOutcome(result.custom_id, "failed", "no_response")
     if not _is_success(result.response.status_code):
         return _rejected_by_server(result.custom_id, result.response)
     return _answered(result.custom_id, result.response, check)
@@ -107,26 +154,27 @@ def structured(text: str | None) -> Any:
     return None if text is None else _decoded(text.encode())
 
 
-# From a line to an outcome
-
-
-def _read_plain(plain: PlainLine) -> Reading:
+def _outcome_of_plain(plain: _PlainLine) -> LineOutcome:
     usage = plain.response.body.usage
-    return Reading(plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens)
+    return LineOutcome(
+        plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens
+    )
 
 
-def _answered(custom_id: str, response: ResultResponse, check: Check | None) -> Reading:
+def _answered(custom_id: str, response: ResultResponse, check: Check | None) -> LineOutcome:
     body = _object(_decoded(bytes(response.body)))
     if not body:
-        return Reading(custom_id, "failed", "not_json")
+        return LineOutcome(custom_id, "failed", "not_json")
     if body.get("error") and not body.get("choices"):
         return _rejected_by_server(custom_id, response)
-    return _reading(custom_id, _answer(body), check)
+    return _outcome_of(custom_id, _answer(body), check)
 
 
-def _reading(custom_id: str, answer: Answer, check: Check | None) -> Reading:
+def _outcome_of(custom_id: str, answer: Answer, check: Check | None) -> LineOutcome:
     outcome, cause, message = _judge(answer, check)
-    return Reading(custom_id, outcome, cause, message, answer.input_tokens, answer.output_tokens)
+    return LineOutcome(
+        custom_id, outcome, cause, message, answer.input_tokens, answer.output_tokens
+    )
 
 
 def _judge(answer: Answer, check: Check | None) -> tuple[str, str | None, str | None]:
@@ -145,14 +193,14 @@ def _judge(answer: Answer, check: Check | None) -> tuple[str, str | None, str | 
     return "ok", None, None
 
 
-def _failed(result: ResultLine, error: ResultError | str) -> Reading:
+def _failed(result: ResultLine, error: ResultError | str) -> LineOutcome:
     if isinstance(error, str):
         error = ResultError(message=error)
     code = str(error.code or "")
     text = error.message or code
     if code in {"batch_expired", "batch_cancelled"}:
         outcome = code.removeprefix("batch_")
-        return Reading(result.custom_id, outcome, outcome, quote_untrusted(text))
+        return LineOutcome(result.custom_id, outcome, outcome, quote_untrusted(text))
     reason = read_failure_reason(text)
     if reason is not None:
         cause, text = _cause_of(reason), reason.message
@@ -162,7 +210,7 @@ def _failed(result: ResultLine, error: ResultError | str) -> Reading:
     else:
         text = read_error_body(text.encode()).message
         cause = _slug(code) or "error"
-    return Reading(result.custom_id, "failed", cause, quote_untrusted(text))
+    return LineOutcome(result.custom_id, "failed", cause, quote_untrusted(text))
 
 
 _REASONS = {
@@ -180,10 +228,10 @@ def _cause_of(reason: FailureReason) -> str:
     return _REASONS.get(reason.kind) or _slug(reason.kind) or "error"
 
 
-def _rejected_by_server(custom_id: str, response: ResultResponse) -> Reading:
+def _rejected_by_server(custom_id: str, response: ResultResponse) -> LineOutcome:
     status, text = response.status_code, read_error_body(bytes(response.body)).message
     cause = "error" if _is_success(status) else _http_cause(status, text)
-    return Reading(custom_id, "failed", cause, quote_untrusted(text) if text else None)
+    return LineOutcome(custom_id, "failed", cause, quote_untrusted(text) if text else None)
 
 
 def _is_success(status: int) -> bool:
@@ -205,7 +253,7 @@ def _slug(text: str) -> str:
 # From a response body to an answer
 
 
-def _of_plain(plain: PlainLine) -> Answer:
+def _of_plain(plain: _PlainLine) -> Answer:
     choice = plain.response.body.choices[0]
     usage = plain.response.body.usage
     return Answer(
@@ -301,3 +349,32 @@ def _object(value: Any) -> dict[str, Any]:
 
 def _list(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+# Against the schema
+
+
+def schema_check(spec: str) -> Check | None:
+    """The check of a job's response_schema, or None for jobs without one.
+
+    Args:
+        spec: as stored with the job, JSON.
+    """
+    schema = msgspec.json.decode(spec).get("response_schema")
+    if schema is None:
+        return None
+    from jsonschema import Draft202012Validator, exceptions
+
+    validator: Any = Draft202012Validator(schema)
+    best = cast("Callable[[Any], Any]", exceptions.best_match)  # pyright: ignore[reportUnknownMemberType]
+
+    def check(value: Any) -> str | None:
+        if value is None:
+            return "the answer is not JSON"
+        wrong = best(validator.iter_errors(value))
+        if wrong is None:
+            return None
+        where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"
+        return f"{where} breaks the schema's {wrong.validator!s}"
+
+    return check

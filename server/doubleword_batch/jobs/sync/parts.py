@@ -13,19 +13,25 @@ from typing import TypeVar
 
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, StoreError
 from doubleword_batch.jobs.costs import reserve
-from doubleword_batch.jobs.job import Progress, Workspace
+from doubleword_batch.jobs.job import Progress, StoredJob
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.records import Job, Part, Write
-from doubleword_batch.jobs.sync.concurrency import Done, Together, side_by_side
+from doubleword_batch.jobs.store.records import Part, Write
+from doubleword_batch.jobs.sync.concurrency import CombinedProgress, PartResults, run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.models import Batch, File
 
-FINGERPRINT_KEY = "dwb_fingerprint"
-"""The key of the batch's metadata that carries the fingerprint of its creation."""
+OWN_PREFIX = "dwb_"
+"""How the keys of the batch's metadata begin that are ours."""
+
+OWN_PAIRS = 4
+"""How many of a batch's pairs of metadata are kept for them."""
+
+FINGERPRINT_KEY = f"{OWN_PREFIX}fingerprint"
+"""The key that carries the fingerprint of the batch's creation."""
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOrder:
+class BatchOptions:
     """How batches are to run.
 
     Attributes:
@@ -42,9 +48,7 @@ _USELESS = frozenset({"failed", "cancelled", "expired"})
 _T = TypeVar("_T", File, Batch)
 
 
-async def upload_parts(
-    ws: Workspace, job: Job, parts: Sequence[Part], progress: Progress
-) -> list[bool]:
+async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress) -> list[bool]:
     """Make sure that these parts are at the provider; returns which of them were there already.
 
     Raises:
@@ -52,142 +56,136 @@ async def upload_parts(
         ApiError, TransportError: the provider refused or could not be reached; the other parts
             have gone on as far as they could.
     """
-    together = Together(progress, sum(part.size_bytes for part in parts), "bytes uploaded")
+    sent = CombinedProgress(progress, sum(part.size_bytes for part in parts), "bytes uploaded")
 
     async def upload(part: Part) -> bool:
-        return await _upload_part(ws, job, part, together.of(part.number))
+        return await _upload_part(job, part, sent.of(part.number))
 
-    return (await side_by_side(ws, parts, upload)).all_or_refusal()
+    return (await run_concurrently(job.profile, parts, upload)).all_or_refusal()
 
 
 async def create_parts(
-    ws: Workspace,
-    job: Job,
+    job: StoredJob,
     parts: Sequence[Part],
     costs: Sequence[Decimal | None],
-    order: BatchOrder,
-) -> Done[bool]:
+    options: BatchOptions,
+) -> PartResults[bool]:
     """Make sure that these parts have their batches; tells which were created just now.
 
     What the batches may cost was reserved by the caller. A part that is refused for capacity gives
     its reservation back, and takes it again when it is tried again.
 
     Args:
-        ws: the workspace.
         job: whose parts they are.
         parts: uploaded.
         costs: what each part may cost, US dollars.
-        order: how they are to run.
+        options: how they are to run.
 
     Raises:
         InputError: `over_cap`, of a part that is tried again.
         ApiError, TransportError: the provider refused or could not be reached.
     """
 
-    async def create(one: tuple[Part, Decimal | None]) -> bool:
-        part, usd = one
-        with ws.store.transaction():
-            (write,) = reserve(ws, [create_intent(job, part, usd)])
-        return await _create_part(ws, job, part, write, order)
+    async def create(part_and_cost: tuple[Part, Decimal | None]) -> bool:
+        part, usd = part_and_cost
+        with job.store.transaction():
+            (write,) = reserve(job.workspace, [create_intent(job, part, usd)])
+        return await _create_part(job, part, write, options)
 
     try:
-        done = await side_by_side(ws, list(zip(parts, costs, strict=True)), create)
+        results = await run_concurrently(job.profile, list(zip(parts, costs, strict=True)), create)
     except DoublewordBatchError:
-        ws.journal.release(job.id)
+        job.journal.release(job.id)
         raise
-    if done.waiting:
-        ws.journal.release(job.id)
-    return done
+    if results.waiting:
+        job.journal.release(job.id)
+    return results
 
 
-async def _upload_part(ws: Workspace, job: Job, part: Part, tell: Callable[[float], None]) -> bool:
+async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]) -> bool:
     if part.input_file_id is not None:
         return True
     path = part.path
     if path is None or not path.exists():
         raise StoreError(
             f"The request file of job {job.name} is gone from the state directory.",
-            hint="Call create_batch_file again with the same arguments.",
+            hint="Build the job again with the same arguments.",
             code="request_file_gone",
         )
-    same = ws.store.file_with_content(part.sha256, job.provider, job.base_url)
-    if same is not None and await _is_there(ws, same):
-        ws.store.set_part(part.id, input_file_id=same)
+    same = job.store.file_with_content(part.sha256, job.provider, job.base_url)
+    if same is not None and await _is_there(job, same):
+        job.store.set_part(part.id, input_file_id=same)
         return True
     name = f"{job.name}-{part.number:04d}-{part.sha256[:16]}.jsonl"
     key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
     remote = RemoteWrite(
-        write=ws.journal.intend(Intent("upload", key, job.id, part.id)),
-        send=lambda: _send_file(ws, path, name, tell),
-        look=lambda: _file_named(ws, name, part.size_bytes),
-        get=ws.client.files.get,
-        record=lambda file: ws.store.set_part(part.id, input_file_id=file.id),
-        stands=(lambda _: True) if _others_may_have_sent(ws, job) else None,
+        write=job.journal.intend(Intent("upload", key, job.id, part.id)),
+        send=lambda: _send_file(job, path, name, tell),
+        look=lambda: _file_named(job, name, part.size_bytes),
+        get=job.client.files.get,
+        record=lambda file: job.store.set_part(part.id, input_file_id=file.id),
+        stands=(lambda _: True) if _others_may_have_sent(job) else None,
     )
-    _, sent = await write_once(ws, remote)
+    _, sent = await write_once(job.workspace, remote)
     return not sent
 
 
-def create_intent(job: Job, part: Part, cost_usd: Decimal | None = None) -> Intent:
+def create_intent(job: StoredJob, part: Part, cost_usd: Decimal | None = None) -> Intent:
     """The intent to create a part's batch."""
     key = f"create:{job.base_url}:{job.id}:{_fingerprint(job, part)}"
     return Intent("create", key, job.id, part.id, cost_usd=cost_usd)
 
 
-async def _create_part(
-    ws: Workspace, job: Job, part: Part, write: Write, order: BatchOrder
-) -> bool:
-    if (part := _now(ws, part)).input_file_id is None:  # another process found it deleted
-        await _upload_part(ws, job, part, lambda _: None)
-        part = _now(ws, part)
+async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchOptions) -> bool:
+    if (part := _now(job, part)).input_file_id is None:  # another process found it deleted
+        await _upload_part(job, part, lambda _: None)
+        part = _now(job, part)
     fingerprint = _fingerprint(job, part)
     marked = {
-        **order.metadata,
-        "dwb_job": job.name,
-        "dwb_part": str(part.number),
+        **options.metadata,
+        f"{OWN_PREFIX}job": job.name,
+        f"{OWN_PREFIX}part": str(part.number),
         FINGERPRINT_KEY: fingerprint,
     }
     remote = RemoteWrite(
         write=write,
-        send=lambda: _send_batch(ws, job, part, order.completion_window, marked),
-        look=lambda: _batch_marked(ws, fingerprint),
-        get=ws.client.batches.get,
-        record=lambda batch: ws.store.see_batch(job.id, part.id, batch),
-        stands=_is_of_use if _others_may_have_sent(ws, job) else None,
+        send=lambda: _send_batch(job, part, options.completion_window, marked),
+        look=lambda: _batch_marked(job, fingerprint),
+        get=job.client.batches.get,
+        record=lambda batch: job.store.see_batch(job.id, part.id, batch),
+        stands=_is_of_use if _others_may_have_sent(job) else None,
     )
-    _, sent = await write_once(ws, remote)
+    _, sent = await write_once(job.workspace, remote)
     return sent
 
 
-def _now(ws: Workspace, part: Part) -> Part:
-    return next(now for now in ws.store.parts(part.job) if now.id == part.id)
+def _now(job: StoredJob, part: Part) -> Part:
+    return next(now for now in job.parts() if now.id == part.id)
 
 
-def _others_may_have_sent(ws: Workspace, job: Job) -> bool:
+def _others_may_have_sent(job: StoredJob) -> bool:
     """Whether it is worth a search before the first send."""
-    return ws.profile.search and not job.is_one_of_a_kind
+    return job.profile.search and not job.is_one_of_a_kind
 
 
 def _is_of_use(batch: Batch) -> bool:
     return batch.status not in _USELESS
 
 
-def _fingerprint(job: Job, part: Part) -> str:
+def _fingerprint(job: StoredJob, part: Part) -> str:
     text = f"{job.fingerprint}/{part.number}/{part.sha256}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-async def _send_file(ws: Workspace, path: Path, name: str, tell: Callable[[float], None]) -> File:
-    return await ws.client.files.upload(
+async def _send_file(job: StoredJob, path: Path, name: str, tell: Callable[[float], None]) -> File:
+    return await job.client.files.upload(
         path, filename=name, on_progress=lambda done, _total: tell(done)
     )
 
 
-async def _send_batch(
-    ws: Workspace, job: Job, part: Part, window: str, metadata: dict[str, str]
-) -> Batch:
+async def _send_batch(job: StoredJob, part: Part, window: str, metadata: dict[str, str]) -> Batch:
     try:
-        return await ws.client.batches.create(
+        return await job.client.batches.create(
             input_file_id=part.input_file_id or "",
             endpoint=job.endpoint,
             completion_window=window,
@@ -195,29 +193,29 @@ async def _send_batch(
         )
     except NotFoundError:
         # The file was deleted or has expired: forget it, so that the next call uploads it anew.
-        ws.store.forget_upload(part.id)
+        job.store.forget_upload(part.id)
         raise
 
 
-async def _is_there(ws: Workspace, file_id: str) -> bool:
+async def _is_there(job: StoredJob, file_id: str) -> bool:
     try:
-        await ws.client.files.get(file_id)
+        await job.client.files.get(file_id)
     except NotFoundError:
         return False
     return True
 
 
-async def _file_named(ws: Workspace, name: str, size_bytes: int) -> File | None:
-    search = name if ws.profile.search else None
-    async for file in _first(ws.client.files.list(search=search, purpose="batch")):
+async def _file_named(job: StoredJob, name: str, size_bytes: int) -> File | None:
+    search = name if job.profile.search else None
+    async for file in _first(job.client.files.list(search=search, purpose="batch")):
         if file.filename == name and file.size_bytes in {0, size_bytes}:
             return file
     return None
 
 
-async def _batch_marked(ws: Workspace, fingerprint: str) -> Batch | None:
-    search = fingerprint if ws.profile.search else None
-    async for batch in _first(ws.client.batches.list(search=search)):
+async def _batch_marked(job: StoredJob, fingerprint: str) -> Batch | None:
+    search = fingerprint if job.profile.search else None
+    async for batch in _first(job.client.batches.list(search=search)):
         if batch.metadata.get(FINGERPRINT_KEY) == fingerprint:
             return batch
     return None
@@ -226,8 +224,8 @@ async def _batch_marked(ws: Workspace, fingerprint: str) -> Batch | None:
 async def _first(found: AsyncIterator[_T]) -> AsyncIterator[_T]:
     """The newest objects of a list; a lost write is among them or was never made."""
     seen = 0
-    async for one in found:
-        yield one
+    async for item in found:
+        yield item
         seen += 1
         if seen >= _MOST_PAGED:
             return

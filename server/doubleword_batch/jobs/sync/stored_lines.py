@@ -1,46 +1,79 @@
-"""Reads lines out of our copies of a job's output and error files, in any order."""
+"""Our copies of a job's output and error files: lines appended durably, read back in any order.
 
+A copy holds the lines that count, in the order in which they came; the ledger knows each by its
+offset and size. What a copy has beyond the length that the ledger committed is cut off again.
+"""
+
+import os
 from io import FileIO
 from pathlib import Path
 
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.atomic_files import not_written, sync_folder
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger import ANSWERED, Entry
-from doubleword_batch.jobs.store.records import Job
 from doubleword_batch.jobs.sync.parse import Answer, answer_in
-from doubleword_batch.jobs.sync.reader import copy_path
 
 _WINDOW_BYTES = 1 << 18
 
 
-class Copies:
+def stored_lines_path(job: StoredJob, batch_run: int, kind: str) -> Path:
+    """Where our copy of a batch's output or error file lies."""
+    return job.folder / f"batch-run-{batch_run}-{kind}.jsonl"
+
+
+def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
+    """Append lines to a copy behind its committed length, durably.
+
+    Raises:
+        StoreError: `disk_full` or `not_written`; what was committed before stays.
+    """
+    if not text:
+        return
+    try:
+        is_new = not path.exists()
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        with os.fdopen(descriptor, "r+b") as copy:
+            copy.truncate(size_bytes)
+            copy.seek(size_bytes)
+            copy.write(text)
+            copy.flush()
+            os.fsync(copy.fileno())
+        if is_new:
+            sync_folder(path.parent)
+    except OSError as error:
+        raise _not_kept(path, error) from None
+
+
+def is_whole(path: Path, size_bytes: int) -> bool:
+    """Whether a copy still has everything up to its committed length."""
+    return not size_bytes or (path.exists() and path.stat().st_size >= size_bytes)
+
+
+class StoredLines:
     """The copies of one job, each opened when its first line is asked for."""
 
-    def __init__(self, ws: Workspace, job: Job) -> None:
-        self._ws = ws
+    def __init__(self, job: StoredJob) -> None:
         self._job = job
         self._open: dict[tuple[int, str], _Copy] = {}
 
     def answer(self, entry: Entry) -> Answer | None:
         """The answer that an entry of the ledger points at; None for rows without one."""
-        if entry.outcome not in ANSWERED or entry.place is None or entry.attempt is None:
+        if entry.outcome not in ANSWERED:
             return None
-        size_bytes = entry.size_bytes or 0
-        return answer_in(self.line(entry.attempt, entry.kind or "output", entry.place, size_bytes))
+        line = self.line(entry)
+        return None if line is None else answer_in(line)
 
-    def line(self, attempt: int, kind: str, place: int, size_bytes: int) -> bytes:
-        """The line that lies there.
-
-        Args:
-            attempt: whose file.
-            kind: `output` or `error`.
-            place: byte at which the line begins.
-            size_bytes: its length, with the line break.
-        """
-        copy = self._open.get((attempt, kind))
+    def line(self, entry: Entry) -> bytes | None:
+        """The line that an entry of the ledger points at, None where it points at none."""
+        if entry.offset is None or entry.batch_run is None:
+            return None
+        kind = entry.kind or "output"
+        copy = self._open.get((entry.batch_run, kind))
         if copy is None:
-            copy = _Copy(copy_path(self._ws, self._job, attempt, kind))
-            self._open[attempt, kind] = copy
-        return copy.read(place, size_bytes)
+            copy = _Copy(stored_lines_path(self._job, entry.batch_run, kind))
+            self._open[entry.batch_run, kind] = copy
+        return copy.read(entry.offset, entry.size_bytes or 0)
 
     def close(self) -> None:
         """Close the files."""
@@ -60,17 +93,26 @@ class _Copy:
         self._window = b""
         self._begin = 0
 
-    def read(self, place: int, size_bytes: int) -> bytes:
-        start = place - self._begin
+    def read(self, offset: int, size_bytes: int) -> bytes:
+        start = offset - self._begin
         end = start + size_bytes
         if start >= 0 and end <= len(self._window):
             return self._window[start:end]
         is_near = -_WINDOW_BYTES < start < 2 * _WINDOW_BYTES
-        self._begin = max(place - _WINDOW_BYTES // 4, 0) if is_near else place
+        self._begin = max(offset - _WINDOW_BYTES // 4, 0) if is_near else offset
         self._file.seek(self._begin)
-        wanted = place - self._begin + size_bytes
+        wanted = offset - self._begin + size_bytes
         self._window = self._file.read(max(wanted, _WINDOW_BYTES) if is_near else wanted)
-        return self._window[place - self._begin :][:size_bytes]
+        return self._window[offset - self._begin :][:size_bytes]
 
     def close(self) -> None:
         self._file.close()
+
+
+def _not_kept(path: Path, error: OSError) -> StoreError:
+    return not_written(
+        path,
+        error,
+        hint="Free some space, then fetch again: the lines kept so far stay, and reading goes on "
+        "behind them.",
+    )

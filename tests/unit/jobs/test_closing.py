@@ -1,4 +1,4 @@
-"""Batches that have ended are settled together, each with its own ending."""
+"""Batches that have ended are collected together, each with its own ending."""
 
 import anyio
 import pytest
@@ -24,9 +24,9 @@ def run_again(job, number, row, status, output=None, completed=0):
     """A batch of a retry that runs one row, and how it ended."""
     store, known = job.ws.store, job.job
     part = store.add_part(
-        job=known.id, number=number, generation=2, path=None, requests=1, size_bytes=1, sha256="s"
+        job=known.id, number=number, retry_round=1, path=None, requests=1, size_bytes=1, sha256="s"
     )
-    job.ws.ledger(known).reopen(number, [row])
+    known.ledger.reopen(number, [row])
     ended = {
         "id": f"again-{number}",
         "status": status,
@@ -37,7 +37,7 @@ def run_again(job, number, row, status, output=None, completed=0):
 
 
 def outcomes(job):
-    return [entry.outcome for entry in job.ws.ledger(job.job).entries()]
+    return [entry.outcome for entry in job.job.ledger.entries()]
 
 
 @pytest.fixture
@@ -54,9 +54,9 @@ async def job(finish, tmp_path):
 async def test_each_row_without_a_line_ends_as_its_own_batch_did(job):
     files = job.ws.client.files.content_of
     files["broken"] = result_line(3, chat("y"))
-    await collect(job.ws, job.job)
+    await collect(job.job)
     assert outcomes(job) == ["ok", "expired", "ok", "cancelled"]
-    assert all(attempt.settled for attempt in job.ws.store.attempts(job.job.id))
+    assert all(batch_run.collected for batch_run in job.ws.store.batch_runs(job.job.id))
 
 
 class FilesOfAll(Files):
@@ -84,7 +84,7 @@ async def test_the_files_of_several_parts_are_read_at_the_same_time(finish, tmp_
         files.content_of[f"file-{row}"] = result_line(row, chat("y"))
     job.ws.client.files = files
     with anyio.fail_after(WAIT_SECONDS):  # one after the other, the first would never come
-        collected = await collect(job.ws, job.job)
+        collected = await collect(job.job)
     assert outcomes(job) == ["ok"] * 4
     assert collected.lines == 3
 
@@ -94,7 +94,7 @@ async def test_a_batch_that_cannot_be_read_does_not_keep_the_ones_before_it_open
     files.content_of = job.ws.client.files.content_of
     job.ws.client.files = files
     with pytest.raises(ApiError):
-        await collect(job.ws, job.job)
+        await collect(job.job)
     assert outcomes(job) == ["ok", "expired", "pending", "pending"]
 
 
@@ -132,5 +132,5 @@ async def test_an_error_file_waits_only_while_its_batch_runs_and_counts_no_failu
     job.ws.client.files = files
     seen = {"id": "now", "status": status, "output_file_id": "output", "error_file_id": "error"}
     store.see_batch(known.id, part.id, Batch.model_validate(seen | {"request_counts": counts}))
-    await collect(job.ws, known)
+    await collect(known)
     assert [name for name in files.asked if name not in before.content_of] == asked

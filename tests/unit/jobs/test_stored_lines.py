@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from doubleword_batch.jobs.sync.stored_lines import Copies
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from finished_job import chat
 
 ROWS = 600
@@ -20,10 +20,10 @@ async def job(finish, tmp_path):
 
 @pytest.mark.parametrize("spread", [0, 20, ROWS])
 async def test_an_answer_is_the_rows_own_in_whatever_order_they_are_read(job, spread):
-    entries = list(job.ws.ledger(job.job).entries(outcomes=("ok",)))
+    entries = list(job.job.ledger.entries(outcomes=("ok",)))
     chance = random.Random(spread)  # noqa: S311  # seeded
     entries.sort(key=lambda entry: entry.row + chance.uniform(0, spread))
-    copies = Copies(job.ws, job.job)
+    copies = StoredLines(job.job)
     answers = [copies.answer(entry).text.split() for entry in entries]
     copies.close()
     assert sum(entry.size_bytes for entry in entries) > 1 << 19

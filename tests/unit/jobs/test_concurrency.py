@@ -6,10 +6,10 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import AuthError, RateLimitedError
-from doubleword_batch.jobs.sync.concurrency import Together, side_by_side
+from doubleword_batch.jobs.sync.concurrency import CombinedProgress, run_concurrently
 
 WAIT_SECONDS = 10
-FOUR = SimpleNamespace(profile=SimpleNamespace(parts_at_once=4))
+FOUR = SimpleNamespace(parts_at_once=4)
 
 
 async def test_as_many_as_the_provider_takes_are_on_their_way_and_no_more():
@@ -27,7 +27,7 @@ async def test_as_many_as_the_provider_takes_are_on_their_way_and_no_more():
         return one * 10
 
     with anyio.fail_after(WAIT_SECONDS):  # it would hang if they went one by one
-        done = await side_by_side(FOUR, range(10), work)
+        done = await run_concurrently(FOUR, range(10), work)
     assert (done.results, most, done.waiting) == ([n * 10 for n in range(10)], 4, 0)
 
 
@@ -40,7 +40,7 @@ async def test_a_refused_one_is_tried_again_after_the_others_have_got_through():
             raise RateLimitedError("full")
         return one
 
-    done = await side_by_side(FOUR, range(8), work)
+    done = await run_concurrently(FOUR, range(8), work)
     assert done.results == list(range(8))
     assert order.count(0) > 1
     assert all(order.count(one) == 1 for one in range(1, 8))
@@ -56,7 +56,7 @@ async def test_one_that_is_always_refused_holds_nobody_up_and_is_not_asked_for_e
         return one
 
     with anyio.fail_after(WAIT_SECONDS):
-        done = await side_by_side(FOUR, range(6), work)
+        done = await run_concurrently(FOUR, range(6), work)
     assert (done.results, done.waiting) == ([0, 1, 3, 4, 5], 1)
     assert asked.count(2) <= 6
     with pytest.raises(RateLimitedError):
@@ -81,13 +81,13 @@ async def test_after_a_failure_nothing_new_begins_and_what_is_on_its_way_ends(fa
         ended.append(one)
 
     with anyio.fail_after(WAIT_SECONDS), pytest.raises(type(failure)):
-        await side_by_side(FOUR, range(20), work)
+        await run_concurrently(FOUR, range(20), work)
     assert (begun, sorted(ended)) == ([0, 1, 2, 3], [0, 1, 2])
 
 
 def test_the_progress_of_several_is_one_sum():
     told = []
-    together = Together(lambda *what: told.append(what), 30, "bytes uploaded")
+    together = CombinedProgress(lambda *what: told.append(what), 30, "bytes uploaded")
     first, second = together.of(1), together.of(2)
     first(4)
     second(5)

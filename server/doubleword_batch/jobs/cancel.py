@@ -1,0 +1,85 @@
+"""Stopping a job: the tool `cancel`."""
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.replies import Cancelled
+from doubleword_batch.jobs.status import counts_of, refresh
+from doubleword_batch.jobs.store.journal import Intent
+from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
+from doubleword_batch.models import Batch
+
+
+async def cancel(ws: Workspace, job: str) -> Cancelled:
+    """Stop a job's batches; what has finished stays downloadable.
+
+    Raises:
+        InputError: `already_ended`: nothing of it runs any more.
+        ApiError, TransportError: the provider refused or could not be reached; calling again goes
+            on with the batches that are left.
+    """
+    stored = await find_job(ws, job)
+    begun = {run.id for part, run in stored.newest_runs() if run and _has_open_cancel(stored, part)}
+    await refresh(stored, also_terminal=True)
+    stopping = [
+        (part, run)
+        for part, run in stored.newest_runs()
+        if run is not None and (not run.is_terminal or run.id in begun)
+    ]
+    if not stopping:
+        raise _nothing_runs(stored)
+
+    async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
+        await _cancel_batch(stored, *part_and_run)
+
+    (await run_concurrently(stored.profile, stopping, cancel_batch)).all_or_refusal()
+    counts = counts_of(stored)
+    return Cancelled(
+        provider=ws.provider,
+        next=Next("fetch_results", {"job": stored.name}),
+        job=stored.name,
+        status=stored.status(),
+        batch_ids=[run.batch_id for _, run in stopping][:10],
+        stopped=counts.total - counts.completed - counts.failed,
+        finished=counts.completed + counts.failed,
+        note="Finished rows stay downloadable; the others can be run later by a retry.",
+    )
+
+
+async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
+    turn = len(job.journal.find(job.id, part.id, "cancel", answered=True))
+    key = f"cancel:{run.id}:{turn}"
+
+    async def look() -> Batch | None:
+        batch = await job.client.batches.get(run.batch_id)
+        return batch if batch.is_terminal or batch.status == "cancelling" else None
+
+    remote = RemoteWrite(
+        write=job.journal.intend(Intent("cancel", key, job.id, part.id)),
+        send=lambda: job.client.batches.cancel(run.batch_id),
+        look=look,
+        get=job.client.batches.get,
+        record=lambda batch: job.store.see_batch(job.id, part.id, batch),
+        stands=lambda _: True,  # it has ended by itself: "cancelled" would not be true
+    )
+    await write_once(job.workspace, remote)
+
+
+def _has_open_cancel(job: StoredJob, part: Part) -> bool:
+    """Whether a cancel of this part's batch was begun and its end is not known."""
+    return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
+
+
+def _nothing_runs(job: StoredJob) -> InputError:
+    status = job.status()
+    never_submitted = status in {"built", "uploaded"}
+    return InputError(
+        f"Job {job.name} has no running batch: it is {status}.",
+        hint="It was never submitted, so there is nothing to stop."
+        if never_submitted
+        else "Fetch what is there.",
+        code="already_ended",
+        next=None if never_submitted else Next("fetch_results", {"job": job.name}),
+    )

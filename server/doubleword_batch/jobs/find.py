@@ -1,0 +1,37 @@
+"""From what a caller calls a job (its name, or an id of the provider) to the job."""
+
+import re
+
+from doubleword_batch.errors import ConfigError, InputError, Next
+from doubleword_batch.jobs.adopt import adopt
+from doubleword_batch.jobs.job import StoredJob, Workspace
+
+_HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
+
+
+async def find_job(ws: Workspace, handle: str) -> StoredJob:
+    """The job that a name, a batch id or an input file id stands for.
+
+    Ids that were made elsewhere are looked up at the provider and adopted as a job.
+
+    Raises:
+        InputError: `malformed_id`, or `unknown_job`.
+        ConfigError: `other_provider`: the job lives at another provider than the one set now.
+    """
+    if not _HANDLE.fullmatch(handle):
+        raise InputError(
+            "That is not a job's name or an id.",
+            hint="Use the name that the job got when it was built.",
+            code="malformed_id",
+            next=Next("list", {"kind": "jobs"}),
+        )
+    record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
+    job = await adopt(ws, handle) if record is None else StoredJob.of_record(ws, record)
+    if not job.lives_here():
+        raise ConfigError(
+            f"Job {job.name} lives at {job.provider} ({job.base_url}), but this server is set "
+            f"to {ws.profile.name}.",
+            hint="Start doubleword-batch with that provider's settings to go on with this job.",
+            code="other_provider",
+        )
+    return job

@@ -1,0 +1,282 @@
+"""How result lines move the rows of the ledger: the newest good answer wins, nothing is forgotten.
+
+A better answer is never replaced by a worse one. Of two equally good ones the later batch run wins,
+and within one batch run the first line, so that a repeated line changes nothing. Part of the
+ledger: its other statements stand in `ledger.py`.
+"""
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.jobs.store.ledger import ANSWERED, FROM_HISTORY, TO_HISTORY, Ledger
+
+_RANK = {
+    "pending": 0,
+    "missing": 1,
+    "expired": 2,
+    "cancelled": 2,
+    "failed": 3,
+    "truncated": 4,
+    "refused": 4,
+    "invalid": 4,
+    "ok": 5,
+}
+_GROUP_ROWS = 500
+_ANSWERED = tuple(sorted(ANSWERED))
+
+_MOVE_PENDING = """
+    UPDATE ledger SET {columns} batch_run = {batch_run}, kind = '{kind}', outcome = ?,
+        input_tokens = ?, output_tokens = ?, offset = ?, size_bytes = ?
+        WHERE job = {job} AND row = ? AND custom_id = ? AND outcome = 'pending'
+"""
+_MOVE = """
+    UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, output_tokens = ?,
+        batch_run = ?, kind = ?, offset = ?, size_bytes = ? WHERE job = ? AND row = ?
+"""
+_WORSE_THAN_BEFORE = f"""
+    SELECT ledger.row, max(history.rowid) FROM ledger JOIN history USING (job, row)
+    WHERE ledger.job = ? AND ledger.batch_run = ? AND ledger.outcome NOT IN {_ANSWERED}
+    AND history.outcome IN {_ANSWERED} GROUP BY ledger.row LIMIT {_GROUP_ROWS}
+"""  # noqa: S608  # our own words
+
+_ROWS_BY_BATCH_RUN = """
+    SELECT batch_run, count(*) FROM ledger WHERE job = ?1 AND offset NOTNULL GROUP BY batch_run
+    UNION ALL
+    SELECT batch_run, count(DISTINCT row) FROM history WHERE job = ?1 AND offset NOTNULL
+        AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ?1 AND row = history.row
+            AND batch_run = history.batch_run AND offset NOTNULL)
+    GROUP BY batch_run
+"""
+_CURSOR = "SELECT lines, size_bytes FROM cursors WHERE batch_run = ? AND kind = ?"
+_MOVE_CURSOR = (
+    "INSERT INTO cursors VALUES (?, ?, ?, ?) ON CONFLICT (batch_run, kind) "
+    "DO UPDATE SET lines = excluded.lines, size_bytes = excluded.size_bytes"
+)
+
+
+class LineOutcome(msgspec.Struct, frozen=True, gc=False):
+    """What a result line says about its row."""
+
+    custom_id: str
+    outcome: str
+    cause: str | None = None
+    message: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+
+
+class RowLine(msgspec.Struct, frozen=True, gc=False):
+    """A result line that has been read.
+
+    Attributes:
+        row: whose it says it is.
+        outcome: what it says.
+        text: the line itself, with its line break.
+    """
+
+    row: int
+    outcome: LineOutcome
+    text: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What a group of lines did to the ledger.
+
+    Attributes:
+        text: the lines that moved a row, in order, as they belong into our copy; the others are
+            nobody's answer.
+        repeated: lines that say nothing better than what was known.
+        foreign: lines for a custom_id that is not of this job.
+    """
+
+    text: bytes
+    repeated: int = 0
+    foreign: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """How far a result file has been read.
+
+    Attributes:
+        lines: lines received: the next skip.
+        size_bytes: committed length of our copy.
+    """
+
+    lines: int = 0
+    size_bytes: int = 0
+
+
+def read_cursor(ledger: Ledger, batch_run: int, kind: str) -> Cursor:
+    """How far that file has been read; not at all where nothing is known of it."""
+    found = ledger.database.query(_CURSOR, (batch_run, kind))
+    return Cursor(*found[0]) if found else Cursor()
+
+
+def move_cursor(ledger: Ledger, batch_run: int, kind: str, cursor: Cursor) -> None:
+    """Record how far that file has been read."""
+    with ledger.database.transaction() as db:
+        db.execute(_MOVE_CURSOR, (batch_run, kind, cursor.lines, cursor.size_bytes))
+
+
+def read_again(ledger: Ledger, batch_run: int, kind: str | None = None) -> None:
+    """Let a batch's files, or that kind of them, be read from their first line again."""
+    with ledger.database.transaction() as db:
+        db.execute(
+            "UPDATE cursors SET lines = 0 WHERE batch_run = ? AND kind = coalesce(?, kind)",
+            (batch_run, kind),
+        )
+
+
+def apply_lines(
+    ledger: Ledger, batch_run: int, kind: str, offset: int, lines: Sequence[RowLine]
+) -> Applied:
+    """Move the rows that lines are the best answer to so far.
+
+    Args:
+        ledger: of the job.
+        batch_run: the batch whose lines these are.
+        kind: `output` or `error`.
+        offset: byte of our copy at which the first line that counts will begin.
+        lines: in the order of the file.
+    """
+    with ledger.database.transaction() as db:
+        # Nearly always each line is the first for its row. To move them without a look costs half;
+        # if one was not, nothing has happened and all are looked at.
+        db.execute("SAVEPOINT first_lines")
+        moved = _move_first(db, ledger.job, batch_run, kind, offset, lines)
+        if moved != len(lines):
+            db.execute("ROLLBACK TO first_lines")
+        db.execute("RELEASE first_lines")
+        if moved == len(lines):
+            return Applied(b"".join([line.text for line in lines]))
+        best = _best_of(db, ledger.job, batch_run, lines)
+        _move(db, ledger.job, batch_run, kind, offset, best)
+    text = b"".join([line.text for line in best.lines])
+    return Applied(text, best.repeated, best.foreign)
+
+
+def keep_better_answers(ledger: Ledger, batch_run: int) -> None:
+    """Where a new batch run did worse than an older one, take the older answer back."""
+    job = ledger.job
+    with ledger.database.transaction() as db:
+        while worse := db.execute(_WORSE_THAN_BEFORE, (job, batch_run)).fetchall():
+            now = time.time()
+            to_history = f"{TO_HISTORY} AND row = ?"
+            db.executemany(to_history, [(now, job, row) for row, _ in worse])
+            db.executemany(FROM_HISTORY, [(older, job, row) for row, older in worse])
+            db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
+
+
+def rows_by_batch_run(ledger: Ledger) -> dict[int, int]:
+    """Rows for which a line of a batch run was read, whatever became of it since."""
+    rows: dict[int, int] = {}
+    for batch_run, count in ledger.database.read(_ROWS_BY_BATCH_RUN, (ledger.job,)):
+        rows[batch_run] = rows.get(batch_run, 0) + count
+    return rows
+
+
+@dataclass(slots=True)
+class _Best:
+    """The lines that move a row, in order, and the rows whose outcome goes to the history first."""
+
+    lines: list[RowLine] = field(default_factory=list[RowLine])
+    replaced: list[int] = field(default_factory=list[int])
+    repeated: int = 0
+    foreign: int = 0
+
+
+def _best_of(db: sqlite3.Connection, job: int, batch_run: int, lines: Sequence[RowLine]) -> _Best:
+    best = _Best()
+    known = _known_outcomes(db, job, lines)
+    for line in lines:
+        custom_id, outcome, answered_by = known.get(line.row, ("", "", None))
+        if custom_id != line.outcome.custom_id:
+            best.foreign += 1
+        elif _replaces(line.outcome.outcome, batch_run, outcome, answered_by):
+            if outcome != "pending":
+                best.replaced.append(line.row)
+            best.lines.append(line)
+            known[line.row] = (custom_id, line.outcome.outcome, batch_run)
+        else:
+            best.repeated += 1
+    return best
+
+
+def _move(
+    db: sqlite3.Connection, job: int, batch_run: int, kind: str, offset: int, best: _Best
+) -> None:
+    now = time.time()
+    to_history = f"{TO_HISTORY} AND row = ?"
+    moves: list[tuple[Any, ...]] = []
+    for line, begin in _with_offsets(best.lines, offset):
+        new, size = line.outcome, len(line.text)
+        values = (new.outcome, new.cause, new.message, new.input_tokens, new.output_tokens)
+        moves.append((*values, batch_run, kind, begin, size, job, line.row))
+    if len({line.row for line in best.lines}) == len(best.lines):
+        db.executemany(to_history, [(now, job, row) for row in best.replaced])
+        db.executemany(_MOVE, moves)
+        return
+    for values in moves:  # the same row twice: in turn
+        db.execute(to_history, (now, job, values[-1]))
+        db.execute(_MOVE, values)
+
+
+def _move_first(
+    db: sqlite3.Connection,
+    job: int,
+    batch_run: int,
+    kind: str,
+    offset: int,
+    lines: Sequence[RowLine],
+) -> int:
+    """Move the pending rows of lines; returns how many there were."""
+    # A pending row has neither cause nor message, and to bind a null costs more than a value.
+    good: list[tuple[Any, ...]] = []
+    bad: list[tuple[Any, ...]] = []
+    for line, begin in _with_offsets(lines, offset):
+        new, size = line.outcome, len(line.text)
+        values = (new.outcome, new.input_tokens, new.output_tokens, begin, size)
+        if new.cause is None and new.message is None:
+            good.append((*values, line.row, new.custom_id))
+        else:
+            bad.append((new.cause, new.message, *values, line.row, new.custom_id))
+    moved = 0
+    for columns, moves in (("", good), ("cause = ?, message = ?,", bad)):
+        move = _MOVE_PENDING.format(columns=columns, job=job, batch_run=batch_run, kind=kind)
+        moved += db.executemany(move, moves).rowcount if moves else 0
+    return moved
+
+
+def _known_outcomes(
+    db: sqlite3.Connection, job: int, lines: Sequence[RowLine]
+) -> dict[int, tuple[str, str, int | None]]:
+    known: dict[int, tuple[str, str, int | None]] = {}
+    for start in range(0, len(lines), _GROUP_ROWS):
+        rows = [line.row for line in lines[start : start + _GROUP_ROWS]]
+        marks = ", ".join("?" * len(rows))
+        found = db.execute(
+            "SELECT row, custom_id, outcome, batch_run FROM ledger WHERE job = ? AND row IN "  # noqa: S608  # only marks
+            f"({marks})",
+            (job, *rows),
+        )
+        known.update((row, (custom_id, *rest)) for row, custom_id, *rest in found)
+    return known
+
+
+def _with_offsets(lines: Sequence[RowLine], offset: int) -> Iterator[tuple[RowLine, int]]:
+    return zip(lines, accumulate((len(line.text) for line in lines), initial=offset), strict=False)
+
+
+def _replaces(new: str, new_run: int, old: str, old_run: int | None) -> bool:
+    new_rank, old_rank = _RANK[new], _RANK[old]
+    return new_rank > old_rank or (
+        new_rank == old_rank and old_run is not None and new_run > old_run
+    )

@@ -1,0 +1,90 @@
+"""Rows that stand for single calls, found again by what was asked.
+
+A program that is run again finds what it has paid for: a row is remembered by the key of its call,
+and stands for an equal call while it is answered, or on its way in a job that was submitted.
+"""
+
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.ledger import ANSWERED
+from doubleword_batch.jobs.store.records import DRAWN
+
+_KEYS_AT_ONCE = 500
+_WAS_SENT = (
+    "EXISTS (SELECT 1 FROM writes WHERE writes.job = jobs.id AND writes.kind = 'create' "
+    "AND writes.sent_at IS NOT NULL)"
+)
+_ANSWERED = ", ".join(f"'{outcome}'" for outcome in sorted(ANSWERED))
+_ROWS = f"""
+    SELECT remembered.key, jobs.name, remembered.row FROM remembered
+    JOIN jobs ON jobs.id = remembered.job
+    JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row
+    WHERE jobs.name IS NOT NULL
+    AND (ledger.outcome IN ({_ANSWERED}) OR (ledger.outcome = 'pending' AND {_WAS_SENT}))
+"""  # noqa: S608  # our own words
+_NEVER_SENT = f"""
+    SELECT id, name FROM jobs
+    WHERE fingerprint BETWEEN '{DRAWN}' AND '{DRAWN}~' AND name IS NOT NULL AND created_at < ?
+    AND NOT {_WAS_SENT}
+"""  # noqa: S608  # our own words
+
+
+@dataclass(frozen=True, slots=True)
+class CallRow:
+    """A row that stands for a call of that key: answered, or on its way."""
+
+    key: bytes
+    job: str
+    row: int
+
+
+class CallRows:
+    """The remembered rows of a store."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def remember(self, job: int, keys: Sequence[bytes]) -> None:
+        """Remember a job's rows by the keys of their calls, row 1 first."""
+        with self._store.transaction() as db:
+            db.executemany(
+                "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
+                # In the order of the index, where neighbours then share a page.
+                sorted((key, job, row) for row, key in enumerate(keys, start=1)),
+            )
+
+    def is_empty(self) -> bool:
+        """Whether no call is remembered at all."""
+        return not self._store.query("SELECT 1 FROM remembered LIMIT 1")
+
+    def find(self, keys: Iterable[bytes]) -> dict[bytes, list[CallRow]]:
+        """The rows that stand for these keys, the oldest first.
+
+        Failed rows are not among them: to call again is to try again.
+        """
+        found: dict[bytes, list[CallRow]] = {}
+        wanted = list(set(keys))
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            group = wanted[start : start + _KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(group))
+            rows = self._store.query(
+                f"{_ROWS} AND remembered.key IN ({marks}) ORDER BY remembered.job, remembered.row",
+                group,
+            )
+            for key, job, row in rows:
+                found.setdefault(key, []).append(CallRow(key, job, row))
+        return found
+
+    def drop_never_sent(self, older_than_seconds: float) -> list[str]:
+        """Drop the jobs of calls of that age whose batch was never asked for; returns their names.
+
+        Whoever built them died before: nobody would ever send those calls.
+        """
+        with self._store.transaction():
+            found = self._store.query(_NEVER_SENT, (time.time() - older_than_seconds,))
+            for job, _ in found:
+                self._store.drop_job(job)
+        return [name for _, name in found]
