@@ -214,7 +214,7 @@ def not_written(path: Path, error: Exception, *, hint: str | None = None) -> Sto
         hint: in place of a general one.
     """
     full = is_disk_full(error)
-    reason = "no space is left" if full else getattr(error, "strerror", None) or error
+    reason = "no space is left" if full else _reason(error, path)
     general = (
         "Free some space there, then try again."
         if full
@@ -245,6 +245,17 @@ def is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL_ERRNO
     return any(words in str(error) for words in _FULL_WORDS)
+
+
+def _reason(error: Exception, path: Path) -> str:
+    """The system's words; what was read for the file may have failed, and is named then."""
+    if not isinstance(error, OSError) or not error.strerror:
+        return str(error)
+    if not isinstance(error.filename, str):
+        return error.strerror
+    named = Path(error.filename)
+    is_ours = bool({named, named.parent} & {path, path.parent})
+    return error.strerror if is_ours else f"{error.strerror}: {named}"
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from rich.console import Console
 
 from doubleword_batch.demo import job
 from doubleword_batch.demo.folder import AnsweredRow, Comparison, DemoFolder
-from doubleword_batch.demo.host import ToolCall
+from doubleword_batch.demo.host import HostCall
 from doubleword_batch.demo.job import DemoResult
 from doubleword_batch.demo.show import show_result
 
@@ -22,7 +22,7 @@ def shown(tmp_path):
 
     def shown(*, topic="plant", reply_bytes=100, model=job.MODEL, once=True):
         row = AnsweredRow("oak", "a tree", "plant", topic, "ok")
-        call = ToolCall("get_status", {"job": "j"}, 0.1, reply_bytes, 0)
+        call = HostCall("get_status", {"job": "j"}, 0.1, reply_bytes, 0)
         counted = {"columns": ["topic", "entries"], "rows": [[topic, 1]]}
         output = io.StringIO()
         show_result(

@@ -138,6 +138,18 @@ def test_an_error_of_the_program_is_not_taken_for_one_of_the_disk(tmp_path):
     assert names(tmp_path) == []
 
 
+def test_what_could_not_be_read_for_the_file_is_named(tmp_path):
+    def write_what_is_not_there():
+        with atomic_file(tmp_path / "out") as file:
+            file.write((tmp_path / "elsewhere" / "in").read_bytes())
+
+    with pytest.raises(StoreError, match=r"No such file or directory: .*elsewhere.in"):
+        write_what_is_not_there()
+    with pytest.raises(StoreError, match="No such file or directory") as failed:
+        write_bytes(tmp_path / "no-folder" / "out", b"x")
+    assert ".part" not in failed.value.message
+
+
 def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "precious").write_text("mine", encoding="utf-8")
     (tmp_path / "out").symlink_to(tmp_path / "precious")

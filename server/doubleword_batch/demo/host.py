@@ -32,7 +32,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class ToolCall:
+class HostCall:
     """One tool call and the size of its reply.
 
     Attributes:
@@ -62,10 +62,10 @@ class Host:
         calls: every call so far, in order.
     """
 
-    def __init__(self, client: Client, on_call: Callable[[ToolCall], None]) -> None:
+    def __init__(self, client: Client, on_call: Callable[[HostCall], None]) -> None:
         self._client = client
         self._on_call = on_call
-        self.calls: list[ToolCall] = []
+        self.calls: list[HostCall] = []
 
     async def call(
         self, tool: str, *, on_progress: OnProgress | None = None, **arguments: Any
@@ -87,7 +87,7 @@ class Host:
         seconds = time.monotonic() - began
         text = _text(result)
         structured: dict[str, Any] = result.structured_content or {}
-        call = ToolCall(
+        call = HostCall(
             tool=tool,
             arguments=arguments,
             seconds=seconds,
@@ -105,7 +105,7 @@ async def with_host(
     settings: Settings,
     folder: DemoFolder,
     use: Callable[[Host], Awaitable[_T]],
-    on_call: Callable[[ToolCall], None],
+    on_call: Callable[[HostCall], None],
 ) -> _T:
     """Start the server on this folder, let `use` call it, and stop it however `use` ends.
 

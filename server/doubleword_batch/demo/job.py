@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doubleword_batch.demo.folder import ID_COLUMN, LABEL_COLUMN, DemoFolder
-from doubleword_batch.demo.host import Host, OnProgress, ToolCall
+from doubleword_batch.demo.host import Host, HostCall, OnProgress
 
 TOPICS = ("animal", "artifact", "feeling", "food", "person", "plant")
 
@@ -78,7 +78,7 @@ class DemoResult:
     model: str
     job: str
     counted: dict[str, Any]
-    calls: tuple[ToolCall, ...]
+    calls: tuple[HostCall, ...]
 
 
 class DemoJob:

@@ -16,7 +16,7 @@ from rich.table import Table
 
 from doubleword_batch.demo import job
 from doubleword_batch.demo.folder import Comparison, DemoFolder
-from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, ToolCall
+from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, HostCall
 from doubleword_batch.demo.job import QUERY, DemoResult
 
 _ROWS_SHOWN = 10
@@ -64,7 +64,7 @@ def moving_bar(
         yield move
 
 
-def call_line(call: ToolCall) -> str:
+def call_line(call: HostCall) -> str:
     """One call as a line: `create_batch: 0.3 s, 812 bytes`."""
     return f"  {call.tool}: {call.seconds:.1f} s, a reply of {call.reply_bytes:,} bytes"
 
@@ -115,7 +115,7 @@ def as_object(result: DemoResult, comparison: Comparison, folder: DemoFolder) ->
     }
 
 
-def _show_calls(console: Console, calls: tuple[ToolCall, ...], folder: DemoFolder) -> None:
+def _show_calls(console: Console, calls: tuple[HostCall, ...], folder: DemoFolder) -> None:
     table = Table(title="What the agent called, and what the replies cost its context")
     table.add_column("call", overflow="fold")
     for name in ("seconds", "text", "structure", "bytes"):
@@ -194,7 +194,7 @@ def _agreement(result: DemoResult, comparison: Comparison) -> Iterable[str]:
     )
 
 
-def _as_call(call: ToolCall) -> str:
+def _as_call(call: HostCall) -> str:
     arguments = ", ".join(
         f"{name}={_cut(json.dumps(value), _ARGUMENT_CHARACTERS)}"
         for name, value in call.arguments.items()
@@ -202,7 +202,7 @@ def _as_call(call: ToolCall) -> str:
     return f"{call.tool}({arguments})"
 
 
-def _total(calls: Iterable[ToolCall]) -> int:
+def _total(calls: Iterable[HostCall]) -> int:
     return sum(call.reply_bytes for call in calls)
 
 

@@ -1,9 +1,9 @@
 """What a template may do: choose, loop and format, within bounds, and nothing else.
 
 The template comes from an agent, and an agent may have been talked into writing it. Jinja's own
-sandbox keeps a template from Python; this one also keeps it from eating the machine: everything
-that can make much out of little (loops, joins, repetition, padding) is counted or left out.
-Values are data: they are inserted and never compiled.
+sandbox keeps a template away from Python; this one also bounds what it costs: everything that makes
+much out of little (loops, joins, repetition, padding) is counted or left out. Values are data: they
+are inserted and never compiled.
 """
 
 from collections.abc import Iterable, Iterator

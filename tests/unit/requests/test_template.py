@@ -174,7 +174,7 @@ def test_features_that_a_prompt_does_not_need_are_not_available(text):
         "{{ a[99999] }}",
     ],
 )
-def test_a_template_can_neither_reach_python_nor_eat_the_machine(text):
+def test_a_template_can_neither_reach_python_nor_exhaust_the_machine(text):
     with pytest.raises(InputError) as refused:
         Template(text, ["a"], max_characters=1_000_000).render({"a": "x" * 3000})
     assert refused.value.code in {
