@@ -41,9 +41,9 @@ Cells = dict[int, Any]
 
 
 class _Shared(NamedTuple):
-    """The text of a cell is the shared string with this index."""
+    """The text of a cell is the shared string with this number."""
 
-    index: int
+    number: int
 
 
 class XlsxSource(Source):
@@ -107,7 +107,7 @@ class XlsxSource(Source):
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
-            value = strings[cell.index] if isinstance(cell, _Shared) else cell
+            value = strings[cell.number] if isinstance(cell, _Shared) else cell
             if isinstance(value, str):
                 left -= len(value)
                 if left < 0:
@@ -136,7 +136,6 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
             self._column = _column(reference) if reference else self._column + 1
             self._kind = attributes.get("t") or "n"
             self._style = int(attributes.get("s") or 0)
-            self.take_text()
         elif name == "row":
             self._line = int(attributes.get("r") or self._line + 1)
             self._column = -1
