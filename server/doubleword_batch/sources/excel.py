@@ -15,6 +15,7 @@ from doubleword_batch.sources.base import (
     checked_header,
     no_rows,
     quoted_name,
+    ragged_row,
     record_too_large,
 )
 from doubleword_batch.sources.values import elapsed_text
@@ -220,10 +221,6 @@ def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Shee
 
 
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
-    return InputError(
-        f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
-        f"names {expected}.",
-        hint="Name that column in the first line, or delete what is beside the table.",
-        code="malformed_row",
-        details={"row": row, "line": line, "expected": expected, "found": found},
-    )
+    wording = f"has a value in column {found}; the header names {expected}"
+    hint = "Name that column in the first line, or delete what is beside the table."
+    return ragged_row(path, row, line, expected, found, wording, hint)
