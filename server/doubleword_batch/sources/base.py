@@ -98,7 +98,7 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def ragged_row(  # what the message is made of
+def ragged_row(
     path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
 ) -> InputError:
     """The error for a row that is wider or narrower than the header.
