@@ -83,7 +83,8 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
         if not name:
             raise InputError(
                 f"Column {position} of {quoted_name(path)} has no name in the header line.",
-                hint="Name every column in the first line, or delete the empty column.",
+                hint="Name every column in the first line, or delete the empty column. If a later "
+                "line names the columns, delete the lines above it.",
                 code="malformed_row",
                 details={"column": position},
             )
@@ -95,6 +96,33 @@ def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
                 details={"columns": [first, position]},
             )
     return tuple(names)
+
+
+def ragged_row(
+    path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
+) -> InputError:
+    """The error for a row that is wider or narrower than the header.
+
+    Args:
+        path: the file.
+        row: the row's number.
+        line: the line it starts on.
+        expected: columns of the header.
+        found: columns of the row.
+        wording: how the two differ.
+        hint: what to correct, unless a title was taken for the header.
+    """
+    if expected == 1:
+        hint = (
+            f"The header is a single cell. If line {line} names the columns, delete the lines "
+            "above it."
+        )
+    return InputError(
+        f"Row {row} of {quoted_name(path)} (line {line}) {wording}.",
+        hint=hint,
+        code="malformed_row",
+        details={"row": row, "line": line, "expected": expected, "found": found},
+    )
 
 
 def not_utf8(path: Path, line: int, offset: int) -> InputError:

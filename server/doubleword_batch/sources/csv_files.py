@@ -22,6 +22,7 @@ from doubleword_batch.sources.base import (
     no_rows,
     not_utf8,
     quoted_name,
+    ragged_row,
     record_too_large,
 )
 from doubleword_batch.sources.compressed import open_bytes
@@ -291,11 +292,9 @@ def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
 
 
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
-    return InputError(
-        f"Row {row} of {quoted_name(path)} (line {line}) has {found} fields; the header "
-        f"has {expected}.",
-        hint="Correct that row: a field with a delimiter or a line break in it has to be in double "
-        "quotes.",
-        code="malformed_row",
-        details={"row": row, "line": line, "expected": expected, "found": found},
+    wording = f"has {found} fields; the header has {expected}"
+    hint = (
+        "Correct that row: a field with a delimiter or a line break in it has to be in double "
+        "quotes."
     )
+    return ragged_row(path, row, line, expected, found, wording, hint)

@@ -15,6 +15,7 @@ from doubleword_batch.sources.base import (
     checked_header,
     no_rows,
     quoted_name,
+    ragged_row,
     record_too_large,
 )
 from doubleword_batch.sources.values import elapsed_text
@@ -41,7 +42,7 @@ Cells = dict[int, Any]
 
 
 class _Shared(NamedTuple):
-    """The text of a cell is the shared string of this number."""
+    """The text of a cell is the shared string with this number."""
 
     number: int
 
@@ -136,7 +137,6 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
             self._column = _column(reference) if reference else self._column + 1
             self._kind = attributes.get("t") or "n"
             self._style = int(attributes.get("s") or 0)
-            self.take_text()
         elif name == "row":
             self._line = int(attributes.get("r") or self._line + 1)
             self._column = -1
@@ -221,10 +221,6 @@ def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Shee
 
 
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
-    return InputError(
-        f"Row {row} of {quoted_name(path)} (line {line}) has a value in column {found}; the header "
-        f"names {expected}.",
-        hint="Name that column in the first line, or delete what is beside the table.",
-        code="malformed_row",
-        details={"row": row, "line": line, "expected": expected, "found": found},
-    )
+    wording = f"has a value in column {found}; the header names {expected}"
+    hint = "Name that column in the first line, or delete what is beside the table."
+    return ragged_row(path, row, line, expected, found, wording, hint)

@@ -70,6 +70,8 @@ class PartReader(Generic[_T]):
 
     def take_text(self) -> str:
         """The text since the last call."""
+        if not self._pieces:
+            return ""
         text = "".join(self._pieces)
         self._pieces.clear()
         self._size = 0

@@ -116,6 +116,19 @@ def test_a_ragged_row_is_named_with_row_line_and_both_counts(source):
     assert "double quotes" in e.value.hint
 
 
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("Table 4: spending\n\nregion,spend\nNorth,10\n", "If line 3 names the columns, delete"),
+        ("Table 4: spending,\n,\nregion,spend\n", "If a later line names the columns, delete"),
+    ],
+)
+def test_a_title_above_the_header_is_recognised_in_the_hint(source, content, hint):
+    with pytest.raises(InputError) as refused:
+        list(source("t.csv", content).rows())
+    assert hint in refused.value.hint
+
+
 def test_the_line_of_a_fault_counts_across_blocks(source, monkeypatch):
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 32)
     table = source("t.csv", "a,b\n" + "1,2\n" * 500 + "1\n")

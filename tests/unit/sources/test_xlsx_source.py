@@ -126,6 +126,12 @@ def test_a_sheet_that_is_not_a_table_is_refused(book, rows, code, message):
     assert refused.value.code == code
 
 
+def test_a_title_above_the_header_is_recognised_in_the_hint(book):
+    with pytest.raises(InputError, match="Row 1") as refused:
+        list(book({"S": sheet(["Table 4"], [], ["region", "spend"], ["North", 10])}).rows())
+    assert "If line 3 names the columns, delete the lines above it" in refused.value.hint
+
+
 BOMB = "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>]><x>&a;</x>"
 
 
