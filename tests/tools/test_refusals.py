@@ -44,7 +44,7 @@ def answers(status, body="no", *, times=None, route=CREATE, **fields):
         (401, "auth", False, "DOUBLEWORD_API_KEY"),
         (402, "credit", False, "credit"),
         (403, "forbidden", False, "list"),
-        (410, "gone", False, ""),
+        (410, "not_found", False, ""),
         (413, "too_large", False, ""),
         (422, "rejected", False, "Unsupported thing"),
     ],

@@ -114,7 +114,7 @@ async def test_a_host_reaches_a_server_with_wrong_settings_and_every_call_says_w
             assert len((await client.list_tools()).tools) == 8
             for tool, arguments in (("list", {}), ("create_batch", {"job": "any"})):
                 reply = await a.fails(tool, **arguments)
-                assert reply["error"]["code"] == "config"
+                assert reply["error"]["code"] == "invalid_setting"
                 assert "DOUBLEWORD_BATCH_ROOTS" in reply.text
 
 
