@@ -100,7 +100,7 @@ def add_input_file(
 
 
 class _Tally:
-    """Counts lines as they pass: all of them, and by model and kind with the bytes of their bodies."""
+    """Counts lines as they pass: all, and by model and kind with the bytes of their bodies."""
 
     def __init__(self) -> None:
         self.requests = 0
