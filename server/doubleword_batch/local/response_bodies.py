@@ -24,7 +24,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ResponseChoice:
     """One of a model's answers to a request: a text, tool calls, or a refusal."""
 
     text: str | None
@@ -42,7 +42,7 @@ class Stamp:
 
 
 def response_body(
-    parsed: ParsedRequest, choices: Sequence[Choice], usage: TokenUsage, stamp: Stamp
+    parsed: ParsedRequest, choices: Sequence[ResponseChoice], usage: TokenUsage, stamp: Stamp
 ) -> dict[str, Any]:
     """The body of the answer to a parsed request; /v1/responses has one choice."""
     if parsed.endpoint == "chat":
@@ -75,7 +75,7 @@ def _base64(vector: Sequence[float]) -> str:
 
 
 def _chat(
-    parsed: ParsedRequest, choices: Sequence[Choice], usage: TokenUsage, stamp: Stamp
+    parsed: ParsedRequest, choices: Sequence[ResponseChoice], usage: TokenUsage, stamp: Stamp
 ) -> dict[str, Any]:
     return {
         "id": f"chatcmpl-{stamp.digest}",
@@ -99,7 +99,7 @@ def _chat(
     }
 
 
-def _chat_message(choice: Choice, digest: str) -> dict[str, Any]:
+def _chat_message(choice: ResponseChoice, digest: str) -> dict[str, Any]:
     message: dict[str, Any] = {
         "role": "assistant",
         "content": choice.text,
@@ -118,7 +118,7 @@ def _chat_message(choice: Choice, digest: str) -> dict[str, Any]:
 
 
 def _response(
-    parsed: ParsedRequest, choice: Choice, usage: TokenUsage, stamp: Stamp
+    parsed: ParsedRequest, choice: ResponseChoice, usage: TokenUsage, stamp: Stamp
 ) -> dict[str, Any]:
     cut = choice.finish == "length"
     return {
@@ -148,7 +148,7 @@ def _response(
     }
 
 
-def _response_items(choice: Choice, digest: str, status: str) -> list[dict[str, Any]]:
+def _response_items(choice: ResponseChoice, digest: str, status: str) -> list[dict[str, Any]]:
     items: list[dict[str, Any]] = [
         {
             "type": "function_call",

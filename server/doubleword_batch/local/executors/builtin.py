@@ -33,7 +33,7 @@ from doubleword_batch.local.parse_request import (
     parse_request,
 )
 from doubleword_batch.local.response_bodies import (
-    Choice,
+    ResponseChoice,
     Stamp,
     ToolCall,
     embeddings_body,
@@ -57,7 +57,7 @@ _SAMPLING = (
     "frequency_penalty", "logit_bias",
 )  # fmt: skip
 
-_Generated = tuple[list[Choice], TokenUsage]
+_Generated = tuple[list[ResponseChoice], TokenUsage]
 
 
 class BuiltinExecutor:

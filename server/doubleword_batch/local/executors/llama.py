@@ -14,7 +14,7 @@ import msgspec
 
 from doubleword_batch.local.executors.base import RequestFailed, TokenUsage
 from doubleword_batch.local.json_types import rejected
-from doubleword_batch.local.response_bodies import Choice, Finish, ToolCall
+from doubleword_batch.local.response_bodies import Finish, ResponseChoice, ToolCall
 
 _SILENT = -1
 _MOST_THREADS = 8
@@ -66,7 +66,7 @@ class Llama:
 
     def chat(
         self, body: dict[str, Any], is_stopped: Callable[[], bool]
-    ) -> tuple[list[Choice], TokenUsage]:
+    ) -> tuple[list[ResponseChoice], TokenUsage]:
         """Answer a chat/completions body.
 
         Raises:
@@ -156,9 +156,9 @@ class _PartialChoice:
             self.arguments[call.index] = written + (call.function.arguments or "")
         self.finish = piece.finish_reason or self.finish
 
-    def choice(self) -> Choice:
+    def choice(self) -> ResponseChoice:
         calls = tuple(ToolCall(name, self.arguments[i]) for i, name in self.names.items())
-        return Choice(self.text if self.text or not calls else None, self.finish, calls)
+        return ResponseChoice(self.text if self.text or not calls else None, self.finish, calls)
 
 
 @dataclass(slots=True)
@@ -175,7 +175,7 @@ class _PartialAnswer:
         for choice in piece.choices:
             self.choices.setdefault(choice.index, _PartialChoice()).add(choice)
 
-    def whole(self) -> tuple[list[Choice], TokenUsage]:
+    def whole(self) -> tuple[list[ResponseChoice], TokenUsage]:
         if self.error is not None:
             raise _failure(self.error)
         if not self.choices:

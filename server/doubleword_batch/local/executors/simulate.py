@@ -36,7 +36,7 @@ from doubleword_batch.local.parse_request import (
     parse_request,
 )
 from doubleword_batch.local.response_bodies import (
-    Choice,
+    ResponseChoice,
     Stamp,
     ToolCall,
     embeddings_body,
@@ -154,9 +154,9 @@ def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dic
     return body | {"system_fingerprint": "simulated"}
 
 
-def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -> Choice:
+def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -> ResponseChoice:
     if fault is not None and fault.fault == "refusal":
-        return Choice(text=None, refusal=f"{MARK}I cannot help with that.")
+        return ResponseChoice(text=None, refusal=f"{MARK}I cannot help with that.")
     choice = _valid_choice(parsed, random)
     if fault is not None and fault.fault == "invalid":
         choice = _made_invalid(choice)
@@ -169,16 +169,18 @@ def _choice(parsed: ParsedRequest, random: Random, fault: RequestFault | None) -
     return choice if most >= len(written) else _cut(choice, most)
 
 
-def _valid_choice(parsed: ParsedRequest, random: Random) -> Choice:
+def _valid_choice(parsed: ParsedRequest, random: Random) -> ResponseChoice:
     tool = _chosen_tool(parsed, random)
     if tool is not None:
         arguments = _conforming(tool.parameters, random)
-        return Choice(None, "tool_calls", (ToolCall(tool.name, arguments),))
+        return ResponseChoice(None, "tool_calls", (ToolCall(tool.name, arguments),))
     if parsed.schema is not None:
-        return Choice(_conforming(parsed.schema, random))
+        return ResponseChoice(_conforming(parsed.schema, random))
     if parsed.wants_json:
-        return Choice(msgspec.json.encode({"simulated": True, "text": _prose(random)}).decode())
-    return Choice(MARK + _prose(random))
+        return ResponseChoice(
+            msgspec.json.encode({"simulated": True, "text": _prose(random)}).decode()
+        )
+    return ResponseChoice(MARK + _prose(random))
 
 
 def _chosen_tool(parsed: ParsedRequest, random: Random) -> Tool | None:
@@ -197,7 +199,7 @@ def _conforming(schema: dict[str, Any], random: Random) -> str:
     return msgspec.json.encode(value).decode()
 
 
-def _made_invalid(choice: Choice) -> Choice:
+def _made_invalid(choice: ResponseChoice) -> ResponseChoice:
     """The same choice with a text that fits no schema, because it is not JSON."""
     text = f"{MARK}this does not fit the schema"
     if choice.tool_calls:
@@ -205,7 +207,7 @@ def _made_invalid(choice: Choice) -> Choice:
     return replace(choice, text=text)
 
 
-def _cut(choice: Choice, most: int) -> Choice:
+def _cut(choice: ResponseChoice, most: int) -> ResponseChoice:
     calls = tuple(ToolCall(call.name, call.arguments[:most]) for call in choice.tool_calls)
     text = None if choice.text is None else choice.text[:most]
     return replace(choice, text=text, tool_calls=calls, finish="length")
