@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ def test_what_just_quick_runs_is_there():
 
 
 def test_just_can_read_the_justfile():
-    just = shutil.which("just")
+    just = shutil.which("just") or shutil.which("just", path=Path(sys.executable).parent)
     if just is None:
         pytest.skip("just is not installed")
     done = subprocess.run([just, "--list"], cwd=ROOT, capture_output=True, text=True, check=False)
