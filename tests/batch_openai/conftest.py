@@ -10,7 +10,7 @@ import pytest
 from doubleword_batch import BatchOpenAI, LocalConfig, LocalServer
 from doubleword_batch.local import Faults
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 180
 _VARIABLES = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL")
 
 

