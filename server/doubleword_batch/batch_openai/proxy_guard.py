@@ -1,7 +1,7 @@
-"""Keeps web pages away from the proxy: what is asked of it costs its owner money.
+"""Keeps web pages away from the proxy: each call costs its owner money.
 
 The Host check keeps out a page whose name was pointed at 127.0.0.1 (DNS rebinding). A browser adds
-Origin or Sec-Fetch-Site to whatever a page sends, and no program does: both are refused. A key, if
+Origin or Sec-Fetch-Site to whatever a page sends, and no program does: both are rejected. A key, if
 there is one, keeps out other programs of the machine.
 """
 
@@ -9,9 +9,11 @@ import hmac
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from doubleword_batch.batch_openai.proxy_errors import error_response
+NOT_RETRYABLE = {"x-should-retry": "false"}
+"""The openai SDKs obey it; they would make each failed row a new batch."""
 
 _HOSTS = frozenset({"127.0.0.1", "localhost"})
 _OWN_FETCH_SITES = frozenset({"none", "same-origin"})
@@ -22,7 +24,7 @@ class ProxyGuard:
 
     Args:
         app: what is guarded.
-        key: the bearer token that every call needs; None to ask for none.
+        key: the bearer token that every call needs; None to require none.
     """
 
     def __init__(self, app: ASGIApp, key: str | None) -> None:
@@ -34,19 +36,19 @@ class ProxyGuard:
         if scope["type"] != "http":
             return
         headers = Headers(scope=scope)
-        if not _is_own_name(headers.getlist("host")):
-            words = "This proxy answers on 127.0.0.1 and localhost only."
-            await error_response(403, words, "forbidden_host")(scope, receive, send)
-        elif _is_of_a_page(headers):
-            words = "This proxy answers programs, not web pages."
-            await error_response(403, words, "forbidden_origin")(scope, receive, send)
-        elif not self._is_known(headers.get("authorization", "")):
-            words = "This proxy was started with a key, and the call does not carry it."
-            await error_response(401, words, "invalid_api_key")(scope, receive, send)
+        if not _is_own_host(headers.getlist("host")):
+            message = "This proxy answers on 127.0.0.1 and localhost only."
+            await error_response(403, message, "forbidden_host")(scope, receive, send)
+        elif _is_from_a_page(headers):
+            message = "This proxy answers programs, not web pages."
+            await error_response(403, message, "forbidden_origin")(scope, receive, send)
+        elif not self._has_key(headers.get("authorization", "")):
+            message = "This proxy was started with a key, and the call does not carry it."
+            await error_response(401, message, "invalid_api_key")(scope, receive, send)
         else:
             await self._app(scope, receive, send)
 
-    def _is_known(self, authorization: str) -> bool:
+    def _has_key(self, authorization: str) -> bool:
         if self._key is None:
             return True
         scheme, _, given = authorization.partition(" ")
@@ -55,12 +57,19 @@ class ProxyGuard:
         )
 
 
-def _is_of_a_page(headers: Headers) -> bool:
+def error_response(status: int, message: str, code: str) -> Response:
+    """An error object of OpenAI's shape."""
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004  # HTTP
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers=NOT_RETRYABLE)
+
+
+def _is_from_a_page(headers: Headers) -> bool:
     site = headers.get("sec-fetch-site")
     return "origin" in headers or (site is not None and site not in _OWN_FETCH_SITES)
 
 
-def _is_own_name(hosts: list[str]) -> bool:
+def _is_own_host(hosts: list[str]) -> bool:
     if len(hosts) != 1:
         return False
     try:
