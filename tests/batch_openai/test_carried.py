@@ -1,4 +1,4 @@
-"""Requests of batches that the SDK carries: what goes wrong with keys, loops and connections."""
+"""Batches over the caller's connections and keys: what goes wrong with keys, loops and hooks."""
 
 import asyncio
 import gc
@@ -9,13 +9,12 @@ import httpx2
 import openai
 import pytest
 from anyio import fail_after, to_thread
-from openai.providers import bedrock
 
 from batch_openai.conftest import DEADLINE_SECONDS, ask, at, batches_of, quick, soon
 from doubleword_batch import BatchClient, LocalConfig, LocalServer
 from doubleword_batch.batch_openai import BatchCallError
-from doubleword_batch.batch_openai.loop_affinity import HomeLoop
-from doubleword_batch.batch_openai.sdk_transport import SdkCarrier, checked
+from doubleword_batch.batch_openai.caller_transport import CallerTransport
+from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
 from doubleword_batch.errors import RejectedError
 from doubleword_batch.local.executors.simulate import SimulateExecutor
 
@@ -49,8 +48,6 @@ async def test_this_machine_is_reached_without_the_environments_proxy(
         monkeypatch.delenv(name, raising=False)
     async with at(server, api_key=lambda: soon(server.token)) as client:
         assert (await ask(client, "a")).choices
-    async with quick(provider=bedrock(api_key=server.token, base_url=server.base_url)) as client:
-        assert (await ask(client, "b")).choices
 
 
 async def test_a_function_that_gives_no_key_fails_the_call_at_once_in_its_own_words(server):
@@ -190,12 +187,11 @@ async def test_keys_that_rotate_are_taken_out_of_what_the_server_writes():
         return httpx2.Response(400, json={"error": {"message": "sk-first-key, sk-second-key"}})
 
     http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(echo))
-    home = HomeLoop()
-    home.enter()
+    affinity = LoopAffinity()
+    affinity.bind()
     base_url = "https://provider.example/v1"
-    options = {"api_key": checked(lambda: soon(next(keys))), "base_url": base_url}
-    carrier = SdkCarrier(home, base_url, options | {"http_client": http_client}, is_local=False)
-    async with BatchClient(base_url=base_url, custom_transport=carrier) as client:
+    transport = CallerTransport(affinity, http_client, authorization=lambda: soon(next(keys)))
+    async with BatchClient(base_url=base_url, custom_transport=transport) as client:
         with pytest.raises(RejectedError):
             await client.models.list()
         with pytest.raises(RejectedError, match=r"\*\*\*, \*\*\*"):
@@ -235,17 +231,3 @@ async def test_a_write_that_was_sent_is_not_repeated_whatever_a_hook_says_of_it(
         assert (await ask(client, "a")).choices
         assert len(await batches_of(client)) == 1
     assert not failing
-
-
-async def test_a_workload_identity_without_a_token_fails_the_call_at_once(server):
-    def broken():
-        raise LookupError("the cluster has none")
-
-    identity = {
-        "provider": {"token_type": "jwt", "get_token": broken},
-        "identity_provider_id": "idp-1",
-        "service_account_id": "sa-1",
-    }
-    async with at(server, workload_identity=identity, max_retry_seconds=600) as client:
-        with fail_after(20), pytest.raises(openai.APIConnectionError, match="the cluster has none"):
-            await ask(client, "a")

@@ -218,4 +218,4 @@ async def test_the_key_stands_in_no_error_and_no_repr(unused_url):
     while error is not None:
         chain.append(f"{error!r} {error} {vars(error)}")
         error = error.__cause__
-    assert key not in "".join([*chain, repr(client._gathered.engine.settings)])
+    assert key not in "".join([*chain, repr(client._state.shared.engine.settings)])

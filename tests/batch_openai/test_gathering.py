@@ -1,4 +1,4 @@
-"""Gathering never blocks: sizes, sharing, loops, threads, and one bad call that harms no other."""
+"""Batcher never blocks: sizes, sharing, loops, threads, and one bad call that harms no other."""
 
 import asyncio
 import gc
@@ -166,7 +166,7 @@ async def test_a_body_that_is_not_json_fails_its_caller_alone(faulty):
             )
     assert fine.choices
     assert all(isinstance(error, BatchCallError) for error in bad), bad
-    assert {error.code for error in bad} == {"not_json"}
+    assert {error.code for error in bad} == {"invalid_argument"}
 
 
 async def test_a_call_over_the_size_limit_fails_its_caller_alone(faulty):
@@ -176,7 +176,7 @@ async def test_a_call_over_the_size_limit_fails_its_caller_alone(faulty):
                 ask(client, "a"), ask(client, "x" * 11_000_000), return_exceptions=True
             )
     assert fine.choices
-    assert (type(big), big.code) == (BatchCallError, "too_large")
+    assert (type(big), big.code) == (BatchCallError, "request_too_large")
 
 
 async def test_a_closed_client_refuses_calls_with_a_clear_error():

@@ -14,14 +14,14 @@ from anyio import fail_after, to_thread
 
 from batch_openai.conftest import DEADLINE_SECONDS, ask
 from batch_openai.test_interface import TOOL
-from doubleword_batch.batch_openai.options import Plan
+from doubleword_batch.batch_openai.credentials import resolve_settings
+from doubleword_batch.batch_openai.options import BatchOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
-from doubleword_batch.batch_openai.settings import drop_in_settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 
-QUICK = Plan(
+QUICK = BatchOptions(
     batch_window_seconds=0.05,
     poll_interval_seconds=0.1,
     deadline_seconds=DEADLINE_SECONDS,
@@ -42,7 +42,7 @@ def settings(environment):
 
 @pytest.fixture
 async def proxy(settings):
-    async with proxy_running(settings, plan=QUICK) as running:
+    async with proxy_running(settings, options=QUICK) as running:
         yield running
 
 
@@ -72,7 +72,7 @@ async def counted(server):
 async def test_a_program_s_calls_become_one_batch_and_come_back_typed(faulty, settings):
     with faulty() as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="anything") as program,
         ):
             answers = await asyncio.gather(*(ask(program, f"call {n}") for n in range(5)))
@@ -109,7 +109,7 @@ async def test_a_failed_row_keeps_its_status_and_body_and_is_not_tried_again(fau
     failing = RequestFault(fault="error", status=429, match=Match(contains="bad"))
     with faulty(requests=[failing], max_attempts=1) as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x") as program,
         ):
             with pytest.raises(openai.RateLimitError) as caught:
@@ -122,7 +122,7 @@ async def test_a_program_that_hangs_up_and_calls_again_pays_once(faulty, setting
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x", max_retries=0) as program,
         ):
             with pytest.raises(openai.APITimeoutError):
@@ -135,10 +135,10 @@ async def test_a_program_that_hangs_up_and_calls_again_pays_once(faulty, setting
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"{", "not_json"),
-        (b"[1]", "not_json"),
-        (b"\xff\xfe", "not_json"),
-        (b'{"messages": []}', "no_model_named"),
+        (b"{", "invalid_argument"),
+        (b"[1]", "invalid_argument"),
+        (b"\xff\xfe", "invalid_argument"),
+        (b'{"messages": []}', "no_model_given"),
         (b'{"model": "m", "input": "x", "background": true}', "not_batchable"),
     ],
 )
@@ -171,7 +171,7 @@ async def test_a_web_page_cannot_spend_the_user_s_money(http, headers):
 
 
 async def test_with_a_key_only_those_who_have_it_get_in(settings):
-    async with proxy_running(settings, plan=QUICK, key="k-1") as proxy:
+    async with proxy_running(settings, options=QUICK, key="k-1") as proxy:
         for key, error in (("k-1", None), ("k-2", openai.AuthenticationError)):
             async with openai.AsyncOpenAI(base_url=proxy.base_url, api_key=key) as program:
                 if error is None:
@@ -209,7 +209,7 @@ async def test_a_proxy_that_would_ask_itself_is_refused(monkeypatch, unused_url)
     monkeypatch.setenv("OPENAI_BASE_URL", unused_url)
     port = int(unused_url.rpartition(":")[2].removesuffix("/v1"))
     with pytest.raises(ConfigError, match="the proxy itself"):
-        async with proxy_running(drop_in_settings(), port=port):
+        async with proxy_running(resolve_settings(), port=port):
             pass
 
 

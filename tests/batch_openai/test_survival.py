@@ -107,6 +107,10 @@ async def test_calls_that_died_before_they_were_sent_are_forgotten_after_a_week(
     async def built():
         return [path for path in files_in(home / "jobs") if path.name == "part-0001.jsonl"]
 
+    async def recorded():
+        with closing(sqlite3.connect(home / "store.sqlite3")) as store:
+            return store.execute("SELECT name FROM jobs").fetchall()
+
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("DOUBLEWORD_BASE_URL", unused_url)
         elsewhere.setenv("DOUBLEWORD_API_KEY", "k")

@@ -19,11 +19,10 @@ from openai._utils._json import openapi_dumps
 from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import BatchOpenAI
-from doubleword_batch.batch_openai.call import Answer
-from doubleword_batch.batch_openai.engine import Engine
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.outbox import hand_back
-from doubleword_batch.batch_openai.settings import drop_in_settings
+from doubleword_batch.batch_openai.call import CallResponse, deliver
+from doubleword_batch.batch_openai.credentials import resolve_settings
+from doubleword_batch.batch_openai.engine import BatchEngine
+from doubleword_batch.batch_openai.options import BatchOptions
 
 PLACE = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
 MESSAGE = {"role": "assistant", "content": "Yes, it is. " * 8, "refusal": None}
@@ -44,23 +43,23 @@ def asked(number):
     return {"model": "m", "messages": [{"role": "user", "content": question}]}
 
 
-class InstantEngine(Engine):
+class InstantEngine(BatchEngine):
     """Takes calls in and answers all of them once the last one has come."""
 
     def __init__(self, calls):
-        super().__init__(drop_in_settings(**PLACE), Plan())
+        super().__init__(resolve_settings(**PLACE), BatchOptions())
         self._calls = calls
 
-    def _enter(self, call):
+    def _enqueue(self, call):
         self._arrived.append(call)
         if len(self._arrived) == self._calls:
-            hand_back((call, Answer(200, ANSWER)) for call in self._drained())
+            deliver((call, CallResponse(200, ANSWER)) for call in self._drained())
 
 
 def answered_at_once(calls):
     """A client whose engine is an instant one."""
     client = BatchOpenAI(**PLACE)
-    client._gathered.engine = InstantEngine(calls)
+    client._state.shared.engine = InstantEngine(calls)
     return client
 
 

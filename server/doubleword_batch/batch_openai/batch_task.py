@@ -5,7 +5,7 @@ import logging
 import re
 import time
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
@@ -24,6 +24,8 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.models import ResultError, ResultLine
+from doubleword_batch.provider_errors import read_failure_reason
+from doubleword_batch.retry import RetryBudget
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.options import BatchOptions
@@ -228,19 +230,12 @@ class BatchTask:
 
     async def _retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Do `work`, again and again while its failures are retryable and there is time left."""
-        until: float | None = None
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await work()
-            except DoublewordBatchError as error:
-                now = time.monotonic()
-                until = until or now + self._options.max_retry_seconds
-                seconds = max(pause, float(error.details.get("retry_after_seconds", 0)))
-                if not error.retryable or now + seconds > until:
-                    raise
-            await asyncio.sleep(seconds)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        budget = RetryBudget(
+            self._options.max_retry_seconds,
+            first_pause_seconds=_FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
+        return await budget.persist(work)
 
     async def _enforce_deadlines(self) -> None:
         """Tell each caller when its time is up, so that nobody waits for ever."""
@@ -267,8 +262,8 @@ class BatchTask:
 def outcome_of(finished: Finished, batch_id: str) -> CallResponse | CallFailedError:
     """What the caller of a finished row gets; a CallResponse may have an error status.
 
-    Reads the error lines of Doubleword (a JSON text with the model server's status and body), of
-    OpenAI (a response with a status, or an error code) and of servers like them.
+    An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
+    the model server's status and body in a JSON text.
     """
     if finished.line is None:
         return _without_response(finished, batch_id)
@@ -277,26 +272,10 @@ def outcome_of(finished: Finished, batch_id: str) -> CallResponse | CallFailedEr
     if response is not None and response.status_code:
         return CallResponse(response.status_code, bytes(response.body))
     if isinstance(result.error, ResultError) and result.error.message:
-        nested = _model_servers_response(result.error.message)
-        return nested or _without_response(finished, batch_id)
+        reason = read_failure_reason(result.error.message)
+        if reason is not None and reason.status is not None and reason.status >= _ERRORS_FROM:
+            return CallResponse(reason.status, reason.body)
     return _without_response(finished, batch_id)
-
-
-def _model_servers_response(message: str) -> CallResponse | None:
-    """The model server's own response inside Doubleword's failure reason."""
-    try:
-        reason = msgspec.json.decode(message)
-    except (msgspec.DecodeError, RecursionError):
-        return None
-    details = cast("Any", reason).get("details") if isinstance(reason, dict) else None
-    if not isinstance(details, dict):
-        return None
-    fields = cast("dict[str, Any]", details)
-    status, body = fields.get("status"), fields.get("body")
-    if not isinstance(status, int) or status < _ERRORS_FROM:
-        return None
-    encoded = body.encode() if isinstance(body, str) else msgspec.json.encode(body)
-    return CallResponse(status, encoded)
 
 
 def _without_response(finished: Finished, batch_id: str) -> CallFailedError:

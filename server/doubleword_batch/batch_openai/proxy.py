@@ -22,11 +22,12 @@ from starlette.types import ASGIApp
 from doubleword_batch.batch_openai.call import CallResponse
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.options import BatchOptions
-from doubleword_batch.batch_openai.proxy_guard import NOT_RETRYABLE, ProxyGuard, error_response
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
+from doubleword_batch.host_guard import HostGuard, Refusal
+from doubleword_batch.loopback import is_loopback
 from doubleword_batch.models import ENDPOINTS
-from doubleword_batch.settings import Settings, is_loopback
+from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.dispatcher import Dispatcher
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8089
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ERRORS_FROM = 400
+_NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
+_REFUSALS: dict[Refusal, tuple[int, str]] = {
+    "forbidden_host": (403, "This proxy answers on 127.0.0.1 and localhost only."),
+    "forbidden_origin": (403, "This proxy answers programs, not web pages."),
+    "invalid_api_key": (401, "This proxy was started with a key, and the call does not carry it."),
+}
 _STATUSES = {"request_too_large": 413, "deadline": 504, "closed": 503}
 
 
@@ -127,7 +134,7 @@ def build_proxy(engine: BatchEngine, key: str | None) -> ASGIApp:
         ],
         exception_handlers={404: _unknown_path, 405: _unknown_path},
     )
-    return ProxyGuard(app, key)
+    return HostGuard(app, _refused, key=key)
 
 
 class _Routes:
@@ -142,7 +149,7 @@ class _Routes:
         endpoint = request.url.path
         if body.get("background"):
             message = "background=true asks for a live response to poll; a batch has none."
-            return error_response(400, message, "not_batchable")
+            return _error_response(400, message, "not_batchable")
         sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
         model = sent.get("model")
         calling = self._engine.call(
@@ -171,7 +178,20 @@ class _Routes:
         for model in models:
             if model["id"] == wanted:
                 return JSONResponse(model)
-        return error_response(404, "The provider lists no such model.", "model_not_found")
+        return _error_response(404, "The provider lists no such model.", "model_not_found")
+
+
+def _refused(reason: Refusal, _path: str) -> ASGIApp:
+    """The reply to a call that the guard keeps out: each call costs the proxy's owner money."""
+    status, message = _REFUSALS[reason]
+    return _error_response(status, message, reason)
+
+
+def _error_response(status: int, message: str, code: str) -> Response:
+    """An error object of OpenAI's shape."""
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004  # HTTP
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers=_NOT_RETRYABLE)
 
 
 def _reply(endpoint: str, body: dict[str, Any], response: CallResponse | None) -> Response:
@@ -190,7 +210,7 @@ def _failure(error: DoublewordBatchError) -> Response:
         status = error.status
     else:
         status = _STATUSES.get(error.code, 400 if isinstance(error, InputError) else 502)
-    return error_response(status, str(error), error.code)
+    return _error_response(status, str(error), error.code)
 
 
 def _failed_row(response: CallResponse) -> Response:
@@ -199,8 +219,8 @@ def _failed_row(response: CallResponse) -> Response:
         msgspec.json.decode(response.body)
     except msgspec.DecodeError:
         message = response.body.decode(errors="replace")
-        return error_response(response.status, message, "row_failed")
-    return Response(response.body, response.status, NOT_RETRYABLE, "application/json")
+        return _error_response(response.status, message, "row_failed")
+    return Response(response.body, response.status, _NOT_RETRYABLE, "application/json")
 
 
 async def _models(dispatcher: "Dispatcher") -> list[dict[str, Any]]:
@@ -240,19 +260,19 @@ async def _json_object(request: Request) -> dict[str, Any] | Response:
         received += piece
         if len(received) > _MAX_BODY_BYTES:
             message = f"The body is larger than {_MAX_BODY_BYTES} bytes."
-            return error_response(413, message, "request_too_large")
+            return _error_response(413, message, "request_too_large")
     try:
         body = msgspec.json.decode(received)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return error_response(400, f"The body is not JSON: {error}.", "invalid_argument")
+        return _error_response(400, f"The body is not JSON: {error}.", "invalid_argument")
     if not isinstance(body, dict):
-        return error_response(400, "The body is not a JSON object.", "invalid_argument")
+        return _error_response(400, "The body is not a JSON object.", "invalid_argument")
     return cast("dict[str, Any]", body)
 
 
 async def _unknown_path(_request: Request, _error: Exception) -> Response:
     message = f"This proxy serves {', '.join(ENDPOINTS)} and lists /v1/models; nothing else."
-    return error_response(404, message, "unknown_endpoint")
+    return _error_response(404, message, "unknown_endpoint")
 
 
 def _reject_own_address(settings: Settings, port: int) -> None:
