@@ -7,7 +7,7 @@ import respx
 from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, quick
-from batch_openai.test_rows import URL, Provider, answered
+from batch_openai.test_outcomes import URL, Provider, answered
 from doubleword_batch.batch_openai import BatchCallError
 
 MOST_INPUTS = 50_000

@@ -11,36 +11,36 @@ import pytest
 import respx
 from openai.providers import bedrock
 
-from batch_openai.conftest import ask, at, batches_of, quick, soon
-from batch_openai.test_rows import GOOD
+from batch_openai.conftest import at, batches_of, chat_call, quick, soon
+from batch_openai.test_outcomes import GOOD
 from doubleword_batch.batch_openai import BatchCallError
 from doubleword_batch.errors import ConfigError
 
 TOKEN_EXCHANGE = "https://auth.openai.com/oauth/token"
 
 
-async def test_a_key_function_is_asked_in_the_callers_loop_for_each_request(server, recorder):
-    asked_in = []
+async def test_a_key_function_is_called_in_the_callers_loop_for_each_request(server, recorder):
+    called_in = []
 
     async def key():
-        asked_in.append(asyncio.get_running_loop())
+        called_in.append(asyncio.get_running_loop())
         return server.token
 
     async with at(server, api_key=key, http_client=recorder.client()) as client:
-        assert (await ask(client, "a")).choices
+        assert (await chat_call(client, "a")).choices
         assert [model.id async for model in client.models.list()]
-    assert set(asked_in) == {asyncio.get_running_loop()}
-    assert len(asked_in) == len(recorder.of_the_batch)
+    assert set(called_in) == {asyncio.get_running_loop()}
+    assert len(called_in) == len(recorder.of_the_batch)
 
 
 @pytest.mark.parametrize("library", [httpx2, httpx])
-async def test_the_callers_http_client_carries_the_batches_in_the_callers_loop(
+async def test_the_callers_http_client_sends_the_batches_in_the_callers_loop(
     server, recorder, library
 ):
     async with at(server, http_client=recorder.client(library)) as client:
-        answers = await asyncio.gather(*(ask(client, f"question {n}") for n in range(50)))
+        answers = await asyncio.gather(*(chat_call(client, f"question {n}") for n in range(50)))
         (batch,) = await batches_of(client)
-    assert all(one.choices for one in answers)
+    assert all(answer.choices for answer in answers)
     assert batch.request_counts.completed == 50
     assert recorder.of_the_batch
     assert recorder.loops == {asyncio.get_running_loop()}
@@ -49,17 +49,17 @@ async def test_the_callers_http_client_carries_the_batches_in_the_callers_loop(
 async def test_the_callers_query_goes_with_every_request(server, recorder):
     options = {"default_query": {"api-version": "7"}, "http_client": recorder.client()}
     async with at(server, **options) as client:
-        assert (await ask(client, "a")).choices
-    assert {one.url.params["api-version"] for one in recorder.of_the_batch} == {"7"}
+        assert (await chat_call(client, "a")).choices
+    assert {request.url.params["api-version"] for request in recorder.of_the_batch} == {"7"}
 
 
 async def test_an_authorization_of_the_callers_takes_the_place_of_the_key(server, recorder):
     headers = {"authorization": f"Bearer {server.token}"}
     options = {"api_key": "unused", "default_headers": headers}
     async with at(server, **options, http_client=recorder.client()) as client:
-        assert (await ask(client, "a")).choices
-    sent = [one.headers.get_list("authorization") for one in recorder.of_the_batch]
-    assert all(one == [headers["authorization"]] for one in sent)
+        assert (await chat_call(client, "a")).choices
+    sent = [request.headers.get_list("authorization") for request in recorder.of_the_batch]
+    assert all(values == [headers["authorization"]] for values in sent)
 
 
 IDENTITY = {
@@ -98,8 +98,8 @@ async def test_an_argument_for_live_calls_alone_is_refused_at_the_first_batched_
     options = live_only(name, server) | {"http_client": recorder.client(httpx)}
     async with quick(**options) as client:
         for call in (
-            ask(client, "a"),
-            ask(client, "a", stream=True),
+            chat_call(client, "a"),
+            chat_call(client, "a", stream=True),
             client.responses.create(model="m", input="a"),
             client.embeddings.create(model="e", input="a"),
         ):
@@ -118,8 +118,8 @@ async def test_live_calls_go_on_working_with_an_argument_for_them_alone(server, 
         async with quick(**options) as client:
             assert [model.id async for model in client.models.list()]
             assert [file.id async for file in client.files.list()] == []
-    live = [one for one in recorder.requests if one.url.host == "127.0.0.1"]
-    assert {one.headers["authorization"] for one in live} == {f"Bearer {server.token}"}
+    live = [r for r in recorder.requests if r.url.host == "127.0.0.1"]
+    assert {request.headers["authorization"] for request in live} == {f"Bearer {server.token}"}
 
 
 async def test_data_residency_says_where_live_calls_go(monkeypatch):
@@ -150,7 +150,7 @@ async def test_what_cannot_be_batched_goes_live_with_such_an_argument_when_the_u
     http_client = httpx2.AsyncClient(transport=httpx2.MockTransport(serve))
     options = {"api_key": "sk-eu", "data_residency": "eu", "http_client": http_client}
     async with quick(**options, unbatchable="live") as client:
-        assert (await ask(client, "a")).choices[0].message.content == "yes"
+        assert (await chat_call(client, "a")).choices[0].message.content == "yes"
     assert paths == ["/v1/chat/completions"]
 
 
@@ -165,8 +165,8 @@ async def test_a_copy_that_takes_such_an_argument_makes_live_calls_only_and_so_d
             quick(**given).with_options(max_retries=0, batch_size=2),
         ):
             with pytest.raises(BatchCallError, match=f"{name}= makes live calls only"):
-                await ask(client, "a")
-        assert (await ask(original, "a")).choices
+                await chat_call(client, "a")
+        assert (await chat_call(original, "a")).choices
 
 
 async def test_arguments_that_the_sdk_does_not_take_together_are_refused(server):
@@ -187,22 +187,22 @@ async def test_a_changed_client_outlives_the_one_that_it_was_made_from():
     client = quick().with_options(max_retries=0)
     gc.collect()
     async with client:
-        assert (await ask(client, "a")).choices
+        assert (await chat_call(client, "a")).choices
 
 
-async def test_a_copy_keeps_the_ways_of_its_original_and_takes_new_ones(server, recorder):
+async def test_a_copy_keeps_the_key_function_of_its_original_or_takes_another(server, recorder):
     original = at(server, api_key=lambda: soon(server.token))
     async with original.with_options(max_retries=0) as client:
-        assert (await ask(client, "a")).choices
+        assert (await chat_call(client, "a")).choices
     keyed = quick(api_key="wrong", base_url=server.base_url, batch_provider="doubleword")
     async with keyed.with_options(
         api_key=lambda: soon(server.token), http_client=recorder.client()
     ) as client:
-        assert (await ask(client, "b")).choices
+        assert (await chat_call(client, "b")).choices
     assert recorder.of_the_batch
     async with client.with_options(api_key="wrong", http_client=recorder.client()) as client:
         with pytest.raises(openai.AuthenticationError):
-            await ask(client, "c")
+            await chat_call(client, "c")
     assert recorder.requests[-1].headers["authorization"] == "Bearer wrong"
 
 
@@ -221,15 +221,15 @@ async def test_what_changes_nothing_at_the_sdk_changes_nothing_in_a_copy(
         for name, value in nothing.items():
             other = client.with_options(**{name: value})
             assert (other.api_key, other.base_url) == (client.api_key, client.base_url), name
-        await asyncio.gather(ask(client, "a"), ask(client.with_options(**nothing), "b"))
+        await asyncio.gather(chat_call(client, "a"), chat_call(client.with_options(**nothing), "b"))
         assert len(await batches_of(client)) == 1
-    assert {one.url.host for one in recorder.requests} == {"127.0.0.1"}
+    assert {request.url.host for request in recorder.requests} == {"127.0.0.1"}
 
 
 async def test_a_copy_finds_what_its_original_has_paid_for(server, home):
     async with at(server, api_key=lambda: soon(server.token)) as client:
-        first = await ask(client, "a")
-        again = await ask(client.with_options(state_dir=home), "a")
+        first = await chat_call(client, "a")
+        again = await chat_call(client.with_options(state_dir=home), "a")
         assert again.id == first.id
         assert len(await batches_of(client)) == 1
 
@@ -247,9 +247,9 @@ async def test_openai_s_own_headers_of_the_environment_bring_no_key_to_another(
 ):
     monkeypatch.setenv("OPENAI_CUSTOM_HEADERS", "Authorization: Bearer sk-openai\nX-Team: red")
     async with at(server, http_client=recorder.client()) as client:
-        assert (await ask(client, "a")).choices
+        assert (await chat_call(client, "a")).choices
         assert [model.id async for model in client.models.list()]
-    sent = {(one.headers["authorization"], one.headers["x-team"]) for one in recorder.of_the_batch}
+    sent = {(r.headers["authorization"], r.headers["x-team"]) for r in recorder.of_the_batch}
     assert sent == {(f"Bearer {server.token}", "red")}
 
 
@@ -260,5 +260,5 @@ async def test_the_local_server_is_not_sent_the_key_of_a_function(monkeypatch):
         raise AssertionError("nobody may ask")
 
     async with quick(api_key=key) as client:
-        assert (await ask(client, "a")).choices
+        assert (await chat_call(client, "a")).choices
         assert [model.id async for model in client.models.list()]
