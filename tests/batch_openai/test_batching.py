@@ -240,7 +240,7 @@ async def test_thousands_of_calls_do_not_stall_the_caller_s_loop(faulty):
                     stalls.append(await stall_in(0.01))
                     thresholds.add(gc.get_threshold())
 
-            beating = asyncio.create_tchat_call(watch())
+            beating = asyncio.create_task(watch())
             await asyncio.gather(*(chat_call(client, f"call {n}") for n in range(3_000)))
             beating.cancel()
     assert len(thresholds) == 2  # the collector runs less often meanwhile

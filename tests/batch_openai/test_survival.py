@@ -116,6 +116,7 @@ async def test_calls_that_died_before_they_were_sent_are_forgotten_after_a_week(
         elsewhere.setenv("DOUBLEWORD_API_KEY", "k")
         dying = program("a secret")
         (prompts,) = await until(built)
+        await until(recorded)
         dying.kill()
         dying.communicate()
     async with quick() as client:
