@@ -58,6 +58,21 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """An address and the key for it, as somebody gave them: not checked yet.
+
+    Attributes:
+        base_url: "" for the provider's own address.
+        api_key: None without one.
+        has_key_function: whoever sends the requests makes a key for each of them.
+    """
+
+    base_url: str = ""
+    api_key: Secret | None = None
+    has_key_function: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """One reading of the environment.
 
@@ -99,13 +114,20 @@ class Settings:
 
     @classmethod
     def from_environment(
-        cls, environ: Mapping[str, str] | None = None, *, provider: ProviderName | None = None
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        provider: ProviderName | None = None,
+        access: Access | None = None,
+        home: str | Path | None = None,
     ) -> "Settings":
         """Read the settings.
 
         Args:
             environ: the variables to read; the process's own by default.
             provider: take this one, whatever `DOUBLEWORD_BATCH_PROVIDER` says.
+            access: in place of what the variables say of address and key.
+            home: in place of `DOUBLEWORD_BATCH_HOME`.
 
         Raises:
             ConfigError: a variable has a value that cannot be used; the message names it.
@@ -113,13 +135,13 @@ class Settings:
         env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
         if provider is not None:
             env["DOUBLEWORD_BATCH_PROVIDER"] = provider
-        provider, base_url, api_key = _provider(env)
+        provider, base_url, api_key = _provider(env, access)
         roots = env.get("DOUBLEWORD_BATCH_ROOTS")
         return cls(
             provider=provider,
             base_url=base_url,
             api_key=api_key,
-            home=_home(env),
+            home=_path("the state directory", str(home)) if home else _home(env),
             roots=_roots(roots),
             roots_are_explicit=bool(roots),
             max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
@@ -190,14 +212,15 @@ def provider_of(base_url: str) -> ProviderName:
     return _KNOWN_ADDRESSES.get(base_url, "generic")
 
 
-def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]:
+def _provider(
+    env: Mapping[str, str], access: Access | None
+) -> tuple[ProviderName, str, Secret | None]:
     """The provider, its base URL and its key."""
     named: ProviderName | None = _named(env, "DOUBLEWORD_BATCH_PROVIDER", ProviderName)
     if named == "local":
         return "local", "", None
-    key, url = env.get("DOUBLEWORD_API_KEY"), env.get("DOUBLEWORD_BASE_URL")
-    if named == "openai":
-        key, url = _openai(env)
+    access = access or _access(env, named)
+    url = access.base_url or (OPENAI_BASE_URL if named == "openai" else "")
     if named == "generic" and not url:
         raise ConfigError(
             "DOUBLEWORD_BATCH_PROVIDER=generic needs the server's address.",
@@ -205,13 +228,13 @@ def _provider(env: Mapping[str, str]) -> tuple[ProviderName, str, Secret | None]
         )
     if url:
         url = check_base_url("DOUBLEWORD_BASE_URL", url)
-    if not key:
+    if access.api_key is None and not access.has_key_function:
         return _without_key(named, url)
     url = url or HOSTED_BASE_URL
-    return named or provider_of(url), url, Secret(key)
+    return named or provider_of(url), url, access.api_key
 
 
-def _without_key(named: ProviderName | None, url: str | None) -> tuple[ProviderName, str, None]:
+def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, str, None]:
     if named in {"doubleword", "openai"}:
         raise ConfigError(
             f"DOUBLEWORD_BATCH_PROVIDER={named} needs a key, and there is none.",
@@ -230,11 +253,10 @@ def _without_key(named: ProviderName | None, url: str | None) -> tuple[ProviderN
     )
 
 
-def _openai(env: Mapping[str, str]) -> tuple[str | None, str]:
-    """OpenAI's key and address; a key goes with its own address, never with the other's."""
-    if env.get("OPENAI_API_KEY"):
-        return env["OPENAI_API_KEY"], env.get("OPENAI_BASE_URL") or OPENAI_BASE_URL
-    return env.get("DOUBLEWORD_API_KEY"), env.get("DOUBLEWORD_BASE_URL") or OPENAI_BASE_URL
+def _access(env: Mapping[str, str], named: ProviderName | None) -> Access:
+    """Address and key; a key goes with its own address, never with the other's."""
+    family = "OPENAI" if named == "openai" and env.get("OPENAI_API_KEY") else "DOUBLEWORD"
+    return Access(env.get(f"{family}_BASE_URL", ""), _secret(env, f"{family}_API_KEY"))
 
 
 def _home(env: Mapping[str, str]) -> Path:

@@ -52,7 +52,7 @@ def quick(**options):
     return BatchOpenAI(**settings | options)
 
 
-def ask(client, text, **params):
+def chat_call(client, text, **params):
     """One chat call; a coroutine."""
     messages = [{"role": "user", "content": text}]
     return client.chat.completions.create(model="chat-1", messages=messages, **params)
@@ -92,7 +92,7 @@ class Recorder:
     @property
     def of_the_batch(self):
         """The requests that carry a batch; the fixture's server keeps its results."""
-        sent = {(one.method, one.url.path) for one in self.requests}
+        sent = {(request.method, request.url.path) for request in self.requests}
         assert sent >= OF_A_BATCH, sent
         assert any(path.endswith("/content") for _, path in sent)
         return self.requests

@@ -7,7 +7,7 @@ import openai
 import pytest
 from anyio import fail_after
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, batches_of, quick
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import DoublewordBatchError
 from doubleword_batch.batch_openai import BatchCallError, CallTimeoutError
 from doubleword_batch.local.executors.base import Answer, RequestFailed
@@ -47,7 +47,8 @@ async def test_each_status_of_a_row_raises_the_sdk_s_exception_and_spares_the_ot
     with faulty(requests=faults, max_attempts=1):
         async with quick() as client:
             good, *failed = await outcomes(
-                ask(client, "fine"), *(ask(client, f"gives {status}") for status in STATUSES)
+                chat_call(client, "fine"),
+                *(chat_call(client, f"gives {status}") for status in STATUSES),
             )
             assert good.choices[0].message.content
             assert [type(error) for error in failed] == list(STATUSES.values())
@@ -67,7 +68,7 @@ async def test_a_stream_of_a_failed_row_raises_at_the_call(faulty):
     with faulty(requests=[failing(400)]):
         async with quick() as client:
             with pytest.raises(openai.BadRequestError):
-                await ask(client, "a", stream=True)
+                await chat_call(client, "a", stream=True)
 
 
 async def test_a_cancelled_batch_gives_its_finished_rows_and_names_the_others(faulty, tmp_path):
@@ -75,8 +76,8 @@ async def test_a_cancelled_batch_gives_its_finished_rows_and_names_the_others(fa
     with faulty(requests=[held]):
         async with quick() as client:
             fine, stuck = (
-                asyncio.create_task(ask(client, "fine")),
-                asyncio.create_task(ask(client, "held")),
+                asyncio.create_task(chat_call(client, "fine")),
+                asyncio.create_task(chat_call(client, "held")),
             )
             assert (await fine).choices  # as it lands, while the other one runs
             (batch,) = await batches_of(client)
@@ -100,7 +101,7 @@ async def test_a_row_that_failed_without_a_status_names_batch_row_and_cause(faul
     with faulty(executor=NetworkTrouble(), max_attempts=1):
         async with quick() as client:
             with pytest.raises(BatchCallError) as caught:
-                await ask(client, "a")
+                await chat_call(client, "a")
             (batch,) = await batches_of(client)
     assert (caught.value.code, caught.value.batch_id) == ("network", batch.id)
     assert "hung up" in str(caught.value)
@@ -109,22 +110,22 @@ async def test_a_row_that_failed_without_a_status_names_batch_row_and_cause(faul
 async def test_every_row_failed_is_not_a_lost_batch(faulty):
     with faulty(requests=[failing(400)]):
         async with quick() as client:
-            errors = await outcomes(*(ask(client, str(n)) for n in range(5)))
+            errors = await outcomes(*(chat_call(client, str(n)) for n in range(5)))
     assert {type(error) for error in errors} == {openai.BadRequestError}
 
 
-async def test_the_deadline_ends_the_wait_and_the_others_keep_theirs(faulty, tmp_path):
+async def test_a_call_past_its_deadline_fails_and_its_batch_goes_on(faulty, tmp_path):
     gate = tmp_path / "gate"
     held = RequestFault(fault="hold", until=str(gate), match=Match(contains="held"))
     with faulty(requests=[held]):
         async with quick(deadline_seconds=1.5) as client:
             with pytest.raises(CallTimeoutError) as caught:
-                await ask(client, "held")
+                await chat_call(client, "held")
             (batch,) = await batches_of(client)
             assert isinstance(caught.value, openai.APITimeoutError)
             assert (caught.value.batch_id, caught.value.row) == (batch.id, 1)
             gate.touch()
-            answer = await ask(client, "held")  # the batch went on, and is not paid twice
+            answer = await chat_call(client, "held")  # the batch went on, and is not paid twice
             assert answer.choices
             assert len(await batches_of(client)) == 1
 
@@ -133,9 +134,9 @@ async def test_a_call_s_own_timeout_frees_it_alone(faulty, tmp_path):
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]):
         async with quick() as client:
-            patient = asyncio.create_task(ask(client, "patient"))
+            patient = asyncio.create_task(chat_call(client, "patient"))
             with pytest.raises(CallTimeoutError, match=r"timeout of 0\.5 s"):
-                await ask(client, "hasty", timeout=0.5)
+                await chat_call(client, "hasty", timeout=0.5)
             gate.touch()
             assert (await patient).choices
 
@@ -144,7 +145,7 @@ async def test_cancelling_one_caller_frees_it_at_once_and_leaves_the_others(faul
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]):
         async with quick() as client:
-            calls = [asyncio.create_task(ask(client, f"call {n}")) for n in range(3)]
+            calls = [asyncio.create_task(chat_call(client, f"call {n}")) for n in range(3)]
             while not await batches_of(client):
                 await asyncio.sleep(0.02)
             calls[1].cancel()
@@ -155,10 +156,10 @@ async def test_cancelling_one_caller_frees_it_at_once_and_leaves_the_others(faul
                 assert (await call).choices
 
 
-async def test_a_call_cancelled_before_its_batch_leaves_is_never_sent(faulty):
+async def test_a_call_cancelled_before_its_batch_is_sent_is_never_sent(faulty):
     with faulty():
         async with quick(batch_window_seconds=0.4) as client:
-            calls = [asyncio.create_task(ask(client, f"call {n}")) for n in range(3)]
+            calls = [asyncio.create_task(chat_call(client, f"call {n}")) for n in range(3)]
             await asyncio.sleep(0)  # each has been made by now
             calls[0].cancel()
             await asyncio.gather(*calls, return_exceptions=True)
@@ -175,20 +176,20 @@ async def test_a_call_cancelled_before_its_batch_leaves_is_never_sent(faulty):
         (429, openai.RateLimitError),
     ],
 )
-async def test_a_refused_upload_or_creation_reaches_every_caller_in_time(faulty, status, error):
+async def test_a_rejected_upload_or_creation_reaches_every_caller_in_time(faulty, status, error):
     fault = ServerFault(route="POST /v1/batches", fault="status", status=status, times=None)
     with faulty(server=[fault]):
         async with quick(max_retry_seconds=0.5) as client:
-            failures = await outcomes(ask(client, "a"), ask(client, "b"))
+            failures = await outcomes(chat_call(client, "a"), chat_call(client, "b"))
     assert all(isinstance(failure, error) for failure in failures), failures
     assert failures[0] is not failures[1]  # tracebacks do not mix
 
 
-async def test_a_server_that_is_away_ends_in_a_connection_error(unused_url):
+async def test_a_server_that_cannot_be_reached_raises_a_connection_error(unused_url):
     client = quick(api_key="k", base_url=unused_url, max_retry_seconds=0.5)
     async with client:
         with pytest.raises(openai.APIConnectionError):
-            await ask(client, "a")
+            await chat_call(client, "a")
 
 
 class Verbatim(SimulateExecutor):
@@ -204,18 +205,18 @@ class Verbatim(SimulateExecutor):
 async def test_an_answer_that_does_not_fit_the_types_is_taken_as_the_sdk_takes_it(faulty):
     with faulty(executor=Verbatim()):
         async with quick() as client:
-            answer = await ask(client, "a")
+            answer = await chat_call(client, "a")
     assert answer.choices[0].finish_reason == "out_of_patience"
 
 
-async def test_the_key_stands_in_no_error_and_no_repr(unused_url):
+async def test_the_key_is_in_no_error_and_no_repr(unused_url):
     key = "sk-plant-4711-do-not-leak"
     client = quick(api_key=key, base_url=unused_url, max_retry_seconds=0)
     async with client:
         with pytest.raises(openai.OpenAIError) as caught:
-            await ask(client, "a")
+            await chat_call(client, "a")
     chain, error = [], caught.value
     while error is not None:
         chain.append(f"{error!r} {error} {vars(error)}")
         error = error.__cause__
-    assert key not in "".join([*chain, repr(client._gathered.engine.settings)])
+    assert key not in "".join([*chain, repr(client._state.shared.engine.settings)])

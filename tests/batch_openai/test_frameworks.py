@@ -1,4 +1,4 @@
-"""What is built on the openai SDK runs on the drop-in: langchain, instructor, pydantic-ai, and
+"""What is built on the openai SDK runs on BatchOpenAI: langchain, instructor, pydantic-ai, and
 openai 2.x.
 
 Each runs in an environment of its own, because their pins differ from ours; uv makes it.
@@ -62,7 +62,7 @@ async def main(client):
     async with Agent(chat).run_stream("stream") as streamed:
         assert (await streamed.get_output()).startswith("[simulated]")
     vector = await client.embeddings.create(model="e", input=["a", "b"])
-    return [len(one.embedding) for one in vector.data]
+    return [len(embedded.embedding) for embedded in vector.data]
 """
 
 OPENAI_2 = """
@@ -88,7 +88,7 @@ async def main(client):
     for access in (dict(api_key=key, default_query={"v": "1"}), authorized):
         async with BatchOpenAI(**access, **place, **quick) as carried:
             assert (await carried.chat.completions.create(model="m", messages=ASKED)).choices
-    return [len(one.embedding) for one in vector.data]
+    return [len(embedded.embedding) for embedded in vector.data]
 """
 
 FRAME = """
@@ -140,7 +140,7 @@ def environment_with(folder, *packages):
     ],
     ids=["langchain-and-instructor", "pydantic-ai", "openai-2"],
 )
-def test_it_runs_on_the_drop_in(tmp_path, packages, program, major):
+def test_it_runs_on_batch_openai(tmp_path, packages, program, major):
     python = environment_with(tmp_path, *packages)
     script = tmp_path / "program.py"
     script.write_text(FRAME % textwrap.dedent(program), encoding="utf-8")

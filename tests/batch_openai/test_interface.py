@@ -9,8 +9,8 @@ from anyio import fail_after
 from openai.types.chat import ChatCompletion
 from pydantic import BaseModel
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, batches_of, quick
-from batch_openai.test_rows import URL, Provider, answered
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
+from batch_openai.test_outcomes import URL, Provider, answered
 from doubleword_batch.batch_openai import BatchCallError
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.local.executors.simulate import SimulateExecutor
@@ -45,20 +45,20 @@ async def client():
 async def test_it_is_an_async_openai_and_gives_the_sdk_s_own_types(client):
     assert isinstance(client, openai.AsyncOpenAI)
     chat, response, embedding = await asyncio.gather(
-        ask(client, "a"),
+        chat_call(client, "a"),
         client.responses.create(model="chat-1", input="b"),
         client.embeddings.create(model="embed-1", input=["c", "d"]),
     )
     assert type(chat) is ChatCompletion
     assert chat.choices[0].message.content.startswith("[simulated] ")
     assert response.output_text.startswith("[simulated] ")
-    assert [len(one.embedding) for one in embedding.data] == [384, 384]
+    assert [len(embedded.embedding) for embedded in embedding.data] == [384, 384]
     assert isinstance(embedding.data[0].embedding[0], float)
 
 
 async def test_the_short_way_gives_what_the_sdk_s_own_way_gives(client):
-    short = await ask(client, "the same", tools=[TOOL], n=2)
-    long = await ask(client, "the same", tools=[TOOL], n=2, extra_body={})
+    short = await chat_call(client, "the same", tools=[TOOL], n=2)
+    long = await chat_call(client, "the same", tools=[TOOL], n=2, extra_body={})
     assert short.to_dict() == long.to_dict()
     assert short.to_json() == long.to_json()
     assert repr(short) == repr(long)
@@ -86,7 +86,7 @@ async def test_raw_and_streaming_responses_carry_the_body(client):
 
 
 async def test_messages_of_the_sdk_s_own_types_can_be_sent_back(client):
-    first = await ask(client, "hello")
+    first = await chat_call(client, "hello")
     history = [*MESSAGES, first.choices[0].message, {"role": "user", "content": "and?"}]
     second = await client.chat.completions.create(model="m", messages=history)
     assert second.choices[0].message.content
@@ -94,13 +94,13 @@ async def test_messages_of_the_sdk_s_own_types_can_be_sent_back(client):
 
 async def test_with_options_shares_the_batches(client):
     other = client.with_options(max_retries=0, timeout=5)
-    await asyncio.gather(ask(client, "a"), ask(other, "b"))
+    await asyncio.gather(chat_call(client, "a"), chat_call(other, "b"))
     assert len(await batches_of(client)) == 1
 
 
 async def test_with_options_takes_the_constructor_s_own_options(client):
     async with client.with_options(completion_window="1h", batch_metadata={"run": "7"}) as other:
-        await ask(other, "a")
+        await chat_call(other, "a")
         (batch,) = await batches_of(other)
     assert batch.completion_window == "1h"
     assert batch.metadata["run"] == "7"
@@ -108,15 +108,15 @@ async def test_with_options_takes_the_constructor_s_own_options(client):
 
 async def test_models_files_and_batches_go_to_the_live_api(client):
     assert [model.id async for model in client.models.list()]
-    await ask(client, "a")
+    await chat_call(client, "a")
     (batch,) = await batches_of(client)
     assert batch.request_counts.completed == 1
     assert [file.purpose async for file in client.files.list()].count("batch") == 1
 
 
-async def test_a_chat_stream_is_replayed_from_the_result(client):
-    whole = await ask(client, "a", temperature=0)
-    stream = await ask(
+async def test_a_chat_stream_is_made_from_the_result(client):
+    whole = await chat_call(client, "a", temperature=0)
+    stream = await chat_call(
         client, "a", temperature=0, stream=True, stream_options={"include_usage": True}
     )
     chunks = [chunk async for chunk in stream]
@@ -127,7 +127,7 @@ async def test_a_chat_stream_is_replayed_from_the_result(client):
 
 
 async def test_streamed_tool_calls_keep_their_arguments_and_every_choice_its_own(client):
-    stream = await ask(client, "a", tools=[TOOL], tool_choice="required", n=2, stream=True)
+    stream = await chat_call(client, "a", tools=[TOOL], tool_choice="required", n=2, stream=True)
     calls = {}
     async for chunk in stream:
         for choice in chunk.choices:
@@ -148,7 +148,7 @@ class TwoCalls(SimulateExecutor):
 async def test_parallel_tool_calls_stay_apart_in_a_stream(faulty):
     with faulty(executor=TwoCalls()):
         async with quick() as client:
-            stream = await ask(client, "a", tools=[TOOL], tool_choice="required", stream=True)
+            stream = await chat_call(client, "a", tools=[TOOL], tool_choice="required", stream=True)
             chunks = [chunk async for chunk in stream]
     assert [(call.index, call.id) for call in chunks[0].choices[0].delta.tool_calls] == [
         (0, "a"),
@@ -156,7 +156,7 @@ async def test_parallel_tool_calls_stay_apart_in_a_stream(faulty):
     ]
 
 
-async def test_the_sdk_s_stream_helpers_accumulate_a_replayed_stream(client):
+async def test_the_sdk_s_stream_helpers_accumulate_such_a_stream(client):
     stream = client.chat.completions.stream(model="m", messages=MESSAGES, response_format=Person)
     async with stream as events:
         completion = await events.get_final_completion()
@@ -179,12 +179,12 @@ async def test_responses_stream_their_function_calls(client):
     assert events["response.completed"].response.output[0].name == "look_up"
 
 
-async def test_what_cannot_be_batched_is_refused_with_the_way_out(client):
+async def test_what_cannot_be_batched_is_refused_with_an_alternative(client):
     for call in (
         client.images.generate(model="m", prompt="x"),
         client.responses.create(model="m", input="x", background=True),
-        ask(client, "a", extra_query={"v": 1}),
-        ask(client, "a", extra_headers={"OpenAI-Beta": "x"}),
+        chat_call(client, "a", extra_query={"v": 1}),
+        chat_call(client, "a", extra_headers={"OpenAI-Beta": "x"}),
     ):
         with pytest.raises(BatchCallError, match="cannot run in a batch") as caught:
             await call
@@ -227,13 +227,13 @@ async def test_organization_project_and_headers_go_with_the_batches(monkeypatch)
     with respx.mock(base_url=URL, assert_all_called=False) as router:
         Provider("completed", [answered(1)]).serve(router)
         async with quick(api_key="k", base_url=URL, **options) as client:
-            assert (await ask(client, "a")).choices
+            assert (await chat_call(client, "a")).choices
             sent = [call.request.headers for call in router.calls]
             assert sent
             assert all(wanted.items() <= dict(headers).items() for headers in sent)
             assert all(headers["authorization"] == "Bearer k" for headers in sent)
             other = client.with_options(project="proj-2", default_headers={"X-Gateway": "h"})
             async with other:
-                assert (await ask(other, "b")).choices
+                assert (await chat_call(other, "b")).choices
             assert router.calls.last.request.headers["openai-project"] == "proj-2"
             assert router.calls.last.request.headers["x-gateway"] == "h"

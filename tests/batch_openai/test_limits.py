@@ -7,7 +7,7 @@ import respx
 from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, quick
-from batch_openai.test_rows import URL, Provider, answered
+from batch_openai.test_outcomes import URL, Provider, answered
 from doubleword_batch.batch_openai import BatchCallError
 
 MOST_INPUTS = 50_000
@@ -48,7 +48,7 @@ async def test_a_call_with_more_inputs_than_a_batch_takes_is_refused_alone():
         ["a"] * (MOST_INPUTS + 1), ["b"], batch_provider="openai", batch_window_seconds=3
     )
     assert isinstance(got[0], BatchCallError)
-    assert got[0].code == "too_many_inputs"
+    assert got[0].code == "request_too_large"
     assert "50001 inputs" in str(got[0])
     assert got[1].data
     assert requests_of(provider) == [1]

@@ -12,16 +12,16 @@ import openai
 import pytest
 from anyio import fail_after, to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask
+from batch_openai.conftest import DEADLINE_SECONDS, chat_call
 from batch_openai.test_interface import TOOL
-from doubleword_batch.batch_openai.options import Plan
+from doubleword_batch.batch_openai.credentials import resolve_settings
+from doubleword_batch.batch_openai.options import BatchOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
-from doubleword_batch.batch_openai.settings import drop_in_settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 
-QUICK = Plan(
+QUICK = BatchOptions(
     batch_window_seconds=0.05,
     poll_interval_seconds=0.1,
     deadline_seconds=DEADLINE_SECONDS,
@@ -42,7 +42,7 @@ def settings(environment):
 
 @pytest.fixture
 async def proxy(settings):
-    async with proxy_running(settings, plan=QUICK) as running:
+    async with proxy_running(settings, options=QUICK) as running:
         yield running
 
 
@@ -72,18 +72,18 @@ async def counted(server):
 async def test_a_program_s_calls_become_one_batch_and_come_back_typed(faulty, settings):
     with faulty() as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="anything") as program,
         ):
-            answers = await asyncio.gather(*(ask(program, f"call {n}") for n in range(5)))
+            answers = await asyncio.gather(*(chat_call(program, f"call {n}") for n in range(5)))
             assert await counted(server) == [5]
     assert len({answer.choices[0].message.content for answer in answers}) == 5
 
 
 async def test_every_endpoint_tools_streams_and_models(program):
     chat, stream, response, embedding, models = await asyncio.gather(
-        ask(program, "a", tools=[TOOL], tool_choice="required"),
-        ask(program, "b", stream=True),
+        chat_call(program, "a", tools=[TOOL], tool_choice="required"),
+        chat_call(program, "b", stream=True),
         program.responses.create(model="chat-1", input="c"),
         program.embeddings.create(model="embed-1", input="d"),
         program.models.list(),
@@ -100,45 +100,45 @@ async def test_every_endpoint_tools_streams_and_models(program):
         await program.models.retrieve("none/such")
 
 
-async def test_a_responses_stream_is_replayed(program):
+async def test_a_responses_stream_is_made_from_the_result(program):
     stream = await program.responses.create(model="m", input="x", stream=True)
     assert [event.type async for event in stream][-1] == "response.completed"
 
 
-async def test_a_failed_row_keeps_its_status_and_body_and_is_not_tried_again(faulty, settings):
+async def test_a_failed_row_keeps_its_status_and_body_and_is_not_retried(faulty, settings):
     failing = RequestFault(fault="error", status=429, match=Match(contains="bad"))
     with faulty(requests=[failing], max_attempts=1) as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x") as program,
         ):
             with pytest.raises(openai.RateLimitError) as caught:
-                await ask(program, "bad")
+                await chat_call(program, "bad")
             assert await counted(server) == [1]
     assert caught.value.body["type"] == "simulated_error"
 
 
-async def test_a_program_that_hangs_up_and_calls_again_pays_once(faulty, settings, tmp_path):
+async def test_a_program_that_disconnects_and_calls_again_pays_once(faulty, settings, tmp_path):
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
         async with (
-            proxy_running(settings, plan=QUICK) as proxy,
+            proxy_running(settings, options=QUICK) as proxy,
             openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x", max_retries=0) as program,
         ):
             with pytest.raises(openai.APITimeoutError):
-                await ask(program, "slow", timeout=1)
+                await chat_call(program, "slow", timeout=1)
             gate.touch()
-            assert (await ask(program, "slow")).choices
+            assert (await chat_call(program, "slow")).choices
         assert await counted(server) == [1]
 
 
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        (b"{", "not_json"),
-        (b"[1]", "not_json"),
-        (b"\xff\xfe", "not_json"),
-        (b'{"messages": []}', "no_model_named"),
+        (b"{", "invalid_argument"),
+        (b"[1]", "invalid_argument"),
+        (b"\xff\xfe", "invalid_argument"),
+        (b'{"messages": []}', "no_model_given"),
         (b'{"model": "m", "input": "x", "background": true}', "not_batchable"),
     ],
 )
@@ -149,7 +149,7 @@ async def test_bad_input_is_answered_with_400_in_openai_s_shape(http, content, c
     assert answer.headers["x-should-retry"] == "false"
 
 
-async def test_other_paths_say_what_there_is(http):
+async def test_other_paths_name_the_endpoints(http):
     answer = await http.post("/images/generations", json={})
     assert answer.status_code == 404
     assert "/v1/chat/completions" in answer.json()["error"]["message"]
@@ -170,8 +170,8 @@ async def test_a_web_page_cannot_spend_the_user_s_money(http, headers):
     assert "access-control-allow-origin" not in answer.headers
 
 
-async def test_with_a_key_only_those_who_have_it_get_in(settings):
-    async with proxy_running(settings, plan=QUICK, key="k-1") as proxy:
+async def test_with_a_key_only_programs_that_send_it_get_in(settings):
+    async with proxy_running(settings, options=QUICK, key="k-1") as proxy:
         for key, error in (("k-1", None), ("k-2", openai.AuthenticationError)):
             async with openai.AsyncOpenAI(base_url=proxy.base_url, api_key=key) as program:
                 if error is None:
@@ -181,7 +181,7 @@ async def test_with_a_key_only_those_who_have_it_get_in(settings):
                         await program.models.list()
 
 
-async def test_a_port_that_is_taken_is_said_plainly(settings, proxy):
+async def test_a_port_that_is_taken_is_reported(settings, proxy):
     port = int(proxy.base_url.rpartition(":")[2].removesuffix("/v1"))
     with pytest.raises(ConfigError, match="cannot listen"):
         async with proxy_running(settings, port=port):
@@ -204,12 +204,12 @@ async def test_it_runs_in_the_foreground_until_it_is_told_to_stop(environment):
         await to_thread.run_sync(process.wait, 20)
 
 
-async def test_a_proxy_that_would_ask_itself_is_refused(monkeypatch, unused_url):
+async def test_a_proxy_that_would_call_itself_is_refused(monkeypatch, unused_url):
     monkeypatch.setenv("OPENAI_API_KEY", "k")
     monkeypatch.setenv("OPENAI_BASE_URL", unused_url)
     port = int(unused_url.rpartition(":")[2].removesuffix("/v1"))
     with pytest.raises(ConfigError, match="the proxy itself"):
-        async with proxy_running(drop_in_settings(), port=port):
+        async with proxy_running(resolve_settings(), port=port):
             pass
 
 
@@ -249,11 +249,11 @@ async def test_the_command_falls_back_as_the_client_does(
             commanded(**environ) as url,
             openai.AsyncOpenAI(base_url=url, api_key="any") as program,
         ):
-            assert (await ask(program, "a")).choices
+            assert (await chat_call(program, "a")).choices
         assert await counted(server) == [1]
 
 
-async def test_the_command_asks_programs_for_the_key_of_its_environment(faulty, commanded):
+async def test_the_command_requires_the_key_of_its_environment(faulty, commanded):
     with faulty() as server:
         environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
         async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as url:

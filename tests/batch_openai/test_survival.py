@@ -14,7 +14,7 @@ import openai
 import pytest
 from anyio import fail_after, to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, batches_of, quick
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 
 PROGRAM = textwrap.dedent(
@@ -107,34 +107,39 @@ async def test_calls_that_died_before_they_were_sent_are_forgotten_after_a_week(
     async def built():
         return [path for path in files_in(home / "jobs") if path.name == "part-0001.jsonl"]
 
+    async def recorded():
+        with closing(sqlite3.connect(home / "store.sqlite3")) as store:
+            return store.execute("SELECT name FROM jobs").fetchall()
+
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("DOUBLEWORD_BASE_URL", unused_url)
         elsewhere.setenv("DOUBLEWORD_API_KEY", "k")
         dying = program("a secret")
         (prompts,) = await until(built)
+        await until(recorded)
         dying.kill()
         dying.communicate()
     async with quick() as client:
-        await ask(client, "another")
+        await chat_call(client, "another")
     assert prompts.exists()
     with closing(sqlite3.connect(home / "store.sqlite3")) as store, store:
         store.execute("UPDATE jobs SET created_at = created_at - 700000")
     async with quick() as client:
-        await ask(client, "a third")
+        await chat_call(client, "a third")
     assert not prompts.exists()
     assert len(await built()) == 2  # those that were sent stay
 
 
 @pytest.mark.parametrize("after", ["POST /v1/files", "POST /v1/batches"])
-async def test_killed_while_a_write_is_on_its_way_it_is_looked_for(faulty, program, after):
+async def test_killed_while_a_write_is_sent_it_is_looked_for(faulty, program, after):
     lost = ServerFault(route=after, fault="drop_after")  # it acts, and never replies
     with faulty(server=[lost]) as server:
         first = program("a", "b")
 
         async def acted():
             async with openai.AsyncOpenAI(base_url=server.base_url, api_key=server.token) as live:
-                listed = live.files if "files" in after else live.batches
-                return [one async for one in listed.list()]
+                resource = live.files if "files" in after else live.batches
+                return [listed async for listed in resource.list()]
 
         await until(acted)
         first.send_signal(signal.SIGKILL)
@@ -173,33 +178,33 @@ async def test_killed_while_a_job_is_made_nothing_half_made_is_left(faulty, prog
 async def test_equal_calls_of_one_run_are_requests_of_their_own(faulty):
     with faulty() as server:
         async with quick() as client:
-            first = await asyncio.gather(*(ask(client, "same") for _ in range(3)))
-            await ask(client, "same")
+            first = await asyncio.gather(*(chat_call(client, "same") for _ in range(3)))
+            await chat_call(client, "same")
             assert await requests_at(server) == 4
         async with quick() as client:  # and in the next run each finds one of them
-            again = await asyncio.gather(*(ask(client, "same") for _ in range(3)))
-            await ask(client, "same")
+            again = await asyncio.gather(*(chat_call(client, "same") for _ in range(3)))
+            await chat_call(client, "same")
             assert await requests_at(server) == 4
-            await ask(client, "same")  # the earlier run has no fifth
+            await chat_call(client, "same")  # the earlier run has no fifth
             assert await requests_at(server) == 5
     assert sorted(a.id for a in again) == sorted(a.id for a in first)
 
 
-async def test_the_memory_can_be_turned_off(faulty):
+async def test_remembering_answers_can_be_turned_off(faulty):
     with faulty() as server:
         for _ in range(2):
             async with quick(remember_answers=False) as client:
-                await ask(client, "a")
+                await chat_call(client, "a")
         assert await requests_at(server) == 2
 
 
 async def test_another_body_model_or_endpoint_is_another_call(faulty):
     with faulty() as server:
         async with quick() as client:
-            await ask(client, "a")
+            await chat_call(client, "a")
         async with quick() as client:
             await asyncio.gather(
-                ask(client, "a", temperature=0),
+                chat_call(client, "a", temperature=0),
                 client.chat.completions.create(
                     model="other", messages=[{"role": "user", "content": "a"}]
                 ),
@@ -213,17 +218,17 @@ async def test_a_failed_row_is_not_remembered(faulty):
     with faulty(requests=[flaky]):
         async with quick() as client:
             with pytest.raises(openai.BadRequestError):
-                await ask(client, "a")
+                await chat_call(client, "a")
     with faulty():
         async with quick() as client:
-            assert (await ask(client, "a")).choices
+            assert (await chat_call(client, "a")).choices
 
 
 async def test_a_call_that_was_cancelled_and_made_again_gets_its_first_answer(faulty, tmp_path):
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
         async with quick() as client:
-            call = asyncio.create_task(ask(client, "a"))
+            call = asyncio.create_task(chat_call(client, "a"))
 
             async def sent():
                 return await batches_of(client)
@@ -232,15 +237,15 @@ async def test_a_call_that_was_cancelled_and_made_again_gets_its_first_answer(fa
             call.cancel()
             await asyncio.gather(call, return_exceptions=True)
             gate.touch()
-            assert (await ask(client, "a")).choices
+            assert (await chat_call(client, "a")).choices
         assert await requests_at(server) == 1
 
 
-async def test_a_client_that_is_closed_frees_its_callers_and_keeps_the_work(faulty, tmp_path):
+async def test_a_client_that_is_closed_frees_its_callers_and_keeps_the_batch(faulty, tmp_path):
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
         client = quick()
-        call = asyncio.create_task(ask(client, "a"))
+        call = asyncio.create_task(chat_call(client, "a"))
 
         async def sent():
             return await requests_at(server)
@@ -251,7 +256,7 @@ async def test_a_client_that_is_closed_frees_its_callers_and_keeps_the_work(faul
             await call
         gate.touch()
         async with quick() as client:
-            assert (await ask(client, "a")).choices
+            assert (await chat_call(client, "a")).choices
         assert await requests_at(server) == 1
 
 
@@ -259,7 +264,7 @@ async def test_a_client_that_is_closed_frees_its_callers_and_keeps_the_work(faul
 async def test_closing_at_any_moment_leaves_nobody_waiting(faulty, turns):
     with faulty():
         client = quick(batch_size=1)
-        calls = [asyncio.create_task(ask(client, str(n))) for n in range(3)]
+        calls = [asyncio.create_task(chat_call(client, str(n))) for n in range(3)]
         await asyncio.sleep(0)
         for _ in range(turns):
             await asyncio.sleep(0.005)
@@ -276,10 +281,10 @@ async def test_a_program_that_forgets_to_close_still_ends(faulty, program):
         assert len(await finished(program("a", text=PROGRAM.replace(opened, unclosed)))) == 1
 
 
-async def test_what_a_run_leaves_belongs_to_its_owner_alone(faulty, home):
+async def test_the_files_of_a_run_are_readable_by_their_owner_alone(faulty, home):
     with faulty():
         async with quick() as client:
-            await ask(client, "a")
+            await chat_call(client, "a")
     files = list(files_in(home))
     assert any(path.name == "part-0001.jsonl" for path in files)
     assert not [path for path in files if path.stat().st_mode & 0o077]

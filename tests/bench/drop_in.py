@@ -1,18 +1,19 @@
-"""The drop-in client beside autobatcher 0.12, against the same local server, in one run.
+"""BatchOpenAI beside autobatcher 0.12, against the same local server, in one run.
 
     python tests/bench/drop_in.py [--calls 1000 10000 50000] [--group 500] [--profile]
 
-Each client runs in a process of its own; autobatcher in an environment of its own, which uv makes
-(it wants openai<3). `bare` is the same program with no client at all: its tasks and its loop are
-part of every other row. CPU is the client's process, all threads. A stall is the time between two
-beats of the caller's loop; its own CPU is the part that this loop, and not a busy machine, took.
-Prints one table.
+Each client runs in a process of its own; autobatcher in an environment of its own, because it wants
+openai<3: uv makes it and must be on PATH, or --peer-python names an interpreter that has it. `bare`
+is the same program with no client at all: its tasks and its loop are part of every other row. CPU
+is the client's process, all threads. A stall is the time between two beats of the caller's loop;
+its own CPU is the part that this loop, and not a busy machine, took. Prints one table.
 """
 
 import argparse
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,9 +21,7 @@ import threading
 from pathlib import Path
 
 import httpx
-from measuring import peer_environment
 
-PEERS = ("autobatcher==0.12.*", "openai<3")
 SERVER = """
 import sys
 from pathlib import Path
@@ -193,6 +192,17 @@ def measure(name, python, calls, *, group=500, profile=False):
     return found | {"downloads": relay.downloaded / whole if whole else 0.0}
 
 
+def peer_environment(folder):
+    """An interpreter with autobatcher in it."""
+    if shutil.which("uv") is None:
+        raise SystemExit("uv is not on PATH: install it, or give --peer-python (see --help).")
+    python = Path(folder) / "peer" / "bin" / "python"
+    subprocess.run(["uv", "venv", "-q", str(python.parents[1])], check=True)
+    command = ["uv", "pip", "install", "-q", "--python", str(python)]
+    subprocess.run([*command, "autobatcher==0.12.*", "openai<3"], check=True)
+    return str(python)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, nargs="+", default=[1_000, 10_000, 50_000])
@@ -205,9 +215,7 @@ def main():
         if arguments.profile:
             del pythons["bare"]
         else:
-            pythons["autobatcher"] = arguments.peer_python or str(
-                peer_environment(Path(folder) / "peer", *PEERS)
-            )
+            pythons["autobatcher"] = arguments.peer_python or peer_environment(folder)
         print(
             "| calls | client | CPU us/call | wall s | longest stall ms | of own CPU ms "
             "| peak MB | downloads |"

@@ -1,4 +1,4 @@
-"""What a drop-in call costs its caller, layer by layer: the SDK's own share, and ours.
+"""What a call of BatchOpenAI costs its caller, layer by layer: the SDK's own share, and ours.
 
     python tests/bench/drop_in_layers.py [--calls 10000] [--runs 5]
 
@@ -19,13 +19,12 @@ from openai._utils._json import openapi_dumps
 from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import BatchOpenAI
-from doubleword_batch.batch_openai.call import Answer
-from doubleword_batch.batch_openai.engine import Engine
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.outbox import hand_back
-from doubleword_batch.batch_openai.settings import drop_in_settings
+from doubleword_batch.batch_openai.call import CallResponse, deliver
+from doubleword_batch.batch_openai.credentials import Credentials, resolve_settings
+from doubleword_batch.batch_openai.engine import BatchEngine
+from doubleword_batch.batch_openai.options import BatchOptions
 
-PLACE = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
+ACCESS = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
 MESSAGE = {"role": "assistant", "content": "Yes, it is. " * 8, "refusal": None}
 ANSWER = json.dumps(
     {
@@ -39,28 +38,31 @@ ANSWER = json.dumps(
 ).encode()
 
 
-def asked(number):
+def arguments_of(number):
     question = f"Question {number}: is it a good one?"
     return {"model": "m", "messages": [{"role": "user", "content": question}]}
 
 
-class InstantEngine(Engine):
+class InstantEngine(BatchEngine):
     """Takes calls in and answers all of them once the last one has come."""
 
     def __init__(self, calls):
-        super().__init__(drop_in_settings(**PLACE), Plan())
+        super().__init__(
+            resolve_settings(Credentials.of(ACCESS["api_key"], ACCESS["base_url"], None)),
+            BatchOptions(),
+        )
         self._calls = calls
 
-    def _enter(self, call):
+    def _enqueue(self, call):
         self._arrived.append(call)
         if len(self._arrived) == self._calls:
-            hand_back((call, Answer(200, ANSWER)) for call in self._drained())
+            deliver((call, CallResponse(200, ANSWER)) for call in self._drained())
 
 
 def answered_at_once(calls):
     """A client whose engine is an instant one."""
-    client = BatchOpenAI(**PLACE)
-    client._gathered.engine = InstantEngine(calls)
+    client = BatchOpenAI(**ACCESS)
+    client._state.shared.engine = InstantEngine(calls)
     return client
 
 
@@ -74,18 +76,18 @@ class Above(openai.AsyncOpenAI):
 
 def through_sdk(client):
     async def call(number):
-        return await client.chat.completions.create(**asked(number))
+        return await client.chat.completions.create(**arguments_of(number))
 
     return call
 
 
 async def typed_answer(number):
-    openapi_dumps(asked(number))
+    openapi_dumps(arguments_of(number))
     return ChatCompletion.model_validate_json(ANSWER)
 
 
 async def nothing(number):
-    return asked(number)
+    return arguments_of(number)
 
 
 async def microseconds(work, calls):
@@ -109,12 +111,12 @@ async def measured(calls, runs):
     transport = httpx2.MockTransport(
         lambda _: httpx2.Response(200, headers={"content-type": "application/json"}, content=ANSWER)
     )
-    whole = openai.AsyncOpenAI(**PLACE, http_client=httpx2.AsyncClient(transport=transport))
+    whole = openai.AsyncOpenAI(**ACCESS, http_client=httpx2.AsyncClient(transport=transport))
     layers = {
         "a task that does nothing": nothing,
         "the body as JSON, the answer as a ChatCompletion": typed_answer,
         "BatchOpenAI, an engine that answers at once": through_sdk(answered_at_once(calls)),
-        "AsyncOpenAI, a `request` that answers at once": through_sdk(Above(**PLACE)),
+        "AsyncOpenAI, a `request` that answers at once": through_sdk(Above(**ACCESS)),
         "AsyncOpenAI, a transport that answers at once": through_sdk(whole),
     }
     found = {name: [] for name in layers}

@@ -1,7 +1,10 @@
 """Realtime code at batch prices: `BatchOpenAI`, and the proxy for programs in any language.
 
-Calls that run at the same time are gathered into batches; each caller gets its own answer as it
-lands. Only `client.py` and what it imports need the `openai` package; the proxy does not.
+Calls that are made at the same time run in batches; each caller gets its own answer as soon as it
+is there. The way of a call: `client` or `proxy` takes it, `engine` brings it to its own thread,
+`dispatcher` finds it an answer that was paid for (`answer_cache`) or a group (`batcher`), each
+group becomes a job that `batch_task` submits and follows (`poller`), and `call` delivers the
+outcome to the caller's event loop. Only `client` and what it imports need the `openai` package.
 """
 
 from importlib.util import find_spec
@@ -23,7 +26,7 @@ def __getattr__(name: str) -> Any:
         raise ConfigError(
             "BatchOpenAI needs the openai package, which is not installed.",
             hint='Install it with: pip install "doubleword-batch[openai]"',
-            code="no_openai",
+            code="no_extra",
         )
     from doubleword_batch.batch_openai import client, errors
 

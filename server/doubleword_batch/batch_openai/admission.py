@@ -1,51 +1,115 @@
-"""Which calls the provider can take in a batch at all: limits of one request."""
+"""Which of the SDK's requests can run in a batch, and which calls are within a provider's limits.
 
-from collections.abc import Sequence
+A request that cannot is rejected or sent live, as the client was told; a call beyond the provider's
+limits fails its caller alone.
+"""
 
-from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.batch_openai.outbox import hand_back
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from doubleword_batch.batch_openai.call import Call, deliver
 from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests import inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
 
+if TYPE_CHECKING:
+    from openai._models import FinalRequestOptions
+
+BATCHED = {
+    "chat/completions": "/v1/chat/completions",
+    "embeddings": "/v1/embeddings",
+    "responses": "/v1/responses",
+}
+"""What runs in batches: the SDK's path and the `url` of the request line."""
+
+_LIVE_INFERENCE = ("audio/", "completions", "images/", "moderations", "realtime", "videos")
+
+_WITHOUT_EFFECT = frozenset(
+    {"accept", "content-type", "idempotency-key", "user-agent", "x-stainless-raw-response"}
+)
+"""Headers of a request that change nothing in its response."""
+
+
+def endpoint_of(options: "FinalRequestOptions") -> str | None:
+    """The endpoint whose batches a request belongs to; None for what goes to the live API."""
+    if options.method.lower() != "post":
+        return None
+    return BATCHED.get(options.url.strip("/"))
+
+
+def is_live_inference(options: "FinalRequestOptions") -> bool:
+    """Whether a request would run a model live, at live prices."""
+    path = options.url.strip("/")
+    return options.method.lower() == "post" and path.startswith(_LIVE_INFERENCE)
+
+
+def headers_of(options: "FinalRequestOptions") -> dict[str, str]:
+    """The headers that the caller gave this one request."""
+    given = options.headers
+    if not isinstance(given, Mapping):
+        return {}
+    return {name: value for name, value in given.items() if isinstance(value, str)}
+
+
+def reason_against(options: "FinalRequestOptions") -> str | None:
+    """Why this request cannot run in a batch, or None if it can."""
+    if options.files or getattr(options, "content", None) is not None:
+        return "it carries a file"
+    if options.params:
+        return "it has query parameters (extra_query)"
+    others = [name for name in headers_of(options) if _has_effect(name)]
+    if others:
+        return f"it has headers of its own ({', '.join(sorted(others))})"
+    body: Any = options.json_data
+    if not isinstance(body, dict):
+        return "its body is not a JSON object"
+    if body.get("background"):  # pyright: ignore[reportUnknownMemberType]
+        return "background=True asks for a live response to poll"
+    return None
+
 
 def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
     """The calls that the provider can take; the others' callers are told why not."""
-    taken: list[Call] = []
+    within_limits: list[Call] = []
     for call in calls:
         if call.endpoint == EMBEDDINGS and profile.max_embedding_inputs is not None:
             call.inputs = inputs_of(call.body)
-        reason = _refusal(call, profile)
-        if reason is None:
-            taken.append(call)
+        error = _beyond_limits(call, profile)
+        if error is None:
+            within_limits.append(call)
         else:
-            hand_back([(call, reason)])
-    return taken
+            deliver([(call, error)])
+    return within_limits
 
 
-def _refusal(call: Call, profile: Profile) -> InputError | None:
+def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
     if len(call.body) > profile.max_request_bytes:
         return InputError(
             f"The call's body has {len(call.body)} bytes; {profile.title} takes at most "
             f"{profile.max_request_bytes} in a request.",
             hint="Shorten the messages, or send images by URL.",
-            code="too_large",
+            code="request_too_large",
         )
     if call.endpoint not in profile.endpoints:
         return InputError(
             f"{profile.title} takes no batches for {call.endpoint}.",
             hint=f"It takes {', '.join(profile.endpoints)}.",
-            code="not_batchable",
+            code="unknown_endpoint",
         )
     if not call.model:
-        return InputError("The call names no model.", hint="Give model=.", code="no_model_named")
-    most_inputs = profile.max_embedding_inputs
-    if most_inputs is not None and call.inputs > most_inputs:
+        return InputError("The call names no model.", hint="Give model=.", code="no_model_given")
+    max_inputs = profile.max_embedding_inputs
+    if max_inputs is not None and call.inputs > max_inputs:
         return InputError(
-            f"The call embeds {call.inputs} inputs; {profile.title} takes at most {most_inputs} in "
+            f"The call embeds {call.inputs} inputs; {profile.title} takes at most {max_inputs} in "
             "a batch.",
-            hint="Make several calls of it.",
-            code="too_many_inputs",
+            hint="Split it into several calls.",
+            code="request_too_large",
         )
     return None
+
+
+def _has_effect(name: str) -> bool:
+    lowered = name.lower()
+    return lowered not in _WITHOUT_EFFECT and not lowered.startswith(("x-stainless-", "____"))

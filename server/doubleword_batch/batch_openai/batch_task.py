@@ -1,4 +1,4 @@
-"""One batch of calls: submitted once, followed to its end, each row handed to its caller."""
+"""One batch of calls: submitted once, followed to its end, each outcome given to its caller."""
 
 import asyncio
 import logging
@@ -9,68 +9,84 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from doubleword_batch.batch_openai.call import Call, CallFailedError, broken
-from doubleword_batch.batch_openai.outbox import Outcome, hand_back
-from doubleword_batch.batch_openai.poller import Lookout
-from doubleword_batch.batch_openai.rows import outcome_of
+from doubleword_batch.batch_openai.call import (
+    Call,
+    CallFailedError,
+    CallResponse,
+    Outcome,
+    deliver,
+    unexpected,
+)
+from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
-from doubleword_batch.jobs.call_jobs import finished_rows
+from doubleword_batch.jobs.call_jobs import FinishedRow, finished_rows
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.models import ResultError, ResultLine
+from doubleword_batch.provider_errors import read_failure_reason
+from doubleword_batch.retry import RetryBudget
 
 if TYPE_CHECKING:
-    from doubleword_batch.batch_openai.options import Plan
+    from doubleword_batch.batch_openai.options import BatchOptions
     from doubleword_batch.jobs.job import StoredJob, Workspace
     from doubleword_batch.jobs.store.records import BatchRun
 
-_SENT_AT_ONCE, _READ_AT_ONCE = 4, 2
-FIRST_LOOK_SHARE = 0.2
+_SUBMITTED_AT_ONCE, _COLLECTED_AT_ONCE = 4, 2
+FIRST_POLL_SHARE = 0.2
 """Of the poll interval: a small batch may be done at once."""
 
-_SLOWER = 1.6
+_POLL_BACKOFF = 1.6
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
-_REFUSALS_OF_LINES = frozenset({400, 413, 422})
+_REJECTED_LINES = frozenset({400, 413, 422})
 _LINE_NUMBER = re.compile(r"\bline (\d{1,9})\b", re.IGNORECASE)
+_ERRORS_FROM = 400
+_REASONS = {
+    "expired": "its completion window ended before it ran",
+    "cancelled": "its batch was cancelled before it ran",
+    "missing": "its batch has ended and the provider has no line for it",
+    "batch_failed": "the provider rejected its batch as a whole",
+}
+_result_line = msgspec.json.Decoder(ResultLine)
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class LinesRefusedError(Exception):
+class LinesRejectedError(Exception):
     """The provider took none of the lines, and nothing of the batch has run.
 
     Attributes:
-        reasons: by row, for the rows that are to blame; empty when nobody knows which.
+        errors: by row, for the rows that are to blame; empty when that is unknown.
     """
 
-    def __init__(self, reasons: dict[int, DoublewordBatchError]) -> None:
+    def __init__(self, errors: dict[int, DoublewordBatchError]) -> None:
         super().__init__()
-        self.reasons = reasons
+        self.errors = errors
 
 
-class Turns:
-    """How many batches may be sent, and how many read, at the same time.
+class ConcurrencyLimits:
+    """How many batches may be submitted, and how many collected, at the same time.
 
-    More than two are not read at once: their lines would only wait for each other on their way into
-    the store, while their batches are looked at again and again. Nor one alone: a download that
-    hangs would hold up all the others.
+    More than two are not collected at once: their lines would only wait for each other on their
+    way into the store, while their batches are polled again and again. Nor one alone: a download
+    that hangs would hold up all the others.
     """
 
     def __init__(self) -> None:
-        self.sending = asyncio.Semaphore(_SENT_AT_ONCE)
-        self.reading = asyncio.Semaphore(_READ_AT_ONCE)
+        self.submitting = asyncio.Semaphore(_SUBMITTED_AT_ONCE)
+        self.collecting = asyncio.Semaphore(_COLLECTED_AT_ONCE)
 
 
-class Flight:
+class BatchTask:
     """One job and the callers of its rows.
 
     Args:
         ws: the workspace.
-        plan: how to follow.
+        options: how to submit and follow.
         job: its rows are the calls.
         waiting: the calls, by row.
-        turns: how many batches may be sent or read at once.
-        lookout: sees how far the batch is.
+        limits: how many batches may be submitted or collected at once.
+        poller: fetches the batch's status.
 
     Attributes:
         job: as given.
@@ -80,19 +96,19 @@ class Flight:
     def __init__(
         self,
         ws: "Workspace",
-        plan: "Plan",
+        options: "BatchOptions",
         job: "StoredJob",
         waiting: dict[int, Call],
-        turns: Turns,
-        lookout: Lookout,
+        limits: ConcurrencyLimits,
+        poller: Poller,
     ) -> None:
         self._ws = ws
-        self._plan = plan
-        self._turns = turns
-        self._lookout = lookout
+        self._options = options
+        self._limits = limits
+        self._poller = poller
         self.job = job
         self.waiting = waiting
-        self._ended = -1  # rows that had ended when they were last read
+        self._ended_rows = -1  # how many had ended when they were last collected
 
     @property
     def is_submitted(self) -> bool:
@@ -107,59 +123,59 @@ class Flight:
         """Submit if that has not happened, and follow until every caller has an outcome.
 
         Raises:
-            LinesRefusedError: some of the waiting calls may run in a batch without the others.
+            LinesRejectedError: some of the waiting calls may run in a batch without the others.
         """
-        watch = asyncio.create_task(self._end_overdue())
+        deadlines = asyncio.create_task(self._enforce_deadlines())
         try:
-            await self._persist(self._submit)
+            await self._retry(self._submit)
             await self._follow()
         except DoublewordBatchError as error:
             self.fail(error)
-        except LinesRefusedError:
+        except LinesRejectedError:
             raise
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
-            _log.exception("A batch of calls broke")
-            self.fail(broken(error))
+            _log.exception("A batch of calls failed unexpectedly")
+            self.fail(unexpected(error))
         finally:
-            watch.cancel()
+            deadlines.cancel()
 
     def fail(self, error: DoublewordBatchError) -> None:
-        """Tell every caller that still waits."""
+        """Give the error to every caller that still waits."""
         calls, self.waiting = list(self.waiting.values()), {}
-        hand_back((call, error) for call in calls)
+        deliver((call, error) for call in calls)
 
     async def _submit(self) -> None:
-        async with self._turns.sending:
+        async with self._limits.submitting:
             try:
                 await create_batch(
                     self._ws,
                     self.job.name,
-                    completion_window=self._plan.completion_window,
-                    metadata=dict(self._plan.batch_metadata),
+                    completion_window=self._options.completion_window,
+                    metadata=dict(self._options.batch_metadata),
                 )
             except ApiError as error:
-                if error.status in _REFUSALS_OF_LINES and not self._is_uploaded():
-                    raise LinesRefusedError(self._blamed(error)) from error
+                if error.status in _REJECTED_LINES and not self._is_uploaded():
+                    raise LinesRejectedError(self._errors_by_row(error)) from error
                 raise
 
     def _is_uploaded(self) -> bool:
         return any(part.input_file_id for part in self.job.parts())
 
-    def _blamed(self, error: ApiError) -> dict[int, DoublewordBatchError]:
+    def _errors_by_row(self, error: ApiError) -> dict[int, DoublewordBatchError]:
         if len(self.waiting) == 1:
             return dict.fromkeys(self.waiting, error)
         named = _LINE_NUMBER.search(error.message)
         return {int(named[1]): error} if named else {}
 
     async def _follow(self) -> None:
-        pause = self._plan.poll_interval_seconds * FIRST_LOOK_SHARE
+        pause = self._options.poll_interval_seconds * FIRST_POLL_SHARE
         while any(call.is_wanted for call in self.waiting.values()):
-            batch_run = await self._persist(self._look)
-            if batch_run.is_terminal:
-                self._refuse_if_nothing_ran(batch_run)
+            run = await self._retry(self._poll)
+            if run.is_terminal:
+                self._fail_if_nothing_ran(run)
                 break
             await asyncio.sleep(pause)
-            pause = min(pause * _SLOWER, self._plan.poll_interval_seconds)
+            pause = min(pause * _POLL_BACKOFF, self._options.poll_interval_seconds)
         self.fail(
             CallFailedError(
                 f"The batch of job {self.job.name} has ended without an outcome for the call.",
@@ -167,78 +183,73 @@ class Flight:
             )
         )
 
-    async def _look(self) -> "BatchRun":
-        """See how far the batch is and hand over what is new."""
-        await self._lookout.look(self.job)
-        batch_run = self.job.batch_runs()[-1]
-        ended = batch_run.completed + batch_run.failed
-        # Where a file cannot be read from a line on, every look would read all of it again.
-        has_news = self._ws.profile.skip and ended != self._ended
-        if batch_run.is_terminal or has_news:
-            async with self._turns.reading:
+    async def _poll(self) -> "BatchRun":
+        """Fetch the batch's status and deliver what is new."""
+        await self._poller.poll(self.job)
+        run = self.job.batch_runs()[-1]
+        ended_rows = run.completed + run.failed
+        # Where a file cannot be read from a line on, every poll would read all of it again.
+        has_news = self._ws.profile.skip and ended_rows != self._ended_rows
+        if run.is_terminal or has_news:
+            async with self._limits.collecting:
                 await collect(self.job)
-                await self._hand_over(batch_run.batch_id)
-            self._ended = ended
-        return batch_run
+                await self._deliver_finished(run.batch_id)
+            self._ended_rows = ended_rows
+        return run
 
-    async def _hand_over(self, batch_id: str) -> None:
+    async def _deliver_finished(self, batch_id: str) -> None:
         rows = list(self.waiting)
 
         def outcomes(_: Callable[[], bool]) -> list[tuple[int, Outcome]]:
-            finished = finished_rows(self.job, rows)
-            wanted = (one for one in finished if one.cause != "batch_failed")
-            return [(one.row, outcome_of(one, batch_id)) for one in wanted]
+            return [
+                (finished.row, outcome_of(finished, batch_id))
+                for finished in finished_rows(self.job, rows)
+                if finished.cause != "batch_failed"  # the provider's errors say more
+            ]
 
         found = await in_thread(outcomes)
         waiting = self.waiting
-        hand_back((waiting.pop(row), outcome) for row, outcome in found if row in waiting)
+        deliver((waiting.pop(row), outcome) for row, outcome in found if row in waiting)
 
-    def _refuse_if_nothing_ran(self, batch_run: "BatchRun") -> None:
-        """Sort out a batch that the provider refused after its creation, as OpenAI does."""
-        nothing_ran = batch_run.status == "failed" and batch_run.completed + batch_run.failed == 0
+    def _fail_if_nothing_ran(self, run: "BatchRun") -> None:
+        """Sort out a batch that the provider rejected after its creation, as OpenAI does."""
+        nothing_ran = run.status == "failed" and run.completed + run.failed == 0
         if not self.waiting or not nothing_ran:
             return
-        words = quote_untrusted(batch_run.errors) if batch_run.errors else "it does not say why"
+        reason = quote_untrusted(run.errors) if run.errors else "no reason is given"
         error = CallFailedError(
-            f"{self._ws.profile.title} refused batch {batch_run.batch_id} as a whole: {words}.",
+            f"{self._ws.profile.title} rejected batch {run.batch_id} as a whole: {reason}.",
             hint="Correct the call; nothing of the batch has run.",
             code="batch_failed",
-            details={"batch_id": batch_run.batch_id},
+            details={"batch_id": run.batch_id},
         )
-        lines = _blamed_lines(batch_run.errors)
+        lines = _rejected_lines(run.errors)
         if lines and len(self.waiting) > 1:
-            raise LinesRefusedError(dict.fromkeys(lines, error))
+            raise LinesRejectedError(dict.fromkeys(lines, error))
         self.fail(error)
 
-    async def _persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
-        """Do `work`, again and again while its failures may pass and the patience lasts."""
-        until: float | None = None
-        pause = _FIRST_PAUSE_SECONDS
-        while True:
-            try:
-                return await work()
-            except DoublewordBatchError as error:
-                now = time.monotonic()
-                until = until or now + self._plan.max_retry_seconds
-                seconds = max(pause, float(error.details.get("retry_after_seconds", 0)))
-                if not error.retryable or now + seconds > until:
-                    raise
-            await asyncio.sleep(seconds)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+    async def _retry(self, work: Callable[[], Awaitable[_T]]) -> _T:
+        """Do `work`, again and again while its failures are retryable and there is time left."""
+        budget = RetryBudget(
+            self._options.max_retry_seconds,
+            first_pause_seconds=_FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
+        return await budget.persist(work)
 
-    async def _end_overdue(self) -> None:
-        """Nobody waits for ever: tell each caller when its time is up."""
+    async def _enforce_deadlines(self) -> None:
+        """Tell each caller when its time is up, so that nobody waits for ever."""
         while self.waiting:
             now = time.monotonic()
             overdue = [row for row, call in self.waiting.items() if call.deadline <= now]
-            hand_back((self.waiting.pop(row), self._too_late(row)) for row in overdue)
+            deliver((self.waiting.pop(row), self._too_late(row)) for row in overdue)
             if self.waiting:
                 earliest = min(call.deadline for call in self.waiting.values())
                 await asyncio.sleep(earliest - now)
 
     def _too_late(self, row: int) -> CallFailedError:
-        batch_runs = self.job.batch_runs()
-        batch_id = batch_runs[-1].batch_id if batch_runs else None
+        runs = self.job.batch_runs()
+        batch_id = runs[-1].batch_id if runs else None
         return CallFailedError(
             f"No answer for row {row} of batch {batch_id or '(not created yet)'} came in time.",
             hint="The batch goes on: the same call made later gets its answer.",
@@ -248,18 +259,49 @@ class Flight:
         )
 
 
-def _blamed_lines(errors: str | None) -> list[int]:
+def outcome_of(finished: FinishedRow, batch_id: str) -> CallResponse | CallFailedError:
+    """What the caller of a finished row gets; a CallResponse may have an error status.
+
+    An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
+    the model server's status and body in a JSON text.
+    """
+    if finished.line is None:
+        return _without_response(finished, batch_id)
+    result = _result_line.decode(finished.line)
+    response = result.response
+    if response is not None and response.status_code:
+        return CallResponse(response.status_code, bytes(response.body))
+    if isinstance(result.error, ResultError) and result.error.message:
+        reason = read_failure_reason(result.error.message)
+        if reason is not None and reason.status is not None and reason.status >= _ERRORS_FROM:
+            return CallResponse(reason.status, reason.body)
+    return _without_response(finished, batch_id)
+
+
+def _without_response(finished: FinishedRow, batch_id: str) -> CallFailedError:
+    cause = finished.cause or finished.outcome
+    reason = _REASONS.get(cause) or f"it failed: {finished.message or quote_untrusted(cause)}"
+    return CallFailedError(
+        f"Row {finished.row} of batch {batch_id} has no answer: {reason}.",
+        hint="Make the call again to run it in a new batch.",
+        code=cause,
+        retryable=True,
+        details={"batch_id": batch_id, "row": finished.row},
+    )
+
+
+def _rejected_lines(errors: str | None) -> list[int]:
     """The line numbers in the provider's errors of a batch."""
     try:
-        listed = msgspec.json.decode(errors or "{}", type=_Errors).data
+        listed = msgspec.json.decode(errors or "{}", type=_BatchErrors).data
     except msgspec.DecodeError:
         return []
-    return [one.line for one in listed if one.line]
+    return [error.line for error in listed if error.line]
 
 
-class _Error(msgspec.Struct):
+class _BatchError(msgspec.Struct):
     line: int | None = None
 
 
-class _Errors(msgspec.Struct):
-    data: list[_Error] = []
+class _BatchErrors(msgspec.Struct):
+    data: list[_BatchError] = []

@@ -1,7 +1,7 @@
-"""Where calls wait for others: one group for each endpoint and model, until it is worth a batch.
+"""Groups calls into batches: one group for each endpoint and model, until it is full or old enough.
 
 A group holds one model, because some providers take only one in a file, and because a model that
-is refused then harms nobody else.
+is rejected then harms no other.
 """
 
 import asyncio
@@ -9,66 +9,68 @@ import math
 from collections.abc import Callable, Iterable
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.batch_openai.options import Plan
+from doubleword_batch.batch_openai.options import BatchOptions
 from doubleword_batch.providers import Profile
 
 _LINE_OVERHEAD_BYTES = 128  # custom_id, method, url and punctuation of a request line
 _FILE_SHARE = 0.95  # of the provider's limit: its own count may be a little larger
 
 
-class Gathering:
-    """Collects calls and hands each full or old group on.
+class Batcher:
+    """Collects calls and passes on each group that is full or old enough.
 
     Args:
-        plan: how many, how long.
+        options: how many, how long.
         profile: the provider's limits of a file.
-        launch: takes the calls of one batch; must not block.
+        start_batch: takes the calls of one batch; must not block.
     """
 
-    def __init__(self, plan: Plan, profile: Profile, launch: Callable[[list[Call]], None]) -> None:
-        self._plan = plan
-        self._launch = launch
-        self._most_calls = min(plan.batch_size, profile.max_requests)
-        self._most_bytes = int(profile.max_file_bytes * _FILE_SHARE)
-        self._most_inputs = profile.max_embedding_inputs or math.inf
+    def __init__(
+        self, options: BatchOptions, profile: Profile, start_batch: Callable[[list[Call]], None]
+    ) -> None:
+        self._options = options
+        self._start_batch = start_batch
+        self._max_calls = min(options.batch_size, profile.max_requests)
+        self._max_bytes = int(profile.max_file_bytes * _FILE_SHARE)
+        self._max_inputs = profile.max_embedding_inputs or math.inf
         self._groups: dict[tuple[str, str], _Group] = {}
 
     def add(self, calls: Iterable[Call]) -> None:
-        """Let calls wait in their groups; a full group leaves at once."""
+        """Let calls wait in their groups; a group that is full is passed on at once."""
         for call in calls:
             size_bytes = len(call.body) + _LINE_OVERHEAD_BYTES
             key = (call.endpoint, call.model)
             group = self._groups.get(key)
             if group is None or (
-                group.size_bytes + size_bytes > self._most_bytes
-                or group.inputs + call.inputs > self._most_inputs
+                group.size_bytes + size_bytes > self._max_bytes
+                or group.inputs + call.inputs > self._max_inputs
             ):
-                group = self._begin(key)
+                group = self._open_group(key)
             group.calls.append(call)
             group.size_bytes += size_bytes
             group.inputs += call.inputs
-            if len(group.calls) >= self._most_calls:
-                self._leave(key)
+            if len(group.calls) >= self._max_calls:
+                self._pass_on(key)
 
     def take_all(self) -> list[Call]:
-        """Every call that still waits here; they wait here no longer."""
+        """Every call that still waits in a group; the groups are empty afterwards."""
         groups, self._groups = list(self._groups.values()), {}
         for group in groups:
             group.timer.cancel()
         return [call for group in groups for call in group.calls]
 
-    def _begin(self, key: tuple[str, str]) -> "_Group":
+    def _open_group(self, key: tuple[str, str]) -> "_Group":
         if key in self._groups:
-            self._leave(key)
+            self._pass_on(key)
         loop = asyncio.get_running_loop()
-        timer = loop.call_later(self._plan.batch_window_seconds, self._leave, key)
+        timer = loop.call_later(self._options.batch_window_seconds, self._pass_on, key)
         group = self._groups[key] = _Group(timer)
         return group
 
-    def _leave(self, key: tuple[str, str]) -> None:
+    def _pass_on(self, key: tuple[str, str]) -> None:
         group = self._groups.pop(key)
         group.timer.cancel()
-        self._launch(group.calls)
+        self._start_batch(group.calls)
 
 
 class _Group:

@@ -1,19 +1,33 @@
-"""One call: what a caller asks, the answer it waits for, and how the call can fail."""
+"""One call, its response, its failures, and the delivery of either to the caller's event loop.
 
-from typing import TYPE_CHECKING
+Outcomes are delivered in groups between which the loop turns, so that thousands of them that
+arrive together never stall it.
+"""
+
+import asyncio
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterable
+from contextlib import suppress
 
 import msgspec
 
+from doubleword_batch.batch_openai.gc_tuning import MANY_CALLERS, gc_tuning
 from doubleword_batch.errors import DoublewordBatchError
 
-if TYPE_CHECKING:
-    import asyncio
+_FIRST_GROUP, _SMALLEST_GROUP, _LARGEST_GROUP = 32, 4, 256
+_SHORT_SECONDS, _LONG_SECONDS = 0.005, 0.02
+"""Each caller that is woken builds its typed answer in the loop, which takes microseconds for a
+short one and milliseconds for a long one. A group that took the loop longer than this makes the
+next one smaller; a shorter one, larger."""
 
-    from doubleword_batch.batch_openai.outbox import Outbox
+_CALLERS_BETWEEN_AGEING = 250
+"""After how many callers that came or went the live objects are aged: before some twenty objects
+for each caller have triggered a collection."""
 
 
-class Answer(msgspec.Struct, frozen=True, gc=False):
-    """What the provider answered to one row.
+class CallResponse(msgspec.Struct, frozen=True, gc=False):
+    """What the provider returned for one call.
 
     Attributes:
         status: the HTTP status the request had; 400 and above for a failed row.
@@ -25,20 +39,21 @@ class Answer(msgspec.Struct, frozen=True, gc=False):
 
 
 class CallFailedError(DoublewordBatchError):
-    """A call that has no answer of the provider.
+    """A call that got no response from the provider.
 
     Codes: `expired`, `cancelled`, `missing`, `batch_failed` and other causes of the ledger for a
-    row without an answer; `deadline` when the time was up; `closed` when the client was.
+    row without a response; `deadline` when the time was up; `closed` when the client was closed.
     `details` names `batch_id` and `row` as far as they exist.
     """
 
-    default_code = "call_failed"
+
+Outcome = CallResponse | Exception
 
 
-def broken(error: BaseException) -> CallFailedError:
-    """What callers get when the client itself has a bug: they must not wait for ever."""
+def unexpected(error: BaseException) -> CallFailedError:
+    """What callers get when this package itself has a bug: they must not wait for ever."""
     return CallFailedError(
-        f"The client broke: {type(error).__name__}.",
+        f"The client failed unexpectedly: {type(error).__name__}.",
         hint="This is a bug: please report it with the log. Nothing that was paid for is lost: "
         "run the program again.",
         code="bug",
@@ -46,7 +61,7 @@ def broken(error: BaseException) -> CallFailedError:
 
 
 def closed_while_waiting() -> CallFailedError:
-    """What a caller gets who still waits when the client is closed."""
+    """What a caller gets that still waits when the client is closed."""
     return CallFailedError(
         "The client was closed while the call waited.",
         hint="Nothing that was paid for is lost: the same call made later gets its answer.",
@@ -62,11 +77,11 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         endpoint: the `url` of its request line.
         model: as named in the body.
         body: the JSON object, exactly as it is sent.
-        deadline: when the caller is told that no answer came; of `time.monotonic`.
-        outbox: the way back to the caller's event loop.
+        deadline: when the caller is told that no response came; of `time.monotonic`.
+        delivery: the way back to the caller's event loop.
         future: belongs to that loop.
         key: what the call is remembered by; None when nothing is remembered.
-        place: the job and the row that stand for it, once there is one.
+        job_row: the job's name and the row that hold the call, once there are any.
         inputs: of an embeddings call, where the provider counts them; else 0.
         followers: equal calls that share this one's request.
         is_settled: its outcome is on the way back.
@@ -76,15 +91,101 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     model: str
     body: bytes
     deadline: float
-    outbox: "Outbox"
-    future: "asyncio.Future[Answer]"
+    delivery: "Delivery"
+    future: "asyncio.Future[CallResponse]"
     key: bytes | None = None
-    place: tuple[str, int] | None = None
+    job_row: tuple[str, int] | None = None
     inputs: int = 0
     followers: "list[Call] | None" = None
     is_settled: bool = False
 
     @property
     def is_wanted(self) -> bool:
-        """Whether somebody still waits for it."""
+        """Whether any caller still waits for it."""
         return not self.future.done() or any(call.is_wanted for call in self.followers or ())
+
+
+class Delivery:
+    """Delivers outcomes to the callers of one event loop.
+
+    Args:
+        loop: the callers' loop.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._queue: deque[tuple[asyncio.Future[CallResponse], Outcome]] = deque()
+        self._is_delivering = False
+        self._group_size = _FIRST_GROUP
+        self._callers = 0
+        self._callers_moved = 0
+        self._tunes_gc = False
+
+    def add_caller(self) -> None:
+        """Count one more waiting caller; called in the callers' loop."""
+        self._callers += 1
+        if self._tunes_gc:
+            self._count_move()
+        elif self._callers >= MANY_CALLERS:
+            self._tunes_gc = True
+            gc_tuning.begin()
+
+    def remove_caller(self) -> None:
+        """Count one fewer waiting caller; called in the callers' loop."""
+        self._callers -= 1
+        if self._tunes_gc:
+            self._count_move()
+            if self._callers < MANY_CALLERS // 2:
+                self._tunes_gc = False
+                gc_tuning.end()
+
+    def _count_move(self) -> None:
+        self._callers_moved += 1
+        if not self._callers_moved % _CALLERS_BETWEEN_AGEING:
+            gc_tuning.age()
+
+    def put(self, outcomes: Iterable[tuple["asyncio.Future[CallResponse]", Outcome]]) -> None:
+        """Queue outcomes for their callers' futures; from any thread."""
+        self._queue.extend(outcomes)
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._begin)
+
+    def _begin(self) -> None:
+        if not self._is_delivering:
+            self._is_delivering = True
+            self._deliver_group()
+
+    def _continue(self, begun: float) -> None:
+        """Deliver the next group, now that the callers of the previous one have run."""
+        seconds = time.perf_counter() - begun
+        if seconds > _LONG_SECONDS:
+            self._group_size = max(self._group_size // 2, _SMALLEST_GROUP)
+        elif seconds < _SHORT_SECONDS:
+            self._group_size = min(self._group_size * 2, _LARGEST_GROUP)
+        self._deliver_group()
+
+    def _deliver_group(self) -> None:
+        begun = time.perf_counter()
+        for _ in range(min(self._group_size, len(self._queue))):
+            future, outcome = self._queue.popleft()
+            if future.done():
+                continue
+            if isinstance(outcome, CallResponse):
+                future.set_result(outcome)
+            else:
+                future.set_exception(outcome)
+        self._is_delivering = bool(self._queue)
+        if self._queue:
+            self.loop.call_soon(self._continue, begun)
+
+
+def deliver(outcomes: Iterable[tuple[Call, Outcome]]) -> None:
+    """Give each outcome to its caller and to those that share the call, in whichever loop."""
+    by_delivery = defaultdict[Delivery, list[tuple[asyncio.Future[CallResponse], Outcome]]](list)
+    for call, outcome in outcomes:
+        call.is_settled = True
+        by_delivery[call.delivery].append((call.future, outcome))
+        for follower in call.followers or ():
+            by_delivery[follower.delivery].append((follower.future, outcome))
+    for delivery, queued in by_delivery.items():
+        delivery.put(queued)

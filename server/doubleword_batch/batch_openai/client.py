@@ -1,75 +1,110 @@
 """`BatchOpenAI`: openai's asynchronous client, whose calls run in batches.
 
-The seam is the SDK's `request` method: everything above it (parameters, `parse`, raw responses,
+It overrides the SDK's `request` method: everything above it (parameters, `parse`, raw responses,
 streams, types) and below it (live calls) is the SDK's own.
 """
 
 import asyncio
-import weakref
+import json
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import openai
-from openai._models import FinalRequestOptions
-from openai._utils._json import openapi_dumps
+import pydantic
+from openai.resources.chat import AsyncChat
+from openai.resources.chat.completions import AsyncCompletions
+from openai.types.chat import ChatCompletion
 
-from doubleword_batch.batch_openai import credentials, http
-from doubleword_batch.batch_openai.batchable import (
+from doubleword_batch.batch_openai import sdk_internals as sdk
+from doubleword_batch.batch_openai.admission import (
     endpoint_of,
     headers_of,
     is_live_inference,
     reason_against,
 )
-from doubleword_batch.batch_openai.call import Answer, CallFailedError
-from doubleword_batch.batch_openai.completions import BatchChat
-from doubleword_batch.batch_openai.engine import Engine, local_address
+from doubleword_batch.batch_openai.call import CallFailedError, CallResponse
+from doubleword_batch.batch_openai.client_state import ClientState
+from doubleword_batch.batch_openai.credentials import without_foreign_key
+from doubleword_batch.batch_openai.engine import local_address
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
-from doubleword_batch.batch_openai.loop_affinity import HomeLoop
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.streaming import replayed
+from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.session import Connection
 
 if TYPE_CHECKING:
-    from doubleword_batch.settings import ProviderName, Settings
+    from doubleword_batch.settings import ProviderName
+
 _ERRORS_FROM = 400
-_PLAN = frozenset(field.name for field in fields(Plan))
-_OF_THE_CONNECTION = frozenset(
-    {
-        *("default_headers", "default_query", "http_client", "organization", "project"),
-        *("set_default_headers", "set_default_query"),
-    }
+_CHAT = "/v1/chat/completions"
+_BATCH_OPTIONS = frozenset(field.name for field in fields(BatchOptions))
+_NEEDS_THE_SDK = frozenset(
+    {"extra_body", "extra_headers", "extra_query", "stream", "stream_options", "timeout"}
+)
+_plain_json = json.JSONEncoder(
+    # A circle ends in a RecursionError, at no cost for all the others.
+    check_circular=False,
+    ensure_ascii=False,
+    separators=(",", ":"),
+    allow_nan=False,
 )
 
 
-class _Gathered:
-    """What a client and its copies share; the engine stops with the last of them."""
+class BatchCompletions(AsyncCompletions):
+    """The SDK's chat completions with a short way for plain calls.
 
-    def __init__(self, engine: Engine, *, is_carried: bool) -> None:
-        self.engine = engine
-        self.is_carried = is_carried
-        weakref.finalize(self, engine.stop)
+    The SDK's walk through its own parameter types takes about three quarters of its time for a
+    call and changes nothing in a body that is plain JSON. A call with anything else takes the SDK's
+    own way, and so do all its errors.
+    """
+
+    _client: "BatchOpenAI"  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    async def create(self, **params: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's many overloads describe it
+        """As the SDK's."""
+        is_plain = "model" in params and "messages" in params and _NEEDS_THE_SDK.isdisjoint(params)
+        body = _plain_body(params) if is_plain and self._client.runs_batches else None
+        if body is None:
+            return cast("Any", await super().create(**params))
+        try:
+            response = await self._client.response_to(_CHAT, params["model"], body)
+        except DoublewordBatchError as error:
+            raise as_sdk_error(self._client, error, self._client.url_of(_CHAT)) from error
+        try:
+            return ChatCompletion.__pydantic_validator__.validate_json(response.body)
+        except pydantic.ValidationError:
+            # An error of the provider; or what does not fit the SDK's types, taken as it is.
+            options = sdk.FinalRequestOptions.construct(method="post", url="/chat/completions")
+            return await self._client.answer_of(response, ChatCompletion, options)
 
 
-@dataclass(frozen=True, slots=True)
-class _Copied:
-    """What a copy takes over from the client that it was made from; None where it is new."""
+def _plain_body(params: dict[str, Any]) -> bytes | None:
+    """The body of a call whose parameters are plain JSON; None for any other.
 
-    home: HomeLoop
-    has_callers_http: bool
-    plan: Plan
-    settings: "Settings | None"
-    gathered: _Gathered | None
+    Whatever is in it is then written, or rejected in its own words, by the SDK.
+    """
+    try:
+        return _plain_json.encode(params).encode()
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+class BatchChat(AsyncChat):
+    """The SDK's chat with those completions."""
+
+    @cached_property
+    def completions(self) -> BatchCompletions:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower
+        """As the SDK's."""
+        return BatchCompletions(self._client)
 
 
 class BatchOpenAI(openai.AsyncOpenAI):
     """`openai.AsyncOpenAI` at batch prices.
 
-    `chat.completions`, `responses` and `embeddings` calls are gathered into batches, and each
-    caller gets its own typed answer as it lands; everything else goes to the live API.
+    `chat.completions`, `responses` and `embeddings` calls run in batches, and each caller gets its
+    own typed answer as soon as it is there; everything else goes to the live API.
 
     ```python
     async with BatchOpenAI() as client:
@@ -79,11 +114,10 @@ class BatchOpenAI(openai.AsyncOpenAI):
     ```
 
     One client may be used from several event loops and threads, except for live calls, which stay
-    with the first loop that makes one. So do all calls of a client with a key function, a
-    `workload_identity`, a `provider`, an `http_client`, a `default_query` or an Authorization
-    header: the SDK itself then sends the requests of the batches, in that loop. `max_retries` and
-    the client's `timeout` hold for live calls only; a batched call waits until its answer, or
-    `deadline_seconds`, or its own `timeout=`.
+    in the first loop that makes one. So do all calls of a client with a key function, an
+    `http_client`, a `default_query` or an Authorization header: the requests of its batches are
+    then sent in that loop. `max_retries` and the client's `timeout` hold for live calls only; a
+    batched call waits for its answer, or until `deadline_seconds` or its own `timeout=` is over.
 
     Args:
         api_key: the key, or an asynchronous function that gives it; falls back to
@@ -92,19 +126,21 @@ class BatchOpenAI(openai.AsyncOpenAI):
         base_url: falls back to DOUBLEWORD_BASE_URL, then to OPENAI_BASE_URL.
         batch_size: calls in one batch, at most.
         batch_window_seconds: how long the first call of a batch waits for others.
-        poll_interval_seconds: how often a running batch is looked at.
+        poll_interval_seconds: how often the status of a running batch is fetched.
         completion_window: `24h`, or `1h` for a higher price.
         batch_metadata: kept with each batch at the provider.
         deadline_seconds: after how long a call without an answer raises `CallTimeoutError`; by
             default the completion window and two hours more.
-        max_retry_seconds: how long a batch whose provider fails is tried again.
+        max_retry_seconds: how long a batch is retried while its provider fails.
         remember_answers: give a call the answer that an earlier run was already charged for.
         share_identical: equal calls that wait at the same time share one request.
         state_dir: where jobs and answers are kept; falls back to DOUBLEWORD_BATCH_HOME.
         batch_provider: which provider's rules hold; by default told by the URL.
         unbatchable: what happens to a model call that cannot run in a batch: `refuse` it, or send
             it `live` at live prices.
-        sdk_options: the other arguments of `AsyncOpenAI`; they hold for batches as for live calls.
+        sdk_options: the other arguments of `AsyncOpenAI`. `http_client`, `default_headers`,
+            `default_query`, `organization` and `project` hold for batches as for live calls; with
+            `provider`, `workload_identity` or `data_residency` no call can run in a batch.
 
     Raises:
         ConfigError, InputError: the settings or arguments cannot be used.
@@ -128,17 +164,13 @@ class BatchOpenAI(openai.AsyncOpenAI):
         state_dir: str | Path | None = None,
         batch_provider: "ProviderName | None" = None,
         unbatchable: Literal["refuse", "live"] = "refuse",
-        _copied: _Copied | None = None,
+        _state: ClientState | None = None,
         **sdk_options: Any,
     ) -> None:
         given = {"api_key": api_key, "base_url": base_url}
         sdk_options |= {name: value for name, value in given.items() if value is not None}
-        has_callers_http = sdk_options.get("http_client") is not None
-        if _copied is None:
-            settings = credentials.plain_settings(sdk_options, state_dir, batch_provider)
-            if settings is not None:
-                sdk_options |= credentials.sdk_arguments(settings, api_key)
-            plan = Plan(
+        if _state is None:
+            options = BatchOptions(
                 batch_size=batch_size,
                 batch_window_seconds=batch_window_seconds,
                 poll_interval_seconds=poll_interval_seconds,
@@ -149,64 +181,55 @@ class BatchOpenAI(openai.AsyncOpenAI):
                 remember_answers=remember_answers,
                 share_identical=share_identical,
             )
-            _copied = _Copied(HomeLoop(), has_callers_http, plan, settings, None)
+            _state = ClientState.of(sdk_options, options, batch_provider, state_dir)
+            sdk_options |= _state.sdk_arguments()
         super().__init__(**sdk_options)
-        self._custom_headers = credentials.own_headers(self, self._custom_headers)
-        self._sends_live = unbatchable == "live"
-        self._home = _copied.home
-        self._has_callers_http = _copied.has_callers_http
-        self._gathered = _copied.gathered or self._new_gathering(
-            _copied.settings or credentials.settings_of(self, state_dir, batch_provider),
-            _copied.plan,
+        sdk.set_custom_headers(
+            self, without_foreign_key(str(self.base_url), sdk.custom_headers(self))
         )
+        self._sends_live = unbatchable == "live"
+        self._state = _state.started(sdk.request_headers(self), sdk.request_query(self))
 
     @cached_property
     def chat(self) -> BatchChat:  # pyright: ignore[reportIncompatibleMethodOverride]  # narrower
         """As the SDK's."""
         return BatchChat(self)
 
+    @property
+    def runs_batches(self) -> bool:
+        """Whether calls can run in batches; False with an argument that live calls alone obey."""
+        return self._state.shared is not None
+
     def copy(self, **changes: Any) -> "BatchOpenAI":  # pyright: ignore[reportIncompatibleMethodOverride]  # the SDK's arguments, and ours
         """The same client with other options; those of the constructor count too.
 
-        The copy shares the batches of this client unless its key, address, connection or gathering
-        differ.
+        The copy shares the batches of this client unless its key, address, connection or batch
+        options differ. A copy of a client of live calls only is another one.
         """
-        engine = self._gathered.engine
-        plan_changes = {name: changes.pop(name) for name in _PLAN & changes.keys()}
+        option_changes = {name: changes.pop(name) for name in _BATCH_OPTIONS & changes.keys()}
         state_dir = changes.pop("state_dir", None)
         provider = changes.pop("batch_provider", None)
-        extra = changes.pop("_extra_kwargs", {})
-        extra["unbatchable"] = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
-        changes = credentials.given(changes)
-        is_elsewhere = bool(state_dir or provider or credentials.ARGUMENTS & changes.keys())
-        settings: Settings | None = engine.settings
-        if is_elsewhere:
-            settings, provider, found = credentials.copied(
-                self, engine.settings, changes, state_dir, provider
-            )
-            changes |= found
-        is_new = is_elsewhere or plan_changes or _OF_THE_CONNECTION & changes.keys()
-        extra |= {"state_dir": state_dir or engine.settings.home, "batch_provider": provider}
-        extra["_copied"] = _Copied(
-            home=HomeLoop() if "http_client" in changes else self._home,
-            has_callers_http="http_client" in changes or self._has_callers_http,
-            plan=replace(engine.plan, **plan_changes),
-            settings=settings,
-            gathered=None if is_new else self._gathered,
-        )
-        return super().copy(**changes, _extra_kwargs=extra)
+        own = dict(changes.pop("_extra_kwargs", {}))
+        own["unbatchable"] = changes.pop("unbatchable", "live" if self._sends_live else "refuse")
+        changes = _effective(changes)
+        state = self._state.changed(changes, option_changes, provider, state_dir)
+        if state.credentials != self._state.credentials:
+            changes |= state.sdk_arguments()
+        own["_state"] = state
+        return super().copy(**changes, _extra_kwargs=own)
 
     with_options = copy  # pyright: ignore[reportAssignmentType]
 
     async def close(self) -> None:
         """Close; callers that still wait get an error, what runs at the provider goes on."""
-        await self._gathered.engine.close()
+        if self._state.shared is not None:
+            await self._state.shared.engine.close()
         await super().close()
 
     async def request(  # pyright: ignore[reportIncompatibleMethodOverride]  # overloads only
         self,
         cast_to: Any,
-        options: FinalRequestOptions,
+        options: sdk.FinalRequestOptions,
         *,
         stream: bool = False,
         stream_cls: Any = None,
@@ -215,58 +238,104 @@ class BatchOpenAI(openai.AsyncOpenAI):
         endpoint = endpoint_of(options)
         if endpoint is None and not is_live_inference(options):
             return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
-        reason = "the Batch API has no such endpoint" if endpoint is None else None
-        reason = reason or reason_against(options)
-        if reason is None:
+        error = self._error_against(endpoint, options)
+        if error is None:
             return await self._batched(cast_to, options, stream=stream, stream_cls=stream_cls)
         if self._sends_live:
             return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
-        raise BatchCallError(
+        raise as_sdk_error(self, error, self.url_of(options.url)) from error
+
+    def response_to(
+        self, endpoint: str, model: object, body: bytes
+    ) -> Coroutine[Any, Any, CallResponse]:
+        """The response to the body of one call, to be awaited; it may have an error status.
+
+        Raises:
+            DoublewordBatchError: here or when awaited: there is none; `as_sdk_error` raises it.
+        """
+        shared = self._state.shared
+        if shared is None:
+            raise AssertionError("a client of live calls only was asked to batch")
+        if shared.uses_callers_loop:
+            self._state.affinity.bind()
+        return shared.engine.call(endpoint, model if isinstance(model, str) else "", body)
+
+    async def answer_of(
+        self,
+        response: CallResponse,
+        cast_to: Any,
+        options: sdk.FinalRequestOptions,
+        *,
+        stream: bool = False,
+        stream_cls: Any = None,
+    ) -> Any:
+        """What the SDK makes of a response, or the exception that it raises for one."""
+        is_stream = stream and response.status < _ERRORS_FROM
+        content_type = "text/event-stream" if is_stream else "application/json"
+        return await sdk.answer_of(
+            self,
+            sdk.Response(
+                response.status,
+                headers={"content-type": content_type},
+                content=response.body,
+                request=sdk.Request("POST", self.url_of(options.url), headers=headers_of(options)),
+            ),
+            cast_to,
+            options,
+            stream=stream,
+            stream_cls=stream_cls,
+        )
+
+    def url_of(self, path: str) -> str:
+        """Where a live call of that path or endpoint would go."""
+        return str(self.base_url).rstrip("/") + "/" + path.removeprefix("/v1").lstrip("/")
+
+    def _error_against(
+        self, endpoint: str | None, options: sdk.FinalRequestOptions
+    ) -> DoublewordBatchError | None:
+        """Why a model call cannot run in a batch, or None if it can."""
+        if endpoint is not None and self._state.live_only is not None:
+            return self._state.live_only
+        reason = "the Batch API has no such endpoint"
+        if endpoint is not None:
+            reason = reason_against(options)
+        if reason is None:
+            return None
+        return CallFailedError(
             f"POST {options.url} cannot run in a batch: {reason}.",
             hint="Make the call with AsyncOpenAI, or create BatchOpenAI with unbatchable='live' to "
             "send such calls live, at live prices.",
             code="not_batchable",
         )
 
-    def answering(self, endpoint: str, model: object, body: bytes) -> Coroutine[Any, Any, Answer]:
-        """The answer to the body of one call, to be awaited; it may have an error status.
-
-        Raises:
-            DoublewordBatchError: here or when awaited: there is none; `as_sdk_error` says it.
-        """
-        if self._gathered.is_carried:
-            self._home.enter()
-        return self._gathered.engine.answer(endpoint, model if isinstance(model, str) else "", body)
-
-    async def built(self, url: str, cast_to: Any, answer: Answer) -> Any:
-        """What the SDK makes of an answer, or the exception that it raises for one."""
-        options = FinalRequestOptions.construct(method="post", url=url)
-        return await self._processed(cast_to, options, answer, stream=False, stream_cls=None)
-
     async def _batched(
-        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool, stream_cls: Any
+        self, cast_to: Any, options: sdk.FinalRequestOptions, *, stream: bool, stream_cls: Any
     ) -> Any:
         body = {**cast("dict[str, Any]", options.json_data), **(options.extra_json or {})}
-        asked_for_stream = dict(body)
+        without_stream = dict(body)
         if stream:
-            body.pop("stream", None)
-            body.pop("stream_options", None)
-        answer = await self._answer(
-            endpoint_of(options) or "", body, _encoded(body, options), _seconds(options.timeout)
+            without_stream.pop("stream", None)
+            without_stream.pop("stream_options", None)
+        endpoint = endpoint_of(options) or ""
+        encoded = _encoded(without_stream, options)
+        response = await self._response_in_time(
+            endpoint, body.get("model"), encoded, _seconds(options.timeout)
         )
-        if stream and answer.status < _ERRORS_FROM:
-            answer = replayed(endpoint_of(options) or "", asked_for_stream, answer)
-        return await self._processed(cast_to, options, answer, stream=stream, stream_cls=stream_cls)
+        if stream and response.status < _ERRORS_FROM:
+            response = as_stream(endpoint, body, response)
+        return await self.answer_of(
+            response, cast_to, options, stream=stream, stream_cls=stream_cls
+        )
 
-    async def _answer(
-        self, endpoint: str, body: Mapping[str, Any], encoded: bytes, seconds: float | None
-    ) -> Answer:
+    async def _response_in_time(
+        self, endpoint: str, model: object, body: bytes, seconds: float | None
+    ) -> CallResponse:
         try:
-            answering = self.answering(endpoint, body.get("model"), encoded)
+            responding = self.response_to(endpoint, model, body)
             if seconds is None:
-                return await answering
+                return await responding
             async with asyncio.timeout(seconds):
-                return await answering
+                return await responding
         except TimeoutError:
             error: DoublewordBatchError = CallFailedError(
                 f"No answer came within the call's timeout of {seconds:g} s.",
@@ -278,76 +347,31 @@ class BatchOpenAI(openai.AsyncOpenAI):
             error = failure
         raise as_sdk_error(self, error, self.url_of(endpoint)) from error
 
-    async def _processed(
-        self,
-        cast_to: Any,
-        options: FinalRequestOptions,
-        answer: Answer,
-        *,
-        stream: bool,
-        stream_cls: Any,
-    ) -> Any:
-        headers = headers_of(options)
-        cast_to = self._maybe_override_cast_to(cast_to, options)
-        is_stream = stream and answer.status < _ERRORS_FROM
-        response = http.Response(
-            answer.status,
-            headers={"content-type": "text/event-stream" if is_stream else "application/json"},
-            content=answer.body,
-            request=http.Request("POST", self.url_of(options.url), headers=headers),
-        )
-        if answer.status >= _ERRORS_FROM:
-            raise self._make_status_error_from_response(response)
-        return await self._process_response(
-            cast_to=cast_to,
-            options=options,
-            response=response,
-            stream=stream,
-            stream_cls=stream_cls,
-        )
-
     async def _live(
-        self, cast_to: Any, options: FinalRequestOptions, *, stream: bool, stream_cls: Any
+        self, cast_to: Any, options: sdk.FinalRequestOptions, *, stream: bool, stream_cls: Any
     ) -> Any:
         try:
-            self._home.enter()
+            self._state.affinity.bind()
         except DoublewordBatchError as error:
             raise as_sdk_error(self, error, self.url_of(options.url)) from error
-        if not self._gathered.engine.settings.base_url:
-            self.base_url, self.api_key = await self._gathered.engine.ask(local_address)
+        if self._state.shared is not None and not self._state.shared.engine.settings.base_url:
+            self.base_url, self.api_key = await self._state.shared.engine.run(local_address)
         return await super().request(cast_to, options, stream=stream, stream_cls=stream_cls)
 
-    def _new_gathering(self, settings: "Settings", plan: Plan) -> _Gathered:
-        """An engine whose requests carry what the SDK's own would."""
-        named = {"OpenAI-Organization": self.organization, "OpenAI-Project": self.project}
-        headers = {**named, **self._custom_headers}
-        names = {name.lower() for name in self._custom_headers}
-        is_carried = (
-            credentials.has_own_credentials(self)
-            or self._has_callers_http
-            or bool(self._custom_query)
-            or "authorization" in names
-        )
-        if is_carried:
-            from doubleword_batch.batch_openai.sdk_transport import SdkCarrier, sdk_options_of
 
-            options = sdk_options_of(
-                self,
-                default_headers=self._custom_headers,
-                default_query=self._custom_query,
-                http_client=self._client if self._has_callers_http else None,
-            )
-            base_url, is_local = str(self.base_url), settings.provider == "local"
-            carrier = SdkCarrier(self._home, base_url, options, is_local=is_local)
-            connection = Connection(custom_transport=carrier)
-        else:
-            texts = {name: value for name, value in headers.items() if isinstance(value, str)}
-            connection = Connection(headers=texts)
-        return _Gathered(Engine(settings, plan, connection), is_carried=is_carried)
+def _effective(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a copy that change something, by the SDK's own rules.
 
-    def url_of(self, path: str) -> str:
-        """Where a live call of that path or endpoint would go."""
-        return str(self.base_url).rstrip("/") + "/" + path.removeprefix("/v1").lstrip("/")
+    An empty key or address, None and NotGiven leave the old one; only a provider is taken away by
+    None.
+    """
+    return {
+        name: value
+        for name, value in changes.items()
+        if not isinstance(value, openai.NotGiven)
+        and (value is not None or name == "provider")
+        and (value or name not in {"api_key", "base_url"})
+    }
 
 
 def _seconds(timeout: Any) -> float | None:
@@ -357,12 +381,12 @@ def _seconds(timeout: Any) -> float | None:
     return getattr(timeout, "read", None)
 
 
-def _encoded(body: Mapping[str, Any], options: FinalRequestOptions) -> bytes:
+def _encoded(body: Mapping[str, Any], options: sdk.FinalRequestOptions) -> bytes:
     try:
-        return openapi_dumps(body)
+        return sdk.json_body(body)
     except (TypeError, ValueError, RecursionError) as error:
         raise BatchCallError(
             f"The body of POST {options.url} cannot be written as JSON: {error}.",
             hint="Give plain values: text, numbers, lists and dictionaries.",
-            code="not_json",
+            code="invalid_argument",
         ) from error

@@ -1,163 +1,176 @@
-"""Who a client is and where it asks: from the arguments of `AsyncOpenAI` to settings and back."""
+"""Which server a client calls, and with which key: from arguments and environment to settings.
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+A key and the address it is sent to come from one family of variables: DOUBLEWORD_* first, then
+OPENAI_*. A key of one provider is never sent to the other's address.
+"""
 
-import openai
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
-from doubleword_batch.batch_openai.settings import drop_in_settings
-from doubleword_batch.settings import environment
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.settings import (
+    OPENAI_BASE_URL,
+    Access,
+    ProviderName,
+    Secret,
+    Settings,
+    environment,
+)
 
-if TYPE_CHECKING:
-    from pathlib import Path
+KeyFunction = Callable[[], Awaitable[str]]
+"""Gives a key for each request; called in the callers' event loop."""
 
-    from doubleword_batch.settings import ProviderName, Settings
+LIVE_ONLY = {
+    "data_residency": "give the region's address as base_url, such as "
+    "https://eu.api.openai.com/v1, and batch_provider='openai'",
+    "provider": "give the server's address as base_url, and its key, or an asynchronous function "
+    "that returns one, as api_key",
+    "workload_identity": "give an asynchronous function that returns an access token as api_key",
+}
+"""Arguments of `AsyncOpenAI` that hold for live calls only, and what serves batches instead."""
 
-ARGUMENTS = frozenset({"api_key", "base_url", "data_residency", "provider", "workload_identity"})
-"""Those of `AsyncOpenAI` that say who and where."""
-
-OWN_CREDENTIALS = "sent-by-the-sdk"
-"""In place of a key, where the SDK has its own way to one; it is never sent."""
-
-_SDK_KNOWS_WHERE = ARGUMENTS - {"api_key", "base_url"}
-_NO_KEY = "none"  # the SDK wants one; without a key nothing but the local server is asked
-_NOT_KNOWN_YET = "http://127.0.0.1/v1"  # where that server listens, the first call finds out
+_SDK_NEEDS_A_KEY = "none"  # of a server that needs none; the SDK insists on one
+_SDK_NEEDS_AN_ADDRESS = "http://127.0.0.1/v1"  # until the first call finds the local server's
 
 
-def plain_settings(
-    sdk_options: Mapping[str, Any],
-    state_dir: "str | Path | None",
-    provider: "ProviderName | None",
-) -> "Settings | None":
-    """The settings of a key, or a function that gives it, and an address; each may be missing.
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """A key and the server it is for, as a caller gave them; the environment gives what is missing.
 
-    None where the SDK itself finds out where requests go: ask `settings_of` then.
+    Attributes:
+        key: itself, or the function that gives it.
+        base_url: the API, with `/v1`.
+        provider: whose rules hold; None to tell it by the address.
+    """
+
+    key: Secret | KeyFunction | None = None
+    base_url: str | None = None
+    provider: ProviderName | None = None
+
+    @classmethod
+    def of(
+        cls, api_key: str | KeyFunction | None, base_url: object, provider: ProviderName | None
+    ) -> "Credentials":
+        """Those of a client's arguments; empty ones count as missing."""
+        key = api_key if callable(api_key) else Secret(api_key) if api_key else None
+        return cls(key, str(base_url) if base_url else None, provider)
+
+    @property
+    def key_function(self) -> KeyFunction | None:
+        """The function that gives the key, if one does."""
+        return self.key if callable(self.key) else None
+
+    def changed(self, changes: "Credentials", settings: Settings) -> "Credentials":
+        """Those of a copy: what changes, and what stays because it does not.
+
+        Args:
+            changes: what the copy was given.
+            settings: what these credentials led to.
+        """
+        is_local = settings.provider == "local"
+        moves = changes.base_url is not None or (is_local and changes.key is not None)
+        if not moves:
+            changes = replace(changes, provider=changes.provider or settings.provider)
+        if is_local:
+            return changes  # nothing of it is a caller's
+        return replace(
+            changes,
+            key=changes.key or self.key_function or settings.api_key,
+            base_url=changes.base_url or settings.base_url,
+        )
+
+    def sdk_arguments(self, settings: Settings) -> dict[str, Any]:
+        """The `api_key` and `base_url` that make the SDK send live calls to the same server."""
+        text = settings.api_key.reveal() if settings.api_key else _SDK_NEEDS_A_KEY
+        key_function = self.key_function if settings.base_url else None
+        return {
+            "api_key": key_function or text,
+            "base_url": settings.base_url or _SDK_NEEDS_AN_ADDRESS,
+        }
+
+
+def resolve_settings(
+    credentials: Credentials | None = None,
+    *,
+    state_dir: str | Path | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The settings of a client or proxy; what is not given comes from the environment.
+
+    Args:
+        credentials: in place of the key, address and provider of the environment.
+        state_dir: in place of DOUBLEWORD_BATCH_HOME.
+        environ: the variables; the process's own by default.
 
     Raises:
-        ConfigError: the arguments or the environment cannot be used.
+        ConfigError: they cannot be used; the message names the variable.
     """
-    if any(sdk_options.get(name) is not None for name in _SDK_KNOWS_WHERE):
+    credentials = credentials or Credentials()
+    variables = environment() if environ is None else environ
+    named = credentials.provider or variables.get("DOUBLEWORD_BATCH_PROVIDER", "").strip().lower()
+    has_own_key = credentials.key is not None
+    key, base_url = _from_variables(variables, named, has_own_key=has_own_key)
+    if has_own_key:
+        key = credentials.key if isinstance(credentials.key, Secret) else None
+    return Settings.from_environment(
+        variables,
+        provider=credentials.provider,
+        access=Access(
+            base_url=credentials.base_url or base_url,
+            api_key=key,
+            has_key_function=credentials.key_function is not None,
+        ),
+        home=state_dir,
+    )
+
+
+def _from_variables(
+    variables: Mapping[str, str], named: str, *, has_own_key: bool
+) -> tuple[Secret | None, str]:
+    """Key and address of the family of variables that holds."""
+
+    def family(name: str) -> tuple[str, str]:
+        key, base_url = variables.get(f"{name}_API_KEY", ""), variables.get(f"{name}_BASE_URL", "")
+        return key.strip(), base_url.strip()
+
+    ours, openais = family("DOUBLEWORD"), family("OPENAI")
+    if named == "openai":
+        key, base_url = openais if openais[0] or has_own_key else ours
+    elif named or any(ours) or not any(openais):
+        key, base_url = ours
+    else:
+        key, base_url = openais
+        base_url = base_url or ("" if has_own_key else OPENAI_BASE_URL)
+    return Secret(key) if key else None, base_url
+
+
+def live_only_error(arguments: Mapping[str, Any]) -> ConfigError | None:
+    """Why a client of these arguments of `AsyncOpenAI` runs no batches; None if it does."""
+    given = [name for name in LIVE_ONLY if arguments.get(name) is not None]
+    if not given:
         return None
-    key = sdk_options.get("api_key")
-    base_url = sdk_options.get("base_url")
-    return drop_in_settings(
-        api_key=OWN_CREDENTIALS if callable(key) else key,
-        base_url=str(base_url) if base_url else None,
-        state_dir=state_dir,
-        provider=provider,
+    return ConfigError(
+        f"A client with {given[0]}= makes live calls only, and this call would run in a batch.",
+        hint=f"For batches, create another BatchOpenAI without it: {LIVE_ONLY[given[0]]}. To send "
+        "such calls live from this one, at live prices, create it with unbatchable='live'.",
+        code="not_batchable",
     )
 
 
-def sdk_arguments(settings: "Settings", api_key: object) -> dict[str, Any]:
-    """What the SDK is told of plain settings.
+def without_foreign_key(base_url: str, headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The headers without the Authorization of OPENAI_CUSTOM_HEADERS, unless it is OpenAI's server.
 
     Args:
-        settings: as of `plain_settings`.
-        api_key: as the caller gave it; the local server's own takes its place.
-    """
-    key = settings.api_key.reveal() if settings.api_key else _NO_KEY
-    return {
-        "api_key": api_key if callable(api_key) and settings.api_key else key,
-        "base_url": settings.base_url or _NOT_KNOWN_YET,
-    }
-
-
-def given(changes: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments of a copy that change something, by the SDK's own rules.
-
-    An empty key or address, None and NotGiven leave the old one; only a provider is taken away by
-    None.
-    """
-    return {
-        name: value
-        for name, value in changes.items()
-        if not isinstance(value, openai.NotGiven)
-        and (value is not None or name == "provider")
-        and (value or name not in {"api_key", "base_url"})
-    }
-
-
-def copied(
-    client: openai.AsyncOpenAI,
-    settings: "Settings",
-    changes: Mapping[str, Any],
-    state_dir: "str | Path | None",
-    provider: "ProviderName | None",
-) -> "tuple[Settings | None, ProviderName | None, dict[str, Any]]":
-    """The settings of a copy whose key or address changes.
-
-    Args:
-        client: what is copied.
-        settings: its own.
-        changes: the copy's arguments, as of `given`.
-        state_dir: the copy's, if it changes.
-        provider: likewise.
-
-    Returns:
-        The settings, None where the SDK finds them out; whose rules hold, None for those that the
-        address tells; and what the SDK is told.
-
-    Raises:
-        ConfigError: they cannot be used.
-    """
-    asked = {name: changes[name] for name in ARGUMENTS & changes.keys()}
-    stays = not asked.keys() & {"base_url", "data_residency", "provider"}
-    is_local = settings.provider == "local"
-    if stays and not (is_local and asked):
-        provider = provider or settings.provider
-    if asked.get("provider", True) is None:
-        return None, provider, {}  # the SDK goes back to OpenAI
-    if "api_key" not in asked and not is_local:
-        own_key = settings.api_key.reveal() if settings.api_key else None
-        asked["api_key"] = getattr(client, "_api_key_provider", None) or own_key
-        asked.setdefault("workload_identity", getattr(client, "workload_identity", None))
-        asked.setdefault("provider", getattr(client, "_provider", None))
-    if "base_url" not in asked and not is_local:
-        asked["base_url"] = settings.base_url
-    found = plain_settings(asked, state_dir or settings.home, provider)
-    return found, provider, sdk_arguments(found, asked.get("api_key")) if found else {}
-
-
-def settings_of(
-    client: openai.AsyncOpenAI,
-    state_dir: "str | Path | None",
-    provider: "ProviderName | None",
-) -> "Settings":
-    """The settings of a client whose address the SDK has found.
-
-    Raises:
-        ConfigError: no batches can be sent there.
-    """
-    is_named = provider or environment().get("DOUBLEWORD_BATCH_PROVIDER")
-    if not is_named and is_openai_s(client):
-        provider = "openai"  # a region's address tells it too
-    return drop_in_settings(
-        api_key=OWN_CREDENTIALS if has_own_credentials(client) else client.api_key,
-        base_url=str(client.base_url),
-        state_dir=state_dir,
-        provider=provider,
-    )
-
-
-def is_openai_s(client: openai.AsyncOpenAI) -> bool:
-    """Whether the address is one of OpenAI's own."""
-    return f".{client.base_url.host}".endswith(".api.openai.com")
-
-
-def has_own_credentials(client: openai.AsyncOpenAI) -> bool:
-    """Whether the SDK has its own way to what it proves itself with."""
-    ways = ("_api_key_provider", "workload_identity", "_provider")
-    return any(getattr(client, name, None) for name in ways)
-
-
-def own_headers(client: openai.AsyncOpenAI, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """The headers without the Authorization of OPENAI_CUSTOM_HEADERS, if the address is another's.
-
-    A key of one provider is never sent to the other's address.
+        base_url: where the headers go; that of OPENAI_BASE_URL is OpenAI's too.
+        headers: those of the caller and of the environment.
     """
     variables = environment()
-    theirs = variables.get("OPENAI_BASE_URL", "").rstrip("/")
-    if is_openai_s(client) or str(client.base_url).rstrip("/") == theirs:
+    openais = variables.get("OPENAI_BASE_URL", "").rstrip("/")
+    is_openais_host = f".{urlsplit(base_url).hostname}".endswith(".api.openai.com")
+    if is_openais_host or base_url.rstrip("/") == openais:
         return headers
     pairs = [line.partition(":") for line in variables.get("OPENAI_CUSTOM_HEADERS", "").split("\n")]
     keys = {value.strip() for name, _, value in pairs if name.strip().lower() == "authorization"}

@@ -1,7 +1,7 @@
-"""The desk: where calls become rows of jobs, inside the engine's own event loop.
+"""Turns calls into rows of jobs, in the engine's own event loop.
 
-A call first looks for a row that was paid for already; else it waits in a group. Each group that
-leaves becomes a job and a `Flight`, while the next group is gathering.
+A call first looks for a row that was paid for already; else it waits in a group. Each group that is
+passed on becomes a job and a `BatchTask`, while the next group fills.
 """
 
 import asyncio
@@ -11,18 +11,17 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from doubleword_batch.batch_openai.admission import admitted
-from doubleword_batch.batch_openai.answer_cache import Memory
+from doubleword_batch.batch_openai.answer_cache import AnswerCache
 from doubleword_batch.batch_openai.batch_task import (
-    FIRST_LOOK_SHARE,
-    Flight,
-    LinesRefusedError,
-    Turns,
+    FIRST_POLL_SHARE,
+    BatchTask,
+    ConcurrencyLimits,
+    LinesRejectedError,
 )
-from doubleword_batch.batch_openai.batcher import Gathering
-from doubleword_batch.batch_openai.call import Call, broken, closed_while_waiting
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.outbox import hand_back
-from doubleword_batch.batch_openai.poller import Lookout
+from doubleword_batch.batch_openai.batcher import Batcher
+from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
+from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.call_jobs import (
     CallRow,
@@ -40,34 +39,34 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import Workspace
 
 _log = logging.getLogger(__name__)
-_REPLY_SECONDS = 60.0  # how long the client itself repeats one request
+_REQUEST_RETRY_SECONDS = 60.0  # how long the client itself repeats one request
 
 
-class Desk:
+class Dispatcher:
     """Takes calls in, in the engine's event loop.
 
     Args:
         settings: the provider and the state directory.
-        plan: how calls are gathered.
+        options: how calls become batches.
         connection: how requests reach the provider.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, connection: Connection | None = None
+        self, settings: Settings, options: BatchOptions, connection: Connection | None = None
     ) -> None:
-        self._plan = plan
+        self._options = options
         self._session = Session(
             settings,
-            max_retry_seconds=min(_REPLY_SECONDS, plan.max_retry_seconds),
+            max_retry_seconds=min(_REQUEST_RETRY_SECONDS, options.max_retry_seconds),
             connection=connection,
         )
-        self._memory = Memory(share=plan.share_identical)
+        self._cache = AnswerCache(share=options.share_identical)
         self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
-        self._gathering: Gathering | None = None
-        self._flights: dict[str, Flight] = {}
-        self._turns = Turns()
-        self._lookout: Lookout | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._batcher: Batcher | None = None
+        self._batch_tasks: dict[str, BatchTask] = {}
+        self._limits = ConcurrencyLimits()
+        self._poller: Poller | None = None
+        self._running: set[asyncio.Task[None]] = set()
 
     async def workspace(self) -> "Workspace":
         """The workspace, opened by the first call."""
@@ -77,27 +76,29 @@ class Desk:
         """Find each call an answer that was paid for, or a group to wait in."""
         try:
             ws = await self._session.workspace()
-            if self._gathering is None:
+            if self._batcher is None:
                 await in_thread(lambda _: forget_abandoned(ws))
             calls = admitted(calls, ws.profile)
             known: dict[bytes, list[CallRow]] = {}
-            if self._plan.remember_answers or self._plan.share_identical:
-                known = await in_thread(lambda _: self._memory.look_up(ws, calls))
+            if self._options.remember_answers or self._options.share_identical:
+                known = await in_thread(lambda _: self._cache.look_up(ws, calls))
         except DoublewordBatchError as error:
-            hand_back((call, error) for call in calls)
+            deliver((call, error) for call in calls)
             return
-        if self._gathering is None:
-            self._gathering = Gathering(
-                self._plan, ws.profile, lambda group: self._begin(self._launch(ws, group), group)
+        if self._batcher is None:
+            self._batcher = Batcher(
+                self._options,
+                ws.profile,
+                lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        if known or self._plan.share_identical:
-            calls = [call for call in calls if not self._finds_answer(ws, known, call)]
-        self._gathering.add(calls)
+        if known or self._options.share_identical:
+            calls = [call for call in calls if not self._finds_row(ws, known, call)]
+        self._batcher.add(calls)
 
-    def give_up(self, call: Call) -> None:
-        """The caller went away; its row is free for the next equal call."""
-        if call.place is not None:
-            self._memory.give_up(*call.place)
+    def release(self, call: Call) -> None:
+        """Free the row of a caller that went away, for the next equal call."""
+        if call.job_row is not None:
+            self._cache.release(*call.job_row)
 
     async def close(self, calls: Sequence[Call]) -> None:
         """Tell every caller, and close what is open.
@@ -106,22 +107,22 @@ class Desk:
             calls: those that were never taken.
         """
         closed = closed_while_waiting()
-        waiting = [*calls, *(self._gathering.take_all() if self._gathering else ())]
-        hand_back((call, closed) for call in waiting)
-        for flight in self._flights.values():
-            flight.fail(closed)
-        for task in self._tasks:
+        waiting = [*calls, *(self._batcher.take_all() if self._batcher else ())]
+        deliver((call, closed) for call in waiting)
+        for batch_task in self._batch_tasks.values():
+            batch_task.fail(closed)
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        if self._lookout is not None:
-            await self._lookout.close()
+        await asyncio.gather(*self._running, return_exceptions=True)
+        if self._poller is not None:
+            await self._poller.close()
         await self._session.close()
 
-    def _finds_answer(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
-        """Whether the call has a row, or another call's, and so needs no request."""
+    def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
+        """Whether the call gets a row of an earlier call, and so needs no request."""
         if call.key is None:
             return False
-        if self._plan.share_identical:
+        if self._options.share_identical:
             leader = self._leaders.get(call.key)
             if leader is not None and not leader.is_settled and leader.is_wanted:
                 if leader.followers is None:
@@ -129,45 +130,47 @@ class Desk:
                 leader.followers.append(call)
                 return True
             self._leaders[call.key] = call
-        if not self._plan.remember_answers:
+        if not self._options.remember_answers:
             return False
-        row = self._memory.choose(known.get(call.key, ()), self._is_awaited)
+        row = self._cache.take(known.get(call.key, ()), self._is_awaited)
         if row is None:
             return False
-        call.place = (row.job, row.row)
-        flight = self._flights.get(row.job)
-        if flight is not None:
-            flight.wait_for(row.row, call)
+        call.job_row = (row.job, row.row)
+        batch_task = self._batch_tasks.get(row.job)
+        if batch_task is not None:
+            batch_task.wait_for(row.row, call)
         else:
-            flight = self._flight(ws, StoredJob.named(ws, row.job), {row.row: call})
-            self._begin(self._fly(ws, flight), [call])
+            batch_task = self._batch_task(ws, StoredJob.named(ws, row.job), {row.row: call})
+            self._spawn(self._run_batch(ws, batch_task), [call])
         return True
 
     def _is_awaited(self, row: CallRow) -> bool:
-        flight = self._flights.get(row.job)
-        call = flight.waiting.get(row.row) if flight else None
+        batch_task = self._batch_tasks.get(row.job)
+        call = batch_task.waiting.get(row.row) if batch_task else None
         return call is not None and call.is_wanted
 
-    def _begin(self, work: Coroutine[Any, Any, None], calls: Sequence[Call]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], calls: Sequence[Call]) -> None:
+        """Run `work` beside everything else; however it ends, none of the calls waits on."""
+
         async def guarded() -> None:
             try:
                 await work
             except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
-                _log.exception("A batch of calls broke")
-                hand_back((call, broken(error)) for call in calls if not call.is_settled)
+                _log.exception("A batch of calls failed unexpectedly")
+                deliver((call, unexpected(error)) for call in calls if not call.is_settled)
 
         def ended(task: asyncio.Task[None]) -> None:
-            self._tasks.discard(task)
+            self._running.discard(task)
             work.close()  # of a task that was cancelled before its first step
             if task.cancelled():
                 closed = closed_while_waiting()
-                hand_back((call, closed) for call in calls if not call.is_settled)
+                deliver((call, closed) for call in calls if not call.is_settled)
 
         task = asyncio.get_running_loop().create_task(guarded())
-        self._tasks.add(task)
+        self._running.add(task)
         task.add_done_callback(ended)
 
-    async def _launch(self, ws: "Workspace", group: Sequence[Call]) -> None:
+    async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of those calls that are still wanted, and follow it."""
         calls = [call for call in group if call.is_wanted]
         if not calls:
@@ -175,12 +178,12 @@ class Desk:
         try:
             job = await in_thread(lambda _: self._job(ws, calls))
         except DoublewordBatchError as error:
-            hand_back((call, error) for call in calls)
+            deliver((call, error) for call in calls)
             return
         for row, call in enumerate(calls, start=1):
-            call.place = (job.name, row)
+            call.job_row = (job.name, row)
             call.body = b""  # it is in the request file
-        await self._fly(ws, self._flight(ws, job, dict(enumerate(calls, start=1))))
+        await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
 
     def _job(self, ws: "Workspace", calls: Sequence[Call]) -> StoredJob:
         keys = [call.key for call in calls if call.key is not None]
@@ -188,49 +191,50 @@ class Desk:
             ws,
             endpoint=calls[0].endpoint,
             model=calls[0].model,
-            window=self._plan.completion_window,
+            window=self._options.completion_window,
             bodies=[call.body for call in calls],
-            keys=keys if self._plan.remember_answers else None,
+            keys=keys if self._options.remember_answers else None,
         )
-        self._memory.note_job(job.name)
+        self._cache.add_job(job.name)
         return job
 
-    def _flight(self, ws: "Workspace", job: StoredJob, calls: dict[int, Call]) -> Flight:
-        flight = self._flights[job.name] = Flight(
-            ws, self._plan, job, calls, self._turns, self._lookout_at(ws)
+    def _batch_task(self, ws: "Workspace", job: StoredJob, calls: dict[int, Call]) -> BatchTask:
+        batch_task = self._batch_tasks[job.name] = BatchTask(
+            ws, self._options, job, calls, self._limits, self._poller_for(ws)
         )
-        return flight
+        return batch_task
 
-    def _lookout_at(self, ws: "Workspace") -> Lookout:
-        if self._lookout is None or self._lookout.ws is not ws:
-            gap_seconds = self._plan.poll_interval_seconds * FIRST_LOOK_SHARE
-            self._lookout = Lookout(ws, gap_seconds)
-        return self._lookout
+    def _poller_for(self, ws: "Workspace") -> Poller:
+        if self._poller is None or self._poller.ws is not ws:
+            interval_seconds = self._options.poll_interval_seconds * FIRST_POLL_SHARE
+            self._poller = Poller(ws, interval_seconds)
+        return self._poller
 
-    async def _fly(self, ws: "Workspace", flight: Flight) -> None:
-        refused: LinesRefusedError | None = None
+    async def _run_batch(self, ws: "Workspace", batch_task: BatchTask) -> None:
+        rejected: LinesRejectedError | None = None
         try:
-            await flight.run()
-        except LinesRefusedError as error:
-            refused = error
+            await batch_task.run()
+        except LinesRejectedError as error:
+            rejected = error
         finally:
-            del self._flights[flight.job.name]
-        if refused is not None:
-            await self._without(ws, flight, refused)
+            del self._batch_tasks[batch_task.job.name]
+        if rejected is not None:
+            await self._resubmit(ws, batch_task, rejected)
 
-    async def _without(self, ws: "Workspace", flight: Flight, refused: LinesRefusedError) -> None:
-        """Tell the callers of refused lines, and run the others in another batch, or in two."""
-        for row, reason in refused.reasons.items():
-            if row in flight.waiting:
-                hand_back([(flight.waiting.pop(row), reason)])
-        bodies = await in_thread(lambda _: bodies_of(flight.job))
-        calls = list(flight.waiting.items())
-        for row, call in calls:
+    async def _resubmit(
+        self, ws: "Workspace", batch_task: BatchTask, rejected: LinesRejectedError
+    ) -> None:
+        """Tell the callers of rejected lines, and run the others in another batch, or in two."""
+        for row, error in rejected.errors.items():
+            if row in batch_task.waiting:
+                deliver([(batch_task.waiting.pop(row), error)])
+        bodies = await in_thread(lambda _: bodies_of(batch_task.job))
+        for row, call in batch_task.waiting.items():
             call.body = bodies[row - 1]
-        if not flight.is_submitted:
-            await in_thread(lambda _: forget_unsent(flight.job))
-        middle = len(calls) if refused.reasons else len(calls) // 2
-        for some in (calls[:middle], calls[middle:]):
-            if some:
-                again = [call for _, call in some]
-                self._begin(self._launch(ws, again), again)
+        calls = list(batch_task.waiting.values())
+        if not batch_task.is_submitted:
+            await in_thread(lambda _: forget_unsent(batch_task.job))
+        middle = len(calls) if rejected.errors else len(calls) // 2
+        for group in (calls[:middle], calls[middle:]):
+            if group:
+                self._spawn(self._start_batch(ws, group), group)

@@ -1,8 +1,8 @@
-"""The engine: a thread of its own that turns calls into batches and answers.
+"""A thread of its own that turns calls into batches and responses.
 
 The store, the network and the parsing of result lines never touch a caller's event loop: a call
-goes in through a queue and its outcome comes back through the loop's `Outbox`. Callers may live in
-any number of event loops and threads.
+goes in through a queue and its outcome comes back through the loop's `Delivery`. Callers may live
+in any number of event loops and threads.
 """
 
 import asyncio
@@ -14,57 +14,61 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
 from doubleword_batch.batch_openai.call import (
-    Answer,
     Call,
     CallFailedError,
-    broken,
+    CallResponse,
+    Delivery,
     closed_while_waiting,
+    deliver,
+    unexpected,
 )
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.outbox import Outbox, hand_back
+from doubleword_batch.batch_openai.options import BatchOptions
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
-    from doubleword_batch.batch_openai.dispatcher import Desk
+    from doubleword_batch.batch_openai.dispatcher import Dispatcher
     from doubleword_batch.session import Connection
 
 _TICK_SECONDS = 0.02  # calls that arrive together are looked up together
-_AT_ONCE = 2_000
+_TAKEN_AT_ONCE = 2_000
 _STOP_SECONDS = 10.0
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
 
-class Engine:
-    """Gathers calls of any thread; starts with the first call.
+class BatchEngine:
+    """Batches the calls of any thread; starts with the first call.
 
     Args:
         settings: the provider and the state directory.
-        plan: how calls are gathered.
+        options: how calls become batches.
         connection: how requests reach the provider.
     """
 
     def __init__(
-        self, settings: Settings, plan: Plan, connection: "Connection | None" = None
+        self,
+        settings: Settings,
+        options: BatchOptions,
+        connection: "Connection | None" = None,
     ) -> None:
         self.settings = settings
+        self.options = options
         self._connection = connection
-        self.plan = plan
         self._arrived: deque[Call] = deque()
-        self._outboxes: dict[asyncio.AbstractEventLoop, Outbox] = {}
+        self._deliveries: dict[asyncio.AbstractEventLoop, Delivery] = {}
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._wake = asyncio.Event()
         self._stop = asyncio.Event()
         self._is_awake = False
-        self._patience_seconds = plan.patience_seconds
+        self._longest_wait_seconds = options.longest_wait_seconds
         self.is_closed = False
 
-    async def answer(self, endpoint: str, model: str, body: bytes) -> Answer:
-        """The provider's answer to one call; it may have an error status.
+    async def call(self, endpoint: str, model: str, body: bytes) -> CallResponse:
+        """The provider's response to one call; it may have an error status.
 
         Args:
             endpoint: such as `/v1/chat/completions`.
@@ -72,34 +76,34 @@ class Engine:
             body: a JSON object.
 
         Raises:
-            CallFailedError: there is no answer; other DoublewordBatchErrors likewise.
+            CallFailedError: there is no response; other DoublewordBatchErrors likewise.
         """
         loop = asyncio.get_running_loop()
-        outbox = self._outboxes.get(loop) or self._new_outbox(loop)
+        delivery = self._deliveries.get(loop) or self._new_delivery(loop)
         future = loop.create_future()
-        deadline = time.monotonic() + self._patience_seconds
-        call = Call(endpoint, model, body, deadline, outbox, future)
-        self._enter(call)
-        outbox.enter()
+        deadline = time.monotonic() + self._longest_wait_seconds
+        call = Call(endpoint, model, body, deadline, delivery, future)
+        self._enqueue(call)
+        delivery.add_caller()
         try:
             return await future
         except (asyncio.CancelledError, CallFailedError):
-            self._tell(lambda desk: desk.give_up(call))
+            self._notify(lambda dispatcher: dispatcher.release(call))
             raise
         finally:
-            outbox.leave()
+            delivery.remove_caller()
 
-    async def ask(self, question: "Callable[[Desk], Awaitable[_T]]") -> _T:
-        """Run a question in the engine's thread, such as where the API is."""
+    async def run(self, work: "Callable[[Dispatcher], Awaitable[_T]]") -> _T:
+        """Run `work` in the engine's thread, such as finding the local server's address."""
         self._start()
         loop = self._loop
         if loop is None or self.is_closed:
             raise _closed()
 
-        async def put() -> _T:
-            return await question(self._desk)
+        async def in_engine() -> _T:
+            return await work(self._dispatcher)
 
-        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(put(), loop))
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(in_engine(), loop))
 
     async def close(self) -> None:
         """Stop; whoever still waits gets an error. What runs at the provider goes on."""
@@ -115,13 +119,13 @@ class Engine:
                 self._loop.call_soon_threadsafe(self._stop.set)
             return self._thread
 
-    def _new_outbox(self, loop: asyncio.AbstractEventLoop) -> Outbox:
-        for old in [old for old in self._outboxes if old.is_closed()]:
-            del self._outboxes[old]
-        outbox = self._outboxes[loop] = Outbox(loop)
-        return outbox
+    def _new_delivery(self, loop: asyncio.AbstractEventLoop) -> Delivery:
+        for ended in [known for known in self._deliveries if known.is_closed()]:
+            del self._deliveries[ended]
+        delivery = self._deliveries[loop] = Delivery(loop)
+        return delivery
 
-    def _enter(self, call: Call) -> None:
+    def _enqueue(self, call: Call) -> None:
         if self.is_closed:
             raise _closed()
         self._arrived.append(call)
@@ -131,9 +135,9 @@ class Engine:
             if self._loop is not None:
                 self._loop.call_soon_threadsafe(self._wake.set)
 
-    def _tell(self, what: "Callable[[Desk], None]") -> None:
+    def _notify(self, act: "Callable[[Dispatcher], None]") -> None:
         if self._loop is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(lambda: what(self._desk))
+            self._loop.call_soon_threadsafe(lambda: act(self._dispatcher))
 
     def _start(self) -> None:
         with self._starting:
@@ -144,61 +148,61 @@ class Engine:
 
                 ready = Future[None]()
                 self._thread = threading.Thread(
-                    target=self._run, args=(ready,), name="batch-calls", daemon=True
+                    target=self._run_thread, args=(ready,), name="batch-calls", daemon=True
                 )
                 self._thread.start()
                 ready.result()
 
-    def _run(self, ready: "Future[None]") -> None:
+    def _run_thread(self, ready: "Future[None]") -> None:
         try:
-            asyncio.run(self._serve(ready))
+            asyncio.run(self._run_loop(ready))
         except BaseException as error:  # noqa: BLE001  # whoever waits in _start must learn of it
             self.is_closed = True
             if ready.done():
-                _log.exception("The thread that gathers calls broke")
-                hand_back((call, broken(error)) for call in self._drained())
+                _log.exception("The thread that batches calls failed unexpectedly")
+                deliver((call, unexpected(error)) for call in self._drained())
             else:
                 ready.set_exception(error)
 
-    async def _serve(self, ready: "Future[None]") -> None:
-        from doubleword_batch.batch_openai.dispatcher import Desk
+    async def _run_loop(self, ready: "Future[None]") -> None:
+        from doubleword_batch.batch_openai.dispatcher import Dispatcher
 
         self._loop = asyncio.get_running_loop()
-        self._desk = Desk(self.settings, self.plan, self._connection)
+        self._dispatcher = Dispatcher(self.settings, self.options, self._connection)
         ready.set_result(None)
-        taking = asyncio.create_task(self._take_in())
+        dispatching = asyncio.create_task(self._dispatch_arrived())
         try:
             await self._stop.wait()
         finally:
-            taking.cancel()
-            await self._desk.close(self._drained())
+            dispatching.cancel()
+            await self._dispatcher.close(self._drained())
 
-    async def _take_in(self) -> None:
+    async def _dispatch_arrived(self) -> None:
         while True:
             await self._wake.wait()
             self._wake.clear()
             await asyncio.sleep(_TICK_SECONDS)
             self._is_awake = False
-            while calls := self._drained(_AT_ONCE):
+            while calls := self._drained(_TAKEN_AT_ONCE):
                 try:
-                    await self._desk.take(calls)
+                    await self._dispatcher.take(calls)
                 except asyncio.CancelledError:
-                    hand_back((call, closed_while_waiting()) for call in calls)
+                    deliver((call, closed_while_waiting()) for call in calls)
                     raise
-                except Exception as error:  # noqa: BLE001  # one group's trouble stops no other
-                    _log.exception("Calls could not be taken in")
-                    hand_back((call, broken(error)) for call in calls)
+                except Exception as error:  # noqa: BLE001  # a bug in one group stops no other
+                    _log.exception("Calls could not be dispatched")
+                    deliver((call, unexpected(error)) for call in calls)
 
-    def _drained(self, most: int | None = None) -> Sequence[Call]:
-        count = len(self._arrived) if most is None else min(most, len(self._arrived))
+    def _drained(self, at_most: int | None = None) -> Sequence[Call]:
+        count = len(self._arrived) if at_most is None else min(at_most, len(self._arrived))
         return [self._arrived.popleft() for _ in range(count)]
 
 
-async def local_address(desk: "Desk") -> tuple[str, str]:
-    """Base URL and token of the local server; a question for `Engine.ask`."""
+async def local_address(dispatcher: "Dispatcher") -> tuple[str, str]:
+    """Base URL and token of the local server; to be run by `BatchEngine.run`."""
     from doubleword_batch.local import discovery
 
-    workspace = await desk.workspace()
+    workspace = await dispatcher.workspace()
     return workspace.client.base_url, discovery.bearer_token(workspace.store.home)
 
 

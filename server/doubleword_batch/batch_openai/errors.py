@@ -8,19 +8,17 @@ from typing import Any
 
 import openai
 
-from doubleword_batch.batch_openai import http
+from doubleword_batch.batch_openai.sdk_internals import Request, Response, status_error
 from doubleword_batch.errors import ApiError, DoublewordBatchError, TransportError
 
 
 class BatchCallError(DoublewordBatchError, openai.OpenAIError):
-    """A call that ended without an answer of the provider.
+    """A call that ended without a response from the provider.
 
     Attributes:
         batch_id: the batch that held the call, as far as there is one.
         row: the call's row in it, from 1.
     """
-
-    default_code = "call_failed"
 
     @property
     def batch_id(self) -> str | None:
@@ -43,6 +41,7 @@ class CallTimeoutError(BatchCallError, openai.APITimeoutError):  # pyright: igno
         self.args = (error.message,)
         self.message = error.message
         self.hint = error.hint
+        self.next = None
         self.code = self.default_code
         self.retryable = True
         self.details = error.details
@@ -56,11 +55,10 @@ def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: s
         error: what went wrong.
         url: where the call would have gone.
     """
-    request = http.Request("POST", url)
+    request = Request("POST", url)
     if isinstance(error, ApiError):
-        words = {"message": str(error), "type": error.code, "param": None, "code": error.code}
-        response = http.Response(error.status, json={"error": words}, request=request)
-        return client._make_status_error_from_response(response)  # noqa: SLF001  # a subclass's business  # pyright: ignore[reportPrivateUsage]
+        body = {"message": str(error), "type": error.code, "param": None, "code": error.code}
+        return status_error(client, Response(error.status, json={"error": body}, request=request))
     if isinstance(error, TransportError):
         return openai.APIConnectionError(message=str(error), request=request)
     if error.code == "deadline":
@@ -71,4 +69,5 @@ def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: s
         code=error.code,
         retryable=error.retryable,
         details=error.details,
+        next=error.next,
     )

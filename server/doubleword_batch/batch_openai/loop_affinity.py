@@ -1,4 +1,4 @@
-"""The one event loop in which a client's own connections live, and the way there from another."""
+"""The one event loop that a client's own connections belong to, and the way there from another."""
 
 import asyncio
 from collections.abc import Coroutine
@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from doubleword_batch.batch_openai.call import CallFailedError
 
 _T = TypeVar("_T")
-_LOOK_SECONDS = 1.0  # how soon it is seen that a loop was closed before it took up the work
+_CHECK_SECONDS = 1.0  # how soon it is noticed that a loop was closed before it began the work
 
 
 class LoopEndedError(Exception):
@@ -18,14 +18,14 @@ class LoopEndedError(Exception):
         self.had_begun = had_begun
 
 
-class HomeLoop:
-    """The loop that first enters; another one takes its place only once that one is closed."""
+class LoopAffinity:
+    """The loop that was bound first; another one takes its place only once that one is closed."""
 
     def __init__(self) -> None:
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def enter(self) -> None:
-        """Let the running loop be the home, if that may be.
+    def bind(self) -> None:
+        """Bind the running loop, unless another one is bound.
 
         Raises:
             CallFailedError: code `second_loop`.
@@ -43,26 +43,26 @@ class HomeLoop:
             )
 
     def is_running(self) -> bool:
-        """Whether work that is brought there now would be taken up."""
+        """Whether work that is handed to the loop now would begin."""
         return self._loop is not None and self._loop.is_running()
 
     async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
-        """Do `work` at home, and wait for it in the running loop.
+        """Do `work` in the bound loop, and wait for it in the running one.
 
         Raises:
-            LoopEndedError: the home is gone.
+            LoopEndedError: the bound loop has ended.
         """
         if self._loop is None:
             work.close()
             raise LoopEndedError(had_begun=False)
-        return await across(self._loop, work)
+        return await run_in_loop(self._loop, work)
 
 
-async def across(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
+async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
     """Do `work` in a loop of another thread, and wait for it in the running one.
 
     Raises:
-        LoopEndedError: that loop was closed, or cancelled the work on its way to the end.
+        LoopEndedError: that loop was closed, or cancelled the work before its end.
     """
     try:
         doing = asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, loop))
@@ -71,7 +71,7 @@ async def across(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T])
         raise LoopEndedError(had_begun=False) from None
     try:
         while not doing.done():
-            await asyncio.wait([doing], timeout=_LOOK_SECONDS)
+            await asyncio.wait([doing], timeout=_CHECK_SECONDS)
             if loop.is_closed() and not doing.done():
                 doing.cancel()
                 raise LoopEndedError(had_begun=True)

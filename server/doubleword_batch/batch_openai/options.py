@@ -1,4 +1,4 @@
-"""How calls are gathered and how long they wait: every knob in one value."""
+"""How calls are batched and how long they wait: every option in one value."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,24 +10,24 @@ _GRACE_SECONDS = 2 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """One way of gathering.
+class BatchOptions:
+    """How calls become batches.
 
     Attributes:
         batch_size: calls in one batch, at most.
         batch_window_seconds: how long the first call of a batch waits for others.
-        poll_interval_seconds: how often a running batch is looked at.
+        poll_interval_seconds: how often the status of a running batch is fetched.
         completion_window: `24h` or `1h`, as the provider offers them.
         batch_metadata: kept with each batch at the provider.
-        deadline_seconds: after how long a call without an answer raises; None for the completion
+        deadline_seconds: after how long a call without a response raises; None for the completion
             window and two hours more.
-        max_retry_seconds: how long a batch whose provider fails or cannot be reached is tried again
-            before its callers are told.
+        max_retry_seconds: how long a batch is retried while the provider fails or cannot be
+            reached, before its callers are told.
         remember_answers: give a call the answer that an equal call of an earlier run was paid for.
         share_identical: equal calls that wait at the same time share one request.
 
     Raises:
-        InputError: code `bad_plan`.
+        InputError: an option has a value that cannot be used; the message names it.
     """
 
     batch_size: int = 1_000
@@ -41,24 +41,21 @@ class Plan:
     share_identical: bool = False
 
     def __post_init__(self) -> None:
-        wrong = [
-            name
-            for name, is_right in {
-                "batch_size must be 1 or more": self.batch_size >= 1,
-                "batch_window_seconds must be 0 or more": self.batch_window_seconds >= 0,
-                "poll_interval_seconds must be above 0": self.poll_interval_seconds > 0,
-                "max_retry_seconds must be 0 or more": self.max_retry_seconds >= 0,
-                "deadline_seconds must be above 0": self.deadline_seconds is None
-                or self.deadline_seconds > 0,
-            }.items()
-            if not is_right
-        ]
-        if wrong:
-            raise InputError(f"{wrong[0]}.", hint="Leave it out for the default.", code="bad_plan")
+        rules = {
+            "batch_size must be at least 1": self.batch_size >= 1,
+            "batch_window_seconds must be at least 0": self.batch_window_seconds >= 0,
+            "poll_interval_seconds must be above 0": self.poll_interval_seconds > 0,
+            "max_retry_seconds must be at least 0": self.max_retry_seconds >= 0,
+            "deadline_seconds must be above 0": self.deadline_seconds is None
+            or self.deadline_seconds > 0,
+        }
+        broken = [rule for rule, holds in rules.items() if not holds]
+        if broken:
+            raise InputError(f"{broken[0]}.", hint="Leave it out for the default.")
 
     @property
-    def patience_seconds(self) -> float:
-        """How long a call waits for its answer."""
+    def longest_wait_seconds(self) -> float:
+        """How long a call waits for its response."""
         if self.deadline_seconds is not None:
             return self.deadline_seconds
         window = _WINDOW_SECONDS.get(self.completion_window, _WINDOW_SECONDS["24h"])

@@ -1,4 +1,4 @@
-"""Looks at the batches of all flights together: many flights cost few requests."""
+"""Polls the batches of a provider together, so that following many of them costs few requests."""
 
 import asyncio
 import logging
@@ -6,107 +6,110 @@ import time
 from collections.abc import Coroutine
 from typing import TYPE_CHECKING, Any
 
-from doubleword_batch.batch_openai.call import broken
+from doubleword_batch.batch_openai.call import unexpected
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.status import refresh, refresh_from_list
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob, Workspace
 
-    _Asked = tuple[StoredJob, asyncio.Future[None]]
+    _Waiter = tuple[StoredJob, asyncio.Future[None]]
 
-_ALONE_AT_ONCE = 8
-_NO_LIST_SECONDS = 300.0  # after a list that failed: each try of it may have cost a minute
+_SINGLE_AT_ONCE = 8
+_NO_LIST_SECONDS = 300.0  # after a list that failed: each attempt at it may have cost a minute
 _log = logging.getLogger(__name__)
 
 
-class Lookout:
-    """Asks the provider for whoever wants to know; those who ask meanwhile wait for the next look.
+class Poller:
+    """Fetches the status of batches for whoever waits; who comes meanwhile waits for the next poll.
 
     Args:
         ws: the workspace.
-        gap_seconds: from the beginning of a look to that of the next one, at least.
+        interval_seconds: from the beginning of a poll to that of the next one, at least.
 
     Attributes:
         ws: as given.
     """
 
-    def __init__(self, ws: "Workspace", gap_seconds: float) -> None:
+    def __init__(self, ws: "Workspace", interval_seconds: float) -> None:
         self.ws = ws
-        self._gap_seconds = gap_seconds
-        self._asked: list[_Asked] = []
-        self._looking: asyncio.Task[None] | None = None
-        self._alone = asyncio.Semaphore(_ALONE_AT_ONCE)
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._interval_seconds = interval_seconds
+        self._waiters: list[_Waiter] = []
+        self._polling: asyncio.Task[None] | None = None
+        self._single_polls = asyncio.Semaphore(_SINGLE_AT_ONCE)
+        self._running: set[asyncio.Task[None]] = set()
         self._no_list_until = 0.0
 
-    async def look(self, job: "StoredJob") -> None:
+    async def poll(self, job: "StoredJob") -> None:
         """Bring what is recorded of a job's batches up to date.
 
         Raises:
-            ApiError, TransportError, ProtocolError: the provider did not say.
+            ApiError, TransportError, ProtocolError: the status could not be fetched.
         """
-        told = asyncio.get_running_loop().create_future()
-        self._asked.append((job, told))
-        if self._looking is None:
-            self._looking = self._begin(self._look_while_asked())
-        await told
+        polled = asyncio.get_running_loop().create_future()
+        self._waiters.append((job, polled))
+        if self._polling is None:
+            self._polling = self._spawn(self._poll_while_awaited())
+        await polled
 
     async def close(self) -> None:
-        """End the looks that are under way; nobody may wait for them any more."""
-        for task in self._tasks:
+        """Cancel the polls under way; nobody may wait for them any more."""
+        for task in self._running:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*self._running, return_exceptions=True)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
         return task
 
-    async def _look_while_asked(self) -> None:
+    async def _poll_while_awaited(self) -> None:
         try:
-            while self._asked:
+            while self._waiters:
                 begun = time.monotonic()
-                asked, self._asked = self._asked, []
-                seen = await self._seen_in_list([job for job, told in asked if not told.done()])
-                for job, told in asked:
-                    if job.id not in seen:  # not waited for: one may take long
-                        self._begin(self._look_alone(job, told))
-                    elif not told.done():
-                        told.set_result(None)
-                await asyncio.sleep(max(0.0, begun + self._gap_seconds - time.monotonic()))
+                waiters, self._waiters = self._waiters, []
+                listed = await self._refresh_from_list(
+                    [job for job, polled in waiters if not polled.done()]
+                )
+                for job, polled in waiters:
+                    if job.id not in listed:  # not awaited: one of them may take long
+                        self._spawn(self._poll_single(job, polled))
+                    elif not polled.done():
+                        polled.set_result(None)
+                await asyncio.sleep(max(0.0, begun + self._interval_seconds - time.monotonic()))
         finally:
-            self._looking = None
+            self._polling = None
 
-    async def _seen_in_list(self, jobs: "list[StoredJob]") -> set[int]:
+    async def _refresh_from_list(self, jobs: "list[StoredJob]") -> set[int]:
+        """The ids of those jobs that the provider's list of batches has brought up to date."""
         if time.monotonic() < self._no_list_until:
             return set()
         try:
             return await refresh_from_list(jobs)
-        except Exception as error:  # noqa: BLE001  # each job is asked about alone then
-            _log.info("The list of batches is of no use: %s", error)
+        except Exception as error:  # noqa: BLE001  # each batch is then polled by itself
+            _log.info("The list of batches cannot be used: %s", error)
             self._no_list_until = time.monotonic() + _NO_LIST_SECONDS
             return set()
 
-    async def _look_alone(self, job: "StoredJob", told: "asyncio.Future[None]") -> None:
+    async def _poll_single(self, job: "StoredJob", polled: "asyncio.Future[None]") -> None:
         try:
-            async with self._alone:
-                if not told.done():
+            async with self._single_polls:
+                if not polled.done():
                     await refresh(job)
         except DoublewordBatchError as error:
-            _tell(told, error)
+            _resolve(polled, error)
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
-            _log.exception("A look at a batch broke")
-            _tell(told, broken(error))
+            _log.exception("Polling a batch failed unexpectedly")
+            _resolve(polled, unexpected(error))
         else:
-            _tell(told, None)
+            _resolve(polled, None)
 
 
-def _tell(told: "asyncio.Future[None]", error: Exception | None) -> None:
-    if told.done():
+def _resolve(polled: "asyncio.Future[None]", error: Exception | None) -> None:
+    if polled.done():
         return
     if error is None:
-        told.set_result(None)
+        polled.set_result(None)
     else:
-        told.set_exception(error)
+        polled.set_exception(error)

@@ -1,7 +1,7 @@
 """`doubleword-batch proxy`: batch prices for programs in any language.
 
-An OpenAI-compatible endpoint on 127.0.0.1 whose calls are gathered into batches. A program needs
-only its base URL; a call that it gives up and repeats gets the answer of the first one.
+An OpenAI-compatible endpoint on 127.0.0.1 whose calls run in batches. A program needs only its base
+URL; a call that it gives up and repeats gets the answer of the first one.
 """
 
 import asyncio
@@ -19,27 +19,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from doubleword_batch.batch_openai.call import Answer
-from doubleword_batch.batch_openai.engine import Engine
-from doubleword_batch.batch_openai.options import Plan
-from doubleword_batch.batch_openai.proxy_errors import (
-    error_response,
-    failure_response,
-    refused_row_response,
-)
-from doubleword_batch.batch_openai.proxy_guard import ProxyGuard
-from doubleword_batch.batch_openai.streaming import replayed
-from doubleword_batch.errors import ConfigError, DoublewordBatchError
+from doubleword_batch.batch_openai.call import CallResponse
+from doubleword_batch.batch_openai.engine import BatchEngine
+from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.streaming import as_stream
+from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
+from doubleword_batch.host_guard import HostGuard, Refusal
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
-    from doubleword_batch.batch_openai.dispatcher import Desk
+    from doubleword_batch.batch_openai.dispatcher import Dispatcher
 
 DEFAULT_PORT = 8089
-_MOST_BYTES = 64 * 1024 * 1024
+_MAX_BODY_BYTES = 64 * 1024 * 1024
 _ERRORS_FROM = 400
+_NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
+_REFUSALS: dict[Refusal, tuple[int, str]] = {
+    "forbidden_host": (403, "This proxy answers on 127.0.0.1 and localhost only."),
+    "forbidden_origin": (403, "This proxy answers programs, not web pages."),
+    "invalid_api_key": (401, "This proxy was started with a key, and the call does not carry it."),
+}
+_STATUSES = {"request_too_large": 413, "deadline": 504, "closed": 503}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,7 @@ def serve_proxy(
     settings: Settings,
     *,
     port: int = DEFAULT_PORT,
-    plan: Plan | None = None,
+    options: BatchOptions | None = None,
     key: str | None = None,
     on_ready: Callable[[str], None] = print,
 ) -> None:
@@ -68,16 +70,16 @@ def serve_proxy(
     Args:
         settings: the provider and the state directory.
         port: on 127.0.0.1; 0 for any free one.
-        plan: how calls are gathered.
-        key: the key that programs must send; None to ask for none.
-        on_ready: told the base URL once the proxy listens.
+        options: how calls become batches.
+        key: the key that programs must send; None to require none.
+        on_ready: called with the base URL once the proxy listens.
 
     Raises:
-        ConfigError: `port_in_use`; `own_address` when the provider's address is the proxy's.
+        ConfigError: `port_in_use`; `invalid_setting` when the provider's address is the proxy's.
     """
 
     async def run() -> None:
-        async with proxy_running(settings, port=port, plan=plan, key=key) as proxy:
+        async with proxy_running(settings, port=port, options=options, key=key) as proxy:
             on_ready(proxy.base_url)
             await proxy.ended
 
@@ -86,14 +88,18 @@ def serve_proxy(
 
 @asynccontextmanager
 async def proxy_running(
-    settings: Settings, *, port: int = 0, plan: Plan | None = None, key: str | None = None
+    settings: Settings,
+    *,
+    port: int = 0,
+    options: BatchOptions | None = None,
+    key: str | None = None,
 ) -> AsyncGenerator[RunningProxy]:
     """The same inside a program, for as long as the block lasts."""
     import uvicorn
 
-    engine = Engine(settings, plan or Plan())
+    engine = BatchEngine(settings, options or BatchOptions())
     with _listening(port) as listener:
-        _refuse_a_circle(settings, listener.getsockname()[1])
+        _reject_own_address(settings, listener.getsockname()[1])
         server = uvicorn.Server(
             uvicorn.Config(
                 build_proxy(engine, key),
@@ -117,7 +123,7 @@ async def proxy_running(
             await serving
 
 
-def build_proxy(engine: Engine, key: str | None) -> ASGIApp:
+def build_proxy(engine: BatchEngine, key: str | None) -> ASGIApp:
     """The proxy as one ASGI application over an engine."""
     routes = _Routes(engine)
     app = Starlette(
@@ -126,67 +132,99 @@ def build_proxy(engine: Engine, key: str | None) -> ASGIApp:
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{model:path}", routes.model, methods=["GET"]),
         ],
-        exception_handlers={404: _unknown, 405: _unknown},
+        exception_handlers={404: _unknown_path, 405: _unknown_path},
     )
-    return ProxyGuard(app, key)
+    return HostGuard(app, _refused, key=key)
 
 
 class _Routes:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: BatchEngine) -> None:
         self._engine = engine
 
     async def call(self, request: Request) -> Response:
-        """One call, answered when its batch has its answer."""
-        asked = await _json_object(request)
-        if isinstance(asked, Response):
-            return asked
+        """One call, which is answered when its batch has its response."""
+        body = await _json_object(request)
+        if isinstance(body, Response):
+            return body
         endpoint = request.url.path
-        if asked.get("background"):
-            words = "background=true asks for a live response to poll; a batch has none."
-            return error_response(400, words, "not_batchable")
-        body = {k: v for k, v in asked.items() if k not in {"stream", "stream_options"}}
-        model = body.get("model")
-        answering = self._engine.answer(
-            endpoint, model if isinstance(model, str) else "", msgspec.json.encode(body)
+        if body.get("background"):
+            message = "background=true asks for a live response to poll; a batch has none."
+            return _error_response(400, message, "not_batchable")
+        sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
+        model = sent.get("model")
+        calling = self._engine.call(
+            endpoint, model if isinstance(model, str) else "", msgspec.json.encode(sent)
         )
         try:
-            answer = await _unless_gone(request, answering)
+            response = await _unless_disconnected(request, calling)
         except DoublewordBatchError as error:
-            return failure_response(error)
-        return _response_of(endpoint, asked, answer)
+            return _failure(error)
+        return _reply(endpoint, body, response)
 
     async def models(self, _request: Request) -> Response:
         """The provider's models."""
         try:
-            return JSONResponse({"object": "list", "data": await self._engine.ask(_models)})
+            return JSONResponse({"object": "list", "data": await self._engine.run(_models)})
         except DoublewordBatchError as error:
-            return failure_response(error)
+            return _failure(error)
 
     async def model(self, request: Request) -> Response:
-        """One of them."""
+        """The model of that id."""
         try:
-            known = await self._engine.ask(_models)
+            models = await self._engine.run(_models)
         except DoublewordBatchError as error:
-            return failure_response(error)
+            return _failure(error)
         wanted = request.path_params["model"]
-        for model in known:
+        for model in models:
             if model["id"] == wanted:
                 return JSONResponse(model)
-        return error_response(404, "The provider lists no such model.", "model_not_found")
+        return _error_response(404, "The provider lists no such model.", "model_not_found")
 
 
-def _response_of(endpoint: str, asked: dict[str, Any], answer: Answer | None) -> Response:
-    if answer is None:
-        return Response(status_code=499)  # the program has hung up: nobody reads it
-    if answer.status >= _ERRORS_FROM:
-        return refused_row_response(answer)
-    if not asked.get("stream"):
-        return Response(answer.body, answer.status, media_type="application/json")
-    return Response(replayed(endpoint, asked, answer).body, media_type="text/event-stream")
+def _refused(reason: Refusal, _path: str) -> ASGIApp:
+    """The reply to a call that the guard keeps out: each call costs the proxy's owner money."""
+    status, message = _REFUSALS[reason]
+    return _error_response(status, message, reason)
 
 
-async def _models(desk: "Desk") -> list[dict[str, Any]]:
-    workspace = await desk.workspace()
+def _error_response(status: int, message: str, code: str) -> Response:
+    """An error object of OpenAI's shape."""
+    kind = "invalid_request_error" if status < 500 else "server_error"  # noqa: PLR2004  # HTTP
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers=_NOT_RETRYABLE)
+
+
+def _reply(endpoint: str, body: dict[str, Any], response: CallResponse | None) -> Response:
+    if response is None:
+        return Response(status_code=499)  # the program has disconnected: nobody reads it
+    if response.status >= _ERRORS_FROM:
+        return _failed_row(response)
+    if not body.get("stream"):
+        return Response(response.body, response.status, media_type="application/json")
+    return Response(as_stream(endpoint, body, response).body, media_type="text/event-stream")
+
+
+def _failure(error: DoublewordBatchError) -> Response:
+    """The reply to a call that has no response."""
+    if isinstance(error, ApiError):
+        status = error.status
+    else:
+        status = _STATUSES.get(error.code, 400 if isinstance(error, InputError) else 502)
+    return _error_response(status, str(error), error.code)
+
+
+def _failed_row(response: CallResponse) -> Response:
+    """The model server's own error for the row, with its status."""
+    try:
+        msgspec.json.decode(response.body)
+    except msgspec.DecodeError:
+        message = response.body.decode(errors="replace")
+        return _error_response(response.status, message, "row_failed")
+    return Response(response.body, response.status, _NOT_RETRYABLE, "application/json")
+
+
+async def _models(dispatcher: "Dispatcher") -> list[dict[str, Any]]:
+    workspace = await dispatcher.workspace()
     return [
         {
             "id": model.id,
@@ -198,54 +236,53 @@ async def _models(desk: "Desk") -> list[dict[str, Any]]:
     ]
 
 
-async def _unless_gone(request: Request, answering: Any) -> Answer | None:
-    """The answer, or None as soon as the program has hung up: its call is free for another."""
+async def _unless_disconnected(request: Request, calling: Any) -> CallResponse | None:
+    """The response, or None as soon as the program disconnects: its row is free for another."""
 
-    async def gone() -> None:
+    async def disconnected() -> None:
         while (await request.receive())["type"] != "http.disconnect":
             pass
 
-    answer: asyncio.Task[Answer] = asyncio.ensure_future(answering)
-    leaving = asyncio.ensure_future(gone())
+    response: asyncio.Task[CallResponse] = asyncio.ensure_future(calling)
+    leaving = asyncio.ensure_future(disconnected())
     try:
-        await asyncio.wait({answer, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return answer.result() if answer.done() else None
+        await asyncio.wait({response, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        return response.result() if response.done() else None
     finally:
-        answer.cancel()
+        response.cancel()
         leaving.cancel()
-        await asyncio.gather(answer, leaving, return_exceptions=True)
+        await asyncio.gather(response, leaving, return_exceptions=True)
 
 
 async def _json_object(request: Request) -> dict[str, Any] | Response:
-    body = bytearray()
+    received = bytearray()
     async for piece in request.stream():
-        body += piece
-        if len(body) > _MOST_BYTES:
-            words = f"The body is larger than {_MOST_BYTES} bytes."
-            return error_response(413, words, "too_large")
+        received += piece
+        if len(received) > _MAX_BODY_BYTES:
+            message = f"The body is larger than {_MAX_BODY_BYTES} bytes."
+            return _error_response(413, message, "request_too_large")
     try:
-        asked = msgspec.json.decode(body)
+        body = msgspec.json.decode(received)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return error_response(400, f"The body is not JSON: {error}.", "not_json")
-    if not isinstance(asked, dict):
-        return error_response(400, "The body is not a JSON object.", "not_json")
-    return cast("dict[str, Any]", asked)
+        return _error_response(400, f"The body is not JSON: {error}.", "invalid_argument")
+    if not isinstance(body, dict):
+        return _error_response(400, "The body is not a JSON object.", "invalid_argument")
+    return cast("dict[str, Any]", body)
 
 
-async def _unknown(_request: Request, _error: Exception) -> Response:
-    words = f"This proxy gathers {', '.join(ENDPOINTS)} and lists /v1/models; nothing else."
-    return error_response(404, words, "not_batchable")
+async def _unknown_path(_request: Request, _error: Exception) -> Response:
+    message = f"This proxy serves {', '.join(ENDPOINTS)} and lists /v1/models; nothing else."
+    return _error_response(404, message, "unknown_endpoint")
 
 
-def _refuse_a_circle(settings: Settings, port: int) -> None:
-    """Refuse to ask oneself: OPENAI_BASE_URL may have been set for the programs and read here."""
-    asked = urlsplit(settings.base_url)
-    if asked.hostname and is_loopback(asked.hostname) and asked.port == port:
+def _reject_own_address(settings: Settings, port: int) -> None:
+    """Never call oneself: OPENAI_BASE_URL may have been set for the programs and read here."""
+    provider = urlsplit(settings.base_url)
+    if provider.hostname and is_loopback(provider.hostname) and provider.port == port:
         raise ConfigError(
             f"The provider's address {settings.base_url} is that of the proxy itself.",
             hint="Set the proxy's address for the programs only; start the proxy without "
             "OPENAI_BASE_URL, or with the provider's DOUBLEWORD_BASE_URL.",
-            code="own_address",
         )
 
 

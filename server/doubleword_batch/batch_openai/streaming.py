@@ -1,7 +1,7 @@
 """A finished result as the stream that the same call would have had.
 
 Source of the shapes: OpenAI's chat completion chunks and Responses events. The whole text comes in
-one delta: a batch has no moments of its own to replay.
+one delta, because a batch says nothing of when each token came.
 """
 
 from collections.abc import Iterator
@@ -9,25 +9,25 @@ from typing import Any, cast
 
 import msgspec
 
-from doubleword_batch.batch_openai.call import Answer
+from doubleword_batch.batch_openai.call import CallResponse
 
 _CHAT = "/v1/chat/completions"
 
 
-def replayed(endpoint: str, asked: dict[str, Any], answer: Answer) -> Answer:
-    """The answer as a body of server-sent events.
+def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> CallResponse:
+    """The response as a body of server-sent events.
 
     Args:
         endpoint: of the call.
-        asked: the body of the call, `stream_options` included.
-        answer: a JSON body with a status below 400.
+        body: of the call, `stream_options` included.
+        response: a JSON body with a status below 400.
     """
     try:
-        result = msgspec.json.decode(answer.body)
+        result = msgspec.json.decode(response.body)
     except msgspec.DecodeError:
-        return answer
+        return response
     if endpoint == _CHAT:
-        options = asked.get("stream_options")
+        options = body.get("stream_options")
         with_usage = isinstance(options, dict) and bool(
             cast("dict[str, Any]", options).get("include_usage")
         )
@@ -38,7 +38,7 @@ def replayed(endpoint: str, asked: dict[str, Any], answer: Answer) -> Answer:
             b"event: %b\n" % event["type"].encode() + _data(event | {"sequence_number": number})
             for number, event in enumerate(_response_events(result))
         ]
-    return Answer(answer.status, b"".join(events))
+    return CallResponse(response.status, b"".join(events))
 
 
 def _data(event: dict[str, Any]) -> bytes:
@@ -81,40 +81,44 @@ def _response_events(result: dict[str, Any]) -> Iterator[dict[str, Any]]:
     begun: dict[str, Any] = result | {"status": "in_progress", "output": [], "usage": None}
     yield {"type": "response.created", "response": begun}
     yield {"type": "response.in_progress", "response": begun}
-    for index, item in enumerate(result.get("output", ())):
-        yield from _item_events(index, item)
-    ending = result.get("status")
-    ended = ending if ending in {"failed", "incomplete"} else "completed"
-    yield {"type": f"response.{ended}", "response": result}
+    for index, output in enumerate(result.get("output", ())):
+        yield from _output_events(index, output)
+    status = result.get("status")
+    final = status if status in {"failed", "incomplete"} else "completed"
+    yield {"type": f"response.{final}", "response": result}
 
 
-def _item_events(index: int, item: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    where = {"output_index": index}
-    of_item = where | {"item_id": item.get("id", "")}
-    opened = item | {"status": "in_progress"}
-    if item.get("type") == "message":
+def _output_events(index: int, output: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    position = {"output_index": index}
+    of_output = position | {"item_id": output.get("id", "")}
+    opened = output | {"status": "in_progress"}
+    if output.get("type") == "message":
         opened["content"] = []
-    elif item.get("type") == "function_call":
+    elif output.get("type") == "function_call":
         opened["arguments"] = ""
-    yield where | {"type": "response.output_item.added", "item": opened}
-    if item.get("type") == "message":
-        for number, part in enumerate(item.get("content", ())):
-            yield from _part_events(of_item | {"content_index": number}, part)
-    elif item.get("type") == "function_call":
-        written = item.get("arguments", "")
+    yield position | {"type": "response.output_item.added", "item": opened}
+    if output.get("type") == "message":
+        for number, part in enumerate(output.get("content", ())):
+            yield from _part_events(of_output | {"content_index": number}, part)
+    elif output.get("type") == "function_call":
+        arguments = output.get("arguments", "")
         kind = "response.function_call_arguments"
-        yield of_item | {"type": f"{kind}.delta", "delta": written}
-        yield of_item | {"type": f"{kind}.done", "arguments": written, "name": item.get("name")}
-    yield where | {"type": "response.output_item.done", "item": item}
+        yield of_output | {"type": f"{kind}.delta", "delta": arguments}
+        yield of_output | {
+            "type": f"{kind}.done",
+            "arguments": arguments,
+            "name": output.get("name"),
+        }
+    yield position | {"type": "response.output_item.done", "item": output}
 
 
-def _part_events(where: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def _part_events(position: dict[str, Any], part: dict[str, Any]) -> Iterator[dict[str, Any]]:
     is_refusal = part.get("type") == "refusal"
     name = "refusal" if is_refusal else "text"
     kind = "response.refusal" if is_refusal else "response.output_text"
-    written = part.get(name, "")
+    text = part.get(name, "")
     extra: dict[str, Any] = {} if is_refusal else {"logprobs": part.get("logprobs") or []}
-    yield where | {"type": "response.content_part.added", "part": part | {name: ""}}
-    yield where | extra | {"type": f"{kind}.delta", "delta": written}
-    yield where | extra | {"type": f"{kind}.done", name: written}
-    yield where | {"type": "response.content_part.done", "part": part}
+    yield position | {"type": "response.content_part.added", "part": part | {name: ""}}
+    yield position | extra | {"type": f"{kind}.delta", "delta": text}
+    yield position | extra | {"type": f"{kind}.done", name: text}
+    yield position | {"type": "response.content_part.done", "part": part}

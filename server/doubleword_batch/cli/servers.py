@@ -111,12 +111,12 @@ def proxy(
     DOUBLEWORD_BATCH_PROXY_KEY is set, programs must send it as their key. No key is taken on the
     command line, where other users of the machine could read it.
     """
-    from doubleword_batch.batch_openai.options import Plan
+    from doubleword_batch.batch_openai.credentials import resolve_settings
+    from doubleword_batch.batch_openai.options import BatchOptions
     from doubleword_batch.batch_openai.proxy import serve_proxy
-    from doubleword_batch.batch_openai.settings import drop_in_settings
 
     terminal = Terminal()
-    plan = Plan(
+    options = BatchOptions(
         batch_size=batch_size,
         batch_window_seconds=batch_window,
         poll_interval_seconds=poll_interval,
@@ -124,7 +124,7 @@ def proxy(
         remember_answers=remember,
     )
 
-    settings = configured(drop_in_settings)
+    settings = configured(resolve_settings)
     key = settings.proxy_key.reveal() if settings.proxy_key else None
 
     def announce(base_url: str) -> None:
@@ -132,7 +132,7 @@ def proxy(
         needed = "the key of DOUBLEWORD_BATCH_PROXY_KEY" if key else "any key"
         terminal.note(f"Give programs this base URL and {needed}. Ctrl-C stops it.")
 
-    serve_proxy(settings, port=port, plan=plan, key=key, on_ready=announce)
+    serve_proxy(settings, port=port, options=options, key=key, on_ready=announce)
     return Exit.DONE
 
 

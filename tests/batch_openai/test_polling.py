@@ -1,4 +1,4 @@
-"""Many batches are followed with few requests, whatever the provider's list is worth."""
+"""Many batches are followed with few requests, whether or not the provider's list can be used."""
 
 import asyncio
 import threading
@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from anyio import to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, quick
+from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
 from doubleword_batch import LocalConfig, LocalServer
 from doubleword_batch.local import Faults
 from doubleword_batch.local.executors.faults import ServerFault
@@ -35,7 +35,7 @@ class Held(SimulateExecutor):
         return await super().run(request)
 
 
-class Looks:
+class Polls:
     """What a client asked its provider: an event hook of its HTTP client.
 
     Says when that many files were asked for: each batch's output, while it had no answer.
@@ -79,21 +79,21 @@ def alone(server, **options):
 
 
 async def test_forty_batches_are_followed_with_few_requests(serving):
-    looks, held = Looks(expected_reads=40), Held(expected=40)
+    polls, held = Polls(expected_reads=40), Held(expected=40)
     with serving(executor=held) as server:
-        async with alone(server, http_client=looks.client(), poll_interval_seconds=1) as client:
-            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(40)]
+        async with alone(server, http_client=polls.client(), poll_interval_seconds=1) as client:
+            calls = [asyncio.create_task(chat_call(client, f"question {n}")) for n in range(40)]
             with anyio.fail_after(DEADLINE_SECONDS):
-                await looks.have_read.wait()
+                await polls.have_read.wait()
             held.may_answer.set()
             assert all(answer.choices for answer in await asyncio.gather(*calls))
     # Each of them was seen at least twice: while it was held, and when it had answered.
-    assert looks.lists >= 1
-    assert looks.lists + looks.singles < 60
+    assert polls.lists >= 1
+    assert polls.lists + polls.singles < 60
 
 
-async def test_a_look_that_hangs_holds_up_nobody_else(serving):
-    class Hanging(Looks):
+async def test_a_poll_that_hangs_delays_no_other(serving):
+    class Hanging(Polls):
         """Lets the first question about a single batch wait for ever."""
 
         async def __call__(self, request):
@@ -102,12 +102,14 @@ async def test_a_look_that_hangs_holds_up_nobody_else(serving):
                 self.singles += 1
                 await asyncio.Event().wait()
 
-    looks = Hanging(expected_reads=_TWELVE)
+    polls = Hanging(expected_reads=_TWELVE)
     no_list = ServerFault(route=LIST, fault="status", status=404, times=None)
     held = Held(expected=_TWELVE)
     with serving(no_list, executor=held) as server:
-        async with alone(server, http_client=looks.client()) as client:
-            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(_TWELVE)]
+        async with alone(server, http_client=polls.client()) as client:
+            calls = [
+                asyncio.create_task(chat_call(client, f"question {n}")) for n in range(_TWELVE)
+            ]
             assert await to_thread.run_sync(held.all_wait.wait, DEADLINE_SECONDS)
             held.may_answer.set()
             with anyio.fail_after(DEADLINE_SECONDS):
@@ -138,23 +140,25 @@ async def test_a_look_that_hangs_holds_up_nobody_else(serving):
     ],
     ids=["no list", "a list that fails twice", "a web page"],
 )
-async def test_a_provider_whose_list_is_of_no_use_is_asked_about_each_batch(serving, fault):
-    looks, held = Looks(expected_reads=_TWELVE), Held(expected=_TWELVE)
+async def test_where_the_list_cannot_be_used_each_batch_is_polled_by_itself(serving, fault):
+    polls, held = Polls(expected_reads=_TWELVE), Held(expected=_TWELVE)
     with serving(fault, executor=held) as server:
-        async with alone(server, http_client=looks.client()) as client:
-            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(_TWELVE)]
+        async with alone(server, http_client=polls.client()) as client:
+            calls = [
+                asyncio.create_task(chat_call(client, f"question {n}")) for n in range(_TWELVE)
+            ]
             with anyio.fail_after(DEADLINE_SECONDS):
-                await looks.have_read.wait()
+                await polls.have_read.wait()
             held.may_answer.set()
             assert all(answer.choices for answer in await asyncio.gather(*calls))
-    assert looks.lists >= 1
+    assert polls.lists >= 1
 
 
-async def test_batches_that_many_newer_ones_hide_are_seen_all_the_same(serving):
+async def test_batches_beyond_the_first_page_of_the_list_are_followed_too(serving):
     held = Held(expected=4)
     with serving(executor=held) as server:
         async with alone(server) as client:
-            calls = [asyncio.create_task(ask(client, f"question {n}")) for n in range(4)]
+            calls = [asyncio.create_task(chat_call(client, f"question {n}")) for n in range(4)]
             assert await to_thread.run_sync(held.all_wait.wait, DEADLINE_SECONDS)
             file = await anext(aiter(client.files.list(purpose="batch")))
             for _ in range(60):

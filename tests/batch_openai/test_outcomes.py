@@ -10,7 +10,7 @@ import respx
 from anyio import fail_after
 from httpx import Response
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, quick
+from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
 from doubleword_batch.batch_openai import BatchCallError
 
 URL = "https://provider.example/v1"
@@ -90,7 +90,7 @@ class Provider:
         router.get(path__regex=r"/batches/batch_\d+$").mock(side_effect=self.batch)
         router.get(path__regex=r"/files/file-in").respond(json={"id": "f", "filename": "x"})
         for name, lines in content.items():
-            text = "".join(json.dumps(one) + "\n" for one in lines)
+            text = "".join(json.dumps(result) + "\n" for result in lines)
             router.get(f"/files/file-{name}/content").respond(text=text)
 
 
@@ -99,7 +99,7 @@ async def outcome(provider, *texts):
     with fail_after(DEADLINE_SECONDS), respx.mock(base_url=URL, assert_all_called=False) as router:
         provider.serve(router)
         async with quick(api_key="k", base_url=URL, remember_answers=False) as client:
-            calls = (ask(client, text) for text in texts)
+            calls = (chat_call(client, text) for text in texts)
             return await asyncio.gather(*calls, return_exceptions=True)
 
 
@@ -146,25 +146,25 @@ async def test_a_failed_row_of_either_provider_raises_by_its_status(failed):
     assert error.body["message"] == "slow down"
 
 
-async def test_a_row_that_failed_with_words_alone_carries_them_quoted():
+async def test_a_row_that_failed_with_a_message_alone_quotes_it():
     failed = line(1, None, {"code": "odd", "message": "it broke\nIGNORE ALL"})
     (error,) = await outcome(Provider("completed", [], [failed]), "one")
     assert isinstance(error, BatchCallError)
     assert "«it broke IGNORE ALL»" in str(error)
 
 
-async def test_a_batch_refused_after_its_creation_runs_again_without_the_refused_lines():
+async def test_a_batch_rejected_after_its_creation_runs_again_without_the_rejected_lines():
     refused = [{"code": "invalid", "line": 2, "message": "no such parameter"}]
     provider = Provider("completed", [answered(1), answered(2)], refused=refused)
-    one, two, three = await outcome(provider, "one", "two", "three")
-    assert one.choices
-    assert three.choices
-    assert (two.code, two.batch_id) == ("batch_failed", "batch_1")
-    assert "no such parameter" in str(two)
+    first, second, third = await outcome(provider, "one", "two", "three")
+    assert first.choices
+    assert third.choices
+    assert (second.code, second.batch_id) == ("batch_failed", "batch_1")
+    assert "no such parameter" in str(second)
     assert [upload.count(b'"custom_id"') for upload in provider.uploads] == [3, 2]
 
 
-async def test_a_batch_refused_without_a_line_fails_every_caller():
+async def test_a_batch_rejected_without_naming_a_line_fails_every_caller():
     refused = [{"code": "token_limit_exceeded", "line": None, "message": "enqueued tokens"}]
     errors = await outcome(Provider("completed", refused=refused), "one", "two")
     assert [error.code for error in errors] == ["batch_failed", "batch_failed"]
@@ -177,7 +177,7 @@ async def test_a_job_that_nobody_else_can_have_sent_is_not_searched_before_its_f
         router.get(path__regex="/cost-estimate$").respond(json=ESTIMATE)
         provider.serve(router)
         async with quick(api_key="k", base_url=URL, batch_provider="doubleword") as client:
-            assert (await ask(client, "one")).choices
+            assert (await chat_call(client, "one")).choices
         asked = [(call.request.method, call.request.url.path) for call in router.calls]
     assert ("POST", "/v1/batches") in asked
     assert not {("GET", "/v1/files"), ("GET", "/v1/batches")} & set(asked)

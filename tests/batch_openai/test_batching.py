@@ -1,4 +1,4 @@
-"""Gathering never blocks: sizes, sharing, loops, threads, and one bad call that harms no other."""
+"""Batching never blocks: sizes, sharing, loops, threads, and one bad call that harms no other."""
 
 import asyncio
 import gc
@@ -11,7 +11,7 @@ import openai
 import pytest
 from anyio import fail_after, to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, ask, batches_of, quick
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch.batch_openai import BatchCallError
 from doubleword_batch.local.executors.base import ExecutorModel
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
@@ -28,14 +28,14 @@ async def sizes(client):
     return sorted(batch.request_counts.total for batch in await batches_of(client))
 
 
-async def test_a_full_batch_leaves_at_once_and_the_rest_with_the_window(faulty):
+async def test_a_full_batch_is_sent_at_once_and_the_rest_after_the_window(faulty):
     with faulty():
         async with quick(batch_size=4, batch_window_seconds=1) as client:
-            await asyncio.gather(*(ask(client, str(n)) for n in range(10)))
+            await asyncio.gather(*(chat_call(client, str(n)) for n in range(10)))
             assert await sizes(client) == [2, 4, 4]
 
 
-async def test_gathering_goes_on_while_a_batch_is_uploaded(faulty, tmp_path):
+async def test_batching_goes_on_while_a_batch_is_uploaded(faulty, tmp_path):
     # The first batch's creation is answered with 429 for a second; the second must not wait.
     slow = ServerFault(
         route="POST /v1/batches", fault="status", status=429, headers={"Retry-After": "2"}
@@ -45,7 +45,7 @@ async def test_gathering_goes_on_while_a_batch_is_uploaded(faulty, tmp_path):
             ends = {}
 
             async def call(text):
-                await ask(client, text)
+                await chat_call(client, text)
                 ends[text] = time.monotonic()
 
             await asyncio.gather(call("first"), call("second"))
@@ -56,17 +56,17 @@ async def test_a_batch_over_the_file_limit_is_split(faulty, monkeypatch):
     with faulty(max_file_bytes=60_000):  # the server's own limit, lower than the documented one
         async with quick() as client:
             texts = [f"{n} " + "x" * 9_000 for n in range(12)]
-            answers = await asyncio.gather(*(ask(client, text) for text in texts))
+            answers = await asyncio.gather(*(chat_call(client, text) for text in texts))
             assert len(answers) == 12
             assert sum(await sizes(client)) == 12
             assert max(await sizes(client)) < 7
 
 
-async def test_one_line_that_the_provider_refuses_harms_no_other(faulty):
+async def test_a_line_that_the_provider_rejects_harms_no_other(faulty):
     with faulty(max_request_bytes=5_000):
         async with quick() as client:
-            calls = [ask(client, f"call {n}") for n in range(7)]
-            calls.insert(3, ask(client, "x" * 6_000))
+            calls = [chat_call(client, f"call {n}") for n in range(7)]
+            calls.insert(3, chat_call(client, "x" * 6_000))
             answers = await asyncio.gather(*calls, return_exceptions=True)
             assert await sizes(client) == [7]
     refused = answers.pop(3)
@@ -82,11 +82,11 @@ class OneModel(SimulateExecutor):
         return [ExecutorModel("chat-1", "chat")]
 
 
-async def test_a_model_that_is_refused_harms_no_other_model(faulty):
+async def test_a_model_that_is_rejected_harms_no_other_model(faulty):
     with faulty(executor=OneModel()):
         async with quick() as client:
             good, bad = await asyncio.gather(
-                ask(client, "a"),
+                chat_call(client, "a"),
                 client.chat.completions.create(model="gpt-none", messages=[]),
                 return_exceptions=True,
             )
@@ -98,18 +98,18 @@ async def test_a_model_that_is_refused_harms_no_other_model(faulty):
 async def test_equal_calls_share_one_request_if_asked(faulty):
     with faulty():
         async with quick(share_identical=True) as client:
-            same = await asyncio.gather(*(ask(client, "same") for _ in range(5)))
-            other = await ask(client, "other")
+            same = await asyncio.gather(*(chat_call(client, "same") for _ in range(5)))
+            other = await chat_call(client, "other")
             assert await sizes(client) == [1, 1]
     assert len({answer.id for answer in same}) == 1
     assert other.id != same[0].id
 
 
-async def test_one_sharer_that_leaves_takes_the_answer_from_nobody(faulty, tmp_path):
+async def test_a_cancelled_call_takes_the_answer_from_no_equal_call(faulty, tmp_path):
     gate = tmp_path / "gate"
     with faulty(requests=[RequestFault(fault="hold", until=str(gate))]):
         async with quick(share_identical=True) as client:
-            calls = [asyncio.create_task(ask(client, "same")) for _ in range(3)]
+            calls = [asyncio.create_task(chat_call(client, "same")) for _ in range(3)]
             while not await batches_of(client):
                 await asyncio.sleep(0.02)
             calls[0].cancel()
@@ -127,7 +127,7 @@ async def test_threads_and_their_loops_share_one_client(faulty):
         def in_a_loop_of_its_own(text):
             async def call():
                 barrier.wait()
-                return await ask(client, text)
+                return await chat_call(client, text)
 
             return asyncio.run(call())
 
@@ -157,50 +157,52 @@ async def test_a_body_that_is_not_json_fails_its_caller_alone(faulty):
             circle = {}
             circle["again"] = circle
             fine, *bad = await asyncio.gather(
-                ask(client, "a"),
-                ask(client, "b", metadata={"when": object()}),
-                ask(client, "c", temperature=float("nan")),
-                ask(client, "\ud800"),
-                ask(client, "d", metadata=circle),
+                chat_call(client, "a"),
+                chat_call(client, "b", metadata={"when": object()}),
+                chat_call(client, "c", temperature=float("nan")),
+                chat_call(client, "\ud800"),
+                chat_call(client, "d", metadata=circle),
                 return_exceptions=True,
             )
     assert fine.choices
     assert all(isinstance(error, BatchCallError) for error in bad), bad
-    assert {error.code for error in bad} == {"not_json"}
+    assert {error.code for error in bad} == {"invalid_argument"}
 
 
 async def test_a_call_over_the_size_limit_fails_its_caller_alone(faulty):
     with faulty():
         async with quick() as client:
             fine, big = await asyncio.gather(
-                ask(client, "a"), ask(client, "x" * 11_000_000), return_exceptions=True
+                chat_call(client, "a"), chat_call(client, "x" * 11_000_000), return_exceptions=True
             )
     assert fine.choices
-    assert (type(big), big.code) == (BatchCallError, "too_large")
+    assert (type(big), big.code) == (BatchCallError, "request_too_large")
 
 
 async def test_a_closed_client_refuses_calls_with_a_clear_error():
     client = quick()
     await client.close()
     with pytest.raises(BatchCallError, match="client is closed"):
-        await ask(client, "a")
+        await chat_call(client, "a")
 
 
-async def test_a_state_directory_that_cannot_be_used_is_told_to_every_caller(tmp_path):
+async def test_a_state_directory_that_cannot_be_used_fails_every_caller(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     async with quick(state_dir=tmp_path / "file") as client:
-        errors = await asyncio.gather(ask(client, "a"), ask(client, "b"), return_exceptions=True)
+        errors = await asyncio.gather(
+            chat_call(client, "a"), chat_call(client, "b"), return_exceptions=True
+        )
     assert [(type(error), error.code) for error in errors] == [(BatchCallError, "store")] * 2
 
 
-async def test_a_client_that_cannot_even_start_lets_nobody_wait(monkeypatch):
+async def test_a_client_that_cannot_even_start_leaves_nobody_waiting(monkeypatch):
     # A stand-in for a broken installation: the engine's own modules cannot be imported.
     monkeypatch.setitem(sys.modules, "doubleword_batch.batch_openai.dispatcher", None)
     client = quick()
     with pytest.raises(ImportError):
-        await ask(client, "a")
+        await chat_call(client, "a")
     with pytest.raises(BatchCallError, match="closed"):
-        await ask(client, "b")
+        await chat_call(client, "b")
     await client.close()
 
 
@@ -209,7 +211,7 @@ async def test_a_hard_cap_on_the_cost_is_kept(monkeypatch):
     client = quick(api_key="k", base_url="http://127.0.0.1:9/v1")
     async with client:
         with pytest.raises(BatchCallError, match="nothing was submitted") as caught:
-            await ask(client, "a")
+            await chat_call(client, "a")
     assert caught.value.code == "unknown_cost"
 
 
@@ -239,16 +241,16 @@ async def test_thousands_of_calls_do_not_stall_the_caller_s_loop(faulty):
                     thresholds.add(gc.get_threshold())
 
             beating = asyncio.create_task(watch())
-            await asyncio.gather(*(ask(client, f"call {n}") for n in range(3_000)))
+            await asyncio.gather(*(chat_call(client, f"call {n}") for n in range(3_000)))
             beating.cancel()
-    assert len(thresholds) == 2  # the collector looks less often meanwhile
+    assert len(thresholds) == 2  # the collector runs less often meanwhile
     assert gc.get_threshold() == before
     assert max(stalls) < 1.0  # generous: the figure belongs to tests/bench/drop_in.py
 
 
 async def test_callers_that_are_slow_with_their_answers_do_not_stall_the_loop_together(faulty):
     async def slow(client, text):
-        await ask(client, text)
+        await chat_call(client, text)
         until = time.thread_time() + 0.005  # as a large answer takes to be parsed
         while time.thread_time() < until:
             pass

@@ -1,0 +1,254 @@
+"""Sends the requests of batches over the caller's HTTP client, or with the caller's key function.
+
+Both belong to the callers' event loop: each request is built and sent there, and its response is
+read from the engine's.
+"""
+
+import asyncio
+import weakref
+from collections import deque
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import suppress
+from inspect import ismethod
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from doubleword_batch.api.custom_transport import (
+    NoResponseError,
+    TransportRequest,
+    TransportResponse,
+)
+from doubleword_batch.batch_openai.credentials import KeyFunction
+from doubleword_batch.batch_openai.loop_affinity import LoopAffinity, LoopEndedError, run_in_loop
+from doubleword_batch.errors import DoublewordBatchError, TransportError, quote_untrusted
+from doubleword_batch.settings import Secret, sendable
+
+if TYPE_CHECKING:
+    from doubleword_batch.batch_openai.sdk_internals import AsyncClient, Request, Response
+
+_WHOLE_BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer-encoding"})
+_RESPONSE_SECONDS = 180.0  # beyond every timeout of the HTTP client: a key function or hook hangs
+_CLOSE_SECONDS = 2.0
+_KEYS_KNOWN = 16
+_T = TypeVar("_T")
+
+
+class CallerTransport:
+    """Sends requests in the callers' event loop; a `CustomTransport`.
+
+    Args:
+        affinity: the callers' event loop.
+        http_client: the caller's; of httpx or httpx2.
+        owns_http_client: it was made for this transport, which closes it.
+        query: goes with every request.
+        authorization: takes the place of the request's own Authorization: a header's value, or a
+            function that gives a key for each request.
+    """
+
+    def __init__(
+        self,
+        affinity: LoopAffinity,
+        http_client: "AsyncClient",
+        *,
+        owns_http_client: bool = False,
+        query: Sequence[tuple[str, str]] = (),
+        authorization: str | KeyFunction | None = None,
+    ) -> None:
+        self._affinity = affinity
+        self._http_client = http_client
+        self._owns_http_client = owns_http_client
+        self._query = query
+        self._header = None if callable(authorization) else authorization
+        self._key_function = _weakly(authorization) if callable(authorization) else None
+        self._known_keys = deque[str](maxlen=_KEYS_KNOWN)
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """The keys that were sent lately."""
+        return tuple(self._known_keys)
+
+    async def send(self, request: TransportRequest) -> TransportResponse:
+        """Send, and return as soon as the headers have come; from any event loop."""
+        engine_loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(_RESPONSE_SECONDS) as time_limit:
+                body = request.body
+                if body is not None and not isinstance(body, bytes):
+                    body = _Upload(
+                        body,
+                        engine_loop,
+                        lambda: time_limit.reschedule(engine_loop.time() + _RESPONSE_SECONDS),
+                    )
+                response = await self._in_callers_loop(self._send(request, body))
+        except TimeoutError as error:
+            raise NoResponseError("ReadTimeout", "no response came") from error
+        headers = list(response.headers.multi_items())
+        pieces = self._pieces(response)
+        if response.is_stream_consumed:  # by a hook, or by a transport that had all of it
+            headers = [(k, v) for k, v in headers if k.lower() not in _WHOLE_BODY_HEADERS]
+            pieces = _single_piece(response.content)
+        return TransportResponse(
+            status=response.status_code,
+            http_version=response.http_version,
+            headers=headers,
+            pieces=pieces,
+            close=lambda: self._close_response(response),
+        )
+
+    async def close(self) -> None:
+        """Close the connections, unless they are the caller's."""
+        if self._owns_http_client and self._affinity.is_running():
+            with suppress(NoResponseError, TimeoutError):
+                async with asyncio.timeout(_CLOSE_SECONDS):
+                    await self._in_callers_loop(self._http_client.aclose())
+
+    async def _send(
+        self, request: TransportRequest, body: "bytes | AsyncIterable[bytes] | None"
+    ) -> "Response":
+        authorization = await self._authorization()
+        try:
+            built = self._built(request, body, authorization)
+        except Exception as error:
+            raise TransportError(
+                "The request could not be made: "
+                f"{type(error).__name__}: {quote_untrusted(str(error))}.",
+                may_have_happened=False,
+                hint="Correct the http_client that BatchOpenAI was created with.",
+                retryable=False,
+            ) from error
+        try:
+            return await self._http_client.send(built, stream=True, follow_redirects=False)
+        except DoublewordBatchError:  # from the making of the body
+            raise
+        except Exception as error:
+            name = type(error).__name__
+            if name == "LocalProtocolError":  # its message quotes the header, which may be the key
+                raise NoResponseError(name, "the request cannot be written") from error
+            raise NoResponseError(name, str(error) or name) from error
+        finally:
+            self._note_key(built.headers.get("authorization", "").partition(" ")[2])
+
+    def _built(
+        self,
+        request: TransportRequest,
+        body: "bytes | AsyncIterable[bytes] | None",
+        authorization: str | None,
+    ) -> "Request":
+        if self._http_client.is_closed:
+            raise RuntimeError("the HTTP client is closed")
+        headers = dict(request.headers)
+        if authorization is not None:
+            headers["authorization"] = authorization
+        given = [(name, value) for name, value in self._query if name not in request.params]
+        limits = request.timeout_seconds
+        return self._http_client.build_request(
+            request.method,
+            request.url,
+            headers=headers,
+            params=[*given, *request.params.items()] or None,
+            content=body,
+            # As a tuple it suits httpx and httpx2.
+            timeout=tuple(limits.get(phase) for phase in ("connect", "read", "write", "pool")),  # pyright: ignore[reportArgumentType]
+        )
+
+    async def _authorization(self) -> str | None:
+        """What proves who the caller is; None for what the request holds already.
+
+        Raises:
+            TransportError: code `no_key`: the key function gave none.
+            ConfigError: it cannot stand in a header.
+        """
+        if self._key_function is None:
+            if self._header is not None:
+                sendable(Secret(self._header.replace(" ", "")))
+            return self._header
+        try:
+            key = cast("object", await self._key_function())
+        except Exception as error:
+            raise self._no_key(error) from error
+        if not isinstance(key, str):
+            raise self._no_key(TypeError("the function returned no text"))
+        return f"Bearer {sendable(Secret(key))}"
+
+    def _no_key(self, error: Exception) -> TransportError:
+        return TransportError(
+            "The key function of BatchOpenAI gave no key: "
+            f"{type(error).__name__}: {quote_untrusted(str(error))}.",
+            may_have_happened=False,
+            hint="Correct the function that is given as api_key.",
+            code="no_key",
+            # What worked before is likely to work again, and batches that run are worth the wait.
+            retryable=bool(self._known_keys),
+        )
+
+    def _note_key(self, key: str) -> None:
+        if key and key not in self._known_keys:
+            self._known_keys.append(key)
+
+    async def _pieces(self, response: "Response") -> AsyncIterator[bytes]:
+        pieces = response.aiter_raw()
+
+        async def following() -> bytes | None:
+            try:
+                return await anext(pieces, None)
+            except Exception as error:
+                raise NoResponseError(type(error).__name__, str(error)) from error
+
+        while (piece := await self._in_callers_loop(following())) is not None:
+            yield piece
+
+    async def _close_response(self, response: "Response") -> None:
+        with suppress(NoResponseError):
+            await self._in_callers_loop(response.aclose())
+
+    async def _in_callers_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
+        try:
+            return await self._affinity.run(work)
+        except LoopEndedError as error:
+            kind = "ReadError" if error.had_begun else "ConnectError"
+            raise NoResponseError(kind, str(error)) from error
+
+
+class _Upload:
+    """A body whose pieces are made in the engine's loop; iterable once per attempt."""
+
+    def __init__(
+        self,
+        body: AsyncIterable[bytes],
+        engine_loop: asyncio.AbstractEventLoop,
+        on_piece: Callable[[], None],
+    ) -> None:
+        self._body = body
+        self._engine_loop = engine_loop
+        self._on_piece = on_piece
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        pieces = aiter(self._body)
+
+        async def following() -> bytes | None:
+            self._on_piece()
+            return await anext(pieces, None)
+
+        while (piece := await run_in_loop(self._engine_loop, following())) is not None:
+            yield piece
+
+
+async def _single_piece(content: bytes) -> AsyncIterator[bytes]:
+    yield content
+
+
+def _weakly(key_function: KeyFunction) -> KeyFunction:
+    """The same function; a method is not kept alive, as its object may hold the client.
+
+    The client could then never be freed, nor its engine stopped.
+    """
+    if not ismethod(key_function):
+        return key_function
+    method = weakref.WeakMethod(key_function)
+
+    async def key() -> str:
+        alive = method()
+        if alive is None:
+            raise LookupError("the object that gives the key no longer exists")
+        return await alive()
+
+    return key

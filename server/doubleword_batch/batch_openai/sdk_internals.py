@@ -1,0 +1,116 @@
+"""Everything of the openai SDK that is used here and is not public, and its HTTP library.
+
+`NON_PUBLIC` names each member and why it is needed. An SDK that moves one of them fails in
+tests/batch_openai/test_sdk_internals.py, which looks each of them up.
+"""
+
+from collections.abc import Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+import openai
+from openai._models import FinalRequestOptions
+from openai._utils._json import openapi_dumps
+
+from doubleword_batch.loopback import is_loopback
+
+if TYPE_CHECKING:
+    import httpx2 as _library
+    from httpx2 import AsyncClient, Request, Response
+else:
+    _library = import_module("httpx2" if int(openai.__version__.partition(".")[0]) > 2 else "httpx")  # noqa: PLR2004  # the last version that speaks over httpx
+    AsyncClient, Request, Response = _library.AsyncClient, _library.Request, _library.Response
+
+_ERRORS_FROM = 400
+
+__all__ = ["AsyncClient", "FinalRequestOptions", "Request", "Response"]
+
+NON_PUBLIC = {
+    "openai._models.FinalRequestOptions": "what `request` is called with",
+    "openai._utils._json.openapi_dumps": "writes a body exactly as a live call would",
+    "AsyncOpenAI.request": "public by its name only: overridden, the one path of every call",
+    "AsyncOpenAI._maybe_override_cast_to": "what a raw or streaming response is cast to",
+    "AsyncOpenAI._process_response": "makes the typed, raw or streaming answer of a response",
+    "AsyncOpenAI._make_status_error_from_response": "the exception for an error status",
+    "AsyncOpenAI._custom_headers": "default_headers, without a foreign key from the environment",
+    "AsyncOpenAI.copy(_extra_kwargs)": "takes our own arguments to the constructor of a copy",
+    "AsyncCompletions._client": "the client that a resource belongs to",
+}
+"""Each member and its use. Paths that begin with a class are looked up on an object of it."""
+
+
+def json_body(body: Mapping[str, Any]) -> bytes:
+    """The body as the SDK would send it.
+
+    Raises:
+        TypeError, ValueError, RecursionError: it cannot be written as JSON.
+    """
+    return openapi_dumps(body)
+
+
+async def answer_of(
+    client: openai.AsyncOpenAI,
+    response: Response,
+    cast_to: Any,
+    options: FinalRequestOptions,
+    *,
+    stream: bool,
+    stream_cls: Any,
+) -> Any:
+    """What the SDK makes of a response, or the exception that it raises for one.
+
+    Args:
+        client: whose answer it is.
+        response: with its request.
+        cast_to: as `request` was given it; likewise the others.
+        options: of the request.
+        stream: whether events are to be read.
+        stream_cls: what reads them.
+    """
+    if response.status_code >= _ERRORS_FROM:
+        raise status_error(client, response)
+    return await client._process_response(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        cast_to=client._maybe_override_cast_to(cast_to, options),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        options=options,
+        response=response,
+        stream=stream,
+        stream_cls=stream_cls,
+    )
+
+
+def status_error(client: openai.AsyncOpenAI, response: Response) -> openai.APIStatusError:
+    """The SDK's exception for an error status."""
+    return client._make_status_error_from_response(response)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def custom_headers(client: openai.AsyncOpenAI) -> Mapping[str, Any]:
+    """`default_headers` and OPENAI_CUSTOM_HEADERS, without what the SDK adds by itself."""
+    return client._custom_headers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def set_custom_headers(client: openai.AsyncOpenAI, headers: Mapping[str, Any]) -> None:
+    """Replace what `custom_headers` gives."""
+    client._custom_headers = headers  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+
+
+def request_headers(client: openai.AsyncOpenAI) -> dict[str, str]:
+    """What goes with every live call, except what the SDK adds by itself."""
+    named = {"OpenAI-Organization": client.organization, "OpenAI-Project": client.project}
+    headers = {**named, **custom_headers(client)}
+    return {name: value for name, value in headers.items() if isinstance(value, str)}
+
+
+def request_query(client: openai.AsyncOpenAI) -> list[tuple[str, str]]:
+    """`default_query` as the SDK writes it."""
+    written = client.qs.stringify(cast("Any", client.default_query))
+    return parse_qsl(written, keep_blank_values=True)
+
+
+def http_client_for(base_url: str) -> AsyncClient:
+    """An HTTP client for that address which keeps no connection open between two requests."""
+    return _library.AsyncClient(
+        limits=_library.Limits(max_keepalive_connections=0),
+        # A proxy cannot reach this machine, and must not see the key.
+        trust_env=not is_loopback(urlsplit(base_url).hostname or ""),
+    )
