@@ -10,21 +10,150 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
     from doubleword_batch.batch_openai import BatchOpenAI
-    from doubleword_batch.errors import DoublewordBatchError
+    from doubleword_batch.errors import (
+        ApiError,
+        AuthError,
+        ConfigError,
+        ConflictError,
+        CreditError,
+        DoublewordBatchError,
+        ForbiddenError,
+        InputError,
+        Next,
+        NotFoundError,
+        ProtocolError,
+        RateLimitedError,
+        RejectedError,
+        ServerError,
+        StoreError,
+        TransportError,
+    )
+    from doubleword_batch.jobs.replies import (
+        Cancelled,
+        Counts,
+        Created,
+        ErrorGroup,
+        Listing,
+        Projection,
+        QueryResult,
+        Results,
+        Retried,
+        Sample,
+        Status,
+        Submitted,
+        Uploaded,
+        Waiting,
+    )
+    from doubleword_batch.library import Job, JobResults, Jobs, run
     from doubleword_batch.local import LocalConfig, LocalServer
+    from doubleword_batch.paths import Roots
+    from doubleword_batch.settings import Secret, Settings
 
-__all__ = ["BatchClient", "BatchOpenAI", "DoublewordBatchError", "LocalConfig", "LocalServer"]
+__all__ = [
+    "ApiError",
+    "AuthError",
+    "BatchClient",
+    "BatchOpenAI",
+    "Cancelled",
+    "ConfigError",
+    "ConflictError",
+    "Counts",
+    "Created",
+    "CreditError",
+    "DoublewordBatchError",
+    "ErrorGroup",
+    "ForbiddenError",
+    "InputError",
+    "Job",
+    "JobResults",
+    "Jobs",
+    "Listing",
+    "LocalConfig",
+    "LocalServer",
+    "Next",
+    "NotFoundError",
+    "Projection",
+    "ProtocolError",
+    "QueryResult",
+    "RateLimitedError",
+    "RejectedError",
+    "Results",
+    "Retried",
+    "Roots",
+    "Sample",
+    "Secret",
+    "ServerError",
+    "Settings",
+    "Status",
+    "StoreError",
+    "Submitted",
+    "TransportError",
+    "Uploaded",
+    "Waiting",
+    "run",
+]
 
-_HOMES = {
-    "BatchClient": "api",
-    "BatchOpenAI": "batch_openai",
-    "DoublewordBatchError": "errors",
-    "LocalConfig": "local",
-    "LocalServer": "local",
+_MODULES = {
+    "api": ("BatchClient",),
+    "batch_openai": ("BatchOpenAI",),
+    "errors": (
+        "ApiError",
+        "AuthError",
+        "ConfigError",
+        "ConflictError",
+        "CreditError",
+        "DoublewordBatchError",
+        "ForbiddenError",
+        "InputError",
+        "Next",
+        "NotFoundError",
+        "ProtocolError",
+        "RateLimitedError",
+        "RejectedError",
+        "ServerError",
+        "StoreError",
+        "TransportError",
+    ),
+    "jobs.replies": (
+        "Cancelled",
+        "Counts",
+        "Created",
+        "ErrorGroup",
+        "Listing",
+        "Projection",
+        "QueryResult",
+        "Results",
+        "Retried",
+        "Sample",
+        "Status",
+        "Submitted",
+        "Uploaded",
+        "Waiting",
+    ),
+    "library": (
+        "Job",
+        "JobResults",
+        "Jobs",
+        "run",
+    ),
+    "local": (
+        "LocalConfig",
+        "LocalServer",
+    ),
+    "paths": ("Roots",),
+    "settings": (
+        "Secret",
+        "Settings",
+    ),
 }
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
+    if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import BaseModel
 
 from doubleword_batch.errors import DoublewordBatchError, Next
-from doubleword_batch.session import opened
+from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -105,8 +105,7 @@ def _state_directory(home: Path) -> Finding:
 
 async def _provider(settings: Settings) -> list[Finding]:
     try:
-        async with opened(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as session:
-            ws = await session.workspace()
+        async with open_workspace(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as ws:
             return [_store(ws), *await _answers(ws)]
     except DoublewordBatchError as error:
         return [_wrong("answers", error)]

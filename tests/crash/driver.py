@@ -19,7 +19,7 @@ import journey
 
 from doubleword_batch.jobs import build, results, retry, status, submit  # noqa: F401  # once
 from doubleword_batch.jobs.store import failpoints
-from doubleword_batch.session import Session
+from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 
 SETTLE_SECONDS = 1.0
@@ -52,9 +52,9 @@ async def run(order):
             "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
         }
     )
-    session = Session(settings)
+    session = LazyWorkspace(settings)
     try:
-        opened = await session.workspace()
+        opened = await session.get()
         ws = dataclasses.replace(
             opened,
             # Small parts make several of them; the server's name keeps the cases apart that share

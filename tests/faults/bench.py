@@ -11,9 +11,9 @@ from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
-from doubleword_batch.session import Session
 from doubleword_batch.settings import Settings
 
 UPLOAD = "POST /v1/files"
@@ -80,9 +80,9 @@ class Bench:
     async def workspace(self, *, max_retry_seconds=5.0, environment=None, **changes):
         """A process's use of the state directory, as after a start."""
         settings = Settings.from_environment(self.environment(**(environment or {})))
-        session = Session(settings, max_retry_seconds=max_retry_seconds)
+        session = LazyWorkspace(settings, max_retry_seconds=max_retry_seconds)
         try:
-            opened = await session.workspace()
+            opened = await session.get()
             # The server takes another port each time, and is the same all the while.
             yield dataclasses.replace(
                 opened, **{"in_doubt_seconds": 0.5, "server": "the-server", **changes}

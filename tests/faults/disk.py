@@ -12,16 +12,16 @@ import sys
 
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.results import fetch_results
-from doubleword_batch.session import Session
+from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 
 LIMIT_BYTES = 400_000
 
 
 async def fetch(environment, **options):
-    session = Session(Settings.from_environment(environment))
+    session = LazyWorkspace(Settings.from_environment(environment))
     try:
-        ws = dataclasses.replace(await session.workspace(), server="the-server")
+        ws = dataclasses.replace(await session.get(), server="the-server")
         (job,) = ws.store.jobs()
         return await fetch_results(ws, job.name, sample=0, **options)
     finally:

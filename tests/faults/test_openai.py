@@ -9,7 +9,7 @@ import respx
 from doubleword_batch.errors import Next
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.session import Session
+from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 from faults.bench import MODEL, built
 
@@ -78,9 +78,9 @@ async def results_of(bench):
 
         async def results(**batch):
             server = OpenAI(router, **batch)
-            session = Session(settings, max_retry_seconds=0)
+            session = LazyWorkspace(settings, max_retry_seconds=0)
             try:
-                ws = await session.workspace()
+                ws = await session.get()
                 job = await built(ws, model=MODEL)
                 await create_batch(ws, job)
                 found = await fetch_results(ws, job, sample=0)

@@ -1,8 +1,8 @@
 import pytest
 
 from doubleword_batch.jobs.submit import create_batch, upload
+from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
-from doubleword_batch.session import opened
 from doubleword_batch.settings import Settings
 from skill.results import FAST, batches_at, expected_ids, ids_of, lines_of
 
@@ -49,8 +49,7 @@ async def test_the_package_takes_up_a_batch_that_the_script_submitted(
         settings = Settings.from_environment(
             variables | home | {"DOUBLEWORD_BATCH_ROOTS": str(work)}
         )
-        async with opened(settings) as session:
-            ws = await session.workspace()
+        async with open_workspace(settings) as ws:
             uploaded = await upload(ws, path=str(path))
             created = await create_batch(ws, uploaded.job)
         batches = batches_at(server)
@@ -71,8 +70,7 @@ async def test_the_script_takes_up_a_batch_that_the_package_submitted(
         settings = Settings.from_environment(
             variables | home | {"DOUBLEWORD_BATCH_ROOTS": str(work)}
         )
-        async with opened(settings) as session:
-            ws = await session.workspace()
+        async with open_workspace(settings) as ws:
             created = await create_batch(ws, (await upload(ws, path=str(path))).job)
         done = run("run_batch.py", "requests.jsonl", *FAST, **variables)
         batches = batches_at(server)

@@ -8,8 +8,8 @@ from doubleword_batch.jobs.export import files
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
-from doubleword_batch.session import opened
 from doubleword_batch.settings import Settings
 
 FAST = ("--poll", "0.1", "--patience", "20")
@@ -83,8 +83,8 @@ async def test_counts_what_the_packages_ledger_counts(run, work, served, request
         settings = Settings.from_environment(
             server.variables | {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "other")}
         )
-        async with opened(settings) as session:
-            results = await fetch_results(await session.workspace(), journal["batch_id"])
+        async with open_workspace(settings) as ws:
+            results = await fetch_results(ws, journal["batch_id"])
 
     done = run("summarize_results.py", *FILES, "--requests", path.name)
 
@@ -190,8 +190,7 @@ async def test_beside_its_source_it_is_the_table_that_the_package_writes(
             "DOUBLEWORD_BATCH_HOME": str(tmp_path / "other"),
             "DOUBLEWORD_BATCH_ROOTS": str(work),
         }
-        async with opened(Settings.from_environment(variables)) as session:
-            ws = await session.workspace()
+        async with open_workspace(Settings.from_environment(variables)) as ws:
             order = BuildRequest(source="t.csv", prompt="Say {{ text }}", model="m")
             job = (await create_batch_file(ws, order)).job
             await create_batch(ws, job)

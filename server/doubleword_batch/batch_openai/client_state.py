@@ -15,7 +15,7 @@ from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
 from doubleword_batch.batch_openai.options import BatchOptions
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.session import Connection
+from doubleword_batch.lazy_workspace import Connection
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import AsyncClient

@@ -32,7 +32,7 @@ from doubleword_batch.jobs.call_jobs import (
 )
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.session import Connection, Session
+from doubleword_batch.lazy_workspace import Connection, LazyWorkspace
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class Dispatcher:
         self, settings: Settings, options: BatchOptions, connection: Connection | None = None
     ) -> None:
         self._options = options
-        self._session = Session(
+        self._lazy_workspace = LazyWorkspace(
             settings,
             max_retry_seconds=min(_REQUEST_RETRY_SECONDS, options.max_retry_seconds),
             connection=connection,
@@ -70,12 +70,12 @@ class Dispatcher:
 
     async def workspace(self) -> "Workspace":
         """The workspace, opened by the first call."""
-        return await self._session.workspace()
+        return await self._lazy_workspace.get()
 
     async def take(self, calls: Sequence[Call]) -> None:
         """Find each call an answer that was paid for, or a group to wait in."""
         try:
-            ws = await self._session.workspace()
+            ws = await self._lazy_workspace.get()
             if self._batcher is None:
                 await in_thread(lambda _: forget_abandoned(ws))
             calls = admitted(calls, ws.profile)
@@ -116,7 +116,7 @@ class Dispatcher:
         await asyncio.gather(*self._running, return_exceptions=True)
         if self._poller is not None:
             await self._poller.close()
-        await self._session.close()
+        await self._lazy_workspace.close()
 
     def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
         """Whether the call gets a row of an earlier call, and so needs no request."""

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from doubleword_batch.batch_openai.dispatcher import Dispatcher
-    from doubleword_batch.session import Connection
+    from doubleword_batch.lazy_workspace import Connection
 
 _TICK_SECONDS = 0.02  # calls that arrive together are looked up together
 _TAKEN_AT_ONCE = 2_000

@@ -1,15 +1,13 @@
-"""Waiting for work to end, with its progress on stderr.
+"""Progress on stderr, and what a Ctrl-C while waiting means.
 
 A bar with rate and ETA on a terminal, a line now and then elsewhere.
 """
 
-import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-import anyio
 from rich.console import Console
 from rich.filesize import decimal
 from rich.progress import (
@@ -26,18 +24,12 @@ from rich.text import Text
 from doubleword_batch.cli.exit_codes import interrupted
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.workspace import runs_inside
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.jobs.job import Progress as Tell
-from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.replies import Status
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, get_status
-from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.settings import Settings
 
 _LINE_SECONDS = 30.0
-_OUTAGE_SECONDS = 300.0
-_FIRST_PAUSE_SECONDS = 5.0
-_LONGEST_PAUSE_SECONDS = 30.0
 
 
 @contextmanager
@@ -57,66 +49,6 @@ def progress_on(console: Console) -> Generator[Tell]:
     )
     with bar:
         yield _Bar(bar).tell
-
-
-async def until_ended(
-    ws: Workspace,
-    job: str,
-    timeout_seconds: float | None,
-    *,
-    progress: Tell,
-    note: Callable[[str], None],
-) -> Status:
-    """Wait until every batch of the job has ended, or the time is up.
-
-    Args:
-        ws: the workspace.
-        job: a job's name or a provider's id.
-        timeout_seconds: None to wait for the end.
-        progress: told the finished requests.
-        note: told of a failure that may pass; the wait goes on for some minutes without progress.
-
-    Raises:
-        InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
-        DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
-    """
-    deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
-    outage = RetryBudget(
-        _OUTAGE_SECONDS,
-        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
-        first_pause_seconds=_FIRST_PAUSE_SECONDS,
-        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
-    )
-
-    def on_pause(error: DoublewordBatchError, seconds: float) -> None:
-        note(f"{error.message} Trying again in {seconds:.0f} s.")
-
-    while True:
-        left = max(0.0, deadline - ws.monotonic())
-        try:
-            wait_seconds = min(left, MAX_WAIT_SECONDS)
-            status = await get_status(ws, job, wait_seconds=wait_seconds, progress=progress)
-        except DoublewordBatchError as error:
-            if left <= 0:
-                raise
-            with anyio.move_on_after(left):
-                await outage.wait_after(error, on_pause)
-            continue
-        outage.renew()
-        if status.status in {"built", "uploaded"}:
-            raise _not_submitted(status)
-        if status.complete or ws.monotonic() >= deadline:
-            return status
-
-
-def _not_submitted(status: Status) -> InputError:
-    as_a_whole = " as a whole" if status.batch_ids else ""
-    return InputError(
-        f"Job {status.job} is not submitted{as_a_whole}, so there is nothing to wait for.",
-        hint="Submit it first.",
-        next=Next("create_batch", {"job": status.job}),
-        code="not_submitted",
-    )
 
 
 def wait_interrupted(

@@ -9,18 +9,13 @@ import typer
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_status
 from doubleword_batch.cli.options import params_of
-from doubleword_batch.cli.progress import progress_on, until_ended, wait_interrupted
+from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.workspace import call, configured
-from doubleword_batch.jobs import retry as retrying
-from doubleword_batch.jobs import status as job_status
-from doubleword_batch.jobs.cancel import cancel as cancel_job
+from doubleword_batch.cli.workspace import call, configured, roots_of
 from doubleword_batch.jobs.export.files import format_of
-from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.replies import Results, Status
-from doubleword_batch.jobs.results import fetch_results
+from doubleword_batch.library import Jobs
 from doubleword_batch.settings import Settings
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end, with a progress bar.")]
@@ -37,11 +32,11 @@ def status(
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
-    async def look(ws: Workspace) -> Status:
+    async def look(jobs: Jobs) -> Status:
         if not wait:
-            return await job_status.get_status(ws, job)
+            return await jobs.job(job).status()
         with progress_on(terminal.notes) as tell:
-            return await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
+            return await jobs.job(job).wait(timeout, progress=tell, on_failure=terminal.note)
 
     with _waiting_for(settings, job):
         report = call(settings, look)
@@ -71,22 +66,22 @@ def fetch(
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
-    async def collect(ws: Workspace) -> Results:
+    async def collect(jobs: Jobs) -> Results:
         if output is not None:  # before the wait, not after it
-            format_of(ws.roots.writable(output, overwrite=overwrite), None)
+            format_of(roots_of(settings).writable(output, overwrite=overwrite), None)
+        found = jobs.job(job)
         with progress_on(terminal.notes) as tell:
             if wait:
-                await until_ended(ws, job, timeout, progress=tell, note=terminal.note)
-            return await fetch_results(
-                ws,
-                job,
-                output_path=output,
+                await found.wait(timeout, progress=tell, on_failure=terminal.note)
+            results = await found.results(
+                output,
                 query=query,
                 sample=sample if sample is not None else 0 if query else 3,
                 overwrite=overwrite,
                 formulas=formulas,
                 progress=tell,
             )
+        return results.reply
 
     with _waiting_for(settings, job, output):
         report = call(settings, collect)
@@ -97,7 +92,7 @@ def fetch(
 def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
     """Stop a job's batches; finished rows stay downloadable."""
     terminal = Terminal(as_json=as_json)
-    show(terminal, call(configured(), lambda ws: cancel_job(ws, job)))
+    show(terminal, call(configured(), lambda jobs: jobs.job(job).cancel()))
     return Exit.DONE
 
 
@@ -120,9 +115,7 @@ def retry(
     with progress_on(terminal.notes) as tell:
         report = call(
             settings,
-            lambda ws: retrying.retry_failed(
-                ws, job, causes=cause or (), params=params or None, progress=tell
-            ),
+            lambda jobs: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
         )
     show(terminal, report)
     return Exit.DONE
@@ -145,7 +138,7 @@ def list_(
     terminal = Terminal(as_json=as_json)
     report = call(
         configured(),
-        lambda ws: list_objects(ws, kind, status=status, search=search, limit=limit, after=after),
+        lambda jobs: jobs.list(kind, status=status, search=search, limit=limit, after=after),
     )
     show(terminal, report)
     return Exit.DONE

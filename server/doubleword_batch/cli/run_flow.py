@@ -11,21 +11,18 @@ import typer
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
 from doubleword_batch.cli.options import params_of, text_of
-from doubleword_batch.cli.progress import progress_on, until_ended, wait_interrupted
+from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, no_capacity, show
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
-from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.costs import estimated
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.replies import Created, Results, Status, Waiting
-from doubleword_batch.jobs.results import fetch_results
-from doubleword_batch.jobs.status import get_status
-from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.jobs.replies import Results, Status, Waiting
+from doubleword_batch.library import Job, Jobs
 from doubleword_batch.settings import Settings
 
 
@@ -142,55 +139,53 @@ class _RunFlow:
         self._submitted = False
         self._deadline: float | None = None
 
-    async def run(self, ws: Workspace) -> Results | Status:
-        """Every stage, in request; the output path is checked before anything is spent."""
+    async def run(self, jobs: Jobs) -> Results | Status:
+        """Every stage, in order; the output path is checked before anything is spent."""
+        ws = await jobs.workspace()
         format_of(ws.roots.writable(self._options.output, overwrite=self._options.overwrite), None)
         if self._options.timeout_seconds is not None:
             self._deadline = ws.monotonic() + self._options.timeout_seconds
-        created = await self._build(ws)
-        await self._submit(ws, created)
+        job = await self._build(jobs)
+        await self._submit(ws, job)
         if not self._submitted:
-            return await get_status(ws, created.job)
+            return await job.status()
         with progress_on(self._terminal.notes) as tell:
-            status = await until_ended(
-                ws,
-                created.job,
+            status = await job.wait(
                 None if self._deadline is None else max(0.0, self._deadline - ws.monotonic()),
                 progress=tell,
-                note=self._terminal.note,
+                on_failure=self._terminal.note,
             )
         if not status.complete:
             return status
         with progress_on(self._terminal.notes) as tell:
-            return await fetch_results(
-                ws,
-                created.job,
-                output_path=self._options.output,
+            results = await job.results(
+                self._options.output,
                 overwrite=self._options.overwrite,
                 formulas=self._options.formulas,
                 progress=tell,
             )
+        return results.reply
 
-    async def _build(self, ws: Workspace) -> Created:
+    async def _build(self, jobs: Jobs) -> Job:
         with progress_on(self._terminal.notes) as tell:
-            created = await create_batch_file(ws, self._request, progress=tell)
+            created = await jobs.build(self._request, progress=tell)
         self._job = created.job
         self._terminal.note(f"job {created.job}: {created.requests:,} requests, {created.model}")
         for warning in created.warnings:
             self._terminal.note(f"warning: {warning}")
-        return created
+        return jobs.job(created.job)
 
-    async def _submit(self, ws: Workspace, created: Created) -> None:
-        job = await find_job(ws, created.job)
-        if all(run is not None for _, run in job.newest_runs()):
+    async def _submit(self, ws: Workspace, job: Job) -> None:
+        stored = await find_job(ws, job.name)
+        if all(run is not None for _, run in stored.newest_runs()):
             self._submitted = True
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return
         if not ws.profile.free:
-            expected = estimated(job, self._options.window or ws.profile.windows[0])
+            expected = estimated(stored, self._options.window or ws.profile.windows[0])
             self._confirm(ws.profile.title, cost(expected.usd, expected.note))
         self._submitting = True
-        while waiting := await self._submit_once(ws, created.job):
+        while waiting := await self._submit_once(job):
             self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
             next_try = ws.monotonic() + waiting.retry_after_seconds
             if self._deadline is not None and next_try > self._deadline:
@@ -198,11 +193,9 @@ class _RunFlow:
             await ws.sleep(waiting.retry_after_seconds)
         self._submitted = True
 
-    async def _submit_once(self, ws: Workspace, job: str) -> Waiting | None:
+    async def _submit_once(self, job: Job) -> Waiting | None:
         with progress_on(self._terminal.notes) as tell:
-            submitted = await create_batch(
-                ws,
-                job,
+            submitted = await job.submit(
                 completion_window=self._options.window,
                 max_cost_usd=self._options.max_cost_usd,
                 progress=tell,

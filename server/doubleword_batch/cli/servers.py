@@ -15,7 +15,7 @@ from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import lines
 from doubleword_batch.cli.terminal import Terminal, plain
 from doubleword_batch.cli.workspace import configured
-from doubleword_batch.session import local_config
+from doubleword_batch.lazy_workspace import local_config
 from doubleword_batch.settings import Settings, check_base_url
 
 if TYPE_CHECKING:

@@ -13,8 +13,6 @@ from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show, show_check
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
-from doubleword_batch.jobs import submit
-from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import validate_request_file
@@ -44,7 +42,7 @@ def create_file(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     roots = roots_of(settings)
-    order = BuildRequest(
+    request = BuildRequest(
         source=source,
         prompt=text_of(prompt, roots),
         system=None if system is None else text_of(system, roots),
@@ -61,7 +59,7 @@ def create_file(
         strict=strict,
     )
     with progress_on(terminal.notes) as tell:
-        report = call(settings, lambda ws: create_batch_file(ws, order, progress=tell))
+        report = call(settings, lambda jobs: jobs.build(request, progress=tell))
     show(terminal, report)
     return Exit.DONE
 
@@ -90,9 +88,15 @@ def upload(
     """Upload request files without starting them; content uploaded before is not sent again."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
-    job, path = (None, what) if _is_path(what) else (what, None)
     with progress_on(terminal.notes) as tell:
-        report = call(settings, lambda ws: submit.upload(ws, job=job, path=path, progress=tell))
+        report = call(
+            settings,
+            lambda jobs: (
+                jobs.upload(what, progress=tell)
+                if _is_path(what)
+                else jobs.job(what).upload(progress=tell)
+            ),
+        )
     show(terminal, report)
     return Exit.DONE
 
@@ -110,8 +114,8 @@ def create(
     with progress_on(terminal.notes) as tell:
         report = call(
             settings,
-            lambda ws: submit.create_batch(
-                ws, job, completion_window=window, max_cost_usd=max_cost, progress=tell
+            lambda jobs: jobs.job(job).submit(
+                completion_window=window, max_cost_usd=max_cost, progress=tell
             ),
         )
     show(terminal, report)

@@ -1,4 +1,4 @@
-"""Runs one verb of a job in a workspace that is opened for it and closed after it."""
+"""What every command begins with: the settings, the roots, and a `Jobs` to run one verb of."""
 
 import logging
 import os
@@ -8,12 +8,12 @@ from typing import TypeVar
 
 import anyio
 
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.library import Jobs
 from doubleword_batch.paths import Roots
-from doubleword_batch.session import opened
 from doubleword_batch.settings import Settings
 
 _T = TypeVar("_T")
+_MAX_RETRY_SECONDS = 20.0
 
 
 def configured(read: Callable[[], Settings] = Settings.from_environment) -> Settings:
@@ -41,8 +41,8 @@ def roots_of(settings: Settings) -> Roots:
     return Roots(settings.roots)
 
 
-def call(settings: Settings, verb: Callable[[Workspace], Awaitable[_T]]) -> _T:
-    """Run one verb in a workspace that is opened for it and closed after it.
+def call(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:
+    """Run one verb of `Jobs`, which are opened for it and closed after it.
 
     Raises:
         DoublewordBatchError: the verb's.
@@ -50,8 +50,8 @@ def call(settings: Settings, verb: Callable[[Workspace], Awaitable[_T]]) -> _T:
     """
 
     async def inside() -> _T:
-        async with opened(settings, roots=roots_of(settings)) as session:
-            return await verb(await session.workspace())
+        async with Jobs(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as jobs:
+            return await verb(jobs)
 
     return anyio.run(inside)
 

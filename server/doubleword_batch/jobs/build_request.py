@@ -24,6 +24,7 @@ class BuildRequest:
     Attributes:
         source: path, folder or glob; or None with `rows`.
         rows: up to 100 rows given inline.
+        objects: a data frame, an Arrow stream or an iterable of rows, read once.
         prompt: template of the user's message over the row's columns.
         system: template of the system message.
         model: None for the local server's own model.
@@ -41,6 +42,7 @@ class BuildRequest:
 
     source: str | None = None
     rows: list[dict[str, Any]] | None = None
+    objects: object = None
     prompt: str = ""
     system: str | None = None
     model: str | None = None
@@ -135,17 +137,21 @@ def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) 
 
 
 def _source(ws: Workspace, request: BuildRequest, staging: Path) -> "Source":
-    from doubleword_batch.sources import open_source, write_rows
+    from doubleword_batch.sources import open_source, write_objects, write_rows
 
-    if (request.source is None) == (request.rows is None):
-        raise InputError(
-            "Give either source (a path, folder or glob) or rows (inline), and not both.",
-        )
+    given = [
+        value for value in (request.source, request.rows, request.objects) if value is not None
+    ]
+    if len(given) != 1:
+        raise InputError("Give either source (a path, folder or glob) or rows (inline), not both.")
+    if request.source is not None:
+        return open_source(request.source, ws.roots)
+    path = staging / "rows.jsonl"
     if request.rows is not None:
-        path = staging / "rows.jsonl"
         write_rows(request.rows, path)
-        return open_source(str(path), ws.roots.with_folder(staging))
-    return open_source(request.source or "", ws.roots)
+    else:
+        write_objects(request.objects, path)
+    return open_source(str(path), ws.roots.with_folder(staging))
 
 
 def stamp_of(paths: tuple[Path, ...]) -> str:

@@ -1,20 +1,26 @@
 """How far a job is: the tool `get_status`, and the looks at the provider behind it."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from doubleword_batch.errors import InputError, Next, quote_untrusted
+import anyio
+
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next, quote_untrusted
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
 from doubleword_batch.jobs.replies import Counts, Status, utc
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.models import Batch
+from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
 
 MAX_WAIT_SECONDS = 45
 """The longest wait inside one call: hosts end calls at about a minute."""
 
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 5.0
+_OUTAGE_SECONDS = 300.0
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
 _WORTH_A_LIST = 3  # batches: from here on the list is asked first
 _LISTED_FOR_EACH = 10  # how far it is followed for each of them: others may have come after it
 _MOST_LISTED_AT_ONCE = 100
@@ -34,6 +40,66 @@ async def get_status(
     stored = await find_job(ws, job)
     await wait(stored, wait_seconds, progress)
     return _reply(stored.now())
+
+
+async def wait_until_ended(
+    ws: Workspace,
+    job: str,
+    timeout_seconds: float | None,
+    *,
+    progress: Progress = silent,
+    note: Callable[[str], None] = lambda _: None,
+) -> Status:
+    """Wait until every batch of the job has ended, or the time is up.
+
+    Args:
+        ws: the workspace.
+        job: a job's name or a provider's id.
+        timeout_seconds: None to wait for the end.
+        progress: told the finished requests.
+        note: told of a failure that may pass; the wait goes on for some minutes without progress.
+
+    Raises:
+        InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
+        DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
+    """
+    deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
+    outage = RetryBudget(
+        _OUTAGE_SECONDS,
+        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+    )
+
+    def on_pause(error: DoublewordBatchError, seconds: float) -> None:
+        note(f"{error.message} Trying again in {seconds:.0f} s.")
+
+    while True:
+        left = max(0.0, deadline - ws.monotonic())
+        try:
+            wait_seconds = min(left, MAX_WAIT_SECONDS)
+            status = await get_status(ws, job, wait_seconds=wait_seconds, progress=progress)
+        except DoublewordBatchError as error:
+            if left <= 0:
+                raise
+            with anyio.move_on_after(left):
+                await outage.wait_after(error, on_pause)
+            continue
+        outage.renew()
+        if status.status in {"built", "uploaded"}:
+            raise _not_submitted(status)
+        if status.complete or ws.monotonic() >= deadline:
+            return status
+
+
+def _not_submitted(status: Status) -> InputError:
+    as_a_whole = " as a whole" if status.batch_ids else ""
+    return InputError(
+        f"Job {status.job} is not submitted{as_a_whole}, so there is nothing to wait for.",
+        hint="Submit it first.",
+        next=Next("create_batch", {"job": status.job}),
+        code="not_submitted",
+    )
 
 
 async def wait(job: StoredJob, seconds: float, progress: Progress) -> None:

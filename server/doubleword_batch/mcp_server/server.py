@@ -16,9 +16,10 @@ from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
+from doubleword_batch.library import Jobs
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
-from doubleword_batch.session import Session
+from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
 INSTRUCTIONS = """\
@@ -86,7 +87,7 @@ _TOOLS = (
 )
 
 
-class BatchServer(MCPServer[Session]):
+class BatchServer(MCPServer[Jobs]):
     """An MCPServer with our error boundary around every tool call.
 
     Args:
@@ -106,7 +107,7 @@ class BatchServer(MCPServer[Session]):
         self,
         name: str,
         arguments: dict[str, Any],
-        context: Context[Session, Any] | None = None,
+        context: Context[Jobs, Any] | None = None,
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; expected failures become readable results, bugs stay masked and logged."""
         if self._unusable is not None:
@@ -128,13 +129,13 @@ class BatchServer(MCPServer[Session]):
 
 def build_server(
     settings: Settings | ConfigError, *, max_retry_seconds: float = 20.0
-) -> MCPServer[Session]:
+) -> MCPServer[Jobs]:
     """The MCP server for these settings; nothing is opened before a tool is called.
 
     Args:
         settings: with `read_only`, the tools that write are not registered. An error in their
             place is what every call returns.
-        max_retry_seconds: see `Session`.
+        max_retry_seconds: see `Jobs`.
     """
     if isinstance(settings, ConfigError):
         return BatchServer(
@@ -146,16 +147,16 @@ def build_server(
         )
 
     @asynccontextmanager
-    async def lifespan(_: MCPServer[Session]) -> AsyncGenerator[Session]:
-        session = Session(settings, max_retry_seconds=max_retry_seconds)
+    async def lifespan(_: MCPServer[Jobs]) -> AsyncGenerator[Jobs]:
+        jobs = Jobs(settings, roots=Roots(settings.roots), max_retry_seconds=max_retry_seconds)
         async with anyio.create_task_group() as background:
-            background.start_soon(session.resume_local_work)
+            background.start_soon(jobs.resume_local_work)
             try:
-                yield session
+                yield jobs
             finally:
                 background.cancel_scope.cancel()
                 with anyio.CancelScope(shield=True):
-                    await session.close()
+                    await jobs.close()
 
     return BatchServer(
         version=version("doubleword-batch"),

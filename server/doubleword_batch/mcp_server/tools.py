@@ -3,7 +3,6 @@
 Each returns a small report; expected failures are raised and become readable in `server.py`.
 """
 
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
@@ -11,10 +10,10 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.library import Jobs
 from doubleword_batch.mcp_server.replies import reply, with_progress
-from doubleword_batch.session import Session
 
-Ctx = Context[Session, Any]
+Ctx = Context[Jobs, Any]
 Job = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
 Wait = Annotated[int, Field(description="0-45: wait inside the call", ge=0, le=45)]
@@ -48,10 +47,9 @@ async def create_batch_file(
     strict: Annotated[bool, Field(description="stop at a row too large for the provider")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.build import create_batch_file
     from doubleword_batch.jobs.build_request import BuildRequest
 
-    order = BuildRequest(
+    request = BuildRequest(
         source=source,
         rows=rows,
         prompt=prompt,
@@ -67,8 +65,8 @@ async def create_batch_file(
         new_run=new_run,
         strict=strict,
     )
-    ws = await _session(ctx).workspace()
-    return reply(await with_progress(ctx, lambda tell: create_batch_file(ws, order, progress=tell)))
+    jobs = _jobs(ctx)
+    return reply(await with_progress(ctx, lambda tell: jobs.build(request, progress=tell)))
 
 
 async def upload(
@@ -77,11 +75,18 @@ async def upload(
     path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
 ) -> CallToolResult:
     """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.submit import upload
-
-    ws = await _session(ctx).workspace()
+    if (job is None) == (path is None):
+        raise InputError("Give either job or path, and not both.")
+    jobs = _jobs(ctx)
     return reply(
-        await with_progress(ctx, lambda tell: upload(ws, job=job, path=path, progress=tell))
+        await with_progress(
+            ctx,
+            lambda tell: (
+                jobs.upload(path, progress=tell)
+                if path is not None
+                else jobs.job(job or "").upload(progress=tell)
+            ),
+        )
     )
 
 
@@ -95,19 +100,14 @@ async def create_batch(
     max_cost_usd: Annotated[float | None, Field(description="refuse above this", ge=0)] = None,
 ) -> CallToolResult:
     """Submit a job: upload if needed and start its batches. This is the step that costs money. Safe to repeat: a submitted job is returned, never run twice."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.submit import create_batch
-
-    ws = await _session(ctx).workspace()
-    cap = None if max_cost_usd is None else Decimal(str(max_cost_usd))
+    found = _jobs(ctx).job(job)
     return reply(
         await with_progress(
             ctx,
-            lambda tell: create_batch(
-                ws,
-                job,
+            lambda tell: found.submit(
                 completion_window=completion_window,
                 metadata=metadata,
-                max_cost_usd=cap,
+                max_cost_usd=max_cost_usd,
                 progress=tell,
             ),
         )
@@ -116,12 +116,10 @@ async def create_batch(
 
 async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResult:
     """Progress of a job: status, counts, rate, ETA, when to check next. Prefer wait_seconds=45 over polling."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.status import get_status
-
-    ws = await _session(ctx).workspace()
+    found = _jobs(ctx).job(job)
     return reply(
         await with_progress(
-            ctx, lambda tell: get_status(ws, job, wait_seconds=wait_seconds, progress=tell)
+            ctx, lambda tell: found.status(wait_seconds=wait_seconds, progress=tell)
         )
     )
 
@@ -145,39 +143,31 @@ async def fetch_results(
     overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
 ) -> CallToolResult:
     """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
-    from doubleword_batch.jobs.results import fetch_results
-
-    session = _session(ctx)
-    if session.settings.read_only and output_path is not None:
+    jobs = _jobs(ctx)
+    if jobs.settings.read_only and output_path is not None:
         raise InputError(
             "This server is read-only, so it writes no output_path.",
             hint="Leave output_path out, or use query.",
             code="read_only",
         )
-    ws = await session.workspace()
-    return reply(
-        await with_progress(
-            ctx,
-            lambda tell: fetch_results(
-                ws,
-                job,
-                output_path=output_path,
-                form=format,
-                overwrite=overwrite,
-                query=query,
-                sample=sample,
-                wait_seconds=wait_seconds,
-                progress=tell,
-            ),
-        )
+    results = await with_progress(
+        ctx,
+        lambda tell: jobs.job(job).results(
+            output_path,
+            format=format,
+            overwrite=overwrite,
+            query=query,
+            sample=sample,
+            wait_seconds=wait_seconds,
+            progress=tell,
+        ),
     )
+    return reply(results.reply)
 
 
 async def cancel(ctx: Ctx, job: Job) -> CallToolResult:
     """Stop a job's running batches. Finished rows stay downloadable."""
-    from doubleword_batch.jobs.cancel import cancel
-
-    return reply(await cancel(await _session(ctx).workspace(), job))
+    return reply(await _jobs(ctx).job(job).cancel())
 
 
 async def list_(
@@ -189,12 +179,8 @@ async def list_(
     after: str | None = None,
 ) -> CallToolResult:
     """List jobs (also of earlier sessions), or the provider's batches, files, models."""
-    from doubleword_batch.jobs.listing import list_objects
-
-    ws = await _session(ctx).workspace()
-    return reply(
-        await list_objects(ws, kind, status=status, search=search, limit=limit, after=after)
-    )
+    listing = await _jobs(ctx).list(kind, status=status, search=search, limit=limit, after=after)
+    return reply(listing)
 
 
 async def retry_failed(
@@ -209,16 +195,13 @@ async def retry_failed(
     ] = None,
 ) -> CallToolResult:
     """Run only failed rows of an ended job again, merged into the same table. Costs money."""
-    from doubleword_batch.jobs.retry import retry_failed
-
-    ws = await _session(ctx).workspace()
+    found = _jobs(ctx).job(job)
     return reply(
         await with_progress(
-            ctx,
-            lambda tell: retry_failed(ws, job, causes=causes or (), params=params, progress=tell),
+            ctx, lambda tell: found.retry(causes or (), params=params, progress=tell)
         )
     )
 
 
-def _session(ctx: Ctx) -> Session:
+def _jobs(ctx: Ctx) -> Jobs:
     return ctx.request_context.lifespan_context

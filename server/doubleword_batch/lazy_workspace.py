@@ -37,8 +37,10 @@ class Connection:
     custom_transport: "CustomTransport | None" = None
 
 
-class Session:
-    """One process's use of the settings; the workspace opens with the first call that needs it.
+class LazyWorkspace:
+    """The workspace of one process: it opens with the first call that needs it.
+
+    Where the local server that it uses has ended, the next call opens another.
 
     Args:
         settings: the configuration.
@@ -65,7 +67,7 @@ class Session:
         self._workspace: Workspace | None = None
         self._local: LocalServer | Standby | None = None
 
-    async def workspace(self) -> "Workspace":
+    async def get(self) -> "Workspace":
         """The workspace, opened at the first call.
 
         Raises:
@@ -88,7 +90,7 @@ class Session:
         local = self.settings.provider == "local"
         if local and (self.settings.home / "local" / "server.sqlite3").exists():
             try:
-                await self.workspace()
+                await self.get()
             except Exception as error:  # noqa: BLE001  # the first call says the same, readably
                 _log.info("Local work was not resumed: %s", error)
 
@@ -146,15 +148,15 @@ class Session:
 
 
 @asynccontextmanager
-async def opened(
+async def open_workspace(
     settings: Settings, *, roots: Roots | None = None, max_retry_seconds: float = 20.0
-) -> AsyncGenerator[Session]:
-    """A session that closes itself; the arguments are those of `Session`."""
-    session = Session(settings, roots=roots, max_retry_seconds=max_retry_seconds)
+) -> "AsyncGenerator[Workspace]":
+    """A workspace that is closed again; the arguments are those of `LazyWorkspace`."""
+    lazy = LazyWorkspace(settings, roots=roots, max_retry_seconds=max_retry_seconds)
     try:
-        yield session
+        yield await lazy.get()
     finally:
-        await session.close()
+        await lazy.close()
 
 
 def local_config(settings: Settings) -> "LocalConfig":

@@ -1,0 +1,97 @@
+"""The table of answers that a job's results were written to, as rows and as data frames."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch.paths import Roots
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.replies import Results
+
+TableFormat = Literal["jsonl", "csv", "parquet"]
+"""How tables of answers are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobResults:
+    """The table of answers as it was written, and what is to be said of it.
+
+    Attributes:
+        reply: the ledger's sums, cost, errors by cause, samples, the query's answer.
+        format: how the table was written, None where the path's ending says it.
+    """
+
+    reply: "Results"
+    format: TableFormat | None = None
+
+    @property
+    def path(self) -> Path:
+        """Where the table lies.
+
+        Raises:
+            InputError: none was written, because only a query was asked.
+        """
+        if self.reply.output_path is None:
+            raise InputError(
+                "No table was written: only a query was asked.",
+                hint="Give an output_path, or ask for the results without a query.",
+            )
+        return Path(self.reply.output_path)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The table's rows, a dictionary each, streamed in source order.
+
+        From JSON Lines (the default) values have their types; CSV holds texts.
+        """
+        path = self.path
+        written = self.format or path.suffix.lower().lstrip(".")
+        if written == "parquet":
+            from doubleword_batch.sources import open_source
+
+            yield from open_source(str(path), Roots(None)).rows()
+        elif written == "csv":
+            import csv
+
+            with path.open(encoding="utf-8", newline="") as lines:
+                yield from csv.DictReader(lines)
+        else:
+            import msgspec
+
+            with path.open("rb") as lines:
+                for line in lines:
+                    yield msgspec.json.decode(line)
+
+    def to_pandas(self) -> Any:
+        """The table as a pandas data frame.
+
+        Raises:
+            ConfigError: code `no_extra`: pandas is not installed.
+        """
+        pandas = _installed("pandas")
+        return pandas.DataFrame(list(self.rows()))
+
+    def to_polars(self) -> Any:
+        """The table as a polars data frame; errors as `to_pandas`."""
+        polars = _installed("polars")
+        return polars.DataFrame(list(self.rows()), infer_schema_length=None)
+
+    def to_arrow(self) -> Any:
+        """The table as a pyarrow table; errors as `to_pandas`."""
+        pyarrow = _installed("pyarrow")
+        return pyarrow.Table.from_pylist(list(self.rows()))
+
+
+def _installed(name: str) -> Any:
+    from importlib import import_module
+
+    try:
+        return import_module(name)
+    except ImportError:
+        raise ConfigError(
+            f"{name} is not installed.",
+            hint=f"Install it with: pip install {name}",
+            code="no_extra",
+        ) from None

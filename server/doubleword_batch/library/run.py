@@ -1,0 +1,109 @@
+"""`run`: a whole job in one blocking call, for scripts and notebooks."""
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+import anyio
+
+from doubleword_batch.library.jobs import Job, Jobs, silent
+from doubleword_batch.library.results import JobResults
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.job import Progress
+    from doubleword_batch.settings import Settings
+
+
+def run(
+    source: object,
+    *,
+    prompt: str,
+    output_path: str | PathLike[str] | None = None,
+    model: str | None = None,
+    completion_window: str | None = None,
+    max_cost_usd: Decimal | float | None = None,
+    overwrite: bool = False,
+    timeout_seconds: float | None = None,
+    settings: "Settings | None" = None,
+    progress: "Progress" = silent,
+    **request: Any,
+) -> JobResults:
+    """From a table and a prompt to the same table with answers: build, submit, wait, fetch.
+
+    For scripts and notebooks: it blocks until the job has ended, whether an event loop runs here or
+    not. It costs money where the provider does; the same call made again goes on with the same job
+    and pays nothing twice.
+
+    Args:
+        source: as in `Jobs.create`.
+        prompt: as in `Jobs.create`.
+        output_path: the table to write; by default JSON Lines in the state directory.
+        model: as in `Jobs.create`.
+        completion_window: as in `Job.submit`.
+        max_cost_usd: submit nothing above this, US dollars.
+        overwrite: whether `output_path` may be replaced.
+        timeout_seconds: how long to wait for the end; None for as long as it takes. After that,
+            rows that have not finished are `pending`.
+        settings: as in `Jobs`.
+        progress: told (done, total or None, words), from any thread.
+        request: the other arguments of `Jobs.create`: `system`, `response_schema`, `params`, ...
+
+    Raises:
+        DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
+    """
+
+    async def work() -> JobResults:
+        async with Jobs(settings) as jobs:
+            if output_path is not None:  # before anything is spent
+                ws = await jobs.workspace()
+                ws.roots.writable(fspath(output_path), overwrite=overwrite)
+            job = await jobs.create(
+                source, prompt=prompt, model=model, progress=progress, **request
+            )
+            await _submit_whole(job, completion_window, max_cost_usd, progress)
+            await job.wait(timeout_seconds, progress=progress)
+            return await job.results(output_path, overwrite=overwrite, progress=progress)
+
+    return _blocking(work)
+
+
+async def _submit_whole(
+    job: Job,
+    completion_window: str | None,
+    max_cost_usd: Decimal | float | None,
+    progress: "Progress",
+) -> None:
+    """Submit, waiting for capacity as long as the provider asks for it."""
+    while True:
+        submitted = await job.submit(
+            completion_window=completion_window, max_cost_usd=max_cost_usd, progress=progress
+        )
+        if submitted.waiting is None:
+            return
+        await anyio.sleep(submitted.waiting.retry_after_seconds)
+
+
+def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
+    """Run in an event loop of its own; in a thread where the caller's already runs one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return anyio.run(work)
+    results: list[JobResults] = []
+    errors: list[BaseException] = []
+
+    def inside() -> None:
+        try:
+            results.append(anyio.run(work))
+        except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
+            errors.append(error)
+
+    thread = threading.Thread(target=inside, name="doubleword-batch-run", daemon=True)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]

@@ -1,0 +1,181 @@
+"""The library's front door: the verbs of a job from Python, and `run` for scripts and notebooks."""
+
+import asyncio
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import doubleword_batch
+from doubleword_batch import ConfigError, InputError, Jobs, Settings, run
+
+ROWS = [{"text": "a fine book", "stars": 5}, {"text": "a dull one", "stars": 1}]
+PROMPT = "Good or bad? {{ text }}"
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+        }
+    )
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> Path:
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,stars\na fine book,5\na dull one,1\n", encoding="utf-8")
+    return path
+
+
+async def test_a_job_goes_from_a_table_to_a_table_by_its_verbs(settings, table, tmp_path):
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(table, prompt=PROMPT)
+        assert (job.created.rows, job.created.requests) == (2, 2)
+        submitted = await job.submit(max_cost_usd=2)
+        assert submitted.job == job.name
+        assert (await job.wait()).complete
+        results = await job.results(tmp_path / "answers.parquet")
+        assert results.reply.ledger == {"ok": 2}
+        assert [row["text"] for row in results.rows()] == [row["text"] for row in ROWS]
+        assert (await job.submit()).reused
+        listed = await jobs.list()
+        assert listed.lines[0].startswith(job.name)
+
+
+async def test_a_job_is_found_again_by_its_name_in_another_process_of_the_library(settings, table):
+    async with Jobs(settings) as jobs:
+        name = (await jobs.create(table, prompt=PROMPT)).name
+    async with Jobs(settings) as jobs:
+        job = jobs.job(name)
+        await job.submit()
+        assert (await job.wait()).complete
+        counted = await job.results(query="SELECT count(*) FROM results WHERE outcome = 'ok'")
+    assert counted.reply.query.rows == [[2]]
+    with pytest.raises(InputError, match="No table was written"):
+        _ = counted.path
+
+
+async def test_a_pilot_a_retry_and_a_cancel_answer_as_the_tools_do(settings, table):
+    async with Jobs(settings) as jobs:
+        pilot = await jobs.create(table, prompt=PROMPT, limit=1)
+        await pilot.submit()
+        await pilot.wait()
+        assert (await pilot.results()).reply.projection.rows == 2
+        with pytest.raises(InputError) as nothing:
+            await pilot.retry()
+        assert nothing.value.code == "nothing_to_retry"
+        with pytest.raises(InputError) as ended:
+            await pilot.cancel()
+        assert (ended.value.code, ended.value.next.tool) == ("already_ended", "fetch_results")
+
+
+async def test_what_is_waited_for_without_a_submission_is_said_at_once(settings, table):
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(table, prompt=PROMPT)
+        with pytest.raises(InputError) as error:
+            await job.wait()
+    assert error.value.code == "not_submitted"
+    assert error.value.next == doubleword_batch.Next("create_batch", {"job": job.name})
+    assert "create_batch" not in str(error.value)  # a call of another door
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        pytest.param(lambda: ROWS, id="a list of dictionaries"),
+        pytest.param(lambda: (row for row in ROWS), id="a generator"),
+        pytest.param(lambda: pd.DataFrame(ROWS), id="pandas"),
+        pytest.param(lambda: pl.DataFrame(ROWS), id="polars"),
+        pytest.param(lambda: pa.Table.from_pylist(ROWS), id="arrow"),
+    ],
+)
+async def test_objects_are_sources_with_their_types(settings, source):
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(source(), prompt=PROMPT)
+        await job.submit()
+        await job.wait()
+        rows = list((await job.results()).rows())
+    assert [(row["text"], row["stars"], row["outcome"]) for row in rows] == [
+        ("a fine book", 5, "ok"),
+        ("a dull one", 1, "ok"),
+    ]
+
+
+def test_run_answers_a_whole_table_in_one_call(settings, table, tmp_path):
+    answers = tmp_path / "answers.csv"
+    results = run(table, prompt=PROMPT, output_path=answers, settings=settings)
+    assert results.path == answers
+    assert [row["outcome"] for row in results.rows()] == ["ok", "ok"]
+    with pytest.raises(InputError) as error:
+        run(table, prompt=PROMPT, output_path=answers, settings=settings)
+    assert error.value.code == "output_exists"
+
+
+def test_run_gives_frames_of_the_libraries_that_are_installed(settings):
+    results = run(ROWS, prompt=PROMPT, settings=settings)
+    assert results.to_pandas()["stars"].tolist() == [5, 1]
+    assert results.to_polars()["stars"].to_list() == [5, 1]
+    assert results.to_arrow()["stars"].to_pylist() == [5, 1]
+
+
+def test_a_frame_of_a_library_that_is_not_there_says_how_to_install_it(settings, monkeypatch):
+    results = run(ROWS, prompt=PROMPT, settings=settings)
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(ConfigError, match="pip install pandas") as error:
+        results.to_pandas()
+    assert error.value.code == "no_extra"
+
+
+async def test_run_works_where_an_event_loop_runs_as_in_a_notebook(settings):
+    results = run(ROWS, prompt=PROMPT, settings=settings)
+    assert results.reply.ledger == {"ok": 2}
+    await asyncio.sleep(0)  # the loop here goes on
+
+
+def test_run_raises_what_went_wrong_in_the_callers_thread(settings):
+    async def inside_a_loop():
+        with pytest.raises(InputError) as error:
+            run(ROWS, prompt="{{ nope }}", settings=settings)
+        return error.value.code
+
+    assert asyncio.run(inside_a_loop()) == "unknown_column"
+
+
+def test_the_names_of_the_library_are_what_dir_shows_and_all_of_them_load():
+    assert dir(doubleword_batch) == sorted(doubleword_batch.__all__)
+    for name in doubleword_batch.__all__:
+        assert getattr(doubleword_batch, name).__doc__, name
+    with pytest.raises(AttributeError, match="nope"):
+        _ = doubleword_batch.nope
+
+
+def test_every_error_and_every_reply_is_importable_from_the_root():
+    from doubleword_batch import errors
+    from doubleword_batch.jobs import replies
+
+    public = {
+        name
+        for module in (errors, replies)
+        for name, value in vars(module).items()
+        if inspect.isclass(value) and value.__module__ == module.__name__ and name[0] != "_"
+    }
+    assert public - set(doubleword_batch.__all__) <= {"Reply", "TransportError"}
+
+
+def test_importing_the_package_loads_nothing_heavy():
+    program = (
+        "import sys, doubleword_batch; "
+        "print([m for m in ('httpx', 'pydantic', 'mcp', 'anyio', 'sqlite3') if m in sys.modules])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert ended.stdout.strip() == "[]"
