@@ -10,7 +10,7 @@ from anyio import fail_after
 from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import DoublewordBatchError
 from doubleword_batch.batch_openai import BatchCallError, CallTimeoutError
-from doubleword_batch.local.executors.base import Answer, RequestFailed
+from doubleword_batch.local.executors.base import Completion, RequestFailed
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.local.executors.simulate import SimulateExecutor
 
@@ -199,7 +199,7 @@ class Verbatim(SimulateExecutor):
         answer = await super().run(request)
         body = json.loads(json.dumps(answer.body))
         body["choices"][0]["finish_reason"] = "out_of_patience"
-        return Answer(200, body)
+        return Completion(200, body)
 
 
 async def test_an_answer_that_does_not_fit_the_types_is_taken_as_the_sdk_takes_it(faulty):

@@ -196,11 +196,13 @@ async def test_it_runs_in_the_foreground_until_it_is_told_to_stop(environment):
         "serve_proxy(Settings.from_environment(), port=0, on_ready=ready)\n"
     )
     with started("-c", program) as process:
-        url = (await to_thread.run_sync(process.stdout.readline)).strip()
-        async with httpx.AsyncClient() as http:
-            models = await http.get(f"{url}/models")
-        assert models.json()["data"]
-        process.terminate()
+        try:
+            url = (await to_thread.run_sync(process.stdout.readline)).strip()
+            async with httpx.AsyncClient(timeout=DEADLINE_SECONDS) as http:
+                models = await http.get(f"{url}/models")
+            assert models.json()["data"]
+        finally:  # else a failure above would wait for ever for the proxy's end
+            process.terminate()
         await to_thread.run_sync(process.wait, 20)
 
 
