@@ -201,7 +201,7 @@ def _hosts(home: Path) -> Finding:
         subject="hosts",
         state="note",
         found=seen,
-        remedy="The README has the line for each host.",
+        remedy="docs/hosts.md has the line for each host.",
     )
 
 
