@@ -201,7 +201,7 @@ def _hosts(home: Path) -> Finding:
         subject="hosts",
         state="note",
         found=seen,
-        remedy="docs/hosts.md has the line for each host.",
+        remedy="The project's docs/hosts.md has the line for each host.",
     )
 
 
