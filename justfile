@@ -23,6 +23,7 @@ check:
     {{ run }} ruff check
     {{ run }} ruff format --check
     {{ run }} pyright
+    {{ run }} pyright --project tests/bench
     {{ run }} lint-imports
     {{ run }} deptry server
 

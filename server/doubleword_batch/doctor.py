@@ -200,7 +200,7 @@ def _hosts(home: Path) -> Finding:
         subject="hosts",
         state="note",
         found=seen,
-        remedy="The README has the line for each host.",
+        remedy="The project's docs/hosts.md has the line for each host.",
     )
 
 

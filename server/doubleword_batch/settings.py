@@ -255,8 +255,9 @@ def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, st
 
 def _access(env: Mapping[str, str], named: ProviderName | None) -> Access:
     """Address and key; a key goes with its own address, never with the other's."""
-    family = "OPENAI" if named == "openai" and env.get("OPENAI_API_KEY") else "DOUBLEWORD"
-    return Access(env.get(f"{family}_BASE_URL", ""), _secret(env, f"{family}_API_KEY"))
+    if named == "openai" and env.get("OPENAI_API_KEY"):
+        return Access(env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY"))
+    return Access(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))
 
 
 def _home(env: Mapping[str, str]) -> Path:

@@ -13,7 +13,6 @@ import argparse
 import asyncio
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +20,9 @@ import threading
 from pathlib import Path
 
 import httpx
+from measuring import peer_environment
 
+PEERS = ("autobatcher==0.12.*", "openai<3")
 SERVER = """
 import sys
 from pathlib import Path
@@ -192,17 +193,6 @@ def measure(name, python, calls, *, group=500, profile=False):
     return found | {"downloads": relay.downloaded / whole if whole else 0.0}
 
 
-def peer_environment(folder):
-    """An interpreter with autobatcher in it."""
-    if shutil.which("uv") is None:
-        raise SystemExit("uv is not on PATH: install it, or give --peer-python (see --help).")
-    python = Path(folder) / "peer" / "bin" / "python"
-    subprocess.run(["uv", "venv", "-q", str(python.parents[1])], check=True)
-    command = ["uv", "pip", "install", "-q", "--python", str(python)]
-    subprocess.run([*command, "autobatcher==0.12.*", "openai<3"], check=True)
-    return str(python)
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--calls", type=int, nargs="+", default=[1_000, 10_000, 50_000])
@@ -215,7 +205,9 @@ def main():
         if arguments.profile:
             del pythons["bare"]
         else:
-            pythons["autobatcher"] = arguments.peer_python or peer_environment(folder)
+            pythons["autobatcher"] = arguments.peer_python or str(
+                peer_environment(Path(folder) / "peer", *PEERS)
+            )
         print(
             "| calls | client | CPU us/call | wall s | longest stall ms | of own CPU ms "
             "| peak MB | downloads |"

@@ -42,7 +42,7 @@ def peer_environment(folder, *packages):
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise SystemExit(
-            "The peers are installed with uv, which is not on PATH. Install it (pip install uv), "
+            "uv is not on PATH, and the peers are installed with it. Install it (pip install uv), "
             "or start this command with it: uv run python tests/bench/..."
         )
     python = Path(folder) / "bin" / "python"

@@ -43,10 +43,24 @@ def test_every_variable_that_is_read_is_documented_and_no_other():
     assert set(re.findall(r"`((?:DOUBLEWORD|OPENAI)_\w+)`", page)) == read
 
 
+def named_in_the_first_column(text):
+    return [name for row in markdown.rows(text) for name in markdown.named(row[0])]
+
+
 def test_every_error_code_is_documented_once_and_no_other():
-    rows = markdown.rows((DOCS / "errors.md").read_text(encoding="utf-8"))
-    codes = [code for row in rows for code in markdown.named(row[0])]
-    assert sorted(codes) == sorted(codes_of_the_package())
+    codes, _, causes = (DOCS / "errors.md").read_text("utf-8").partition("## Causes of rows")
+    documented = named_in_the_first_column(codes)
+    of_a_row = set(named_in_the_first_column(causes)) - set(documented)
+    assert sorted(documented) == sorted(codes_of_the_package() - of_a_row)
+
+
+def test_the_causes_are_those_that_the_skill_explains():
+    references = ROOT / "skill" / "doubleword-batch" / "references"
+    ours, the_skills = (
+        named_in_the_first_column(markdown.section(page, "Causes of rows"))
+        for page in (DOCS / "errors.md", references / "errors.md")
+    )
+    assert ours == the_skills
 
 
 @pages
