@@ -9,6 +9,7 @@ import importlib.util
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -203,6 +204,7 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stdout=sink,
             stderr=sink,
             env=os.environ | temporary,
+            start_new_session=True,
         )
         try:
             moved_at, done = time.monotonic(), 0
@@ -213,9 +215,18 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
                 if time.monotonic() - moved_at > _STALLED_SECONDS:
                     return f"nothing arrived for {_STALLED_SECONDS} seconds"
         finally:
-            child.kill()  # does nothing to one that has ended
-            child.wait()
+            _end(child)
     return None if child.returncode == 0 else _last_line(log)
+
+
+def _end(child: subprocess.Popen[bytes]) -> None:
+    """Kill the client if it still runs, with the processes it started: pip may be a wrapper."""
+    if child.poll() is None:
+        if os.name == "posix":
+            os.killpg(child.pid, signal.SIGKILL)
+        else:
+            child.kill()
+        child.wait()
 
 
 def _is_running(child: subprocess.Popen[bytes]) -> bool:
