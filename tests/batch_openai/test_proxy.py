@@ -15,13 +15,13 @@ from anyio import fail_after, to_thread
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call
 from batch_openai.test_interface import TOOL
 from doubleword_batch.batch_openai.credentials import resolve_settings
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 
-QUICK = BatchOptions(
+QUICK = BatchingOptions(
     batch_window_seconds=0.05,
     poll_interval_seconds=0.1,
     deadline_seconds=DEADLINE_SECONDS,

@@ -28,7 +28,7 @@ from doubleword_batch.provider_errors import read_failure_reason
 from doubleword_batch.retry import RetryBudget
 
 if TYPE_CHECKING:
-    from doubleword_batch.batch_openai.options import BatchOptions
+    from doubleword_batch.batch_openai.options import BatchingOptions
     from doubleword_batch.jobs.job import StoredJob, Workspace
     from doubleword_batch.jobs.store.records import BatchRun
 
@@ -96,7 +96,7 @@ class BatchTask:
     def __init__(
         self,
         ws: "Workspace",
-        options: "BatchOptions",
+        options: "BatchingOptions",
         job: "StoredJob",
         waiting: dict[int, Call],
         limits: ConcurrencyLimits,

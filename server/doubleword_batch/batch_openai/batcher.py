@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Iterable
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.providers import Profile
 
 _LINE_OVERHEAD_BYTES = 128  # custom_id, method, url and punctuation of a request line
@@ -26,7 +26,7 @@ class Batcher:
     """
 
     def __init__(
-        self, options: BatchOptions, profile: Profile, start_batch: Callable[[list[Call]], None]
+        self, options: BatchingOptions, profile: Profile, start_batch: Callable[[list[Call]], None]
     ) -> None:
         self._options = options
         self._start_batch = start_batch

@@ -30,7 +30,7 @@ from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 _ERRORS_FROM = 400
 _CHAT = "/v1/chat/completions"
-_BATCH_OPTIONS = frozenset(field.name for field in fields(BatchOptions))
+_BATCH_OPTIONS = frozenset(field.name for field in fields(BatchingOptions))
 _NEEDS_THE_SDK = frozenset(
     {"extra_body", "extra_headers", "extra_query", "stream", "stream_options", "timeout"}
 )
@@ -170,7 +170,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         given = {"api_key": api_key, "base_url": base_url}
         sdk_options |= {name: value for name, value in given.items() if value is not None}
         if _state is None:
-            options = BatchOptions(
+            options = BatchingOptions(
                 batch_size=batch_size,
                 batch_window_seconds=batch_window_seconds,
                 poll_interval_seconds=poll_interval_seconds,

@@ -13,7 +13,7 @@ from doubleword_batch.batch_openai.credentials import (
 )
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import Connection
 
@@ -52,7 +52,7 @@ class ClientState:
         shared: an engine to share; None to start another one.
     """
 
-    options: BatchOptions
+    options: BatchingOptions
     credentials: Credentials
     settings: "Settings | None"
     live_only: ConfigError | None
@@ -64,7 +64,7 @@ class ClientState:
     def of(
         cls,
         sdk_options: Mapping[str, Any],
-        options: BatchOptions,
+        options: BatchingOptions,
         provider: "ProviderName | None",
         state_dir: str | Path | None,
     ) -> "ClientState":

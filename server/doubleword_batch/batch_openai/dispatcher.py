@@ -20,7 +20,7 @@ from doubleword_batch.batch_openai.batch_task import (
 )
 from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.call_jobs import (
@@ -52,7 +52,7 @@ class Dispatcher:
     """
 
     def __init__(
-        self, settings: Settings, options: BatchOptions, connection: Connection | None = None
+        self, settings: Settings, options: BatchingOptions, connection: Connection | None = None
     ) -> None:
         self._options = options
         self._lazy_workspace = LazyWorkspace(

@@ -22,7 +22,7 @@ from doubleword_batch.batch_openai.call import (
     deliver,
     unexpected,
 )
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class BatchEngine:
     def __init__(
         self,
         settings: Settings,
-        options: BatchOptions,
+        options: BatchingOptions,
         connection: "Connection | None" = None,
     ) -> None:
         self.settings = settings

@@ -10,7 +10,7 @@ _GRACE_SECONDS = 2 * 3_600.0
 
 
 @dataclass(frozen=True, slots=True)
-class BatchOptions:
+class BatchingOptions:
     """How calls become batches.
 
     Attributes:

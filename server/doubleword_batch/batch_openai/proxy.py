@@ -21,7 +21,7 @@ from starlette.types import ASGIApp
 
 from doubleword_batch.batch_openai.call import CallResponse
 from doubleword_batch.batch_openai.engine import BatchEngine
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.host_guard import HostGuard, Refusal
@@ -61,7 +61,7 @@ def serve_proxy(
     settings: Settings,
     *,
     port: int = DEFAULT_PORT,
-    options: BatchOptions | None = None,
+    options: BatchingOptions | None = None,
     key: str | None = None,
     on_ready: Callable[[str], None] = print,
 ) -> None:
@@ -91,13 +91,13 @@ async def proxy_running(
     settings: Settings,
     *,
     port: int = 0,
-    options: BatchOptions | None = None,
+    options: BatchingOptions | None = None,
     key: str | None = None,
 ) -> AsyncGenerator[RunningProxy]:
     """The same inside a program, for as long as the block lasts."""
     import uvicorn
 
-    engine = BatchEngine(settings, options or BatchOptions())
+    engine = BatchEngine(settings, options or BatchingOptions())
     with _listening(port) as listener:
         _reject_own_address(settings, listener.getsockname()[1])
         server = uvicorn.Server(
