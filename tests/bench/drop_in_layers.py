@@ -22,7 +22,7 @@ from doubleword_batch.batch_openai import BatchOpenAI
 from doubleword_batch.batch_openai.call import CallResponse, deliver
 from doubleword_batch.batch_openai.credentials import Credentials, resolve_settings
 from doubleword_batch.batch_openai.engine import BatchEngine
-from doubleword_batch.batch_openai.options import BatchOptions
+from doubleword_batch.batch_openai.options import BatchingOptions
 
 ACCESS = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}
 MESSAGE = {"role": "assistant", "content": "Yes, it is. " * 8, "refusal": None}
@@ -49,7 +49,7 @@ class InstantEngine(BatchEngine):
     def __init__(self, calls):
         super().__init__(
             resolve_settings(Credentials.of(ACCESS["api_key"], ACCESS["base_url"], None)),
-            BatchOptions(),
+            BatchingOptions(),
         )
         self._calls = calls
 

@@ -112,11 +112,11 @@ def proxy(
     command line, where other users of the machine could read it.
     """
     from doubleword_batch.batch_openai.credentials import resolve_settings
-    from doubleword_batch.batch_openai.options import BatchOptions
+    from doubleword_batch.batch_openai.options import BatchingOptions
     from doubleword_batch.batch_openai.proxy import serve_proxy
 
     terminal = Terminal()
-    options = BatchOptions(
+    options = BatchingOptions(
         batch_size=batch_size,
         batch_window_seconds=batch_window,
         poll_interval_seconds=poll_interval,

@@ -1,12 +1,19 @@
-"""The store under several threads of one process."""
+"""The store: opened after an older version, and used by several threads of one process."""
 
+import sqlite3
 import threading
+from contextlib import closing
+from types import SimpleNamespace
 
 import pytest
 
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
 from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import staging_folder
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
 
 WAIT_SECONDS = 10
 MOMENT_SECONDS = 0.3
@@ -19,6 +26,61 @@ JOB = {
     "fingerprint": "f",
     "spec": "{}",
 }
+
+
+OLD_ROWS = """
+    INSERT INTO jobs (name, created_at, provider, base_url, endpoint, model, fingerprint, spec)
+        VALUES ('old-1', 1, 'local', 'local', '/v1/chat/completions', 'm', 'f', '{}');
+    INSERT INTO parts VALUES (1, 1, 1, 1, NULL, 1, 1, 's', 'file');
+    INSERT INTO parts VALUES (2, 1, 2, 2, NULL, 1, 1, 's', 'file-2');
+    INSERT INTO attempts (id, job, part, batch_id, status, settled)
+        VALUES (1, 1, 1, 'b', 'completed', 1);
+    INSERT INTO cursors VALUES (1, 'output', 1, 19);
+    INSERT INTO ledger VALUES (1, 1, 'r1', 1, 'ok', NULL, NULL, 3, 4, 1, 'output', 0, 19);
+"""
+
+
+def an_older_store(home):
+    """A state directory as the version before the step "words" left it: one answered row."""
+    folder = home / "jobs" / "old-1"
+    folder.mkdir(parents=True)
+    (folder / "attempt-1-output.jsonl").write_text('{"custom_id":"r1"}\n')
+    with closing(sqlite3.connect(home / "store.sqlite3")) as db, db:
+        db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY)")
+        for name, script in MIGRATIONS[:3]:
+            db.executescript(script)
+            db.execute("INSERT INTO migrations VALUES (?)", (name,))
+        db.executescript(OLD_ROWS)
+
+
+def test_a_store_of_the_version_before_opens_with_its_answers_and_their_files(tmp_path):
+    home = tmp_path / "home"
+    an_older_store(home)
+    with closing(Store(home)) as store:
+        (run,) = store.batch_runs(1)
+        assert (run.batch_id, run.collected) == ("b", True)
+        assert [part.retry_round for part in store.parts(1)] == [0, 1]
+        ledger = Ledger(store, 1)
+        assert (ledger.sums(), ledger.tokens()) == ({"ok": 1}, (3, 4))
+        (entry,) = ledger.entries()
+        job = SimpleNamespace(folder=store.job_folder("old-1"))
+        with closing(StoredLines(job)) as lines:
+            assert lines.line(entry) == b'{"custom_id":"r1"}\n'
+
+
+def test_tokens_of_a_failed_row_that_is_run_again_stay_paid(tmp_path):
+    with closing(Store(tmp_path / "home")) as store:
+        job = store.insert("jobs", **JOB | {"name": "j"})
+        part = store.add_part(
+            job=job, number=1, retry_round=0, requests=1, size_bytes=1, sha256="s"
+        )
+        run = store.insert("batch_runs", job=job, part=part, batch_id="b", status="completed")
+        ledger = Ledger(store, job)
+        ledger.add_rows([(1, "r1", 1)])
+        empty = LineOutcome("r1", "failed", "empty_answer", None, 30, 4)
+        apply_lines(ledger, run, "output", 0, [RowLine(1, empty, b"{}\n")])
+        store.reopen_unanswered(store.batch_runs(job)[0])
+        assert (ledger.sums(), ledger.tokens()) == ({"pending": 1}, (30, 4))
 
 
 def test_closing_waits_for_the_thread_that_is_in_a_transaction(tmp_path):

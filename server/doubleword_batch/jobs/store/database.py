@@ -14,7 +14,7 @@ from typing import Any
 
 from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.store.schema import MIGRATIONS
+from doubleword_batch.jobs.store.schema import MIGRATIONS, RENAMED_FILES
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
@@ -206,7 +206,14 @@ class Database:
                 if name not in done:
                     for statement in _statements(script):
                         db.execute(statement)
+                    self._rename_files(*RENAMED_FILES.get(name, ("", "")))
                     db.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+    def _rename_files(self, old: str, new: str) -> None:
+        if not old:
+            return
+        for path in (self.home / "jobs").glob(f"*/{old}*"):
+            path.rename(path.with_name(new + path.name.removeprefix(old)))
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -168,3 +168,6 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         """,
     ),
 )
+
+RENAMED_FILES = {"2026-11-words": ("attempt-", "batch-run-")}
+"""By step: how the names of files in the jobs' folders began before it, and how they begin now."""
