@@ -45,10 +45,17 @@ async def run_python(example, tmp_path, server, **names):
     return known
 
 
-def request_line():
+def prepare_examples(folder, monkeypatch):
+    """Make the files that the documents' examples read, and let the simulator answer them."""
+    for name in ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "OPENAI_API_KEY", "OPENAI_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(folder / "client"))
+    monkeypatch.setenv("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", "simulate")
+    monkeypatch.chdir(folder)
+    (folder / "reviews.csv").write_text("text\ngood\nbad\n", encoding="utf-8")
     body = {"model": "m", "messages": [{"role": "user", "content": "x"}]}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    return json.dumps(line) + "\n"
+    (folder / "requests.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
 
 
 def served(folder):

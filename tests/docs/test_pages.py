@@ -16,7 +16,7 @@ from docs.documents import (
     DOCUMENTS,
     PAGES,
     ROOT,
-    request_line,
+    prepare_examples,
     run_python,
     section,
     served,
@@ -173,12 +173,9 @@ def test_the_json_is_json(path):
 
 
 async def test_the_python_examples_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(tmp_path / "client"))
-    (tmp_path / "requests.jsonl").write_text(request_line())
+    prepare_examples(tmp_path, monkeypatch)
     examples = [block for path in PAGES for block in markdown.blocks(path, "python")]
     assert len(examples) >= 2
     with served(tmp_path / "server") as server:
-        monkeypatch.setenv("DOUBLEWORD_API_KEY", server.token)
-        monkeypatch.setenv("DOUBLEWORD_BASE_URL", server.base_url)
         for example in examples:
             await run_python(example, tmp_path, server)

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from docs.documents import DOCS, README, ROOT, request_line, run_python, served, shell_commands
+from docs.documents import DOCS, README, ROOT, prepare_examples, run_python, served, shell_commands
 from skill import commands, markdown
 
 TEXT = README.read_text(encoding="utf-8")
@@ -85,12 +85,9 @@ def test_the_line_for_a_table_of_ones_own_makes_a_table_of_answers(tmp_path):
 
 
 async def test_the_python_examples_run(tmp_path, monkeypatch):
-    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(tmp_path / "client"))
-    (tmp_path / "requests.jsonl").write_text(request_line())
+    prepare_examples(tmp_path, monkeypatch)
     examples = markdown.blocks(README, "python")
     assert len(examples) == 2
     with served(tmp_path / "server") as server:
-        monkeypatch.setenv("DOUBLEWORD_API_KEY", server.token)
-        monkeypatch.setenv("DOUBLEWORD_BASE_URL", server.base_url)
         for example in examples:
             await run_python(example, tmp_path, server)
