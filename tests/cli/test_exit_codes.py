@@ -47,7 +47,7 @@ def test_a_person_reads_the_next_command_and_no_tool_call(shared):
 @pytest.mark.parametrize(
     ("environment", "code", "kind"),
     [
-        ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, 4, "config"),
+        ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, 4, "invalid_setting"),
         ({"DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "builtin"}, 4, None),
         ({"DOUBLEWORD_BATCH_HOME": "rows.csv"}, 7, "store"),
     ],
