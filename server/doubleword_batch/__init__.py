@@ -8,7 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from doubleword_batch.api import BatchClient
+    from doubleword_batch.api import (
+        BatchClient,
+        CustomTransport,
+        RetryClock,
+        TransportRequest,
+        TransportResponse,
+    )
     from doubleword_batch.batch_openai import BatchOpenAI
     from doubleword_batch.errors import (
         ApiError,
@@ -28,6 +34,8 @@ if TYPE_CHECKING:
         StoreError,
         TransportError,
     )
+    from doubleword_batch.jobs.build_request import BuildRequest
+    from doubleword_batch.jobs.job import Progress
     from doubleword_batch.jobs.replies import (
         Cancelled,
         Counts,
@@ -45,23 +53,32 @@ if TYPE_CHECKING:
         Waiting,
     )
     from doubleword_batch.library import Job, JobResults, Jobs, run
-    from doubleword_batch.local import LocalConfig, LocalServer
+    from doubleword_batch.library.results import TableFormat
+    from doubleword_batch.local import Faults, LocalConfig, LocalServer
+    from doubleword_batch.models import Batch, CostEstimate, File, Model
     from doubleword_batch.paths import Roots
+    from doubleword_batch.providers import Profile
     from doubleword_batch.settings import Secret, Settings
 
 __all__ = [
     "ApiError",
     "AuthError",
+    "Batch",
     "BatchClient",
     "BatchOpenAI",
+    "BuildRequest",
     "Cancelled",
     "ConfigError",
     "ConflictError",
+    "CostEstimate",
     "Counts",
     "Created",
     "CreditError",
+    "CustomTransport",
     "DoublewordBatchError",
     "ErrorGroup",
+    "Faults",
+    "File",
     "ForbiddenError",
     "InputError",
     "Job",
@@ -70,8 +87,11 @@ __all__ = [
     "Listing",
     "LocalConfig",
     "LocalServer",
+    "Model",
     "Next",
     "NotFoundError",
+    "Profile",
+    "Progress",
     "Projection",
     "ProtocolError",
     "QueryResult",
@@ -79,6 +99,7 @@ __all__ = [
     "RejectedError",
     "Results",
     "Retried",
+    "RetryClock",
     "Roots",
     "Sample",
     "Secret",
@@ -87,14 +108,23 @@ __all__ = [
     "Status",
     "StoreError",
     "Submitted",
+    "TableFormat",
     "TransportError",
+    "TransportRequest",
+    "TransportResponse",
     "Uploaded",
     "Waiting",
     "run",
 ]
 
 _MODULES = {
-    "api": ("BatchClient",),
+    "api": (
+        "BatchClient",
+        "CustomTransport",
+        "RetryClock",
+        "TransportRequest",
+        "TransportResponse",
+    ),
     "batch_openai": ("BatchOpenAI",),
     "errors": (
         "ApiError",
@@ -114,6 +144,8 @@ _MODULES = {
         "StoreError",
         "TransportError",
     ),
+    "jobs.build_request": ("BuildRequest",),
+    "jobs.job": ("Progress",),
     "jobs.replies": (
         "Cancelled",
         "Counts",
@@ -136,11 +168,20 @@ _MODULES = {
         "Jobs",
         "run",
     ),
+    "library.results": ("TableFormat",),
     "local": (
+        "Faults",
         "LocalConfig",
         "LocalServer",
     ),
+    "models": (
+        "Batch",
+        "CostEstimate",
+        "File",
+        "Model",
+    ),
     "paths": ("Roots",),
+    "providers": ("Profile",),
     "settings": (
         "Secret",
         "Settings",

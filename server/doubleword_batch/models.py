@@ -142,8 +142,9 @@ class Batch(_Object):
         output_file_id: the lines of requests that were answered; Doubleword gives it at creation.
         error_file_id: the lines of requests that failed.
         completion_window: such as `24h`.
-        created_at, in_progress_at, finalizing_at, completed_at, failed_at, expired_at,
-            cancelling_at, cancelled_at: when it came into that state; None if it did not.
+        created_at: when it was created; `in_progress_at`, `finalizing_at`, `completed_at`,
+            `failed_at`, `expired_at`, `cancelling_at` and `cancelled_at` likewise say when it came
+            into that state; None if it did not.
         expires_at: the end of its completion window.
         request_counts: how many of its requests have ended.
         metadata: as given to `batches.create`; Doubleword adds keys of its own.
