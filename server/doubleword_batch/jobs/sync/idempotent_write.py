@@ -22,6 +22,7 @@ from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.models import Batch, File
+from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
 
 _LONGEST_SEARCH_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.1
@@ -65,8 +66,12 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
     if earlier is not None:
         return _recorded(ws, remote, earlier), False
     lost: DoublewordBatchError | None = None
-    until = ws.monotonic() + _LONGEST_SEARCH_SECONDS
-    pause = _FIRST_PAUSE_SECONDS
+    search = RetryBudget(
+        _LONGEST_SEARCH_SECONDS,
+        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+    )
     while True:
         write = ws.journal.read(remote.write.key)
         found = await _found(remote, write, lost)
@@ -78,13 +83,13 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
             if not isinstance(answer, DoublewordBatchError):
                 return _recorded(ws, remote, answer), True
             if lost is None:
-                until = ws.monotonic() + _LONGEST_SEARCH_SECONDS
+                search.renew()
             lost = answer
-        elif ws.monotonic() >= until:
+            continue
+        pause = search.next_pause()
+        if pause is None:
             raise _unconfirmed(in_doubt, lost) from lost
-        else:
-            await ws.sleep(min(pause, in_doubt) if in_doubt > 0 else pause)
-            pause = min(pause * 2, _LONGEST_PAUSE_SECONDS)
+        await ws.sleep(min(pause, in_doubt) if in_doubt > 0 else pause)
 
 
 async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
