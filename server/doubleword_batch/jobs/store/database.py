@@ -47,7 +47,7 @@ class Database:
         try:
             self._use_wal()
             self._migrate()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self.close()
             raise self.unusable(error) from None
         except BaseException:
@@ -202,11 +202,15 @@ class Database:
                     hint="Update doubleword-batch, or set DOUBLEWORD_BATCH_HOME to another folder.",
                     code="store_too_new",
                 )
-            for name, script in MIGRATIONS:
-                if name not in done:
-                    for statement in _statements(script):
+            for name, step in MIGRATIONS:
+                if name in done:
+                    continue
+                if isinstance(step, str):
+                    for statement in _statements(step):
                         db.execute(statement)
-                    db.execute("INSERT INTO migrations VALUES (?)", (name,))
+                else:
+                    step(self.home)
+                db.execute("INSERT INTO migrations VALUES (?)", (name,))
 
 
 def _statements(script: str) -> Iterator[str]:
