@@ -178,7 +178,7 @@ def _publish(
                 size_bytes=part.size_bytes,
                 sha256=part.sha256,
             )
-        is_inline = staging.path in first.parents
+        is_inline = staging.path.resolve() in first.parents  # links to the home are gone there
         ws.store.set_job(
             job_id,
             name=name,
