@@ -2,8 +2,10 @@
 
 import asyncio
 import inspect
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -147,6 +149,60 @@ def test_run_raises_what_went_wrong_in_the_callers_thread(settings):
         return error.value.code
 
     assert asyncio.run(inside_a_loop()) == "unknown_column"
+
+
+def test_an_interrupt_of_run_where_an_event_loop_runs_ends_its_work(settings):
+    """A notebook's stop button reaches the thread of the caller, not the one that works."""
+    interrupted = threading.Event()
+    running = set(threading.enumerate())
+
+    def rows():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert interrupted.wait(60)
+        yield from ROWS
+
+    async def inside_a_loop():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a notebook
+        try:
+            run(rows(), prompt=PROMPT, settings=settings)
+        finally:
+            interrupted.set()
+
+    async def jobs_there():
+        async with Jobs(settings) as jobs:
+            return (await jobs.list()).lines
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(inside_a_loop())
+    for thread in set(threading.enumerate()) - running:
+        thread.join(60)
+    assert asyncio.run(jobs_there()) == []
+
+
+def test_rows_of_a_csv_come_back_whole(settings, tmp_path):
+    text = "x" * 200_000 + '\r\n"quoted", and\rmore\n'
+    written = {"text": text, "formula": "=1+1", "empty": ""}
+    results = run([written], prompt=PROMPT, output_path=tmp_path / "a.csv", settings=settings)
+    (row,) = results.rows()
+    assert (row["text"], row["formula"], row["empty"]) == (text, "'=1+1", "")
+
+
+def test_run_spends_nothing_where_the_table_cannot_be_written_as_that(settings, table, tmp_path):
+    with pytest.raises(InputError, match="not written as"):
+        run(table, prompt=PROMPT, output_path=tmp_path / "answers.xlsx", settings=settings)
+    assert not list((settings.home / "jobs").iterdir())
+
+
+def test_rows_of_objects_are_joined_where_a_link_leads_to_the_state_directory(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    environment = {
+        "DOUBLEWORD_BATCH_HOME": str(tmp_path / "link" / "home"),
+        "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+    }
+    results = run(ROWS, prompt=PROMPT, settings=Settings.from_environment(environment))
+    assert results.reply.warnings == []
+    assert [row["stars"] for row in results.rows()] == [5, 1]
 
 
 def test_the_names_of_the_library_are_what_dir_shows_and_all_of_them_load():

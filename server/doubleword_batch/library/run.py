@@ -1,13 +1,13 @@
 """`run`: a whole job in one blocking call, for scripts and notebooks."""
 
 import asyncio
-import threading
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.from_thread import start_blocking_portal
 
 from doubleword_batch.library.jobs import Job, Jobs, silent
 from doubleword_batch.library.results import JobResults
@@ -54,12 +54,14 @@ def run(
     Raises:
         DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
     """
+    from doubleword_batch.jobs.export.files import format_of
 
     async def work() -> JobResults:
         async with Jobs(settings) as jobs:
             if output_path is not None:  # before anything is spent
                 ws = await jobs.workspace()
-                ws.roots.writable(fspath(output_path), overwrite=overwrite)
+                target = ws.roots.writable(fspath(output_path), overwrite=overwrite)
+                format_of(target, None)
             job = await jobs.create(
                 source, prompt=prompt, model=model, progress=progress, **request
             )
@@ -92,18 +94,5 @@ def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
         asyncio.get_running_loop()
     except RuntimeError:
         return anyio.run(work)
-    results: list[JobResults] = []
-    errors: list[BaseException] = []
-
-    def inside() -> None:
-        try:
-            results.append(anyio.run(work))
-        except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=inside, name="doubleword-batch-run", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    with start_blocking_portal() as portal:  # a Ctrl-C here cancels the work and waits for its end
+        return portal.call(work)
