@@ -187,6 +187,33 @@ def test_rows_of_a_csv_come_back_whole(settings, tmp_path):
     assert (row["text"], row["formula"], row["empty"]) == (text, "'=1+1", "")
 
 
+def test_rows_are_read_no_further_once_nobody_waits_for_the_job(settings):
+    waiting, read_on = threading.Event(), threading.Event()
+    read: list[int] = []
+    running = set(threading.enumerate())
+
+    def rows():
+        for number in range(4):
+            if number == 1:
+                waiting.set()
+                assert read_on.wait(60)
+            read.append(number)
+            yield ROWS[0]
+
+    async def cancelled():
+        async with Jobs(settings) as jobs:
+            building = asyncio.create_task(jobs.create(rows(), prompt=PROMPT))
+            assert await asyncio.to_thread(waiting.wait, 60)
+            building.cancel()
+            await asyncio.wait([building])
+            read_on.set()
+
+    asyncio.run(cancelled())
+    for thread in set(threading.enumerate()) - running:
+        thread.join(60)
+    assert read == [0, 1]
+
+
 def test_run_spends_nothing_where_the_table_cannot_be_written_as_that(settings, table, tmp_path):
     with pytest.raises(InputError, match="not written as"):
         run(table, prompt=PROMPT, output_path=tmp_path / "answers.xlsx", settings=settings)
