@@ -6,11 +6,12 @@ from decimal import Decimal
 
 import pytest
 
+from doubleword_batch import Settings, providers, run
 from doubleword_batch.errors import RateLimitedError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.status import get_status
 from doubleword_batch.jobs.submit import create_batch
-from faults.bench import CREATE, UPLOAD, built, ended, fetched, row, status
+from faults.bench import CREATE, MODEL, UPLOAD, built, ended, fetched, row, status
 
 FULL = {"headers": {"retry-after": "60"}}
 
@@ -108,3 +109,20 @@ async def test_a_retry_that_is_refused_is_finished_by_the_next_call(bench):
         assert len(bench.batches()) == 5
     assert (retried.rows, retried.waiting) == (3, None)
     assert results.ledger == {"ok": 40}
+
+
+def test_run_waits_for_capacity_no_longer_than_it_was_told(bench, monkeypatch):
+    small = {"max_requests": 10, "cost_estimate": False}
+    real = providers.profile
+    monkeypatch.setattr(providers, "profile", lambda name: real(name).model_copy(update=small))
+    full = {"headers": {"retry-after": "600"}}  # longer than a request is repeated
+    with bench.serving(status(429, CREATE, times=None, after=3, **full)):
+        results = run(
+            bench.work / "rows.csv",
+            prompt="Say {{ text }}",
+            model=MODEL,
+            timeout_seconds=60,
+            settings=Settings.from_environment(bench.environment()),
+        )
+    assert results.reply.ledger["pending"] >= 10
+    assert not results.reply.complete

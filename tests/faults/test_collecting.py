@@ -87,6 +87,21 @@ async def test_lines_that_a_resume_skipped_are_found_by_the_counts(bench):
     assert results.ledger == {"ok": 40}
 
 
+async def test_lines_of_a_retry_that_a_read_skipped_are_found_by_the_counts(bench):
+    """The lines of the failures before it are not among those that the counts of it mean."""
+    with bench.serving(requests=[row(n, "error", status=400) for n in range(1, 6)]):
+        async with bench.workspace() as ws:
+            job = await done(ws)
+            first = await fetched(ws, job)
+    with bench.serving(fault("late_lines", CONTENT, lines=5)):
+        async with bench.workspace() as ws:
+            assert (await retry_failed(ws, job)).in_place
+            await ended(ws, job)
+            results = await fetched(ws, job)
+    assert first.ledger == {"ok": 35, "failed": 5}
+    assert results.ledger == {"ok": 40}
+
+
 async def test_lines_that_never_come_are_missing_until_they_do(bench):
     with bench.serving(fault("late_lines", CONTENT, lines=5, times=None)):
         async with bench.workspace() as ws:

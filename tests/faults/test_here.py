@@ -14,11 +14,24 @@ import pytest
 from doubleword_batch.errors import Next, StoreError
 from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.listing import list_objects
+from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import staging_folder, sweep
 from doubleword_batch.jobs.submit import create_batch, upload
-from faults.bench import CREATE, built, done, fault, fetched, rows_of, submitted
+from faults.bench import (
+    CONTENT,
+    CREATE,
+    built,
+    done,
+    ended,
+    fault,
+    fetched,
+    row,
+    rows_of,
+    status,
+    submitted,
+)
 
 HERE = Path(__file__).parent
 HOLD_THE_LOCK = """
@@ -28,6 +41,30 @@ db.execute("BEGIN IMMEDIATE")
 print("held", flush=True)
 sys.stdin.readline()
 """
+BEFORE_THE_WORDS = """
+    ALTER TABLE history RENAME COLUMN offset TO place;
+    ALTER TABLE history RENAME COLUMN batch_run TO attempt;
+    ALTER TABLE ledger RENAME COLUMN offset TO place;
+    ALTER TABLE ledger RENAME COLUMN batch_run TO attempt;
+    ALTER TABLE cursors RENAME COLUMN batch_run TO attempt;
+    ALTER TABLE writes RENAME COLUMN sent_monotonic TO sent_steady;
+    UPDATE parts SET retry_round = retry_round + 1;
+    ALTER TABLE parts RENAME COLUMN retry_round TO generation;
+    DROP INDEX batch_runs_by_job;
+    ALTER TABLE batch_runs RENAME COLUMN collected TO settled;
+    ALTER TABLE batch_runs RENAME TO attempts;
+    CREATE INDEX attempts_by_job ON attempts (job);
+    DELETE FROM migrations WHERE name IN ('2026-11-words', '2026-11-names-of-copies');
+"""
+
+
+def make_older(home):
+    """Turn a state directory into one of the version before the words were changed."""
+    db = sqlite3.connect(home / "store.sqlite3")
+    db.executescript(BEFORE_THE_WORDS)
+    db.close()
+    for path in home.rglob("batch-run-*.jsonl"):
+        path.rename(path.with_name(path.name.replace("batch-run", "attempt")))
 
 
 @pytest.mark.parametrize("fill", ["collect", "export"])
@@ -239,6 +276,28 @@ async def test_a_store_of_a_newer_version_is_refused(bench):
         Store(bench.home)
     assert error.value.code == "store_too_new"
     assert len({name for name, _ in MIGRATIONS}) == len(MIGRATIONS)
+
+
+async def test_the_answers_in_a_state_directory_of_the_version_before_are_not_lost(bench):
+    """The provider has deleted its files since: what lies here is all there is."""
+    with bench.serving(requests=[row(3, "error", status=400), row(5, "error", status=400)]):
+        async with bench.workspace() as ws:
+            job = await done(ws)
+            await fetched(ws, job)
+    with bench.serving(requests=[row(5, "error", status=422)]):
+        async with bench.workspace() as ws:
+            await retry_failed(ws, job, params={"temperature": 0.5})
+            await ended(ws, job)
+            before = await fetched(ws, job, output_path="before.jsonl")
+    make_older(bench.home)
+    with bench.serving(status(410, CONTENT, times=None)):
+        async with bench.workspace() as ws:
+            after = await fetched(ws, job, output_path="after.jsonl")
+            same = await built(ws)
+    assert rows_of(bench.work / "after.jsonl") == rows_of(bench.work / "before.jsonl")
+    assert after.ledger == before.ledger == {"ok": 39, "failed": 1}
+    assert (after.input_tokens, after.output_tokens) == (before.input_tokens, before.output_tokens)
+    assert same == job
 
 
 async def test_nobody_else_can_read_the_state_directory(bench):

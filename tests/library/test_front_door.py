@@ -3,8 +3,10 @@
 import asyncio
 import inspect
 import re
+import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pandas as pd
@@ -78,6 +80,15 @@ async def test_a_pilot_a_retry_and_a_cancel_answer_as_the_tools_do(settings, tab
         assert (ended.value.code, ended.value.next.tool) == ("already_ended", "fetch_results")
 
 
+@pytest.mark.parametrize("cap", [float("nan"), -1])
+async def test_a_cap_that_is_not_an_amount_is_refused_before_anything_is_sent(settings, table, cap):
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(table, prompt=PROMPT)
+        with pytest.raises(InputError, match="US dollars"):
+            await job.submit(max_cost_usd=cap)
+        assert (await job.status()).status == "built"
+
+
 async def test_what_is_waited_for_without_a_submission_is_said_at_once(settings, table):
     async with Jobs(settings) as jobs:
         job = await jobs.create(table, prompt=PROMPT)
@@ -148,6 +159,87 @@ def test_run_raises_what_went_wrong_in_the_callers_thread(settings):
         return error.value.code
 
     assert asyncio.run(inside_a_loop()) == "unknown_column"
+
+
+def test_an_interrupt_of_run_where_an_event_loop_runs_ends_its_work(settings):
+    """A notebook's stop button reaches the thread of the caller, not the one that works."""
+    interrupted = threading.Event()
+    running = set(threading.enumerate())
+
+    def rows():
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+        assert interrupted.wait(60)
+        yield from ROWS
+
+    async def inside_a_loop():
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # as in a notebook
+        try:
+            run(rows(), prompt=PROMPT, settings=settings)
+        finally:
+            interrupted.set()
+
+    async def jobs_there():
+        async with Jobs(settings) as jobs:
+            return (await jobs.list()).lines
+
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(inside_a_loop())
+    for thread in set(threading.enumerate()) - running:
+        thread.join(60)
+    assert asyncio.run(jobs_there()) == []
+
+
+def test_rows_of_a_csv_come_back_whole(settings, tmp_path):
+    text = "x" * 200_000 + '\r\n"quoted", and\rmore\n'
+    written = {"text": text, "formula": "=1+1", "empty": ""}
+    results = run([written], prompt=PROMPT, output_path=tmp_path / "a.csv", settings=settings)
+    (row,) = results.rows()
+    assert (row["text"], row["formula"], row["empty"]) == (text, "'=1+1", "")
+
+
+def test_rows_are_read_no_further_once_nobody_waits_for_the_job(settings):
+    waiting, read_on = threading.Event(), threading.Event()
+    read: list[int] = []
+    running = set(threading.enumerate())
+
+    def rows():
+        for number in range(4):
+            if number == 1:
+                waiting.set()
+                assert read_on.wait(60)
+            read.append(number)
+            yield ROWS[0]
+
+    async def cancelled():
+        async with Jobs(settings) as jobs:
+            building = asyncio.create_task(jobs.create(rows(), prompt=PROMPT))
+            assert await asyncio.to_thread(waiting.wait, 60)
+            building.cancel()
+            await asyncio.wait([building])
+            read_on.set()
+
+    asyncio.run(cancelled())
+    for thread in set(threading.enumerate()) - running:
+        thread.join(60)
+    assert read == [0, 1]
+
+
+def test_run_spends_nothing_where_the_table_cannot_be_written_as_that(settings, table, tmp_path):
+    with pytest.raises(InputError, match="not written as"):
+        run(table, prompt=PROMPT, output_path=tmp_path / "answers.xlsx", settings=settings)
+    assert not list((settings.home / "jobs").iterdir())
+
+
+def test_rows_of_objects_are_joined_where_a_link_leads_to_the_state_directory(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    environment = {
+        "DOUBLEWORD_BATCH_HOME": str(tmp_path / "link" / "home"),
+        "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+    }
+    results = run(ROWS, prompt=PROMPT, settings=Settings.from_environment(environment))
+    assert results.reply.warnings == []
+    assert [row["stars"] for row in results.rows()] == [5, 1]
 
 
 def test_the_names_of_the_library_are_what_dir_shows_and_all_of_them_load():

@@ -79,7 +79,7 @@ def _create(
     reached("build.begin")
     sweep(ws.store)
     with staging_folder(ws.store) as staging:
-        plan = plan_build(ws, request, model, staging.path)
+        plan = plan_build(ws, request, model, staging.path, cancelled)
         existing = None if request.new_run else _same_job(ws, plan, plan.fingerprint)
         if existing is not None:
             return _reply(existing, [], reused=True, copies=_copies(existing, plan))
@@ -178,7 +178,7 @@ def _publish(
                 size_bytes=part.size_bytes,
                 sha256=part.sha256,
             )
-        is_inline = staging.path in first.parents
+        is_inline = staging.path.resolve() in first.parents  # links to the home are gone there
         ws.store.set_job(
             job_id,
             name=name,

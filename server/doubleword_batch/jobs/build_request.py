@@ -3,6 +3,7 @@
 import hashlib
 import json
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -83,7 +84,13 @@ class BuildPlan:
     overwrite: bool
 
 
-def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) -> BuildPlan:
+def plan_build(
+    ws: Workspace,
+    request: BuildRequest,
+    model: str,
+    staging: Path,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> BuildPlan:
     """Check a build request and open its source.
 
     Args:
@@ -91,6 +98,7 @@ def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) 
         request: what is wanted.
         model: whose answers are wanted.
         staging: the folder in which inline rows are written down.
+        cancelled: asked while they are; True ends it.
 
     Raises:
         InputError: a source, a schema, a path or a parameter that cannot be used.
@@ -99,7 +107,7 @@ def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) 
 
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
-    source = _source(ws, request, staging)
+    source = _source(ws, request, staging, cancelled)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
@@ -136,7 +144,9 @@ def plan_build(ws: Workspace, request: BuildRequest, model: str, staging: Path) 
     return BuildPlan(spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite)
 
 
-def _source(ws: Workspace, request: BuildRequest, staging: Path) -> "Source":
+def _source(
+    ws: Workspace, request: BuildRequest, staging: Path, cancelled: Callable[[], bool]
+) -> "Source":
     from doubleword_batch.sources import open_source, write_objects, write_rows
 
     given = [
@@ -150,7 +160,7 @@ def _source(ws: Workspace, request: BuildRequest, staging: Path) -> "Source":
     if request.rows is not None:
         write_rows(request.rows, path)
     else:
-        write_objects(request.objects, path)
+        write_objects(request.objects, path, cancelled=cancelled)
     return open_source(str(path), ws.roots.with_folder(staging))
 
 

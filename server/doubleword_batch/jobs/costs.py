@@ -127,8 +127,14 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         asked_max_usd: the caller's own cap.
 
     Raises:
-        InputError: code `over_cap`, or `unknown_cost` when there is a cap and no price.
+        InputError: code `over_cap`, `unknown_cost` when there is a cap and no price, or a cap that
+            is not an amount.
     """
+    if asked_max_usd is not None and (asked_max_usd.is_nan() or asked_max_usd < 0):
+        raise InputError(
+            "max_cost_usd must be a number of US dollars, at least 0.",
+            hint="Leave it out for no cap.",
+        )
     caps = [cap for cap in (ws.max_cost_usd, asked_max_usd) if cap is not None]
     if not caps and ws.max_daily_usd is None:
         return

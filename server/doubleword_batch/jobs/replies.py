@@ -193,7 +193,7 @@ class Cancelled(Reply):
 
 
 class Retried(Reply):
-    """`retry_failed`: the new batch_run."""
+    """`retry_failed`: the new batch runs."""
 
     job: str
     status: str

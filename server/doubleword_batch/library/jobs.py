@@ -125,7 +125,8 @@ class Jobs:
         Args:
             source: a path, folder or glob (CSV, JSON, Parquet, XLSX, SQLite, texts, images); or a
                 pandas or polars data frame, anything with `__arrow_c_stream__`, or an iterable of
-                dictionaries, which is read once.
+                dictionaries, which is read once, in a worker thread (rows of an open sqlite3
+                cursor have to be made a list before).
             prompt: template of the user's message over the row's columns, `{{ column }}`.
             system: template of the system message.
             model: the provider's name of it; None for the local server's own model.
@@ -305,7 +306,9 @@ class Job:
         """Wait until it has ended, through losses of the connection of some minutes.
 
         Args:
-            timeout_seconds: None for as long as it takes; `Status.complete` says which it was.
+            timeout_seconds: None for as long as it takes; `Status.complete` says which it was. A
+                request that is being repeated is not cut short: it may take up to
+                `max_retry_seconds` longer.
             progress: told (requests finished, all requests, words).
             on_failure: told, in words, of a failure that is waited out.
 

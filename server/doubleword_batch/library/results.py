@@ -44,7 +44,8 @@ class JobResults:
     def rows(self) -> Iterator[dict[str, Any]]:
         """The table's rows, a dictionary each, streamed in source order.
 
-        From JSON Lines (the default) values have their types; CSV holds texts.
+        From JSON Lines (the default) values have their types; CSV holds texts, and Parquet lists
+        and objects as JSON text.
         """
         path = self.path
         written = self.format or path.suffix.lower().lstrip(".")
@@ -53,10 +54,13 @@ class JobResults:
 
             yield from open_source(str(path), Roots(None)).rows()
         elif written == "csv":
-            import csv
+            from doubleword_batch.sources.csv_files import CsvRecords
 
-            with path.open(encoding="utf-8", newline="") as lines:
-                yield from csv.DictReader(lines)
+            with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
+                records = iter(CsvRecords(stream, path, 0, b",", b"\n"))
+                columns = next(records)
+                for record in records:
+                    yield dict(zip(columns, record, strict=True))
         else:
             import msgspec
 

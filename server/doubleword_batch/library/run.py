@@ -1,19 +1,21 @@
 """`run`: a whole job in one blocking call, for scripts and notebooks."""
 
 import asyncio
-import threading
+import math
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
 import anyio
+from anyio.from_thread import start_blocking_portal
 
 from doubleword_batch.library.jobs import Job, Jobs, silent
 from doubleword_batch.library.results import JobResults
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.job import Progress
+    from doubleword_batch.jobs.replies import Waiting
     from doubleword_batch.settings import Settings
 
 
@@ -45,8 +47,8 @@ def run(
         completion_window: as in `Job.submit`.
         max_cost_usd: submit nothing above this, US dollars.
         overwrite: whether `output_path` may be replaced.
-        timeout_seconds: how long to wait for the end; None for as long as it takes. After that,
-            rows that have not finished are `pending`.
+        timeout_seconds: how long to wait for capacity and for the end; None for as long as it
+            takes. After that, rows that have not finished are `pending`.
         settings: as in `Jobs`.
         progress: told (done, total or None, words), from any thread.
         request: the other arguments of `Jobs.create`: `system`, `response_schema`, `params`, ...
@@ -54,36 +56,35 @@ def run(
     Raises:
         DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
     """
+    from doubleword_batch.jobs.export.files import format_of
 
     async def work() -> JobResults:
         async with Jobs(settings) as jobs:
+            ws = await jobs.workspace()
+            seconds = math.inf if timeout_seconds is None else timeout_seconds
+            deadline = ws.monotonic() + seconds
             if output_path is not None:  # before anything is spent
-                ws = await jobs.workspace()
-                ws.roots.writable(fspath(output_path), overwrite=overwrite)
+                target = ws.roots.writable(fspath(output_path), overwrite=overwrite)
+                format_of(target, None)
             job = await jobs.create(
                 source, prompt=prompt, model=model, progress=progress, **request
             )
-            await _submit_whole(job, completion_window, max_cost_usd, progress)
-            await job.wait(timeout_seconds, progress=progress)
+            while waiting := await submit(job):
+                next_try = ws.monotonic() + waiting.retry_after_seconds
+                if next_try > deadline:  # what has no batch yet is pending
+                    return await job.results(output_path, overwrite=overwrite, progress=progress)
+                await ws.sleep(waiting.retry_after_seconds)
+            left = None if timeout_seconds is None else max(0.0, deadline - ws.monotonic())
+            await job.wait(left, progress=progress)
             return await job.results(output_path, overwrite=overwrite, progress=progress)
 
-    return _blocking(work)
-
-
-async def _submit_whole(
-    job: Job,
-    completion_window: str | None,
-    max_cost_usd: Decimal | float | None,
-    progress: "Progress",
-) -> None:
-    """Submit, waiting for capacity as long as the provider asks for it."""
-    while True:
+    async def submit(job: Job) -> "Waiting | None":
         submitted = await job.submit(
             completion_window=completion_window, max_cost_usd=max_cost_usd, progress=progress
         )
-        if submitted.waiting is None:
-            return
-        await anyio.sleep(submitted.waiting.retry_after_seconds)
+        return submitted.waiting
+
+    return _blocking(work)
 
 
 def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
@@ -92,18 +93,5 @@ def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
         asyncio.get_running_loop()
     except RuntimeError:
         return anyio.run(work)
-    results: list[JobResults] = []
-    errors: list[BaseException] = []
-
-    def inside() -> None:
-        try:
-            results.append(anyio.run(work))
-        except BaseException as error:  # noqa: BLE001  # raised below, in the caller's thread
-            errors.append(error)
-
-    thread = threading.Thread(target=inside, name="doubleword-batch-run", daemon=True)
-    thread.start()
-    thread.join()
-    if errors:
-        raise errors[0]
-    return results[0]
+    with start_blocking_portal() as portal:  # a Ctrl-C here cancels the work and waits for its end
+        return portal.call(work)

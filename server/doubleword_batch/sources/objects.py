@@ -4,7 +4,7 @@ import math
 import os
 import sys
 from base64 import b64encode
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from importlib import import_module
@@ -13,7 +13,12 @@ from typing import Any, cast
 from uuid import UUID
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.errors import ConfigError, InputError, quote_untrusted
+from doubleword_batch.errors import (
+    ConfigError,
+    DoublewordBatchError,
+    InputError,
+    quote_untrusted,
+)
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
 from doubleword_batch.sources.values import as_json, elapsed_text
@@ -54,7 +59,9 @@ def is_object_source(data: object) -> bool:
     return isinstance(data, Iterable) or hasattr(data, "__arrow_c_stream__")
 
 
-def write_objects(data: object, path: Path) -> int:
+def write_objects(
+    data: object, path: Path, *, cancelled: Callable[[], bool] = lambda: False
+) -> int:
     """Write a table or an iterable of rows as a JSON Lines file that `open_source` reads back.
 
     Values become what the file sources make of them: texts, integers, floats, booleans, lists and
@@ -66,11 +73,13 @@ def write_objects(data: object, path: Path) -> int:
         data: a pandas or polars data frame, anything with `__arrow_c_stream__`, or an iterable of
             dictionaries, which may be a generator; it is read once, row by row.
         path: the file; it appears whole or not at all, readable by its owner only.
+        cancelled: called before every row; True ends the reading and leaves no file.
 
     Returns:
         How many rows there were, at least 1.
 
     Raises:
+        DoublewordBatchError: code `interrupted`: `cancelled` returned True.
         ConfigError: code `no_extra`: an Arrow stream of another library, and no pyarrow.
         InputError: code `no_rows`, `malformed_row` or `source_too_large` (with the row's number),
             `not_readable`, or `invalid_argument` for data of another kind.
@@ -79,6 +88,13 @@ def write_objects(data: object, path: Path) -> int:
     number = 0
     with atomic_file(path, private=True) as file:
         for number, row in enumerate(rows, 1):  # counted for below
+            if cancelled():
+                raise DoublewordBatchError(
+                    f"The reading was stopped after {number - 1} rows.",
+                    hint="Build again to start over.",
+                    code="interrupted",
+                    retryable=True,
+                )
             file.write(_line(row, number, _json_row(row, number)))
         if not number:
             raise _no_rows()

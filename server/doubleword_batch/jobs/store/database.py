@@ -14,7 +14,7 @@ from typing import Any
 
 from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.store.schema import MIGRATIONS, RENAMED_FILES
+from doubleword_batch.jobs.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
@@ -47,7 +47,7 @@ class Database:
         try:
             self._use_wal()
             self._migrate()
-        except sqlite3.Error as error:
+        except (OSError, sqlite3.Error) as error:
             self.close()
             raise self.unusable(error) from None
         except BaseException:
@@ -202,18 +202,15 @@ class Database:
                     hint="Update doubleword-batch, or set DOUBLEWORD_BATCH_HOME to another folder.",
                     code="store_too_new",
                 )
-            for name, script in MIGRATIONS:
-                if name not in done:
-                    for statement in _statements(script):
+            for name, step in MIGRATIONS:
+                if name in done:
+                    continue
+                if isinstance(step, str):
+                    for statement in _statements(step):
                         db.execute(statement)
-                    self._rename_files(*RENAMED_FILES.get(name, ("", "")))
-                    db.execute("INSERT INTO migrations VALUES (?)", (name,))
-
-    def _rename_files(self, old: str, new: str) -> None:
-        if not old:
-            return
-        for path in (self.home / "jobs").glob(f"*/{old}*"):
-            path.rename(path.with_name(new + path.name.removeprefix(old)))
+                else:
+                    step(self.home)
+                db.execute("INSERT INTO migrations VALUES (?)", (name,))
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -290,9 +290,16 @@ class Ledger:
                 )
 
     def reopen_unanswered(self, batch_run: int) -> None:
-        """Make the rows of a batch that have no answer pending again: it was retried in place."""
+        """Make the rows of a batch that have no answer pending again: it was retried in place.
+
+        Their lines no longer count among those that were read of the batch: there will be others.
+        """
         which = f"AND batch_run = ? AND outcome IN ({_marks(UNANSWERED)})"
         with self.database.transaction() as db:
+            db.execute(
+                f"UPDATE ledger SET kind = NULL, offset = NULL, size_bytes = NULL WHERE job = ? {which}",  # noqa: S608, E501  # our own words
+                (self.job, batch_run, *UNANSWERED),
+            )
             db.execute(f"{TO_HISTORY} {which}", (time.time(), self.job, batch_run, *UNANSWERED))
             db.execute(
                 f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? {which}",  # noqa: S608  # our own words

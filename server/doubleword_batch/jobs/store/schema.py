@@ -1,10 +1,32 @@
 """The store's tables, as an append-only list of named steps.
 
 A step that has landed is never edited: a change of the tables is a new step at the end. The first
-step's names of columns are those of its day; the step "words" at the end renames some of them.
+step's names of columns are those of its day; the step "words" renames some of them.
 """
 
-MIGRATIONS: tuple[tuple[str, str], ...] = (
+from collections.abc import Callable
+from pathlib import Path
+
+from doubleword_batch.atomic_files import sync_folder
+
+
+def _rename_copies(home: Path) -> None:
+    """Give our copies of result files, named by `attempt` before, the names of batch runs.
+
+    A name that is taken is that of a newer copy, to which the ledger points. Whatever a crash
+    leaves undone here is done by the next start.
+    """
+    folders: set[Path] = set()
+    for path in (home / "jobs").glob("*/attempt-*.jsonl"):
+        renamed = path.with_name(path.name.replace("attempt", "batch-run", 1))
+        if not renamed.exists():
+            path.rename(renamed)
+            folders.add(path.parent)
+    for folder in folders:
+        sync_folder(folder)
+
+
+MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
     (
         "2026-11-first",
         """
@@ -18,7 +40,7 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
             endpoint TEXT NOT NULL,
             model TEXT NOT NULL,
             fingerprint TEXT NOT NULL,     -- of source, prompt, model, parameters and provider
-            spec TEXT NOT NULL,            -- JSON: see build_request.checked
+            spec TEXT NOT NULL,            -- JSON: see build_request.plan_build
             source TEXT,                   -- what to reopen for the join; NULL for adopted jobs
             source_fingerprint TEXT,
             source_stamp TEXT,             -- sizes and times: equal means no need to hash again
@@ -167,7 +189,5 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         ALTER TABLE history RENAME COLUMN place TO offset;
         """,
     ),
+    ("2026-11-names-of-copies", _rename_copies),
 )
-
-RENAMED_FILES = {"2026-11-words": ("attempt-", "batch-run-")}
-"""By step: how the names of files in the jobs' folders began before it, and how they begin now."""
