@@ -7,14 +7,14 @@ run := uv + " run --locked --all-extras --all-groups"
 @default:
     just --list --unsorted
 
-# The tests that tell within a minute whether a change is sound.
+# A one-minute check of a change.
 quick *options:
     {{ run }} pytest -n auto {{ options }} {{ quick }}
 
-# What `just quick` runs: everything in one process, and one journey through each door.
+# What `just quick` runs: the tests that start few servers, and one whole job through the MCP tools.
 quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_snapshots.py tests/tools/test_job_flow.py"
 
-# All tests over the cores, or those that are named: `just test tests/wire`.
+# All tests in parallel, or those that are named: `just test tests/wire`.
 test *options:
     {{ run }} pytest -n auto --dist loadfile {{ options }}
 

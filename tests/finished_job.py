@@ -80,7 +80,7 @@ class Finished:
                 "request_counts": {"total": job.rows, "completed": len(good), "failed": len(bad)},
             }
         )
-        store.see_batch(job.id, part.id, batch)
+        store.record_batch(job.id, part.id, batch)
         await collect(self.job)
 
 

@@ -52,8 +52,9 @@ if TYPE_CHECKING:
         Uploaded,
         Waiting,
     )
-    from doubleword_batch.library import Job, JobResults, Jobs, run
-    from doubleword_batch.library.results import TableFormat
+    from doubleword_batch.library.jobs import Job, Jobs
+    from doubleword_batch.library.results import JobResults, TableFormat
+    from doubleword_batch.library.run import run
     from doubleword_batch.local import Faults, LocalConfig, LocalServer
     from doubleword_batch.models import Batch, CostEstimate, File, Model
     from doubleword_batch.paths import Roots
@@ -162,13 +163,15 @@ _MODULES = {
         "Uploaded",
         "Waiting",
     ),
-    "library": (
+    "library.jobs": (
         "Job",
-        "JobResults",
         "Jobs",
-        "run",
     ),
-    "library.results": ("TableFormat",),
+    "library.results": (
+        "JobResults",
+        "TableFormat",
+    ),
+    "library.run": ("run",),
     "local": (
         "Faults",
         "LocalConfig",

@@ -191,7 +191,7 @@ def check_writable(path: Path) -> None:
             raise not_written(path, error) from None
         raise InputError(
             f"No file can be created in {path.parent}: {error.strerror or error}.",
-            hint="Choose a folder that may be written to.",
+            hint="Choose a writable folder.",
             code="not_written",
         ) from None
 

@@ -1,7 +1,7 @@
 """Settings: the whole configuration, read once from the environment.
 
-This module is the only reader of `os.environ`. Keys are `Secret`: they are revealed to what sends
-them and appear in no repr, log or error.
+This module reads every setting; nothing else takes one from `os.environ`. Keys are `Secret`: they
+are revealed to what sends them and appear in no repr, log or error.
 """
 
 import os

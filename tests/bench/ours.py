@@ -54,7 +54,7 @@ def collect(folder):
     watch = Stopwatch()
     asyncio.run(collect(job))
     collected = watch.seconds()
-    rows = write_table(Table(job.now()), folder / "answers.jsonl", "jsonl")
+    rows = write_table(Table(job.reloaded()), folder / "answers.jsonl", "jsonl")
     taken = watch.taken()
     ws.store.close()
     return taken | {"collected": collected, "rows": rows}
@@ -80,7 +80,7 @@ def stall(folder):
     async def go():
         ticking = asyncio.create_task(tick())
         await collect(job)
-        table = Table(job.now())
+        table = Table(job.reloaded())
         target = folder / "answers.jsonl"
         await in_thread(lambda cancelled: write_table(table, target, "jsonl", cancelled=cancelled))
         ticking.cancel()
@@ -235,7 +235,7 @@ def _job(folder):
         known.ledger.add_rows([(number, f"r{number}", 1) for number in numbers])
     counts = {"total": rows, "completed": rows, "failed": 0}
     ended = {"id": "b", "status": "completed", "output_file_id": "o", "request_counts": counts}
-    ws.store.see_batch(job, part, Batch.model_validate(ended))
+    ws.store.record_batch(job, part, Batch.model_validate(ended))
     return ws, known
 
 

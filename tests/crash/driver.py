@@ -52,9 +52,9 @@ async def run(order):
             "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
         }
     )
-    session = LazyWorkspace(settings)
+    lazy_workspace = LazyWorkspace(settings)
     try:
-        opened = await session.get()
+        opened = await lazy_workspace.get()
         ws = dataclasses.replace(
             opened,
             # Small parts make several of them; the server's name keeps the cases apart that share
@@ -65,7 +65,7 @@ async def run(order):
         )
         await journey.journey(ws, work)
     finally:
-        await session.close()
+        await lazy_workspace.close()
 
 
 def child(order):

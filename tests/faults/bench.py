@@ -80,15 +80,15 @@ class Bench:
     async def workspace(self, *, max_retry_seconds=5.0, environment=None, **changes):
         """A process's use of the state directory, as after a start."""
         settings = Settings.from_environment(self.environment(**(environment or {})))
-        session = LazyWorkspace(settings, max_retry_seconds=max_retry_seconds)
+        lazy_workspace = LazyWorkspace(settings, max_retry_seconds=max_retry_seconds)
         try:
-            opened = await session.get()
+            opened = await lazy_workspace.get()
             # The server takes another port each time, and is the same all the while.
             yield dataclasses.replace(
                 opened, **{"in_doubt_seconds": 0.5, "server": "the-server", **changes}
             )
         finally:
-            await session.close()
+            await lazy_workspace.close()
 
     def get(self, path, **params):
         headers = {"Authorization": f"Bearer {self.server.token}"}

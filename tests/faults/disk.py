@@ -19,13 +19,13 @@ LIMIT_BYTES = 400_000
 
 
 async def fetch(environment, **options):
-    session = LazyWorkspace(Settings.from_environment(environment))
+    lazy_workspace = LazyWorkspace(Settings.from_environment(environment))
     try:
-        ws = dataclasses.replace(await session.get(), server="the-server")
+        ws = dataclasses.replace(await lazy_workspace.get(), server="the-server")
         (job,) = ws.store.jobs()
         return await fetch_results(ws, job.name, sample=0, **options)
     finally:
-        await session.close()
+        await lazy_workspace.close()
 
 
 async def main(fill, environment):

@@ -78,14 +78,14 @@ async def results_of(bench):
 
         async def results(**batch):
             server = OpenAI(router, **batch)
-            session = LazyWorkspace(settings, max_retry_seconds=0)
+            lazy_workspace = LazyWorkspace(settings, max_retry_seconds=0)
             try:
-                ws = await session.get()
+                ws = await lazy_workspace.get()
                 job = await built(ws, model=MODEL)
                 await create_batch(ws, job)
                 found = await fetch_results(ws, job, sample=0)
             finally:
-                await session.close()
+                await lazy_workspace.close()
             assert server.created == 1
             return found
 

@@ -15,7 +15,7 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.replies import Results, Status
-from doubleword_batch.library import Jobs
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.settings import Settings
 
 Wait = Annotated[bool, typer.Option("--wait", help="Wait for the end, with a progress bar.")]

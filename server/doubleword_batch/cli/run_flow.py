@@ -22,7 +22,7 @@ from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Results, Status, Waiting
-from doubleword_batch.library import Job, Jobs
+from doubleword_batch.library.jobs import Job, Jobs
 from doubleword_batch.settings import Settings
 
 
@@ -210,7 +210,7 @@ class _RunFlow:
         if sys.stdin.isatty() and sys.stderr.isatty() and _yes("Submit it? [y/N] "):
             return
         raise InputError(
-            f"Nobody agreed to pay for job {self._job} ({price}); nothing was submitted.",
+            f"Job {self._job} was not submitted: its cost ({price}) was not confirmed.",
             hint="Add --yes, or --max-cost USD to submit only what costs no more than that.",
             code="not_confirmed",
         )

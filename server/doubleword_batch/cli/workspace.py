@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import anyio
 
-from doubleword_batch.library import Jobs
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 

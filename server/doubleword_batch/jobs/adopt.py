@@ -100,7 +100,7 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
             input_file_id=file_id,
         )
         if batch is not None:
-            ws.store.see_batch(job, part, batch)
+            ws.store.record_batch(job, part, batch)
         name = name if ws.store.job_named(name) is None else f"{name}-{job}"
         ws.store.set_job(job, name=name)
     return StoredJob.named(ws, name)
@@ -243,7 +243,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
     input_tokens, output_tokens = estimate_file_tokens(path)
     target = job.folder / _REQUEST_FILE
     with job.store.transaction():
-        if (known := job.now()).rows is not None:  # another process was faster
+        if (known := job.reloaded()).rows is not None:  # another process was faster
             return known
         rows = _open_rows(job.ledger, path)
         job.store.set_part(
@@ -259,7 +259,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
         )
         path.replace(target)  # replaces what a crash left
         sync_folder(target.parent)
-    return job.now()
+    return job.reloaded()
 
 
 def _open_rows(ledger: Ledger, path: Path) -> int:
@@ -268,9 +268,9 @@ def _open_rows(ledger: Ledger, path: Path) -> int:
     for row, line in enumerate(_lines(path), start=1):
         group.append((row, line.custom_id, 1))
         if len(group) == _ROWS_AT_ONCE:
-            ledger.add_foreign_rows(group)
+            ledger.add_adopted_rows(group)
             group = []
-    ledger.add_foreign_rows(group)
+    ledger.add_adopted_rows(group)
     return row
 
 

@@ -20,7 +20,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.ledger import Ledger
-from doubleword_batch.jobs.store.records import DRAWN
+from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 from doubleword_batch.jobs.store.staging import publish_folder, staging_folder, unmark
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests import ROW_PREFIX
@@ -104,7 +104,7 @@ def job_of_calls(
                 base_url=ws.server,
                 endpoint=endpoint,
                 model=model,
-                fingerprint=f"{DRAWN}{nonce}",
+                fingerprint=f"{RANDOM_FINGERPRINT}{nonce}",
                 spec="{}",
                 source=str(folder / _FILE),  # the answers' table shows what was asked
                 source_fingerprint=sha256,

@@ -34,7 +34,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
 
-    (await run_concurrently(stored.profile, stopping, cancel_batch)).all_or_refusal()
+    (await run_concurrently(stored.profile, stopping, cancel_batch)).results_or_raise()
     counts = counts_of(stored)
     return Cancelled(
         provider=ws.provider,
@@ -61,7 +61,7 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
         send=lambda: job.client.batches.cancel(run.batch_id),
         look=look,
         get=job.client.batches.get,
-        record=lambda batch: job.store.see_batch(job.id, part.id, batch),
+        record=lambda batch: job.store.record_batch(job.id, part.id, batch),
         stands=lambda _: True,  # it has ended by itself: "cancelled" would not be true
     )
     await write_once(job.workspace, remote)

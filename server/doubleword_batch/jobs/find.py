@@ -27,7 +27,7 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
         )
     record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
     job = await adopt(ws, handle) if record is None else StoredJob.of_record(ws, record)
-    if not job.lives_here():
+    if not job.matches_provider():
         raise ConfigError(
             f"Job {job.name} lives at {job.provider} ({job.base_url}), but this server is set "
             f"to {ws.profile.name}.",

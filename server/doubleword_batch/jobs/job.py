@@ -90,7 +90,7 @@ class StoredJob(JobRecord):
         """
         return cls.of_record(workspace, workspace.store.job_known(name))
 
-    def now(self) -> Self:
+    def reloaded(self) -> Self:
         """The job as it is stored now."""
         record = self.store.job_named(self.name)
         return self if record is None else self.of_record(self.workspace, record)
@@ -130,7 +130,7 @@ class StoredJob(JobRecord):
         """Its completion window; before it is submitted, the provider's first."""
         return self.completion_window or self.profile.windows[0]
 
-    def lives_here(self) -> bool:
+    def matches_provider(self) -> bool:
         """Whether it belongs to the provider that is set now."""
         workspace = self.workspace
         return (self.provider, self.base_url) == (workspace.profile.name, workspace.server)

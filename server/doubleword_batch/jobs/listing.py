@@ -81,7 +81,7 @@ def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str
 
 def _job_line(job: StoredJob, status: str) -> str:
     created = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
-    where = "" if job.lives_here() else f", at {job.provider}"
+    where = "" if job.matches_provider() else f", at {job.provider}"
     rows = job.rows if job.rows is not None else "?"
     return f"{job.name}: {status}, {rows} rows, {job.model or 'model unknown'}, {created}{where}"
 

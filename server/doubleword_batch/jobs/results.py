@@ -27,7 +27,7 @@ async def fetch_results(
     job: str,
     *,
     output_path: str | None = None,
-    form: Format | None = None,
+    table_format: Format | None = None,
     overwrite: bool = False,
     formulas: bool = False,
     query: str | None = None,
@@ -42,7 +42,7 @@ async def fetch_results(
         job: a job's name or a provider's id.
         output_path: where to write the table; by default a file of the state directory. With
             `query` alone nothing is written.
-        form: jsonl, csv or parquet; by default what the path says.
+        table_format: jsonl, csv or parquet; by default what the path says.
         overwrite: whether `output_path` may be replaced.
         formulas: see `write_table`.
         query: one SELECT over the table `results`.
@@ -67,11 +67,11 @@ async def fetch_results(
     target = stored.folder / "answers.jsonl"
     if output_path is not None:
         target = ws.roots.writable(output_path, overwrite=overwrite)
-    target_form = format_of(target, form)
+    target_format = format_of(target, table_format)
     await wait(stored, wait_seconds, progress)
     await refresh(stored, also_terminal=True)
     collected = await collect(stored, progress=progress)
-    stored = stored.now()
+    stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     is_written = query is None or not is_private
     if is_written:
@@ -79,7 +79,7 @@ async def fetch_results(
             lambda cancelled: write_table(
                 table,
                 target,
-                target_form,
+                target_format,
                 formulas=formulas,
                 private=is_private,
                 cancelled=cancelled,
@@ -90,7 +90,7 @@ async def fetch_results(
         answer = await in_thread(
             lambda cancelled: query_table(table, stored.folder, query, cancelled=cancelled)
         )
-    warnings = [*table.warnings, *collected.oddities()]
+    warnings = [*table.warnings, *collected.warnings()]
     samples = await in_thread(lambda _: _samples(stored, sample))
     return await _reply(stored, str(target) if is_written else None, samples, answer, warnings)
 

@@ -108,7 +108,7 @@ async def retry_failed(
     else:
         _refuse_running(stored)
         await collect(stored)
-        retry = await _begin(stored.now(), causes, params or {}, progress)
+        retry = await _begin(stored.reloaded(), causes, params or {}, progress)
     running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
         provider=ws.provider,
@@ -135,7 +135,7 @@ def _refuse_running(job: StoredJob) -> None:
         return
     if job.status() in {"built", "uploaded"}:
         raise InputError(
-            f"Job {job.name} has batches that were never created, so nothing of them failed.",
+            f"Job {job.name} is not fully submitted, so its failed rows cannot be run again yet.",
             hint="Submit it first.",
             code="not_submitted",
             next=Next("create_batch", {"job": job.name}),
@@ -205,7 +205,7 @@ async def _retry_in_place(job: StoredJob, choice: Choice) -> Cost | None:
 
     inputs = list(zip(batches, intents, strict=True))
     try:
-        (await run_concurrently(job.profile, inputs, retry)).all_or_refusal()
+        (await run_concurrently(job.profile, inputs, retry)).results_or_raise()
     except (RejectedError, NotFoundError):
         job.journal.release(job.id)
         return None
@@ -230,7 +230,7 @@ async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent
 
     def record(batch: Batch) -> None:
         job.store.reopen_unanswered(run)
-        job.store.see_batch(job.id, part.id, batch)
+        job.store.record_batch(job.id, part.id, batch)
 
     remote = RemoteWrite(
         write=write,
@@ -368,7 +368,7 @@ async def finish_retry(
         raise
     results = await create_parts(job, parts, costs, BatchOptions(job.window))
     if not results.results:
-        results.all_or_refusal()
+        results.results_or_raise()
     causes = job.ledger.causes_before([part.number for part in parts])
     return StartedRetry(causes, in_place=False, cost=cost, results=results)
 
@@ -386,7 +386,7 @@ def _existing(path: Path | None, job: StoredJob) -> Path:
 def _retried_already(job: StoredJob) -> InputError:
     return InputError(
         f"Another process has begun a retry of job {job.name}.",
-        hint="Look how far it is.",
+        hint="Check its status.",
         code="retried_already",
         next=Next("get_status", {"job": job.name}),
     )

@@ -39,7 +39,7 @@ async def get_status(
     """
     stored = await find_job(ws, job)
     await wait(stored, wait_seconds, progress)
-    return _reply(stored.now())
+    return _reply(stored.reloaded())
 
 
 async def wait_until_ended(
@@ -129,14 +129,14 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
     async def see(part_and_run: tuple[Part, BatchRun]) -> None:
         part, run = part_and_run
         batch = await job.client.batches.get(run.batch_id)
-        job.store.see_batch(job.id, part.id, batch, asked_with=run)
+        job.store.record_batch(job.id, part.id, batch, asked_with=run)
 
     asked = [
         (part, run)
         for part, run in job.newest_runs()
         if run and (also_terminal or not run.is_terminal)
     ]
-    (await run_concurrently(job.profile, asked, see)).all_or_refusal()
+    (await run_concurrently(job.profile, asked, see)).results_or_raise()
 
 
 async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
@@ -162,7 +162,7 @@ async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
         for job, runs in running.items():
             for part, run in runs:
                 if run.batch_id in listed:
-                    ws.store.see_batch(job, part.id, listed[run.batch_id], asked_with=run)
+                    ws.store.record_batch(job, part.id, listed[run.batch_id], asked_with=run)
     return {job for job, runs in running.items() if all(run.batch_id in listed for _, run in runs)}
 
 

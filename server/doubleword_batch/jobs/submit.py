@@ -122,7 +122,7 @@ async def create_batch(
         stored, parts, BatchOptions(window, metadata or {}), capped, max_cost_usd
     )
     if not any(run for _, run in stored.newest_runs()):
-        results.all_or_refusal()
+        results.results_or_raise()
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
 
@@ -168,7 +168,7 @@ def _reply(
         batch_ids=[run.batch_id for run in runs][:10],
         input_file_ids=[part.input_file_id for part, _ in newest if part.input_file_id][:10],
         reused=reused,
-        completion_window=job.now().completion_window or "",
+        completion_window=job.reloaded().completion_window or "",
         expires_at=utc(max(expiries)) if expiries else None,
         cost_usd=cost.usd,
         cost_note=cost.note,

@@ -1,7 +1,1 @@
-"""The library's front door: `Jobs`, `Job`, `JobResults` and `run`."""
-
-from doubleword_batch.library.jobs import Job, Jobs
-from doubleword_batch.library.results import JobResults
-from doubleword_batch.library.run import run
-
-__all__ = ["Job", "JobResults", "Jobs", "run"]
+"""The library's front door: `Jobs` and `Job`, their results, and `run`."""

@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from doubleword_batch.lazy_workspace import LazyWorkspace
-from doubleword_batch.library.results import JobResults, TableFormat
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
         Submitted,
         Uploaded,
     )
+    from doubleword_batch.library.results import JobResults, TableFormat
 
 
 def silent(_done: float, _total: float | None, _words: str) -> None:
@@ -329,14 +329,14 @@ class Job:
         self,
         output_path: str | PathLike[str] | None = None,
         *,
-        format: TableFormat | None = None,  # noqa: A002  # as the tool calls it
+        format: "TableFormat | None" = None,  # noqa: A002  # as the tool calls it
         overwrite: bool = False,
         formulas: bool = False,
         query: str | None = None,
         sample: int = 3,
         wait_seconds: float = 0,
         progress: "Progress" = silent,
-    ) -> JobResults:
+    ) -> "JobResults":
         """Collect what has finished, account for every row, and write the table of answers.
 
         Works at any time: rows that have no outcome yet are `pending`.
@@ -356,12 +356,13 @@ class Job:
             InputError: it was never submitted, or a path or query that cannot be used.
         """
         from doubleword_batch.jobs.results import fetch_results
+        from doubleword_batch.library.results import JobResults
 
         reply = await fetch_results(
             await self._jobs.workspace(),
             self.name,
             output_path=None if output_path is None else fspath(output_path),
-            form=format,
+            table_format=format,
             overwrite=overwrite,
             formulas=formulas,
             query=query,

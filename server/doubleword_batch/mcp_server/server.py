@@ -16,7 +16,7 @@ from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
-from doubleword_batch.library import Jobs
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
 from doubleword_batch.paths import Roots

@@ -10,7 +10,7 @@ from mcp.types import CallToolResult
 from pydantic import Field
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.library import Jobs
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server.replies import reply, with_progress
 
 Ctx = Context[Jobs, Any]

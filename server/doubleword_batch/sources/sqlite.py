@@ -1,7 +1,7 @@
 """A table of an SQLite database, or what a SELECT over it gives, as rows.
 
-The only place below the jobs that imports `sqlite3`. The database may be anybody's: it is opened
-read-only, and neither the query nor a view in it can do more than read.
+The database may be anybody's: it is opened read-only, and neither the query nor a view in it can do
+more than read.
 """
 
 import hashlib

@@ -105,7 +105,7 @@ class _Tally:
         print(f"{sum(self._outcomes.values())} requests: {counts or 'none'}")
         print(f"tokens: {self._tokens[0]} in, {self._tokens[1]} out")
         if unreadable:
-            print(f"{unreadable} lines are no result lines and were left aside")
+            print(f"{unreadable} lines are not result lines and were ignored")
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
             message = self._messages[outcome, cause]
             words = f", for example {quoted(message, _SAMPLE_CHARACTERS)}" if message else ""

@@ -33,7 +33,7 @@ def run_again(job, number, row, status, output=None, completed=0):
         "output_file_id": output,
         "request_counts": {"total": 1, "completed": completed, "failed": 0},
     }
-    store.see_batch(known.id, part, Batch.model_validate(ended))
+    store.record_batch(known.id, part, Batch.model_validate(ended))
 
 
 def outcomes(job):
@@ -131,6 +131,6 @@ async def test_an_error_file_waits_only_while_its_batch_runs_and_counts_no_failu
     files.content_of = before.content_of | {"output": result_line(2, chat("y")), "error": b""}
     job.ws.client.files = files
     seen = {"id": "now", "status": status, "output_file_id": "output", "error_file_id": "error"}
-    store.see_batch(known.id, part.id, Batch.model_validate(seen | {"request_counts": counts}))
+    store.record_batch(known.id, part.id, Batch.model_validate(seen | {"request_counts": counts}))
     await collect(known)
     assert [name for name in files.asked if name not in before.content_of] == asked

@@ -60,7 +60,7 @@ async def test_one_that_is_always_refused_holds_nobody_up_and_is_not_asked_for_e
     assert (done.results, done.waiting) == ([0, 1, 3, 4, 5], 1)
     assert asked.count(2) <= 6
     with pytest.raises(RateLimitedError):
-        done.all_or_refusal()
+        done.results_or_raise()
 
 
 @pytest.mark.parametrize(

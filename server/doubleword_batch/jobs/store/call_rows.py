@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.ledger import ANSWERED
-from doubleword_batch.jobs.store.records import DRAWN
+from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 
 _KEYS_AT_ONCE = 500
 _WAS_SENT = (
@@ -27,7 +27,8 @@ _ROWS = f"""
 """  # noqa: S608  # our own words
 _NEVER_SENT = f"""
     SELECT id, name FROM jobs
-    WHERE fingerprint BETWEEN '{DRAWN}' AND '{DRAWN}~' AND name IS NOT NULL AND created_at < ?
+    WHERE fingerprint BETWEEN '{RANDOM_FINGERPRINT}' AND '{RANDOM_FINGERPRINT}~'
+    AND name IS NOT NULL AND created_at < ?
     AND NOT {_WAS_SENT}
 """  # noqa: S608  # our own words
 

@@ -1,4 +1,4 @@
-"""One SQLite file that several processes use at once and that survives whatever they do not.
+"""One SQLite file, shared by several processes and safe against crashes.
 
 WAL mode, full synchronisation, short transactions. A transaction begun inside another one of the
 same thread is part of it. Names of tables and columns are in `schema.py`.

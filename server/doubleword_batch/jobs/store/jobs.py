@@ -162,7 +162,7 @@ class Store(Database):
         )
         return [BatchRun.of(columns) for columns in found]
 
-    def see_batch(
+    def record_batch(
         self, job: int, part: int, batch: Batch, *, asked_with: BatchRun | None = None
     ) -> None:
         """Record what the provider says of a batch; after a change there is more to collect.

@@ -1,7 +1,7 @@
-"""The journal: every remote write, its intent before it is sent and its fact after the answer.
+"""The journal: each remote write, recorded before it is sent and again once it is answered.
 
-A write on its way is marked as such all the time, by both clocks, so that another process, or this
-one after a crash, can tell how long it is at least since the last moment at which it may have left.
+A write in flight is stamped again and again with both clocks, so that another process, or this one
+after a crash, can tell the least time since it may have been sent.
 """
 
 import time

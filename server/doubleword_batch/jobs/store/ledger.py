@@ -2,8 +2,8 @@
 
 Outcomes are `OUTCOMES`. A row starts `pending`; result lines move it (`apply_results.py`), and a
 better or newer answer may replace an older one, which then goes to the history. Sums come from
-rows, never from the provider's counters. The ledger's statements stand here and in
-`apply_results.py`, and nowhere else.
+rows, never from the provider's counters. Every statement that changes the ledger is here or in
+`apply_results.py`; `call_rows.py` reads it.
 """
 
 import time
@@ -157,7 +157,7 @@ class Ledger:
         with self.database.transaction() as db:
             db.execute(_ADD_NUMBERED, (count, self.job, prefix, part))
 
-    def add_foreign_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
+    def add_adopted_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """The same for an adopted job, whose custom_ids do not tell the row."""
         self.add_rows(rows)
         with self.database.transaction() as db:
@@ -229,7 +229,7 @@ class Ledger:
         )
         return list(starmap(Entry, found))
 
-    def row_of_foreign(self, custom_id: str) -> int | None:
+    def row_of_adopted(self, custom_id: str) -> int | None:
         """The row of an adopted job's custom_id."""
         found = self.database.query(
             "SELECT row FROM foreign_ids WHERE job = ? AND custom_id = ?", (self.job, custom_id)
@@ -251,7 +251,7 @@ class Ledger:
         return count
 
     def version(self) -> list[tuple[Any, ...]]:
-        """Facts that change whenever an outcome does, once its batch run or its file did."""
+        """Values that differ when outcomes changed, also where no batch run or source did."""
         return [
             *self.database.query(
                 "SELECT cursors.batch_run, kind, lines, size_bytes FROM cursors JOIN batch_runs "

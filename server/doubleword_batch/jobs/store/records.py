@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from doubleword_batch.models import TERMINAL
 
-DRAWN = "calls:"
+RANDOM_FINGERPRINT = "calls:"
 """How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
 
 
@@ -40,9 +40,9 @@ class JobRecord:
         return cls(*plain, cost_usd=None if cost is None else Decimal(cost))
 
     @property
-    def is_one_of_a_kind(self) -> bool:
+    def has_random_fingerprint(self) -> bool:
         """Whether no other state directory can have sent the same job."""
-        return self.fingerprint.startswith(DRAWN)
+        return self.fingerprint.startswith(RANDOM_FINGERPRINT)
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,11 +50,11 @@ class Collected:
     reread: int = 0
     gone: set[str] = field(default_factory=set[str])
 
-    def oddities(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """Warnings for people: nothing here changed the ledger for the worse."""
         named = (
-            (self.foreign, "lines with a custom_id that is not of this job were left aside"),
-            (self.unreadable, "lines that are not result lines were left aside"),
+            (self.foreign, "lines with a custom_id that is not of this job were ignored"),
+            (self.unreadable, "lines that are not result lines were ignored"),
             (len(self.gone), "result files are gone at the provider: what was read before is kept"),
         )
         return [f"{count} {words}" for count, words in named if count]
@@ -84,7 +84,7 @@ async def collect(job: StoredJob, *, progress: Progress = silent) -> Collected:
     parts = {part.id: part for part in job.parts()}
     try:
         for runs_by_part in await _unread(job, parts):
-            (await run_concurrently(job.profile, runs_by_part, read)).all_or_refusal()
+            (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
     finally:
         if ended:
             await _close(job, ended, {part.id: part.number for part in parts.values()})
@@ -271,7 +271,7 @@ class _BatchReader:
 
     def _row_reader(self) -> Callable[[str], int | None]:
         if self._job.source is None:
-            return self._ledger.row_of_foreign
+            return self._ledger.row_of_adopted
         from doubleword_batch.requests import row_of
 
         return row_of

@@ -24,21 +24,21 @@ class PartResults(Generic[_T]):
     Attributes:
         results: of those that got through, in the order in which they were given.
         waiting: how many the provider takes only later.
-        refusal: what it said to the last of these; None when nothing waits.
+        capacity_error: what it said to the last of these; None when nothing waits.
     """
 
     results: list[_T]
     waiting: int = 0
-    refusal: RateLimitedError | None = None
+    capacity_error: RateLimitedError | None = None
 
-    def all_or_refusal(self) -> list[_T]:
+    def results_or_raise(self) -> list[_T]:
         """The results, if nothing waits.
 
         Raises:
             RateLimitedError: what the provider said.
         """
-        if self.refusal is not None:
-            raise self.refusal
+        if self.capacity_error is not None:
+            raise self.capacity_error
         return self.results
 
 
@@ -62,11 +62,13 @@ async def run_concurrently(
     queue = _Queue(inputs, work)
     async with anyio.create_task_group() as tasks:
         for _ in range(min(profile.parts_at_once, len(inputs))):
-            tasks.start_soon(queue.work_off)
+            tasks.start_soon(queue.drain)
     if queue.failure is not None:
         raise queue.failure
     results = [queue.results[index] for index in sorted(queue.results)]
-    return PartResults(results, len(queue.refused), queue.refusal if queue.refused else None)
+    return PartResults(
+        results, len(queue.deferred), queue.capacity_error if queue.deferred else None
+    )
 
 
 class _Queue(Generic[_Input, _T]):
@@ -76,12 +78,12 @@ class _Queue(Generic[_Input, _T]):
         self._inputs = inputs
         self._work = work
         self._indexes = deque(range(len(inputs)))
-        self.refused: list[int] = []
-        self.refusal: RateLimitedError | None = None
+        self.deferred: list[int] = []
+        self.capacity_error: RateLimitedError | None = None
         self.results: dict[int, _T] = {}
         self.failure: Exception | None = None
 
-    async def work_off(self) -> None:
+    async def drain(self) -> None:
         while self._indexes and self.failure is None:
             index = self._indexes.popleft()
             try:
@@ -90,14 +92,14 @@ class _Queue(Generic[_Input, _T]):
                 if not error.retryable:
                     self._fail(error)
                     return
-                self.refused.append(index)
-                self.refusal = error
+                self.deferred.append(index)
+                self.capacity_error = error
             except Exception as error:  # noqa: BLE001  # raised above: a task group would wrap it
                 self._fail(error)
                 return
             else:
-                self._indexes.extend(self.refused)
-                self.refused.clear()
+                self._indexes.extend(self.deferred)
+                self.deferred.clear()
 
     def _fail(self, error: Exception) -> None:
         self.failure = self.failure or error
@@ -130,11 +132,15 @@ class CombinedProgress:
 
 def waiting_for_capacity(results: PartResults[bool] | None) -> Waiting | None:
     """What a reply says of parts that are to be submitted later."""
-    if results is None or results.refusal is None:
+    if results is None or results.capacity_error is None:
         return None
-    seconds = max(1, round(results.refusal.details.get("retry_after_seconds", _RETRY_SECONDS)))
+    seconds = max(
+        1, round(results.capacity_error.details.get("retry_after_seconds", _RETRY_SECONDS))
+    )
     return Waiting(
-        parts=results.waiting, retry_after_seconds=seconds, reason=results.refusal.message[:300]
+        parts=results.waiting,
+        retry_after_seconds=seconds,
+        reason=results.capacity_error.message[:300],
     )
 
 

@@ -1,4 +1,4 @@
-"""A remote write exactly once, whatever happens to its reply, its process or its machine.
+"""A remote write made once: journaled, sent, and looked for before it is sent again.
 
 The intent is in the journal before anything is sent. A write that may have been sent is looked for
 at the provider, and "not in the list" is not yet "not there": it is sent again only when it has not

@@ -61,7 +61,7 @@ async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress
     async def upload(part: Part) -> bool:
         return await _upload_part(job, part, sent.of(part.number))
 
-    return (await run_concurrently(job.profile, parts, upload)).all_or_refusal()
+    return (await run_concurrently(job.profile, parts, upload)).results_or_raise()
 
 
 async def create_parts(
@@ -152,7 +152,7 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
         send=lambda: _send_batch(job, part, options.completion_window, marked),
         look=lambda: _batch_marked(job, fingerprint),
         get=job.client.batches.get,
-        record=lambda batch: job.store.see_batch(job.id, part.id, batch),
+        record=lambda batch: job.store.record_batch(job.id, part.id, batch),
         stands=_is_of_use if _others_may_have_sent(job) else None,
     )
     _, sent = await write_once(job.workspace, remote)
@@ -165,7 +165,7 @@ def _now(job: StoredJob, part: Part) -> Part:
 
 def _others_may_have_sent(job: StoredJob) -> bool:
     """Whether it is worth a search before the first send."""
-    return job.profile.search and not job.is_one_of_a_kind
+    return job.profile.search and not job.has_random_fingerprint
 
 
 def _is_of_use(batch: Batch) -> bool:
