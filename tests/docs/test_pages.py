@@ -74,8 +74,8 @@ def test_the_outcomes_are_those_of_the_ledger():
     assert {markdown.named(row[0])[0] for row in rows} == set(OUTCOMES)
 
 
-def test_the_house_is_the_tree_there_is():
-    house = section(DOCS / "architecture.md", "The house")
+def test_the_layers_are_the_tree_there_is():
+    house = section(DOCS / "architecture.md", "The layers")
     named = set(re.findall(r"\b([a-z_]+(?:/|\.py))(?=\s)", house))
     modules = {p.name for p in PACKAGE.glob("*.py") if not p.name.startswith("__")}
     folders = {f"{p.name}/" for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
