@@ -259,7 +259,7 @@ def test_answers_are_shown_as_quoted_text_that_cannot_leave_its_line(run, work):
     assert done.out.count("100 requests") == 1
     assert not any(text.startswith("100") for text in done.out.splitlines())
     assert "\x1b" not in done.out
-    assert "1 lines are no result lines" in done.out
+    assert "1 lines are not result lines" in done.out
     assert len(done.out) < 1000
 
 

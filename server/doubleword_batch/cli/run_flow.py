@@ -210,7 +210,7 @@ class _RunFlow:
         if sys.stdin.isatty() and sys.stderr.isatty() and _yes("Submit it? [y/N] "):
             return
         raise InputError(
-            f"Job {self._job} was not submitted: its cost ({price}) was not confirmed.",
+            f"The cost of job {self._job} ({price}) was not confirmed; nothing was submitted.",
             hint="Add --yes, or --max-cost USD to submit only what costs no more than that.",
             code="not_confirmed",
         )
