@@ -33,7 +33,7 @@ class Ledger:
 
     Attributes:
         outcomes: by custom_id: rank, and the place of the line.
-        unreadable: lines that are no result lines.
+        unreadable: lines that are not result lines.
     """
 
     def __init__(self, files: list[Path]) -> None:
