@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 import anyio
 
-from doubleword_batch.retry import RetryClock
+from doubleword_batch.backoff import RetryClock
 
 
 @dataclass

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
         TransportError,
     )
     from doubleword_batch.jobs.build_request import BuildRequest
-    from doubleword_batch.jobs.job import Progress
     from doubleword_batch.jobs.replies import (
         Cancelled,
         Counts,
@@ -58,6 +57,7 @@ if TYPE_CHECKING:
     from doubleword_batch.local import Faults, LocalConfig, LocalServer
     from doubleword_batch.models import Batch, CostEstimate, File, Model
     from doubleword_batch.paths import Roots
+    from doubleword_batch.progress import Progress
     from doubleword_batch.providers import Profile
     from doubleword_batch.settings import Secret, Settings
 
@@ -146,7 +146,6 @@ _MODULES = {
         "TransportError",
     ),
     "jobs.build_request": ("BuildRequest",),
-    "jobs.job": ("Progress",),
     "jobs.replies": (
         "Cancelled",
         "Counts",
@@ -184,6 +183,7 @@ _MODULES = {
         "Model",
     ),
     "paths": ("Roots",),
+    "progress": ("Progress",),
     "providers": ("Profile",),
     "settings": (
         "Secret",

@@ -19,13 +19,13 @@ from doubleword_batch.settings import Settings
 if TYPE_CHECKING:
     from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
-    from doubleword_batch.local import LocalConfig, LocalServer, Standby
+    from doubleword_batch.local import FollowedServer, LocalConfig, LocalServer
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Connection:
+class HttpOptions:
     """How requests reach the provider.
 
     Attributes:
@@ -47,7 +47,7 @@ class LazyWorkspace:
         roots: where paths may lead; by default the settings' roots.
         max_retry_seconds: how long one request to the provider may be repeated; hosts end a tool
             call at about a minute.
-        connection: how requests reach the provider.
+        http_options: how requests reach the provider.
     """
 
     def __init__(
@@ -56,16 +56,16 @@ class LazyWorkspace:
         *,
         roots: Roots | None = None,
         max_retry_seconds: float = 20.0,
-        connection: Connection | None = None,
+        http_options: HttpOptions | None = None,
     ) -> None:
         self.settings = settings
-        self._connection = connection or Connection()
+        self._http_options = http_options or HttpOptions()
         self._max_retry_seconds = max_retry_seconds
         self._roots = roots or Roots(settings.roots)
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
         self._workspace: Workspace | None = None
-        self._local: LocalServer | Standby | None = None
+        self._local: LocalServer | FollowedServer | None = None
 
     async def get(self) -> "Workspace":
         """The workspace, opened at the first call.
@@ -105,7 +105,7 @@ class LazyWorkspace:
         from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
         from doubleword_batch.jobs.store.jobs import Store
-        from doubleword_batch.jobs.store.staging import sweep
+        from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
 
         settings = self.settings
@@ -116,7 +116,7 @@ class LazyWorkspace:
             store = await to_thread.run_sync(Store, settings.home)
             opening.callback(store.close)
             if not settings.read_only:
-                await to_thread.run_sync(sweep, store)
+                await to_thread.run_sync(remove_leftovers, store)
             if settings.provider == "local":
                 self._local = await to_thread.run_sync(_local_server, settings, opening)
                 running = self._local.running
@@ -128,8 +128,8 @@ class LazyWorkspace:
                     api_key=key,
                     profile=described,
                     max_retry_seconds=self._max_retry_seconds,
-                    headers=self._connection.headers,
-                    custom_transport=self._connection.custom_transport,
+                    headers=self._http_options.headers,
+                    custom_transport=self._http_options.custom_transport,
                 )
             )
             workspace = Workspace(
@@ -187,7 +187,7 @@ def local_config(settings: Settings) -> "LocalConfig":
     )
 
 
-def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | Standby":
+def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | FollowedServer":
     from doubleword_batch.local import find_or_start
 
     server = find_or_start(settings.home, lambda: local_config(settings))

@@ -58,7 +58,7 @@ class Secret:
 
 
 @dataclass(frozen=True, slots=True)
-class Access:
+class KeyAndAddress:
     """An address and the key for it, as somebody gave them: not checked yet.
 
     Attributes:
@@ -118,7 +118,7 @@ class Settings:
         environ: Mapping[str, str] | None = None,
         *,
         provider: ProviderName | None = None,
-        access: Access | None = None,
+        key_and_address: KeyAndAddress | None = None,
         home: str | Path | None = None,
     ) -> "Settings":
         """Read the settings.
@@ -126,7 +126,7 @@ class Settings:
         Args:
             environ: the variables to read; the process's own by default.
             provider: take this one, whatever `DOUBLEWORD_BATCH_PROVIDER` says.
-            access: in place of what the variables say of address and key.
+            key_and_address: in place of what the variables say of address and key.
             home: in place of `DOUBLEWORD_BATCH_HOME`.
 
         Raises:
@@ -135,7 +135,7 @@ class Settings:
         env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
         if provider is not None:
             env["DOUBLEWORD_BATCH_PROVIDER"] = provider
-        provider, base_url, api_key = _provider(env, access)
+        provider, base_url, api_key = _provider(env, key_and_address)
         roots = env.get("DOUBLEWORD_BATCH_ROOTS")
         return cls(
             provider=provider,
@@ -213,14 +213,14 @@ def provider_of(base_url: str) -> ProviderName:
 
 
 def _provider(
-    env: Mapping[str, str], access: Access | None
+    env: Mapping[str, str], key_and_address: KeyAndAddress | None
 ) -> tuple[ProviderName, str, Secret | None]:
     """The provider, its base URL and its key."""
     named: ProviderName | None = _named(env, "DOUBLEWORD_BATCH_PROVIDER", ProviderName)
     if named == "local":
         return "local", "", None
-    access = access or _access(env, named)
-    url = access.base_url or (OPENAI_BASE_URL if named == "openai" else "")
+    key_and_address = key_and_address or _key_and_address(env, named)
+    url = key_and_address.base_url or (OPENAI_BASE_URL if named == "openai" else "")
     if named == "generic" and not url:
         raise ConfigError(
             "DOUBLEWORD_BATCH_PROVIDER=generic needs the server's address.",
@@ -228,10 +228,10 @@ def _provider(
         )
     if url:
         url = check_base_url("DOUBLEWORD_BASE_URL", url)
-    if access.api_key is None and not access.has_key_function:
+    if key_and_address.api_key is None and not key_and_address.has_key_function:
         return _without_key(named, url)
     url = url or HOSTED_BASE_URL
-    return named or provider_of(url), url, access.api_key
+    return named or provider_of(url), url, key_and_address.api_key
 
 
 def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, str, None]:
@@ -253,11 +253,11 @@ def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, st
     )
 
 
-def _access(env: Mapping[str, str], named: ProviderName | None) -> Access:
+def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyAndAddress:
     """Address and key; a key goes with its own address, never with the other's."""
     if named == "openai" and env.get("OPENAI_API_KEY"):
-        return Access(env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY"))
-    return Access(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))
+        return KeyAndAddress(env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY"))
+    return KeyAndAddress(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))
 
 
 def _home(env: Mapping[str, str]) -> Path:

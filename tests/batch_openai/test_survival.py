@@ -151,7 +151,7 @@ async def test_killed_while_a_write_is_sent_it_is_looked_for(faulty, program, af
 KILLED_AT = textwrap.dedent(
     """
     import os, signal, sys
-    from doubleword_batch.jobs.store import failpoints
+    from doubleword_batch.jobs import failpoints
 
     at = sys.argv.pop(1)
     failpoints.observer = lambda step: step == at and os.kill(os.getpid(), signal.SIGKILL)

@@ -17,8 +17,7 @@ from pathlib import Path
 
 import journey
 
-from doubleword_batch.jobs import build, results, retry, status, submit  # noqa: F401  # once
-from doubleword_batch.jobs.store import failpoints
+from doubleword_batch.jobs import build, failpoints, results, retry, status, submit  # noqa: F401  # once
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 

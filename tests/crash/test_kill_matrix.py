@@ -2,7 +2,7 @@
 
 import pytest
 
-from doubleword_batch.jobs.store.failpoints import STEPS
+from doubleword_batch.jobs.failpoints import STEPS
 
 KILLED = -9
 

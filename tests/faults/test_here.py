@@ -17,7 +17,7 @@ from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
-from doubleword_batch.jobs.store.staging import staging_folder, sweep
+from doubleword_batch.jobs.store.staging import remove_leftovers, staging_folder
 from doubleword_batch.jobs.submit import create_batch, upload
 from faults.bench import (
     CONTENT,
@@ -227,7 +227,7 @@ with staging_folder(store) as staging:
         facts = {"provider": "p", "base_url": "", "endpoint": "", "model": ""}
         kept = store.begin_job(building=alive.token, fingerprint="g", spec="{}", **facts)
         before = len(list((home / "jobs").iterdir()))
-        sweep(store)
+        remove_leftovers(store)
         left = [path.name for path in (home / "jobs").iterdir()]
         jobs = store.query("SELECT id FROM jobs")
         store.drop_unfinished(kept)

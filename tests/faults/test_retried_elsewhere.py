@@ -6,8 +6,8 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import InputError, RateLimitedError
+from doubleword_batch.jobs import failpoints
 from doubleword_batch.jobs.retry import retry_failed
-from doubleword_batch.jobs.store import failpoints
 from doubleword_batch.jobs.submit import create_batch
 from faults.bench import UPLOAD, built, ended, fetched, row, status, submitted
 

@@ -13,18 +13,18 @@ from doubleword_batch.api.custom_transport import (
 )
 from doubleword_batch.api.download import ContentRead, Sink
 from doubleword_batch.api.resources import Batches, Files, Models
-from doubleword_batch.api.upload import Progress
-from doubleword_batch.retry import RetryClock
+from doubleword_batch.api.upload import ByteProgress
+from doubleword_batch.backoff import RetryClock
 
 __all__ = [
     "BatchClient",
     "Batches",
+    "ByteProgress",
     "ContentRead",
     "CustomTransport",
     "Files",
     "Models",
     "NoResponseError",
-    "Progress",
     "RetryClock",
     "Sink",
     "TransportRequest",

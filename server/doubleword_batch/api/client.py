@@ -9,9 +9,9 @@ from typing import Self
 from doubleword_batch.api.custom_transport import CustomTransport
 from doubleword_batch.api.resources import Batches, Files, Models
 from doubleword_batch.api.transport import Transport
+from doubleword_batch.backoff import RetryClock
 from doubleword_batch.providers import Profile
 from doubleword_batch.providers import profile as profile_named
-from doubleword_batch.retry import RetryClock
 from doubleword_batch.settings import Secret, check_base_url, provider_of
 
 

@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
-from doubleword_batch.api.upload import FormWithFile, Progress
+from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.models import Batch, CostEstimate, File, Model, Page
 from doubleword_batch.providers import Profile, check_metadata
@@ -42,7 +42,7 @@ class Files:
         *,
         filename: str | None = None,
         expires_after_seconds: int | None = None,
-        on_progress: Progress | None = None,
+        on_progress: ByteProgress | None = None,
     ) -> File:
         """Upload a request file with purpose `batch`, streamed from disk in constant memory.
 

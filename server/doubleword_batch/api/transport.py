@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.error_mapping import ErrorReply, error_of, html_error, read_error_reply
 from doubleword_batch.api.request import LOOK_FIRST, ApiRequest, typed_reply, unexpected
+from doubleword_batch.backoff import RetryBudget, RetryClock
 from doubleword_batch.errors import (
     ApiError,
     ConfigError,
@@ -28,7 +29,6 @@ from doubleword_batch.errors import (
     quote_untrusted,
 )
 from doubleword_batch.loopback import is_loopback
-from doubleword_batch.retry import RetryBudget, RetryClock
 from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)

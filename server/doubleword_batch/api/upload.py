@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from doubleword_batch.errors import InputError
 
-Progress = Callable[[int, int], None]
+ByteProgress = Callable[[int, int], None]
 """Called with the file's bytes sent so far and in all."""
 
 _READ_BYTES = 256 * 1024
@@ -37,7 +37,11 @@ class FormWithFile:
     """
 
     def __init__(
-        self, path: Path, filename: str, fields: dict[str, str], on_progress: Progress | None = None
+        self,
+        path: Path,
+        filename: str,
+        fields: dict[str, str],
+        on_progress: ByteProgress | None = None,
     ) -> None:
         boundary = secrets.token_hex(16)  # nobody can put into a file what cannot be guessed
         self._on_progress = on_progress

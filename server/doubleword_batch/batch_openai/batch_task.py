@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
+from doubleword_batch.backoff import RetryBudget
 from doubleword_batch.batch_openai.call import (
     Call,
     CallFailedError,
@@ -25,7 +26,6 @@ from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.models import ResultError, ResultLine
 from doubleword_batch.provider_errors import read_failure_reason
-from doubleword_batch.retry import RetryBudget
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.options import BatchingOptions

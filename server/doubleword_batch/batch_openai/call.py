@@ -84,7 +84,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         job_row: the job's name and the row that hold the call, once there are any.
         inputs: of an embeddings call, where the provider counts them; else 0.
         followers: equal calls that share this one's request.
-        is_settled: its outcome is on the way back.
+        has_outcome: its outcome is on the way back.
     """
 
     endpoint: str
@@ -97,7 +97,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     job_row: tuple[str, int] | None = None
     inputs: int = 0
     followers: "list[Call] | None" = None
-    is_settled: bool = False
+    has_outcome: bool = False
 
     @property
     def is_wanted(self) -> bool:
@@ -183,7 +183,7 @@ def deliver(outcomes: Iterable[tuple[Call, Outcome]]) -> None:
     """Give each outcome to its caller and to those that share the call, in whichever loop."""
     by_delivery = defaultdict[Delivery, list[tuple[asyncio.Future[CallResponse], Outcome]]](list)
     for call, outcome in outcomes:
-        call.is_settled = True
+        call.has_outcome = True
         by_delivery[call.delivery].append((call.future, outcome))
         for follower in call.followers or ():
             by_delivery[follower.delivery].append((follower.future, outcome))

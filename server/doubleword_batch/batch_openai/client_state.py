@@ -15,7 +15,7 @@ from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.lazy_workspace import Connection
+from doubleword_batch.lazy_workspace import HttpOptions
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import AsyncClient
@@ -149,7 +149,7 @@ class ClientState:
                 query=query,
                 authorization=authorization or key_function,
             )
-        connection = Connection(headers=headers, custom_transport=transport)
-        engine = BatchEngine(self.settings, self.options, connection)
+        http_options = HttpOptions(headers=headers, custom_transport=transport)
+        engine = BatchEngine(self.settings, self.options, http_options)
         shared = SharedEngine(engine, uses_callers_loop=transport is not None)
         return replace(self, shared=shared)

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.settings import (
     OPENAI_BASE_URL,
-    Access,
+    KeyAndAddress,
     ProviderName,
     Secret,
     Settings,
@@ -118,7 +118,7 @@ def resolve_settings(
     return Settings.from_environment(
         variables,
         provider=credentials.provider,
-        access=Access(
+        key_and_address=KeyAndAddress(
             base_url=credentials.base_url or base_url,
             api_key=key,
             has_key_function=credentials.key_function is not None,

@@ -32,7 +32,7 @@ from doubleword_batch.jobs.call_jobs import (
 )
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.lazy_workspace import Connection, LazyWorkspace
+from doubleword_batch.lazy_workspace import HttpOptions, LazyWorkspace
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -48,17 +48,17 @@ class Dispatcher:
     Args:
         settings: the provider and the state directory.
         options: how calls become batches.
-        connection: how requests reach the provider.
+        http_options: how requests reach the provider.
     """
 
     def __init__(
-        self, settings: Settings, options: BatchingOptions, connection: Connection | None = None
+        self, settings: Settings, options: BatchingOptions, http_options: HttpOptions | None = None
     ) -> None:
         self._options = options
         self._lazy_workspace = LazyWorkspace(
             settings,
             max_retry_seconds=min(_REQUEST_RETRY_SECONDS, options.max_retry_seconds),
-            connection=connection,
+            http_options=http_options,
         )
         self._cache = AnswerCache(share=options.share_identical)
         self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
@@ -124,7 +124,7 @@ class Dispatcher:
             return False
         if self._options.share_identical:
             leader = self._leaders.get(call.key)
-            if leader is not None and not leader.is_settled and leader.is_wanted:
+            if leader is not None and not leader.has_outcome and leader.is_wanted:
                 if leader.followers is None:
                     leader.followers = []
                 leader.followers.append(call)
@@ -157,14 +157,14 @@ class Dispatcher:
                 await work
             except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
                 _log.exception("A batch of calls failed unexpectedly")
-                deliver((call, unexpected(error)) for call in calls if not call.is_settled)
+                deliver((call, unexpected(error)) for call in calls if not call.has_outcome)
 
         def ended(task: asyncio.Task[None]) -> None:
             self._running.discard(task)
             work.close()  # of a task that was cancelled before its first step
             if task.cancelled():
                 closed = closed_while_waiting()
-                deliver((call, closed) for call in calls if not call.is_settled)
+                deliver((call, closed) for call in calls if not call.has_outcome)
 
         task = asyncio.get_running_loop().create_task(guarded())
         self._running.add(task)

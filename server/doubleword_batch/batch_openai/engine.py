@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
 
     from doubleword_batch.batch_openai.dispatcher import Dispatcher
-    from doubleword_batch.lazy_workspace import Connection
+    from doubleword_batch.lazy_workspace import HttpOptions
 
 _TICK_SECONDS = 0.02  # calls that arrive together are looked up together
 _TAKEN_AT_ONCE = 2_000
@@ -44,18 +44,18 @@ class BatchEngine:
     Args:
         settings: the provider and the state directory.
         options: how calls become batches.
-        connection: how requests reach the provider.
+        http_options: how requests reach the provider.
     """
 
     def __init__(
         self,
         settings: Settings,
         options: BatchingOptions,
-        connection: "Connection | None" = None,
+        http_options: "HttpOptions | None" = None,
     ) -> None:
         self.settings = settings
         self.options = options
-        self._connection = connection
+        self._http_options = http_options
         self._arrived: deque[Call] = deque()
         self._deliveries: dict[asyncio.AbstractEventLoop, Delivery] = {}
         self._starting = threading.Lock()
@@ -168,7 +168,7 @@ class BatchEngine:
         from doubleword_batch.batch_openai.dispatcher import Dispatcher
 
         self._loop = asyncio.get_running_loop()
-        self._dispatcher = Dispatcher(self.settings, self.options, self._connection)
+        self._dispatcher = Dispatcher(self.settings, self.options, self._http_options)
         ready.set_result(None)
         dispatching = asyncio.create_task(self._dispatch_arrived())
         try:

@@ -25,8 +25,8 @@ from doubleword_batch.cli.exit_codes import interrupted
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.workspace import runs_inside
 from doubleword_batch.errors import DoublewordBatchError, Next
-from doubleword_batch.jobs.job import Progress as Tell
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
+from doubleword_batch.progress import Progress as Tell
 from doubleword_batch.settings import Settings
 
 _LINE_SECONDS = 30.0

@@ -17,7 +17,7 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
-from doubleword_batch.jobs.costs import estimated
+from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
@@ -182,7 +182,7 @@ class _RunFlow:
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return
         if not ws.profile.free:
-            expected = estimated(stored, self._options.window or ws.profile.windows[0])
+            expected = estimate_cost(stored, self._options.window or ws.profile.windows[0])
             self._confirm(ws.profile.title, cost(expected.usd, expected.note))
         self._submitting = True
         while waiting := await self._submit_once(job):

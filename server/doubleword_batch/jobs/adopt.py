@@ -20,10 +20,10 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
+    clear_building_mark,
     publish_folder,
+    remove_leftovers,
     staging_folder,
-    sweep,
-    unmark,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.models import Batch
@@ -131,7 +131,7 @@ def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
     known = ws.store.job_with_fingerprint(fingerprint)
     if known is not None:
         return StoredJob.of_record(ws, known)
-    sweep(ws.store)
+    remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
         input_tokens, output_tokens = estimate_file_tokens(path)
         job_id = ws.store.begin_job(
@@ -154,7 +154,7 @@ def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
             job = _publish(ws, job_id, path.stem, fingerprint, report, digest, staging)
         finally:
             ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
-    unmark(job.folder)
+    clear_building_mark(job.folder)
     return job
 
 

@@ -13,19 +13,20 @@ from typing import TYPE_CHECKING
 from doubleword_batch.atomic_files import copy_file
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
-from doubleword_batch.jobs.costs import cost_of_tokens
-from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
+from doubleword_batch.jobs.costs import price_tokens
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
+    clear_building_mark,
     publish_folder,
+    remove_leftovers,
     staging_folder,
-    sweep,
-    unmark,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import BuildResult
@@ -37,7 +38,7 @@ _SHOWN_PATHS = 3
 
 
 async def create_batch_file(
-    ws: Workspace, request: BuildRequest, *, progress: Progress = silent
+    ws: Workspace, request: BuildRequest, *, progress: Progress = no_progress
 ) -> Created:
     """Build the request files of a job.
 
@@ -76,8 +77,8 @@ def _create(
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Created:
-    reached("build.begin")
-    sweep(ws.store)
+    failpoint("build.begin")
+    remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
         plan = plan_build(ws, request, model, staging.path, cancelled)
         existing = None if request.new_run else _same_job(ws, plan, plan.fingerprint)
@@ -120,7 +121,7 @@ def _build(
         spec=plan.stored_spec,
         source_fingerprint=plan.source.fingerprint(),
     )
-    reached("build.begun")
+    failpoint("build.begun")
     try:
         ledger = Ledger(ws.store, job_id)
         built = build_request_files(
@@ -133,18 +134,18 @@ def _build(
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
         )
-        reached("build.rows")
+        failpoint("build.rows")
         reasons = {skipped.row: skipped.reason for skipped in built.skipped}
         ledger.fail_rows(
             (row, custom_id_for(row, None), "too_large", reasons.get(row, _TOO_LARGE))
             for row in ledger.gaps(built.rows)
         )
-        reached("build.written")
+        failpoint("build.written")
         job = _publish(ws, job_id, plan, built, staging)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
-    reached("build.published")
-    unmark(job.folder)
+    failpoint("build.published")
+    clear_building_mark(job.folder)
     return job, built, job.id != job_id
 
 
@@ -191,7 +192,7 @@ def _publish(
             output_tokens=built.output_tokens,
         )
         publish_folder(staging, folder)
-        reached("build.renamed")
+        failpoint("build.renamed")
     return StoredJob.named(ws, name)
 
 
@@ -234,7 +235,7 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     paths = paths[:_SHOWN_PATHS]
     room = max(_LEAST_SHOWN_CHARACTERS, _SHOWN_CHARACTERS - sum(map(len, paths)))
     window = job.profile.windows[0]
-    cost = cost_of_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
+    cost = price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
     return Created(
         provider=job.workspace.provider,
         next=Next("create_batch", {"job": job.name, "completion_window": window}),

@@ -16,12 +16,12 @@ import msgspec
 
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
-from doubleword_batch.jobs.store.staging import publish_folder, staging_folder, unmark
+from doubleword_batch.jobs.store.staging import clear_building_mark, publish_folder, staging_folder
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests import ROW_PREFIX
 
@@ -96,7 +96,7 @@ def job_of_calls(
     tokens = sum(map(len, bodies)) // 4
     with staging_folder(ws.store) as staging:
         size_bytes, sha256 = _write(staging.path / _FILE, endpoint, bodies)
-        reached("build.written")
+        failpoint("build.written")
         with ws.store.transaction():
             job_id = ws.store.begin_job(
                 name=name,
@@ -114,7 +114,7 @@ def job_of_calls(
                 output_tokens=tokens,
                 completion_window=window,
             )
-            reached("build.begun")
+            failpoint("build.begun")
             ws.store.add_part(
                 job=job_id,
                 number=1,
@@ -125,13 +125,13 @@ def job_of_calls(
                 sha256=sha256,
             )
             Ledger(ws.store, job_id).add_numbered_rows(len(bodies), 1, ROW_PREFIX)
-            reached("build.rows")
+            failpoint("build.rows")
             if keys is not None:
                 CallRows(ws.store).remember(job_id, keys)
             publish_folder(staging, folder)
-            reached("build.renamed")
-        reached("build.published")
-    unmark(folder)
+            failpoint("build.renamed")
+        failpoint("build.published")
+    clear_building_mark(folder)
     return StoredJob.named(ws, name)
 
 

@@ -52,17 +52,17 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
     turn = len(job.journal.find(job.id, part.id, "cancel", answered=True))
     key = f"cancel:{run.id}:{turn}"
 
-    async def look() -> Batch | None:
+    async def find_at_provider() -> Batch | None:
         batch = await job.client.batches.get(run.batch_id)
         return batch if batch.is_terminal or batch.status == "cancelling" else None
 
     remote = RemoteWrite(
-        write=job.journal.intend(Intent("cancel", key, job.id, part.id)),
+        write=job.journal.record_intent(Intent("cancel", key, job.id, part.id)),
         send=lambda: job.client.batches.cancel(run.batch_id),
-        look=look,
-        get=job.client.batches.get,
-        record=lambda batch: job.store.record_batch(job.id, part.id, batch),
-        stands=lambda _: True,  # it has ended by itself: "cancelled" would not be true
+        find_at_provider=find_at_provider,
+        get_by_id=job.client.batches.get,
+        record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
+        accepts_existing=lambda _: True,  # it has ended by itself: "cancelled" would not be true
     )
     await write_once(job.workspace, remote)
 

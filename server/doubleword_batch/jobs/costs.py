@@ -30,7 +30,7 @@ class Cost:
 # Estimates
 
 
-def cost_of_tokens(
+def price_tokens(
     ws: Workspace, model: str, window: str, input_tokens: int, output_tokens: int
 ) -> Cost:
     """The cost of these tokens by the profile's price table."""
@@ -45,31 +45,31 @@ def cost_of_tokens(
     return Cost(usd, f"by prices of {prices.date.isoformat()}, not live")
 
 
-def estimated(job: StoredJob, window: str) -> Cost:
+def estimate_cost(job: StoredJob, window: str) -> Cost:
     """The cost of a job by its estimated tokens."""
     if not job.input_tokens and not job.profile.free:
         return Cost(None, "unknown: the request file was made elsewhere")
-    return cost_of_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
+    return price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
 
 
-def estimated_for_rows(job: StoredJob, rows: int) -> Cost:
+def estimate_cost_of_rows(job: StoredJob, rows: int) -> Cost:
     """The cost of so many of a job's rows, as a share of the whole."""
     share = Decimal(rows) / Decimal(job.rows or rows)
     input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
-    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-def cost_of_request_files(job: StoredJob, paths: Sequence[Path]) -> Cost:
+def estimate_cost_of_files(job: StoredJob, paths: Sequence[Path]) -> Cost:
     """The cost of request files by their own lines: a retry may have other limits than the job."""
     from doubleword_batch.requests import estimate_file_tokens
 
     tokens = [estimate_file_tokens(path) for path in paths]
     input_tokens = sum(read for read, _ in tokens)
     output_tokens = sum(written for _, written in tokens)
-    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-async def cost_by_provider(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
+async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
     """The provider's own estimate for uploaded files; ours where it offers none."""
     profile = job.profile
     total, output_tokens = Decimal(0), 0
@@ -79,11 +79,11 @@ async def cost_by_provider(job: StoredJob, file_ids: Sequence[str], window: str)
             total += estimate.total_estimated_cost
             output_tokens += estimate.total_estimated_output_tokens
     if not total:  # the server counts a model without a tariff as zero, which is no price at all
-        return estimated(job, window)
+        return estimate_cost(job, window)
     return Cost(total, f"{profile.title}'s estimate", output_tokens)
 
 
-def for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
+def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
     """What the caps are held against: the dearer of our estimate and the provider's.
 
     The provider's does not know the requests' token limits. Where we have no price of our own, it
@@ -99,15 +99,17 @@ def for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
     return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
 
 
-def spent(job: StoredJob) -> Cost:
+def compute_cost_so_far(job: StoredJob) -> Cost:
     """What a job has cost so far, by the tokens that its answers report."""
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
-    return cost_of_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-def shares(cost: Cost, parts: Sequence[Part], whole: Sequence[Part]) -> list[Decimal | None]:
+def split_cost_by_part(
+    cost: Cost, parts: Sequence[Part], whole: Sequence[Part]
+) -> list[Decimal | None]:
     """What each of these parts costs, by its size, when all of `whole` cost that much."""
     size_bytes = sum(part.size_bytes for part in whole)
     if cost.usd is None or not size_bytes:
@@ -162,7 +164,7 @@ def check_caps_of_retry(job: StoredJob, cost: Cost) -> None:
     Raises:
         InputError: as `check_caps`.
     """
-    known = spent(job).usd
+    known = compute_cost_so_far(job).usd
     so_far = job.cost_usd or Decimal(0) if known is None else known
     total = None if cost.usd is None else cost.usd + so_far
     check_caps(job.workspace, Cost(total, cost.note), None)
@@ -177,7 +179,7 @@ def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
     Raises:
         InputError: code `over_cap`; nothing was written down.
     """
-    writes = [ws.journal.intend(intent) for intent in intents]
+    writes = [ws.journal.record_intent(intent) for intent in intents]
     cap = ws.max_daily_usd
     if cap is None:
         return writes

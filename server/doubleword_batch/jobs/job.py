@@ -19,13 +19,6 @@ from doubleword_batch.providers import Profile
 if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
 
-Progress = Callable[[float, float | None, str], None]
-"""Told (done, total or None, words); may be called from any thread and must not block."""
-
-
-def silent(_done: float, _total: float | None, _words: str) -> None:
-    """A Progress that tells nobody."""
-
 
 @dataclass(frozen=True, slots=True)
 class Workspace:

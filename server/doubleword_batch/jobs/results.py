@@ -3,12 +3,12 @@
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.costs import spent
+from doubleword_batch.jobs.costs import compute_cost_so_far
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
@@ -17,6 +17,7 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
+from doubleword_batch.progress import Progress, no_progress
 
 _SAMPLES_BYTES = 800
 _MOST_SAMPLES = 20
@@ -33,7 +34,7 @@ async def fetch_results(
     query: str | None = None,
     sample: int = 3,
     wait_seconds: float = 0,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Results:
     """Bring the ledger up to date and write the table of answers.
 
@@ -106,7 +107,7 @@ async def _reply(
     # Each of these looks at every row.
     sums = await in_thread(lambda _: ledger.sums())
     input_tokens, output_tokens = await in_thread(lambda _: ledger.tokens())
-    cost = await in_thread(lambda _: spent(job))
+    cost = await in_thread(lambda _: compute_cost_so_far(job))
     causes = await in_thread(lambda _: ledger.causes(4))
     complete = job.has_ended() and not sums.get("pending")
     return Results(

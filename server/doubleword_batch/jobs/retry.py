@@ -1,7 +1,7 @@
-"""Run again only what failed, only for the chosen causes, into the same table: `retry_failed`.
+"""Run again only what failed, only for the selected causes, into the same table: `retry_failed`.
 
 Where the provider retries a batch in place and everything that failed is wanted unchanged, it is
-asked to. Otherwise the chosen rows' requests are copied from the files that hold them into new
+asked to. Otherwise the selected rows' requests are copied from the files that hold them into new
 request files and new batches of the same job.
 """
 
@@ -27,18 +27,18 @@ from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
     check_caps_of_retry,
-    cost_of_request_files,
-    estimated_for_rows,
+    estimate_cost_of_files,
+    estimate_cost_of_rows,
     reserve,
-    shares,
+    split_cost_by_part,
 )
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Retried
 from doubleword_batch.jobs.status import refresh
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.ledger import UNANSWERED, Choice
+from doubleword_batch.jobs.store.ledger import UNANSWERED, RetrySelection
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
@@ -57,6 +57,7 @@ from doubleword_batch.jobs.sync.parts import (
     upload_parts,
 )
 from doubleword_batch.models import Batch
+from doubleword_batch.progress import Progress, no_progress
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
 _ROWS_BETWEEN_CHECKS = 100
@@ -78,7 +79,7 @@ async def retry_failed(
     *,
     causes: Sequence[str] = (),
     params: dict[str, Any] | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Retried:
     """Run rows again. A retry that was interrupted before it was submitted is submitted first.
 
@@ -152,48 +153,50 @@ async def _begin(
     job: StoredJob, causes: Sequence[str], params: dict[str, Any], progress: Progress
 ) -> StartedRetry:
     wanted = tuple(sorted(set(causes) or set(UNANSWERED)))
-    choice = job.ledger.choose(wanted)
-    if not choice.causes:
+    selection = job.ledger.select_for_retry(wanted)
+    if not selection.causes:
         there = {cause for _, cause, _, _ in job.ledger.causes(20)}
         raise InputError(
             f"No row of job {job.name} fits {', '.join(wanted)}.",
             hint=f"Causes there are: {', '.join(sorted(there)) or 'none'}.",
             code="nothing_to_retry",
         )
-    if job.profile.retry and choice.is_everything and not params and _are_whole(job, choice):
-        cost = await _retry_in_place(job, choice)
+    if job.profile.retry and selection.is_everything and not params and _are_whole(job, selection):
+        cost = await _retry_in_place(job, selection)
         if cost is not None:
-            return StartedRetry(choice.causes, in_place=True, cost=cost)
+            return StartedRetry(selection.causes, in_place=True, cost=cost)
 
     def admit(paths: Sequence[Path]) -> None:
-        check_caps_of_retry(job, cost_of_request_files(job, paths))
+        check_caps_of_retry(job, estimate_cost_of_files(job, paths))
 
-    await in_thread(lambda cancelled: _rebuild(job, choice, params, admit, cancelled))
+    await in_thread(lambda cancelled: _rebuild(job, selection, params, admit, cancelled))
     return await finish_retry(job, progress)
 
 
-def _are_whole(job: StoredJob, choice: Choice) -> bool:
+def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
     """Whether no row has left these parts: its old request would run again with the others."""
-    parts = (part for part in job.parts() if part.number in choice.parts)
+    parts = (part for part in job.parts() if part.number in selection.parts)
     return all(job.ledger.rows_in(part.number) == part.requests for part in parts)
 
 
 # In place, at the provider
 
 
-async def _retry_in_place(job: StoredJob, choice: Choice) -> Cost | None:
+async def _retry_in_place(job: StoredJob, selection: RetrySelection) -> Cost | None:
     """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
 
     Then the rows without an answer have no request there that could run again.
     """
-    cost = estimated_for_rows(job, choice.rows)
+    cost = estimate_cost_of_rows(job, selection.rows)
     check_caps_of_retry(job, cost)
-    batches = [(p, run) for p, run in job.newest_runs() if run and p.number in choice.parts]
+    batches = [(p, run) for p, run in job.newest_runs() if run and p.number in selection.parts]
     parts = [part for part, _ in batches]
     with job.store.transaction():
         intents = [
             _retry_intent(job, part, run, usd)
-            for (part, run), usd in zip(batches, shares(cost, parts, parts), strict=True)
+            for (part, run), usd in zip(
+                batches, split_cost_by_part(cost, parts, parts), strict=True
+            )
         ]
         reserve(job.workspace, intents)
 
@@ -222,22 +225,22 @@ def _retry_intent(job: StoredJob, part: Part, run: BatchRun, usd: Decimal | None
 
 
 async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent) -> None:
-    write = job.journal.intend(intent)
+    write = job.journal.record_intent(intent)
 
-    async def look() -> Batch | None:
+    async def find_at_provider() -> Batch | None:
         batch = await job.client.batches.get(run.batch_id)
         return batch if write.before != _state_of_batch(batch) else None
 
-    def record(batch: Batch) -> None:
+    def record_result(batch: Batch) -> None:
         job.store.reopen_unanswered(run)
         job.store.record_batch(job.id, part.id, batch)
 
     remote = RemoteWrite(
         write=write,
         send=lambda: job.client.batches.retry(run.batch_id),
-        look=look,
-        get=job.client.batches.get,
-        record=record,
+        find_at_provider=find_at_provider,
+        get_by_id=job.client.batches.get,
+        record_result=record_result,
     )
     await write_once(job.workspace, remote)
 
@@ -261,18 +264,18 @@ def _state_of_batch(batch: Batch) -> str:
 
 def _rebuild(
     job: StoredJob,
-    choice: Choice,
+    selection: RetrySelection,
     params: dict[str, Any],
     admit: Callable[[Sequence[Path]], None],
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
-    """Write the chosen rows' requests to new parts and make the rows pending again, as one step.
+    """Write the selected rows' requests to new parts and make the rows pending again, as one step.
 
     Files and rows are both in source order, so one pass over each is enough and memory stays flat.
 
     Args:
         job: whose rows.
-        choice: which rows.
+        selection: which rows.
         params: changed in each body.
         admit: given the new files before anything is changed; what it raises leaves no trace.
         cancelled: asked every 100 rows.
@@ -283,21 +286,21 @@ def _rebuild(
     """
     from doubleword_batch.requests import RequestFileWriter
 
-    reached("rebuild.begin")
+    failpoint("rebuild.begin")
     profile = job.profile
     old = job.parts()
     rows_of: dict[int, array[int]] = {}  # by new file: eight bytes a row, and nothing else of it
     with staging_folder(job.store) as staging:
         with RequestFileWriter(staging.path, profile.max_requests, profile.max_file_bytes) as files:
-            for count, (row, line) in enumerate(_requests(job, old, choice, params)):
+            for count, (row, line) in enumerate(_requests(job, old, selection, params)):
                 if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                     raise AbandonedError
                 rows_of.setdefault(files.write(line), array("q")).append(row)
-            if not rows_of:  # all of them left their parts since they were chosen
+            if not rows_of:  # all of them left their parts since they were selected
                 raise _retried_already(job)
             parts = files.publish()
         admit([part.path for part in parts])
-        reached("rebuild.written")
+        failpoint("rebuild.written")
         with job.store.transaction():
             if len(job.parts()) != len(old):
                 raise _retried_already(job)
@@ -317,18 +320,18 @@ def _rebuild(
                 )
                 job.ledger.reopen(number, rows_of[part.number])
             sync_folder(job.folder)
-            reached("rebuild.renamed")
-    reached("rebuild.published")
+            failpoint("rebuild.renamed")
+    failpoint("rebuild.published")
 
 
 def _requests(
-    job: StoredJob, parts: list[Part], choice: Choice, params: dict[str, Any]
+    job: StoredJob, parts: list[Part], selection: RetrySelection, params: dict[str, Any]
 ) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of the chosen rows, part by part."""
+    """(row, request line) of the selected rows, part by part."""
     for part in parts:
-        if part.number not in choice.parts:
+        if part.number not in selection.parts:
             continue
-        entries = job.ledger.chosen(choice, part.number)
+        entries = job.ledger.selected_rows(selection, part.number)
         entry = next(entries, None)
         if entry is None:
             continue
@@ -354,11 +357,11 @@ async def finish_retry(
     """
     parts = unsent_retry(job)
     paths = [part.path for part in parts if part.path is not None]
-    cost = await in_thread(lambda _: cost_of_request_files(job, paths))
+    cost = await in_thread(lambda _: estimate_cost_of_files(job, paths))
     with job.store.transaction():
         check_caps(job.workspace, cost, max_cost_usd)
         check_caps_of_retry(job, cost)
-        costs = shares(cost, parts, parts)
+        costs = split_cost_by_part(cost, parts, parts)
         intents = [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
         reserve(job.workspace, intents)
     try:

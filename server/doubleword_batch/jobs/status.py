@@ -6,14 +6,15 @@ from dataclasses import dataclass
 
 import anyio
 
+from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next, quote_untrusted
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts, Status, utc
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.models import Batch
-from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
+from doubleword_batch.progress import Progress, no_progress
 
 MAX_WAIT_SECONDS = 45
 """The longest wait inside one call: hosts end calls at about a minute."""
@@ -27,7 +28,7 @@ _MOST_LISTED_AT_ONCE = 100
 
 
 async def get_status(
-    ws: Workspace, job: str, *, wait_seconds: float = 0, progress: Progress = silent
+    ws: Workspace, job: str, *, wait_seconds: float = 0, progress: Progress = no_progress
 ) -> Status:
     """How far a job is, waiting inside the call until it ends or the time is up.
 
@@ -47,7 +48,7 @@ async def wait_until_ended(
     job: str,
     timeout_seconds: float | None,
     *,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
     note: Callable[[str], None] = lambda _: None,
 ) -> Status:
     """Wait until every batch of the job has ended, or the time is up.

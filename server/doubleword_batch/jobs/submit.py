@@ -8,17 +8,17 @@ from doubleword_batch.jobs.adopt import job_of_file, read_input
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
-    cost_by_provider,
-    estimated,
-    for_caps,
+    choose_cost_for_caps,
+    estimate_cost,
+    fetch_estimated_cost,
     reserve,
-    shares,
+    split_cost_by_part,
 )
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import Progress, StoredJob, Workspace, silent
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.sync.concurrency import (
     PartResults,
@@ -33,11 +33,16 @@ from doubleword_batch.jobs.sync.parts import (
     create_parts,
     upload_parts,
 )
+from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.providers import check_metadata
 
 
 async def upload(
-    ws: Workspace, *, job: str | None = None, path: str | None = None, progress: Progress = silent
+    ws: Workspace,
+    *,
+    job: str | None = None,
+    path: str | None = None,
+    progress: Progress = no_progress,
 ) -> Uploaded:
     """Upload a job's request files, or a request file that was made elsewhere.
 
@@ -57,7 +62,7 @@ async def upload(
     reused = await upload_parts(found, found.parts(), progress)
     parts = found.parts()
     file_ids = [part.input_file_id for part in parts if part.input_file_id]
-    cost = await cost_by_provider(found, file_ids, found.window)
+    cost = await fetch_estimated_cost(found, file_ids, found.window)
     return Uploaded(
         provider=ws.provider,
         next=Next("create_batch", {"job": found.name, "completion_window": found.window}),
@@ -79,7 +84,7 @@ async def create_batch(
     completion_window: str | None = None,
     metadata: dict[str, str] | None = None,
     max_cost_usd: Decimal | None = None,
-    progress: Progress = silent,
+    progress: Progress = no_progress,
 ) -> Submitted:
     """Create the batches of a job, uploading first if that has not happened.
 
@@ -108,7 +113,7 @@ async def create_batch(
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     if stored.rows is None:
         stored = await read_input(stored)
-    cost = own = estimated(stored, window)
+    cost = own = estimate_cost(stored, window)
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
     if not provider_estimates:
         check_caps(ws, own, max_cost_usd)
@@ -116,8 +121,8 @@ async def create_batch(
     await upload_parts(stored, parts, progress)
     if provider_estimates:
         file_ids = [part.input_file_id for part in stored.parts() if part.input_file_id]
-        cost = await cost_by_provider(stored, file_ids, window)
-    capped = for_caps(stored, own, cost)
+        cost = await fetch_estimated_cost(stored, file_ids, window)
+    capped = choose_cost_for_caps(stored, own, cost)
     results = await _create(
         stored, parts, BatchOptions(window, metadata or {}), capped, max_cost_usd
     )
@@ -144,13 +149,13 @@ async def _create(
     with job.store.transaction():
         missing = [p for p, run in job.newest_runs() if run is None and p.id in uploaded]
         check_caps(ws, cost, max_cost_usd)
-        costs = shares(cost, missing, job.parts())
+        costs = split_cost_by_part(cost, missing, job.parts())
         reserve(
             ws, [create_intent(job, part, usd) for part, usd in zip(missing, costs, strict=True)]
         )
         usd = None if cost.usd is None else str(cost.usd)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
-    reached("create.reserved")
+    failpoint("create.reserved")
     return await create_parts(job, missing, costs, options)
 
 

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.paths import Roots
+from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.build_request import BuildRequest
-    from doubleword_batch.jobs.job import Progress, Workspace
+    from doubleword_batch.jobs.job import Workspace
     from doubleword_batch.jobs.replies import (
         Cancelled,
         Created,
@@ -28,10 +29,6 @@ if TYPE_CHECKING:
         Uploaded,
     )
     from doubleword_batch.library.results import JobResults, TableFormat
-
-
-def silent(_done: float, _total: float | None, _words: str) -> None:
-    """Progress that nobody wants to hear of."""
 
 
 class Jobs:
@@ -116,7 +113,7 @@ class Jobs:
         overwrite: bool = False,
         new_run: bool = False,
         strict: bool = False,
-        progress: "Progress" = silent,
+        progress: Progress = no_progress,
     ) -> "Job":
         """Build the request files of a job: a prompt is rendered for every row. Nothing is sent.
 
@@ -171,14 +168,16 @@ class Jobs:
         created = await self.build(request, progress=progress)
         return Job(self, created.job, created=created)
 
-    async def build(self, request: "BuildRequest", *, progress: "Progress" = silent) -> "Created":
+    async def build(
+        self, request: "BuildRequest", *, progress: Progress = no_progress
+    ) -> "Created":
         """The same for a request as a value, as the command line and the MCP server make it."""
         from doubleword_batch.jobs.build import create_batch_file
 
         return await create_batch_file(await self.workspace(), request, progress=progress)
 
     async def upload(
-        self, path: str | PathLike[str], *, progress: "Progress" = silent
+        self, path: str | PathLike[str], *, progress: Progress = no_progress
     ) -> "Uploaded":
         """Upload a request file that was made elsewhere, as a job, without starting it.
 
@@ -242,7 +241,7 @@ class Job:
     def __repr__(self) -> str:
         return f"Job({self.name!r})"
 
-    async def upload(self, *, progress: "Progress" = silent) -> "Uploaded":
+    async def upload(self, *, progress: Progress = no_progress) -> "Uploaded":
         """Upload its request files without starting them; what is there is not sent again.
 
         Args:
@@ -258,7 +257,7 @@ class Job:
         completion_window: str | None = None,
         metadata: Mapping[str, str] | None = None,
         max_cost_usd: Decimal | float | None = None,
-        progress: "Progress" = silent,
+        progress: Progress = no_progress,
     ) -> "Submitted":
         """Create its batches, uploading first: the step that costs money. Safe to repeat.
 
@@ -283,7 +282,9 @@ class Job:
             progress=progress,
         )
 
-    async def status(self, *, wait_seconds: float = 0, progress: "Progress" = silent) -> "Status":
+    async def status(
+        self, *, wait_seconds: float = 0, progress: Progress = no_progress
+    ) -> "Status":
         """How far it is.
 
         Args:
@@ -300,7 +301,7 @@ class Job:
         self,
         timeout_seconds: float | None = None,
         *,
-        progress: "Progress" = silent,
+        progress: Progress = no_progress,
         on_failure: Callable[[str], None] = lambda _: None,
     ) -> "Status":
         """Wait until it has ended, through losses of the connection of some minutes.
@@ -335,7 +336,7 @@ class Job:
         query: str | None = None,
         sample: int = 3,
         wait_seconds: float = 0,
-        progress: "Progress" = silent,
+        progress: Progress = no_progress,
     ) -> "JobResults":
         """Collect what has finished, account for every row, and write the table of answers.
 
@@ -377,7 +378,7 @@ class Job:
         causes: Sequence[str] = (),
         *,
         params: Mapping[str, Any] | None = None,
-        progress: "Progress" = silent,
+        progress: Progress = no_progress,
     ) -> "Retried":
         """Run rows again that have no good answer, into the same table. Costs money.
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.from_thread import start_blocking_portal
 
-from doubleword_batch.library.jobs import Job, Jobs, silent
+from doubleword_batch.library.jobs import Job, Jobs
 from doubleword_batch.library.results import JobResults
+from doubleword_batch.progress import no_progress
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.job import Progress
     from doubleword_batch.jobs.replies import Waiting
+    from doubleword_batch.progress import Progress
     from doubleword_batch.settings import Settings
 
 
@@ -30,7 +31,7 @@ def run(
     overwrite: bool = False,
     timeout_seconds: float | None = None,
     settings: "Settings | None" = None,
-    progress: "Progress" = silent,
+    progress: "Progress" = no_progress,
     **request: Any,
 ) -> JobResults:
     """From a table and a prompt to the same table with answers: build, submit, wait, fetch.

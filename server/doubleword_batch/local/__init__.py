@@ -6,14 +6,14 @@ Heavy modules are imported when a server starts, not when this package is.
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.discovery import RunningServer, bearer_token, discover
 from doubleword_batch.local.executors.faults import Faults
-from doubleword_batch.local.server import LocalServer, Standby, find_or_start, serve
+from doubleword_batch.local.server import FollowedServer, LocalServer, find_or_start, serve
 
 __all__ = [
     "Faults",
+    "FollowedServer",
     "LocalConfig",
     "LocalServer",
     "RunningServer",
-    "Standby",
     "bearer_token",
     "discover",
     "find_or_start",

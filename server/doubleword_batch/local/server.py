@@ -159,7 +159,7 @@ class LocalServer:
             await self._web.serve(sockets=[listener])
 
 
-class Standby:
+class FollowedServer:
     """Uses the server of another process, and starts one at its address when that one ends.
 
     What this process asks of the address then goes on, after a moment without a server.
@@ -176,7 +176,7 @@ class Standby:
         self._make_config = make_config
         self._own: LocalServer | None = None
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._follow, name="local-standby", daemon=True)
+        self._thread = threading.Thread(target=self._follow, name="local-follow", daemon=True)
         self._thread.start()
 
     def is_running(self) -> bool:
@@ -208,7 +208,9 @@ class Standby:
                 return
 
 
-def find_or_start(home: Path, make_config: Callable[[], LocalConfig]) -> LocalServer | Standby:
+def find_or_start(
+    home: Path, make_config: Callable[[], LocalConfig]
+) -> LocalServer | FollowedServer:
     """The server of a state directory: that of another process, or one that starts here.
 
     Args:
@@ -222,7 +224,7 @@ def find_or_start(home: Path, make_config: Callable[[], LocalConfig]) -> LocalSe
     until = time.monotonic() + _START_SECONDS
     while True:
         if running := discovery.discover(home):
-            return Standby(home, running, make_config)
+            return FollowedServer(home, running, make_config)
         server = LocalServer(make_config())
         try:
             server.start()

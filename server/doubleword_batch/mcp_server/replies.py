@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from pydantic import ValidationError
 
-    from doubleword_batch.jobs.job import Progress
     from doubleword_batch.jobs.replies import Reply
+    from doubleword_batch.progress import Progress
 
 _T = TypeVar("_T")
 _PAUSE_SECONDS = 0.25

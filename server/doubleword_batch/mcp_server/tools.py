@@ -14,7 +14,7 @@ from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server.replies import reply, with_progress
 
 Ctx = Context[Jobs, Any]
-Job = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
+JobArgument = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
 Wait = Annotated[int, Field(description="0-45: wait inside the call", ge=0, le=45)]
 
@@ -92,7 +92,7 @@ async def upload(
 
 async def create_batch(
     ctx: Ctx,
-    job: Job,
+    job: JobArgument,
     completion_window: Annotated[
         str | None, Field(description="24h (cheapest) or 1h, as the provider offers")
     ] = None,
@@ -114,7 +114,7 @@ async def create_batch(
     )
 
 
-async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResult:
+async def get_status(ctx: Ctx, job: JobArgument, wait_seconds: Wait = 0) -> CallToolResult:
     """Progress of a job: status, counts, rate, ETA, when to check next. Prefer wait_seconds=45 over polling."""  # noqa: E501  # one line for the agent
     found = _jobs(ctx).job(job)
     return reply(
@@ -126,7 +126,7 @@ async def get_status(ctx: Ctx, job: Job, wait_seconds: Wait = 0) -> CallToolResu
 
 async def fetch_results(
     ctx: Ctx,
-    job: Job,
+    job: JobArgument,
     output_path: Annotated[
         str | None, Field(description="table to write: .csv, .jsonl, .parquet")
     ] = None,
@@ -165,7 +165,7 @@ async def fetch_results(
     return reply(results.reply)
 
 
-async def cancel(ctx: Ctx, job: Job) -> CallToolResult:
+async def cancel(ctx: Ctx, job: JobArgument) -> CallToolResult:
     """Stop a job's running batches. Finished rows stay downloadable."""
     return reply(await _jobs(ctx).job(job).cancel())
 
@@ -185,7 +185,7 @@ async def list_(
 
 async def retry_failed(
     ctx: Ctx,
-    job: Job,
+    job: JobArgument,
     causes: Annotated[
         list[str] | None,
         Field(description="outcomes or causes of fetch_results; default: unanswered rows"),

@@ -11,7 +11,7 @@ import msgspec
 from doubleword_batch.atomic_files import atomic_path
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
-from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 Format = Literal["jsonl", "csv", "parquet"]
@@ -39,19 +39,19 @@ def format_of(path: Path, asked: Format | None) -> Format:
     """
     if asked is not None:
         return asked
-    form = _FORMATS.get(path.suffix.lower())
-    if form is None:
+    table_format = _FORMATS.get(path.suffix.lower())
+    if table_format is None:
         raise InputError(
             f"Tables are not written as {path.suffix.lower()!r}.",
             hint="Use a path that ends in .csv, .jsonl or .parquet, or name the format.",
         )
-    return form
+    return table_format
 
 
 def write_table(
     table: Table,
     path: Path,
-    form: Format,
+    table_format: Format,
     *,
     formulas: bool = False,
     private: bool = False,
@@ -62,7 +62,7 @@ def write_table(
     Args:
         table: what to write.
         path: the file; it appears whole or not at all.
-        form: jsonl, csv or parquet.
+        table_format: jsonl, csv or parquet.
         formulas: for csv: whether text may become a formula in a spreadsheet. Otherwise cells and
             names of columns that begin with `=`, `+`, `-`, `@`, tab or return and are no plain
             numbers get an apostrophe in front, so that no row and no model runs anything in the
@@ -74,20 +74,20 @@ def write_table(
         ConfigError: code `no_extra`: parquet needs a package of the extra `data`.
         StoreError: `disk_full` or another failure to write; `path` is then as it was before.
     """
-    reached("export.begin")
+    failpoint("export.begin")
     with atomic_path(path, private=private, hint=NOT_WRITTEN_HINT) as unfinished:
-        if form == "parquet":
+        if table_format == "parquet":
             from doubleword_batch.jobs.export.parquet import write_parquet
 
             rows = write_parquet(table, unfinished, cancelled)
         else:
             with unfinished.open("wb", buffering=_BUFFER_BYTES) as output:
-                if form == "csv":
+                if table_format == "csv":
                     rows = _write_csv(table, output, cancelled, formulas=formulas)
                 else:
                     rows = _write_jsonl(table, output, cancelled)
-        reached("export.written")
-    reached("export.renamed")
+        failpoint("export.written")
+    failpoint("export.renamed")
     return rows
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from doubleword_batch.jobs.store.failpoints import reached
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.records import Write, columns_of
 
@@ -52,9 +52,9 @@ class Journal:
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
 
-    def intend(self, intent: Intent) -> Write:
+    def record_intent(self, intent: Intent) -> Write:
         """Write an intent down before it is sent; the same key gives the same write back."""
-        reached(f"{intent.kind}.intend")
+        failpoint(f"{intent.kind}.intend")
         cost = None if intent.cost_usd is None else str(intent.cost_usd)
         with self.store.transaction() as db:
             db.execute(
@@ -67,7 +67,7 @@ class Journal:
                 "WHERE key = ? AND sent_at IS NULL AND answered_at IS NULL",
                 (intent.before, cost, self.now(), intent.key),
             )
-        reached(f"{intent.kind}.intended")
+        failpoint(f"{intent.kind}.intended")
         return self.read(intent.key)
 
     def read(self, key: str) -> Write:
@@ -85,7 +85,7 @@ class Journal:
         )
         return [Write.of(columns) for columns in found]
 
-    def claim(self, write: Write) -> bool:
+    def mark_sending(self, write: Write) -> bool:
         """Mark the write as leaving now; False when somebody else has marked it since."""
         with self.store.transaction() as db:
             changed = db.execute(
@@ -95,7 +95,7 @@ class Journal:
             ).rowcount
         return changed == 1
 
-    def still_on_its_way(self, write: Write) -> None:
+    def mark_in_flight(self, write: Write) -> None:
         """Mark the write as on its way at this moment."""
         with self.store.transaction() as db:
             db.execute(
@@ -104,13 +104,13 @@ class Journal:
                 (self.now(), self.monotonic(), write.id),
             )
 
-    def never_sent(self, write: Write) -> None:
+    def mark_without_effect(self, write: Write) -> None:
         """Note that the write surely changed nothing; what it reserved is free again."""
         self.store.change(
             "writes", write.id, sent_at=None, sent_monotonic=None, cost_usd=None, reserved_at=None
         )
 
-    def answered(self, write: Write, remote_id: str) -> None:
+    def record_answer(self, write: Write, remote_id: str) -> None:
         """Note the fact: the write happened, to the object of this id."""
         self.store.change("writes", write.id, answered_at=self.now(), remote_id=remote_id)
 

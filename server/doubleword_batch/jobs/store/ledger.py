@@ -106,7 +106,7 @@ _ENTRY = ", ".join(Entry.__struct_fields__)
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class RetrySelection:
     """Rows to run again, as a condition on the ledger: they are never held.
 
     Attributes:
@@ -314,9 +314,9 @@ class Ledger:
                 (self.job, batch_run, kind),
             )
 
-    # Choosing rows to run again
+    # Selecting rows to run again
 
-    def choose(self, wanted: tuple[str, ...]) -> Choice:
+    def select_for_retry(self, wanted: tuple[str, ...]) -> RetrySelection:
         """The rows with one of these outcomes or causes that a request can be made of again."""
         is_wanted = _is_wanted(wanted)
         found: list[tuple[str, str, int, int, int]] = self.database.query(  # pyright: ignore[reportAssignmentType]
@@ -324,23 +324,25 @@ class Ledger:
             "WHERE job = ? AND part > 0 AND outcome NOT IN ('ok', 'pending') GROUP BY 1, 2, 3, 4",
             (*wanted, *wanted, self.job),
         )
-        chosen = [(cause, part, rows) for _, cause, part, yes, rows in found if yes]
+        selected = [(cause, part, rows) for _, cause, part, yes, rows in found if yes]
         causes: dict[str, int] = {}
-        for cause, _, rows in chosen:
+        for cause, _, rows in selected:
             causes[cause] = causes.get(cause, 0) + rows
-        return Choice(
+        return RetrySelection(
             wanted=wanted,
             causes=causes,
-            parts={part for _, part, _ in chosen},
+            parts={part for _, part, _ in selected},
             is_everything=all(
                 (outcome in UNANSWERED) == bool(yes) for outcome, *_, yes, _ in found
             ),
         )
 
-    def chosen(self, choice: Choice, part: int) -> Iterator[Entry]:
-        """The chosen rows of a part in source order, read page by page."""
-        where = f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(choice.wanted)}"
-        return self._pages(where, (part, *choice.wanted, *choice.wanted), after=0, limit=None)
+    def selected_rows(self, selection: RetrySelection, part: int) -> Iterator[Entry]:
+        """The selected rows of a part in source order, read page by page."""
+        where = (
+            f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(selection.wanted)}"
+        )
+        return self._pages(where, (part, *selection.wanted, *selection.wanted), after=0, limit=None)
 
     def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
         """Why the rows of these parts are run again: rows by the cause that was replaced last."""

@@ -1,8 +1,8 @@
 """The folder in which files of a job are made: it becomes the job's, or goes with its process.
 
 Its process holds a lock that ends with it, however it ends; the lock's file lies outside, because
-Windows renames no folder with an open file in it. `sweep` removes what dead processes left, and
-never what a living one is at.
+Windows renames no folder with an open file in it. `remove_leftovers` removes what dead processes
+left, and never what a living one is at.
 """
 
 import secrets
@@ -48,7 +48,7 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
     lock_path = _locks(store) / token
     with ExitStack() as stack:
         try:
-            # Under the write lock, so that no sweep sees the folder before its lock is held.
+            # Under the write lock: no `remove_leftovers` sees the folder before its lock is held.
             with store.transaction():
                 lock_path.parent.mkdir(mode=0o700, exist_ok=True)
                 stack.callback(_delete, lock_path)
@@ -68,12 +68,12 @@ def publish_folder(staging: StagingFolder, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
-def unmark(folder: Path) -> None:
+def clear_building_mark(folder: Path) -> None:
     """Take the mark of the making from a folder that belongs to a job now."""
     (folder / _MARK).unlink(missing_ok=True)
 
 
-def sweep(store: Store) -> None:
+def remove_leftovers(store: Store) -> None:
     """Remove the unfinished jobs and folders of dead processes.
 
     A folder that got its job's name but whose job was not committed still carries the mark, by
@@ -91,7 +91,7 @@ def sweep(store: Store) -> None:
             if store.job_named(mark.parent.name) is None:
                 shutil.rmtree(mark.parent, ignore_errors=True)
             else:
-                unmark(mark.parent)
+                clear_building_mark(mark.parent)
         store.drop_left_behind(living)
     for path in jobs.glob(_UNFINISHED):
         if _is_old(path):
@@ -114,7 +114,7 @@ def _living(store: Store) -> set[str]:
 
 
 def _delete(lock: Path) -> None:
-    with suppress(OSError):  # on Windows while another asks about it; the next sweep gets it
+    with suppress(OSError):  # on Windows while another asks about it; the next clean-up gets it
         lock.unlink(missing_ok=True)
 
 

@@ -18,7 +18,8 @@ from anyio import to_thread
 
 from doubleword_batch.errors import NotFoundError
 from doubleword_batch.jobs.adopt import read_input
-from doubleword_batch.jobs.job import Progress, StoredJob, silent
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.apply_results import (
     Cursor,
     RowLine,
@@ -29,11 +30,11 @@ from doubleword_batch.jobs.store.apply_results import (
     read_cursor,
     rows_by_batch_run,
 )
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.parse import Check, read_line, schema_check
 from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
+from doubleword_batch.progress import Progress, no_progress
 
 _GROUP_BYTES = 1 << 20
 _MOST_RACES = 20
@@ -60,7 +61,7 @@ class Collected:
         return [f"{count} {words}" for count, words in named if count]
 
 
-async def collect(job: StoredJob, *, progress: Progress = silent) -> Collected:
+async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collected:
     """Read what is new.
 
     Raises:
@@ -112,9 +113,9 @@ async def _close(job: StoredJob, ended: "list[_BatchReader]", numbers: dict[int,
         if rows.get(run.id, 0) < run.completed + run.failed:
             reader.read_again()
             await reader.read_both()
-    reached("collect.close")
+    failpoint("collect.close")
     await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in ended], numbers)
-    reached("collect.closed")
+    failpoint("collect.closed")
 
 
 def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
@@ -227,9 +228,9 @@ class _BatchReader:
     async def _commit(self, kind: str, cursor: Cursor, buffer: list[bytes]) -> Cursor:
         data = b"".join(buffer)
         buffer.clear()
-        reached("collect.received")
+        failpoint("collect.received")
         moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
-        reached("collect.committed")
+        failpoint("collect.committed")
         self._progress(self._collected.lines, self._job.rows, "result lines read")
         return moved
 
@@ -243,7 +244,7 @@ class _BatchReader:
             applied = apply_lines(self._ledger, run, kind, cursor.size_bytes, group.lines)
             path = stored_lines_path(self._job, run, kind)
             append_lines(path, cursor.size_bytes, applied.text)
-            reached("collect.copied")
+            failpoint("collect.copied")
             now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock: other parts are read in other threads.

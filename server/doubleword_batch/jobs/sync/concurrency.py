@@ -8,8 +8,9 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from doubleword_batch.errors import Next, RateLimitedError
-from doubleword_batch.jobs.job import Progress, StoredJob
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import Waiting
+from doubleword_batch.progress import Progress
 from doubleword_batch.providers import Profile
 
 _RETRY_SECONDS = 60

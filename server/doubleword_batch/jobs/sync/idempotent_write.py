@@ -12,17 +12,17 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
     DoublewordBatchError,
     ServerError,
     StoreError,
     TransportError,
 )
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.store.failpoints import reached
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.models import Batch, File
-from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
 
 _LONGEST_SEARCH_SECONDS = 15.0
 _FIRST_PAUSE_SECONDS = 0.1
@@ -38,19 +38,20 @@ class RemoteWrite(Generic[_T]):
     Attributes:
         write: its intent.
         send: sends it; returns what it made or changed.
-        look: finds what it made or changed, or None; asked when it may have been sent already.
-        get: what has the id that another process noted as the fact.
-        record: notes the fact in the store, in one transaction with the journal's own note.
-        stands: whether something that is there before we ever sent it may stand for it, such as
-            what another state directory wrote; by default nothing is looked for then.
+        find_at_provider: finds what it made or changed, or None; asked when it may have been sent
+            already.
+        get_by_id: what has the id that another process noted as the fact.
+        record_result: notes the fact in the store, in one transaction with the journal's own note.
+        accepts_existing: whether something that is there before we ever sent it may stand for it,
+            such as what another state directory wrote; by default nothing is looked for then.
     """
 
     write: Write
     send: Callable[[], Awaitable[_T]]
-    look: Callable[[], Awaitable[_T | None]]
-    get: Callable[[str], Awaitable[_T]]
-    record: Callable[[_T], None]
-    stands: Callable[[_T], bool] | None = None
+    find_at_provider: Callable[[], Awaitable[_T | None]]
+    get_by_id: Callable[[str], Awaitable[_T]]
+    record_result: Callable[[_T], None]
+    accepts_existing: Callable[[_T], bool] | None = None
 
 
 async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
@@ -78,7 +79,7 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
         if found is not None:
             return _recorded(ws, remote, found), lost is not None
         in_doubt = _in_doubt_seconds(ws, write)
-        if in_doubt <= 0 and ws.journal.claim(write):
+        if in_doubt <= 0 and ws.journal.mark_sending(write):
             answer = await _sent(ws, remote)
             if not isinstance(answer, DoublewordBatchError):
                 return _recorded(ws, remote, answer), True
@@ -94,10 +95,10 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
 
 async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
     """What is there already, if it may stand for what is asked now."""
-    if remote.stands is None or remote.write.sent_at is not None:
+    if remote.accepts_existing is None or remote.write.sent_at is not None:
         return None
-    found = await remote.look()
-    return found if found is not None and remote.stands(found) else None
+    found = await remote.find_at_provider()
+    return found if found is not None and remote.accepts_existing(found) else None
 
 
 async def _found(
@@ -106,8 +107,8 @@ async def _found(
     """What the write made, if it is known to somebody here or can be seen at the provider."""
     try:
         if write.answered_at is not None and write.remote_id is not None:
-            return await remote.get(write.remote_id)
-        return None if write.sent_at is None else await remote.look()
+            return await remote.get_by_id(write.remote_id)
+        return None if write.sent_at is None else await remote.find_at_provider()
     except DoublewordBatchError:
         if lost is None:
             raise
@@ -116,9 +117,9 @@ async def _found(
 
 def _recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
     with ws.store.transaction():
-        ws.journal.answered(remote.write, found.id)
-        remote.record(found)
-    reached(f"{remote.write.kind}.recorded")
+        ws.journal.record_answer(remote.write, found.id)
+        remote.record_result(found)
+    failpoint(f"{remote.write.kind}.recorded")
     return found
 
 
@@ -135,7 +136,7 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
         DoublewordBatchError: it surely did not happen.
     """
     kind = remote.write.kind
-    reached(f"{kind}.send")
+    failpoint(f"{kind}.send")
     answer: _T | DoublewordBatchError = TransportError("It was cut off.", may_have_happened=True)
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_heartbeat, ws, remote.write)
@@ -145,12 +146,12 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
             answer = error
         tasks.cancel_scope.cancel()
     if not isinstance(answer, DoublewordBatchError):
-        reached(f"{kind}.answered")
+        failpoint(f"{kind}.answered")
         return answer
     if _may_have_happened(answer):
-        ws.journal.still_on_its_way(remote.write)
+        ws.journal.mark_in_flight(remote.write)
         return answer
-    ws.journal.never_sent(remote.write)
+    ws.journal.mark_without_effect(remote.write)
     raise answer
 
 
@@ -159,7 +160,7 @@ async def _heartbeat(ws: Workspace, write: Write) -> None:
     while True:
         await anyio.sleep(min(_HEARTBEAT_SECONDS, ws.in_doubt_seconds / 4))
         with suppress(StoreError):  # somebody else is writing: the next beat is soon enough
-            ws.journal.still_on_its_way(write)
+            ws.journal.mark_in_flight(write)
 
 
 def _may_have_happened(error: DoublewordBatchError) -> bool:

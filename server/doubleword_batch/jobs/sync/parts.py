@@ -13,12 +13,13 @@ from typing import TypeVar
 
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, StoreError
 from doubleword_batch.jobs.costs import reserve
-from doubleword_batch.jobs.job import Progress, StoredJob
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 from doubleword_batch.jobs.sync.concurrency import CombinedProgress, PartResults, run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.models import Batch, File
+from doubleword_batch.progress import Progress
 
 OWN_PREFIX = "dwb_"
 """How the keys of the batch's metadata begin that are ours."""
@@ -119,12 +120,12 @@ async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]
     name = f"{job.name}-{part.number:04d}-{part.sha256[:16]}.jsonl"
     key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
     remote = RemoteWrite(
-        write=job.journal.intend(Intent("upload", key, job.id, part.id)),
+        write=job.journal.record_intent(Intent("upload", key, job.id, part.id)),
         send=lambda: _send_file(job, path, name, tell),
-        look=lambda: _file_named(job, name, part.size_bytes),
-        get=job.client.files.get,
-        record=lambda file: job.store.set_part(part.id, input_file_id=file.id),
-        stands=(lambda _: True) if _others_may_have_sent(job) else None,
+        find_at_provider=lambda: _file_named(job, name, part.size_bytes),
+        get_by_id=job.client.files.get,
+        record_result=lambda file: job.store.set_part(part.id, input_file_id=file.id),
+        accepts_existing=(lambda _: True) if _others_may_have_sent(job) else None,
     )
     _, sent = await write_once(job.workspace, remote)
     return not sent
@@ -150,10 +151,10 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
     remote = RemoteWrite(
         write=write,
         send=lambda: _send_batch(job, part, options.completion_window, marked),
-        look=lambda: _batch_marked(job, fingerprint),
-        get=job.client.batches.get,
-        record=lambda batch: job.store.record_batch(job.id, part.id, batch),
-        stands=_is_of_use if _others_may_have_sent(job) else None,
+        find_at_provider=lambda: _batch_marked(job, fingerprint),
+        get_by_id=job.client.batches.get,
+        record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
+        accepts_existing=_is_of_use if _others_may_have_sent(job) else None,
     )
     _, sent = await write_once(job.workspace, remote)
     return sent

@@ -1,7 +1,7 @@
 """The named moments of a job's life: where a crash would hurt most, so where crashes are tried.
 
-`reached` does nothing unless somebody watches. The kill matrix in tests/crash sets `observer`, ends
-its process at each of `STEPS` and starts it again.
+`failpoint` does nothing unless somebody watches. The kill matrix in tests/crash sets `observer`,
+ends its process at each of `STEPS` and starts it again.
 """
 
 from collections.abc import Callable
@@ -45,6 +45,6 @@ observer: Callable[[str], None] = _nobody
 """Called with each step, in whatever thread reaches it."""
 
 
-def reached(step: str) -> None:
-    """Say that a step of `STEPS` is reached."""
+def failpoint(step: str) -> None:
+    """Name the step of `STEPS` that is reached."""
     observer(step)

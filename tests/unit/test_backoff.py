@@ -3,8 +3,8 @@
 import anyio.lowlevel
 import pytest
 
+from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import InputError, RateLimitedError, ServerError
-from doubleword_batch.retry import RetryBudget, RetryClock, without_jitter
 from fake_time import FakeTime
 
 
