@@ -5,7 +5,6 @@ a folder for them (CI does), once. Without it, and where a program cannot be ins
 are skipped with the reason.
 """
 
-import fcntl
 import os
 import platform
 import shlex
@@ -19,6 +18,8 @@ from pathlib import Path
 
 import pytest
 
+from installed import installed, run_installer
+
 PACKAGES = {
     "add-mcp": "add-mcp@2.4.0",
     "claude": "@anthropic-ai/claude-code@2.1.329",
@@ -31,8 +32,7 @@ PACKAGES = {
     "skills": "skills@1.5.18",
 }
 
-_CACHE = os.environ.get("DOUBLEWORD_BATCH_HOST_TOOLS")
-_INSTALL_SECONDS = 150
+_QUIET = ("--silent", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000")
 _RUN_SECONDS = 90
 _NODE_MAJOR = 22
 
@@ -95,39 +95,9 @@ def node_folder():
 
 def _installed(package, node):
     """The folder of an npm package's programs, installed into the cache if it is not there."""
-    if not _CACHE:
-        pytest.skip("DOUBLEWORD_BATCH_HOST_TOOLS names no folder to install the hosts' tools into")
-    folder = Path(_CACHE).absolute() / package.replace("/", "+")
-    reason = _install(package, folder, node)
-    if reason:
-        pytest.skip(f"{package} cannot be installed here: {reason}")
-    return folder / "node_modules" / ".bin"
 
+    def install(folder):
+        path = os.pathsep.join((str(node), os.environ["PATH"]))
+        run_installer(["npm", "install", *_QUIET, package], cwd=folder, env={"PATH": path})
 
-@cache
-def _install(package, folder, node):
-    """Install it; returns why that was not possible, and does not try again in this run."""
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers may want the same program
-        return "" if (folder / "done").exists() else _npm_install(package, folder, node)
-
-
-def _npm_install(package, folder, node):
-    quiet = ("--silent", "--no-audit", "--no-fund", "--fetch-retries=1", "--fetch-timeout=60000")
-    # The network's own settings (a company's certificates) are the developer's; keys are not npm's.
-    ours = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
-    path = os.pathsep.join((str(node), os.environ["PATH"]))
-    try:
-        subprocess.run(
-            ["npm", "install", *quiet, package],
-            cwd=folder,
-            env=ours | {"PATH": path},
-            timeout=_INSTALL_SECONDS,
-            check=True,
-            capture_output=True,
-        )
-    except (subprocess.SubprocessError, OSError) as error:
-        return type(error).__name__
-    (folder / "done").touch()
-    return ""
+    return installed("DOUBLEWORD_BATCH_HOST_TOOLS", package, install) / "node_modules" / ".bin"
