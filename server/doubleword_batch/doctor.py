@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import urljoin
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import DoublewordBatchError, Next
+from doubleword_batch.errors import AuthError, DoublewordBatchError, Next
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
@@ -25,6 +26,7 @@ State = Literal["ok", "note", "wrong"]
 _SERVER = "doubleword-batch"
 _MOST_CONFIG_BYTES = 4_000_000
 _MAX_RETRY_SECONDS = 3.0
+_CONTROL_LAYER_PATH = "/ai/v1"
 
 
 class Finding(BaseModel):
@@ -130,7 +132,12 @@ async def _answers(ws: "Workspace") -> list[Finding]:
     try:
         models = await ws.client.models.list()
     except DoublewordBatchError as error:
-        return [_wrong("answers", error)]
+        found = _wrong("answers", error)
+        elsewhere = await _api_beside_the_page(ws) if error.code == "html" else None
+        if elsewhere:
+            remedy = f"The API of this server is at {elsewhere}: set DOUBLEWORD_BASE_URL to that."
+            return [found.model_copy(update={"remedy": remedy, "next": None})]
+        return [found]
     taken = (time.perf_counter() - began) * 1000
     findings = [
         Finding(
@@ -145,6 +152,26 @@ async def _answers(ws: "Workspace") -> list[Finding]:
     except DoublewordBatchError as error:
         return [*findings, _wrong("batches", error)]
     return [*findings, Finding(subject="batches", state="ok", found="the key may list batches")]
+
+
+async def _api_beside_the_page(ws: "Workspace") -> str | None:
+    """Where the API is on a server whose address gave a web page: a self-hosted control layer's.
+
+    That server gives its dashboard for every path but `/ai/v1`. The key is not sent to find out.
+    """
+    from doubleword_batch.api.client import BatchClient
+
+    elsewhere = urljoin(ws.client.base_url, _CONTROL_LAYER_PATH)
+    try:
+        async with BatchClient(
+            base_url=elsewhere, max_retry_seconds=0, timeout_seconds=5
+        ) as client:
+            await client.models.list()
+    except AuthError:
+        return elsewhere
+    except DoublewordBatchError:
+        return None
+    return elsewhere
 
 
 def _local_model(settings: Settings) -> Finding:

@@ -5,8 +5,11 @@ import os
 import stat
 import subprocess
 import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+
+from cli.commands import serving
 
 KEY = "sk-do-not-show-this"
 
@@ -82,3 +85,32 @@ def test_hosts_that_have_the_server_are_named(doctor, tmp_path):
     (tmp_path / ".claude.json").write_text("{}", encoding="utf-8")
     found = findings(doctor("--json", DOUBLEWORD_BATCH_LOCAL_EXECUTOR="simulate"))
     assert found["hosts"]["found"] == "set up in Cursor"
+
+
+class Dashboard(BaseHTTPRequestHandler):
+    """A self-hosted control layer: web pages everywhere but under `/ai/v1`."""
+
+    def do_GET(self):
+        api = self.path.startswith("/ai/v1/")
+        self.server.keys.append((self.path, self.headers["Authorization"]))
+        body = b"Authentication required" if api else b"<html>Dashboard</html>"
+        self.send_response(401 if api else 200)
+        self.send_header("Content-Type", "text/plain" if api else "text/html")
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        """Nothing on stderr."""
+
+
+def test_the_address_of_a_dashboard_is_told_from_that_of_its_api(doctor):
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Dashboard)
+    server.keys = []
+    with serving(server):
+        url = f"http://127.0.0.1:{server.server_port}"
+        done = doctor("--json", DOUBLEWORD_API_KEY=KEY, DOUBLEWORD_BASE_URL=f"{url}/v1")
+    found = findings(done)["answers"]
+    assert found["state"] == "wrong"
+    assert f"{url}/ai/v1" in found["remedy"]
+    assert [key for path, key in server.keys if path.startswith("/ai/v1")] == [None]
