@@ -162,17 +162,15 @@ async def test_a_row_too_large_is_reported_and_does_not_stop_the_rest(settings, 
     assert results["errors"][0]["cause"] == "too_large"
 
 
-async def test_with_strict_a_row_too_large_stops_the_build_even_of_a_job_built_before(
-    settings, work
-):
+async def test_a_row_too_large_can_stop_the_build_even_of_a_job_built_before(settings, work):
     big = "x" * 11_000_000
     (work / "big.csv").write_text(f"n,text\n1,small\n2,{big}\n", encoding="utf-8")
     order = {"source": "big.csv", "prompt": "{{ text }}"}
     async with agent(settings) as a:
-        first = await a.fails("create_batch_file", **order, strict=True)
+        first = await a.fails("create_batch_file", **order, options={"on_bad_row": "stop"})
         assert (await a.calls("list")).fields.get("lines", []) == []
         await a.calls("create_batch_file", **order)
-        second = await a.fails("create_batch_file", **order, strict=True)
+        second = await a.fails("create_batch_file", **order, options={"on_bad_row": "stop"})
     assert [reply["error"]["code"] for reply in (first, second)] == ["request_too_large"] * 2
     assert "Row 2" in first.text
 

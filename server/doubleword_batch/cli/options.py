@@ -75,10 +75,12 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, help="The first N r
 NewRun = Annotated[
     bool, typer.Option("--new-run", help="Run the same work again instead of reusing its job.")
 ]
-Strict = Annotated[
-    bool,
+Options = Annotated[
+    list[str] | None,
     typer.Option(
-        "--strict", help="Build nothing if a row is too large, instead of leaving it out."
+        "--option",
+        metavar="NAME=VALUE",
+        help="How rows are read and built, such as on_bad_row=skip or blanks=send. Repeatable.",
     ),
 ]
 Window = Annotated[
@@ -113,13 +115,13 @@ Timeout = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
-def params_of(given: list[str] | None) -> dict[str, Any]:
+def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any]:
     """`NAME=VALUE` pairs as an object; a value that is not JSON is text."""
     params: dict[str, Any] = {}
     for pair in given or ():
         name, equals, value = pair.partition("=")
         if not equals or not name:
-            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint="--param")
+            raise typer.BadParameter(f"{pair!r} is not NAME=VALUE.", param_hint=option)
         try:
             params[name] = json.loads(value)
         except ValueError:

@@ -42,7 +42,7 @@ def run(
     window: options.Window = None,
     max_cost: options.MaxCost = None,
     new_run: options.NewRun = False,
-    strict: options.Strict = False,
+    option: options.Options = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
@@ -69,7 +69,7 @@ def run(
         image_column=image_column,
         limit=limit,
         new_run=new_run,
-        strict=strict,
+        options=params_of(option, "--option"),
     )
     run_options = RunOptions(
         output=output,

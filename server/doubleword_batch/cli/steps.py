@@ -35,7 +35,7 @@ def create_file(
     ] = None,
     overwrite: options.Overwrite = False,
     new_run: options.NewRun = False,
-    strict: options.Strict = False,
+    option: options.Options = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Build a job's request files from a table and a prompt. Nothing is sent."""
@@ -56,7 +56,7 @@ def create_file(
         output_path=output,
         overwrite=overwrite,
         new_run=new_run,
-        strict=strict,
+        options=params_of(option, "--option"),
     )
     with progress_on(terminal.notes) as tell:
         report = call(settings, lambda jobs: jobs.build(request, progress=tell))

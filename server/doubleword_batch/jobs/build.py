@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 _SHOWN_CHARACTERS = 420
 _LEAST_SHOWN_CHARACTERS = 120
-_TOO_LARGE = "the request is larger than the provider takes"
 _SHOWN_PATHS = 3
 
 
@@ -81,23 +80,21 @@ def _create(
     remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
         plan = plan_build(ws, request, model, staging.path, cancelled)
-        existing = None if request.new_run else _same_job(ws, plan, plan.fingerprint)
+        existing = None if request.new_run else _same_job(ws, plan.fingerprint)
         if existing is not None:
             return _reply(existing, [], reused=True, copies=_copies(existing, plan))
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
-        return _reply(job, _warnings(built), reused=reused, copies=_copies(job, plan))
+        warnings = _warnings(plan, built)
+        return _reply(job, warnings, reused=reused, copies=_copies(job, plan))
 
 
-def _same_job(ws: Workspace, plan: BuildPlan, fingerprint: str) -> StoredJob | None:
-    """The job of that fingerprint, if it is all there and left out no row that must not be."""
+def _same_job(ws: Workspace, fingerprint: str) -> StoredJob | None:
+    """The job of that fingerprint, if it is all there."""
     record = ws.store.job_with_fingerprint(fingerprint)
     if record is None:
         return None
     job = StoredJob.of_record(ws, record)
     parts = job.parts()
-    requests = sum(part.requests for part in parts if not part.retry_round)
-    if plan.spec.strict and requests < (job.rows or 0):
-        return None
     return job if all(part.path is None or part.path.exists() for part in parts) else None
 
 
@@ -130,16 +127,16 @@ def _build(
             ws.profile,
             staging.path,
             limit=plan.limit,
+            copy_rows=staging.path.resolve() not in plan.source.paths[0].parents,
             on_rows=ledger.add_rows,
+            on_left_out=lambda rows: ledger.leave_out(
+                (row, custom_id_for(row, None), outcome, cause, message)
+                for row, outcome, cause, message in rows
+            ),
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
         )
         failpoint("build.rows")
-        reasons = {skipped.row: skipped.reason for skipped in built.skipped}
-        ledger.fail_rows(
-            (row, custom_id_for(row, None), "too_large", reasons.get(row, _TOO_LARGE))
-            for row in ledger.gaps(built.rows)
-        )
         failpoint("build.written")
         job = _publish(ws, job_id, plan, built, staging)
     finally:
@@ -164,7 +161,7 @@ def _publish(
     first, *others = plan.source.paths
     fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
-        twin = _same_job(ws, plan, fingerprint)
+        twin = _same_job(ws, fingerprint)
         if twin is not None:  # only now known, or another process was faster
             return twin
         name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
@@ -218,15 +215,28 @@ def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
     return targets
 
 
-def _warnings(built: "BuildResult") -> list[str]:
-    warnings = list(built.warnings)
-    if built.skipped_total:
-        first = next(iter(built.skipped))
+def _warnings(plan: BuildPlan, built: "BuildResult") -> list[str]:
+    """What a person should know before money is spent."""
+    warnings = list(plan.source.notes)
+    causes = dict(built.left_out_causes)
+    if blank := causes.pop("blank", 0):
         warnings.append(
-            f"{built.skipped_total} rows were left out; the first is row {first.row}: "
-            f"{first.reason}"
+            f"{blank} {_rows(blank)} blank in the columns that the prompt uses: skipped. The "
+            'option blanks = "send" sends them.'
         )
-    return warnings
+    if causes:
+        number = sum(causes.values())
+        first = built.left_out[0]
+        named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+        warnings.append(
+            f"{number} {_rows(number)} left out ({named}); the first is row {first.row}: "
+            f"{first.message}"
+        )
+    return [*warnings, *built.warnings]
+
+
+def _rows(count: int) -> str:
+    return "row is" if count == 1 else "rows are"
 
 
 def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Path]) -> Created:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.build_options import BuildOptions, build_options
 from doubleword_batch.jobs.job import Workspace
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class BuildRequest:
         output_path: where to copy the request file; None for the state directory alone.
         overwrite: whether `output_path` may be replaced.
         new_run: build a new job although the same one exists.
-        strict: build nothing if a row is too large for the provider, instead of leaving it out.
+        options: the rare ones, see `build_options.py`.
     """
 
     source: str | None = None
@@ -56,7 +57,7 @@ class BuildRequest:
     output_path: str | None = None
     overwrite: bool = False
     new_run: bool = False
-    strict: bool = False
+    options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ def plan_build(
 
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
-    source = _source(ws, request, staging, cancelled)
+    options = build_options(request.options)
+    source = _source(ws, request, options, staging, cancelled)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
@@ -117,7 +119,8 @@ def plan_build(
         params=request.params,
         id_column=request.id_column,
         image_column=request.image_column,
-        strict=request.strict,
+        blanks=options.blanks,
+        on_bad_row=options.on_bad_row,
     )
     copy_to = (
         ws.roots.writable(request.output_path, overwrite=request.overwrite)
@@ -133,6 +136,7 @@ def plan_build(
             "id_column": spec.id_column,
             "image_column": spec.image_column,
             "limit": request.limit,
+            **({"options": request.options} if request.options else {}),
             "run": secrets.token_hex(4) if request.new_run else None,
         },
         order="sorted",
@@ -145,7 +149,11 @@ def plan_build(
 
 
 def _source(
-    ws: Workspace, request: BuildRequest, staging: Path, cancelled: Callable[[], bool]
+    ws: Workspace,
+    request: BuildRequest,
+    options: BuildOptions,
+    staging: Path,
+    cancelled: Callable[[], bool],
 ) -> "Source":
     from doubleword_batch.sources import open_source, write_objects, write_rows
 
@@ -155,7 +163,7 @@ def _source(
     if len(given) != 1:
         raise InputError("Give either source (a path, folder or glob) or rows (inline), not both.")
     if request.source is not None:
-        return open_source(request.source, ws.roots)
+        return open_source(request.source, ws.roots, options.source)
     path = staging / "rows.jsonl"
     if request.rows is not None:
         write_rows(request.rows, path)

@@ -112,7 +112,7 @@ class Jobs:
         output_path: str | PathLike[str] | None = None,
         overwrite: bool = False,
         new_run: bool = False,
-        strict: bool = False,
+        options: Mapping[str, Any] | None = None,
         progress: Progress = no_progress,
     ) -> "Job":
         """Build the request files of a job: a prompt is rendered for every row. Nothing is sent.
@@ -136,7 +136,8 @@ class Jobs:
             output_path: where to copy the request file.
             overwrite: whether `output_path` may be replaced.
             new_run: build a new job although the same one exists.
-            strict: build nothing if a row is too large for the provider, instead of leaving it out.
+            options: rare ones: `blanks` ("skip" or "send" rows that are blank where the prompt
+                looks) and `on_bad_row` ("stop", or "skip" rows that cannot be requests).
             progress: told (rows built, None, words), from any thread.
 
         Returns:
@@ -163,7 +164,7 @@ class Jobs:
             output_path=None if output_path is None else fspath(output_path),
             overwrite=overwrite,
             new_run=new_run,
-            strict=strict,
+            options=dict(options or {}),
         )
         created = await self.build(request, progress=progress)
         return Job(self, created.job, created=created)

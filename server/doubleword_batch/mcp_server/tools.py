@@ -44,7 +44,9 @@ async def create_batch_file(
     limit: Annotated[int | None, Field(description="pilot: first N rows", ge=1)] = None,
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
     new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
-    strict: Annotated[bool, Field(description="stop at a row too large for the provider")] = False,  # noqa: FBT002
+    options: Annotated[
+        dict[str, Any] | None, Field(description="rare: blanks, on_bad_row, encoding, ...")
+    ] = None,
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.build_request import BuildRequest
@@ -63,7 +65,7 @@ async def create_batch_file(
         limit=limit,
         output_path=output_path,
         new_run=new_run,
-        strict=strict,
+        options=options or {},
     )
     jobs = _jobs(ctx)
     return reply(await with_progress(ctx, lambda tell: jobs.build(request, progress=tell)))

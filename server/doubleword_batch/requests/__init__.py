@@ -1,12 +1,7 @@
 """Rows into request files, and request files checked: synchronous, streaming, in flat memory."""
 
-from doubleword_batch.requests.build import (
-    BuildResult,
-    RequestFile,
-    RequestFileWriter,
-    SkippedRow,
-    build_request_files,
-)
+from doubleword_batch.requests.build import BuildResult, build_request_files
+from doubleword_batch.requests.left_out import LeftOut
 from doubleword_batch.requests.line_checks import inputs_of
 from doubleword_batch.requests.lines import (
     ROW_PREFIX,
@@ -15,6 +10,8 @@ from doubleword_batch.requests.lines import (
     read_head,
     row_of,
 )
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import RequestSpec, check_limit
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import estimate_file_tokens
@@ -28,13 +25,14 @@ from doubleword_batch.requests.validate import (
 __all__ = [
     "ROW_PREFIX",
     "BuildResult",
+    "LeftOut",
     "Problem",
     "ProblemGroup",
     "RequestFile",
     "RequestFileWriter",
     "RequestHead",
     "RequestSpec",
-    "SkippedRow",
+    "RowCopy",
     "Template",
     "ValidationReport",
     "build_request_files",
@@ -43,6 +41,7 @@ __all__ = [
     "estimate_file_tokens",
     "inputs_of",
     "read_head",
+    "row_copy",
     "row_of",
     "validate_request_file",
 ]

@@ -1,60 +1,32 @@
 """Rows into request files: streaming, whole or not at all, every row accounted for."""
 
-import hashlib
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+from time import monotonic
 
-from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.lines import RequestLine, RequestLines, RowSkipped
+from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
+from doubleword_batch.requests.lines import RequestLine, RequestLines
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
 from doubleword_batch.requests.token_estimates import (
     BYTES_PER_TOKEN,
     TOKENS_PER_IMAGE,
     estimate_output_tokens,
 )
-from doubleword_batch.sources.base import Source
+from doubleword_batch.sources.base import Row, Source
 from doubleword_batch.sources.images import ImageReader
 
-_BLOCK_BYTES = 1 << 20
-_SKIPPED_SHOWN = 20
 _GROUP = 1000
 _ROWS_BETWEEN_CHECKS = 100
+_COUNT_SECONDS = 3.0
 
 OnRows = Callable[[list[tuple[int, str, int]]], None]
-
-
-@dataclass(frozen=True, slots=True)
-class RequestFile:
-    """One request file that a build wrote.
-
-    Attributes:
-        number: from 1.
-        path: the file.
-        requests: its lines.
-        size_bytes: its size.
-        sha256: of its content, hex.
-    """
-
-    number: int
-    path: Path
-    requests: int
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True)
-class SkippedRow:
-    """A row that could not become a request, and why."""
-
-    row: int
-    reason: str
+OnLeftOut = Callable[[list[LeftOut]], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,11 +35,12 @@ class BuildResult:
 
     Attributes:
         files: the request files, in order.
-        rows: rows read, skipped ones included.
+        rows: rows read, those left out included.
         input_tokens: estimate: bytes of the bodies / 4, with 1,000 tokens for an image.
         output_tokens: estimate, see `estimate_output_tokens`.
-        skipped: the first 20 rows that were left out.
-        skipped_total: how many were left out.
+        left_out: the first 20 rows that were left out.
+        left_out_causes: how many were left out, by cause; `blank` for blank rows.
+        source_rows: rows of the whole source; None where it was not read to its end.
         warnings: what a person should look at before spending money.
     """
 
@@ -75,8 +48,9 @@ class BuildResult:
     rows: int
     input_tokens: int
     output_tokens: int
-    skipped: tuple[SkippedRow, ...] = ()
-    skipped_total: int = 0
+    left_out: tuple[LeftOut, ...] = ()
+    left_out_causes: dict[str, int] = field(default_factory=dict[str, int])
+    source_rows: int | None = None
     warnings: tuple[str, ...] = ()
 
     @property
@@ -92,29 +66,35 @@ def build_request_files(
     folder: Path,
     *,
     limit: int | None = None,
+    copy_rows: bool = False,
     on_rows: OnRows | None = None,
+    on_left_out: OnLeftOut | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
 ) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
-    Memory does not grow with the rows. A row whose body is too large for the provider is skipped
-    and reported, unless the spec is strict; any other fault stops the build and leaves no file.
+    Memory does not grow with the rows. Rows that are blank where the prompt looks, and rows that
+    are too large for the provider, are left out and reported; `spec.blanks` and `spec.on_bad_row`
+    change that. Any other fault of a row stops the build, which then names the first ten such rows
+    and leaves no file.
 
     Args:
         source: the rows.
         spec: what to ask of each row.
         profile: the provider's limits.
         folder: where the files go; made if it is not there.
-        limit: read only so many rows from the start (a pilot).
+        limit: make requests of so many rows from the start (a pilot); the others are counted.
+        copy_rows: keep what the prompt takes from the rows there, too (see `row_copy.py`).
         on_rows: called with up to 1,000 (row number, custom_id, number of the file) at a time, for
-            every line written; the rows it does not name were skipped.
+            every line written.
+        on_left_out: called with the other rows, up to 1,000 at a time.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
 
     Raises:
-        InputError: the spec (see `check_spec`, `Template`), the limit or a row (see `open_source`)
-            cannot be used; `request_too_large` if every row was skipped, or one of a strict spec.
+        InputError: the spec (see `check_spec`, `Template`), the limit or rows (see `open_source`)
+            cannot be used; `request_too_large` if every row was left out.
         DoublewordBatchError: code `interrupted`: `cancelled` returned True.
         StoreError: code `disk_full` or `not_written`.
     """
@@ -122,24 +102,31 @@ def build_request_files(
     if spec.image_column is None and source.image_column is not None:
         spec = replace(spec, image_column=source.image_column)
     warnings = check_spec(spec, source.columns, profile)
-    lines = RequestLines(spec, source.columns, profile, _image_reader(source, spec))
+    lines = RequestLines(spec, source, profile, _image_reader(source, spec))
     if lines.is_constant:
         warnings = ("The prompt uses no column, so every request is the same.", *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     max_requests = _max_requests(spec, profile)
-    with RequestFileWriter(folder, max_requests, profile.max_file_bytes) as writer:
-        build = _Build(lines, writer, on_rows, on_progress, cancelled, strict=spec.strict)
+    columns = lines.columns_to_copy if copy_rows else ()
+    with (
+        RequestFileWriter(folder, max_requests, profile.max_file_bytes) as writer,
+        RowCopyWriter(folder, columns) as copy,
+    ):
+        build = _Build(lines, writer, copy, spec, on_rows, on_left_out, on_progress, cancelled)
         build.run(source, limit)
+        copy.finish()
         files = writer.publish()
+        copy.publish()
     input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_PER_IMAGE
     return BuildResult(
         files=files,
         rows=build.rows,
         input_tokens=input_tokens,
         output_tokens=estimate_output_tokens(spec, build.requests, input_tokens),
-        skipped=tuple(build.skipped),
-        skipped_total=build.skipped_total,
-        warnings=warnings,
+        left_out=tuple(build.left_out.first),
+        left_out_causes=build.left_out.causes,
+        source_rows=build.source_rows,
+        warnings=(*warnings, *build.warnings),
     )
 
 
@@ -148,40 +135,59 @@ class _Build:
     """One run over the rows and what it counts."""
 
     lines: RequestLines
-    writer: "RequestFileWriter"
+    writer: RequestFileWriter
+    copy: RowCopyWriter
+    spec: RequestSpec
     on_rows: OnRows | None
+    on_left_out: OnLeftOut | None
     on_progress: Callable[[int], None] | None
     cancelled: Callable[[], bool] | None
-    strict: bool
     rows: int = 0
+    source_rows: int | None = None
     requests: int = 0
     text_bytes: int = 0
     images: int = 0
-    skipped: list[SkippedRow] = field(default_factory=list[SkippedRow])
-    skipped_total: int = 0
+    left_out: LeftOutRows = field(default_factory=LeftOutRows)
+    warnings: tuple[str, ...] = ()
+    _faults: Faults = field(default_factory=Faults)
     _group: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
 
     def run(self, source: Source, limit: int | None) -> None:
-        for number, row in enumerate(source.rows(), 1):
-            if limit is not None and number > limit:
-                break
-            if number % _ROWS_BETWEEN_CHECKS == 1:
-                self._stop_if_cancelled()
-            self.rows = number
-            try:
-                self._add(number, self.lines.line(number, row))
-            except RowSkipped as reason:
-                self._skip(number, str(reason))
-            if number % _GROUP == 0:
-                self._report()
+        try:
+            self._read(source, limit)
+        finally:  # also where the source cannot be read any further
+            self._faults.raise_if_any()
         self._report()
         if not self.requests:
-            reason = f" Row 1: {self.skipped[0].reason}" if self.skipped else ""
-            raise InputError(
-                f"None of {self.rows} rows can become a request.{reason}",
-                hint="Shorten the rows' texts, for example {{ text[:20000] }}.",
-                code="request_too_large",
-            )
+            raise self.left_out.nothing_left(self.rows)
+
+    def _read(self, source: Source, limit: int | None) -> None:
+        records = source.rows()
+        for number, row in enumerate(records, 1):
+            if limit is not None and number > limit:
+                self._count_rest(source, number, records)
+                return
+            if number % _ROWS_BETWEEN_CHECKS == 1:
+                self._stop_if_cancelled()
+            self._row(number, row)
+            if self._faults.are_enough:
+                return
+            if number % _GROUP == 0:
+                self._report()
+        self.source_rows = self.rows
+
+    def _row(self, number: int, row: Row) -> None:
+        self.rows = number
+        self.copy.add(row)
+        try:
+            made = self.lines.line(number, row)
+        except InputError as fault:
+            self._bad(number, fault)
+            return
+        if made is None:
+            self.left_out.add(blank_row(number))
+        elif not self._faults:
+            self._add(number, made)
 
     def _add(self, number: int, made: RequestLine) -> None:
         file_number = self.writer.write(made.line)
@@ -191,22 +197,40 @@ class _Build:
         if self.on_rows is not None:
             self._group.append((number, made.custom_id, file_number))
 
-    def _skip(self, number: int, reason: str) -> None:
-        if self.strict:
-            raise InputError(
-                f"Row {number}: {reason}",
-                hint="Shorten the row's texts, for example {{ text[:20000] }}, or build without "
-                "strict to leave such rows out.",
-                code="request_too_large",
-            )
-        self.skipped_total += 1
-        if len(self.skipped) < _SKIPPED_SHOWN:
-            self.skipped.append(SkippedRow(number, reason))
+    def _bad(self, number: int, fault: InputError) -> None:
+        policy = self.spec.on_bad_row
+        is_too_large = fault.code == "request_too_large"
+        if policy == "skip" or (policy is None and is_too_large):
+            cause = "too_large" if is_too_large else fault.code
+            self.left_out.add(LeftOut(number, "failed", cause, fault.message))
+        else:
+            self._faults.add(number, fault)
+
+    def _count_rest(self, source: Source, read: int, records: Iterator[Row]) -> None:
+        """Count the rows after a pilot's, where that does not take long."""
+        if (known := source.row_count()) is not None:
+            self.source_rows = known
+            return
+        until = monotonic() + _COUNT_SECONDS
+        count = read
+        try:
+            for count, _ in enumerate(records, read + 1):
+                if count % _ROWS_BETWEEN_CHECKS == 0:
+                    self._stop_if_cancelled()
+                    if monotonic() > until:
+                        return
+        except InputError as fault:
+            self.warnings = (f"Behind the rows of this pilot: {fault.message}",)
+            return
+        self.source_rows = count
 
     def _report(self) -> None:
         if self.on_rows is not None and self._group:
             self.on_rows(self._group)
             self._group = []
+        left_out = self.left_out.taken()
+        if self.on_left_out is not None and left_out:
+            self.on_left_out(left_out)
         if self.on_progress is not None:
             self.on_progress(self.rows)
 
@@ -218,130 +242,6 @@ class _Build:
                 code="interrupted",
                 retryable=True,
             )
-
-
-class RequestFileWriter:
-    """Writes `part-0001.jsonl`, `part-0002.jsonl`, ... into a folder.
-
-    All of them get their names together, in `publish`. Leaving the context without it leaves
-    nothing behind.
-
-    Args:
-        folder: exists already, and nobody else writes to it.
-        max_requests: lines in one file.
-        max_bytes: bytes in one file.
-    """
-
-    def __init__(self, folder: Path, max_requests: int, max_bytes: int) -> None:
-        for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
-            leftover.unlink(missing_ok=True)
-        self._folder = folder
-        self._max_requests = max_requests
-        self._max_bytes = max_bytes
-        self._files: list[AtomicFile] = []
-        self._done: list[RequestFile] = []
-        self._open: _OpenFile | None = None
-        self._hasher = ThreadPoolExecutor(1, thread_name_prefix="sha256")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self._hasher.shutdown()
-        for file in self._files:
-            file.discard()
-
-    def write(self, line: bytes) -> int:
-        """Append a line; return the number of the file that holds it.
-
-        Raises:
-            StoreError: code `disk_full` or `not_written`.
-        """
-        try:
-            file = self._file_for(line)
-            file.append(line)
-        except OSError as error:
-            raise not_written(self._folder, error) from None
-        return file.number
-
-    def publish(self) -> tuple[RequestFile, ...]:
-        """Finish the last file and give all of them their names.
-
-        Raises:
-            StoreError: code `disk_full` or `not_written`; none of them is there then.
-        """
-        try:
-            if self._open is not None:
-                self._done.append(self._open.finish())
-                self._open = None
-            publish_together(self._files)
-        except OSError as error:
-            raise not_written(self._folder, error) from None
-        return tuple(self._done)
-
-    def _file_for(self, line: bytes) -> "_OpenFile":
-        file = self._open
-        if file is not None and (
-            file.requests == self._max_requests or file.size_bytes + len(line) > self._max_bytes
-        ):
-            self._done.append(file.finish())
-            file = None
-        if file is None:
-            number = len(self._done) + 1
-            target = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
-            self._files.append(target)
-            file = self._open = _OpenFile(number, target, self._hasher)
-        return file
-
-
-class _OpenFile:
-    def __init__(self, number: int, file: AtomicFile, hasher: ThreadPoolExecutor) -> None:
-        self.number = number
-        self.requests = 0
-        self.size_bytes = 0
-        self._file = file
-        self._lines: list[bytes] = []
-        self._pending_bytes = 0
-        self._sha256 = hashlib.sha256()
-        self._hasher = hasher
-        self._hashing: Future[None] | None = None
-
-    def append(self, line: bytes) -> None:
-        self._lines.append(line)
-        self.requests += 1
-        self.size_bytes += len(line)
-        self._pending_bytes += len(line)
-        if self._pending_bytes >= _BLOCK_BYTES:
-            self._flush()
-
-    def finish(self) -> RequestFile:
-        self._flush()
-        if self._hashing is not None:
-            self._hashing.result()
-        self._file.finish()
-        return RequestFile(
-            number=self.number,
-            path=self._file.path,
-            requests=self.requests,
-            size_bytes=self.size_bytes,
-            sha256=self._sha256.hexdigest(),
-        )
-
-    def _flush(self) -> None:
-        block = b"".join(self._lines)
-        self._lines.clear()
-        self._pending_bytes = 0
-        self._file.stream.write(block)
-        # Hashing costs as much as all the rest and releases the interpreter: the next block is
-        # built meanwhile. One block at a time, so that memory stays flat.
-        if self._hashing is not None:
-            self._hashing.result()
-        self._hashing = self._hasher.submit(self._sha256.update, block)
 
 
 def _image_reader(source: Source, spec: RequestSpec) -> ImageReader | None:

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
-from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.base import Row, Source
 from doubleword_batch.sources.images import ImageReader
 from doubleword_batch.sources.values import as_text
 
@@ -22,6 +22,9 @@ ROW_PREFIX = "r"
 
 _NOT_IN_A_SLUG = re.compile(r"[^A-Za-z0-9._]+")
 _OURS = re.compile(ROW_PREFIX + r"([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
+
+_ABSENT = object()  # not blank: a fault of the row
+_ROW_NAMES = frozenset({"id", "name", "path", "title", "document", "position"})
 
 _encode = msgspec.json.Encoder().encode
 
@@ -82,30 +85,28 @@ class RequestLine(NamedTuple):
     image_bytes: int
 
 
-class RowSkipped(Exception):  # noqa: N818  # an outcome of one row, not a failure of the build
-    """This row cannot become a request; the others can. Its text is the reason."""
-
-
 class RequestLines:
     """Makes request lines of rows.
 
     Args:
         spec: what to ask, already checked.
-        columns: names that the templates may use.
+        source: its columns are the names that the templates may use.
         profile: its limits hold for every line.
         images: reads the image column's values, where there is such a column.
 
     Attributes:
         is_constant: nothing of a row goes into its request, so every request is the same.
+        columns_to_copy: those that the prompts use, and those by which a row is recognised.
     """
 
     def __init__(
         self,
         spec: RequestSpec,
-        columns: Sequence[str],
+        source: Source,
         profile: Profile,
         images: ImageReader | None = None,
     ) -> None:
+        columns = source.columns
         limit = profile.max_request_bytes
         self._prompt = Template(spec.prompt, columns, max_characters=limit)
         self._system: Template | None = None
@@ -118,6 +119,13 @@ class RequestLines:
             and self._prompt.is_constant
             and (self._system is None or self._system.is_constant)
         )
+        used = self._prompt.columns
+        if self._system is not None:
+            used |= self._system.columns
+        content = [name for name in columns if name in used]
+        self._content = [n for n in content if n not in source.label_columns] or content
+        self.columns_to_copy = _columns_to_copy(spec, source, used)
+        self._sends_blanks = spec.blanks == "send" or not content
         self._images = images
         self._image_column = spec.image_column or ""
         self._body = _body_maker(spec)
@@ -126,14 +134,15 @@ class RequestLines:
         self._id_column = spec.id_column
         self._profile = profile
 
-    def line(self, number: int, row: Row) -> RequestLine:
-        """The request line of row `number`.
+    def line(self, number: int, row: Row) -> RequestLine | None:
+        """The request line of row `number`; None for a blank row that is not to be sent.
 
         Raises:
-            RowSkipped: its body, or its image, is larger than the provider takes.
             InputError: a template cannot be rendered, or the image cannot be read, for this row;
-                the message names it.
+                `request_too_large`: its body, or its image, is larger than the provider takes.
         """
+        if not self._sends_blanks and self._is_blank(row):
+            return None
         try:
             custom_id = self._custom_id(number, row)
             system = None if self._system is None else self._system.render(row)
@@ -141,33 +150,51 @@ class RequestLines:
             if self._images is not None:
                 image = self._images.url(row.get(self._image_column))
             body = _encode(self._body(self._prompt.render(row), system, image))
-        except InputError as error:
-            if error.code == "request_too_large":
-                raise RowSkipped(error.message) from None
-            raise InputError(
-                f"Row {number}: {error.message}",
-                hint=error.hint,
-                code=error.code,
-                details=error.details | {"row": number},
-            ) from None
         except (TypeError, ValueError) as error:
             raise InputError(
-                f"Row {number} cannot be written as JSON: {error}.",
+                f"It cannot be written as JSON: {error}.",
                 hint="Correct that row's text.",
                 code="malformed_row",
-                details={"row": number},
             ) from None
         line = self._frame % (custom_id.encode(), body)
         limit = self._profile.max_request_bytes
         if len(body) > limit or len(line) > self._profile.max_file_bytes:
-            raise RowSkipped(
-                f"Its request has {len(body)} bytes; the provider takes at most {limit}."
+            raise InputError(
+                f"Its request has {len(body)} bytes; the provider takes at most {limit}.",
+                hint="Shorten the row's texts, for example {{ text[:20000] }}.",
+                code="request_too_large",
             )
         return RequestLine(custom_id, line, len(body), len(image or ""))
+
+    def _is_blank(self, row: Row) -> bool:
+        for column in self._content:
+            value = row.get(column, _ABSENT)
+            if value.__class__ is str:
+                if value and not value.isspace():
+                    return False
+            elif not _is_empty(value):
+                return False
+        return self._images is None or _is_empty(row.get(self._image_column))
 
     def _custom_id(self, number: int, row: Row) -> str:
         label = None if self._id_column is None else as_text(row.get(self._id_column))
         return custom_id_for(number, label, self._profile.max_custom_id_bytes)
+
+
+def _is_empty(value: Any) -> bool:
+    """Whether a value says nothing: null, blank text, an empty list or object."""
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, list | dict | bytes) and not value)
+
+
+def _columns_to_copy(spec: RequestSpec, source: Source, used: frozenset[str]) -> tuple[str, ...]:
+    also = {spec.id_column, source.image_column}
+    return tuple(
+        name
+        for name in source.columns
+        if name in used or name in also or name.lower() in _ROW_NAMES
+    )
 
 
 def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], dict[str, Any]]:

@@ -32,7 +32,9 @@ class RequestSpec:
         id_column: column whose value makes the custom_ids readable.
         image_column: column that holds an image for the user message (chat, responses): a path, an
             https URL, a data: URI or bytes. A source of images needs none.
-        strict: a row that is too large for the provider ends the build.
+        blanks: `skip` or `send` rows in which every column that the prompts use is blank.
+        on_bad_row: `stop` at rows that cannot be requests, or `skip` them; None skips those that
+            are too large for the provider and stops at others.
     """
 
     endpoint: str
@@ -43,7 +45,8 @@ class RequestSpec:
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     id_column: str | None = None
     image_column: str | None = None
-    strict: bool = False
+    blanks: str = "skip"
+    on_bad_row: str | None = None
 
 
 def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> tuple[str, ...]:

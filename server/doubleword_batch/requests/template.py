@@ -36,6 +36,7 @@ class Template:
 
     Attributes:
         is_constant: no column is used, so every rendering is the same.
+        columns: the columns that it uses; all of them where it uses the row as a whole.
 
     Raises:
         InputError: code `invalid_template` (with the line) or `unknown_column`.
@@ -58,7 +59,9 @@ class Template:
         self._name = name
         self._max_characters = max_characters
         self._columns = columns
-        self._plain, self._jinja, self._sandbox, self.is_constant = self._compile(text)
+        self._plain, self._jinja, self._sandbox, self.is_constant, self.columns = self._compile(
+            text
+        )
 
     def render(self, row: Mapping[str, Any]) -> str:
         """The text for one row.
@@ -105,8 +108,10 @@ class Template:
                 raise self._too_large()
         return "".join(kept)
 
-    def _compile(self, text: str) -> "tuple[Plain | None, JinjaTemplate, Sandbox, bool]":
-        """The template compiled, as a pattern where it has no logic, and whether it is constant."""
+    def _compile(
+        self, text: str
+    ) -> "tuple[Plain | None, JinjaTemplate, Sandbox, bool, frozenset[str]]":
+        """The template compiled, as a pattern where it has no logic; what it takes from a row."""
         from jinja2.exceptions import TemplateError
 
         from doubleword_batch.requests import template_syntax as syntax
@@ -126,7 +131,8 @@ class Template:
             raise self._syntax(error) from None
         for column in sorted(used.columns):
             check_column(column, self._columns, user)
-        return syntax.plain(tree), compiled, sandbox, used.is_constant
+        columns = frozenset(self._columns) if used.takes_row else used.columns
+        return syntax.plain(tree), compiled, sandbox, used.is_constant, columns
 
     def _syntax(self, error: Exception) -> InputError:
         reason = getattr(error, "message", None) or str(error)

@@ -30,10 +30,12 @@ class NamesUsed(NamedTuple):
     Attributes:
         columns: names that have to be columns of the source.
         is_constant: it takes nothing from the row.
+        takes_row: it takes the row as a whole.
     """
 
     columns: frozenset[str]
     is_constant: bool
+    takes_row: bool
 
 
 class Plain(NamedTuple):
@@ -81,7 +83,8 @@ def names_used(tree: nodes.Template, columns: Sequence[str]) -> NamesUsed:
     is_constant = not (looked_up | names) & {_ROW, *columns}
     if _ROW in columns:  # `row["x"]` then looks into that column's value
         looked_up &= set(columns)
-    return NamesUsed(frozenset(looked_up | names - {_ROW, _COLUMNS, *GLOBALS}), is_constant)
+    used = frozenset(looked_up | names - {_ROW, _COLUMNS, *GLOBALS})
+    return NamesUsed(used, is_constant, _ROW not in columns and _takes_row(tree))
 
 
 def plain(tree: nodes.Template) -> Plain | None:
@@ -100,6 +103,20 @@ def plain(tree: nodes.Template) -> Plain | None:
             else:
                 return None
     return Plain("".join(pattern), tuple(columns))
+
+
+def _takes_row(tree: nodes.Template) -> bool:
+    """Whether `row` stands there for itself and not only for a column of it."""
+    mentions = sum(node.name == _ROW for node in tree.find_all(nodes.Name))
+    lookups = sum(
+        _column(node) is not None and _is_name(node.node, _ROW)
+        for node in tree.find_all(nodes.Getitem)
+    )
+    lookups += sum(
+        _is_name(node.node, _ROW) and node.attr not in _METHODS
+        for node in tree.find_all(nodes.Getattr)
+    )
+    return mentions > lookups
 
 
 def _columns_looked_up(tree: nodes.Template) -> set[str]:

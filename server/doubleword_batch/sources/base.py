@@ -26,11 +26,16 @@ class Source(ABC):
         paths: the files, resolved.
         columns: their names in order. JSON rows may lack columns or have more.
         image_column: the column that holds an image, for a source of images.
+        label_columns: those that only say which row it is: a row of nothing else is blank.
+        notes: what of the source is not in the rows, in words for people: files of a folder that
+            were left out, hidden sheets, ...; whole once the rows were read.
         roots: the folders that paths in the rows may lead to; None until `open_source` sets them.
     """
 
     kind: str
     image_column: str | None = None
+    label_columns: frozenset[str] = frozenset()
+    notes: tuple[str, ...] = ()
     roots: Roots | None = None
 
     def __init__(self, location: str, paths: tuple[Path, ...], columns: tuple[str, ...]) -> None:
@@ -50,6 +55,10 @@ class Source(ABC):
         Raises:
             InputError: a row cannot be read; the message says where it is (see `open_source`).
         """
+
+    def row_count(self) -> int | None:
+        """How many rows there are, where that is known without reading them."""
+        return None
 
     def fingerprint(self) -> str:
         """Sha256 (hex) over the kind, the relative names and the content of the files."""

@@ -29,6 +29,8 @@ class FileSource(Source):
         columns: of a row.
     """
 
+    label_columns = frozenset({"path", "name"})
+
     def __init__(
         self, location: str, paths: tuple[Path, ...], folder: Path, columns: tuple[str, ...]
     ) -> None:
@@ -39,6 +41,10 @@ class FileSource(Source):
     def folder(self) -> Path:
         """The folder that relative paths start from."""
         return self._folder
+
+    def row_count(self) -> int:
+        """A row a file."""
+        return len(self.paths)
 
     def names(self) -> tuple[str, ...]:
         """Paths of the files relative to the folder, with forward slashes."""

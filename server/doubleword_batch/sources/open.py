@@ -23,6 +23,7 @@ from doubleword_batch.sources.files import (
 )
 from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_type
 from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
+from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 _SCHEME = "sqlite:"
 _HEAD_BYTES = 4096
@@ -39,7 +40,7 @@ _UNREADABLE = {
 }
 
 
-def open_source(location: str, roots: Roots) -> Source:
+def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OPTIONS) -> Source:
     """Open a table, text files or images.
 
     A file is read by its content: CSV, TSV, JSON Lines, a JSON array (all of these also compressed
@@ -51,6 +52,7 @@ def open_source(location: str, roots: Roots) -> Source:
         location: path of a file or folder, or a glob; relative to the first root. After `::` the
             name of a sheet or table, or a SELECT (see `parse_location`).
         roots: the folders that may be read.
+        options: how to read what does not say it itself.
 
     Raises:
         ConfigError: code `no_extra`: a package of the extra `data` is not installed.
@@ -77,6 +79,7 @@ def open_source(location: str, roots: Roots) -> Source:
             code="not_readable",
         ) from None
     source.roots = roots
+    del options  # none yet
     return source
 
 

@@ -161,17 +161,71 @@ def test_a_row_too_large_for_the_provider_is_skipped_and_reported(source, build)
         limits = {"max_request_bytes": 1000}
         built = build(table, spec(prompt=prompt), limits=limits, on_rows=rows.extend)
         assert [row for row, _, _ in rows] == [1, 3]
-        assert (built.rows, built.requests, built.skipped_total) == (33, 2, 31)
-        assert len(built.skipped) == 20
-        assert built.skipped[0].row == 2
-        assert "1000" in built.skipped[0].reason
+        assert (built.rows, built.requests) == (33, 2)
+        assert built.left_out_causes == {"too_large": 31}
+        assert len(built.left_out) == 20
+        assert built.left_out[0].row == 2
+        assert "1000" in built.left_out[0].message
         assert lines_of(built.files[0])[-1]["custom_id"] == "r3"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "blank"),
+    [
+        ("Rate {{ text }}", [2, 3, 4]),
+        ("Rate {{ text|trim }}", [2, 3, 4]),
+        ("Rate {{ text }} of {{ stars }}", [3]),
+        ("Rate {{ row.text }}", [2, 3, 4]),
+        ("Rate {{ row }}", []),
+        ("Rate this", []),
+    ],
+)
+def test_rows_that_are_blank_where_the_prompt_looks_are_skipped(source, build, prompt, blank):
+    values = [("good", 1, 7), ("", 2, 7), (" \n\u00a0", None, 7), (None, 0, 7)]
+    lines = [json.dumps(dict(zip(("text", "stars", "n"), row, strict=True))) for row in values]
+    left_out = []
+    built = build(
+        source("t.jsonl", "\n".join(lines)), spec(prompt=prompt), on_left_out=left_out.extend
+    )
+    assert [(row, outcome, cause) for row, outcome, cause, _ in left_out] == [
+        (row, "skipped", "blank") for row in blank
+    ]
+    assert built.requests == 4 - len(blank)
+    assert built.left_out_causes == ({"blank": len(blank)} if blank else {})
+    assert (
+        build(source("t.jsonl", "\n".join(lines)), spec(prompt=prompt, blanks="send")).requests == 4
+    )
+
+
+def test_a_source_of_blank_rows_only_is_refused(source, build):
+    with pytest.raises(InputError, match="All 2 rows are blank") as refused:
+        build(source("t.jsonl", '{"text": ""}\n{"text": null}'))
+    assert refused.value.code == "no_rows"
+
+
+def test_the_first_ten_bad_rows_are_told_together(source, build, tmp_path):
+    rows = [{"text": "a"}, {"other": 1}, {"text": "b"}] + [{"other": 2}] * 20
+    table = source("t.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(InputError, match="The first 10 bad rows") as refused:
+        build(table, spec(blanks="send"))
+    assert refused.value.code == "missing_value"
+    assert [bad["row"] for bad in refused.value.details["rows"]] == [2, *range(4, 13)]
+    assert "on_bad_row" in refused.value.hint
+    assert list((tmp_path / "job").iterdir()) == []
+
+
+def test_bad_rows_can_be_left_out_as_failed_rows_with_their_kind(source, build):
+    rows = [{"text": "a"}, {"other": 1}, {"text": "b"}]
+    table = source("t.jsonl", "\n".join(map(json.dumps, rows)))
+    built = build(table, spec(blanks="send", on_bad_row="skip"))
+    assert [line["custom_id"] for line in lines_of(built.files[0])] == ["r1", "r3"]
+    assert [tuple(left)[:3] for left in built.left_out] == [(2, "failed", "missing_value")]
 
 
 def test_the_limit_of_a_request_counts_bytes_and_not_letters(source, build):
     table = source("t.jsonl", json.dumps({"text": "é" * 600}) + '\n{"text":"fine"}')
     built = build(table, limits={"max_request_bytes": 1000})
-    assert [skipped.row for skipped in built.skipped] == [1]
+    assert [left.row for left in built.left_out] == [1]
 
 
 def test_a_job_of_skipped_rows_only_is_refused(table, build, tmp_path):
@@ -183,7 +237,9 @@ def test_a_job_of_skipped_rows_only_is_refused(table, build, tmp_path):
 
 def test_a_pilot_reads_the_first_rows_only(source, build):
     table = source("t.jsonl", '{"text":"a"}\n' * 1000 + "broken\n")
-    assert build(table, limit=2).rows == 2
+    pilot = build(table, limit=2)
+    assert (pilot.rows, pilot.source_rows) == (2, None)
+    assert "Line 1001" in pilot.warnings[0]
     with pytest.raises(InputError, match="limit is 0"):
         build(table, limit=0)
 

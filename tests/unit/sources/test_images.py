@@ -154,9 +154,9 @@ def test_an_image_beyond_the_limits_is_skipped_and_reported(tmp_path, bodies, mo
     (tmp_path / "b.png").write_bytes(PNG + b"\0" * 8_500_000)  # 4/3 of it are over the request's
     (tmp_path / "c.png").write_bytes(PNG + b"\0" * 9_500_000)
     assert len(bodies("*.png")) == 1
-    assert [row.row for row in bodies.built.skipped] == [2, 3]
-    assert "bytes" in bodies.built.skipped[0].reason
-    assert "MiB" in bodies.built.skipped[1].reason
+    assert [row.row for row in bodies.built.left_out] == [2, 3]
+    assert "bytes" in bodies.built.left_out[0].message
+    assert "MiB" in bodies.built.left_out[1].message
 
 
 @pytest.mark.parametrize(

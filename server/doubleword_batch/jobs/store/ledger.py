@@ -25,12 +25,14 @@ OUTCOMES = (
     "expired",
     "cancelled",
     "missing",
+    "skipped",
     "pending",
 )
 """ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut by the
 token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
 expired, cancelled: the batch ended before the row ran. missing: the batch ended and the provider
-has no line for the row. pending: not answered yet."""
+has no line for the row. skipped: blank where the prompt looks, so it was not sent. pending: not
+answered yet."""
 
 ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
 """Outcomes that come with an answer of the model."""
@@ -166,22 +168,18 @@ class Ledger:
                 ((self.job, custom_id, row) for row, custom_id, _ in rows),
             )
 
-    def fail_rows(self, rows: Iterable[tuple[int, str, str, str]]) -> None:
-        """Give rows that never became a request their outcome: (row, custom_id, cause, text)."""
+    def leave_out(self, rows: Iterable[tuple[int, str, str, str, str]]) -> None:
+        """Give rows that become no request their outcome.
+
+        Args:
+            rows: row number, custom_id, outcome, cause, text.
+        """
         with self.database.transaction() as db:
             db.executemany(
                 "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
-                "VALUES (?, ?, ?, 0, 'failed', ?, ?)",
+                "VALUES (?, ?, ?, 0, ?, ?, ?)",
                 ((self.job, *row) for row in rows),
             )
-
-    def gaps(self, rows: int) -> Iterator[int]:
-        """The rows from 1 to `rows` that are not in the ledger yet."""
-        expected = 1
-        for entry in self.entries():
-            yield from range(expected, entry.row)
-            expected = entry.row + 1
-        yield from range(expected, rows + 1)
 
     # Reading
 

@@ -7,6 +7,7 @@ _ADVICE = {
     "content_filter": "The provider's filter stopped the answer: reword the prompt, or accept it.",
     "context_length": "The request is longer than the model's context: shorten those rows.",
     "too_large": "The request is over the provider's size limit: shorten those rows.",
+    "blank": "Nothing to ask about in the row: it was not sent.",
     "empty_answer": "The model answered nothing: retry these rows.",
     "timeout": "The model did not answer in time: retry these rows.",
     "network": "The provider could not reach the model: retry these rows.",
@@ -24,6 +25,23 @@ _ADVICE = {
     "http_422": "The server refuses these requests as they stand: fix params or rows, then retry.",
     "http_429": "The model was overloaded: retry these rows later.",
 }
+
+
+_FAULTS_OF_ROWS = (
+    "invalid_image",
+    "missing_value",
+    "not_utf8",
+    "malformed_row",
+    "invalid_template",
+    "file_not_found",
+    "outside_roots",
+    "not_readable",
+)
+"""Causes of rows that could not become a request: codes of errors, where they are left out."""
+
+_ADVICE |= dict.fromkeys(
+    _FAULTS_OF_ROWS, "The row could not be made a request: correct the source, then build it anew."
+)
 
 
 def advice(cause: str) -> str:

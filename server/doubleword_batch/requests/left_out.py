@@ -1,0 +1,133 @@
+"""Rows that become no request: left out with an outcome, or faults that end the build together."""
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from doubleword_batch.errors import InputError
+
+_SHOWN = 20
+_MOST_FAULTS = 10
+_MESSAGE_CHARACTERS = 160
+
+
+class LeftOut(NamedTuple):
+    """A row of the source without a request.
+
+    Attributes:
+        row: its number.
+        outcome: `skipped` for a blank row, else `failed`.
+        cause: `blank`, `too_large`, or the code of what is wrong with it.
+        message: in words.
+    """
+
+    row: int
+    outcome: str
+    cause: str
+    message: str
+
+
+def blank_row(row: int) -> LeftOut:
+    """A row in which every column that the prompt uses is blank."""
+    return LeftOut(row, "skipped", "blank", "")
+
+
+@dataclass(slots=True)
+class LeftOutRows:
+    """The rows left out so far, in memory that does not grow with them.
+
+    Attributes:
+        first: the first 20 that are not blank.
+        causes: how many, by cause.
+    """
+
+    first: list[LeftOut] = field(default_factory=list[LeftOut])
+    causes: dict[str, int] = field(default_factory=dict[str, int])
+    _group: list[LeftOut] = field(default_factory=list[LeftOut])
+
+    def add(self, row: LeftOut) -> None:
+        """Take one."""
+        self.causes[row.cause] = self.causes.get(row.cause, 0) + 1
+        self._group.append(row)
+        if row.outcome != "skipped" and len(self.first) < _SHOWN:
+            self.first.append(row)
+
+    def taken(self) -> list[LeftOut]:
+        """Those since the last time."""
+        group, self._group = self._group, []
+        return group
+
+    def nothing_left(self, rows: int) -> InputError:
+        """The error for a source of which no row can be sent."""
+        if set(self.causes) <= {"blank"}:
+            return InputError(
+                f"All {rows} rows are blank in the columns that the prompt uses.",
+                hint='Use other columns, or send blank rows with the option blanks = "send".',
+                code="no_rows",
+            )
+        reason = f" Row {self.first[0].row}: {self.first[0].message}" if self.first else ""
+        is_too_large = "too_large" in self.causes
+        return InputError(
+            f"None of {rows} rows can become a request.{reason}",
+            hint="Shorten the rows' texts, for example {{ text[:20000] }}."
+            if is_too_large
+            else "Correct the rows.",
+            code="request_too_large" if is_too_large else self.first[0].cause,
+        )
+
+
+@dataclass(slots=True)
+class Faults:
+    """The first ten rows that end the build, told together."""
+
+    _found: list[tuple[int, InputError]] = field(default_factory=list[tuple[int, InputError]])
+
+    def __bool__(self) -> bool:
+        return bool(self._found)
+
+    @property
+    def are_enough(self) -> bool:
+        """Whether no more are looked for."""
+        return len(self._found) >= _MOST_FAULTS
+
+    def add(self, row: int, fault: InputError) -> None:
+        """Take one."""
+        self._found.append((row, fault))
+
+    def raise_if_any(self) -> None:
+        """Raise one error for all of them.
+
+        Raises:
+            InputError: of the code that the first row has.
+        """
+        if not self._found:
+            return
+        row, first = self._found[0]
+        if len(self._found) == 1:
+            raise InputError(
+                f"Row {row}: {first.message}",
+                hint=f'{first.hint} Or leave such rows out with the option on_bad_row = "skip".',
+                code=first.code,
+                details=first.details | {"row": row},
+            )
+        kinds: dict[str, list[int]] = {}
+        for number, fault in self._found:
+            kinds.setdefault(fault.code, []).append(number)
+        counted = "; ".join(f"{kind}: rows {_listed(rows)}" for kind, rows in kinds.items())
+        words = "The first 10 bad rows" if self.are_enough else f"{len(self._found)} bad rows"
+        first_of_kind = {fault.code: (number, fault) for number, fault in reversed(self._found)}
+        examples = " ".join(
+            f"Row {number}: {fault.message[:_MESSAGE_CHARACTERS]}"
+            for number, fault in sorted(first_of_kind.values(), key=lambda found: found[0])
+        )
+        raise InputError(
+            f"{words} ({counted}). {examples}",
+            hint='Correct them, or leave such rows out with the option on_bad_row = "skip".',
+            code=first.code,
+            details={
+                "rows": [{"row": number, "code": fault.code} for number, fault in self._found]
+            },
+        )
+
+
+def _listed(rows: list[int]) -> str:
+    return ", ".join(map(str, rows))

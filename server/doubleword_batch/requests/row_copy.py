@@ -1,0 +1,141 @@
+"""A job's own copy of what its prompt takes from the rows, so that its table outlives the source.
+
+`source-rows.jsonl` beside the request files: a first line with the names of the columns, then a
+JSON list of their values for each row, in source order. It holds the columns that the prompt uses,
+the id column, and those that name a row; of the others nothing, and no image. So it is about as
+large as the request files at most. A bounded number of rows is held, and a thread writes them.
+"""
+
+from collections.abc import Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import msgspec
+
+from doubleword_batch.atomic_files import AtomicFile, not_written
+from doubleword_batch.sources.base import Row
+
+NAME = "source-rows.jsonl"
+
+_GROUP_ROWS = 250
+_encoder = msgspec.json.Encoder(enc_hook=lambda _: None)
+
+
+class RowCopyWriter:
+    """Writes the copy; nothing where there is no column to copy.
+
+    Args:
+        folder: where it goes; exists already.
+        columns: what is copied of each row.
+    """
+
+    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
+        self._folder = folder
+        self._columns = tuple(columns)
+        self._group: list[list[Any]] = []
+        self._file: AtomicFile | None = None
+        self._writer: ThreadPoolExecutor | None = None
+        self._writing: Future[Any] | None = None
+        if columns:
+            self._file = AtomicFile(folder / NAME, private=True)
+            self._writer = ThreadPoolExecutor(1, thread_name_prefix="row-copy")
+            self._group.append([list(columns)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._writer is not None:
+            self._writer.shutdown()
+        if self._file is not None:
+            self._file.discard()
+
+    def add(self, row: Row) -> None:
+        """Take a row.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        if self._file is None:
+            return
+        self._group.append([row.get(column) for column in self._columns])
+        if len(self._group) >= _GROUP_ROWS:
+            self._flush()
+
+    def finish(self) -> None:
+        """Take no more rows; the file is put on the disk while others are.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        self._flush()
+        if self._file is not None and self._writer is not None:
+            self._wait()
+            self._writing = self._writer.submit(self._file.finish)
+
+    def publish(self) -> None:
+        """Give the finished file its name.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        if self._file is None:
+            return
+        self._wait()
+        try:
+            self._file.publish()
+        except OSError as error:
+            raise not_written(self._folder, error) from None
+
+    def _flush(self) -> None:
+        if self._file is None or self._writer is None:
+            return
+        data = _encoder.encode_lines(self._group)
+        self._group = []
+        self._wait()
+        self._writing = self._writer.submit(self._file.stream.write, data)
+
+    def _wait(self) -> None:
+        if self._writing is None:
+            return
+        try:
+            self._writing.result()
+        except OSError as error:
+            raise not_written(self._folder, error) from None
+        self._writing = None
+
+
+class RowCopy:
+    """A copy that was written, read from its first row.
+
+    Attributes:
+        columns: the names, in order.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with path.open("rb") as lines:
+            (self.columns,) = msgspec.json.decode(lines.readline(), type=tuple[tuple[str, ...]])
+
+    def rows(self) -> Generator[Row]:
+        """The rows, in source order."""
+        decode = msgspec.json.Decoder(list[Any]).decode
+        with self._path.open("rb") as lines:
+            lines.readline()
+            for line in lines:
+                yield dict(zip(self.columns, decode(line), strict=True))
+
+
+def row_copy(folder: Path) -> RowCopy | None:
+    """The copy in a job's folder; None for a job that has none, or a damaged one."""
+    try:
+        return RowCopy(folder / NAME)
+    except (OSError, msgspec.DecodeError):
+        return None
