@@ -1,5 +1,17 @@
 """What to do about each cause, for people and agents."""
 
+_FAULTS_OF_ROWS = (
+    "invalid_image",
+    "missing_value",
+    "not_utf8",
+    "malformed_row",
+    "invalid_template",
+    "file_not_found",
+    "outside_roots",
+    "not_readable",
+)
+"""Causes of rows that could not become a request: codes of errors, where they are left out."""
+
 _ADVICE = {
     "length": "The answer was cut by the token limit: retry these rows with a larger max_tokens.",
     "schema": "The answer does not fit the response_schema: retry, or use a stronger model.",
@@ -24,24 +36,11 @@ _ADVICE = {
     "http_413": "The request is too large: shorten those rows.",
     "http_422": "The server refuses these requests as they stand: fix params or rows, then retry.",
     "http_429": "The model was overloaded: retry these rows later.",
+    **dict.fromkeys(
+        _FAULTS_OF_ROWS,
+        "The row could not be made a request: correct the source, then build it anew.",
+    ),
 }
-
-
-_FAULTS_OF_ROWS = (
-    "invalid_image",
-    "missing_value",
-    "not_utf8",
-    "malformed_row",
-    "invalid_template",
-    "file_not_found",
-    "outside_roots",
-    "not_readable",
-)
-"""Causes of rows that could not become a request: codes of errors, where they are left out."""
-
-_ADVICE |= dict.fromkeys(
-    _FAULTS_OF_ROWS, "The row could not be made a request: correct the source, then build it anew."
-)
 
 
 def advice(cause: str) -> str:
