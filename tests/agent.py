@@ -54,7 +54,7 @@ class Agent:
         return reply
 
     async def runs_job(self, output_path=None, **order):
-        """The whole journey: the last reply of fetch_results."""
+        """Every step: the last reply of fetch_results."""
         created = await self.calls("create_batch_file", **order)
         await self.calls("create_batch", job=created["job"])
         await self.ends(created["job"])

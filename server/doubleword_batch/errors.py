@@ -32,7 +32,7 @@ _QUOTED_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Next:
-    """The call that helps, as data: each door renders it in its own language.
+    """The call that helps, as data: each entry point renders it in its own language.
 
     Attributes:
         tool: the name of a tool, such as `get_status`.
@@ -60,7 +60,8 @@ class DoublewordBatchError(Exception):
         code: stable, lower-case name of the failure (`"auth"`, `"rate_limited"`, ...); documented.
         message: what happened and why, in one or two sentences.
         hint: what to do next, in words that hold for the library, the command line and the tools.
-        next: the call that helps; None where no call does. Each door renders it in its own way.
+        next: the call that helps; None where no call does. Each entry point
+            renders it in its own way.
         retryable: whether the same call may succeed later unchanged.
         details: small JSON-able facts (status, request id, line numbers); never a key.
     """

@@ -1,6 +1,6 @@
 """From settings to a workspace: client, store and, without a key, the local server.
 
-Everything heavy is imported here, when the first call needs it, so that a door opens at once.
+Everything heavy is imported here, when the first call needs it, so that a program starts at once.
 """
 
 import logging

@@ -245,7 +245,7 @@ async def test_thousands_of_calls_do_not_stall_the_caller_s_loop(faulty):
             beating.cancel()
     assert len(thresholds) == 2  # the collector runs less often meanwhile
     assert gc.get_threshold() == before
-    assert max(stalls) < 1.0  # generous: the figure belongs to tests/bench/drop_in.py
+    assert max(stalls) < 1.0  # generous: the figure belongs to tests/bench/batch_openai_calls.py
 
 
 async def test_callers_that_are_slow_with_their_answers_do_not_stall_the_loop_together(faulty):

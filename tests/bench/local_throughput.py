@@ -43,7 +43,7 @@ def write_requests(path, requests, words):
             file.write(json.dumps(row) + "\n")
 
 
-def journey(http, path):
+def run_stages(http, path):
     """Upload, run and read back; yields the name of each stage with its seconds."""
     begin = time.perf_counter()
     with path.open("rb") as file:
@@ -80,7 +80,7 @@ def measure(requests, words):
             base_url, token = server.stdout.readline().split()
             headers = {"Authorization": f"Bearer {token}"}
             with httpx.Client(base_url=base_url, headers=headers, timeout=120) as http:
-                stages = dict(journey(http, path))
+                stages = dict(run_stages(http, path))
         finally:
             server.send_signal(signal.SIGTERM)
             server.wait(30)

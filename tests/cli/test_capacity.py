@@ -10,13 +10,13 @@ from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.jobs import job
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.settings import Settings
-from faults.bench import CREATE, MODEL, SHOW, Bench, status
+from faults.harness import CREATE, MODEL, SHOW, Harness, status
 
 
 @pytest.fixture
 def runs(tmp_path, monkeypatch):
     """Run the command in this process, with small parts; waits are recorded, not slept."""
-    bench, slept = Bench(tmp_path), []
+    harness, slept = Harness(tmp_path), []
 
     async def sleep(seconds):
         slept.append(seconds)
@@ -28,14 +28,14 @@ def runs(tmp_path, monkeypatch):
 
     def run(*faults, **run_options):
         slept.clear()
-        with bench.serving(*faults):
-            settings = Settings.from_environment(bench.environment())
+        with harness.serving(*faults):
+            settings = Settings.from_environment(harness.environment())
             order = BuildRequest(source="rows.csv", prompt="Say {{ text }}", model=MODEL)
-            output = str(bench.work / "answers.csv")
+            output = str(harness.work / "answers.csv")
             report = run_flow(
                 Terminal(), settings, order, RunOptions(output=output, agreed=True, **run_options)
             )
-            return report, len(bench.batches()), slept
+            return report, len(harness.batches()), slept
 
     return run
 

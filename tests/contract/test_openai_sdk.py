@@ -16,7 +16,7 @@ def sdk(caller):
         yield client
 
 
-def test_a_whole_journey_with_the_synchronous_client(sdk):
+def test_a_whole_batch_with_the_synchronous_client(sdk):
     file = sdk.files.create(file=("in.jsonl", LINES), purpose="batch")
     assert sdk.files.retrieve(file.id).bytes == len(LINES)
 
@@ -71,7 +71,7 @@ def test_cancel_and_errors_arrive_as_the_sdk_s_own(sdk):
         sdk.with_options(api_key="wrong").models.list()
 
 
-async def test_a_whole_journey_with_the_asynchronous_client(caller):
+async def test_a_whole_batch_with_the_asynchronous_client(caller):
     async with openai.AsyncOpenAI(
         base_url=caller.server.base_url, api_key=caller.server.token
     ) as sdk:

@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from crash.journey import TABLES
+from crash.scenario import TABLES
 from doubleword_batch.jobs.store.jobs import Store
 
 HERE = Path(__file__).parent
@@ -94,7 +94,7 @@ class Case:
         (self.work / "held.csv").write_text("text\na\nb\nc\n", encoding="utf-8")
 
     def run(self, runner=None, **until):
-        """Run the journey until it is done or dies; returns the exit status."""
+        """Run the scenario until it is done or dies; returns the exit status."""
         order = {
             "home": str(self.home),
             "work": str(self.work),

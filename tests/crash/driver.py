@@ -1,4 +1,4 @@
-"""Forks one process for each run of the journey, and ends it where it is told to.
+"""Forks one process for each run of the scenario, and ends it where it is told to.
 
 Reads orders from stdin, one JSON object a line, and answers each with the run's exit status. Every
 run is a process of its own that dies by SIGKILL; forking it from one that has imported everything
@@ -15,7 +15,7 @@ import time
 import traceback
 from pathlib import Path
 
-import journey
+import scenario
 
 from doubleword_batch.jobs import build, failpoints, results, retry, status, submit  # noqa: F401  # once
 from doubleword_batch.lazy_workspace import LazyWorkspace
@@ -62,7 +62,7 @@ async def run(order):
             server=order["case"],
             in_doubt_seconds=SETTLE_SECONDS,
         )
-        await journey.journey(ws, work)
+        await scenario.run_scenario(ws, work)
     finally:
         await lazy_workspace.close()
 

@@ -20,7 +20,7 @@ def run(benchmark, *options, **environment):
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("benchmark", ["tests/bench/run.py", "tests/bench/drop_in.py"])
+@pytest.mark.parametrize("benchmark", ["tests/bench/run.py", "tests/bench/batch_openai_calls.py"])
 def test_without_uv_it_says_what_is_needed_for_the_peers(benchmark, tmp_path):
     done = run(benchmark, PATH=str(tmp_path), TMPDIR=str(tmp_path))
     assert done.returncode == 1

@@ -75,8 +75,8 @@ def test_the_outcomes_are_those_of_the_ledger():
 
 
 def test_the_layers_are_the_tree_there_is():
-    house = section(DOCS / "architecture.md", "The layers")
-    named = set(re.findall(r"\b([a-z_]+(?:/|\.py))(?=\s)", house))
+    layers = section(DOCS / "architecture.md", "The layers")
+    named = set(re.findall(r"\b([a-z_]+(?:/|\.py))(?=\s)", layers))
     modules = {p.name for p in PACKAGE.glob("*.py") if not p.name.startswith("__")}
     folders = {f"{p.name}/" for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
     assert named == modules | folders

@@ -1,8 +1,8 @@
 import pytest
 
-from faults.bench import Bench
+from faults.harness import Harness
 
 
 @pytest.fixture
-def bench(tmp_path):
-    return Bench(tmp_path)
+def harness(tmp_path):
+    return Harness(tmp_path)

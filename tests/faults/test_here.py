@@ -19,7 +19,7 @@ from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 from doubleword_batch.jobs.store.staging import remove_leftovers, staging_folder
 from doubleword_batch.jobs.submit import create_batch, upload
-from faults.bench import (
+from faults.harness import (
     CONTENT,
     CREATE,
     built,
@@ -68,32 +68,32 @@ def make_older(home):
 
 
 @pytest.mark.parametrize("fill", ["collect", "export"])
-async def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_space_again(bench, fill):
-    bench.table(2_000)
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_space_again(harness, fill):
+    harness.table(2_000)
+    with harness.serving():
+        async with harness.workspace() as ws:
             await done(ws)
         with anyio.fail_after(60):
             ran = await anyio.run_process(
-                [sys.executable, str(HERE / "disk.py"), fill, json.dumps(bench.environment())],
-                cwd=bench.work,
+                [sys.executable, str(HERE / "disk.py"), fill, json.dumps(harness.environment())],
+                cwd=harness.work,
             )
     found = json.loads(ran.stdout)
     assert (found["code"], found["retryable"]) == ("disk_full", True)
     assert found["ledger"] == {"ok": 2_000}
-    table = rows_of(bench.work / "out.jsonl")
+    table = rows_of(harness.work / "out.jsonl")
     assert [line["id"] for line in table] == [str(n) for n in range(1, 2_001)]
     assert all(line["answer"] for line in table)
-    assert sorted(path.name for path in bench.work.iterdir()) == ["out.jsonl", "rows.csv"]
+    assert sorted(path.name for path in harness.work.iterdir()) == ["out.jsonl", "rows.csv"]
 
 
-async def test_a_store_that_another_process_locks_is_said_to_be_and_works_again(bench):
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_a_store_that_another_process_locks_is_said_to_be_and_works_again(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
             job = await built(ws)
-            impatient = Store(bench.home, busy_seconds=0.2)
+            impatient = Store(harness.home, busy_seconds=0.2)
             hasty = dataclasses.replace(ws, store=impatient)
-            path = bench.home / "store.sqlite3"
+            path = harness.home / "store.sqlite3"
             with subprocess.Popen(  # noqa: ASYNC220  # nothing else runs in this loop
                 [sys.executable, "-c", HOLD_THE_LOCK, path],
                 stdin=subprocess.PIPE,
@@ -107,37 +107,37 @@ async def test_a_store_that_another_process_locks_is_said_to_be_and_works_again(
                 holder.stdin.write("\n")
             await create_batch(hasty, job)
             impatient.close()
-        assert len(bench.batches()) == 1
+        assert len(harness.batches()) == 1
     assert (locked.value.code, locked.value.retryable) == ("store_locked", True)
 
 
-async def test_two_processes_that_submit_one_job_create_its_batch_once_and_both_succeed(bench):
+async def test_two_processes_that_submit_one_job_create_its_batch_once_and_both_succeed(harness):
     slow = fault("drop_after", CREATE)  # so that one waits while the other looks for its reply
     batches = []
 
     async def create(ws, job):
         batches.append((await create_batch(ws, job)).batch_ids)
 
-    with bench.serving(slow):
+    with harness.serving(slow):
         async with (
-            bench.workspace(in_doubt_seconds=30) as one,
-            bench.workspace(in_doubt_seconds=30) as two,
+            harness.workspace(in_doubt_seconds=30) as one,
+            harness.workspace(in_doubt_seconds=30) as two,
         ):
             job = await built(one)
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(create, one, job)
                 tasks.start_soon(create, two, job)
-        assert len(bench.batches()) == 1
+        assert len(harness.batches()) == 1
     assert batches[0] == batches[1]
 
 
-async def test_two_processes_that_build_the_same_job_get_one(bench):
+async def test_two_processes_that_build_the_same_job_get_one(harness):
     names = []
 
     async def build(ws):
         names.append(await built(ws))
 
-    async with Anywhere(bench) as (one, two):
+    async with Anywhere(harness) as (one, two):
         async with anyio.create_task_group() as tasks:
             tasks.start_soon(build, one)
             tasks.start_soon(build, two)
@@ -149,30 +149,30 @@ async def test_two_processes_that_build_the_same_job_get_one(bench):
 class Anywhere:
     """Two workspaces on one state directory, and a server to go with them."""
 
-    def __init__(self, bench):
-        self._bench = bench
+    def __init__(self, harness):
+        self._harness = harness
 
     async def __aenter__(self):
         self._stack = AsyncExitStack()
-        self._stack.enter_context(self._bench.serving())
-        return [await self._stack.enter_async_context(self._bench.workspace()) for _ in range(2)]
+        self._stack.enter_context(self._harness.serving())
+        return [await self._stack.enter_async_context(self._harness.workspace()) for _ in range(2)]
 
     async def __aexit__(self, *_error):
         await self._stack.aclose()
 
 
-async def test_two_processes_that_adopt_one_batch_get_one_job(bench):
+async def test_two_processes_that_adopt_one_batch_get_one_job(harness):
     names = []
 
     async def adopt(ws, batch):
         names.append((await fetched(ws, batch)).job)
 
-    with bench.serving():
-        async with bench.workspace() as maker:
+    with harness.serving():
+        async with harness.workspace() as maker:
             await done(maker)
-        batch = bench.batches()[0]["id"]
-        bench.home = bench.folder / "other"
-        async with bench.workspace() as one, bench.workspace() as two:
+        batch = harness.batches()[0]["id"]
+        harness.home = harness.folder / "other"
+        async with harness.workspace() as one, harness.workspace() as two:
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(adopt, one, batch)
                 tasks.start_soon(adopt, two, batch)
@@ -182,31 +182,31 @@ async def test_two_processes_that_adopt_one_batch_get_one_job(bench):
     assert (count, rows) == ([(1,)], [("ok", 40)])
 
 
-async def test_the_same_work_asked_for_twice_is_the_same_job_unless_a_new_run_is_wanted(bench):
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_the_same_work_asked_for_twice_is_the_same_job_unless_a_new_run_is_wanted(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
             first = await submitted(ws)
             again = await submitted(ws)
             other = await submitted(ws, new_run=True)
-        assert len(bench.batches()) == 2
-        assert len(bench.input_files()) == 1, "the same content is not uploaded twice"
+        assert len(harness.batches()) == 2
+        assert len(harness.input_files()) == 1, "the same content is not uploaded twice"
     assert first == again != other
 
 
-async def test_another_state_directory_finds_the_batch_that_was_paid_for(bench):
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_another_state_directory_finds_the_batch_that_was_paid_for(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
             await submitted(ws)
-        bench.home = bench.folder / "other"
-        async with bench.workspace() as ws:
+        harness.home = harness.folder / "other"
+        async with harness.workspace() as ws:
             job = await built(ws)
             found = await create_batch(ws, job)
-        assert [batch["id"] for batch in bench.batches()] == found.batch_ids
+        assert [batch["id"] for batch in harness.batches()] == found.batch_ids
     assert found.reused
 
 
-def test_what_a_dead_process_was_building_is_swept_and_what_a_living_one_builds_is_not(bench):
-    home = bench.home
+def test_what_a_dead_process_was_building_is_swept_and_what_a_living_one_builds_is_not(harness):
+    home = harness.home
     dead = """
 import os, sys
 from contextlib import AsyncExitStack
@@ -235,26 +235,26 @@ with staging_folder(store) as staging:
     assert (before, left, jobs) == (3, [alive.path.name], [(kept,)])
 
 
-async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(bench):
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
             job = await built(ws)
             await upload(ws, job=job)
-        async with bench.workspace() as ws:
+        async with harness.workspace() as ws:
             listed = await list_objects(ws, "jobs")
             assert listed.next == Next("create_batch", {"job": job})
             await create_batch(ws, job)
-        async with bench.workspace() as ws:
+        async with harness.workspace() as ws:
             listed = await list_objects(ws, "jobs")
             results = await fetched(ws, job, wait_seconds=30)
     assert job in listed.lines[0]
     assert results.ledger == {"ok": 40}
 
 
-async def test_a_job_of_a_status_is_found_however_many_newer_ones_there_are(bench, monkeypatch):
+async def test_a_job_of_a_status_is_found_however_many_newer_ones_there_are(harness, monkeypatch):
     monkeypatch.setattr(listing, "_PAGE", 2)
-    with bench.serving():
-        async with bench.workspace() as ws:
+    with harness.serving():
+        async with harness.workspace() as ws:
             old = await done(ws)
             newer = [await built(ws, prompt=f"{n} {{{{ text }}}}") for n in range(5)]
             ended_ones = await list_objects(ws, status="completed")
@@ -266,49 +266,49 @@ async def test_a_job_of_a_status_is_found_however_many_newer_ones_there_are(benc
     assert (first.has_more, rest.has_more) == (True, False)
 
 
-async def test_a_store_of_a_newer_version_is_refused(bench):
-    Store(bench.home).close()
-    db = sqlite3.connect(bench.home / "store.sqlite3")
+async def test_a_store_of_a_newer_version_is_refused(harness):
+    Store(harness.home).close()
+    db = sqlite3.connect(harness.home / "store.sqlite3")
     db.execute("INSERT INTO migrations VALUES ('2099-01-later')")
     db.commit()
     db.close()
     with pytest.raises(StoreError) as error:
-        Store(bench.home)
+        Store(harness.home)
     assert error.value.code == "store_too_new"
     assert len({name for name, _ in MIGRATIONS}) == len(MIGRATIONS)
 
 
-async def test_the_answers_in_a_state_directory_of_the_version_before_are_not_lost(bench):
+async def test_the_answers_in_a_state_directory_of_the_version_before_are_not_lost(harness):
     """The provider has deleted its files since: what lies here is all there is."""
-    with bench.serving(requests=[row(3, "error", status=400), row(5, "error", status=400)]):
-        async with bench.workspace() as ws:
+    with harness.serving(requests=[row(3, "error", status=400), row(5, "error", status=400)]):
+        async with harness.workspace() as ws:
             job = await done(ws)
             await fetched(ws, job)
-    with bench.serving(requests=[row(5, "error", status=422)]):
-        async with bench.workspace() as ws:
+    with harness.serving(requests=[row(5, "error", status=422)]):
+        async with harness.workspace() as ws:
             await retry_failed(ws, job, params={"temperature": 0.5})
             await ended(ws, job)
             before = await fetched(ws, job, output_path="before.jsonl")
-    make_older(bench.home)
-    with bench.serving(status(410, CONTENT, times=None)):
-        async with bench.workspace() as ws:
+    make_older(harness.home)
+    with harness.serving(status(410, CONTENT, times=None)):
+        async with harness.workspace() as ws:
             after = await fetched(ws, job, output_path="after.jsonl")
             same = await built(ws)
-    assert rows_of(bench.work / "after.jsonl") == rows_of(bench.work / "before.jsonl")
+    assert rows_of(harness.work / "after.jsonl") == rows_of(harness.work / "before.jsonl")
     assert after.ledger == before.ledger == {"ok": 39, "failed": 1}
     assert (after.input_tokens, after.output_tokens) == (before.input_tokens, before.output_tokens)
     assert same == job
 
 
-async def test_nobody_else_can_read_the_state_directory(bench):
-    with bench.serving():
-        async with bench.workspace() as ws:
+async def test_nobody_else_can_read_the_state_directory(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
             job = await done(ws)
             await fetched(ws, job)
             await fetched(ws, job, query="SELECT count(*) FROM results")
             readable = [
                 f"{path} {path.stat().st_mode:o}"
-                for path in [bench.home, *bench.home.rglob("*")]
+                for path in [harness.home, *harness.home.rglob("*")]
                 if path.stat().st_mode & 0o077
             ]
     assert readable == []

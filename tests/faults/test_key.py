@@ -12,7 +12,7 @@ import pytest
 
 from agent import agent
 from doubleword_batch.settings import Settings
-from faults.bench import CONTENT, CREATE, MODEL, SHOW, UPLOAD, fault, row, status
+from faults.harness import CONTENT, CREATE, MODEL, SHOW, UPLOAD, fault, row, status
 
 KEY = "sk-planted-DO-NOT-LEAK-0123456789abcdef"
 ECHO = f"Bearer {KEY} is not enough"
@@ -28,23 +28,23 @@ ORDER = {"source": "rows.csv", "prompt": "Say {{ text }}", "model": MODEL}
 
 
 @pytest.fixture
-def planted(bench):
-    token = bench.folder / "server" / "local" / "token"
+def planted(harness):
+    token = harness.folder / "server" / "local" / "token"
     token.parent.mkdir(parents=True, mode=0o700)
     token.write_text(KEY)
     requests = [row(3, "error", status=400, message=ECHO), row(5, "truncated")]
-    with bench.serving(*FAULTS, requests=requests):
-        yield bench.environment(DOUBLEWORD_BATCH_LOG="debug")
+    with harness.serving(*FAULTS, requests=requests):
+        yield harness.environment(DOUBLEWORD_BATCH_LOG="debug")
 
 
-def leaks(bench):
-    folders = (bench.home, bench.work)
+def leaks(harness):
+    folders = (harness.home, harness.work)
     files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert len(files) > 5
     return [path.name for path in files if KEY.encode() in path.read_bytes()]
 
 
-async def test_a_key_is_in_no_reply_no_log_and_no_file(bench, planted, caplog):
+async def test_a_key_is_in_no_reply_no_log_and_no_file(harness, planted, caplog):
     caplog.set_level(logging.DEBUG)
     said = []
     async with agent(Settings.from_environment(planted)) as a:
@@ -60,7 +60,7 @@ async def test_a_key_is_in_no_reply_no_log_and_no_file(bench, planted, caplog):
         for _ in range(3):
             await tries("get_status", job=job, wait_seconds=5)
         for _ in range(3):
-            await tries("fetch_results", job=job, output_path=str(bench.work / "out.csv"))
+            await tries("fetch_results", job=job, output_path=str(harness.work / "out.csv"))
         for kind in ("jobs", "batches", "files", "models"):
             await tries("list", kind=kind)
         for tool in ("retry_failed", "cancel", "get_status"):
@@ -68,10 +68,10 @@ async def test_a_key_is_in_no_reply_no_log_and_no_file(bench, planted, caplog):
     assert sum("is not enough" in text for text in said) >= 2, "the server did repeat it"
     assert [text for text in said if KEY in text] == []
     assert KEY not in caplog.text
-    assert leaks(bench) == []
+    assert leaks(harness) == []
 
 
-def test_a_key_is_in_no_output_of_the_command_line(bench, planted):
+def test_a_key_is_in_no_output_of_the_command_line(harness, planted):
     command = [
         "run",
         "rows.csv",
@@ -87,7 +87,7 @@ def test_a_key_is_in_no_output_of_the_command_line(bench, planted):
     for _ in range(8):
         ran = subprocess.run(
             [sys.executable, "-m", "doubleword_batch", *command],
-            cwd=bench.work,
+            cwd=harness.work,
             env={**os.environ, **planted},
             capture_output=True,
             text=True,
@@ -100,4 +100,4 @@ def test_a_key_is_in_no_output_of_the_command_line(bench, planted):
             break
     assert "is not enough" in said, "the server did repeat it"
     assert KEY not in said
-    assert leaks(bench) == []
+    assert leaks(harness) == []

@@ -14,7 +14,7 @@ from doubleword_batch.errors import CreditError, InputError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
 from doubleword_batch.providers import profile
-from faults.bench import CREATE, MODEL, built, done, ended, fetched, row, status, submitted
+from faults.harness import CREATE, MODEL, built, done, ended, fetched, row, status, submitted
 
 A_DOLLAR = {"params": {"max_tokens": 125_000}}
 """40 rows of at most 125,000 tokens are estimated at a little over one dollar."""
@@ -29,12 +29,12 @@ def caps(job=None, day=None):
 
 
 @pytest.fixture
-def estimating(bench):
+def estimating(harness):
     """A workspace whose provider offers no estimate of its own."""
 
     def workspace(**changes):
         described = profile("doubleword").model_copy(update={"cost_estimate": False})
-        return bench.workspace(profile=described, **changes)
+        return harness.workspace(profile=described, **changes)
 
     return workspace
 
@@ -49,56 +49,56 @@ async def refused(call):
     ("job", "day", "asked"), [("0.5", None, None), ("0.5", None, "9"), (None, "0.5", None),
                               (None, None, "0.5"), ("9", "9", "0.5")]
 )  # fmt: skip
-async def test_no_argument_raises_a_cap_and_any_lowers_it(bench, estimating, job, day, asked):
-    with bench.serving():
+async def test_no_argument_raises_a_cap_and_any_lowers_it(harness, estimating, job, day, asked):
+    with harness.serving():
         async with estimating(**caps(job, day)) as ws:
             name = await built(ws, **A_DOLLAR)
             most = None if asked is None else Decimal(asked)
             code = await refused(create_batch(ws, name, max_cost_usd=most))
-        assert (bench.batches(), code) == ([], "over_cap")
+        assert (harness.batches(), code) == ([], "over_cap")
 
 
-async def test_an_unknown_price_under_a_cap_is_refused_with_the_way_out(bench, estimating):
-    with bench.serving():
+async def test_an_unknown_price_under_a_cap_is_refused_with_the_way_out(harness, estimating):
+    with harness.serving():
         async with estimating(**caps(job="100")) as ws:
             name = await built(ws, model="nobody/knows")
             with pytest.raises(InputError, match="unknown") as error:
                 await create_batch(ws, name)
-        assert bench.batches() == []
+        assert harness.batches() == []
     assert error.value.code == "unknown_cost"
     assert "DOUBLEWORD_BATCH_MAX_COST_USD" in error.value.hint
 
 
-async def test_the_days_cap_counts_every_job_of_the_day(bench, estimating):
-    with bench.serving():
+async def test_the_days_cap_counts_every_job_of_the_day(harness, estimating):
+    with harness.serving():
         async with estimating(**caps(day="2.5")) as ws:
             await submitted(ws, **A_DOLLAR)
             await submitted(ws, **A_DOLLAR, new_run=True)
             third = await built(ws, **A_DOLLAR, new_run=True)
             code = await refused(create_batch(ws, third))
             reserved = ws.journal.reserved_today_usd()
-        assert (len(bench.batches()), code) == (2, "over_cap")
+        assert (len(harness.batches()), code) == (2, "over_cap")
     assert Decimal(2) < reserved < Decimal("2.2"), "what was refused reserves nothing"
 
 
-async def test_a_job_that_is_resumed_does_not_count_twice(bench, estimating):
-    with bench.serving(status(402, CREATE, "no credit", times=1, after=2)):
+async def test_a_job_that_is_resumed_does_not_count_twice(harness, estimating):
+    with harness.serving(status(402, CREATE, "no credit", times=1, after=2)):
         async with estimating(**caps(day="1.5")) as whole_files:
             small = whole_files.profile.model_copy(update={"max_requests": 10})
             ws = dataclasses.replace(whole_files, profile=small)
             name = await built(ws, **A_DOLLAR)
             with pytest.raises(CreditError):
                 await create_batch(ws, name)
-            made, half = len(bench.batches()), ws.journal.reserved_today_usd()
+            made, half = len(harness.batches()), ws.journal.reserved_today_usd()
             await create_batch(ws, name)
             whole = ws.journal.reserved_today_usd()
-        assert len(bench.batches()) == 4
+        assert len(harness.batches()) == 4
     assert 0 < made < 4
     assert half == pytest.approx(Decimal(made) / 4, abs=Decimal("0.1")), "the rest is free again"
     assert Decimal(1) < whole < Decimal("1.1")
 
 
-async def test_two_processes_cannot_both_take_the_last_dollar(bench, estimating):
+async def test_two_processes_cannot_both_take_the_last_dollar(harness, estimating):
     codes = []
 
     async def create(ws, name):
@@ -108,54 +108,54 @@ async def test_two_processes_cannot_both_take_the_last_dollar(bench, estimating)
         except InputError as error:
             codes.append(error.code)
 
-    with bench.serving():
+    with harness.serving():
         async with estimating(**caps(day="1.5")) as one, estimating(**caps(day="1.5")) as two:
             names = [await built(one, **A_DOLLAR), await built(two, **A_DOLLAR, new_run=True)]
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(create, one, names[0])
                 tasks.start_soon(create, two, names[1])
-        assert len(bench.batches()) == 1
+        assert len(harness.batches()) == 1
     assert sorted(codes) == ["created", "over_cap"]
 
 
-async def test_a_retry_is_held_to_the_caps_too(bench, estimating):
-    with bench.serving(requests=[row(n, "error", status=400) for n in range(1, 40)]):
+async def test_a_retry_is_held_to_the_caps_too(harness, estimating):
+    with harness.serving(requests=[row(n, "error", status=400) for n in range(1, 40)]):
         async with estimating() as ws:
             job = await done(ws, **A_DOLLAR)
         async with estimating(**caps(job="0.5")) as ws:
             code = await refused(retry_failed(ws, job))
-        assert bench.batches()[0]["request_counts"]["failed"] == 39
+        assert harness.batches()[0]["request_counts"]["failed"] == 39
     assert code == "over_cap"
 
 
-async def test_a_retry_with_a_larger_limit_is_held_to_the_cap_by_that_limit(bench, estimating):
-    with bench.serving(requests=[row(3, "truncated")]):
+async def test_a_retry_with_a_larger_limit_is_held_to_the_cap_by_that_limit(harness, estimating):
+    with harness.serving(requests=[row(3, "truncated")]):
         async with estimating(**caps(job="0.5")) as ws:
             job = await done(ws)
             await fetched(ws, job)
             larger = {"max_tokens": 9_000_000}
             code = await refused(retry_failed(ws, job, causes=["truncated"], params=larger))
             results = await fetched(ws, job)
-        assert len(bench.batches()) == 1
+        assert len(harness.batches()) == 1
     assert code == "over_cap"
     assert results.ledger == {"ok": 39, "truncated": 1}, "a refused retry changes nothing"
 
 
-async def test_a_request_file_made_elsewhere_is_estimated_by_its_own_lines(bench, estimating):
+async def test_a_request_file_made_elsewhere_is_estimated_by_its_own_lines(harness, estimating):
     body = {"model": MODEL, "messages": [], "max_tokens": 9_000_000}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
-    (bench.work / "theirs.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
-    with bench.serving():
+    (harness.work / "theirs.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
+    with harness.serving():
         async with estimating(**caps(job="0.5")) as ws:
             uploaded = await upload(ws, path="theirs.jsonl")
             code = await refused(create_batch(ws, uploaded.job))
-        assert bench.batches() == []
+        assert harness.batches() == []
     assert code == "over_cap"
 
 
-async def test_answers_that_a_retry_replaced_stay_in_the_cost(bench):
-    with bench.serving(requests=[row(3, "truncated")]):
-        async with bench.workspace() as ws:
+async def test_answers_that_a_retry_replaced_stay_in_the_cost(harness):
+    with harness.serving(requests=[row(3, "truncated")]):
+        async with harness.workspace() as ws:
             job = await done(ws)
             first = await fetched(ws, job)
             await retry_failed(ws, job, causes=["truncated"], params={"max_tokens": 9})
@@ -165,9 +165,9 @@ async def test_answers_that_a_retry_replaced_stay_in_the_cost(bench):
     assert second.cost_usd > first.cost_usd > 0
 
 
-async def test_a_pilot_projects_cost_time_and_failures_for_the_whole_table(bench):
-    with bench.serving(requests=[row(2, "error", status=400)]):
-        async with bench.workspace() as ws:
+async def test_a_pilot_projects_cost_time_and_failures_for_the_whole_table(harness):
+    with harness.serving(requests=[row(2, "error", status=400)]):
+        async with harness.workspace() as ws:
             job = await done(ws, limit=10)
             pilot = await fetched(ws, job)
             whole = await fetched(ws, await done(ws))

@@ -11,7 +11,7 @@ from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
-from faults.bench import MODEL, built
+from faults.harness import MODEL, built
 
 BASE = "https://api.openai.test/v1"
 
@@ -63,12 +63,12 @@ class OpenAI:
 
 
 @pytest.fixture
-async def results_of(bench):
-    bench.table(10)
+async def results_of(harness):
+    harness.table(10)
     settings = Settings.from_environment(
         {
-            "DOUBLEWORD_BATCH_HOME": str(bench.home),
-            "DOUBLEWORD_BATCH_ROOTS": str(bench.work),
+            "DOUBLEWORD_BATCH_HOME": str(harness.home),
+            "DOUBLEWORD_BATCH_ROOTS": str(harness.work),
             "DOUBLEWORD_API_KEY": "sk-test-key",
             "DOUBLEWORD_BASE_URL": BASE,
             "DOUBLEWORD_BATCH_PROVIDER": "openai",

@@ -9,24 +9,24 @@ from doubleword_batch.errors import InputError, RateLimitedError
 from doubleword_batch.jobs import failpoints
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch
-from faults.bench import UPLOAD, built, ended, fetched, row, status, submitted
+from faults.harness import UPLOAD, built, ended, fetched, row, status, submitted
 
 WAIT_SECONDS = 60
 
 
 async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twice(
-    bench, monkeypatch
+    harness, monkeypatch
 ):
     anew = {"params": {"temperature": 0.5}}
-    with bench.serving(requests=[row(7, "error", status=400)]):
-        async with bench.workspace() as ws:
+    with harness.serving(requests=[row(7, "error", status=400)]):
+        async with harness.workspace() as ws:
             name = await submitted(ws)
             await ended(ws, name)
             await fetched(ws, name)
-    with bench.serving():
+    with harness.serving():
 
         async def other_process():
-            async with bench.workspace() as ws:
+            async with harness.workspace() as ws:
                 await retry_failed(ws, name, **anew)
                 await ended(ws, name)
 
@@ -36,25 +36,25 @@ async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twi
                 anyio.run(other_process)
 
         monkeypatch.setattr(failpoints, "observer", overtaken)
-        async with bench.workspace() as ws:
+        async with harness.workspace() as ws:
             with pytest.raises(InputError) as error:
                 await retry_failed(ws, name, **anew)
             results = await fetched(ws, name)
-        assert len(bench.batches()) == 2
+        assert len(harness.batches()) == 2
     assert error.value.code == "retried_already"
     assert results.ledger == {"ok": 40}
 
 
 async def test_a_submission_that_another_process_overtook_leaves_its_retry_alone(
-    bench, monkeypatch
+    harness, monkeypatch
 ):
     full = status(429, UPLOAD, after=1, times=9, headers={"retry-after": "60"})
-    with bench.serving(full, requests=[row(7, "error", status=400)]):
-        async with bench.workspace() as ws:
+    with harness.serving(full, requests=[row(7, "error", status=400)]):
+        async with harness.workspace() as ws:
             name = await built(ws)
 
             async def other_process():
-                async with bench.workspace() as other:
+                async with harness.workspace() as other:
                     await create_batch(other, name)
                     await ended(other, name)
                     with pytest.raises(RateLimitedError):  # the retry is built, and not uploaded
@@ -69,11 +69,11 @@ async def test_a_submission_that_another_process_overtook_leaves_its_retry_alone
 
             monkeypatch.setattr(failpoints, "observer", overtaken)
             late = await create_batch(ws, name)
-        assert late.batch_ids == [batch["id"] for batch in bench.batches()]
-    with bench.serving():
-        async with bench.workspace() as ws:
+        assert late.batch_ids == [batch["id"] for batch in harness.batches()]
+    with harness.serving():
+        async with harness.workspace() as ws:
             await retry_failed(ws, name)
             await ended(ws, name)
             results = await fetched(ws, name)
-        assert len(bench.batches()) == 2
+        assert len(harness.batches()) == 2
     assert results.ledger == {"ok": 40}

@@ -4,7 +4,7 @@ import json
 
 import httpx
 
-FAST = ("--poll", "0.1", "--settle", "2", "--patience", "20")
+FAST = ("--poll", "0.1", "--in-doubt", "2", "--patience", "20")
 
 
 def lines_of(path):

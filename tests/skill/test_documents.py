@@ -151,9 +151,7 @@ def test_there_are_commands_in_the_documents_that_teach_them():
     assert any(commands.mentioned(path) for path in DOCUMENTS)
 
 
-def test_the_scripts_of_the_skill_make_the_journey_that_it_describes(
-    work, served, environment, run
-):
+def test_the_scripts_of_the_skill_do_every_step_that_it_describes(work, served, environment, run):
     (work / "reviews.csv").write_text("id,text\n" + "".join(f"a{n},text {n}\n" for n in range(30)))
     lines = [line for line in markdown.lines(SKILL / "SKILL.md", "sh") if "scripts/" in line]
     codes = []

@@ -52,7 +52,7 @@ def test_a_download_that_breaks_off_again_and_again_leaves_no_half_file(
 ):
     requests_of(60)
     broken = [ServerFault(route=CONTENT, fault="cut", bytes=100, times=None)]
-    hurried = ("--poll", "0.1", "--settle", "2", "--patience", "1")
+    hurried = ("--poll", "0.1", "--in-doubt", "2", "--patience", "1")
     with served(server=broken) as server:
         first = run("run_batch.py", "requests.jsonl", *hurried, **server.variables)
         names = {path.name for path in work.iterdir()}
@@ -145,7 +145,7 @@ def test_a_creation_that_was_on_its_way_when_killed_stays_in_doubt_for_its_time(
         started.wait(10)
         journal = json.loads((work / "requests.jsonl.state.json").read_text())
         second = subprocess.Popen(
-            command("run_batch.py", "requests.jsonl", "--settle", "3"),
+            command("run_batch.py", "requests.jsonl", "--in-doubt", "3"),
             cwd=work,
             env=environment | {"DOUBLEWORD_BASE_URL": url},
             stderr=subprocess.DEVNULL,

@@ -53,7 +53,7 @@ def test_is_python_3_9_over_the_standard_library(path):
     assert imported <= STANDARD | {"__future__", "batchkit"}
 
 
-def test_a_python_3_9_makes_the_journey_and_the_same_files(
+def test_a_python_3_9_runs_the_whole_job_and_writes_the_same_files(
     work, command, environment, served, requests_of
 ):
     python = oldest_python()

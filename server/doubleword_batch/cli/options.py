@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.paths import Roots
 
 
@@ -115,6 +116,48 @@ Timeout = Annotated[
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for programs.")]
 
 
+def build_request(
+    roots: Roots,
+    *,
+    source: str,
+    prompt: str,
+    system: str | None,
+    model: str | None,
+    endpoint: str,
+    schema: str | None,
+    param: list[str] | None,
+    id_column: str | None,
+    image_column: str | None,
+    limit: int | None,
+    new_run: bool,
+    option: list[str] | None,
+    output_path: str | None = None,
+    overwrite: bool = False,
+) -> BuildRequest:
+    """The request file that `run` and `create-file` ask for; the arguments are their options.
+
+    Raises:
+        InputError: a template cannot be read (see `_text_of`).
+        typer.BadParameter: a parameter or an option is not NAME=VALUE.
+    """
+    return BuildRequest(
+        source=source,
+        prompt=_text_of(prompt, roots),
+        system=None if system is None else _text_of(system, roots),
+        model=model,
+        endpoint=endpoint,
+        response_schema=schema,
+        params=params_of(param),
+        id_column=id_column,
+        image_column=image_column,
+        limit=limit,
+        new_run=new_run,
+        options=params_of(option, "--option"),
+        output_path=output_path,
+        overwrite=overwrite,
+    )
+
+
 def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any]:
     """`NAME=VALUE` pairs as an object; a value that is not JSON is text."""
     params: dict[str, Any] = {}
@@ -129,7 +172,7 @@ def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any
     return params
 
 
-def text_of(given: str, roots: Roots) -> str:
+def _text_of(given: str, roots: Roots) -> str:
     """A template as given, or from `@FILE`, or from stdin for `-`; `@@` stands for a leading @.
 
     Raises:

@@ -10,7 +10,7 @@ import typer
 
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
-from doubleword_batch.cli.options import params_of, text_of
+from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, no_capacity, show
 from doubleword_batch.cli.terminal import Terminal
@@ -56,20 +56,20 @@ def run(
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()
-    roots = roots_of(settings)
-    request = BuildRequest(
+    request = build_request(
+        roots_of(settings),
         source=source,
-        prompt=text_of(prompt, roots),
-        system=None if system is None else text_of(system, roots),
+        prompt=prompt,
+        system=system,
         model=model,
         endpoint=endpoint,
-        response_schema=schema,
-        params=params_of(param),
+        schema=schema,
+        param=param,
         id_column=id_column,
         image_column=image_column,
         limit=limit,
         new_run=new_run,
-        options=params_of(option, "--option"),
+        option=option,
     )
     run_options = RunOptions(
         output=output,

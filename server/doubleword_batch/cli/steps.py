@@ -8,12 +8,11 @@ import typer
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
-from doubleword_batch.cli.options import params_of, text_of
+from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show, show_check
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
-from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import validate_request_file
 
@@ -41,22 +40,22 @@ def create_file(
     """Build a job's request files from a table and a prompt. Nothing is sent."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
-    roots = roots_of(settings)
-    request = BuildRequest(
+    request = build_request(
+        roots_of(settings),
         source=source,
-        prompt=text_of(prompt, roots),
-        system=None if system is None else text_of(system, roots),
+        prompt=prompt,
+        system=system,
         model=model,
         endpoint=endpoint,
-        response_schema=schema,
-        params=params_of(param),
+        schema=schema,
+        param=param,
         id_column=id_column,
         image_column=image_column,
         limit=limit,
         output_path=output,
         overwrite=overwrite,
         new_run=new_run,
-        options=params_of(option, "--option"),
+        option=option,
     )
     with progress_on(terminal.notes) as tell:
         report = call(settings, lambda jobs: jobs.build(request, progress=tell))

@@ -1,4 +1,4 @@
-"""A job of this state directory, and what the verbs of its journey work with."""
+"""A job of this state directory, and what its verbs work with."""
 
 import time
 from collections.abc import Awaitable, Callable

@@ -1,7 +1,7 @@
-"""What each verb of a job's journey gives back: small, typed, the same for every door.
+"""What each verb of a job returns: small, typed, the same for every entry point.
 
-Lists are cut, text is cut, and `next` is the one call that comes next, for each door to render in
-its own language.
+Lists are cut, text is cut, and `next` is the one call that comes next, for each entry point
+to render in its own language.
 """
 
 from datetime import UTC, datetime

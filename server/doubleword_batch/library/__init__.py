@@ -1,1 +1,1 @@
-"""The library's front door: `Jobs` and `Job`, their results, and `run`."""
+"""The library: `Jobs` and `Job`, their results, and `run`."""

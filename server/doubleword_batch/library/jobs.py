@@ -89,7 +89,7 @@ class Jobs:
         await self._workspace.close()
 
     async def workspace(self) -> "Workspace":
-        """What the verbs work with, opened by the first call; for doors that need more of it."""
+        """What the verbs work with, opened by the first call; for programs that need more of it."""
         return await self._workspace.get()
 
     async def resume_local_work(self) -> None:

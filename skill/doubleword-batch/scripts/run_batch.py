@@ -39,7 +39,7 @@ def main() -> Exit:
         paths = [Path(file) for file in options.files]
         for path in paths:
             locks.enter_context(locked(path))
-        terms = Terms(options.window, options.max_cost, options.poll, options.settle)
+        terms = Terms(options.window, options.max_cost, options.poll, options.in_doubt)
         runs = [Run(api, settings, path, terms) for path in paths]
         for run in runs:
             if options.estimate:
@@ -95,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         help="how long to repeat a request that fails (180)",
     )
     add(
-        "--settle",
+        "--in-doubt",
         type=_seconds,
         default=60.0,
         metavar="SECONDS",

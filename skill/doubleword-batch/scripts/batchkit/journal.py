@@ -65,11 +65,11 @@ class Journal:
             setattr(self.entries, name, value)
         write_whole(self.path, [json.dumps(asdict(self.entries), indent=1).encode(), b"\n"])
 
-    def seconds_in_doubt(self, settle_seconds: float) -> float:
+    def seconds_in_doubt(self, in_doubt_seconds: float) -> float:
         """How long a creation that was sent and never answered may still appear."""
         if self.entries.create_sent_at is None:
             return 0.0
-        return self.entries.create_sent_at + settle_seconds - time.time()
+        return self.entries.create_sent_at + in_doubt_seconds - time.time()
 
     def _read(self) -> Entries:
         try:

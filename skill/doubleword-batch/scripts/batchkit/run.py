@@ -32,13 +32,13 @@ class Terms(NamedTuple):
         window: the completion window.
         max_cost_usd: submit nothing above this.
         poll_seconds: between two looks at the batch, at most; the first ones come sooner.
-        settle_seconds: how long to look for a batch whose creation was never answered.
+        in_doubt_seconds: how long to look for a batch whose creation was never answered.
     """
 
     window: str
     max_cost_usd: Decimal | None
     poll_seconds: float
-    settle_seconds: float
+    in_doubt_seconds: float
 
 
 class Run:
@@ -64,7 +64,7 @@ class Run:
             self._refuse_to_replace()
         caps = [cap for cap in (terms.max_cost_usd, settings.max_cost_usd) if cap is not None]
         order = Order(
-            path, report.endpoint, terms.window, min(caps, default=None), terms.settle_seconds
+            path, report.endpoint, terms.window, min(caps, default=None), terms.in_doubt_seconds
         )
         self._submission = Submission(api, settings, self._journal, order)
 

@@ -39,14 +39,14 @@ class Order(NamedTuple):
         endpoint: the url of its lines.
         window: the completion window.
         max_cost_usd: refuse above this.
-        settle_seconds: how long a lost creation is looked for before it may be sent again.
+        in_doubt_seconds: how long a lost creation is looked for before it may be sent again.
     """
 
     path: Path
     endpoint: str
     window: str
     max_cost_usd: Decimal | None
-    settle_seconds: float
+    in_doubt_seconds: float
 
 
 def job_name(path: Path, sha256: str) -> str:
@@ -90,7 +90,7 @@ class Submission:
         if entries.batch_id is None:
             found = self._look()
             if found is None and entries.create_sent_at is not None:
-                found = self._look_until_settled()
+                found = self._look_while_in_doubt()
             if found is None:
                 file_id = self.upload()
                 self._refuse_if_too_dear(file_id)
@@ -144,19 +144,19 @@ class Submission:
                 )
                 raise
             note("The reply to the creation was lost; looking for the batch at the server.")
-            found = self._look_until_settled()
+            found = self._look_while_in_doubt()
             if found is None:
                 raise
             return found
 
-    def _look_until_settled(self) -> str | None:
+    def _look_while_in_doubt(self) -> str | None:
         """Look for a creation whose reply was lost, for as long as it may still appear."""
         while True:
             try:
                 found = self._look()
             except Lost:
                 found = None
-            left = self._journal.seconds_in_doubt(self._order.settle_seconds)
+            left = self._journal.seconds_in_doubt(self._order.in_doubt_seconds)
             if found is not None or left <= 0:
                 return found
             time.sleep(min(left, _SECONDS_BETWEEN_LOOKS))

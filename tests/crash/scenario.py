@@ -21,7 +21,7 @@ _CALLS = 30
 _MADE_ALREADY = {"still_running", "nothing_to_retry", "already_ended", "retried_already"}
 
 
-async def journey(ws, work):
+async def run_scenario(ws, work):
     """Build, submit, follow, retry in place, retry anew, cancel another job, write the tables."""
     job = await submitted(ws, "rows.csv", "Say {{ text }}")
     await no_row_fails(ws, job)

@@ -1,6 +1,6 @@
 """What a call of BatchOpenAI costs its caller, layer by layer: the SDK's own share, and ours.
 
-    python tests/bench/drop_in_layers.py [--calls 10000] [--runs 5]
+    python tests/bench/batch_openai_layers.py [--calls 10000] [--runs 5]
 
 Nothing is sent anywhere: each layer is cut off below by something that answers at once. CPU of the
 calling thread without Python's collector, the best of several runs. Prints one table.

@@ -1,4 +1,4 @@
-"""The library's front door: the verbs of a job from Python, and `run` for scripts and notebooks."""
+"""The library: the verbs of a job from Python, and `run` for scripts and notebooks."""
 
 import asyncio
 import inspect
@@ -96,7 +96,7 @@ async def test_what_is_waited_for_without_a_submission_is_said_at_once(settings,
             await job.wait()
     assert error.value.code == "not_submitted"
     assert error.value.next == doubleword_batch.Next("create_batch", {"job": job.name})
-    assert "create_batch" not in str(error.value)  # a call of another door
+    assert "create_batch" not in str(error.value)  # a call of another entry point
 
 
 @pytest.mark.parametrize(

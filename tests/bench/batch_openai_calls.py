@@ -1,6 +1,6 @@
 """BatchOpenAI beside autobatcher 0.12, against the same local server, in one run.
 
-    python tests/bench/drop_in.py [--calls 1000 10000 50000] [--group 500] [--profile]
+    python tests/bench/batch_openai_calls.py [--calls 1000 10000 50000] [--group 500] [--profile]
 
 Each client runs in a process of its own; autobatcher in an environment of its own, because it wants
 openai<3: uv makes it and must be on PATH, or --peer-python names an interpreter that has it. `bare`

@@ -43,7 +43,7 @@ def rows_of(path):
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-class Bench:
+class Harness:
     """A server's state directory, a client's one, and a folder with a table of rows."""
 
     def __init__(self, folder):
