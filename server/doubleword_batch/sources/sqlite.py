@@ -1,17 +1,18 @@
 """A table of an SQLite database, or what a SELECT over it gives, as rows.
 
-The database may be anybody's: it is opened read-only, and neither the query nor a view in it can do
-more than read.
+The database may be anybody's, and the SELECT may come from an agent that was talked into it. It is
+read in a process of its own, where neither the query nor a view in it can do more than read, within
+bounds of memory, time and output.
 """
 
 import hashlib
-import sqlite3
-import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.isolated.process import ChildEndedError
+from doubleword_batch.isolated.sql import MEMORY_BYTES, Bounds, SqlError, SqlProcess
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     Row,
@@ -23,15 +24,11 @@ from doubleword_batch.sources.base import (
 )
 from doubleword_batch.sources.values import as_json, without_nan
 
+MAX_QUERY_ROWS = 10_000_000
+"""Rows of a SELECT or a view, which may have no end; a table has as many as its file holds."""
+
 _SECONDS_A_ROW = 60.0
-_STEPS_BETWEEN_CHECKS = 100_000
 _TABLES_SHOWN = 20
-_READ_ONLY = {
-    sqlite3.SQLITE_SELECT,
-    sqlite3.SQLITE_READ,
-    sqlite3.SQLITE_FUNCTION,
-    sqlite3.SQLITE_RECURSIVE,
-}
 _WAL_AT, _WAL = slice(18, 20), b"\x02\x02"  # file format versions in the header
 
 
@@ -55,21 +52,22 @@ class SqliteSource(Source):
         log = path.with_name(path.name + "-wal")
         paths = (path, log) if log.exists() and log.stat().st_size else (path,)
         super().__init__(location, paths, ())
-        self._query = ""
-        with self._reading() as db:
-            self._query = _query(db, path, selection)
-            header = db.execute(self._query).description or ()
-        self.columns = checked_header([name for name, *_ in header], path)
-        if next(rows := self.rows(), None) is None:
-            raise no_rows(path, "the query gives none" if selection else "its table is empty")
-        rows.close()
+        self._query, self._is_table = "", False
+        with self._reading() as child:
+            self._query, self._is_table = _query(child, self._uri(), path, selection)
+            found = child.select(self._query, {"main": self._uri()})
+            self.columns = checked_header(found.columns, path)
+            if next(iter(found), None) is None:
+                raise no_rows(path, "the query gives none" if selection else "its table is empty")
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
-        with self._reading() as db:
-            for values in db.execute(self._query):
+        with self._reading() as child:
+            found = child.select(self._query, {"main": self._uri()})
+            for number, values in enumerate(found, 1):
+                if number > MAX_QUERY_ROWS and not self._is_table:
+                    raise _endless(self.paths[0])
                 yield dict(zip(self.columns, map(without_nan, values), strict=True))
-                self._until = time.monotonic() + _SECONDS_A_ROW
 
     def fingerprint(self) -> str:
         """Sha256 (hex) over the kind, the columns and the rows."""
@@ -78,42 +76,37 @@ class SqliteSource(Source):
             digest.update(as_json(list(row.values())) + b"\n")
         return digest.hexdigest()
 
+    def _uri(self) -> str:
+        return _read_only_uri(self.paths)
+
     @contextmanager
-    def _reading(self) -> Generator[sqlite3.Connection]:
+    def _reading(self) -> Generator[SqlProcess]:
         path = self.paths[0]
-        db: sqlite3.Connection | None = None
+        bounds = Bounds(_SECONDS_A_ROW, MAX_RECORD_BYTES, MAX_RECORD_BYTES)
         try:
-            db = sqlite3.connect(_read_only_uri(self.paths), uri=True, isolation_level=None)
-            db.execute("PRAGMA trusted_schema = OFF")  # a crafted view must have no side effects
-            db.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, MAX_RECORD_BYTES)
-            db.set_authorizer(_authorize)
-            self._until = time.monotonic() + _SECONDS_A_ROW
-            db.set_progress_handler(lambda: time.monotonic() > self._until, _STEPS_BETWEEN_CHECKS)
-            yield db
-        except (sqlite3.Error, sqlite3.Warning) as error:  # a Warning: several statements
-            raise _unreadable(path, error) from None
-        finally:
-            if db is not None:
-                db.close()
+            with SqlProcess(bounds) as child:
+                yield child
+        except SqlError as error:
+            raise _unreadable(path, error.kind, error.words) from None
+        except ChildEndedError as ended:
+            slow = ended.reason == "too_slow"
+            words = f"one row took longer than {_SECONDS_A_ROW:.0f} s" if slow else ""
+            raise _unreadable(path, "" if slow else "MemoryError", words) from None
 
 
-def _query(db: sqlite3.Connection, path: Path, selection: str | None) -> str:
+def _query(child: SqlProcess, uri: str, path: Path, selection: str | None) -> tuple[str, bool]:
+    """The SELECT, and whether it is the rows of a table."""
     wanted = (selection or "").strip()
     if wanted.upper().split(maxsplit=1)[:1] in (["SELECT"], ["WITH"]):
-        return wanted
-    names = [
-        name
-        for (name,) in db.execute(
-            "SELECT name FROM sqlite_master WHERE type IN ('table', 'view') "
-            "AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"
-        )
-    ]
-    if not wanted and len(names) == 1:
-        wanted = names[0]
-    if wanted not in names:
-        raise _which_table(path, wanted, names)
+        return wanted, False
+    kinds = dict(child.tables(uri))
+    if not wanted and len(kinds) == 1:
+        (wanted,) = kinds
+    if wanted not in kinds:
+        raise _which_table(path, wanted, list(kinds))
     quoted = wanted.replace('"', '""')
-    return f'SELECT * FROM "{quoted}"'  # noqa: S608  # the name is one of the database's own
+    query = f'SELECT * FROM "{quoted}"'  # noqa: S608  # the name is one of the database's own
+    return query, kinds[wanted] == "table"
 
 
 def _read_only_uri(paths: tuple[Path, ...]) -> str:
@@ -128,11 +121,6 @@ def _read_only_uri(paths: tuple[Path, ...]) -> str:
     return f"{paths[0].as_uri()}?{mode}"
 
 
-def _authorize(action: int, _first: str | None, second: str | None, *_: object) -> int:
-    forbidden = action == sqlite3.SQLITE_FUNCTION and second == "load_extension"
-    return sqlite3.SQLITE_OK if action in _READ_ONLY and not forbidden else sqlite3.SQLITE_DENY
-
-
 def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
     there = ", ".join(quote_untrusted(name, 60) for name in names[:_TABLES_SHOWN]) or "none"
     found = f"no table {quote_untrusted(wanted, 60)}" if wanted else f"{len(names)} tables"
@@ -144,20 +132,36 @@ def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
     )
 
 
-def _unreadable(path: Path, error: Exception) -> InputError:
-    words = str(error)
-    if isinstance(error, sqlite3.OperationalError) and "decode" in words:
+def _unreadable(path: Path, kind: str, words: str) -> InputError:
+    if kind == "OperationalError" and "decode" in words:
         return InputError(
             f"{quoted_name(path)} holds text that is not UTF-8.",
             hint="Select other columns only, or write CAST(column AS BLOB).",
             code="not_utf8",
         )
+    if kind == "RowTooLarge" or "too big" in words:
+        row = f"row {words}" if kind == "RowTooLarge" else "a value"
+        return InputError(
+            f"In {quoted_name(path)}, {row} is larger than {MAX_RECORD_BYTES >> 20} MiB.",
+            hint="Leave large columns out: give a query, as in shop.db::SELECT id, text FROM "
+            "orders.",
+            code="source_too_large",
+        )
     if "malformed" in words or "not a database" in words or "disk I/O" in words:
         return damaged(path, "an SQLite database", words)
-    if "interrupted" in words:
-        words = f"one row took longer than {_SECONDS_A_ROW:.0f} s"
+    if kind == "MemoryError":
+        words = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
     return InputError(
         f"The query over {quoted_name(path)} cannot be run: {quote_untrusted(words)}.",
         hint="Use one SELECT over its tables; nothing else is allowed.",
         code="invalid_query",
+    )
+
+
+def _endless(path: Path) -> InputError:
+    return InputError(
+        f"The query over {quoted_name(path)} gives more than {MAX_QUERY_ROWS:,} rows, and may "
+        "never end.",
+        hint="Add a LIMIT, or write the rows to a table and give its name.",
+        code="source_too_large",
     )

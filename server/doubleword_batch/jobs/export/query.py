@@ -4,7 +4,8 @@ One table, `results`, with the columns that an export has (nested values as JSON
 A column of text in which every value is a number counts as numbers.
 
 The statement may come from an agent that was talked into it. It is one SELECT that can reach
-nothing else, bounded in time, in the size of every value, and in what comes back.
+nothing else, and runs in a process of its own, bounded in memory, in time, in the size of every
+value, and in what comes back.
 
 What it reads is a database made of the table, kept beside the job's files under one name, and made
 again when it is stale. It holds the columns that queries have asked for so far, so that counting
@@ -14,7 +15,6 @@ ledger and of the source, and its columns.
 
 import re
 import sqlite3
-import time
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -24,6 +24,15 @@ import msgspec
 
 from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.isolated.process import ChildEndedError
+from doubleword_batch.isolated.sql import (
+    MEMORY_BYTES,
+    Bounds,
+    Selection,
+    Shown,
+    SqlError,
+    SqlProcess,
+)
 from doubleword_batch.jobs.export.table import Table, distinct_names, quoted_name
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -32,25 +41,10 @@ _ROW_NUMBER = "row_number"
 _DATABASE = "query.sqlite3"
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
 _SECONDS = 10.0
-_STEPS_BETWEEN_CHECKS = 10_000
 _COLUMNS_NAMED = 30
-_LIMITS = {
-    sqlite3.SQLITE_LIMIT_LENGTH: 4 << 20,  # bytes of a value, read or made
-    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 8_000,
-    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
-    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 50,
-    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
-    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 500,
-}
-_ALLOWED = frozenset(
-    {
-        sqlite3.SQLITE_SELECT,
-        sqlite3.SQLITE_READ,
-        sqlite3.SQLITE_FUNCTION,
-        sqlite3.SQLITE_RECURSIVE,
-    }
-)
-_NO_FUNCTIONS = frozenset({"load_extension", "randomblob", "zeroblob"})
+_VALUE_BYTES = 4 << 20
+_ROW_BYTES = 64 << 20
+_SQL_BYTES = 8_000
 
 _RESULT_BYTES = 1_200
 _NAMES_BYTES = 400
@@ -58,6 +52,8 @@ _NAME_CHARACTERS = 60
 _MOST_ROWS = 200
 _MOST_COUNTED = 100_000
 _CELL_CHARACTERS = (160, 100, 60, 36, 20)
+_SHOWN = Shown(_MOST_ROWS, _CELL_CHARACTERS[0], _MOST_COUNTED)
+_TOO_MUCH_MEMORY = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
 
 def query_table(
@@ -77,66 +73,48 @@ def query_table(
     Raises:
         InputError: code `invalid_query`: not a SELECT, an error in it, too slow, or a value too
             large.
-        StoreError: the disk does not take the database.
+        StoreError: the disk does not take the database, or no process can be started.
     """
-    needed = _columns_read(sql, table)
-    path = _database_with(needed, table, folder, cancelled)
-    until = time.monotonic() + _SECONDS
+    bounds = Bounds(_SECONDS, _VALUE_BYTES, _ROW_BYTES, _SQL_BYTES, len(table.columns) + 64)
     with (
-        closing(sqlite3.connect(f"{path.as_uri()}?mode=ro&immutable=1", uri=True)) as db,
+        # "cells" is what the view is made of; no statement that names it compiles.
+        SqlProcess(bounds, tables=["results", "cells"], cancelled=cancelled) as child,
         _refusing(table),
     ):
-        _confine(db, table, _verdict)
-        db.set_progress_handler(
-            lambda: time.monotonic() > until or cancelled(), _STEPS_BETWEEN_CHECKS
-        )
-        cursor = db.execute(sql)
-        return _shaped([name for name, *_ in cursor.description or ()], cursor)
+        read = child.columns_read(sql, {"main": [_ROW_NUMBER, *column_names(table)]})
+        needed = {column for _, column in read} - {_ROW_NUMBER}
+        path = _database_with(needed, table, folder, cancelled)
+        return _shaped(child.select(sql, {"main": _uri(path)}, _SHOWN))
 
 
-def _columns_read(sql: str, table: Table) -> set[str]:
-    """The columns that a statement reads, found by compiling it against a table without rows."""
-    names = column_names(table)
-    read: set[str] = set()
-
-    def note(action: int, *about: str | None) -> int:
-        if action == sqlite3.SQLITE_READ and about[0] == "results" and about[1]:
-            read.add(about[1])
-        return _verdict(action, *about)
-
-    with closing(sqlite3.connect(":memory:")) as db, _refusing(table):
-        columns = ", ".join((f"{_ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
-        db.execute(f"CREATE TABLE results ({columns}) WITHOUT ROWID")
-        _confine(db, table, note)
-        db.execute(f"EXPLAIN {sql}")
-    return read & set(names)
-
-
-def _confine(db: sqlite3.Connection, table: Table, authorizer: Callable[..., int]) -> None:
-    for limit, most in _LIMITS.items():
-        db.setlimit(limit, most)
-    db.setlimit(sqlite3.SQLITE_LIMIT_COLUMN, len(table.columns) + 64)
-    db.set_authorizer(authorizer)
-
-
-def _verdict(action: int, *about: str | None) -> int:
-    forbidden = action == sqlite3.SQLITE_FUNCTION and about[1] in _NO_FUNCTIONS
-    return sqlite3.SQLITE_OK if action in _ALLOWED and not forbidden else sqlite3.SQLITE_DENY
+def _uri(path: Path) -> str:
+    return f"{path.as_uri()}?mode=ro&immutable=1"
 
 
 @contextmanager
 def _refusing(table: Table) -> Generator[None]:
     try:
         yield
-    except (sqlite3.Error, sqlite3.Warning, MemoryError) as error:
-        words = str(error)
-        if "interrupted" in words:
-            words = f"it ran longer than {_SECONDS:.0f} s"
-        elif "too big" in words:
-            words = f"a value in it is larger than {_LIMITS[sqlite3.SQLITE_LIMIT_LENGTH] >> 20} MiB"
-        elif "incomplete input" in words or not words:
-            words = "it is not a SELECT"
+    except SqlError as error:
+        raise _bad(_reason(error), table) from None
+    except ChildEndedError as ended:
+        if ended.reason == "abandoned":
+            raise AbandonedError from None
+        slow = ended.reason == "too_slow"
+        words = f"it ran longer than {_SECONDS:.0f} s" if slow else _TOO_MUCH_MEMORY
         raise _bad(words, table) from None
+
+
+def _reason(error: SqlError) -> str:
+    if error.kind == "MemoryError":
+        return _TOO_MUCH_MEMORY
+    if error.kind == "RowTooLarge":
+        return f"its row {error.words} is larger than {_ROW_BYTES >> 20} MiB"
+    if "too big" in error.words:
+        return f"a value in it is larger than {_VALUE_BYTES >> 20} MiB"
+    if "incomplete input" in error.words or not error.words:
+        return "it is not a SELECT"
+    return error.words
 
 
 def _bad(words: str, table: Table) -> InputError:
@@ -149,16 +127,11 @@ def _bad(words: str, table: Table) -> InputError:
     )
 
 
-def _shaped(names: list[str], cursor: sqlite3.Cursor) -> QueryResult:
+def _shaped(found: Selection) -> QueryResult:
     """As much of the result as fits, cells cut only as far as it takes to show every row."""
-    columns = _fitting(names)
-    kept: list[tuple[Any, ...]] = []
-    total = 0
-    for total, row in enumerate(cursor, start=1):
-        if len(kept) < _MOST_ROWS:
-            kept.append(tuple(_cut(cell, _CELL_CHARACTERS[0]) for cell in row[: len(columns)]))
-        if total >= _MOST_COUNTED:
-            break
+    columns = _fitting(found.columns)
+    kept = [row[: len(columns)] for row in found]
+    total = found.total
     left = _RESULT_BYTES - len(msgspec.json.encode(columns))
     rows: list[list[Any]] = []
     for most in _CELL_CHARACTERS:
@@ -169,7 +142,7 @@ def _shaped(names: list[str], cursor: sqlite3.Cursor) -> QueryResult:
         columns=columns,
         rows=rows,
         total=total,
-        truncated=len(rows) < total or len(columns) < len(names),
+        truncated=len(rows) < total or len(columns) < len(found.columns),
     )
 
 
@@ -183,7 +156,7 @@ def _fitting(names: list[str]) -> list[str]:
     return columns
 
 
-def _rows_fitting(kept: list[tuple[Any, ...]], most: int, left: int) -> list[list[Any]]:
+def _rows_fitting(kept: list[list[Any]], most: int, left: int) -> list[list[Any]]:
     rows: list[list[Any]] = []
     for row in kept:
         cells = [_cut(cell, most) for cell in row]
@@ -195,8 +168,6 @@ def _rows_fitting(kept: list[tuple[Any, ...]], most: int, left: int) -> list[lis
 
 
 def _cut(cell: Any, most: int) -> Any:
-    if isinstance(cell, bytes):
-        return f"<{len(cell)} bytes>"
     if isinstance(cell, str) and len(cell) > most:
         return cell[:most].removesuffix("…") + "…"
     return cell

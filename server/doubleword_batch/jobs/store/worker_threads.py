@@ -6,6 +6,8 @@ from typing import TypeVar
 
 from anyio import to_thread
 
+from doubleword_batch.isolated.process import nobody_waits
+
 _T = TypeVar("_T")
 
 
@@ -16,11 +18,16 @@ class AbandonedError(Exception):
 async def in_thread(work: Callable[[Callable[[], bool]], _T]) -> _T:
     """Run `work(cancelled)` in a worker thread.
 
-    When the caller is cancelled, `cancelled()` turns true and the work ends itself and cleans up;
-    the caller does not wait for that.
+    When the caller is cancelled, `cancelled()` turns true and the work ends itself and cleans up,
+    and its child processes are killed; the caller does not wait for that.
     """
     stop = threading.Event()
+
+    def run() -> _T:
+        nobody_waits.set(stop.is_set)  # in the thread's own copy of the context
+        return work(stop.is_set)
+
     try:
-        return await to_thread.run_sync(lambda: work(stop.is_set), abandon_on_cancel=True)
+        return await to_thread.run_sync(run, abandon_on_cancel=True)
     finally:
         stop.set()
