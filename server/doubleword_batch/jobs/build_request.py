@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -127,21 +127,22 @@ def plan_build(
         if request.output_path
         else None
     )
-    stored = msgspec.json.encode(
-        {
-            "prompt": spec.prompt,
-            "system": spec.system,
-            "response_schema": spec.response_schema,
-            "params": spec.params,
-            "id_column": spec.id_column,
-            "image_column": spec.image_column,
-            "limit": request.limit,
-            **({"options": request.options} if request.options else {}),
-            "run": secrets.token_hex(4) if request.new_run else None,
-        },
-        order="sorted",
-    ).decode()
-    facts = (source.fingerprint(), stored, model, request.endpoint, ws.profile.name, ws.server)
+    fields = {
+        "prompt": spec.prompt,
+        "system": spec.system,
+        "response_schema": spec.response_schema,
+        "params": spec.params,
+        "id_column": spec.id_column,
+        "image_column": spec.image_column,
+        "limit": request.limit,
+        **({"options": request.options} if request.options else {}),
+        "run": secrets.token_hex(4) if request.new_run else None,
+    }
+    stored = msgspec.json.encode(fields).decode()  # the schema's order is that of the columns
+    ordered = msgspec.json.encode(fields, order="sorted").decode()
+    facts = (source.fingerprint(), ordered, model, request.endpoint, ws.profile.name, ws.server)
+    if _order_of(spec.response_schema) != _order_of(spec.response_schema, order="sorted"):
+        facts = (*facts, _order_of(spec.response_schema))
     fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = stamp_of(source.paths)
     overwrite = request.overwrite
@@ -170,6 +171,11 @@ def _source(
     else:
         write_objects(request.objects, path, cancelled=cancelled)
     return open_source(str(path), ws.roots.with_folder(staging))
+
+
+def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = None) -> str:
+    """A schema as text; its order is that in which models write and columns stand."""
+    return msgspec.json.encode(schema, order=order).decode()
 
 
 def stamp_of(paths: tuple[Path, ...]) -> str:

@@ -110,7 +110,7 @@ def build_request_files(
     columns = lines.columns_to_copy if copy_rows else ()
     with (
         RequestFileWriter(folder, max_requests, profile.max_file_bytes) as writer,
-        RowCopyWriter(folder, columns) as copy,
+        RowCopyWriter(folder, source, columns) as copy,
     ):
         build = _Build(lines, writer, copy, spec, on_rows, on_left_out, on_progress, cancelled)
         build.run(source, limit)

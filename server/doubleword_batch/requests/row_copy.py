@@ -1,7 +1,7 @@
 """A job's own copy of what its prompt takes from the rows, so that its table outlives the source.
 
-`source-rows.jsonl` beside the request files: a first line with the names of the columns, then a
-JSON list of their values for each row, in source order. It holds the columns that the prompt uses,
+`source-rows.jsonl` beside the request files: a first line that says what it is of (`CopyHead`),
+then a JSON list of values for each row, in source order. It holds the columns that the prompt uses,
 the id column, and those that name a row; of the others nothing, and no image. So it is about as
 large as the request files at most. A bounded number of rows is held, and a thread writes them.
 """
@@ -15,7 +15,7 @@ from typing import Any, Self
 import msgspec
 
 from doubleword_batch.atomic_files import AtomicFile, not_written
-from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.base import Row, Source
 
 NAME = "source-rows.jsonl"
 
@@ -23,25 +23,44 @@ _GROUP_ROWS = 250
 _encoder = msgspec.json.Encoder(enc_hook=lambda _: None)
 
 
+class CopyHead(msgspec.Struct):
+    """What a copy is of.
+
+    Attributes:
+        columns: those that it holds, in order.
+        of_columns: all that the source had.
+        files: how many files the source was.
+        size_bytes: of all of them.
+    """
+
+    columns: tuple[str, ...]
+    of_columns: tuple[str, ...]
+    files: int
+    size_bytes: int
+
+
 class RowCopyWriter:
     """Writes the copy; nothing where there is no column to copy.
 
     Args:
         folder: where it goes; exists already.
+        source: what is copied.
         columns: what is copied of each row.
     """
 
-    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
+    def __init__(self, folder: Path, source: Source, columns: Sequence[str]) -> None:
         self._folder = folder
         self._columns = tuple(columns)
-        self._group: list[list[Any]] = []
+        self._group: list[list[Any] | CopyHead] = []
         self._file: AtomicFile | None = None
         self._writer: ThreadPoolExecutor | None = None
         self._writing: Future[Any] | None = None
         if columns:
             self._file = AtomicFile(folder / NAME, private=True)
             self._writer = ThreadPoolExecutor(1, thread_name_prefix="row-copy")
-            self._group.append([list(columns)])
+            size_bytes = sum(path.stat().st_size for path in source.paths)
+            head = CopyHead(self._columns, source.columns, len(source.paths), size_bytes)
+            self._group.append(head)
 
     def __enter__(self) -> Self:
         return self
@@ -116,13 +135,15 @@ class RowCopy:
     """A copy that was written, read from its first row.
 
     Attributes:
+        head: what it is of.
         columns: the names, in order.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         with path.open("rb") as lines:
-            (self.columns,) = msgspec.json.decode(lines.readline(), type=tuple[tuple[str, ...]])
+            self.head = msgspec.json.decode(lines.readline(), type=CopyHead)
+        self.columns = self.head.columns
 
     def rows(self) -> Generator[Row]:
         """The rows, in source order."""

@@ -66,10 +66,10 @@ async def test_every_source_row_stands_once_in_order_with_its_answer_or_its_caus
     )
     job = await finish("t.csv", chat("a"), "boom", chat("c", finish="length"), status="expired")
     rows = written(job.table(), form)
-    columns = ["größe in cm", "outcome", "custom_id", "batch_outcome", "answer", "error"]
+    columns = ["größe in cm", "source_outcome", "custom_id", "outcome", "answer", "error"]
     assert [list(row) for row in rows] == [columns] * 4
     assert [row["größe in cm"] for row in rows] == ["000", "001", "002", "003"]
-    assert [row["batch_outcome"] for row in rows] == ["ok", "failed", "truncated", "expired"]
+    assert [row["outcome"] for row in rows] == ["ok", "failed", "truncated", "expired"]
     assert [row["answer"] or None for row in rows] == ["a", None, "c", None]
     assert [(row["error"] or "").split(":")[0] for row in rows] == [
         "",
@@ -90,7 +90,7 @@ async def test_a_schema_makes_columns_typed_by_it_and_nested_ones_are_json(
     first, second = written(table, form)
     assert first["day"] == "2024-01-02"
     assert first["label"] == "1"
-    assert first["batch_error"] == "none"
+    assert first["answer_error"] == "none"
     assert [second[name] or None for name in ("label", "count", "tags")] == [None] * 3
     assert second["answer"] == "no JSON"
     assert second["error"].startswith("schema")

@@ -22,7 +22,8 @@ import msgspec
 
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
-from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table, distinct_names, quoted_name
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 

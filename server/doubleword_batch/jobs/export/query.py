@@ -33,7 +33,8 @@ from doubleword_batch.isolated.sql import (
     SqlError,
     SqlProcess,
 )
-from doubleword_batch.jobs.export.table import Table, distinct_names, quoted_name
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 

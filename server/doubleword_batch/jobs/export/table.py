@@ -10,7 +10,10 @@ why there is no answer or none that can be trusted. The answer is
   `tool_calls` with all of them where there are several;
 - `embedding` for embeddings.
 
-Where a column of that name exists already, ours is called `batch_` and the name.
+`columns.py` says what they are called where the source has a column of such a name.
+
+The source's columns are read from the source. Where it is gone or has changed since the job was
+built, the job's own copy of what the prompt took from the rows stands in for it.
 """
 
 import hashlib
@@ -21,10 +24,12 @@ import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.export.columns import LEDGER, table_columns
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger import Entry
 from doubleword_batch.jobs.sync.parse import Answer, structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
+from doubleword_batch.requests.row_copy import RowCopy, row_copy
 
 if TYPE_CHECKING:
     from doubleword_batch.paths import Roots
@@ -32,10 +37,9 @@ if TYPE_CHECKING:
 
 Row = dict[str, Any]
 
-_LEDGER = ("custom_id", "outcome", "error")
-_TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 _WITHOUT_ERROR = frozenset({"ok", "pending"})
 _LATE_KEYS_NAMED = 5
+_COLUMNS_NAMED = 12
 
 NOT_WRITTEN_HINT = (
     "Free some space or choose another place for the table, then fetch again; the answers "
@@ -49,6 +53,7 @@ class Table:
 
     Attributes:
         columns: names in order.
+        answer_columns: those that hold the answer; of a response_schema, in its order.
         schemas: the JSON Schema of each column that a response_schema makes.
         embedding_column: name of the column of vectors, None where there is none.
         warnings: what the reader should know, such as a source that has changed.
@@ -57,30 +62,25 @@ class Table:
     def __init__(self, job: StoredJob) -> None:
         self._job = job
         spec: dict[str, Any] = msgspec.json.decode(job.spec)
-        properties = _properties(spec)
         self.warnings: list[str] = []
         self._late_keys_noticed = False
-        self._source = self._open_source()
-        given = self._source.columns if self._source else ()
-        self._source_columns = frozenset(given)
-        taken = [*given]
-        answers = _answer_columns(job, spec)
-        self._own = own = _named((*_LEDGER, *answers), taken)
-        made = _named((name for name in properties if name != "answer"), taken)
-        self._properties = {name: made.get(name) or own["answer"] for name in properties}
-        self.columns = [
-            *given,
-            own["custom_id"],
-            own["outcome"],
-            *made.values(),
-            *(own[name] for name in answers),
-            own["error"],
-        ]
-        self._given: Row = dict.fromkeys(given)
-        self._ours: Row = dict.fromkeys(self.columns[len(given) :])
-        self.schemas = {column: properties[name] for name, column in self._properties.items()}
-        self.embedding_column = own.get("embedding")
-        self._is_text = answers == ("answer",) and not properties  # as most are
+        self._source = self._open_source(spec)
+        named = table_columns(self._source.columns if self._source else (), spec, job.endpoint)
+        self._named = named
+        self._own = named.own
+        self._properties = named.properties
+        self._source_columns = frozenset(named.given)
+        self._known = frozenset(self._source.columns if self._source else ())
+        self._is_as_given = not named.renamed and len(named.given) == (
+            len(self._source.columns) if self._source else 0
+        )
+        self.columns = named.all
+        self.answer_columns = named.answers
+        self._given: Row = dict.fromkeys(named.given.values())
+        self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
+        self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
+        self.embedding_column = named.own.get("embedding")
+        self._is_text = named.kinds == ("answer",) and not named.properties  # as most are
 
     def rows(self, wanted: Iterable[str] | None = None) -> Iterator[Row]:
         """Every row of the job, in source order; each source row exactly once.
@@ -94,9 +94,9 @@ class Table:
             InputError: code `source_changed`: the source was written to meanwhile.
         """
         names = set(self.columns if wanted is None else wanted)
-        source = self._source if names & self._source_columns else None
-        ledger = {self._own[name] for name in _LEDGER}
-        lines = StoredLines(self._job) if names - self._source_columns - ledger else None
+        source = self._source if names & self._given.keys() else None
+        ledger = {self._own[name] for name in LEDGER}
+        lines = StoredLines(self._job) if names - self._given.keys() - ledger else None
         try:
             yield from self._joined(source, lines)
         finally:
@@ -108,19 +108,27 @@ class Table:
         facts = (
             self._job.spec,
             self.columns,
-            stamp_of(self._source.paths) if self._source else "",
+            self._stamp(),
             [(r.id, r.status, r.completed, r.failed, r.collected) for r in self._job.batch_runs()],
             self._job.ledger.version(),
         )
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
-    def _joined(self, source: "Source | None", lines: StoredLines | None) -> Iterator[Row]:
+    def _stamp(self) -> str:
+        """What changes when the source does; our own copy of it does not."""
+        if self._source is None:
+            return ""
+        return "copy" if isinstance(self._source, RowCopy) else stamp_of(self._source.paths)
+
+    def _joined(
+        self, source: "Source | RowCopy | None", lines: StoredLines | None
+    ) -> Iterator[Row]:
         if source is None:
             for entry in self._job.ledger.entries():
                 yield self._filled(self._given.copy(), entry, lines)
             return
         records = source.rows()
-        stamp = stamp_of(source.paths)
+        stamp = self._stamp()
         position = 0
         for entry in self._job.ledger.entries():
             record: Row | None = None
@@ -129,12 +137,28 @@ class Table:
                 position += 1
             if record is None:
                 raise _source_changed()
-            if record.keys() != self._source_columns:
+            if not self._is_as_given:
+                record = self._renamed(record)
+            elif record.keys() != self._source_columns:
                 self._notice_late_keys(record)
                 record = self._given | record
             yield self._filled(record, entry, lines)
-        if stamp_of(source.paths) != stamp:
+        if self._stamp() != stamp:
             raise _source_changed()
+
+    def _renamed(self, record: Row) -> Row:
+        """A row of the source under the names of the table."""
+        known = self._known
+        if record.keys() - known:
+            self._notice_late_keys(record)
+        named = self._named.given
+        row = self._given.copy()
+        for name, value in record.items():
+            if name in named:
+                row[named[name]] = value
+            elif name not in known:
+                row[name] = value
+        return row
 
     def _filled(self, row: Row, entry: Entry, lines: StoredLines | None) -> Row:
         """The row with our columns; `row` itself, which is nobody else's."""
@@ -179,7 +203,7 @@ class Table:
         yield own["answer"], text
 
     def _notice_late_keys(self, record: Row) -> None:
-        late = sorted(record.keys() - self._source_columns)[:_LATE_KEYS_NAMED]
+        late = sorted(record.keys() - self._known)[:_LATE_KEYS_NAMED]
         if not late or self._late_keys_noticed:
             return
         self._late_keys_noticed = True
@@ -193,48 +217,52 @@ class Table:
         """Inline rows lie in the job's own folder."""
         return self._job.workspace.roots.with_folder(self._job.folder)
 
-    def _open_source(self) -> "Source | None":
+    def _open_source(self, spec: dict[str, Any]) -> "Source | RowCopy | None":
+        """The source while it is as it was, else the job's own copy of its rows."""
         if self._job.source is None:
             return None
+        from doubleword_batch.jobs.build_options import build_options
         from doubleword_batch.sources import open_source
 
+        options = build_options(spec.get("options")).source
         try:
-            source = open_source(self._job.source, self._roots())
+            source = open_source(self._job.source, self._roots(), options)
         except InputError as error:
-            self.warnings.append(f"The source could not be joined: {error.message}")
-            return None
+            return self._copy(f"The source could not be joined: {error.message}", None)
         same = stamp_of(source.paths) == self._job.source_stamp
-        if not same and source.fingerprint() != self._job.source_fingerprint:
+        if same or source.fingerprint() == self._job.source_fingerprint:
+            return source
+        return self._copy("The source has changed since the job was built", source)
+
+    def _copy(self, what: str, changed: "Source | None") -> RowCopy | None:
+        copy = row_copy(self._job.folder)
+        if changed is not None:
+            what += f"{_sizes(copy, changed)}."
+        if copy is None:
             self.warnings.append(
-                "The source has changed since the job was built: its columns were left out, so "
-                "that no answer stands beside the wrong row. custom_id holds the row's number."
+                f"{what} Its columns were left out, so that no answer stands beside the wrong row. "
+                "custom_id holds the row's number."
             )
             return None
-        return source
+        kept = ", ".join(quote_untrusted(name, 60) for name in copy.columns)
+        gone = [name for name in copy.head.of_columns if name not in copy.columns]
+        left_out = ", ".join(quote_untrusted(name, 60) for name in gone[:_COLUMNS_NAMED])
+        self.warnings.append(
+            f"{what} The job's own copy stands in for it: {kept}."
+            + (f" Left out: {left_out}." if gone else "")
+        )
+        return copy
 
 
-def _properties(spec: dict[str, Any]) -> dict[str, Any]:
-    schema: dict[str, Any] = spec.get("response_schema") or {}
-    return schema.get("properties") or {}
-
-
-def _answer_columns(job: StoredJob, spec: dict[str, Any]) -> tuple[str, ...]:
-    if job.endpoint == "/v1/embeddings":
-        return ("embedding",)
-    params: dict[str, Any] = spec.get("params") or {}
-    return (*(_TOOLS if params.get("tools") else ()), "answer")
-
-
-def _named(names: Iterable[str], taken: list[str]) -> dict[str, str]:
-    """A column's name for each of ours, different from those taken; they are taken then."""
-    named: dict[str, str] = {}
-    for name in names:
-        column = name
-        while column in taken:
-            column = f"batch_{column}"
-        taken.append(column)
-        named[name] = column
-    return named
+def _sizes(copy: RowCopy | None, changed: "Source") -> str:
+    """What is different, as far as sizes tell it."""
+    if copy is None:
+        return ""
+    now = sum(path.stat().st_size for path in changed.paths)
+    then = copy.head.size_bytes
+    if len(changed.paths) != copy.head.files:
+        return f" ({copy.head.files} files then, {len(changed.paths)} now)"
+    return f" ({then:,} bytes then, {now:,} now)" if now != then else ""
 
 
 def _source_changed() -> InputError:
@@ -245,24 +273,3 @@ def _source_changed() -> InputError:
         code="source_changed",
         retryable=True,
     )
-
-
-# Names of columns for SQL, which does not tell upper case from lower
-
-
-def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The names, later ones that differ from an earlier one by case only with a number."""
-    seen = {name.lower() for name in taken}
-    names: list[str] = []
-    for column in columns:
-        name, number = column, 2
-        while name.lower() in seen:
-            name, number = f"{column}_{number}", number + 1
-        seen.add(name.lower())
-        names.append(name)
-    return names
-
-
-def quoted_name(name: str) -> str:
-    """The name as an SQL identifier."""
-    return '"' + name.replace('"', '""') + '"'

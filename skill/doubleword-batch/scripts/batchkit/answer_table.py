@@ -29,29 +29,34 @@ def answer_table(path: Path, readings: Iterable[Reading], source: Table | None) 
     Args:
         path: what the table will be called.
         readings: the outcome of each request; with a source in its order.
-        source: the table that the requests were made of: its columns come first. A column of ours
-            that it has too gets `batch_` in front.
+        source: the table that the requests were made of: its columns come first. One that is
+            called like a column of ours becomes `source_` and the name.
     """
-    given = () if source is None else source.columns
-    ours = _free_names(given)
+    given = _names_of(() if source is None else source.columns)
     rows = ((row, _cells(one)) for row, one in _joined(readings, source))
     if path.suffix.lower() != ".csv":
         for row, cells in rows:
-            line = strict_json.as_prompt_text({**row, **dict(zip(ours, cells))})
+            shown = {given.get(name, name): value for name, value in row.items()}
+            line = strict_json.as_prompt_text({**shown, **dict(zip(_OURS, cells))})
             yield line.encode("utf-8", "replace") + b"\n"
         return
-    yield _csv_line((*given, *ours))
+    yield _csv_line((*given.values(), *_OURS))
     for row, cells in rows:
         yield _csv_line((*(row.get(name) for name in given), *cells))
 
 
-def _free_names(given: tuple[str, ...]) -> list[str]:
-    taken, names = set(given), []
-    for name in _OURS:
-        while name in taken:
-            name = f"batch_{name}"  # noqa: PLW2901  # the same column's next name
-        taken.add(name)
-        names.append(name)
+def _names_of(columns: tuple[str, ...]) -> dict[str, str]:
+    """What the columns of a source are called in the table."""
+    taken = {name.lower() for name in columns}
+    names = {}
+    for name in columns:
+        names[name] = shown = name
+        if name.lower() in _OURS:
+            shown, number = f"source_{name}", 2
+            while shown.lower() in taken:
+                shown, number = f"source_{name}_{number}", number + 1
+            taken.add(shown.lower())
+            names[name] = shown
     return names
 
 

@@ -1,0 +1,132 @@
+"""How the columns of a table of answers are called.
+
+The answer's columns have plain names, as the schema or the kind of answer says, and so have the
+ledger's. A column of the source of the same name becomes `source_` and the name. A source that is
+itself such a table, of an earlier job, has a `custom_id`, an `outcome` and an `error` of that job:
+they are left out unless the prompt speaks of them, so that tables of tables do not grow wider.
+"""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+LEDGER = ("custom_id", "outcome", "error")
+TOOLS = ("tool_name", "tool_arguments", "tool_calls")
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The names of one table.
+
+    Attributes:
+        given: the name in the table of each column of the source that is in it, in order.
+        own: the same of `LEDGER` and of the kinds of answer that the job can have.
+        properties: the same of each property of the response_schema, in the schema's order. One
+            that is called like a column of the ledger is `answer_` and the name.
+        schemas: the JSON Schema of each property.
+        made: the columns that the properties make, in order.
+        kinds: the kinds of answer, such as `answer` or `embedding`.
+    """
+
+    given: dict[str, str]
+    own: dict[str, str]
+    properties: dict[str, str]
+    schemas: dict[str, Any]
+    made: tuple[str, ...]
+    kinds: tuple[str, ...]
+
+    @property
+    def all(self) -> list[str]:
+        """The columns of the table, in order."""
+        own = self.own
+        answers = (own[kind] for kind in self.kinds)
+        ledger = (own["custom_id"], own["outcome"])
+        return [*self.given.values(), *ledger, *self.made, *answers, own["error"]]
+
+    @property
+    def answers(self) -> list[str]:
+        """Those that hold the answer: of a job with a response_schema, its properties."""
+        return list(self.properties.values()) or [self.own[kind] for kind in self.kinds]
+
+    @property
+    def renamed(self) -> dict[str, str]:
+        """Columns of the source that are called otherwise in the table."""
+        return {name: column for name, column in self.given.items() if name != column}
+
+
+def table_columns(given: Sequence[str], spec: dict[str, Any], endpoint: str) -> Columns:
+    """The names for a source with these columns and a job with this spec."""
+    schema: dict[str, Any] = spec.get("response_schema") or {}
+    schemas: dict[str, Any] = schema.get("properties") or {}
+    kinds = _kinds(spec, endpoint)
+    own = {name: name for name in (*LEDGER, *kinds)}
+    taken = {name.lower() for name in own}
+    properties: dict[str, str] = {}
+    for name in schemas:
+        properties[name] = name if name == "answer" else _free(name, taken, "answer_")
+    made = tuple(column for name, column in properties.items() if name != "answer")
+    left_out = _of_an_earlier_job(given, spec)
+    others = taken | {name.lower() for name in given}
+    names: dict[str, str] = {}
+    for name in given:
+        if name in left_out:
+            continue
+        clashes = name.lower() in taken
+        names[name] = _free(f"source_{name}", others, "source_") if clashes else name
+    return Columns(names, own, properties, schemas, made, kinds)
+
+
+def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
+    if endpoint == "/v1/embeddings":
+        return ("embedding",)
+    params: dict[str, Any] = spec.get("params") or {}
+    return (*(TOOLS if params.get("tools") else ()), "answer")
+
+
+def _free(name: str, taken: set[str], prefix: str) -> str:
+    """The name if it is free, else with the prefix, else also with a number; it is taken then."""
+    column = name
+    if name.lower() in taken and not name.startswith(prefix):
+        column = prefix + name
+    numbered, number = column, 2
+    while numbered.lower() in taken:
+        numbered, number = f"{column}_{number}", number + 1
+    taken.add(numbered.lower())
+    return numbered
+
+
+def _of_an_earlier_job(given: Sequence[str], spec: dict[str, Any]) -> set[str]:
+    """The ledger's columns of a source that was written as a table of answers."""
+    if not set(LEDGER) <= set(given) or given[-1] != "error":
+        return set()
+    if list(given).index("outcome") != list(given).index("custom_id") + 1:
+        return set()
+    texts = f"{spec.get('prompt')} {spec.get('system')}"
+    used = {spec.get("id_column"), spec.get("image_column")}
+    return {name for name in LEDGER if name not in used and not _mentions(texts, name)}
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"\b{re.escape(name)}\b|\brow\b", text) is not None
+
+
+# Names of columns for SQL, which does not tell upper case from lower
+
+
+def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
+    """The names, later ones that differ from an earlier one by case only with a number."""
+    seen = {name.lower() for name in taken}
+    names: list[str] = []
+    for column in columns:
+        name, number = column, 2
+        while name.lower() in seen:
+            name, number = f"{column}_{number}", number + 1
+        seen.add(name.lower())
+        names.append(name)
+    return names
+
+
+def quoted_name(name: str) -> str:
+    """The name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
