@@ -22,6 +22,8 @@ STANDARD = {
     "fcntl", "hashlib", "http", "io", "ipaddress", "itertools", "json", "math", "os", "pathlib",
     "random", "re", "secrets", "socket", "ssl", "sys", "time", "types",
     "typing", "unicodedata", "urllib",
+    "selectors",
+    "functools",
 }  # fmt: skip
 
 

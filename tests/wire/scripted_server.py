@@ -30,6 +30,8 @@ class Answer:
         drip: go on with a byte every 50 ms until the client hangs up.
         early: answer before the request's body, then take the body and let it fall, as servers
             do that refuse an upload.
+        refuse: answer after so many bytes of the request's body, and close with the rest of it
+            unread, as the real server does; None for a polite server.
         keep_body: keep the request's body instead of only counting it.
     """
 
@@ -38,6 +40,7 @@ class Answer:
     hold: bool = False
     drip: bool = False
     early: bool = False
+    refuse: int | None = None
     keep_body: bool = True
 
 
@@ -68,18 +71,24 @@ def lines(*texts: str, **options) -> Answer:
 
 @dataclass
 class ScriptedServer:
-    """Gives its answers in order, one for each request, and writes down what it received."""
+    """Gives its answers in order, one for each request, and writes down what it received.
+
+    `open` counts the connections that it speaks on.
+    """
 
     answers: list[Answer | Callable[[Received], Answer]]
     requests: list[Received] = field(default_factory=list)
     base_url: str = ""
+    open: int = 0
 
     async def converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.open += 1
         try:
             await self._converse(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
+            self.open -= 1
             writer.close()
 
     async def _converse(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -90,7 +99,9 @@ class ScriptedServer:
         self.requests.append(request)
         scripted = self.answers.pop(0)
         reply = scripted(request) if callable(scripted) else scripted
-        if not reply.early:
+        if reply.refuse is not None:
+            await reader.read(reply.refuse)
+        elif not reply.early:
             await self._read_body(reader, request, keep=reply.keep_body)
         writer.write(reply.raw)
         await writer.drain()

@@ -2,10 +2,6 @@
 
 import logging
 import re
-import shutil
-import ssl
-import subprocess
-from pathlib import Path
 
 import httpx
 import pytest
@@ -14,6 +10,7 @@ import respx
 from doubleword_batch import errors
 from doubleword_batch.api import BatchClient
 from doubleword_batch.settings import Secret
+from wire.certificates import self_signed
 from wire.conftest import API, KEY
 from wire.scripted_server import Answer, answer, lines, serving
 
@@ -197,26 +194,10 @@ async def test_a_proxy_that_cannot_be_used_is_a_setting_to_change(monkeypatch, p
     assert "secret" not in str(caught.value)
 
 
-@pytest.fixture
-def self_signed(tmp_path: Path) -> ssl.SSLContext:
-    certificate, key = tmp_path / "cert.pem", tmp_path / "key.pem"
-    openssl = shutil.which("openssl")
-    if not openssl:
-        pytest.skip("needs the openssl command to make a certificate")
-    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", *subject]
-    subprocess.run(
-        [*command, "-keyout", key, "-out", certificate], check=True, capture_output=True, timeout=30
-    )
-    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    tls.load_cert_chain(certificate, key)
-    return tls
-
-
 async def test_a_certificate_that_nobody_vouches_for_is_rejected_at_once(
-    connect, fake_time, self_signed
+    connect, fake_time, tmp_path
 ):
-    async with serving(tls=self_signed) as server:
+    async with serving(tls=self_signed(tmp_path)[0]) as server:
         with pytest.raises(errors.TransportError) as caught:
             await connect(server.base_url).models.list()
         assert server.requests == []

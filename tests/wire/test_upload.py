@@ -68,7 +68,7 @@ async def test_a_large_file_is_streamed_in_constant_memory(connect, tmp_path: Pa
     assert peak_bytes < 8 * 1024 * 1024
     assert seen[-1] == (size_bytes, size_bytes)
     assert seen == sorted(set(seen))
-    assert len(seen) > 100
+    assert len(seen) > 2
 
 
 @pytest.mark.parametrize(

@@ -97,7 +97,7 @@ class HttpxTransport(httpx.AsyncBaseTransport):
         try:
             response = await self._custom_transport.send(_transport_request(request))
         except NoResponseError as error:
-            raise _as_httpx(error) from error
+            raise httpx_error(error.kind, str(error)) from error
         return httpx.Response(
             response.status,
             headers=response.headers,
@@ -119,7 +119,7 @@ class _Body(httpx.AsyncByteStream):
             async for piece in self._response.pieces:
                 yield piece
         except NoResponseError as error:
-            raise _as_httpx(error) from error
+            raise httpx_error(error.kind, str(error)) from error
 
     async def aclose(self) -> None:
         await self._response.close()
@@ -138,8 +138,9 @@ def _transport_request(request: httpx.Request) -> TransportRequest:
     )
 
 
-def _as_httpx(error: NoResponseError) -> httpx.RequestError:
-    kind = getattr(httpx, error.kind, None)
+def httpx_error(name: str, reason: str) -> httpx.RequestError:
+    """Httpx's error of that name; a `ReadError` where it has none."""
+    kind = getattr(httpx, name, None)
     if not (isinstance(kind, type) and issubclass(kind, httpx.RequestError)):
         kind = httpx.ReadError
-    return kind(str(error))
+    return kind(reason)

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import httpx
 import msgspec
 
+from doubleword_batch.api.body import pieces_of
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
@@ -82,7 +83,7 @@ async def _read_once(
 ) -> bool | None:
     async with transport.opened(request) as response:
         body = _Body(request, leave_out, transport.redact)
-        async for piece in response.aiter_bytes():
+        async for piece in pieces_of(request, response):
             await download.hand_over(transport.redact_lines(body.lines_of(piece)))
         await download.hand_over(transport.redact_lines(body.last_line(response)))
     is_incomplete = response.headers.get("x-incomplete", "").lower()

@@ -1,12 +1,13 @@
 """A request of the API as a value that can be sent again, and its reply as a typed object."""
 
 import re
-from collections.abc import AsyncIterable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from doubleword_batch.api.upload import FormWithFile
 from doubleword_batch.errors import InputError, Next, ProtocolError, quote_untrusted
 
 LOOK_FIRST = "The request may have been carried out: look for its result before repeating it."
@@ -25,7 +26,7 @@ class ApiRequest:
         path: below the base URL; ids inside it have passed `checked_id`.
         params: the query; None values are left out.
         body: sent as JSON.
-        content: a streamed body that can be iterated once per try; excludes `body`.
+        content: a form that is streamed, once per try; excludes `body`.
         headers: beyond those that every request has.
         idempotent: doing it twice is the same as doing it once.
     """
@@ -34,7 +35,7 @@ class ApiRequest:
     path: str
     params: dict[str, str | int | None] = field(default_factory=dict[str, str | int | None])
     body: dict[str, Any] | None = None
-    content: AsyncIterable[bytes] | None = None
+    content: FormWithFile | None = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
     idempotent: bool = True
 

@@ -4,20 +4,22 @@ The key goes to the base URL's origin and nowhere else. A request that may have 
 repeated only if repeating it changes nothing.
 """
 
-import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
-from urllib.parse import urlsplit
 
 import anyio
 import httpx
 from pydantic import BaseModel
 
+from doubleword_batch.api.body import beginning, whole_body
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
-from doubleword_batch.api.error_mapping import ErrorReply, error_of, html_error, read_error_reply
-from doubleword_batch.api.request import LOOK_FIRST, ApiRequest, typed_reply, unexpected
+from doubleword_batch.api.duplex import DuplexTransport
+from doubleword_batch.api.error_mapping import error_of, html_error, read_error_reply
+from doubleword_batch.api.lost_replies import lost_reply
+from doubleword_batch.api.request import ApiRequest, typed_reply
 from doubleword_batch.backoff import RetryBudget, RetryClock
+from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
     ApiError,
     ConfigError,
@@ -28,25 +30,13 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
-from doubleword_batch.loopback import is_loopback
+from doubleword_batch.network import proxy_for, tls_context
 from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)
 _MAX_REDIRECTS = 5
-_MAX_REPLY_BYTES = 32 * 1024 * 1024  # a page of 100 batches with full metadata is about 4 MB
-_MAX_ERROR_BYTES = 64 * 1024
-_ERROR_BODY_SECONDS = 5.0
 _CONNECT_SECONDS = 10.0
-_MAX_CAUSES = 8  # a chain of causes may be a circle
 _SHORTEST_REDACTED_KEY = 6  # below that it would eat ordinary words
-_NEVER_SENT = (
-    httpx.ConnectError,
-    httpx.ConnectTimeout,
-    httpx.PoolTimeout,
-    httpx.ProxyError,
-    httpx.LocalProtocolError,
-    httpx.UnsupportedProtocol,
-)
 
 
 class Transport:
@@ -89,7 +79,9 @@ class Transport:
         sent["User-Agent"] = user_agent
         if api_key:
             sent["Authorization"] = f"Bearer {sendable(api_key)}"
-        self._http = _http_client(base_url, sent, timeout_seconds, custom_transport)
+        sent["Accept-Encoding"] = ACCEPTED
+        self._proxy = None if custom_transport else proxy_for(base_url)
+        self._http = _http_client(base_url, sent, timeout_seconds, custom_transport, self._proxy)
 
     async def close(self) -> None:
         """Close all connections."""
@@ -150,7 +142,13 @@ class Transport:
             finally:
                 await response.aclose()
         except httpx.RequestError as error:
-            raise self._lost(request, error) from error
+            raise lost_reply(
+                request,
+                error,
+                base_url=self.base_url,
+                proxy=self._proxy,
+                redact=self.redact,
+            ) from error
 
     async def _persist(self, request: ApiRequest) -> bytes:
         budget = self.retry_budget()
@@ -158,7 +156,7 @@ class Transport:
         while True:
             try:
                 async with self.opened(request) as response:
-                    return await self._body(request, response)
+                    return await whole_body(request, response, self._timeout_seconds)
             except NotFoundError:
                 if may_be_done and request.method == "DELETE":
                     return b""
@@ -181,13 +179,24 @@ class Transport:
                 json=request.body,
                 content=request.content,
                 headers=request.headers,
+                extensions={"pieces": request.content.pieces} if request.content else None,
             )
-            response = await self._http.send(http_request, stream=True)
+            response = await self._answered(http_request)
             if not response.has_redirect_location:
                 return response
             await response.aclose()
             url = self._redirected(request, response)
         raise _redirect_error(request, "in a circle")
+
+    async def _answered(self, request: httpx.Request) -> httpx.Response:
+        """Send, and return when the headers are there, however slowly they come."""
+        if request.method == "POST":  # a long body: what sends it knows whether it gets on
+            return await self._http.send(request, stream=True)
+        try:
+            with anyio.fail_after(self._timeout_seconds + _CONNECT_SECONDS):
+                return await self._http.send(request, stream=True)
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("the beginning of the reply did not come") from error
 
     def _redirected(self, request: ApiRequest, response: httpx.Response) -> httpx.URL:
         if request.method != "GET":
@@ -207,49 +216,9 @@ class Transport:
     async def _raise_unless_success(self, request: ApiRequest, response: httpx.Response) -> None:
         if response.is_success and not _is_html(response):
             return
-        beginning = await _beginning(response)
-        reply = read_error_reply(response.status_code, response.headers, beginning, self.redact)
+        said = await beginning(response)
+        reply = read_error_reply(response.status_code, response.headers, said, self.redact)
         raise html_error(request, reply) if _is_html(response) else error_of(request, reply)
-
-    async def _body(self, request: ApiRequest, response: httpx.Response) -> bytes:
-        body = bytearray()
-        try:
-            with anyio.fail_after(self._timeout_seconds):
-                async for piece in response.aiter_bytes():
-                    body += piece
-                    if len(body) > _MAX_REPLY_BYTES:
-                        raise unexpected(request, f"is larger than {_MAX_REPLY_BYTES} bytes")
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("the end of the reply did not come") from error
-        if body.lstrip().startswith(b"<"):
-            raise html_error(request, ErrorReply(response.status_code))
-        return bytes(body)
-
-    def _lost(self, request: ApiRequest, error: httpx.RequestError) -> TransportError:
-        if _is_certificate_failure(error):
-            return TransportError(
-                f"The certificate of {httpx.URL(self.base_url).host} could not be verified.",
-                may_have_happened=False,
-                hint="Check DOUBLEWORD_BASE_URL; where a company proxy has its own authority, set "
-                "SSL_CERT_FILE to its certificate. Verification is never turned off.",
-                code="tls",
-                retryable=False,
-            )
-        never_sent = isinstance(error, _NEVER_SENT)
-        may_have_happened = request.writes and not never_sent
-        what = "could not be reached" if never_sent else "gave no complete reply"
-        reason = quote_untrusted(self.redact(str(error) or type(error).__name__), 160)
-        look_first = may_have_happened and not request.idempotent
-        return TransportError(
-            f"{self.base_url} {what} ({request}): {reason}.",
-            may_have_happened=may_have_happened,
-            hint=LOOK_FIRST
-            if look_first
-            else "Check the network and DOUBLEWORD_BASE_URL, then call again.",
-            next=request.listing if look_first else None,
-            code="timeout" if isinstance(error, httpx.TimeoutException) else None,
-            retryable=not isinstance(error, httpx.LocalProtocolError),
-        )
 
 
 def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:
@@ -269,17 +238,19 @@ def _http_client(
     headers: httpx.Headers,
     timeout_seconds: float,
     custom_transport: CustomTransport | None,
+    proxy: str | None,
 ) -> httpx.AsyncClient:
-    connect_seconds = min(timeout_seconds, _CONNECT_SECONDS)
     try:
+        if custom_transport is not None:
+            transport = HttpxTransport(custom_transport)
+        else:
+            transport = DuplexTransport(proxy, tls_context(base_url))
         return httpx.AsyncClient(
             headers=headers,
-            timeout=httpx.Timeout(timeout_seconds, connect=connect_seconds),
+            timeout=httpx.Timeout(timeout_seconds, connect=min(timeout_seconds, _CONNECT_SECONDS)),
             follow_redirects=False,
-            # A proxy cannot reach this machine, and must not see the key.
-            trust_env=not is_loopback(urlsplit(base_url).hostname or "")
-            and custom_transport is None,
-            transport=HttpxTransport(custom_transport) if custom_transport else None,
+            trust_env=False,  # `network` has read what the environment says
+            transport=transport,
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
         raise ConfigError(
@@ -300,26 +271,3 @@ def _redirect_error(request: ApiRequest, how: str) -> ProtocolError:
         hint="Set DOUBLEWORD_BASE_URL to the API's final address, with /v1.",
         code="redirect",
     )
-
-
-def _is_certificate_failure(error: BaseException) -> bool:
-    cause: BaseException | None = error
-    for _ in range(_MAX_CAUSES):
-        if cause is None or isinstance(cause, ssl.SSLCertVerificationError):
-            break
-        cause = cause.__cause__ or cause.__context__
-    return isinstance(cause, ssl.SSLCertVerificationError)
-
-
-async def _beginning(response: httpx.Response) -> bytes:
-    """What arrives of an error body: its status says enough if the rest is cut or slow."""
-    body = bytearray()
-    with anyio.move_on_after(_ERROR_BODY_SECONDS):
-        try:
-            async for piece in response.aiter_bytes():
-                body += piece
-                if len(body) >= _MAX_ERROR_BYTES:
-                    break
-        except httpx.RequestError:
-            pass
-    return bytes(body[:_MAX_ERROR_BYTES])

@@ -2,23 +2,28 @@
 
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
 
-import anyio
+import anyio.from_thread
 import anyio.to_thread
 
 from doubleword_batch.errors import InputError
 
 ByteProgress = Callable[[int, int], None]
-"""Called with the file's bytes sent so far and in all."""
+"""Called in the event loop with the file's bytes sent so far and in all."""
 
 _READ_BYTES = 256 * 1024
+_PROGRESS_SECONDS = 0.02  # between two reports: each of them waits for the event loop
 
 
 class FormWithFile:
     """A form of text fields and one file, iterable once per try; a context that closes the file.
+
+    It is made piece by piece: `pieces` for the thread that sends it, `async for` for a custom
+    transport.
 
     The closing boundary is sent only if the file has kept its size: the server cannot store half
     of a file that changed meanwhile.
@@ -27,7 +32,7 @@ class FormWithFile:
         path: the file.
         filename: its name on the server.
         fields: the text fields, sent first.
-        on_progress: called after each piece.
+        on_progress: called after a piece, and after the last one.
 
     Attributes:
         headers: the form's type and exact length.
@@ -61,28 +66,45 @@ class FormWithFile:
     def __exit__(self, *_: object) -> None:
         self._file.close()
 
+    def pieces(self) -> Iterator[bytes]:
+        """The form, for a worker thread of anyio; progress is told in the event loop."""
+        due = 0.0
+        for piece, sent_bytes in self._steps():
+            yield piece
+            now = time.monotonic()
+            if self._on_progress and sent_bytes and (now >= due or sent_bytes == self._file_bytes):
+                anyio.from_thread.run_sync(self._on_progress, sent_bytes, self._file_bytes)
+                due = now + _PROGRESS_SECONDS
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        yield self._head
+        steps = self._steps()
+        while (step := await anyio.to_thread.run_sync(next, steps, None)) is not None:
+            piece, sent_bytes = step
+            yield piece
+            if self._on_progress and sent_bytes:
+                self._on_progress(sent_bytes, self._file_bytes)
+
+    def _steps(self) -> Iterator[tuple[bytes, int]]:
+        """Each piece, with the bytes of the file that are sent with it; 0 for what frames it."""
+        yield self._head, 0
         self._file.seek(0)
         sent_bytes = 0
-        while piece := await self._read():
+        while piece := self._read():
             sent_bytes += len(piece)
             if sent_bytes > self._file_bytes:
                 break
-            yield piece
-            if self._on_progress:
-                self._on_progress(sent_bytes, self._file_bytes)
+            yield piece, sent_bytes
         if not sent_bytes == self._file_bytes == self._size_now():
             raise InputError(
                 f"{self._path} changed while it was uploaded; nothing was stored.",
                 hint="Upload it again when nothing writes to it any more.",
                 code="file_changed",
             )
-        yield self._tail
+        yield self._tail, 0
 
-    async def _read(self) -> bytes:
+    def _read(self) -> bytes:
         try:
-            return await anyio.to_thread.run_sync(self._file.read, _READ_BYTES)
+            return self._file.read(_READ_BYTES)
         except OSError as error:
             raise _not_readable(self._path, error) from None
 

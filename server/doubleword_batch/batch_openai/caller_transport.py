@@ -9,6 +9,7 @@ import weakref
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import suppress
+from importlib import import_module
 from inspect import ismethod
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
@@ -29,6 +30,9 @@ _WHOLE_BODY_HEADERS = frozenset({"content-encoding", "content-length", "transfer
 _RESPONSE_SECONDS = 180.0  # beyond every timeout of the HTTP client: a key function or hook hangs
 _CLOSE_SECONDS = 2.0
 _KEYS_KNOWN = 16
+_BROKEN = frozenset({"ReadError", "WriteError", "RemoteProtocolError"})
+_REFUSALS = frozenset({401, 402, 403, 413, 429})
+_REFUSAL_SECONDS = 5.0
 _T = TypeVar("_T")
 
 
@@ -121,11 +125,41 @@ class CallerTransport:
             raise
         except Exception as error:
             name = type(error).__name__
+            refusal = await self._refusal(request, body, authorization, name)
+            if refusal is not None:
+                return refusal
             if name == "LocalProtocolError":  # its message quotes the header, which may be the key
                 raise NoResponseError(name, "the request cannot be written") from error
             raise NoResponseError(name, str(error) or name) from error
         finally:
             self._note_key(built.headers.get("authorization", "").partition(" ")[2])
+
+    async def _refusal(
+        self,
+        request: TransportRequest,
+        body: "bytes | AsyncIterable[bytes] | None",
+        authorization: str | None,
+        failure: str,
+    ) -> "Response | None":
+        """Why the server broke an upload off, if that was a refusal.
+
+        It answers to the head and closes, and an asynchronous client writes until that fails and
+        loses the answer. Asked with the same head alone, the server says it again; none of the file
+        is sent, so nothing can be stored.
+        """
+        core = _core_of(self._http_client)
+        if not isinstance(body, _Upload) or failure not in _BROKEN or core is None:
+            return None
+        try:
+            built = self._built(request, _no_body(core.WriteError), authorization)
+            async with asyncio.timeout(_REFUSAL_SECONDS):
+                response = await self._http_client.send(built, stream=True, follow_redirects=False)
+        except Exception:  # noqa: BLE001  # then the first failure is what there is to say
+            return None
+        if response.status_code in _REFUSALS:
+            return response
+        await response.aclose()
+        return None
 
     def _built(
         self,
@@ -230,6 +264,21 @@ class _Upload:
 
         while (piece := await run_in_loop(self._engine_loop, following())) is not None:
             yield piece
+
+
+async def _no_body(error: type[Exception]) -> AsyncIterator[bytes]:
+    """A body of which nothing is sent: after this error the client's library reads the answer."""
+    raise error
+    yield b""  # pyright: ignore[reportUnreachable]  # it makes this a generator
+
+
+def _core_of(http_client: "AsyncClient") -> Any:
+    """What an HTTP client of httpx or httpx2 stands on: httpcore or httpcore2."""
+    for kind in type(http_client).__mro__:
+        library = kind.__module__.partition(".")[0]
+        if library in {"httpx", "httpx2"}:
+            return import_module(library.replace("httpx", "httpcore"))
+    return None
 
 
 async def _single_piece(content: bytes) -> AsyncIterator[bytes]:

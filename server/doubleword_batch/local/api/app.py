@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 
 from doubleword_batch.host_guard import HostGuard, Refusal
 from doubleword_batch.local.api.batches import BatchRoutes
+from doubleword_batch.local.api.early_close import EarlyClose
 from doubleword_batch.local.api.faulty import Faulty
 from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.config import LocalConfig
@@ -53,7 +54,7 @@ def build_app(
     )
     if config.faults and config.faults.server:
         app = Faulty(app, config.faults.server)
-    return HostGuard(app, _refuse, key=token, allow_pages=True)
+    return EarlyClose(HostGuard(app, _refuse, key=token, allow_pages=True))
 
 
 async def _models(executor: Executor) -> Response:

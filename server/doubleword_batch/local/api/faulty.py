@@ -35,6 +35,8 @@ class Faulty:
         call = f"{scope['method']} {scope['path']}"
         met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
         if replacement := _replacement(met):
+            if fault := met.get("status"):
+                await _read(receive, fault.after_bytes)
             await replacement(scope, receive, send)
         elif "drop_before" in met:
             scope["extensions"]["close"]()
@@ -92,6 +94,15 @@ def _change_request(scope: Scope, met: _Met) -> None:
     elif "duplicate_lines" in met and skip.isdecimal() and int(skip) > 0:
         query["skip"] = str(int(skip) - 1)
     scope["query_string"] = urlencode(query).encode("latin-1")
+
+
+async def _read(receive: Receive, most_bytes: int) -> None:
+    """Read so many bytes of the request's body, or all of it."""
+    while most_bytes > 0:
+        message = await receive()
+        most_bytes -= len(message.get("body", b""))
+        if not message.get("more_body", False):
+            return
 
 
 async def _discard(_message: Message) -> None:

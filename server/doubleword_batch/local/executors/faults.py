@@ -32,13 +32,14 @@ class ServerFault(
     Attributes:
         route: method and path pattern, such as `GET /v1/files/{id}/content`; `*` matches all.
         fault: what goes wrong. `status`: answers `status` with `body` and `headers` and does
-            nothing else. `drop_before` / `drop_after`: the connection closes before / after
-            acting. `cut`: the body stops after `bytes` bytes. `late_lines`: the last `lines` lines
-            are missing although X-Last-Line counts them. `duplicate_lines`: every `every`-th line
-            comes twice, and a resumed read repeats the line before it. `capacity`: 429 as the
-            server sends it when it has no capacity. `no_skip`: `skip` is ignored. `garbage_line`:
-            one line among the others is not JSON. `expire`: the deadline of a batch that
-            is created lies in the past already.
+            nothing else; of the request's body it reads `after_bytes`, and closes the connection
+            if there is more, as the real server does when it refuses an upload. `drop_before` /
+            `drop_after`: the connection closes before / after acting. `cut`: the body stops after
+            `bytes` bytes. `late_lines`: the last `lines` lines are missing although X-Last-Line
+            counts them. `duplicate_lines`: every `every`-th line comes twice, and a resumed read
+            repeats the line before it. `capacity`: 429 as the server sends it when it has no
+            capacity. `no_skip`: `skip` is ignored. `garbage_line`: one line among the others is
+            not JSON. `expire`: the deadline of a batch that is created lies in the past already.
         times: how many requests it affects; None for all.
         after: how many matching requests pass first.
     """
@@ -52,6 +53,7 @@ class ServerFault(
     content_type: str = "text/plain; charset=utf-8"
     headers: dict[str, str] = msgspec.field(default_factory=dict[str, str])
     bytes: int = 0
+    after_bytes: int = 0
     lines: int = 1
     every: int = 2
 

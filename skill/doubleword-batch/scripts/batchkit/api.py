@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Callable
 from urllib.parse import quote, urlencode
 
 from batchkit import strict_json
+from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ Params = dict[str, Any]
 _TIMEOUT_SECONDS = 120
 _BLOCK_BYTES = 1 << 16
 _LONGEST_JSON = 1 << 22
+_LONGEST_LINE = 1 << 26
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
 _BAD_REQUEST, _TOO_MANY, _SERVER_ERROR = 400, 429, 500
@@ -129,7 +131,7 @@ class Api:
         self._patience_seconds = patience_seconds
         # A proxy for plain http would read the key that is meant for this machine.
         proxies = [urllib.request.ProxyHandler({})] if settings.is_loopback else []
-        self._opener = urllib.request.build_opener(_NoRedirects, *proxies)
+        self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
 
     def patience(self) -> Patience:
         """A new budget of patience."""
@@ -170,9 +172,11 @@ class Api:
             Lost: the connection was cut; the lines before the cut were handed over.
         """
         path = f"/files/{safe(file_id)}/content"
-        with self._opened("GET", path, {"skip": skip} if skip else {}) as response:
+        deadline = Deadline(_TIMEOUT_SECONDS)
+        params = {"skip": skip} if skip else {}
+        with self._opened("GET", path, params, deadline=deadline) as response:
             knows_skip = response.headers.get("X-Incomplete") is not None
-            lines = _whole_lines(_blocks(response, path), path)
+            lines = _whole_lines(_blocks(response, path), path, deadline)
             yield from lines if knows_skip else _without_first(lines, skip)
 
     def _repeated(
@@ -206,11 +210,18 @@ class Api:
 
     @contextmanager
     def _opened(
-        self, method: str, path: str, params: Params, data: Any = None, headers: Any = None
+        self,
+        method: str,
+        path: str,
+        params: Params,
+        data: Any = None,
+        headers: Any = None,
+        deadline: Deadline | None = None,
     ) -> Iterator[http.client.HTTPResponse]:
         asked = f"{method} {path}"
         url = self._settings.base_url + path + ("?" + urlencode(params) if params else "")
-        request = urllib.request.Request(url, data, headers or {}, method=method)  # noqa: S310  # checked in settings
+        request = Request(url, data, headers or {}, method=method)
+        request.deadline = deadline or Deadline(_TIMEOUT_SECONDS)
         request.add_unredirected_header("User-Agent", "doubleword-batch-skill")
         if self._settings.key:
             request.add_unredirected_header("Authorization", f"Bearer {self._settings.key}")
@@ -222,6 +233,14 @@ class Api:
         except (OSError, http.client.HTTPException) as error:
             raise _lost(asked, error) from None
         with closing(response):
+            packed = response.headers.get("Content-Encoding", "identity")
+            if packed.lower() != "identity":  # a small answer could unpack to any size
+                raise Stop(
+                    Exit.NO_CONNECTION,
+                    f"The answer to {asked} is packed as {quoted(packed, 40)}, which was not asked "
+                    "for.",
+                    "Check DOUBLEWORD_BASE_URL.",
+                )
             yield response
 
     def _refused(self, error: urllib.error.HTTPError, asked: str) -> Stop:
@@ -267,21 +286,26 @@ def _read(response: http.client.HTTPResponse, asked: str, limit: int) -> bytes:
 
 
 def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
+    asked = f"GET {path}"
+    length = response.headers.get("Content-Length", "")
+    received = 0
     try:
         while True:
-            block = response.read(_BLOCK_BYTES)
+            block = response.read1(_BLOCK_BYTES)  # what is there, and not what may come
             if not block:
-                return
+                break
+            received += len(block)
             yield block
-    except http.client.IncompleteRead as error:
-        yield error.partial
-        raise Lost(f"GET {path}", "the answer was cut", may_have_happened=False) from None
     except (OSError, http.client.HTTPException) as error:
-        raise Lost(f"GET {path}", str(error), may_have_happened=False) from None
+        reason = str(error) or type(error).__name__
+        raise Lost(asked, reason, may_have_happened=False) from None
+    if length.isdecimal() and received < int(length):
+        raise Lost(asked, "the answer was cut", may_have_happened=False)
 
 
-def _whole_lines(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
-    rest = b""
+def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iterator[bytes]:
+    """Cut blocks into blocks of whole lines; result lines renew the deadline, others do not."""
+    rest = bytearray()
     is_checked = False
     for block in blocks:
         whole, feed, after = block.rpartition(b"\n")
@@ -294,15 +318,24 @@ def _whole_lines(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
                     "Check DOUBLEWORD_BASE_URL.",
                 )
         if feed:
-            yield rest + whole + feed
-            rest = b""
+            lines = bytes(rest) + whole + feed
+            rest.clear()
+            if b'"custom_id"' in lines:
+                deadline.renew()
+            yield lines
         rest += after
+        if len(rest) > _LONGEST_LINE:
+            raise Stop(
+                Exit.NO_CONNECTION,
+                f"GET {path} sends a line of more than {_LONGEST_LINE} bytes.",
+                "Check DOUBLEWORD_BASE_URL.",
+            )
     if rest.strip():
         try:
-            strict_json.decode(rest)
+            strict_json.decode(bytes(rest))
         except ValueError:
             raise Lost(f"GET {path}", "its last line is cut", may_have_happened=False) from None
-        yield rest + b"\n"
+        yield bytes(rest) + b"\n"
 
 
 def _without_first(blocks: Iterator[bytes], lines: int) -> Iterator[bytes]:

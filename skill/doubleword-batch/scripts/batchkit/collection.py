@@ -9,6 +9,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchkit.api import Lost, Refused
+from batchkit.ending import Exit, Stop
 from batchkit.whole_files import private, write_whole
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from batchkit.api import Api
 
 _BLOCK_BYTES = 1 << 20
+_MOST_REPEATED = 3  # a line may come again where the server's lines have moved
+_SPARE_LINES = 1000
 
 
 class LineFile:
@@ -28,8 +31,9 @@ class LineFile:
         lines: whole lines on the disk.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, requests: int) -> None:
         self.path = path
+        self._most_lines = requests * _MOST_REPEATED + _SPARE_LINES
         self._gathered = path.with_name(path.name + ".reading")
         self.lines = self._cut_to_whole_lines()
 
@@ -65,6 +69,12 @@ class LineFile:
                 stream.write(block)
                 stream.flush()
                 self.lines += block.count(b"\n")
+                if self.lines > self._most_lines:
+                    raise Stop(
+                        Exit.NO_CONNECTION,
+                        f"The server sends more lines than the batch has requests: {self.lines}.",
+                        "What it has sent is kept; check DOUBLEWORD_BASE_URL.",
+                    )
 
     def _unique(self) -> Iterator[bytes]:
         if not self._gathered.exists():

@@ -92,7 +92,8 @@ class Run:
         """Wait for the end, reading on meanwhile, and give the result files their names."""
         if self._journal.entries.ended is not None and self._output.exists():
             return self._report(self._journal.entries.ended)
-        output, errors = LineFile(self._output), LineFile(self._errors)
+        output = LineFile(self._output, self._requests)
+        errors = LineFile(self._errors, self._requests)
         said, pause = "", _FIRST_PAUSE_SECONDS
         while True:
             batch = self._api.get(f"/batches/{safe(self._journal.entries.batch_id or '')}")

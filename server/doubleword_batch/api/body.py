@@ -1,0 +1,71 @@
+"""The body of a response, unpacked within bounds, for everything that reads one."""
+
+from collections.abc import AsyncIterator
+
+import anyio
+import httpx
+
+from doubleword_batch.api import limits
+from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.request import ApiRequest, unexpected
+from doubleword_batch.content_encoding import EncodingError, Unpacker
+
+
+async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body, in pieces that stay small however well they were packed.
+
+    Raises:
+        ProtocolError: it is packed in a way that was not asked for.
+        httpx.RequestError: the connection broke, or what came cannot be unpacked to its end.
+    """
+    try:
+        unpacker = Unpacker(response.headers.get("content-encoding", ""))
+    except EncodingError as error:
+        raise unexpected(request, str(error)) from None
+    try:
+        async for data in response.aiter_raw():
+            for piece in unpacker.unpacked(data):
+                yield piece
+    except EncodingError as error:
+        raise httpx.DecodingError(f"the reply {error}") from None
+    if not unpacker.is_whole:
+        raise httpx.RemoteProtocolError("the packed reply ended before its end")
+
+
+async def whole_body(
+    request: ApiRequest, response: httpx.Response, timeout_seconds: float
+) -> bytes:
+    """All of a reply that is read at once.
+
+    Raises:
+        ProtocolError: as `pieces_of`, or it is too large, or a web page.
+        httpx.RequestError: as `pieces_of`, or its end did not come in time.
+    """
+    body = bytearray()
+    try:
+        with anyio.fail_after(timeout_seconds):
+            async for piece in pieces_of(request, response):
+                body += piece
+                if len(body) > limits.MAX_REPLY_BYTES:
+                    raise unexpected(request, f"is larger than {limits.MAX_REPLY_BYTES} bytes")
+    except TimeoutError as error:
+        raise httpx.ReadTimeout("the end of the reply did not come") from error
+    if body.lstrip().startswith(b"<"):
+        raise html_error(request, ErrorReply(response.status_code))
+    return bytes(body)
+
+
+async def beginning(response: httpx.Response) -> bytes:
+    """What arrives of an error body: its status says enough if the rest is cut or slow."""
+    body = bytearray()
+    with anyio.move_on_after(limits.ERROR_BODY_SECONDS):
+        try:
+            unpacker = Unpacker(response.headers.get("content-encoding", ""))
+            async for data in response.aiter_raw():
+                for piece in unpacker.unpacked(data):
+                    body += piece
+                    if len(body) >= limits.MAX_ERROR_BYTES:
+                        return bytes(body[: limits.MAX_ERROR_BYTES])
+        except (httpx.RequestError, EncodingError):
+            pass
+    return bytes(body)

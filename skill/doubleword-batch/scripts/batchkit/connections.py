@@ -1,0 +1,179 @@
+"""Connections for urllib: an answer that comes early is read, and one that trickles ends.
+
+A server that refuses an upload (401, 403, 413, 429) often answers at its head and closes: urllib
+would only find the connection broken. And its timeout holds for each read, not for the answer.
+"""
+
+from __future__ import annotations
+
+import functools
+import http.client
+import io
+import selectors
+import ssl
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import socket
+
+_BLOCK_BYTES = 1 << 16
+_EITHER = selectors.EVENT_READ | selectors.EVENT_WRITE
+_NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+
+
+class Deadline:
+    """When an answer has to be there; it begins when the request is sent, and progress renews it.
+
+    Args:
+        seconds: how long without progress.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin anew."""
+        self._at = time.monotonic() + self._seconds
+
+    def left(self) -> float:
+        """The seconds that are left.
+
+        Raises:
+            TimeoutError: none are.
+        """
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError("the answer comes too slowly")
+        return left
+
+
+class Request(urllib.request.Request):
+    """A request with its own deadline."""
+
+    deadline: Deadline
+
+
+class PlainHandler(urllib.request.HTTPHandler):
+    """Opens http addresses."""
+
+    def http_open(self, req: Any) -> http.client.HTTPResponse:
+        """Open over a connection that reads while it writes."""
+        return self.do_open(functools.partial(_Plain, deadline=req.deadline), req)
+
+
+class TLSHandler(urllib.request.HTTPSHandler):
+    """Opens https addresses, trusting whom SSL_CERT_FILE or the system names."""
+
+    def https_open(self, req: Any) -> http.client.HTTPResponse:
+        """Open over a connection that reads while it writes."""
+        connection = functools.partial(_OverTLS, deadline=req.deadline)
+        return self.do_open(connection, req, context=ssl.create_default_context())
+
+
+class _Duplex:
+    """Reads while it writes; a mix-in for http.client's connections."""
+
+    sock: Any
+    timeout: Any
+
+    def __init__(self, *args: Any, deadline: Deadline, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._deadline = deadline
+        self._early: bytes | None = None
+
+    def send(self, data: Any) -> None:
+        """Send a piece; nothing more once the server has answered or hung up."""
+        if self.sock is None:
+            self.connect()  # type: ignore[attr-defined]
+        if self._early is not None:
+            return
+        self.sock.settimeout(0)
+        try:
+            self._push(memoryview(data))
+        finally:
+            self.sock.settimeout(self.timeout)
+        self._deadline.renew()
+
+    def getresponse(self) -> http.client.HTTPResponse:
+        """The response, what came of it early first."""
+        self._deadline.renew()
+        self.sock = _Socket(self.sock, self._early or b"", self._deadline)
+        return super().getresponse()  # type: ignore[misc]
+
+    def _push(self, view: memoryview) -> None:
+        until = time.monotonic() + self.timeout
+        while view:
+            try:
+                self._early = self._received()
+                if self._early is not None:
+                    return
+                view = view[self.sock.send(view) :]
+            except _NOTHING_NOW:  # noqa: PERF203  # that is how a full socket says so
+                _wait(self.sock, until)
+            except OSError:  # what the server said before it hung up may lie there
+                self._early = b""
+                return
+
+    def _received(self) -> bytes | None:
+        try:
+            return self.sock.recv(_BLOCK_BYTES)  # over TLS what is there need not be an answer
+        except _NOTHING_NOW:
+            return None
+
+
+class _Plain(_Duplex, http.client.HTTPConnection):
+    pass
+
+
+class _OverTLS(_Duplex, http.client.HTTPSConnection):
+    pass
+
+
+class _Socket:
+    """A socket that is read within a deadline, and has something to read already."""
+
+    def __init__(self, connection: socket.socket, early: bytes, deadline: Deadline) -> None:
+        self._connection = connection
+        self._early = early
+        self._deadline = deadline
+
+    def makefile(self, *_args: Any, **_kwargs: Any) -> io.BufferedReader:
+        return io.BufferedReader(_Raw(self._connection, self._early, self._deadline))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._connection, name)
+
+
+class _Raw(io.RawIOBase):
+    def __init__(self, connection: socket.socket, early: bytes, deadline: Deadline) -> None:
+        self._connection = connection
+        self._file = connection.makefile("rb", buffering=0)
+        self._early = early
+        self._deadline = deadline
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        if self._early:
+            count = min(len(buffer), len(self._early))
+            buffer[:count] = self._early[:count]
+            self._early = self._early[count:]
+            return count
+        self._connection.settimeout(self._deadline.left())
+        return self._file.readinto(buffer)
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+
+def _wait(connection: socket.socket, until: float) -> None:
+    left = until - time.monotonic()
+    with selectors.DefaultSelector() as selector:
+        selector.register(connection, _EITHER)
+        if left <= 0 or not selector.select(left):
+            raise TimeoutError("the connection stood still")

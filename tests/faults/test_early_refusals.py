@@ -1,0 +1,100 @@
+"""A refusal before the body is read, end to end: each way in says what the server said.
+
+The local server refuses as the real one does: at the head of the request, and closes. A client that
+loses that answer takes the upload for one that may have happened, and uploads again, for ever.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import openai
+import pytest
+from faults.bench import MODEL, UPLOAD, built, status
+
+from doubleword_batch import errors
+from doubleword_batch.batch_openai import BatchOpenAI
+from doubleword_batch.jobs.submit import create_batch
+
+KINDS = {
+    401: ("Authentication required", errors.AuthError, openai.AuthenticationError),
+    403: ("Insufficient permissions", errors.ForbiddenError, openai.PermissionDeniedError),
+    413: ("File exceeds the maximum", errors.RejectedError, openai.APIStatusError),
+    429: ("No capacity", errors.RateLimitedError, openai.RateLimitError),
+}
+SIZES = [1, 2_000, 50_000]
+"""Bytes of each of the 1,000 rows' text."""
+
+SCRIPT = Path(__file__).parents[2] / "skill/doubleword-batch/scripts/run_batch.py"
+
+
+def refusal(code, **fields):
+    return status(code, UPLOAD, KINDS[code][0], times=None, **fields)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("code", KINDS)
+async def test_a_job_that_is_refused_says_why_and_is_not_in_doubt(bench, code, size):
+    bench.table(1_000, "x" * size)
+    with bench.serving(refusal(code)):
+        async with bench.workspace(max_retry_seconds=0) as ws:
+            name = await built(ws)
+            with pytest.raises(KINDS[code][1], match=KINDS[code][0]):
+                await create_batch(ws, name)
+            with pytest.raises(KINDS[code][1]):  # at once again: nothing has to be looked for
+                await create_batch(ws, name)
+        assert bench.input_files() == []
+
+
+async def test_the_local_servers_own_refusals_close_before_the_body_is_read(bench):
+    bench.table(1_000, "x" * 20_000)
+    with bench.serving(max_file_bytes=1_000_000):
+        async with bench.workspace(max_retry_seconds=0) as ws:
+            name = await built(ws)
+            with pytest.raises(errors.RejectedError, match="1000000 bytes"):
+                await create_batch(ws, name)
+        bad = {"DOUBLEWORD_API_KEY": "sk-another-key"}
+        async with bench.workspace(max_retry_seconds=0, environment=bad) as ws:
+            with pytest.raises(errors.AuthError):
+                await create_batch(ws, name)
+
+
+@pytest.mark.parametrize("size", [300, 2_000_000])
+@pytest.mark.parametrize("code", KINDS)
+async def test_batch_openai_raises_what_the_server_said(bench, tmp_path, code, size):
+    with bench.serving(refusal(code)) as server:
+        async with BatchOpenAI(
+            api_key=server.token,
+            base_url=server.base_url,
+            state_dir=tmp_path / "calls",
+            max_retry_seconds=0,
+            batch_window_seconds=0.05,
+        ) as client:
+            with pytest.raises(KINDS[code][2]):
+                await client.chat.completions.create(
+                    model=MODEL, messages=[{"role": "user", "content": "x" * size}]
+                )
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("code", KINDS)
+def test_the_skills_script_says_what_the_server_said(bench, code, size):
+    bench.table(1_000, "x" * size)
+    line = '{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m",'
+    line += '"messages":[{"role":"user","content":"%s"}]}}\n'
+    requests = bench.work / "requests.jsonl"
+    requests.write_text("".join(line % (n, "x" * size) for n in range(1_000)), encoding="utf-8")
+    with bench.serving(refusal(code)):
+        ran = subprocess.run(
+            [sys.executable, str(SCRIPT), str(requests), "--patience", "0"],
+            env={**os.environ, **bench.environment()},
+            capture_output=True,
+            text=True,
+            encoding="utf-8",
+            timeout=60,
+            check=False,
+        )
+    assert f"with {code}" in ran.stderr
+    assert KINDS[code][0] in ran.stderr
+    assert "Traceback" not in ran.stderr
