@@ -1,6 +1,8 @@
 """The body of a response, unpacked within bounds, for everything that reads one."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from typing import cast
 
 import anyio
 import httpx
@@ -11,7 +13,7 @@ from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 
 
-async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncIterator[bytes]:
+async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The body, in pieces that stay small however well they were packed.
 
     Raises:
@@ -23,9 +25,10 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncItera
     except EncodingError as error:
         raise unexpected(request, str(error)) from None
     try:
-        async for data in response.aiter_raw():
-            for piece in unpacker.unpacked(data):
-                yield piece
+        async with aclosing(_raw(response)) as raw:
+            async for data in raw:
+                for piece in unpacker.unpacked(data):
+                    yield piece
     except EncodingError as error:
         raise httpx.DecodingError(f"the reply {error}") from None
     if not unpacker.is_whole:
@@ -44,10 +47,11 @@ async def whole_body(
     body = bytearray()
     try:
         with anyio.fail_after(timeout_seconds):
-            async for piece in pieces_of(request, response):
-                body += piece
-                if len(body) > limits.MAX_REPLY_BYTES:
-                    raise unexpected(request, f"is larger than {limits.MAX_REPLY_BYTES} bytes")
+            async with aclosing(pieces_of(request, response)) as pieces:
+                async for piece in pieces:
+                    body += piece
+                    if len(body) > limits.MAX_REPLY_BYTES:
+                        raise unexpected(request, f"is larger than {limits.MAX_REPLY_BYTES} bytes")
     except TimeoutError as error:
         raise httpx.ReadTimeout("the end of the reply did not come") from error
     if body.lstrip().startswith(b"<"):
@@ -61,11 +65,17 @@ async def beginning(response: httpx.Response) -> bytes:
     with anyio.move_on_after(limits.ERROR_BODY_SECONDS):
         try:
             unpacker = Unpacker(response.headers.get("content-encoding", ""))
-            async for data in response.aiter_raw():
-                for piece in unpacker.unpacked(data):
-                    body += piece
-                    if len(body) >= limits.MAX_ERROR_BYTES:
-                        return bytes(body[: limits.MAX_ERROR_BYTES])
+            async with aclosing(_raw(response)) as raw:
+                async for data in raw:
+                    for piece in unpacker.unpacked(data):
+                        body += piece
+                        if len(body) >= limits.MAX_ERROR_BYTES:
+                            return bytes(body[: limits.MAX_ERROR_BYTES])
         except (httpx.RequestError, EncodingError):
             pass
     return bytes(body)
+
+
+def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
+    """The body as it comes; a generator, which whoever stops early closes at once."""
+    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())

@@ -1,6 +1,7 @@
 """Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 import httpx
@@ -83,8 +84,9 @@ async def _read_once(
 ) -> bool | None:
     async with transport.opened(request) as response:
         body = _Body(request, leave_out, transport.redact)
-        async for piece in pieces_of(request, response):
-            await download.hand_over(transport.redact_lines(body.lines_of(piece)))
+        async with aclosing(pieces_of(request, response)) as pieces:
+            async for piece in pieces:
+                await download.hand_over(transport.redact_lines(body.lines_of(piece)))
         await download.hand_over(transport.redact_lines(body.last_line(response)))
     is_incomplete = response.headers.get("x-incomplete", "").lower()
     return {"true": True, "false": False}.get(is_incomplete)
