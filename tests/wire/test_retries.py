@@ -225,5 +225,5 @@ async def test_an_upload_whose_reply_is_lost_is_not_sent_twice(connect, tmp_path
     async with serving(RESET, answer(201, {"id": ID})) as server:
         with pytest.raises(errors.TransportError) as caught:
             await connect(server.base_url).files.upload(path)
-        assert len(server.requests) == 1
+        assert sum(bool(request.body_bytes) for request in server.requests) == 1
     assert caught.value.may_have_happened is True
