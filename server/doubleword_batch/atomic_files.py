@@ -3,6 +3,9 @@
 The content goes to a temporary file beside the target. Its name cannot be predicted, and a planted
 link cannot redirect it. It is synchronised to the disk and then renamed. If the writing ends before
 that, the target stays as it was and the temporary file is removed.
+
+Files outside the state directory are created and renamed in a folder that was opened without
+following links (`open_files.py`); their paths are resolved ones.
 """
 
 import errno
@@ -10,11 +13,15 @@ import os
 import secrets
 import shutil
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.open_files import open_regular, opened_folder
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
 
 _COPIED_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
@@ -30,7 +37,7 @@ def atomic_file(
 
     Args:
         path: the target; its folder exists.
-        private: readable by the owner only, else as the umask says.
+        private: in the state directory, readable by the owner only; else as the umask says.
         overwrite: False refuses a target that exists by then.
         hint: what to do when it cannot be written, in place of a general hint.
 
@@ -39,31 +46,10 @@ def atomic_file(
         StoreError: code `disk_full` or `not_written`, for every error of the operating system
             inside.
     """
-    with _as_store_error(path, hint):
+    with as_store_error(path, hint):
         file = AtomicFile(path, private=private)
         try:
             yield file.stream
-            file.finish()
-            file.publish(overwrite=overwrite)
-        finally:
-            file.discard()
-
-
-@contextmanager
-def atomic_path(
-    path: Path, *, private: bool = False, overwrite: bool = True, hint: str | None = None
-) -> Generator[Path]:
-    """As `atomic_file`, for a writer that opens files by name: yields an empty temporary file.
-
-    The writer's own errors (sqlite3, DuckDB) pass through; `not_written` understands them.
-    """
-    with _as_store_error(path, hint):
-        file = AtomicFile(path, private=private)
-        try:
-            file.stream.close()
-            yield file.temporary
-            if private:
-                file.temporary.chmod(0o600)  # a writer may have put a file of its own there
             file.finish()
             file.publish(overwrite=overwrite)
         finally:
@@ -87,10 +73,10 @@ def copy_file(source: Path, path: Path, *, private: bool = False, overwrite: boo
     """Copy the content of a file; errors as in `atomic_file`.
 
     Raises:
-        OSError: the source cannot be opened.
+        OSError: the source cannot be opened, or is no regular file.
     """
     with (
-        source.open("rb") as content,
+        open_regular(source.resolve()) as content,
         atomic_file(path, private=private, overwrite=overwrite) as file,
     ):
         shutil.copyfileobj(content, file, _COPIED_BYTES)
@@ -100,8 +86,8 @@ class AtomicFile:
     """A file being written, for writers of several files that get their names together.
 
     Args:
-        path: the target.
-        private: readable by the owner only, else as the umask says.
+        path: the target; a resolved path, unless it is private.
+        private: in the state directory, readable by the owner only; else as the umask says.
 
     Attributes:
         path: the target.
@@ -109,19 +95,21 @@ class AtomicFile:
         stream: open for writing until `finish`.
 
     Raises:
-        OSError: from every method: it cannot be written.
+        OSError: from every method: it cannot be written, or a link stands in its path by now.
     """
 
     def __init__(self, path: Path, *, private: bool = False) -> None:
         self.path = path
         self.temporary = _temporary(path)
-        self.stream = _create(self.temporary, 0o600 if private else 0o666)
+        self._is_private = private
+        with self._folder() as folder:
+            self.stream = _create(self.temporary, 0o600 if private else 0o666, folder)
 
     def finish(self) -> None:
         """Close the file and put its content on the disk."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
         self.stream.close()
-        with self.temporary.open("rb+") as written:  # Windows syncs no file opened for reading
-            os.fsync(written.fileno())
 
     def publish(self, *, overwrite: bool = True) -> None:
         """Give the finished file its name, durably.
@@ -129,18 +117,27 @@ class AtomicFile:
         Raises:
             InputError: code `output_exists`: the name is taken and `overwrite` is False.
         """
-        if overwrite:
-            self.temporary.replace(self.path)
-        else:
-            _name_if_free(self.temporary, self.path)
-        sync_folder(self.path.parent)
+        with self._folder() as folder:
+            if overwrite:
+                os.replace(
+                    _at(self.temporary, folder),
+                    _at(self.path, folder),
+                    src_dir_fd=folder,
+                    dst_dir_fd=folder,
+                )
+            else:
+                _name_if_free(self.temporary, self.path, folder)
+            _sync(self.path.parent, folder)
 
     def discard(self) -> None:
         """Close and remove the temporary file; after `publish` there is none."""
         with suppress(OSError):  # the rest of the buffer may not fit on the disk
             self.stream.close()
-        with suppress(OSError):
-            self.temporary.unlink(missing_ok=True)
+        with suppress(OSError), self._folder() as folder:
+            os.unlink(_at(self.temporary, folder), dir_fd=folder)
+
+    def _folder(self) -> "AbstractContextManager[int | None]":
+        return nullcontext(None) if self._is_private else opened_folder(self.path.parent)
 
 
 def publish_together(files: Sequence[AtomicFile]) -> None:
@@ -164,8 +161,13 @@ def publish_together(files: Sequence[AtomicFile]) -> None:
 
 def sync_folder(folder: Path) -> None:
     """Make new names in a folder durable."""
+    _sync(folder, None)
+
+
+def _sync(folder: Path, descriptor: int | None) -> None:
     with suppress(OSError):  # Windows does not open folders
-        descriptor = os.open(folder, os.O_RDONLY)
+        is_open = descriptor is not None
+        descriptor = os.open("." if is_open else folder, os.O_RDONLY, dir_fd=descriptor)
         try:
             os.fsync(descriptor)
         finally:
@@ -184,8 +186,9 @@ def check_writable(path: Path) -> None:
     """
     probe = _temporary(path)
     try:
-        _create(probe, 0o600).close()
-        probe.unlink()
+        with opened_folder(path.parent) as folder:
+            _create(probe, 0o600, folder).close()
+            os.unlink(_at(probe, folder), dir_fd=folder)
     except OSError as error:
         if is_disk_full(error):
             raise not_written(path, error) from None
@@ -228,6 +231,17 @@ def not_written(path: Path, error: Exception, *, hint: str | None = None) -> Sto
     )
 
 
+@contextmanager
+def as_store_error(path: Path, hint: str | None) -> Generator[None]:
+    """Turn every error of the operating system inside into `not_written` or `disk_full`."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None:  # not of the operating system, such as a TimeoutError of ours
+            raise
+        raise not_written(path, error, hint=hint) from None
+
+
 def is_disk_full(error: Exception) -> bool:
     """Whether an error says that the disk, a quota or a limit on a file's size is exhausted.
 
@@ -258,32 +272,32 @@ def _reason(error: Exception, path: Path) -> str:
     return error.strerror if is_ours else f"{error.strerror}: {named}"
 
 
-@contextmanager
-def _as_store_error(path: Path, hint: str | None) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno is None:  # not of the operating system, such as a TimeoutError of ours
-            raise
-        raise not_written(path, error, hint=hint) from None
-
-
 def _temporary(path: Path) -> Path:
     return path.with_name(f".{path.name[:_SHOWN_CHARACTERS]}.{secrets.token_hex(8)}.part")
 
 
-def _create(path: Path, mode: int) -> BinaryIO:
+def _at(path: Path, folder: int | None) -> Path | str:
+    """What names a file to the system: its name alone in a folder that is open, else its path."""
+    return path if folder is None else path.name
+
+
+def _create(path: Path, mode: int, folder: int | None) -> BinaryIO:
     """Create a file that must not exist, not even as a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
-    return os.fdopen(os.open(path, flags, mode), "wb", buffering=_COPIED_BYTES)
+    descriptor = os.open(_at(path, folder), flags, mode, dir_fd=folder)
+    return os.fdopen(descriptor, "wb", buffering=_COPIED_BYTES)
 
 
-def _name_if_free(temporary: Path, path: Path) -> None:
+def _name_if_free(temporary: Path, path: Path, folder: int | None) -> None:
+    unfinished, target = _at(temporary, folder), _at(path, folder)
     try:
-        os.link(temporary, path)  # fails where the name is taken, unlike a rename
+        # Fails where the name is taken, unlike a rename.
+        os.link(unfinished, target, src_dir_fd=folder, dst_dir_fd=folder)
     except FileExistsError:
         raise output_exists(path) from None
     except OSError:  # a file system without hard links
-        if path.exists():
+        if os.path.lexists(path):
             raise output_exists(path) from None
-        temporary.replace(path)
+        os.replace(unfinished, target, src_dir_fd=folder, dst_dir_fd=folder)
+    else:
+        os.unlink(unfinished, dir_fd=folder)

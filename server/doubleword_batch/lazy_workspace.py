@@ -61,7 +61,7 @@ class LazyWorkspace:
         self.settings = settings
         self._http_options = http_options or HttpOptions()
         self._max_retry_seconds = max_retry_seconds
-        self._roots = roots or Roots(settings.roots)
+        self._roots = roots or Roots(settings.roots, state_directory=settings.home)
         self._stack = AsyncExitStack()
         self._lock = anyio.Lock()
         self._workspace: Workspace | None = None

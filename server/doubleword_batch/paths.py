@@ -1,19 +1,23 @@
 """The folders that may be read and written, and the only way from a caller's path to a real one.
 
-Paths are resolved first (links, `..`, `~`), then compared with the roots, so that a link inside a
-root cannot lead out of it.
+The text of an agent's path is looked at first (`path_text.py`). Then paths are resolved (links,
+`..`, `~`) and compared with the roots, so that a link inside a root cannot lead out of it. What a
+path leads to is opened by `open_files.py`, which follows no link that is put there afterwards.
 """
 
 import glob
 import os
+import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
 from doubleword_batch.atomic_files import check_writable, output_exists
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.path_text import check_path_text, hidden_name, is_pseudo_file
 
 _GLOB_CHARACTERS = frozenset("*?[")
+_TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 
 
 class Roots:
@@ -22,16 +26,32 @@ class Roots:
     Args:
         folders: the allowed folders; None allows every path (the command line, where the person
             who types the path owns the files); an empty list refuses every path.
+        state_directory: out of bounds, whatever the folders are: nothing is written there, and
+            an agent reads nothing of it.
+        is_for_agent: paths come from an agent, or from data. Then names that begin with a dot are
+            neither read nor written, and what is written is a table by its name.
     """
 
-    def __init__(self, folders: Sequence[Path] | None) -> None:
+    def __init__(
+        self,
+        folders: Sequence[Path] | None,
+        *,
+        state_directory: Path | None = None,
+        is_for_agent: bool = False,
+    ) -> None:
         self._base = Path.cwd() if not folders else folders[0]
         self._folders = None if folders is None else tuple(f.resolve() for f in folders)
         self._shown = () if folders is None else tuple(str(f) for f in folders)
+        self._state = state_directory
+        self._ours: tuple[Path, ...] = ()
+        self._outside_state: set[Path] = set()
+        self.is_for_agent = is_for_agent
 
     def with_folder(self, folder: Path) -> "Roots":
         """These roots and one of our own folders, for reading back what we wrote there."""
-        return self if self._folders is None else Roots([*self._folders, folder])
+        folders = None if self._folders is None else [*self._folders, folder]
+        ours = (*self._ours, folder.resolve())
+        return self._like(folders, ours, is_for_agent=self.is_for_agent)
 
     def for_data(self, folder: Path) -> "Roots":
         """These roots for paths that come from data, which nobody typed: never every path.
@@ -39,7 +59,15 @@ class Roots:
         Where everything is allowed to the person at the command line, such a path may lead into
         the working folder and into `folder`, where the data lies.
         """
-        return self if self._folders is not None else Roots([self._base, folder])
+        folders = [self._base, folder] if self._folders is None else self._folders
+        return self._like(folders, self._ours, is_for_agent=True)
+
+    def _like(
+        self, folders: Sequence[Path] | None, ours: tuple[Path, ...], *, is_for_agent: bool
+    ) -> "Roots":
+        copy = Roots(folders, state_directory=self._state, is_for_agent=is_for_agent)
+        copy._ours = ours
+        return copy
 
     def readable(self, path: str | Path) -> Path:
         """Resolve an existing file or folder.
@@ -48,6 +76,12 @@ class Roots:
             InputError: code `outside_roots` or `file_not_found`.
         """
         resolved = self._inside(path)
+        if is_pseudo_file(str(resolved)):
+            raise InputError(
+                f"{resolved} is not a file on a disk.",
+                hint="Give a file's path.",
+                code="file_not_found",
+            )
         if not resolved.exists():
             raise InputError(
                 f"There is no file or folder {resolved}.",
@@ -75,12 +109,15 @@ class Roots:
         Links that lead outside the roots are an error, not skipped: a silent gap in the input
         would look like a complete job.
         """
+        if self.is_for_agent:
+            check_path_text(pattern)
         if not self._has_wildcards(pattern):
             return [self.readable(pattern)]
         self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
         found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207  # patterns may be absolute
-        files = [self._inside(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
+        # A pipe or a device is no file; a link to what is not allowed is an error.
+        files = [self.readable(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
         if not files:
             raise InputError(
                 f"No file matches {pattern}.",
@@ -108,17 +145,31 @@ class Roots:
                 hint="Write the folder out.",
                 code="outside_roots",
             )
+        if self.is_for_agent and (name := hidden_name("/".join(steps))):
+            raise self._hidden(pattern, name)
         self._inside(Path(*fixed) if fixed else self._base)
 
     def writable(self, path: str | Path, *, overwrite: bool = False) -> Path:
         """Resolve a path to write to, where a file can be created now; its folder must exist.
 
+        Whose files may be replaced is decided by `jobs/export/output_file.py`, which passes
+        `overwrite`.
+
         Raises:
             InputError: code `outside_roots`, `output_exists` (also for a folder, a pipe or a
-                device), `file_not_found` (its folder), or `not_written`.
+                device),
+                `file_not_found` (its folder), `not_written`, or `invalid_argument` for an agent's
+                path that is not a table's.
             StoreError: code `disk_full`.
         """
-        resolved = self._inside(path)
+        if self.is_for_agent:
+            check_path_text(str(path), is_output=True)
+        resolved = self._inside(path, is_output=True)
+        if self.is_for_agent and resolved.suffix.lower() not in _TABLE_SUFFIXES:
+            raise InputError(
+                f"{quote_untrusted(str(path), 200)} does not end in .csv, .jsonl or .parquet.",
+                hint="Tables are written under these endings only; put one at the end.",
+            )
         if resolved.is_dir():
             raise InputError(
                 f"{resolved} is a folder.", hint="Name a file inside it.", code="output_exists"
@@ -140,23 +191,17 @@ class Roots:
         check_writable(resolved)
         return resolved
 
-    def _inside(self, path: str | Path) -> Path:
+    def _inside(self, path: str | Path, *, is_output: bool = False) -> Path:
         text = os.path.expanduser(str(path))  # noqa: PTH111  # Path.expanduser raises on ~unknown
         if "\0" in text or not text:
             raise InputError("The path is empty or holds a NUL.", hint="Give a file's path.")
+        if self.is_for_agent:
+            check_path_text(text)
         try:
             resolved = (self._base / text).resolve()
         except (OSError, RuntimeError) as error:
             raise InputError(f"The path {text!r} cannot be resolved.", hint=str(error)) from None
-        if self._folders is not None and not any(
-            resolved == root or root in resolved.parents for root in self._folders
-        ):
-            raise InputError(
-                f"{path} lies outside the folders this server may use.",
-                hint=f"Allowed: {', '.join(self._shown) or 'none'}. Use a path inside, or ask the "
-                "person to name its folder in DOUBLEWORD_BATCH_ROOTS.",
-                code="outside_roots",
-            )
+        self._check_place(path, resolved, is_output=is_output)
         try:
             with suppress(FileNotFoundError, NotADirectoryError):
                 resolved.lstat()  # a name may be too long, or its folder closed to this user
@@ -166,3 +211,66 @@ class Roots:
                 hint="Give another path.",
             ) from None
         return resolved
+
+    def _check_place(self, path: str | Path, resolved: Path, *, is_output: bool) -> None:
+        if self._ours and any(_is_under(resolved, folder) for folder in self._ours):
+            return  # a job's own folder, in the state directory
+        above = [
+            root for root in self._folders or () if resolved == root or root in resolved.parents
+        ]
+        if self._folders is not None and not above:
+            raise InputError(
+                f"{path} lies outside the folders this server may use.",
+                hint=f"Allowed: {', '.join(self._shown) or 'none'}. Use a path inside, or ask the "
+                "person to name its folder in DOUBLEWORD_BATCH_ROOTS.",
+                code="outside_roots",
+            )
+        if (self.is_for_agent or is_output) and self._is_in_state_directory(resolved):
+            raise InputError(
+                f"{path} lies in the state directory, which is out of bounds.",
+                hint="Use a path elsewhere. Results are read with their job's name.",
+                code="outside_roots",
+            )
+        if not self.is_for_agent:
+            return
+        hidden = [hidden_name(str(resolved.relative_to(root))) for root in above]
+        if all(hidden):
+            raise self._hidden(path, hidden[0] or "")
+
+    def _hidden(self, path: str | Path, name: str) -> InputError:
+        return InputError(
+            f"{quote_untrusted(str(path), 200)} holds the name {quote_untrusted(name, 60)}. Names "
+            "that begin with a dot belong to settings and programs, and are out of bounds.",
+            hint="Use another path, or ask the person to name that folder in "
+            "DOUBLEWORD_BATCH_ROOTS.",
+            code="outside_roots",
+        )
+
+    def _is_in_state_directory(self, resolved: Path) -> bool:
+        """By name in any case and form, and by what the names lead to on this disk."""
+        if self._state is None:
+            return False
+        if _is_under(resolved, self._state.resolve()):
+            return True
+        try:
+            state = self._state.stat()
+        except OSError:  # it is not there yet
+            return False
+        for folder in (resolved, *resolved.parents):
+            if folder in self._outside_state:
+                break
+            with suppress(OSError):
+                if os.path.samestat(folder.stat(), state):
+                    return True
+        self._outside_state.add(resolved.parent)
+        return False
+
+
+def _is_under(path: Path, folder: Path) -> bool:
+    """Whether a path is a folder or lies in it, on a disk that may not tell cases apart."""
+    parts, above = _folded(path), _folded(folder)
+    return parts[: len(above)] == above
+
+
+def _folded(path: Path) -> list[str]:
+    return [unicodedata.normalize("NFKC", part).casefold() for part in path.parts]

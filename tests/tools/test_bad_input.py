@@ -125,18 +125,17 @@ async def test_an_output_path_that_exists_is_left_alone(settings, reviews, work)
     assert reply["error"]["code"] == "output_exists"
 
 
-async def test_results_do_not_replace_a_file_unless_asked(settings, reviews, work):
-    mine = work / "mine.csv"
-    mine.write_text("precious", encoding="utf-8")
+async def test_results_of_another_job_are_replaced_only_when_asked(settings, reviews, work):
     async with agent(settings) as a:
-        results = await a.runs_job(**ORDER)
-        job = results["job"]
-        reply = await a.fails("fetch_results", job=job, output_path="mine.csv")
-        kept = mine.read_text(encoding="utf-8")
-        await a.calls("fetch_results", job=job, output_path="mine.csv", overwrite=True)
+        await a.runs_job(**ORDER, output_path="out.csv")
+        kept = (work / "out.csv").read_bytes()
+        other = await a.runs_job(**ORDER, limit=3)
+        reply = await a.fails("fetch_results", job=other["job"], output_path="out.csv")
+        still = (work / "out.csv").read_bytes()
+        await a.calls("fetch_results", job=other["job"], output_path="out.csv", overwrite=True)
     assert "overwrite" in reply.text
-    assert kept == "precious"
-    assert mine.read_text(encoding="utf-8").startswith("id,text,stars")
+    assert kept == still
+    assert len((work / "out.csv").read_bytes()) < len(kept)
 
 
 @pytest.mark.parametrize("tool", ["create_batch", "get_status", "fetch_results", "cancel"])

@@ -14,7 +14,6 @@ import pytest
 from doubleword_batch.atomic_files import (
     AtomicFile,
     atomic_file,
-    atomic_path,
     copy_file,
     is_disk_full,
     not_written,
@@ -119,13 +118,10 @@ def test_a_private_file_is_readable_by_its_owner_only_and_another_as_the_umask_s
     try:
         write_bytes(tmp_path / "private", b"x", private=True)
         write_bytes(tmp_path / "shared", b"x")
-        with atomic_path(tmp_path / "named", private=True) as path:
-            path.unlink()  # some writers put a file of their own there
-            path.write_bytes(b"x")
     finally:
         os.umask(before)
     modes = {path.name: oct(path.stat().st_mode & 0o777) for path in tmp_path.iterdir()}
-    assert modes == {"private": "0o600", "shared": "0o640", "named": "0o600"}
+    assert modes == {"private": "0o600", "shared": "0o640"}
 
 
 def test_an_error_of_the_program_is_not_taken_for_one_of_the_disk(tmp_path):
@@ -169,17 +165,6 @@ def test_a_file_that_appears_meanwhile_is_kept_when_nothing_may_be_overwritten(t
     assert refused.value.code == "output_exists"
     assert (tmp_path / "out").read_bytes() == b"theirs"
     assert names(tmp_path) == ["out"]
-
-
-def test_a_writer_that_opens_files_by_name_is_given_one(tmp_path):
-    with atomic_path(tmp_path / "table.sqlite3") as path:
-        with sqlite3.connect(path) as db:
-            db.execute("CREATE TABLE answers (row)")
-        db.close()
-    assert names(tmp_path) == ["table.sqlite3"]
-    with sqlite3.connect(tmp_path / "table.sqlite3") as db:
-        assert db.execute("SELECT count(*) FROM answers").fetchone() == (0,)
-    db.close()
 
 
 def test_a_copy_is_whole_and_a_missing_source_leaves_nothing(tmp_path):

@@ -12,9 +12,12 @@ from doubleword_batch.cli.options import params_of
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.workspace import call, configured, roots_of
+from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.jobs.export.files import format_of
+from doubleword_batch.jobs.export.output_file import output_file
+from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.replies import Results, Status
+from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.settings import Settings
 
@@ -67,8 +70,11 @@ def fetch(
     settings = configured()
 
     async def collect(jobs: Jobs) -> Results:
-        if output is not None:  # before the wait, not after it
-            format_of(roots_of(settings).writable(output, overwrite=overwrite), None)
+        path = output
+        if path is not None:  # before the wait, not after it
+            stored = await find_job(await jobs.workspace(), job)
+            target = await in_thread(lambda _: output_file(stored, path, overwrite=overwrite))
+            format_of(target.path, None)
         found = jobs.job(job)
         with progress_on(terminal.notes) as tell:
             if wait:

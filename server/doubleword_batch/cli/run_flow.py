@@ -19,9 +19,11 @@ from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.export.files import format_of
+from doubleword_batch.jobs.export.output_file import output_file, output_path
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Results, Status, Waiting
+from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.jobs import Job, Jobs
 from doubleword_batch.settings import Settings
 
@@ -142,7 +144,8 @@ class _RunFlow:
     async def run(self, jobs: Jobs) -> Results | Status:
         """Every stage, in order; the output path is checked before anything is spent."""
         ws = await jobs.workspace()
-        format_of(ws.roots.writable(self._options.output, overwrite=self._options.overwrite), None)
+        output, overwrite = self._options.output, self._options.overwrite
+        format_of(await in_thread(lambda _: output_path(ws, output, overwrite=overwrite)), None)
         if self._options.timeout_seconds is not None:
             self._deadline = ws.monotonic() + self._options.timeout_seconds
         job = await self._build(jobs)
@@ -177,6 +180,8 @@ class _RunFlow:
 
     async def _submit(self, ws: Workspace, job: Job) -> None:
         stored = await find_job(ws, job.name)
+        output, overwrite = self._options.output, self._options.overwrite
+        await in_thread(lambda _: output_file(stored, output, overwrite=overwrite))
         if all(run is not None for _, run in stored.newest_runs()):
             self._submitted = True
             self._terminal.note("It was submitted before; --new-run runs the same work again.")

@@ -36,9 +36,8 @@ def configured(read: Callable[[], Settings] = Settings.from_environment) -> Sett
 
 def roots_of(settings: Settings) -> Roots:
     """Where paths may lead: anywhere, since a person types them, unless folders were listed."""
-    if not settings.roots_are_explicit:
-        return Roots(None)
-    return Roots(settings.roots)
+    listed = settings.roots if settings.roots_are_explicit else None
+    return Roots(listed, state_directory=settings.home)
 
 
 def call(settings: Settings, verb: Callable[[Jobs], Awaitable[_T]]) -> _T:

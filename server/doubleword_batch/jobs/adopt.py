@@ -27,6 +27,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.models import Batch
+from doubleword_batch.open_files import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -123,17 +124,18 @@ async def job_of_file(ws: Workspace, path: str) -> StoredJob:
 def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
     from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
-    report = validate_request_file(path, ws.profile)
-    if not report.ok:
-        raise _invalid(ws, path, report)
-    digest = _sha256(path)
-    fingerprint = f"file:{ws.profile.name}:{ws.server}:{digest}"
-    known = ws.store.job_with_fingerprint(fingerprint)
-    if known is not None:
-        return StoredJob.of_record(ws, known)
     remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
-        input_tokens, output_tokens = estimate_file_tokens(path)
+        copy = _copied(path, staging.path / _REQUEST_FILE)  # what is checked is what is sent
+        report = validate_request_file(copy, ws.profile)
+        if not report.ok:
+            raise _invalid(ws, path, report)
+        digest = _sha256(copy)
+        fingerprint = f"file:{ws.profile.name}:{ws.server}:{digest}"
+        known = ws.store.job_with_fingerprint(fingerprint)
+        if known is not None:
+            return StoredJob.of_record(ws, known)
+        input_tokens, output_tokens = estimate_file_tokens(copy)
         job_id = ws.store.begin_job(
             building=staging.token,
             provider=ws.profile.name,
@@ -148,14 +150,24 @@ def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
             output_tokens=output_tokens,
         )
         try:
-            copy = staging.path / _REQUEST_FILE
-            copy_file(path, copy, private=True)
             _open_rows(Ledger(ws.store, job_id), copy)
             job = _publish(ws, job_id, path.stem, fingerprint, report, digest, staging)
         finally:
             ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     clear_building_mark(job.folder)
     return job
+
+
+def _copied(path: Path, copy: Path) -> Path:
+    try:
+        copy_file(path, copy, private=True)
+    except OSError as error:
+        raise InputError(
+            f"{path.name} cannot be read: {error.strerror or error}.",
+            hint="Give a JSONL file that can be read.",
+            code="not_readable",
+        ) from None
+    return copy
 
 
 def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputError:
@@ -284,5 +296,5 @@ def _lines(path: Path) -> "Iterator[RequestHead]":
 
 
 def _sha256(path: Path) -> str:
-    with path.open("rb") as content:
+    with open_regular(path) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()

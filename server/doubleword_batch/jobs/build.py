@@ -6,14 +6,15 @@ The same source, prompt, model and parameters give the same job back, unless a n
 import hashlib
 import re
 import secrets
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from doubleword_batch.atomic_files import copy_file
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
 from doubleword_batch.jobs.costs import price_tokens
+from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Created
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _SHOWN_CHARACTERS = 420
 _LEAST_SHOWN_CHARACTERS = 120
 _SHOWN_PATHS = 3
+_COPIED_BYTES = 1 << 20
 
 
 async def create_batch_file(
@@ -206,13 +208,13 @@ def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
     if plan.copy_to is None:
         return []
     first = plan.copy_to
-    roots = job.workspace.roots
     parts = [part for part in job.parts() if part.path and not part.retry_round]
     others = [first.with_stem(f"{first.stem}-{part.number:04d}") for part in parts[1:]]
-    targets = [first, *(roots.writable(other, overwrite=plan.overwrite) for other in others)]
+    targets = [output_file(job, path, overwrite=plan.overwrite) for path in (first, *others)]
     for part, target in zip(parts, targets, strict=True):
-        copy_file(part.path or target, target, overwrite=plan.overwrite)
-    return targets
+        with target.writing() as copy, (part.path or target.path).open("rb") as content:
+            shutil.copyfileobj(content, copy, _COPIED_BYTES)
+    return [target.path for target in targets]
 
 
 def _warnings(plan: BuildPlan, built: "BuildResult") -> list[str]:

@@ -12,7 +12,11 @@ import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_options import BuildOptions, build_options
+from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.open_files import open_regular
+
+_LARGEST_SCHEMA_BYTES = 1 << 20
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import RequestSpec
@@ -123,7 +127,7 @@ def plan_build(
         on_bad_row=options.on_bad_row,
     )
     copy_to = (
-        ws.roots.writable(request.output_path, overwrite=request.overwrite)
+        output_path(ws, request.output_path, overwrite=request.overwrite)
         if request.output_path
         else None
     )
@@ -178,6 +182,21 @@ def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = N
     return msgspec.json.encode(schema, order=order).decode()
 
 
+def _schema_file(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            content = file.read(_LARGEST_SCHEMA_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read: {error.strerror or error}.",
+            hint="Check the file and its permissions.",
+            code="not_readable",
+        ) from None
+    if len(content) > _LARGEST_SCHEMA_BYTES:
+        raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
+    return content.decode(errors="replace")
+
+
 def stamp_of(paths: tuple[Path, ...]) -> str:
     """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
     stats = [path.stat() for path in paths]
@@ -190,10 +209,7 @@ def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any]
         return given
     text = given
     if not given.lstrip().startswith("{"):
-        path = ws.roots.readable_file(given)
-        if path.stat().st_size > 1 << 20:
-            raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
-        text = path.read_text(encoding="utf-8", errors="replace")
+        text = _schema_file(ws.roots.readable_file(given))
     try:
         schema = json.loads(text)
     except ValueError as error:

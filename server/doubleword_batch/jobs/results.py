@@ -1,10 +1,13 @@
 """Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.costs import compute_cost_so_far
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
+from doubleword_batch.jobs.export.output_file import OutputFile, output_file
 from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
@@ -18,6 +21,9 @@ from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 _SAMPLES_BYTES = 800
 _MOST_SAMPLES = 20
@@ -44,7 +50,8 @@ async def fetch_results(
         output_path: where to write the table; by default a file of the state directory. With
             `query` alone nothing is written.
         table_format: jsonl, csv or parquet; by default what the path says.
-        overwrite: whether `output_path` may be replaced.
+        overwrite: whether a table that another job wrote, or a file that a person owns, may be
+            replaced (see `OutputFile`); what this job wrote there is, unless it was changed.
         formulas: see `write_table`.
         query: one SELECT over the table `results`.
         sample: 0 to 20 answers to show, cut.
@@ -65,10 +72,11 @@ async def fetch_results(
             next=Next("create_batch", {"job": stored.name}),
         )
     is_private = output_path is None
-    target = stored.folder / "answers.jsonl"
+    target: Path | OutputFile = stored.folder / "answers.jsonl"
     if output_path is not None:
-        target = ws.roots.writable(output_path, overwrite=overwrite)
-    target_format = format_of(target, table_format)
+        target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
+    written_path = target.path if isinstance(target, OutputFile) else target
+    target_format = format_of(written_path, table_format)
     await wait(stored, wait_seconds, progress)
     await refresh(stored, also_terminal=True)
     collected = await collect(stored, progress=progress)
@@ -82,7 +90,6 @@ async def fetch_results(
                 target,
                 target_format,
                 formulas=formulas,
-                private=is_private,
                 cancelled=cancelled,
             )
         )
@@ -93,7 +100,9 @@ async def fetch_results(
         )
     warnings = [*table.warnings, *collected.warnings()]
     samples = await in_thread(lambda _: _samples(stored, sample))
-    return await _reply(stored, str(target) if is_written else None, samples, answer, warnings)
+    return await _reply(
+        stored, str(written_path) if is_written else None, samples, answer, warnings
+    )
 
 
 async def _reply(

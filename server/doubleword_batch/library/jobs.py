@@ -66,7 +66,9 @@ class Jobs:
         self.settings = settings or Settings.from_environment()
         listed = self.settings.roots if self.settings.roots_are_explicit else None
         self._workspace = LazyWorkspace(
-            self.settings, roots=roots or Roots(listed), max_retry_seconds=max_retry_seconds
+            self.settings,
+            roots=roots or Roots(listed, state_directory=self.settings.home),
+            max_retry_seconds=max_retry_seconds,
         )
 
     async def __aenter__(self) -> Self:

@@ -4,7 +4,7 @@ import asyncio
 import math
 from collections.abc import Awaitable, Callable
 from decimal import Decimal
-from os import PathLike, fspath
+from os import PathLike
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -58,18 +58,26 @@ def run(
         DoublewordBatchError: as the verbs of `Job`; nothing that was paid for is lost.
     """
     from doubleword_batch.jobs.export.files import format_of
+    from doubleword_batch.jobs.export.output_file import output_file
+    from doubleword_batch.jobs.export.output_file import output_path as checked_path
+    from doubleword_batch.jobs.find import find_job
+    from doubleword_batch.jobs.store.worker_threads import in_thread
 
     async def work() -> JobResults:
         async with Jobs(settings) as jobs:
             ws = await jobs.workspace()
             seconds = math.inf if timeout_seconds is None else timeout_seconds
             deadline = ws.monotonic() + seconds
-            if output_path is not None:  # before anything is spent
-                target = ws.roots.writable(fspath(output_path), overwrite=overwrite)
+            path = output_path
+            if path is not None:  # before anything is spent
+                target = await in_thread(lambda _: checked_path(ws, path, overwrite=overwrite))
                 format_of(target, None)
             job = await jobs.create(
                 source, prompt=prompt, model=model, progress=progress, **request
             )
+            if path is not None:  # what is there may be another job's
+                stored = await find_job(ws, job.name)
+                await in_thread(lambda _: output_file(stored, path, overwrite=overwrite))
             while waiting := await submit(job):
                 next_try = ws.monotonic() + waiting.retry_after_seconds
                 if next_try > deadline:  # what has no batch yet is pending

@@ -148,7 +148,8 @@ def build_server(
 
     @asynccontextmanager
     async def lifespan(_: MCPServer[Jobs]) -> AsyncGenerator[Jobs]:
-        jobs = Jobs(settings, roots=Roots(settings.roots), max_retry_seconds=max_retry_seconds)
+        roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
+        jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
         async with anyio.create_task_group() as background:
             background.start_soon(jobs.resume_local_work)
             try:

@@ -14,6 +14,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.line_checks import SeenIds, diagnose, inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
@@ -136,7 +137,7 @@ def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
         InputError: code `file_not_found` or `not_readable`; faults inside the file are reported.
     """
     try:
-        with path.open("rb", buffering=_READ_BYTES) as stream, SeenIds() as seen:
+        with open_regular(path.resolve(), _READ_BYTES) as stream, SeenIds() as seen:
             return _Check(path, profile, seen).run(stream)
     except FileNotFoundError:
         raise InputError(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import ConfigError, InputError, quote_untrusted
+from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 
 MAX_RECORD_BYTES = 64 << 20
@@ -65,7 +66,7 @@ class Source(ABC):
         digest = hashlib.sha256(self.kind.encode())
         for name, path in zip(self.names(), self.paths, strict=True):
             digest.update(f"\0{name}\0{path.stat().st_size}\0".encode("utf-8", "surrogateescape"))
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 while block := stream.read(_BLOCK_BYTES):
                     digest.update(block)
         return digest.hexdigest()

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.open_files import open_regular
 from doubleword_batch.sources.base import no_extra, quoted_name
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def open_bytes(path: Path) -> BinaryIO:
         ConfigError: code `no_extra`, for Zstandard without the extra.
         InputError: while reading; code `damaged_file` or `source_too_large`.
     """
-    compressed = path.open("rb")
+    compressed = open_regular(path)
     try:
         magic = compressed.read(len(_ZSTD))
         compressed.seek(0)

@@ -86,7 +86,7 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
             if Path(name).suffix.lower() in suffixes and not name.startswith(".")
         )
     found.sort(key=lambda path: path.relative_to(folder).as_posix())
-    return tuple(roots.readable(path) for path in found)
+    return tuple(roots.readable_file(path) for path in found)
 
 
 def _refuse_link(folder: Path) -> None:

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.open_files import open_regular
+from doubleword_batch.path_text import check_path_text
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Row, quoted_name
 from doubleword_batch.sources.files import FileSource
@@ -104,6 +106,7 @@ class ImageReader:
         return quote_untrusted(self._column, 60)
 
     def _file(self, value: str) -> str:
+        check_path_text(value)  # before it is joined to a folder, and before anything is resolved
         try:
             path = self._roots.readable(self._folder / value)
         except InputError as error:
@@ -113,7 +116,7 @@ class ImageReader:
         if not path.is_file():  # reading a pipe would block
             raise self._not_an_image(quoted_name(path))
         try:
-            with path.open("rb") as stream:
+            with open_regular(path) as stream:
                 data = stream.read(MAX_IMAGE_BYTES + 1)
         except OSError as error:
             raise InputError(
@@ -165,7 +168,7 @@ class ImageReader:
 
 
 def _refuse_other(path: Path) -> None:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         if media_type(stream.read(HEAD_BYTES)) is not None:
             return
     raise InputError(

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.compressed import (
@@ -235,7 +236,7 @@ _BINARY: dict[bytes, Callable[[str, Path, str | None], Source]] = {
 
 
 def _head(path: Path) -> bytes:
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return stream.read(_HEAD_BYTES)
 
 

@@ -2,14 +2,18 @@
 
 import csv
 import re
-from collections.abc import Callable
+import secrets
+import shutil
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 import msgspec
 
-from doubleword_batch.atomic_files import atomic_path
+from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -50,44 +54,66 @@ def format_of(path: Path, asked: Format | None) -> Format:
 
 def write_table(
     table: Table,
-    path: Path,
+    target: Path | OutputFile,
     table_format: Format,
     *,
     formulas: bool = False,
-    private: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> int:
-    """Write the table; returns its rows.
+    """Write the table; returns its rows. It appears whole or not at all.
 
     Args:
         table: what to write.
-        path: the file; it appears whole or not at all.
+        target: an output file of the caller's, or a path in the state directory.
         table_format: jsonl, csv or parquet.
         formulas: for csv: whether text may become a formula in a spreadsheet. Otherwise cells and
-            names of columns that begin with `=`, `+`, `-`, `@`, tab or return and are no plain
-            numbers get an apostrophe in front, so that no row and no model runs anything in the
-            spreadsheet that opens the table.
-        private: for the state directory: readable by the owner only.
+            names of columns that a spreadsheet could take for one get an apostrophe in front, so
+            that no row and no model runs anything in the program that opens the table.
         cancelled: asked at every row; True ends the writing and leaves nothing.
 
     Raises:
         ConfigError: code `no_extra`: parquet needs a package of the extra `data`.
-        StoreError: `disk_full` or another failure to write; `path` is then as it was before.
+        InputError: as `OutputFile.check`.
+        StoreError: `disk_full` or another failure to write; the target is then as it was before.
     """
     failpoint("export.begin")
-    with atomic_path(path, private=private, hint=NOT_WRITTEN_HINT) as unfinished:
+    with _opened(target) as output:
         if table_format == "parquet":
-            from doubleword_batch.jobs.export.parquet import write_parquet
-
-            rows = write_parquet(table, unfinished, cancelled)
+            rows = _write_parquet(table, target, output, cancelled)
+        elif table_format == "csv":
+            rows = _write_csv(table, output, cancelled, formulas=formulas)
         else:
-            with unfinished.open("wb", buffering=_BUFFER_BYTES) as output:
-                if table_format == "csv":
-                    rows = _write_csv(table, output, cancelled, formulas=formulas)
-                else:
-                    rows = _write_jsonl(table, output, cancelled)
+            rows = _write_jsonl(table, output, cancelled)
         failpoint("export.written")
     failpoint("export.renamed")
+    return rows
+
+
+@contextmanager
+def _opened(target: Path | OutputFile) -> Generator[BinaryIO]:
+    if isinstance(target, OutputFile):
+        with target.writing(NOT_WRITTEN_HINT) as output:
+            yield output
+    else:
+        with atomic_file(target, private=True, hint=NOT_WRITTEN_HINT) as output:
+            yield output
+
+
+def _write_parquet(
+    table: Table, target: Path | OutputFile, output: BinaryIO, cancelled: Callable[[], bool]
+) -> int:
+    """DuckDB writes to names alone, so it writes in the state directory; that is copied."""
+    from doubleword_batch.jobs.export.parquet import write_parquet
+
+    folder = target.job.folder if isinstance(target, OutputFile) else target.parent
+    unfinished = folder / f".parquet.{secrets.token_hex(8)}.part"
+    try:
+        unfinished.touch(mode=0o600)
+        rows = write_parquet(table, unfinished, cancelled)
+        with unfinished.open("rb") as written:
+            shutil.copyfileobj(written, output, _BUFFER_BYTES)
+    finally:
+        unfinished.unlink(missing_ok=True)
     return rows
 
 

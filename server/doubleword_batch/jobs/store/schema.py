@@ -190,4 +190,16 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         """,
     ),
     ("2026-11-names-of-copies", _rename_copies),
+    (
+        "2026-11-written-files",
+        """
+        CREATE TABLE written_files (       -- tables and copies outside the state directory
+            path TEXT NOT NULL,
+            sha256 TEXT NOT NULL,          -- of the content, to see whether somebody changed it
+            job INTEGER NOT NULL,
+            written_at REAL NOT NULL,
+            PRIMARY KEY (path, sha256)
+        ) WITHOUT ROWID;
+        """,
+    ),
 )

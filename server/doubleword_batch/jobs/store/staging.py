@@ -20,7 +20,7 @@ from doubleword_batch.liveness import LivenessLock, is_held
 _PREFIX = ".building-"
 _MARK = ".building"
 _LEFT_AFTER_SECONDS = 86_400
-_UNFINISHED = "*/.*.part"
+_UNFINISHED = "*/.*.part*"
 
 
 @dataclass(frozen=True, slots=True)

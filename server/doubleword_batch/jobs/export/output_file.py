@@ -1,0 +1,137 @@
+"""A file that a job writes outside the state directory, and what it may replace there.
+
+The table that this job wrote there before, and that nobody has changed since, is replaced without
+asking. With `overwrite` any unchanged table of ours is; a file that is not ours, or not any more,
+is replaced only for a person who asks for it.
+"""
+
+import hashlib
+import io
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from os import PathLike, fspath
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO, cast
+
+from doubleword_batch.atomic_files import AtomicFile, as_store_error, output_exists
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.store.written_files import WrittenFiles
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+    from doubleword_batch.jobs.job import StoredJob, Workspace
+
+_BUFFER_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class OutputFile:
+    """A checked output path of a job; make it with `output_file`.
+
+    Attributes:
+        path: resolved, inside the roots.
+        job: which job writes it.
+        overwrite: whether the caller asked to replace what is there.
+    """
+
+    path: Path
+    job: "StoredJob"
+    overwrite: bool
+
+    def check(self) -> bool:
+        """Whether a file stands there that may be replaced; reads it whole if a job wrote it.
+
+        Raises:
+            InputError: code `output_exists`: it may not be replaced.
+        """
+        if not self.path.exists():
+            return False
+        writer = WrittenFiles(self.job.store).writer(self.path)
+        if writer != self.job.id:
+            _refuse(self.job.workspace, self.path, writer, overwrite=self.overwrite)
+        return True
+
+    @contextmanager
+    def writing(self, hint: str | None = None) -> Generator[BinaryIO]:
+        """Open it for writing; on leaving, it gets its name if that is still allowed.
+
+        Args:
+            hint: what to do when it cannot be written, in place of a general hint.
+
+        Raises:
+            InputError: as `check`.
+            StoreError: code `disk_full` or `not_written`.
+        """
+        written = WrittenFiles(self.job.store)
+        with as_store_error(self.path, hint):
+            file = AtomicFile(self.path)
+            try:
+                hashed = _Hashed(file.stream)
+                with io.BufferedWriter(hashed, _BUFFER_BYTES) as buffered:
+                    yield cast("BinaryIO", buffered)
+                file.finish()
+                sha256 = hashed.sha256.hexdigest()
+                is_replaced = self.check()
+                written.record(self.path, self.job.id, sha256)
+                file.publish(overwrite=is_replaced)
+            finally:
+                file.discard()
+        written.forget_older(self.path, sha256)
+
+
+def output_file(job: "StoredJob", path: str | PathLike[str], *, overwrite: bool) -> OutputFile:
+    """Check an output path of a job; may read the file that is there.
+
+    Raises:
+        InputError: code `output_exists`, or as `Roots.writable`.
+        StoreError: code `disk_full`.
+    """
+    output = OutputFile(job.workspace.roots.writable(fspath(path), overwrite=True), job, overwrite)
+    output.check()
+    return output
+
+
+def output_path(ws: "Workspace", path: str | PathLike[str], *, overwrite: bool) -> Path:
+    """Check an output path whose job is not known yet, before any work is spent on it.
+
+    What some job wrote there passes: whether it is the same one is seen once there is a job.
+
+    Raises:
+        InputError, StoreError: as `output_file`.
+    """
+    resolved = ws.roots.writable(fspath(path), overwrite=True)
+    if resolved.exists() and (writer := WrittenFiles(ws.store).writer(resolved)) is None:
+        _refuse(ws, resolved, writer, overwrite=overwrite)
+    return resolved
+
+
+def _refuse(ws: "Workspace", path: Path, writer: int | None, *, overwrite: bool) -> None:
+    """Refuse to replace what another job wrote, or nobody of ours."""
+    if writer is None and ws.roots.is_for_agent:
+        raise InputError(
+            f"{path} is not a table that doubleword-batch wrote, or it was changed since. It was "
+            "left as it is.",
+            hint="Give another output path. A person can replace it on the command line, with "
+            "--overwrite.",
+            code="output_exists",
+        )
+    if not overwrite:
+        raise output_exists(path)
+
+
+class _Hashed(io.RawIOBase):
+    """Passes what is written on and hashes it; closing it leaves the file open."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self.sha256 = hashlib.sha256()
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, block: "ReadableBuffer", /) -> int:
+        self.sha256.update(block)
+        return self._stream.write(block)

@@ -1,0 +1,57 @@
+"""The tables and copies that jobs wrote outside the state directory, known by their content.
+
+A file that a job of ours wrote, and that nobody has changed since, may be written anew; every other
+file is somebody's. Recorded are its path and the sha256 of its content, before it gets its name: a
+crash in between leaves a record that fits no file.
+"""
+
+import hashlib
+import os
+import time
+from pathlib import Path
+
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.open_files import open_regular
+
+
+class WrittenFiles:
+    """The written files of a store; every method takes resolved paths."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def record(self, path: Path, job: int, sha256: str) -> None:
+        """Remember that this job is about to write this content to `path`."""
+        with self._store.transaction() as db:
+            db.execute(
+                "INSERT OR REPLACE INTO written_files (path, sha256, job, written_at) "
+                "VALUES (?, ?, ?, ?)",
+                (_key(path), sha256, job, time.time()),
+            )
+
+    def forget_older(self, path: Path, sha256: str) -> None:
+        """Forget what was at `path` before; call it once this content stands there."""
+        with self._store.transaction() as db:
+            db.execute(
+                "DELETE FROM written_files WHERE path = ? AND sha256 <> ?", (_key(path), sha256)
+            )
+
+    def writer(self, path: Path) -> int | None:
+        """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.
+
+        Reads the whole file where something was written there: not for the event loop's thread.
+        """
+        known = self._store.query(
+            "SELECT sha256, job FROM written_files WHERE path = ?", (_key(path),)
+        )
+        if not known:
+            return None
+        try:
+            with open_regular(path) as file:
+                return dict(known).get(hashlib.file_digest(file, "sha256").hexdigest())
+        except OSError:
+            return None
+
+
+def _key(path: Path) -> str:
+    return os.path.normcase(os.fsencode(path).decode("utf-8", "backslashreplace"))

@@ -1,0 +1,71 @@
+r"""What the text of a path may say, when an agent or a row gave it: looked at before the disk is.
+
+On Windows a path alone can reach a network (resolving `\\host\share` sends the user's password
+hash to that host), a device (`NUL`, `COM1`) or a hidden part of a file (`a.csv:stream`). A synced
+folder carries names from one system to another, so the rules are the same everywhere.
+"""
+
+import os
+import re
+import unicodedata
+
+from doubleword_batch.errors import InputError, quote_untrusted
+
+_NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
+_ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
+_DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|$)")
+_SEPARATORS = re.compile(r"[\\/]+")
+_WINDOWS_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|COM[0-9¹²³]|LPT[0-9¹²³])[ .]*(?:[.:].*)?",
+    re.IGNORECASE,
+)
+_PSEUDO = re.compile(r"/(?:proc|sys|dev)(?:/|$)")
+_SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: files of people lie there
+_CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
+_IS_WINDOWS = os.name == "nt"
+
+
+def check_path_text(text: str, *, is_output: bool = False) -> None:
+    """Refuse the text of a path that could reach anything but a plain file of this machine.
+
+    Args:
+        text: as it was given.
+        is_output: whether a file will be made there; its name must then be a plain one on every
+            system. Files that are there may have any name that this system gives no other meaning.
+
+    Raises:
+        InputError: code `outside_roots`.
+    """
+    if _NETWORK_OR_DEVICE.match(text):
+        raise _refused(text, "is a network or device path", "Copy the file to a folder first.")
+    if _ADDRESS.match(text):
+        raise _refused(text, "is an address, not a path", "Give a path of this machine.")
+    if any(unicodedata.category(character) in _CONTROLS for character in text):
+        raise _refused(text, "holds a control character", "Give a path without it.")
+    for name in _names(text) if is_output or _IS_WINDOWS else ():
+        if ":" in name:
+            raise _refused(text, "holds a colon in a name", "Give a plain file name.")
+        if _WINDOWS_DEVICE.fullmatch(name):
+            raise _refused(text, "names a device of Windows", "Give another name.")
+        if name.strip(".") and name[-1] in ". ":
+            raise _refused(text, "has a name that ends in a dot or a space", "Give another name.")
+
+
+def hidden_name(text: str) -> str | None:
+    """The first name in a path that begins with a dot, other than `.` and `..`."""
+    return next((n for n in _names(text) if n.startswith(".") and n not in {".", ".."}), None)
+
+
+def is_pseudo_file(path: str) -> bool:
+    """Whether a resolved path leads among the files that the kernel makes up."""
+    return bool(_PSEUDO.match(path)) and not path.startswith(_SHARED_MEMORY)
+
+
+def _names(text: str) -> list[str]:
+    """The names in a path, without invisible characters, which some file systems leave out."""
+    plain = "".join(c for c in text if unicodedata.category(c) != "Cf")
+    return [name for name in _SEPARATORS.split(_DRIVE.sub("", plain, count=1)) if name]
+
+
+def _refused(text: str, reason: str, hint: str) -> InputError:
+    return InputError(f"{quote_untrusted(text, 200)} {reason}.", hint=hint, code="outside_roots")

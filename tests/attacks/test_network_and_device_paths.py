@@ -1,0 +1,93 @@
+"""Paths that reach a network or a device are refused by their text, before anything is resolved."""
+
+import glob
+import os
+from pathlib import Path
+
+import pytest
+
+from agent import agent
+from doubleword_batch import path_text
+from doubleword_batch.errors import InputError
+from doubleword_batch.paths import Roots
+
+NETWORK = (
+    r"\\evil\share\x.csv",
+    "//evil/share/x.csv",
+    r"\/evil/share/x.csv",
+    r"/\evil\share\x.csv",
+    r"\\?\UNC\evil\share\x.csv",
+    r"\\.\pipe\x.csv",
+    "//./COM1",
+    "//?/C:/x.csv",
+    r"\\evil\share\*.csv",
+    "//evil/share/*.csv",
+    "file://evil/share/x.csv",
+    "smb://evil/share/x.csv",
+    r"file:\\evil\share\x.csv",
+)
+
+
+@pytest.fixture
+def untouched_disk(monkeypatch):
+    """Whatever resolves or looks at a path fails the test."""
+
+    def touched(*_args, **_more):
+        pytest.fail("the disk was looked at")
+
+    for name in ("resolve", "exists", "stat", "lstat", "is_file", "open"):
+        monkeypatch.setattr(Path, name, touched)
+    monkeypatch.setattr(os.path, "exists", touched)
+    monkeypatch.setattr(os.path, "realpath", touched)
+    monkeypatch.setattr(glob, "glob", touched)
+
+
+@pytest.mark.parametrize("path", NETWORK)
+def test_a_network_path_is_refused_before_the_disk_is_looked_at(work, path, request):
+    roots = Roots([work], is_for_agent=True)
+    request.getfixturevalue("untouched_disk")
+    for use in (roots.readable, roots.matches, roots.writable, roots.readable_file):
+        with pytest.raises(InputError) as refused:
+            use(path)
+        assert refused.value.code == "outside_roots"
+
+
+@pytest.mark.parametrize("path", NETWORK)
+async def test_no_argument_and_no_row_takes_a_network_path(settings, reviews, path):
+    order = {"source": "reviews.csv", "prompt": "{{ text }}"}
+    async with agent(settings) as a:
+        for wrong in (
+            {"source": path, "prompt": "x"},
+            {"source": f"sqlite:{path}", "prompt": "x"},
+            {"source": f"{path}::t", "prompt": "x"},
+            {**order, "response_schema": path},
+            {**order, "output_path": path},
+            {"rows": [{"i": path}], "prompt": "x", "image_column": "i"},
+            {"rows": [{"i": {"path": path}}], "prompt": "x", "image_column": "i"},
+        ):
+            reply = await a.fails("create_batch_file", **wrong)
+            assert reply["error"]["code"] != "bug", wrong
+        await a.fails("upload", path=path)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["NUL", "con.csv", "sub/AUX", r"sub\COM1.txt", "lpt9", "a.csv:b", "CONIN$", "x. ", "COM¹"],
+)
+def test_on_windows_devices_and_streams_are_not_read(work, monkeypatch, path):
+    monkeypatch.setattr(path_text, "_IS_WINDOWS", True)
+    with pytest.raises(InputError) as refused:
+        Roots([work], is_for_agent=True).readable(path)
+    assert refused.value.code == "outside_roots"
+
+
+@pytest.mark.parametrize("path", [r"C:\data\x.csv", "C:/data/x.csv", "sub/x.csv", "../x.csv", "."])
+def test_on_windows_plain_paths_pass_the_check_of_their_text(monkeypatch, path):
+    monkeypatch.setattr(path_text, "_IS_WINDOWS", True)
+    path_text.check_path_text(path, is_output=True)
+
+
+def test_names_with_colons_are_read_where_the_system_has_them(work):
+    (work / "12:30 notes.csv").write_text("text\nx\n", encoding="utf-8")
+    roots = Roots([work], is_for_agent=True)
+    assert roots.readable("12:30 notes.csv") == work / "12:30 notes.csv"

@@ -1,0 +1,97 @@
+"""The state directory is out of bounds for agents, whatever the roots say."""
+
+import os
+
+import pytest
+
+from agent import agent
+from doubleword_batch.errors import InputError
+from doubleword_batch.paths import Roots
+from doubleword_batch.settings import Settings
+
+ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
+
+
+@pytest.fixture
+def state(work):
+    """A state directory inside the root, as with DOUBLEWORD_BATCH_ROOTS=$HOME."""
+    folder = work / "state"
+    folder.mkdir(mode=0o700)
+    return folder
+
+
+@pytest.fixture
+def settings(environment, state):
+    return Settings.from_environment({**environment, "DOUBLEWORD_BATCH_HOME": str(state)})
+
+
+async def test_it_is_neither_read_nor_written_although_it_lies_in_a_root(settings, reviews, state):
+    async with agent(settings) as a:
+        results = await a.runs_job(**ORDER)
+        folder = f"state/jobs/{results['job']}"
+        before = sorted(p for p in (state / "jobs").rglob("*"))
+        for path in (
+            "state/store.sqlite3",
+            "state/store.sqlite3-wal",
+            "state/new.csv",
+            "STATE/new.csv",
+            f"{folder}/answers.jsonl",
+        ):
+            reply = await a.fails(
+                "fetch_results", job=results["job"], output_path=path, overwrite=True
+            )
+            assert reply["error"]["code"] in {"outside_roots", "invalid_argument", "file_not_found"}
+        for source in (
+            "state/store.sqlite3::SELECT * FROM jobs",
+            f"{folder}/part-0001.jsonl",
+            "state/jobs/*/part-*.jsonl",
+            "state",
+        ):
+            reply = await a.fails("create_batch_file", source=source, prompt="{{ row }}")
+            assert reply["error"]["code"] == "outside_roots"
+        await a.fails("upload", path=f"{folder}/part-0001.jsonl")
+        await a.fails("create_batch_file", **ORDER, response_schema=f"{folder}/part-0001.jsonl")
+    after = sorted(p for p in (state / "jobs").rglob("*"))
+    assert before == after
+
+
+def test_links_and_other_spellings_do_not_lead_into_it(work, state):
+    (state / "x.csv").write_text("text\nx\n", encoding="utf-8")
+    (work / "link").symlink_to(state)
+    (work / "x.csv").symlink_to(state / "x.csv")
+    roots = Roots([work], state_directory=state, is_for_agent=True)
+    for path in ("link/x.csv", "x.csv", "state/../state/x.csv", str(state / "x.csv")):
+        for use in (roots.readable, roots.matches):
+            with pytest.raises(InputError, match="out of bounds"):
+                use(path)
+        with pytest.raises(InputError, match="out of bounds"):
+            roots.writable(path, overwrite=True)
+
+
+def test_it_is_known_by_what_the_disk_says_too(work, state, tmp_path):
+    """As for a state directory that is named by a link, or that a disk shows twice."""
+    (tmp_path / "named").symlink_to(state)
+    roots = Roots([work], state_directory=tmp_path / "named", is_for_agent=True)
+    with pytest.raises(InputError, match="out of bounds"):
+        roots.writable("state/x.csv")
+
+
+def test_a_root_inside_it_opens_nothing(state):
+    (state / "jobs").mkdir()
+    roots = Roots([state / "jobs"], state_directory=state, is_for_agent=True)
+    with pytest.raises(InputError, match="out of bounds"):
+        roots.writable("x.csv")
+
+
+def test_a_person_writes_no_table_there_either(state):
+    roots = Roots(None, state_directory=state)
+    with pytest.raises(InputError, match="out of bounds"):
+        roots.writable(state / "store.sqlite3", overwrite=True)
+    (state / "answers.jsonl").write_text("{}", encoding="utf-8")
+    assert roots.readable(state / "answers.jsonl") == state / "answers.jsonl"
+
+
+def test_a_row_does_not_reach_it(work, state):
+    (state / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    with pytest.raises(InputError, match="out of bounds"):
+        Roots(None, state_directory=state).for_data(work).readable(os.fspath(state / "x.png"))
