@@ -126,6 +126,8 @@ def test_run_answers_a_whole_table_in_one_call(settings, table, tmp_path):
     results = run(table, prompt=PROMPT, output_path=answers, settings=settings)
     assert results.path == answers
     assert [row["outcome"] for row in results.rows()] == ["ok", "ok"]
+    run(table, prompt=PROMPT, output_path=answers, settings=settings)  # the same job's table
+    answers.write_text("changed by a person", encoding="utf-8")
     with pytest.raises(InputError) as error:
         run(table, prompt=PROMPT, output_path=answers, settings=settings)
     assert error.value.code == "output_exists"
