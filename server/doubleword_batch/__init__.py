@@ -51,7 +51,8 @@ if TYPE_CHECKING:
         Uploaded,
         Waiting,
     )
-    from doubleword_batch.library.jobs import Job, Jobs
+    from doubleword_batch.library.job import Job
+    from doubleword_batch.library.jobs import Jobs
     from doubleword_batch.library.results import JobResults, TableFormat
     from doubleword_batch.library.run import run
     from doubleword_batch.local import Faults, LocalConfig, LocalServer
@@ -162,10 +163,8 @@ _MODULES = {
         "Uploaded",
         "Waiting",
     ),
-    "library.jobs": (
-        "Job",
-        "Jobs",
-    ),
+    "library.job": ("Job",),
+    "library.jobs": ("Jobs",),
     "library.results": (
         "JobResults",
         "TableFormat",

@@ -1,12 +1,11 @@
 """The README and the pages of docs/: their blocks of code, their tables, and what runs them."""
 
-import ast
-import asyncio
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
-
-from anyio import fail_after
 
 from doubleword_batch.local import LocalConfig, LocalServer
 
@@ -24,25 +23,20 @@ def section(path, title):
     return text.partition(f"\n## {title}\n")[2].partition("\n## ")[0]
 
 
-async def run_python(example, tmp_path, server, **names):
-    """Run an example as a notebook would, against a local server that simulates."""
-    here = example.replace("https://api.doubleword.ai/v1", server.base_url)
-    quick = here.replace("BatchOpenAI(", "BatchOpenAI(batch_window_seconds=0.1, ").replace(
-        ", )", ")"
-    )
-    code = compile(quick, "example", "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-    known = {
-        "Path": lambda name: tmp_path / name,
-        "asyncio": asyncio,
-        "conversations": [[{"role": "user", "content": "x"}]],
-        "key": server.token,
-        "model": "m",
-    } | names
-    with fail_after(60):
-        running = eval(code, known)  # noqa: S307  # the documents' own lines
-        if running is not None:
-            await running
-    return known
+def run_example(example, folder, server):
+    """Run an example as a reader would: pasted into a file, unchanged.
+
+    Without a key, against the local server that simulates; one that reads the key, against
+    `server`.
+    """
+    (folder / "example.py").write_text(example, encoding="utf-8")
+    key = {"DOUBLEWORD_API_KEY": server.token, "DOUBLEWORD_BASE_URL": server.base_url}
+    environment = os.environ | (key if "DOUBLEWORD_API_KEY" in example else {})
+    done = subprocess.run(
+        [sys.executable, "example.py"],
+        cwd=folder, env=environment, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, f"{example}\n{done.stderr}"
 
 
 def prepare_examples(folder, monkeypatch):

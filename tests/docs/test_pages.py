@@ -17,7 +17,7 @@ from docs.documents import (
     PAGES,
     ROOT,
     prepare_examples,
-    run_python,
+    run_example,
     section,
     served,
     shell_commands,
@@ -172,10 +172,10 @@ def test_the_json_is_json(path):
         json.loads(block)
 
 
-async def test_the_python_examples_run(tmp_path, monkeypatch):
+def test_the_python_examples_run_as_they_stand(tmp_path, monkeypatch):
     prepare_examples(tmp_path, monkeypatch)
     examples = [block for path in PAGES for block in markdown.blocks(path, "python")]
     assert len(examples) >= 2
     with served(tmp_path / "server") as server:
         for example in examples:
-            await run_python(example, tmp_path, server)
+            run_example(example, tmp_path, server)

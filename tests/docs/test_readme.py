@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from docs.documents import DOCS, README, ROOT, prepare_examples, run_python, served, shell_commands
+from docs.documents import DOCS, README, ROOT, prepare_examples, run_example, served, shell_commands
 from skill import commands, markdown
 
 TEXT = README.read_text(encoding="utf-8")
@@ -84,10 +84,10 @@ def test_the_line_for_a_table_of_ones_own_makes_a_table_of_answers(tmp_path):
     assert len((tmp_path / "answers.csv").read_text().splitlines()) == 3
 
 
-async def test_the_python_examples_run(tmp_path, monkeypatch):
+def test_the_python_examples_run_as_they_stand(tmp_path, monkeypatch):
     prepare_examples(tmp_path, monkeypatch)
     examples = markdown.blocks(README, "python")
     assert len(examples) == 2
     with served(tmp_path / "server") as server:
         for example in examples:
-            await run_python(example, tmp_path, server)
+            run_example(example, tmp_path, server)

@@ -15,6 +15,8 @@ def main() -> None:
     """
     arguments = sys.argv[1:]
     if arguments == ["serve"] or (not arguments and not _stdin_is_terminal()):
+        from doubleword_batch.cli.mcp import serve_mcp
+
         sys.exit(serve_mcp())
     from doubleword_batch.cli.app import run_app
 
@@ -23,24 +25,3 @@ def main() -> None:
 
 def _stdin_is_terminal() -> bool:
     return sys.stdin is not None and sys.stdin.isatty()  # pyright: ignore[reportUnnecessaryComparison]  # None under pythonw
-
-
-def serve_mcp() -> int:
-    """Run the MCP server on stdin and stdout until the host leaves; returns the exit code.
-
-    Settings that cannot be used do not end it: a host would only say that the connection was
-    closed. Every call then says what is wrong.
-    """
-    from doubleword_batch.cli.exit_codes import Exit, exit_of
-    from doubleword_batch.errors import ConfigError
-    from doubleword_batch.mcp_server.stdio import serve
-    from doubleword_batch.settings import Settings
-
-    try:
-        settings = Settings.from_environment()
-    except ConfigError as error:
-        sys.stderr.write(f"doubleword-batch cannot work with these settings: {error}\n")
-        serve(error)
-        return exit_of(error)
-    serve(settings)
-    return Exit.DONE

@@ -7,8 +7,9 @@ from typing import Annotated
 import anyio
 import typer
 
-from doubleword_batch.cli import options, results, serve_mcp, servers, steps
+from doubleword_batch.cli import options, results, servers, steps
 from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
+from doubleword_batch.cli.mcp import serve_mcp
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.run_flow import run
 from doubleword_batch.cli.show import show_findings

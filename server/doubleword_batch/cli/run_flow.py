@@ -24,7 +24,8 @@ from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.replies import Results, Status, Waiting
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.library.jobs import Job, Jobs
+from doubleword_batch.library.job import Job
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.settings import Settings
 
 

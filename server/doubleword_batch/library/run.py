@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import anyio
 from anyio.from_thread import start_blocking_portal
 
-from doubleword_batch.library.jobs import Job, Jobs
+from doubleword_batch.library.job import Job
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.library.results import JobResults
 from doubleword_batch.progress import no_progress
 

@@ -1,0 +1,210 @@
+"""A job's verbs as an async API; each looks up how the job stands now."""
+
+from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
+from os import PathLike, fspath
+from typing import TYPE_CHECKING, Any
+
+from doubleword_batch.lazy_workspace import LazyWorkspace
+from doubleword_batch.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.replies import (
+        Cancelled,
+        Created,
+        Retried,
+        Status,
+        Submitted,
+        Uploaded,
+    )
+    from doubleword_batch.library.results import JobResults, TableFormat
+
+
+class Job:
+    """One job, by its name; every verb looks up how it stands now.
+
+    Attributes:
+        name: the job's name, such as `reviews-7f3a`; or the provider's id by which it was asked
+            for.
+        created: what `Jobs.create` built; None for a job that was looked up.
+    """
+
+    def __init__(
+        self, workspace: LazyWorkspace, name: str, *, created: "Created | None" = None
+    ) -> None:
+        self._workspace = workspace
+        self.name = name
+        self.created = created
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r})"
+
+    async def upload(self, *, progress: Progress = no_progress) -> "Uploaded":
+        """Upload its request files without starting them; what is there is not sent again.
+
+        Args:
+            progress: told (bytes sent, all bytes, words).
+        """
+        from doubleword_batch.jobs import submit
+
+        return await submit.upload(await self._workspace.get(), job=self.name, progress=progress)
+
+    async def submit(
+        self,
+        *,
+        completion_window: str | None = None,
+        metadata: Mapping[str, str] | None = None,
+        max_cost_usd: Decimal | float | None = None,
+        progress: Progress = no_progress,
+    ) -> "Submitted":
+        """Create its batches, uploading first: the step that costs money. Safe to repeat.
+
+        Args:
+            completion_window: one of the provider's, such as `24h`; by default its first.
+            metadata: at most 12 pairs, kept with each batch.
+            max_cost_usd: refuse above this, US dollars; the caps of the environment hold anyway.
+            progress: told (bytes sent, all bytes, words).
+
+        Raises:
+            InputError: `over_cap`, `unknown_cost`, or an argument that cannot be used.
+            ApiError, TransportError: the provider rejected it or could not be reached.
+        """
+        from doubleword_batch.jobs import submit
+
+        return await submit.create_batch(
+            await self._workspace.get(),
+            self.name,
+            completion_window=completion_window,
+            metadata=dict(metadata) if metadata else None,
+            max_cost_usd=None if max_cost_usd is None else Decimal(str(max_cost_usd)),
+            progress=progress,
+        )
+
+    async def status(
+        self, *, wait_seconds: float = 0, progress: Progress = no_progress
+    ) -> "Status":
+        """How far it is.
+
+        Args:
+            wait_seconds: 0 to 45: wait so long for its end.
+            progress: told (requests finished, all requests, words).
+        """
+        from doubleword_batch.jobs.status import get_status
+
+        return await get_status(
+            await self._workspace.get(), self.name, wait_seconds=wait_seconds, progress=progress
+        )
+
+    async def wait(
+        self,
+        timeout_seconds: float | None = None,
+        *,
+        progress: Progress = no_progress,
+        on_failure: Callable[[str], None] = lambda _: None,
+    ) -> "Status":
+        """Wait until it has ended, through losses of the connection of some minutes.
+
+        Args:
+            timeout_seconds: None for as long as it takes; `Status.complete` says which it was. A
+                request that is being repeated is not cut short: it may take up to
+                `max_retry_seconds` longer.
+            progress: told (requests finished, all requests, words).
+            on_failure: told, in words, of a failure that is waited out.
+
+        Raises:
+            InputError: `not_submitted`: it is not submitted as a whole, so it cannot end.
+        """
+        from doubleword_batch.jobs.status import wait_until_ended
+
+        return await wait_until_ended(
+            await self._workspace.get(),
+            self.name,
+            timeout_seconds,
+            progress=progress,
+            note=on_failure,
+        )
+
+    async def results(
+        self,
+        output_path: str | PathLike[str] | None = None,
+        *,
+        format: "TableFormat | None" = None,  # noqa: A002  # as the tool calls it
+        overwrite: bool = False,
+        formulas: bool = False,
+        query: str | None = None,
+        sample: int = 3,
+        wait_seconds: float = 0,
+        progress: Progress = no_progress,
+    ) -> "JobResults":
+        """Collect what has finished, account for every row, and write the table of answers.
+
+        Works at any time: rows that have no outcome yet are `pending`.
+
+        Args:
+            output_path: the table, the source's rows with their answers, in source order; by
+                default JSON Lines in the state directory. With `query` alone none is written.
+            format: by default what the path's ending says.
+            overwrite: whether `output_path` may be replaced.
+            formulas: whether texts of a CSV may become formulas in a spreadsheet.
+            query: one SELECT over the table `results`; its answer is `JobResults.reply.query`.
+            sample: 0 to 20 answers to show in the reply, cut.
+            wait_seconds: 0 to 45, to wait for the end first.
+            progress: told (lines read, rows, words).
+
+        Raises:
+            InputError: it was never submitted, or a path or query that cannot be used.
+        """
+        from doubleword_batch.jobs.results import fetch_results
+        from doubleword_batch.library.results import JobResults
+
+        reply = await fetch_results(
+            await self._workspace.get(),
+            self.name,
+            output_path=None if output_path is None else fspath(output_path),
+            table_format=format,
+            overwrite=overwrite,
+            formulas=formulas,
+            query=query,
+            sample=sample,
+            wait_seconds=wait_seconds,
+            progress=progress,
+        )
+        return JobResults(reply, format)
+
+    async def retry(
+        self,
+        causes: Sequence[str] = (),
+        *,
+        params: Mapping[str, Any] | None = None,
+        progress: Progress = no_progress,
+    ) -> "Retried":
+        """Run rows again that have no good answer, into the same table. Costs money.
+
+        Args:
+            causes: outcomes or causes as the results name them, such as `truncated`, `http_429`;
+                by default every row without an answer.
+            params: changed in each body, such as a larger `max_tokens`.
+            progress: told (bytes sent, all bytes, words).
+
+        Raises:
+            InputError: `still_running`, `nothing_to_retry`, `over_cap` or `unknown_cost`.
+        """
+        from doubleword_batch.jobs.retry import retry_failed
+
+        return await retry_failed(
+            await self._workspace.get(),
+            self.name,
+            causes=causes,
+            params=dict(params) if params else None,
+            progress=progress,
+        )
+
+    async def cancel(self) -> "Cancelled":
+        """Stop its batches; what has finished stays downloadable.
+
+        Raises:
+            InputError: `already_ended`: nothing of it runs.
+        """
+        from doubleword_batch.jobs.cancel import cancel
+
+        return await cancel(await self._workspace.get(), self.name)

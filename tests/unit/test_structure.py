@@ -1,0 +1,42 @@
+"""What the decisions say of the code's shape, held by counting."""
+
+import re
+from graphlib import TopologicalSorter
+from pathlib import Path
+
+import grimp
+
+import doubleword_batch
+
+PACKAGE = Path(doubleword_batch.__file__).parent
+FILES = [p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts]
+
+
+def files_that_say(pattern: str) -> set[str]:
+    return {
+        path.relative_to(PACKAGE).as_posix()
+        for path in FILES
+        if re.search(pattern, path.read_text(encoding="utf-8"))
+    }
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = grimp.build_graph("doubleword_batch", exclude_type_checking_imports=False)
+    imported = {m: graph.find_modules_directly_imported_by(m) for m in graph.modules}
+    TopologicalSorter(imported).prepare()  # raises CycleError with the circle
+
+
+def test_only_two_files_change_the_ledger():
+    changes = r"\b(UPDATE|INSERT INTO|INSERT OR \w+ INTO|DELETE FROM) (ledger|history)\b"
+    assert files_that_say(changes) == {"jobs/store/apply_results.py", "jobs/store/ledger.py"}
+
+
+def test_one_file_replaces_files():
+    assert files_that_say(r"\bos\.replace\(|NamedTemporaryFile\(|temporary\.replace\(") == {
+        "atomic_files.py"
+    }
+
+
+def test_no_file_is_much_longer_than_four_hundred_lines():
+    lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in FILES}
+    assert {name: lines for name, lines in lengths.items() if lines > 430} == {}
