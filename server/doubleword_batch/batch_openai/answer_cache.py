@@ -16,10 +16,12 @@ class AnswerCache:
 
     Args:
         share: equal calls may have the same row.
+        remember: rows of earlier runs count too.
     """
 
-    def __init__(self, *, share: bool) -> None:
+    def __init__(self, *, share: bool, remember: bool) -> None:
         self._share = share
+        self._remember = remember
         self._has_past: bool | None = None
         self._own_jobs: set[str] = set()
         self._used: set[tuple[str, int]] = set()
@@ -30,25 +32,29 @@ class AnswerCache:
         for call in calls:
             call.key = key_of_call(ws.profile.name, ws.server, call.endpoint, call.body)
         if self._has_past is None:
-            self._has_past = not CallRows(ws.store).is_empty()
-        if not (self._has_past or self._share or self._released):
+            self._has_past = self._remember and not CallRows(ws.store).is_empty()
+        is_first = not (self._has_past or self._share or self._released)
+        if is_first and not any(call.is_repeat for call in calls):
             return {}  # a first run has nothing to find
         return CallRows(ws.store).find(call.key for call in calls if call.key is not None)
 
     def take(
-        self, rows: Sequence[CallRow], is_awaited: Callable[[CallRow], bool]
+        self,
+        rows: Sequence[CallRow],
+        is_awaited: Callable[[CallRow], bool],
+        *,
+        is_repeat: bool = False,
     ) -> CallRow | None:
         """The first of these rows that no other call of this run has, now used; None without one.
 
         Args:
             rows: those of one key.
             is_awaited: whether a caller waits for the row at this moment.
+            is_repeat: a row that has been used will do: its caller may not have got the answer.
         """
         for row in rows:
-            if not is_awaited(row) and (self._share or self._is_free((row.job, row.row))):
-                self._released.discard((row.job, row.row))
-                if row.job not in self._own_jobs:
-                    self._used.add((row.job, row.row))
+            if not is_awaited(row) and self._may_take(row, is_repeat=is_repeat):
+                self.reclaim(row.job, row.row)
                 return row
         return None
 
@@ -62,5 +68,18 @@ class AnswerCache:
         if job in self._own_jobs:
             self._released.add((job, row))
 
-    def _is_free(self, row: tuple[str, int]) -> bool:
-        return row in self._released if row[0] in self._own_jobs else row not in self._used
+    def reclaim(self, job: str, row: int) -> None:
+        """Note that a row has a caller, again or for the first time."""
+        self._released.discard((job, row))
+        if job not in self._own_jobs:
+            self._used.add((job, row))
+
+    def _may_take(self, row: CallRow, *, is_repeat: bool) -> bool:
+        place = (row.job, row.row)
+        if row.job in self._own_jobs and place in self._released:
+            return True
+        if row.job not in self._own_jobs and not self._remember:
+            return False
+        if is_repeat or (self._share and self._remember):
+            return True
+        return row.job not in self._own_jobs and place not in self._used

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
@@ -39,6 +39,7 @@ FIRST_POLL_SHARE = 0.2
 _POLL_BACKOFF = 1.6
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _REJECTED_LINES = frozenset({400, 413, 422})
+_DEADLINE_PRECISION = 0.05  # how late a caller may be told, as a share of its time
 _LINE_NUMBER = re.compile(r"\bline (\d{1,9})\b", re.IGNORECASE)
 _ERRORS_FROM = 400
 _REASONS = {
@@ -109,6 +110,7 @@ class BatchTask:
         self.job = job
         self.waiting = waiting
         self._ended_rows = -1  # how many had ended when they were last collected
+        self._has_joined = False  # a call whose row may have been collected before
 
     @property
     def is_submitted(self) -> bool:
@@ -118,6 +120,7 @@ class BatchTask:
     def wait_for(self, row: int, call: Call) -> None:
         """Give that row's outcome to this call."""
         self.waiting[row] = call
+        self._has_joined = True
 
     async def run(self) -> None:
         """Submit if that has not happened, and follow until every caller has an outcome.
@@ -130,12 +133,12 @@ class BatchTask:
             await self._retry(self._submit)
             await self._follow()
         except DoublewordBatchError as error:
-            self.fail(error)
+            await self._fail_rest(error)
         except LinesRejectedError:
             raise
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug
             _log.exception("A batch of calls failed unexpectedly")
-            self.fail(unexpected(error))
+            await self._fail_rest(unexpected(error))
         finally:
             deadlines.cancel()
 
@@ -176,12 +179,35 @@ class BatchTask:
                 break
             await asyncio.sleep(pause)
             pause = min(pause * _POLL_BACKOFF, self._options.poll_interval_seconds)
-        self.fail(
+        await self._fail_rest(
             CallFailedError(
                 f"The batch of job {self.job.name} has ended without an outcome for the call.",
                 code="missing",
             )
         )
+
+    async def _fail_rest(self, error: DoublewordBatchError) -> None:
+        """Give the error to every caller for whom the ledger has nothing.
+
+        A call may have joined while finished rows were being handed over, or while the batch was
+        on its last poll: its answer is there, and whoever joins during a look is looked up too.
+        """
+        looked_up: dict[int, Call] = {}
+        while unseen := {
+            row: call
+            for row, call in self.waiting.items()
+            if call.is_wanted and looked_up.get(row) is not call
+        }:
+            looked_up |= unseen
+            try:
+                runs = self.job.batch_runs()
+                await self._deliver_finished(
+                    runs[-1].batch_id if runs else "", unseen, with_rejected=True
+                )
+            except Exception:  # noqa: BLE001  # the error that is given says what is wrong
+                _log.exception("The ledger could not be asked before callers were failed")
+                break
+        self.fail(error)
 
     async def _poll(self) -> "BatchRun":
         """Fetch the batch's status and deliver what is new."""
@@ -190,21 +216,27 @@ class BatchTask:
         ended_rows = run.completed + run.failed
         # Where a file cannot be read from a line on, every poll would read all of it again.
         has_news = self._ws.profile.skip and ended_rows != self._ended_rows
+        has_joined, self._has_joined = self._has_joined, False
         if run.is_terminal or has_news:
             async with self._limits.collecting:
                 await collect(self.job)
-                await self._deliver_finished(run.batch_id)
+                await self._deliver_finished(run.batch_id, self.waiting)
             self._ended_rows = ended_rows
+        elif has_joined:
+            await self._deliver_finished(run.batch_id, self.waiting)
         return run
 
-    async def _deliver_finished(self, batch_id: str) -> None:
-        rows = list(self.waiting)
+    async def _deliver_finished(
+        self, batch_id: str, wanted: Iterable[int], *, with_rejected: bool = False
+    ) -> None:
+        rows = list(wanted)
 
         def outcomes(_: Callable[[], bool]) -> list[tuple[int, Outcome]]:
             return [
                 (finished.row, outcome_of(finished, batch_id))
                 for finished in finished_rows(self.job, rows)
-                if finished.cause != "batch_failed"  # the provider's errors say more
+                # The provider's errors, which `_fail_if_nothing_ran` passes on, say more.
+                if with_rejected or finished.cause != "batch_failed"
             ]
 
         found = await in_thread(outcomes)
@@ -238,14 +270,23 @@ class BatchTask:
         return await budget.persist(work)
 
     async def _enforce_deadlines(self) -> None:
-        """Tell each caller when its time is up, so that nobody waits for ever."""
-        while self.waiting:
+        """Tell each caller when its time is up, so that nobody waits for ever.
+
+        The rows stay: whoever makes such a call again waits for the same row.
+        """
+        while True:
             now = time.monotonic()
-            overdue = [row for row, call in self.waiting.items() if call.deadline <= now]
-            deliver((self.waiting.pop(row), self._too_late(row)) for row in overdue)
-            if self.waiting:
-                earliest = min(call.deadline for call in self.waiting.values())
-                await asyncio.sleep(earliest - now)
+            # Whoever joins while this sleeps is seen soon enough.
+            earliest = now + self._options.longest_wait_seconds * _DEADLINE_PRECISION
+            for row, call in self.waiting.items():
+                for caller in call.callers:
+                    if not caller.is_waiting:
+                        continue
+                    if caller.deadline <= now:
+                        caller.tell(self._too_late(row))
+                    else:
+                        earliest = min(earliest, caller.deadline)
+            await asyncio.sleep(earliest - now)
 
     def _too_late(self, row: int) -> CallFailedError:
         runs = self.job.batch_runs()

@@ -7,7 +7,7 @@ arrive together never stall it.
 import asyncio
 import time
 from collections import defaultdict, deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 
 import msgspec
@@ -20,6 +20,9 @@ _SHORT_SECONDS, _LONG_SECONDS = 0.005, 0.02
 """Each caller that is woken builds its typed answer in the loop, which takes microseconds for a
 short one and milliseconds for a long one. A group that took the loop longer than this makes the
 next one smaller; a shorter one, larger."""
+
+RETRY_COUNT_HEADER = "x-stainless-retry-count"
+"""How often the SDK that makes a request has given it up before."""
 
 _CALLERS_BETWEEN_AGEING = 250
 """After how many callers that came or went the live objects are aged: before some twenty objects
@@ -83,7 +86,10 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         key: what the call is remembered by; None when nothing is remembered.
         job_row: the job's name and the row that hold the call, once there are any.
         inputs: of an embeddings call, where the provider counts them; else 0.
+        is_repeat: its caller says that it made the same call before and gave it up.
+        leader: the equal call whose request this one shares.
         followers: equal calls that share this one's request.
+        is_told: its caller has been told that the time is up; the request goes on.
         has_outcome: its outcome is on the way back.
     """
 
@@ -96,13 +102,40 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     key: bytes | None = None
     job_row: tuple[str, int] | None = None
     inputs: int = 0
+    is_repeat: bool = False
+    leader: "Call | None" = None
     followers: "list[Call] | None" = None
+    is_told: bool = False
     has_outcome: bool = False
 
     @property
     def is_wanted(self) -> bool:
         """Whether any caller still waits for it."""
-        return not self.future.done() or any(call.is_wanted for call in self.followers or ())
+        return self.is_waiting or any(call.is_waiting for call in self.followers or ())
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether its own caller still waits."""
+        return not (self.is_told or self.future.done())
+
+    @property
+    def callers(self) -> "list[Call]":
+        """This call and those that share its request."""
+        return [self, *(self.followers or ())]
+
+    def follow(self, leader: "Call") -> None:
+        """Share the request of an equal call."""
+        if leader.followers is None:
+            leader.followers = []
+        for caller in self.callers:
+            caller.leader = leader
+            leader.followers.append(caller)
+        self.followers = None
+
+    def tell(self, error: Exception) -> None:
+        """Give an error to this one's caller alone; the request goes on for whoever repeats it."""
+        self.is_told = True
+        self.delivery.put([(self.future, error)])
 
 
 class Delivery:
@@ -177,6 +210,16 @@ class Delivery:
         self._is_delivering = bool(self._queue)
         if self._queue:
             self.loop.call_soon(self._continue, begun)
+
+
+def is_repeat(headers: Mapping[str, str]) -> bool:
+    """Whether a request says that it repeats one that was given up, as OpenAI's SDKs do.
+
+    Args:
+        headers: the names in any case where the mapping takes them so, else in lower case.
+    """
+    count = headers.get(RETRY_COUNT_HEADER, "0").strip()
+    return count.isdecimal() and int(count[:9]) > 0
 
 
 def deliver(outcomes: Iterable[tuple[Call, Outcome]]) -> None:

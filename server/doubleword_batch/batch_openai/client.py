@@ -25,7 +25,7 @@ from doubleword_batch.batch_openai.admission import (
     is_live_inference,
     reason_against,
 )
-from doubleword_batch.batch_openai.call import CallFailedError, CallResponse
+from doubleword_batch.batch_openai.call import CallFailedError, CallResponse, is_repeat
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
@@ -246,7 +246,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
 
     def response_to(
-        self, endpoint: str, model: object, body: bytes
+        self, endpoint: str, model: object, body: bytes, *, is_repeat: bool = False
     ) -> Coroutine[Any, Any, CallResponse]:
         """The response to the body of one call, to be awaited; it may have an error status.
 
@@ -258,7 +258,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
             raise AssertionError("a client of live calls only was asked to batch")
         if shared.uses_callers_loop:
             self._state.affinity.bind()
-        return shared.engine.call(endpoint, model if isinstance(model, str) else "", body)
+        return shared.engine.call(
+            endpoint, model if isinstance(model, str) else "", body, is_repeat=is_repeat
+        )
 
     async def answer_of(
         self,
@@ -318,8 +320,13 @@ class BatchOpenAI(openai.AsyncOpenAI):
             without_stream.pop("stream_options", None)
         endpoint = endpoint_of(options) or ""
         encoded = _encoded(without_stream, options)
+        headers = {name.lower(): value for name, value in headers_of(options).items()}
         response = await self._response_in_time(
-            endpoint, body.get("model"), encoded, _seconds(options.timeout)
+            endpoint,
+            body.get("model"),
+            encoded,
+            seconds=_seconds(options.timeout),
+            is_repeat=is_repeat(headers),
         )
         if stream and response.status < _ERRORS_FROM:
             response = as_stream(endpoint, body, response)
@@ -328,10 +335,16 @@ class BatchOpenAI(openai.AsyncOpenAI):
         )
 
     async def _response_in_time(
-        self, endpoint: str, model: object, body: bytes, seconds: float | None
+        self,
+        endpoint: str,
+        model: object,
+        body: bytes,
+        *,
+        seconds: float | None,
+        is_repeat: bool,
     ) -> CallResponse:
         try:
-            responding = self.response_to(endpoint, model, body)
+            responding = self.response_to(endpoint, model, body, is_repeat=is_repeat)
             if seconds is None:
                 return await responding
             async with asyncio.timeout(seconds):

@@ -6,9 +6,8 @@ passed on becomes a job and a `BatchTask`, while the next group fills.
 
 import asyncio
 import logging
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
-from weakref import WeakValueDictionary
 
 from doubleword_batch.batch_openai.admission import admitted
 from doubleword_batch.batch_openai.answer_cache import AnswerCache
@@ -20,6 +19,7 @@ from doubleword_batch.batch_openai.batch_task import (
 )
 from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
+from doubleword_batch.batch_openai.calls_under_way import CallsUnderWay
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import DoublewordBatchError
@@ -60,8 +60,8 @@ class Dispatcher:
             max_retry_seconds=min(_REQUEST_RETRY_SECONDS, options.max_retry_seconds),
             http_options=http_options,
         )
-        self._cache = AnswerCache(share=options.share_identical)
-        self._leaders: WeakValueDictionary[bytes, Call] = WeakValueDictionary()
+        self._cache = AnswerCache(share=options.share_identical, remember=options.remember_answers)
+        self._under_way = CallsUnderWay()
         self._batcher: Batcher | None = None
         self._batch_tasks: dict[str, BatchTask] = {}
         self._limits = ConcurrencyLimits()
@@ -79,9 +79,7 @@ class Dispatcher:
             if self._batcher is None:
                 await in_thread(lambda _: forget_abandoned(ws))
             calls = admitted(calls, ws.profile)
-            known: dict[bytes, list[CallRow]] = {}
-            if self._options.remember_answers or self._options.share_identical:
-                known = await in_thread(lambda _: self._cache.look_up(ws, calls))
+            known = await in_thread(lambda _: self._cache.look_up(ws, calls))
         except DoublewordBatchError as error:
             deliver((call, error) for call in calls)
             return
@@ -91,14 +89,17 @@ class Dispatcher:
                 ws.profile,
                 lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        if known or self._options.share_identical:
-            calls = [call for call in calls if not self._finds_row(ws, known, call)]
-        self._batcher.add(calls)
+        self._batcher.add([call for call in _wanted(calls) if not self._finds_row(ws, known, call)])
 
     def release(self, call: Call) -> None:
         """Free the row of a caller that went away, for the next equal call."""
-        if call.job_row is not None:
-            self._cache.release(*call.job_row)
+        leader = call.leader or call
+        if leader.is_wanted:
+            return
+        if not leader.has_outcome:
+            self._under_way.give_up(leader)
+        if leader.job_row is not None:
+            self._cache.release(*leader.job_row)
 
     async def close(self, calls: Sequence[Call]) -> None:
         """Tell every caller, and close what is open.
@@ -119,20 +120,19 @@ class Dispatcher:
         await self._lazy_workspace.close()
 
     def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
-        """Whether the call gets a row of an earlier call, and so needs no request."""
+        """Whether the call gets the row of an earlier call, and so needs no request."""
         if call.key is None:
             return False
-        if self._options.share_identical:
-            leader = self._leaders.get(call.key)
-            if leader is not None and not leader.has_outcome and leader.is_wanted:
-                if leader.followers is None:
-                    leader.followers = []
-                leader.followers.append(call)
-                return True
-            self._leaders[call.key] = call
-        if not self._options.remember_answers:
-            return False
-        row = self._cache.take(known.get(call.key, ()), self._is_awaited)
+        leader = self._under_way.take(
+            call.key, share=call.is_repeat or self._options.share_identical
+        )
+        if leader is not None:
+            call.follow(leader)
+            if leader.job_row is not None:
+                self._cache.reclaim(*leader.job_row)
+            return True
+        self._under_way.add(call)
+        row = self._cache.take(known.get(call.key, ()), self._is_awaited, is_repeat=call.is_repeat)
         if row is None:
             return False
         call.job_row = (row.job, row.row)
@@ -142,6 +142,16 @@ class Dispatcher:
         else:
             batch_task = self._batch_task(ws, StoredJob.named(ws, row.job), {row.row: call})
             self._spawn(self._run_batch(ws, batch_task), [call])
+        return True
+
+    def _takes_over(self, call: Call) -> bool:
+        """Whether the call gets the row of one that was given up since it came."""
+        leader = self._under_way.given_up(call.key) if call.key is not None else None
+        if leader is None or leader is call:
+            return False
+        call.follow(leader)
+        if leader.job_row is not None:
+            self._cache.reclaim(*leader.job_row)
         return True
 
     def _is_awaited(self, row: CallRow) -> bool:
@@ -172,7 +182,7 @@ class Dispatcher:
 
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of those calls that are still wanted, and follow it."""
-        calls = [call for call in group if call.is_wanted]
+        calls = [call for call in _wanted(group) if not self._takes_over(call)]
         if not calls:
             return
         try:
@@ -183,6 +193,8 @@ class Dispatcher:
         for row, call in enumerate(calls, start=1):
             call.job_row = (job.name, row)
             call.body = b""  # it is in the request file
+            if not call.is_wanted:
+                self._cache.release(job.name, row)
         await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
 
     def _job(self, ws: "Workspace", calls: Sequence[Call]) -> StoredJob:
@@ -193,7 +205,7 @@ class Dispatcher:
             model=calls[0].model,
             window=self._options.completion_window,
             bodies=[call.body for call in calls],
-            keys=keys if self._options.remember_answers else None,
+            keys=keys,
         )
         self._cache.add_job(job.name)
         return job
@@ -231,6 +243,7 @@ class Dispatcher:
         bodies = await in_thread(lambda _: bodies_of(batch_task.job))
         for row, call in batch_task.waiting.items():
             call.body = bodies[row - 1]
+            call.job_row = None
         calls = list(batch_task.waiting.values())
         if not batch_task.is_submitted:
             await in_thread(lambda _: forget_unsent(batch_task.job))
@@ -238,3 +251,12 @@ class Dispatcher:
         for group in (calls[:middle], calls[middle:]):
             if group:
                 self._spawn(self._start_batch(ws, group), group)
+
+
+def _wanted(calls: Iterable[Call]) -> Iterator[Call]:
+    """Those for which somebody waits; nobody may join the others, which are never sent."""
+    for call in calls:
+        if call.is_wanted:
+            yield call
+        else:
+            call.has_outcome = True

@@ -67,31 +67,46 @@ class BatchEngine:
         self._longest_wait_seconds = options.longest_wait_seconds
         self.is_closed = False
 
-    async def call(self, endpoint: str, model: str, body: bytes) -> CallResponse:
+    async def call(
+        self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False
+    ) -> CallResponse:
         """The provider's response to one call; it may have an error status.
 
         Args:
             endpoint: such as `/v1/chat/completions`.
             model: as in the body.
             body: a JSON object.
+            is_repeat: the caller made the same call before and gave it up.
 
         Raises:
             CallFailedError: there is no response; other DoublewordBatchErrors likewise.
         """
+        return await self.response_of(self.begin(endpoint, model, body, is_repeat=is_repeat))
+
+    def begin(self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False) -> Call:
+        """Begin a call, to be awaited with `response_of`; the arguments are those of `call`."""
         loop = asyncio.get_running_loop()
         delivery = self._deliveries.get(loop) or self._new_delivery(loop)
         future = loop.create_future()
         deadline = time.monotonic() + self._longest_wait_seconds
-        call = Call(endpoint, model, body, deadline, delivery, future)
+        call = Call(endpoint, model, body, deadline, delivery, future, is_repeat=is_repeat)
         self._enqueue(call)
-        delivery.add_caller()
+        return call
+
+    async def response_of(self, call: Call) -> CallResponse:
+        """The response to a call that was begun in this event loop; as `call`."""
+        call.delivery.add_caller()
         try:
-            return await future
+            return await call.future
         except (asyncio.CancelledError, CallFailedError):
-            self._notify(lambda dispatcher: dispatcher.release(call))
+            self.release(call)
             raise
         finally:
-            delivery.remove_caller()
+            call.delivery.remove_caller()
+
+    def release(self, call: Call) -> None:
+        """Free the row of a call whose caller has not got its answer, for the next equal one."""
+        self._notify(lambda dispatcher: dispatcher.release(call))
 
     async def run(self, work: "Callable[[Dispatcher], Awaitable[_T]]") -> _T:
         """Run `work` in the engine's thread, such as finding the local server's address."""

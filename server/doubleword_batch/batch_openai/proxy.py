@@ -19,9 +19,15 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
-from doubleword_batch.batch_openai.call import CallResponse
+from doubleword_batch.batch_openai.call import CallResponse, is_repeat
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.proxy_connections import (
+    ON_RESET,
+    WatchedProtocol,
+    turns_of_the_loop,
+    unless_disconnected,
+)
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.host_guard import HostGuard, Refusal
@@ -104,6 +110,7 @@ async def proxy_running(
             uvicorn.Config(
                 build_proxy(engine, key),
                 loop="asyncio",
+                http=WatchedProtocol,
                 ws="none",
                 lifespan="off",
                 log_config=None,
@@ -150,15 +157,23 @@ class _Routes:
         if body.get("background"):
             message = "background=true asks for a live response to poll; a batch has none."
             return _error_response(400, message, "not_batchable")
+        await turns_of_the_loop()
         sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
         model = sent.get("model")
-        calling = self._engine.call(
-            endpoint, model if isinstance(model, str) else "", msgspec.json.encode(sent)
-        )
         try:
-            response = await _unless_disconnected(request, calling)
+            call = self._engine.begin(
+                endpoint,
+                model if isinstance(model, str) else "",
+                msgspec.json.encode(sent),
+                is_repeat=is_repeat(request.headers),
+            )
+            response = await unless_disconnected(request, self._engine.response_of(call))
         except DoublewordBatchError as error:
             return _failure(error)
+        if response is None:
+            self._engine.release(call)
+            return Response(status_code=499)  # nobody reads it
+        request.scope[ON_RESET] = lambda: self._engine.release(call)
         return _reply(endpoint, body, response)
 
     async def models(self, _request: Request) -> Response:
@@ -194,9 +209,7 @@ def _error_response(status: int, message: str, code: str) -> Response:
     return JSONResponse({"error": error}, status, headers=_NOT_RETRYABLE)
 
 
-def _reply(endpoint: str, body: dict[str, Any], response: CallResponse | None) -> Response:
-    if response is None:
-        return Response(status_code=499)  # the program has disconnected: nobody reads it
+def _reply(endpoint: str, body: dict[str, Any], response: CallResponse) -> Response:
     if response.status >= _ERRORS_FROM:
         return _failed_row(response)
     if not body.get("stream"):
@@ -234,24 +247,6 @@ async def _models(dispatcher: "Dispatcher") -> list[dict[str, Any]]:
         }
         for model in await workspace.client.models.list()
     ]
-
-
-async def _unless_disconnected(request: Request, calling: Any) -> CallResponse | None:
-    """The response, or None as soon as the program disconnects: its row is free for another."""
-
-    async def disconnected() -> None:
-        while (await request.receive())["type"] != "http.disconnect":
-            pass
-
-    response: asyncio.Task[CallResponse] = asyncio.ensure_future(calling)
-    leaving = asyncio.ensure_future(disconnected())
-    try:
-        await asyncio.wait({response, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        return response.result() if response.done() else None
-    finally:
-        response.cancel()
-        leaving.cancel()
-        await asyncio.gather(response, leaving, return_exceptions=True)
 
 
 async def _json_object(request: Request) -> dict[str, Any] | Response:

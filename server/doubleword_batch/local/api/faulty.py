@@ -5,6 +5,7 @@ changes the lines that they send.
 """
 
 import asyncio
+import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -19,6 +20,7 @@ from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind
 _GARBAGE_LINE = b"<html>this line is not JSON</html>\n"
 _RETRY_AFTER_HEADER = "60"
 _RETRY_AFTER_BODY = 30
+_HOLD_POLL_SECONDS = 0.02
 
 _Met = dict[ServerFaultKind, ServerFault]
 
@@ -34,6 +36,7 @@ class Faulty:
         """Pass the request on, unless a fault changes or replaces that."""
         call = f"{scope['method']} {scope['path']}"
         met: _Met = {due.fault.fault: due.fault for due in self._due if due.meets(call)}
+        await _wait(met)
         if replacement := _replacement(met):
             if fault := met.get("status"):
                 await _read(receive, fault.after_bytes)
@@ -82,6 +85,14 @@ def _replacement(met: _Met) -> ASGIApp | None:
         headers = fault.headers | {"content-type": fault.content_type}
         return Response(fault.body, fault.status, headers=headers)
     return None
+
+
+async def _wait(met: _Met) -> None:
+    if slow := met.get("slow"):
+        await asyncio.sleep(slow.seconds)
+    held = met.get("hold")
+    while held and held.until and not os.path.exists(held.until):  # noqa: ASYNC110, ASYNC240, PTH110  # whoever makes it
+        await asyncio.sleep(_HOLD_POLL_SECONDS)
 
 
 def _change_request(scope: Scope, met: _Met) -> None:

@@ -21,6 +21,8 @@ ServerFaultKind = Literal[
     "no_skip",
     "garbage_line",
     "expire",
+    "slow",
+    "hold",
 ]
 
 
@@ -40,6 +42,7 @@ class ServerFault(
             repeats the line before it. `capacity`: 429 as the server sends it when it has no
             capacity. `no_skip`: `skip` is ignored. `garbage_line`: one line among the others is
             not JSON. `expire`: the deadline of a batch that is created lies in the past already.
+            `slow`: waits `seconds` before it acts. `hold`: waits until the file `until` exists.
         times: how many requests it affects; None for all.
         after: how many matching requests pass first.
     """
@@ -56,6 +59,8 @@ class ServerFault(
     after_bytes: int = 0
     lines: int = 1
     every: int = 2
+    seconds: float = 1.0
+    until: str | None = None
 
 
 class Match(
