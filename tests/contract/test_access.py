@@ -13,10 +13,11 @@ import threading
 
 import pytest
 
-from contract.stand_in import Caller, Echo, line
+from contract.stand_in import Caller, Echo, assert_plain, line
 from doubleword_batch.errors import ConfigError, StoreError
 from doubleword_batch.local import LocalConfig, LocalServer, bearer_token, discover
 
+UNKNOWN = "00000000-0000-4000-8000-000000000000"
 ROUTES = ["/health", "/v1/files", "/v1/batches", "/v1/nowhere"]
 
 
@@ -213,7 +214,43 @@ def test_models_are_listed_in_openai_s_shape(caller):
     models = caller.http.get("/models").json()
     assert [model["id"] for model in models["data"]] == ["chat-1", "embed-1"]
     assert {model["object"] for model in models["data"]} == {"model"}
-    assert caller.http.get("/models/chat-1").json()["error"]["code"] == "not_found"
+    assert caller.http.get("/models/chat-1").json()["id"] == "chat-1"
+    unknown = caller.http.get("/models/no/such")
+    assert unknown.status_code == 404
+    assert unknown.json()["error"]["code"] == "model_not_found"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "part"),
+    [
+        ("GET", "/nothing", 404, "There are /v1/files, /v1/batches"),
+        ("POST", "/completions", 404, "upload a file of requests"),
+        ("GET", "/chat/completions", 405, "use POST"),
+        ("GET", f"/batches/{UNKNOWN}/cancel", 405, "use POST"),
+        ("PUT", f"/files/{UNKNOWN}", 405, "upload another one"),
+        ("GET", f"/batches/{UNKNOWN}/output", 404, "GET /v1/batches/{id}/results"),
+        ("POST", "/responses/resp_x/cancel", 404, "DELETE /v1/responses/{id}"),
+    ],
+)
+def test_what_there_is_not_names_what_there_is(caller, method, path, status, part):
+    answer = caller.http.request(method, path)
+    assert_plain(answer, status, part)
+    as_json = caller.http.request(method, path, headers={"Accept": "application/json"})
+    assert as_json.status_code == status
+    assert as_json.json()["error"]["message"] == answer.text
+
+
+def test_a_path_outside_v1_names_the_base_url(caller):
+    address = caller.server.base_url.removesuffix("/v1")
+    assert_plain(caller.http.get(f"{address}/files"), 404, "The base URL ends in /v1")
+
+
+def test_who_asks_for_json_gets_the_same_reason_in_it(caller):
+    plain = caller.post_file(b"{}")
+    asked = {"Accept": "application/json"}
+    error = caller.http.post("/files", files={"file": b"{}"}, headers=asked).json()["error"]
+    assert error["message"] == plain.text
+    assert error["type"] == "invalid_request_error"
 
 
 def test_stopping_twice_or_before_the_start_is_no_error(tmp_path):

@@ -29,6 +29,19 @@ def test_create_answers_201_with_both_file_ids_and_no_null(caller):
         assert caller.http.get(f"/files/{batch[name]}").json()["purpose"].startswith("batch_")
 
 
+def test_the_first_look_at_a_batch_finds_it_in_validation(caller):
+    batch = caller.create(line("a"))
+    first = caller.http.get(f"/batches/{batch['id']}").json()
+    assert first["status"] == "validating"
+    assert first["request_counts"] == {"total": 1, "completed": 0, "failed": 0}
+    assert caller.wait(batch["id"])["status"] == "completed"
+
+
+def test_a_batch_that_nobody_looks_at_runs_too(caller):
+    batch = caller.create(line("a"))
+    until(lambda: caller.lines(batch["output_file_id"]))
+
+
 def test_a_batch_runs_through_its_statuses(caller, echo):
     batch = caller.create(line("hold-1"))
     running = caller.wait(batch["id"], "in_progress")

@@ -23,7 +23,7 @@ from doubleword_batch.batch_openai.call import CallResponse, is_repeat
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy_connections import (
-    ON_RESET,
+    ON_UNREAD,
     WatchedProtocol,
     turns_of_the_loop,
     unless_disconnected,
@@ -171,9 +171,10 @@ class _Routes:
         except DoublewordBatchError as error:
             return _failure(error)
         if response is None:
-            self._engine.release(call)
+            if call.future.done() and not call.future.cancelled():
+                self._engine.release(call)
             return Response(status_code=499)  # nobody reads it
-        request.scope[ON_RESET] = lambda: self._engine.release(call)
+        request.scope[ON_UNREAD] = lambda: self._engine.release(call)
         return _reply(endpoint, body, response)
 
     async def models(self, _request: Request) -> Response:

@@ -24,6 +24,7 @@ class LocalConfig:
         max_attempts: how often a request is tried when its failure can be retried.
         port: where to listen on 127.0.0.1; 0 for any free port.
         windows: the completion windows that are accepted.
+        models: the only models that are answered; None for all that the executor answers.
         max_requests: most lines of an input file.
         max_file_bytes: most bytes of an input file.
         max_request_bytes: most bytes of one request's body.
@@ -40,6 +41,7 @@ class LocalConfig:
     max_attempts: int = 5
     port: int = 0
     windows: tuple[str, ...] = ("24h", "1h")
+    models: tuple[str, ...] | None = None
     max_requests: int = 50_000
     max_file_bytes: int = 200_000_000
     max_request_bytes: int = 10_485_760

@@ -30,6 +30,7 @@ from doubleword_batch.local.store import LocalDatabase, work
 from doubleword_batch.local.store.work import Claim, Postponed, Result
 
 _POLL_SECONDS = 1.0
+_VALIDATION_SECONDS = 0.2
 _GROUP_SECONDS = 0.05
 _GROUP_RESULTS = 500
 _MOST_IN_HAND = 1000
@@ -53,6 +54,7 @@ class Scheduler:
         self._workers = max(1, config.concurrency or executor.concurrency)
         self._room = min(_MOST_IN_HAND, max(self._workers, 2) * 4)
         self._in_hand: dict[int, RequestAttempt] = {}
+        self._validating: set[int] = set()
         self._queue: asyncio.Queue[RequestAttempt] = asyncio.Queue()
         self._outcomes: list[Result | Postponed] = []
         self._wake = asyncio.Event()
@@ -74,6 +76,17 @@ class Scheduler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._store(self._outcomes)
 
+    def validate(self, batch: int) -> None:
+        """Let a new batch be in validation for a moment, or until somebody looks at it."""
+        self._validating.add(batch)
+        asyncio.get_running_loop().call_later(_VALIDATION_SECONDS, self.begin, batch)
+
+    def begin(self, batch: int) -> None:
+        """End a batch's validation, if it is still in it."""
+        if batch in self._validating:
+            self._validating.discard(batch)
+            self._wake.set()
+
     def wake(self) -> None:
         """Look for work now: a batch was created or queued again."""
         self._wake.set()
@@ -94,7 +107,7 @@ class Scheduler:
                 await self._wait(self._wake, _POLL_SECONDS)
 
     async def _claim(self) -> bool:
-        if not await self._database.read(work.has_work, time.time()):
+        if not await self._database.read(work.has_work, time.time(), frozenset(self._validating)):
             return False
         room = self._room - len(self._in_hand)
         if room < self._room / 2:
@@ -102,7 +115,9 @@ class Scheduler:
         room_bytes = _MOST_BYTES_IN_HAND - sum(
             len(attempt.claim.body) for attempt in self._in_hand.values()
         )
-        claims = await self._database.write(work.claim, room, room_bytes, time.time())
+        claims = await self._database.write(
+            work.claim, room, room_bytes, time.time(), frozenset(self._validating)
+        )
         for claim in claims:
             attempt = RequestAttempt(claim)
             self._in_hand[claim.key] = attempt

@@ -152,7 +152,7 @@ class LocalServer:
             await scheduler.start()
             stack.push_async_callback(scheduler.stop)
             app = build_app(self._config, database, scheduler, executor, self.token)
-            self._web = _web_server(app, faulty=bool(self._config.faults))
+            self._web = _web_server(app)
             stack.enter_context(discovery.advertised(self._config.home, self.running))
             # The socket listens already: whoever calls now waits for the loop, and is answered.
             ready.set_result(None)
@@ -302,9 +302,8 @@ def _listen(port: int) -> socket.socket:
     return listener
 
 
-def _web_server(app: "ASGIApp", *, faulty: bool) -> "uvicorn.Server":
+def _web_server(app: "ASGIApp") -> "uvicorn.Server":
     import uvicorn
-    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from doubleword_batch.local.api.faulty import ClosableProtocol
 
@@ -312,7 +311,7 @@ def _web_server(app: "ASGIApp", *, faulty: bool) -> "uvicorn.Server":
         uvicorn.Config(
             app,
             loop="asyncio",
-            http=ClosableProtocol if faulty else H11Protocol,
+            http=ClosableProtocol,
             ws="none",
             lifespan="off",
             log_config=None,  # warnings go to stderr; stdout belongs to the host's protocol

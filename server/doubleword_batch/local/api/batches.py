@@ -29,7 +29,6 @@ _RESERVED_METADATA = frozenset(
         "dw_user_agent",
     }
 )
-_RESULT_STATUSES = frozenset({"completed", "failed", "pending", "in_progress"})
 
 
 class _Creation(msgspec.Struct):
@@ -88,7 +87,7 @@ class BatchRoutes:
             now=now,
             expires_at=now + window,
         )
-        self._scheduler.wake()
+        self._scheduler.validate(batch.key)
         return JSONResponse(batch.as_json(with_context=False), 201)
 
     async def _input_file(self, given: str) -> files.StoredFile:
@@ -111,6 +110,8 @@ class BatchRoutes:
         )
         with_analytics = "analytics" in request.query_params.get("include", "").split(",")
         shown = [await self._listed(batch, with_analytics=with_analytics) for batch in found]
+        for batch in found:
+            self._scheduler.begin(batch.key)
         return list_page(shown, limit)
 
     async def _listed(self, batch: batches.StoredBatch, *, with_analytics: bool) -> dict[str, Any]:
@@ -121,6 +122,7 @@ class BatchRoutes:
 
     async def _show(self, request: Request) -> Response:
         batch = await self._find(request)
+        self._scheduler.begin(batch.key)
         return JSONResponse(batch.as_json(with_context=True))
 
     async def _cancel(self, request: Request) -> Response:
@@ -140,7 +142,7 @@ class BatchRoutes:
         return Response(status_code=204)
 
     async def _retry(self, request: Request) -> Response:
-        batch = await self._find(request)
+        batch = await self._find_with_input(request)
         if not await self._database.write(batches.retry_all, batch):
             raise HTTPException(
                 400, "Nothing to retry: no request of this batch failed or was cancelled"
@@ -149,7 +151,7 @@ class BatchRoutes:
         return await self._show(request)
 
     async def _retry_requests(self, request: Request) -> Response:
-        batch = await self._find(request)
+        batch = await self._find_with_input(request)
         selection = await query.json_body(request, _Selection)
         wanted = [parsed for text in selection.request_ids if (parsed := query.as_uuid(text))]
         if not wanted:
@@ -160,18 +162,22 @@ class BatchRoutes:
 
     async def _results(self, request: Request) -> Response:
         batch = await self._find(request)
-        status = request.query_params.get("status")
-        if status is not None and status not in _RESULT_STATUSES:
-            raise HTTPException(
-                400, f"Invalid status. Allowed: {', '.join(sorted(_RESULT_STATUSES))}"
-            )
+        status = request.query_params.get("status")  # one that there is not has no lines
         wanted = content.ContentQuery.of(request)
+        if batch.has_lost_input:
+            return content.BrokenOff()
         lines = ordered_results(batch, wanted.search, status)
         return await content.respond(self._database, lines, wanted)
 
     async def _analytics(self, request: Request) -> Response:
         batch = await self._find(request)
         return JSONResponse(await self._database.read(batches.analyse, batch))
+
+    async def _find_with_input(self, request: Request) -> batches.StoredBatch:
+        batch = await self._find(request)
+        if batch.has_lost_input:
+            raise HTTPException(400, "Nothing to retry: the input file of this batch is gone")
+        return batch
 
     async def _find(self, request: Request) -> batches.StoredBatch:
         batch_id = query.path_id(request, "batch")

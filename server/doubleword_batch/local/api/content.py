@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
+from starlette.types import Receive, Scope, Send
 
 from doubleword_batch.local.api import query
 from doubleword_batch.local.store import LocalDatabase
@@ -31,10 +32,21 @@ class ContentQuery:
         """Read it from the request; `offset` is ignored, as on the real server."""
         limit = query.integer(request, "limit")
         return cls(
-            skip=query.integer(request, "skip") or 0,
+            skip=max(0, query.integer(request, "skip") or 0),
             limit=None if limit is None else min(query.MOST_ROWS, max(1, limit)),
             search=request.query_params.get("search") or None,
         )
+
+
+class BrokenOff(Response):
+    """What the real server sends for results whose input is gone: 200, then a cut connection."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002  # ASGI
+        """Begin, and hang up."""
+        headers = [(b"content-type", _MEDIA_TYPE.encode())]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b"", "more_body": True})
+        scope["extensions"]["close"]()
 
 
 async def respond(database: LocalDatabase, lines: Lines, wanted: ContentQuery) -> Response:

@@ -45,9 +45,11 @@ class FileRoutes:
     async def _upload(self, request: Request) -> Response:
         received = await upload.receive(request, self._config.max_file_bytes)
         try:
+            only = self._config.models
             rules = upload.InputRules(
                 models=await self._known_models(),
                 any_model=self._executor.accepts_any_model,
+                only_models=None if only is None else frozenset(only),
                 max_requests=self._config.max_requests,
                 max_request_bytes=self._config.max_request_bytes,
             )
@@ -90,7 +92,9 @@ class FileRoutes:
 
     async def _delete(self, request: Request) -> Response:
         file = await self._find(request)
-        await self._scheduler.abort(await self._database.write(files.delete_file, file))
+        await self._scheduler.abort(
+            await self._database.write(files.delete_file, file, int(time.time()))
+        )
         return JSONResponse({"id": file.id, "object": "file", "deleted": True})
 
     async def _content(self, request: Request) -> Response:

@@ -4,6 +4,7 @@ A value that does not parse is a 400 in plain text; an unknown parameter is igno
 """
 
 import contextlib
+import re
 import uuid
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -15,6 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 _T = TypeVar("_T")
 
 _DEFAULT_LIMIT = 20
+_WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")  # int64
 MOST_ROWS = 101
 """What a `limit` is clamped to."""
 _MOST_BODY_BYTES = 4_000_000
@@ -53,11 +55,11 @@ def list_limit(request: Request) -> int:
 
 
 def integer(request: Request, name: str) -> int | None:
-    """A non-negative whole number, or None when it was not given."""
+    """A whole number, or None when it was not given; whoever reads it clamps it."""
     text = request.query_params.get(name)
     if text is None:
         return None
-    if not (text.isascii() and text.isdecimal()) or len(text) > 18:  # noqa: PLR2004  # int64
+    if not _WHOLE_NUMBER.fullmatch(text):
         raise HTTPException(400, f"Invalid query parameter {name}: a whole number is expected")
     return int(text)
 

@@ -5,6 +5,7 @@ rules and of their order: the real server's upload, doubleword's control layer.
 """
 
 import itertools
+import unicodedata
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -83,17 +84,16 @@ async def receive(request: Request, max_file_bytes: int) -> Upload:
 
 
 def _read_form(form: dict[str, UploadFile | str]) -> Upload:
-    purpose, file = form.get("purpose"), form.get("file")
-    if not isinstance(purpose, str):
-        raise HTTPException(400, "The field purpose is missing")
-    if purpose.lower() != "batch":
+    purpose, file = form.get("purpose", "batch"), form.get("file")
+    if not isinstance(purpose, str) or purpose.lower() != "batch":
+        purpose = purpose if isinstance(purpose, str) else "a file"
         shown = "".join(c for c in purpose[:50] if c.isprintable())
         raise HTTPException(400, f"Invalid purpose '{shown}'. Only 'batch' is supported.")
     if not isinstance(file, UploadFile):
         raise HTTPException(400, "The field file is missing")
     seconds = form.get("expires_after[seconds]")
-    if seconds is not None and not (isinstance(seconds, str) and seconds.isdecimal()):
-        raise HTTPException(400, "expires_after[seconds] has to be a whole number")
+    if not (isinstance(seconds, str) and seconds.isascii() and seconds.isdecimal()):
+        seconds = None  # what is no number is ignored
     return Upload(
         file=file,
         filename=(file.filename or "upload.jsonl")[:_MOST_FILENAME_CHARACTERS],
@@ -128,6 +128,7 @@ class InputRules:
 
     models: Mapping[str, ModelKind]
     any_model: bool
+    only_models: frozenset[str] | None
     max_requests: int
     max_request_bytes: int
 
@@ -216,10 +217,8 @@ def _check_envelope(line: _Line, number: int) -> None:
         raise HTTPException(
             400, f"Line {number}: custom_id is longer than {_MOST_CUSTOM_ID_BYTES} bytes"
         )
-    if not (custom_id.isascii() and custom_id.isprintable()):
-        raise HTTPException(
-            400, f"Line {number}: custom_id holds characters other than printable ASCII"
-        )
+    if any(unicodedata.category(character) == "Cc" for character in custom_id):
+        raise HTTPException(400, f"Line {number}: custom_id holds control characters")
     if line.method.upper() != "POST":
         method = quote_untrusted(line.method, 20)
         raise HTTPException(
@@ -235,7 +234,10 @@ def _check_envelope(line: _Line, number: int) -> None:
 
 def _check_model(model: str, url: str, number: int, rules: InputRules) -> None:
     kind = rules.models.get(model)
-    if kind is None and not rules.any_model:
+    is_known = kind is not None or rules.any_model
+    if rules.only_models is not None:
+        is_known = model in rules.only_models
+    if not is_known:
         raise HTTPException(
             403,
             f"Line {number}: Model {quote_untrusted(model, 100)} has not been configured or is"

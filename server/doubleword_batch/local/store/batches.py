@@ -40,16 +40,18 @@ LIST_STATUSES = frozenset(_STATUS_CONDITIONS)
 _SELECT = f"""
     SELECT b.key, b.file, {", ".join(f"b.{column}" for column in _COLUMNS)},
            CASE WHEN {_OVERDUE} THEN b.expires_at END AS expired_at,
-           CASE WHEN i.expires_at IS NULL OR i.expires_at > epoch_now() THEN i.id ELSE '' END
+           CASE WHEN i.deleted_at IS NULL
+                 AND (i.expires_at IS NULL OR i.expires_at > epoch_now()) THEN i.id ELSE '' END
                AS input_file_id,
+           i.deleted_at IS NOT NULL AS input_is_deleted,
            (SELECT id FROM files WHERE batch = b.key AND purpose = 'batch_output')
                AS output_file_id,
            (SELECT id FROM files WHERE batch = b.key AND purpose = 'batch_error')
                AS error_file_id
       FROM batches b JOIN files i ON i.key = b.file
 """
-_FIELDS = ("key", "file", *_COLUMNS, "expired_at", "input_file_id", "output_file_id",
-           "error_file_id")  # fmt: skip
+_FIELDS = ("key", "file", *_COLUMNS, "expired_at", "input_file_id", "input_is_deleted",
+           "output_file_id", "error_file_id")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +67,11 @@ class StoredBatch:
         """Whether no more results are expected."""
         done = self.fields["completed"] + self.fields["failed"] == self.fields["total"]
         return done or self.fields["cancelling_at"] is not None or self.deleted
+
+    @property
+    def has_lost_input(self) -> bool:
+        """Whether its input file was deleted: its requests cannot be read or run any more."""
+        return bool(self.fields["input_is_deleted"])
 
     @property
     def deleted(self) -> bool:
@@ -152,7 +159,7 @@ def add_batch(
 def find_batch(connection: sqlite3.Connection, batch_id: str) -> StoredBatch | None:
     """The batch of this id, unless it was deleted."""
     row = connection.execute(
-        f"{_SELECT} WHERE b.id = ? AND b.deleted_at IS NULL", (batch_id,)
+        f"{_SELECT} WHERE b.id = ? AND b.deleted_at IS NULL AND NOT b.is_single", (batch_id,)
     ).fetchone()
     return None if row is None else _batch(row)
 
@@ -174,7 +181,7 @@ class BatchFilter:
 
     def as_sql(self) -> tuple[list[str], list[Any]]:
         """Conditions over `_SELECT` and their values."""
-        conditions, values = ["b.deleted_at IS NULL"], list[Any]()
+        conditions, values = ["b.deleted_at IS NULL AND NOT b.is_single"], list[Any]()
         if self.search:
             conditions.append(
                 "(b.metadata LIKE ? ESCAPE '\\' OR i.filename LIKE ? ESCAPE '\\'"
@@ -224,7 +231,8 @@ def cancel_batch(connection: sqlite3.Connection, batch_id: str, now: int) -> Sto
     """Cancel at once, even a finished batch, as the real server does; the first time stays."""
     connection.execute(
         "UPDATE batches SET cancelled_at = coalesce(cancelled_at, ?),"
-        " cancelling_at = coalesce(cancelling_at, ?) WHERE id = ? AND deleted_at IS NULL",
+        " cancelling_at = coalesce(cancelling_at, ?)"
+        " WHERE id = ? AND deleted_at IS NULL AND NOT is_single",
         (now, now, batch_id),
     )
     return find_batch(connection, batch_id)

@@ -44,6 +44,7 @@ class StoredFile:
             "created_at": self.created_at,
             "filename": self.filename,
             "purpose": self.purpose,
+            "status": "processed",
         }
         if self.expires_at is not None:
             shown["expires_at"] = self.expires_at
@@ -58,7 +59,7 @@ _SELECT = """
            f.requests, f.created_at, f.expires_at, f.batch
       FROM files f LEFT JOIN batches b ON b.key = f.batch
 """
-_ALIVE = "(f.expires_at IS NULL OR f.expires_at > epoch_now())"
+_ALIVE = "(f.deleted_at IS NULL AND (f.expires_at IS NULL OR f.expires_at > epoch_now()))"
 
 
 def add_input_file(
@@ -151,22 +152,32 @@ def list_files(
     return [StoredFile(*row) for row in rows]
 
 
-def delete_file(connection: sqlite3.Connection, file: StoredFile) -> set[int]:
-    """Delete a file and, with an input file, its batches and all their results.
+def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> set[int]:
+    """Delete a file; with an input file, its unfinished batches are cancelled, and all stay.
 
     Returns:
-        The keys of the batches that went with it.
+        The keys of the batches that were cancelled.
     """
     batches = connection.execute("SELECT key FROM batches WHERE file = ?", (file.key,)).fetchall()
-    connection.execute("DELETE FROM files WHERE key = ?", (file.key,))
-    return {key for (key,) in batches}
+    if not batches:
+        connection.execute("DELETE FROM files WHERE key = ?", (file.key,))
+        return set()
+    connection.execute("UPDATE files SET deleted_at = ? WHERE key = ?", (now, file.key))
+    cancelled = connection.execute(
+        "UPDATE batches SET cancelling_at = ?, cancelled_at = ? WHERE file = ?"
+        " AND completed + failed < total AND cancelling_at IS NULL RETURNING key",
+        (now, now, file.key),
+    ).fetchall()
+    return {key for (key,) in cancelled}
 
 
 def drop_expired_files(connection: sqlite3.Connection) -> None:
-    """Delete expired input files that no batch needs."""
+    """Delete expired and deleted input files that no batch needs."""
     connection.execute(
-        "DELETE FROM files WHERE expires_at <= epoch_now()"
-        " AND NOT EXISTS (SELECT 1 FROM batches WHERE file = files.key AND deleted_at IS NULL)"
+        "DELETE FROM files WHERE purpose = 'batch'"
+        " AND (expires_at <= epoch_now() OR (deleted_at IS NOT NULL AND expires_at IS NULL))"
+        " AND NOT EXISTS (SELECT 1 FROM batches WHERE file = files.key AND deleted_at IS NULL"
+        " AND NOT is_single)"
     )
 
 

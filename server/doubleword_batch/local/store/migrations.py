@@ -120,4 +120,13 @@ MIGRATIONS: tuple[tuple[str, str], ...] = (
         DROP INDEX owned_requests;
         """,
     ),
+    (
+        "0005_batches_outlive_their_file",
+        # A deleted input file stays while a batch needs its lines. A single request (a response)
+        # is a batch of one line that no list shows, with a file that was never anybody's.
+        """
+        ALTER TABLE files ADD COLUMN deleted_at INTEGER;
+        ALTER TABLE batches ADD COLUMN is_single INTEGER NOT NULL DEFAULT 0;
+        """,
+    ),
 )

@@ -54,14 +54,14 @@ _OPEN = (
 )
 
 
-def has_work(connection: sqlite3.Connection, now: float) -> bool:
+def has_work(connection: sqlite3.Connection, now: float, validating: frozenset[int]) -> bool:
     """Whether `claim` would do anything; a read, for idle times."""
     rows = connection.execute(
         f"SELECT key, in_progress_at IS NULL OR finalizing_at IS NOT NULL FROM batches"
         f" WHERE {_OPEN}"
     ).fetchall()
     return any(
-        due
+        (due and key not in validating)
         or connection.execute(
             "SELECT 1 FROM requests WHERE batch = ? AND state = 'pending' AND not_before <= ?"
             " LIMIT 1",
@@ -71,7 +71,7 @@ def has_work(connection: sqlite3.Connection, now: float) -> bool:
     )
 
 
-def _advance(connection: sqlite3.Connection, now: int) -> None:
+def _advance(connection: sqlite3.Connection, now: int, validating: frozenset[int]) -> None:
     # The requests of new batches into the queue, and finished batches out of `finalizing`.
     connection.execute(
         "UPDATE batches SET completed_at = CASE WHEN completed > 0 THEN ? END,"
@@ -83,6 +83,8 @@ def _advance(connection: sqlite3.Connection, now: int) -> None:
         f"SELECT key, file FROM batches WHERE in_progress_at IS NULL AND {_OPEN}"
     ).fetchall()
     for batch, file in new:
+        if batch in validating:
+            continue
         connection.execute(
             "INSERT INTO requests (batch, line, id)"
             " SELECT ?, line, new_uuid() FROM lines WHERE file = ? ORDER BY line",
@@ -91,12 +93,19 @@ def _advance(connection: sqlite3.Connection, now: int) -> None:
         connection.execute("UPDATE batches SET in_progress_at = ? WHERE key = ?", (now, batch))
 
 
-def claim(connection: sqlite3.Connection, limit: int, limit_bytes: int, now: float) -> list[Claim]:
+def claim(
+    connection: sqlite3.Connection,
+    limit: int,
+    limit_bytes: int,
+    now: float,
+    validating: frozenset[int],
+) -> list[Claim]:
     """Advance batches, and claim requests, those of the nearest deadline first.
 
-    At most `limit`, and no more once their bodies have reached `limit_bytes`.
+    At most `limit`, and no more once their bodies have reached `limit_bytes`. The batches in
+    `validating` do not begin yet.
     """
-    _advance(connection, int(now))
+    _advance(connection, int(now), validating)
     claims: list[Claim] = []
     batches = connection.execute(
         f"SELECT key, file, expires_at FROM batches WHERE {_OPEN} ORDER BY expires_at, key"

@@ -1,0 +1,70 @@
+"""Errors of the routes: plain text, as the real server answers, and JSON for who asks for it.
+
+The official SDKs ask for JSON and show its message as the reason.
+"""
+
+import re
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+_SERVER_ERRORS_FROM = 500
+_NO_ROUTE, _NO_METHOD = 404, 405
+_CODES = {
+    400: "invalid_request",
+    401: "invalid_api_key",
+    403: "forbidden",
+    404: "not_found",
+    405: "method_not_allowed",
+    413: "request_too_large",
+}
+_BATCH_IS = "upload a file of requests (POST /v1/files), then POST /v1/batches"
+_RESULTS = "GET /v1/batches/{id}/results"
+_INSTEAD = (
+    (r"/v1/responses/[^/]+/cancel", "A response is not cancelled: DELETE /v1/responses/{id}."),
+    (r"/v1/(completions|messages)", f"That endpoint is answered in batches only: {_BATCH_IS}."),
+    (r"/v1/batches/[^/]+/requests", f"A batch's requests are at {_RESULTS}."),
+    (
+        r"/v1/batches/[^/]+/(output|errors?|content)",
+        f"A batch's answers are at GET /v1/files/{{output_file_id}}/content and {_RESULTS}.",
+    ),
+    (r"/v1/batches/[^/]+", "To stop a batch, POST /v1/batches/{id}/cancel."),
+    (r"/v1/files/[^/]+", "A file cannot be changed; upload another one."),
+    (r"/v1/models.*", "Models are listed at GET /v1/models."),
+    (r"/v1/(chat/completions|embeddings|responses)", f"For many requests, {_BATCH_IS}."),
+    (r"/(?!v1(/|$)).*", "The base URL ends in /v1."),
+)
+
+
+def as_response(request: Request, error: Exception) -> Response:
+    """The response to an `HTTPException` of a route, or of a path or method without one."""
+    if not isinstance(error, HTTPException):
+        raise error
+    message = error.detail
+    if error.status_code == _NO_METHOD:
+        allowed = (error.headers or {}).get("Allow", "")
+        message = f"{request.method} does nothing on {request.url.path}; use {allowed}."
+        message += f" {_instead(request.url.path)}"
+    elif error.status_code == _NO_ROUTE and message == "Not Found":
+        message = f"There is nothing at {request.url.path}. {_instead(request.url.path)}"
+    if "application/json" not in request.headers.get("accept", ""):
+        return PlainTextResponse(message.strip(), error.status_code, error.headers)
+    code = _CODES.get(error.status_code, "error")
+    return openai_error(error.status_code, message.strip(), code, error.headers)
+
+
+def openai_error(
+    status: int, message: str, code: str, headers: dict[str, str] | None = None
+) -> Response:
+    """An error in OpenAI's shape, as on the models route."""
+    kind = "server_error" if status >= _SERVER_ERRORS_FROM else "invalid_request_error"
+    error = {"message": message, "type": kind, "param": None, "code": code}
+    return JSONResponse({"error": error}, status, headers)
+
+
+def _instead(path: str) -> str:
+    for pattern, text in _INSTEAD:
+        if re.fullmatch(pattern, path):
+            return text
+    return "There are /v1/files, /v1/batches, /v1/models and /v1/responses."
