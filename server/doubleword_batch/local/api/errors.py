@@ -51,7 +51,7 @@ def as_response(request: Request, error: Exception) -> Response:
     if "application/json" not in request.headers.get("accept", ""):
         return PlainTextResponse(message.strip(), error.status_code, error.headers)
     code = _CODES.get(error.status_code, "error")
-    return openai_error(error.status_code, message.strip(), code, error.headers)
+    return openai_error(error.status_code, message.strip(), code, dict(error.headers or {}))
 
 
 def openai_error(

@@ -77,8 +77,18 @@ def find_single(connection: sqlite3.Connection, id_: str, url: str | None) -> Si
     ).fetchone()
     if row is None:
         return None
-    *head, is_running, ok, status, content = row
-    return SingleRequest(*head, bool(is_running), None if ok is None else bool(ok), status, content)
+    id_, key, model, service_tier, created_at, is_running, ok, status, content = row
+    return SingleRequest(
+        id=id_,
+        key=key,
+        model=model,
+        service_tier=service_tier,
+        created_at=created_at,
+        is_running=bool(is_running),
+        ok=None if ok is None else bool(ok),
+        status=status,
+        content=content,
+    )
 
 
 def delete_single(connection: sqlite3.Connection, found: SingleRequest, now: int) -> None:
