@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar, cast
 
-import msgspec
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
@@ -209,30 +208,3 @@ class Page(_Object, Generic[_T]):
     data: Annotated[list[_T], BeforeValidator(_none_is_empty_list)]
     has_more: bool = False
     last_id: Id = None
-
-
-class ResultResponse(msgspec.Struct, frozen=True):
-    """The `response` of a result line: the HTTP status and the body, not decoded."""
-
-    status_code: int = 0
-    body: msgspec.Raw = msgspec.Raw(b"null")
-
-
-class ResultError(msgspec.Struct, frozen=True):
-    """The `error` of a result line.
-
-    OpenAI gives a `code` such as `batch_expired`; Doubleword puts a JSON text into `message`, see
-    `provider_errors.read_failure_reason`.
-    """
-
-    code: str | int | None = None
-    message: str | None = None
-
-
-class ResultLine(msgspec.Struct, frozen=True):
-    """A line of an output or error file; either `response` or `error` says what became of it."""
-
-    custom_id: str
-    id: str | None = None
-    response: ResultResponse | None = None
-    error: ResultError | str | None = None

@@ -13,6 +13,8 @@ from typing import Any, cast
 
 import msgspec
 
+from doubleword_batch.loose_json import decode_or_none
+
 _MAX_SECONDS = 1e9  # longer is never, and must not fill a message with digits
 _DEPTH = 6  # an error inside a detail inside a JSON text, and then some
 _LIST_SHOWN = 3
@@ -53,7 +55,7 @@ class FailureReason:
 
 def read_error_body(body: bytes) -> ProviderError:
     """Read the body of an error response, or of a result line's `response`."""
-    decoded = _decoded(body)
+    decoded = decode_or_none(body)
     if decoded is None or decoded in ({}, []):
         plain = _plain(body)
         return ProviderError("" if plain in {"null", "{}", "[]"} else plain)
@@ -64,7 +66,7 @@ def read_error_body(body: bytes) -> ProviderError:
 
 def read_failure_reason(message: str) -> FailureReason | None:
     """Read the `error.message` of a Doubleword error line; None when it is not such a reason."""
-    reason = _object(_decoded(message))
+    reason = _object(decode_or_none(message))
     details = _object(reason.get("details"))
     kind, status, body = reason.get("type"), details.get("status"), details.get("body")
     kind = kind if isinstance(kind, str) else ""
@@ -93,7 +95,7 @@ def _words(value: Any, depth: int = _DEPTH) -> str:
         return ""
     if isinstance(value, str):
         text = value.strip()
-        nested = _decoded(text) if text.startswith(("{", "[")) else None
+        nested = decode_or_none(text) if text.startswith(("{", "[")) else None
         return _words(nested, depth - 1) or text
     if isinstance(value, list):
         elements = cast("list[Any]", value)[:_LIST_SHOWN]
@@ -141,13 +143,6 @@ def _fields(decoded: Any) -> dict[str, Any]:
 
 def _plain(body: bytes) -> str:
     return body[:_PLAIN_BYTES].decode("utf-8", "replace").strip()
-
-
-def _decoded(data: bytes | str) -> Any:
-    try:
-        return msgspec.json.decode(data)
-    except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
-        return None
 
 
 def _object(value: Any) -> dict[str, Any]:

@@ -88,6 +88,8 @@ class Settings:
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
         max_daily_usd: hard cap for all jobs of one UTC day, US dollars; None for no cap.
         read_only: do not register tools that write.
+        strict_json: a structured answer counts only where its JSON stands alone, without a code
+            fence around it or thoughts before it.
         local_executor: what answers the local server's requests; None to choose by what is there.
         local_url: upstream executor's OpenAI-compatible base URL.
         local_key: upstream executor's key.
@@ -105,6 +107,7 @@ class Settings:
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
     read_only: bool = False
+    strict_json: bool = False
     local_executor: ExecutorName | None = None
     local_url: str | None = None
     local_key: Secret | None = field(default=None)
@@ -147,6 +150,7 @@ class Settings:
             max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
             max_daily_usd=_money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
             read_only=_flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
+            strict_json=_flag(env, "DOUBLEWORD_BATCH_STRICT_JSON"),
             local_executor=_named(env, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR", ExecutorName),
             local_url=_address(env, "DOUBLEWORD_BATCH_LOCAL_URL"),
             local_key=_secret(env, "DOUBLEWORD_BATCH_LOCAL_KEY"),

@@ -18,9 +18,9 @@ SOURCES = sorted(SCRIPTS.rglob("*.py"))
 COMMANDS = sorted(path.name for path in SCRIPTS.glob("*.py"))
 
 STANDARD = {
-    "argparse", "collections", "contextlib", "csv", "dataclasses", "decimal", "difflib", "enum",
-    "fcntl", "hashlib", "http", "io", "ipaddress", "itertools", "json", "math", "os", "pathlib",
-    "random", "re", "secrets", "socket", "ssl", "sys", "time", "types",
+    "argparse", "base64", "binascii", "collections", "contextlib", "csv", "dataclasses", "decimal",
+    "difflib", "enum", "fcntl", "hashlib", "http", "io", "ipaddress", "itertools", "json", "math",
+    "os", "pathlib", "random", "re", "secrets", "socket", "ssl", "struct", "sys", "time", "types",
     "typing", "unicodedata", "urllib",
     "selectors",
     "functools",

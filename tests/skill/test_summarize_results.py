@@ -1,16 +1,18 @@
 import csv
 import json
 
+import msgspec
 import pytest
 
 from doubleword_batch.jobs.build import BuildRequest, create_batch_file
 from doubleword_batch.jobs.export import files
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
-from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
+from result_lines import CASES, NO_RESULT_LINES
 
 FAST = ("--poll", "0.1", "--patience", "20")
 FILES = ("requests.results.jsonl", "requests.errors.jsonl")
@@ -20,54 +22,6 @@ FAULTS = (
     RequestFault(fault="truncated", match=Match(custom_id="r4")),
     RequestFault(fault="refusal", match=Match(custom_id="r5")),
 )
-
-LINES = [
-    {"error": {"code": "batch_expired", "message": "late"}, "response": None},
-    {"error": {"code": "batch_cancelled", "message": ""}, "response": None},
-    {"error": {"code": None, "message": '{"type":"Timeout","details":{"error":"slow"}}'}},
-    {"error": {"message": '{"type":"TaskTerminated"}'}, "response": None},
-    {
-        "error": {
-            "message": '{"type":"NonRetriableHttpStatus","details":{"status":400,"body":'
-            '"{\\"error\\":{\\"message\\":\\"maximum context length\\"}}"}}'
-        }
-    },
-    {"error": "plain words", "response": None},
-    {"error": None, "response": None},
-    {"error": None, "response": {"status_code": 429, "body": {"error": {"message": "busy"}}}},
-    {"error": None, "response": {"status_code": 200, "body": "text"}},
-    {"error": None, "response": {"status_code": 200, "body": {"error": {"message": "inner"}}}},
-    {"response": {"status_code": 200, "body": {"choices": [{"message": {"content": ""}}]}}},
-    {
-        "response": {
-            "status_code": 200,
-            "body": {
-                "choices": [{"message": {"content": "hi"}, "finish_reason": "content_filter"}]
-            },
-        }
-    },
-    {
-        "response": {
-            "status_code": 200,
-            "body": {
-                "choices": [
-                    {"message": {"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}}
-                ]
-            },
-        }
-    },
-    {
-        "response": {
-            "status_code": 200,
-            "body": {
-                "status": "incomplete",
-                "incomplete_details": {"reason": "max_output_tokens"},
-                "output": [{"type": "message", "content": [{"text": "cut"}]}],
-            },
-        }
-    },
-    {"response": {"status_code": 200, "body": {"data": [{"embedding": [0.5, 1]}]}}},
-]
 
 
 def ledger_in(out):
@@ -95,32 +49,38 @@ async def test_counts_what_the_packages_ledger_counts(run, work, served, request
     assert len(done.out.encode()) < 2048
 
 
-def test_reads_every_kind_of_line_as_the_package_does(run, work):
-    lines = [json.dumps({"custom_id": f"c{n}"} | line) for n, line in enumerate(LINES)]
-    (work / "results.jsonl").write_text("".join(f"{line}\n" for line in lines))
+def test_every_line_is_what_the_package_calls_it(run, work):
+    """The lines and their meanings are those that the package is held to."""
+    lines = [
+        case.line.replace(b'"r1"', b'"r%d"' % number) for number, case in enumerate(CASES.values())
+    ]
+    (work / "results.jsonl").write_bytes(b"".join(line + b"\n" for line in lines))
 
-    run("summarize_results.py", "results.jsonl", "--table", "table.jsonl")
+    done = run("summarize_results.py", "results.jsonl", "--table", "table.jsonl")
 
-    found = [json.loads(line) for line in (work / "table.jsonl").read_text().splitlines()]
-    for line, row in zip(lines, found, strict=True):
-        expected = read_line(line.encode())
-        assert (row["custom_id"], row["outcome"]) == (expected.custom_id, expected.outcome)
-        if expected.outcome == "ok":
-            answer = answer_in(line.encode())
-            value = answer.text or answer.tool_calls or answer.embedding
-            assert row["answer"] == (value if isinstance(value, str) else json.dumps(value))
+    found = [json.loads(line) for line in (work / "table.jsonl").read_text("utf-8").splitlines()]
+    for case, line, row in zip(CASES.values(), lines, found, strict=True):
+        assert (row["custom_id"], row["outcome"]) == (read_line(line).custom_id, case.outcome)
+        if case.outcome == "ok":
+            answer = case.answer
+            is_text = isinstance(answer, str)
+            assert row["answer"] == (answer if is_text else msgspec.json.encode(answer).decode())
+            assert row["error"] is None
+        else:
+            message = read_line(line).message
+            assert row["error"] == (f"{case.cause}: {message}" if message else case.cause)
+    assert "not result lines" not in done.out
 
 
-def test_causes_are_those_of_the_package(run, work):
-    for number, line in enumerate(LINES):
-        text = json.dumps({"custom_id": "c"} | line)
-        (work / f"{number}.jsonl").write_text(text + "\n")
-    for number, line in enumerate(LINES):
-        done = run("summarize_results.py", f"{number}.jsonl")
+def test_lines_that_are_none_are_counted_and_harm_nothing(run, work):
+    bad = b"".join(line + b"\n" for line in NO_RESULT_LINES)
+    (work / "results.jsonl").write_bytes(bad + CASES["plain"].line + b"\n" + bad)
 
-        expected = read_line(json.dumps({"custom_id": "c"} | line).encode())
-        if expected.outcome != "ok":
-            assert f"{expected.outcome} ({expected.cause}): 1" in done.out
+    done = run("summarize_results.py", "results.jsonl")
+
+    assert ledger_in(done.out) == {"ok": 1}
+    shown = 2 * sum(bool(line.strip()) for line in NO_RESULT_LINES)
+    assert f"{shown} lines are not result lines" in done.out
 
 
 def test_only_what_failed_is_asked_again_and_the_answers_come_together(

@@ -60,7 +60,7 @@ def test_a_body_that_holds_nothing_says_nothing(body):
     assert read_error_body(body) == ProviderError()
 
 
-@pytest.mark.parametrize("body", [b"[" * 5000, b'{"error":' * 1500, b'{"a":1', b'"\xed\xa0\x80"'])
+@pytest.mark.parametrize("body", [b"[" * 5000, b'{"error":' * 1500, b'{"a":1'])
 def test_a_body_that_cannot_be_decoded_stands_for_itself(body):
     assert read_error_body(body).message == body.decode("utf-8", "replace")
 

@@ -24,8 +24,7 @@ from doubleword_batch.jobs.call_jobs import FinishedRow, finished_rows
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.models import ResultError, ResultLine
-from doubleword_batch.provider_errors import read_failure_reason
+from doubleword_batch.jobs.sync.response import response_in
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.options import BatchingOptions
@@ -41,14 +40,12 @@ _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 60.0
 _REJECTED_LINES = frozenset({400, 413, 422})
 _DEADLINE_PRECISION = 0.05  # how late a caller may be told, as a share of its time
 _LINE_NUMBER = re.compile(r"\bline (\d{1,9})\b", re.IGNORECASE)
-_ERRORS_FROM = 400
 _REASONS = {
     "expired": "its completion window ended before it ran",
     "cancelled": "its batch was cancelled before it ran",
     "missing": "its batch has ended and the provider has no line for it",
     "batch_failed": "the provider rejected its batch as a whole",
 }
-_result_line = msgspec.json.Decoder(ResultLine)
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -308,14 +305,9 @@ def outcome_of(finished: FinishedRow, batch_id: str) -> CallResponse | CallFaile
     """
     if finished.line is None:
         return _without_response(finished, batch_id)
-    result = _result_line.decode(finished.line)
-    response = result.response
-    if response is not None and response.status_code:
-        return CallResponse(response.status_code, bytes(response.body))
-    if isinstance(result.error, ResultError) and result.error.message:
-        reason = read_failure_reason(result.error.message)
-        if reason is not None and reason.status is not None and reason.status >= _ERRORS_FROM:
-            return CallResponse(reason.status, reason.body)
+    response = response_in(finished.line)
+    if response is not None:
+        return CallResponse(response.status, response.body)
     return _without_response(finished, batch_id)
 
 

@@ -33,6 +33,7 @@ class Workspace:
         server: which server the store's remote ids belong to: its base URL, or `local`.
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
+        strict_json: whether a structured answer's JSON has to stand alone.
         in_doubt_seconds: how long a lost write is looked for before it may be sent again.
         sleep: waits; a seam for tests.
         now: epoch seconds, which jump when the clock is set; a seam for tests.
@@ -47,6 +48,7 @@ class Workspace:
     server: str
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
+    strict_json: bool = False
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time

@@ -1,6 +1,6 @@
 """Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,7 @@ from doubleword_batch.jobs.store.ledger import UNANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.jobs.sync.schema_check import WRAPPED
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
 
@@ -98,7 +99,7 @@ async def fetch_results(
         answer = await in_thread(
             lambda cancelled: query_table(table, stored.folder, query, cancelled=cancelled)
         )
-    warnings = [*table.warnings, *collected.warnings()]
+    warnings = [*table.warnings, *collected.warnings(), *_unwrapped(stored)]
     samples = await in_thread(lambda _: _samples(stored, sample))
     return await _reply(
         stored, str(written_path) if is_written else None, samples, answer, warnings
@@ -159,6 +160,22 @@ def _next(job: StoredJob, sums: dict[str, int], *, complete: bool) -> Next | Non
     return None
 
 
+def _unwrapped(job: StoredJob) -> list[str]:
+    """Good answers whose JSON did not stand alone."""
+    return [
+        f"{rows} answers hold their JSON {WRAPPED[cause]}; it was read "
+        "(DOUBLEWORD_BATCH_STRICT_JSON=1 forbids that)"
+        for cause, rows in job.ledger.causes_of_ok().items()
+        if cause in WRAPPED
+    ]
+
+
+def _shown_vectors(embedding: list[Any]) -> str:
+    if embedding and isinstance(embedding[0], list):
+        return f"{len(embedding)} embeddings"
+    return f"embedding of {len(embedding)} numbers"
+
+
 def _samples(job: StoredJob, count: int) -> list[Sample]:
     """The first good answers, each cut so that all of them together stay small."""
     if not count:
@@ -175,7 +192,7 @@ def _samples(job: StoredJob, count: int) -> list[Sample]:
             if answer.tool_calls:
                 shown = msgspec.json.encode(answer.tool_calls).decode()
             elif answer.embedding is not None:
-                shown = f"embedding of {len(answer.embedding)} numbers"
+                shown = _shown_vectors(answer.embedding)
             text = shown or ""
             samples.append(
                 Sample(row=entry.row, answer=text if len(text) <= each else text[:each] + "…")

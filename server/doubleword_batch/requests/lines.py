@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.loose_json import decode
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
@@ -62,6 +63,11 @@ class HeadBody(msgspec.Struct):
     max_completion_tokens: Any = None
     max_output_tokens: Any = None
     n: Any = None
+    logprobs: Any = None
+    top_logprobs: Any = None
+    modalities: Any = None
+    audio: Any = None
+    include: Any = None
 
 
 class RequestHead(msgspec.Struct):
@@ -72,8 +78,19 @@ class RequestHead(msgspec.Struct):
     body: HeadBody = msgspec.field(default_factory=HeadBody)
 
 
-read_head = msgspec.json.Decoder(RequestHead).decode
-"""Decode a request line; raises `msgspec.DecodeError` where it is not one."""
+_decode_head = msgspec.json.Decoder(RequestHead).decode
+
+
+def read_head(line: bytes) -> RequestHead:
+    """Decode a request line, also one with JSON that only lenient parsers take.
+
+    Raises:
+        ValueError: it is not one.
+    """
+    try:
+        return _decode_head(line)
+    except (ValueError, RecursionError):
+        return msgspec.convert(decode(line), RequestHead)
 
 
 class RequestLine(NamedTuple):

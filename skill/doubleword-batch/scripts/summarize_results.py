@@ -108,7 +108,8 @@ class _Tally:
             print(f"{unreadable} lines are not result lines and were ignored")
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
             message = self._messages[outcome, cause]
-            words = f", for example {quoted(message, _SAMPLE_CHARACTERS)}" if message else ""
+            cut = "" if len(message) <= _SAMPLE_CHARACTERS else "…"
+            words = f", for example {message[:_SAMPLE_CHARACTERS]}{cut}" if message else ""
             print(f"{outcome} ({cause}): {count}{words}")
         for reading in self._samples:
             name = quoted(reading.custom_id, 64)

@@ -1,94 +1,123 @@
-"""A line means the same whether it is read the short way or the long one."""
+"""A line means the same whether it is read the short way or the long one, and what it says."""
 
 import json
 
+import msgspec
 import pytest
 
+from doubleword_batch.jobs.store.ledger import ANSWERED
 from doubleword_batch.jobs.sync import parse
 from doubleword_batch.jobs.sync.parse import answer_in, read_line
-
-USAGE = {"prompt_tokens": 3, "completion_tokens": 2}
-
-
-def line(*, message=None, body=None, **fields):
-    message = {"role": "assistant", "content": "hé", "refusal": None} | (message or {})
-    choice = {"index": 0, "message": message, "finish_reason": "stop"}
-    body = {"choices": [choice], "usage": USAGE} | (body or {})
-    response = {"status_code": 200, "body": body}
-    return json.dumps({"id": "q", "custom_id": "r1", "response": response, "error": None} | fields)
+from doubleword_batch.jobs.sync.response import response_in
+from doubleword_batch.jobs.sync.schema_check import schema_check
+from result_lines import CASES, NO_RESULT_LINES
 
 
-LINES = {
-    "plain": line(),
-    "no usage": line(body={"usage": None}),
-    "odd usage": line(body={"usage": {"prompt_tokens": -1, "completion_tokens": "2"}}),
-    "empty": line(message={"content": ""}),
-    "null": line(message={"content": None}),
-    "pieces": line(message={"content": [{"type": "text", "text": "a"}]}),
-    "refusal": line(message={"refusal": "no"}),
-    "tools": line(message={"tool_calls": [{"function": {"name": "f", "arguments": "{}"}}]}),
-    "no tools": line(message={"tool_calls": []}),
-    "no choices": line(body={"choices": []}),
-    "error inside": line(body={"error": {"message": "boom"}, "choices": []}),
-    "error beside": line(error={"code": "x", "message": "boom"}),
-    "blank error": line(error={"code": None, "message": None}),
-    "created": line(response={"status_code": 201, "body": {"choices": [], "output": []}}),
-    "refused": line(response={"status_code": 429, "body": {"error": "slow down"}}),
-    "embedding": line(response={"status_code": 200, "body": {"data": [{"embedding": [1.0]}]}}),
-    "length": line(body={"choices": [{"message": {"content": "a"}, "finish_reason": "length"}]}),
-}
+@pytest.mark.parametrize("name", CASES)
+def test_a_line_of_any_server_is_called_what_it_is(name):
+    case = CASES[name]
+    reading = read_line(case.line)
+    assert (reading.custom_id, reading.outcome, reading.cause) == ("r1", case.outcome, case.cause)
+    assert case.words in (reading.message or "")
+    if case.outcome in ANSWERED:
+        answer = answer_in(case.line)
+        text = answer and answer.text
+        found = answer and (answer.tool_calls or answer.embedding) if text is None else text
+        assert found == case.answer
 
 
-@pytest.mark.parametrize("name", LINES)
+@pytest.mark.parametrize("name", CASES)
 def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
-    data = LINES[name].encode()
+    data = CASES[name].line
     short = read_line(data), answer_in(data)
     monkeypatch.setattr(parse, "plain_line", lambda _: None)
     assert (read_line(data), answer_in(data)) == short
 
 
 def test_a_plain_line_takes_the_short_way():
-    plain = parse.plain_line(LINES["plain"].encode())
-    assert plain is not None
-    assert read_line(LINES["plain"].encode()).output_tokens == 2
-    assert [name for name in LINES if parse.plain_line(LINES[name].encode())] == ["plain"]
+    assert parse.plain_line(CASES["plain"].line) is not None
+    assert read_line(CASES["plain"].line).output_tokens == 2
 
 
-def test_a_line_that_is_none_is_none():
-    for data in (b"", b"{", b"[1]", b'{"custom_id":7}', b'{"custom_id":"\xff"}'):
-        assert read_line(data) is None
+@pytest.mark.parametrize("data", NO_RESULT_LINES, ids=range(len(NO_RESULT_LINES)))
+def test_a_line_that_is_none_is_none(data):
+    assert read_line(data) is None
 
 
-WORDS = "too long by 12"
-ERROR_BODIES = {
-    "OpenAI's object": {"error": {"message": WORDS}},
-    "a text": {"error": WORDS},
-    "FastAPI's text": {"detail": WORDS},
-    "FastAPI's list": {"detail": [{"loc": ["body"], "msg": WORDS, "type": "value_error"}]},
-    "Gemini's list": [{"error": {"message": WORDS}}],
-    "no known field": {"why": WORDS},
-    "JSON text": json.dumps({"detail": WORDS}),
+@pytest.mark.parametrize("name", CASES)
+def test_the_response_for_a_single_caller_is_json_that_every_parser_takes(name):
+    response = response_in(CASES[name].line)
+    if response is not None and response.status < 400:
+        assert 200 <= response.status < 600
+        json.loads(response.body, parse_constant=pytest.fail)
+
+
+def test_a_row_of_results_that_has_not_run_is_pending():
+    for status in ("pending", "in_progress"):
+        fields = {"custom_id": "r1", "status": status, "response_body": None, "error": None}
+        assert read_line(json.dumps(fields).encode()).outcome == "pending"
+
+
+LABEL = {
+    "type": "object",
+    "properties": {"label": {"enum": ["good", "bad"]}, "score": {"type": "number"}},
+    "required": ["label"],
+}
+GOOD = '{"label":"good"}'
+STRUCTURED = {
+    "alone": (GOOD, "ok", None),
+    "in a fence": (f"```json\n{GOOD}\n```", "ok", "fenced"),
+    "in a fence without a name": (f"```\n{GOOD}```", "ok", "fenced"),
+    "in a fence that does not end": (f"```json\n{GOOD}", "ok", "fenced"),
+    "in a fence behind words": (f"Here you are:\n```json\n{GOOD}\n```\nBye.", "ok", "fenced"),
+    "behind thoughts": (f"<think>good or {{bad}}?</think>\n{GOOD}", "ok", "think_prefix"),
+    "behind thoughts that only end": (f"good or bad?</think>{GOOD}", "ok", "think_prefix"),
+    "behind thoughts, in a fence": (f"<think>?</think>```json\n{GOOD}\n```", "ok", "think_prefix"),
+    "in two fences": (f"```\n{GOOD}\n```\n```\n{GOOD}\n```", "invalid", "schema"),
+    "in a fence, and wrong": ('```json\n{"label":"odd"}\n```', "invalid", "schema"),
+    "thoughts that never end": ("<think>good or bad", "invalid", "schema"),
+    "NaN": ('{"label":"good","score":NaN}', "invalid", "schema"),
+    "half a pair": (r'{"label":"good","x":"\ud83d"}', "ok", None),
+    "words": ("good", "invalid", "schema"),
+    "deep": ("[" * 5000 + "]" * 5000, "invalid", "schema"),
 }
 
 
-@pytest.mark.parametrize("name", ERROR_BODIES)
-def test_the_reason_is_kept_whatever_the_error_body_looks_like(name):
-    rejected = line(response={"status_code": 422, "body": ERROR_BODIES[name]})
-    reading = read_line(rejected.encode())
-    assert (reading.outcome, reading.cause) == ("failed", "http_422")
-    assert WORDS in reading.message
+def chat(content, **message):
+    choice = {"message": {"content": content} | message, "finish_reason": "stop"}
+    response = {"status_code": 200, "body": {"choices": [choice]}}
+    return json.dumps({"custom_id": "r1", "response": response}).encode()
 
 
-@pytest.mark.parametrize("name", ERROR_BODIES)
-def test_the_reason_is_kept_where_doubleword_puts_the_model_server_s_body(name):
-    body = json.dumps(ERROR_BODIES[name])
-    reason = {"type": "NonRetriableHttpStatus", "details": {"status": 400, "body": body}}
-    failed = line(response=None, error={"code": None, "message": json.dumps(reason)})
-    reading = read_line(failed.encode())
-    assert (reading.outcome, reading.cause) == ("failed", "http_400")
-    assert WORDS in reading.message
+def reading_of(line, *, is_strict=False):
+    spec = msgspec.json.encode({"response_schema": LABEL}).decode()
+    reading = read_line(line, schema_check(spec, is_strict=is_strict))
+    return reading.outcome, reading.cause
 
 
-def test_an_error_body_of_nothing_has_a_cause_and_no_message():
-    reading = read_line(line(response={"status_code": 500, "body": None}).encode())
-    assert (reading.cause, reading.message) == ("http_500", None)
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_json_in_a_fence_or_behind_thoughts_is_read_where_it_fits_and_said(name):
+    text, outcome, cause = STRUCTURED[name]
+    assert reading_of(chat(text)) == (outcome, cause)
+
+
+@pytest.mark.parametrize("name", STRUCTURED)
+def test_a_setting_takes_only_json_that_stands_alone(name):
+    text, outcome, cause = STRUCTURED[name]
+    strict = "invalid" if cause in {"fenced", "think_prefix"} else outcome
+    assert reading_of(chat(text), is_strict=True) == (strict, cause)
+
+
+def test_a_tool_call_where_a_schema_was_asked_for_is_not_ok():
+    call = [{"function": {"name": "f", "arguments": "{}"}}]
+    assert reading_of(chat(None, tool_calls=call)) == ("invalid", "tool_call")
+    assert reading_of(chat(GOOD, tool_calls=call)) == ("ok", None)
+
+
+def test_a_schema_that_fails_on_an_answer_ends_nothing():
+    tree = {"type": "object", "properties": {"of": {"$ref": "#"}}}
+    deep = '{"of":' * 90 + "{}" + "}" * 90
+    spec = msgspec.json.encode({"response_schema": tree}).decode()
+    assert read_line(chat(deep), schema_check(spec)).outcome in {"ok", "invalid"}
+    odd = msgspec.json.encode({"response_schema": {"properties": {"x": {"multipleOf": 0.01}}}})
+    assert read_line(chat('{"x":1e308}'), schema_check(odd.decode())).outcome in {"ok", "invalid"}

@@ -187,8 +187,9 @@ async def test_vectors_of_one_length_are_of_that_fixed_length_for_readers_of_arr
     ("second", "shown"),
     [
         ([0.5], [0.5]),
-        ([], []),
-        ("AAAAPw==", "AAAAPw=="),
+        ("AAAAPw==", [0.5]),
+        ("no vector", "no vector"),
+        ([0.5, None], [0.5, None]),
         ([[0.5, 1], [2, 3]], "[[0.5,1],[2,3]]"),
     ],
 )

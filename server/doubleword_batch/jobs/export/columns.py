@@ -11,6 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from doubleword_batch.jobs.extras import EXTRAS, asks_for
+
 LEDGER = ("custom_id", "outcome", "error")
 TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 
@@ -81,7 +83,9 @@ def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
     if endpoint == "/v1/embeddings":
         return ("embedding",)
     params: dict[str, Any] = spec.get("params") or {}
-    return (*(TOOLS if params.get("tools") else ()), "answer")
+    wanted = asks_for(params)
+    extras = [name for name in EXTRAS if wanted[name]]
+    return (*(TOOLS if params.get("tools") else ()), "answer", *extras)
 
 
 def _free(name: str, taken: set[str], prefix: str) -> str:

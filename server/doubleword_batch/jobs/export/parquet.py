@@ -104,7 +104,8 @@ class _Column:
         """The SQL type that holds all values."""
         kinds = frozenset(self._kinds - {type(None)})
         if self.is_vector:
-            are_vectors = kinds <= {list} and self._elements <= {int, float}
+            # None stands for a number that JSON cannot hold.
+            are_vectors = kinds <= {list} and self._elements <= {int, float, type(None)}
             return "FLOAT[]" if are_vectors else "VARCHAR"
         named = self._type_of_schema()
         if not kinds:

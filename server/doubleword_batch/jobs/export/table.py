@@ -8,7 +8,9 @@ why there is no answer or none that can be trusted. The answer is
   `answer` only for text that does not fit it;
 - where the job offers tools, `tool_name` and `tool_arguments` (parsed) of a row's only call, or
   `tool_calls` with all of them where there are several;
-- `embedding` for embeddings.
+- `embedding` for embeddings;
+- what else was asked and paid for: `answers`, all of them where `n` is above 1 (`answer` is the
+  first), `logprobs` as the provider writes them, and `audio` in base64 (`answer` is what it says).
 
 `columns.py` says what they are called where the source has a column of such a name.
 
@@ -25,9 +27,11 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.export.columns import LEDGER, table_columns
+from doubleword_batch.jobs.extras import EXTRAS
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger import Entry
-from doubleword_batch.jobs.sync.parse import Answer, structured
+from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.jobs.sync.schema_check import structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 
@@ -185,6 +189,9 @@ class Table:
         if "embedding" in own:
             yield own["embedding"], answer.embedding
             return
+        for name in EXTRAS:
+            if name in own:
+                yield own[name], _extra(name, answer)
         text, calls = answer.text, answer.tool_calls
         if "tool_calls" not in own:  # a batch made elsewhere: nothing says that it offers tools
             text = calls if text is None else text
@@ -194,9 +201,10 @@ class Table:
         else:
             yield own["tool_calls"], calls
         if self._properties and entry.outcome == "ok":
-            fields = structured(answer.text)
-            if isinstance(fields, dict):
-                fields = cast("dict[str, Any]", fields)
+            found = structured(answer.text)
+            value: Any = None if found is None else found.value
+            if isinstance(value, dict):
+                fields = cast("dict[str, Any]", value)
                 for name, column in self._properties.items():
                     yield column, fields.get(name)
                 return
@@ -263,6 +271,15 @@ def _sizes(copy: RowCopy | None, changed: "Source") -> str:
     if len(changed.paths) != copy.head.files:
         return f" ({copy.head.files} files then, {len(changed.paths)} now)"
     return f" ({then:,} bytes then, {now:,} now)" if now != then else ""
+
+
+def _extra(name: str, answer: Answer) -> Any:
+    """A further part of an answer: of all choices, where there are several."""
+    choices = [answer, *answer.others]
+    if name == "answers":
+        return [choice.tool_calls if choice.text is None else choice.text for choice in choices]
+    values = [choice.logprobs if name == "logprobs" else choice.audio for choice in choices]
+    return values[0] if len(values) == 1 else values
 
 
 def _source_changed() -> InputError:

@@ -211,6 +211,15 @@ class Ledger:
             (self.job, limit),
         )
 
+    def causes_of_ok(self) -> dict[str, int]:
+        """Good answers that were not as asked for: rows by what was odd about them."""
+        found = self.database.read(
+            "SELECT cause, count(*) FROM ledger WHERE job = ? AND outcome = 'ok' "
+            "AND cause IS NOT NULL GROUP BY 1",
+            (self.job,),
+        )
+        return dict(found)
+
     def entries(
         self, *, after: int = 0, outcomes: Sequence[str] = (), limit: int | None = None
     ) -> Iterator[Entry]:

@@ -15,6 +15,14 @@ _FAULTS_OF_ROWS = (
 _ADVICE = {
     "length": "The answer was cut by the token limit: retry these rows with a larger max_tokens.",
     "schema": "The answer does not fit the response_schema: retry, or use a stronger model.",
+    "tool_call": "The model called a tool in place of answering: offer no tools, or reword.",
+    "tool_arguments": "A tool call's arguments are not JSON: retry, or use a stronger model.",
+    "fenced": "The JSON stands in a code fence, which DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
+    "think_prefix": "The JSON stands behind the model's thoughts, which "
+    "DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
+    "unknown_body": "The response has a shape that is not known here; it is the row's answer.",
+    "embedding": "The embedding is neither numbers nor base64 of floats; it is kept as it came.",
+    "line_too_long": "The result line is too long to be read: ask for less in one answer.",
     "refusal": "The model declined: reword the prompt, or accept it.",
     "content_filter": "The provider's filter stopped the answer: reword the prompt, or accept it.",
     "context_length": "The request is longer than the model's context: shorten those rows.",
@@ -49,4 +57,6 @@ def advice(cause: str) -> str:
         return _ADVICE[cause]
     if cause.startswith("http_5"):
         return "The model's server failed: retry these rows."
+    if cause.startswith("finish_"):
+        return "The answer ended in an unusual way: look at it, then retry these rows."
     return "Read the message; retry these rows if it looks temporary."

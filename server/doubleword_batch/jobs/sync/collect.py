@@ -32,7 +32,8 @@ from doubleword_batch.jobs.store.apply_results import (
 )
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.jobs.sync.parse import Check, read_line, schema_check
+from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.schema_check import Check, schema_check
 from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
 from doubleword_batch.progress import Progress, no_progress
 
@@ -72,7 +73,7 @@ async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collec
     if job.rows is None:
         job = await read_input(job)
     collected = Collected()
-    check = schema_check(job.spec)
+    check = schema_check(job.spec, is_strict=job.workspace.strict_json)
     ended: list[_BatchReader] = []
 
     async def read(runs: list[BatchRun]) -> None:
@@ -262,6 +263,8 @@ class _BatchReader:
             outcome = read_line(text, check)
             if outcome is None:
                 group.unreadable += bool(text.strip())
+                continue
+            if outcome.outcome == "pending":
                 continue
             row = row_of(outcome.custom_id)
             if row is None:

@@ -98,7 +98,7 @@ def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple
 def _cells(one: Reading) -> tuple[str, str, str | None, str | None]:
     error = None
     if one.outcome != "ok":
-        error = f"{one.cause}: {quoted(one.message)}" if one.message else one.cause
+        error = f"{one.cause}: {one.message}" if one.message else one.cause
     return one.custom_id, one.outcome, one.answer, error
 
 

@@ -5,11 +5,11 @@ Lines gather in `<file>.reading`, whole lines only, so what is on the disk tells
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from batchkit.api import Lost, Refused
 from batchkit.ending import Exit, Stop
+from batchkit.loose_json import decode_or_none
 from batchkit.whole_files import private, write_whole
 
 if TYPE_CHECKING:
@@ -104,10 +104,7 @@ class LineFile:
 
 def _name_of(line: bytes) -> str | None:
     """What tells a result line from all others; None for what is no result line."""
-    try:
-        result: Any = json.loads(line)
-    except (ValueError, RecursionError):
-        return None
-    if not isinstance(result, dict) or not isinstance(result.get("custom_id"), str):
+    result: Any = decode_or_none(line)
+    if not isinstance(result, dict) or not isinstance(result.get("custom_id"), (str, int)):
         return None
     return str(result.get("id") or result["custom_id"])

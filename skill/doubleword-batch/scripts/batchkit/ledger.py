@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 MISSING = Reading("", "missing", "missing")
 """The outcome of a request for which no file has a line."""
 
-_RANK = {"ok": 3, "truncated": 2, "refused": 2, "failed": 1}
+_RANK = {"ok": 3, "truncated": 2, "refused": 2, "invalid": 2, "failed": 1}
 
 
 class Place(NamedTuple):
@@ -66,12 +66,12 @@ class Ledger:
         with path.open("rb") as stream:
             for line in stream:
                 reading = read_line(line)
-                if reading is not None:
+                if reading is not None and reading.outcome != "pending":
                     rank = _RANK.get(reading.outcome, 0)
                     known = self.outcomes.get(reading.custom_id)
                     if known is None or rank > known[0]:
                         self.outcomes[reading.custom_id] = (rank, Place(number, offset))
-                elif line.strip():
+                elif reading is None and line.strip():
                     self.unreadable += 1
                 offset += len(line)
 

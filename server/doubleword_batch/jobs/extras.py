@@ -1,0 +1,41 @@
+"""What requests may ask for beside one answer's text, and is paid for: which of it a job has."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, cast
+
+EXTRAS = ("answers", "logprobs", "audio")
+"""The columns: all answers of `n` above 1, logprobs, speech."""
+
+_LOGPROBS_OF_RESPONSES = "message.output_text.logprobs"
+
+
+def asks_for(params: Mapping[str, Any]) -> dict[str, bool]:
+    """Which further columns the parameters of a request give its table."""
+    choices = params.get("n") or params.get("candidateCount")
+    several = isinstance(choices, int | float) and choices > 1
+    logprobs = params.get("logprobs"), params.get("top_logprobs")
+    # The legacy completions take a number, of which 0 asks for them, too.
+    has_logprobs = any(value is not None and value is not False for value in logprobs)
+    return {
+        "answers": several,
+        "logprobs": has_logprobs or _LOGPROBS_OF_RESPONSES in _texts(params.get("include")),
+        "audio": bool(params.get("audio")) or "audio" in _texts(params.get("modalities")),
+    }
+
+
+def spec_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """The spec of a job whose requests were made elsewhere, as far as its table needs it."""
+    params: dict[str, Any] = {}
+    for body in bodies:
+        wanted = asks_for(body)
+        if wanted["answers"]:
+            params["n"] = 2
+        if wanted["logprobs"]:
+            params["logprobs"] = True
+        if wanted["audio"]:
+            params["modalities"] = ["audio"]
+    return {"params": params} if params else {}
+
+
+def _texts(value: Any) -> list[Any]:
+    return cast("list[Any]", value) if isinstance(value, list) else []

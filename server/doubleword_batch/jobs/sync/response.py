@@ -1,0 +1,72 @@
+"""The HTTP response in a result line, as the caller of a single request would have got it."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from doubleword_batch.jobs.sync.answers import object_of
+from doubleword_batch.jobs.sync.result_line import result_line
+from doubleword_batch.provider_errors import read_failure_reason
+
+_OK, _FIRST_ERROR = 200, 400
+_MOST_DIGITS = 4_000
+
+
+class Response(NamedTuple):
+    """Status and body; the body is JSON, whatever the server wrote."""
+
+    status: int
+    body: bytes
+
+
+# The line that nearly all lines are: its body is handed on as it stands.
+
+
+class _Envelope(msgspec.Struct, gc=False):
+    status_code: int
+    body: msgspec.Raw
+
+
+class _Line(msgspec.Struct, gc=False):
+    response: _Envelope
+    error: None = None
+
+
+_decode = msgspec.json.Decoder(_Line).decode
+
+
+def response_in(line: bytes) -> Response | None:
+    """The response of a line; None for one that only says why there is none.
+
+    An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
+    the model server's status and body in a JSON text.
+    """
+    try:
+        if not line.isascii():
+            str(line, "utf-8")  # msgspec does not look into what it does not decode
+        envelope = _decode(line).response
+        if len(line) > _MOST_DIGITS:
+            msgspec.json.decode(envelope.body)  # a number of more digits stops other parsers
+    except (ValueError, RecursionError):
+        return _response_in_any(line)
+    body = bytes(envelope.body)
+    if envelope.status_code and body.startswith(b"{"):
+        return Response(envelope.status_code, body)
+    return _response_in_any(line)
+
+
+def _response_in_any(line: bytes) -> Response | None:
+    result = result_line(line)
+    if result is None:
+        return None
+    status, body = result.status, object_of(result.body)
+    if status is None and result.error is None and body:
+        status = _OK
+    if status:
+        return Response(status, msgspec.json.encode(result.body))
+    error = result.error
+    message = error if isinstance(error, str) else object_of(error).get("message")
+    reason = read_failure_reason(message) if isinstance(message, str) else None
+    if reason is not None and reason.status is not None and reason.status >= _FIRST_ERROR:
+        return Response(reason.status, reason.body)
+    return None

@@ -1,0 +1,125 @@
+"""Structured answers: the JSON in a model's text, held against the job's response_schema.
+
+Models put their JSON into a code fence, or write down their thoughts before it. Where what is
+inside fits the schema it is read, and the row's cause says how it stood there.
+"""
+
+import re
+from collections.abc import Callable
+from typing import Any, NamedTuple, cast
+
+import msgspec
+
+from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.loose_json import decode
+
+FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
+"""Causes of answers whose JSON had to be taken out of something."""
+
+WRAPPED = {FENCED: "inside a code fence", AFTER_THOUGHTS: "behind the model's thoughts"}
+"""The same for people."""
+
+_FENCE = "```"
+_END_OF_THOUGHTS = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
+_LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")
+
+
+class Structured(NamedTuple):
+    """The JSON in a text.
+
+    Attributes:
+        value: what it says.
+        wrapping: `fenced` or `think_prefix` where it did not stand alone.
+    """
+
+    value: Any
+    wrapping: str | None
+
+
+Verdict = tuple[str, str | None, str | None]
+"""Outcome, cause and message."""
+
+Check = Callable[[Answer], Verdict]
+"""Judges an answer that is whole by the job's schema."""
+
+
+def structured(text: str | None) -> Structured | None:
+    """The JSON in a text; None when it holds none."""
+    if text is None:
+        return None
+    try:
+        return Structured(decode(text), None)
+    except ValueError:
+        pass
+    wrapping = None
+    inside, wrapping = _unwrapped(text)
+    if wrapping is None:
+        return None
+    try:
+        return Structured(decode(inside), wrapping)
+    except ValueError:
+        return None
+
+
+def _unwrapped(text: str) -> tuple[str, str | None]:
+    """What stands behind a model's thoughts and in its only code fence, and which it was."""
+    wrapping = None
+    last = _END_OF_THOUGHTS.split(text)[-1]
+    if len(last) < len(text):
+        text, wrapping = last, AFTER_THOUGHTS
+    before, fence, rest = text.partition(_FENCE)
+    inside, _, after = rest.partition(_FENCE)
+    if fence and _FENCE not in after and _FENCE not in before:  # of several none is the answer
+        text, wrapping = _LANGUAGE.sub("", inside, count=1), wrapping or FENCED
+    return text, wrapping
+
+
+def schema_check(spec: str, *, is_strict: bool = False) -> Check | None:
+    """The check of a job's response_schema, or None for jobs without one.
+
+    Args:
+        spec: as stored with the job, JSON.
+        is_strict: take only JSON that stands alone.
+    """
+    schema = msgspec.json.decode(spec).get("response_schema")
+    if schema is None:
+        return None
+    fault_of = _faults(schema)
+
+    def check(answer: Answer) -> Verdict:
+        found = structured(answer.text)
+        if found is None:
+            if answer.tool_calls:
+                return "invalid", "tool_call", "the model called a tool in place of answering"
+            return "invalid", "schema", "the answer is not JSON"
+        fault = fault_of(found.value)
+        if found.wrapping is None:
+            return ("ok", None, None) if fault is None else ("invalid", "schema", fault)
+        place = WRAPPED[found.wrapping]
+        if fault is not None:
+            return "invalid", "schema", f"{fault}; the JSON stands {place}"
+        if is_strict:
+            return "invalid", found.wrapping, f"the JSON stands {place}"
+        return "ok", found.wrapping, None
+
+    return check
+
+
+def _faults(schema: Any) -> Callable[[Any], str | None]:
+    """What is wrong with a value, by a schema; None for nothing."""
+    from jsonschema import Draft202012Validator, exceptions
+
+    validator: Any = Draft202012Validator(schema)
+    best = cast("Callable[[Any], Any]", exceptions.best_match)  # pyright: ignore[reportUnknownMemberType]
+
+    def fault_of(value: Any) -> str | None:
+        try:
+            wrong = best(validator.iter_errors(value))
+        except Exception as error:  # noqa: BLE001  # one answer must not end the reading of others
+            return f"the schema cannot be checked on it ({type(error).__name__})"
+        if wrong is None:
+            return None
+        where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"
+        return f"{where} breaks the schema's {wrong.validator!s}"
+
+    return fault_of

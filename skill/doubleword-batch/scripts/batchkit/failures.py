@@ -1,0 +1,120 @@
+"""Why a row has no answer: what servers, and batches that ended early, say of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from batchkit import strict_json
+from batchkit.answer_shapes import object_of, whole_number
+from batchkit.ending import quoted
+from batchkit.finish_reasons import slug, text_of
+from batchkit.provider_errors import read_error_body, read_failure_reason
+from batchkit.reading import Reading
+from batchkit.result_line import body_object
+
+if TYPE_CHECKING:
+    from batchkit.provider_errors import FailureReason
+    from batchkit.result_line import ResultLine
+
+_ENDED = {
+    "batch_expired": "expired",
+    "request_expired": "expired",
+    "expired": "expired",
+    "batch_cancelled": "cancelled",
+    "batch_canceled": "cancelled",
+    "cancelled": "cancelled",
+    "canceled": "cancelled",
+}
+_FILTERS = frozenset(
+    {
+        "content_filter",
+        "content_filter_error",
+        "content_policy_violation",
+        "responsibleaipolicyviolation",
+        "moderation_blocked",
+        "data_inspection_failed",
+        "datainspectionfailed",
+    }
+)
+
+
+def failed(result: ResultLine) -> Reading:
+    """The outcome of a line that tells an error."""
+    fields = object_of(result.error)
+    code = text_of(fields.get("code")) or text_of(fields.get("type"))
+    message = result.error if isinstance(result.error, str) else fields.get("message")
+    ended = _ENDED.get(code.lower())
+    if ended is not None:
+        words = message if isinstance(message, str) and message else code
+        return Reading(result.custom_id, ended, ended, message=quoted(words))
+    reason = read_failure_reason(message) if isinstance(message, str) else None
+    if reason is not None:
+        return _failed_for(result.custom_id, reason)
+    read = read_error_body(strict_json.encode(result.error))
+    status = _error_status(result.status) or _error_status(whole_number(fields.get("code")))
+    if status is not None:
+        return _failed_with(result.custom_id, status, read.message, read.codes)
+    outcome = "refused" if read.codes & _FILTERS else "failed"
+    cause = "content_filter" if outcome == "refused" else slug(code) or "error"
+    return Reading(result.custom_id, outcome, cause, message=quoted(read.message))
+
+
+_REASONS = {
+    "NetworkError": "network",
+    "Timeout": "timeout",
+    "TaskTerminated": "terminated",
+    "BatchTerminated": "terminated",
+    "RequestBuilderError": "request_builder",
+}
+
+
+def _failed_for(custom_id: str, reason: FailureReason) -> Reading:
+    if reason.status is not None:
+        codes = read_error_body(reason.body).codes
+        return _failed_with(custom_id, reason.status, reason.message, codes)
+    cause = _REASONS.get(reason.kind) or slug(reason.kind) or "error"
+    return Reading(custom_id, "failed", cause, message=quoted(reason.message))
+
+
+def rejected(custom_id: str, status: int | None, body: Any) -> Reading:
+    """The outcome of a response that is an error, by its status or by its body."""
+    read = read_error_body(strict_json.encode(body))
+    fields = body_object(body)
+    told = object_of(fields.get("error")) or fields
+    if is_success(status):
+        status = _error_status(whole_number(told.get("code"))) or _error_status(
+            whole_number(told.get("status"))
+        )
+    if status is None:
+        refused = bool(read.codes & _FILTERS)
+        outcome, cause = ("refused", "content_filter") if refused else ("failed", "error")
+        words = quoted(read.message) if read.message else ""
+        return Reading(custom_id, outcome, cause, message=words)
+    inner = object_of(told.get("innererror") or told.get("inner_error"))
+    codes = read.codes | {str(inner.get("code")).lower()}
+    return _failed_with(custom_id, status, read.message, codes)
+
+
+def _failed_with(custom_id: str, status: int, text: str, codes: frozenset[str]) -> Reading:
+    """An HTTP error; what a filter stopped before the model saw it was refused."""
+    words = quoted(text) if text else ""
+    if codes & _FILTERS:
+        return Reading(custom_id, "refused", "content_filter", message=words)
+    return Reading(custom_id, "failed", _http_cause(status, text), message=words)
+
+
+def is_success(status: int | None) -> bool:
+    """Whether a status is one of success; where none is told the body decides."""
+    return status is None or 200 <= status < 400  # noqa: PLR2004  # HTTP
+
+
+def _error_status(status: int | None) -> int | None:
+    return status if status is not None and 400 <= status < 600 else None  # noqa: PLR2004  # HTTP
+
+
+def _http_cause(status: int, text: str) -> str:
+    lowered = text.lower()
+    too_long = any(word in lowered for word in ("length", "window", "maximum"))
+    if status in {400, 413, 422} and "context" in lowered and too_long:
+        return "context_length"
+    return f"http_{status}"

@@ -1,0 +1,89 @@
+"""Why a model stopped, in every server's words: OpenAI's, Anthropic's, Gemini's, Mistral's, ...
+
+A word that is in none of the sets is not known here, and is shown as it came.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+ENDINGS = ("complete", "cut", "full", "refused", "failed", "unknown")
+"""complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
+refused: the model or a filter declined. failed: the server gave up."""
+
+_COMPLETE = frozenset(
+    {
+        "", "null", "none", "stop", "stopped", "stop_sequence", "stop_token", "end_turn", "end",
+        "eos", "eos_token", "endoftext", "end_of_text", "end_of_turn", "complete", "completed",
+        "done", "finish", "finished", "success", "succeeded", "tool_call", "tool_calls",
+        "tool_use", "function_call", "function_calls",
+    }
+)  # fmt: skip
+_CUT = frozenset(
+    {
+        "length", "length_limit", "max_length", "max_tokens", "max_output_tokens",
+        "max_completion_tokens", "max_new_tokens", "max_token", "token_limit", "limit", "truncated",
+        "incomplete", "max_tokens_reached", "output_limit",
+    }
+)  # fmt: skip
+_FULL = frozenset(
+    {
+        "model_length", "model_context_window_exceeded", "context_length", "error_limit",
+        "context_length_exceeded", "context_window_exceeded", "max_context_length",
+    }
+)  # fmt: skip
+_REFUSED = frozenset(
+    {
+        "content_filter", "content_filtered", "content_filter_stop", "safety", "recitation",
+        "language", "blocklist", "prohibited_content", "spii", "refusal", "refused", "sensitive",
+        "guardrail_intervened", "guardrails", "error_toxic", "blocked", "moderation",
+        "moderation_blocked", "policy_violation", "image_safety", "image_prohibited_content",
+        "image_recitation", "model_armor",
+    }
+)  # fmt: skip
+_FAILED = frozenset(
+    {
+        "error", "errored", "exception", "failed", "failure", "abort", "aborted", "cancel",
+        "cancelled", "canceled", "timeout", "timed_out", "expired", "queued", "in_progress",
+        "network_error", "server_error", "internal_error", "model_error", "user_cancel",
+        "insufficient_system_resource", "overloaded", "malformed_function_call",
+        "malformed_tool_use", "malformed_model_output", "malformed_response",
+        "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature",
+    }
+)  # fmt: skip
+_SETS: tuple[tuple[frozenset[str], str], ...] = (
+    (_COMPLETE, "complete"),
+    (_CUT, "cut"),
+    (_FULL, "full"),
+    (_REFUSED, "refused"),
+    (_FAILED, "failed"),
+)
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_MOST_CHARACTERS = 200
+
+
+def ending_of(reason: Any) -> str:
+    """What a finish reason means."""
+    word = slug(text_of(reason))
+    for words, ending in _SETS:
+        if word in words:
+            return ending
+    return "unknown"
+
+
+def text_of(reason: Any) -> str:
+    """A finish reason as text; some servers wrap it in an object, or send a number."""
+    if isinstance(reason, dict):
+        reason = reason.get("reason", reason.get("type"))
+    if reason is None or isinstance(reason, (bool, list, dict)):
+        return ""
+    return str(reason)[:_MOST_CHARACTERS]
+
+
+def slug(text: str) -> str:
+    """A word of a server as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens`: max_tokens."""
+    text = text.removeprefix("FinishReason.").removeprefix("FINISH_REASON_")
+    if not text.isupper():
+        text = _HUMP.sub("_", text)
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())[:40].strip("_")

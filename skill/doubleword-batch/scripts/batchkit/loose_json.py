@@ -1,0 +1,114 @@
+"""JSON as servers and models really write it, read into values that are JSON again.
+
+What any common parser takes is taken: halves of surrogate pairs, NaN and Infinity, control
+characters, bytes that are not UTF-8, a byte order mark, nesting without end. What comes back can be
+encoded as JSON and stored as text, whatever came in:
+
+- half a surrogate pair, and bytes that are not UTF-8, become U+FFFD;
+- NaN and Infinity become None: JSON has no such numbers;
+- a number beyond what a float holds becomes its text;
+- whatever is nested deeper than `DEEPEST` becomes the text of it.
+
+Time and memory grow with the length of the text alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DEEPEST = 100
+"""How many lists and objects may stand inside each other: what every reader and writer takes."""
+
+_MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_BLANK = " \t\r\n\ufeff"
+_MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
+_SURROGATES = re.compile(
+    r"(?<!\\)(?P<before>(?:\\\\)*)"  # an even number of backslashes escapes nothing
+    r"\\u(?:(?P<whole>[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+    r"|[dD][89a-fA-F][0-9a-fA-F]{2})"
+)
+
+
+def decode(data: bytes | str) -> Any:
+    """Read a JSON text.
+
+    Raises:
+        ValueError: no parser takes it.
+    """
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    is_flat = _is_flat(data)
+    text = data.decode("utf-8", "replace").strip(_BLANK)
+    if not is_flat:
+        text = "".join(_flattened(text))
+    text = _SURROGATES.sub(_whole_or_replaced, text)
+    return json.loads(
+        text, strict=False, parse_constant=_nothing, parse_float=_float, parse_int=_int
+    )
+
+
+def decode_or_none(data: bytes | str) -> Any:
+    """The same; None for what is no JSON."""
+    try:
+        return decode(data)
+    except ValueError:
+        return None
+
+
+def _is_flat(data: bytes) -> bool:
+    """Whether the nesting is surely within bounds; a quick look, taken in by brackets in texts."""
+    brackets = data.translate(None, _NO_BRACKETS)
+    for depth in range(DEEPEST):
+        if depth + len(brackets) <= DEEPEST:
+            return True
+        inner, brackets = brackets, brackets.replace(b"[]", b"").replace(b"{}", b"")
+        if len(inner) == len(brackets):
+            return False
+    return False
+
+
+def _flattened(text: str) -> Iterator[str]:
+    """The text in pieces, what is nested too deeply as a JSON string of itself."""
+    depth = done = begin = 0
+    in_string = False
+    for mark in _MARKS.finditer(text):
+        sign = mark[0]
+        if sign == '"':
+            in_string = not in_string
+        elif in_string or len(sign) > 1:
+            continue
+        elif sign in "[{":
+            depth += 1
+            if depth == DEEPEST + 1:
+                begin = mark.start()
+        else:
+            depth -= 1
+            if depth == DEEPEST:
+                yield text[done:begin]
+                yield json.dumps(text[begin : mark.end()])
+                done = mark.end()
+    yield text[done:] if depth <= DEEPEST else "cut inside"
+
+
+def _whole_or_replaced(found: re.Match[str]) -> str:
+    return found[0] if found["whole"] else found["before"] + r"\ufffd"
+
+
+def _nothing(_constant: str) -> None:
+    return None
+
+
+def _float(digits: str) -> float | str:
+    value = float(digits)
+    return value if math.isfinite(value) else digits
+
+
+def _int(digits: str) -> int | str:
+    return int(digits) if len(digits) <= _MOST_DIGITS else digits

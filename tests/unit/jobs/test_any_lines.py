@@ -1,0 +1,182 @@
+"""Whatever stands in a line, the rows beside it keep their answers, and everything can be read."""
+
+import json
+import math
+import time
+from random import Random
+
+import pytest
+
+from doubleword_batch.jobs.call_jobs import finished_rows
+from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.query import query_table
+from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.jobs.sync.parse import answer_in, read_line
+from doubleword_batch.jobs.sync.response import response_in
+from doubleword_batch.models import Batch
+from finished_job import chat, result_line
+from result_lines import CASES
+
+SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
+SPECS = {
+    "text": {"prompt": "p"},
+    "schema": {"prompt": "p", "response_schema": SCHEMA},
+    "tools and everything": {
+        "prompt": "p",
+        "params": {"tools": [{}], "n": 2, "logprobs": True, "modalities": ["audio"]},
+    },
+}
+LINES = [case.line for case in CASES.values()]
+
+
+def for_row(row, line):
+    return line.replace(b'"r1"', b'"r%d"' % row) + b"\n"
+
+
+async def collected(finish, tmp_path, lines, **options):
+    """A job whose odd rows have a good line and whose even ones have these."""
+    rows = "".join(f"row {n}\n" for n in range(1, 2 * len(lines) + 1))
+    (tmp_path / "t.csv").write_text("t\n" + rows)
+    job = await finish("t.csv", **options)
+    store, files = job.ws.store, job.ws.client.files.content_of
+    good = [result_line(2 * n + 1, chat(f"answer {n}")) for n in range(len(lines))]
+    odd = [for_row(2 * n + 2, line) for n, line in enumerate(lines)]
+    files["o2"] = b"".join(line for pair in zip(good, odd, strict=True) for line in pair)
+    batch = {"id": "b2", "status": "completed", "output_file_id": "o2"}
+    store.record_batch(job.job.id, store.parts(job.job.id)[0].id, Batch.model_validate(batch))
+    await collect(job.job)
+    await collect(job.job)  # a later fetch
+    return job
+
+
+def read_everywhere(job, tmp_path):
+    """The table in every form, the query, the errors, and what single callers get."""
+    table = job.table()
+    for form in ("jsonl", "csv", "parquet"):
+        write_table(table, tmp_path / f"out.{form}", form)
+    for line in (tmp_path / "out.jsonl").read_text(encoding="utf-8").splitlines():
+        json.loads(line, parse_constant=pytest.fail)
+    everything = ", ".join(f'count("{name}")' for name in table.columns)
+    assert query_table(table, job.folder, f"SELECT {everything} FROM results").total == 1  # noqa: S608
+    job.job.ledger.causes(1000)
+    for finished in finished_rows(job.job, range(1, job.job.rows + 1)):
+        response = response_in(finished.line) if finished.line is not None else None
+        if response is not None and response.status < 400:
+            json.loads(response.body)
+
+
+@pytest.mark.parametrize("name", SPECS)
+async def test_every_known_line_leaves_its_neighbours_alone_and_can_be_read(finish, tmp_path, name):
+    job = await collected(finish, tmp_path, LINES, spec=SPECS[name])
+    entries = list(job.job.ledger.entries())
+    if name != "schema":
+        assert {entry.outcome for entry in entries[::2]} == {"ok"}
+        found = [(entry.outcome, entry.cause) for entry in entries[1::2]]
+        assert found == [(case.outcome, case.cause) for case in CASES.values()]
+    assert "pending" not in {entry.outcome for entry in entries}
+    read_everywhere(job, tmp_path)
+
+
+async def test_every_known_line_can_be_read_as_an_embedding(finish, tmp_path):
+    job = await collected(finish, tmp_path, LINES, endpoint="/v1/embeddings")
+    read_everywhere(job, tmp_path)
+
+
+NUMBERS = (0, -1, 200, 2**62, 2**63, 2**70, 0.5, 1e308, math.inf, -math.inf, math.nan)
+TEXTS = ("", " ", "a", "length", "error", "stop", "200", '{"a":1}', "[", "\ud83d", "\0", "<think>")
+NAMES = [
+    *("custom_id", "response", "error", "status_code", "body", "choices", "message", "content"),
+    *("text", "finish_reason", "usage", "prompt_tokens", "completion_tokens", "tool_calls"),
+    *("function", "name", "arguments", "refusal", "output", "output_text", "type", "data"),
+    *("embedding", "embeddings", "candidates", "parts", "stop_reason", "result", "status"),
+    *("index", "logprobs", "audio", "code", "detail", "response_body", "label", "transcript"),
+]
+SHORT = [line for line in LINES if len(line) < 10_000]
+
+
+def any_value(random, depth=4):
+    kind = random.randrange(6 if depth else 4)
+    if kind == 0:
+        return random.choice((None, True, False))
+    if kind == 1:
+        return random.choice(NUMBERS)
+    if kind in {2, 3}:
+        return random.choice(TEXTS)
+    size = random.randrange(5)
+    if kind == 4:
+        return [any_value(random, depth - 1) for _ in range(size)]
+    return {random.choice(NAMES): any_value(random, depth - 1) for _ in range(size)}
+
+
+def any_line(random):
+    """A known line with bytes lost and put in, or a part replaced by anything; or just anything."""
+    line = random.choice(SHORT)
+    way = random.randrange(4)
+    if way == 0:
+        begin = random.randrange(len(line))
+        end = begin + random.randrange(30)
+        put_in = random.choice((b"", b'"', b"{", b"\\", random.randbytes(4)))
+        return (line[:begin] + put_in + line[end:]).replace(b"\n", b" ")
+    if way == 1:
+        body = {"status_code": 200, "body": any_value(random)}
+        return json.dumps({"custom_id": "r1", "response": body}).encode()
+    try:
+        fields = json.loads(line)
+    except ValueError:
+        return line
+    spot = fields
+    while spot and isinstance(spot, dict | list):
+        key = random.choice(list(spot) if isinstance(spot, dict) else range(len(spot)))
+        if key != "custom_id" and random.randrange(2):
+            spot[key] = any_value(random)
+            break
+        spot = spot[key]
+    return json.dumps(fields).encode()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_any_line_is_read_the_same_way_twice(seed):
+    random = Random(seed)  # noqa: S311
+    for _ in range(400):
+        line = any_line(random)
+        reading = read_line(line)
+        assert reading == read_line(line)
+        if reading is not None:
+            reading.custom_id.encode()
+            (reading.message or "").encode()
+            (reading.cause or "").encode("ascii")
+        answer_in(line)
+        response = response_in(line)
+        if response is not None and response.status < 400:
+            json.loads(response.body)
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("name", SPECS)
+async def test_any_lines_leave_their_neighbours_alone_and_can_be_read(finish, tmp_path, name, seed):
+    random = Random(seed)  # noqa: S311
+    job = await collected(
+        finish, tmp_path, [any_line(random) for _ in range(150)], spec=SPECS[name]
+    )
+    outcomes = [entry.outcome for entry in job.job.ledger.entries()]
+    assert name == "schema" or set(outcomes[::2]) == {"ok"}
+    assert "pending" not in outcomes
+    read_everywhere(job, tmp_path)
+
+
+HOSTILE = {
+    "brackets": b"[" * (1 << 20),
+    "brackets that close": b"[" * (1 << 19) + b"]" * (1 << 19),
+    "backslashes": b'{"a":"' + b"\\\\" * (1 << 19) + b'"}',
+    "halves of pairs": b'{"a":"' + rb"\ud83d" * (1 << 17) + b'"}',
+    "digits": b'{"a":' + b"9" * (1 << 20) + b"}",
+    "quotes": b'"' * (1 << 20),
+    "thoughts": json.dumps({"custom_id": "r1", "body": {"text": "</think>" * (1 << 16)}}).encode(),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_line_made_to_be_slow_is_not(name):
+    before = time.process_time()
+    read_line(HOSTILE[name])
+    assert time.process_time() - before < 10  # all take less than 2 s on the slowest machine
