@@ -51,7 +51,7 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
                 f"The option {name} must be {check.values}.", hint=f"Options are: {_listed()}."
             )
     of_source = {name: values.pop(name) for name in SOURCE_CHECKS if name in values}
-    return BuildOptions(**values, source=SourceOptions(**of_source))
+    return BuildOptions(**values, source=SourceOptions(**of_source, keeps_bad_rows=True))
 
 
 def _unknown(name: str) -> InputError:

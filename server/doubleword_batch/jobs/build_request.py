@@ -13,7 +13,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_options import BuildOptions, build_options
 from doubleword_batch.jobs.export.output_file import output_path
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.open_files import open_regular
 
 _LARGEST_SCHEMA_BYTES = 1 << 20
@@ -153,6 +153,20 @@ def plan_build(
     return BuildPlan(spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite)
 
 
+def open_again(job: StoredJob) -> "Source":
+    """The source of a job, read as it was when the job was built.
+
+    Raises:
+        InputError: see `open_source`.
+    """
+    from doubleword_batch.sources import open_source
+
+    stored: dict[str, Any] = msgspec.json.decode(job.spec)
+    roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
+    options = build_options(stored.get("options"))
+    return open_source(job.source or "", roots, options.source)
+
+
 def _source(
     ws: Workspace,
     request: BuildRequest,
@@ -169,6 +183,11 @@ def _source(
         raise InputError("Give either source (a path, folder or glob) or rows (inline), not both.")
     if request.source is not None:
         return open_source(request.source, ws.roots, options.source)
+    if given := options.source.given():
+        raise InputError(
+            f"Rows that lie in no file have no use for the option {given[0]}.",
+            hint="Leave it out.",
+        )
     path = staging / "rows.jsonl"
     if request.rows is not None:
         write_rows(request.rows, path)

@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.build_request import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import Projection
@@ -41,11 +41,8 @@ async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Project
 
 
 def _rows_of_source(job: StoredJob) -> int | None:
-    from doubleword_batch.sources import open_source
-
     try:
-        roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
-        source = open_source(job.source or "", roots)
+        source = open_again(job)
         if stamp_of(source.paths) != job.source_stamp:
             return None
         return sum(1 for _ in source.rows())

@@ -18,7 +18,7 @@ from doubleword_batch.requests.token_estimates import (
     TOKENS_PER_IMAGE,
     estimate_output_tokens,
 )
-from doubleword_batch.sources.base import Row, Source
+from doubleword_batch.sources.base import BadRow, Row, Source
 from doubleword_batch.sources.images import ImageReader
 
 _GROUP = 1000
@@ -179,6 +179,9 @@ class _Build:
     def _row(self, number: int, row: Row) -> None:
         self.rows = number
         self.copy.add(row)
+        if isinstance(row, BadRow):
+            self._bad(number, row.fault)
+            return
         try:
             made = self.lines.line(number, row)
         except InputError as fault:

@@ -121,7 +121,7 @@ class Faults:
         )
         raise InputError(
             f"{words} ({counted}). {examples}",
-            hint='Correct them, or leave such rows out with the option on_bad_row = "skip".',
+            hint=f'{first.hint} Or leave such rows out with the option on_bad_row = "skip".',
             code=first.code,
             details={
                 "rows": [{"row": number, "code": fault.code} for number, fault in self._found]

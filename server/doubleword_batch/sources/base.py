@@ -2,7 +2,7 @@
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,18 @@ _BLOCK_BYTES = 1 << 20
 Row = dict[str, Any]
 
 
+class BadRow(Row):
+    """A row that cannot be read, without columns, for those who keep such rows.
+
+    Attributes:
+        fault: why; its message says where.
+    """
+
+    def __init__(self, fault: InputError) -> None:
+        super().__init__()
+        self.fault = fault
+
+
 class Source(ABC):
     """A table of rows in files, read as a stream.
 
@@ -28,21 +40,32 @@ class Source(ABC):
         columns: their names in order. JSON rows may lack columns or have more.
         image_column: the column that holds an image, for a source of images.
         label_columns: those that only say which row it is: a row of nothing else is blank.
-        notes: what of the source is not in the rows, in words for people: files of a folder that
-            were left out, hidden sheets, ...; whole once the rows were read.
         roots: the folders that paths in the rows may lead to; None until `open_source` sets them.
     """
 
     kind: str
     image_column: str | None = None
     label_columns: frozenset[str] = frozenset()
-    notes: tuple[str, ...] = ()
     roots: Roots | None = None
 
     def __init__(self, location: str, paths: tuple[Path, ...], columns: tuple[str, ...]) -> None:
         self.location = location
         self.paths = paths
         self.columns = columns
+        self._notes: dict[str, str] = {}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What of the source is not in the rows, or was read otherwise than it stands there.
+
+        Files of a folder that were left out, hidden sheets, lines above a header, ...: in words
+        for people. Whole once the rows were read.
+        """
+        return tuple(self._notes.values())
+
+    def note(self, kind: str, message: str) -> None:
+        """Add a note; it replaces one of the same kind."""
+        self._notes[kind] = message
 
     @property
     def folder(self) -> Path:
@@ -52,6 +75,8 @@ class Source(ABC):
     @abstractmethod
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one; row number = 1 + position.
+
+        A row that cannot be read is a `BadRow` where the options keep such rows.
 
         Raises:
             InputError: a row cannot be read; the message says where it is (see `open_source`).
@@ -81,33 +106,6 @@ def quoted_name(path: Path) -> str:
     return quote_untrusted(path.name, 100)
 
 
-def checked_header(header: Sequence[str], path: Path) -> tuple[str, ...]:
-    """The column names of a header, without surrounding spaces.
-
-    Raises:
-        InputError: code `malformed_row`: a name is missing or appears twice.
-    """
-    names = [name.strip() for name in header]
-    seen: dict[str, int] = {}
-    for position, name in enumerate(names, 1):
-        if not name:
-            raise InputError(
-                f"Column {position} of {quoted_name(path)} has no name in the header line.",
-                hint="Name every column in the first line, or delete the empty column. If a later "
-                "line names the columns, delete the lines above it.",
-                code="malformed_row",
-                details={"column": position},
-            )
-        if (first := seen.setdefault(name, position)) != position:
-            raise InputError(
-                f"Two columns of {quoted_name(path)} are called {quote_untrusted(name, 60)}.",
-                hint="Rename one of them in the first line.",
-                code="malformed_row",
-                details={"columns": [first, position]},
-            )
-    return tuple(names)
-
-
 def ragged_row(
     path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
 ) -> InputError:
@@ -125,7 +123,7 @@ def ragged_row(
     if expected == 1:
         hint = (
             f"The header is a single cell. If line {line} names the columns, delete the lines "
-            "above it."
+            f"above it, or set header_row to {line}."
         )
     return InputError(
         f"Row {row} of {quoted_name(path)} (line {line}) {wording}.",
@@ -137,10 +135,39 @@ def ragged_row(
 
 def not_utf8(path: Path, line: int, offset: int) -> InputError:
     """The error for a byte that is not UTF-8; `offset` counts bytes from the file's start."""
+    return unreadable_text(path, "utf-8", line, offset)
+
+
+def unreadable_text(path: Path, encoding: str, line: int, offset: int) -> InputError:
+    """The error for bytes that an encoding does not have.
+
+    Args:
+        path: the file.
+        encoding: its name in Python.
+        line: where they are, from 1.
+        offset: bytes before them in the file.
+    """
+    hint = (
+        "Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', or state its encoding, "
+        "such as cp1252."
+    )
+    if encoding != "utf-8":
+        hint = "State the encoding that the file has, or save it as UTF-8."
     return InputError(
-        f"{quoted_name(path)} is not UTF-8: line {line} (byte {offset}) cannot be read.",
-        hint="Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', and try again.",
+        f"{quoted_name(path)} is not {encoding.upper()}: line {line} (byte {offset}) cannot be "
+        "read.",
+        hint=hint,
         code="not_utf8",
+        details={"line": line, "byte": offset},
+    )
+
+
+def nul_character(path: Path, line: int, offset: int) -> InputError:
+    """The error for a NUL in a text, which no prompt can hold; arguments as for `not_utf8`."""
+    return InputError(
+        f"Line {line} of {quoted_name(path)} holds a NUL character (byte {offset}).",
+        hint="Remove it, for example with: tr -d '\\000' < old > new",
+        code="malformed_row",
         details={"line": line, "byte": offset},
     )
 

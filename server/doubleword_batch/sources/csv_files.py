@@ -1,4 +1,4 @@
-"""CSV and TSV the way spreadsheets write them, read row by row.
+"""CSV and TSV the way spreadsheets write them, read record by record.
 
 The standard `csv` module goes character by character. Here each field costs a few searches: that is
 faster for long fields and slower for short ones, so short fields go through the `csv` module where
@@ -8,85 +8,39 @@ quote, a quote that is never closed) is an error and not a guess.
 
 import csv
 import io
-from collections.abc import Generator, Iterator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
-    Row,
-    Source,
-    checked_header,
-    no_rows,
     not_utf8,
+    nul_character,
     quoted_name,
-    ragged_row,
     record_too_large,
 )
 from doubleword_batch.sources.compressed import open_bytes
 
-_BOM = b"\xef\xbb\xbf"
-_HEAD_BYTES = 1 << 16
-_DELIMITERS = (b",", b";", b"\t", b"|")
 _BLOCK_BYTES = 1 << 18
 _SHORT_FIELD_BYTES = 150
+_QUOTE_HINT = (
+    'A quote inside a quoted field is written twice (""). If quotes are letters in this file, set '
+    "quoting to none."
+)
 
 
-class Dialect(NamedTuple):
-    """How a file is written: where its header starts, what ends a field and what ends a row."""
+class BadRecord(list[str]):
+    """A record that cannot be read, without fields; `fault` says why."""
 
-    start: int
-    delimiter: bytes
-    newline: bytes
-
-
-class CsvSource(Source):
-    """Rows of a delimited file; every value is the text of its field.
-
-    The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line). Blank
-    lines are skipped. Spaces around a column's name are dropped.
-
-    Raises:
-        InputError: see `open_source`.
-    """
-
-    def __init__(self, location: str, path: Path, kind: str) -> None:
-        self.kind = kind
-        self._path = path
-        self._dialect = _dialect(path, kind)
-        super().__init__(location, (path,), self._header())
-        with closing(self.rows()) as rows:
-            if next(rows, None) is None:
-                raise no_rows(path, "there is a header line and nothing below it")
-
-    def rows(self) -> Generator[Row]:
-        """Read the rows from the first one."""
-        columns = self.columns
-        width = len(columns)
-        number = 0
-        with open_bytes(self._path) as stream:
-            records = CsvRecords(stream, self._path, *self._dialect)
-            remaining = _without_blank_lines(records)
-            next(remaining, None)  # the header
-            for fields in remaining:
-                number += 1
-                if len(fields) != width:
-                    raise _ragged(self._path, number, records.line, width, len(fields))
-                yield dict(zip(columns, fields, strict=True))
-
-    def _header(self) -> tuple[str, ...]:
-        with open_bytes(self._path) as stream:
-            records = _without_blank_lines(CsvRecords(stream, self._path, *self._dialect))
-            header = next(records, None)
-        if header is None:
-            raise no_rows(self._path, "it holds blank lines only")
-        return checked_header(header, self._path)
+    def __init__(self, fault: InputError) -> None:
+        super().__init__()
+        self.fault = fault
 
 
 class CsvRecords:
-    """Iterates over the records of a file as lists of fields, blank lines as `[""]`.
+    """Iterates over the records of a file as lists of fields, blank lines as `[]`.
 
     Args:
         stream: the file, opened in binary mode.
@@ -94,17 +48,38 @@ class CsvRecords:
         start: byte of the first record.
         delimiter: the byte between fields.
         newline: the byte that ends a record; a carriage return before a line feed is dropped.
+        reopen: opens the file again, to count lines for a message.
+        quotes: whether fields may be in quotes.
+        skips: whether a record that cannot be read is a `BadRecord` instead of an error.
     """
 
     def __init__(
-        self, stream: BinaryIO, path: Path, start: int, delimiter: bytes, newline: bytes
+        self,
+        stream: BinaryIO,
+        path: Path,
+        start: int,
+        delimiter: bytes,
+        newline: bytes,
+        *,
+        reopen: Callable[[], BinaryIO] | None = None,
+        quotes: bool = True,
+        skips: bool = False,
     ) -> None:
         self._stream = stream
         self._path = path
+        self._reopen = reopen or partial(open_bytes, path)
+        self._quotes = quotes
+        self._skips = skips
+        self._fault: InputError | None = None  # of the current record
+        self._holds_nul = False
         self._delimiter = delimiter
         self._newline = newline
         self._separator = delimiter.decode("ascii")
-        self._bytes_before = len(stream.read(start))
+        self._bytes_before = 0
+        while self._bytes_before < start and (
+            block := stream.read(min(start - self._bytes_before, _BLOCK_BYTES))
+        ):
+            self._bytes_before += len(block)
         self._buffer = b""
         self._at = 0
         self._lines_since = 0  # between `_at` and the current record
@@ -118,17 +93,29 @@ class CsvRecords:
     def __iter__(self) -> Iterator[list[str]]:
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):
-            record = self._record()
+            try:
+                record = self._record() if self._quotes else self._plain_record()
+                if record is not None and self._holds_nul:
+                    self._refuse_nul(record[1])
+            except InputError as fault:
+                if not self._skips:
+                    raise
+                record = self._skipped(fault)
             if record is not None:
                 fields, end = record
+                if fields == [""] and not self._buffer.startswith(b'"', self._at):
+                    fields = []  # a blank line, and not an empty text
+                if self._fault is not None:
+                    fields, self._fault = BadRecord(self._fault), None
                 fields_read += len(fields)
                 yield fields
                 self._at = end
                 continue
+            self._fault = None
             are_short = self._at < fields_read * _SHORT_FIELD_BYTES
             fields_read = 0
             self._refill()
-            if are_short and self._newline == b"\n":
+            if are_short and self._newline == b"\n" and not self._holds_nul and self._quotes:
                 fields_read = yield from self._short_records()
 
     def _short_records(self) -> Generator[list[str], None, int]:
@@ -149,7 +136,7 @@ class CsvRecords:
         count, fields = 0, []
         try:
             for count, fields in enumerate(records, start=1):  # noqa: B007  # counted for below
-                yield fields or [""]
+                yield fields
                 self._lines_since = records.line_num
         except csv.Error:
             end = begin
@@ -176,6 +163,7 @@ class CsvRecords:
         fields: list[str] = []
         while True:
             if buffer.startswith(b'"', at):
+                opening = at
                 close = buffer.find(b'"', at + 1)
                 if close >= 0 and buffer.startswith(delimiter, close + 1):  # the usual case
                     fields.append(self._text(at + 1, close))
@@ -192,7 +180,7 @@ class CsvRecords:
                 if buffer.startswith(delimiter, at):
                     at += 1
                     continue
-                end = self._end_after_quote(at)
+                end = self._end_after_quote(opening, at)
                 return None if end is None else (fields, end)
             end = self._end_of_line(at)
             if end is None:
@@ -205,6 +193,30 @@ class CsvRecords:
             fields.append(self._text(at, cut))
             at = cut + 1
 
+    def _plain_record(self) -> tuple[list[str], int] | None:
+        """As `_record`, where quotes are letters."""
+        end = self._end_of_line(self._at)
+        if end is None:
+            return None
+        return self._text(self._at, end, trim=True).split(self._separator), end + 1
+
+    def _skipped(self, fault: InputError) -> tuple[list[str], int] | None:
+        """A record that cannot be read, up to the end of its first line; None: read on."""
+        end = self._end_of_line(self._at)
+        if end is None:
+            return None
+        self._fault = fault
+        return [], end + 1
+
+    def _refuse_nul(self, end: int) -> None:
+        at = self._buffer.find(b"\0", self._at, end)
+        if at < 0:
+            return
+        fault = nul_character(self._path, self._line_of(at), self._bytes_before + at)
+        if not self._skips:
+            raise fault
+        self._fault = fault  # where the record ends is known
+
     def _closing_quote(self, opening: int) -> int | None:
         buffer = self._buffer
         close = buffer.find(b'"', opening + 1)
@@ -216,7 +228,7 @@ class CsvRecords:
             line = self._line_of(opening)
             raise InputError(
                 f"In {quoted_name(self._path)}, a quote that opens on line {line} is never closed.",
-                hint='Close it; a quote inside a quoted field is written twice ("").',
+                hint=_QUOTE_HINT,
                 code="malformed_row",
                 details={"line": line},
             )
@@ -228,18 +240,23 @@ class CsvRecords:
             return end
         return len(self._buffer) if self._ended else None
 
-    def _end_after_quote(self, at: int) -> int | None:
+    def _end_after_quote(self, opening: int, at: int) -> int | None:
         end = self._end_of_line(at)
         if end is None:
             return None
         if self._buffer[at:end].strip():
-            line = self._line_of(at)
+            opened, line = self._line_of(opening), self._line_of(at)
+            message = f"a field on line {line} has text after its closing quote."
+            if opened != line:
+                message = (
+                    f"a quote that opens on line {opened} is closed on line {line}, with text "
+                    "after it: the first of the two does not seem to begin a field."
+                )
             raise InputError(
-                f"In {quoted_name(self._path)}, a field on line {line} has text after its closing "
-                "quote.",
-                hint='A quote inside a quoted field is written twice ("").',
+                f"In {quoted_name(self._path)}, {message}",
+                hint=_QUOTE_HINT,
                 code="malformed_row",
-                details={"line": line},
+                details={"line": opened, "closed_on": line},
             )
         return end + 1
 
@@ -250,13 +267,17 @@ class CsvRecords:
             return self._buffer[start:end].decode()
         except UnicodeDecodeError as error:
             at = start + error.start
-            raise not_utf8(self._path, self._line_of(at), self._bytes_before + at) from None
+            fault = not_utf8(self._path, self._line_of(at), self._bytes_before + at)
+            if not self._skips:
+                raise fault from None
+            self._fault = self._fault or fault  # the record goes on, and is left out as a whole
+            return ""
 
     def _line_of(self, position: int) -> int:
         """Count the lines from the start of the file; only errors need this."""
         left = self._bytes_before
         lines = self._buffer.count(self._newline, 0, position) + 1
-        with open_bytes(self._path) as stream:
+        with self._reopen() as stream:
             while left and (block := stream.read(min(left, _BLOCK_BYTES))):
                 lines += block.count(self._newline)
                 left -= len(block)
@@ -269,32 +290,6 @@ class CsvRecords:
         block = self._stream.read(max(_BLOCK_BYTES, len(rest)))  # doubling keeps this linear
         self._bytes_before += self._at
         self._buffer = rest + block
+        self._holds_nul = b"\0" in self._buffer
         self._at = 0
         self._ended = not block
-
-
-def _dialect(path: Path, kind: str) -> Dialect:
-    with open_bytes(path) as stream:
-        head = stream.read(_HEAD_BYTES)
-    start = len(_BOM) if head.startswith(_BOM) else 0
-    unquoted = b"".join(head[start:].split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes
-    newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
-    first = unquoted.lstrip(b"\r\n").split(newline)[0].rstrip(b"\r")
-    if first.lower().startswith(b"sep=") and len(first) == len(b"sep=x"):
-        return Dialect(head.index(newline, head.index(first)) + 1, first[-1:], newline)
-    if kind == "tsv":
-        return Dialect(start, b"\t", newline)
-    return Dialect(start, max(_DELIMITERS, key=first.count), newline)
-
-
-def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
-    return (fields for fields in records if fields != [""])
-
-
-def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
-    wording = f"has {found} fields; the header has {expected}"
-    hint = (
-        "Correct that row: a field with a delimiter or a line break in it has to be in double "
-        "quotes."
-    )
-    return ragged_row(path, row, line, expected, found, wording, hint)

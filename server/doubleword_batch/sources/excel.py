@@ -1,23 +1,34 @@
 """A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
 import re
-from collections.abc import Generator
+from collections.abc import Container, Generator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
+    BadRow,
     Row,
     Source,
-    checked_header,
     no_rows,
     quoted_name,
     ragged_row,
     record_too_large,
 )
+from doubleword_batch.sources.header import (
+    RECORDS_SEARCHED,
+    Record,
+    find_header,
+    name_columns,
+    no_header_row,
+    note_rows_above,
+    note_unnamed,
+)
+from doubleword_batch.sources.options import SourceOptions
 from doubleword_batch.sources.values import elapsed_text
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
@@ -31,6 +42,7 @@ from doubleword_batch.sources.xlsx_parts import (
 
 _MAX_COLUMNS = 16_384  # Excel's limit
 _SHEETS_SHOWN = 20
+_HIDDEN_SHOWN = 5
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
 
 _DAY_SECONDS = 86_400
@@ -66,17 +78,20 @@ class XlsxSource(Source):
 
     kind = "xlsx"
 
-    def __init__(self, location: str, path: Path, selection: str | None) -> None:
+    def __init__(
+        self, location: str, path: Path, selection: str | None, options: SourceOptions
+    ) -> None:
         super().__init__(location, (path,), ())
+        self._options = options
         with open_workbook(path) as workbook:
             self._sheet = _chosen_sheet(workbook, path, selection)
-        with closing(self._records()) as records:
-            _, header = next(records, (0, None))
-            if header is None:
-                raise no_rows(path, "the sheet is empty")
-            names = [_name(header.get(column)) for column in range(max(header) + 1)]
-            self.columns = checked_header(names, path)
-            if next(records, None) is None:
+            self._note_hidden(workbook)
+        self._header_line = 0
+        self._kept: list[tuple[str, int]] = []  # columns and their positions in the sheet
+        self._width = 0
+        self._find_columns()
+        with closing(self.rows()) as rows:
+            if next(rows, None) is None:
                 raise no_rows(path, "there is a header line and nothing below it")
 
     def names(self) -> tuple[str, ...]:
@@ -85,13 +100,74 @@ class XlsxSource(Source):
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
-        records = self._records()
-        next(records, None)  # the header
-        width = len(self.columns)
-        for number, (line, cells) in enumerate(records, 1):
-            if max(cells) >= width:
-                raise _ragged(self.paths[0], number, line, width, max(cells) + 1)
-            yield {name: cells.get(column) for column, name in enumerate(self.columns)}
+        with closing(self._records()) as records:
+            number = 0
+            for line, cells in records:
+                if line <= self._header_line:
+                    continue
+                number += 1
+                if max(cells) >= self._width:
+                    fault = _ragged(self.paths[0], number, line, self._width, max(cells) + 1)
+                    if not self._options.keeps_bad_rows:
+                        raise fault
+                    yield BadRow(fault)
+                    continue
+                yield {name: cells.get(column) for name, column in self._kept}
+
+    def _find_columns(self) -> None:
+        with closing(self._records()) as reading:
+            records = [_record(*record) for record in islice(reading, RECORDS_SEARCHED)]
+        if not records:
+            raise no_rows(self.paths[0], "the sheet is empty")
+        wanted = self._options.header_row
+        if wanted == 0:
+            self._width = max(len(record.cells) for record in records)
+            self._keep([f"column_{at}" for at in range(1, self._width + 1)])
+            return
+        header = find_header(records)
+        if wanted is None:
+            note_rows_above(self, records, header)
+        elif wanted > records[-1].line:
+            header, records = 0, [self._record_at(wanted)]
+        else:
+            header = next((n for n, record in enumerate(records) if record.line == wanted), -1)
+            if header < 0:
+                raise no_header_row(self, wanted)
+        self._header_line = records[header].line
+        names = name_columns(self, records[header].cells)
+        self._width = len(names.columns)
+        empty = self._empty_columns(names.unnamed)
+        note_unnamed(self, names, empty)
+        self._keep(names.columns, empty)
+
+    def _keep(self, names: Sequence[str], empty: Container[int] = ()) -> None:
+        self._kept = [(name, at) for at, name in enumerate(names) if at not in empty]
+        self.columns = tuple(name for name, _ in self._kept)
+
+    def _record_at(self, line: int) -> Record:
+        with closing(self._records()) as records:
+            for number, cells in records:
+                if number == line:
+                    return _record(number, cells)
+        raise no_header_row(self, line)
+
+    def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
+        """Those of the columns without a name that hold nothing in any row."""
+        empty = set(unnamed)
+        with closing(self._records()) as records:
+            for line, cells in records:
+                if not empty:
+                    break
+                if line > self._header_line:
+                    empty -= cells.keys()
+        return frozenset(empty)
+
+    def _note_hidden(self, workbook: Workbook) -> None:
+        hidden = [sheet.name for sheet in workbook.hidden if sheet.name != self._sheet.name]
+        if hidden:
+            names = ", ".join(quote_untrusted(name, 60) for name in hidden[:_HIDDEN_SHOWN])
+            what = "hidden sheets were" if hidden[1:] else "hidden sheet was"
+            self.note("hidden_sheets", f"{len(hidden)} {what} not read: {names}.")
 
     def _records(self) -> Generator[tuple[int, Cells]]:
         """(line of the sheet, its cells by column) of every row that is not blank."""
@@ -200,13 +276,13 @@ def _column(place: str) -> int:
     return number - 1
 
 
-def _name(value: Any) -> str:
-    return "" if value is None else str(value)
+def _record(line: int, cells: Cells) -> Record:
+    return Record(line, [cells.get(column) for column in range(max(cells) + 1)])
 
 
 def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Sheet:
     sheets = workbook.sheets
-    for sheet in sheets:
+    for sheet in (*sheets, *workbook.hidden):
         if sheet.name == selection or (selection is None and len(sheets) == 1):
             return sheet
     names = ", ".join(quote_untrusted(s.name, 60) for s in sheets[:_SHEETS_SHOWN]) or "none"
@@ -222,5 +298,5 @@ def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Shee
 
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
     wording = f"has a value in column {found}; the header names {expected}"
-    hint = "Name that column in the first line, or delete what is beside the table."
+    hint = "Name that column in the header, or delete what is beside the table."
     return ragged_row(path, row, line, expected, found, wording, hint)

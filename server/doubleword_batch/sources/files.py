@@ -8,6 +8,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
+    BadRow,
     Row,
     Source,
     not_utf8,
@@ -15,6 +16,11 @@ from doubleword_batch.sources.base import (
     record_too_large,
 )
 from doubleword_batch.sources.compressed import open_bytes
+from doubleword_batch.sources.encodings import refuse_binary, refuse_nul, text_file
+from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
+
+HEAD_BYTES = 4096
+"""Bytes by which a file's kind is told."""
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 
@@ -60,13 +66,27 @@ class TextSource(FileSource):
 
     kind = "texts"
 
-    def __init__(self, location: str, paths: tuple[Path, ...], folder: Path) -> None:
+    def __init__(
+        self,
+        location: str,
+        paths: tuple[Path, ...],
+        folder: Path,
+        options: SourceOptions = DEFAULT_OPTIONS,
+    ) -> None:
         super().__init__(location, paths, folder, ("path", "name", "text"))
+        self._options = options
 
     def rows(self) -> Generator[Row]:
         """Read the files from the first one."""
         for relative, path in zip(self.names(), self.paths, strict=True):
-            yield {"path": relative, "name": path.name, "text": _text(path)}
+            try:
+                text = _text(path, self._options.encoding)
+            except InputError as fault:
+                if not self._options.keeps_bad_rows:
+                    raise
+                yield BadRow(fault)
+                continue
+            yield {"path": relative, "name": path.name, "text": text}
 
 
 def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tuple[Path, ...]:
@@ -99,12 +119,18 @@ def _refuse_link(folder: Path) -> None:
         )
 
 
-def _text(path: Path) -> str:
+def _text(path: Path, encoding: str | None) -> str:
     with open_bytes(path) as stream:
+        head = stream.read(HEAD_BYTES)
+    file = text_file(path, head, encoding)
+    if file.encoding is None:
+        refuse_binary(path, head)
+    with file.open() as stream:
         content = stream.read(MAX_RECORD_BYTES + 1)
     if len(content) > MAX_RECORD_BYTES:
         raise record_too_large(path, 1)
     content = content.removeprefix(b"\xef\xbb\xbf")
+    refuse_nul(path, content)
     try:
         return content.decode()
     except UnicodeDecodeError as error:

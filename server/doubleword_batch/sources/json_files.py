@@ -1,5 +1,6 @@
 """JSON Lines and JSON arrays of objects as rows."""
 
+import math
 import re
 from collections.abc import Generator, Iterator
 from itertools import islice
@@ -8,17 +9,20 @@ from typing import Any, BinaryIO
 
 import msgspec
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
+    BadRow,
     Row,
     Source,
     no_rows,
     not_utf8,
+    nul_character,
     quoted_name,
     record_too_large,
 )
-from doubleword_batch.sources.compressed import open_bytes
+from doubleword_batch.sources.encodings import TextFile
+from doubleword_batch.sources.options import SourceOptions
 
 MAX_ARRAY_BYTES = 512 << 20
 """Bytes of the largest JSON array, which is read whole; JSON Lines never are."""
@@ -26,6 +30,12 @@ MAX_ARRAY_BYTES = 512 << 20
 _BOM = b"\xef\xbb\xbf"
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 _BYTE = re.compile(r"\(byte (\d+)\)")
+
+_ESCAPES = re.compile(
+    rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL
+)
+_NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9][0-9.]*[eE]?[-+]?[0-9]*)', re.DOTALL)
+_ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
 
@@ -41,19 +51,28 @@ class JsonLinesSource(Source):
 
     kind = "jsonl"
 
-    def __init__(self, location: str, path: Path) -> None:
-        super().__init__(location, (path,), ())
+    def __init__(self, location: str, file: TextFile, options: SourceOptions) -> None:
+        super().__init__(location, (file.path,), ())
+        self._file = file
+        self._skips = options.keeps_bad_rows
         self.columns = _columns(self)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         (path,) = self.paths
         offset = 0
-        with open_bytes(path) as stream:
+        with self._file.open() as stream:
             for number, line in enumerate(_lines(stream, path), 1):
                 text = line.removeprefix(_BOM) if number == 1 else line
                 if not text.isspace():
-                    yield _row(text, path, f"Line {number}", number, offset)
+                    try:
+                        row = _decode_row(text)
+                    except _ERRORS as error:
+                        fault = _bad_row(error, text, path, f"Line {number}", number, offset)
+                        if not self._skips:
+                            raise fault from None
+                        row = BadRow(fault)
+                    yield row
                 offset += len(line)
 
 
@@ -68,34 +87,64 @@ class JsonArraySource(Source):
 
     kind = "json"
 
-    def __init__(self, location: str, path: Path) -> None:
-        super().__init__(location, (path,), ())
+    def __init__(self, location: str, file: TextFile, options: SourceOptions) -> None:
+        super().__init__(location, (file.path,), ())
+        self._file = file
+        self._skips = options.keeps_bad_rows
         self.columns = _columns(self)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         (path,) = self.paths
-        text = _whole(path).removeprefix(_BOM)
+        text = self._whole().removeprefix(_BOM)
         try:
-            elements = msgspec.json.decode(text, type=list[msgspec.Raw])
-        except (msgspec.DecodeError, RecursionError) as error:
+            elements = _elements(text)
+        except _ERRORS as error:
             place = _BYTE.search(str(error))
             line = text.count(b"\n", 0, int(place[1]) if place else len(text)) + 1
             raise _bad_json(path, f"Line {line}", text, error, {"line": line}) from None
         for number, element in enumerate(elements, 1):
-            yield _row(bytes(element), path, f"Row {number}", None, None)
+            try:
+                row = _decode_row(element)
+            except _ERRORS as error:
+                fault = _bad_row(error, bytes(element), path, f"Row {number}", None, None)
+                if not self._skips:
+                    raise fault from None
+                row = BadRow(fault)
+            yield row
+
+    def _whole(self) -> bytes:
+        with self._file.open() as stream:
+            text = stream.read(MAX_ARRAY_BYTES + 1)
+        if len(text) > MAX_ARRAY_BYTES:
+            raise InputError(
+                f"{quoted_name(self._file.path)} is a JSON array of more than "
+                f"{MAX_ARRAY_BYTES >> 20} MiB.",
+                hint="Save it as JSON Lines, one object on each line: those have no limit.",
+                code="source_too_large",
+            )
+        return text
 
 
-def _whole(path: Path) -> bytes:
-    with open_bytes(path) as stream:
-        text = stream.read(MAX_ARRAY_BYTES + 1)
-    if len(text) > MAX_ARRAY_BYTES:
-        raise InputError(
-            f"{quoted_name(path)} is a JSON array of more than {MAX_ARRAY_BYTES >> 20} MiB.",
-            hint="Save it as JSON Lines, one object on each line: those have no limit.",
-            code="source_too_large",
-        )
-    return text
+def _elements(text: bytes) -> list[Any]:
+    """The elements of an array, undecoded.
+
+    Raises:
+        msgspec.DecodeError: it is not one.
+    """
+    try:
+        return msgspec.json.decode(text, type=list[msgspec.Raw])
+    except msgspec.DecodeError:
+        # half a character spoils its element only: the array is split with another in its place
+        whole = _ESCAPES.sub(lambda found: rb"\u0000" if found["half"] else found[0], text)
+        if whole == text:
+            raise
+        elements: list[bytes] = []
+        at = 0
+        for element in map(bytes, msgspec.json.decode(whole, type=list[msgspec.Raw])):
+            at = whole.index(element, at) + len(element)
+            elements.append(text[at - len(element) : at])
+        return elements
 
 
 def _columns(source: Source) -> tuple[str, ...]:
@@ -118,21 +167,23 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
         yield line
 
 
-def _row(text: bytes, path: Path, place: str, line: int | None, offset: int | None) -> Row:
-    try:
-        return _decode_row(text)
-    except UnicodeDecodeError:
-        raise _not_utf8_in(text, path, place, line, offset) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        details = {"line": line} if line else {"row": int(place.split()[1])}
-        if "Expected `object`" in str(error) and " - at " not in str(error):
-            raise InputError(
-                f"{place} of {quoted_name(path)} is not a JSON object.",
-                hint='Every row is an object of columns and values, such as {"text": "..."}.',
-                code="malformed_row",
-                details=details,
-            ) from None
-        raise _bad_json(path, place, text, error, details) from None
+def _bad_row(
+    error: Exception, text: bytes, path: Path, place: str, line: int | None, offset: int | None
+) -> InputError:
+    """The error for a row that msgspec refuses."""
+    if isinstance(error, UnicodeDecodeError):
+        return _not_utf8_in(text, path, place, line, offset)
+    details = {"line": line} if line else {"row": int(place.split()[1])}
+    if "Expected `object`" in str(error) and " - at " not in str(error):
+        return InputError(
+            f"{place} of {quoted_name(path)} is not a JSON object.",
+            hint='Every row is an object of columns and values, such as {"text": "..."}.',
+            code="malformed_row",
+            details=details,
+        )
+    if line is not None and offset is not None and b"\0" in text:
+        return nul_character(path, line, offset + text.index(b"\0"))
+    return _bad_json(path, place, text, error, details)
 
 
 def _not_utf8_in(
@@ -153,6 +204,22 @@ def _not_utf8_in(
 def _bad_json(
     path: Path, place: str, text: bytes, error: Exception, details: dict[str, int]
 ) -> InputError:
+    if half := _half_character(text):
+        return InputError(
+            f"{place} of {quoted_name(path)} holds half a character ({half} without its other "
+            "half).",
+            hint="A text was cut in the middle of a character, such as an emoji: delete the half, "
+            "or skip rows that cannot be read (on_bad_row).",
+            code="malformed_row",
+            details=details,
+        )
+    if "out of range" in str(error):
+        return InputError(
+            f"{place} of {quoted_name(path)} holds a number that is too large{_number(text)}.",
+            hint="Write it as text, in quotes; numbers reach to about 1.8e308.",
+            code="malformed_row",
+            details=details,
+        )
     if isinstance(error, RecursionError):
         reason = "it is nested too deeply"
     else:
@@ -168,3 +235,19 @@ def _bad_json(
         code="malformed_row",
         details=details,
     )
+
+
+def _half_character(text: bytes) -> str | None:
+    """The first escape of half a character that lacks the other half, if there is one."""
+    for found in _ESCAPES.finditer(text):
+        if (half := found["half"]) is not None:
+            return half.decode("ascii")
+    return None
+
+
+def _number(text: bytes) -> str:
+    """The number in question, for a message."""
+    for found in _NUMBERS.finditer(text):
+        if (number := found["number"]) and not math.isfinite(float(number)):
+            return f": {quote_untrusted(number.decode('ascii'), 30)}"
+    return ""

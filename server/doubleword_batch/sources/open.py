@@ -15,8 +15,10 @@ from doubleword_batch.sources.compressed import (
     open_bytes,
     uncompressed_suffix,
 )
-from doubleword_batch.sources.csv_files import CsvSource
+from doubleword_batch.sources.csv_source import CsvSource
+from doubleword_batch.sources.encodings import refuse_binary, text_file
 from doubleword_batch.sources.files import (
+    HEAD_BYTES,
     TEXT_SUFFIXES,
     FileSource,
     TextSource,
@@ -26,13 +28,23 @@ from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_t
 from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
+WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
+"""The kinds of sources that have worksheets."""
+
 _SCHEME = "sqlite:"
-_HEAD_BYTES = 4096
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 _TABLE_SUFFIXES = (
     _JSON_SUFFIXES | _CSV_SUFFIXES.keys() | {".parquet", ".xlsx", ".db", ".sqlite", ".sqlite3"}
 )
+
+_KINDS_OF_OPTIONS = {
+    "encoding": ("csv", "tsv", "jsonl", "json", "texts"),
+    "header_row": ("csv", "tsv", *WORKBOOKS),
+    "sheet": WORKBOOKS,
+    "merged": WORKBOOKS,
+    "quoting": ("csv", "tsv"),
+}
 
 _UNREADABLE = {
     b"BZh": "compressed with bzip2",
@@ -72,36 +84,56 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
             `invalid_image`: a file among images is not one.
     """
     try:
-        source = _open(location, roots)
+        source = _open(location, roots, options)
     except OSError as error:
         raise InputError(
             f"{location!r} cannot be read: {error.strerror or error}.",
             hint="Check the permissions of the file and its folder.",
             code="not_readable",
         ) from None
+    _refuse_options(source, options)
     source.roots = roots
-    del options  # none yet
     return source
 
 
-def _open(location: str, roots: Roots) -> Source:
+def _refuse_options(source: Source, options: SourceOptions) -> None:
+    """Refuse options that say nothing about a source of this kind: they would be a mistake."""
+    for name in options.given():
+        kinds = _KINDS_OF_OPTIONS.get(name)
+        if kinds is not None and source.kind not in kinds:
+            raise InputError(
+                f"{name} says nothing about {quoted_name(source.paths[0])} ({source.kind}).",
+                hint=f"Leave it out; it is for {', '.join(kinds)}.",
+            )
+
+
+def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
     path, selection = parse_location(location, roots)
     files = roots.matches(path)
     first = files[0]
     if first.is_dir():
-        return _of_folder(location, first, roots)
+        return _of_folder(location, first, roots, options)
     is_pattern = bool(set("*?[") & set(path))
     if len(files) > 1 or (is_pattern and not _is_table(first)):
-        return _of_files(location, files)
+        return _of_files(location, files, options)
     if not first.is_file():
         raise _unsupported(first, "not a regular file")
-    source = _open_file(location, first, selection)
-    if selection is not None and source.kind not in {"xlsx", "sqlite"}:
+    source = _open_file(location, first, _selection(selection, options), options)
+    if selection is not None and source.kind not in {*WORKBOOKS, "sqlite"}:
         raise InputError(
             f"{quoted_name(first)} has neither sheets nor tables to choose from.",
             hint="Leave out the two colons and what follows them.",
         )
     return source
+
+
+def _selection(selection: str | None, options: SourceOptions) -> str | None:
+    if None not in (selection, options.sheet) and selection != options.sheet:
+        raise InputError(
+            "The source names one sheet after :: and the option sheet another.",
+            hint="Leave one of them out.",
+        )
+    return selection or options.sheet
 
 
 class Location(NamedTuple):
@@ -141,9 +173,9 @@ def _exists(text: str, roots: Roots) -> bool:
     return True
 
 
-def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
+def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions) -> FileSource:
     if texts := files_of_folder(folder, roots, TEXT_SUFFIXES):
-        return TextSource(location, texts, folder)
+        return TextSource(location, texts, folder, options)
     if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
         return ImageSource(location, images, folder)
     raise InputError(
@@ -153,7 +185,7 @@ def _of_folder(location: str, folder: Path, roots: Roots) -> FileSource:
     )
 
 
-def _of_files(location: str, files: list[Path]) -> FileSource:
+def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileSource:
     folder = Path(os.path.commonpath([path.parent for path in files]))
     heads = [_head(path) for path in files]
     if all(media_type(head) for head in heads):
@@ -165,11 +197,11 @@ def _of_files(location: str, files: list[Path]) -> FileSource:
                 hint="Give one table by its path, or a pattern that matches text files only.",
                 code="unsupported_kind",
             )
-        _refuse_binary(path, head)
-    return TextSource(location, tuple(files), folder)
+        _refuse_other(path, head)
+    return TextSource(location, tuple(files), folder, options)
 
 
-def _open_file(location: str, path: Path, selection: str | None) -> Source:
+def _open_file(location: str, path: Path, selection: str | None, options: SourceOptions) -> Source:
     head = _head(path)
     if not head:
         raise InputError(
@@ -179,55 +211,63 @@ def _open_file(location: str, path: Path, selection: str | None) -> Source:
         )
     for magic, opened in _BINARY.items():
         if head.startswith(magic):
-            return opened(location, path, selection)
+            return opened(location, path, selection, options)
     if media_type(head):
         return ImageSource(location, (path,), path.parent)
     if is_compressed(head):
         with open_bytes(path) as stream:
-            head = stream.read(_HEAD_BYTES)
-    _refuse_binary(path, head)
-    return _open_text(location, path, head)
+            head = stream.read(HEAD_BYTES)
+    _refuse_other(path, head)
+    return _open_text(location, path, head, options)
 
 
-def _open_text(location: str, path: Path, head: bytes) -> Source:
+def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -> Source:
     suffix = uncompressed_suffix(path)
     if suffix in TEXT_SUFFIXES:
-        return TextSource(location, (path,), path.parent)
+        return TextSource(location, (path,), path.parent, options)
+    file = text_file(path, head, options.encoding)
+    if file.encoding is None:
+        refuse_binary(path, head)
+    else:
+        with file.open() as stream:
+            head = stream.read(HEAD_BYTES)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
     if suffix in _CSV_SUFFIXES and not text.startswith((b'{"', b'[{"')):
-        return CsvSource(location, path, _CSV_SUFFIXES[suffix])
+        return CsvSource(location, file, _CSV_SUFFIXES[suffix], options)
     if text.startswith(b"[") and (suffix in _JSON_SUFFIXES | _CSV_SUFFIXES.keys() or not suffix):
-        return JsonArraySource(location, path)
+        return JsonArraySource(location, file, options)
     if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
-        return JsonLinesSource(location, path)
+        return JsonLinesSource(location, file, options)
     raise _unsupported(path, f"a file of unknown kind ({suffix or 'no suffix'})")
 
 
-def _parquet(location: str, path: Path, _: str | None) -> Source:
+def _parquet(location: str, path: Path, _: str | None, _options: SourceOptions) -> Source:
     from doubleword_batch.sources.parquet import ParquetSource
 
     return ParquetSource(location, path)
 
 
-def _xlsx(location: str, path: Path, selection: str | None) -> Source:
+def _xlsx(location: str, path: Path, selection: str | None, options: SourceOptions) -> Source:
     from doubleword_batch.sources.excel import XlsxSource
 
-    return XlsxSource(location, path, selection)
+    return XlsxSource(location, path, selection, options)
 
 
-def _sqlite(location: str, path: Path, selection: str | None) -> Source:
+def _sqlite(location: str, path: Path, selection: str | None, _options: SourceOptions) -> Source:
     from doubleword_batch.sources.sqlite import SqliteSource
 
     return SqliteSource(location, path, selection)
 
 
-def _old_workbook(_location: str, path: Path, _selection: str | None) -> Source:
+def _old_workbook(
+    _location: str, path: Path, _selection: str | None, _options: SourceOptions
+) -> Source:
     from doubleword_batch.sources.xlsx_parts import encrypted
 
     raise encrypted(path)
 
 
-_BINARY: dict[bytes, Callable[[str, Path, str | None], Source]] = {
+_BINARY: dict[bytes, Callable[[str, Path, str | None, SourceOptions], Source]] = {
     b"PAR1": _parquet,
     b"PK\x03\x04": _xlsx,
     b"SQLite format 3\0": _sqlite,
@@ -237,26 +277,17 @@ _BINARY: dict[bytes, Callable[[str, Path, str | None], Source]] = {
 
 def _head(path: Path) -> bytes:
     with open_regular(path) as stream:
-        return stream.read(_HEAD_BYTES)
+        return stream.read(HEAD_BYTES)
 
 
 def _is_table(path: Path) -> bool:
     return uncompressed_suffix(path) in _TABLE_SUFFIXES
 
 
-def _refuse_binary(path: Path, head: bytes) -> None:
+def _refuse_other(path: Path, head: bytes) -> None:
     for magic, kind in _UNREADABLE.items():
         if head.startswith(magic):
             raise _unsupported(path, kind)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
-        kind = "UTF-16" if b"\0" in head[:4] or head[:1] in {b"\xff", b"\xfe"} else "binary data"
-        raise InputError(
-            f"{quoted_name(path)} is {kind}, not UTF-8 text.",
-            hint="Save it as UTF-8: in Excel choose 'CSV UTF-8', in Notepad choose the encoding "
-            "UTF-8 under 'Save as'.",
-            code="not_utf8",
-            details={"line": 1, "byte": max(head.find(b"\0"), 0)},
-        )
 
 
 def _unsupported(path: Path, kind: str) -> InputError:

@@ -4,14 +4,45 @@ To add one: a field of `SourceOptions` that `open_source` hands on, and its line
 door then takes it, lists it in errors and stores it with the job.
 """
 
+import codecs
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, Literal, NamedTuple
+
+_NO_TEXT_FILES = frozenset(
+    {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
+)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """The options of a source."""
+    """The options of a source. What is not given is read off the source, and never guessed.
+
+    Attributes:
+        encoding: of a text file, by its Python name (`cp1252`, `shift_jis`, `gbk`, `utf-16-le`).
+            None: UTF-8, or what a byte order mark says.
+        header_row: the line of a CSV or TSV file, or the row of a worksheet, that names the
+            columns, counted from 1; 0: none does, and they are called `column_1`, `column_2`, ...
+            None: the first that is not blank, below a title that is recognised as one.
+        sheet: the worksheet of a workbook, as after `::` in the location.
+        merged: what the cells of a merged range hold: `first`: only the first one has the value;
+            `repeat`: every one has it.
+        quoting: `none`: quotes in a CSV or TSV file are letters like any other.
+        keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
+            those who read it, and no option of a door.
+    """
+
+    encoding: str | None = None
+    header_row: int | None = None
+    sheet: str | None = None
+    merged: Literal["first", "repeat"] = "first"
+    quoting: Literal["standard", "none"] = "standard"
+    keeps_bad_rows: bool = False
+
+    def given(self) -> list[str]:
+        """The names of the options in `CHECKS` that were given."""
+        names = (field.name for field in fields(self) if field.name in CHECKS)
+        return [name for name in names if getattr(self, name) != getattr(DEFAULT_OPTIONS, name)]
 
 
 DEFAULT_OPTIONS = SourceOptions()
@@ -34,7 +65,7 @@ def one_of(*names: str) -> OptionCheck:
     """An option with these values."""
 
     def fits(value: Any) -> bool:
-        return value in names
+        return isinstance(value, str) and value in names
 
     return OptionCheck(" or ".join(f'"{name}"' for name in names), fits)
 
@@ -57,5 +88,23 @@ def some_text(words: str) -> OptionCheck:
     return OptionCheck(words, fits)
 
 
-CHECKS: dict[str, OptionCheck] = {}
+def _is_encoding(name: Any) -> bool:
+    try:
+        if not isinstance(name, str) or codecs.lookup(name).name in _NO_TEXT_FILES:
+            return False
+        "a,1\n".encode(name)  # raises for what is none of text, such as rot13
+    except (LookupError, ValueError):
+        return False
+    return True
+
+
+CHECKS: dict[str, OptionCheck] = {
+    "encoding": OptionCheck(
+        "the name of an encoding, such as cp1252, shift_jis, gbk or utf-16-le", _is_encoding
+    ),
+    "header_row": whole_number(0),
+    "sheet": some_text("the name of a worksheet"),
+    "merged": one_of("first", "repeat"),
+    "quoting": one_of("standard", "none"),
+}
 """The options of a source, by name."""

@@ -17,11 +17,11 @@ from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     Row,
     Source,
-    checked_header,
     damaged,
     no_rows,
     quoted_name,
 )
+from doubleword_batch.sources.header import name_columns, note_unnamed
 from doubleword_batch.sources.values import as_json, without_nan
 
 MAX_QUERY_ROWS = 10_000_000
@@ -56,7 +56,9 @@ class SqliteSource(Source):
         with self._reading() as child:
             self._query, self._is_table = _query(child, self._uri(), path, selection)
             found = child.select(self._query, {"main": self._uri()})
-            self.columns = checked_header(found.columns, path)
+            names = name_columns(self, found.columns)
+            note_unnamed(self, names, ())
+            self.columns = names.columns
             if next(iter(found), None) is None:
                 raise no_rows(path, "the query gives none" if selection else "its table is empty")
 

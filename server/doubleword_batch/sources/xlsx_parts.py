@@ -119,10 +119,11 @@ class PartReader(Generic[_T]):
 
 
 class Sheet(NamedTuple):
-    """A worksheet's name and where its XML lies in the zip."""
+    """A worksheet's name, where its XML lies in the zip, and whether it is shown."""
 
     name: str
     part: str
+    is_visible: bool = True
 
 
 class CellStyles(NamedTuple):
@@ -156,6 +157,7 @@ class Workbook:
 
     Attributes:
         sheets: its visible worksheets, in order.
+        hidden: the others.
         counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:
@@ -180,7 +182,9 @@ class Workbook:
             "styles": _part_name(join(folder, "styles.xml")),
         } | self._targets(join(folder, "_rels", f"{name}.rels"), folder)
         self.counts_from_1904 = False
-        self.sheets = tuple(self._sheets(main))
+        found = tuple(self._sheets(main))
+        self.sheets = tuple(sheet for sheet in found if sheet.is_visible)
+        self.hidden = tuple(sheet for sheet in found if not sheet.is_visible)
 
     def read(
         self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
@@ -239,12 +243,13 @@ class Workbook:
         for name, attributes in self._elements(main, "sheet", "workbookPr"):
             if name == "workbookPr":
                 self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
-            elif attributes.get("state", "visible") == "visible":
+            else:
                 # by its ending: Strict Open XML has a namespace of its own
                 link = next((v for k, v in attributes.items() if k.endswith("hips id")), "")
                 part = self._related.get(link, "")
                 if part in self._parts:
-                    yield Sheet(attributes.get("name", ""), part)
+                    is_visible = (attributes.get("state") or "visible") == "visible"
+                    yield Sheet(attributes.get("name", ""), part, is_visible)
 
     def _targets(self, part: str, folder: str) -> dict[str, str]:
         """The targets of a part's relationships: worksheets by id, all others by type."""

@@ -53,7 +53,6 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.json", '{\n "a": 1\n}\n', "malformed_row", "Line 1"),
         ("t.csv", "", "no_rows", "0 bytes"),
         ("t.jsonl", "", "no_rows", "0 bytes"),
-        ("t.csv", "a,b\n1,2\n".encode("utf-16"), "not_utf8", "UTF-16"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "not_utf8", "UTF-16"),
         ("t.xlsx", b"PK\x03\x04....", "damaged_file", "Excel workbook"),
         ("t.csv", b"PAR1....", "damaged_file", "Parquet"),
@@ -69,12 +68,6 @@ def test_a_file_that_cannot_be_read_is_refused_with_the_reason(
         list(source(name, content).rows())
     assert refused.value.code == code
     assert refused.value.hint
-
-
-def test_utf16_says_how_to_save_as_utf8(source):
-    with pytest.raises(InputError) as refused:
-        source("t.csv", "a\n1\n".encode("utf-16"))
-    assert "CSV UTF-8" in refused.value.hint
 
 
 def test_nan_in_a_line_says_what_to_write_instead(source):

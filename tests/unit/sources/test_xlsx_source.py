@@ -115,8 +115,6 @@ def test_of_several_sheets_one_has_to_be_named(book):
     [
         ([], "no_rows", "the sheet is empty"),
         ([["a", "b"]], "no_rows", "nothing below it"),
-        ([["a", "a"], [1, 2]], "malformed_row", "Two columns"),
-        ([["a", None, "c"], [1, 2]], "malformed_row", "Column 2 .* has no name"),
         ([["a"], [1], [1, 2]], "malformed_row", "has a value in column 2"),
     ],
 )
@@ -124,12 +122,6 @@ def test_a_sheet_that_is_not_a_table_is_refused(book, rows, code, message):
     with pytest.raises(InputError, match=message) as refused:
         list(book({"S": sheet(*rows)}).rows())
     assert refused.value.code == code
-
-
-def test_a_title_above_the_header_is_recognised_in_the_hint(book):
-    with pytest.raises(InputError, match="Row 1") as refused:
-        list(book({"S": sheet(["Table 4"], [], ["region", "spend"], ["North", 10])}).rows())
-    assert "If line 3 names the columns, delete the lines above it" in refused.value.hint
 
 
 BOMB = "<!DOCTYPE x [<!ENTITY a 'aaaaaaaaaa'>]><x>&a;</x>"

@@ -1,0 +1,170 @@
+"""Which record of a table is its header, and what its columns are called."""
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.sources.base import Source
+
+RECORDS_SEARCHED = 40
+"""The records, from the first one, among which the header is looked for."""
+
+_NAMES_SHOWN = 5
+_WORD = re.compile(r"\w+")
+_YEAR = re.compile(r"(?:1[89]|20)\d\d(?:\.0)?")
+_NUMBER = re.compile(r"[-+(]?[$€£]?\d[\d.,' ]*%?\)?")
+
+Cells = Sequence[Any]
+"""The cells of a record; an empty one is None or an empty text."""
+
+
+class Record(NamedTuple):
+    """A record with the line that it starts on."""
+
+    line: int
+    cells: Cells
+
+
+class Names(NamedTuple):
+    """The names of the columns, and the positions (from 0) of those that had none."""
+
+    columns: tuple[str, ...]
+    unnamed: tuple[int, ...]
+
+
+def find_header(records: Sequence[Record]) -> int:
+    """Position of the record that names the columns.
+
+    It is the first one that is not blank, unless that is recognised as a title: the only cell of
+    its line, above a line of names. A single word right above a table is none: it may be the name
+    of the first column.
+
+    Args:
+        records: the first `RECORDS_SEARCHED`; at least one of them is not blank.
+    """
+    filled = [[at for at, cell in enumerate(r.cells) if not is_blank(cell)] for r in records]
+    first = next(number for number, cells in enumerate(filled) if cells)
+    wide = next((n for n in range(first, len(records)) if len(filled[n]) > 1), first)
+    titles = [number for number in range(first, wide) if filled[number]]
+    if not titles or any(filled[number][0] > filled[wide][0] for number in titles):
+        return first
+    has_gap = records[wide].line - records[titles[0]].line > len(titles)
+    last = records[titles[-1]].cells[filled[titles[-1]][0]]
+    is_word = isinstance(last, str) and _WORD.fullmatch(last.strip()) is not None
+    if len(titles) == 1 and is_word and not has_gap:
+        return first
+    below = filled[wide + 1] if wide + 1 < len(filled) else None
+    if not below or max(below) > max(filled[wide]):
+        return first
+    return wide if _are_names([records[wide].cells[at] for at in filled[wide]]) else first
+
+
+def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) -> Names:
+    """Names that differ, for the cells of a header; what was done is noted in the source.
+
+    A cell without a name becomes `column_2`, the second `text` becomes `text_2`.
+
+    Args:
+        source: whose header it is.
+        cells: of the header.
+        strip: whether spaces around a name are dropped.
+    """
+    given = ["" if cell is None else str(cell) for cell in cells]
+    if strip:
+        given = [name.strip() for name in given]
+    names: list[str] = []
+    taken, seen = set(given), set[str]()
+    unnamed = tuple(at for at, name in enumerate(given) if not name.strip())
+    renamed: dict[str, str] = {}
+    for at, name in enumerate(given):
+        chosen = name
+        if at in unnamed:
+            chosen = _free(f"column_{at + 1}", taken)
+        elif name in seen:
+            chosen = _free(name, taken)
+            renamed[chosen] = name
+        taken.add(chosen)
+        seen.add(chosen)
+        names.append(chosen)
+    if renamed:
+        shown = ", ".join(quote_untrusted(name, 60) for name in list(renamed)[:_NAMES_SHOWN])
+        twice = quote_untrusted(next(iter(renamed.values())), 60)
+        source.note(
+            "names_given_twice",
+            f"Several columns are called {twice}: the later ones are called {shown}.",
+        )
+    return Names(tuple(names), unnamed)
+
+
+def note_unnamed(source: Source, names: Names, left_out: Iterable[int]) -> None:
+    """Note the columns without a name: those that hold values, and those left out as empty."""
+    out = set(left_out)
+    kept = [names.columns[at] for at in names.unnamed if at not in out]
+    if kept:
+        shown = ", ".join(kept[:_NAMES_SHOWN])
+        verb = (
+            "columns have no name in the header: they are"
+            if kept[1:]
+            else ("column has no name in the header: it is")
+        )
+        source.note("columns_without_name", f"{len(kept)} {verb} called {shown}.")
+    if out:
+        what = (
+            "columns without a name were empty: they were"
+            if out - {min(out)}
+            else ("column without a name was empty: it was")
+        )
+        source.note(
+            "empty_columns_left_out",
+            f"{len(out)} {what} left out.",
+        )
+
+
+def note_rows_above(source: Source, records: Sequence[Record], header: int) -> None:
+    """Note the rows above the header that were recognised as a title."""
+    above = [record for record in records[:header] if any(not is_blank(c) for c in record.cells)]
+    if not above:
+        return
+    cells = (cell for record in above for cell in record.cells if not is_blank(cell))
+    title = quote_untrusted(str(next(cells)), 60)
+    rows = "rows" if above[1:] else "row"
+    verb = "were" if above[1:] else "was"
+    line = records[header].line
+    source.note(
+        "rows_above_header",
+        f"{len(above)} {rows} above the header {verb} left out ({title}): line {line} names the "
+        "columns.",
+    )
+
+
+def no_header_row(source: Source, header_row: int) -> InputError:
+    """The error for a `header_row` that is blank or beyond the end."""
+    from doubleword_batch.sources.base import quoted_name
+
+    return InputError(
+        f"Row {header_row} of {quoted_name(source.paths[0])} names no columns: it is blank or not "
+        "there.",
+        hint="Set header_row to the line of the column names, counted from 1 with blank lines; "
+        "0 if there is none.",
+        details={"header_row": header_row},
+    )
+
+
+def is_blank(cell: Any) -> bool:
+    """Whether a cell holds nothing that could be seen."""
+    return cell is None or (isinstance(cell, str) and not cell.strip())
+
+
+def _are_names(cells: Cells) -> bool:
+    texts = [str(cell).strip() for cell in cells]
+    if len(set(texts)) < len(texts) or _NUMBER.fullmatch(texts[0]):
+        return False
+    return all(_YEAR.fullmatch(text) or not _NUMBER.fullmatch(text) for text in texts)
+
+
+def _free(name: str, taken: set[str]) -> str:
+    chosen, number = name, 2
+    while chosen in taken:
+        chosen, number = f"{name}_{number}", number + 1
+    return chosen
