@@ -4,9 +4,10 @@ Everything heavy is imported here, when the first call needs it, so that a progr
 """
 
 import logging
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import anyio
@@ -111,6 +112,7 @@ class LazyWorkspace:
         settings = self.settings
         described = profile(settings.provider)
         base_url, key, provider = settings.base_url, settings.api_key, described.title
+        is_there = None
         server = base_url
         async with AsyncExitStack() as opening:
             store = await to_thread.run_sync(Store, settings.home)
@@ -121,6 +123,7 @@ class LazyWorkspace:
                 self._local = await to_thread.run_sync(_local_server, settings, opening)
                 running = self._local.running
                 base_url, key, server = running.base_url, running.token, "local"
+                is_there = _is_serving(settings.home, running.base_url)
                 provider = f"{described.title}, executor {running.executor}: {running.note}"
             client = await opening.enter_async_context(
                 BatchClient(
@@ -130,6 +133,7 @@ class LazyWorkspace:
                     max_retry_seconds=self._max_retry_seconds,
                     headers=self._http_options.headers,
                     custom_transport=self._http_options.custom_transport,
+                    is_there=is_there,
                 )
             )
             workspace = Workspace(
@@ -194,3 +198,9 @@ def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer |
     server = find_or_start(settings.home, lambda: local_config(settings))
     opening.callback(server.stop)
     return server
+
+
+def _is_serving(home: Path, base_url: str) -> Callable[[], bool]:
+    from doubleword_batch.local.discovery import is_serving
+
+    return lambda: is_serving(home, base_url)

@@ -95,7 +95,7 @@ class Settings:
         local_key: upstream executor's key.
         local_model: a GGUF file for the builtin executor; None for the bundled one.
         log_level: level of the log on stderr.
-        proxy_key: what programs must send to the proxy as their key; None to take any.
+        proxy_key: what programs must send to the proxy as their key; None for the one it makes.
     """
 
     provider: ProviderName

@@ -221,15 +221,16 @@ AT_ONCE = ["--batch-window", "0.05", "--poll-interval", "0.1"]
 
 @pytest.fixture
 def commanded(tmp_path):
-    """Starts the command with a state directory of its own; gives its base URL."""
+    """Starts the command with a state directory of its own; gives its base URL and key line."""
 
     @asynccontextmanager
-    async def start(**environ):
+    async def start(*arguments, **environ):
         environ |= {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "proxy")}
-        with started(*COMMAND, *AT_ONCE, **environ) as process:
+        with started(*COMMAND, *AT_ONCE, *arguments, **environ) as process:
             try:
-                line = await to_thread.run_sync(process.stdout.readline)
-                yield line.split()[-1]
+                url = await to_thread.run_sync(process.stdout.readline)
+                key = await to_thread.run_sync(process.stdout.readline)
+                yield url.split()[-1], key.removeprefix("key").strip()
             finally:
                 process.terminate()
                 await to_thread.run_sync(process.wait, 20)
@@ -248,17 +249,45 @@ async def test_the_command_falls_back_as_the_client_does(
         if unused:
             environ |= {f"{unused}_API_KEY": "k", f"{unused}_BASE_URL": unused_url}
         async with (
-            commanded(**environ) as url,
+            commanded("--no-key", **environ) as (url, key),
             openai.AsyncOpenAI(base_url=url, api_key="any") as program,
         ):
+            assert key == "any"
             assert (await chat_call(program, "a")).choices
         assert await counted(server) == [1]
+
+
+async def lists_models(url, key):
+    async with openai.AsyncOpenAI(base_url=url, api_key=key) as program:
+        return bool((await program.models.list()).data)
+
+
+async def test_the_command_makes_a_key_shows_it_once_and_keeps_it(faulty, commanded, tmp_path):
+    path = tmp_path / "proxy" / "proxy" / "key"
+    with faulty() as server:
+        environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
+        async with commanded(**environ) as (url, shown):
+            key = path.read_text()
+            assert shown.startswith(key)
+            assert len(key) >= 32
+            assert await lists_models(url, key)
+            with pytest.raises(openai.AuthenticationError, match="--show-key"):
+                await lists_models(url, "any")
+        async with commanded(**environ) as (url, shown):
+            assert key not in shown
+            assert "in " in shown
+            assert await lists_models(url, key)
+        async with commanded("--show-key", **environ) as (_, shown):
+            assert shown == key
+    if os.name == "posix":
+        assert not path.stat().st_mode & 0o077
 
 
 async def test_the_command_requires_the_key_of_its_environment(faulty, commanded):
     with faulty() as server:
         environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
-        async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as url:
+        async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as (url, shown):
+            assert "k-1" not in shown
             async with openai.AsyncOpenAI(base_url=url, api_key="k-1") as program:
                 assert (await program.models.list()).data
             async with openai.AsyncOpenAI(base_url=url, api_key="k-2") as program:

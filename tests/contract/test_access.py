@@ -11,11 +11,15 @@ import subprocess
 import sys
 import threading
 
+import httpx
 import pytest
 
 from contract.stand_in import Caller, Echo, assert_plain, line
-from doubleword_batch.errors import ConfigError, StoreError
+from doubleword_batch.api import BatchClient
+from doubleword_batch.errors import ConfigError, StoreError, TransportError
+from doubleword_batch.liveness import LivenessLock
 from doubleword_batch.local import LocalConfig, LocalServer, bearer_token, discover
+from doubleword_batch.local.discovery import CHALLENGE_HEADER, is_serving, proof_of
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 ROUTES = ["/health", "/v1/files", "/v1/batches", "/v1/nowhere"]
@@ -168,6 +172,101 @@ def test_the_notice_of_a_dead_server_is_ignored_and_its_port_gets_no_token(tmp_p
         assert discover(tmp_path) is None
         with pytest.raises(TimeoutError):
             thief.accept()
+
+
+class Stranger:
+    """Takes the port of a server that has ended, and keeps what it is sent."""
+
+    def __init__(self, port, answer=b"{}"):
+        self.received = b""
+        self._answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(answer) + answer
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self):
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            with connection:
+                self.received += connection.recv(65_536)
+                connection.sendall(self._answer)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._listener.close()
+
+
+@pytest.fixture
+def dead(tmp_path):
+    """A server that has ended, whose notice and held lock are still there: the worst case."""
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()) as server:
+        running = server.running
+        notice = (tmp_path / "local" / "server.json").read_bytes()
+    (tmp_path / "local" / "server.json").write_bytes(notice)
+    lock = LivenessLock.acquire(tmp_path / "local" / "advertised.lock")
+    yield running
+    lock.release()
+
+
+def port_of(running):
+    return int(running.base_url.rpartition(":")[2].removesuffix("/v1"))
+
+
+@pytest.mark.parametrize("answer", [b"{}", b"[]", b"\xff", b'{"proof": "%s"}' % (b"0" * 64)])
+def test_a_stranger_at_the_server_s_port_has_to_prove_itself_first(dead, tmp_path, answer):
+    with Stranger(port_of(dead), answer) as stranger:
+        assert discover(tmp_path) is None
+    assert b"/health" in stranger.received
+    assert bearer_token(tmp_path).encode() not in stranger.received
+
+
+def test_a_proof_holds_for_its_own_port_only(tmp_path, start):
+    """A stranger that passes the challenge on to the living server proves nothing."""
+    caller = start(Echo())
+    own = int(caller.http.base_url.port)
+    asked = httpx.get(
+        f"http://127.0.0.1:{own}/health", headers={CHALLENGE_HEADER: "abc"}, trust_env=False
+    )
+    token = bearer_token(tmp_path)
+    proof = asked.json()["proof"]
+    assert proof == proof_of(token, "abc", own, os.getpid())
+    assert proof != proof_of(token, "abc", own + 1, os.getpid())
+    assert token not in asked.text
+
+
+async def test_a_workspace_sends_no_token_once_its_server_has_ended(tmp_path, monkeypatch):
+    monkeypatch.setenv("DOUBLEWORD_BATCH_HOME", str(tmp_path))
+    monkeypatch.setenv("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", "simulate")
+    for name in ("DOUBLEWORD_API_KEY", "OPENAI_API_KEY", "DOUBLEWORD_BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    with LocalServer(LocalConfig(tmp_path), executor=Echo()) as server:
+        port = port_of(server.running)
+        client = BatchClient(
+            base_url=server.base_url,
+            api_key=server.token,
+            max_retry_seconds=0,
+            is_there=lambda: is_serving(tmp_path, server.base_url),
+        )
+        assert await client.models.list()
+    async with client:
+        with Stranger(port, b'{"object": "list", "data": []}') as stranger:
+            with pytest.raises(TransportError):
+                await client.models.list()
+            assert stranger.received == b""
+
+
+def test_the_notice_is_gone_before_the_port_is(tmp_path):
+    server = LocalServer(LocalConfig(tmp_path), executor=Echo())
+    server.start()
+    server._end_serving()
+    assert discover(tmp_path) is None
+    assert not is_serving(tmp_path, server.base_url)
+    server.stop()
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff"])

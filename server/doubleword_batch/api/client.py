@@ -1,7 +1,7 @@
 """`BatchClient`: one server of the Batch API, typed."""
 
 import platform
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
 from types import TracebackType
 from typing import Self
@@ -41,6 +41,8 @@ class BatchClient:
         headers: sent with every request beside the client's own; no secrets.
         custom_transport: sends the requests in place of this package's own connections.
         retry_clock: clock, sleep and jitter of the retries.
+        is_there: whether the server still has that address, asked before anything is sent: the
+            port of a program that ended may be a stranger's.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
@@ -67,6 +69,7 @@ class BatchClient:
         headers: Mapping[str, str] | None = None,
         custom_transport: CustomTransport | None = None,
         retry_clock: RetryClock | None = None,
+        is_there: Callable[[], bool] | None = None,
     ) -> None:
         self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
         self.profile = profile or profile_named(provider_of(self.base_url))
@@ -79,6 +82,7 @@ class BatchClient:
             headers=headers or {},
             custom_transport=custom_transport,
             retry_clock=retry_clock or RetryClock(),
+            is_there=is_there,
         )
         self.files = Files(self._transport, self.profile)
         self.batches = Batches(self._transport, self.profile)

@@ -4,7 +4,7 @@ The key goes to the base URL's origin and nowhere else. A request that may have 
 repeated only if repeating it changes nothing.
 """
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -51,6 +51,8 @@ class Transport:
         headers: sent with every request too; none of them replaces the key or the user agent.
         custom_transport: sends the requests in place of this package's own connections.
         retry_clock: clock, sleep and jitter of the retries.
+        is_there: whether the server still has that address, asked before anything is sent; None
+            where nothing but the network can tell.
 
     Raises:
         ConfigError: the key cannot stand in a header, or a proxy or certificate file that the
@@ -68,6 +70,7 @@ class Transport:
         headers: Mapping[str, str],
         custom_transport: CustomTransport | None,
         retry_clock: RetryClock,
+        is_there: Callable[[], bool] | None,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
@@ -75,6 +78,7 @@ class Transport:
         self._max_retry_seconds = max_retry_seconds
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
+        self._is_there = is_there
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
@@ -190,6 +194,8 @@ class Transport:
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
         """Send, and return when the headers are there, however slowly they come."""
+        if self._is_there is not None and not self._is_there():
+            raise httpx.ConnectError("the server has ended, and its port may be a stranger's")
         if request.method == "POST":  # a long body: what sends it knows whether it gets on
             return await self._http.send(request, stream=True)
         try:

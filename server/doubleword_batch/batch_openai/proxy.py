@@ -5,7 +5,6 @@ URL; a call that it gives up and repeats gets the answer of the first one.
 """
 
 import asyncio
-import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -31,6 +30,7 @@ from doubleword_batch.batch_openai.proxy_connections import (
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.host_guard import HostGuard, Refusal
+from doubleword_batch.listening import listen_on
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.settings import Settings
@@ -41,11 +41,15 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8089
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ERRORS_FROM = 400
+_BACKLOG = 512
 _NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
 _REFUSALS: dict[Refusal, tuple[int, str]] = {
     "forbidden_host": (403, "This proxy answers on 127.0.0.1 and localhost only."),
     "forbidden_origin": (403, "This proxy answers programs, not web pages."),
-    "invalid_api_key": (401, "This proxy was started with a key, and the call does not carry it."),
+    "invalid_api_key": (
+        401,
+        "The call lacks this proxy's key: see doubleword-batch proxy --show-key.",
+    ),
 }
 _STATUSES = {"request_too_large": 413, "deadline": 504, "closed": 503}
 
@@ -104,7 +108,7 @@ async def proxy_running(
     import uvicorn
 
     engine = BatchEngine(settings, options or BatchingOptions())
-    with _listening(port) as listener:
+    with listen_on(port, who="The proxy", backlog=_BACKLOG) as listener:
         _reject_own_address(settings, listener.getsockname()[1])
         server = uvicorn.Server(
             uvicorn.Config(
@@ -280,19 +284,3 @@ def _reject_own_address(settings: Settings, port: int) -> None:
             hint="Set the proxy's address for the programs only; start the proxy without "
             "OPENAI_BASE_URL, or with the provider's DOUBLEWORD_BASE_URL.",
         )
-
-
-def _listening(port: int) -> socket.socket:
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(512)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ConfigError(
-            f"The proxy cannot listen on 127.0.0.1:{port}: {error}.",
-            hint="Choose another port, or 0 for any free one.",
-            code="port_in_use",
-        ) from error
-    return listener

@@ -40,6 +40,10 @@ def local(
     model: Annotated[
         Path | None, typer.Option(help="A GGUF file instead of the demo model.")
     ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option(help="The only models there are, separated by commas; others are refused."),
+    ] = None,
     faults: Annotated[Path | None, typer.Option(help="A JSON file of faults to inject.")] = None,
     show_token: Annotated[
         bool, typer.Option("--show-token", help="Print the token instead of its file.")
@@ -59,6 +63,7 @@ def local(
     config = replace(
         local_config(settings),
         port=port,
+        models=_names(models),
         faults=None if faults is None else Faults.load(faults),
     )
     serve(config, lambda server: _announce(terminal, settings, server, show_token=show_token))
@@ -100,16 +105,23 @@ def proxy(
     remember: Annotated[
         bool, typer.Option(help="Answer a repeated call with what an earlier run paid for.")
     ] = True,
+    no_key: Annotated[
+        bool, typer.Option("--no-key", help="Let every program of this machine in.")
+    ] = False,
+    show_key: Annotated[
+        bool, typer.Option("--show-key", help="Print the key instead of its file.")
+    ] = False,
 ) -> int:
     """Answer OpenAI calls of programs in any language at batch prices, until Ctrl-C.
 
-    A program needs only the base URL that is printed. Its calls are gathered into batches, and each
-    call waits for its own answer: set the client's timeout to hours.
+    A program needs the base URL and the key, which is made and shown at the first start and kept
+    in a file. Its calls are gathered into batches, and each call waits for its own answer: set the
+    client's timeout to hours.
 
     The provider's key and address come from DOUBLEWORD_API_KEY and DOUBLEWORD_BASE_URL, or from
-    OPENAI_API_KEY and OPENAI_BASE_URL; without them the local server answers. If
-    DOUBLEWORD_BATCH_PROXY_KEY is set, programs must send it as their key. No key is taken on the
-    command line, where other users of the machine could read it.
+    OPENAI_API_KEY and OPENAI_BASE_URL; without them the local server answers.
+    DOUBLEWORD_BATCH_PROXY_KEY takes the place of the key that the proxy makes. No key is taken on
+    the command line, where other users of the machine could read it.
     """
     from doubleword_batch.batch_openai.credentials import resolve_settings
     from doubleword_batch.batch_openai.options import BatchingOptions
@@ -125,15 +137,41 @@ def proxy(
     )
 
     settings = configured(resolve_settings)
-    key = settings.proxy_key.reveal() if settings.proxy_key else None
+    key, shown = _proxy_key(settings, no_key=no_key, show_key=show_key)
 
     def announce(base_url: str) -> None:
-        terminal.show(*lines([("proxy", base_url), ("provider", settings.provider)]))
-        needed = "the key of DOUBLEWORD_BATCH_PROXY_KEY" if key else "any key"
-        terminal.note(f"Give programs this base URL and {needed}. Ctrl-C stops it.")
+        terminal.show(
+            *lines([("proxy", base_url), ("key", shown), ("provider", settings.provider)])
+        )
+        terminal.note(
+            "Give programs this base URL and key (OPENAI_BASE_URL, OPENAI_API_KEY). Ctrl-C stops "
+            "it."
+        )
 
     serve_proxy(settings, port=port, options=options, key=key, on_ready=announce)
     return Exit.DONE
+
+
+def _names(given: str | None) -> tuple[str, ...] | None:
+    """The names of a list that commas separate; None for none."""
+    return tuple(name.strip() for name in (given or "").split(",") if name.strip()) or None
+
+
+def _proxy_key(settings: Settings, *, no_key: bool, show_key: bool) -> tuple[str | None, str]:
+    """The key that programs must send, and what is shown of it."""
+    if no_key:
+        return None, "any"
+    if settings.proxy_key is not None:
+        key = settings.proxy_key.reveal()
+        return key, key if show_key else "that of DOUBLEWORD_BATCH_PROXY_KEY"
+    from doubleword_batch.key_file import kept_key
+
+    path = settings.home / "proxy" / "key"
+    is_new = not path.exists()
+    key = kept_key(path)
+    if is_new:
+        return key, f"{key} (kept in {path}; shown once)"
+    return key, key if show_key else f"in {path}"
 
 
 def _chosen(

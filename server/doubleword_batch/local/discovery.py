@@ -1,19 +1,24 @@
 """How a running local server is found: token and address, in files that only the user can read."""
 
+import hmac
 import http.client
 import json
 import secrets
 from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
-from doubleword_batch.atomic_files import write_bytes, write_text
-from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.atomic_files import write_bytes
+from doubleword_batch.errors import StoreError
+from doubleword_batch.key_file import kept_key
 from doubleword_batch.liveness import LivenessLock, is_held
+
+CHALLENGE_HEADER = "x-doubleword-batch-challenge"
+"""Asks /health to prove that the server holds the token."""
 
 _HEALTH_SECONDS = 1.0
 _MOST_HEALTH_BYTES = 10_000
@@ -43,17 +48,8 @@ def bearer_token(home: Path) -> str:
     Raises:
         StoreError: the state directory cannot be written or holds a damaged token.
     """
-    path = _folder(home) / "token"
-    try:
-        if not path.exists():
-            with suppress(InputError):  # another process was faster: both use its token
-                write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unusable(path, error) from error
-    if not token:
-        raise StoreError(f"The token file {path} is empty.", hint="Delete it and try again.")
-    return token
+    _folder(home)
+    return kept_key(home / "local" / "token")
 
 
 @contextmanager
@@ -111,29 +107,56 @@ def advertised(home: Path, server: RunningServer) -> Generator[None]:
 
 
 def discover(home: Path) -> RunningServer | None:
-    """The server of this state directory, if it is alive and answers."""
-    if not is_held(_advertised_lock(home)):
-        return None
-    notice = _read_notice(home)
+    """The server of this state directory, if it is alive and proves that it is ours."""
+    notice = _notice_of_living_server(home)
     if notice is None:
         return None
     token = bearer_token(home)
-    if not _answers(notice, token):
+    if not _proves_itself(notice, token):
         return None
     return RunningServer(notice.base_url, token, notice.executor, notice.note, notice.pid)
 
 
-def _answers(notice: _Notice, token: str) -> bool:
+def is_serving(home: Path, base_url: str) -> bool:
+    """Whether the server of this state directory lives and has that address.
+
+    Asked before each request that carries the token. A living server alone has its port; that of
+    one that ended may be a stranger's.
+    """
+    notice = _notice_of_living_server(home)
+    return notice is not None and notice.base_url == base_url
+
+
+def proof_of(token: str, challenge: str, port: int, pid: int) -> str:
+    """What only a holder of the token can answer to a challenge, and only for its own port.
+
+    With the port in it, a stranger cannot pass on the proof of a server that lives elsewhere.
+    """
+    said = f"doubleword-batch local server\n{challenge}\n{port}\n{pid}"
+    return hmac.new(token.encode(), said.encode(), "sha256").hexdigest()
+
+
+def _notice_of_living_server(home: Path) -> _Notice | None:
+    try:
+        return _read_notice(home) if is_held(_advertised_lock(home)) else None
+    except OSError:
+        return None
+
+
+def _proves_itself(notice: _Notice, token: str) -> bool:
+    """Whether a server that holds the token answers there; the token itself is not sent."""
     address = urlsplit(notice.base_url)
-    if address.scheme != "http" or address.hostname != "127.0.0.1":
+    if address.scheme != "http" or address.hostname != "127.0.0.1" or not address.port:
         return False
+    challenge = secrets.token_hex(16)
     connection = http.client.HTTPConnection("127.0.0.1", address.port, timeout=_HEALTH_SECONDS)
     try:
-        connection.request("GET", "/health", headers={"Authorization": f"Bearer {token}"})
+        connection.request("GET", "/health", headers={CHALLENGE_HEADER: challenge})
         response = connection.getresponse()
         body = json.loads(response.read(_MOST_HEALTH_BYTES))
-        return response.status == 200 and body.get("pid") == notice.pid  # noqa: PLR2004  # HTTP OK
-    except (OSError, http.client.HTTPException, ValueError, AttributeError):
+        expected = proof_of(token, challenge, address.port, notice.pid)
+        return response.status == 200 and hmac.compare_digest(body["proof"], expected)  # noqa: PLR2004  # HTTP OK
+    except (OSError, http.client.HTTPException, ValueError, LookupError, TypeError):
         return False
     finally:
         connection.close()

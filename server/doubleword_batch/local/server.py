@@ -20,7 +20,8 @@ from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
-from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
+from doubleword_batch.errors import DoublewordBatchError, StoreError
+from doubleword_batch.listening import listen_on
 from doubleword_batch.local import discovery
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
@@ -55,6 +56,7 @@ class LocalServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._web: uvicorn.Server | None = None
+        self._advert: contextlib.ExitStack | None = None
 
     @property
     def base_url(self) -> str:
@@ -75,7 +77,7 @@ class LocalServer:
                 runs on it.
         """
         token = discovery.bearer_token(self._config.home)
-        listener = _listen(self._config.port)
+        listener = listen_on(self._config.port, who="The local server", backlog=_LISTEN_BACKLOG)
         try:
             executor = self._executor or _build_executor(self._config)
         except BaseException:
@@ -121,6 +123,8 @@ class LocalServer:
         self.stop()
 
     def _end_serving(self) -> None:
+        if self._advert is not None:  # before the port is free for somebody else
+            self._advert.close()
         if self._web is not None:
             self._web.should_exit = True
 
@@ -153,7 +157,8 @@ class LocalServer:
             stack.push_async_callback(scheduler.stop)
             app = build_app(self._config, database, scheduler, executor, self.token)
             self._web = _web_server(app)
-            stack.enter_context(discovery.advertised(self._config.home, self.running))
+            self._advert = stack.enter_context(contextlib.ExitStack())
+            self._advert.enter_context(discovery.advertised(self._config.home, self.running))
             # The socket listens already: whoever calls now waits for the loop, and is answered.
             ready.set_result(None)
             await self._web.serve(sockets=[listener])
@@ -282,24 +287,6 @@ async def _close_executor(executor: Executor) -> None:
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(_CLOSE_SECONDS):
             await executor.close()
-
-
-def _listen(port: int) -> socket.socket:
-    # asyncio turns Nagle's delay off only where the protocol is named: 40 ms an answer without it.
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-    try:
-        if os.name == "posix":  # on Windows it would let a second server take the port
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(("127.0.0.1", port))
-        listener.listen(_LISTEN_BACKLOG)
-    except (OSError, OverflowError) as error:
-        listener.close()
-        raise ConfigError(
-            f"The local server cannot listen on 127.0.0.1:{port}: {error}.",
-            hint="Choose another port, or 0 for any free one.",
-            code="port_in_use",
-        ) from error
-    return listener
 
 
 def _web_server(app: "ASGIApp") -> "uvicorn.Server":

@@ -3,11 +3,12 @@
 import os
 
 from starlette.applications import Starlette
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from doubleword_batch.host_guard import HostGuard, Refusal
 from doubleword_batch.local.api import errors
@@ -18,6 +19,7 @@ from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.single import SingleRoutes
 from doubleword_batch.local.config import LocalConfig
+from doubleword_batch.local.discovery import CHALLENGE_HEADER, proof_of
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase
@@ -53,7 +55,31 @@ def build_app(
     )
     if config.faults and config.faults.server:
         app = Faulty(app, config.faults.server)
-    return EarlyClose(HostGuard(app, _refuse, key=token, allow_pages=True))
+    guarded = HostGuard(app, _refuse, key=token, allow_pages=True)
+    return EarlyClose(Prover(guarded, token))
+
+
+class Prover:
+    """ASGI middleware that answers the challenge of `discovery` at /health, without a token.
+
+    Args:
+        app: answers everything else.
+        token: what is proved to be known here.
+    """
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Prove, or pass the request on."""
+        app = self._app
+        if scope["type"] == "http" and scope["path"] == "/health":
+            challenge = Headers(scope=scope).get(CHALLENGE_HEADER, "")
+            if challenge:
+                port = scope["server"][1]
+                app = JSONResponse({"proof": proof_of(self._token, challenge, port, os.getpid())})
+        await app(scope, receive, send)
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:

@@ -1,0 +1,31 @@
+"""Keys that this program makes for its own servers, in files that only the user can read."""
+
+import secrets
+from contextlib import suppress
+from pathlib import Path
+
+from doubleword_batch.atomic_files import write_text
+from doubleword_batch.errors import InputError, StoreError
+
+
+def kept_key(path: Path) -> str:
+    """The key in that file, made at the first call; its folder is made private.
+
+    Raises:
+        StoreError: the file cannot be written, or is damaged.
+    """
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.chmod(0o700)
+        if not path.exists():
+            with suppress(InputError):  # another process was faster: both use its key
+                write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path} cannot be used: {error}.",
+            hint="Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME.",
+        ) from error
+    if not key:
+        raise StoreError(f"The key file {path} is empty.", hint="Delete it and try again.")
+    return key
