@@ -28,6 +28,8 @@ class Answer:
         reset: end with a TCP reset in place of a clean close.
         hold: send no more and wait until the client hangs up.
         drip: go on with a byte every 50 ms until the client hangs up.
+        drip_with: the same with these bytes, which may be more than one.
+        drips: how many times, then the connection ends; None until the client hangs up.
         early: answer before the request's body, then take the body and let it fall, as servers
             do that refuse an upload.
         refuse: answer after so many bytes of the request's body, and close with the rest of it
@@ -39,6 +41,8 @@ class Answer:
     reset: bool = False
     hold: bool = False
     drip: bool = False
+    drip_with: bytes = b""
+    drips: int | None = None
     early: bool = False
     refuse: int | None = None
     keep_body: bool = True
@@ -105,8 +109,10 @@ class ScriptedServer:
             await self._read_body(reader, request, keep=reply.keep_body)
         writer.write(reply.raw)
         await writer.drain()
-        while reply.drip and not reader.at_eof():
-            writer.write(b" ")
+        dripped = 0
+        while (reply.drip or reply.drip_with) and not reader.at_eof() and dripped != reply.drips:
+            dripped += 1
+            writer.write(reply.drip_with or b" ")
             await writer.drain()
             await asyncio.sleep(0.05)  # the rate of the drip, not a wait for something
         if reply.hold:

@@ -3,7 +3,9 @@
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
+import anyio
 import httpx
 import msgspec
 
@@ -14,12 +16,18 @@ from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
 from doubleword_batch.provider_errors import read_error_body
 
-Sink = Callable[[bytes], Awaitable[None] | None]
+Sink = Callable[[bytes], Awaitable[bool | None] | bool | None]
 """Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
-that slow work with the lines can leave the event loop."""
+that slow work with the lines can leave the event loop. It may return False for a block that brought
+nothing new; a download that goes on like that for too long is ended."""
+
+_T = TypeVar("_T")
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """The longest line that is taken: what bounds the memory of a download."""
+
+_LINE_PROGRESS_BYTES = 256 * 1024
+"""How much of a line that is not whole yet counts as progress."""
 
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 
@@ -47,7 +55,8 @@ async def read_lines(
     """Download `request` from line `skip` on.
 
     After a cut, a 429 or a 5xx it goes on behind the last line handed over, as long as there is
-    progress within the retry time.
+    progress within the retry time. One try ends when nothing of use has come for the transport's
+    timeout: lines that the sink has use for, lines that are left out, a long line on its way.
 
     Args:
         transport: the way to the server.
@@ -60,7 +69,7 @@ async def read_lines(
     Raises:
         ApiError, TransportError, ProtocolError: with `lines` and `next_skip` in the details.
     """
-    download = _Download(sink, skip)
+    download = _Download(sink, skip, transport.timeout_seconds)
     budget = transport.retry_budget()
     while True:
         before = download.lines
@@ -72,7 +81,7 @@ async def read_lines(
             error.details |= {"lines": download.lines, "next_skip": skip + download.lines}
             if not may_be_repeated(attempt, error):
                 raise
-            if download.lines > before:
+            if download.has_progress:
                 budget.renew()
             await budget.wait_after(error)
         else:
@@ -82,10 +91,11 @@ async def read_lines(
 async def _read_once(
     transport: Transport, request: ApiRequest, download: "_Download", leave_out: int
 ) -> bool | None:
+    download.begin_try()
     async with transport.opened(request) as response:
-        body = _Body(request, leave_out, transport.redact)
+        body = _Body(request, leave_out, transport.redact, download.note_progress)
         async with aclosing(pieces_of(request, response)) as pieces:
-            async for piece in pieces:
+            while (piece := await download.before_deadline(anext(pieces, None))) is not None:
                 await download.hand_over(transport.redact_lines(body.lines_of(piece)))
         await download.hand_over(transport.redact_lines(body.last_line(response)))
     is_incomplete = response.headers.get("x-incomplete", "").lower()
@@ -93,21 +103,53 @@ async def _read_once(
 
 
 class _Download:
-    """What has been handed over so far, across all tries."""
+    """What has been handed over so far, across all tries, and until when more has to come.
 
-    def __init__(self, sink: Sink, skip: int) -> None:
+    Attributes:
+        lines: handed over.
+        has_progress: the try under way has brought something of use.
+    """
+
+    def __init__(self, sink: Sink, skip: int, patience_seconds: float) -> None:
         self._sink = sink
         self._skip = skip
+        self._patience_seconds = patience_seconds
+        self._deadline = 0.0
         self._size_bytes = 0
         self.lines = 0
+        self.has_progress = False
+
+    def begin_try(self) -> None:
+        self.has_progress = False
+        self._deadline = anyio.current_time() + self._patience_seconds
+
+    def note_progress(self) -> None:
+        self.has_progress = True
+        self._deadline = anyio.current_time() + self._patience_seconds
+
+    async def before_deadline(self, coming: Awaitable[_T]) -> _T:
+        """What comes, unless nothing of use has come for too long.
+
+        Raises:
+            httpx.ReadTimeout: that.
+        """
+        try:
+            with anyio.fail_after(max(0.0, self._deadline - anyio.current_time())):
+                return await coming
+        except TimeoutError as error:
+            raise httpx.ReadTimeout("nothing of use has come for too long") from error
 
     async def hand_over(self, block: bytes) -> None:
         if block:
+            begun = anyio.current_time()
             taken = self._sink(block)
-            if taken is not None:
-                await taken
+            if isinstance(taken, Awaitable):
+                taken = await taken
             self.lines += block.count(b"\n")
             self._size_bytes += len(block)
+            self._deadline += anyio.current_time() - begun  # the sink's time is not the server's
+            if taken is True or (taken is None and b"{" in block):
+                self.note_progress()
 
     def read(self, incomplete: bool | None) -> ContentRead:  # noqa: FBT001  # a value, not a switch
         return ContentRead(self.lines, self._size_bytes, incomplete, self._skip + self.lines)
@@ -116,7 +158,14 @@ class _Download:
 class _Body:
     """Cuts a response body into blocks of whole lines, without the first `leave_out` ones."""
 
-    def __init__(self, request: ApiRequest, leave_out: int, redact: Callable[[str], str]) -> None:
+    def __init__(
+        self,
+        request: ApiRequest,
+        leave_out: int,
+        redact: Callable[[str], str],
+        note_progress: Callable[[], None],
+    ) -> None:
+        self._note_progress = note_progress
         self._request = request
         self._redact = redact
         self._leave_out = leave_out
@@ -128,7 +177,10 @@ class _Body:
         block = bytes(self._open_line) + piece[:end] if end else b""
         if end:
             self._open_line.clear()
+        noted = len(self._open_line) // _LINE_PROGRESS_BYTES
         self._open_line += piece[end:]
+        if len(self._open_line) // _LINE_PROGRESS_BYTES > noted:
+            self._note_progress()
         if len(self._open_line) > MAX_LINE_BYTES:
             raise unexpected(self._request, f"holds a line longer than {MAX_LINE_BYTES} bytes")
         return self._wanted(block)
@@ -148,6 +200,8 @@ class _Body:
         while self._leave_out and start < len(block):
             self._leave_out -= 1
             start = block.index(b"\n", start) + 1
+        if start:
+            self._note_progress()
         return block[start:]
 
     def _reject_other_than_lines(self, block: bytes) -> None:

@@ -54,6 +54,9 @@ class Transport:
         is_there: whether the server still has that address, asked before anything is sent; None
             where nothing but the network can tell.
 
+    Attributes:
+        timeout_seconds: as given.
+
     Raises:
         ConfigError: the key cannot stand in a header, or a proxy or certificate file that the
             environment names cannot be used.
@@ -74,7 +77,7 @@ class Transport:
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
-        self._timeout_seconds = timeout_seconds
+        self.timeout_seconds = timeout_seconds
         self._max_retry_seconds = max_retry_seconds
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
@@ -160,7 +163,7 @@ class Transport:
         while True:
             try:
                 async with self.opened(request) as response:
-                    return await whole_body(request, response, self._timeout_seconds)
+                    return await whole_body(request, response, self.timeout_seconds)
             except NotFoundError:
                 if may_be_done and request.method == "DELETE":
                     return b""
@@ -199,7 +202,7 @@ class Transport:
         if request.method == "POST":  # a long body: what sends it knows whether it gets on
             return await self._http.send(request, stream=True)
         try:
-            with anyio.fail_after(self._timeout_seconds + _CONNECT_SECONDS):
+            with anyio.fail_after(self.timeout_seconds + _CONNECT_SECONDS):
                 return await self._http.send(request, stream=True)
         except TimeoutError as error:
             raise httpx.ReadTimeout("the beginning of the reply did not come") from error

@@ -14,6 +14,7 @@ import io
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import anyio
 from anyio import to_thread
 
 from doubleword_batch.errors import NotFoundError
@@ -38,6 +39,7 @@ from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stor
 from doubleword_batch.progress import Progress, no_progress
 
 _GROUP_BYTES = 1 << 20
+_GROUP_SECONDS = 10.0
 _MOST_RACES = 20
 
 
@@ -211,14 +213,21 @@ class _BatchReader:
         cursor = self._cursor(kind)
         buffer: list[bytes] = []
         buffered = 0
+        first_line, committed_at = cursor.lines, anyio.current_time()
 
-        async def keep(data: bytes) -> None:
-            nonlocal cursor, buffered
+        async def keep(data: bytes) -> bool:
+            """Keep the lines; True when what came lately is of use."""
+            nonlocal cursor, buffered, committed_at
             buffer.append(data)
             buffered += len(data)
-            if buffered >= _GROUP_BYTES:
-                buffered = 0
-                cursor = await self._commit(kind, cursor, buffer)
+            if buffered < _GROUP_BYTES and anyio.current_time() < committed_at + _GROUP_SECONDS:
+                return False
+            before, is_full = cursor, buffered >= _GROUP_BYTES
+            cursor = await self._commit(kind, cursor, buffer)
+            buffered, committed_at = 0, anyio.current_time()
+            is_new = cursor.size_bytes > before.size_bytes
+            # A file that is read again brings what is known, but no more lines than it has.
+            return is_new or (is_full and cursor.lines - first_line <= self.batch_run.total)
 
         try:
             await self._job.client.files.content(file_id, keep, skip=cursor.lines)

@@ -5,6 +5,7 @@ local server's. The key goes to the configured base URL and nowhere else: redire
 followed, and the key is masked in an answer that repeats it.
 """
 
+import asyncio
 from email.utils import parsedate_to_datetime
 from time import time
 from typing import TYPE_CHECKING
@@ -12,10 +13,12 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from doubleword_batch.content_encoding import ACCEPTED, EncodingError, Unpacker
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.base import Completion, ExecutorModel, Request, RequestFailed
 from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.loopback import is_loopback
+from doubleword_batch.network import proxy_for, tls_context
 
 if TYPE_CHECKING:
     import httpx
@@ -24,6 +27,7 @@ _CONCURRENCY = 8
 _MOST_BYTES = 64 << 20
 _SHOWN_CHARACTERS = 2_000
 _CONNECT_SECONDS = 10.0
+_LIST_SECONDS = 30.0
 # 404 is not among them: here it means that the model or the route does not exist, not that a
 # replica is still cold, and the person should read so at once.
 _RETRIED_STATUSES = frozenset({408, 425, 429, 499})
@@ -46,7 +50,7 @@ class UpstreamExecutor:
     accepts_any_model = True
 
     def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
-        self._base_url, self._is_loopback = _checked(base_url)
+        self._base_url = _checked(base_url)
         self.note = f"answers come from the server at {self._base_url}"
         self._key = _sendable(key)
         self._timeout_seconds = timeout_seconds
@@ -87,11 +91,22 @@ class UpstreamExecutor:
     async def _send(self, method: str, path: str, content: bytes | None = None) -> Completion:
         import httpx
 
+        seconds = self._timeout_seconds if content else min(self._timeout_seconds, _LIST_SECONDS)
         try:
-            async with self._connected().stream(
-                method, self._base_url + path, content=content, headers=self._headers()
-            ) as response:
+            # httpx's own limits hold for each read, and an answer may trickle.
+            async with (
+                asyncio.timeout(seconds),
+                self._connected().stream(
+                    method, self._base_url + path, content=content, headers=self._headers()
+                ) as response,
+            ):
                 text = await self._read(response)
+        except TimeoutError:
+            raise RequestFailed("Timeout", f"No answer within {seconds:g} seconds.") from None
+        except EncodingError as error:
+            raise RequestFailed(
+                "NonRetriableHttpStatus", f"the answer {error}", status=response.status_code
+            ) from None
         except httpx.TimeoutException as error:
             raise RequestFailed(
                 "Timeout", self._clean(f"{type(error).__name__}: {error}")
@@ -109,24 +124,32 @@ class UpstreamExecutor:
                 timeout=httpx.Timeout(self._timeout_seconds, connect=_CONNECT_SECONDS),
                 limits=httpx.Limits(max_connections=None),
                 follow_redirects=False,
-                trust_env=not self._is_loopback,  # a proxy does not lead to this machine
+                verify=tls_context(self._base_url),
+                proxy=proxy_for(self._base_url),
+                trust_env=False,
             )
         return self._client
 
     def _headers(self) -> dict[str, str]:
-        headers = {"Content-Type": "application/json", "User-Agent": "doubleword-batch-local"}
+        headers = {
+            "Content-Type": "application/json",
+            "User-Agent": "doubleword-batch-local",
+            "Accept-Encoding": ACCEPTED,
+        }
         return headers | {"Authorization": f"Bearer {self._key}"} if self._key else headers
 
     async def _read(self, response: "httpx.Response") -> str:
         read = bytearray()
-        async for block in response.aiter_bytes():
-            read += block
-            if len(read) > _MOST_BYTES:
-                raise RequestFailed(
-                    "NonRetriableHttpStatus",
-                    f"the answer is longer than {_MOST_BYTES} bytes",
-                    status=response.status_code,
-                )
+        unpacker = Unpacker(response.headers.get("content-encoding", ""))
+        async for block in response.aiter_raw():
+            for piece in unpacker.unpacked(block):
+                read += piece
+                if len(read) > _MOST_BYTES:
+                    raise RequestFailed(
+                        "NonRetriableHttpStatus",
+                        f"the answer is longer than {_MOST_BYTES} bytes",
+                        status=response.status_code,
+                    )
         text = read.decode("utf-8", errors="replace")
         return text.replace(self._key, "***") if self._key else text
 
@@ -171,8 +194,8 @@ def _sendable(key: str | None) -> str | None:
     return key
 
 
-def _checked(url: str) -> tuple[str, bool]:
-    """The base URL without a slash at its end, and whether it is on this machine."""
+def _checked(url: str) -> str:
+    """The base URL without a slash at its end."""
     parts = urlsplit(url)
     is_here = is_loopback(parts.hostname or "")
     is_safe = parts.scheme == "https" or (parts.scheme == "http" and is_here)
@@ -184,7 +207,7 @@ def _checked(url: str) -> tuple[str, bool]:
             "http://127.0.0.1:11434/v1.",
             code="invalid_setting",
         )
-    return url.rstrip("/"), is_here
+    return url.rstrip("/")
 
 
 def _model(name: str) -> ExecutorModel:

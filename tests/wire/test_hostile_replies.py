@@ -1,0 +1,165 @@
+"""Replies made to take all memory, or all time."""
+
+import gzip
+import resource
+import sys
+import zlib
+from random import Random
+
+import anyio
+import pytest
+
+from doubleword_batch import errors
+from doubleword_batch.api import BatchClient, limits
+from doubleword_batch.content_encoding import EncodingError, Unpacker
+from wire.scripted_server import Answer, answer, serving
+
+ID = "0191b5f2-0000-7000-8000-000000000001"
+MODELS = {"data": [{"id": "m"}]}
+LINE = b'{"custom_id":"r1"}\n'
+
+
+def zipped(size_bytes, *, layers=1):
+    """Many members of spaces: quick to make, and unpacked as one file."""
+    data = gzip.compress(b" " * (1 << 20)) * (size_bytes >> 20)
+    for _ in range(layers - 1):
+        data = gzip.compress(data)
+    return data
+
+
+def packed(data, encoding, status=200):
+    return answer(status, data, headers={"Content-Encoding": encoding})
+
+
+@pytest.mark.parametrize(
+    "encoding", ["gzip, gzip", "gzip,gzip,gzip", "br", "zstd", "gzip, br", "x"]
+)
+@pytest.mark.parametrize("status", [200, 400])
+async def test_a_reply_in_an_encoding_that_nobody_asked_for_is_not_unpacked(
+    connect, encoding, status
+):
+    async with serving(packed(zipped(4 << 20, layers=2), encoding, status)) as server:
+        with pytest.raises((errors.ProtocolError, errors.RejectedError)) as caught:
+            await connect(server.base_url, max_retry_seconds=0).models.list()
+        assert server.requests[0].headers["accept-encoding"] == "gzip, deflate"
+    if status == 200:
+        assert f"is encoded as «{encoding}», which was not asked for" in caught.value.message
+
+
+async def test_a_reply_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect):
+    def peak_mb():
+        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
+
+    before = peak_mb()
+    async with serving(packed(zipped(2 << 30), "gzip")) as server:
+        with pytest.raises(errors.ProtocolError, match="is larger than"):
+            await connect(server.base_url, max_retry_seconds=0).models.list()
+    assert peak_mb() - before < 150
+
+
+async def test_a_line_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect):
+    async with serving(packed(zipped(1 << 30), "gzip")) as server:
+        with pytest.raises(errors.ProtocolError, match="a line longer than"):
+            await connect(server.base_url, max_retry_seconds=0).files.content(ID, lambda _: None)
+
+
+CASES = range(200)
+
+
+@pytest.mark.parametrize("encoding", ["", "gzip", "deflate", "raw deflate", "members"])
+async def test_what_was_packed_is_what_is_unpacked(encoding):
+    for seed in CASES:
+        chance = Random(seed)  # noqa: S311  # must be repeatable, not secure
+        data = chance.randbytes(chance.randrange(3000)) * 40
+        cut = chance.randrange(1, 400)
+        raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
+        sent = {
+            "": data,
+            "gzip": gzip.compress(data),
+            "deflate": zlib.compress(data),
+            "raw deflate": raw.compress(data) + raw.flush(),
+            "members": gzip.compress(data[:50]) + gzip.compress(data[50:]),
+        }[encoding]
+        unpacker = Unpacker({"members": "gzip", "raw deflate": "deflate"}.get(encoding, encoding))
+        pieces = [
+            piece
+            for start in range(0, len(sent), cut)
+            for piece in unpacker.unpacked(sent[start : start + cut])
+        ]
+        assert b"".join(pieces) == data, f"seed {seed}"
+        assert unpacker.is_whole
+        assert all(len(piece) <= 65_536 for piece in pieces)
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "deflate"])
+async def test_bytes_that_are_not_packed_are_an_error_and_nothing_else(encoding):
+    said = set()
+    for seed in CASES:
+        try:
+            list(Unpacker(encoding).unpacked(Random(seed).randbytes(300)))  # noqa: S311
+        except EncodingError as error:
+            said.add(str(error))
+    assert said == {f"is not {encoding}, though it is said to be"}
+
+
+TRICKLE = "HTTP/1.1 200 X\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize("sent", ["head", "blank lines", "bytes of a line", "foreign words"])
+async def test_a_download_that_trickles_ends_and_what_came_is_kept(connect, sent):
+    head = TRICKLE.encode()
+    raw = {
+        "head": (head, b"X: y\r\n"),
+        "blank lines": (head + b"\r\n" + LINE, b"\n"),
+        "bytes of a line": (head + b"\r\n" + LINE, b"x"),
+        "foreign words": (head + b"\r\n" + LINE, b"nothing\n"),
+    }[sent]
+    got = []
+    trickling = Answer(raw[0], drip_with=raw[1])
+    async with serving(trickling) as server:
+        client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=0.5)
+        with anyio.fail_after(15), pytest.raises(errors.TransportError) as caught:
+            await client.files.content(ID, got.append)
+    assert caught.value.code == "timeout"
+    assert b"".join(got).startswith(LINE if sent != "head" else b"")
+    assert caught.value.details["lines"] >= (sent != "head")
+
+
+async def test_a_sink_that_has_no_use_for_what_comes_ends_the_download(connect):
+    endless = Answer(TRICKLE.encode() + b"\r\n" + LINE, drip_with=LINE)
+    async with serving(endless) as server:
+        client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=0.5)
+        with anyio.fail_after(15), pytest.raises(errors.TransportError) as caught:
+            await client.files.content(ID, lambda _: False)
+    assert caught.value.code == "timeout"
+
+
+async def test_a_slow_download_that_gets_on_is_read_to_its_end(connect):
+    body = LINE * 40
+    slow = Answer(TRICKLE.encode() + b"\r\n", drip_with=LINE, drips=40)
+    got = []
+    async with serving(slow) as server:
+        client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=1)
+        read = await client.files.content(ID, got.append)
+    assert b"".join(got) == body
+    assert read.lines == 40
+
+
+@pytest.mark.parametrize("call", ["list", "create"])
+async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call):
+    monkeypatch.setattr(limits, "ERROR_BODY_SECONDS", 0.2)
+    trickling = Answer(b"HTTP/1.1 200 X\r\n", drip_with=b"X: y\r\n")
+    async with serving(trickling) as server:
+        client: BatchClient = connect_directly(
+            server.base_url, max_retry_seconds=0, timeout_seconds=0.5
+        )
+        work = {
+            "list": client.models.list,
+            "create": lambda: client.batches.create(
+                input_file_id="f", endpoint="/v1/embeddings", completion_window="24h"
+            ),
+        }[call]
+        with anyio.fail_after(20), pytest.raises(errors.TransportError) as caught:
+            await work()
+    assert caught.value.code == "timeout"
