@@ -238,6 +238,45 @@ def _provider(
     return named or provider_of(url), url, key_and_address.api_key
 
 
+def check_families(env: Mapping[str, str]) -> None:
+    """Reject the key of one family of variables beside the address of the other.
+
+    Either could be meant, and the wrong choice sends rows to another company. A family that has
+    both is complete, whatever there is of the other; an address on this machine needs no key.
+
+    Raises:
+        ConfigError: names both variables.
+    """
+    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").strip().lower()
+    if named not in {"", "openai"}:
+        return
+    families = ("DOUBLEWORD", "OPENAI")
+    is_set = {
+        name: bool(env.get(name, "").strip())
+        for family in families
+        for name in (f"{family}_API_KEY", f"{family}_BASE_URL")
+    }
+    for ours, other in (families, families[::-1]):
+        key, address = f"{ours}_API_KEY", f"{other}_BASE_URL"
+        is_mixed = is_set[key] and is_set[address]
+        if not is_mixed or is_set[f"{ours}_BASE_URL"] or is_set[f"{other}_API_KEY"]:
+            continue
+        if named or not is_loopback(_host(env[address].strip())):
+            raise ConfigError(
+                f"{key} is set without an address of its own, and {address} without a key of its "
+                "own: it is not clear where the rows should go.",
+                hint=f"Set {ours}_BASE_URL to go with {key}, or {other}_API_KEY to go with "
+                f"{address}, and unset the one that is not meant.",
+            )
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
+
+
 def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, str, None]:
     if named in {"doubleword", "openai"}:
         raise ConfigError(
@@ -259,6 +298,7 @@ def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, st
 
 def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyAndAddress:
     """Address and key; a key goes with its own address, never with the other's."""
+    check_families(env)
     if named == "openai" and env.get("OPENAI_API_KEY"):
         return KeyAndAddress(env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY"))
     return KeyAndAddress(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))

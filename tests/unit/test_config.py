@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from doubleword_batch.batch_openai.credentials import resolve_settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.settings import (
@@ -210,3 +211,52 @@ def test_the_process_s_own_environment_is_the_default(monkeypatch):
     monkeypatch.setenv("DOUBLEWORD_BATCH_PROVIDER", "local")
     monkeypatch.setenv("DOUBLEWORD_BATCH_LOG", "DEBUG")
     assert Settings.from_environment().log_level == "debug"
+
+
+GATEWAY = "https://gateway.example/v1"
+
+
+@pytest.mark.parametrize(
+    ("named", "key", "address"),
+    [
+        ("openai", "OPENAI_API_KEY", "DOUBLEWORD_BASE_URL"),
+        ("openai", "DOUBLEWORD_API_KEY", "OPENAI_BASE_URL"),
+        ("", "OPENAI_API_KEY", "DOUBLEWORD_BASE_URL"),
+        ("", "DOUBLEWORD_API_KEY", "OPENAI_BASE_URL"),
+    ],
+)
+@pytest.mark.parametrize("by", ["Settings", "BatchOpenAI"])
+def test_a_key_of_one_family_with_the_address_of_the_other_is_an_error_that_names_both(
+    named, key, address, by
+):
+    env = {"DOUBLEWORD_BATCH_PROVIDER": named, key: KEY, address: GATEWAY}
+    with pytest.raises(ConfigError) as caught:
+        read(env) if by == "Settings" else resolve_settings(environ=env)
+    assert key in caught.value.message
+    assert address in caught.value.message
+    assert caught.value.code == "invalid_setting"
+    assert KEY not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("more", "goes_to"),
+    [
+        ({"DOUBLEWORD_BATCH_PROVIDER": "openai", "DOUBLEWORD_API_KEY": "sk-1"}, OPENAI_BASE_URL),
+        ({"DOUBLEWORD_API_KEY": "sk-1"}, GATEWAY),
+        (
+            {"DOUBLEWORD_BATCH_PROVIDER": "openai", "OPENAI_BASE_URL": "https://o/v1"},
+            "https://o/v1",
+        ),
+    ],
+)
+def test_a_family_that_is_complete_is_taken_whatever_there_is_of_the_other(more, goes_to):
+    env = {"OPENAI_API_KEY": KEY, "DOUBLEWORD_BASE_URL": GATEWAY, **more}
+    assert read(env).base_url == goes_to
+
+
+def test_an_address_on_this_machine_needs_no_key_of_its_own():
+    here = "http://127.0.0.1:8000/v1"
+    settings = read({"OPENAI_API_KEY": KEY, "DOUBLEWORD_BASE_URL": here})
+    assert (settings.base_url, settings.api_key) == (here, None)
+    ours = read({"DOUBLEWORD_API_KEY": KEY, "OPENAI_BASE_URL": "http://localhost:11434/v1"})
+    assert ours.base_url == HOSTED_BASE_URL

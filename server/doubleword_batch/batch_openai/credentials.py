@@ -17,6 +17,7 @@ from doubleword_batch.settings import (
     ProviderName,
     Secret,
     Settings,
+    check_families,
     environment,
 )
 
@@ -112,6 +113,8 @@ def resolve_settings(
     variables = environment() if environ is None else environ
     named = credentials.provider or variables.get("DOUBLEWORD_BATCH_PROVIDER", "").strip().lower()
     has_own_key = credentials.key is not None
+    if not has_own_key and credentials.base_url is None:
+        check_families({**variables, "DOUBLEWORD_BATCH_PROVIDER": named})
     key, base_url = _from_variables(variables, named, has_own_key=has_own_key)
     if has_own_key:
         key = credentials.key if isinstance(credentials.key, Secret) else None

@@ -103,10 +103,6 @@ class UpstreamExecutor:
                 text = await self._read(response)
         except TimeoutError:
             raise RequestFailed("Timeout", f"No answer within {seconds:g} seconds.") from None
-        except EncodingError as error:
-            raise RequestFailed(
-                "NonRetriableHttpStatus", f"the answer {error}", status=response.status_code
-            ) from None
         except httpx.TimeoutException as error:
             raise RequestFailed(
                 "Timeout", self._clean(f"{type(error).__name__}: {error}")
@@ -140,16 +136,16 @@ class UpstreamExecutor:
 
     async def _read(self, response: "httpx.Response") -> str:
         read = bytearray()
-        unpacker = Unpacker(response.headers.get("content-encoding", ""))
-        async for block in response.aiter_raw():
-            for piece in unpacker.unpacked(block):
-                read += piece
-                if len(read) > _MOST_BYTES:
-                    raise RequestFailed(
-                        "NonRetriableHttpStatus",
-                        f"the answer is longer than {_MOST_BYTES} bytes",
-                        status=response.status_code,
-                    )
+        why = f"the answer is longer than {_MOST_BYTES} bytes"
+        try:
+            unpacker = Unpacker(response.headers.get("content-encoding", ""))
+            async for block in response.aiter_raw():
+                for piece in unpacker.unpacked(block):
+                    read += piece
+                    if len(read) > _MOST_BYTES:
+                        raise self._rejected(response.status_code, why)
+        except EncodingError as error:
+            raise self._rejected(response.status_code, f"the answer {error}") from None
         text = read.decode("utf-8", errors="replace")
         return text.replace(self._key, "***") if self._key else text
 
