@@ -11,7 +11,7 @@ from pathlib import Path
 
 import openai
 import pytest
-from faults.bench import MODEL, UPLOAD, built, status
+from faults.harness import MODEL, UPLOAD, built, status
 
 from doubleword_batch import errors
 from doubleword_batch.batch_openai import BatchOpenAI
@@ -35,35 +35,35 @@ def refusal(code, **fields):
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("code", KINDS)
-async def test_a_job_that_is_refused_says_why_and_is_not_in_doubt(bench, code, size):
-    bench.table(1_000, "x" * size)
-    with bench.serving(refusal(code)):
-        async with bench.workspace(max_retry_seconds=0) as ws:
+async def test_a_job_that_is_refused_says_why_and_is_not_in_doubt(harness, code, size):
+    harness.table(1_000, "x" * size)
+    with harness.serving(refusal(code)):
+        async with harness.workspace(max_retry_seconds=0) as ws:
             name = await built(ws)
             with pytest.raises(KINDS[code][1], match=KINDS[code][0]):
                 await create_batch(ws, name)
             with pytest.raises(KINDS[code][1]):  # at once again: nothing has to be looked for
                 await create_batch(ws, name)
-        assert bench.input_files() == []
+        assert harness.input_files() == []
 
 
-async def test_the_local_servers_own_refusals_close_before_the_body_is_read(bench):
-    bench.table(1_000, "x" * 20_000)
-    with bench.serving(max_file_bytes=1_000_000):
-        async with bench.workspace(max_retry_seconds=0) as ws:
+async def test_the_local_servers_own_refusals_close_before_the_body_is_read(harness):
+    harness.table(1_000, "x" * 20_000)
+    with harness.serving(max_file_bytes=1_000_000):
+        async with harness.workspace(max_retry_seconds=0) as ws:
             name = await built(ws)
             with pytest.raises(errors.RejectedError, match="1000000 bytes"):
                 await create_batch(ws, name)
         bad = {"DOUBLEWORD_API_KEY": "sk-another-key"}
-        async with bench.workspace(max_retry_seconds=0, environment=bad) as ws:
+        async with harness.workspace(max_retry_seconds=0, environment=bad) as ws:
             with pytest.raises(errors.AuthError):
                 await create_batch(ws, name)
 
 
 @pytest.mark.parametrize("size", [300, 2_000_000])
 @pytest.mark.parametrize("code", KINDS)
-async def test_batch_openai_raises_what_the_server_said(bench, tmp_path, code, size):
-    with bench.serving(refusal(code)) as server:
+async def test_batch_openai_raises_what_the_server_said(harness, tmp_path, code, size):
+    with harness.serving(refusal(code)) as server:
         async with BatchOpenAI(
             api_key=server.token,
             base_url=server.base_url,
@@ -79,16 +79,16 @@ async def test_batch_openai_raises_what_the_server_said(bench, tmp_path, code, s
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("code", KINDS)
-def test_the_skills_script_says_what_the_server_said(bench, code, size):
-    bench.table(1_000, "x" * size)
+def test_the_skills_script_says_what_the_server_said(harness, code, size):
+    harness.table(1_000, "x" * size)
     line = '{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m",'
     line += '"messages":[{"role":"user","content":"%s"}]}}\n'
-    requests = bench.work / "requests.jsonl"
+    requests = harness.work / "requests.jsonl"
     requests.write_text("".join(line % (n, "x" * size) for n in range(1_000)), encoding="utf-8")
-    with bench.serving(refusal(code)):
+    with harness.serving(refusal(code)):
         ran = subprocess.run(
             [sys.executable, str(SCRIPT), str(requests), "--patience", "0"],
-            env={**os.environ, **bench.environment()},
+            env={**os.environ, **harness.environment()},
             capture_output=True,
             text=True,
             encoding="utf-8",

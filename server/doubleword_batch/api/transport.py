@@ -18,7 +18,8 @@ from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, read_error_reply
 from doubleword_batch.api.lost_replies import lost_reply
 from doubleword_batch.api.request import ApiRequest, typed_reply
-from doubleword_batch.backoff import RetryBudget, RetryClock
+from doubleword_batch.api.seen import Budgets, Seen, contradicts
+from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
     ApiError,
@@ -82,6 +83,7 @@ class Transport:
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
         self._is_there = is_there
+        self._seen = Seen(retry_clock)
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
@@ -112,9 +114,9 @@ class Transport:
         """
         await self._persist(request)
 
-    def retry_budget(self) -> RetryBudget:
+    def retry_budget(self) -> Budgets:
         """The retry budget of one call."""
-        return RetryBudget(self._max_retry_seconds, clock=self._retry_clock)
+        return Budgets(self._max_retry_seconds, self._retry_clock)
 
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
@@ -164,11 +166,10 @@ class Transport:
             try:
                 async with self.opened(request) as response:
                     return await whole_body(request, response, self.timeout_seconds)
-            except NotFoundError:
-                if may_be_done and request.method == "DELETE":
-                    return b""
-                raise
             except DoublewordBatchError as error:
+                is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
+                if is_gone and may_be_done:
+                    return b""
                 if not may_be_repeated(request, error):
                     raise
                 may_be_done = may_be_done or not _surely_not_done(error)
@@ -224,10 +225,13 @@ class Transport:
 
     async def _raise_unless_success(self, request: ApiRequest, response: httpx.Response) -> None:
         if response.is_success and not _is_html(response):
+            self._seen.note(request)
             return
         said = await beginning(response)
         reply = read_error_reply(response.status_code, response.headers, said, self.redact)
-        raise html_error(request, reply) if _is_html(response) else error_of(request, reply)
+        if _is_html(response):
+            raise html_error(request, reply)
+        raise self._seen.judge(request, error_of(request, reply))
 
 
 def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:
@@ -239,7 +243,7 @@ def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:
 def _surely_not_done(error: DoublewordBatchError) -> bool:
     if isinstance(error, TransportError):
         return not error.may_have_happened
-    return isinstance(error, RateLimitedError)
+    return isinstance(error, RateLimitedError) or contradicts(error)
 
 
 def _http_client(
