@@ -11,11 +11,11 @@ from pathlib import Path
 
 import openai
 import pytest
-from faults.harness import MODEL, UPLOAD, built, status
 
 from doubleword_batch import errors
 from doubleword_batch.batch_openai import BatchOpenAI
 from doubleword_batch.jobs.submit import create_batch
+from faults.harness import MODEL, UPLOAD, built, status
 
 KINDS = {
     401: ("Authentication required", errors.AuthError, openai.AuthenticationError),

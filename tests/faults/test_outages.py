@@ -1,16 +1,17 @@
 """A provider whose database is away answers 401 to keys that are sound: work goes on afterwards."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 
 import openai
 import pytest
-from faults.harness import CONTENT, CREATE, LIST, MODEL, SHOW, UPLOAD, built, ended, fetched, status
 
 from doubleword_batch.batch_openai import BatchOpenAI
 from doubleword_batch.jobs.submit import create_batch
+from faults.harness import CONTENT, CREATE, LIST, MODEL, SHOW, UPLOAD, built, ended, fetched, status
 
 AWAY = "Authentication required"
 
@@ -44,6 +45,7 @@ async def test_callers_that_wait_for_a_paid_batch_get_their_answers_after_an_out
                     for n in range(300)
                 )
             )
+    with harness.serving():
         assert len(harness.batches()) == 1
     assert len(answers) == 300
 
@@ -89,9 +91,9 @@ def test_a_wait_on_the_command_line_outlasts_an_outage(harness):
             check=False,
         )
 
-    order = ("rows.csv", "--prompt", "Say {{ text }}", "--model", MODEL, "--name", "waited")
+    order = ("rows.csv", "--prompt", "Say {{ text }}", "--model", MODEL, "--json")
     with harness.serving(away(SHOW, 8, after=1), concurrency=1):
-        assert command("build", *order).returncode == 0
-        assert command("submit", "waited").returncode == 0
-        waited = command("status", "waited", "--wait")
+        job = json.loads(command("create-file", *order).stdout)["job"]
+        assert command("create", job).returncode == 0
+        waited = command("status", job, "--wait")
     assert waited.returncode == 0, waited.stderr
