@@ -51,9 +51,29 @@ def _time(value: object) -> object:
     if isinstance(value, str):
         if value.replace(".", "", 1).isdigit():
             return _moment(float(value))
-        parsed = datetime.fromisoformat(value)
+        try:
+            parsed = datetime.fromisoformat(value)
+        except ValueError:
+            return None
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
     return value
+
+
+def _status(value: object) -> str:
+    """Lower case, spelled as OpenAI does; whatever it is, it is a word to show."""
+    word = "_".join(_text(value).lower().replace("-", " ").split()) or "unknown"
+    return {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
+
+
+def _text(value: object) -> str:
+    return value if isinstance(value, str) else "" if value is None else str(value)
+
+
+def _line_number(value: object) -> int | None:
+    try:
+        return int(str(value))
+    except ValueError:
+        return None
 
 
 def _blank_is_none(value: object) -> object:
@@ -116,10 +136,10 @@ class RequestCounts(_Object):
 class BatchError(_Object):
     """One entry of a batch's `errors.data`; `line` counts from 1 in its input file."""
 
-    code: str | None = None
-    line: int | None = None
-    message: str = ""
-    param: str | None = None
+    code: Annotated[str | None, BeforeValidator(_text)] = None
+    line: Annotated[int | None, BeforeValidator(_line_number)] = None
+    message: Annotated[str, BeforeValidator(_text)] = ""
+    param: Annotated[str | None, BeforeValidator(_text)] = None
 
 
 class BatchErrors(_Object):
@@ -135,7 +155,7 @@ class Batch(_Object):
         id: a UUID at Doubleword, `batch_...` at OpenAI.
         endpoint: the `url` of its request lines.
         status: lower case: validating, in_progress, finalizing, completed, failed, expired,
-            cancelling, cancelled, or one that is newer than this client. Doubleword has no
+            cancelling, cancelled, or any other word of the server's, as it is. Doubleword has no
             `expired`: there `expired_at` is set, and the status stays what it was.
         input_file_id: its request file; None once that is deleted.
         output_file_id: the lines of requests that were answered; Doubleword gives it at creation.
@@ -152,11 +172,11 @@ class Batch(_Object):
 
     id: str
     endpoint: str = ""
-    status: Annotated[str, BeforeValidator(lambda s: s.lower() if isinstance(s, str) else s)]
+    status: Annotated[str, BeforeValidator(_status)] = "unknown"
     input_file_id: Id = None
     output_file_id: Id = None
     error_file_id: Id = None
-    completion_window: str = ""
+    completion_window: Annotated[str, BeforeValidator(_text)] = ""
     created_at: Time = None
     in_progress_at: Time = None
     finalizing_at: Time = None
@@ -184,6 +204,26 @@ class Model(_Object):
     id: str
     created: Time = None
     owned_by: str = ""
+
+
+class BatchAnalytics(_Object):
+    """What a batch's answered requests have used and cost so far (Doubleword).
+
+    Zeros until the server has added them up.
+
+    Attributes:
+        total_requests: how many requests the sums are of.
+        total_prompt_tokens: input tokens.
+        total_completion_tokens: output tokens, those for reasoning included.
+        total_cost: what was billed, US dollars; None where the server does not tell it.
+        avg_duration_ms: of one request, on the average.
+    """
+
+    total_requests: int = 0
+    total_prompt_tokens: int = 0
+    total_completion_tokens: int = 0
+    total_cost: Decimal | None = None
+    avg_duration_ms: float | None = None
 
 
 class CostEstimate(_Object):

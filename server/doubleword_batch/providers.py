@@ -3,6 +3,7 @@
 The data is `providers.toml`; code elsewhere asks a profile and never a provider's name.
 """
 
+import re
 import tomllib
 from datetime import date
 from decimal import Decimal
@@ -20,6 +21,16 @@ _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
 
 
+_WINDOW = re.compile(r"(\d{1,6})\s*(s|m|h|d)[a-z]*", re.IGNORECASE)
+_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+
+
+def window_seconds(window: str) -> int | None:
+    """How long a completion window is: `24h` and `1d` are the same; None for other words."""
+    found = _WINDOW.fullmatch(window.strip())
+    return int(found[1]) * _SECONDS[found[2].lower()] if found else None
+
+
 class PriceTable(BaseModel):
     """Prices read on `date`; US dollars per million tokens, (input, output) by model and window."""
 
@@ -33,7 +44,10 @@ class PriceTable(BaseModel):
         self, model: str, window: str, input_tokens: int, output_tokens: int
     ) -> Decimal | None:
         """The cost of these tokens, or None when the model or the window is not in the table."""
-        price = self.models.get(model, {}).get(window)
+        seconds = window_seconds(window)
+        prices = self.models.get(model, {})
+        same = (price for own, price in prices.items() if window_seconds(own) == seconds)
+        price = prices.get(window) or next(same, None)
         if price is None:
             return None
         return (price[0] * input_tokens + price[1] * output_tokens) / _MILLION
@@ -58,6 +72,8 @@ class Profile(BaseModel):
         search: lists take `search` and filters.
         retry: POST /batches/{id}/retry exists.
         cost_estimate: GET /files/{id}/cost-estimate exists.
+        results: GET /batches/{id}/results may exist.
+        analytics: GET /batches/{id}/analytics may exist.
         free: nothing is billed.
         prices: dated price table, None when there is none.
     """
@@ -79,6 +95,8 @@ class Profile(BaseModel):
     search: bool = False
     retry: bool = False
     cost_estimate: bool = False
+    results: bool = False
+    analytics: bool = False
     free: bool = False
     prices: PriceTable | None = None
 
@@ -94,6 +112,12 @@ class Profile(BaseModel):
                 hint=f"Use one of {', '.join(self.endpoints)}.",
                 code="unknown_endpoint",
             )
+
+    def window_named(self, window: str) -> str:
+        """A window in the provider's own spelling, as it is where the provider has none of it."""
+        seconds = window_seconds(window)
+        same = (own for own in self.windows if window_seconds(own) == seconds)
+        return window if seconds is None else next(same, window)
 
     def check_window(self, window: str) -> None:
         """Reject a completion window that the provider does not have.

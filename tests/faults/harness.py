@@ -23,6 +23,8 @@ SHOW = "GET /v1/batches/{id}"
 RETRY = "POST /v1/batches/{id}/retry"
 CANCEL = "POST /v1/batches/{id}/cancel"
 CONTENT = "GET /v1/files/{id}/content"
+RESULTS = "GET /v1/batches/{id}/results"
+ANALYTICS = "GET /v1/batches/{id}/analytics"
 MODEL = "Qwen/Qwen3-14B-FP8"
 """One whose price is on file."""
 

@@ -12,6 +12,7 @@ from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.local.executors.faults import RequestFault
 from faults.harness import (
     CONTENT,
+    RESULTS,
     built,
     done,
     ended,
@@ -105,7 +106,8 @@ async def test_lines_of_a_retry_that_a_read_skipped_are_found_by_the_counts(harn
 
 
 async def test_lines_that_never_come_are_missing_until_they_do(harness):
-    with harness.serving(fault("late_lines", CONTENT, lines=5, times=None)):
+    late = fault("late_lines", CONTENT, lines=5, times=None)
+    with harness.serving(late, status(404, RESULTS, times=None)):
         async with harness.workspace() as ws:
             job = await done(ws)
             first = await fetched(ws, job)
@@ -148,7 +150,7 @@ async def test_a_proxys_page_in_place_of_results_harms_nothing(harness, code):
 @pytest.mark.parametrize("code", [404, 410])
 async def test_a_deleted_output_file_leaves_rows_missing_that_can_run_again(harness, code):
     reads = 8  # by fetch_results and by retry_failed: both files, and both again for the counts
-    with harness.serving(status(code, CONTENT, times=reads)):
+    with harness.serving(status(code, CONTENT, times=reads), status(404, RESULTS, times=None)):
         async with harness.workspace() as ws:
             job = await done(ws)
             first = await fetched(ws, job)

@@ -16,7 +16,7 @@ from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.models import Batch, CostEstimate, File, Model, Page
+from doubleword_batch.models import Batch, BatchAnalytics, CostEstimate, File, Model, Page
 from doubleword_batch.providers import Profile, check_metadata
 
 _UUID = re.compile(r"[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}", re.IGNORECASE)
@@ -244,6 +244,11 @@ class Batches:
         return await read_lines(
             self._transport, request, sink, skip=skip, can_skip=self._profile.skip
         )
+
+    async def analytics(self, batch_id: str) -> BatchAnalytics:
+        """What a batch has used and cost so far, as billed (Doubleword)."""
+        request = ApiRequest("GET", _batch_path(batch_id) + "/analytics")
+        return await self._transport.call(request, BatchAnalytics)
 
     async def _write(
         self, path: str, body: dict[str, Any] | None = None, *, idempotent: bool = False

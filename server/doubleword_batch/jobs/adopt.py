@@ -5,8 +5,11 @@ is a line of the request file. Each file or batch becomes a job once, whoever as
 """
 
 import hashlib
+import io
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+
+import msgspec
 
 from doubleword_batch.atomic_files import atomic_file, copy_file, sync_folder
 from doubleword_batch.errors import (
@@ -16,8 +19,10 @@ from doubleword_batch.errors import (
     NotFoundError,
     ProtocolError,
 )
+from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
     clear_building_mark,
@@ -26,6 +31,8 @@ from doubleword_batch.jobs.store.staging import (
     staging_folder,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
 from doubleword_batch.open_files import open_regular
 
@@ -89,7 +96,7 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
             model="",
             fingerprint=f"adopted:{remote_id}",
             spec="{}",
-            completion_window=batch.completion_window if batch else None,
+            completion_window=ws.profile.window_named(batch.completion_window) if batch else None,
         )
         part = ws.store.add_part(
             job=job,
@@ -136,6 +143,7 @@ def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
         if known is not None:
             return StoredJob.of_record(ws, known)
         input_tokens, output_tokens = estimate_file_tokens(copy)
+        asked = spec_of(msgspec.structs.asdict(line.body) for line in _lines(copy))
         job_id = ws.store.begin_job(
             building=staging.token,
             provider=ws.profile.name,
@@ -144,7 +152,7 @@ def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
             # Of several models none has a price for the whole: a cap then refuses.
             model=report.models[0] if len(report.models) == 1 else "",
             fingerprint=fingerprint,
-            spec="{}",
+            spec=msgspec.json.encode(asked).decode(),
             rows=report.requests,
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -222,26 +230,77 @@ def _publish(
 async def read_input(job: StoredJob) -> StoredJob:
     """Read the input file of an adopted job, so that its rows are known.
 
+    Where the file is gone, the batch's list of results says what was asked; where there is none,
+    the rows are those that have a result line.
+
     Raises:
-        InputError: the provider has deleted the input file.
+        NotFoundError: the file is gone, and there is no batch of it.
     """
     part = job.parts()[0]
-    if part.input_file_id is None:
-        raise InputError(
-            f"The input file of batch {job.name} is gone at {job.profile.title}.",
-            hint="Its rows cannot be accounted for without it.",
-            code="not_found",
-        )
     job.folder.mkdir(mode=0o700, exist_ok=True)
     with staging_folder(job.store) as staging:
         path = staging.path / _REQUEST_FILE
-        with atomic_file(path, private=True) as copy:
-
-            async def keep(lines: bytes) -> None:
-                copy.write(lines)
-
-            await job.client.files.content(part.input_file_id, keep)
+        if not await _write_input(job, part, path):
+            return _leave_rows_open(job)
         return await in_thread(lambda _: _know_rows(job, part.id, path))
+
+
+async def _write_input(job: StoredJob, part: Part, path: Path) -> bool:
+    """Write the requests of an adopted job to this file; False where nobody has them any more."""
+    with atomic_file(path, private=True) as copy:
+
+        async def keep(lines: bytes) -> None:
+            copy.write(lines)
+
+        try:
+            if part.input_file_id is not None:
+                await job.client.files.content(part.input_file_id, keep)
+                return True
+        except NotFoundError:
+            if not job.batch_runs():
+                raise
+        return await _write_input_of_results(job, copy)
+
+
+async def _write_input_of_results(job: StoredJob, copy: BinaryIO) -> bool:
+    """The same out of the batch's list of results, which repeats each request's body."""
+    if not job.profile.results:
+        return False
+
+    async def keep(lines: bytes) -> None:
+        copy.writelines(_request_in(line, job.endpoint) for line in io.BytesIO(lines))
+
+    try:
+        await job.client.batches.results(job.batch_runs()[0].batch_id, keep)
+    except (_NoRequestError, *NO_SUCH_LIST):
+        copy.seek(0)
+        copy.truncate()
+        return False
+    return copy.tell() > 0
+
+
+class _NoRequestError(Exception):
+    """A line of a list of results does not say what was asked."""
+
+
+def _request_in(line: bytes, endpoint: str) -> bytes:
+    fields = decode_or_none(line)
+    if not isinstance(fields, dict):
+        raise _NoRequestError
+    row = cast("dict[str, Any]", fields)
+    if not isinstance(row.get("custom_id"), str) or not row.get("input_body"):
+        raise _NoRequestError
+    request = {"custom_id": row["custom_id"], "method": "POST", "url": endpoint}
+    return msgspec.json.encode(request | {"body": row["input_body"]}) + b"\n"
+
+
+def _leave_rows_open(job: StoredJob) -> StoredJob:
+    """Let each result line with a new custom_id be a row: nothing else tells them."""
+    with job.store.transaction():
+        if job.reloaded().rows is None:
+            spec = msgspec.json.encode({"rows": OPEN}).decode()
+            job.store.set_job(job.id, rows=0, spec=spec)
+    return job.reloaded()
 
 
 def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
@@ -249,6 +308,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
 
     models = {line.body.model for line in _lines(path)}
     first = next(_lines(path), None)
+    asked = spec_of(msgspec.structs.asdict(line.body) for line in _lines(path))
     if first is None:
         raise ProtocolError(f"The input file of {job.name} came back empty.", hint="Check the id.")
     size_bytes, digest = path.stat().st_size, _sha256(path)
@@ -258,12 +318,15 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
         if (known := job.reloaded()).rows is not None:  # another process was faster
             return known
         rows = _open_rows(job.ledger, path)
+        if job.ledger.has_twins():
+            asked["rows"] = TWINS
         job.store.set_part(
             part, path=str(target), requests=rows, size_bytes=size_bytes, sha256=digest
         )
         job.store.set_job(
             job.id,
             rows=rows,
+            spec=msgspec.json.encode(asked).decode(),
             model=first.body.model if len(models) == 1 else "",
             endpoint=first.url or job.endpoint,
             input_tokens=input_tokens,

@@ -92,11 +92,13 @@ class Applied:
     Attributes:
         text: the lines that moved a row, in order, as they belong into our copy; the others are
             nobody's answer.
+        moved: how many those are.
         repeated: lines that say nothing better than what was known.
         foreign: lines for a custom_id that is not of this job.
     """
 
     text: bytes
+    moved: int = 0
     repeated: int = 0
     foreign: int = 0
 
@@ -156,11 +158,11 @@ def apply_lines(
             db.execute("ROLLBACK TO first_lines")
         db.execute("RELEASE first_lines")
         if moved == len(lines):
-            return Applied(b"".join([line.text for line in lines]))
+            return Applied(b"".join([line.text for line in lines]), moved)
         best = _best_of(db, ledger.job, batch_run, lines)
         _move(db, ledger.job, batch_run, kind, offset, best)
     text = b"".join([line.text for line in best.lines])
-    return Applied(text, best.repeated, best.foreign)
+    return Applied(text, len(best.lines), best.repeated, best.foreign)
 
 
 def keep_better_answers(ledger: Ledger, batch_run: int) -> None:

@@ -236,12 +236,50 @@ class Ledger:
         )
         return list(starmap(Entry, found))
 
-    def row_of_adopted(self, custom_id: str) -> int | None:
-        """The row of an adopted job's custom_id."""
+    def rows_of_adopted(self, custom_ids: Sequence[str]) -> dict[str, int]:
+        """The rows of an adopted job's custom_ids, as far as there are any."""
         found = self.database.query(
-            "SELECT row FROM foreign_ids WHERE job = ? AND custom_id = ?", (self.job, custom_id)
+            "SELECT custom_id, row FROM foreign_ids WHERE job = ? AND custom_id IN "  # noqa: S608  # only marks
+            f"({_marks(custom_ids)})",
+            (self.job, *custom_ids),
         )
-        return found[0][0] if found else None
+        return dict(found)
+
+    def has_twins(self) -> bool:
+        """Whether rows of an adopted job share a custom_id."""
+        ((rows, names),) = self.database.query(
+            "SELECT (SELECT count(*) FROM ledger WHERE job = ?1), "
+            "(SELECT count(*) FROM foreign_ids WHERE job = ?1)",
+            (self.job,),
+        )
+        return rows > names
+
+    def twins(self, part_number: int) -> dict[str, list[int]]:
+        """The rows of each custom_id that several rows of a part have."""
+        rows: dict[str, list[int]] = {}
+        for name, row in self.database.query(
+            "SELECT custom_id, row FROM ledger WHERE job = ?1 AND part = ?2 AND custom_id IN "
+            "(SELECT custom_id FROM ledger WHERE job = ?1 GROUP BY 1 HAVING count(*) > 1) "
+            "ORDER BY row",
+            (self.job, part_number),
+        ):
+            rows.setdefault(name, []).append(row)
+        return rows
+
+    def has_pending(self, part_number: int) -> bool:
+        """Whether a part has rows without an outcome."""
+        found = self.database.query(
+            "SELECT 1 FROM ledger WHERE job = ? AND part = ? AND outcome = 'pending' LIMIT 1",
+            (self.job, part_number),
+        )
+        return bool(found)
+
+    def last_row(self) -> int:
+        """The number of the last row, 0 without any."""
+        ((last,),) = self.database.query(
+            "SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?", (self.job,)
+        )
+        return last
 
     def parts_with(self, outcome: str) -> set[int]:
         """The numbers of the parts that hold rows with this outcome."""

@@ -11,18 +11,19 @@ and the reading goes on from there.
 """
 
 import io
-from collections.abc import Callable
+import logging
 from dataclasses import dataclass, field
 
 import anyio
 from anyio import to_thread
 
-from doubleword_batch.errors import NotFoundError
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError
 from doubleword_batch.jobs.adopt import read_input
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.apply_results import (
     Cursor,
+    LineOutcome,
     RowLine,
     apply_lines,
     keep_better_answers,
@@ -34,6 +35,7 @@ from doubleword_batch.jobs.store.apply_results import (
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
 from doubleword_batch.jobs.sync.schema_check import Check, schema_check
 from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
 from doubleword_batch.progress import Progress, no_progress
@@ -41,6 +43,12 @@ from doubleword_batch.progress import Progress, no_progress
 _GROUP_BYTES = 1 << 20
 _GROUP_SECONDS = 10.0
 _MOST_RACES = 20
+_LIST = "results"
+_NOTES = {
+    TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
+    OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
+}
+_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -48,11 +56,14 @@ class Collected:
     """What was read, and what was odd about it."""
 
     lines: int = 0
+    moved: int = 0
     repeated: int = 0
     foreign: int = 0
     unreadable: int = 0
     reread: int = 0
     gone: set[str] = field(default_factory=set[str])
+    listed: int = 0
+    notes: set[str] = field(default_factory=set[str])
 
     def warnings(self) -> list[str]:
         """Warnings for people: nothing here changed the ledger for the worse."""
@@ -60,8 +71,9 @@ class Collected:
             (self.foreign, "lines with a custom_id that is not of this job were ignored"),
             (self.unreadable, "lines that are not result lines were ignored"),
             (len(self.gone), "result files are gone at the provider: what was read before is kept"),
+            (self.listed, "answers were taken from the provider's lists of results"),
         )
-        return [f"{count} {words}" for count, words in named if count]
+        return [*sorted(self.notes), *(f"{count} {words}" for count, words in named if count)]
 
 
 async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collected:
@@ -80,7 +92,8 @@ async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collec
 
     async def read(runs: list[BatchRun]) -> None:
         for run in runs:
-            reader = _BatchReader(job, run, check, collected, progress)
+            names = await to_thread.run_sync(RowNames, job, parts[run.part].number)
+            reader = _BatchReader(job, run, names, check, collected, progress)
             await reader.read_both()
             if run.is_terminal:
                 ended.append(reader)
@@ -116,6 +129,8 @@ async def _close(job: StoredJob, ended: "list[_BatchReader]", numbers: dict[int,
         if rows.get(run.id, 0) < run.completed + run.failed:
             reader.read_again()
             await reader.read_both()
+        if job.ledger.has_pending(numbers[run.part]):
+            await reader.read_list(is_short=rows.get(run.id, 0) < run.completed + run.failed)
     failpoint("collect.close")
     await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in ended], numbers)
     failpoint("collect.closed")
@@ -148,7 +163,19 @@ class _Group:
     received: int = 0
     unreadable: int = 0
     foreign: int = 0
+    outcomes: list[tuple[LineOutcome, bytes]] = field(
+        default_factory=list[tuple[LineOutcome, bytes]]
+    )
     lines: list[RowLine] = field(default_factory=list[RowLine])
+
+
+def _outcome_of(line: bytes, check: Check | None) -> LineOutcome | None:
+    """What a line says; a mistake in reading one must not end the reading of the others."""
+    try:
+        return read_line(line, check)
+    except Exception:  # noqa: BLE001  # it is logged
+        _log.exception("A result line could not be read")
+        return None
 
 
 class _CursorMovedError(Exception):
@@ -162,6 +189,7 @@ class _BatchReader:
         self,
         job: StoredJob,
         batch_run: BatchRun,
+        names: RowNames,
         check: Check | None,
         collected: Collected,
         progress: Progress,
@@ -172,7 +200,7 @@ class _BatchReader:
         self._check = check
         self._collected = collected
         self._progress = progress
-        self._row_of = self._row_reader()
+        self._names = names
 
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
@@ -184,6 +212,13 @@ class _BatchReader:
             StoreError: the same.
         """
         run = self.batch_run
+        if self._names.kind:
+            self._collected.notes.add(_NOTES[self._names.kind])
+        if self._names.kind == TWINS:  # their order counts, from the first line on
+            read_again(self._ledger, run.id)
+            self._names.begin()
+            if await self._read_list():
+                return
         has_no_failure = not run.is_terminal and run.total > 0 and run.failed == 0
         files = (("output", run.output_file_id), ("error", run.error_file_id))
         for kind, file_id in files:
@@ -196,6 +231,37 @@ class _BatchReader:
         read_again(self._ledger, self.batch_run.id)
         self._collected.reread += 1
 
+    async def read_list(self, *, is_short: bool) -> None:
+        """Look for the lines that the files lack in the provider's list of the batch's results.
+
+        Args:
+            is_short: whether there are fewer lines than requests that have ended.
+
+        Raises:
+            ApiError, TransportError: the provider could not be asked; no row is called missing.
+        """
+        if is_short or self._collected.gone or _ending(self.batch_run)[0] == "missing":
+            await self._read_list()
+
+    async def _read_list(self) -> bool:
+        """Read the list of results from its start; False where there is none."""
+        if not self._job.profile.results:
+            return False
+        before = self._collected.moved
+        read_again(self._ledger, self.batch_run.id, _LIST)
+        self._names.begin()
+        try:
+            await self._read(_LIST, self.batch_run.batch_id)
+        except NO_SUCH_LIST:
+            return False
+        except DoublewordBatchError:
+            # The list of a batch that ended with its input file breaks off each time.
+            if self.batch_run.status != "cancelled":
+                raise
+            return False
+        self._collected.listed += self._collected.moved - before
+        return True
+
     async def _read(self, kind: str, file_id: str) -> None:
         for _ in range(_MOST_RACES):
             try:
@@ -203,6 +269,8 @@ class _BatchReader:
             except _CursorMovedError:
                 continue
             except NotFoundError:
+                if kind == _LIST:
+                    raise
                 # A batch that runs may have no such file yet; one that has ended lost it.
                 if self.batch_run.is_terminal:
                     self._collected.gone.add(file_id)
@@ -229,8 +297,12 @@ class _BatchReader:
             # A file that is read again brings what is known, but no more lines than it has.
             return is_new or (is_full and cursor.lines - first_line <= self.batch_run.total)
 
+        client = self._job.client
         try:
-            await self._job.client.files.content(file_id, keep, skip=cursor.lines)
+            if kind == _LIST:
+                await client.batches.results(file_id, keep, skip=cursor.lines)
+            else:
+                await client.files.content(file_id, keep, skip=cursor.lines)
         finally:
             if buffer:
                 await self._commit(kind, cursor, buffer)
@@ -251,6 +323,7 @@ class _BatchReader:
         with self._job.store.transaction():
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
+            self._name(group)
             applied = apply_lines(self._ledger, run, kind, cursor.size_bytes, group.lines)
             path = stored_lines_path(self._job, run, kind)
             append_lines(path, cursor.size_bytes, applied.text)
@@ -259,6 +332,7 @@ class _BatchReader:
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock: other parts are read in other threads.
             self._collected.lines += group.received
+            self._collected.moved += applied.moved
             self._collected.repeated += applied.repeated
             self._collected.foreign += applied.foreign + group.foreign
             self._collected.unreadable += group.unreadable
@@ -266,28 +340,26 @@ class _BatchReader:
 
     def _group(self, data: bytes) -> _Group:
         group = _Group()
-        check, row_of = self._check, self._row_of
+        check, outcomes = self._check, group.outcomes
         for text in io.BytesIO(data):
             group.received += 1
-            outcome = read_line(text, check)
+            outcome = _outcome_of(text, check)
             if outcome is None:
                 group.unreadable += bool(text.strip())
+            else:
+                outcomes.append((outcome, text))
+        return group
+
+    def _name(self, group: _Group) -> None:
+        """Find out whose the lines of a group are."""
+        rows = self._names.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
+        for (outcome, text), row in zip(group.outcomes, rows, strict=True):
+            if outcome.outcome == "pending":  # a row of the list of results that has not run
                 continue
-            if outcome.outcome == "pending":
-                continue
-            row = row_of(outcome.custom_id)
             if row is None:
                 group.foreign += 1
             else:
                 group.lines.append(RowLine(row, outcome, text))
-        return group
-
-    def _row_reader(self) -> Callable[[str], int | None]:
-        if self._job.source is None:
-            return self._ledger.row_of_adopted
-        from doubleword_batch.requests import row_of
-
-        return row_of
 
     def _mend_copy(self, kind: str) -> None:
         """Where our copy has lost lines that the ledger points at, read the file again."""

@@ -1,0 +1,78 @@
+"""Whose a result line is: the row of a custom_id, also where the custom_ids are not ours.
+
+A job that was built here has the number in the custom_id. An adopted one looks it up, with two
+peculiarities, noted in its spec as `rows`:
+
+- `twins`: several rows have one custom_id. The first line of that name is the first row's, and so
+  on: exact in a batch's list of results, which is in the order of the requests.
+- `open`: nobody has the requests any more. Each new custom_id is a new row.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+
+import msgspec
+
+from doubleword_batch.errors import ForbiddenError, NotFoundError, ProtocolError, RejectedError
+from doubleword_batch.jobs.job import StoredJob
+
+TWINS, OPEN = "twins", "open"
+NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
+"""What a server answers that has no list of a batch's results."""
+
+_AT_ONCE = 500
+
+
+class RowNames:
+    """The rows of custom_ids in one batch of a job.
+
+    Args:
+        job: whose rows.
+        part_number: of the part that the batch runs.
+
+    Attributes:
+        kind: `twins`, `open`, or "" for a job whose custom_ids are as they should be.
+    """
+
+    def __init__(self, job: StoredJob, part_number: int) -> None:
+        self._job = job
+        self._part_number = part_number
+        self._is_adopted = job.source is None
+        self.kind: str = msgspec.json.decode(job.spec).get("rows", "") if self._is_adopted else ""
+        self._twins = job.ledger.twins(part_number) if self.kind == TWINS else {}
+        self._turns: Counter[str] = Counter()
+
+    def begin(self) -> None:
+        """Start counting anew: the files are read from their first line."""
+        self._turns.clear()
+
+    def rows_of(self, custom_ids: Sequence[str]) -> list[int | None]:
+        """The row of each line of these names, in the order of the lines; None for nobody's."""
+        if not self._is_adopted:
+            from doubleword_batch.requests import row_of
+
+            return list(map(row_of, custom_ids))
+        known: dict[str, int] = {}
+        for start in range(0, len(custom_ids), _AT_ONCE):
+            known |= self._job.ledger.rows_of_adopted(custom_ids[start : start + _AT_ONCE])
+        if self.kind == OPEN:
+            known |= self._open_rows([name for name in custom_ids if name not in known])
+        return [self._next_twin(name) or known.get(name) for name in custom_ids]
+
+    def _next_twin(self, name: str) -> int | None:
+        rows = self._twins.get(name)
+        if rows is None:
+            return None
+        turn = self._turns[name]
+        self._turns[name] += 1
+        return rows[min(turn, len(rows) - 1)]
+
+    def _open_rows(self, names: Sequence[str]) -> dict[str, int]:
+        """A new row for each of these names; the caller holds the store's write lock."""
+        last = self._job.ledger.last_row()
+        rows = {name: last + n for n, name in enumerate(dict.fromkeys(names), start=1)}
+        if rows:
+            opened = [(row, name, self._part_number) for name, row in rows.items()]
+            self._job.ledger.add_adopted_rows(opened)
+            self._job.store.set_job(self._job.id, rows=last + len(rows))
+        return rows
