@@ -14,7 +14,18 @@ from doubleword_batch.errors import CreditError, InputError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
 from doubleword_batch.providers import profile
-from faults.harness import CREATE, MODEL, built, done, ended, fetched, row, status, submitted
+from faults.harness import (
+    ANALYTICS,
+    CREATE,
+    MODEL,
+    built,
+    done,
+    ended,
+    fetched,
+    row,
+    status,
+    submitted,
+)
 
 A_DOLLAR = {"params": {"max_tokens": 125_000}}
 """40 rows of at most 125,000 tokens are estimated at a little over one dollar."""
@@ -177,3 +188,92 @@ async def test_a_pilot_projects_cost_time_and_failures_for_the_whole_table(harne
     assert pilot.projection.cost_usd == pilot.cost_usd * 4
     assert pilot.projection.seconds >= 0
     assert whole.projection is None
+
+
+BILL = {
+    "total_requests": 40,
+    "total_prompt_tokens": 400,
+    "total_completion_tokens": 80,
+    "total_tokens": 480,
+    "avg_duration_ms": 1500.0,
+    "total_cost": "0.1234",
+}
+
+
+def billing(**changes):
+    body = json.dumps(BILL | changes)
+    return status(200, ANALYTICS, body, content_type="application/json", times=None)
+
+
+async def test_what_a_batch_has_cost_is_what_was_billed(harness):
+    """Of a model that no table of prices has; the day's cap counts the bill, not the estimate."""
+    with harness.serving(billing()):
+        async with harness.workspace(**caps(day="5")) as ws:
+            priced = await done(ws)
+            results = await fetched(ws, priced)
+            reserved = ws.journal.reserved_today_usd()
+        async with harness.workspace() as ws:
+            unpriced = await fetched(ws, await done(ws, model="new/model"))
+    assert (results.cost_usd, reserved) == (Decimal("0.1234"), Decimal("0.1234"))
+    assert "billed by Doubleword; 1.5 s a request" in results.cost_note
+    assert unpriced.cost_usd == Decimal("0.1234")
+
+
+@pytest.mark.parametrize(
+    "told", [{"total_requests": 0, "total_cost": "0"}, {"total_requests": 12}, {"total_cost": None}]
+)
+async def test_a_bill_that_is_not_added_up_yet_is_none(harness, told):
+    with harness.serving(billing(**told)):
+        async with harness.workspace() as ws:
+            results = await fetched(ws, await done(ws))
+    assert "prices of" in results.cost_note
+    assert results.cost_usd != Decimal("0.1234")
+
+
+@pytest.mark.parametrize("code", [404, 500])
+async def test_a_server_without_bills_costs_nobody_an_answer(harness, code):
+    with harness.serving(status(code, ANALYTICS, times=None)):
+        async with harness.workspace(max_retry_seconds=0) as ws:
+            results = await fetched(ws, await done(ws))
+    assert results.ledger == {"ok": 40}
+
+
+ESTIMATE = "GET /v1/files/{id}/cost-estimate"
+
+
+def estimating_at(usd):
+    body = json.dumps(
+        {
+            "file_id": "f",
+            "total_requests": 40,
+            "total_estimated_input_tokens": 4000,
+            "total_estimated_output_tokens": 4000,
+            "total_estimated_cost": usd,
+        }
+    )
+    return status(200, ESTIMATE, body, content_type="application/json", times=None)
+
+
+@pytest.mark.parametrize("params", [None, {"max_tokens": 500}])
+async def test_a_retry_of_a_model_without_a_price_is_held_to_the_providers_estimate(
+    harness, params
+):
+    """In place and in new files."""
+    failing = [row(3, "error", status=400)]
+    with harness.serving(estimating_at("0.40"), requests=failing):
+        async with harness.workspace() as ws:
+            job = await done(ws, model="new/model")
+            await fetched(ws, job)
+        async with harness.workspace(**caps(job="0.000001")) as ws:
+            with pytest.raises(InputError) as refused:
+                await retry_failed(ws, job, params=params)
+    with harness.serving(estimating_at("0.40")):
+        async with harness.workspace(**caps(job="2")) as ws:
+            retried = await retry_failed(ws, job, params=params)
+            await ended(ws, job)
+            results = await fetched(ws, job)
+    assert refused.value.code == "over_cap"
+    assert retried.rows == 1
+    assert 0 < retried.cost_usd < Decimal("0.40")
+    assert "estimate" in retried.cost_note
+    assert results.ledger == {"ok": 40}

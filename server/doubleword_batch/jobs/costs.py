@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
 
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedError
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.bills import bills_of
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 
@@ -52,21 +53,84 @@ def estimate_cost(job: StoredJob, window: str) -> Cost:
     return price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
 
 
-def estimate_cost_of_rows(job: StoredJob, rows: int) -> Cost:
+def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = None) -> Cost:
     """The cost of so many of a job's rows, as a share of the whole."""
+    if tariff is not None:
+        return tariff.cost_of_rows(rows)
     share = Decimal(rows) / Decimal(job.rows or rows)
     input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-def estimate_cost_of_files(job: StoredJob, paths: Sequence[Path]) -> Cost:
+def estimate_cost_of_files(
+    job: StoredJob, paths: Sequence[Path], tariff: "Tariff | None" = None
+) -> Cost:
     """The cost of request files by their own lines: a retry may have other limits than the job."""
     from doubleword_batch.requests import estimate_file_tokens
 
     tokens = [estimate_file_tokens(path) for path in paths]
     input_tokens = sum(read for read, _ in tokens)
     output_tokens = sum(written for _, written in tokens)
+    if tariff is not None:
+        return tariff.cost_of(input_tokens, output_tokens)
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What the provider estimates for requests that it has: the measure for those of a retry."""
+
+    title: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal
+
+    def cost_of(self, input_tokens: int, output_tokens: int) -> Cost:
+        """The most that these tokens can cost, whatever share input and output have."""
+        if output_tokens and not self.output_tokens:
+            return Cost(None, "unknown: the provider's estimate counts on no answers")
+        shares = [
+            Decimal(tokens) / Decimal(of)
+            for tokens, of in (
+                (input_tokens, self.input_tokens),
+                (output_tokens, self.output_tokens),
+            )
+            if of
+        ]
+        return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.title}'s estimate")
+
+    def cost_of_rows(self, rows: int) -> Cost:
+        """The cost of so many of the requests."""
+        share = Decimal(rows) / Decimal(self.requests or rows)
+        return Cost(self.usd * share, f"by {self.title}'s estimate")
+
+
+async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
+    """The provider's estimate for the input files of these parts, where ours knows no price.
+
+    None where it offers none, has none of the files any more, or has no price either.
+    """
+    profile = job.profile
+    is_priced = price_tokens(job.workspace, job.model, job.window, 1, 1).usd is not None
+    if is_priced or not profile.cost_estimate:
+        return None
+    requests = input_tokens = output_tokens = 0
+    usd = Decimal(0)
+    for part in parts:
+        if part.input_file_id is None:
+            continue
+        try:
+            found = await job.client.files.estimate_cost(part.input_file_id, job.window)
+        except (NotFoundError, RejectedError):
+            continue
+        requests += found.total_requests
+        input_tokens += found.total_estimated_input_tokens
+        output_tokens += found.total_estimated_output_tokens
+        usd += found.total_estimated_cost
+    if not usd:
+        return None
+    return Tariff(profile.title, requests, input_tokens, output_tokens, usd)
 
 
 async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
@@ -100,11 +164,30 @@ def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
 
 
 def compute_cost_so_far(job: StoredJob) -> Cost:
-    """What a job has cost so far, by the tokens that its answers report."""
+    """What a job has cost so far: as billed, else by the tokens that its answers report."""
+    billed = _billed(job)
+    if billed is not None:
+        return billed
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+
+
+def _billed(job: StoredJob) -> Cost | None:
+    """The bills of all of a job's batches; None where one is not there, or not of all requests."""
+    runs = [run for run in job.batch_runs() if run.completed or not run.is_terminal]
+    bills = bills_of(job.store, job.id)
+    if not runs or not all(run.id in bills and bills[run.id].is_whole(run) for run in runs):
+        return None
+    usd = sum((bill.cost_usd for bill in bills.values()), Decimal(0))
+    timed = [bill for bill in bills.values() if bill.seconds is not None]
+    requests = sum(bill.requests for bill in timed)
+    note = f"billed by {job.profile.title}"
+    if requests:
+        seconds = sum((bill.seconds or 0) * bill.requests for bill in timed) / requests
+        note += f"; {seconds:.2g} s a request on the average"
+    return Cost(usd, note)
 
 
 def split_cost_by_part(

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import compute_cost_so_far
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
@@ -81,6 +82,7 @@ async def fetch_results(
     await wait(stored, wait_seconds, progress)
     await refresh(stored, also_terminal=True)
     collected = await collect(stored, progress=progress)
+    await fetch_bills(stored)
     stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     is_written = query is None or not is_private

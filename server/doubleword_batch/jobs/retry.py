@@ -23,12 +23,15 @@ from doubleword_batch.errors import (
     RejectedError,
     StoreError,
 )
+from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import (
     Cost,
+    Tariff,
     check_caps,
     check_caps_of_retry,
     estimate_cost_of_files,
     estimate_cost_of_rows,
+    fetch_tariff,
     reserve,
     split_cost_by_part,
 )
@@ -109,6 +112,7 @@ async def retry_failed(
     else:
         _refuse_running(stored)
         await collect(stored)
+        await fetch_bills(stored)
         retry = await _begin(stored.reloaded(), causes, params or {}, progress)
     running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
@@ -161,13 +165,15 @@ async def _begin(
             hint=f"Causes there are: {', '.join(sorted(there)) or 'none'}.",
             code="nothing_to_retry",
         )
+    parts = [part for part in job.parts() if part.number in selection.parts]
+    tariff = await fetch_tariff(job, parts)
     if job.profile.retry and selection.is_everything and not params and _are_whole(job, selection):
-        cost = await _retry_in_place(job, selection)
+        cost = await _retry_in_place(job, selection, tariff)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
     def admit(paths: Sequence[Path]) -> None:
-        check_caps_of_retry(job, estimate_cost_of_files(job, paths))
+        check_caps_of_retry(job, estimate_cost_of_files(job, paths, tariff))
 
     await in_thread(lambda cancelled: _rebuild(job, selection, params, admit, cancelled))
     return await finish_retry(job, progress)
@@ -182,12 +188,14 @@ def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
 # In place, at the provider
 
 
-async def _retry_in_place(job: StoredJob, selection: RetrySelection) -> Cost | None:
+async def _retry_in_place(
+    job: StoredJob, selection: RetrySelection, tariff: Tariff | None
+) -> Cost | None:
     """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
 
     Then the rows without an answer have no request there that could run again.
     """
-    cost = estimate_cost_of_rows(job, selection.rows)
+    cost = estimate_cost_of_rows(job, selection.rows, tariff)
     check_caps_of_retry(job, cost)
     batches = [(p, run) for p, run in job.newest_runs() if run and p.number in selection.parts]
     parts = [part for part, _ in batches]
@@ -357,7 +365,9 @@ async def finish_retry(
     """
     parts = unsent_retry(job)
     paths = [part.path for part in parts if part.path is not None]
-    cost = await in_thread(lambda _: estimate_cost_of_files(job, paths))
+    sent = [part for part, run in job.newest_runs() if run is not None]
+    tariff = await fetch_tariff(job, sent)
+    cost = await in_thread(lambda _: estimate_cost_of_files(job, paths, tariff))
     with job.store.transaction():
         check_caps(job.workspace, cost, max_cost_usd)
         check_caps_of_retry(job, cost)

@@ -202,4 +202,17 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         ) WITHOUT ROWID;
         """,
     ),
+    (
+        "2026-11-bills",
+        """
+        CREATE TABLE bills (               -- what the provider says that a batch has cost
+            batch_run INTEGER PRIMARY KEY REFERENCES batch_runs ON DELETE CASCADE,
+            requests INTEGER NOT NULL,     -- how many the bill is of
+            cost_usd TEXT NOT NULL,
+            input_tokens INTEGER NOT NULL,
+            output_tokens INTEGER NOT NULL,
+            seconds REAL                   -- of one request, on the average
+        );
+        """,
+    ),
 )

@@ -1,0 +1,71 @@
+"""The provider's bills of a job's batches, and what the day's cap makes of them."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any
+
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.records import BatchRun
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a batch has used and cost.
+
+    Attributes:
+        requests: how many requests the bill is of.
+        cost_usd: as billed.
+        input_tokens: of all of them.
+        output_tokens: the same.
+        seconds: of one request, on the average; None where the provider does not tell it.
+    """
+
+    requests: int
+    cost_usd: Decimal
+    input_tokens: int
+    output_tokens: int
+    seconds: float | None
+
+    def is_whole(self, run: BatchRun) -> bool:
+        """Whether it is of every request of a batch that was answered."""
+        return self.requests >= max(run.completed, 1)
+
+
+def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
+    """Keep a bill; the day's cap counts it from now on in place of the estimate.
+
+    A batch that was retried in place has several writes: what the earlier ones reserved or cost is
+    taken off the last one's share.
+    """
+    with store.transaction() as db:
+        db.execute(
+            "INSERT OR REPLACE INTO bills VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                run.id,
+                bill.requests,
+                str(bill.cost_usd),
+                bill.input_tokens,
+                bill.output_tokens,
+                bill.seconds,
+            ),
+        )
+        writes: list[tuple[Any, ...]] = db.execute(
+            "SELECT id, cost_usd FROM writes WHERE remote_id = ? AND kind IN ('create', 'retry') "
+            "ORDER BY id",
+            (run.batch_id,),
+        ).fetchall()
+        if writes:
+            *earlier, (last, _) = writes
+            paid = sum((Decimal(cost) for _, cost in earlier if cost is not None), Decimal(0))
+            share = max(bill.cost_usd - paid, Decimal(0))
+            db.execute("UPDATE writes SET cost_usd = ? WHERE id = ?", (str(share), last))
+
+
+def bills_of(store: Store, job: int) -> dict[int, Bill]:
+    """The bills of a job's batches, by batch run."""
+    found = store.query(
+        "SELECT batch_run, requests, bills.cost_usd, input_tokens, output_tokens, seconds "
+        "FROM bills JOIN batch_runs ON batch_runs.id = bills.batch_run WHERE job = ?",
+        (job,),
+    )
+    return {run: Bill(requests, Decimal(cost), *rest) for run, requests, cost, *rest in found}
