@@ -136,6 +136,12 @@ class Store(Database):
         """Change columns of a part."""
         self.change("parts", part, **columns)
 
+    def delete_part(self, part: int) -> None:
+        """Delete a part that was never uploaded, and what was meant to be written of it."""
+        with self.transaction() as db:
+            db.execute("DELETE FROM writes WHERE part = ?", (part,))
+            db.execute("DELETE FROM parts WHERE id = ? AND input_file_id IS NULL", (part,))
+
     def forget_upload(self, part: int) -> None:
         """Forget that a part was uploaded: its file is gone at the provider."""
         with self.transaction() as db:

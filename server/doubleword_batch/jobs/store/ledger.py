@@ -334,6 +334,18 @@ class Ledger:
                     (part_number, self.job, row),
                 )
 
+    def rows_of_part(self, part_number: int) -> Iterator[Entry]:
+        """The rows that this part runs, in source order, read page by page."""
+        return self._pages("AND part = ?", (part_number,), after=0, limit=None)
+
+    def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
+        """Let another part hold these rows' requests; nothing else of them changes."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "UPDATE ledger SET part = ? WHERE job = ? AND row = ?",
+                ((part_number, self.job, row) for row in rows),
+            )
+
     def reopen_unanswered(self, batch_run: int) -> None:
         """Make the rows of a batch that have no answer pending again: it was retried in place.
 

@@ -11,13 +11,14 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
-from doubleword_batch.errors import DoublewordBatchError, NotFoundError, StoreError
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError, StoreError
 from doubleword_batch.jobs.costs import reserve
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 from doubleword_batch.jobs.sync.concurrency import CombinedProgress, PartResults, run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
+from doubleword_batch.jobs.sync.smaller_parts import TOO_LARGE, made_smaller
 from doubleword_batch.models import Batch, File
 from doubleword_batch.progress import Progress
 
@@ -54,6 +55,7 @@ async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress
 
     Raises:
         StoreError: `request_file_gone`.
+        RejectedError: `too_large`: the job's parts are smaller now, and the same call goes on.
         ApiError, TransportError: the provider refused or could not be reached; the other parts
             have gone on as far as they could.
     """
@@ -62,7 +64,12 @@ async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress
     async def upload(part: Part) -> bool:
         return await _upload_part(job, part, sent.of(part.number))
 
-    return (await run_concurrently(job.profile, parts, upload)).results_or_raise()
+    try:
+        return (await run_concurrently(job.profile, parts, upload)).results_or_raise()
+    except RejectedError as error:
+        if error.status != TOO_LARGE:
+            raise
+        raise await made_smaller(job, job.parts(), error) from error
 
 
 async def create_parts(
