@@ -53,7 +53,12 @@ def fetch(
     output: options.Output = None,
     query: Annotated[
         str | None,
-        typer.Option("--query", "-q", help="A SELECT over the table `results`."),
+        typer.Option(
+            "--query",
+            "-q",
+            help="A SELECT over the table `results`; other jobs are tables by their names. With "
+            "--output, all its rows are written.",
+        ),
     ] = None,
     sample: Annotated[
         int | None,
@@ -92,7 +97,7 @@ def fetch(
     with _waiting_for(settings, job, output):
         report = call(settings, collect)
     show(terminal, report)
-    return Exit.DONE if query is not None and output is None else exit_of_results(report)
+    return Exit.DONE if query is not None else exit_of_results(report)
 
 
 def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:

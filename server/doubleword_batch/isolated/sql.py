@@ -101,7 +101,7 @@ class SqlProcess(ChildProcess):
     """A child process that runs SELECTs, one after another.
 
     Databases are URIs as SQLite takes them, by the name under which a statement sees them; the
-    first one is `main`.
+    first one is `main`. The table `results` of each other one is also called like its database.
 
     Args:
         bounds: what a statement may use.

@@ -75,8 +75,14 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
     db.execute("PRAGMA cell_size_check = ON")  # a crafted page is noticed
     db.execute("PRAGMA temp_store = MEMORY")  # the limit on memory holds for sorting, too
     for schema, columns in request.get("made", {}).items():
-        names = ", ".join('"' + name.replace('"', '""') + '"' for name in columns)
-        db.execute(f'CREATE TABLE "{schema}".results ({names})')
+        names = ", ".join(map(_quoted, columns))
+        db.execute(f"CREATE TABLE {_quoted(schema)}.results ({names})")
+    for name, _ in others:
+        schema = _quoted(name)
+        if name in request.get("made", {}):  # a view would read all columns
+            db.execute(f"ALTER TABLE {schema}.results RENAME TO {schema}")
+        else:
+            db.execute(f"CREATE TEMP VIEW {schema} AS SELECT * FROM {schema}.results")  # noqa: S608  # quoted
     for name in _TABLE_FUNCTIONS:  # SQLite makes their tables now: under an authorizer it may not
         with suppress(sqlite3.OperationalError):  # a version without it
             db.execute(f"SELECT 1 FROM {name}('[]')").close()  # noqa: S608  # a name of ours
@@ -85,14 +91,19 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
     return db
 
 
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _columns_read(db: sqlite3.Connection, request: dict[str, Any]) -> dict[str, Any]:
     """Which columns a statement reads, found by compiling it against tables without rows."""
     read: set[tuple[str, str]] = set()
+    made = {"results", *request["made"]}
     allowed = _Authorizer(db, request["tables"])
 
     def note(action: int, *about: str | None) -> int:
         table, column, schema, _ = about
-        if action == sqlite3.SQLITE_READ and table == "results" and column:
+        if action == sqlite3.SQLITE_READ and table in made and column:
             read.add((schema or "main", column))
         return allowed(action, *about)
 

@@ -9,10 +9,11 @@ from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import compute_cost_so_far
 from doubleword_batch.jobs.export.files import Format, format_of, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
-from doubleword_batch.jobs.export.query import query_table
+from doubleword_batch.jobs.export.query import query_table, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
@@ -49,13 +50,13 @@ async def fetch_results(
     Args:
         ws: the workspace.
         job: a job's name or a provider's id.
-        output_path: where to write the table; by default a file of the state directory. With
-            `query` alone nothing is written.
+        output_path: where to write the table, or with `query` all rows of its result; by default
+            the table goes to a file of the state directory, and a result nowhere.
         table_format: jsonl, csv or parquet; by default what the path says.
         overwrite: whether a table that another job wrote, or a file that a person owns, may be
             replaced (see `OutputFile`); what this job wrote there is, unless it was changed.
         formulas: see `write_table`.
-        query: one SELECT over the table `results`.
+        query: one SELECT over the table `results` and those of other jobs, by their names.
         sample: 0 to 20 answers to show, cut.
         wait_seconds: 0 to 45, to wait for the end first.
         progress: told the lines read.
@@ -85,8 +86,18 @@ async def fetch_results(
     await fetch_bills(stored)
     stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
-    is_written = query is None or not is_private
-    if is_written:
+    answer: QueryResult | None = None
+    if query is not None:
+        answer = await _answer(
+            stored,
+            table,
+            query,
+            target=None if is_private else target,
+            table_format=target_format,
+            formulas=formulas,
+            progress=progress,
+        )
+    else:
         await in_thread(
             lambda cancelled: write_table(
                 table,
@@ -96,15 +107,41 @@ async def fetch_results(
                 cancelled=cancelled,
             )
         )
-    answer: QueryResult | None = None
-    if query is not None:
-        answer = await in_thread(
-            lambda cancelled: query_table(table, stored.folder, query, cancelled=cancelled)
-        )
     warnings = [*table.warnings, *collected.warnings(), *_unwrapped(stored)]
     samples = await in_thread(lambda _: _samples(stored, sample))
-    return await _reply(
-        stored, str(written_path) if is_written else None, samples, answer, warnings
+    written = None if query is not None and is_private else str(written_path)
+    return await _reply(stored, written, samples, answer, warnings)
+
+
+async def _answer(
+    job: StoredJob,
+    table: Table,
+    query: str,
+    *,
+    target: "Path | OutputFile | None",
+    table_format: Format,
+    formulas: bool,
+    progress: Progress,
+) -> QueryResult:
+    """Run the query over this job and those that it names; its rows go to the target."""
+    others = await tables_named_in(job.workspace, query, progress)
+    if target is None:
+        return await in_thread(
+            lambda cancelled: query_table(
+                table, job.folder, query, others=others, cancelled=cancelled
+            )
+        )
+    return await in_thread(
+        lambda cancelled: write_query(
+            table,
+            job.folder,
+            query,
+            target,
+            table_format,
+            others=others,
+            formulas=formulas,
+            cancelled=cancelled,
+        )
     )
 
 

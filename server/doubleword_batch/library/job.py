@@ -142,11 +142,13 @@ class Job:
 
         Args:
             output_path: the table, the source's rows with their answers, in source order; by
-                default JSON Lines in the state directory. With `query` alone none is written.
+                default JSON Lines in the state directory. With `query` all rows of its result are
+                written there instead, and without an output_path nothing is.
             format: by default what the path's ending says.
             overwrite: whether `output_path` may be replaced.
             formulas: whether texts of a CSV may become formulas in a spreadsheet.
-            query: one SELECT over the table `results`; its answer is `JobResults.reply.query`.
+            query: one SELECT over the table `results`, and over other jobs' tables by their names;
+                the first rows of its result are `JobResults.reply.query`.
             sample: 0 to 20 answers to show in the reply, cut.
             wait_seconds: 0 to 45, to wait for the end first.
             progress: told (lines read, rows, words).

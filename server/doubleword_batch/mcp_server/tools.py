@@ -137,7 +137,7 @@ async def fetch_results(
         str | None,
         Field(
             description="SELECT over table results: source columns, outcome, answer or schema "
-            "columns, error"
+            "columns, error; other jobs by name; output_path gets its rows"
         ),
     ] = None,
     sample: Annotated[int, Field(description="answers to show", ge=0, le=20)] = 3,

@@ -14,7 +14,8 @@ import msgspec
 from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.output_file import OutputFile
-from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
+from doubleword_batch.jobs.export.rows import Rows
+from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
@@ -53,7 +54,7 @@ def format_of(path: Path, asked: Format | None) -> Format:
 
 
 def write_table(
-    table: Table,
+    table: Rows,
     target: Path | OutputFile,
     table_format: Format,
     *,
@@ -100,7 +101,7 @@ def _opened(target: Path | OutputFile) -> Generator[BinaryIO]:
 
 
 def _write_parquet(
-    table: Table, target: Path | OutputFile, output: BinaryIO, cancelled: Callable[[], bool]
+    table: Rows, target: Path | OutputFile, output: BinaryIO, cancelled: Callable[[], bool]
 ) -> int:
     """DuckDB writes to names alone, so it writes in the state directory; that is copied."""
     from doubleword_batch.jobs.export.parquet import write_parquet
@@ -117,7 +118,7 @@ def _write_parquet(
     return rows
 
 
-def _write_jsonl(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) -> int:
+def _write_jsonl(table: Rows, output: BinaryIO, cancelled: Callable[[], bool]) -> int:
     rows = 0
     for rows, row in enumerate(table.rows(), start=1):  # noqa: B007  # counted for the caller
         if cancelled():
@@ -128,7 +129,7 @@ def _write_jsonl(table: Table, output: BinaryIO, cancelled: Callable[[], bool]) 
 
 
 def _write_csv(
-    table: Table, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
+    table: Rows, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
 ) -> int:
     cell = _text if formulas else _harmless
     writer = csv.writer(_Records(output), lineterminator=_RECORD_END)

@@ -23,7 +23,8 @@ import msgspec
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
 from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
-from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT, Table
+from doubleword_batch.jobs.export.rows import Rows
+from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 
@@ -45,7 +46,7 @@ _OF_VALUES: dict[frozenset[type[object]], str] = {
 _encode = msgspec.json.Encoder().encode
 
 
-def write_parquet(table: Table, path: Path, cancelled: Callable[[], bool]) -> int:
+def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int:
     """Write the table; returns its rows.
 
     Raises:
@@ -138,7 +139,7 @@ class _Column:
 
 
 def _write_lines(
-    table: Table, columns: list[_Column], path: Path, cancelled: Callable[[], bool]
+    table: Rows, columns: list[_Column], path: Path, cancelled: Callable[[], bool]
 ) -> tuple[int, int]:
     """Write the temporary file, its keys `c0`, `c1`, ...; returns rows and the longest line."""
     keyed = [(f"c{number}", column.source, column.see) for number, column in enumerate(columns)]

@@ -7,22 +7,19 @@ The statement may come from an agent that was talked into it. It is one SELECT t
 nothing else, and runs in a process of its own, bounded in memory, in time, in the size of every
 value, and in what comes back.
 
-What it reads is a database made of the table, kept beside the job's files under one name, and made
-again when it is stale. It holds the columns that queries have asked for so far, so that counting
-labels does not copy a table of gigabytes; what it was made of is written in it: the version of the
-ledger and of the source, and its columns.
+What it reads is a database made of each table (`query_database.py`). Other jobs are tables by their
+names.
 """
 
 import re
-import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.isolated.process import ChildEndedError
 from doubleword_batch.isolated.sql import (
@@ -34,13 +31,15 @@ from doubleword_batch.isolated.sql import (
     SqlProcess,
 )
 from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.files import Format, write_table
+from doubleword_batch.jobs.export.output_file import OutputFile
+from doubleword_batch.jobs.export.query_database import ROW_NUMBER, column_names, database_with
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
-_ROW_NUMBER = "row_number"
-_DATABASE = "query.sqlite3"
-_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
+# Such a join depends on columns that the statement does not name, and SQLite does not tell them.
+_JOINS_BY_NAME = re.compile(r"\b(?:using|natural)\b", re.IGNORECASE)
 _SECONDS = 10.0
 _COLUMNS_NAMED = 30
 _VALUE_BYTES = 4 << 20
@@ -57,8 +56,17 @@ _SHOWN = Shown(_MOST_ROWS, _CELL_CHARACTERS[0], _MOST_COUNTED)
 _TOO_MUCH_MEMORY = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
 
 
+OtherTables = Mapping[str, tuple[Table, Path]]
+"""Further tables of a statement by name: what each holds, and the folder of its database."""
+
+
 def query_table(
-    table: Table, folder: Path, sql: str, *, cancelled: Callable[[], bool] = lambda: False
+    table: Table,
+    folder: Path,
+    sql: str,
+    *,
+    others: OtherTables | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
 ) -> QueryResult:
     """Run one SELECT over the table.
 
@@ -66,6 +74,7 @@ def query_table(
         table: what `results` holds.
         folder: where the database lies that is made for it and kept.
         sql: the statement.
+        others: tables that it may read besides.
         cancelled: asked while working; True ends it.
 
     Returns:
@@ -76,16 +85,112 @@ def query_table(
             large.
         StoreError: the disk does not take the database, or no process can be started.
     """
-    bounds = Bounds(_SECONDS, _VALUE_BYTES, _ROW_BYTES, _SQL_BYTES, len(table.columns) + 64)
+    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
+        return _shaped(child.select(sql, databases, _SHOWN))
+
+
+def write_query(
+    table: Table,
+    folder: Path,
+    sql: str,
+    target: Path | OutputFile,
+    table_format: Format,
+    *,
+    others: OtherTables | None = None,
+    formulas: bool = False,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> QueryResult:
+    """Run one SELECT and write all its rows, whole, as a table; they stream.
+
+    Args:
+        table: as `query_table`.
+        folder: as `query_table`.
+        sql: as `query_table`.
+        target: as `write_table`.
+        table_format: as `write_table`.
+        others: as `query_table`.
+        formulas: as `write_table`.
+        cancelled: as `query_table`.
+
+    Returns:
+        The first rows, as `query_table` returns them; `total` counts all of them.
+
+    Raises:
+        InputError, StoreError, ConfigError: as `query_table` and `write_table`; nothing is written.
+    """
+    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
+        rows = _WrittenRows(child.select(sql, databases))
+        write_table(rows, target, table_format, formulas=formulas, cancelled=cancelled)
+        return _shaped(rows.first)
+
+
+@contextmanager
+def _running(
+    table: Table,
+    folder: Path,
+    sql: str,
+    others: OtherTables,
+    cancelled: Callable[[], bool],
+) -> Generator[tuple[SqlProcess, dict[str, str]]]:
+    """A child process for the statement, and the databases with the columns that it reads."""
+    tables = {"main": (table, folder), **others}
+    widest = max(len(each.columns) for each, _ in tables.values())
+    bounds = Bounds(_SECONDS, _VALUE_BYTES, _ROW_BYTES, _SQL_BYTES, widest + 64)
+    # "cells" is what the view is made of; no statement that names it compiles.
+    readable = ["results", "cells", *others]
     with (
-        # "cells" is what the view is made of; no statement that names it compiles.
-        SqlProcess(bounds, tables=["results", "cells"], cancelled=cancelled) as child,
-        _refusing(table),
+        SqlProcess(bounds, tables=readable, cancelled=cancelled) as child,
+        _refusing(table, others),
     ):
-        read = child.columns_read(sql, {"main": [_ROW_NUMBER, *column_names(table)]})
-        needed = {column for _, column in read} - {_ROW_NUMBER}
-        path = _database_with(needed, table, folder, cancelled)
-        return _shaped(child.select(sql, {"main": _uri(path)}, _SHOWN))
+        made = {name: [ROW_NUMBER, *column_names(each)] for name, (each, _) in tables.items()}
+        read = child.columns_read(sql, made)
+        databases: dict[str, str] = {}
+        for name, (each, place) in tables.items():
+            needed = {column for schema, column in read if schema == name} - {ROW_NUMBER}
+            if _JOINS_BY_NAME.search(sql):
+                needed = set(column_names(each))
+            databases[name] = _uri(database_with(needed, each, place, cancelled))
+        yield child, databases
+
+
+@dataclass(slots=True)
+class _FirstRows:
+    """The first rows of a result, as a `Selection` gives them that is cut."""
+
+    columns: list[str]
+    rows: list[list[Any]] = field(default_factory=list[list[Any]])
+    total: int = 0
+
+    def __iter__(self) -> Iterator[list[Any]]:
+        return iter(self.rows)
+
+    def see(self, row: list[Any]) -> None:
+        self.total += 1
+        if len(self.rows) < _MOST_ROWS:
+            self.rows.append([_begun(cell) for cell in row])
+
+
+def _begun(cell: Any) -> Any:
+    if isinstance(cell, bytes):
+        return f"<{len(cell)} bytes>"
+    return cell[: _CELL_CHARACTERS[0] + 1] if isinstance(cell, str) else cell
+
+
+class _WrittenRows:
+    """A result as `write_table` takes it, which remembers its first rows."""
+
+    embedding_column = None
+
+    def __init__(self, found: Selection) -> None:
+        self._found = found
+        self.columns = distinct_names(found.columns)
+        self.schemas: dict[str, Any] = {}
+        self.first = _FirstRows(self.columns)
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        for row in self._found:
+            self.first.see(row)
+            yield dict(zip(self.columns, row, strict=True))
 
 
 def _uri(path: Path) -> str:
@@ -93,17 +198,17 @@ def _uri(path: Path) -> str:
 
 
 @contextmanager
-def _refusing(table: Table) -> Generator[None]:
+def _refusing(table: Table, others: OtherTables) -> Generator[None]:
     try:
         yield
     except SqlError as error:
-        raise _bad(_reason(error), table) from None
+        raise _bad(_reason(error), table, others) from None
     except ChildEndedError as ended:
         if ended.reason == "abandoned":
             raise AbandonedError from None
         slow = ended.reason == "too_slow"
         words = f"it ran longer than {_SECONDS:.0f} s" if slow else _TOO_MUCH_MEMORY
-        raise _bad(words, table) from None
+        raise _bad(words, table, others) from None
 
 
 def _reason(error: SqlError) -> str:
@@ -118,17 +223,24 @@ def _reason(error: SqlError) -> str:
     return error.words
 
 
-def _bad(words: str, table: Table) -> InputError:
-    names = [_ROW_NUMBER, *column_names(table)][:_COLUMNS_NAMED]
-    columns = ", ".join(quote_untrusted(name, _NAME_CHARACTERS) for name in names)
+def _bad(words: str, table: Table, others: OtherTables) -> InputError:
+    columns = f"its columns are: {_named(table)}"
+    for name, (other, _) in others.items():
+        columns += f"; those of {quoted_name(name)}: {_named(other)}"
     return InputError(
         f"The query cannot be run: {quote_untrusted(words)}.",
-        hint=f'Use one SELECT over the table "results"; its columns are: {columns}.',
+        hint=f'Use one SELECT over the table "results"; {columns}. Other jobs of this machine are '
+        'tables by their names, such as "reviews-7f3a".',
         code="invalid_query",
     )
 
 
-def _shaped(found: Selection) -> QueryResult:
+def _named(table: Table) -> str:
+    names = [ROW_NUMBER, *column_names(table)][:_COLUMNS_NAMED]
+    return ", ".join(quote_untrusted(name, _NAME_CHARACTERS) for name in names)
+
+
+def _shaped(found: Selection | _FirstRows) -> QueryResult:
     """As much of the result as fits, cells cut only as far as it takes to show every row."""
     columns = _fitting(found.columns)
     kept = [row[: len(columns)] for row in found]
@@ -172,122 +284,3 @@ def _cut(cell: Any, most: int) -> Any:
     if isinstance(cell, str) and len(cell) > most:
         return cell[:most].removesuffix("…") + "…"
     return cell
-
-
-# The database
-
-
-def column_names(table: Table) -> list[str]:
-    """How the table's columns are called in SQL, beside `row_number`."""
-    return distinct_names(table.columns, taken=(_ROW_NUMBER,))
-
-
-def _database_with(
-    needed: Iterable[str], table: Table, folder: Path, cancelled: Callable[[], bool]
-) -> Path:
-    """A database whose view `results` has at least these columns, as new as the ledger.
-
-    Args:
-        needed: names as in `column_names`.
-        table: what it is made of.
-        folder: where it lies.
-        cancelled: asked at every row; True ends the making and leaves nothing.
-
-    Raises:
-        StoreError: the disk does not take it.
-    """
-    path = folder / _DATABASE
-    version = table.version()
-    wanted = set(needed)
-    kept = _columns_of(path, version)
-    if kept is not None and wanted <= kept:
-        return path
-    names = [name for name in column_names(table) if name in wanted | (kept or set())]
-    # It is made again whenever it is stale, so nothing of it has to reach the disk.
-    file = AtomicFile(path, private=True)
-    try:
-        file.stream.close()
-        with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
-            _fill(db, table, names, version, cancelled)
-        file.publish()
-    except (sqlite3.OperationalError, OSError) as error:
-        hint = "Free some space there and query again; nothing else was changed."
-        raise not_written(folder, error, hint=hint) from None
-    finally:
-        file.discard()
-    return path
-
-
-def _columns_of(path: Path, version: str) -> set[str] | None:
-    """The columns of the database that is there; None when it is stale, or none at all."""
-    if not path.exists():
-        return None
-    try:
-        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
-            made_of, columns = db.execute("SELECT version, columns FROM about").fetchone()
-    except (sqlite3.Error, TypeError):
-        return None
-    return set(msgspec.json.decode(columns, type=list[str])) if made_of == version else None
-
-
-def _fill(
-    db: sqlite3.Connection,
-    table: Table,
-    names: Sequence[str],
-    version: str,
-    cancelled: Callable[[], bool],
-) -> None:
-    source_of = dict(zip(column_names(table), table.columns, strict=True))
-    cells = _Cells(table, [source_of[name] for name in names])
-    columns = ", ".join((f"{_ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
-    marks = ", ".join("?" * (len(names) + 1))
-    db.execute("PRAGMA journal_mode = OFF")
-    db.execute("PRAGMA synchronous = OFF")
-    db.execute("BEGIN")
-    db.execute("CREATE TABLE about (version TEXT, columns TEXT)")
-    db.execute(f"CREATE TABLE cells ({columns})")
-    db.executemany(f"INSERT INTO cells VALUES ({marks})", cells.rows(cancelled))  # noqa: S608  # only marks
-    shown = (
-        f"CAST(nullif({name}, '') AS NUMERIC) AS {name}" if is_number else name
-        for name, is_number in zip(map(quoted_name, names), cells.are_numbers(), strict=True)
-    )
-    chosen = ", ".join((_ROW_NUMBER, *shown))
-    db.execute(f"CREATE VIEW results AS SELECT {chosen} FROM cells")  # noqa: S608  # quoted
-    db.execute(
-        "INSERT INTO about VALUES (?, ?)", (version, msgspec.json.encode(list(names)).decode())
-    )
-    db.execute("COMMIT")
-
-
-class _Cells:
-    """The table's values as SQLite holds them, and which columns of text are all numbers."""
-
-    def __init__(self, table: Table, columns: Sequence[str]) -> None:
-        self._table = table
-        self._columns = columns
-        self._maybe_numbers = dict.fromkeys(columns, True)
-        self._seen: set[str] = set()
-
-    def rows(self, cancelled: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
-        for number, row in enumerate(self._table.rows(self._columns), start=1):
-            if cancelled():
-                raise AbandonedError
-            yield number, *(self._value(name, row[name]) for name in self._columns)
-
-    def are_numbers(self) -> list[bool]:
-        return [self._maybe_numbers[name] and name in self._seen for name in self._columns]
-
-    def _value(self, column: str, value: Any) -> Any:
-        if isinstance(value, str):
-            if self._maybe_numbers[column] and value:
-                self._seen.add(column)
-                self._maybe_numbers[column] = _NUMBER.fullmatch(value) is not None
-            return value
-        if value is None:
-            return None
-        self._maybe_numbers[column] = False  # it has types of its own
-        if isinstance(value, float | bytes):
-            return value
-        if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
-            return value
-        return msgspec.json.encode(value).decode()

@@ -3,7 +3,9 @@
 What was written to the provider is in `journal.py`, the rows' outcomes are in `ledger.py`.
 """
 
+import json
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +79,14 @@ class Store(Database):
     def job_named(self, name: str) -> JobRecord | None:
         """The job of that name."""
         return self._job("name = ?", name)
+
+    def names_among(self, words: Iterable[str]) -> list[str]:
+        """Which of these are names of jobs, sorted."""
+        found = self.query(
+            "SELECT name FROM jobs WHERE name IN (SELECT value FROM json_each(?)) ORDER BY name",
+            (json.dumps(sorted(words)),),
+        )
+        return [name for (name,) in found]
 
     def job_known(self, name: str) -> JobRecord:
         """The job of a name that surely exists."""

@@ -1,0 +1,141 @@
+"""The database that a query reads: a job's table of answers as SQLite.
+
+It lies beside the job's files under one name, and is made again when it is stale. It holds the
+columns that queries have asked for so far, so that counting labels does not copy a table of
+gigabytes. What it was made of is written in it: the version of the ledger and of the source, and
+its columns.
+"""
+
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.atomic_files import AtomicFile, not_written
+from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+
+ROW_NUMBER = "row_number"
+_DATABASE = "query.sqlite3"
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,14})(?:\.[0-9]{1,15})?")
+
+
+def column_names(table: Table) -> list[str]:
+    """How the table's columns are called in SQL, beside `row_number`."""
+    return distinct_names(table.columns, taken=(ROW_NUMBER,))
+
+
+def database_with(
+    needed: Iterable[str], table: Table, folder: Path, cancelled: Callable[[], bool]
+) -> Path:
+    """A database whose view `results` has at least these columns, as new as the ledger.
+
+    Args:
+        needed: names as in `column_names`.
+        table: what it is made of.
+        folder: where it lies.
+        cancelled: asked at every row; True ends the making and leaves nothing.
+
+    Raises:
+        StoreError: the disk does not take it.
+    """
+    path = folder / _DATABASE
+    version = table.version()
+    wanted = set(needed)
+    kept = _columns_of(path, version)
+    if kept is not None and wanted <= kept:
+        return path
+    names = [name for name in column_names(table) if name in wanted | (kept or set())]
+    # It is made again whenever it is stale, so nothing of it has to reach the disk.
+    file = AtomicFile(path, private=True)
+    try:
+        file.stream.close()
+        with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
+            _fill(db, table, names, version, cancelled)
+        file.publish()
+    except (sqlite3.OperationalError, OSError) as error:
+        hint = "Free some space there and query again; nothing else was changed."
+        raise not_written(folder, error, hint=hint) from None
+    finally:
+        file.discard()
+    return path
+
+
+def _columns_of(path: Path, version: str) -> set[str] | None:
+    """The columns of the database that is there; None when it is stale, or none at all."""
+    if not path.exists():
+        return None
+    try:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
+            made_of, columns = db.execute("SELECT version, columns FROM about").fetchone()
+    except (sqlite3.Error, TypeError):
+        return None
+    return set(msgspec.json.decode(columns, type=list[str])) if made_of == version else None
+
+
+def _fill(
+    db: sqlite3.Connection,
+    table: Table,
+    names: Sequence[str],
+    version: str,
+    cancelled: Callable[[], bool],
+) -> None:
+    source_of = dict(zip(column_names(table), table.columns, strict=True))
+    cells = _Cells(table, [source_of[name] for name in names])
+    columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
+    marks = ", ".join("?" * (len(names) + 1))
+    db.execute("PRAGMA journal_mode = OFF")
+    db.execute("PRAGMA synchronous = OFF")
+    db.execute("BEGIN")
+    db.execute("CREATE TABLE about (version TEXT, columns TEXT)")
+    db.execute(f"CREATE TABLE cells ({columns})")
+    db.executemany(f"INSERT INTO cells VALUES ({marks})", cells.rows(cancelled))  # noqa: S608  # only marks
+    shown = (
+        f"CAST(nullif({name}, '') AS NUMERIC) AS {name}" if is_number else name
+        for name, is_number in zip(map(quoted_name, names), cells.are_numbers(), strict=True)
+    )
+    chosen = ", ".join((ROW_NUMBER, *shown))
+    db.execute(f"CREATE VIEW results AS SELECT {chosen} FROM cells")  # noqa: S608  # quoted
+    db.execute(
+        "INSERT INTO about VALUES (?, ?)", (version, msgspec.json.encode(list(names)).decode())
+    )
+    db.execute("COMMIT")
+
+
+class _Cells:
+    """The table's values as SQLite holds them, and which columns of text are all numbers."""
+
+    def __init__(self, table: Table, columns: Sequence[str]) -> None:
+        self._table = table
+        self._columns = columns
+        self._maybe_numbers = dict.fromkeys(columns, True)
+        self._seen: set[str] = set()
+
+    def rows(self, cancelled: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
+        for number, row in enumerate(self._table.rows(self._columns), start=1):
+            if cancelled():
+                raise AbandonedError
+            yield number, *(self._value(name, row[name]) for name in self._columns)
+
+    def are_numbers(self) -> list[bool]:
+        return [self._maybe_numbers[name] and name in self._seen for name in self._columns]
+
+    def _value(self, column: str, value: Any) -> Any:
+        if isinstance(value, str):
+            if self._maybe_numbers[column] and value:
+                self._seen.add(column)
+                self._maybe_numbers[column] = _NUMBER.fullmatch(value) is not None
+            return value
+        if value is None:
+            return None
+        self._maybe_numbers[column] = False  # it has types of its own
+        if isinstance(value, float | bytes):
+            return value
+        if isinstance(value, int) and -(1 << 63) <= value < 1 << 63:
+            return value
+        return msgspec.json.encode(value).decode()
