@@ -25,10 +25,10 @@ SETTLE_SECONDS = 1.0
 
 
 class Reaper:
-    """Ends this process the nth time that a step is reached, a named one or any."""
+    """Ends this process the nth time that a step is reached: a named one, one of some, or any."""
 
     def __init__(self, order):
-        self._names = {order["step"]} if "step" in order else set(failpoints.STEPS)
+        self._names = {order["step"]} if "step" in order else _steps(order.get("of", [""]))
         self._left = order.get("turn", 0)
         self.reached = set()
 
@@ -38,6 +38,10 @@ class Reaper:
             self._left -= 1
             if self._left == 0:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _steps(beginnings):
+    return {step for step in failpoints.STEPS if step.startswith(tuple(beginnings))}
 
 
 async def run(order):
