@@ -7,7 +7,13 @@ from dataclasses import dataclass
 import anyio
 
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next, quote_untrusted
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    InputError,
+    Next,
+    TransportError,
+    quote_untrusted,
+)
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts, Status, utc
@@ -22,6 +28,8 @@ MAX_WAIT_SECONDS = 45
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 5.0
 _OUTAGE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
+_LONGEST_ASKED_SECONDS = 3600.0  # how long a server may ask us to stay away
+_LAST_ANSWER_SECONDS = 2.0  # what a request may take beyond the time that the caller gave
 _WORTH_A_LIST = 3  # batches: from here on the list is asked first
 _LISTED_FOR_EACH = 10  # how far it is followed for each of them: others may have come after it
 _MOST_LISTED_AT_ONCE = 100
@@ -56,12 +64,14 @@ async def wait_until_ended(
     Args:
         ws: the workspace.
         job: a job's name or a provider's id.
-        timeout_seconds: None to wait for the end.
+        timeout_seconds: None to wait for the end. A request that hangs is given up two seconds
+            after it, and what was last known is returned.
         progress: told the finished requests.
         note: told of a failure that may pass; the wait goes on for some minutes without progress.
 
     Raises:
         InputError: `not_submitted`: a part of the job has no batch, so that it cannot end.
+        TransportError: the provider had to be asked what `job` is, and did not answer in time.
         DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
     deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
@@ -75,22 +85,51 @@ async def wait_until_ended(
     def on_pause(error: DoublewordBatchError, seconds: float) -> None:
         note(f"{error.message} Trying again in {seconds:.0f} s.")
 
+    stored: StoredJob | None = None
     while True:
         left = max(0.0, deadline - ws.monotonic())
         try:
-            wait_seconds = min(left, MAX_WAIT_SECONDS)
-            status = await get_status(ws, job, wait_seconds=wait_seconds, progress=progress)
+            with anyio.move_on_after(left + _LAST_ANSWER_SECONDS):
+                stored = stored or await find_job(ws, job)
+                await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
+                outage.renew()
         except DoublewordBatchError as error:
             if left <= 0:
                 raise
             with anyio.move_on_after(left):
-                await outage.wait_after(error, on_pause)
+                await _outlast(error, outage, on_pause, ws)
             continue
-        outage.renew()
+        if stored is None:
+            raise _no_answer(ws)
+        status = _reply(stored.reloaded())
         if status.status in {"built", "uploaded"}:
             raise _not_submitted(status)
         if status.complete or ws.monotonic() >= deadline:
             return status
+
+
+async def _outlast(
+    error: DoublewordBatchError,
+    outage: RetryBudget,
+    on_pause: Callable[[DoublewordBatchError, float], None],
+    ws: Workspace,
+) -> None:
+    """Wait before the next look; a server that says when to come back is there, and is believed."""
+    asked = float(error.details.get("retry_after_seconds") or 0.0)
+    if not error.retryable or asked <= _OUTAGE_SECONDS:
+        await outage.wait_after(error, on_pause)
+        return
+    pause = min(asked, _LONGEST_ASKED_SECONDS)
+    on_pause(error, pause)
+    await ws.sleep(pause)
+
+
+def _no_answer(ws: Workspace) -> TransportError:
+    return TransportError(
+        f"{ws.provider} did not answer in the time that was given.",
+        hint="Wait longer, or look whether the server can be reached.",
+        may_have_happened=False,
+    )
 
 
 def _not_submitted(status: Status) -> InputError:

@@ -106,8 +106,7 @@ class Job:
 
         Args:
             timeout_seconds: None for as long as it takes; `Status.complete` says which it was. A
-                request that is being repeated is not cut short: it may take up to
-                `max_retry_seconds` longer.
+                request that hangs is given up two seconds after it.
             progress: told (requests finished, all requests, words).
             on_failure: told, in words, of a failure that is waited out.
 
