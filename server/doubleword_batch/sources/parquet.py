@@ -1,34 +1,31 @@
 """Parquet files as rows, read by DuckDB a few hundred rows at a time."""
 
 import glob
-import json
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untrusted
+from doubleword_batch.sources.arrow_metadata import KEY, Field, arrow_fields
 from doubleword_batch.sources.base import Row, Source, damaged, no_extra, no_rows, quoted_name
-from doubleword_batch.sources.values import without_nan
+from doubleword_batch.sources.header import name_columns, note_unnamed
+from doubleword_batch.sources.parquet_types import Column, Node, column_of, quoted, schema_tree
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _ROWS_AT_ONCE = 500
 _MEMORY_LIMIT = "1GB"
-_INTEGERS = {"TINYINT", "SMALLINT", "INTEGER", "BIGINT"}
-_AS_THEY_ARE = _INTEGERS | {f"U{name}" for name in _INTEGERS} | {"BOOLEAN", "VARCHAR", "BLOB"}
-_FLOATS = frozenset({"FLOAT", "DOUBLE"})
-_NESTED = ("STRUCT", "MAP", "UNION")
+_NAMES_SHOWN = 5
 
 
 class ParquetSource(Source):
     """Rows of a Parquet file.
 
-    Texts, integers, floats, booleans, bytes, lists and structs keep their types; decimals, dates
-    and times become their text, NaN becomes null.
+    Texts, integers, floats, booleans, bytes, lists, structs and maps keep their types; decimals,
+    dates and times become their text, those with a time zone in UTC, durations `30:15:00`; NaN
+    becomes null.
 
     Raises:
         ConfigError: code `no_extra`.
@@ -42,21 +39,39 @@ class ParquetSource(Source):
         self._pattern = glob.escape(str(path))
         super().__init__(location, (path,), ())
         with self._reading() as duck:
-            found = duck.execute("DESCRIBE SELECT * FROM read_parquet(?)", [self._pattern])
-            self._types = {str(name): str(kind) for name, kind, *_ in found.fetchall()}
+            found = duck.execute("SELECT * FROM read_parquet(?) LIMIT 0", [self._pattern])
+            described = [(str(name), kind) for name, kind, *_ in found.description or ()]
+            nodes, fields = self._descriptions(duck, len(described))
             counted = "SELECT count(*) FROM read_parquet(?)"
             if duck.execute(counted, [self._pattern]).fetchall() == [(0,)]:
                 raise no_rows(path, "there are columns and nothing in them")
-        self.columns = tuple(self._types)
+        # names that differ by their case only are distinct in the file, and not in DuckDB
+        own = [
+            node.name if node else name for (name, _), node in zip(described, nodes, strict=True)
+        ]
+        names = name_columns(self, own, strip=False)
+        note_unnamed(self, names, ())
+        self.columns = names.columns
+        columns = [
+            column_of(kind, node, field)
+            for (_, kind), node, field in zip(described, nodes, fields, strict=True)
+        ]
+        self._readers = [
+            (name, column.read)
+            for name, column in zip(self.columns, columns, strict=True)
+            if column.read
+        ]
+        self._selected = ", ".join(
+            _selected(name, column) for (name, _), column in zip(described, columns, strict=True)
+        )
+        self._note_long_decimals(described, nodes)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
-        columns = self.columns
-        readers = [(name, made) for name, kind in self._types.items() if (made := _reader(kind))]
-        chosen = ", ".join(_selected(name, kind) for name, kind in self._types.items())
+        columns, readers = self.columns, self._readers
         with self._reading() as duck:
             reading = duck.execute(
-                f"SELECT {chosen} FROM read_parquet(?)",  # noqa: S608  # names are quoted
+                f"SELECT {self._selected} FROM read_parquet(?)",  # noqa: S608  # names are quoted
                 [self._pattern],
             )
             while group := reading.fetchmany(_ROWS_AT_ONCE):
@@ -66,6 +81,40 @@ class ParquetSource(Source):
                         row[name] = read(row[name])
                     yield row
 
+    def _descriptions(
+        self, duck: "DuckDBPyConnection", width: int
+    ) -> tuple[Sequence[Node | None], Sequence[Field | None]]:
+        """The columns in the file's own schema and in Arrow's; None where they do not fit."""
+        flat = duck.execute(
+            "SELECT name, logical_type, num_children FROM parquet_schema(?)", [self._pattern]
+        ).fetchall()
+        nodes = schema_tree(flat)
+        kept = duck.execute(
+            "SELECT value FROM parquet_kv_metadata(?) WHERE key = ?",
+            [self._pattern, KEY.encode()],
+        ).fetchone()
+        fields = arrow_fields(kept[0]) if kept else ()
+        nothing = (None,) * width
+        return (
+            nodes if len(nodes) == width else nothing,
+            fields if len(fields) == width else nothing,
+        )
+
+    def _note_long_decimals(
+        self, described: list[tuple[str, Any]], nodes: Sequence[Node | None]
+    ) -> None:
+        long = [
+            node.name
+            for (_, kind), node in zip(described, nodes, strict=True)
+            if node and node.logical.startswith("Decimal") and str(kind) == "DOUBLE"
+        ]
+        if long:
+            shown = ", ".join(quote_untrusted(name, 60) for name in long[:_NAMES_SHOWN])
+            self.note(
+                "long_decimals",
+                f"Decimals of more than 38 digits are read with about 16 of them: {shown}.",
+            )
+
     @contextmanager
     def _reading(self) -> "Generator[DuckDBPyConnection]":
         (path,) = self.paths
@@ -73,6 +122,7 @@ class ParquetSource(Source):
         import duckdb
 
         try:
+            duck.execute("SET TimeZone = 'UTC'")  # else a time would depend on the machine
             yield duck
         except DoublewordBatchError:
             raise
@@ -82,7 +132,7 @@ class ParquetSource(Source):
                 hint="Write it again with smaller row groups (about 20,000 rows), or as CSV.",
                 code="source_too_large",
             ) from None
-        except (duckdb.Error, UnicodeDecodeError) as error:
+        except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
             raise damaged(path, "a Parquet file", str(error).split("\n", maxsplit=1)[0]) from None
         finally:
             duck.close()
@@ -111,34 +161,8 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
     return duckdb.connect(":memory:", config=config)
 
 
-def _selected(name: str, kind: str) -> str:
-    quoted = '"' + name.replace('"', '""') + '"'
-    if kind in _AS_THEY_ARE or kind in _FLOATS:
-        return quoted
-    if not _is_nested(kind):
-        return f"CAST({quoted} AS VARCHAR)"
-    return quoted if _holds_bytes(kind) else f"CAST(to_json({quoted}) AS VARCHAR)"
-
-
-def _reader(kind: str) -> Callable[[Any], Any] | None:
-    """What converts a value of DuckDB, or None if it stays as it is."""
-    if kind in _FLOATS or (_is_nested(kind) and _holds_bytes(kind)):
-        return without_nan
-    return _of_json if _is_nested(kind) else None
-
-
-def _is_nested(kind: str) -> bool:
-    return kind.endswith("]") or kind.startswith(_NESTED)
-
-
-def _holds_bytes(kind: str) -> bool:
-    return "BLOB" in kind  # such as images, which JSON cannot hold
-
-
-def _of_json(text: str | None) -> Any:
-    if text is None:
-        return None
-    try:
-        return msgspec.json.decode(text)
-    except msgspec.DecodeError:  # it holds NaN
-        return without_nan(json.loads(text))
+def _selected(name: str, column: Column) -> str:
+    chosen = quoted(name)
+    for cast in column.casts or ():
+        chosen = f"CAST({chosen} AS {cast})"
+    return chosen

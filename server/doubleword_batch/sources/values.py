@@ -1,6 +1,7 @@
-"""Values of a row as text of a prompt and as JSON."""
+"""Values of a row as text and as JSON: what a prompt shows is what a table of texts holds."""
 
 import math
+from base64 import b64encode
 from datetime import timedelta
 from typing import Any, cast
 
@@ -8,7 +9,9 @@ import msgspec
 
 
 def as_text(value: Any) -> str:
-    """A value in a prompt: text as it is, null as nothing, everything else as JSON.
+    """A value in a prompt and in a CSV table: text as it is, null as nothing, bytes as base64.
+
+    Everything else is its JSON.
 
     Raises:
         ValueError: NaN or Infinity.
@@ -16,6 +19,8 @@ def as_text(value: Any) -> str:
     """
     if isinstance(value, str):
         return value
+    if isinstance(value, bytes):
+        return b64encode(value).decode("ascii")
     return "" if value is None else as_json(value).decode()
 
 

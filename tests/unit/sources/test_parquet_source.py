@@ -1,9 +1,16 @@
 """Parquet: types that JSON has stay, the others become text, order stays."""
 
+import datetime as dt
+import time
 import tracemalloc
+from decimal import Decimal
 
 import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as arrow_parquet
 
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.sources import open_source
@@ -34,17 +41,150 @@ def parquet(tmp_path, roots):
         ("1.50::DECIMAL(9, 2)", "1.50"),
         ("DATE '2024-02-29'", "2024-02-29"),
         ("TIMESTAMP '2024-02-29 10:00:00'", "2024-02-29 10:00:00"),
-        ("TIMESTAMPTZ '2024-02-29 10:00:00+00'", "2024-02-29 10:00:00+00"),
+        ("TIMESTAMPTZ '2024-02-29 10:00:00+00'", "2024-02-29 10:00:00+00:00"),
         ("'x'::BLOB", b"x"),
         ("[1, 2, NULL]", [1, 2, None]),
         ("['nan'::DOUBLE, 1]", [None, 1.0]),
-        ("{'a': DATE '2024-02-29', 'b': 1.50::DECIMAL(9, 2)}", {"a": "2024-02-29", "b": 1.5}),
+        ("{'a': DATE '2024-02-29', 'b': 1.50::DECIMAL(9, 2)}", {"a": "2024-02-29", "b": "1.50"}),
         ("{'bytes': 'x'::BLOB, 'path': NULL::VARCHAR}", {"bytes": b"x", "path": None}),
         ("MAP {'k': [1]}", {"k": [1]}),
     ],
 )
 def test_the_value_of_a_cell(parquet, written, value):
     assert next(parquet(f"SELECT {written} AS v").rows()) == {"v": value}
+
+
+def day(text):
+    return dt.datetime.fromisoformat(text)
+
+
+ONE_HOUR = dt.timedelta(hours=1)
+
+
+@pytest.mark.parametrize(
+    ("kind", "written", "value"),
+    [
+        (pa.float32(), 19.99, 19.99),
+        (pa.float16(), 0.1, 0.1),
+        (pa.float16(), 65504.0, 65500.0),
+        (pa.list_(pa.float32()), [19.99, None, float("nan")], [19.99, None, None]),
+        (pa.list_(pa.float32(), 2), [0.1, 0.2], [0.1, 0.2]),
+        (
+            pa.struct({"a": pa.float32(), "A": pa.float64()}),
+            {"a": 0.1, "A": 2.5},
+            {"a": 0.1, "A": 2.5},
+        ),
+        (
+            pa.list_(pa.struct({"p": pa.float32(), "on": pa.timestamp("ms", "Asia/Tokyo")})),
+            [{"p": 19.99, "on": day("2024-07-01")}],
+            [{"p": 19.99, "on": "2024-07-01 00:00:00+00:00"}],
+        ),
+        (pa.map_(pa.string(), pa.float32()), [("k", 0.1)], {"k": 0.1}),
+        (pa.map_(pa.int32(), pa.decimal128(9, 2)), [(1, Decimal("1.50"))], {"1": "1.50"}),
+        (pa.duration("s"), 30 * ONE_HOUR, "30:00:00"),
+        (pa.duration("ns"), ONE_HOUR / 4 + dt.timedelta(microseconds=5), "00:15:00.000005"),
+        (pa.duration("us"), -ONE_HOUR, "-01:00:00"),
+        (pa.list_(pa.duration("ms")), [ONE_HOUR, None], ["01:00:00", None]),
+        (pa.struct({"d": pa.duration("us")}), {"d": ONE_HOUR}, {"d": "01:00:00"}),
+        (
+            pa.decimal128(38, 10),
+            Decimal("12345678901234567890.0123456789"),
+            "12345678901234567890.0123456789",
+        ),
+        (
+            pa.timestamp("us", "America/New_York"),
+            day("2024-07-01"),
+            "2024-07-01 00:00:00+00:00",
+        ),
+        (pa.timestamp("ns"), 1719792000000000001, "2024-07-01 00:00:00.000000001"),
+        (pa.time64("us"), dt.time(10, 0, 1), "10:00:01"),
+        (pa.dictionary(pa.int8(), pa.string()), "x", "x"),
+        (pa.uint64(), 2**64 - 1, 2**64 - 1),
+        (pa.int64(), -(2**63), -(2**63)),
+        (pa.binary(), b"\0x", b"\0x"),
+        (pa.binary(3), b"abc", b"abc"),
+        (pa.large_string(), "größe \0 😀", "größe \0 😀"),
+        (pa.bool_(), False, False),
+        (pa.null(), None, None),
+    ],
+    ids=str,
+)
+def test_a_value_written_by_arrow_is_what_arrow_shows(tmp_path, roots, kind, written, value):
+    table = pa.table({"v": pa.array([written], kind)})
+    arrow_parquet.write_table(table, tmp_path / "t.parquet")
+    assert list(open_source("t.parquet", roots).rows()) == [{"v": value}]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Asia/Tokyo"])
+def test_times_with_a_time_zone_are_the_same_wherever_the_machine_stands(
+    tmp_path, roots, monkeypatch, zone
+):
+    written = {"t": day("2024-07-01"), "l": [day("2024-07-01")]}
+    kinds = {"t": pa.timestamp("us", "UTC"), "l": pa.list_(pa.timestamp("us", "Asia/Tokyo"))}
+    arrow_parquet.write_table(
+        pa.table({name: pa.array([written[name]], kind) for name, kind in kinds.items()}),
+        tmp_path / "t.parquet",
+    )
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        (row,) = open_source("t.parquet", roots).rows()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert row == {"t": "2024-07-01 00:00:00+00:00", "l": ["2024-07-01 00:00:00+00:00"]}
+
+
+def test_names_that_differ_by_case_only_are_kept_apart(tmp_path, roots):
+    table = pa.table({"id": [1], "ID": [2], "Id": [3]})
+    arrow_parquet.write_table(table, tmp_path / "t.parquet")
+    assert list(open_source("t.parquet", roots).rows()) == [{"id": 1, "ID": 2, "Id": 3}]
+
+
+def test_names_given_twice_go_through_and_are_said(tmp_path, roots):
+    table = pa.table([pa.array([1]), pa.array([2])], names=["a", "a"])
+    arrow_parquet.write_table(table, tmp_path / "t.parquet")
+    opened = open_source("t.parquet", roots)
+    assert list(opened.rows()) == [{"a": 1, "a_2": 2}]
+    assert "a_2" in opened.notes[0]
+
+
+def test_old_timestamps_of_96_bits_are_read_over_their_whole_range(tmp_path, roots):
+    days = [
+        day("0001-01-01"),
+        day("1500-06-01"),
+        day("2024-07-01"),
+        day("9999-12-31"),
+    ]
+    table = pa.table({"v": pa.array(days, pa.timestamp("us"))})
+    arrow_parquet.write_table(table, tmp_path / "t.parquet", use_deprecated_int96_timestamps=True)
+    read = [row["v"] for row in open_source("t.parquet", roots).rows()]
+    assert read == [str(day) for day in days]
+
+
+def test_durations_of_pandas_and_polars_are_durations(tmp_path, roots):
+    pd.DataFrame({"v": [pd.Timedelta(hours=30)]}).to_parquet(tmp_path / "a.parquet")
+    pl.DataFrame({"v": [30 * ONE_HOUR]}).write_parquet(tmp_path / "b.parquet")
+    for name in ("a.parquet", "b.parquet"):
+        assert list(open_source(name, roots).rows()) == [{"v": "30:00:00"}], name
+
+
+def test_a_damaged_arrow_schema_is_no_reason_to_refuse_a_file():
+    from base64 import b64encode
+    from random import Random
+
+    from doubleword_batch.sources.arrow_metadata import arrow_fields
+
+    schema = pa.schema({"d": pa.duration("ms"), "l": pa.list_(pa.duration("ns"))})
+    message = schema.serialize().to_pybytes()
+    assert [field.unit for field in arrow_fields(b64encode(message))] == ["ms", None]
+    chance = Random(5)  # noqa: S311  # seeded: the same bytes in every run
+    for _ in range(2000):
+        broken = bytearray(message)
+        for _ in range(3):
+            broken[chance.randrange(len(broken))] = chance.randrange(256)
+        arrow_fields(b64encode(broken[: chance.randrange(len(broken))]))
+        arrow_fields(b64encode(broken))
 
 
 def test_names_of_any_letters_and_files_of_any_name_are_read_in_order(parquet):

@@ -18,6 +18,7 @@ from doubleword_batch.jobs.export.rows import Rows
 from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.sources.values import as_text
 
 Format = Literal["jsonl", "csv", "parquet"]
 
@@ -131,7 +132,7 @@ def _write_jsonl(table: Rows, output: BinaryIO, cancelled: Callable[[], bool]) -
 def _write_csv(
     table: Rows, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
 ) -> int:
-    cell = _text if formulas else _harmless
+    cell = as_text if formulas else _harmless
     writer = csv.writer(_Records(output), lineterminator=_RECORD_END)
     writer.writerow([cell(name) for name in table.columns])
     rows = 0
@@ -156,15 +157,9 @@ class _Records:
         self._output.write(f"{record[: -len(_RECORD_END)]}\n".encode())
 
 
-def _text(value: Any) -> Any:
-    if value is None or isinstance(value, str | int | float):
-        return value
-    return _encode(value).decode()
-
-
-def _harmless(value: Any) -> Any:
+def _harmless(value: Any) -> str:
     if not isinstance(value, str):
-        return _text(value)
+        return as_text(value)
     if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
         return "'" + value
     return value

@@ -1,0 +1,90 @@
+"""What a Parquet file's Arrow schema says that its own types do not: which integers are durations.
+
+Arrow's writers (pyarrow, pandas, polars) put it into the file's metadata: an IPC message with the
+schema, in base64. The message is a FlatBuffer of the tables Message, Schema and Field in Arrow's
+`format/*.fbs`; only names of types are read of it. It may come from an attacker: whatever does not
+lie within it is a ValueError.
+"""
+
+import struct
+from base64 import b64decode
+from binascii import Error as Base64Error
+from typing import NamedTuple
+
+KEY = "ARROW:schema"
+
+_DURATION = 18
+_UNITS = ("s", "ms", "us", "ns")
+_MILLISECOND = 1
+_MOST_FIELDS = 100_000
+
+
+class Field(NamedTuple):
+    """A field: the unit of a duration (`s`, `ms`, `us`, `ns`), else None, and what lies in it."""
+
+    unit: str | None
+    children: "tuple[Field, ...]"
+
+
+def arrow_fields(value: bytes) -> tuple[Field, ...]:
+    """The fields of a schema as it stands in the metadata; none if it cannot be read."""
+    try:
+        data = b64decode(value, validate=True)
+        start = 8 if data[:4] == b"\xff\xff\xff\xff" else 4
+        reader = _Reader(data[start:])
+        message = reader.at(0)
+        header = reader.table(message, 2)
+        return reader.fields(header, 1)
+    except (Base64Error, ValueError, struct.error, RecursionError):
+        return ()
+
+
+class _Reader:
+    """Follows the pointers of a FlatBuffer."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self._left = _MOST_FIELDS
+
+    def at(self, place: int) -> int:
+        """Where the pointer at a place leads."""
+        return place + self._number("<I", place)
+
+    def table(self, table: int, slot: int) -> int:
+        """Where the table in a field of a table begins."""
+        place = self._field(table, slot)
+        if place is None:
+            raise ValueError("a table is missing")
+        return self.at(place)
+
+    def fields(self, table: int, slot: int) -> tuple[Field, ...]:
+        """The vector of `Field` tables in a field of a table."""
+        place = self._field(table, slot)
+        if place is None:
+            return ()
+        vector = self.at(place)
+        count = self._number("<I", vector)
+        self._left -= count
+        if self._left < 0:
+            raise ValueError("too many fields")
+        return tuple(self._read(self.at(vector + 4 + 4 * n)) for n in range(count))
+
+    def _read(self, table: int) -> Field:
+        kind = self._field(table, 2)
+        unit = None
+        if kind is not None and self._number("<B", kind) == _DURATION:
+            place = self._field(self.table(table, 3), 0)
+            unit = _UNITS[_MILLISECOND if place is None else self._number("<h", place) & 3]
+        return Field(unit, self.fields(table, 5))
+
+    def _field(self, table: int, slot: int) -> int | None:
+        directory = table - self._number("<i", table)
+        if 4 + 2 * slot >= self._number("<H", directory):
+            return None
+        offset = self._number("<H", directory + 4 + 2 * slot)
+        return table + offset if offset else None
+
+    def _number(self, form: str, place: int) -> int:
+        if place < 0:
+            raise ValueError("a pointer leads out")
+        return struct.unpack_from(form, self._data, place)[0]

@@ -1,0 +1,211 @@
+"""How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
+
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from typing import Any, NamedTuple
+
+from doubleword_batch.sources.arrow_metadata import Field
+from doubleword_batch.sources.values import elapsed_text, without_nan
+
+_INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
+_AS_THEY_ARE = (
+    _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "varchar", "blob", "double"}
+)
+_WITH_TIME_ZONE = frozenset({"timestamp with time zone", "timestamptz_ns", "timestamp_tz"})
+_PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+Read = Callable[[Any], Any]
+
+
+class Node(NamedTuple):
+    """An element of a file's own schema: its name, its logical type, and what lies in it."""
+
+    name: str
+    logical: str
+    children: "tuple[Node, ...]"
+
+
+class Column(NamedTuple):
+    """How a value is read.
+
+    Attributes:
+        casts: the types that SQL casts it to, one after the other; None: it stays.
+        read: what makes the row's value of it; None: it stays.
+    """
+
+    casts: tuple[str, str] | None
+    read: Read | None
+
+
+def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple[Node, ...]:
+    """The columns of a file out of its flat schema: (name, logical type, children), depth first."""
+    left = iter(elements)
+
+    def node() -> Node:
+        name, logical, count = next(left)
+        return Node(name, logical or "", tuple(node() for _ in range(count or 0)))
+
+    return node().children
+
+
+def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
+    """How to read a column.
+
+    Args:
+        kind: its type in DuckDB.
+        node: its element in the file's schema, None where that is unknown.
+        field: its Arrow field, None where there is none.
+    """
+    first, second, read = _Types().of(kind, node, field)
+    plain = str(kind)
+    return Column(None if first == second == plain else (first, second), read)
+
+
+class _Types:
+    """Follows the three descriptions of a type together."""
+
+    def of(  # noqa: PLR0911  # one kind of type after the other
+        self, kind: Any, node: Node | None, field: Field | None
+    ) -> tuple[str, str, Read | None]:
+        """(first cast, second cast, reader) of a type."""
+        name = str(kind.id)
+        if name in {"list", "array"}:
+            return self._list(kind, node, field)
+        if name == "struct":
+            return self._struct(kind, node, field)
+        if name == "map":
+            return self._map(kind, node, field)
+        plain = str(kind)
+        if name == "float":
+            is_half = node is not None and node.logical.startswith("Float16")
+            return "VARCHAR", "DOUBLE", _half if is_half else without_nan
+        if name == "double":
+            return plain, plain, without_nan
+        if name == "bigint" and field is not None and field.unit is not None:
+            return plain, plain, _duration(field.unit)
+        if name in _AS_THEY_ARE:
+            return plain, plain, None
+        return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
+
+    def _list(
+        self, kind: Any, node: Node | None, field: Field | None
+    ) -> tuple[str, str, Read | None]:
+        child = kind.children[0][1]
+        first, second, read = self.of(child, _element(node, child), _child(field, 0))
+        return f"{first}[]", f"{second}[]", read and _each(read)
+
+    def _struct(
+        self, kind: Any, node: Node | None, field: Field | None
+    ) -> tuple[str, str, Read | None]:
+        known = node.children if node and len(node.children) == len(kind.children) else ()
+        firsts: list[str] = []
+        seconds: list[str] = []
+        fields: list[tuple[str, str, Read | None]] = []
+        for number, (name, child) in enumerate(kind.children):
+            own = known[number] if known else None
+            first, second, read = self.of(child, own, _child(field, number))
+            firsts.append(f"{quoted(name)} {first}")
+            seconds.append(f"{quoted(name)} {second}")
+            fields.append((name, own.name if own else name, read))
+        changes = any(name != own or read for name, own, read in fields)
+        return (
+            f"STRUCT({', '.join(firsts)})",
+            f"STRUCT({', '.join(seconds)})",
+            _fields(fields) if changes else None,
+        )
+
+    def _map(
+        self, kind: Any, node: Node | None, field: Field | None
+    ) -> tuple[str, str, Read | None]:
+        value = kind.children[1][1]
+        pair = node.children[0] if node and node.children else None
+        own = pair.children[1] if pair and len(pair.children) > 1 else None
+        first, second, read = self.of(value, own, _child(_child(field, 0), 1))
+        return f"MAP(VARCHAR, {first})", f"MAP(VARCHAR, {second})", _values(read)
+
+
+def quoted(name: str) -> str:
+    """A name in SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _child(field: Field | None, number: int) -> Field | None:
+    if field is None or number >= len(field.children):
+        return None
+    return field.children[number]
+
+
+def _element(node: Node | None, kind: Any) -> Node | None:
+    """The element of a list: usually in a group of its own inside the list's."""
+    if node is None or len(node.children) != 1:
+        return None
+    (inner,) = node.children
+    is_struct = str(kind.id) == "struct"
+    if len(inner.children) == 1 and not (
+        is_struct and inner.name in {"array", f"{node.name}_tuple"}
+    ):
+        return inner.children[0]
+    return inner
+
+
+def _each(read: Read) -> Read:
+    return lambda values: None if values is None else [_of(read, value) for value in values]
+
+
+def _fields(fields: list[tuple[str, str, Read | None]]) -> Read:
+    def read_all(value: Any) -> Any:
+        if value is None:
+            return None
+        return {own: _of(read, value[name]) if read else value[name] for name, own, read in fields}
+
+    return read_all
+
+
+def _values(read: Read | None) -> Read:
+    def read_all(value: Any) -> Any:
+        if value is None:
+            return None
+        pairs: Iterator[tuple[Any, Any]] = iter(value.items())
+        return {key: _of(read, item) if read else item for key, item in pairs}
+
+    return read_all
+
+
+def _of(read: Read, value: Any) -> Any:
+    return None if value is None else read(value)
+
+
+def _zoned(text: str | None) -> str | None:
+    """`2024-07-01 00:00:00+00` with the minutes of its offset, as other tools write it."""
+    return f"{text}:00" if text and text.endswith("+00") else text
+
+
+def _duration(unit: str) -> Read:
+    per_second = _PARTS_OF_A_SECOND[unit]
+
+    def read(number: int | None) -> str | None:
+        if number is None:
+            return None
+        seconds, part = divmod(abs(number), per_second)
+        text = ("-" if number < 0 else "") + elapsed_text(timedelta(seconds=seconds))
+        digits = f"{part:0{len(str(per_second)) - 1}}".rstrip("0") if part else ""
+        return f"{text}.{digits.ljust(6, '0')}" if digits else text
+
+    return read
+
+
+def _half(number: float | None) -> float | None:
+    """A number of 16 bits with the fewest digits that tell it from its neighbours."""
+    number = without_nan(number)
+    if number is None:
+        return None
+    packed = struct.pack("<e", number)
+    for digits in range(1, 6):
+        shortest = float(f"{number:.{digits}g}")
+        try:
+            if struct.pack("<e", shortest) == packed:
+                return shortest
+        except OverflowError:  # rounded up beyond the largest
+            continue
+    return number
