@@ -74,6 +74,8 @@ class Profile(BaseModel):
         cost_estimate: GET /files/{id}/cost-estimate exists.
         results: GET /batches/{id}/results may exist.
         analytics: GET /batches/{id}/analytics may exist.
+        asynchronous: single responses run in the background (`service_tier: flex`), to be polled by
+            their id.
         free: nothing is billed.
         prices: dated price table, None when there is none.
     """
@@ -97,6 +99,7 @@ class Profile(BaseModel):
     cost_estimate: bool = False
     results: bool = False
     analytics: bool = False
+    asynchronous: bool = False
     free: bool = False
     prices: PriceTable | None = None
 

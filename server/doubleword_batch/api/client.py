@@ -8,6 +8,7 @@ from typing import Self
 
 from doubleword_batch.api.custom_transport import CustomTransport
 from doubleword_batch.api.resources import Batches, Files, Models
+from doubleword_batch.api.responses import Responses
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.providers import Profile
@@ -48,6 +49,7 @@ class BatchClient:
         files: upload, get, list, content, delete, estimate_cost.
         batches: create, get, list, cancel, retry, retry_requests, results.
         models: list.
+        responses: create, get: single responses in the background.
         profile: the profile in use.
         base_url: without a trailing slash.
 
@@ -87,6 +89,7 @@ class BatchClient:
         self.files = Files(self._transport, self.profile)
         self.batches = Batches(self._transport, self.profile)
         self.models = Models(self._transport)
+        self.responses = Responses(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

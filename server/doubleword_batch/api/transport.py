@@ -106,6 +106,10 @@ class Transport:
         """
         return typed_reply(request, await self._persist(request), model, self.redact)
 
+    async def call_raw(self, request: ApiRequest) -> bytes:
+        """Send, and return the reply's body as it came; errors as in `call`."""
+        return await self._persist(request)
+
     async def delete(self, request: ApiRequest) -> None:
         """Send a DELETE. A 404 after an earlier try that may have landed means that it is done.
 

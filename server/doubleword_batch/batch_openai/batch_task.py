@@ -150,7 +150,6 @@ class BatchTask:
                 await create_batch(
                     self._ws,
                     self.job.name,
-                    completion_window=self._options.completion_window,
                     metadata=dict(self._options.batch_metadata),
                 )
             except ApiError as error:
@@ -170,9 +169,7 @@ class BatchTask:
     async def _follow(self) -> None:
         pause = self._options.poll_interval_seconds * FIRST_POLL_SHARE
         while any(call.is_wanted for call in self.waiting.values()):
-            run = await self._retry(self._poll)
-            if run.is_terminal:
-                self._fail_if_nothing_ran(run)
+            if await self._retry(self._poll):
                 break
             await asyncio.sleep(pause)
             pause = min(pause * _POLL_BACKOFF, self._options.poll_interval_seconds)
@@ -206,8 +203,8 @@ class BatchTask:
                 break
         self.fail(error)
 
-    async def _poll(self) -> "BatchRun":
-        """Fetch the batch's status and deliver what is new."""
+    async def _poll(self) -> bool:
+        """Fetch the batch's status and deliver what is new; returns whether it has ended."""
         await self._poller.poll(self.job)
         run = self.job.batch_runs()[-1]
         ended_rows = run.completed + run.failed
@@ -221,7 +218,13 @@ class BatchTask:
             self._ended_rows = ended_rows
         elif has_joined:
             await self._deliver_finished(run.batch_id, self.waiting)
-        return run
+        if run.is_terminal:
+            self._fail_if_nothing_ran(run)
+        return run.is_terminal
+
+    def _outcome_for(self, _call: Call, outcome: Outcome) -> Outcome:
+        """The outcome of a row as its caller asked for it."""
+        return outcome
 
     async def _deliver_finished(
         self, batch_id: str, wanted: Iterable[int], *, with_rejected: bool = False
@@ -238,7 +241,8 @@ class BatchTask:
 
         found = await in_thread(outcomes)
         waiting = self.waiting
-        deliver((waiting.pop(row), outcome) for row, outcome in found if row in waiting)
+        finished = [(waiting.pop(row), outcome) for row, outcome in found if row in waiting]
+        deliver((call, self._outcome_for(call, outcome)) for call, outcome in finished)
 
     def _fail_if_nothing_ran(self, run: "BatchRun") -> None:
         """Sort out a batch that the provider rejected after its creation, as OpenAI does."""

@@ -127,7 +127,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         batch_size: calls in one batch, at most.
         batch_window_seconds: how long the first call of a batch waits for others.
         poll_interval_seconds: how often the status of a running batch is fetched.
-        completion_window: `24h`, or `1h` for a higher price.
+        completion_window: `24h`, `1h` for a higher price, or `async` for calls that go alone and at
+            once, in the provider's asynchronous tier.
         batch_metadata: kept with each batch at the provider.
         deadline_seconds: after how long a call without an answer raises `CallTimeoutError`; by
             default the completion window and two hours more.

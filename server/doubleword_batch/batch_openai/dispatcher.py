@@ -20,9 +20,12 @@ from doubleword_batch.batch_openai.batch_task import (
 from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
 from doubleword_batch.batch_openai.calls_under_way import CallsUnderWay
+from doubleword_batch.batch_openai.chat_as_response import RESPONSES, as_response_body
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
-from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.batch_openai.response_task import ResponseTask
+from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.background_calls import ASYNC
 from doubleword_batch.jobs.call_jobs import (
     CallRow,
     bodies_of,
@@ -78,6 +81,7 @@ class Dispatcher:
             ws = await self._lazy_workspace.get()
             if self._batcher is None:
                 await in_thread(lambda _: forget_abandoned(ws))
+            self._check_tier(ws)
             calls = admitted(calls, ws.profile)
             known = await in_thread(lambda _: self._cache.look_up(ws, calls))
         except DoublewordBatchError as error:
@@ -89,7 +93,10 @@ class Dispatcher:
                 ws.profile,
                 lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        self._batcher.add([call for call in _wanted(calls) if not self._finds_row(ws, known, call)])
+        new = [call for call in _wanted(calls) if not self._finds_row(ws, known, call)]
+        if self._options.is_async:
+            new = [call for call in new if not self._goes_alone(ws, call)]
+        self._batcher.add(new)
 
     def release(self, call: Call) -> None:
         """Free the row of a caller that went away, for the next equal call."""
@@ -144,6 +151,32 @@ class Dispatcher:
             self._spawn(self._run_batch(ws, batch_task), [call])
         return True
 
+    def _check_tier(self, ws: "Workspace") -> None:
+        if self._options.is_async and not ws.profile.asynchronous:
+            raise InputError(
+                f"{ws.profile.title} has no asynchronous tier, which completion_window='async' "
+                "asks for.",
+                hint=f"Use one of {', '.join(ws.profile.windows)}.",
+            )
+
+    def _goes_alone(self, ws: "Workspace", call: Call) -> bool:
+        """Whether the call can be a response in the background, and then is one."""
+        body = as_response_body(call.endpoint, call.body)
+        if body is None:
+            return False
+        self._spawn(self._start_response(ws, call, body), [call])
+        return True
+
+    async def _start_response(self, ws: "Workspace", call: Call, body: bytes) -> None:
+        try:
+            job = await in_thread(
+                lambda _: self._job(ws, [call], RESPONSES, [body], self._options.completion_window)
+            )
+        except DoublewordBatchError as error:
+            deliver([(call, error)])
+            return
+        await self._run_job(ws, job, [call])
+
     def _takes_over(self, call: Call) -> bool:
         """Whether the call gets the row of one that was given up since it came."""
         leader = self._under_way.given_up(call.key) if call.key is not None else None
@@ -186,10 +219,22 @@ class Dispatcher:
         if not calls:
             return
         try:
-            job = await in_thread(lambda _: self._job(ws, calls))
+            job = await in_thread(
+                lambda _: self._job(
+                    ws,
+                    calls,
+                    calls[0].endpoint,
+                    [call.body for call in calls],
+                    self._options.batch_window(ws.profile),
+                )
+            )
         except DoublewordBatchError as error:
             deliver((call, error) for call in calls)
             return
+        await self._run_job(ws, job, calls)
+
+    async def _run_job(self, ws: "Workspace", job: StoredJob, calls: Sequence[Call]) -> None:
+        """Follow a job whose rows are these calls."""
         for row, call in enumerate(calls, start=1):
             call.job_row = (job.name, row)
             call.body = b""  # it is in the request file
@@ -197,21 +242,29 @@ class Dispatcher:
                 self._cache.release(job.name, row)
         await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
 
-    def _job(self, ws: "Workspace", calls: Sequence[Call]) -> StoredJob:
+    def _job(
+        self,
+        ws: "Workspace",
+        calls: Sequence[Call],
+        endpoint: str,
+        bodies: Sequence[bytes],
+        window: str,
+    ) -> StoredJob:
         keys = [call.key for call in calls if call.key is not None]
         job = job_of_calls(
             ws,
-            endpoint=calls[0].endpoint,
+            endpoint=endpoint,
             model=calls[0].model,
-            window=self._options.completion_window,
-            bodies=[call.body for call in calls],
+            window=window,
+            bodies=bodies,
             keys=keys,
         )
         self._cache.add_job(job.name)
         return job
 
     def _batch_task(self, ws: "Workspace", job: StoredJob, calls: dict[int, Call]) -> BatchTask:
-        batch_task = self._batch_tasks[job.name] = BatchTask(
+        task_type = ResponseTask if job.window == ASYNC else BatchTask
+        batch_task = self._batch_tasks[job.name] = task_type(
             ws, self._options, job, calls, self._limits, self._poller_for(ws)
         )
         return batch_task

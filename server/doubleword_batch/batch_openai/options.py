@@ -4,8 +4,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.providers import Profile
 
-_WINDOW_SECONDS = {"1h": 3_600.0, "24h": 86_400.0}
+ASYNC = "async"
+_WINDOW_SECONDS = {ASYNC: 3_600.0, "1h": 3_600.0, "24h": 86_400.0}
 _GRACE_SECONDS = 2 * 3_600.0
 
 
@@ -17,7 +19,8 @@ class BatchingOptions:
         batch_size: calls in one batch, at most.
         batch_window_seconds: how long the first call of a batch waits for others.
         poll_interval_seconds: how often the status of a running batch is fetched.
-        completion_window: `24h` or `1h`, as the provider offers them.
+        completion_window: `24h` or `1h`, as the provider offers them; `async` for its asynchronous
+            tier: each call goes alone and at once, without a file or a batch.
         batch_metadata: kept with each batch at the provider.
         deadline_seconds: after how long a call without a response raises; None for the completion
             window and two hours more.
@@ -52,6 +55,17 @@ class BatchingOptions:
         broken = [rule for rule, holds in rules.items() if not holds]
         if broken:
             raise InputError(f"{broken[0]}.", hint="Leave it out for the default.")
+
+    @property
+    def is_async(self) -> bool:
+        """Whether calls go alone, in the provider's asynchronous tier."""
+        return self.completion_window == ASYNC
+
+    def batch_window(self, profile: Profile) -> str:
+        """The completion window of batches; in the asynchronous tier, of what cannot go alone."""
+        if not self.is_async:
+            return self.completion_window
+        return "1h" if "1h" in profile.windows else profile.windows[0]
 
     @property
     def longest_wait_seconds(self) -> float:

@@ -94,7 +94,9 @@ def pull(*, as_json: options.AsJson = False) -> int:
 def proxy(
     *,
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1; 0 for any free one.")] = 8089,
-    window: Annotated[str, typer.Option(help="Completion window of the batches.")] = "24h",
+    window: Annotated[
+        str, typer.Option(help="Completion window; async sends each call alone, without a batch.")
+    ] = "24h",
     batch_size: Annotated[int, typer.Option(help="Maximum calls in one batch.")] = 1_000,
     batch_window: Annotated[
         float, typer.Option(help="Seconds that the first call of a batch waits for more.")

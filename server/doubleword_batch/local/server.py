@@ -185,8 +185,8 @@ class FollowedServer:
         self._thread.start()
 
     def is_running(self) -> bool:
-        """Whether the server that is used still answers."""
-        return discovery.discover(self._home) == self.running
+        """Whether the server that is used still lives, however busy it is."""
+        return discovery.is_serving(self._home, self.running.base_url)
 
     def stop(self) -> None:
         """Stop following, and stop the server that was started here."""

@@ -1,0 +1,73 @@
+"""Responses in the background: `POST /responses` and `GET /responses/{id}`."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel
+
+from doubleword_batch.api.request import ApiRequest, checked_id, typed_reply
+from doubleword_batch.api.transport import Transport
+
+_ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
+
+
+@dataclass(frozen=True, slots=True)
+class BackgroundResponse:
+    """A response as it stands.
+
+    Attributes:
+        id: what it is asked for by.
+        status: queued, in_progress, completed, incomplete, failed or cancelled.
+        body: the whole reply.
+    """
+
+    id: str
+    status: str
+    body: bytes
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not change any more."""
+        return self.status in _ENDED
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether it ended with an answer, be it cut short."""
+        return self.status in {"completed", "incomplete"}
+
+
+class Responses:
+    """Reached as `BatchClient.responses`."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    async def create(self, body: dict[str, Any]) -> BackgroundResponse:
+        """Begin a response in the background, in the asynchronous tier. This is what costs money.
+
+        Args:
+            body: of /v1/responses.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: as in `Batches`. There is no list to look in
+                for a response whose reply was lost.
+        """
+        flags = {"background": True, "service_tier": "flex"}
+        return await self._read(
+            ApiRequest("POST", "/responses", body=body | flags, idempotent=False)
+        )
+
+    async def get(self, response_id: str) -> BackgroundResponse:
+        """The response as it is now."""
+        path = f"/responses/{checked_id('response id', response_id)}"
+        return await self._read(ApiRequest("GET", path))
+
+    async def _read(self, request: ApiRequest) -> BackgroundResponse:
+        body = await self._transport.call_raw(request)
+        state = typed_reply(request, body, _State, self._transport.redact)
+        return BackgroundResponse(state.id, state.status.lower(), body)
+
+
+class _State(BaseModel):
+    id: str
+    status: str

@@ -1,0 +1,150 @@
+"""A chat completion as a response and back: the asynchronous tier has an id for responses only.
+
+What of a call has no counterpart there is not guessed: such a call runs in a batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import msgspec
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+_ROLES = frozenset({"assistant", "developer", "system", "user"})
+_SAME = frozenset({"metadata", "model", "parallel_tool_calls", "temperature", "top_p", "user"})
+_DROPPED = frozenset({"messages", "n", "service_tier"})
+_Json = dict[str, Any]
+
+
+class _NoCounterpartError(Exception):
+    """Something of the call cannot be said in a response."""
+
+
+def as_response_body(endpoint: str, body: bytes) -> bytes | None:
+    """The body of /v1/responses that asks the same; None where there is none.
+
+    Args:
+        endpoint: of the call.
+        body: a JSON object.
+    """
+    if endpoint == RESPONSES:
+        return body
+    if endpoint != CHAT:
+        return None
+    try:
+        return msgspec.json.encode(_translated(msgspec.json.decode(body)))
+    except (_NoCounterpartError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def as_chat_body(body: bytes) -> bytes:
+    """The chat completion that a response is."""
+    response: _Json = msgspec.json.decode(body)
+    text, refusal, calls = "", None, list[_Json]()
+    for item in response.get("output") or ():
+        if item.get("type") == "function_call":
+            function = {"name": item.get("name"), "arguments": item.get("arguments")}
+            calls.append({"id": item.get("call_id"), "type": "function", "function": function})
+        for part in item.get("content") or () if item.get("type") == "message" else ():
+            text += part.get("text") or ""
+            refusal = part.get("refusal") or refusal
+    message: _Json = {
+        "role": "assistant",
+        "content": text if text or not (calls or refusal) else None,
+        "refusal": refusal,
+    }
+    if calls:
+        message["tool_calls"] = calls
+    choice = {
+        "index": 0,
+        "message": message,
+        "logprobs": None,
+        "finish_reason": _finish_reason(response, bool(calls)),
+    }
+    return msgspec.json.encode(
+        {
+            "id": response.get("id"),
+            "object": "chat.completion",
+            "created": int(response.get("created_at") or 0),
+            "model": response.get("model"),
+            "choices": [choice],
+            "usage": _usage(response.get("usage") or {}),
+            "service_tier": response.get("service_tier"),
+        }
+    )
+
+
+def _translated(chat: _Json) -> _Json:
+    sent: _Json = {"input": [_message(message) for message in chat["messages"]]}
+    for name, value in chat.items():
+        if name in _SAME:
+            sent[name] = value
+        elif name in _TRANSLATED:
+            sent |= _TRANSLATED[name](value)
+        elif name not in _DROPPED or (name == "n" and value not in {None, 1}):
+            raise _NoCounterpartError
+    return sent
+
+
+def _message(message: _Json) -> _Json:
+    if message.keys() - {"role", "content"} or message["role"] not in _ROLES:
+        raise _NoCounterpartError
+    content = message["content"]
+    if isinstance(content, str):
+        return message
+    if message["role"] == "assistant":
+        raise _NoCounterpartError
+    return {"role": message["role"], "content": [_part(part) for part in content]}
+
+
+def _part(part: _Json) -> _Json:
+    if part["type"] == "text":
+        return {"type": "input_text", "text": part["text"]}
+    if part["type"] == "image_url":
+        image = part["image_url"]
+        detail = {"detail": image["detail"]} if "detail" in image else {}
+        return {"type": "input_image", "image_url": image["url"], **detail}
+    raise _NoCounterpartError
+
+
+def _format(given: _Json) -> _Json:
+    if given["type"] == "json_schema":
+        return {"text": {"format": {"type": "json_schema", **given["json_schema"]}}}
+    return {"text": {"format": given}}
+
+
+def _tools(given: list[_Json]) -> _Json:
+    if any(tool["type"] != "function" for tool in given):
+        raise _NoCounterpartError
+    return {"tools": [{"type": "function", **tool["function"]} for tool in given]}
+
+
+def _tool_choice(given: str | _Json) -> _Json:
+    if isinstance(given, str):
+        return {"tool_choice": given}
+    return {"tool_choice": {"type": "function", "name": given["function"]["name"]}}
+
+
+_TRANSLATED: dict[str, Callable[[Any], _Json]] = {
+    "max_completion_tokens": lambda given: {"max_output_tokens": given},
+    "max_tokens": lambda given: {"max_output_tokens": given},
+    "reasoning_effort": lambda given: {"reasoning": {"effort": given}},
+    "response_format": _format,
+    "tool_choice": _tool_choice,
+    "tools": _tools,
+}
+
+
+def _finish_reason(response: _Json, has_calls: bool) -> str:  # noqa: FBT001  # one caller
+    if response.get("status") == "incomplete":
+        reason = cast("_Json", response.get("incomplete_details") or {}).get("reason")
+        return "content_filter" if reason == "content_filter" else "length"
+    return "tool_calls" if has_calls else "stop"
+
+
+def _usage(usage: _Json) -> _Json:
+    read, written = usage.get("input_tokens", 0), usage.get("output_tokens", 0)
+    return {
+        "prompt_tokens": read,
+        "completion_tokens": written,
+        "total_tokens": usage.get("total_tokens", read + written),
+    }

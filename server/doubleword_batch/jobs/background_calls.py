@@ -1,0 +1,169 @@
+"""Calls of the provider's asynchronous tier: one response in the background, without file or batch.
+
+A call is a job of one row, as every other single call is, so that it is remembered, capped and
+counted alike. The journal has the write before it is sent and the response's id afterwards; a
+write whose reply was lost cannot be looked for at the provider, and is therefore never repeated.
+"""
+
+import msgspec
+
+from doubleword_batch.api.responses import BackgroundResponse
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    ServerError,
+    TransportError,
+)
+from doubleword_batch.jobs.call_jobs import bodies_of
+from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
+from doubleword_batch.jobs.store.records import Write
+from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parts import create_intent
+from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
+from doubleword_batch.models import Batch, RequestCounts
+from doubleword_batch.requests import ROW_PREFIX
+
+ASYNC = "async"
+"""The completion window of jobs whose row is a response in the background."""
+
+_PRICED_AS = "1h"
+_LOOK_PAUSE_SECONDS = 0.2
+
+
+async def begin_response(job: StoredJob) -> str:
+    """Send a job's one call, unless that was done before; returns the response's id.
+
+    Raises:
+        InputError: `over_cap`, `unknown_cost`; nothing was sent.
+        TransportError: `unconfirmed`: it may have been sent, and nobody knows its id.
+        ApiError, TransportError, ProtocolError: it surely was not taken.
+    """
+    ws = job.workspace
+    write = _reserved(job)
+    while write.remote_id is None and write.sent_at is not None:
+        if ws.journal.seconds_since(write) > ws.in_doubt_seconds:
+            raise _unconfirmed()
+        await ws.sleep(_LOOK_PAUSE_SECONDS)  # another process may be sending it
+        write = ws.journal.read(write.key)
+    if write.remote_id is not None:
+        return write.remote_id
+    if not ws.journal.mark_sending(write):
+        return await begin_response(job)
+    failpoint("respond.send")
+    (body,) = bodies_of(job)
+    try:
+        response = await ws.client.responses.create(msgspec.json.decode(body))
+    except DoublewordBatchError as error:
+        if _may_have_happened(error):
+            raise _unconfirmed() from error
+        ws.journal.mark_without_effect(write)
+        raise
+    failpoint("respond.answered")
+    ws.journal.record_answer(write, response.id)
+    if response.has_ended:
+        record_response(job, response)
+    return response.id
+
+
+async def read_response(job: StoredJob, response_id: str) -> bool:
+    """Ask for the response; returns whether it has ended, and is in the ledger then.
+
+    Raises:
+        ApiError, TransportError, ProtocolError: it could not be read.
+    """
+    if job.batch_runs():
+        return True
+    response = await job.client.responses.get(response_id)
+    if response.has_ended:
+        record_response(job, response)
+    return response.has_ended
+
+
+def record_response(job: StoredJob, response: BackgroundResponse) -> None:
+    """Move the job's row by a response that has ended, and keep its line."""
+    (part,) = job.parts()
+    ok = response.has_answer
+    kind, line = "output" if ok else "error", _result_line(response)
+    outcome = read_line(line)
+    counts = RequestCounts(total=1, completed=int(ok), failed=int(not ok))
+    status = "completed" if ok else "failed"
+    batch = Batch(id=response.id, endpoint=job.endpoint, status=status, request_counts=counts)
+    with job.store.transaction():
+        if outcome is None or job.batch_runs():
+            return
+        job.store.record_batch(job.id, part.id, batch)
+        (run,) = job.batch_runs()
+        applied = apply_lines(job.ledger, run.id, kind, 0, [RowLine(1, outcome, line)])
+        append_lines(stored_lines_path(job, run.id, kind), 0, applied.text)
+        move_cursor(job.ledger, run.id, kind, Cursor(1, len(applied.text)))
+        job.store.mark_collected(run)
+
+
+def _reserved(job: StoredJob) -> Write:
+    """The intent to send the call, in the journal; its estimate counts against the caps."""
+    ws = job.workspace
+    (part,) = job.parts()
+    cost = price_tokens(ws, job.model, _PRICED_AS, job.input_tokens, job.output_tokens)
+    intent = create_intent(job, part, cost.usd)
+    with job.store.transaction():
+        sent = ws.journal.find(job.id, part.id, "create", answered=True)
+        if sent:
+            return sent[0]
+        check_caps(ws, cost, None)
+        (write,) = reserve(ws, [intent])
+        job.store.set_job(job.id, cost_usd=None if cost.usd is None else str(cost.usd))
+    return write
+
+
+def _result_line(response: BackgroundResponse) -> bytes:
+    """The same as a line of a batch's output or error file."""
+    line: dict[str, object] = {"id": response.id, "custom_id": f"{ROW_PREFIX}1"}
+    if response.has_answer:
+        answer = {
+            "status_code": 200,
+            "request_id": None,
+            "body": msgspec.Raw(response.body),
+        }
+        line |= {"response": answer, "error": None}
+    else:
+        error = _error_of(response)
+        line |= {"response": None, "error": error}
+    return msgspec.json.encode(line) + b"\n"
+
+
+def _error_of(response: BackgroundResponse) -> dict[str, str]:
+    try:
+        error = msgspec.json.decode(response.body, type=_Failed).error
+    except msgspec.DecodeError:
+        error = None
+    if error is None or not error.message:
+        return {"code": response.status, "message": f"The response is {response.status}."}
+    return {"code": error.code or response.status, "message": error.message}
+
+
+class _Error(msgspec.Struct):
+    code: str | None = None
+    message: str | None = None
+
+
+class _Failed(msgspec.Struct):
+    error: _Error | None = None
+
+
+def _may_have_happened(error: DoublewordBatchError) -> bool:
+    if isinstance(error, TransportError):
+        return error.may_have_happened
+    return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
+
+
+def _unconfirmed() -> TransportError:
+    return TransportError(
+        "It is not known whether the provider took the call: its reply was lost.",
+        may_have_happened=True,
+        hint="It is not sent again, because it may have been paid for. To ask anew all the same, "
+        "change the call, or use a client with remember_answers=False.",
+        code="unconfirmed",
+        retryable=False,
+    )

@@ -1,0 +1,168 @@
+"""The asynchronous tier: a call alone, without file or batch, paid for once all the same."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+
+import openai
+import pytest
+from anyio import fail_after
+
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
+from batch_openai.test_interface import TOOL
+from batch_openai.test_proxy import QUICK
+from batch_openai.test_survival import PROGRAM, finished, program, until  # noqa: F401  # a fixture
+from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.proxy import proxy_running
+from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
+from doubleword_batch.settings import Settings
+
+STORE = "store.sqlite3"
+ASYNC = {"completion_window": "async"}
+SENT_AS = 'BatchOpenAI(completion_window="async", **options)'
+
+
+@pytest.fixture(autouse=True)
+async def bounded():
+    with fail_after(DEADLINE_SECONDS):
+        yield
+
+
+async def files_and_batches(client):
+    return [file async for file in client.files.list()] + await batches_of(client)
+
+
+def count_in(path, query):
+    with closing(sqlite3.connect(path)) as database:
+        return database.execute(f"SELECT count(*) FROM {query}").fetchone()[0]  # noqa: S608
+
+
+def singles_at(server):
+    """How many single requests the server has taken."""
+    return count_in(server._config.folder / "server.sqlite3", "batches WHERE is_single")
+
+
+async def test_calls_go_alone_without_file_or_batch_and_come_back_typed(faulty):
+    with faulty() as server:
+        async with quick(**ASYNC) as client:
+            chat, tool, response = await asyncio.gather(
+                chat_call(client, "a", max_tokens=50, temperature=0),
+                chat_call(client, "b", tools=[TOOL], tool_choice="required"),
+                client.responses.create(model="chat-1", input="c"),
+            )
+            assert await files_and_batches(client) == []
+        assert singles_at(server) == 3
+    assert chat.choices[0].message.content.startswith("[simulated] ")
+    assert chat.choices[0].finish_reason in {"stop", "length"}
+    assert chat.usage.total_tokens > 0
+    (call,) = tool.choices[0].message.tool_calls
+    assert "city" in call.function.arguments
+    assert tool.choices[0].finish_reason == "tool_calls"
+    assert response.output_text
+
+
+async def test_what_has_no_counterpart_runs_in_a_batch(faulty):
+    with faulty() as server:
+        async with quick(**ASYNC) as client:
+            chat, embedding = await asyncio.gather(
+                chat_call(client, "a", n=2),
+                client.embeddings.create(model="embed-1", input="x"),
+            )
+            assert {batch.completion_window for batch in await batches_of(client)} == {"1h"}
+        assert singles_at(server) == 0
+    assert len(chat.choices) == 2
+    assert embedding.data
+
+
+async def test_a_call_of_an_earlier_run_is_not_paid_for_again(faulty):
+    with faulty() as server:
+        async with quick(**ASYNC) as client:
+            first = await chat_call(client, "a")
+        async with quick(**ASYNC) as client:
+            assert (await chat_call(client, "a")).id == first.id
+        async with quick() as client:
+            assert (await chat_call(client, "a")).id == first.id
+            assert await batches_of(client) == []
+        assert singles_at(server) == 1
+
+
+async def test_a_killed_program_run_again_finds_the_response(
+    faulty,
+    program,  # noqa: F811
+    home,
+    tmp_path,
+):
+    gate = tmp_path / "gate"
+    text = PROGRAM.replace("BatchOpenAI(**options)", SENT_AS)
+    assert SENT_AS in text
+    with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
+        killed = program("a", "b", text=text)
+
+        async def sent():
+            if singles_at(server) < 2:
+                return False
+            return count_in(home / STORE, "writes WHERE remote_id IS NOT NULL") == 2
+
+        await until(sent)
+        killed.kill()
+        await asyncio.to_thread(killed.communicate)
+        gate.touch()
+        assert len(await finished(program("a", "b", text=text))) == 2
+        assert singles_at(server) == 2
+
+
+async def test_given_up_and_made_again_it_is_one_request(faulty, tmp_path):
+    gate = tmp_path / "gate"
+    with faulty(requests=[RequestFault(fault="hold", until=str(gate))]) as server:
+        async with quick(**ASYNC) as client:
+            for _ in range(3):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(chat_call(client, "a"), 0.5)
+            gate.touch()
+            assert (await chat_call(client, "a")).choices
+        assert singles_at(server) == 1
+
+
+async def test_a_lost_reply_is_never_sent_again(faulty):
+    lost = ServerFault(fault="drop_after", route="POST /v1/responses")
+    with faulty(server=[lost]) as server:
+        async with quick(**ASYNC) as client:
+            with pytest.raises(openai.APIConnectionError, match="not known whether"):
+                await chat_call(client, "a")
+        assert singles_at(server) == 1
+
+
+async def test_a_failure_has_the_status_and_words_of_a_row_s(faulty):
+    failing = RequestFault(fault="error", status=400, message="no such thing", match=Match())
+    with faulty(requests=[failing], max_attempts=1):
+        async with quick(**ASYNC) as client:
+            with pytest.raises(openai.OpenAIError, match="no such thing"):
+                await chat_call(client, "a")
+
+
+async def test_a_cap_counts_for_it_too(monkeypatch, unused_url):
+    monkeypatch.setenv("DOUBLEWORD_API_KEY", "k")
+    monkeypatch.setenv("DOUBLEWORD_BATCH_MAX_COST_USD", "0.01")
+    async with quick(**ASYNC, base_url=unused_url, batch_provider="doubleword") as client:
+        with pytest.raises(openai.OpenAIError, match="there is a cap on it"):
+            await chat_call(client, "a")
+
+
+async def test_a_provider_without_the_tier_is_named(unused_url):
+    async with quick(**ASYNC, base_url=unused_url, api_key="k", batch_provider="openai") as client:
+        with pytest.raises(openai.OpenAIError, match="no asynchronous tier"):
+            await chat_call(client, "a")
+
+
+async def test_the_proxy_offers_it(faulty, environment):
+    options = BatchingOptions(completion_window="async", poll_interval_seconds=0.1)
+    assert options.longest_wait_seconds < QUICK.longest_wait_seconds + 86_400
+    with faulty() as server:
+        async with (
+            proxy_running(Settings.from_environment(), options=options) as proxy,
+            openai.AsyncOpenAI(base_url=proxy.base_url, api_key="x") as caller,
+        ):
+            assert (await chat_call(caller, "a")).choices
+            stream = await chat_call(caller, "b", stream=True)
+            assert [chunk async for chunk in stream]
+        assert singles_at(server) == 2
