@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import openai
 import pytest
 
@@ -60,11 +61,14 @@ async def test_the_local_servers_own_refusals_close_before_the_body_is_read(harn
                 await create_batch(ws, name)
 
 
+@pytest.mark.parametrize("http_client", [False, True], ids=["own", "callers"])
 @pytest.mark.parametrize("size", [300, 2_000_000])
 @pytest.mark.parametrize("code", KINDS)
-async def test_batch_openai_raises_what_the_server_said(harness, tmp_path, code, size):
+async def test_batch_openai_raises_what_the_server_said(harness, tmp_path, code, size, http_client):
+    own = {"http_client": httpx2.AsyncClient(trust_env=False)} if http_client else {}
     with harness.serving(refusal(code)) as server:
         async with BatchOpenAI(
+            **own,
             api_key=server.token,
             base_url=server.base_url,
             state_dir=tmp_path / "calls",

@@ -1,0 +1,49 @@
+"""State directories and names as people have them: odd characters, long names."""
+
+import os
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.local import LocalConfig, LocalServer
+from faults.harness import Harness, built, ended, fetched, rows_of
+
+ODD = [
+    "a b",
+    "ü 日本 é",
+    "50% #1 ?x=1&y",
+    'it\'s "quoted"' if os.name == "posix" else "it's quoted",
+    "x;mode=memory&y",
+    "{{ text }} ${HOME} $(id) `id`",
+    "-rf",
+    "x" * 200,
+]
+
+
+@pytest.mark.parametrize("name", ODD)
+async def test_a_job_runs_in_a_state_directory_of_any_name(tmp_path, name):
+    place = tmp_path / name
+    place.mkdir()
+    harness = Harness(place)
+    (harness.work / "rows.csv").rename(harness.work / f"{name}.csv")
+    with harness.serving():
+        async with harness.workspace() as ws:
+            job = await built(ws, source=f"{name}.csv")
+            await create_batch(ws, job)
+            await ended(ws, job)
+            out = harness.work / f"{name}-out.jsonl"
+            results = await fetched(ws, job, output_path=str(out), query="SELECT 1 FROM results")
+    assert results.ledger == {"ok": 40}
+    assert len(rows_of(out)) == 40
+    stores = [path for path in place.rglob("*.sqlite3") if path.parent == harness.home]
+    assert len(stores) == 1
+    with closing(sqlite3.connect(stores[0])) as store:
+        assert store.execute("SELECT count(*) FROM jobs").fetchone() == (1,)
+
+
+async def test_the_local_server_starts_in_a_state_directory_of_any_name(tmp_path):
+    for name in ODD:
+        with LocalServer(LocalConfig(home=tmp_path / name)) as server:
+            assert server.is_running()

@@ -1,0 +1,98 @@
+"""The script against servers that refuse early, trickle, and pack; over TLS too."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import pytest
+from anyio import to_thread
+
+from wire.certificates import self_signed
+from wire.scripted_server import Answer, answer, serving
+
+SCRIPTS = Path(__file__).parents[2] / "skill/doubleword-batch/scripts"
+LINE = (
+    '{"custom_id":"r%d","method":"POST","url":"/v1/chat/completions","body":{"model":"m",'
+    '"messages":[{"role":"user","content":"%s"}]}}\n'
+)
+KEY = "sk-do-not-leak-0123456789"
+NO_FILES = answer(200, {"object": "list", "data": [], "has_more": False})
+
+
+@pytest.fixture(params=["plain", "tls"])
+def tls(request, tmp_path):
+    return self_signed(tmp_path) if request.param == "tls" else (None, None)
+
+
+async def run(folder, base_url, certificate, *, size=1, code=""):
+    requests = folder / "requests.jsonl"
+    lines = "".join(LINE % (number, "x" * size) for number in range(1_000))
+    requests.write_text(lines, encoding="utf-8")
+    environment = {**os.environ, "DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": base_url}
+    if certificate:
+        environment["SSL_CERT_FILE"] = str(certificate)
+    command = [sys.executable, str(SCRIPTS / "run_batch.py"), str(requests), "--patience", "0"]
+    if code:
+        command = [sys.executable, "-c", code]
+    work = partial(
+        subprocess.run,
+        command,
+        cwd=SCRIPTS,
+        env=environment,
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    return await to_thread.run_sync(work)
+
+
+def upload_refused(status, words):
+    """What the script asks first is answered; the upload is refused at its head."""
+    refusal = replace(answer(status, words, kind="text/plain"), refuse=0)
+    return [lambda asked: refusal if asked.method == "POST" else NO_FILES] * 10
+
+
+@pytest.mark.parametrize("size", [1, 2_000, 50_000])
+@pytest.mark.parametrize("status", [401, 403, 413, 429])
+async def test_an_early_refusal_is_shown(tmp_path, tls, status, size):
+    context, certificate = tls
+    async with serving(*upload_refused(status, b"Not for you"), tls=context) as server:
+        ran = await run(tmp_path, server.base_url, certificate, size=size)
+    assert f"with {status}: «Not for you»" in ran.stderr
+    assert KEY not in ran.stderr
+
+
+SLOW = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+from batchkit import api
+api._TIMEOUT_SECONDS = 1
+from batchkit.settings import read_settings
+one = api.Api(read_settings(), 0)
+try:
+    print(b"".join(one.lines("f", 0)) if "lines" == "%s" else one.get("/models"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+HEAD = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\nConnection: close\r\n"
+
+
+@pytest.mark.parametrize("asked", ["get", "lines"])
+@pytest.mark.parametrize("part", ["head", "body"])
+async def test_an_answer_that_trickles_ends(tmp_path, tls, asked, part):
+    context, certificate = tls
+    drip = {"head": (HEAD, b"X: y\r\n"), "body": (HEAD + b"\r\n{", b" ")}[part]
+    async with serving(Answer(drip[0], drip_with=drip[1]), tls=context) as server:
+        ran = await run(tmp_path, server.base_url, certificate, code=SLOW % asked)
+    assert ran.stdout.startswith("Lost"), ran.stdout + ran.stderr
+
+
+async def test_a_packed_answer_is_not_unpacked(tmp_path):
+    packed = answer(200, b"x", headers={"Content-Encoding": "gzip, gzip"})
+    async with serving(packed) as server:
+        ran = await run(tmp_path, server.base_url, None, code=SLOW % "get")
+    assert "is packed as «gzip, gzip», which was not asked for" in ran.stdout
