@@ -15,7 +15,10 @@ import pytest
 
 from doubleword_batch import errors
 from doubleword_batch.batch_openai import BatchOpenAI
+from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.submit import create_batch
+from doubleword_batch.settings import Settings
 from faults.harness import MODEL, UPLOAD, built, status
 
 KINDS = {
@@ -78,6 +81,23 @@ async def test_batch_openai_raises_what_the_server_said(harness, tmp_path, code,
             with pytest.raises(KINDS[code][2]):
                 await client.chat.completions.create(
                     model=MODEL, messages=[{"role": "user", "content": "x" * size}]
+                )
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_the_proxy_passes_on_what_the_server_said(harness, code):
+    options = BatchingOptions(batch_window_seconds=0.05, max_retry_seconds=0)
+    with harness.serving(refusal(code)):
+        settings = Settings.from_environment(harness.environment())
+        async with (
+            proxy_running(settings, options=options) as proxy,
+            openai.AsyncOpenAI(
+                base_url=proxy.base_url, api_key="anything", max_retries=0
+            ) as program,
+        ):
+            with pytest.raises(KINDS[code][2]):
+                await program.chat.completions.create(
+                    model=MODEL, messages=[{"role": "user", "content": "x" * 2_000_000}]
                 )
 
 
