@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
+from doubleword_batch.errors import NotFoundError
 from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -44,6 +45,16 @@ class Files:
     async def content(self, file_id, sink, *, skip=0):
         for line in self.content_of[file_id].splitlines(keepends=True)[skip:]:
             await sink(line)
+
+
+class Batches:
+    """A provider without lists of results and bills."""
+
+    async def results(self, *_args, **_options):
+        raise NotFoundError("none", status=404)
+
+    async def analytics(self, _batch_id):
+        raise NotFoundError("none", status=404)
 
 
 @dataclass
@@ -88,7 +99,7 @@ async def finished_job(
     folder, store, source, *bodies, spec=None, endpoint="/v1/chat/completions", status="completed"
 ):
     roots = Roots([folder])
-    client = SimpleNamespace(files=Files())
+    client = SimpleNamespace(files=Files(), batches=Batches())
     ws = Workspace(client, profile("local"), store, roots, "test", "local")
     opened = open_source(source, roots)
     rows = sum(1 for _ in opened.rows())

@@ -92,7 +92,7 @@ async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collec
 
     async def read(runs: list[BatchRun]) -> None:
         for run in runs:
-            names = await to_thread.run_sync(RowNames, job, parts[run.part].number)
+            names = RowNames(job, parts[run.part].number)
             reader = _BatchReader(job, run, names, check, collected, progress)
             await reader.read_both()
             if run.is_terminal:

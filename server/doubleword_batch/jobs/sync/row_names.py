@@ -39,7 +39,7 @@ class RowNames:
         self._part_number = part_number
         self._is_adopted = job.source is None
         self.kind: str = msgspec.json.decode(job.spec).get("rows", "") if self._is_adopted else ""
-        self._twins = job.ledger.twins(part_number) if self.kind == TWINS else {}
+        self._twins: dict[str, list[int]] | None = None
         self._turns: Counter[str] = Counter()
 
     def begin(self) -> None:
@@ -52,15 +52,19 @@ class RowNames:
             from doubleword_batch.requests import row_of
 
             return list(map(row_of, custom_ids))
+        if self._twins is None:
+            is_needed = self.kind == TWINS
+            self._twins = self._job.ledger.twins(self._part_number) if is_needed else {}
         known: dict[str, int] = {}
         for start in range(0, len(custom_ids), _AT_ONCE):
             known |= self._job.ledger.rows_of_adopted(custom_ids[start : start + _AT_ONCE])
         if self.kind == OPEN:
             known |= self._open_rows([name for name in custom_ids if name not in known])
-        return [self._next_twin(name) or known.get(name) for name in custom_ids]
+        twins = self._twins
+        return [self._next_twin(name, twins) or known.get(name) for name in custom_ids]
 
-    def _next_twin(self, name: str) -> int | None:
-        rows = self._twins.get(name)
+    def _next_twin(self, name: str, twins: dict[str, list[int]]) -> int | None:
+        rows = twins.get(name)
         if rows is None:
             return None
         turn = self._turns[name]
