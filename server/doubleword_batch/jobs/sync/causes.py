@@ -22,7 +22,6 @@ _ADVICE = {
     "DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
     "unknown_body": "The response has a shape that is not known here; it is the row's answer.",
     "embedding": "The embedding is neither numbers nor base64 of floats; it is kept as it came.",
-    "line_too_long": "The result line is too long to be read: ask for less in one answer.",
     "refusal": "The model declined: reword the prompt, or accept it.",
     "content_filter": "The provider's filter stopped the answer: reword the prompt, or accept it.",
     "context_length": "The request is longer than the model's context: shorten those rows.",
