@@ -105,7 +105,11 @@ async def test_calls_that_died_before_they_were_sent_are_forgotten_after_a_week(
     home, program, monkeypatch, unused_url
 ):
     async def built():
-        return [path for path in files_in(home / "jobs") if path.name == "part-0001.jsonl"]
+        return [
+            path
+            for path in files_in(home / "jobs")
+            if path.name == "part-0001.jsonl" and not path.parent.name.startswith(".building")
+        ]
 
     async def recorded():
         with closing(sqlite3.connect(home / "store.sqlite3")) as store:
