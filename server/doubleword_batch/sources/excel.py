@@ -1,7 +1,7 @@
 """A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
 import re
-from collections.abc import Container, Generator, Sequence
+from collections.abc import Container, Generator, Iterable, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
@@ -44,6 +44,7 @@ _MAX_COLUMNS = 16_384  # Excel's limit
 _SHEETS_SHOWN = 20
 _HIDDEN_SHOWN = 5
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
+_ROW = re.compile(r"[^0-9]")
 
 _DAY_SECONDS = 86_400
 _LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
@@ -125,6 +126,12 @@ class XlsxSource(Source):
             self._keep([f"column_{at}" for at in range(1, self._width + 1)])
             return
         header = find_header(records)
+        if (
+            wanted is None
+            and self._options.merged == "repeat"
+            and records[0].line < records[-1].line
+        ):
+            header = self._below_repeated_title(records, header)
         if wanted is None:
             note_rows_above(self, records, header)
         elif wanted > records[-1].line:
@@ -139,6 +146,15 @@ class XlsxSource(Source):
         empty = self._empty_columns(names.unnamed)
         note_unnamed(self, names, empty)
         self._keep(names.columns, empty)
+
+    @staticmethod
+    def _below_repeated_title(records: list[Record], header: int) -> int:
+        """The header where a title that spans columns was repeated over them."""
+        for number in range(header, len(records) - 1):
+            values = [cell for cell in records[number].cells if cell is not None]
+            if len(values) == 1 or len(set(map(str, values))) > 1:
+                return number
+        return header
 
     def _keep(self, names: Sequence[str], empty: Container[int] = ()) -> None:
         self._kept = [(name, at) for at, name in enumerate(names) if at not in empty]
@@ -174,10 +190,33 @@ class XlsxSource(Source):
         with open_workbook(self.paths[0]) as workbook:
             strings = workbook.shared_strings()
             epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
-            reader = _SheetReader(workbook.styles(), epoch)
+            reader = _SheetReader(workbook.styles(), epoch, self._header_line)
+            repeated: MergedRanges | None = None
+            if self._options.merged == "repeat":
+                repeated = MergedRanges(workbook.merged_ranges(self._sheet.part))
             for line, cells in workbook.read(self._sheet.part, reader, MAX_SHEET_BYTES):
                 if filled := self._filled(cells, strings, line):
+                    if repeated is not None:
+                        repeated.fill(line, filled)
                     yield line, filled
+            self._note_cells(reader)
+
+    def _note_cells(self, reader: "_SheetReader") -> None:
+        if reader.formulas:
+            number, place = 1 + reader.more_formulas, reader.formulas[0]
+            cells = "cells hold a formula" if number > 1 else "cell holds a formula"
+            self.note(
+                "formulas_without_value",
+                f"{number} {cells} without a stored value (such as {place}) and were read as "
+                "empty: open the workbook in a spreadsheet and save it, then build again.",
+            )
+        if reader.merged_rows and self._options.merged == "first":
+            what = "ranges span" if reader.merged_rows > 1 else "range spans"
+            self.note(
+                "merged_cells",
+                f"{reader.merged_rows} merged {what} several rows: only the first row has the "
+                'value. The option merged = "repeat" repeats it.',
+            )
 
     def _filled(self, cells: Cells, strings: SharedStrings, line: int) -> Cells:
         """The cells that are not empty; shared strings are looked up late, as they repeat."""
@@ -197,8 +236,13 @@ class XlsxSource(Source):
 class _SheetReader(PartReader[tuple[int, Cells]]):
     """Makes (line, cells) of every row with a cell in it."""
 
-    def __init__(self, styles: CellStyles, epoch: datetime) -> None:
+    def __init__(self, styles: CellStyles, epoch: datetime, header_line: int) -> None:
         super().__init__()
+        self.formulas: list[str] = []  # the first cells with a formula and no value
+        self.more_formulas = 0
+        self.merged_rows = 0  # ranges below the header that span rows
+        self._header_line = header_line
+        self._has_formula = False
         self._styles = styles
         self._epoch = epoch
         self._cells: Cells = {}
@@ -213,16 +257,31 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
             self._column = _column(reference) if reference else self._column + 1
             self._kind = attributes.get("t") or "n"
             self._style = int(attributes.get("s") or 0)
+            self._has_formula = False
+        elif name == "f":
+            self._has_formula = True
+        elif name == "mergeCell":
+            _, _, bottom, _, spans_rows = _range(attributes.get("ref", ""))
+            self.merged_rows += spans_rows and bottom > self._header_line
         elif name == "row":
             self._line = int(attributes.get("r") or self._line + 1)
             self._column = -1
 
     def end(self, name: str) -> None:
         if name == "c":
-            self._cells[self._column] = self._value(self.take_text())
+            text = self.take_text()
+            if self._has_formula and not text and self._kind != "str":
+                self._note_formula()
+            self._cells[self._column] = self._value(text)
         elif name == "row" and self._cells:
             self.made.append((self._line, self._cells))
             self._cells = {}
+
+    def _note_formula(self) -> None:
+        if self.formulas:
+            self.more_formulas += 1
+        else:
+            self.formulas.append(f"{_letters(self._column)}{self._line}")
 
     def _value(self, text: str) -> Any:
         if not text:
@@ -247,21 +306,24 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
 
 def _date(days: float, epoch: datetime) -> str | float:
     """The ISO 8601 form of a date, a date with a time, or a time of day."""
+    is_leap_day = epoch == _EPOCH and int(days) == _LEAP_DAY_OF_1900
     if epoch == _EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
         days += 1
     try:
-        moment = epoch + timedelta(seconds=round(days * _DAY_SECONDS))
+        moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
     except (OverflowError, ValueError):
         return days
     if 0 <= days < 1:
         return moment.time().isoformat()
-    whole = moment.hour == moment.minute == moment.second == 0
-    return moment.date().isoformat() if whole else moment.isoformat()
+    text = moment.isoformat()
+    if is_leap_day:  # which Excel shows, and no calendar has
+        text = text.replace("1900-02-28", "1900-02-29")
+    return text.removesuffix("T00:00:00")
 
 
 def _elapsed(days: float) -> str | float:
     try:
-        return elapsed_text(timedelta(seconds=round(days * _DAY_SECONDS)))
+        return elapsed_text(timedelta(milliseconds=round(days * _DAY_SECONDS * 1000)))
     except (OverflowError, ValueError):
         return days
 
@@ -274,6 +336,47 @@ def _column(place: str) -> int:
     if not 0 < number <= _MAX_COLUMNS:
         raise ValueError(f"there is no cell {place[:20]}")
     return number - 1
+
+
+def _letters(column: int) -> str:
+    letters, number = "", column + 1
+    while number:
+        number, letter = divmod(number - 1, 26)
+        letters = chr(65 + letter) + letters
+    return letters
+
+
+def _range(ref: str) -> tuple[int, int, int, int, bool]:
+    """(top, left, bottom, right) of a range, rows from 1 and columns from 0; more than a row?"""
+    first, _, last = ref.partition(":")
+    left, right = _column(first), _column(last or first)
+    top, bottom = (int(_ROW.sub("", place) or 0) for place in (first, last or first))
+    return top, left, bottom, right, bottom > top
+
+
+class MergedRanges:
+    """Merged ranges, whose first value goes into their other cells, row by row."""
+
+    def __init__(self, ranges: Iterable[str]) -> None:
+        self._waiting = sorted((_range(ref) for ref in ranges), reverse=True)
+        self._open: list[tuple[tuple[int, int, int, int, bool], Any]] = []
+
+    def fill(self, line: int, cells: Cells) -> None:
+        """Complete a row that has a value of its own; rows come in order.
+
+        Raises:
+            ValueError: ranges overlap.
+        """
+        self._open = [(range_, value) for range_, value in self._open if range_[2] >= line]
+        while self._waiting and self._waiting[-1][0] <= line:
+            range_ = self._waiting.pop()
+            if range_[0] == line and range_[1] in cells:
+                self._open.append((range_, cells[range_[1]]))
+        if sum(range_[3] - range_[1] + 1 for range_, _ in self._open) > _MAX_COLUMNS:
+            raise ValueError("its merged ranges overlap")
+        for (_, left, _, right, _), value in self._open:
+            for column in range(left, right + 1):
+                cells.setdefault(column, value)
 
 
 def _record(line: int, cells: Cells) -> Record:

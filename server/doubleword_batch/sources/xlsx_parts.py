@@ -31,6 +31,7 @@ MAX_SHARED_STRINGS = 4 << 20
 MAX_SHARED_STRINGS_RATIO = 50
 """Bytes that one compressed byte of them may become: distinct texts compress badly."""
 
+_MAX_MERGED_RANGES = 200_000
 _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
 _MAX_TAG_BYTES = 1 << 20
@@ -42,7 +43,7 @@ _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
-_ESCAPE = re.compile(r"_x(00[0-7][0-9A-Fa-f])_")
+_ESCAPE = re.compile(r"_x((?![dD][89a-fA-F])[0-9A-Fa-f]{4})_")  # no half characters
 
 _T = TypeVar("_T")
 
@@ -209,6 +210,20 @@ class Workbook:
             reader.made.clear()
         parser.Parse(b"", True)  # noqa: FBT003  # the same
         yield from reader.made
+
+    def merged_ranges(self, part: str) -> list[str]:
+        """The merged ranges of a worksheet, such as `A2:A4`.
+
+        Raises:
+            ValueError: there are too many.
+        """
+        reader = _AttributeReader(("mergeCell",))
+        ranges: list[str] = []
+        for _, attributes in self.read(part, reader, MAX_SHEET_BYTES):
+            ranges.append(attributes.get("ref", ""))
+            if len(ranges) > _MAX_MERGED_RANGES:
+                raise ValueError("it has too many merged ranges")
+        return ranges
 
     def shared_strings(self) -> SharedStrings:
         """The shared strings, in memory."""

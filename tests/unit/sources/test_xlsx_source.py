@@ -6,7 +6,7 @@ import zipfile
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources import open_source, xlsx_parts
+from doubleword_batch.sources import SourceOptions, open_source, xlsx_parts
 from workbook import (
     CUSTOM_DATE_STYLE,
     DATE_STYLE,
@@ -84,6 +84,64 @@ def test_the_value_of_a_cell(book, written, value):
 def test_dates_before_march_1900_are_those_that_excel_shows(book, days, date):
     table = book({"S": sheet(["a"], [f'<c s="{DATE_STYLE}"><v>{days}</v></c>'])})
     assert next(table.rows()) == {"a": date}
+
+
+def test_the_day_that_excel_invented_and_parts_of_a_second_are_shown_as_there(book):
+    cells = [f'<c s="{DATE_STYLE}"><v>{days}</v></c>' for days in (60, 60.5, 45351.5000000116)]
+    table = book({"S": sheet(["a", "b", "c"], cells)})
+    assert next(table.rows()) == {
+        "a": "1900-02-29",
+        "b": "1900-02-29T12:00:00",
+        "c": "2024-02-29T12:00:00.001000",
+    }
+
+
+def test_formulas_without_a_stored_value_are_said(book):
+    rows = [
+        [1, "<c><f>A2+1</f></c>"],
+        [2, "<c><f>A3+1</f><v/></c>"],
+        [3, "<c><f>1</f><v>1</v></c>"],
+    ]
+    table = book({"S": sheet(["a", "b"], *rows, [4, '<c t="str"><f>A1</f><v></v></c>'])})
+    assert [row["b"] for row in table.rows()] == [None, None, 1, None]
+    (note,) = table.notes
+    assert note.startswith("2 cells hold a formula without a stored value (such as B2)")
+
+
+def test_merged_cells_are_repeated_where_asked(tmp_path, roots):
+    merged = sheet(
+        ["Sales", None, None],
+        ["region", "year", None],
+        ["North", 1, 2],
+        [None, 3, 4],
+        ["South", 5, 6],
+    ).replace(
+        "</sheetData>",
+        '</sheetData><mergeCells><mergeCell ref="A1:C1"/><mergeCell ref="B2:C2"/>'
+        '<mergeCell ref="A3:A4"/></mergeCells>',
+    )
+    write_workbook(tmp_path / "t.xlsx", {"S": merged})
+    repeated = open_source("t.xlsx", roots, SourceOptions(merged="repeat"))
+    assert list(repeated.rows()) == [
+        {"region": "North", "year": 1, "year_2": 2},
+        {"region": "North", "year": 3, "year_2": 4},
+        {"region": "South", "year": 5, "year_2": 6},
+    ]
+
+
+def test_ranges_merged_over_rows_are_said_where_they_are_not_repeated(book):
+    merged = sheet(["region", "year"], ["North", 1], [None, 3]).replace(
+        "</sheetData>", '</sheetData><mergeCells><mergeCell ref="A2:A3"/></mergeCells>'
+    )
+    table = book({"S": merged})
+    assert [row["region"] for row in table.rows()] == ["North", None]
+    assert "1 merged range spans several rows" in table.notes[0]
+
+
+def test_hidden_sheets_are_said_and_can_be_named(book):
+    sheets = {"A": sheet(["a"], [1]), "B": sheet(["b"], [2])}
+    assert book(sheets, hidden=("B",)).notes == ("1 hidden sheet was not read: «B».",)
+    assert book(sheets, "t.xlsx::B", hidden=("B",)).columns == ("b",)
 
 
 def test_dates_of_old_macs_count_from_1904(book):
