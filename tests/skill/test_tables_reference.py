@@ -6,7 +6,8 @@ from contextlib import closing
 
 import duckdb
 
-from doubleword_batch.jobs.export import table
+from doubleword_batch.jobs.export.columns import LEDGER, TOOLS
+from doubleword_batch.jobs.extras import EXTRAS
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources import open_source
 from skill import markdown
@@ -26,8 +27,9 @@ def test_the_columns_of_the_answers_are_those_of_the_table():
     documented = {name for row in cells for name in markdown.named(row[0])}
 
     assert documented - {"response_schema"} == {
-        *table._LEDGER,
-        *table._TOOLS,
+        *LEDGER,
+        *TOOLS,
+        *EXTRAS,
         "answer",
         "embedding",
     }
