@@ -117,14 +117,16 @@ def discover(home: Path) -> RunningServer | None:
     return RunningServer(notice.base_url, token, notice.executor, notice.note, notice.pid)
 
 
-def is_serving(home: Path, base_url: str) -> bool:
-    """Whether the server of this state directory lives and has that address.
+def is_serving(home: Path, base_url: str, pid: int | None = None) -> bool:
+    """Whether the server of this state directory lives, has that address, and is that process.
 
     Asked before each request that carries the token. A living server alone has its port; that of
     one that ended may be a stranger's.
     """
     notice = _notice_of_living_server(home)
-    return notice is not None and notice.base_url == base_url
+    if notice is None or notice.base_url != base_url:
+        return False
+    return pid is None or notice.pid == pid
 
 
 def proof_of(token: str, challenge: str, port: int, pid: int) -> str:

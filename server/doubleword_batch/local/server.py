@@ -186,7 +186,7 @@ class FollowedServer:
 
     def is_running(self) -> bool:
         """Whether the server that is used still lives, however busy it is."""
-        return discovery.is_serving(self._home, self.running.base_url)
+        return discovery.is_serving(self._home, self.running.base_url, self.running.pid)
 
     def stop(self) -> None:
         """Stop following, and stop the server that was started here."""
