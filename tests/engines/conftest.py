@@ -28,10 +28,10 @@ VARIABLE = "DOUBLEWORD_BATCH_ENGINES"
 
 @dataclass
 class Engine:
-    """A running batch server: where it answers, and the name of the model to ask for."""
+    """A running batch server: where it answers, and the name of a model that it has, if any."""
 
     base_url: str
-    model: str
+    model: str = ""
 
     def batches(self, job):
         """Its batches that were made for a job of ours."""
@@ -47,7 +47,7 @@ def aibrix(tmp_path_factory):
     port = _free_port()
     command = [program, "--host", "127.0.0.1", "--port", str(port), "--dry-run"]
     with _running(command, tmp_path_factory.mktemp("aibrix"), port) as base_url:
-        yield Engine(base_url, "echo")
+        yield Engine(base_url)
 
 
 @pytest.fixture(scope="module")

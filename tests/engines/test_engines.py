@@ -14,10 +14,17 @@ LONGEST_SECONDS = 2.5
 
 
 @pytest.fixture
-def on_aibrix(aibrix, shell_for):
+def model(request):
+    """A model's name for each test, so that their jobs have different names on the same server."""
+    return request.node.name
+
+
+@pytest.fixture
+def on_aibrix(aibrix, shell_for, model):
     """A ready request file whose bodies hold the answers that AIBrix's dry run sends back."""
     shell = shell_for(aibrix)
-    shell.write("requests.jsonl", "".join(f"{_request(n)}\n" for n in range(1, ROWS + 1)))
+    lines = "".join(f"{_request(n, model)}\n" for n in range(1, ROWS + 1))
+    shell.write("requests.jsonl", lines)
     job = shell.json("upload", "requests.jsonl")["job"]
     steps = [
         ("upload", "requests.jsonl"),
@@ -29,12 +36,12 @@ def on_aibrix(aibrix, shell_for):
 
 
 @pytest.fixture
-def on_ogx(ogx, shell_for):
+def on_ogx(ogx, shell_for, request):
     shell = shell_for(ogx)
     rows = "".join(f'{n},"row {n}, é\n☕"\n' for n in range(1, ROWS + 1))
     shell.write("rows.csv", f"id,text\n{rows}")
-    run = ("run", "rows.csv", "--prompt", "Say {{ text }}", "--model", ogx.model, "--yes")
-    return shell, [(*run, "-o", "answers.csv", "--overwrite")]
+    words = ("--prompt", "Say {{ text }}", "--system", request.node.name, "--model", ogx.model)
+    return shell, [("run", "rows.csv", *words, "-o", "answers.csv", "--overwrite", "--yes")]
 
 
 def test_a_job_on_aibrix_gives_each_row_its_own_answer(aibrix, on_aibrix):
@@ -106,7 +113,7 @@ def ends_before(until, process):
 
 
 def the_job(shell):
-    return shell.json("list")["jobs"][0]["job"]
+    return shell.json("list")["lines"][0].partition(":")[0]
 
 
 def assert_answers_of_aibrix(shell):
@@ -123,10 +130,10 @@ def assert_answers_of_ogx(shell):
     assert {row["outcome"] for row in table} == {"ok"}
 
 
-def _request(number):
+def _request(number, model):
     message = {"role": "assistant", "content": f"answer {number} é"}
     body = {
-        "model": "echo",
+        "model": model,
         "messages": [{"role": "user", "content": f"row {number}"}],
         "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
         "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 3},
