@@ -46,7 +46,7 @@ SCHEMAS = {
     "integers_broken_bounds": {"type": "integer", "minimum": 0.5, "maximum": 1.5},
     "negative": {"type": "integer", "maximum": -5},
     "multiple": {"type": "integer", "multipleOf": 7, "minimum": 100, "maximum": 110},
-    "multiple_of_fraction": {"type": "number", "multipleOf": 0.01, "minimum": 0, "maximum": 1},
+    "multiple_of_fraction": {"type": "number", "multipleOf": 0.25, "minimum": 0, "maximum": 9},
     "number_open_unit": {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 0.001},
     "text_lengths": {"type": "string", "minLength": 30, "maxLength": 33},
     "text_one_character": {"type": "string", "minLength": 1, "maxLength": 1},
@@ -148,7 +148,7 @@ def test_a_text_has_the_format_asked_for(format_name, check):
     ("schema", "words"),
     [
         ({"type": "nope"}, "not a JSON Schema"),
-        ({"$ref": "http://127.0.0.1:9/schema.json"}, "no path inside the schema"),
+        ({"$ref": "http://127.0.0.1:9/schema.json"}, "cannot be used"),
         ({"$ref": "#/$defs/absent"}, "cannot be used"),
         ({"type": "integer", "minimum": 3, "maximum": 2}, "no number lies within"),
         ({"type": "array", "minItems": 10**9}, "minItems"),

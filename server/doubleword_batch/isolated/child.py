@@ -23,7 +23,7 @@ def main(work: str, memory_bytes: int) -> None:
     """Answer requests, a JSON object a line, until there are no more or the parent is gone.
 
     Args:
-        work: `sql`.
+        work: `sql` or `schema`.
         memory_bytes: what may be allocated.
     """
     requests: SimpleQueue[bytes] = SimpleQueue()
@@ -43,12 +43,14 @@ def main(work: str, memory_bytes: int) -> None:
 
 
 def _handler(work: str, memory_bytes: int) -> Handler:
-    if work != "sql":
-        raise ValueError(work)
-    from doubleword_batch.isolated import sql_child
+    if work == "sql":
+        from doubleword_batch.isolated import sql_child
 
-    sql_child.limit_memory(memory_bytes)
-    return sql_child.handle
+        sql_child.limit_memory(memory_bytes)
+        return sql_child.handle
+    from doubleword_batch.isolated import schema_child
+
+    return schema_child.handle
 
 
 def _read(requests: "SimpleQueue[bytes]") -> None:

@@ -4,7 +4,7 @@ import hashlib
 import json
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -109,17 +109,21 @@ def plan_build(
         InputError: a source, a schema, a path or a parameter that cannot be used.
     """
     from doubleword_batch.requests import RequestSpec, check_limit
+    from doubleword_batch.requests.response_schema import AS_ANSWER, unwrapped
 
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
     options = build_options(request.options)
     source = _source(ws, request, options, staging, cancelled)
+    given = _schema(ws, request.response_schema)
+    schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
         prompt=request.prompt,
         system=request.system,
-        response_schema=_schema(ws, request.response_schema),
+        response_schema=schema,
+        schema_format=schema_format,
         params=request.params,
         id_column=request.id_column,
         image_column=request.image_column,
@@ -140,6 +144,7 @@ def plan_build(
         "image_column": spec.image_column,
         "limit": request.limit,
         **({"options": request.options} if request.options else {}),
+        **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
         "run": secrets.token_hex(4) if request.new_run else None,
     }
     stored = msgspec.json.encode(fields).decode()  # the schema's order is that of the columns

@@ -255,7 +255,7 @@ def _responses_input(prompt: str, image: str) -> list[dict[str, Any]]:
 def _constants(spec: RequestSpec) -> dict[str, Any]:
     if spec.response_schema is None:
         return spec.params
-    answer = {"name": "answer", "schema": spec.response_schema, "strict": True}
+    answer = spec.schema_format.around(spec.response_schema)
     if spec.endpoint == RESPONSES:
         return spec.params | {"text": {"format": {"type": "json_schema", **answer}}}
     return spec.params | {"response_format": {"type": "json_schema", "json_schema": answer}}

@@ -1,12 +1,13 @@
 """What to ask of every row, checked once before the first row is read."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any
 
-from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.providers import Profile
+from doubleword_batch.requests.response_schema import AS_ANSWER, SchemaFormat, check_schema
 from doubleword_batch.requests.template import check_column
 from doubleword_batch.sources.values import as_json
 
@@ -14,8 +15,6 @@ CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
-
-_PLACES_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +26,8 @@ class RequestSpec:
         model: the model's id.
         prompt: template of the user message, the input, or the text to embed.
         system: template of the system message (chat) or the instructions (responses).
-        response_schema: JSON Schema that answers follow (chat, responses); sent as it is, strict.
+        response_schema: JSON Schema that answers follow (chat, responses); sent as it is.
+        schema_format: what goes with it.
         params: merged into every body: temperature, max_tokens, tools, ...
         id_column: column whose value makes the custom_ids readable.
         image_column: column that holds an image for the user message (chat, responses): a path, an
@@ -42,6 +42,7 @@ class RequestSpec:
     prompt: str
     system: str | None = None
     response_schema: dict[str, Any] | None = None
+    schema_format: SchemaFormat = AS_ANSWER
     params: dict[str, Any] = field(default_factory=dict[str, Any])
     id_column: str | None = None
     image_column: str | None = None
@@ -77,7 +78,7 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
     if spec.image_column is not None:
         _check_image_column(spec, columns)
     _check_params(spec)
-    return () if spec.response_schema is None else _check_schema(spec.response_schema)
+    return () if spec.response_schema is None else check_schema(spec.response_schema)
 
 
 def check_limit(limit: int | None) -> None:
@@ -133,73 +134,3 @@ def _check_params(spec: RequestSpec) -> None:
                 f"The parameter {name!r} cannot be written as JSON: {error}.",
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
             ) from None
-
-
-def _check_schema(schema: Any) -> tuple[str, ...]:
-    """Check a response schema; it goes into the requests as it is.
-
-    Args:
-        schema: JSON Schema (draft 2020-12) of an object.
-
-    Returns:
-        Warnings: the places where OpenAI's strict structured output asks for more.
-
-    Raises:
-        InputError: code `invalid_schema`; the message names the place.
-    """
-    if not isinstance(schema, dict):
-        raise _invalid_schema("$", "it is not a JSON object")
-    schema = cast("dict[str, Any]", schema)
-    if schema.get("type") != "object":
-        raise _invalid_schema("$", "the top level must be an object schema")
-    from jsonschema import Draft202012Validator
-    from jsonschema.exceptions import SchemaError
-
-    try:
-        Draft202012Validator.check_schema(schema)
-        loose = list(_not_strict(schema, "$"))
-    except SchemaError as error:
-        raise _invalid_schema(error.json_path, error.message) from None
-    except RecursionError:
-        raise _invalid_schema("$", "it is nested too deeply") from None
-    if not loose:
-        return ()
-    places = ", ".join(quote_untrusted(place, 100) for place in loose[:_PLACES_SHOWN])
-    more = len(loose) - _PLACES_SHOWN
-    warning = (
-        "Strict structured output needs `additionalProperties: false` and every property in "
-        f"`required`; missing at {places}{f' and {more} more places' if more > 0 else ''}. "
-        "Some servers refuse such a schema, others ignore it."
-    )
-    return (warning,)
-
-
-def _not_strict(schema: Any, place: str) -> Iterator[str]:
-    if isinstance(schema, list):
-        for position, part in enumerate(cast("list[Any]", schema)):
-            yield from _not_strict(part, f"{place}[{position}]")
-    if not isinstance(schema, dict):
-        return
-    node = cast("dict[str, Any]", schema)
-    properties = cast("dict[str, Any]", node.get("properties") or {})
-    if properties or node.get("type") == "object":
-        required = cast("list[str]", node.get("required") or [])
-        if node.get("additionalProperties") is not False or set(properties) - set(required):
-            yield place
-    for keyword in ("properties", "$defs"):
-        for name, part in cast("dict[str, Any]", node.get(keyword) or {}).items():
-            yield from _not_strict(part, f"{place}.{keyword}.{name}")
-    for keyword in ("items", "prefixItems", "anyOf", "oneOf", "allOf"):
-        yield from _not_strict(node.get(keyword), f"{place}.{keyword}")
-
-
-def _invalid_schema(place: str, reason: str) -> InputError:
-    return InputError(
-        f"response_schema is not a usable schema: at {quote_untrusted(place, 100)}, "
-        f"{quote_untrusted(reason)}.",
-        hint="Give the JSON Schema of an object, such as "
-        '{"type": "object", "properties": {"label": {"type": "string"}}, "required": ["label"], '
-        '"additionalProperties": false}.',
-        code="invalid_schema",
-        details={"at": place[:100]},
-    )

@@ -11,7 +11,6 @@ and the reading goes on from there.
 """
 
 import io
-import logging
 from dataclasses import dataclass, field
 
 import anyio
@@ -34,9 +33,9 @@ from doubleword_batch.jobs.store.apply_results import (
 )
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.jobs.sync.parse import read_line
+from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
-from doubleword_batch.jobs.sync.schema_check import Check, schema_check
+from doubleword_batch.jobs.sync.schema_check import SchemaCheck, schema_check
 from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
 from doubleword_batch.progress import Progress, no_progress
 
@@ -48,7 +47,6 @@ _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
     OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
 }
-_log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -103,8 +101,12 @@ async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collec
         for runs_by_part in await _unread(job, parts):
             (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
     finally:
-        if ended:
-            await _close(job, ended, {part.id: part.number for part in parts.values()})
+        try:
+            if ended:
+                await _close(job, ended, {part.id: part.number for part in parts.values()})
+        finally:
+            if check is not None:
+                check.close()
     return collected
 
 
@@ -169,15 +171,6 @@ class _Group:
     lines: list[RowLine] = field(default_factory=list[RowLine])
 
 
-def _outcome_of(line: bytes, check: Check | None) -> LineOutcome | None:
-    """What a line says; a mistake in reading one must not end the reading of the others."""
-    try:
-        return read_line(line, check)
-    except Exception:  # noqa: BLE001  # it is logged
-        _log.exception("A result line could not be read")
-        return None
-
-
 class _CursorMovedError(Exception):
     """Another process has read on; read again from where it is now."""
 
@@ -190,7 +183,7 @@ class _BatchReader:
         job: StoredJob,
         batch_run: BatchRun,
         names: RowNames,
-        check: Check | None,
+        check: SchemaCheck | None,
         collected: Collected,
         progress: Progress,
     ) -> None:
@@ -340,14 +333,13 @@ class _BatchReader:
 
     def _group(self, data: bytes) -> _Group:
         group = _Group()
-        check, outcomes = self._check, group.outcomes
-        for text in io.BytesIO(data):
+        lines = list(io.BytesIO(data))
+        for text, outcome in zip(lines, read_lines(lines, self._check), strict=True):
             group.received += 1
-            outcome = _outcome_of(text, check)
             if outcome is None:
                 group.unreadable += bool(text.strip())
             else:
-                outcomes.append((outcome, text))
+                group.outcomes.append((outcome, text))
         return group
 
     def _name(self, group: _Group) -> None:

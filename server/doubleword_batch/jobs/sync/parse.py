@@ -7,6 +7,8 @@ the lines of Doubleword (errors as a JSON text in `error.message`; rows of `/res
 and its finish reason is acceptable.
 """
 
+import logging
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -17,13 +19,15 @@ from doubleword_batch.jobs.sync.answers import MOST_TOKENS, Answer, answer_of
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, slug, text_of
 from doubleword_batch.jobs.sync.result_line import ResultLine, body_object, error_in, result_line
-from doubleword_batch.jobs.sync.schema_check import Check, Verdict
+from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
 from doubleword_batch.provider_errors import read_error_body
 
 # The line that nearly all lines are, decoded in one step: a chat answer of text that ended well.
 #
 # It takes half of the time of the general way, which is for everything else: any field that differs
 # from what stands here makes a line not plain.
+
+_log = logging.getLogger(__name__)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST_TOKENS)]
 
@@ -102,6 +106,38 @@ def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
         )
     result = result_line(line)
     return None if result is None else _outcome_of_line(result, check)
+
+
+def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOutcome | None]:
+    """Read lines as `read_line` does, their answers checked together, which is much faster.
+
+    A mistake in reading one line does not end the reading of the others.
+
+    Raises:
+        StoreError: code `no_process`: nothing can be checked now.
+    """
+    if check is None:
+        return [_read(line, None) for line in lines]
+    outcomes: list[LineOutcome | None] = []
+    values: list[Any] = []
+    to_judge: list[int] = []
+    for place, line in enumerate(lines):
+        known = len(values)
+        outcomes.append(_read(line, check.noting(values)))
+        if len(values) > known:
+            to_judge.append(place)
+    judge = check.judging(check.faults(values))
+    for place in to_judge:
+        outcomes[place] = _read(lines[place], judge)
+    return outcomes
+
+
+def _read(line: bytes, check: Check | None) -> LineOutcome | None:
+    try:
+        return read_line(line, check)
+    except Exception:  # noqa: BLE001  # it is logged
+        _log.exception("A result line could not be read")
+        return None
 
 
 def answer_in(line: bytes) -> Answer | None:

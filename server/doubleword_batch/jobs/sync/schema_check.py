@@ -5,11 +5,12 @@ inside fits the schema it is read, and the row's cause says how it stood there.
 """
 
 import re
-from collections.abc import Callable
-from typing import Any, NamedTuple, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
+from doubleword_batch.isolated.schema import SchemaChecker
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.loose_json import decode
 
@@ -74,19 +75,39 @@ def _unwrapped(text: str) -> tuple[str, str | None]:
     return text, wrapping
 
 
-def schema_check(spec: str, *, is_strict: bool = False) -> Check | None:
-    """The check of a job's response_schema, or None for jobs without one.
+class SchemaCheck:
+    """Judges answers by a job's response_schema; call it with one. To be closed.
 
     Args:
-        spec: as stored with the job, JSON.
+        schema: the response_schema.
         is_strict: take only JSON that stands alone.
     """
-    schema = msgspec.json.decode(spec).get("response_schema")
-    if schema is None:
-        return None
-    fault_of = _faults(schema)
 
-    def check(answer: Answer) -> Verdict:
+    def __init__(self, schema: Any, *, is_strict: bool = False) -> None:
+        self._checker = SchemaChecker(schema)
+        self._is_strict = is_strict
+
+    def __call__(self, answer: Answer) -> Verdict:
+        """Judge one answer."""
+        return self._verdict(answer, self._checker)
+
+    def noting(self, values: list[Any]) -> Check:
+        """A check that calls every value good, and adds it to what has to be checked."""
+        return lambda answer: self._verdict(answer, values.append)
+
+    def faults(self, values: Sequence[Any]) -> Iterator[str | None]:
+        """What is wrong with each value; see `SchemaChecker.problems`."""
+        return iter(self._checker.problems(values))
+
+    def judging(self, faults: Iterator[str | None]) -> Check:
+        """A check of the answers that were noted, in their order, once their faults are known."""
+        return lambda answer: self._verdict(answer, lambda _: next(faults))
+
+    def close(self) -> None:
+        """End the process that checks."""
+        self._checker.close()
+
+    def _verdict(self, answer: Answer, fault_of: Callable[[Any], str | None]) -> Verdict:
         found = structured(answer.text)
         if found is None:
             if answer.tool_calls:
@@ -98,28 +119,17 @@ def schema_check(spec: str, *, is_strict: bool = False) -> Check | None:
         place = WRAPPED[found.wrapping]
         if fault is not None:
             return "invalid", "schema", f"{fault}; the JSON stands {place}"
-        if is_strict:
+        if self._is_strict:
             return "invalid", found.wrapping, f"the JSON stands {place}"
         return "ok", found.wrapping, None
 
-    return check
 
+def schema_check(spec: str, *, is_strict: bool = False) -> SchemaCheck | None:
+    """The check of a job's response_schema, or None for jobs without one.
 
-def _faults(schema: Any) -> Callable[[Any], str | None]:
-    """What is wrong with a value, by a schema; None for nothing."""
-    from jsonschema import Draft202012Validator, exceptions
-
-    validator: Any = Draft202012Validator(schema)
-    best = cast("Callable[[Any], Any]", exceptions.best_match)  # pyright: ignore[reportUnknownMemberType]
-
-    def fault_of(value: Any) -> str | None:
-        try:
-            wrong = best(validator.iter_errors(value))
-        except Exception as error:  # noqa: BLE001  # one answer must not end the reading of others
-            return f"the schema cannot be checked on it ({type(error).__name__})"
-        if wrong is None:
-            return None
-        where = "/".join(str(step) for step in wrong.absolute_path) or "the answer"
-        return f"{where} breaks the schema's {wrong.validator!s}"
-
-    return fault_of
+    Args:
+        spec: as stored with the job, JSON.
+        is_strict: take only JSON that stands alone.
+    """
+    schema = msgspec.json.decode(spec).get("response_schema")
+    return None if schema is None else SchemaCheck(schema, is_strict=is_strict)

@@ -5,7 +5,6 @@ judged on the finished value (`not`, `oneOf`, `if`, ...) are met by trying sever
 keeping the first value that validates.
 """
 
-import re
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from random import Random
@@ -18,7 +17,7 @@ from doubleword_batch.local.fake_json.scalars import integer, number, text, text
 from doubleword_batch.local.json_types import is_list, is_object
 
 if TYPE_CHECKING:
-    from jsonschema.protocols import Validator
+    from jsonschema_rs import Validator
 
 _TRIES = 40
 _DEEPEST = 6
@@ -31,6 +30,8 @@ _JUDGED = (
     b'"propertyNames"', b'"unevaluatedProperties"', b'"uniqueItems"',
 )  # fmt: skip
 _ENDLESS = 1_000_000
+_MOST_BACKTRACKS = 10_000
+_PATTERN_BYTES = 1 << 20
 _FLATTENED = frozenset({"$ref", "allOf", "anyOf", "oneOf", "if", "then", "else"})
 _LARGER = frozenset({"minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties"})
 _SMALLER = frozenset({"maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties"})
@@ -70,16 +71,28 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
 
 @lru_cache(maxsize=64)
 def _validator(encoded: bytes) -> "Validator":
-    import referencing
-    from jsonschema import Draft202012Validator, SchemaError
+    import jsonschema_rs
 
-    schema = msgspec.json.decode(encoded)
     try:
-        Draft202012Validator.check_schema(schema)
-    except SchemaError as error:
-        raise UnusableSchemaError(f"this is not a JSON Schema: {error.message}") from None
-    # Without a registry of its own, jsonschema would fetch a `$ref` from whatever host it names.
-    return Draft202012Validator(schema, registry=referencing.Registry())
+        # Offline: a `$ref` would else be fetched from whatever host it names.
+        return jsonschema_rs.Draft202012Validator(
+            msgspec.json.decode(encoded),
+            validate_formats=False,
+            offline=True,
+            pattern_options=jsonschema_rs.FancyRegexOptions(
+                backtrack_limit=_MOST_BACKTRACKS, size_limit=_PATTERN_BYTES
+            ),
+        )
+    except ValueError as error:  # a ValidationError is one
+        reason = str(error).partition("\n")[0]
+        is_schema = getattr(getattr(error, "kind", None), "name", "") == "$ref"
+        what = "the schema cannot be used" if is_schema else "this is not a JSON Schema"
+        raise UnusableSchemaError(f"{what}: {reason}") from None
+
+
+def _matches(pattern: str, name: str) -> bool:
+    """Whether a pattern finds something in a name; `re` could look for it without end."""
+    return _validator(msgspec.json.encode({"pattern": pattern})).is_valid(name)
 
 
 class _Maker:
@@ -149,7 +162,7 @@ class _Maker:
         if name in schema.get("properties", {}):
             return schema["properties"][name]
         for pattern, part in schema.get("patternProperties", {}).items():
-            if re.search(pattern, name):
+            if _matches(pattern, name):
                 return part
         extra = schema.get("additionalProperties", True)
         if extra is False:
