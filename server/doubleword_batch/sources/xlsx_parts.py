@@ -171,6 +171,10 @@ class Workbook:
         self._parts = {_part_name(info.filename): info for info in archive.infolist()}
         main = self._targets("_rels/.rels", "").get("officeDocument", "")
         main = main if main in self._parts else "xl/workbook.xml"
+        if "mimetype" in self._parts and "content.xml" in self._parts:
+            raise _other_spreadsheet(path, "an OpenDocument file (.ods)")
+        if main.endswith(".bin") or "xl/workbook.bin" in self._parts:
+            raise _other_spreadsheet(path, "a binary workbook (.xlsb)")
         if main not in self._parts:
             raise InputError(
                 f"{quoted_name(path)} is a zip archive, but not an Excel workbook (.xlsx).",
@@ -318,6 +322,14 @@ def open_workbook(path: Path) -> Generator[Workbook]:
         ValueError,
     ) as error:
         raise damaged(path, "an Excel workbook", str(error)) from None
+
+
+def _other_spreadsheet(path: Path, kind: str) -> InputError:
+    return InputError(
+        f"{quoted_name(path)} is {kind}; that kind is not supported.",
+        hint="Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8.",
+        code="unsupported_kind",
+    )
 
 
 def encrypted(path: Path) -> InputError:

@@ -3,6 +3,7 @@
 import tracemalloc
 import zipfile
 
+import pandas as pd
 import pytest
 
 from doubleword_batch.errors import InputError
@@ -216,6 +217,17 @@ def test_an_encrypted_or_old_workbook_says_how_to_save_it(source, head):
         source("t.xlsx", head + b"\0" * 600)
     assert refused.value.code == "unsupported_kind"
     assert ".xlsx" in refused.value.hint
+
+
+def test_spreadsheets_of_other_kinds_are_refused_by_their_name(tmp_path, roots):
+    pd.DataFrame({"a": [1]}).to_excel(tmp_path / "t.ods", engine="odf")
+    with zipfile.ZipFile(tmp_path / "t.xlsb", "w") as archive:
+        archive.writestr("xl/workbook.bin", b"\x83\x01\0")
+    for name in ("t.ods", "t.xlsb"):
+        with pytest.raises(InputError, match=rf"\(\{name[1:]}\)") as refused:
+            open_source(name, roots)
+        assert refused.value.code == "unsupported_kind"
+        assert ".xlsx" in refused.value.hint
 
 
 def test_another_zip_is_not_a_workbook(tmp_path, roots):
