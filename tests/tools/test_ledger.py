@@ -38,8 +38,9 @@ async def test_the_outcomes_sum_to_the_rows_and_each_has_its_cause(settings, fau
             results = await a.runs_job(work / "out.jsonl", **ORDER, response_schema=SCHEMA)
     assert results["ledger"] == {"ok": 35, "failed": 2, "truncated": 1, "refused": 1, "invalid": 1}
     assert results["rows"] == 40
-    causes = {error["cause"] for error in results["errors"]}
-    assert causes <= {"context_length", "http_422", "length", "refusal", "schema"}
+    causes = ["context_length", "http_422", "length", "refusal", "schema"]
+    assert results["causes"] == dict.fromkeys(causes, 1)
+    assert len(results["errors"]) == 3
     assert all(error["advice"] for error in results["errors"])
     table = rows_of(work / "out.jsonl")
     assert [r["outcome"] for r in table[:6]] == [
@@ -54,7 +55,8 @@ async def test_the_outcomes_sum_to_the_rows_and_each_has_its_cause(settings, fau
     assert table[1]["label"] is None
     assert table[5]["label"] in {"good", "bad"}
     assert table[5]["error"] is None
-    assert results["next"] == f'retry_failed(job="{results["job"]}")'
+    cut = results["next"]  # nothing else of these can be cured by a repeat
+    assert cut.startswith(f'retry_failed(job="{results["job"]}", causes=["truncated"], params=')
 
 
 async def test_a_batch_in_which_every_row_failed_still_accounts_for_all(
@@ -76,13 +78,17 @@ async def test_failed_rows_run_again_in_place_and_join_the_same_table(
         async with agent(settings) as a:
             first = await a.runs_job(**ORDER)
     async with agent(settings) as a:
-        retried = await a.calls("retry_failed", job=first["job"])
+        refused = await a.fails("retry_failed", job=first["job"])
+        retried = await a.calls("retry_failed", job=first["job"], causes=["http_400"])
         await a.ends(first["job"])
         results = await a.calls(
             "fetch_results", job=first["job"], output_path=str(work / "out.jsonl")
         )
         batches = await a.calls("list", kind="batches")
     assert first["ledger"] == {"ok": 38, "failed": 2}
+    assert "next" not in first.fields
+    assert refused["error"]["code"] == "nothing_to_retry"
+    assert "2 http_400" in refused.text
     assert (retried["rows"], retried["in_place"]) == (2, True)
     assert results["ledger"] == {"ok": 40}
     assert len(batches["lines"]) == 1
@@ -109,12 +115,17 @@ async def test_a_retry_that_does_worse_leaves_the_older_answer(settings, faulty,
             first = await a.runs_job(**ORDER)
     with faulty(requests=[row(3, "error", status=400)]):
         async with agent(settings) as a:
-            await a.calls("retry_failed", job=first["job"], causes=["truncated"])
+            refused = await a.fails("retry_failed", job=first["job"], causes=["truncated"])
+            larger = refused["error"]["next"].partition("params=")[2].removesuffix(")")
+            params = json.loads(larger)
+            await a.calls("retry_failed", job=first["job"], causes=["truncated"], params=params)
             await a.ends(first["job"])
+            status = await a.calls("get_status", job=first["job"])
             results = await a.calls(
                 "fetch_results", job=first["job"], output_path=str(work / "out.jsonl")
             )
     assert results["ledger"] == {"ok": 39, "truncated": 1}
+    assert status["counts"] == {"total": 40, "completed": 39, "failed": 1}
     assert rows_of(work / "out.jsonl")[2]["answer"].startswith("[simulated]")
 
 
@@ -247,10 +258,12 @@ async def test_a_source_that_changed_is_never_joined_to_the_wrong_rows(settings,
             "fetch_results", job=created["job"], output_path=str(work / "out.jsonl")
         )
     assert "changed" in results["warnings"][0]
+    assert "Left out: «stars»" in results["warnings"][0]
     table = rows_of(work / "out.jsonl")
     assert len(table) == 40
-    assert "text" not in table[0]
-    assert table[0]["custom_id"] == "r1"
+    assert "stars" not in table[0]
+    assert (table[0]["id"], table[0]["custom_id"]) == ("a0", "r1")
+    assert table[39]["text"].startswith("Review 39")
 
 
 async def test_text_of_a_server_cannot_pose_as_the_tools_own_lines(settings, faulty, reviews):

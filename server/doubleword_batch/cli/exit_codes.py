@@ -67,15 +67,15 @@ def exit_of(error: DoublewordBatchError) -> Exit:
 
 
 def exit_of_results(report: "Results") -> Exit:
-    """`DONE` only if every row has a good answer."""
-    return (
-        Exit.DONE if sum(report.ledger.values()) == report.ledger.get("ok", 0) else Exit.INCOMPLETE
-    )
+    """`DONE` only if every row that was to be sent has a good answer."""
+    good = report.ledger.get("ok", 0) + report.ledger.get("skipped", 0)
+    return Exit.DONE if sum(report.ledger.values()) == good else Exit.INCOMPLETE
 
 
 def exit_of_status(report: "Status") -> Exit:
     """After a wait: `DONE` only if the job has ended and the provider counts no failure."""
-    good = report.complete and report.counts.completed == report.counts.total
+    counts = report.counts
+    good = report.complete and counts.completed + (counts.skipped or 0) == counts.total
     return Exit.DONE if good else Exit.INCOMPLETE
 
 

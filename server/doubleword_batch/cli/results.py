@@ -87,7 +87,8 @@ def fetch(
             results = await found.results(
                 output,
                 query=query,
-                sample=sample if sample is not None else 0 if query else 3,
+                all_rows=as_json,
+                sample=sample,
                 overwrite=overwrite,
                 formulas=formulas,
                 progress=tell,

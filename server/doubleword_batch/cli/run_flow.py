@@ -146,7 +146,11 @@ class _RunFlow:
         """Every stage, in order; the output path is checked before anything is spent."""
         ws = await jobs.workspace()
         output, overwrite = self._options.output, self._options.overwrite
-        format_of(await in_thread(lambda _: output_path(ws, output, overwrite=overwrite)), None)
+        source = self._request.source
+        target = await in_thread(
+            lambda _: output_path(ws, output, overwrite=overwrite, source=source)
+        )
+        format_of(target, None)
         if self._options.timeout_seconds is not None:
             self._deadline = ws.monotonic() + self._options.timeout_seconds
         job = await self._build(jobs)

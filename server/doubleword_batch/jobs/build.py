@@ -9,9 +9,11 @@ import secrets
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
-from doubleword_batch.errors import InputError, Next
+import msgspec
+
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
 from doubleword_batch.jobs.costs import price_tokens
 from doubleword_batch.jobs.export.output_file import output_file
@@ -32,8 +34,8 @@ from doubleword_batch.progress import Progress, no_progress
 if TYPE_CHECKING:
     from doubleword_batch.requests import BuildResult
 
-_SHOWN_CHARACTERS = 420
-_LEAST_SHOWN_CHARACTERS = 120
+_SHOWN_CHARACTERS = 160
+_NAMES_SHOWN = 5
 _SHOWN_PATHS = 3
 _COPIED_BYTES = 1 << 20
 
@@ -84,9 +86,10 @@ def _create(
         plan = plan_build(ws, request, model, staging.path, cancelled)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
         if existing is not None:
-            return _reply(existing, [], reused=True, copies=_copies(existing, plan))
+            warnings = [*_renamed(plan), *_left_out_before(existing)]
+            return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
-        warnings = _warnings(plan, built)
+        warnings = [*_renamed(plan), *_warnings(plan, built)]
         return _reply(job, warnings, reused=reused, copies=_copies(job, plan))
 
 
@@ -187,6 +190,7 @@ def _publish(
             source=str(folder / first.name) if is_inline else plan.source.location,
             source_stamp=plan.stamp,
             rows=built.rows,
+            source_rows=built.source_rows,
             input_tokens=built.input_tokens,
             output_tokens=built.output_tokens,
         )
@@ -237,6 +241,37 @@ def _warnings(plan: BuildPlan, built: "BuildResult") -> list[str]:
     return [*warnings, *built.warnings]
 
 
+def _renamed(plan: BuildPlan) -> list[str]:
+    """What the source's columns will be called beside the answer's, where it is not the same."""
+    from doubleword_batch.jobs.export.columns import table_columns
+
+    spec = msgspec.json.decode(plan.stored_spec)
+    named = table_columns(plan.source.columns, spec, plan.spec.endpoint)
+    warnings: list[str] = []
+    if named.renamed:
+        pairs = ", ".join(
+            f"{quote_untrusted(old, 60)} becomes {quote_untrusted(new, 67)}"
+            for old, new in list(named.renamed.items())[:_NAMES_SHOWN]
+        )
+        warnings.append(f"In the table, the answer's names go first; of the source, {pairs}.")
+    dropped = [name for name in plan.source.columns if name not in named.given]
+    if dropped:
+        warnings.append(
+            f"The source is a table of an earlier job: its {', '.join(dropped)} are left out."
+        )
+    return warnings
+
+
+def _left_out_before(job: StoredJob) -> list[str]:
+    """What a job that was built before has left out."""
+    causes = job.ledger.causes_without_request()
+    if not causes:
+        return []
+    number = sum(causes.values())
+    named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+    return [f"{number} {_rows(number)} left out ({named})."]
+
+
 def _rows(count: int) -> str:
     return "row is" if count == 1 else "rows are"
 
@@ -245,7 +280,6 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     parts = [part for part in job.parts() if not part.retry_round]
     paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
     paths = paths[:_SHOWN_PATHS]
-    room = max(_LEAST_SHOWN_CHARACTERS, _SHOWN_CHARACTERS - sum(map(len, paths)))
     window = job.profile.windows[0]
     cost = price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
     return Created(
@@ -263,14 +297,33 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         output_tokens=job.output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
-        first_request=_first_request(parts[0].path, room),
+        source_rows=job.source_rows if job.source_rows != job.rows else None,
+        first_request=_first_request(parts[0].path),
         warnings=warnings[:5],
     )
 
 
-def _first_request(path: Path | None, room: int) -> str:
+def _first_request(path: Path | None) -> str:
+    """What the first row asks: the messages of its request, cut; a person's eye on the prompt."""
     if path is None:
         return ""
-    with path.open(encoding="utf-8") as lines:
-        line = lines.readline(room + 1)
-    return line.strip() if len(line) <= room else line[:room] + "…"
+    with path.open("rb") as lines:
+        body = msgspec.json.decode(lines.readline())["body"]
+    messages: list[dict[str, Any]] = body.get("messages") or []
+    texts = [_text_of(message.get("content")) for message in messages]
+    if not texts:
+        texts = [body.get("instructions") or "", _text_of(body.get("input"))]
+    text = "\n".join(filter(None, texts))
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _text_of(content: Any) -> str:
+    """The text in a message's content, images as `[image]`."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    pieces = cast("list[dict[str, Any]]", content)
+    if pieces and "content" in pieces[0]:
+        return "\n".join(_text_of(piece["content"]) for piece in pieces)
+    return " ".join(piece.get("text") or "[image]" for piece in pieces)

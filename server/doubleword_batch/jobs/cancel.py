@@ -42,7 +42,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         job=stored.name,
         status=stored.status(),
         batch_ids=[run.batch_id for _, run in stopping][:10],
-        stopped=counts.total - counts.completed - counts.failed,
+        stopped=counts.total - counts.finished,
         finished=counts.completed + counts.failed,
         note="Finished rows stay downloadable; the others can be run later by a retry.",
     )

@@ -12,6 +12,8 @@ from doubleword_batch.jobs.replies import Projection
 from doubleword_batch.jobs.store.ledger import ANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
 
+_GOOD = frozenset({"ok", "skipped"})
+
 
 async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Projection | None:
     """The whole table's cost, time and failures by those of its first rows.
@@ -22,21 +24,23 @@ async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Project
         cost: what it did cost.
 
     Returns:
-        None for a job that is not a pilot, or whose source is gone or has changed.
+        None for a job that is not a pilot, or whose source was not counted and is gone or changed.
     """
     if msgspec.json.decode(job.spec).get("limit") is None or not job.rows:
         return None
-    rows = await in_thread(lambda _: _rows_of_source(job))
+    rows = job.source_rows or await in_thread(lambda _: _rows_of_source(job))
     if rows is None or rows <= job.rows:
         return None
     factor = Decimal(rows) / job.rows
-    unanswered = sum(count for outcome, count in sums.items() if outcome not in ANSWERED)
+    bad = {outcome: count for outcome, count in sums.items() if outcome not in _GOOD}
+    unanswered = sum(count for outcome, count in bad.items() if outcome not in ANSWERED)
     seconds = _seconds(job)
     return Projection(
         rows=rows,
         cost_usd=None if cost.usd is None else cost.usd * factor,
         seconds=None if seconds is None else round(seconds * float(factor)),
         failed_rows=round(unanswered * factor),
+        without_good_answer=round(sum(bad.values()) * factor),
     )
 
 

@@ -45,12 +45,19 @@ class Reply(BaseModel):
 
 
 class Created(Reply):
-    """`create_batch_file`: request files and a job."""
+    """`create_batch_file`: request files and a job.
+
+    Attributes:
+        rows: rows of the job, those left out included.
+        source_rows: of the whole source, where the job is a pilot of its first rows.
+        first_request: what the first row asks, cut.
+    """
 
     job: str
     reused: bool
     paths: list[str]
     rows: int
+    source_rows: int | None = None
     requests: int
     parts: int
     size_bytes: int
@@ -100,11 +107,24 @@ class Submitted(Reply):
 
 
 class Counts(BaseModel):
-    """The provider's counters of a whole job."""
+    """The rows of a job, as far as the provider has told by now.
+
+    Attributes:
+        total: all rows, those without a request included.
+        completed: rows with an answer.
+        failed: rows without one.
+        skipped: blank rows, which are not sent.
+    """
 
     total: int
     completed: int
     failed: int
+    skipped: int | None = None
+
+    @property
+    def finished(self) -> int:
+        """Rows of which nothing more is expected."""
+        return self.completed + self.failed + (self.skipped or 0)
 
 
 class Status(Reply):
@@ -129,7 +149,7 @@ class ErrorGroup(BaseModel):
     outcome: str
     cause: str
     rows: int
-    message: str
+    message: str | None = None
     advice: str
 
 
@@ -141,27 +161,45 @@ class Sample(BaseModel):
 
 
 class QueryResult(BaseModel):
-    """Rows of a query, cut to fit."""
+    """Rows of a query, cut to fit.
+
+    Attributes:
+        total: rows that the query gives.
+        truncated: whether anything is not shown: a row, a column, or the end of a cell.
+        cut_cells: shown cells that were cut; they end in an ellipsis.
+    """
 
     columns: list[str]
     rows: list[list[Any]]
     total: int
     truncated: bool
+    cut_cells: int | None = None
 
 
 class Projection(BaseModel):
-    """What the whole table would come to, in proportion to a pilot of its first rows."""
+    """What the whole table would come to, in proportion to a pilot of its first rows.
+
+    Attributes:
+        failed_rows: rows that would have no answer.
+        without_good_answer: those, and the rows whose answer is truncated, refused or invalid.
+    """
 
     rows: int
     cost_usd: Usd | None = None
     seconds: int | None = None
     failed_rows: int
+    without_good_answer: int
 
 
 class Results(Reply):
     """`fetch_results`: the ledger's sums and where the table lies.
 
-    `projection` is there when the job was a pilot (`limit`) and has ended.
+    Attributes:
+        rows: rows of the job; the ledger adds up to them.
+        columns: of the table, those that hold the answer; of a response_schema, in its order.
+        projection: where the job was a pilot (`limit`) and has ended.
+        errors: the three most frequent causes, with a message and what to do.
+        causes: all causes with their rows, where there are more than three.
     """
 
     job: str
@@ -170,12 +208,14 @@ class Results(Reply):
     rows: int
     ledger: dict[str, int]
     output_path: str | None = None
+    columns: list[str]
     input_tokens: int
     output_tokens: int
     cost_usd: Usd | None = None
     cost_note: str
     projection: Projection | None = None
     errors: list[ErrorGroup]
+    causes: dict[str, int] | None = None
     samples: list[Sample]
     query: QueryResult | None = None
     warnings: list[str]

@@ -7,17 +7,17 @@ import msgspec
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import compute_cost_so_far
-from doubleword_batch.jobs.export.files import Format, format_of, write_table
+from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
-from doubleword_batch.jobs.export.query import query_table, write_query
+from doubleword_batch.jobs.export.query import corrected, query_table, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
+from doubleword_batch.jobs.retry_advice import next_retry
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
-from doubleword_batch.jobs.store.ledger import UNANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
@@ -26,10 +26,16 @@ from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _SAMPLES_BYTES = 800
-_MOST_SAMPLES = 20
+_SAMPLES, _MOST_SAMPLES = 3, 20
+_MOST_COLUMNS = 20
+_EXPLAINED = 3
+_CAUSES_NAMED = 24
+_MOST_CAUSES = 1_000
+_MESSAGE_CHARACTERS = 120
 
 
 async def fetch_results(
@@ -41,7 +47,8 @@ async def fetch_results(
     overwrite: bool = False,
     formulas: bool = False,
     query: str | None = None,
-    sample: int = 3,
+    all_rows: bool = False,
+    sample: int | None = None,
     wait_seconds: float = 0,
     progress: Progress = no_progress,
 ) -> Results:
@@ -57,7 +64,8 @@ async def fetch_results(
             replaced (see `OutputFile`); what this job wrote there is, unless it was changed.
         formulas: see `write_table`.
         query: one SELECT over the table `results` and those of other jobs, by their names.
-        sample: 0 to 20 answers to show, cut.
+        all_rows: give every row of the query, whole: for programs.
+        sample: 0 to 20 answers to show, cut; by default 3, and none beside a query.
         wait_seconds: 0 to 45, to wait for the end first.
         progress: told the lines read.
 
@@ -65,6 +73,8 @@ async def fetch_results(
         InputError: no such job, it was never submitted, a bad path or query.
     """
     stored = await find_job(ws, job)
+    if sample is None:
+        sample = 0 if query is not None else _SAMPLES
     if not 0 <= sample <= _MOST_SAMPLES:
         raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
     if not stored.batch_runs():
@@ -87,18 +97,20 @@ async def fetch_results(
     stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     answer: QueryResult | None = None
+    written: Written | None = None
     if query is not None:
-        answer = await _answer(
+        answer, written = await _answer(
             stored,
             table,
             query,
             target=None if is_private else target,
             table_format=target_format,
             formulas=formulas,
+            all_rows=all_rows,
             progress=progress,
         )
     else:
-        await in_thread(
+        written = await in_thread(
             lambda cancelled: write_table(
                 table,
                 target,
@@ -107,10 +119,21 @@ async def fetch_results(
                 cancelled=cancelled,
             )
         )
-    warnings = [*table.warnings, *collected.warnings(), *_unwrapped(stored)]
+    warnings = [*_apostrophes(written), *table.warnings, *collected.warnings(), *_unwrapped(stored)]
     samples = await in_thread(lambda _: _samples(stored, sample))
-    written = None if query is not None and is_private else str(written_path)
-    return await _reply(stored, written, samples, answer, warnings)
+    path = None if query is not None and is_private else str(written_path)
+    return await _reply(stored, table, path, samples, answer, warnings)
+
+
+def _apostrophes(written: Written | None) -> list[str]:
+    if written is None or not written.apostrophes:
+        return []
+    return [
+        (
+            f"{written.apostrophes} CSV cells begin like a formula and got an apostrophe in front, so "
+            "that no spreadsheet runs them; formulas leaves them as they are."
+        )
+    ]
 
 
 async def _answer(
@@ -121,18 +144,19 @@ async def _answer(
     target: "Path | OutputFile | None",
     table_format: Format,
     formulas: bool,
+    all_rows: bool,
     progress: Progress,
-) -> QueryResult:
+) -> tuple[QueryResult, Written | None]:
     """Run the query over this job and those that it names; its rows go to the target."""
     others = await tables_named_in(job.workspace, query, progress)
-    if target is None:
-        return await in_thread(
-            lambda cancelled: query_table(
-                table, job.folder, query, others=others, cancelled=cancelled
+
+    def run(cancelled: "Callable[[], bool]") -> tuple[QueryResult, Written | None]:
+        if target is None:
+            found = query_table(
+                table, job.folder, query, others=others, all_rows=all_rows, cancelled=cancelled
             )
-        )
-    return await in_thread(
-        lambda cancelled: write_query(
+            return found, None
+        return write_query(
             table,
             job.folder,
             query,
@@ -142,11 +166,18 @@ async def _answer(
             formulas=formulas,
             cancelled=cancelled,
         )
-    )
+
+    try:
+        return await in_thread(run)
+    except InputError as error:
+        if error.code == "invalid_query":
+            error.next = Next("fetch_results", {"job": job.name, "query": corrected(query, error)})
+        raise
 
 
 async def _reply(
     job: StoredJob,
+    table: Table,
     written: str | None,
     samples: list[Sample],
     answer: QueryResult | None,
@@ -157,46 +188,60 @@ async def _reply(
     sums = await in_thread(lambda _: ledger.sums())
     input_tokens, output_tokens = await in_thread(lambda _: ledger.tokens())
     cost = await in_thread(lambda _: compute_cost_so_far(job))
-    causes = await in_thread(lambda _: ledger.causes(4))
+    causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending")
     return Results(
         provider=job.workspace.provider,
-        next=_next(job, sums, complete=complete),
+        next=await in_thread(lambda _: _next(job, complete=complete)),
         job=job.name,
         status=job.status(),
         complete=complete,
         rows=sum(sums.values()),
         ledger=sums,
         output_path=written,
+        columns=table.answer_columns[:_MOST_COLUMNS],
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
         projection=await projected(job, sums, cost) if complete else None,
-        errors=[
-            ErrorGroup(
-                outcome=outcome,
-                cause=cause,
-                rows=rows,
-                message=message[:120],
-                advice=advice(cause),
-            )
-            for outcome, cause, rows, message in causes
-        ],
+        errors=_error_groups(causes),
+        causes=_all_causes(causes) if len(causes) > _EXPLAINED else None,
         samples=samples,
         query=answer,
         warnings=warnings[:4],
     )
 
 
-def _next(job: StoredJob, sums: dict[str, int], *, complete: bool) -> Next | None:
+def _error_groups(causes: list[tuple[str, str, int, str]]) -> list[ErrorGroup]:
+    """The most frequent causes, explained."""
+    return [
+        ErrorGroup(
+            outcome=outcome,
+            cause=cause,
+            rows=rows,
+            message=message[:_MESSAGE_CHARACTERS] or None,
+            advice=advice(cause),
+        )
+        for outcome, cause, rows, message in causes[:_EXPLAINED]
+    ]
+
+
+def _all_causes(causes: list[tuple[str, str, int, str]]) -> dict[str, int]:
+    """Rows by cause, all of them; the rarest together where there are very many."""
+    rows_of: dict[str, int] = {}
+    for _, cause, rows, _ in causes:
+        rows_of[cause] = rows_of.get(cause, 0) + rows
+    shown = dict(list(rows_of.items())[:_CAUSES_NAMED])
+    if rest := sum(rows_of.values()) - sum(shown.values()):
+        shown[f"{len(rows_of) - len(shown)} other causes"] = rest
+    return shown
+
+
+def _next(job: StoredJob, *, complete: bool) -> Next | None:
     if not complete:
         return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
-    if any(sums.get(outcome) for outcome in UNANSWERED):
-        return Next("retry_failed", {"job": job.name})
-    if sums.get("truncated"):
-        return Next("retry_failed", {"job": job.name, "causes": ["truncated"]})
-    return None
+    return next_retry(job)
 
 
 def _unwrapped(job: StoredJob) -> list[str]:

@@ -39,6 +39,13 @@ from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Retried
+from doubleword_batch.jobs.retry_advice import (
+    TRUNCATED,
+    curable_causes,
+    cut_again,
+    is_larger_limit,
+    nothing_to_retry,
+)
 from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger import UNANSWERED, RetrySelection
@@ -90,7 +97,8 @@ async def retry_failed(
         ws: the workspace.
         job: a job's name or a provider's id.
         causes: outcomes (`failed`, `truncated`, ...) or causes (`http_429`, `timeout`, ...) as
-            the reply with the results names them; by default every row without an answer.
+            the reply with the results names them; by default rows without an answer, and of
+            these, where params change nothing, those that a repeat can cure.
         params: changed in each body, such as a larger max_tokens; the prompt and model stay.
         progress: told the bytes sent.
 
@@ -156,15 +164,12 @@ def _refuse_running(job: StoredJob) -> None:
 async def _begin(
     job: StoredJob, causes: Sequence[str], params: dict[str, Any], progress: Progress
 ) -> StartedRetry:
-    wanted = tuple(sorted(set(causes) or set(UNANSWERED)))
-    selection = job.ledger.select_for_retry(wanted)
+    wanted = causes or (UNANSWERED if params else curable_causes(job))
+    selection = job.ledger.select_for_retry(tuple(sorted(set(wanted))))
     if not selection.causes:
-        there = {cause for _, cause, _, _ in job.ledger.causes(20)}
-        raise InputError(
-            f"No row of job {job.name} fits {', '.join(wanted)}.",
-            hint=f"Causes there are: {', '.join(sorted(there)) or 'none'}.",
-            code="nothing_to_retry",
-        )
+        raise nothing_to_retry(job, causes)
+    if TRUNCATED & set(causes) and not is_larger_limit(job, params):
+        raise cut_again(job)
     parts = [part for part in job.parts() if part.number in selection.parts]
     tariff = await fetch_tariff(job, parts)
     if job.profile.retry and selection.is_everything and not params and _are_whole(job, selection):

@@ -17,6 +17,7 @@ from doubleword_batch.errors import (
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts, Status, utc
+from doubleword_batch.jobs.store.ledger import ANSWERED
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.models import Batch
@@ -155,7 +156,7 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> None:
     while True:
         await refresh(job)
         counts = counts_of(job)
-        progress(counts.completed + counts.failed, counts.total or None, "requests finished")
+        progress(counts.finished, counts.total or None, "requests finished")
         left = until - ws.monotonic()
         if left <= 0 or job.has_ended() or not job.batch_runs():
             return
@@ -221,13 +222,38 @@ async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
 
 
 def counts_of(job: StoredJob) -> Counts:
-    """The provider's counters of all parts."""
-    total = completed = failed = 0
-    for part, run in job.newest_runs():
-        total += (run.total if run else 0) or part.requests
-        completed += run.completed if run else 0
-        failed += run.failed if run else 0
-    return Counts(total=total, completed=completed, failed=failed)
+    """The rows of a job, by what the provider counts, and by the ledger where rows have moved.
+
+    A row counts where it runs now: in its own part, or in that of a retry.
+    """
+    newest = job.newest_runs()
+    first = [(part, run) for part, run in newest if not part.retry_round]
+    total = job.rows
+    if total is None:  # a batch made elsewhere, of which nothing else is known yet
+        total = sum((run.total if run else 0) or part.requests for part, run in first)
+    counts = Counts(total=total, completed=0, failed=0)
+    rows_of = None
+    if len(first) < len(newest) or sum(part.requests for part, _ in first) != total:
+        rows_of = job.ledger.counts_by_part()
+        _add_outcomes(counts, rows_of.get(0, {}))
+    for part, run in newest:
+        rows = None if rows_of is None else rows_of.get(part.number, {})
+        if rows is not None and sum(rows.values()) != part.requests:
+            _add_outcomes(counts, rows)  # the others of this part run elsewhere now
+        elif run is not None:
+            counts.completed += run.completed
+            counts.failed += run.failed
+    return counts
+
+
+def _add_outcomes(counts: Counts, rows: dict[str, int]) -> None:
+    for outcome, number in rows.items():
+        if outcome == "skipped":
+            counts.skipped = (counts.skipped or 0) + number
+        elif outcome in ANSWERED:
+            counts.completed += number
+        elif outcome != "pending":
+            counts.failed += number
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,8 +268,7 @@ def _reply(job: StoredJob) -> Status:
     runs = [run for _, run in newest if run]
     counts = counts_of(job)
     ended = job.has_ended()
-    pace = _pace(job, counts, runs, ended=ended)
-    finished = counts.completed + counts.failed
+    pace = _pace(job, newest)
     expiries = [run.expires_at for run in runs if run.expires_at]
     return Status(
         provider=job.workspace.provider,
@@ -253,11 +278,11 @@ def _reply(job: StoredJob) -> Status:
         complete=ended,
         batch_ids=[run.batch_id for run in runs][:10],
         counts=counts,
-        percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
+        percent=round(100 * counts.finished / counts.total, 1) if counts.total else 0.0,
         requests_per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,
-        expires_at=utc(max(expiries)) if expiries else None,
+        expires_at=utc(max(expiries)) if expiries and not ended else None,
         problems=_problems(runs),
     )
 
@@ -270,16 +295,18 @@ def _next(job: StoredJob, *, is_submitted: bool, ended: bool) -> Next:
     return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
 
 
-def _pace(job: StoredJob, counts: Counts, runs: list[BatchRun], *, ended: bool) -> _Pace:
-    if ended or not runs:
+def _pace(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> _Pace:
+    """How fast the batches that run are, and when the last of their requests may be finished."""
+    running = [(part, run) for part, run in newest if run and not run.is_terminal]
+    if not running:
         return _Pace(None, None, None)
-    finished = counts.completed + counts.failed
-    starts = [at for run in runs if (at := run.started_at or run.created_at)]
+    finished = sum(run.completed + run.failed for _, run in running)
+    starts = [at for _, run in running if (at := run.started_at or run.created_at)]
     elapsed = job.workspace.now() - min(starts) if starts else 0.0
     if finished == 0 or elapsed <= 0:
         return _Pace(None, None, 60)
     per_second = finished / elapsed
-    eta = (counts.total - finished) / per_second
+    eta = max(0, sum(part.requests for part, _ in running) - finished) / per_second
     return _Pace(round(per_second, 3), round(eta), max(5, min(300, round(eta / 4))))
 
 

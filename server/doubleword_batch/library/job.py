@@ -131,7 +131,8 @@ class Job:
         overwrite: bool = False,
         formulas: bool = False,
         query: str | None = None,
-        sample: int = 3,
+        all_rows: bool = False,
+        sample: int | None = None,
         wait_seconds: float = 0,
         progress: Progress = no_progress,
     ) -> "JobResults":
@@ -148,7 +149,9 @@ class Job:
             formulas: whether texts of a CSV may become formulas in a spreadsheet.
             query: one SELECT over the table `results`, and over other jobs' tables by their names;
                 the first rows of its result are `JobResults.reply.query`.
-            sample: 0 to 20 answers to show in the reply, cut.
+            all_rows: the query's answer holds every row, whole, instead of what a reply has room
+                for.
+            sample: 0 to 20 answers to show in the reply, cut; by default 3, none beside a query.
             wait_seconds: 0 to 45, to wait for the end first.
             progress: told (lines read, rows, words).
 
@@ -166,6 +169,7 @@ class Job:
             overwrite=overwrite,
             formulas=formulas,
             query=query,
+            all_rows=all_rows,
             sample=sample,
             wait_seconds=wait_seconds,
             progress=progress,

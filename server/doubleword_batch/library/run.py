@@ -71,7 +71,9 @@ def run(
             deadline = ws.monotonic() + seconds
             path = output_path
             if path is not None:  # before anything is spent
-                target = await in_thread(lambda _: checked_path(ws, path, overwrite=overwrite))
+                target = await in_thread(
+                    lambda _: checked_path(ws, path, overwrite=overwrite, source=source)
+                )
                 format_of(target, None)
             job = await jobs.create(
                 source, prompt=prompt, model=model, progress=progress, **request

@@ -140,9 +140,10 @@ async def fetch_results(
             "columns, error; other jobs by name; output_path gets its rows"
         ),
     ] = None,
-    sample: Annotated[int, Field(description="answers to show", ge=0, le=20)] = 3,
+    sample: Annotated[int | None, Field(description="answers to show", ge=0, le=20)] = None,
     wait_seconds: Wait = 0,
     overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
+    formulas: Annotated[bool, Field(description="CSV: no apostrophes")] = False,  # noqa: FBT002
 ) -> CallToolResult:
     """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
     jobs = _jobs(ctx)
@@ -158,6 +159,7 @@ async def fetch_results(
             output_path,
             format=format,
             overwrite=overwrite,
+            formulas=formulas,
             query=query,
             sample=sample,
             wait_seconds=wait_seconds,

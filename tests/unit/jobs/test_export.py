@@ -303,10 +303,11 @@ async def test_parquet_without_the_extra_says_how_to_get_it(finish, tmp_path, mo
 def test_the_name_says_the_format(tmp_path):
     names = {"a.csv": "csv", "a.JSONL": "jsonl", "a": "jsonl", "a.parquet": "parquet"}
     assert {name: format_of(tmp_path / name, None) for name in names} == names
-    assert format_of(tmp_path / "a.csv", "parquet") == "parquet"
-    with pytest.raises(InputError) as refused:
-        format_of(tmp_path / "a.xlsx", None)
-    assert refused.value.code == "invalid_argument"
+    assert format_of(tmp_path / "a.txt", "parquet") == "parquet"
+    for name, asked in (("a.xlsx", None), ("a.csv", "parquet"), ("a.xlsx", "csv")):
+        with pytest.raises(InputError) as refused:
+            format_of(tmp_path / name, asked)
+        assert refused.value.code == "invalid_argument"
 
 
 FULL_DISK = """

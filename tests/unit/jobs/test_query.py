@@ -60,7 +60,7 @@ async def test_a_long_result_is_cut_and_says_so(reviews):
     assert (found.total, found.truncated) == (1000, True)
     assert len(found.model_dump_json()) < 1_400
     found = ask(reviews, "SELECT printf('%9000d', id) AS x FROM results")
-    assert (len(found.rows), found.truncated) == (10, False)
+    assert (len(found.rows), found.truncated, found.cut_cells) == (10, True, 10)
     assert len(found.model_dump_json()) < 1_400
     many = ", ".join(f"id AS c{n}_{'x' * 40}" for n in range(60))
     found = ask(reviews, f"SELECT {many} FROM results")

@@ -6,6 +6,7 @@ import secrets
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -29,6 +30,7 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     "": "jsonl",
 }
+_OF_TABLES = _FORMATS.keys() | {".json", ".tsv", ".xlsx", ".xls"}
 _BUFFER_BYTES = 1 << 20
 _RECORD_END = "\r\n"
 _FORMULA_STARTS = frozenset("=+-@\t\r")
@@ -41,17 +43,36 @@ def format_of(path: Path, asked: Format | None) -> Format:
     """The format that was asked for, else the one that the file's name says, else jsonl.
 
     Raises:
-        InputError: the name says a format that is not written.
+        InputError: the name says a format that is not written, or another than was asked for.
     """
-    if asked is not None:
+    suffix = path.suffix.lower()
+    named = _FORMATS.get(suffix)
+    if asked is not None and (not suffix or named == asked or suffix not in _OF_TABLES):
         return asked
-    table_format = _FORMATS.get(path.suffix.lower())
-    if table_format is None:
+    if asked is not None:
         raise InputError(
-            f"Tables are not written as {path.suffix.lower()!r}.",
+            f"The path ends in {suffix} and the format is {asked}.",
+            hint=f"Let the path end in .{asked}, or leave the format out.",
+        )
+    if named is None:
+        raise InputError(
+            f"Tables are not written as {suffix!r}.",
             hint="Use a path that ends in .csv, .jsonl or .parquet, or name the format.",
         )
-    return table_format
+    return named
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What was written.
+
+    Attributes:
+        rows: of the table.
+        apostrophes: cells of a CSV, names of columns included, that got one in front.
+    """
+
+    rows: int
+    apostrophes: int = 0
 
 
 def write_table(
@@ -61,8 +82,8 @@ def write_table(
     *,
     formulas: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> int:
-    """Write the table; returns its rows. It appears whole or not at all.
+) -> Written:
+    """Write the table. It appears whole or not at all.
 
     Args:
         table: what to write.
@@ -81,14 +102,14 @@ def write_table(
     failpoint("export.begin")
     with _opened(target) as output:
         if table_format == "parquet":
-            rows = _write_parquet(table, target, output, cancelled)
+            written = Written(_write_parquet(table, target, output, cancelled))
         elif table_format == "csv":
-            rows = _write_csv(table, output, cancelled, formulas=formulas)
+            written = _write_csv(table, output, cancelled, formulas=formulas)
         else:
-            rows = _write_jsonl(table, output, cancelled)
+            written = Written(_write_jsonl(table, output, cancelled))
         failpoint("export.written")
     failpoint("export.renamed")
-    return rows
+    return written
 
 
 @contextmanager
@@ -131,8 +152,9 @@ def _write_jsonl(table: Rows, output: BinaryIO, cancelled: Callable[[], bool]) -
 
 def _write_csv(
     table: Rows, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
-) -> int:
-    cell = as_text if formulas else _harmless
+) -> Written:
+    harmless = _Harmless()
+    cell = as_text if formulas else harmless
     writer = csv.writer(_Records(output), lineterminator=_RECORD_END)
     writer.writerow([cell(name) for name in table.columns])
     rows = 0
@@ -140,7 +162,7 @@ def _write_csv(
         if cancelled():
             raise AbandonedError
         writer.writerow([cell(row[name]) for name in table.columns])
-    return rows
+    return Written(rows, harmless.apostrophes)
 
 
 class _Records:
@@ -157,9 +179,16 @@ class _Records:
         self._output.write(f"{record[: -len(_RECORD_END)]}\n".encode())
 
 
-def _harmless(value: Any) -> str:
-    if not isinstance(value, str):
-        return as_text(value)
-    if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
-        return "'" + value
-    return value
+class _Harmless:
+    """Makes cells that no spreadsheet takes for a formula, and counts those that it changed."""
+
+    def __init__(self) -> None:
+        self.apostrophes = 0
+
+    def __call__(self, value: Any) -> str:
+        if not isinstance(value, str):
+            return as_text(value)
+        if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
+            self.apostrophes += 1
+            return "'" + value
+        return value

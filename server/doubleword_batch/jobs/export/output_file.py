@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
     from doubleword_batch.jobs.job import StoredJob, Workspace
+    from doubleword_batch.paths import Roots
 
 _BUFFER_BYTES = 1 << 20
 
@@ -85,15 +86,45 @@ def output_file(job: "StoredJob", path: str | PathLike[str], *, overwrite: bool)
     """Check an output path of a job; may read the file that is there.
 
     Raises:
-        InputError: code `output_exists`, or as `Roots.writable`.
+        InputError: code `output_exists` (also for the job's own source), or as `Roots.writable`.
         StoreError: code `disk_full`.
     """
     output = OutputFile(job.workspace.roots.writable(fspath(path), overwrite=True), job, overwrite)
+    refuse_source(output.path, job.source, job.workspace.roots.with_folder(job.folder))
     output.check()
     return output
 
 
-def output_path(ws: "Workspace", path: str | PathLike[str], *, overwrite: bool) -> Path:
+def refuse_source(path: Path, source: object, roots: "Roots") -> None:
+    """Refuse an output path that is a file which the rows come from.
+
+    Args:
+        path: the output path, resolved.
+        source: where the rows come from; anything but a location has no file.
+        roots: the folders in which it is looked for.
+
+    Raises:
+        InputError: code `output_exists`.
+    """
+    if not isinstance(source, str) or not path.exists():
+        return
+    from doubleword_batch.sources.open import parse_location
+
+    try:
+        files = roots.matches(parse_location(source, roots).path)
+    except InputError:  # it is gone, so it cannot be this one
+        return
+    if any(file.samefile(path) for file in files):
+        raise InputError(
+            f"{path} is the source of the rows, and the table of answers would take its place.",
+            hint="Give another output path.",
+            code="output_exists",
+        )
+
+
+def output_path(
+    ws: "Workspace", path: str | PathLike[str], *, overwrite: bool, source: object = None
+) -> Path:
     """Check an output path whose job is not known yet, before any work is spent on it.
 
     What some job wrote there passes: whether it is the same one is seen once there is a job.
@@ -102,6 +133,7 @@ def output_path(ws: "Workspace", path: str | PathLike[str], *, overwrite: bool) 
         InputError, StoreError: as `output_file`.
     """
     resolved = ws.roots.writable(fspath(path), overwrite=True)
+    refuse_source(resolved, source, ws.roots)
     if resolved.exists() and (writer := WrittenFiles(ws.store).writer(resolved)) is None:
         _refuse(ws, resolved, writer, overwrite=overwrite)
     return resolved

@@ -11,6 +11,7 @@ What it reads is a database made of each table (`query_database.py`). Other jobs
 names.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from doubleword_batch.isolated.sql import (
     SqlProcess,
 )
 from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
-from doubleword_batch.jobs.export.files import Format, write_table
+from doubleword_batch.jobs.export.files import Format, Written, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.query_database import ROW_NUMBER, column_names, database_with
 from doubleword_batch.jobs.export.table import Table
@@ -66,6 +67,7 @@ def query_table(
     sql: str,
     *,
     others: OtherTables | None = None,
+    all_rows: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> QueryResult:
     """Run one SELECT over the table.
@@ -75,10 +77,11 @@ def query_table(
         folder: where the database lies that is made for it and kept.
         sql: the statement.
         others: tables that it may read besides.
+        all_rows: give every row with whole cells, however many there are: for programs.
         cancelled: asked while working; True ends it.
 
     Returns:
-        At most about 1,200 bytes of JSON. `total` counts rows up to 100,000.
+        At most about 1,200 bytes of JSON and `total` up to 100,000, unless all rows are wanted.
 
     Raises:
         InputError: code `invalid_query`: not a SELECT, an error in it, too slow, or a value too
@@ -86,6 +89,8 @@ def query_table(
         StoreError: the disk does not take the database, or no process can be started.
     """
     with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
+        if all_rows:
+            return _whole(child.select(sql, databases))
         return _shaped(child.select(sql, databases, _SHOWN))
 
 
@@ -99,7 +104,7 @@ def write_query(
     others: OtherTables | None = None,
     formulas: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
-) -> QueryResult:
+) -> tuple[QueryResult, Written]:
     """Run one SELECT and write all its rows, whole, as a table; they stream.
 
     Args:
@@ -113,15 +118,15 @@ def write_query(
         cancelled: as `query_table`.
 
     Returns:
-        The first rows, as `query_table` returns them; `total` counts all of them.
+        The first rows, as `query_table` returns them (`total` counts all), and what was written.
 
     Raises:
         InputError, StoreError, ConfigError: as `query_table` and `write_table`; nothing is written.
     """
     with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
         rows = _WrittenRows(child.select(sql, databases))
-        write_table(rows, target, table_format, formulas=formulas, cancelled=cancelled)
-        return _shaped(rows.first)
+        written = write_table(rows, target, table_format, formulas=formulas, cancelled=cancelled)
+        return _shaped(rows.first), written
 
 
 @contextmanager
@@ -223,21 +228,47 @@ def _reason(error: SqlError) -> str:
     return error.words
 
 
+_NO_COLUMN = re.compile(r"no such column: (?:\w+\.)?(\w+)$")
+
+
+def corrected(sql: str, error: InputError) -> str:
+    """The statement with the nearest column in the place of one that does not exist."""
+    near: str | None = error.details.get("near")
+    wrong: str | None = error.details.get("column")
+    return re.sub(rf"\b{re.escape(wrong)}\b", lambda _: near, sql) if near and wrong else sql
+
+
 def _bad(words: str, table: Table, others: OtherTables) -> InputError:
     columns = f"its columns are: {_named(table)}"
     for name, (other, _) in others.items():
         columns += f"; those of {quoted_name(name)}: {_named(other)}"
+    details: dict[str, Any] = {}
+    question = ""
+    if found := _NO_COLUMN.search(words):
+        for near in difflib.get_close_matches(found[1], column_names(table), n=1):
+            details = {"column": found[1][:_NAME_CHARACTERS], "near": near}
+            question = f"Did you mean {quote_untrusted(near, _NAME_CHARACTERS)}? "
     return InputError(
         f"The query cannot be run: {quote_untrusted(words)}.",
-        hint=f'Use one SELECT over the table "results"; {columns}. Other jobs of this machine are '
-        'tables by their names, such as "reviews-7f3a".',
+        hint=f'{question}Use one SELECT over the table "results"; {columns}. Other jobs of this '
+        'machine are tables by their names, such as "reviews-7f3a".',
         code="invalid_query",
+        details=details,
     )
 
 
 def _named(table: Table) -> str:
     names = [ROW_NUMBER, *column_names(table)][:_COLUMNS_NAMED]
     return ", ".join(quote_untrusted(name, _NAME_CHARACTERS) for name in names)
+
+
+def _whole(found: Selection) -> QueryResult:
+    rows = [[_jsonable(cell) for cell in row] for row in found]
+    return QueryResult(columns=found.columns, rows=rows, total=len(rows), truncated=False)
+
+
+def _jsonable(cell: Any) -> Any:
+    return f"<{len(cell)} bytes>" if isinstance(cell, bytes) else cell
 
 
 def _shaped(found: Selection | _FirstRows) -> QueryResult:
@@ -251,11 +282,17 @@ def _shaped(found: Selection | _FirstRows) -> QueryResult:
         rows = _rows_fitting(kept, most, left)
         if len(rows) == len(kept):
             break
+    cut = sum(
+        shown is not cell
+        for row, whole in zip(rows, kept, strict=False)
+        for shown, cell in zip(row, whole, strict=True)
+    )
     return QueryResult(
         columns=columns,
         rows=rows,
         total=total,
-        truncated=len(rows) < total or len(columns) < len(found.columns),
+        truncated=bool(cut) or len(rows) < total or len(columns) < len(found.columns),
+        cut_cells=cut or None,
     )
 
 

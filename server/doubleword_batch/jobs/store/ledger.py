@@ -206,7 +206,7 @@ class Ledger:
         """What went wrong, most frequent first: (outcome, cause, rows, one message)."""
         return self.database.read(  # pyright: ignore[reportReturnType]
             "SELECT outcome, coalesce(cause, outcome), count(*), coalesce(min(message), '') "
-            "FROM ledger WHERE job = ? AND outcome NOT IN ('ok', 'pending') "
+            "FROM ledger WHERE job = ? AND outcome NOT IN ('ok', 'pending', 'skipped') "
             "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
             (self.job, limit),
         )
@@ -219,6 +219,25 @@ class Ledger:
             (self.job,),
         )
         return dict(found)
+
+    def causes_without_request(self) -> dict[str, int]:
+        """Why rows were left out when the job was built: rows by cause."""
+        return dict(
+            self.database.read(
+                "SELECT cause, count(*) FROM ledger WHERE job = ? AND part = 0 GROUP BY 1 "
+                "ORDER BY 2 DESC, 1",
+                (self.job,),
+            )
+        )
+
+    def counts_by_part(self) -> dict[int, dict[str, int]]:
+        """Rows by outcome, of each part that runs them now; part 0 has no request."""
+        found: dict[int, dict[str, int]] = {}
+        for part, outcome, rows in self.database.read(
+            "SELECT part, outcome, count(*) FROM ledger WHERE job = ? GROUP BY 1, 2", (self.job,)
+        ):
+            found.setdefault(part, {})[outcome] = rows
+        return found
 
     def entries(
         self, *, after: int = 0, outcomes: Sequence[str] = (), limit: int | None = None
@@ -280,6 +299,14 @@ class Ledger:
             "SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?", (self.job,)
         )
         return last
+
+    def most_output_tokens(self, outcome: str) -> int | None:
+        """The output tokens of the longest answer with this outcome."""
+        ((tokens,),) = self.database.read(
+            "SELECT max(output_tokens) FROM ledger WHERE job = ? AND outcome = ?",
+            (self.job, outcome),
+        )
+        return tokens
 
     def parts_with(self, outcome: str) -> set[int]:
         """The numbers of the parts that hold rows with this outcome."""

@@ -31,6 +31,7 @@ class JobRecord:
     input_tokens: int
     output_tokens: int
     completion_window: str | None
+    source_rows: int | None
     cost_usd: Decimal | None
 
     @classmethod

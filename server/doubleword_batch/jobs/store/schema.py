@@ -215,4 +215,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         );
         """,
     ),
+    (
+        # Of the whole source, also where a job is made of its first rows (a pilot).
+        "2026-11-source-rows",
+        "ALTER TABLE jobs ADD COLUMN source_rows INTEGER;",
+    ),
 )

@@ -59,3 +59,26 @@ def advice(cause: str) -> str:
     if cause.startswith("finish_"):
         return "The answer ended in an unusual way: look at it, then retry these rows."
     return "Read the message; retry these rows if it looks temporary."
+
+
+_LASTING = frozenset(
+    {
+        "context_length",
+        "too_large",
+        "blank",
+        "batch_failed",
+        "request_builder",
+        "refusal",
+        "content_filter",
+        "length",
+        *_FAULTS_OF_ROWS,
+    }
+)
+_PASSING_STATUSES = frozenset({"http_408", "http_409", "http_425", "http_429"})
+
+
+def may_pass(cause: str) -> bool:
+    """Whether the same request may succeed later: a repeat can cure no other cause."""
+    if cause.startswith("http_4"):
+        return cause in _PASSING_STATUSES
+    return cause not in _LASTING

@@ -1,0 +1,112 @@
+"""Which failed rows are worth running again, and with what: what `next` says and a retry does."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.ledger import UNANSWERED
+from doubleword_batch.jobs.sync.causes import may_pass
+
+_FACTOR = 4
+_LARGEST_LIMIT = 131_072
+_MOST_ROUNDS = 3
+_MOST_CAUSES = 1_000
+_CAUSES_SHOWN = 20
+_NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
+TRUNCATED = frozenset({"truncated", "length"})
+"""What a caller may call rows whose answers were cut."""
+
+
+def curable_causes(job: StoredJob) -> list[str]:
+    """The causes of rows without an answer that the same request may not meet again."""
+    return [
+        cause
+        for outcome, cause, _, _ in job.ledger.causes(_MOST_CAUSES)
+        if outcome in UNANSWERED and may_pass(cause)
+    ]
+
+
+def next_retry(job: StoredJob) -> Next | None:
+    """The retry that can help an ended job now, with all its arguments; None where none can."""
+    rounds = max((part.retry_round for part in job.parts()), default=0)
+    if curable_causes(job) and rounds < _MOST_ROUNDS:
+        return Next("retry_failed", {"job": job.name})
+    params = larger_limit(job)
+    if params is None:
+        return None
+    return Next("retry_failed", {"job": job.name, "causes": ["truncated"], "params": params})
+
+
+def larger_limit(job: StoredJob) -> dict[str, int] | None:
+    """The parameter that gives truncated answers four times the room that they had.
+
+    None where no answer was truncated, what they had is not known, or it would be beyond what
+    models write.
+    """
+    parts = job.ledger.parts_with("truncated")
+    if not parts:
+        return None
+    name, limit = _limit_of(job, parts)
+    limit = limit or job.ledger.most_output_tokens("truncated")
+    if not limit or limit * _FACTOR > _LARGEST_LIMIT:
+        return None
+    return {name: limit * _FACTOR}
+
+
+def is_larger_limit(job: StoredJob, params: dict[str, Any]) -> bool:
+    """Whether truncated rows would have more room than they had, as far as that is known."""
+    parts = job.ledger.parts_with("truncated")
+    name, limit = _limit_of(job, parts)
+    limits = [params.get(key) for key in (name, *_NAMES)]
+    given = [value for value in limits if isinstance(value, int)]
+    return bool(given) and (limit is None or max(given) > limit)
+
+
+def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
+    """The error for a retry that no row fits."""
+    there = {cause: rows for _, cause, rows, _ in job.ledger.causes(_CAUSES_SHOWN)}
+    shown = ", ".join(f"{rows} {cause}" for cause, rows in there.items()) or "none"
+    if causes or not there:
+        message = f"No row of job {job.name} fits {', '.join(causes) or 'a retry'}."
+        hint = f"Causes there are: {shown}."
+    else:
+        message = f"A repeat cannot cure what is wrong in job {job.name}: {shown}."
+        hint = "Name causes together with params that change the requests, or build a new job."
+    return InputError(message, hint=hint, code="nothing_to_retry", next=next_retry(job))
+
+
+def cut_again(job: StoredJob) -> InputError:
+    """The error for a retry of truncated rows that gives them no more room."""
+    return InputError(
+        "Answers that were cut by the token limit would be cut again.",
+        hint="Give them more room with params, such as a larger max_tokens.",
+        next=next_retry(job),
+    )
+
+
+def _limit_of(job: StoredJob, parts: set[int]) -> tuple[str, int | None]:
+    """The name and the value of the limit in the request files of these parts."""
+    usual = "max_output_tokens" if job.endpoint == "/v1/responses" else "max_tokens"
+    found: list[tuple[int, str]] = []
+    for part in job.parts():
+        if part.number in parts and part.path is not None and part.path.exists():
+            found += _limits_in(part.path)
+    limit, name = max(found, default=(0, usual))
+    return name, limit or None
+
+
+def _limits_in(path: Path) -> list[tuple[int, str]]:
+    """The limits of a file's first request: all of one file have the same."""
+    from doubleword_batch.requests import read_head
+
+    try:
+        with path.open("rb") as lines:
+            body = read_head(lines.readline()).body
+    except (OSError, msgspec.DecodeError):
+        return []
+    values = [(getattr(body, name), name) for name in _NAMES]
+    return [(value, name) for value, name in values if isinstance(value, int) and value > 0]
