@@ -128,12 +128,11 @@ async def fetch_results(
 def _apostrophes(written: Written | None) -> list[str]:
     if written is None or not written.apostrophes:
         return []
-    return [
-        (
-            f"{written.apostrophes} CSV cells begin like a formula and got an apostrophe in front, so "
-            "that no spreadsheet runs them; formulas leaves them as they are."
-        )
-    ]
+    words = (
+        f"{written.apostrophes} CSV cells begin like a formula and got an apostrophe in front, "
+        "so that no spreadsheet runs them; formulas leaves them as they are."
+    )
+    return [words]
 
 
 async def _answer(
