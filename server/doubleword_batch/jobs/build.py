@@ -19,6 +19,7 @@ from doubleword_batch.jobs.costs import price_tokens
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job_source import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
@@ -49,7 +50,8 @@ async def create_batch_file(
         InputError: the source, a template, the schema or a parameter cannot be used.
     """
     model = request.model or await _default_model(ws, request.endpoint)
-    return await in_thread(lambda cancelled: _create(ws, request, model, progress, cancelled))
+    made = await job_source(ws, request.source, progress)
+    return await in_thread(lambda cancelled: _create(ws, request, model, made, progress, cancelled))
 
 
 async def _default_model(ws: Workspace, endpoint: str) -> str:
@@ -77,13 +79,14 @@ def _create(
     ws: Workspace,
     request: BuildRequest,
     model: str,
+    made: JobSource | None,
     progress: Progress,
     cancelled: Callable[[], bool],
 ) -> Created:
     failpoint("build.begin")
     remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
-        plan = plan_build(ws, request, model, staging.path, cancelled)
+        plan = plan_build(ws, request, model, staging.path, cancelled, made)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
         if existing is not None:
             warnings = [*_renamed(plan), *_left_out_before(existing)]
@@ -163,13 +166,13 @@ def _publish(
     ws: Workspace, job_id: int, plan: BuildPlan, built: "BuildResult", staging: StagingFolder
 ) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
-    first, *others = plan.source.paths
+    first = plan.source.paths[0]
     fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
         twin = _same_job(ws, fingerprint)
         if twin is not None:  # only now known, or another process was faster
             return twin
-        name = _free_name(ws, first.parent.name if others else first.stem, fingerprint)
+        name = _free_name(ws, plan.name_stem, fingerprint)
         folder = ws.store.job_folder(name)
         for part in built.files:
             ws.store.add_part(

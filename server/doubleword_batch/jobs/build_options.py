@@ -7,11 +7,12 @@ from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
-from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of
+from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
 
 OPTIONS: dict[str, OptionCheck] = {
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),
+    "group_by": some_text("the name of a column"),
     **SOURCE_CHECKS,
 }
 """Every option by its name."""
@@ -27,11 +28,13 @@ class BuildOptions:
         on_bad_row: what becomes of a row that cannot be a request (an image that is missing, a text
             that is not UTF-8, a request too large, ...). `skip` leaves such rows out as failed
             rows, `stop` builds nothing. None stops too, except that rows too large are left out.
+        group_by: the column whose values make groups; each is one row, see `write_groups`.
         source: how the source is read.
     """
 
     blanks: str = "skip"
     on_bad_row: str | None = None
+    group_by: str | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
 
 
@@ -51,7 +54,9 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
                 f"The option {name} must be {check.values}.", hint=f"Options are: {_listed()}."
             )
     of_source = {name: values.pop(name) for name in SOURCE_CHECKS if name in values}
-    return BuildOptions(**values, source=SourceOptions(**of_source, keeps_bad_rows=True))
+    return BuildOptions(
+        **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)
+    )
 
 
 def _unknown(name: str) -> InputError:

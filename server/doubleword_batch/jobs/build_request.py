@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
@@ -14,7 +14,9 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_options import BuildOptions, build_options
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.open_files import open_regular
+from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 
 _LARGEST_SCHEMA_BYTES = 1 << 20
 
@@ -28,7 +30,8 @@ class BuildRequest:
     """What the caller wants built.
 
     Attributes:
-        source: path, folder or glob; or None with `rows`.
+        source: path, folder or glob, or `job:NAME` and `job:NAME::SELECT ...` for the answers of
+            another job; or None with `rows`.
         rows: up to 100 rows given inline.
         objects: a data frame, an Arrow stream or an iterable of rows, read once.
         prompt: template of the user's message over the row's columns.
@@ -77,6 +80,7 @@ class BuildPlan:
         limit: first rows only.
         copy_to: where a copy of the request file goes.
         overwrite: whether it may replace what is there.
+        name_stem: how the job's name begins.
     """
 
     spec: "RequestSpec"
@@ -87,6 +91,20 @@ class BuildPlan:
     limit: int | None
     copy_to: Path | None
     overwrite: bool
+    name_stem: str
+
+
+class MadeRows(Protocol):
+    """Rows that are written for a job: the answers of another."""
+
+    @property
+    def name(self) -> str:
+        """What the job is called after."""
+        ...
+
+    def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
+        """Write them as JSON Lines."""
+        ...
 
 
 def plan_build(
@@ -95,6 +113,7 @@ def plan_build(
     model: str,
     staging: Path,
     cancelled: Callable[[], bool] = lambda: False,
+    made: MadeRows | None = None,
 ) -> BuildPlan:
     """Check a build request and open its source.
 
@@ -104,6 +123,7 @@ def plan_build(
         model: whose answers are wanted.
         staging: the folder in which inline rows are written down.
         cancelled: asked while they are; True ends it.
+        made: the rows, where the request's source names no file.
 
     Raises:
         InputError: a source, a schema, a path or a parameter that cannot be used.
@@ -114,9 +134,17 @@ def plan_build(
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
     options = build_options(request.options)
-    source = _source(ws, request, options, staging, cancelled)
     given = _schema(ws, request.response_schema)
     schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
+    source = _source(ws, request, options, staging, cancelled, made)
+    first, *others = source.paths
+    stem = made.name if made else first.parent.name if others else first.stem
+    made_from = request.source if made else None
+    kept_options = request.options
+    if options.group_by is not None:
+        source = _grouped(ws, source, options.group_by, staging, cancelled)
+        made_from = f"{request.source or 'rows'} by {options.group_by}"
+        kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
@@ -143,8 +171,9 @@ def plan_build(
         "id_column": spec.id_column,
         "image_column": spec.image_column,
         "limit": request.limit,
-        **({"options": request.options} if request.options else {}),
         **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
+        **({"options": kept_options} if kept_options else {}),
+        **({"made_from": made_from} if made_from else {}),
         "run": secrets.token_hex(4) if request.new_run else None,
     }
     stored = msgspec.json.encode(fields).decode()  # the schema's order is that of the columns
@@ -155,7 +184,9 @@ def plan_build(
     fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stamp = stamp_of(source.paths)
     overwrite = request.overwrite
-    return BuildPlan(spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite)
+    return BuildPlan(
+        spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite, stem
+    )
 
 
 def open_again(job: StoredJob) -> "Source":
@@ -178,6 +209,7 @@ def _source(
     options: BuildOptions,
     staging: Path,
     cancelled: Callable[[], bool],
+    made: MadeRows | None,
 ) -> "Source":
     from doubleword_batch.sources import open_source, write_objects, write_rows
 
@@ -186,6 +218,10 @@ def _source(
     ]
     if len(given) != 1:
         raise InputError("Give either source (a path, folder or glob) or rows (inline), not both.")
+    path = staging / "rows.jsonl"
+    if made is not None:
+        made.write(path, cancelled)
+        return open_source(str(path), ws.roots.with_folder(staging), options.source)
     if request.source is not None:
         return open_source(request.source, ws.roots, options.source)
     if given := options.source.given():
@@ -193,11 +229,23 @@ def _source(
             f"Rows that lie in no file have no use for the option {given[0]}.",
             hint="Leave it out.",
         )
-    path = staging / "rows.jsonl"
     if request.rows is not None:
         write_rows(request.rows, path)
     else:
         write_objects(request.objects, path, cancelled=cancelled)
+    return open_source(str(path), ws.roots.with_folder(staging))
+
+
+def _grouped(
+    ws: Workspace, source: "Source", column: str, staging: Path, cancelled: Callable[[], bool]
+) -> "Source":
+    from doubleword_batch.jobs.groups import write_groups
+    from doubleword_batch.sources import open_source
+
+    path = staging / "groups.jsonl"
+    write_groups(source, column, path, cancelled)
+    if cancelled():
+        raise AbandonedError
     return open_source(str(path), ws.roots.with_folder(staging))
 
 

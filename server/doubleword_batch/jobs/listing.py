@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Literal, TypeVar
 
-from doubleword_batch.errors import InputError, Next
+import msgspec
+
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Listing, utc
 from doubleword_batch.models import TERMINAL, Batch, File, Model
@@ -13,6 +15,7 @@ Kind = Literal["jobs", "batches", "files", "models"]
 _MOST_LINES = 50
 _MOST_BYTES = 1_400
 _PAGE = 100
+_FROM_CHARACTERS = 60
 _T = TypeVar("_T", File, Batch, Model)
 
 
@@ -83,7 +86,10 @@ def _job_line(job: StoredJob, status: str) -> str:
     created = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
     where = "" if job.matches_provider() else f", at {job.provider}"
     rows = job.rows if job.rows is not None else "?"
-    return f"{job.name}: {status}, {rows} rows, {job.model or 'model unknown'}, {created}{where}"
+    made_from = msgspec.json.decode(job.spec or "{}").get("made_from")
+    of = f", from {quote_untrusted(made_from, _FROM_CHARACTERS)}" if made_from else ""
+    model = job.model or "model unknown"
+    return f"{job.name}: {status}, {rows} rows, {model}, {created}{where}{of}"
 
 
 def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[StoredJob]:

@@ -48,7 +48,7 @@ class FileSource(Source):
         """The folder that relative paths start from."""
         return self._folder
 
-    def row_count(self) -> int:
+    def row_count(self) -> int | None:
         """A row a file."""
         return len(self.paths)
 
@@ -59,6 +59,9 @@ class FileSource(Source):
 
 class TextSource(FileSource):
     """Text files; columns `path` (relative), `name` and `text`.
+
+    With the option `chunk_chars`, a row for each piece of a file; the column `position` counts them
+    from 1, and the pieces of a file make up its text.
 
     Raises:
         InputError: while reading; a file is not UTF-8 or larger than 64 MiB.
@@ -73,8 +76,14 @@ class TextSource(FileSource):
         folder: Path,
         options: SourceOptions = DEFAULT_OPTIONS,
     ) -> None:
-        super().__init__(location, paths, folder, ("path", "name", "text"))
+        position = () if options.chunk_chars is None else ("position",)
+        super().__init__(location, paths, folder, ("path", "name", *position, "text"))
+        self.label_columns = frozenset({"path", "name", *position})
         self._options = options
+
+    def row_count(self) -> int | None:
+        """A row a file, unless files are cut into pieces."""
+        return super().row_count() if self._options.chunk_chars is None else None
 
     def rows(self) -> Generator[Row]:
         """Read the files from the first one."""
@@ -86,7 +95,32 @@ class TextSource(FileSource):
                     raise
                 yield BadRow(fault)
                 continue
-            yield {"path": relative, "name": path.name, "text": text}
+            named = {"path": relative, "name": path.name}
+            if self._options.chunk_chars is None:
+                yield {**named, "text": text}
+                continue
+            for position, piece in enumerate(pieces(text, self._options.chunk_chars), start=1):
+                yield {**named, "position": position, "text": piece}
+
+
+_BREAKS = ("\n\n", "\n", ". ", " ")
+
+
+def pieces(text: str, most: int) -> Generator[str]:
+    """A text in pieces of at most so many characters, which joined are the text again.
+
+    Each ends behind the last break of the best kind in its second half: paragraph, line, sentence,
+    word. An empty text is one empty piece.
+    """
+    start = 0
+    while len(text) - start > most:
+        ends = (text.rfind(mark, start + most // 2, start + most) for mark in _BREAKS)
+        found = ((end, mark) for end, mark in zip(ends, _BREAKS, strict=True) if end >= 0)
+        end, mark = next(found, (start + most, ""))
+        yield text[start : end + len(mark)]
+        start = end + len(mark)
+    if start < len(text) or not text:
+        yield text[start:]
 
 
 def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tuple[Path, ...]:

@@ -44,6 +44,7 @@ _KINDS_OF_OPTIONS = {
     "sheet": WORKBOOKS,
     "merged": WORKBOOKS,
     "quoting": ("csv", "tsv"),
+    "chunk_chars": ("texts",),
 }
 
 _UNREADABLE = {

@@ -28,6 +28,8 @@ class SourceOptions:
         merged: what the cells of a merged range hold: `first`: only the first one has the value;
             `repeat`: every one has it.
         quoting: `none`: quotes in a CSV or TSV file are letters like any other.
+        chunk_chars: cut each text file into rows of at most so many characters, at the end of a
+            paragraph, line, sentence or word where there is one; None: one row a file.
         keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
             those who read it, and no option of a door.
     """
@@ -37,6 +39,7 @@ class SourceOptions:
     sheet: str | None = None
     merged: Literal["first", "repeat"] = "first"
     quoting: Literal["standard", "none"] = "standard"
+    chunk_chars: int | None = None
     keeps_bad_rows: bool = False
 
     def given(self) -> list[str]:
@@ -106,5 +109,6 @@ CHECKS: dict[str, OptionCheck] = {
     "sheet": some_text("the name of a worksheet"),
     "merged": one_of("first", "repeat"),
     "quoting": one_of("standard", "none"),
+    "chunk_chars": whole_number(100),
 }
 """The options of a source, by name."""

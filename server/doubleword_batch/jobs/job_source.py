@@ -1,0 +1,101 @@
+"""A job whose answers are the rows of the next one: `job:reviews-7f3a`, `job:reviews-7f3a::SELECT`.
+
+The table, or the result of the SELECT over it, is written into the new job's own folder: it stands
+there whatever becomes of the first job and of its files.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.query import OtherTables, write_query
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job_tables import collected, tables_named_in
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.progress import Progress
+
+_SCHEME = "job:"
+
+
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """The answers of a job as rows.
+
+    Attributes:
+        name: of the job.
+        table: its answers.
+        folder: its folder.
+        sql: the SELECT over them, None for the whole table.
+        others: further jobs that the SELECT names.
+    """
+
+    name: str
+    table: Table
+    folder: Path
+    sql: str | None
+    others: OtherTables
+
+    def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
+        """Write the rows as JSON Lines.
+
+        Raises:
+            InputError: code `invalid_query`, or `no_rows`.
+            StoreError: the disk does not take them.
+        """
+        if self.sql is None:
+            rows = write_table(self.table, path, "jsonl", cancelled=cancelled).rows
+        else:
+            result, _ = write_query(
+                self.table,
+                self.folder,
+                self.sql,
+                path,
+                "jsonl",
+                others=self.others,
+                cancelled=cancelled,
+            )
+            rows = result.total
+        if not rows:
+            raise InputError(
+                f"The query over job {self.name} gives no row.",
+                hint="Ask it with fetch_results first.",
+                code="no_rows",
+            )
+
+
+async def job_source(ws: Workspace, location: str | None, progress: Progress) -> JobSource | None:
+    """The job that a location names; None for other locations.
+
+    Raises:
+        InputError: no such job, or one that has not ended: its rows would be asked without answers.
+    """
+    if location is None or not location.startswith(_SCHEME):
+        return None
+    name, _, sql = location.removeprefix(_SCHEME).partition("::")
+    job = await collected(await find_job(ws, name.strip()), progress)
+    _refuse_unfinished(job)
+    others = await tables_named_in(ws, sql, progress) if sql else {}
+    table = await in_thread(lambda _: Table(job))
+    return JobSource(job.name, table, job.folder, sql or None, others)
+
+
+def _refuse_unfinished(job: StoredJob) -> None:
+    if not job.batch_runs():
+        raise InputError(
+            f"Job {job.name} was never submitted, so it has no answers to go on with.",
+            hint="Submit it first.",
+            code="not_submitted",
+            next=Next("create_batch", {"job": job.name}),
+        )
+    if not job.has_ended():
+        raise InputError(
+            f"Job {job.name} still runs: rows would be asked without its answers.",
+            hint="Wait for its end.",
+            code="still_running",
+            next=Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}),
+        )
