@@ -3,7 +3,6 @@
 `examine` changes nothing of the user's; no finding contains a key.
 """
 
-import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ from urllib.parse import urljoin
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import AuthError, DoublewordBatchError, Next
+from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
@@ -94,14 +93,12 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 def _state_directory(home: Path) -> Finding:
     if not home.exists():
         return Finding(subject="state", state="ok", found=f"{home} will be created when needed")
-    mode = stat.S_IMODE(home.stat().st_mode)
-    if sys.platform != "win32" and mode & 0o077:
-        return Finding(
-            subject="state",
-            state="wrong",
-            found=f"{home} is open to other users (mode {mode:o})",
-            remedy=f"chmod 700 {home}",
-        )
+    from doubleword_batch.jobs.store.private import check_private
+
+    try:
+        check_private(home, home / "store.sqlite3")
+    except ConfigError as error:
+        return Finding(subject="state", state="wrong", found=error.message, remedy=error.hint)
     return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
 
 

@@ -78,6 +78,7 @@ class Profile(BaseModel):
             their id.
         free: nothing is billed.
         prices: dated price table, None when there is none.
+        output_limit: the parameter of chat that limits the tokens of an answer.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,6 +103,7 @@ class Profile(BaseModel):
     asynchronous: bool = False
     free: bool = False
     prices: PriceTable | None = None
+    output_limit: str = "max_tokens"
 
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.

@@ -95,3 +95,36 @@ def test_a_row_does_not_reach_it(work, state):
     (state / "x.png").write_bytes(b"\x89PNG\r\n\x1a\n")
     with pytest.raises(InputError, match="out of bounds"):
         Roots(None, state_directory=state).for_data(work).readable(os.fspath(state / "x.png"))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("mode", [0o755, 0o750, 0o777, 0o701])
+async def test_one_that_is_open_to_others_is_refused_at_start(settings, reviews, state, mode):
+    state.chmod(mode)
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", **ORDER)
+    assert "open to other users" in reply["error"]["message"]
+    assert reply["error"]["hint"] == f"chmod 700 {state}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+async def test_a_store_that_is_open_to_others_is_refused(settings, reviews, state):
+    (state / "store.sqlite3").touch(mode=0o600)
+    (state / "store.sqlite3").chmod(0o666)
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", **ORDER)
+    assert reply["error"]["hint"] == f"chmod 600 {state / 'store.sqlite3'}"
+
+
+async def test_one_of_another_owner_is_refused_and_the_doctor_says_so(
+    settings, reviews, state, monkeypatch
+):
+    from doubleword_batch import doctor
+
+    monkeypatch.setattr(os, "geteuid", lambda: state.stat().st_uid + 1)
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", **ORDER)
+    assert "belongs to another user" in reply["error"]["message"]
+    finding = doctor._state_directory(state)
+    assert finding.state == "wrong"
+    assert "belongs to another user" in finding.found

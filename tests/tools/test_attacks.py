@@ -167,7 +167,8 @@ async def test_a_pipe_in_the_data_folder_does_not_hang_a_call(settings, reviews,
 async def test_a_damaged_local_store_is_reported_and_does_not_stop_the_server(
     settings, reviews, home
 ):
-    (home / "local").mkdir(parents=True)
+    home.mkdir(mode=0o700)
+    (home / "local").mkdir(mode=0o700)
     (home / "local" / "server.sqlite3").write_bytes(b"not a database" * 500)
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER)

@@ -133,6 +133,7 @@ def build_request(
     option: list[str] | None,
     output_path: str | None = None,
     overwrite: bool = False,
+    max_cost: Decimal | None = None,
 ) -> BuildRequest:
     """The request file that `run` and `create-file` ask for; the arguments are their options.
 
@@ -155,6 +156,7 @@ def build_request(
         options=params_of(option, "--option"),
         output_path=output_path,
         overwrite=overwrite,
+        is_capped=max_cost is not None,
     )
 
 

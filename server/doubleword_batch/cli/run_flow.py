@@ -73,6 +73,7 @@ def run(
         limit=limit,
         new_run=new_run,
         option=option,
+        max_cost=max_cost,
     )
     run_options = RunOptions(
         output=output,

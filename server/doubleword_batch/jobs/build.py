@@ -89,10 +89,10 @@ def _create(
         plan = plan_build(ws, request, model, staging.path, cancelled, made)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
         if existing is not None:
-            warnings = [*_renamed(plan), *_left_out_before(existing)]
+            warnings = [*plan.notices, *_renamed(plan), *_left_out_before(existing)]
             return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
-        warnings = [*_renamed(plan), *_warnings(plan, built)]
+        warnings = [*plan.notices, *_renamed(plan), *_warnings(plan, built)]
         return _reply(job, warnings, reused=reused, copies=_copies(job, plan))
 
 

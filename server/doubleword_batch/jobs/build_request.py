@@ -46,6 +46,8 @@ class BuildRequest:
         output_path: where to copy the request file; None for the state directory alone.
         overwrite: whether `output_path` may be replaced.
         new_run: build a new job although the same one exists.
+        is_capped: a cap will be asked for when it is submitted, so that every request needs a
+            token limit; those of the environment count anyway.
         options: the rare ones, see `build_options.py`.
     """
 
@@ -64,6 +66,7 @@ class BuildRequest:
     output_path: str | None = None
     overwrite: bool = False
     new_run: bool = False
+    is_capped: bool = False
     options: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
@@ -81,6 +84,7 @@ class BuildPlan:
         copy_to: where a copy of the request file goes.
         overwrite: whether it may replace what is there.
         name_stem: how the job's name begins.
+        notices: what the reply has to say of it.
     """
 
     spec: "RequestSpec"
@@ -92,6 +96,7 @@ class BuildPlan:
     copy_to: Path | None
     overwrite: bool
     name_stem: str
+    notices: tuple[str, ...] = ()
 
 
 class MadeRows(Protocol):
@@ -145,6 +150,7 @@ def plan_build(
         source = _grouped(ws, source, options.group_by, staging, cancelled)
         made_from = f"{request.source or 'rows'} by {options.group_by}"
         kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
+    params, notices = _capped(ws, request, model)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
@@ -152,7 +158,7 @@ def plan_build(
         system=request.system,
         response_schema=schema,
         schema_format=schema_format,
-        params=request.params,
+        params=params,
         id_column=request.id_column,
         image_column=request.image_column,
         blanks=options.blanks,
@@ -185,8 +191,43 @@ def plan_build(
     stamp = stamp_of(source.paths)
     overwrite = request.overwrite
     return BuildPlan(
-        spec, source, fingerprint, stamp, stored, request.limit, copy_to, overwrite, stem
+        spec,
+        source,
+        fingerprint,
+        stamp,
+        stored,
+        request.limit,
+        copy_to,
+        overwrite,
+        stem,
+        notices,
     )
+
+
+def _capped(
+    ws: Workspace, request: BuildRequest, model: str
+) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parameters, under a cap with a token limit, and what to say of that."""
+    from doubleword_batch.requests import OUR_LIMIT, bound_body, check_counts, with_our_limit
+
+    check_counts(request.params)
+    if not (ws.is_capped or (request.is_capped and not ws.profile.free)):
+        return request.params, ()
+    name = ws.profile.output_limit
+    params = with_our_limit(request.params, request.endpoint, name)
+    try:
+        body = msgspec.json.encode({"model": model, **params})
+    except (TypeError, ValueError, RecursionError):
+        return params, ()  # the check of the whole request says what is wrong
+    bound_body(body, request.endpoint)
+    added = [name for name in params if name not in request.params]
+    if not added:
+        return params, ()
+    notice = (
+        f"There is a cap, so {added[0]} = {OUR_LIMIT} was written into each request; give another "
+        "limit in params if answers are cut off."
+    )
+    return params, (notice,)
 
 
 def open_again(job: StoredJob) -> "Source":

@@ -63,11 +63,23 @@ def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = N
 
 
 def estimate_cost_of_files(
-    job: StoredJob, paths: Sequence[Path], tariff: "Tariff | None" = None
+    job: StoredJob,
+    paths: Sequence[Path],
+    tariff: "Tariff | None" = None,
+    *,
+    asked_max_usd: Decimal | None = None,
 ) -> Cost:
-    """The cost of request files by their own lines: a retry may have other limits than the job."""
+    """The cost of request files by their own lines: a retry may have other limits than the job.
+
+    Under a cap it is the most that they can cost.
+
+    Raises:
+        InputError: as `bound_cost`.
+    """
     from doubleword_batch.requests import estimate_file_tokens
 
+    if holds_cap(job.workspace, asked_max_usd):
+        return bound_cost(job, paths, job.window, tariff)
     tokens = [estimate_file_tokens(path) for path in paths]
     input_tokens = sum(read for read, _ in tokens)
     output_tokens = sum(written for _, written in tokens)
@@ -133,6 +145,42 @@ async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
     return Tariff(profile.title, requests, input_tokens, output_tokens, usd)
 
 
+def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
+    """Whether the cost of what is submitted has to be held to a cap."""
+    return ws.is_capped or (asked_max_usd is not None and not ws.profile.free)
+
+
+def bound_cost(
+    job: StoredJob,
+    paths: Sequence[Path | None],
+    window: str,
+    tariff: "Tariff | None" = None,
+) -> Cost:
+    """The most that request files can cost, by the very lines that are sent.
+
+    Raises:
+        InputError: code `unknown_cost`: something in a line may cost what nobody can foresee.
+    """
+    from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens
+
+    there = [path for path in paths if path is not None and path.exists()]
+    if len(there) < len(paths):
+        return Cost(None, "unknown: a request file is not on this machine")
+    most = bound_tokens(there)
+    cost = (
+        price_tokens(job.workspace, job.model, window, most.input_tokens, most.output_tokens)
+        if tariff is None
+        else tariff.cost_of(most.input_tokens, most.output_tokens)
+    )
+    note = cost.note
+    if most.without_limit:
+        note += (
+            f"; {most.without_limit} requests without a token limit count with "
+            f"{UNLIMITED_OUTPUT_TOKENS:,} tokens each"
+        )
+    return Cost(cost.usd, note, most.output_tokens)
+
+
 async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
     """The provider's own estimate for uploaded files; ours where it offers none."""
     profile = job.profile
@@ -155,11 +203,12 @@ def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
     """
     if theirs.usd is None or own.usd is not None:
         return own if own.usd is not None and own.usd > (theirs.usd or 0) else theirs
-    if theirs.output_tokens is None or job.output_tokens <= theirs.output_tokens:
+    most = job.output_tokens if own.output_tokens is None else own.output_tokens
+    if theirs.output_tokens is None or most <= theirs.output_tokens:
         return theirs
     if not theirs.output_tokens:
         return Cost(None, "unknown: the provider's estimate counts on no answers")
-    factor = Decimal(job.output_tokens) / theirs.output_tokens
+    factor = Decimal(most) / theirs.output_tokens
     return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
 
 
@@ -235,8 +284,8 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         raise InputError(
             f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of "
             f"${min(caps)}; nothing was submitted.",
-            hint="Use fewer rows (limit), a cheaper model or window, or ask the person to raise "
-            "the cap.",
+            hint="Use fewer rows (limit), a smaller max_tokens, a cheaper model or window, or ask "
+            "the person to raise the cap.",
             code="over_cap",
         )
 
@@ -276,4 +325,8 @@ def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
             "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
             code="over_cap",
         )
+    try:
+        ws.journal.log_spending(intents)
+    except OSError as error:
+        raise ws.store.unusable(error) from None
     return writes

@@ -59,6 +59,12 @@ class Workspace:
         """The journal of remote writes."""
         return Journal(self.store, self.now, self.monotonic)
 
+    @property
+    def is_capped(self) -> bool:
+        """Whether a human has set a cap and there is something to pay."""
+        has_cap = self.max_cost_usd is not None or self.max_daily_usd is not None
+        return has_cap and not self.profile.free
+
 
 @dataclass(frozen=True, slots=True)
 class StoredJob(JobRecord):

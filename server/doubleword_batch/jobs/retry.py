@@ -114,6 +114,9 @@ async def retry_failed(
             f"params cannot change {', '.join(sorted(fixed))} of a retry.",
             hint="Build a new job for another prompt or model.",
         )
+    from doubleword_batch.requests import check_counts
+
+    check_counts(params or {})
     await refresh(stored, also_terminal=True)
     if unsent_retry(stored):
         retry = await finish_retry(stored, progress)
@@ -172,7 +175,9 @@ async def _begin(
         raise cut_again(job)
     parts = [part for part in job.parts() if part.number in selection.parts]
     tariff = await fetch_tariff(job, parts)
-    if job.profile.retry and selection.is_everything and not params and _are_whole(job, selection):
+    is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
+    # Under a cap the very lines that are sent are counted, so they are sent anew.
+    if job.profile.retry and is_unchanged and not job.workspace.is_capped:
         cost = await _retry_in_place(job, selection, tariff)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
@@ -372,7 +377,9 @@ async def finish_retry(
     paths = [part.path for part in parts if part.path is not None]
     sent = [part for part, run in job.newest_runs() if run is not None]
     tariff = await fetch_tariff(job, sent)
-    cost = await in_thread(lambda _: estimate_cost_of_files(job, paths, tariff))
+    cost = await in_thread(
+        lambda _: estimate_cost_of_files(job, paths, tariff, asked_max_usd=max_cost_usd)
+    )
     with job.store.transaction():
         check_caps(job.workspace, cost, max_cost_usd)
         check_caps_of_retry(job, cost)

@@ -7,10 +7,12 @@ from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.adopt import job_of_file, read_input
 from doubleword_batch.jobs.costs import (
     Cost,
+    bound_cost,
     check_caps,
     choose_cost_for_caps,
     estimate_cost,
     fetch_estimated_cost,
+    holds_cap,
     reserve,
     split_cost_by_part,
 )
@@ -20,6 +22,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
 from doubleword_batch.jobs.store.records import Part
+from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.concurrency import (
     PartResults,
     after_submitting,
@@ -113,7 +116,7 @@ async def create_batch(
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     if stored.rows is None:
         stored = await read_input(stored)
-    cost = own = estimate_cost(stored, window)
+    cost = own = await _own_cost(stored, window, max_cost_usd)
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
     if not provider_estimates:
         check_caps(ws, own, max_cost_usd)
@@ -130,6 +133,14 @@ async def create_batch(
         results.results_or_raise()
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
+
+
+async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -> Cost:
+    """Our estimate; under a cap the most that the requests can cost, by their own lines."""
+    if not holds_cap(job.workspace, max_cost_usd):
+        return estimate_cost(job, window)
+    paths = [part.path for part in job.parts()]
+    return await in_thread(lambda _: bound_cost(job, paths, window))
 
 
 async def _create(

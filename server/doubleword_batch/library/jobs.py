@@ -6,6 +6,7 @@ provider or the network did not do it, a `StoreError` for the state directory.
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from os import PathLike, fspath
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
@@ -110,6 +111,7 @@ class Jobs:
         overwrite: bool = False,
         new_run: bool = False,
         options: Mapping[str, Any] | None = None,
+        max_cost_usd: Decimal | float | None = None,
         progress: Progress = no_progress,
     ) -> Job:
         """Build the request files of a job: a prompt is rendered for every row. Nothing is sent.
@@ -135,6 +137,9 @@ class Jobs:
             new_run: build a new job although the same one exists.
             options: rare ones: `blanks` ("skip" or "send" rows that are blank where the prompt
                 looks) and `on_bad_row` ("stop", or "skip" rows that cannot be requests).
+            max_cost_usd: the cap under which it will be submitted: each request then gets a token
+                limit, ours where `params` names none, and the warnings say so. Caps of the
+                environment do the same.
             progress: told (rows built, None, words), from any thread.
 
         Returns:
@@ -162,6 +167,7 @@ class Jobs:
             overwrite=overwrite,
             new_run=new_run,
             options=dict(options or {}),
+            is_capped=max_cost_usd is not None,
         )
         created = await self.build(request, progress=progress)
         return Job(self._workspace, created.job, created=created)

@@ -76,7 +76,12 @@ def run(
                 )
                 format_of(target, None)
             job = await jobs.create(
-                source, prompt=prompt, model=model, progress=progress, **request
+                source,
+                prompt=prompt,
+                model=model,
+                max_cost_usd=max_cost_usd,
+                progress=progress,
+                **request,
             )
             if path is not None:  # what is there may be another job's
                 stored = await find_job(ws, job.name)

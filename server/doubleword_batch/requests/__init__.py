@@ -12,7 +12,14 @@ from doubleword_batch.requests.lines import (
 )
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
-from doubleword_batch.requests.spec import RequestSpec, check_limit
+from doubleword_batch.requests.spec import RequestSpec, check_counts, check_limit
+from doubleword_batch.requests.spending import (
+    OUR_LIMIT,
+    UNLIMITED_OUTPUT_TOKENS,
+    bound_body,
+    bound_tokens,
+    with_our_limit,
+)
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import estimate_file_tokens
 from doubleword_batch.requests.validate import (
@@ -23,7 +30,9 @@ from doubleword_batch.requests.validate import (
 )
 
 __all__ = [
+    "OUR_LIMIT",
     "ROW_PREFIX",
+    "UNLIMITED_OUTPUT_TOKENS",
     "BuildResult",
     "LeftOut",
     "Problem",
@@ -35,7 +44,10 @@ __all__ = [
     "RowCopy",
     "Template",
     "ValidationReport",
+    "bound_body",
+    "bound_tokens",
     "build_request_files",
+    "check_counts",
     "check_limit",
     "custom_id_for",
     "estimate_file_tokens",
@@ -44,4 +56,5 @@ __all__ = [
     "row_copy",
     "row_of",
     "validate_request_file",
+    "with_our_limit",
 ]

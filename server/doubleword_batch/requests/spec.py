@@ -1,8 +1,8 @@
 """What to ask of every row, checked once before the first row is read."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.models import ENDPOINTS
@@ -15,6 +15,9 @@ CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
+
+COUNTS = ("n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
+"""Parameters that are whole numbers from 1, and multiply or bound what is paid for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,13 +122,7 @@ def _check_params(spec: RequestSpec) -> None:
             "A batch cannot stream its answers.",
             hint="Take stream out of params.",
         )
-    for name in OUTPUT_LIMITS:
-        limit = spec.params.get(name)
-        if limit is not None and (not isinstance(limit, int) or isinstance(limit, bool)):
-            raise InputError(
-                f"The parameter {name} is not a whole number.",
-                hint="Give the number of tokens, without quotes or a decimal point.",
-            )
+    check_counts(spec.params)
     for name, value in spec.params.items():
         try:
             as_json(value)
@@ -134,3 +131,25 @@ def _check_params(spec: RequestSpec) -> None:
                 f"The parameter {name!r} cannot be written as JSON: {error}.",
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
             ) from None
+
+
+def check_counts(params: Mapping[str, Any]) -> None:
+    """Refuse a count that is not a whole number from 1: servers read such values differently.
+
+    Raises:
+        InputError: code `invalid_argument`.
+    """
+    nested = {
+        f"{outer}.{inner}": value
+        for outer, inner in (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))
+        if isinstance(fields := params.get(outer), Mapping)
+        for name, value in cast("Mapping[str, Any]", fields).items()
+        if name == inner
+    }
+    named = {name: params[name] for name in COUNTS if name in params}
+    for name, value in (named | nested).items():
+        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+            raise InputError(
+                f"The parameter {name} is not a whole number of at least 1.",
+                hint="Give the number without quotes or a decimal point, or leave it out.",
+            )

@@ -14,6 +14,7 @@ from typing import Any
 
 from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.store.private import check_private
 from doubleword_batch.jobs.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
@@ -40,6 +41,8 @@ class Database:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             (home / "jobs").mkdir(mode=0o700, exist_ok=True)
             path = home / "store.sqlite3"
+            check_private(home, path)
+            self._refuse_lost(path)
             path.touch(mode=0o600)
             self._db, self._reader = self._connected(path), self._connected(path)
         except (OSError, sqlite3.Error) as error:
@@ -53,6 +56,16 @@ class Database:
         except BaseException:
             self.close()
             raise
+
+    def _refuse_lost(self, path: Path) -> None:
+        """Refuse an empty store beside jobs: it would begin with no job and nothing spent."""
+        is_empty = not path.exists() or not path.stat().st_size
+        if is_empty and any((self.home / "jobs").glob("*/part-*.jsonl")):
+            raise StoreError(
+                f"The store in {self.home} is empty or gone, but the files of its jobs are there.",
+                hint="Put store.sqlite3 back from a copy, or move the folder jobs away to begin "
+                "anew.",
+            )
 
     def close(self) -> None:
         """Close the file, once no other thread is at it."""

@@ -5,7 +5,7 @@ after a crash, can tell the least time since it may have been sent.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -13,6 +13,7 @@ from decimal import Decimal
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.records import Write, columns_of
+from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
 
 _WRITE = columns_of(Write)
 
@@ -136,10 +137,23 @@ class Journal:
             hour=0, minute=0, second=0, microsecond=0
         )
         found = self.store.query(
-            "SELECT cost_usd FROM writes WHERE cost_usd IS NOT NULL AND reserved_at >= ?",
+            "SELECT key, cost_usd FROM writes WHERE cost_usd IS NOT NULL AND reserved_at >= ?",
             (midnight.timestamp(),),
         )
-        return sum((Decimal(text) for (text,) in found), Decimal(0))
+        # Of a store that was lost or replaced, the log beside it still knows.
+        known = {str(key): Decimal(text) for key, text in found}
+        logged = logged_today(self.store.home, self.now())
+        gone = {key for key in logged if key not in known and not self._is_known(key)}
+        return sum((*known.values(), *(logged[key] for key in gone)), Decimal(0))
+
+    def log_spending(self, intents: Sequence[Intent]) -> None:
+        """Note beside the store what these writes reserve."""
+        costs = {intent.key: intent.cost_usd for intent in intents if intent.cost_usd}
+        log_spending(self.store.home, self.now(), costs)
+
+    def _is_known(self, key: str) -> bool:
+        """Whether the store has that write: then it knows what of it is still reserved."""
+        return bool(self.store.query("SELECT 1 FROM writes WHERE key = ?", (key,)))
 
     def release(self, job: int) -> None:
         """Free what the unsent writes of a job have reserved."""

@@ -1,0 +1,76 @@
+"""Today's spending once more, beside the store: a store that is lost does not begin a new day.
+
+A file of the state directory, a JSON line for each reservation: the day, the write's key, and what
+it is estimated to cost, US dollars (0 once it is free again). The last line of a key counts. It is
+written under the store's write lock, and begun anew with each day.
+"""
+
+import json
+import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Any, cast
+
+_NAME = "spending.jsonl"
+
+
+def log_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
+    """Note what writes reserve from now on.
+
+    Args:
+        home: the state directory.
+        now: epoch seconds.
+        costs: by the writes' keys, US dollars.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    if not costs:
+        return
+    day = _day(now)
+    is_new_day = _last_day(home) not in {None, day}
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new_day else 0)
+    lines = [{"day": day, "key": key, "usd": str(usd)} for key, usd in costs.items()]
+    descriptor = os.open(home / _NAME, flags, 0o600)
+    try:
+        os.write(descriptor, "".join(json.dumps(line) + "\n" for line in lines).encode())
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def logged_today(home: Path, now: float) -> dict[str, Decimal]:
+    """What the writes of this UTC day reserved, by their keys; of a torn line nothing."""
+    day, found = _day(now), dict[str, Decimal]()
+    for line in _lines(home):
+        if line.get("day") == day:
+            with suppress(InvalidOperation):
+                found[str(line.get("key"))] = Decimal(str(line.get("usd")))
+    return {key: usd for key, usd in found.items() if usd.is_finite()}
+
+
+def _last_day(home: Path) -> str | None:
+    last = None
+    for line in _lines(home):
+        last = str(line.get("day"))
+    return last
+
+
+def _lines(home: Path) -> list[dict[str, Any]]:
+    lines: list[dict[str, Any]] = []
+    try:
+        text = (home / _NAME).read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return lines
+    for line in text.splitlines():
+        with suppress(ValueError, RecursionError):
+            found = json.loads(line)
+            if isinstance(found, dict):
+                lines.append(cast("dict[str, Any]", found))
+    return lines
+
+
+def _day(now: float) -> str:
+    return datetime.fromtimestamp(now, UTC).date().isoformat()

@@ -1,0 +1,322 @@
+"""The most that requests can cost: the one check that every request passes under a cap.
+
+An estimate says what is likely. A cap has to hold against what a request may make a server do, so
+here the very lines that are sent are read, and what is not known to cost nothing is refused: the
+parameters that are taken are listed, not those that are forbidden. A request without a token limit
+counts with the most that any model writes.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import msgspec
+from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.requests.spec import COUNTS, EMBEDDINGS, RESPONSES
+from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
+
+UNLIMITED_OUTPUT_TOKENS = 262_144
+"""What counts for a request without a limit: the context of the largest models of 2026."""
+
+OUR_LIMIT = 1_024
+"""The token limit that a build under a cap writes into requests that have none."""
+
+Count = Annotated[int, Meta(ge=1)] | None
+Free = Raw | UnsetType  # costs nothing, whatever it holds
+Off = Literal[False] | None
+
+
+class _Tool(Struct):
+    """A tool that runs at the caller's: hosted ones are billed by the call."""
+
+    type: Literal["function", "custom"] = "function"
+
+
+class _Thinking(Struct, forbid_unknown_fields=True):
+    type: str = ""
+    budget_tokens: Count = None
+    display: Free = UNSET
+
+
+class _Reasoning(Struct, forbid_unknown_fields=True):
+    effort: Free = UNSET
+    summary: Free = UNSET
+    generate_summary: Free = UNSET
+    enabled: Free = UNSET
+    exclude: Free = UNSET
+    max_tokens: Count = None
+
+
+class _Sampling(Struct, forbid_unknown_fields=True):
+    """What all endpoints take, and what the engines behind them add."""
+
+    model: str = ""
+    stream: Off = None
+    temperature: Free = UNSET
+    top_p: Free = UNSET
+    top_k: Free = UNSET
+    min_p: Free = UNSET
+    seed: Free = UNSET
+    stop: Free = UNSET
+    stop_sequences: Free = UNSET
+    stop_token_ids: Free = UNSET
+    frequency_penalty: Free = UNSET
+    presence_penalty: Free = UNSET
+    repetition_penalty: Free = UNSET
+    length_penalty: Free = UNSET
+    logit_bias: Free = UNSET
+    logprobs: Free = UNSET
+    top_logprobs: Free = UNSET
+    min_tokens: Count = None
+    ignore_eos: Free = UNSET
+    skip_special_tokens: Free = UNSET
+    include_stop_str_in_output: Free = UNSET
+    guided_json: Free = UNSET
+    guided_regex: Free = UNSET
+    guided_choice: Free = UNSET
+    guided_grammar: Free = UNSET
+    structured_outputs: Free = UNSET
+    chat_template_kwargs: Free = UNSET
+    metadata: Free = UNSET
+    store: Free = UNSET
+    user: Free = UNSET
+    safety_identifier: Free = UNSET
+    prompt_cache_key: Free = UNSET
+    reasoning_effort: Free = UNSET
+    verbosity: Free = UNSET
+    reasoning: _Reasoning | None = None
+    thinking: _Thinking | None = None
+    tools: list[_Tool] | None = None
+    tool_choice: Free = UNSET
+    parallel_tool_calls: Free = UNSET
+
+
+class _Chat(_Sampling, forbid_unknown_fields=True):
+    messages: Free = UNSET
+    max_tokens: Count = None
+    max_completion_tokens: Count = None
+    n: Count = None
+    response_format: Free = UNSET
+    functions: Free = UNSET
+    function_call: Free = UNSET
+    modalities: list[Literal["text"]] | None = None
+
+
+class _Completion(_Sampling, forbid_unknown_fields=True):
+    prompt: str = ""
+    suffix: Free = UNSET
+    echo: Off = None
+    max_tokens: Count = None
+    n: Count = None
+    best_of: Count = None
+
+
+class _Message(_Sampling, forbid_unknown_fields=True):
+    messages: Free = UNSET
+    system: Free = UNSET
+    max_tokens: Count = None
+
+
+class _Response(_Sampling, forbid_unknown_fields=True):
+    input: Free = UNSET
+    instructions: Free = UNSET
+    text: Free = UNSET
+    truncation: Free = UNSET
+    include: Free = UNSET
+    background: Off = None
+    max_output_tokens: Count = None
+
+
+class _Embedding(Struct, forbid_unknown_fields=True):
+    model: str = ""
+    input: Free = UNSET
+    dimensions: Free = UNSET
+    encoding_format: Free = UNSET
+    input_type: Free = UNSET
+    truncate_prompt_tokens: Free = UNSET
+    metadata: Free = UNSET
+    user: Free = UNSET
+
+
+_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
+    "/v1/chat/completions": msgspec.json.Decoder(_Chat),
+    "/v1/completions": msgspec.json.Decoder(_Completion),
+    "/v1/messages": msgspec.json.Decoder(_Message),
+    RESPONSES: msgspec.json.Decoder(_Response),
+    EMBEDDINGS: msgspec.json.Decoder(_Embedding),
+}
+_LIMITS = {
+    "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
+    RESPONSES: ("max_output_tokens",),
+}
+_TEXT_LIMITS = ("max_tokens",)
+_KNOWN_CONTENT = frozenset(
+    {
+        *("text", "input_text", "output_text", "refusal", "reasoning", "summary_text", "thinking"),
+        *("message", "function_call", "function_call_output", "tool_use", "tool_result"),
+        *("image_url", "input_image", "image"),
+    }
+)
+_IMAGES = frozenset({"image_url", "input_image", "image"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """The most that requests read and write.
+
+    Attributes:
+        input_tokens: estimate, bytes / 4 and 1,000 for an image.
+        output_tokens: the most, all choices together.
+        without_limit: how many of the requests have no token limit.
+    """
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    without_limit: int = 0
+
+    def __add__(self, other: "Bound") -> "Bound":
+        return Bound(
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.without_limit + other.without_limit,
+        )
+
+
+class _Line(Struct):
+    url: str
+    body: Raw
+
+
+_decode_line = msgspec.json.Decoder(_Line).decode
+
+
+def bound_tokens(paths: Sequence[Path]) -> Bound:
+    """The most that request files can make a server read and write, by their own lines.
+
+    Raises:
+        InputError: code `unknown_cost`: a line may cost what nobody can foresee; the message names
+            it and the parameter.
+        OSError: a file cannot be read.
+    """
+    total = Bound()
+    for path in paths:
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, 1):
+                if not line.strip():
+                    continue
+                try:
+                    request = _decode_line(line)
+                    total += bound_body(bytes(request.body), request.url)
+                except msgspec.MsgspecError as error:
+                    raise _unknown(f"line {number} of the request file", str(error)) from None
+                except InputError as error:
+                    raise _unknown(f"line {number} of the request file", error.message) from None
+    return total
+
+
+def bound_body(body: bytes, endpoint: str) -> Bound:
+    """The most that one request can make a server read and write.
+
+    Raises:
+        InputError: code `unknown_cost`.
+    """
+    decoder = _DECODERS.get(endpoint)
+    if decoder is None:
+        raise _unknown("the request", f"the endpoint {quote_untrusted(endpoint, 60)} is not known")
+    _refuse_twins(body)
+    try:
+        fields = decoder.decode(body)
+    except msgspec.MsgspecError as error:
+        raise _unknown("the request", str(error)) from None
+    read = len(body) // BYTES_PER_TOKEN + _images(fields) * TOKENS_PER_IMAGE
+    if endpoint == EMBEDDINGS:
+        return Bound(read)
+    limits = [
+        limit
+        for name in _LIMITS.get(endpoint, _TEXT_LIMITS)
+        if (limit := cast("int | None", getattr(fields, name))) is not None
+    ]
+    limit = max(limits, default=UNLIMITED_OUTPUT_TOKENS)
+    limit = max(limit, fields.min_tokens or 0)
+    limit += (fields.thinking and fields.thinking.budget_tokens) or 0
+    limit += (fields.reasoning and fields.reasoning.max_tokens) or 0
+    choices = max(getattr(fields, "n", None) or 1, getattr(fields, "best_of", None) or 1)
+    return Bound(read, limit * choices, 0 if limits else 1)
+
+
+def with_our_limit(
+    params: Mapping[str, Any], endpoint: str, name: str | None = None
+) -> dict[str, Any]:
+    """Parameters with a token limit: the caller's, else ours.
+
+    Args:
+        params: as given.
+        endpoint: whose parameter it is.
+        name: how the provider calls it, where it differs.
+    """
+    names = _LIMITS.get(endpoint, _TEXT_LIMITS)
+    if endpoint == EMBEDDINGS or any(params.get(limit) is not None for limit in names):
+        return dict(params)
+    ours = name if name is not None and name in names else names[0]
+    return {**params, ours: OUR_LIMIT}
+
+
+def _images(fields: Any) -> int:
+    """Images among the messages; content of a kind whose cost is not known is refused."""
+    given = getattr(fields, "messages", UNSET)
+    given = getattr(fields, "input", UNSET) if given is UNSET else given
+    if given is UNSET or not isinstance(given, Raw) or b"[" not in bytes(given)[:1]:
+        return 0
+    return _images_in(msgspec.json.decode(given), 0)
+
+
+def _images_in(node: Any, depth: int) -> int:
+    """Walks messages, their content and what tools returned; not what lies inside of a part."""
+    if not isinstance(node, list) or depth > _DEEPEST:
+        return 0
+    count = 0
+    for part in cast("list[Any]", node):
+        if not isinstance(part, dict):
+            continue
+        fields = cast("dict[str, Any]", part)
+        kind = fields.get("type", "text")
+        if kind not in _KNOWN_CONTENT:
+            raise _unknown("the request", f"content of the type {quote_untrusted(str(kind), 40)}")
+        count += kind in _IMAGES
+        count += _images_in(fields.get("content"), depth + 1)
+        count += _images_in(fields.get("output"), depth + 1)
+    return count
+
+
+_DEEPEST = 4
+
+
+def _refuse_twins(body: bytes) -> None:
+    """Refuse a name that stands twice: the server might read the other one."""
+    if b"\\u00" not in body and all(body.count(b'"%b"' % n.encode()) < 2 for n in COUNTS):  # noqa: PLR2004
+        return
+
+    def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            raise _unknown("the request", "a name stands twice in one object")
+        return fields
+
+    try:
+        json.loads(body, object_pairs_hook=checked)
+    except (ValueError, RecursionError):
+        raise _unknown("the request", "it is not readable JSON") from None
+
+
+def _unknown(where: str, reason: str) -> InputError:
+    return InputError(
+        f"What {where} may cost is unknown: {reason.rstrip('.')}. There is a cap, so nothing was "
+        "submitted.",
+        hint="Under a cap, only parameters whose cost can be bounded are taken: leave that one "
+        "out, or ask the person who set the cap to lift it.",
+        code="unknown_cost",
+    )

@@ -1,0 +1,246 @@
+"""Caps hold against whatever an argument, a file or a program writes into a request."""
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from agent import agent
+from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
+from doubleword_batch.local.executors.faults import RequestFault
+from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body
+from doubleword_batch.settings import Settings
+
+CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
+COMPLETIONS, MESSAGES = "/v1/completions", "/v1/messages"
+MODEL = "Qwen/Qwen3.5-397B-A17B"
+ORDER = {"source": "reviews.csv", "prompt": "{{ text }}", "model": MODEL}
+
+COUNTS_THAT_ARE_NONE = [
+    {name: value}
+    for name in ("n", "best_of", "max_tokens", "max_completion_tokens", "min_tokens")
+    for value in ("128", 128.0, True, 0, -1, None, [5], {"a": 1}, "{{ stars }}")
+]
+PRICED = [
+    {"tools": [{"type": "web_search"}]},
+    {"tools": [{"type": "mcp", "server_url": "https://x"}]},
+    {"tools": [{"type": "function", "function": {}}, {"type": "code_interpreter"}]},
+    {"tools": "all"},
+    {"web_search_options": {}},
+    {"service_tier": "priority"},
+    {"best_of": 4},
+    {"use_beam_search": True},
+    {"extra_body": {"n": 64}},
+    {"body": {"n": 64}},
+    {"modalities": ["text", "audio"]},
+    {"prediction": {"type": "content", "content": "x"}},
+    {"plugins": [{"id": "web"}]},
+    {"max_output_tokens": 5},
+    {"num_return_sequences": 64},
+    {"url": "/v1/other"},
+    {"Max_Tokens": 1},
+]
+
+
+def capped(environment, server, **more):
+    return Settings.from_environment(
+        {
+            **environment,
+            "DOUBLEWORD_API_KEY": server.token,
+            "DOUBLEWORD_BASE_URL": server.base_url,
+            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            "DOUBLEWORD_BATCH_MAX_COST_USD": "0.01",
+            **more,
+        }
+    )
+
+
+async def test_no_count_and_no_priced_parameter_passes_a_cap(environment, faulty, reviews):
+    with faulty() as server:
+        async with agent(capped(environment, server)) as a:
+            for params in (*COUNTS_THAT_ARE_NONE, *PRICED):
+                reply = await a.fails(
+                    "create_batch_file", **ORDER, params={"max_tokens": 5, **params}
+                )
+                assert reply["error"]["code"] in {"invalid_argument", "unknown_cost"}, params
+            batches = await a.calls("list", kind="batches")
+    assert "lines" not in batches.fields
+
+
+async def test_a_retry_is_held_to_the_same(environment, faulty, reviews):
+    failing = RequestFault(fault="error", status=400, message="no")
+    with faulty(requests=[failing]) as server:
+        async with agent(capped(environment, server)) as a:
+            results = await a.runs_job(**ORDER, params={"max_tokens": 5})
+            for params in (*COUNTS_THAT_ARE_NONE, *PRICED, {"max_tokens": 1_000_000}, {"n": 128}):
+                reply = await a.fails("retry_failed", job=results["job"], params=params)
+                assert reply["error"]["code"] in {
+                    "invalid_argument", "unknown_cost", "over_cap"
+                }, params  # fmt: skip
+            batches = await a.calls("list", kind="batches")
+    assert len(batches["lines"]) == 1
+
+
+async def test_under_a_cap_each_request_gets_our_limit_and_the_reply_says_so(
+    environment, faulty, reviews, home
+):
+    with faulty() as server:
+        settings = capped(environment, server, DOUBLEWORD_BATCH_MAX_COST_USD="1")
+        async with agent(settings) as a:
+            created = await a.calls("create_batch_file", **ORDER)
+            await a.calls("create_batch", job=created["job"])
+    assert "max_tokens = 1024" in created.text
+    lines = (home / "jobs" / created["job"] / "part-0001.jsonl").read_text("utf-8").splitlines()
+    assert {json.loads(line)["body"]["max_tokens"] for line in lines} == {1024}
+
+
+async def test_a_cap_named_at_the_end_counts_requests_without_a_limit_with_the_most_there_is(
+    environment, faulty, reviews
+):
+    with faulty() as server:
+        free = capped(environment, server, DOUBLEWORD_BATCH_MAX_COST_USD="")
+        async with agent(free) as a:
+            created = await a.calls("create_batch_file", **ORDER)
+            reply = await a.fails("create_batch", job=created["job"], max_cost_usd=5)
+    assert reply["error"]["code"] == "over_cap"
+    assert "without a token limit" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body"),
+    [
+        (CHAT, b'{"max_tokens": 5, "n": "128"}'),
+        (CHAT, b'{"max_tokens": 5, "n": -1}'),
+        (CHAT, b'{"max_tokens": 5, "max_tokens": 1000000}'),
+        (CHAT, b'{"max_tokens": 1000000, "max_t\\u006fkens": 5}'),
+        (CHAT, b'{"max_tokens": 5, "best_of": 9}'),
+        (CHAT, b'{"max_output_tokens": 5}'),
+        (CHAT, b'{"max_tokens": 5, "stream": true}'),
+        (CHAT, b'{"max_tokens": 5, "tools": [{"type": "web_search_preview"}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "file"}]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "video_url"}]}]}'),
+        (RESPONSES, b'{"max_tokens": 5, "max_output_tokens": 5}'),
+        (RESPONSES, b'{"max_output_tokens": 5, "background": true}'),
+        (RESPONSES, b'{"max_output_tokens": 5, "previous_response_id": "r"}'),
+        (RESPONSES, b'{"max_output_tokens": 5, "tools": [{"type": "image_generation"}]}'),
+        (MESSAGES, b'{"max_tokens": 5, "thinking": {"budget_tokens": "9"}}'),
+        (MESSAGES, b'{"max_tokens": 5, "tools": [{"type": "web_search_20250305"}]}'),
+        ("/v1/embeddings", b'{"input": "x", "n": 5}'),
+        ("/v1/images/generations", b"{}"),
+    ],
+)
+def test_no_body_of_a_ready_file_hides_what_it_costs(endpoint, body):
+    with pytest.raises(InputError) as refused:
+        bound_body(body, endpoint)
+    assert refused.value.code == "unknown_cost"
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "body", "most"),
+    [
+        (CHAT, {"max_tokens": 5, "n": 128}, 640),
+        (CHAT, {"max_tokens": 5, "max_completion_tokens": 7}, 7),
+        (CHAT, {"max_tokens": 5, "min_tokens": 900}, 900),
+        (CHAT, {}, UNLIMITED_OUTPUT_TOKENS),
+        (CHAT, {"max_tokens": None, "n": 2}, 2 * UNLIMITED_OUTPUT_TOKENS),
+        (CHAT, {"reasoning_effort": "high"}, UNLIMITED_OUTPUT_TOKENS),
+        (CHAT, {"max_tokens": 5, "reasoning": {"max_tokens": 1000}}, 1005),
+        (RESPONSES, {"max_output_tokens": 9, "reasoning": {"effort": "high"}}, 9),
+        (COMPLETIONS, {"prompt": "x", "max_tokens": 5, "n": 2, "best_of": 20}, 100),
+        (MESSAGES, {"max_tokens": 5, "thinking": {"type": "enabled", "budget_tokens": 99}}, 104),
+        ("/v1/embeddings", {"input": "x"}, 0),
+    ],
+)
+def test_the_most_that_a_body_can_write_is_what_counts(endpoint, body, most):
+    assert bound_body(json.dumps(body).encode(), endpoint).output_tokens == most
+
+
+def test_an_image_counts_however_short_its_address_is():
+    message = {"content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 3}
+    body = json.dumps({"max_tokens": 5, "messages": [message]}).encode()
+    assert bound_body(body, CHAT).input_tokens >= 3_000
+
+
+async def test_a_ready_file_is_held_to_the_cap_line_by_line(environment, faulty, work):
+    lines = [
+        {"custom_id": f"c{n}", "method": "POST", "url": CHAT, "body": {"model": MODEL, **more}}
+        for n, more in enumerate([{"max_tokens": 5}, {"max_tokens": 5, "best_of": 128}])
+    ]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (work / "ready.jsonl").write_text(text, encoding="utf-8")
+    with faulty() as server:
+        async with agent(capped(environment, server)) as a:
+            uploaded = await a.calls("upload", path="ready.jsonl")
+            reply = await a.fails("create_batch", job=uploaded["job"])
+    assert reply["error"]["code"] == "unknown_cost"
+    assert "line 2" in reply["error"]["message"]
+
+
+async def test_calls_of_programs_are_held_to_the_cap(faulty, tmp_path, monkeypatch):
+    openai = pytest.importorskip("openai")
+    from doubleword_batch.batch_openai import BatchOpenAI
+
+    monkeypatch.setenv("DOUBLEWORD_BATCH_MAX_COST_USD", "0.01")
+    with faulty() as server:
+        async with BatchOpenAI(
+            api_key=server.token,
+            base_url=server.base_url,
+            batch_provider="doubleword",
+            state_dir=tmp_path / "calls",
+            batch_window_seconds=0.05,
+        ) as client:
+            for more in ({}, {"max_tokens": 100_000, "n": 64}, {"extra_body": {"best_of": 9}}):
+                with pytest.raises((openai.OpenAIError, DoublewordBatchError), match="cap"):
+                    await client.chat.completions.create(
+                        model=MODEL, messages=[{"role": "user", "content": "x"}], **more
+                    )
+
+
+# The day's cap and the store
+
+
+def daily(environment, server):
+    return capped(
+        environment,
+        server,
+        DOUBLEWORD_BATCH_MAX_COST_USD="",
+        DOUBLEWORD_BATCH_MAX_DAILY_USD="0.01",
+    )
+
+
+@pytest.mark.parametrize("loss", ["emptied", "removed", "replaced"])
+async def test_a_lost_store_does_not_begin_a_new_day(
+    environment, faulty, reviews, home, tmp_path, loss
+):
+    order = {**ORDER, "params": {"max_tokens": 120}, "new_run": True}
+    with faulty() as server:
+        async with agent(daily(environment, server)) as a:
+            created = await a.calls("create_batch_file", **order)
+            await a.calls("create_batch", job=created["job"])
+        for path in home.glob("store.sqlite3*"):
+            path.unlink()
+        if loss == "emptied":
+            (home / "store.sqlite3").touch(mode=0o600)
+        if loss == "replaced":
+            Store(tmp_path / "fresh").close()
+            (tmp_path / "fresh" / "store.sqlite3").rename(home / "store.sqlite3")
+        async with agent(daily(environment, server)) as a:
+            again = await a.tries("create_batch_file", **order)
+            if loss == "replaced":
+                again = await a.fails("create_batch", job=again["job"])
+    assert again.is_error
+    assert again["error"]["code"] == ("over_cap" if loss == "replaced" else "store")
+
+
+def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):
+    monday, tuesday = 1_700_000_000, 1_700_000_000 + 86_400
+    log_spending(tmp_path, monday, {"a": Decimal(1), "b": Decimal(2)})
+    log_spending(tmp_path, monday, {"a": Decimal(3)})
+    with (tmp_path / "spending.jsonl").open("ab") as log:
+        log.write(b'{"day": "torn')
+    assert logged_today(tmp_path, monday) == {"a": Decimal(3), "b": Decimal(2)}
+    assert logged_today(tmp_path, tuesday) == {}
+    log_spending(tmp_path, tuesday, {"c": Decimal(4)})
+    assert logged_today(tmp_path, tuesday) == {"c": Decimal(4)}
