@@ -254,11 +254,11 @@ def estimating_at(usd):
     return status(200, ESTIMATE, body, content_type="application/json", times=None)
 
 
-@pytest.mark.parametrize("params", [None, {"max_tokens": 500}])
+@pytest.mark.parametrize("params", [{"max_tokens": 100}, {"max_tokens": 500}])
 async def test_a_retry_of_a_model_without_a_price_is_held_to_the_providers_estimate(
     harness, params
 ):
-    """In place and in new files."""
+    """Under a cap in new files, whose lines are counted."""
     failing = [row(3, "error", status=400)]
     with harness.serving(estimating_at("0.40"), requests=failing):
         async with harness.workspace() as ws:
