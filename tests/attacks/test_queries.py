@@ -87,14 +87,16 @@ def short(monkeypatch):
 
 
 def children():
-    """Processes of ours that run, with what they hold in memory at most."""
+    """The queries' processes that run, with what they hold in memory at most."""
     found = {}
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             fields = dict(line.split(":\t", 1) for line in status.read_text().splitlines())
+            words = status.with_name("cmdline").read_bytes().split(b"\0")
         except (OSError, ValueError):
             continue
-        if int(fields["PPid"]) == os.getpid() and "VmHWM" in fields:
+        is_ours = int(fields["PPid"]) == os.getpid() and "VmHWM" in fields
+        if is_ours and b"sql" in words:
             found[int(fields["Pid"])] = int(fields["VmHWM"].split()[0]) << 10
     return found
 

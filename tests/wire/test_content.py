@@ -154,7 +154,8 @@ async def test_a_download_goes_on_after_a_server_failure_in_its_middle(connect, 
 
 
 async def test_a_file_that_goes_away_during_a_download_is_an_error_with_the_lines(connect):
-    async with serving(lines(*ROWS, cut_bytes=3), answer(404)) as server:
+    gone = [answer(404)] * 60  # what was there a moment ago is asked for again for a while
+    async with serving(lines(*ROWS, cut_bytes=3), *gone) as server:
         with pytest.raises(errors.NotFoundError) as caught:
             await connect(server.base_url).files.content(ID, lambda _: None)
     assert caught.value.details["lines"] == 4

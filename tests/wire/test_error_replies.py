@@ -74,8 +74,6 @@ ERRORS = [
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
     (200, JSON, '{"id": 5}', errors.ProtocolError, "unexpected_reply", False,
      "does not fit what GET /batches/", "with /v1"),
-    (200, JSON, '{"id": "b", "status": ["completed"]}', errors.ProtocolError,
-     "unexpected_reply", False, "does not fit", "with /v1"),
     (200, JSON, '{"id": "b", "sta', errors.ProtocolError, "unexpected_reply", False,
      "does not fit", "with /v1"),
     (200, JSON, "[" * 100_000, errors.ProtocolError, "unexpected_reply", False, "does not fit",

@@ -48,7 +48,7 @@ from doubleword_batch.jobs.retry_advice import (
 )
 from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.ledger import UNANSWERED, RetrySelection
+from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, RetrySelection
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread

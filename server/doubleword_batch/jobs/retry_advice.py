@@ -8,7 +8,7 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.ledger import UNANSWERED
+from doubleword_batch.jobs.store.ledger_reader import UNANSWERED
 from doubleword_batch.jobs.sync.causes import may_pass
 
 _FACTOR = 4

@@ -17,7 +17,7 @@ from doubleword_batch.errors import (
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts, Status, utc
-from doubleword_batch.jobs.store.ledger import ANSWERED
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.models import Batch

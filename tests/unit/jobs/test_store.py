@@ -44,6 +44,7 @@ def an_older_store(home):
     """A state directory as the version before the step "words" left it: one answered row."""
     folder = home / "jobs" / "old-1"
     folder.mkdir(parents=True)
+    home.chmod(0o700)
     (folder / "attempt-1-output.jsonl").write_text('{"custom_id":"r1"}\n')
     with closing(sqlite3.connect(home / "store.sqlite3")) as db, db:
         db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY)")
@@ -51,6 +52,7 @@ def an_older_store(home):
             db.executescript(script)
             db.execute("INSERT INTO migrations VALUES (?)", (name,))
         db.executescript(OLD_ROWS)
+    (home / "store.sqlite3").chmod(0o600)
 
 
 def test_a_store_of_the_version_before_opens_with_its_answers_and_their_files(tmp_path):

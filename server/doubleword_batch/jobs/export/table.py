@@ -29,7 +29,7 @@ from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.export.columns import LEDGER, table_columns
 from doubleword_batch.jobs.extras import EXTRAS
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.ledger import Entry
+from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.schema_check import structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines

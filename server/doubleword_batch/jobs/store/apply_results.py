@@ -14,7 +14,8 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.jobs.store.ledger import ANSWERED, FROM_HISTORY, TO_HISTORY, Ledger
+from doubleword_batch.jobs.store.ledger import FROM_HISTORY, TO_HISTORY, Ledger
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 
 _RANK = {
     "pending": 0,

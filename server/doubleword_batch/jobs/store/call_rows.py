@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.ledger import ANSWERED
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 
 _KEYS_AT_ONCE = 500

@@ -1,46 +1,14 @@
 """The ledger: exactly one outcome for every row of the source.
 
-Outcomes are `OUTCOMES`. A row starts `pending`; result lines move it (`apply_results.py`), and a
-better or newer answer may replace an older one, which then goes to the history. Sums come from
-rows, never from the provider's counters. Every statement that changes the ledger is here or in
-`apply_results.py`; `call_rows.py` reads it.
+A row starts `pending`; result lines move it (`apply_results.py`), and a better or newer answer may
+replace an older one, which then goes to the history. Every statement that changes the ledger is
+here or in `apply_results.py`; `ledger_reader.py` and `call_rows.py` read it.
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from itertools import starmap
-from typing import Any
+from collections.abc import Iterable, Sequence
 
-import msgspec
-
-from doubleword_batch.jobs.store.database import Database
-
-OUTCOMES = (
-    "ok",
-    "failed",
-    "truncated",
-    "refused",
-    "invalid",
-    "expired",
-    "cancelled",
-    "missing",
-    "skipped",
-    "pending",
-)
-"""ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut by the
-token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
-expired, cancelled: the batch ended before the row ran. missing: the batch ended and the provider
-has no line for the row. skipped: blank where the prompt looks, so it was not sent. pending: not
-answered yet."""
-
-ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
-"""Outcomes that come with an answer of the model."""
-
-UNANSWERED = ("failed", "expired", "cancelled", "missing")
-"""Outcomes of a row that ended without an answer of the model."""
-
-_PAGE_ROWS = 2_000
+from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, LedgerReader, marks
 
 _VALUES = (
     "batch_run, outcome, cause, message, input_tokens, output_tokens, kind, offset, size_bytes"
@@ -78,68 +46,8 @@ _CLOSE = """
 """
 
 
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One row of the ledger.
-
-    Attributes:
-        row: its number in the source, from 1.
-        part: number of the part that holds its request, 0 for none.
-        batch_run: whose answer this is.
-        kind: `output` or `error`: which file of the batch.
-        offset: byte at which its line begins in our copy of that file.
-        size_bytes: the line's length.
-    """
-
-    row: int
-    custom_id: str
-    part: int
-    outcome: str
-    cause: str | None
-    message: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    batch_run: int | None
-    kind: str | None
-    offset: int | None
-    size_bytes: int | None
-
-
-_ENTRY = ", ".join(Entry.__struct_fields__)
-
-
-@dataclass(frozen=True, slots=True)
-class RetrySelection:
-    """Rows to run again, as a condition on the ledger: they are never held.
-
-    Attributes:
-        wanted: outcomes or causes.
-        causes: rows by cause.
-        parts: numbers of the parts that hold them.
-        is_everything: whether these are exactly the rows without an answer.
-    """
-
-    wanted: tuple[str, ...]
-    causes: dict[str, int]
-    parts: set[int]
-    is_everything: bool
-
-    @property
-    def rows(self) -> int:
-        """How many."""
-        return sum(self.causes.values())
-
-
-class Ledger:
-    """The ledger of one job.
-
-    Args:
-        database: the store's file.
-        job: the job's id in it.
-    """
-
-    def __init__(self, database: Database, job: int) -> None:
-        self.database = database
-        self.job = job
+class Ledger(LedgerReader):
+    """The ledger of one job, to read and to change."""
 
     # Opening rows
 
@@ -181,160 +89,6 @@ class Ledger:
                 ((self.job, *row) for row in rows),
             )
 
-    # Reading
-
-    def sums(self) -> dict[str, int]:
-        """Rows by outcome; outcomes that no row has are left out."""
-        found = dict(
-            self.database.read(
-                "SELECT outcome, count(*) FROM ledger WHERE job = ? GROUP BY outcome", (self.job,)
-            )
-        )
-        return {outcome: found[outcome] for outcome in OUTCOMES if outcome in found}
-
-    def tokens(self) -> tuple[int, int]:
-        """Input and output tokens of all answers, those that a retry replaced included."""
-        ((read, written),) = self.database.read(
-            "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
-            "output_tokens FROM ledger WHERE job = ?1 UNION ALL SELECT input_tokens, output_tokens "
-            "FROM history WHERE job = ?1)",
-            (self.job,),
-        )
-        return int(read), int(written)
-
-    def causes(self, limit: int = 8) -> list[tuple[str, str, int, str]]:
-        """What went wrong, most frequent first: (outcome, cause, rows, one message)."""
-        return self.database.read(  # pyright: ignore[reportReturnType]
-            "SELECT outcome, coalesce(cause, outcome), count(*), coalesce(min(message), '') "
-            "FROM ledger WHERE job = ? AND outcome NOT IN ('ok', 'pending', 'skipped') "
-            "GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2 LIMIT ?",
-            (self.job, limit),
-        )
-
-    def causes_of_ok(self) -> dict[str, int]:
-        """Good answers that were not as asked for: rows by what was odd about them."""
-        found = self.database.read(
-            "SELECT cause, count(*) FROM ledger WHERE job = ? AND outcome = 'ok' "
-            "AND cause IS NOT NULL GROUP BY 1",
-            (self.job,),
-        )
-        return dict(found)
-
-    def causes_without_request(self) -> dict[str, int]:
-        """Why rows were left out when the job was built: rows by cause."""
-        return dict(
-            self.database.read(
-                "SELECT cause, count(*) FROM ledger WHERE job = ? AND part = 0 GROUP BY 1 "
-                "ORDER BY 2 DESC, 1",
-                (self.job,),
-            )
-        )
-
-    def counts_by_part(self) -> dict[int, dict[str, int]]:
-        """Rows by outcome, of each part that runs them now; part 0 has no request."""
-        found: dict[int, dict[str, int]] = {}
-        for part, outcome, rows in self.database.read(
-            "SELECT part, outcome, count(*) FROM ledger WHERE job = ? GROUP BY 1, 2", (self.job,)
-        ):
-            found.setdefault(part, {})[outcome] = rows
-        return found
-
-    def entries(
-        self, *, after: int = 0, outcomes: Sequence[str] = (), limit: int | None = None
-    ) -> Iterator[Entry]:
-        """Rows in source order, read page by page."""
-        where = f"AND outcome IN ({_marks(outcomes)})" if outcomes else ""
-        return self._pages(where, tuple(outcomes), after=after, limit=limit)
-
-    def ended_between(self, first: int, last: int) -> list[Entry]:
-        """The rows from `first` to `last` that have their outcome, in the order of their lines."""
-        found = self.database.query(
-            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row BETWEEN ? AND ? "  # noqa: S608  # columns are ours
-            "AND outcome != 'pending' ORDER BY batch_run, kind, offset",
-            (self.job, first, last),
-        )
-        return list(starmap(Entry, found))
-
-    def rows_of_adopted(self, custom_ids: Sequence[str]) -> dict[str, int]:
-        """The rows of an adopted job's custom_ids, as far as there are any."""
-        found = self.database.query(
-            "SELECT custom_id, row FROM foreign_ids WHERE job = ? AND custom_id IN "  # noqa: S608  # only marks
-            f"({_marks(custom_ids)})",
-            (self.job, *custom_ids),
-        )
-        return dict(found)
-
-    def has_twins(self) -> bool:
-        """Whether rows of an adopted job share a custom_id."""
-        ((rows, names),) = self.database.query(
-            "SELECT (SELECT count(*) FROM ledger WHERE job = ?1), "
-            "(SELECT count(*) FROM foreign_ids WHERE job = ?1)",
-            (self.job,),
-        )
-        return rows > names
-
-    def twins(self, part_number: int) -> dict[str, list[int]]:
-        """The rows of each custom_id that several rows of a part have."""
-        rows: dict[str, list[int]] = {}
-        for name, row in self.database.query(
-            "SELECT custom_id, row FROM ledger WHERE job = ?1 AND part = ?2 AND custom_id IN "
-            "(SELECT custom_id FROM ledger WHERE job = ?1 GROUP BY 1 HAVING count(*) > 1) "
-            "ORDER BY row",
-            (self.job, part_number),
-        ):
-            rows.setdefault(name, []).append(row)
-        return rows
-
-    def has_pending(self, part_number: int) -> bool:
-        """Whether a part has rows without an outcome."""
-        found = self.database.query(
-            "SELECT 1 FROM ledger WHERE job = ? AND part = ? AND outcome = 'pending' LIMIT 1",
-            (self.job, part_number),
-        )
-        return bool(found)
-
-    def last_row(self) -> int:
-        """The number of the last row, 0 without any."""
-        ((last,),) = self.database.query(
-            "SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?", (self.job,)
-        )
-        return last
-
-    def most_output_tokens(self, outcome: str) -> int | None:
-        """The output tokens of the longest answer with this outcome."""
-        ((tokens,),) = self.database.read(
-            "SELECT max(output_tokens) FROM ledger WHERE job = ? AND outcome = ?",
-            (self.job, outcome),
-        )
-        return tokens
-
-    def parts_with(self, outcome: str) -> set[int]:
-        """The numbers of the parts that hold rows with this outcome."""
-        found = self.database.read(
-            "SELECT DISTINCT part FROM ledger WHERE job = ? AND outcome = ?", (self.job, outcome)
-        )
-        return {number for (number,) in found}
-
-    def rows_in(self, part_number: int) -> int:
-        """How many rows this part runs now."""
-        ((count,),) = self.database.read(
-            "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self.job, part_number)
-        )
-        return count
-
-    def version(self) -> list[tuple[Any, ...]]:
-        """Values that differ when outcomes changed, also where no batch run or source did."""
-        return [
-            *self.database.query(
-                "SELECT cursors.batch_run, kind, lines, size_bytes FROM cursors JOIN batch_runs "
-                "ON batch_runs.id = cursors.batch_run WHERE job = ? ORDER BY 1, 2",
-                (self.job,),
-            ),
-            *self.database.query(
-                "SELECT max(rowid), count(*) FROM history WHERE job = ?", (self.job,)
-            ),
-        ]
-
     # Closing and opening again
 
     def close_rows(self, endings: Iterable[tuple[int, str, str, int]]) -> None:
@@ -361,10 +115,6 @@ class Ledger:
                     (part_number, self.job, row),
                 )
 
-    def rows_of_part(self, part_number: int) -> Iterator[Entry]:
-        """The rows that this part runs, in source order, read page by page."""
-        return self._pages("AND part = ?", (part_number,), after=0, limit=None)
-
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
         """Let another part hold these rows' requests; nothing else of them changes."""
         with self.database.transaction() as db:
@@ -378,7 +128,7 @@ class Ledger:
 
         Their lines no longer count among those that were read of the batch: there will be others.
         """
-        which = f"AND batch_run = ? AND outcome IN ({_marks(UNANSWERED)})"
+        which = f"AND batch_run = ? AND outcome IN ({marks(UNANSWERED)})"
         with self.database.transaction() as db:
             db.execute(
                 f"UPDATE ledger SET kind = NULL, offset = NULL, size_bytes = NULL WHERE job = ? {which}",  # noqa: S608, E501  # our own words
@@ -397,71 +147,3 @@ class Ledger:
                 f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? AND batch_run = ? AND kind = ?",  # noqa: S608  # our own words
                 (self.job, batch_run, kind),
             )
-
-    # Selecting rows to run again
-
-    def select_for_retry(self, wanted: tuple[str, ...]) -> RetrySelection:
-        """The rows with one of these outcomes or causes that a request can be made of again."""
-        is_wanted = _is_wanted(wanted)
-        found: list[tuple[str, str, int, int, int]] = self.database.query(  # pyright: ignore[reportAssignmentType]
-            f"SELECT outcome, coalesce(cause, outcome), part, {is_wanted}, count(*) FROM ledger "  # noqa: S608  # only marks
-            "WHERE job = ? AND part > 0 AND outcome NOT IN ('ok', 'pending') GROUP BY 1, 2, 3, 4",
-            (*wanted, *wanted, self.job),
-        )
-        selected = [(cause, part, rows) for _, cause, part, yes, rows in found if yes]
-        causes: dict[str, int] = {}
-        for cause, _, rows in selected:
-            causes[cause] = causes.get(cause, 0) + rows
-        return RetrySelection(
-            wanted=wanted,
-            causes=causes,
-            parts={part for _, part, _ in selected},
-            is_everything=all(
-                (outcome in UNANSWERED) == bool(yes) for outcome, *_, yes, _ in found
-            ),
-        )
-
-    def selected_rows(self, selection: RetrySelection, part: int) -> Iterator[Entry]:
-        """The selected rows of a part in source order, read page by page."""
-        where = (
-            f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(selection.wanted)}"
-        )
-        return self._pages(where, (part, *selection.wanted, *selection.wanted), after=0, limit=None)
-
-    def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
-        """Why the rows of these parts are run again: rows by the cause that was replaced last."""
-        return dict(
-            self.database.query(
-                "SELECT coalesce(cause, outcome), count(*) FROM history WHERE rowid IN "  # noqa: S608  # only marks
-                "(SELECT max(history.rowid) FROM history JOIN ledger USING (job, row) "
-                f"WHERE job = ? AND ledger.part IN ({_marks(part_numbers)}) GROUP BY row) "
-                "GROUP BY 1",
-                (self.job, *part_numbers),
-            )
-        )
-
-    def _pages(
-        self, where: str, values: tuple[object, ...], *, after: int, limit: int | None
-    ) -> Iterator[Entry]:
-        left = limit
-        while left is None or left > 0:
-            size = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
-            page = self.database.query(
-                f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row > ? {where} "  # noqa: S608  # columns and marks are ours
-                "ORDER BY row LIMIT ?",
-                (self.job, after, *values, size),
-            )
-            yield from starmap(Entry, page)
-            if len(page) < size:
-                return
-            after = page[-1][0]
-            left = None if left is None else left - size
-
-
-def _is_wanted(wanted: tuple[str, ...]) -> str:
-    marks = _marks(wanted)
-    return f"(outcome IN ({marks}) OR coalesce(cause, outcome) IN ({marks}))"
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ", ".join("?" * len(values))

@@ -11,7 +11,7 @@ from pathlib import Path
 from doubleword_batch.atomic_files import not_written, sync_folder
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.ledger import ANSWERED, Entry
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
 
