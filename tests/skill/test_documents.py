@@ -26,7 +26,7 @@ ELSEWHERE = {"claude", "codex", "curl", "export", "gemini", "npx", "openclaw"}
 """Programs of others: what they do with us is tested in tests/hosts, and curl below."""
 
 KNOWN = (
-    "pip install 'doubleword-batch[local]'",
+    "pip install '.[local]'",
     # both are run in tests/hosts
     'python3 -c "import shutil; shutil.make_archive(',
     "python3 -m zipfile -e ",

@@ -53,7 +53,7 @@ def read_settings() -> Settings:
             Exit.CONFIG,
             "DOUBLEWORD_API_KEY is not set.",
             "Ask the person to set it; never put a key on a command line. Without a key, "
-            "`pip install doubleword-batch` runs batches on this machine.",
+            "the command `doubleword-batch` runs batches on this machine.",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise Stop(Exit.CONFIG, "DOUBLEWORD_API_KEY is no key: it holds blanks or odd characters.")

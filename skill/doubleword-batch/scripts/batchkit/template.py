@@ -16,7 +16,7 @@ _COLUMNS_SHOWN = 30
 _LOOKS_LIKE_A_NAME = re.compile(r"\w[\w .:/€$%#?-]*")
 _TAG = re.compile(r"\{\{(?P<inner>.*?)\}\}|\{\{|\{%|\{#", re.DOTALL)
 _PLAIN_ONLY = (
-    "This script fills in {{ column }} and nothing more; `pip install doubleword-batch` brings "
+    "This script fills in {{ column }} and nothing more; the command `doubleword-batch` brings "
     "filters, conditions and loops."
 )
 
