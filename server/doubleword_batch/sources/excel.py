@@ -1,11 +1,13 @@
 """A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
 import re
-from collections.abc import Container, Generator, Iterable, Sequence
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
 from itertools import islice
+from math import isfinite
 from pathlib import Path
+from sys import getsizeof
 from typing import Any, NamedTuple
 
 from doubleword_batch.errors import InputError, quote_untrusted
@@ -117,7 +119,9 @@ class XlsxSource(Source):
 
     def _find_columns(self) -> None:
         with closing(self._records()) as reading:
-            records = [_record(*record) for record in islice(reading, RECORDS_SEARCHED)]
+            records = list(
+                _bounded(_record(*record) for record in islice(reading, RECORDS_SEARCHED))
+            )
         if not records:
             raise no_rows(self.paths[0], "the sheet is empty")
         wanted = self._options.header_row
@@ -198,6 +202,8 @@ class XlsxSource(Source):
                 if filled := self._filled(cells, strings, line):
                     if repeated is not None:
                         repeated.fill(line, filled)
+                        if _size(filled.values()) > MAX_RECORD_BYTES:
+                            raise record_too_large(self.paths[0], line)
                     yield line, filled
             self._note_cells(reader)
 
@@ -225,7 +231,7 @@ class XlsxSource(Source):
         for column, cell in cells.items():
             value = strings[cell.number] if isinstance(cell, _Shared) else cell
             if isinstance(value, str):
-                left -= len(value)
+                left -= getsizeof(value)
                 if left < 0:
                     raise record_too_large(self.paths[0], line)
             if value != "":
@@ -296,6 +302,8 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
 
     def _number(self, text: str) -> Any:
         number = float(text)
+        if not isfinite(number):  # 1e400, which no JSON can hold
+            return text
         if self._style in self._styles.dates:
             return _date(number, self._epoch)
         if self._style in self._styles.elapsed:
@@ -377,6 +385,21 @@ class MergedRanges:
         for (_, left, _, right, _), value in self._open:
             for column in range(left, right + 1):
                 cells.setdefault(column, value)
+
+
+def _size(values: Iterable[Any]) -> int:
+    """Bytes of the texts, one that repeats as often as it does."""
+    return sum(getsizeof(value) for value in values if isinstance(value, str))
+
+
+def _bounded(records: Iterable[Record]) -> Iterator[Record]:
+    """The first records, as many as fit into the size of one."""
+    size = 0
+    for record in records:
+        yield record
+        size += _size(record.cells)
+        if size > MAX_RECORD_BYTES:
+            return
 
 
 def _record(line: int, cells: Cells) -> Record:

@@ -1,4 +1,4 @@
-"""Parquet files as rows, read by DuckDB a few hundred rows at a time."""
+"""Parquet files as rows, read by DuckDB and taken from it one by one: a row may be large."""
 
 import glob
 from collections.abc import Generator, Sequence
@@ -15,7 +15,6 @@ from doubleword_batch.sources.parquet_types import Column, Node, column_of, quot
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-_ROWS_AT_ONCE = 500
 _MEMORY_LIMIT = "1GB"
 _NAMES_SHOWN = 5
 
@@ -74,12 +73,11 @@ class ParquetSource(Source):
                 f"SELECT {self._selected} FROM read_parquet(?)",  # noqa: S608  # names are quoted
                 [self._pattern],
             )
-            while group := reading.fetchmany(_ROWS_AT_ONCE):
-                for values in group:
-                    row: Row = dict(zip(columns, values, strict=True))
-                    for name, read in readers:
-                        row[name] = read(row[name])
-                    yield row
+            while values := reading.fetchone():
+                row: Row = dict(zip(columns, values, strict=True))
+                for name, read in readers:
+                    row[name] = read(row[name])
+                yield row
 
     def _descriptions(
         self, duck: "DuckDBPyConnection", width: int

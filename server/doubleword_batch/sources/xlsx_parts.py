@@ -36,7 +36,7 @@ _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
 _MAX_TAG_BYTES = 1 << 20
 _MAX_DEPTH = 64  # a text inside a cell lies at 8
-_SEPARATOR = " "
+_MAX_NAMES_LENGTH = 1 << 18  # of all that differ: the parser keeps them to the end
 
 _ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
@@ -80,7 +80,8 @@ class PartReader(Generic[_T]):
 
     def parser(self) -> expat.XMLParserType:
         """An XML parser that feeds this reader."""
-        parser = expat.ParserCreate(namespace_separator=_SEPARATOR)
+        # Resolving namespaces would write them out with every name: 50 KB could fill the memory.
+        parser = expat.ParserCreate()
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -92,7 +93,7 @@ class PartReader(Generic[_T]):
         self._depth += 1
         if self._depth > _MAX_DEPTH:
             raise ValueError("its XML is nested too deeply")
-        name = name.rpartition(_SEPARATOR)[2]
+        name = name.rpartition(":")[2]
         if name in {"v", "t"}:
             self._keeps_text = not self._is_phonetic
         elif name == "rPh":
@@ -102,7 +103,7 @@ class PartReader(Generic[_T]):
 
     def _end(self, name: str) -> None:
         self._depth -= 1
-        name = name.rpartition(_SEPARATOR)[2]
+        name = name.rpartition(":")[2]
         if name in {"v", "t"}:
             self._keeps_text = False
         elif name == "rPh":
@@ -210,6 +211,8 @@ class Workbook:
             parser.Parse(block, False)  # noqa: FBT003  # expat takes no names
             if size - parser.CurrentByteIndex > _MAX_TAG_BYTES:
                 raise ValueError("one of its tags never ends")
+            if sum(map(len, parser.intern)) > _MAX_NAMES_LENGTH:
+                raise ValueError("its XML has too many names")
             yield from reader.made
             reader.made.clear()
         parser.Parse(b"", True)  # noqa: FBT003  # the same
@@ -263,8 +266,8 @@ class Workbook:
             if name == "workbookPr":
                 self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
             else:
-                # by its ending: Strict Open XML has a namespace of its own
-                link = next((v for k, v in attributes.items() if k.endswith("hips id")), "")
+                # by its ending: the prefix is the writer's own
+                link = next((v for k, v in attributes.items() if k.endswith(":id")), "")
                 part = self._related.get(link, "")
                 if part in self._parts:
                     is_visible = (attributes.get("state") or "visible") == "visible"

@@ -1,0 +1,144 @@
+"""Small files that unpack to much: they are read, or refused in words, in little memory."""
+
+import json
+import subprocess
+import sys
+import zipfile
+
+import pytest
+
+resource = pytest.importorskip("resource", reason="Windows holds a process to no limit this way")
+
+MEMORY_BYTES = 1536 << 20
+MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
+OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+TEXT = '<c t="inlineStr"><is><t>{}</t></is></c>'
+HEADER = f'<row r="1">{TEXT.format("text")}{TEXT.format("more")}</row>'
+TWO_STRINGS = '<row><c t="s"><v>0</v></c><c t="s"><v>0</v></c></row>'
+READ = """
+import json, resource, sys
+from doubleword_batch.errors import InputError
+from doubleword_batch.paths import Roots
+from doubleword_batch.sources import open_source
+from doubleword_batch.sources.options import SourceOptions
+limit = int(sys.argv[2])
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+rows = bad = 0
+try:
+    options = SourceOptions(**json.loads(sys.argv[3]))
+    for row in open_source(sys.argv[1], Roots(None), options=options).rows():
+        rows, bad = rows + (row != {}), bad + (row == {})
+except InputError as error:
+    print(json.dumps([error.code, str(error), rows, bad]))
+else:
+    print(json.dumps(["read", "", rows, bad]))
+"""
+
+
+def read(path, **options):
+    """Read every row in a process with little memory: [outcome, message, rows, bad rows]."""
+    command = [sys.executable, "-c", READ, str(path), str(MEMORY_BYTES), json.dumps(options)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 0, ended.stderr[-600:]
+    return json.loads(ended.stdout)
+
+
+def book(path, rows, strings="", after=""):
+    """A workbook of these XML rows; the file."""
+    parts = {
+        "xl/workbook.xml": f'<workbook {MAIN} xmlns:r="{OFFICE}"><sheets>'
+        '<sheet name="S" sheetId="1" r:id="rId1"/></sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'<Relationships><Relationship Id="rId1" Type="{OFFICE}'
+        '/worksheet" Target="worksheets/sheet1.xml"/></Relationships>',
+        "xl/worksheets/sheet1.xml": f"<worksheet {MAIN}><sheetData>{HEADER}{rows}</sheetData>"
+        f"{after}</worksheet>",
+        "xl/sharedStrings.xml": f"<sst {MAIN}>{strings}</sst>",
+    }
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as archive:
+        for name, text in parts.items():
+            archive.writestr(name, text)
+    assert path.stat().st_size < 1 << 20
+    return path
+
+
+NAMESPACE = "u" * 400_000
+REFUSED_BOOKS = {
+    "nested tags": "<a>" * 5_000_000,
+    "many names": "".join(f"<x{n}/>" for n in range(200_000)),
+    "a row of many texts": "<row>" + TEXT.format("x" * 1_000_000 + "\U0001f600") * 240 + "</row>",
+}
+
+
+@pytest.mark.parametrize("rows", REFUSED_BOOKS.values(), ids=REFUSED_BOOKS)
+def test_xml_without_an_end_is_refused(tmp_path, rows):
+    outcome, message, _, _ = read(book(tmp_path / "t.xlsx", rows))
+    assert outcome in {"damaged_file", "source_too_large"}, message
+
+
+@pytest.mark.parametrize(
+    "tag",
+    ["".join(f"<n:x{n}/>" for n in range(9000)), "<n:z " + 'n:y="" ' + "/>"],
+    ids=["elements", "attributes"],
+)
+def test_a_long_namespace_is_not_written_out_with_every_name(tmp_path, tag):
+    rows = f'<row xmlns:n="{NAMESPACE}"><c><v>1</v></c></row><q xmlns:n="{NAMESPACE}">{tag}</q>'
+    outcome, message, rows, _ = read(book(tmp_path / "t.xlsx", rows))
+    assert (outcome, rows) == ("read", 1), message
+
+
+def test_a_shared_string_that_repeats_is_held_once(tmp_path):
+    string = f"<si><t>{'x' * 20_000_000}</t></si>"
+    outcome, message, rows, _ = read(book(tmp_path / "t.xlsx", TWO_STRINGS * 60, string))
+    assert (outcome, rows) == ("read", 60), message
+
+
+def test_a_row_counts_what_its_texts_take_in_memory(tmp_path):
+    string = f"<si><t>{'x' * 20_000_000}\U0001f600</t></si>"
+    outcome, message, _, _ = read(book(tmp_path / "t.xlsx", TWO_STRINGS, string))
+    assert outcome == "source_too_large", message
+    assert "64 MiB" in message
+
+
+def test_a_value_that_is_repeated_over_a_merged_range_counts_in_each_cell(tmp_path):
+    rows = f'<row r="2">{TEXT.format("x" * 40_000_000)}</row>'
+    merged = '<mergeCells><mergeCell ref="A2:B2"/></mergeCells>'
+    outcome, message, _, _ = read(book(tmp_path / "t.xlsx", rows, after=merged), merged="repeat")
+    assert outcome == "source_too_large", message
+
+
+def test_a_number_that_is_too_large_stays_its_text(tmp_path):
+    rows = "<row><c><v>1e400</v></c></row><row><c><v>5</v></c></row>"
+    assert read(book(tmp_path / "t.xlsx", rows))[0::2] == ["read", 2]
+
+
+@pytest.mark.parametrize("early", [0, 3000], ids=["from the first row", "after small ones"])
+@pytest.mark.parametrize("size", [200_000, 3_000_000])
+def test_a_parquet_file_of_gigabytes_is_read_row_by_row_or_refused(tmp_path, size, early):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "t.parquet"
+    values = f"CASE WHEN n < {early} THEN 'a' ELSE repeat('x', {size}) END"
+    with duckdb.connect() as duck:
+        duck.execute(
+            f"COPY (SELECT {values} AS text FROM range({early + 1000}) r(n)) "  # noqa: S608
+            f"TO '{path}' (COMPRESSION zstd)"
+        )
+    assert path.stat().st_size < 1 << 14
+    outcome, message, rows, _ = read(path)
+    if size > 1_000_000:
+        assert outcome in {"read", "source_too_large"}, message
+    else:
+        assert (outcome, rows) == ("read", early + 1000), message
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "1e400", "-1e999"],
+    ids=["lists", "objects", "a number", "a negative number"],
+)
+def test_json_that_is_too_deep_or_too_large_costs_its_line_only(tmp_path, value):
+    path = tmp_path / "t.jsonl"
+    path.write_text(f'{{"a": 1}}\n{{"a": {value}}}\n{{"a": 2}}\n', encoding="utf-8")
+    assert read(path, keeps_bad_rows=True) == ["read", "", 2, 1]
+    outcome, message, _, _ = read(path)
+    assert outcome == "malformed_row"
+    assert "Line 2" in message
