@@ -1,6 +1,5 @@
 """A worksheet as rows, streamed; only the shared strings of its workbook are held in memory."""
 
-import re
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -41,12 +40,15 @@ from doubleword_batch.sources.xlsx_parts import (
     Workbook,
     open_workbook,
 )
+from doubleword_batch.sources.xlsx_ranges import (
+    MergedRanges,
+    column_letters,
+    column_number,
+    range_of,
+)
 
-_MAX_COLUMNS = 16_384  # Excel's limit
 _SHEETS_SHOWN = 20
 _HIDDEN_SHOWN = 5
-_COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
-_ROW = re.compile(r"[^0-9]")
 
 _DAY_SECONDS = 86_400
 _LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
@@ -260,14 +262,14 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
     def start(self, name: str, attributes: dict[str, str]) -> None:
         if name == "c":
             reference = attributes.get("r")
-            self._column = _column(reference) if reference else self._column + 1
+            self._column = column_number(reference) if reference else self._column + 1
             self._kind = attributes.get("t") or "n"
             self._style = int(attributes.get("s") or 0)
             self._has_formula = False
         elif name == "f":
             self._has_formula = True
         elif name == "mergeCell":
-            _, _, bottom, _, spans_rows = _range(attributes.get("ref", ""))
+            _, _, bottom, _, spans_rows = range_of(attributes.get("ref", ""))
             self.merged_rows += spans_rows and bottom > self._header_line
         elif name == "row":
             self._line = int(attributes.get("r") or self._line + 1)
@@ -287,7 +289,7 @@ class _SheetReader(PartReader[tuple[int, Cells]]):
         if self.formulas:
             self.more_formulas += 1
         else:
-            self.formulas.append(f"{_letters(self._column)}{self._line}")
+            self.formulas.append(f"{column_letters(self._column)}{self._line}")
 
     def _value(self, text: str) -> Any:
         if not text:
@@ -334,57 +336,6 @@ def _elapsed(days: float) -> str | float:
         return elapsed_text(timedelta(milliseconds=round(days * _DAY_SECONDS * 1000)))
     except (OverflowError, ValueError):
         return days
-
-
-def _column(place: str) -> int:
-    found = _COLUMN.fullmatch(place)
-    number = 0
-    for letter in found[1] if found else "":
-        number = number * 26 + ord(letter) - 64
-    if not 0 < number <= _MAX_COLUMNS:
-        raise ValueError(f"there is no cell {place[:20]}")
-    return number - 1
-
-
-def _letters(column: int) -> str:
-    letters, number = "", column + 1
-    while number:
-        number, letter = divmod(number - 1, 26)
-        letters = chr(65 + letter) + letters
-    return letters
-
-
-def _range(ref: str) -> tuple[int, int, int, int, bool]:
-    """(top, left, bottom, right) of a range, rows from 1 and columns from 0; more than a row?"""
-    first, _, last = ref.partition(":")
-    left, right = _column(first), _column(last or first)
-    top, bottom = (int(_ROW.sub("", place) or 0) for place in (first, last or first))
-    return top, left, bottom, right, bottom > top
-
-
-class MergedRanges:
-    """Merged ranges, whose first value goes into their other cells, row by row."""
-
-    def __init__(self, ranges: Iterable[str]) -> None:
-        self._waiting = sorted((_range(ref) for ref in ranges), reverse=True)
-        self._open: list[tuple[tuple[int, int, int, int, bool], Any]] = []
-
-    def fill(self, line: int, cells: Cells) -> None:
-        """Complete a row that has a value of its own; rows come in order.
-
-        Raises:
-            ValueError: ranges overlap.
-        """
-        self._open = [(range_, value) for range_, value in self._open if range_[2] >= line]
-        while self._waiting and self._waiting[-1][0] <= line:
-            range_ = self._waiting.pop()
-            if range_[0] == line and range_[1] in cells:
-                self._open.append((range_, cells[range_[1]]))
-        if sum(range_[3] - range_[1] + 1 for range_, _ in self._open) > _MAX_COLUMNS:
-            raise ValueError("its merged ranges overlap")
-        for (_, left, _, right, _), value in self._open:
-            for column in range(left, right + 1):
-                cells.setdefault(column, value)
 
 
 def _size(values: Iterable[Any]) -> int:
