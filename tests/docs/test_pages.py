@@ -162,7 +162,8 @@ def test_the_shell_lines_are_shell_and_ours_exist(path):
 
 @documents
 def test_the_programs_that_it_names_are_there(path):
-    for program in re.findall(r"`(?:python|bash) ([^-\s`]\S*?)[` ]", path.read_text(encoding="utf-8")):
+    text = path.read_text(encoding="utf-8")
+    for program in re.findall(r"`(?:python|bash) ([^-\s`]\S*?)[` ]", text):
         assert (ROOT / program).is_file(), program
 
 
