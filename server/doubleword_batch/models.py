@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 """The endpoints a job can be built for."""
 
+_MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
 _LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -88,7 +89,27 @@ def _none_is_empty_list(value: object) -> object:
     return [] if value is None else value
 
 
+def _count(value: object) -> object:
+    """A number of things; what no store could hold is cut, and nothing is less than none."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return min(max(value, 0), _MOST) if isinstance(value, int) else value
+
+
+def _dollars(value: object) -> object:
+    """An amount: one that no cap allows where it is absurd, and none where it is negative."""
+    try:
+        amount = Decimal(str(value))
+    except ArithmeticError:
+        return value
+    if not amount.is_finite():
+        return Decimal(_MOST)
+    return min(max(amount, Decimal(0)), Decimal(_MOST))
+
+
 Time = Annotated[datetime | None, BeforeValidator(_time)]
+Count = Annotated[int, BeforeValidator(_count)]
+Dollars = Annotated[Decimal, BeforeValidator(_dollars)]
 Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
 
 
@@ -128,9 +149,9 @@ class File(_Object):
 class RequestCounts(_Object):
     """How many requests of a batch have ended, as the provider counts: for progress only."""
 
-    total: int = 0
-    completed: int = 0
-    failed: int = 0
+    total: Count = 0
+    completed: Count = 0
+    failed: Count = 0
 
 
 class BatchError(_Object):
@@ -219,10 +240,10 @@ class BatchAnalytics(_Object):
         avg_duration_ms: of one request, on the average.
     """
 
-    total_requests: int = 0
-    total_prompt_tokens: int = 0
-    total_completion_tokens: int = 0
-    total_cost: Decimal | None = None
+    total_requests: Count = 0
+    total_prompt_tokens: Count = 0
+    total_completion_tokens: Count = 0
+    total_cost: Dollars | None = None
     avg_duration_ms: float | None = None
 
 
@@ -233,10 +254,10 @@ class CostEstimate(_Object):
     """
 
     file_id: str = ""
-    total_requests: int = 0
-    total_estimated_input_tokens: int = 0
-    total_estimated_output_tokens: int = 0
-    total_estimated_cost: Decimal = Decimal(0)
+    total_requests: Count = 0
+    total_estimated_input_tokens: Count = 0
+    total_estimated_output_tokens: Count = 0
+    total_estimated_cost: Dollars = Decimal(0)
 
 
 _T = TypeVar("_T", bound=_Object)

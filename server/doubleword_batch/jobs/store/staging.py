@@ -20,7 +20,7 @@ from doubleword_batch.liveness import LivenessLock, is_held
 _PREFIX = ".building-"
 _MARK = ".building"
 _LEFT_AFTER_SECONDS = 86_400
-_UNFINISHED = "*/.*.part*"
+_UNFINISHED = ".*.part*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ def remove_leftovers(store: Store) -> None:
         for folder in jobs.glob(f"{_PREFIX}*"):
             if folder.name.removeprefix(_PREFIX) not in living:
                 shutil.rmtree(folder, ignore_errors=True)
-        for mark in sorted(jobs.glob(f"*/{_MARK}")):
+        for mark in _in_folders(jobs, _MARK):
             if _token(mark) in living:
                 continue
             if store.job_named(mark.parent.name) is None:
@@ -93,9 +93,18 @@ def remove_leftovers(store: Store) -> None:
             else:
                 clear_building_mark(mark.parent)
         store.drop_left_behind(living)
-    for path in jobs.glob(_UNFINISHED):
+    for path in _in_folders(jobs, _UNFINISHED):
         if _is_old(path):
             path.unlink(missing_ok=True)
+
+
+def _in_folders(jobs: Path, pattern: str) -> list[Path]:
+    """What fits the pattern in the jobs' folders, while other builds make and remove some."""
+    found: list[Path] = []
+    for folder in jobs.glob("*"):
+        with suppress(FileNotFoundError, NotADirectoryError):
+            found += folder.glob(pattern)
+    return sorted(found)
 
 
 def _locks(store: Store) -> Path:
