@@ -56,7 +56,7 @@ async def test_a_lost_reply_to_a_create_leaves_one_batch(harness, lost):
 
 @pytest.mark.parametrize("lost", LOST)
 async def test_a_lost_reply_to_a_retry_runs_the_rows_once_more_and_not_twice(harness, lost):
-    faults = [row(3, "flaky"), row(9, "error", status=400)]
+    faults = [row(3, "flaky"), row(9, "error", status=500)]
     with harness.serving(fault(lost, RETRY), requests=faults):
         async with harness.workspace() as ws:
             job = await done(ws)
