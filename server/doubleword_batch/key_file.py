@@ -15,7 +15,8 @@ def kept_key(path: Path) -> str:
         StoreError: the file cannot be written, or is damaged.
     """
     try:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state directory
+        path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
         if not path.exists():
             with suppress(InputError):  # another process was faster: both use its key

@@ -88,6 +88,7 @@ class Provider:
         router.post("/files").mock(side_effect=self.upload)
         router.post("/batches").mock(side_effect=self.batch)
         router.get(path__regex=r"/batches/batch_\d+$").mock(side_effect=self.batch)
+        router.get(path__regex=r"/batches/batch_\d+/results").respond(404, text="no such path")
         router.get(path__regex=r"/files/file-in").respond(json={"id": "f", "filename": "x"})
         for name, lines in content.items():
             text = "".join(json.dumps(result) + "\n" for result in lines)

@@ -92,7 +92,7 @@ async def test_lines_that_a_resume_skipped_are_found_by_the_counts(harness):
 
 async def test_lines_of_a_retry_that_a_read_skipped_are_found_by_the_counts(harness):
     """The lines of the failures before it are not among those that the counts of it mean."""
-    with harness.serving(requests=[row(n, "error", status=400) for n in range(1, 6)]):
+    with harness.serving(requests=[row(n, "error", status=500) for n in range(1, 6)]):
         async with harness.workspace() as ws:
             job = await done(ws)
             first = await fetched(ws, job)
@@ -192,7 +192,7 @@ async def test_a_batch_cancelled_from_elsewhere_yields_what_it_finished(harness)
 
 async def test_a_batch_retried_from_elsewhere_runs_again_and_its_error_file_shrinks(harness):
     gate = harness.folder / "gate"
-    with harness.serving(requests=[row(n, "error", status=400) for n in (3, 5, 8)]):
+    with harness.serving(requests=[row(n, "error", status=500) for n in (3, 5, 8)]):
         async with harness.workspace() as ws:
             job = await done(ws)
             first = await fetched(ws, job)
@@ -215,7 +215,7 @@ async def test_a_batch_retried_from_elsewhere_runs_again_and_its_error_file_shri
 
 
 async def test_a_retry_from_elsewhere_that_is_over_already_is_noticed_by_the_counts(harness):
-    with harness.serving(requests=[row(n, "error", status=400) for n in (3, 8)]):
+    with harness.serving(requests=[row(n, "error", status=500) for n in (3, 8)]):
         async with harness.workspace() as ws:
             job = await done(ws)
             await fetched(ws, job)

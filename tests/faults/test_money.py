@@ -130,7 +130,7 @@ async def test_two_processes_cannot_both_take_the_last_dollar(harness, estimatin
 
 
 async def test_a_retry_is_held_to_the_caps_too(harness, estimating):
-    with harness.serving(requests=[row(n, "error", status=400) for n in range(1, 40)]):
+    with harness.serving(requests=[row(n, "error", status=500) for n in range(1, 40)]):
         async with estimating() as ws:
             job = await done(ws, **A_DOLLAR)
         async with estimating(**caps(job="0.5")) as ws:

@@ -164,7 +164,7 @@ def test_the_bundle_holds_the_server_and_nothing_of_the_developers(tool, reposit
     package = {
         f"server/{name}" for name in files_under(repository / "server") if "__pycache__" not in name
     }
-    outside = {"manifest.json", "pyproject.toml", "uv.lock", "README.md", "LICENSE"}
+    outside = {"manifest.json", "pyproject.toml", "uv.lock", "README.md", "LICENSE", "SECURITY.md"}
     assert names - {"CHANGELOG.md"} == package | outside
 
 

@@ -240,7 +240,7 @@ def test_no_answer_becomes_a_formula_in_a_spreadsheet_and_each_stays_one_record(
 
     with (work / "table.csv").open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    assert [row["answer"] for row in rows] == [files._harmless(answer) for answer in answers]
+    assert [row["answer"] for row in rows] == [files._Harmless()(answer) for answer in answers]
     assert rows[0]["answer"] == "'=1+1"
     assert rows[0]["custom_id"] == "'=0"
     lines = (work / "table.jsonl").read_text(encoding="utf-8").splitlines()

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agent import agent
+from doubleword_batch.errors import ConfigError
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
 from doubleword_batch.settings import Settings
@@ -193,16 +194,15 @@ async def test_when_the_discovered_local_server_has_gone_another_takes_over(
 def test_keys_do_not_cross_providers():
     both = {"DOUBLEWORD_API_KEY": "dw", "OPENAI_API_KEY": "oa"}
     openai = Settings.from_environment({**both, "DOUBLEWORD_BATCH_PROVIDER": "openai"})
-    mixed = Settings.from_environment(
-        {
-            "OPENAI_API_KEY": "oa",
-            "DOUBLEWORD_BASE_URL": "https://api.doubleword.ai/v1",
-            "DOUBLEWORD_BATCH_PROVIDER": "openai",
-        }
-    )
-    for settings in (openai, mixed):
-        assert settings.base_url == "https://api.openai.com/v1"
-        assert settings.api_key.reveal() == "oa"
+    assert openai.base_url == "https://api.openai.com/v1"
+    assert openai.api_key.reveal() == "oa"
+    mixed = {
+        "OPENAI_API_KEY": "oa",
+        "DOUBLEWORD_BASE_URL": "https://api.doubleword.ai/v1",
+        "DOUBLEWORD_BATCH_PROVIDER": "openai",
+    }
+    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*DOUBLEWORD_BASE_URL"):
+        Settings.from_environment(mixed)
 
 
 def test_a_server_started_in_the_root_of_the_disk_exposes_nothing(monkeypatch):

@@ -41,7 +41,7 @@ def answers(status, body="no", *, times=None, route=CREATE, **fields):
     ("status", "code", "retry", "says"),
     [
         (400, "rejected", False, "Unsupported thing"),
-        (401, "auth", False, "DOUBLEWORD_API_KEY"),
+        (401, "auth", True, "DOUBLEWORD_API_KEY"),  # it has worked: the upload was taken
         (402, "credit", False, "credit"),
         (403, "forbidden", False, "list"),
         (410, "not_found", False, ""),
