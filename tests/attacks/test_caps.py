@@ -178,7 +178,8 @@ async def test_a_ready_file_is_held_to_the_cap_line_by_line(environment, faulty,
     assert "line 2" in reply["error"]["message"]
 
 
-async def test_calls_of_programs_are_held_to_the_cap(faulty, tmp_path, monkeypatch):
+@pytest.mark.parametrize("window", ["24h", "async"])
+async def test_calls_of_programs_are_held_to_the_cap(faulty, tmp_path, monkeypatch, window):
     openai = pytest.importorskip("openai")
     from doubleword_batch.batch_openai import BatchOpenAI
 
@@ -190,6 +191,7 @@ async def test_calls_of_programs_are_held_to_the_cap(faulty, tmp_path, monkeypat
             batch_provider="doubleword",
             state_dir=tmp_path / "calls",
             batch_window_seconds=0.05,
+            completion_window=window,
         ) as client:
             for more in ({}, {"max_tokens": 100_000, "n": 64}, {"extra_body": {"best_of": 9}}):
                 with pytest.raises((openai.OpenAIError, DoublewordBatchError), match="cap"):

@@ -14,7 +14,13 @@ from doubleword_batch.errors import (
     TransportError,
 )
 from doubleword_batch.jobs.call_jobs import bodies_of
-from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
+from doubleword_batch.jobs.costs import (
+    bound_cost,
+    check_caps,
+    holds_cap,
+    price_tokens,
+    reserve,
+)
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
@@ -102,10 +108,14 @@ def record_response(job: StoredJob, response: BackgroundResponse) -> None:
 
 
 def _reserved(job: StoredJob) -> Write:
-    """The intent to send the call, in the journal; its estimate counts against the caps."""
+    """The intent to send the call, in the journal; the most it can cost counts against caps."""
     ws = job.workspace
     (part,) = job.parts()
-    cost = price_tokens(ws, job.model, _PRICED_AS, job.input_tokens, job.output_tokens)
+    cost = (
+        bound_cost(job, [part.path], _PRICED_AS)
+        if holds_cap(ws, None)
+        else price_tokens(ws, job.model, _PRICED_AS, job.input_tokens, job.output_tokens)
+    )
     intent = create_intent(job, part, cost.usd)
     with job.store.transaction():
         sent = ws.journal.find(job.id, part.id, "create", answered=True)
