@@ -1,6 +1,7 @@
 """`run`: one command from a table to a table."""
 
 import csv
+import json
 
 import pytest
 
@@ -64,17 +65,16 @@ def test_takes_the_prompt_from_stdin_and_params_as_json(shell):
     assert '"max_tokens":99' in request
 
 
-def test_ends_with_8_and_says_why_when_rows_have_no_good_answer(shell):
-    shell.write(
-        "faults.json",
-        '{"requests": [{"match": {"contains": "bad"}, "fault": "error", "status": 400}]}',
-    )
+@pytest.mark.parametrize(("status", "can_help"), [(500, True), (400, False)])
+def test_ends_with_8_and_says_why_when_rows_have_no_good_answer(shell, status, can_help):
+    fault = {"match": {"contains": "bad"}, "fault": "error", "status": status}
+    shell.write("faults.json", json.dumps({"requests": [fault]}))
     with shell.local("--faults", "faults.json"):
         ended = shell.run("run", "rows.csv", *PROMPT, "-o", "answers.csv")
     assert ended.returncode == 8, ended.stderr
     assert "3: 2 ok, 1 failed" in ended.stdout
-    assert "http_400" in ended.stdout
-    assert "next      doubleword-batch retry rows-" in ended.stdout
+    assert f"http_{status}" in ended.stdout
+    assert ("next      doubleword-batch retry rows-" in ended.stdout) == can_help
 
 
 def test_a_csv_holds_no_formula_unless_the_person_wants_it(shell):

@@ -58,7 +58,7 @@ def test_list_shows_the_jobs_and_the_models_that_exist(shared):
 
 
 def test_the_person_may_name_any_path_unless_folders_were_listed(shell):
-    (shell.folder / "inside").mkdir()
+    (shell.folder / "inside").mkdir(mode=0o700)
     arguments = ("create-file", str(shell.folder / "rows.csv"), "-p", "{{ text }}")
     free = shell.run(*arguments, DOUBLEWORD_BATCH_HOME=str(shell.folder / "inside"))
     assert free.returncode == 0, free.stderr

@@ -20,9 +20,12 @@ class DiedError(Exception):
 
 
 class McpProcess:
-    """One process; `call` is a tool call, and raises `DiedError` once it is dead."""
+    """One process; `call` is a tool call, and raises `DiedError` once it is dead.
 
-    def __init__(self, environment, kill_after_seconds=None):
+    `kill=(number, seconds)` kills it so long after that call of a tool was sent, the first being 1.
+    """
+
+    def __init__(self, environment, kill=None):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
         self._process = subprocess.Popen(
             COMMAND,
@@ -34,10 +37,7 @@ class McpProcess:
         self._asked = 0
         self._send("initialize", HELLO)
         self._write({"method": "notifications/initialized"})
-        self._timer = None
-        if kill_after_seconds is not None:
-            self._timer = threading.Timer(kill_after_seconds, self._process.kill)
-            self._timer.start()
+        self._calls, self._kill, self._timer = 0, kill, None
 
     def __enter__(self):
         return self
@@ -53,6 +53,10 @@ class McpProcess:
 
     def call(self, tool, **arguments):
         """The structured content of the reply, or the error's."""
+        self._calls += 1
+        if self._kill is not None and self._calls == self._kill[0]:
+            self._timer = threading.Timer(self._kill[1], self._process.kill)
+            self._timer.start()
         reply = self._send("tools/call", {"name": tool, "arguments": arguments})
         return reply["result"]["structuredContent"]
 

@@ -8,7 +8,7 @@ import pytest
 from crash.mcp_process import DiedError, McpProcess
 from crash.test_random_kills import seeds
 
-KILLS, MOST_SECONDS, MOST_CALLS = 3, 2.5, 60
+KILLS, MOST_SECONDS, MOST_CALLS = 3, 0.5, 60
 
 
 def journey(process):
@@ -44,9 +44,9 @@ def test_a_job_whose_mcp_server_is_killed_is_run_once_and_loses_nothing(seed, tm
     }
     died = 0
     for _ in range(KILLS):
-        after = random.uniform(0.02, MOST_SECONDS)
+        kill = random.randint(1, 4), random.uniform(0, MOST_SECONDS)
         try:
-            with McpProcess(environment, kill_after_seconds=after) as process:
+            with McpProcess(environment, kill=kill) as process:
                 journey(process)
         except DiedError:
             died += 1

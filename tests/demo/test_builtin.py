@@ -9,7 +9,8 @@ from doubleword_batch.demo.folder import DATA_FILE
 
 
 def test_the_built_in_model_answers_every_row_with_a_topic(demo, home_with_models):
-    (demo.home / "local").mkdir(parents=True, mode=0o700)
+    (demo.home / "local").mkdir(parents=True)
+    demo.home.chmod(0o700)
     (demo.home / "local" / "models").symlink_to(home_with_models / "local" / "models")
     run = demo.run("--json", timeout=600, DOUBLEWORD_BATCH_LOCAL_EXECUTOR="")
     assert run.code == 0, run.stderr

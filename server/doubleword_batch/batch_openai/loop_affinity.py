@@ -1,6 +1,7 @@
 """The one event loop that a client's own connections belong to, and the way there from another."""
 
 import asyncio
+import inspect
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -78,6 +79,10 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any,
     except asyncio.CancelledError:
         doing.cancel()
         raise
+    finally:
+        # A loop that was closed first has dropped it; nobody else would.
+        if loop.is_closed() and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+            work.close()
     if doing.cancelled():
         raise LoopEndedError(had_begun=True)
     return doing.result()

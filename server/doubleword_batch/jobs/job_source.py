@@ -63,7 +63,8 @@ class JobSource:
         if not rows:
             raise InputError(
                 f"The query over job {self.name} gives no row.",
-                hint="Ask it with fetch_results first.",
+                hint="Look at the rows first.",
+                next=Next("fetch_results", {"job": self.name}),
                 code="no_rows",
             )
 
