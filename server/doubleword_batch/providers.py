@@ -113,7 +113,7 @@ class Profile(BaseModel):
         """
         if endpoint not in self.endpoints:
             raise InputError(
-                f"{self.title} takes no batches for the endpoint {quote_untrusted(endpoint, 80)}.",
+                f"{self.title} runs no batches for the endpoint {quote_untrusted(endpoint, 80)}.",
                 hint=f"Use one of {', '.join(self.endpoints)}.",
                 code="unknown_endpoint",
             )
@@ -171,7 +171,7 @@ def check_metadata(
         f"The metadata {reason}.",
         hint=f"Use at most {most} pairs, keys to {_MAX_METADATA_KEY} and values to "
         f"{_MAX_METADATA_VALUE} characters"
-        + (f"; keys that begin with {reserved_prefix} are taken." if reserved_prefix else "."),
+        + (f"; keys that begin with {reserved_prefix} are accepted." if reserved_prefix else "."),
         code="invalid_metadata",
     )
 

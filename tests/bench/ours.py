@@ -54,7 +54,7 @@ def collect(folder):
     watch = Stopwatch()
     asyncio.run(collect(job))
     collected = watch.seconds()
-    rows = write_table(Table(job.reloaded()), folder / "answers.jsonl", "jsonl")
+    rows = write_table(Table(job.reloaded()), folder / "answers.jsonl", "jsonl").rows
     taken = watch.taken()
     ws.store.close()
     return taken | {"collected": collected, "rows": rows}

@@ -215,7 +215,7 @@ def _missing_api(request: ApiRequest, reply: ErrorReply) -> NotFoundError | None
 
 def _rate_limited(request: ApiRequest, reply: ErrorReply) -> RateLimitedError:
     seconds, code = reply.retry_after_seconds, None
-    message = "The server takes no more requests, or has no capacity, at the moment"
+    message = "The server accepts no more requests, or has no capacity, at the moment"
     when = "in a minute" if seconds is None else f"in {seconds:.0f} seconds"
     hint = f"Make the same call again {when}."
     if reply.body.codes & _QUOTA_CODES:

@@ -55,9 +55,9 @@ class Seen:
                 "did not accept the key", "did not accept the key that it accepted before", 1
             )
             error.hint = (
-                "A server whose database is away answers so too: call again in some minutes; what "
-                "is running there goes on. If it lasts, the key was revoked: a person has to see "
-                "to DOUBLEWORD_API_KEY."
+                "A server whose database is down also answers so: call again in a few minutes; "
+                "what is running there goes on. If it lasts, the key was revoked: a person has "
+                "to replace DOUBLEWORD_API_KEY."
             )
         elif isinstance(error, CreditError | ForbiddenError | NotFoundError) and (
             self._was_read_lately(request)

@@ -93,7 +93,7 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
         )
     if call.endpoint not in profile.endpoints:
         return InputError(
-            f"{profile.title} takes no batches for {call.endpoint}.",
+            f"{profile.title} runs no batches for {call.endpoint}.",
             hint=f"It takes {', '.join(profile.endpoints)}.",
             code="unknown_endpoint",
         )

@@ -48,7 +48,7 @@ _REFUSALS: dict[Refusal, tuple[int, str]] = {
     "forbidden_origin": (403, "This proxy answers programs, not web pages."),
     "invalid_api_key": (
         401,
-        "The call lacks this proxy's key: see doubleword-batch proxy --show-key.",
+        "The call does not carry this proxy's key: see doubleword-batch proxy --show-key.",
     ),
 }
 _STATUSES = {"request_too_large": 413, "deadline": 504, "closed": 503}

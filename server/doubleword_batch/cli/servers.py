@@ -108,7 +108,8 @@ def proxy(
         bool, typer.Option(help="Answer a repeated call with what an earlier run paid for.")
     ] = True,
     no_key: Annotated[
-        bool, typer.Option("--no-key", help="Let every program of this machine in.")
+        bool,
+        typer.Option("--no-key", help="Accept calls of every program here, without a key."),
     ] = False,
     show_key: Annotated[
         bool, typer.Option("--show-key", help="Print the key instead of its file.")

@@ -88,7 +88,7 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
 def _refuse_unfinished(job: StoredJob) -> None:
     if not job.batch_runs():
         raise InputError(
-            f"Job {job.name} was never submitted, so it has no answers to go on with.",
+            f"Job {job.name} was never submitted, so it has no answers to build on.",
             hint="Submit it first.",
             code="not_submitted",
             next=Next("create_batch", {"job": job.name}),

@@ -140,7 +140,7 @@ def build_server(
     if isinstance(settings, ConfigError):
         return BatchServer(
             version=version("doubleword-batch"),
-            instructions=f"Nothing works before a human corrects this: {settings}",
+            instructions=f"Nothing works until a person corrects this: {settings}",
             log_level="WARNING",
             tools=[_tool(*definition) for definition in _TOOLS],
             unusable=settings,

@@ -223,7 +223,7 @@ class _Build:
                     if monotonic() > until:
                         return
         except InputError as fault:
-            self.warnings = (f"Behind the rows of this pilot: {fault.message}",)
+            self.warnings = (f"After the rows of this pilot: {fault.message}",)
             return
         self.source_rows = count
 

@@ -90,7 +90,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """
         self._left -= cost
         if self._left < 0:
-            raise SecurityError("the template makes too much of this row")
+            raise SecurityError("the template produces too much text from this row")
 
     def bind(self, tree: nodes.Template) -> nodes.Template:
         """Check what a parsed template uses, and put its loops and joins under the budget.
@@ -107,7 +107,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         for literal in tree.find_all((nodes.List, nodes.Tuple, nodes.Dict)):
             # [x, x] in [y, y] in ... doubles at each step and is only spelt out at the end
             if any(name.ctx == "load" for name in literal.find_all(nodes.Name)):
-                raise TemplateSyntaxError("a list written out holds constants only", literal.lineno)
+                raise TemplateSyntaxError("a list literal may hold constants only", literal.lineno)
         bound: nodes.Template = _Bounds().visit(tree)
         bound.set_environment(self)
         return bound

@@ -150,6 +150,6 @@ def check_counts(params: Mapping[str, Any]) -> None:
     for name, value in (named | nested).items():
         if not isinstance(value, int) or isinstance(value, bool) or value < 1:
             raise InputError(
-                f"The parameter {name} is not a whole number of at least 1.",
+                f"The parameter {name} must be a whole number, at least 1.",
                 hint="Give the number without quotes or a decimal point, or leave it out.",
             )

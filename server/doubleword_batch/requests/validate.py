@@ -272,7 +272,7 @@ class _Check:
             return
         if url not in self._urls:
             taken = ", ".join(sorted(self._urls))
-            message = f"url is {quote_untrusted(url, _QUOTED)}; {taken} are taken."
+            message = f"url is {quote_untrusted(url, _QUOTED)}; {taken} are accepted."
             self._found.add("url", number, message)
         if self._url is None:
             self._url = url

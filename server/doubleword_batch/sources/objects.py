@@ -228,7 +228,7 @@ def _scalar_text(value: Any) -> str:
         return elapsed_text(value)
     if isinstance(value, UUID):
         return str(value)
-    raise TypeError(f"{type(value).__name__} has no form in JSON")
+    raise TypeError(f"{type(value).__name__} cannot be represented in JSON")
 
 
 def _json_object(value: Mapping[Any, Any]) -> Row:
@@ -266,7 +266,7 @@ def _line(row: Any, number: int, value: Any) -> bytes:
     if len(line) > MAX_RECORD_BYTES:
         raise InputError(
             f"Row {number} has more than {MAX_RECORD_BYTES >> 20} MiB.",
-            hint="Leave out what no prompt can hold.",
+            hint="Leave out what is too large for a prompt.",
             code="source_too_large",
             details={"row": number},
         )

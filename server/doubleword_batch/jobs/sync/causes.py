@@ -17,8 +17,8 @@ _ADVICE = {
     "schema": "The answer does not fit the response_schema: retry, or use a stronger model.",
     "tool_call": "The model called a tool in place of answering: offer no tools, or reword.",
     "tool_arguments": "A tool call's arguments are not JSON: retry, or use a stronger model.",
-    "fenced": "The JSON stands in a code fence, which DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
-    "think_prefix": "The JSON stands behind the model's thoughts, which "
+    "fenced": "The JSON is inside a code fence, which DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
+    "think_prefix": "The JSON follows the model's thoughts, which "
     "DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
     "unknown_body": "The response has a shape that is not known here; it is the row's answer.",
     "embedding": "The embedding is neither numbers nor base64 of floats; it is kept as it came.",
@@ -27,7 +27,7 @@ _ADVICE = {
     "context_length": "The request is longer than the model's context: shorten those rows.",
     "too_large": "The request is over the provider's size limit: shorten those rows.",
     "blank": "Nothing to ask about in the row: it was not sent.",
-    "empty_answer": "The model answered nothing: retry these rows.",
+    "empty_answer": "The model's answer was empty: retry these rows.",
     "timeout": "The model did not answer in time: retry these rows.",
     "network": "The provider could not reach the model: retry these rows.",
     "terminated": "The provider stopped the request: retry these rows.",
@@ -39,7 +39,7 @@ _ADVICE = {
     "http_401": "The model's server refuses the key: check the account.",
     "http_402": "The account has no credit: add some, then retry.",
     "http_403": "The key may not use this model: choose another.",
-    "http_404": "The model is not there: choose another from the list of models.",
+    "http_404": "The server does not have this model: choose another from the list.",
     "http_413": "The request is too large: shorten those rows.",
     "http_422": "The server refuses these requests as they stand: fix params or rows, then retry.",
     "http_429": "The model was overloaded: retry these rows later.",

@@ -172,7 +172,7 @@ def _may_have_happened(error: DoublewordBatchError) -> bool:
 
 def _unconfirmed(seconds: float, lost: DoublewordBatchError | None) -> TransportError:
     seconds = max(1, round(seconds))
-    why = f": {lost.message}" if lost else "; the process that sent it is gone or still at it."
+    why = f": {lost.message}" if lost else "; its sender has ended or is still at work."
     return TransportError(
         f"It is not known yet whether the last request reached the provider{why}",
         may_have_happened=True,

@@ -112,7 +112,7 @@ class SingleRoutes:
             allowed = ", ".join(sorted(_TIERS))
             return _refused(400, f"service_tier must be one of {allowed}.", "invalid_request")
         if body.get("background") and url != _RESPONSES:
-            message = "background is known at /v1/responses only."
+            message = "background is supported at /v1/responses only."
             return _refused(400, message, "invalid_request")
         if body.get("stream"):
             message = (

@@ -221,7 +221,7 @@ class _Check:
     def _url(self, number: int, url: str) -> None:
         if url not in ENDPOINTS + ALSO_TAKEN:
             taken = ", ".join(ENDPOINTS + ALSO_TAKEN)
-            message = f"url is {quoted(url, _QUOTED)}; {taken} are taken."
+            message = f"url is {quoted(url, _QUOTED)}; {taken} are accepted."
             self.report.add("url", number, message)
         self.report.endpoint = self.report.endpoint or url
         if url != self.report.endpoint:
