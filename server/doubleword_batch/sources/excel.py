@@ -212,11 +212,11 @@ class XlsxSource(Source):
     def _note_cells(self, reader: "_SheetReader") -> None:
         if reader.formulas:
             number, place = 1 + reader.more_formulas, reader.formulas[0]
-            cells = "cells hold a formula" if number > 1 else "cell holds a formula"
+            cells = "cells with a formula have" if number > 1 else "cell with a formula has"
             self.note(
                 "formulas_without_value",
-                f"{number} {cells} without a stored value (such as {place}) and were read as "
-                "empty: open the workbook in a spreadsheet and save it, then build again.",
+                f"{number} {cells} no stored value (such as {place}), so nothing was read there: "
+                "open the workbook in a spreadsheet and save it, then build again.",
             )
         if reader.merged_rows and self._options.merged == "first":
             what = "ranges span" if reader.merged_rows > 1 else "range spans"

@@ -106,7 +106,7 @@ def test_formulas_without_a_stored_value_are_said(book):
     table = book({"S": sheet(["a", "b"], *rows, [4, '<c t="str"><f>A1</f><v></v></c>'])})
     assert [row["b"] for row in table.rows()] == [None, None, 1, None]
     (note,) = table.notes
-    assert note.startswith("2 cells hold a formula without a stored value (such as B2)")
+    assert note.startswith("2 cells with a formula have no stored value (such as B2)")
 
 
 def test_merged_cells_are_repeated_where_asked(tmp_path, roots):
