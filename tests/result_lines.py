@@ -144,6 +144,7 @@ CASES = {
     "a body nested 100,000 deep": raw(inside(DEEP), outcome="failed", cause="not_json"),
     # Fields of another type
     "status as text": line({"response": {"status_code": "200", "body": GOOD}}, answer="hi"),
+    "a status that says nothing": line({"response": {"status_code": 0, "body": GOOD}}, answer="hi"),
     "status as a float": line({"response": {"status_code": 200.0, "body": GOOD}}, answer="hi"),
     "no status": line({"response": {"body": GOOD}}, answer="hi"),
     "an error status as text": error(
@@ -358,6 +359,9 @@ CASES = {
         {"candidates": [], "promptFeedback": {"blockReason": "SAFETY"}},
         outcome="refused",
         cause="content_filter",
+    ),
+    "a blocked prompt without candidates": body(
+        {"promptFeedback": {"blockReason": "SAFETY"}}, outcome="refused", cause="content_filter"
     ),
     "a function call of a candidate": body(
         {

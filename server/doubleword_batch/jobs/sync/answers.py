@@ -80,7 +80,7 @@ def answer_of(body: dict[str, Any]) -> Answer:
 def _answer(body: dict[str, Any]) -> Answer:
     if isinstance(body.get("choices"), list):
         return _of_choices([_choice(object_of(choice)) for choice in _in_order(body["choices"])])
-    if isinstance(body.get("candidates"), list):
+    if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
         return _of_candidates(body)
     if "output" in body or "output_text" in body:
         return _of_response(body)
@@ -155,7 +155,7 @@ def _unwrapped(output: dict[str, Any]) -> Any:
 
 def _of_candidates(body: dict[str, Any]) -> Answer:
     choices: list[Answer] = []
-    for candidate in map(object_of, list_of(body["candidates"])):
+    for candidate in map(object_of, list_of(body.get("candidates"))):
         answer = _content(candidate.get("content"))
         answer.finish_reason = candidate.get("finishReason", candidate.get("finish_reason"))
         answer.logprobs = candidate.get("logprobsResult")

@@ -52,9 +52,9 @@ def result_line(line: bytes) -> ResultLine | None:
     response = _opened(fields.get("response"))
     if not isinstance(response, dict):
         body = response if response is not None else _opened(fields.get("body"))
-        return ResultLine(custom_id, whole_number(fields.get("status_code")), body, error)
+        return ResultLine(custom_id, whole_number(fields.get("status_code")) or None, body, error)
     response = object_of(response)
-    status = whole_number(response.get("status_code", response.get("status")))
+    status = whole_number(response.get("status_code", response.get("status"))) or None  # 0: none
     body = _opened(response["body"]) if "body" in response else _bare(response)
     return ResultLine(custom_id, status, body, error or error_in(response.get("error")))
 
