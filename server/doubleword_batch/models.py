@@ -169,6 +169,34 @@ class BatchErrors(_Object):
     data: list[BatchError] = Field(default_factory=list[BatchError])
 
 
+class BatchAnalytics(_Object):
+    """What a batch's answered requests have used and cost so far (Doubleword).
+
+    Zeros until the server has added them up.
+
+    Attributes:
+        total_requests: how many requests the sums are of.
+        total_prompt_tokens: input tokens.
+        total_completion_tokens: output tokens, those for reasoning included.
+        total_cost: what was billed, US dollars; None where the server does not tell it.
+        avg_duration_ms: of one request, on the average.
+    """
+
+    total_requests: Count = 0
+    total_prompt_tokens: Count = 0
+    total_completion_tokens: Count = 0
+    total_cost: Dollars | None = None
+    avg_duration_ms: float | None = None
+
+
+def _analytics(value: Any) -> Any:
+    """The analytics inside a batch; sums of another shape than ours cost nobody the batch."""
+    try:
+        return BatchAnalytics.model_validate(value)
+    except ValueError:
+        return None
+
+
 class Batch(_Object):
     """A batch.
 
@@ -189,6 +217,7 @@ class Batch(_Object):
         request_counts: how many of its requests have ended.
         metadata: as given to `batches.create`; Doubleword adds keys of its own.
         errors: why OpenAI rejected its input file after creation; None otherwise.
+        analytics: what it has used and cost, in a list that was asked for it (Doubleword).
     """
 
     id: str
@@ -212,6 +241,7 @@ class Batch(_Object):
         default_factory=dict[str, str]
     )
     errors: Annotated[BatchErrors | None, BeforeValidator(_only_object)] = None
+    analytics: Annotated[BatchAnalytics | None, BeforeValidator(_analytics)] = None
 
     @property
     def is_terminal(self) -> bool:
@@ -225,26 +255,6 @@ class Model(_Object):
     id: str
     created: Time = None
     owned_by: str = ""
-
-
-class BatchAnalytics(_Object):
-    """What a batch's answered requests have used and cost so far (Doubleword).
-
-    Zeros until the server has added them up.
-
-    Attributes:
-        total_requests: how many requests the sums are of.
-        total_prompt_tokens: input tokens.
-        total_completion_tokens: output tokens, those for reasoning included.
-        total_cost: what was billed, US dollars; None where the server does not tell it.
-        avg_duration_ms: of one request, on the average.
-    """
-
-    total_requests: Count = 0
-    total_prompt_tokens: Count = 0
-    total_completion_tokens: Count = 0
-    total_cost: Dollars | None = None
-    avg_duration_ms: float | None = None
 
 
 class CostEstimate(_Object):

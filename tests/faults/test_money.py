@@ -13,6 +13,7 @@ import pytest
 from doubleword_batch.errors import CreditError, InputError
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
+from doubleword_batch.local.store import batches
 from doubleword_batch.providers import profile
 from faults.harness import (
     ANALYTICS,
@@ -216,6 +217,7 @@ async def test_what_a_batch_has_cost_is_what_was_billed(harness):
             unpriced = await fetched(ws, await done(ws, model="new/model"))
     assert (results.cost_usd, reserved) == (Decimal("0.1234"), Decimal("0.1234"))
     assert "billed by Doubleword; 1.5 s a request" in results.cost_note
+    assert (results.input_tokens, results.output_tokens) == (400, 80)
     assert unpriced.cost_usd == Decimal("0.1234")
 
 
@@ -228,6 +230,64 @@ async def test_a_bill_that_is_not_added_up_yet_is_none(harness, told):
             results = await fetched(ws, await done(ws))
     assert "prices of" in results.cost_note
     assert results.cost_usd != Decimal("0.1234")
+
+
+@pytest.fixture
+def billed(monkeypatch):
+    """Let the local server bill so many dollars a request."""
+    analyse = batches.analyse
+
+    def bill(usd):
+        def billing(connection, batch):
+            sums = analyse(connection, batch)
+            return sums | {"total_cost": str(Decimal(usd) * sums["total_requests"])}
+
+        monkeypatch.setattr(batches, "analyse", billing)
+
+    return bill
+
+
+@pytest.mark.parametrize(
+    ("bill", "outcome"), [("0.0001", "created"), ("0.04", "over_cap"), ("0", "over_cap")]
+)
+async def test_the_days_cap_counts_the_bills_of_jobs_that_nobody_fetched(
+    harness, estimating, billed, bill, outcome
+):
+    """An estimate of a dollar leaves no room for another one; a bill of less than a cent does."""
+    billed(bill)
+    with harness.serving():
+        async with estimating(**caps(day="1.5")) as ws:
+            await done(ws, **A_DOLLAR)
+            second = await built(ws, **A_DOLLAR, new_run=True)
+            code = "created"
+            if outcome == "created":
+                await create_batch(ws, second)
+            else:
+                code = await refused(create_batch(ws, second))
+    assert code == outcome
+
+
+async def test_a_batch_that_still_runs_counts_with_its_estimate(harness, estimating, billed):
+    billed("0.0001")
+    gate = harness.folder / "gate"
+    with harness.serving(requests=[row(40, "hold", until=str(gate))]):
+        async with estimating(**caps(day="1.5")) as ws:
+            await submitted(ws, **A_DOLLAR)
+            code = await refused(create_batch(ws, await built(ws, **A_DOLLAR, new_run=True)))
+        gate.touch()
+    assert code == "over_cap"
+
+
+@pytest.mark.parametrize("told", ["soon", {"total_requests": "many"}, []])
+async def test_a_list_with_bills_of_another_shape_costs_nobody_a_batch(
+    harness, estimating, monkeypatch, told
+):
+    monkeypatch.setattr(batches, "analyse", lambda *_: told)
+    with harness.serving():
+        async with estimating(**caps(day="5")) as ws:
+            await done(ws, **A_DOLLAR)
+            await submitted(ws, **A_DOLLAR, new_run=True)
+            assert ws.journal.reserved_today_usd() > 2
 
 
 @pytest.mark.parametrize("code", [404, 500])

@@ -6,6 +6,7 @@ import httpx
 import pytest
 import respx
 
+from doubleword_batch.api import download
 from doubleword_batch.jobs.status import get_status
 from doubleword_batch.models import Batch
 from faults.harness import CONTENT, RESULTS, done, fault, fetched, rows_of, status
@@ -72,8 +73,11 @@ class Server:
         )
         gone = httpx.Response(404, text="not found")
         for name, lines in (("in", requests), ("out", output)):
-            content = gone if lines is None else httpx.Response(200, text=_text(lines))
-            router.get(f"/files/file-{name}/content").mock(return_value=content)
+            route = router.get(f"/files/file-{name}/content")
+            if lines is None:
+                route.mock(return_value=gone)
+            else:
+                route.mock(side_effect=_in_pieces(_text(lines).encode()))
         content = gone if listed is None else httpx.Response(200, text=_text(listed))
         router.get("/batches/batch_1/results").mock(return_value=content)
         router.get("/batches/batch_1/analytics").respond(404)
@@ -81,6 +85,14 @@ class Server:
 
 def _text(lines):
     return "".join(line + "\n" for line in lines)
+
+
+def _in_pieces(content):
+    async def pieces():
+        for at in range(0, len(content), 32_768):
+            yield content[at : at + 32_768]
+
+    return lambda _: httpx.Response(200, content=pieces())
 
 
 def asked(custom_id, **body):
@@ -134,6 +146,20 @@ async def test_a_batch_whose_input_file_is_gone_is_a_table_by_custom_id(adopted)
     ]
     assert any("input file is gone" in warning for warning in results.warnings)
     assert results.complete
+
+
+async def test_the_row_of_a_long_answer_says_why_and_the_others_come(adopted, monkeypatch):
+    monkeypatch.setattr(download, "MAX_LINE_BYTES", 100_000)
+    output = [said("a", "first"), said("b", "x" * 200_000), said("c", "third")]
+    results, rows, _ = await adopted(output=output)
+    assert results.ledger == {"ok": 2, "failed": 1}
+    assert [(row["custom_id"], row["answer"]) for row in rows if row["outcome"] == "ok"] == [
+        ("a", "first"),
+        ("c", "third"),
+    ]
+    (error,) = results.errors
+    assert (error.cause, error.rows) == ("line_too_long", 1)
+    assert "bytes; up to 100,000 are read" in (error.message or "")
 
 
 async def test_a_batch_that_says_it_has_no_input_file_is_one_too(adopted):

@@ -7,7 +7,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.api import ContentRead, download
+from doubleword_batch.api import ContentRead
 from wire.conftest import API
 from wire.scripted_server import Answer, answer, lines, serving
 
@@ -202,14 +202,6 @@ async def test_a_failed_row_that_begins_with_its_error_is_a_line(connect, row):
     async with serving(lines(row)) as server:
         read = await connect(server.base_url).batches.results(ID, lambda _: None)
     assert read.lines == 1
-
-
-async def test_an_endless_line_is_rejected_in_bounded_memory(connect, monkeypatch):
-    monkeypatch.setattr(download, "MAX_LINE_BYTES", 100_000)
-    async with serving(lines("x" * 90_000, "y" * 200_000)) as server:
-        with pytest.raises(errors.ProtocolError) as caught:
-            await connect(server.base_url).files.content(ID, lambda _: None)
-    assert "line longer than 100000 bytes" in caught.value.message
 
 
 async def test_what_the_sink_raises_comes_through_and_ends_the_download(connect):

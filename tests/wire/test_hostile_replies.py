@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from doubleword_batch import errors
-from doubleword_batch.api import BatchClient, limits
+from doubleword_batch.api import BatchClient, download, limits
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 from wire.scripted_server import Answer, answer, serving
 
@@ -58,7 +58,8 @@ async def test_a_reply_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect
     assert peak_mb() - before < 150
 
 
-async def test_a_line_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect):
+async def test_a_line_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect, monkeypatch):
+    monkeypatch.setattr(download, "MAX_LINE_BYTES", 8 << 20)
     async with serving(packed(zipped(1 << 30), "gzip")) as server:
         with pytest.raises(errors.ProtocolError, match="a line longer than"):
             await connect(server.base_url, max_retry_seconds=0).files.content(ID, lambda _: None)

@@ -11,6 +11,7 @@ import msgspec
 
 from doubleword_batch.api.body import pieces_of
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.long_lines import LongLine
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
@@ -25,6 +26,9 @@ _T = TypeVar("_T")
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """The longest line that is taken: what bounds the memory of a download."""
+
+_READ_PAST = 8
+"""How many times that a line may have that is read past; one that goes on ends the download."""
 
 _LINE_PROGRESS_BYTES = 256 * 1024
 """How much of a line that is not whole yet counts as progress."""
@@ -57,6 +61,9 @@ async def read_lines(
     After a cut, a 429 or a 5xx it goes on behind the last line handed over, as long as there is
     progress within the retry time. One try ends when nothing of use has come for the transport's
     timeout: lines that the sink has use for, lines that are left out, a long line on its way.
+
+    A line over `MAX_LINE_BYTES` is read past: the sink gets a short one in its place, with its
+    custom_id and the error `line_too_long`.
 
     Args:
         transport: the way to the server.
@@ -170,23 +177,49 @@ class _Body:
         self._redact = redact
         self._leave_out = leave_out
         self._open_line = bytearray()
+        self._long_line: LongLine | None = None
         self._is_checked = False
 
     def lines_of(self, piece: bytes) -> bytes:
+        in_short = b""
+        if self._long_line is not None:
+            in_short, piece = self._past_long_line(self._long_line, piece)
         end = piece.rfind(b"\n") + 1
         block = bytes(self._open_line) + piece[:end] if end else b""
         if end:
             self._open_line.clear()
-        noted = len(self._open_line) // _LINE_PROGRESS_BYTES
+        self._note_growth(len(self._open_line), len(piece) - end)
         self._open_line += piece[end:]
-        if len(self._open_line) // _LINE_PROGRESS_BYTES > noted:
-            self._note_progress()
         if len(self._open_line) > MAX_LINE_BYTES:
-            raise unexpected(self._request, f"holds a line longer than {MAX_LINE_BYTES} bytes")
-        return self._wanted(block)
+            self._long_line = LongLine(bytes(self._open_line))
+            self._open_line.clear()
+        return self._wanted(in_short + block)
+
+    def _past_long_line(self, line: LongLine, piece: bytes) -> tuple[bytes, bytes]:
+        """The line in short, once its end has come, and what of the piece stands behind it."""
+        end = piece.find(b"\n")
+        rest = piece if end < 0 else piece[:end]
+        self._note_growth(line.size_bytes, len(rest))
+        line.add(rest)
+        if line.size_bytes > _READ_PAST * MAX_LINE_BYTES:
+            most = f"{_READ_PAST * MAX_LINE_BYTES} bytes"
+            raise unexpected(self._request, f"holds a line longer than {most}")
+        if end < 0:
+            return b"", b""
+        self._long_line = None
+        return line.in_short(MAX_LINE_BYTES), piece[end + 1 :]
+
+    def _note_growth(self, size_bytes: int, more_bytes: int) -> None:
+        noted = size_bytes // _LINE_PROGRESS_BYTES
+        if (size_bytes + more_bytes) // _LINE_PROGRESS_BYTES > noted:
+            self._note_progress()
 
     def last_line(self, response: httpx.Response) -> bytes:
         """What stands behind the last line feed, as a line, if the body's end can be trusted."""
+        if self._long_line is not None:
+            if not _has_known_end(response) and not self._long_line.is_closed:
+                raise httpx.RemoteProtocolError("the connection ended inside a line")
+            return self._wanted(self._long_line.in_short(MAX_LINE_BYTES))
         if not self._open_line:
             return b""
         self._reject_other_than_lines(bytes(self._open_line))

@@ -179,6 +179,7 @@ class Batches:
         created_after: datetime | None = None,
         created_before: datetime | None = None,
         completion_window: str | None = None,
+        analytics: bool = False,
         page_size: int = 100,
     ) -> AsyncIterator[Batch]:
         """The batches of the key, newest first.
@@ -192,12 +193,15 @@ class Batches:
             created_after: the earliest creation; a time without a zone is UTC.
             created_before: the latest creation; a time without a zone is UTC.
             completion_window: one window, such as `24h`.
+            analytics: ask what each has used and cost too, where the server may tell it.
             page_size: batches a request, 1..100.
         """
         wanted = _Filter(
             search, status, _utc(created_after), _utc(created_before), completion_window
         )
         params = wanted.as_query() if self._profile.search else {}
+        if analytics and self._profile.analytics:
+            params["include"] = "analytics"
         request = ApiRequest("GET", "/batches", params=params)
         async for batch in _listed(self._transport, request, Page[Batch], page_size):
             if self._profile.search or wanted.matches(batch):

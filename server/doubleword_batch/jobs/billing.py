@@ -1,14 +1,17 @@
 """The true bill of a job's batches, where the provider tells it."""
 
 import logging
+from dataclasses import replace
 
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.bills import Bill, bills_of, record_bill
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.bills import Bill, bills_of, record_bill, runs_without_bill
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.models import BatchAnalytics
 
+_MOST_LISTED = 500
 _log = logging.getLogger(__name__)
 
 
@@ -28,22 +31,52 @@ async def fetch_bills(job: StoredJob) -> None:
     ]
 
     async def fetch(run: BatchRun) -> None:
-        told = await job.client.batches.analytics(run.batch_id)
-        cost = told.total_cost
-        # Zero is what stands there before the sums are made, and for a model without a tariff.
-        if cost is None or not cost.is_finite() or cost <= 0 or not told.total_requests:
-            return
-        seconds = None if told.avg_duration_ms is None else told.avg_duration_ms / 1000
-        bill = Bill(
-            told.total_requests,
-            cost,
-            told.total_prompt_tokens,
-            told.total_completion_tokens,
-            seconds,
-        )
-        await in_thread(lambda _: record_bill(job.store, run, bill))
+        bill = _bill(await job.client.batches.analytics(run.batch_id))
+        if bill is not None:
+            await in_thread(lambda _: record_bill(job.store, run, bill))
 
     try:
         (await run_concurrently(job.profile, wanted, fetch)).results_or_raise()
     except DoublewordBatchError as error:
         _log.info("No bill of job %s: %s", job.name, error.message)
+
+
+async def fetch_bills_of_today(ws: Workspace) -> None:
+    """The same for every batch that counts against the day's cap, whoever made it, with one list.
+
+    A batch that still runs counts with what was reserved for it.
+    """
+    if ws.max_daily_usd is None or not ws.profile.analytics or ws.profile.free:
+        return
+    runs = await in_thread(lambda _: runs_without_bill(ws.store, ws.server, ws.journal.midnight()))
+    wanted = {run.batch_id: run for run in runs}
+    if not wanted:
+        return
+    left = _MOST_LISTED
+    try:
+        async for batch in ws.client.batches.list(analytics=True):
+            run, bill = wanted.pop(batch.id, None), _bill(batch.analytics)
+            if run is not None and bill is not None and batch.is_terminal:
+                now = replace(run, completed=batch.request_counts.completed)
+                await in_thread(lambda _, now=now, bill=bill: record_bill(ws.store, now, bill))
+            left -= 1
+            if not wanted or not left:
+                break
+    except DoublewordBatchError as error:
+        _log.info("No bills of today's batches: %s", error.message)
+
+
+def _bill(told: BatchAnalytics | None) -> Bill | None:
+    """The bill in what a server tells; None where it has not added anything up."""
+    if told is None or told.total_cost is None or not told.total_requests:
+        return None
+    # Zero is what stands there before the sums are made, and for a model without a tariff.
+    if not told.total_cost.is_finite() or told.total_cost <= 0:
+        return None
+    return Bill(
+        told.total_requests,
+        told.total_cost,
+        told.total_prompt_tokens,
+        told.total_completion_tokens,
+        None if told.avg_duration_ms is None else told.avg_duration_ms / 1000,
+    )

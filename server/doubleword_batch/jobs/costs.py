@@ -11,7 +11,7 @@ from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedError
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.store.bills import bills_of
+from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 
@@ -214,29 +214,31 @@ def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
 
 def compute_cost_so_far(job: StoredJob) -> Cost:
     """What a job has cost so far: as billed, else by the tokens that its answers report."""
-    billed = _billed(job)
-    if billed is not None:
-        return billed
+    bill = _whole_bill(job)
+    if bill is not None:
+        seconds = "" if bill.seconds is None else f"; {bill.seconds:.2g} s a request on the average"
+        return Cost(bill.cost_usd, f"billed by {job.profile.title}{seconds}")
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-def _billed(job: StoredJob) -> Cost | None:
+def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:
+    """The input and output tokens of a job so far: as billed, else as its answers report them."""
+    bill = _whole_bill(job)
+    if bill is not None and bill.input_tokens:
+        return bill.input_tokens, bill.output_tokens
+    return job.ledger.tokens()
+
+
+def _whole_bill(job: StoredJob) -> Bill | None:
     """The bills of all of a job's batches; None where one is not there, or not of all requests."""
     runs = [run for run in job.batch_runs() if run.completed or not run.is_terminal]
     bills = bills_of(job.store, job.id)
     if not runs or not all(run.id in bills and bills[run.id].is_whole(run) for run in runs):
         return None
-    usd = sum((bill.cost_usd for bill in bills.values()), Decimal(0))
-    timed = [bill for bill in bills.values() if bill.seconds is not None]
-    requests = sum(bill.requests for bill in timed)
-    note = f"billed by {job.profile.title}"
-    if requests:
-        seconds = sum((bill.seconds or 0) * bill.requests for bill in timed) / requests
-        note += f"; {seconds:.2g} s a request on the average"
-    return Cost(usd, note)
+    return total_bill(bills.values())
 
 
 def split_cost_by_part(

@@ -6,7 +6,7 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
-from doubleword_batch.jobs.costs import compute_cost_so_far
+from doubleword_batch.jobs.costs import compute_cost_so_far, compute_tokens_so_far
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
 from doubleword_batch.jobs.export.query import corrected, query_table, write_query
@@ -185,7 +185,7 @@ async def _reply(
     ledger = job.ledger
     # Each of these looks at every row.
     sums = await in_thread(lambda _: ledger.sums())
-    input_tokens, output_tokens = await in_thread(lambda _: ledger.tokens())
+    input_tokens, output_tokens = await in_thread(lambda _: compute_tokens_so_far(job))
     cost = await in_thread(lambda _: compute_cost_so_far(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending")

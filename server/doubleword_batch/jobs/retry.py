@@ -23,7 +23,7 @@ from doubleword_batch.errors import (
     RejectedError,
     StoreError,
 )
-from doubleword_batch.jobs.billing import fetch_bills
+from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.costs import (
     Cost,
     Tariff,
@@ -118,6 +118,7 @@ async def retry_failed(
 
     check_counts(params or {})
     await refresh(stored, also_terminal=True)
+    await fetch_bills_of_today(ws)
     if unsent_retry(stored):
         retry = await finish_retry(stored, progress)
     else:

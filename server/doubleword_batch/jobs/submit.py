@@ -5,6 +5,7 @@ from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.adopt import job_of_file, read_input
+from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.costs import (
     Cost,
     bound_cost,
@@ -112,6 +113,7 @@ async def create_batch(
     if all(run for _, run in stored.newest_runs()):
         return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
     if unsent_retry(stored):
+        await fetch_bills_of_today(ws)
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     if stored.rows is None:
@@ -126,6 +128,7 @@ async def create_batch(
         file_ids = [part.input_file_id for part in stored.parts() if part.input_file_id]
         cost = await fetch_estimated_cost(stored, file_ids, window)
     capped = choose_cost_for_caps(stored, own, cost)
+    await fetch_bills_of_today(ws)
     results = await _create(
         stored, parts, BatchOptions(window, metadata or {}), capped, max_cost_usd
     )

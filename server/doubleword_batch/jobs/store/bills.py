@@ -1,11 +1,23 @@
 """The provider's bills of a job's batches, and what the day's cap makes of them."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.records import BatchRun
+from doubleword_batch.jobs.store.records import BatchRun, columns_of
+
+_WITHOUT_BILL = f"""
+    SELECT {columns_of(BatchRun)} FROM batch_runs
+    WHERE batch_id IN (
+        SELECT remote_id FROM writes JOIN jobs ON jobs.id = writes.job
+        WHERE writes.kind IN ('create', 'retry') AND writes.cost_usd IS NOT NULL
+        AND reserved_at >= ? AND jobs.base_url = ?
+    ) AND NOT EXISTS (
+        SELECT 1 FROM bills WHERE batch_run = batch_runs.id AND requests >= max(completed, 1)
+    )
+"""  # noqa: S608  # columns are ours
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +44,7 @@ class Bill:
 
 
 def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
-    """Keep a bill; the day's cap counts it from now on in place of the estimate.
+    """Keep a bill; the day's cap counts a whole one from now on in place of the estimate.
 
     A batch that was retried in place has several writes: what the earlier ones reserved or cost is
     taken off the last one's share.
@@ -49,6 +61,8 @@ def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
                 bill.seconds,
             ),
         )
+        if not bill.is_whole(run):
+            return
         writes: list[tuple[Any, ...]] = db.execute(
             "SELECT id, cost_usd FROM writes WHERE remote_id = ? AND kind IN ('create', 'retry') "
             "ORDER BY id",
@@ -69,3 +83,22 @@ def bills_of(store: Store, job: int) -> dict[int, Bill]:
         (job,),
     )
     return {run: Bill(requests, Decimal(cost), *rest) for run, requests, cost, *rest in found}
+
+
+def runs_without_bill(store: Store, server: str, since: float) -> list[BatchRun]:
+    """The batch runs at a server that were paid for since then and have no whole bill."""
+    return [BatchRun.of(found) for found in store.query(_WITHOUT_BILL, (since, server))]
+
+
+def total_bill(bills: Iterable[Bill]) -> Bill:
+    """Several bills as one; its seconds are those of a request of the batches that tell them."""
+    bills = list(bills)
+    timed = [(bill.seconds, bill.requests) for bill in bills if bill.seconds is not None]
+    requests = sum(count for _, count in timed)
+    return Bill(
+        sum(bill.requests for bill in bills),
+        sum((bill.cost_usd for bill in bills), Decimal(0)),
+        sum(bill.input_tokens for bill in bills),
+        sum(bill.output_tokens for bill in bills),
+        sum(each * count for each, count in timed) / requests if requests else None,
+    )

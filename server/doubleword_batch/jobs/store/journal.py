@@ -132,19 +132,21 @@ class Journal:
     # Money
 
     def reserved_today_usd(self) -> Decimal:
-        """What the writes of this UTC day are estimated to cost, US dollars."""
-        midnight = datetime.fromtimestamp(self.now(), UTC).replace(
-            hour=0, minute=0, second=0, microsecond=0
-        )
+        """What the writes of this UTC day have cost, as far as that is known, else may cost."""
         found = self.store.query(
             "SELECT key, cost_usd FROM writes WHERE cost_usd IS NOT NULL AND reserved_at >= ?",
-            (midnight.timestamp(),),
+            (self.midnight(),),
         )
         # Of a store that was lost or replaced, the log beside it still knows.
         known = {str(key): Decimal(text) for key, text in found}
         logged = logged_today(self.store.home, self.now())
         gone = {key for key in logged if key not in known and not self._is_known(key)}
         return sum((*known.values(), *(logged[key] for key in gone)), Decimal(0))
+
+    def midnight(self) -> float:
+        """When this UTC day began, epoch seconds."""
+        now = datetime.fromtimestamp(self.now(), UTC)
+        return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
     def log_spending(self, intents: Sequence[Intent]) -> None:
         """Note beside the store what these writes reserve."""
