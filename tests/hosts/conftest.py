@@ -91,7 +91,21 @@ def repository(tmp_path, secret):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for name in (".env", ".venv/pyvenv.cfg", "server/doubleword_batch/__pycache__/config.pyc"):
+    package = "server/doubleword_batch"
+    for name in (
+        ".env",
+        ".mcp.json",
+        ".netrc",
+        ".venv/pyvenv.cfg",
+        "key.pem",
+        "notes/todo.txt",
+        f"{package}/__pycache__/config.pyc",
+        f"{package}/.env.local",
+        f"{package}/id_rsa",
+        f"{package}/api/.netrc",
+        f"{package}/demo/data/dump.csv",
+        f"{package}/stray/code.py",
+    ):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(f"{secret}\n")
     return folder
