@@ -257,8 +257,9 @@ def _tables(report: Results) -> Iterable[RenderableType]:
         )
         yield table("Rows without a good answer", columns, rows)
     if report.samples:
-        rows = ((sample.row, sample.answer) for sample in report.samples)
-        yield table("Some answers (written by the model)", ("row", "answer"), rows)
+        names = list(dict.fromkeys(name for one in report.samples for name in one.columns))
+        rows = ((one.row, *map(one.columns.get, names)) for one in report.samples)
+        yield table("Some answers (written by the model)", ("row", *names), rows)
     if report.query is not None:
         found = report.query
         cut = f", the first {len(found.rows)} shown" if found.truncated else ""

@@ -6,6 +6,7 @@ from typing import Any, cast
 EXTRAS = ("answers", "logprobs", "audio")
 """The columns: all answers of `n` above 1, logprobs, speech."""
 
+_MOST_ARGUMENTS = 100
 _LOGPROBS_OF_RESPONSES = "message.output_text.logprobs"
 
 
@@ -21,6 +22,20 @@ def asks_for(params: Mapping[str, Any]) -> dict[str, bool]:
         "logprobs": has_logprobs or _LOGPROBS_OF_RESPONSES in _texts(params.get("include")),
         "audio": bool(params.get("audio")) or "audio" in _texts(params.get("modalities")),
     }
+
+
+def argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of the tools that a job offers, with the JSON Schema of each, in their order.
+
+    An argument that several tools have stands once, as the first of them describes it.
+    """
+    found: dict[str, Any] = {}
+    for tool in map(_fields, _texts(params.get("tools"))):
+        function = _fields(tool.get("function")) or tool  # responses have its fields at the top
+        described = _fields(function.get("parameters")) or _fields(function.get("input_schema"))
+        for name, schema in _fields(described.get("properties")).items():
+            found.setdefault(name, schema)
+    return dict(list(found.items())[:_MOST_ARGUMENTS])
 
 
 def spec_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
@@ -39,3 +54,7 @@ def spec_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
 
 def _texts(value: Any) -> list[Any]:
     return cast("list[Any]", value) if isinstance(value, list) else []
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, PlainSerializer
+from pydantic import BaseModel, ConfigDict, PlainSerializer, model_serializer
 
 from doubleword_batch.errors import Next
 
@@ -154,10 +154,23 @@ class ErrorGroup(BaseModel):
 
 
 class Sample(BaseModel):
-    """One row's answer, cut; the text is the model's and not to be trusted."""
+    """One row's answer as the table has it, cut; the text is the model's and not to be trusted.
+
+    In JSON it is one flat object, `{"row": 1, "label": "good"}`; where a column of the table is
+    called `row`, the number is `row_number`.
+
+    Attributes:
+        row: its number in the source, from 1.
+        columns: the columns of the table that hold its answer, empty ones left out.
+    """
 
     row: int
-    answer: Any
+    columns: dict[str, Any]
+
+    @model_serializer
+    def _flat(self) -> dict[str, Any]:
+        number = "row_number" if "row" in self.columns else "row"
+        return {number: self.row, **self.columns}
 
 
 class QueryResult(BaseModel):

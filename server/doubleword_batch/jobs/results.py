@@ -1,12 +1,13 @@
 """Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import compute_cost_so_far, compute_tokens_so_far
+from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
 from doubleword_batch.jobs.export.query import corrected, query_table, write_query
@@ -36,6 +37,7 @@ _EXPLAINED = 3
 _CAUSES_NAMED = 24
 _MOST_CAUSES = 1_000
 _MESSAGE_CHARACTERS = 120
+_NOT_READABLE = frozenset({"logprobs", "audio"})
 
 
 async def fetch_results(
@@ -120,7 +122,7 @@ async def fetch_results(
             )
         )
     warnings = [*_apostrophes(written), *table.warnings, *collected.warnings(), *_unwrapped(stored)]
-    samples = await in_thread(lambda _: _samples(stored, sample))
+    samples = await in_thread(lambda _: _samples(stored, table, sample))
     path = None if query is not None and is_private else str(written_path)
     return await _reply(stored, table, path, samples, answer, warnings)
 
@@ -253,13 +255,7 @@ def _unwrapped(job: StoredJob) -> list[str]:
     ]
 
 
-def _shown_vectors(embedding: list[Any]) -> str:
-    if embedding and isinstance(embedding[0], list):
-        return f"{len(embedding)} embeddings"
-    return f"embedding of {len(embedding)} numbers"
-
-
-def _samples(job: StoredJob, count: int) -> list[Sample]:
+def _samples(job: StoredJob, table: Table, count: int) -> list[Sample]:
     """The first good answers, each cut so that all of them together stay small."""
     if not count:
         return []
@@ -271,15 +267,47 @@ def _samples(job: StoredJob, count: int) -> list[Sample]:
             answer = lines.answer(entry)
             if answer is None:
                 continue
-            shown = answer.text
-            if answer.tool_calls:
-                shown = msgspec.json.encode(answer.tool_calls).decode()
-            elif answer.embedding is not None:
-                shown = _shown_vectors(answer.embedding)
-            text = shown or ""
-            samples.append(
-                Sample(row=entry.row, answer=text if len(text) <= each else text[:each] + "…")
-            )
+            shown = _readable(dict(table.values(entry, answer)))
+            samples.append(Sample(row=entry.row, columns=_cut(shown, each)))
     finally:
         lines.close()
     return samples
+
+
+def _readable(columns: dict[str, Any]) -> dict[str, Any]:
+    """The columns of an answer that say something at a glance."""
+    shown = {
+        name: _shown_vectors(value) if name == "embedding" else value
+        for name, value in columns.items()
+        if value is not None and name not in _NOT_READABLE
+    }
+    arguments = shown.get("tool_arguments")
+    if isinstance(arguments, dict):
+        names = {TOOL_ARGUMENT + name for name in cast("dict[str, Any]", arguments)}
+        if names and names <= columns.keys():  # each of them stands in a column of its own
+            del shown["tool_arguments"]
+    return shown
+
+
+def _shown_vectors(embedding: Any) -> Any:
+    if not isinstance(embedding, list):
+        return embedding
+    vectors = cast("list[Any]", embedding)
+    if vectors and isinstance(vectors[0], list):
+        return f"{len(vectors)} embeddings"
+    return f"embedding of {len(vectors)} numbers"
+
+
+def _cut(columns: dict[str, Any], most: int) -> dict[str, Any]:
+    """Columns of about so many characters together; what is cut ends in an ellipsis."""
+    cut: dict[str, Any] = {}
+    left = most
+    for name, value in columns.items():
+        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        cut[name] = value if len(text) <= left else text[:left] + "…"
+        left -= len(text) + len(name)
+        if left <= 0:
+            break
+    if rest := len(columns) - len(cut):
+        cut["…"] = f"{rest} more"
+    return cut

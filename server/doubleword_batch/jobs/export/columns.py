@@ -11,10 +11,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doubleword_batch.jobs.extras import EXTRAS, asks_for
+from doubleword_batch.jobs.extras import EXTRAS, argument_schemas, asks_for
 
 LEDGER = ("custom_id", "outcome", "error")
 TOOLS = ("tool_name", "tool_arguments", "tool_calls")
+TOOL_ARGUMENT = "tool_arguments."
+"""How the column of one argument begins, such as `tool_arguments.day`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class Columns:
             that is called like a column of the ledger is `answer_` and the name.
         schemas: the JSON Schema of each property.
         made: the columns that the properties make, in order.
-        kinds: the kinds of answer, such as `answer` or `embedding`.
+        kinds: the kinds of answer, such as `answer`, `embedding` or `tool_arguments.day`.
     """
 
     given: dict[str, str]
@@ -85,7 +87,16 @@ def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
     params: dict[str, Any] = spec.get("params") or {}
     wanted = asks_for(params)
     extras = [name for name in EXTRAS if wanted[name]]
-    return (*(TOOLS if params.get("tools") else ()), "answer", *extras)
+    return (*_of_tools(params), "answer", *extras)
+
+
+def _of_tools(params: dict[str, Any]) -> tuple[str, ...]:
+    """The columns of a call's parts; a column for each argument that the tools describe."""
+    if not params.get("tools"):
+        return ()
+    arguments = (TOOL_ARGUMENT + name for name in argument_schemas(params))
+    name, whole, several = TOOLS
+    return (name, whole, *arguments, several)
 
 
 def _free(name: str, taken: set[str], prefix: str) -> str:

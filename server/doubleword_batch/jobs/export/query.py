@@ -228,7 +228,7 @@ def _reason(error: SqlError) -> str:
     return error.words
 
 
-_NO_COLUMN = re.compile(r"no such column: (?:\w+\.)?(\w+)$")
+_NO_COLUMN = re.compile(r"no such column: ((?:\w+\.)?(\w+))$")
 
 
 def corrected(sql: str, error: InputError) -> str:
@@ -238,16 +238,28 @@ def corrected(sql: str, error: InputError) -> str:
     return re.sub(rf"\b{re.escape(wrong)}\b", lambda _: near, sql) if near and wrong else sql
 
 
+def _nearest(words: str, table: Table) -> tuple[str, str] | None:
+    """A column that does not exist, as the statement has it, and what it may stand for."""
+    found = _NO_COLUMN.search(words)
+    if found is None:
+        return None
+    names = column_names(table)
+    if found[1] in names and found[1] != found[2]:  # SQL takes what precedes a dot for a table
+        return found[1], quoted_name(found[1])
+    near = difflib.get_close_matches(found[2], names, n=1)
+    return (found[2], near[0]) if near else None
+
+
 def _bad(words: str, table: Table, others: OtherTables) -> InputError:
     columns = f"its columns are: {_named(table)}"
     for name, (other, _) in others.items():
         columns += f"; those of {quoted_name(name)}: {_named(other)}"
     details: dict[str, Any] = {}
     question = ""
-    if found := _NO_COLUMN.search(words):
-        for near in difflib.get_close_matches(found[1], column_names(table), n=1):
-            details = {"column": found[1][:_NAME_CHARACTERS], "near": near}
-            question = f"Did you mean {quote_untrusted(near, _NAME_CHARACTERS)}? "
+    if nearest := _nearest(words, table):
+        wrong, near = nearest
+        details = {"column": wrong[:_NAME_CHARACTERS], "near": near}
+        question = f"Did you mean {quote_untrusted(near, _NAME_CHARACTERS)}? "
     return InputError(
         f"The query cannot be run: {quote_untrusted(words)}.",
         hint=f'{question}Use one SELECT over the table "results"; {columns}. Other jobs of this '

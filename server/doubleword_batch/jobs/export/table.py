@@ -6,8 +6,9 @@ why there is no answer or none that can be trusted. The answer is
 - `answer`, the model's text;
 - with a response_schema one column for each of its properties (nested values as JSON), and
   `answer` only for text that does not fit it;
-- where the job offers tools, `tool_name` and `tool_arguments` (parsed) of a row's only call, or
-  `tool_calls` with all of them where there are several;
+- where the job offers tools, `tool_name` and `tool_arguments` (parsed) of a row's only call, with a
+  column for each argument that the tools describe (`tool_arguments.day`), or `tool_calls` with all
+  of them where there are several;
 - `embedding` for embeddings;
 - what else was asked and paid for: `answers`, all of them where `n` is above 1 (`answer` is the
   first), `logprobs` as the provider writes them, and `audio` in base64 (`answer` is what it says).
@@ -26,8 +27,8 @@ import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
-from doubleword_batch.jobs.export.columns import LEDGER, table_columns
-from doubleword_batch.jobs.extras import EXTRAS
+from doubleword_batch.jobs.export.columns import LEDGER, TOOL_ARGUMENT, table_columns
+from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.sync.answers import Answer
@@ -83,6 +84,9 @@ class Table:
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
         self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
+        for name, schema in argument_schemas(spec.get("params") or {}).items():
+            if TOOL_ARGUMENT + name in named.own:
+                self.schemas[TOOL_ARGUMENT + name] = schema
         self.embedding_column = named.own.get("embedding")
         self._is_text = named.kinds == ("answer",) and not named.properties  # as most are
 
@@ -180,10 +184,10 @@ class Table:
         if self._is_text and answer.tool_calls is None:
             row[own["answer"]] = answer.text
         else:
-            row.update(self._values(entry, answer))
+            row.update(self.values(entry, answer))
         return row
 
-    def _values(self, entry: Entry, answer: Answer) -> Iterator[tuple[str, Any]]:
+    def values(self, entry: Entry, answer: Answer) -> Iterator[tuple[str, Any]]:
         """(column, value) of an answer."""
         own = self._own
         if "embedding" in own:
@@ -198,6 +202,7 @@ class Table:
         elif calls is not None and len(calls) == 1:
             yield own["tool_name"], calls[0]["name"]
             yield own["tool_arguments"], calls[0]["arguments"]
+            yield from self._arguments(calls[0]["arguments"])
         else:
             yield own["tool_calls"], calls
         if self._properties and entry.outcome == "ok":
@@ -209,6 +214,13 @@ class Table:
                     yield column, fields.get(name)
                 return
         yield own["answer"], text
+
+    def _arguments(self, given: Any) -> Iterator[tuple[str, Any]]:
+        """(column, value) of the arguments of a call that have a column."""
+        if isinstance(given, dict):
+            for name, value in cast("dict[str, Any]", given).items():
+                if TOOL_ARGUMENT + name in self._own:
+                    yield TOOL_ARGUMENT + name, value
 
     def _notice_late_keys(self, record: Row) -> None:
         late = sorted(record.keys() - self._known)[:_LATE_KEYS_NAMED]
