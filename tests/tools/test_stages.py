@@ -4,6 +4,7 @@
 
 import json
 
+import duckdb
 import pytest
 
 from agent import agent
@@ -114,3 +115,133 @@ async def test_pieces_are_for_texts_only(settings, reviews):
             options={"chunk_chars": 400},
         )
     assert "chunk_chars says nothing about" in failed.text
+
+
+def lineage_in(path):
+    """What a Parquet file says of itself."""
+    with duckdb.connect() as duck:
+        found = duck.execute(
+            "SELECT value FROM parquet_kv_metadata(?) WHERE key = 'doubleword_batch'", [str(path)]
+        ).fetchall()
+    return json.loads(found[0][0])
+
+
+async def test_the_table_says_from_what_it_was_made_and_so_do_the_reply_and_the_list(
+    settings, reviews, work
+):
+    async with agent(settings) as a:
+        first = await a.runs_job(work / "first.parquet", source="reviews.csv", prompt="{{ text }}")
+        source = f"job:{first['job']}::SELECT id, answer FROM results"
+        second = await a.runs_job(work / "second.parquet", source=source, prompt="{{ answer }}")
+        third = await a.runs_job(
+            work / "third.parquet", source="second.parquet", prompt="Is it so? {{ answer }}"
+        )
+        job, other = third["job"], first["job"]
+        await a.calls(
+            "fetch_results",
+            job=job,
+            query=f'SELECT r.id, b.answer FROM results AS r JOIN "{other}" AS b USING (id)',
+            output_path=str(work / "joined.parquet"),
+        )
+        listed = await a.calls("list")
+    told = lineage_in(work / "first.parquet")
+    assert (told["job"], told["source"]) == (first["job"], "reviews.csv")
+    assert {"model", "endpoint", "provider", "built_at"} <= told.keys()
+    assert "made_from" not in first.fields
+    assert "made_from" not in told
+    assert lineage_in(work / "second.parquet")["made_from"] == second["made_from"] == source
+    assert third["made_from"] == f"job:{second['job']}, second.parquet"
+    assert lineage_in(work / "third.parquet")["made_from"] == third["made_from"]
+    joined = lineage_in(work / "joined.parquet")
+    assert joined["made_from"] == f"job:{job}, job:{other}"
+    assert "JOIN" in joined["query"]
+    by_job = {line.split(":")[0]: line for line in listed["lines"]}
+    assert f"from «job:{second['job']}, second.parquet»" in by_job[job]
+    assert f"from «job:{first['job']}::SELECT id" in by_job[second["job"]]
+    assert "from" not in by_job[first["job"]]
+
+
+async def test_two_prompts_over_one_table_are_compared_with_one_join(settings, reviews, work):
+    async with agent(settings) as a:
+        order = {"source": "reviews.csv", "id_column": "id"}
+        long = await a.runs_job(prompt="At length: {{ text }}", **order, options={"name": "long"})
+        short = await a.runs_job(prompt="{{ text }}", **order, options={"name": "short"})
+        compared = await a.calls(
+            "fetch_results",
+            job=long["job"],
+            query="SELECT r.id, r.answer AS long, s.answer AS short FROM results r "
+            "JOIN short s USING (id) ORDER BY r.row_number",
+            output_path=str(work / "both.jsonl"),
+        )
+    assert (long["job"], short["job"]) == ("long", "short")
+    rows = rows_of(work / "both.jsonl")
+    assert len(rows) == compared["query"]["total"] == 40
+    assert [row["id"] for row in rows] == [f"a{n}" for n in range(40)]
+    assert all(row["long"] and row["short"] for row in rows)
+    assert "compared" not in compared.fields
+
+
+async def test_a_job_may_have_a_name_and_a_note_of_its_own(settings, reviews):
+    order = {"source": "reviews.csv", "prompt": "{{ text }}"}
+    named = {"name": "march-reviews", "note": "for the meeting"}
+    async with agent(settings) as a:
+        created = await a.calls("create_batch_file", **order, options=named)
+        again = await a.calls("create_batch_file", **order)
+        renamed = await a.calls(
+            "create_batch_file", **order, options={"name": "april", "note": "for the board"}
+        )
+        taken = await a.fails(
+            "create_batch_file", source="reviews.csv", prompt="Other: {{ text }}", options=named
+        )
+        other = await a.calls("create_batch_file", source="reviews.csv", prompt="O: {{ text }}")
+    assert created["job"] == again["job"] == renamed["job"] == "march-reviews"
+    assert renamed["warnings"] == [
+        "This very work is job march-reviews already, so it keeps that name."
+    ]
+    assert "There is a job march-reviews already, and it is other work." in taken.text
+    assert other["job"].startswith("reviews-")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "",
+        "March",
+        "a b",
+        "-a",
+        "a-",
+        "a--b",
+        "../x",
+        "results",
+        "nul",
+        "file-1",
+        "x" * 49,
+        "9fe90caf-7dab-4082-9a09-c46ce3a4dd21",
+        7,
+    ],
+)
+async def test_a_name_that_means_something_else_somewhere_is_refused(settings, reviews, name):
+    async with agent(settings) as a:
+        failed = await a.fails(
+            "create_batch_file", source="reviews.csv", prompt="{{ text }}", options={"name": name}
+        )
+        listed = await a.calls("list")
+    assert "The option name must be a name of lower-case letters" in failed.text
+    assert not listed.fields.get("lines")
+
+
+async def test_a_job_called_like_a_column_is_no_table_of_a_query_that_means_the_column(
+    settings, reviews
+):
+    async with agent(settings) as a:
+        await a.calls(
+            "create_batch_file",
+            source="reviews.csv",
+            prompt="Not run: {{ text }}",
+            options={"name": "answer"},
+        )
+        results = await a.runs_job(source="reviews.csv", prompt="{{ text }}")
+        counted = await a.calls(
+            "fetch_results", job=results["job"], query="SELECT count(answer) FROM results"
+        )
+    assert counted["query"]["rows"] == [[40]]

@@ -81,7 +81,7 @@ Options = Annotated[
     typer.Option(
         "--option",
         metavar="NAME=VALUE",
-        help="How rows are read and built, such as on_bad_row=skip or blanks=send. Repeatable.",
+        help="How rows are read and built, such as on_bad_row=skip or name=march. Repeatable.",
     ),
 ]
 Window = Annotated[

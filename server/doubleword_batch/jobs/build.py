@@ -89,11 +89,38 @@ def _create(
         plan = plan_build(ws, request, model, staging.path, cancelled, made)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
         if existing is not None:
+            _keep_note(existing, plan)
             warnings = [*plan.notices, *_renamed(plan), *_left_out_before(existing)]
+            warnings += _keeps_its_name(existing, plan)
             return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
+        _refuse_taken_name(ws, plan.name)
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
         warnings = [*plan.notices, *_renamed(plan), *_warnings(plan, built)]
+        warnings += _keeps_its_name(job, plan)
         return _reply(job, warnings, reused=reused, copies=_copies(job, plan))
+
+
+def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
+    if name is not None and ws.store.job_named(name) is not None:
+        raise InputError(
+            f"There is a job {name} already, and it is other work.",
+            hint="Give another name, or leave it out.",
+            next=Next("get_status", {"job": name}),
+        )
+
+
+def _keeps_its_name(job: StoredJob, plan: BuildPlan) -> list[str]:
+    if plan.name in {None, job.name}:
+        return []
+    return [f"This very work is job {job.name} already, so it keeps that name."]
+
+
+def _keep_note(job: StoredJob, plan: BuildPlan) -> None:
+    """Let the note be the newest that was given."""
+    spec = msgspec.json.decode(job.spec)
+    if plan.note is not None and plan.note != spec.get("note"):
+        stored = msgspec.json.encode(spec | {"note": plan.note}).decode()
+        job.store.set_job(job.id, spec=stored)
 
 
 def _same_job(ws: Workspace, fingerprint: str) -> StoredJob | None:
@@ -172,7 +199,8 @@ def _publish(
         twin = _same_job(ws, fingerprint)
         if twin is not None:  # only now known, or another process was faster
             return twin
-        name = _free_name(ws, plan.name_stem, fingerprint)
+        _refuse_taken_name(ws, plan.name)
+        name = plan.name or _free_name(ws, plan.name_stem, fingerprint)
         folder = ws.store.job_folder(name)
         for part in built.files:
             ws.store.add_part(

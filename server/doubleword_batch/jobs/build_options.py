@@ -1,6 +1,7 @@
 """The rare options of a build: one object, so that they cost nobody anything who needs none."""
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -9,7 +10,34 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
 
+_NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
+_LONGEST_NAME, _LONGEST_NOTE = 48, 500
+# What stands for something else in a query, in a path of Windows, or at a provider.
+_NO_NAMES = re.compile(
+    r"results|cells|main|temp|con|prn|aux|nul|com\d|lpt\d|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+
+
+def _is_name(value: Any) -> bool:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        return False
+    return bool(_NAME.fullmatch(value)) and not _NO_NAMES.fullmatch(value)
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NOTE
+
+
+OF_THE_JOB = frozenset({"name", "note"})
+"""Options that say nothing about the work: with others it is the same job."""
+
 OPTIONS: dict[str, OptionCheck] = {
+    "name": OptionCheck(
+        "a name of lower-case letters, digits and hyphens, such as march-reviews", _is_name
+    ),
+    "note": OptionCheck(
+        f"a text of at most {_LONGEST_NOTE} characters, which list shows", _is_note
+    ),
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),
     "group_by": some_text("the name of a column"),
@@ -23,6 +51,8 @@ class BuildOptions:
     """The options of a build.
 
     Attributes:
+        name: of the job; None for one made of its source.
+        note: what `list` shows beside it, in place of its prompt.
         blanks: `skip` leaves out rows in which every column that the prompt uses is blank, with the
             outcome `skipped`; `send` sends them.
         on_bad_row: what becomes of a row that cannot be a request (an image that is missing, a text
@@ -32,6 +62,8 @@ class BuildOptions:
         source: how the source is read.
     """
 
+    name: str | None = None
+    note: str | None = None
     blanks: str = "skip"
     on_bad_row: str | None = None
     group_by: str | None = None

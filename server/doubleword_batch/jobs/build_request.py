@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_options import BuildOptions, build_options
+from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 
@@ -83,6 +84,8 @@ class BuildPlan:
         limit: first rows only.
         copy_to: where a copy of the request file goes.
         overwrite: whether it may replace what is there.
+        name: of the job, None for one made of `name_stem`.
+        note: what is kept with the job for its readers.
         name_stem: how the job's name begins.
         notices: what the reply has to say of it.
     """
@@ -96,6 +99,8 @@ class BuildPlan:
     copy_to: Path | None
     overwrite: bool
     name_stem: str
+    name: str | None = None
+    note: str | None = None
     notices: tuple[str, ...] = ()
 
 
@@ -145,7 +150,7 @@ def plan_build(
     first, *others = source.paths
     stem = made.name if made else first.parent.name if others else first.stem
     made_from = request.source if made else None
-    kept_options = request.options
+    kept_options = {k: v for k, v in request.options.items() if k not in OF_THE_JOB}
     if options.group_by is not None:
         source = _grouped(ws, source, options.group_by, staging, cancelled)
         made_from = f"{request.source or 'rows'} by {options.group_by}"
@@ -182,7 +187,10 @@ def plan_build(
         **({"made_from": made_from} if made_from else {}),
         "run": secrets.token_hex(4) if request.new_run else None,
     }
-    stored = msgspec.json.encode(fields).decode()  # the schema's order is that of the columns
+    told = {"made_from": made_from or _written_by_a_job(ws, source), "note": options.note}
+    told = {name: value for name, value in told.items() if value}
+    # The schema's order is that of the columns.
+    stored = msgspec.json.encode(fields | told).decode()
     ordered = msgspec.json.encode(fields, order="sorted").decode()
     facts = (source.fingerprint(), ordered, model, request.endpoint, ws.profile.name, ws.server)
     if _order_of(spec.response_schema) != _order_of(spec.response_schema, order="sorted"):
@@ -200,6 +208,8 @@ def plan_build(
         copy_to,
         overwrite,
         stem,
+        options.name,
+        options.note,
         notices,
     )
 
@@ -228,6 +238,15 @@ def _capped(
         "limit in params if answers are cut off."
     )
     return params, (notice,)
+
+
+def _written_by_a_job(ws: Workspace, source: "Source") -> str | None:
+    """Whose table of answers the source is, where a job of ours wrote it and nobody changed it."""
+    if len(source.paths) != 1:
+        return None
+    writer = WrittenFiles(ws.store).writer(source.paths[0])
+    job = None if writer is None else ws.store.job_of_id(writer)
+    return None if job is None else f"job:{job.name}, {source.location}"
 
 
 def open_again(job: StoredJob) -> "Source":

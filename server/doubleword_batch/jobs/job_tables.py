@@ -11,7 +11,10 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.progress import Progress
 
-_IDENTIFIER = re.compile(r'"([^"]+)"|\[([^\]]+)\]|`([^`]+)`|([\w-]+)')
+# Between quotes any name may stand, and without them a table's behind FROM or JOIN.
+_IDENTIFIER = re.compile(
+    r'"([^"]+)"|\[([^\]]+)\]|`([^`]+)`|\b(?:from|join)\s+([\w-]+)', re.IGNORECASE
+)
 _MOST_TABLES = 8  # SQLite attaches ten databases
 _MOST_CHARACTERS = 8_000
 

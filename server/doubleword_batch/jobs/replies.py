@@ -210,6 +210,7 @@ class Results(Reply):
     Attributes:
         rows: rows of the job; the ledger adds up to them.
         columns: of the table, those that hold the answer; of a response_schema, in its order.
+        made_from: the job, and the query over it, whose answers are the rows; cut.
         projection: where the job was a pilot (`limit`) and has ended.
         errors: the three most frequent causes, with a message and what to do.
         causes: all causes with their rows, where there are more than three.
@@ -222,6 +223,7 @@ class Results(Reply):
     ledger: dict[str, int]
     output_path: str | None = None
     columns: list[str]
+    made_from: str | None = None
     input_tokens: int
     output_tokens: int
     cost_usd: Usd | None = None

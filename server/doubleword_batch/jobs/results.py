@@ -37,6 +37,7 @@ _EXPLAINED = 3
 _CAUSES_NAMED = 24
 _MOST_CAUSES = 1_000
 _MESSAGE_CHARACTERS = 120
+_MADE_FROM_CHARACTERS = 100
 _NOT_READABLE = frozenset({"logprobs", "audio"})
 
 
@@ -201,6 +202,7 @@ async def _reply(
         ledger=sums,
         output_path=written,
         columns=table.answer_columns[:_MOST_COLUMNS],
+        made_from=_begun(table.about.get("made_from")),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost.usd,
@@ -212,6 +214,12 @@ async def _reply(
         query=answer,
         warnings=warnings[:4],
     )
+
+
+def _begun(made_from: str | None) -> str | None:
+    if made_from is None or len(made_from) <= _MADE_FROM_CHARACTERS:
+        return made_from
+    return made_from[:_MADE_FROM_CHARACTERS] + "…"
 
 
 def _error_groups(causes: list[tuple[str, str, int, str]]) -> list[ErrorGroup]:

@@ -135,8 +135,9 @@ class Jobs:
             output_path: where to copy the request file.
             overwrite: whether `output_path` may be replaced.
             new_run: build a new job although the same one exists.
-            options: rare ones: `blanks` ("skip" or "send" rows that are blank where the prompt
-                looks) and `on_bad_row` ("stop", or "skip" rows that cannot be requests).
+            options: rare ones, such as `name` and `note` (the job's own), `blanks` ("skip" or
+                "send" rows that are blank where the prompt looks), `on_bad_row` ("stop", or "skip"
+                rows that cannot be requests); docs/tables.md lists all.
             max_cost_usd: the cap under which it will be submitted: each request then gets a token
                 limit, ours where `params` names none, and the warnings say so. Caps of the
                 environment do the same.

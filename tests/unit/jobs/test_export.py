@@ -321,6 +321,7 @@ class Table:
     columns = ["a"]
     schemas = {}
     embedding_column = None
+    about = {}
 
     def rows(self):
         return ({"a": str(n) * 1000} for n in range(4000))

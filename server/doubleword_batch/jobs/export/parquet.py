@@ -28,6 +28,9 @@ from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 
+ABOUT = "doubleword_batch"
+"""The key of the file's metadata under which it says, in JSON, from what it was made."""
+
 _GROUP_BYTES = 8 << 20  # DuckDB holds several groups: with larger ones memory grows with the rows
 _FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, and its default
 _LONGEST_LINE_BYTES = 1 << 20
@@ -67,7 +70,7 @@ def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int
         import duckdb
 
         try:
-            duck.execute(_copy(columns, lines, path, longest, group))
+            duck.execute(_copy(columns, lines, path, longest, group, table.about))
         except duckdb.IOException as error:
             raise not_written(path.parent, error, hint=NOT_WRITTEN_HINT) from None
     finally:
@@ -158,7 +161,14 @@ def _write_lines(
     return rows, longest
 
 
-def _copy(columns: list[_Column], lines: Path, path: Path, longest: int, group: int) -> str:
+def _copy(
+    columns: list[_Column],
+    lines: Path,
+    path: Path,
+    longest: int,
+    group: int,
+    about: dict[str, Any],
+) -> str:
     types = ", ".join(f"c{number}: '{c.read_as()}'" for number, c in enumerate(columns))
     chosen = ", ".join(c.selected(f"c{number}") for number, c in enumerate(columns))
     source = _literal(glob.escape(str(lines)))  # it is taken as a pattern
@@ -166,15 +176,16 @@ def _copy(columns: list[_Column], lines: Path, path: Path, longest: int, group: 
         f"COPY (SELECT {chosen} FROM read_json({source}, format = 'newline_delimited', "  # noqa: S608  # all quoted
         f"columns = {{{types}}}, maximum_object_size = {max(longest, _LONGEST_LINE_BYTES)})) "
         f"TO {_literal(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group}, "
-        f"USE_TMP_FILE false{_metadata(columns)})"
+        f"USE_TMP_FILE false{_metadata(columns, about)})"
     )
 
 
-def _metadata(columns: list[_Column]) -> str:
-    if all(column.length() is None for column in columns):
-        return ""
-    schema = arrow_schema((c.name, c.type(), c.length()) for c in columns)
-    return f", KV_METADATA {{{_literal(KEY)}: {_literal(schema)}}}"
+def _metadata(columns: list[_Column], about: dict[str, Any]) -> str:
+    values = {ABOUT: _encode(about).decode()} if about else {}
+    if any(column.length() is not None for column in columns):
+        values[KEY] = arrow_schema((c.name, c.type(), c.length()) for c in columns)
+    pairs = ", ".join(f"{_literal(name)}: {_literal(value)}" for name, value in values.items())
+    return f", KV_METADATA {{{pairs}}}" if pairs else ""
 
 
 def _literal(text: str) -> str:

@@ -124,7 +124,7 @@ def write_query(
         InputError, StoreError, ConfigError: as `query_table` and `write_table`; nothing is written.
     """
     with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
-        rows = _WrittenRows(child.select(sql, databases))
+        rows = _WrittenRows(child.select(sql, databases), _about(table, sql, others or {}))
         written = write_table(rows, target, table_format, formulas=formulas, cancelled=cancelled)
         return _shaped(rows.first), written
 
@@ -186,8 +186,9 @@ class _WrittenRows:
 
     embedding_column = None
 
-    def __init__(self, found: Selection) -> None:
+    def __init__(self, found: Selection, about: dict[str, Any]) -> None:
         self._found = found
+        self.about = about
         self.columns = distinct_names(found.columns)
         self.schemas: dict[str, Any] = {}
         self.first = _FirstRows(self.columns)
@@ -196,6 +197,12 @@ class _WrittenRows:
         for row in self._found:
             self.first.see(row)
             yield dict(zip(self.columns, row, strict=True))
+
+
+def _about(table: Table, sql: str, others: OtherTables) -> dict[str, Any]:
+    """From what the result of a query was made."""
+    made_from = [f"job:{table.about['job']}", *(f"job:{name}" for name in others)]
+    return {"made_from": ", ".join(made_from), "query": sql}
 
 
 def _uri(path: Path) -> str:

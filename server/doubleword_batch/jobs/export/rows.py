@@ -22,6 +22,11 @@ class Rows(Protocol):
         """Name of the column of vectors, None where there is none."""
         ...
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is and from what it was made, for the metadata of formats that have some."""
+        ...
+
     def rows(self) -> Iterator[dict[str, Any]]:
         """The rows, in order."""
         ...

@@ -21,6 +21,7 @@ built, the job's own copy of what the prompt took from the rows stands in for it
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -30,6 +31,7 @@ from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.export.columns import LEDGER, TOOL_ARGUMENT, table_columns
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import utc
 from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.schema_check import structured
@@ -61,12 +63,14 @@ class Table:
         answer_columns: those that hold the answer; of a response_schema, in its order.
         schemas: the JSON Schema of each column that a response_schema makes.
         embedding_column: name of the column of vectors, None where there is none.
+        about: the job, its model and from what it was made; a Parquet file keeps it.
         warnings: what the reader should know, such as a source that has changed.
     """
 
     def __init__(self, job: StoredJob) -> None:
         self._job = job
         spec: dict[str, Any] = msgspec.json.decode(job.spec)
+        self.about = _about(job, spec)
         self.warnings: list[str] = []
         self._late_keys_noticed = False
         self._source = self._open_source(spec)
@@ -272,6 +276,21 @@ class Table:
             + (f" Left out: {left_out}." if gone else "")
         )
         return copy
+
+
+def _about(job: StoredJob, spec: dict[str, Any]) -> dict[str, Any]:
+    is_ours = job.source is None or job.folder in Path(job.source).parents
+    facts = {
+        "job": job.name,
+        "note": spec.get("note"),
+        "model": job.model,
+        "endpoint": job.endpoint,
+        "provider": job.provider,
+        "source": None if is_ours else job.source,
+        "made_from": spec.get("made_from"),
+        "built_at": utc(job.created_at),
+    }
+    return {name: value for name, value in facts.items() if value}
 
 
 def _sizes(copy: RowCopy | None, changed: "Source") -> str:

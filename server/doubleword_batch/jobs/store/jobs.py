@@ -80,6 +80,10 @@ class Store(Database):
         """The job of that name."""
         return self._job("name = ?", name)
 
+    def job_of_id(self, job: int) -> JobRecord | None:
+        """The job of that number in the store."""
+        return self._job("id = ? AND name IS NOT NULL", job)
+
     def names_among(self, words: Iterable[str]) -> list[str]:
         """Which of these are names of jobs, sorted."""
         found = self.query(
