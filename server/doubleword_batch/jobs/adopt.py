@@ -15,7 +15,6 @@ from doubleword_batch.atomic_files import atomic_file, copy_file, sync_folder
 from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
-    Next,
     NotFoundError,
     ProtocolError,
 )
@@ -32,6 +31,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS
+from doubleword_batch.jobs.unknown_job import unknown_job
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
 from doubleword_batch.open_files import open_regular
@@ -62,13 +62,7 @@ async def adopt(ws: Workspace, handle: str) -> StoredJob:
     except DoublewordBatchError as error:
         if getattr(error, "status", None) not in _UNKNOWN_ID:
             raise
-        raise InputError(
-            f"There is no job {handle} here, and no batch or file of that id at "
-            f"{ws.profile.title}.",
-            hint="Look at the jobs of this machine, or at the provider's batches.",
-            code="unknown_job",
-            next=Next("list", {"kind": "jobs"}),
-        ) from None
+        raise unknown_job(ws, handle) from None
     return _adopted(ws, f"file-{handle[:8]}", file.id, None)
 
 

@@ -2,9 +2,10 @@
 
 import re
 
-from doubleword_batch.errors import ConfigError, InputError, Next
+from doubleword_batch.errors import ConfigError
 from doubleword_batch.jobs.adopt import adopt
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.unknown_job import file_for_a_job, malformed_handle
 
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
 
@@ -18,14 +19,13 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
         InputError: `malformed_id`, or `unknown_job`.
         ConfigError: `other_provider`: the job lives at another provider than the one set now.
     """
-    if not _HANDLE.fullmatch(handle):
-        raise InputError(
-            "That is not a job's name or an id.",
-            hint="Use the name that the job got when it was built.",
-            code="malformed_id",
-            next=Next("list", {"kind": "jobs"}),
-        )
     record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
+    if record is None:
+        error = file_for_a_job(handle)
+        if error is not None:
+            raise error
+        if not _HANDLE.fullmatch(handle):
+            raise malformed_handle(ws, handle)
     job = await adopt(ws, handle) if record is None else StoredJob.of_record(ws, record)
     if not job.matches_provider():
         raise ConfigError(

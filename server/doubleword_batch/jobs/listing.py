@@ -1,21 +1,43 @@
 """The tool `list`: jobs here, and batches, files and models at the provider, a short line each."""
 
-from collections.abc import AsyncIterator, Callable, Iterator
+import difflib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar
 
 import msgspec
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.replies import Listing, utc
+from doubleword_batch.jobs.job_line import job_line
+from doubleword_batch.jobs.replies import Listing
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.models import TERMINAL, Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]
 
+STATUSES = ("validating", "in_progress", "finalizing", "cancelling", *sorted(TERMINAL))
+"""Of batches, as OpenAI names them; servers have others besides."""
+
+_JOB_STATUSES = ("built", "uploaded", *STATUSES)
+_OTHER_WORDS = {
+    "active": "in_progress",
+    "canceled": "cancelled",
+    "created": "built",
+    "done": "completed",
+    "ended": "completed",
+    "error": "failed",
+    "finished": "completed",
+    "pending": "built",
+    "processing": "in_progress",
+    "queued": "validating",
+    "running": "in_progress",
+    "submitted": "in_progress",
+    "success": "completed",
+}
 _MOST_LINES = 50
-_MOST_BYTES = 1_400
+_MOST_BYTES = 760  # of the lines: a reply holds them twice
 _PAGE = 100
-_FROM_CHARACTERS = 60
 _T = TypeVar("_T", File, Batch, Model)
 
 
@@ -34,62 +56,100 @@ async def list_objects(
         ws: the workspace.
         kind: jobs (of this state directory), batches, files or models (of the provider).
         status: jobs and batches of that status only.
-        search: substring of a name, an id or a source.
+        search: substring of a name, an id, a source, a model, or of what a job was told to ask.
         limit: 1 to 50; fewer come back when the lines would grow too long.
         after: the `after` of the page before.
+
+    Raises:
+        InputError: a limit, a status or an `after` that there is not.
     """
     if not 1 <= limit <= _MOST_LINES:
         raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
+    page = _Page(limit)
     if kind == "jobs":
-        return _jobs(ws, status, search or "", limit, after)
-    client = ws.client
+        return _jobs(ws, status, search or "", page, after)
+    client, asked = ws.client, search if ws.profile.search else None
+    wanted = _Wanted(kind, status, search, after, is_searched=ws.profile.search)
     if kind == "batches":
-        found = client.batches.list(search=search if ws.profile.search else None)
-        return await _remote(ws, kind, found, _batch_line, status, search, limit, after)
+        return await _remote(ws, wanted, client.batches.list(search=asked), _batch_line, page)
+    if status is not None:
+        raise InputError(f"{kind.capitalize()} have no status here.", hint="Leave status out.")
     if kind == "files":
-        found = client.files.list(search=search if ws.profile.search else None)
-        return await _remote(ws, kind, found, _file_line, None, search, limit, after)
+        return await _remote(ws, wanted, client.files.list(search=asked), _file_line, page)
     models = _each(await client.models.list())
-    return await _remote(ws, kind, models, lambda model: model.id, None, search, limit, after)
+    wanted = replace(wanted, is_searched=False)
+    return await _remote(ws, wanted, models, lambda model: model.id, page)
 
 
-def _jobs(ws: Workspace, status: str | None, search: str, limit: int, after: str | None) -> Listing:
+@dataclass(slots=True)
+class _Page:
+    """The lines of one page, in so many and so few bytes as a reply has room for."""
+
+    limit: int
+    lines: list[str] = field(default_factory=list[str])
+    has_more: bool = False
+    _left: int = _MOST_BYTES
+
+    def add(self, line: str) -> bool:
+        """Take a line; False where there is no room for it, and so is more."""
+        self._left -= len(msgspec.json.encode(line)) + 1
+        if len(self.lines) == self.limit or (self.lines and self._left < 0):
+            self.has_more = True
+            return False
+        self.lines.append(line)
+        return True
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What of the provider's objects is wanted.
+
+    Attributes:
+        is_searched: the server has applied `search` already.
+    """
+
+    kind: Kind
+    status: str | None
+    search: str | None
+    after: str | None
+    is_searched: bool
+
+    def fits(self, status: str, line: str) -> bool:
+        """Whether an object is one of them."""
+        is_found = self.is_searched or (self.search or "").lower() in line.lower()
+        return is_found and self.status in {None, status}
+
+
+def _jobs(
+    ws: Workspace, status: str | None, search: str, page: _Page, after: str | None
+) -> Listing:
     before = None
     if after is not None:
         last = ws.store.job_named(after)
         if last is None:
-            raise InputError(f"There is no job {after} to go on after.", hint="Leave after out.")
+            raise _nothing_after("job", after)
         before = last.id
-    lines: list[str] = []
-    shown: list[StoredJob] = []
-    has_more = False
+    shown: list[tuple[StoredJob, str]] = []
+    seen: set[str] = set()
     for job in _newest_first(ws, search, before):
         job_status = job.status()
+        seen.add(job_status)
         if status is not None and job_status != status:
             continue
-        if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
-            has_more = True
+        if not page.add(job_line(job, job_status)):
             break
-        lines.append(_job_line(job, job_status))
-        shown.append(job)
+        shown.append((job, job_status))
+    if not shown:
+        _check_status(status, _JOB_STATUSES, seen)
     return Listing(
         provider=ws.provider,
-        next=_next(shown[0]) if shown else None,
+        next=_next(shown),
         kind="jobs",
-        lines=lines,
-        has_more=has_more,
-        after=shown[-1].name if has_more else None,
+        lines=page.lines,
+        has_more=page.has_more,
+        after=shown[-1][0].name if page.has_more else None,
+        note=_nothing("job", status, search, after) if not shown else None,
     )
-
-
-def _job_line(job: StoredJob, status: str) -> str:
-    created = utc(job.created_at).strftime("%Y-%m-%d %H:%MZ")
-    where = "" if job.matches_provider() else f", at {job.provider}"
-    rows = job.rows if job.rows is not None else "?"
-    made_from = msgspec.json.decode(job.spec or "{}").get("made_from")
-    of = f", from {quote_untrusted(made_from, _FROM_CHARACTERS)}" if made_from else ""
-    model = job.model or "model unknown"
-    return f"{job.name}: {status}, {rows} rows, {model}, {created}{where}{of}"
 
 
 def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[StoredJob]:
@@ -99,51 +159,82 @@ def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[St
         before = page[-1].id
 
 
-def _next(job: StoredJob) -> Next:
-    """What to call for the newest job."""
-    status = job.status()
-    if status in {"built", "uploaded"}:
-        return Next("create_batch", {"job": job.name})
-    if status in TERMINAL:
-        return Next("fetch_results", {"job": job.name})
-    return Next("get_status", {"job": job.name, "wait_seconds": 45})
+def _next(shown: list[tuple[StoredJob, str]]) -> Next | None:
+    """The newest job that runs, else the newest that has ended; never what costs money."""
+    reachable = [(job, status) for job, status in shown if job.matches_provider()]
+    for job, status in reachable:
+        if status not in TERMINAL | {"built", "uploaded"}:
+            return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
+    for job, status in reachable:
+        if status in TERMINAL:
+            return Next("fetch_results", {"job": job.name})
+    return None
+
+
+def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> None:
+    """Refuse a status that nothing has and nothing could have."""
+    values = [*known, *sorted(seen - set(known))]
+    if status is None or status in values:
+        return
+    word = "_".join(status.lower().replace("-", " ").split())
+    near = [_OTHER_WORDS.get(word, word)]
+    near = near if near[0] in values else difflib.get_close_matches(word, values, n=1)
+    question = f"Did you mean {near[0]}? " if near else ""
+    raise InputError(
+        f"There is no status {quote_untrusted(status, 40)}.",
+        hint=f"{question}Statuses are: {', '.join(values)}.",
+    )
+
+
+def _nothing(what: str, status: str | None, search: str | None, after: str | None) -> str:
+    if after is not None:
+        return "That was the last page."
+    if status is None and not search:
+        return f"There is no {what} yet."
+    return f"No {what} fits."
+
+
+def _nothing_after(what: str, after: str) -> InputError:
+    return InputError(
+        f"There is no {what} {quote_untrusted(after, 64)} to go on after.", hint="Leave after out."
+    )
 
 
 async def _remote(
     ws: Workspace,
-    kind: Kind,
+    wanted: _Wanted,
     found: AsyncIterator[_T],
     line_of: Callable[[_T], str],
-    status: str | None,
-    search: str | None,
-    limit: int,
-    after: str | None,
+    page: _Page,
 ) -> Listing:
-    lines: list[str] = []
+    """A page of what the provider has."""
+    what = {"batches": "batch"}.get(wanted.kind, wanted.kind.removesuffix("s"))
     last = ""
-    has_more = False
-    skipping = after is not None
-    wanted = (search or "").lower()
+    skipping = wanted.after is not None
+    seen: set[str] = set()
     async for remote in found:
         if skipping:
-            skipping = remote.id != after
+            skipping = remote.id != wanted.after
             continue
         line = line_of(remote)
-        if status is not None and getattr(remote, "status", None) != status:
+        status = getattr(remote, "status", "")
+        seen.add(status)
+        if not wanted.fits(status, line):
             continue
-        if wanted and not ws.profile.search and wanted not in line.lower():
-            continue
-        if len(lines) == limit or sum(map(len, lines)) > _MOST_BYTES:
-            has_more = True
+        if not page.add(line):
             break
-        lines.append(line)
         last = remote.id
+    if skipping:
+        raise _nothing_after(what, wanted.after or "")
+    if not page.lines:
+        _check_status(wanted.status, STATUSES, seen)
     return Listing(
         provider=ws.provider,
-        kind=kind,
-        lines=lines,
-        has_more=has_more,
-        after=last if has_more else None,
+        kind=wanted.kind,
+        lines=page.lines,
+        has_more=page.has_more,
+        after=last if page.has_more else None,
+        note=None if page.lines else _nothing(what, wanted.status, wanted.search, wanted.after),
     )
 
 

@@ -262,9 +262,15 @@ class Retried(Reply):
 
 
 class Listing(Reply):
-    """`list`: one short line each, newest first."""
+    """`list`: one short line each, newest first.
+
+    Attributes:
+        after: where the next page begins; None on the last.
+        note: why there is no line.
+    """
 
     kind: str
     lines: list[str]
     has_more: bool
     after: str | None = None
+    note: str | None = None

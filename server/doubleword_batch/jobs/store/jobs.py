@@ -3,6 +3,7 @@
 What was written to the provider is in `journal.py`, the rows' outcomes are in `ledger.py`.
 """
 
+import difflib
 import json
 import time
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part, colum
 from doubleword_batch.models import Batch
 
 _JOB, _PART, _BATCH_RUN = columns_of(JobRecord), columns_of(Part), columns_of(BatchRun)
+
+_MOST_NAMES, _LONGEST_NAME = 1_000, 100
 
 _SEEN = """
     UPDATE batch_runs SET
@@ -92,6 +95,17 @@ class Store(Database):
         )
         return [name for (name,) in found]
 
+    def names_like(self, word: str) -> list[str]:
+        """Up to three names of jobs that a word which names none may have meant, nearest first."""
+        found = self.query(
+            "SELECT name FROM jobs WHERE name IS NOT NULL ORDER BY id DESC LIMIT ?", (_MOST_NAMES,)
+        )
+        names = [name for (name,) in found]
+        word = word[:_LONGEST_NAME].lower()
+        begin = [name for name in names if word and name.startswith(word)]
+        near = difflib.get_close_matches(word, names, n=3, cutoff=0.7)
+        return list(dict.fromkeys([*begin, *near]))[:3]
+
     def job_known(self, name: str) -> JobRecord:
         """The job of a name that surely exists."""
         job = self.job_named(name)
@@ -115,11 +129,14 @@ class Store(Database):
     def jobs(
         self, *, search: str = "", before: int | None = None, limit: int = 20
     ) -> list[JobRecord]:
-        """Jobs, newest first; `search` is a substring of name, source or model."""
+        """Jobs, newest first; `search` is a substring of name, source, model, prompt or note."""
         found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND "  # noqa: S608  # columns are ours
-            "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model), lower(?)) "
-            "ORDER BY id DESC LIMIT ?",
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ?1 AND (?2 = '' OR "  # noqa: S608  # columns are ours
+            "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model || ' ' || CASE WHEN "
+            "json_valid(spec) THEN coalesce(json_extract(spec, '$.prompt'), '') || ' ' || "
+            "coalesce(json_extract(spec, '$.note'), '') || ' ' || "
+            "coalesce(json_extract(spec, '$.made_from'), '') ELSE '' END), lower(?2))) "
+            "ORDER BY id DESC LIMIT ?3",
             (before or 1 << 62, search, limit),
         )
         return [JobRecord.of(columns) for columns in found]
