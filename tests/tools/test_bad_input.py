@@ -176,13 +176,6 @@ async def test_results_before_submission_say_what_to_call(settings, reviews):
     assert reply["error"]["next"] == f'create_batch(job="{created["job"]}")'
 
 
-async def test_cancelling_what_has_ended_is_refused(settings, reviews):
-    async with agent(settings) as a:
-        results = await a.runs_job(**ORDER)
-        reply = await a.fails("cancel", job=results["job"])
-    assert reply["error"]["code"] == "already_ended"
-
-
 async def test_retrying_when_nothing_failed_is_refused(settings, reviews):
     async with agent(settings) as a:
         results = await a.runs_job(**ORDER)

@@ -7,9 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import BuildRequest
-from doubleword_batch.paths import Roots
 
 
 def usd(text: str) -> Decimal:
@@ -117,7 +115,6 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object, for
 
 
 def build_request(
-    roots: Roots,
     *,
     source: str,
     prompt: str,
@@ -138,13 +135,12 @@ def build_request(
     """The request file that `run` and `create-file` ask for; the arguments are their options.
 
     Raises:
-        InputError: a template cannot be read (see `_text_of`).
         typer.BadParameter: a parameter or an option is not NAME=VALUE.
     """
     return BuildRequest(
         source=source,
-        prompt=_text_of(prompt, roots),
-        system=None if system is None else _text_of(system, roots),
+        prompt=_text_of(prompt),
+        system=None if system is None else _text_of(system),
         model=model,
         endpoint=endpoint,
         response_schema=schema,
@@ -174,24 +170,9 @@ def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any
     return params
 
 
-def _text_of(given: str, roots: Roots) -> str:
-    """A template as given, or from `@FILE`, or from stdin for `-`; `@@` stands for a leading @.
-
-    Raises:
-        InputError: the file does not exist, is outside the roots, or is not UTF-8.
-    """
-    if given == "-":
-        return sys.stdin.read()
-    if not given.startswith("@"):
+def _text_of(given: str) -> str:
+    """A template as given, or from stdin for `-`; `@FILE` is read where the job is built."""
+    if given != "-":
         return given
-    if given.startswith("@@"):
-        return given[1:]
-    path = roots.readable(given[1:])
-    try:
-        return path.read_text(encoding="utf-8").removesuffix("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"{path} cannot be read as UTF-8 text: {error}.",
-            hint="Give a text file after the @.",
-            code="not_readable",
-        ) from None
+    text = sys.stdin.read()
+    return f"@{text}" if text.startswith("@") else text

@@ -14,7 +14,7 @@ from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, no_capacity, show
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.workspace import call, configured, roots_of
+from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.costs import estimate_cost
@@ -60,7 +60,6 @@ def run(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     request = build_request(
-        roots_of(settings),
         source=source,
         prompt=prompt,
         system=system,

@@ -41,7 +41,6 @@ def create_file(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     request = build_request(
-        roots_of(settings),
         source=source,
         prompt=prompt,
         system=system,

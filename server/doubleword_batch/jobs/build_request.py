@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 
 import msgspec
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.prompt_text import prompt_text
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.open_files import open_regular
@@ -35,7 +36,8 @@ class BuildRequest:
             another job; or None with `rows`.
         rows: up to 100 rows given inline.
         objects: a data frame, an Arrow stream or an iterable of rows, read once.
-        prompt: template of the user's message over the row's columns.
+        prompt: template of the user's message over the row's columns; or `@FILE`, or the path of
+            a text file, that holds it (see `prompt_text`).
         system: template of the system message.
         model: None for the local server's own model.
         endpoint: one of the profile's endpoints.
@@ -156,11 +158,15 @@ def plan_build(
         made_from = f"{request.source or 'rows'} by {options.group_by}"
         kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
     params, notices = _capped(ws, request, model)
+    prompt, notices = _prompt(ws, request.prompt, "prompt", notices)
+    system = request.system
+    if system is not None:
+        system, notices = _prompt(ws, system, "system prompt", notices)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
-        prompt=request.prompt,
-        system=request.system,
+        prompt=prompt,
+        system=system,
         response_schema=schema,
         schema_format=schema_format,
         params=params,
@@ -212,6 +218,16 @@ def plan_build(
         options.note,
         notices,
     )
+
+
+def _prompt(
+    ws: Workspace, given: str, what: str, notices: tuple[str, ...]
+) -> tuple[str, tuple[str, ...]]:
+    """A prompt's text, and the notices with what to say of it."""
+    text, path = prompt_text(given, ws.roots)
+    if path is None:
+        return text, notices
+    return text, (*notices, f"The {what} was read from {quote_untrusted(path.name)}.")
 
 
 def _capped(

@@ -1,6 +1,6 @@
 """Stopping a job: the tool `cancel`."""
 
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import Next
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Cancelled
@@ -15,8 +15,9 @@ from doubleword_batch.models import Batch
 async def cancel(ws: Workspace, job: str) -> Cancelled:
     """Stop a job's batches; what has finished stays downloadable.
 
+    Where nothing runs, nothing is done, and the reply says why.
+
     Raises:
-        InputError: `already_ended`: nothing of it runs any more.
         ApiError, TransportError: the provider refused or could not be reached; calling again goes
             on with the batches that are left.
     """
@@ -29,7 +30,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         if run is not None and (not run.is_terminal or run.id in begun)
     ]
     if not stopping:
-        raise _nothing_runs(stored)
+        return _nothing_runs(stored)
 
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
@@ -72,14 +73,20 @@ def _has_open_cancel(job: StoredJob, part: Part) -> bool:
     return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
 
 
-def _nothing_runs(job: StoredJob) -> InputError:
+def _nothing_runs(job: StoredJob) -> Cancelled:
+    """The reply for a job of which nothing runs: it is as the caller wants it."""
     status = job.status()
-    never_submitted = status in {"built", "uploaded"}
-    return InputError(
-        f"Job {job.name} has no running batch: it is {status}.",
-        hint="It was never submitted, so there is nothing to stop."
-        if never_submitted
-        else "Fetch what is there.",
-        code="already_ended",
-        next=None if never_submitted else Next("fetch_results", {"job": job.name}),
+    was_submitted = bool(job.batch_runs())
+    counts = counts_of(job)
+    return Cancelled(
+        provider=job.workspace.provider,
+        next=Next("fetch_results", {"job": job.name}) if was_submitted else None,
+        job=job.name,
+        status=status,
+        batch_ids=[],
+        stopped=0,
+        finished=counts.completed + counts.failed,
+        note=f"Nothing was running: it was {status} already."
+        if was_submitted
+        else f"Nothing was running: it is {status} and was never submitted.",
     )

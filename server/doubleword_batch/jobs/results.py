@@ -69,7 +69,7 @@ async def fetch_results(
         query: one SELECT over the table `results` and those of other jobs, by their names.
         all_rows: give every row of the query, whole: for programs.
         sample: 0 to 20 answers to show, cut; by default 3, and none beside a query.
-        wait_seconds: 0 to 45, to wait for the end first.
+        wait_seconds: wait so long for the end first; above 45 counts as 45.
         progress: told the lines read.
 
     Raises:

@@ -86,7 +86,7 @@ class Job:
         """How far it is.
 
         Args:
-            wait_seconds: 0 to 45: wait so long for its end.
+            wait_seconds: wait so long for its end; above 45 counts as 45.
             progress: told (requests finished, all requests, words).
         """
         from doubleword_batch.jobs.status import get_status
@@ -152,7 +152,7 @@ class Job:
             all_rows: the query's answer holds every row, whole, instead of what a reply has room
                 for.
             sample: 0 to 20 answers to show in the reply, cut; by default 3, none beside a query.
-            wait_seconds: 0 to 45, to wait for the end first.
+            wait_seconds: wait so long for the end first; above 45 counts as 45.
             progress: told (lines read, rows, words).
 
         Raises:
@@ -207,8 +207,7 @@ class Job:
     async def cancel(self) -> "Cancelled":
         """Stop its batches; what has finished stays downloadable.
 
-        Raises:
-            InputError: `already_ended`: nothing of it runs.
+        Where nothing runs, nothing is done: `Cancelled.stopped` is 0 and `note` says why.
         """
         from doubleword_batch.jobs.cancel import cancel
 

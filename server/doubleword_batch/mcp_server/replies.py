@@ -11,12 +11,10 @@ import msgspec
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
 
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.errors import DoublewordBatchError, Next
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-
-    from pydantic import ValidationError
 
     from doubleword_batch.jobs.replies import Reply
     from doubleword_batch.progress import Progress
@@ -66,28 +64,6 @@ def as_call(next_call: Next) -> str:
         for name, value in next_call.arguments.items()
     )
     return f"{next_call.tool}({arguments})"
-
-
-def unknown_arguments(unknown: list[str], known: list[str]) -> DoublewordBatchError:
-    """An error for arguments that the tool does not have: a misspelt one must not be ignored."""
-    return InputError(
-        f"There is no argument {', '.join(unknown)}.",
-        hint=f"Arguments are: {', '.join(known)}.",
-        code="invalid_argument",
-    )
-
-
-def wrong_arguments(error: "ValidationError", known: list[str]) -> DoublewordBatchError:
-    """An error for arguments that do not fit, without repeating their values."""
-    wrong = [
-        f"{'.'.join(str(step) for step in problem['loc'][:2])}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)[:5]
-    ]
-    return InputError(
-        f"The arguments do not fit: {'; '.join(wrong)}.",
-        hint=f"Arguments are: {', '.join(known)}.",
-        code="invalid_argument",
-    )
 
 
 def _text(fields: dict[str, Any]) -> str:

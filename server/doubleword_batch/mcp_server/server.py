@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
-from doubleword_batch.mcp_server.replies import error_reply, unknown_arguments, wrong_arguments
+from doubleword_batch.mcp_server.replies import error_reply
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
@@ -113,9 +113,10 @@ class BatchServer(MCPServer[Jobs]):
         if self._unusable is not None:
             return error_reply(self._unusable)
         known = self._arguments.get(name, list(arguments))
-        unknown = sorted(set(arguments) - set(known))
-        if unknown:
-            return error_reply(unknown_arguments(unknown, known))
+        if set(arguments) - set(known):
+            from doubleword_batch.mcp_server.arguments import unknown_arguments
+
+            return error_reply(unknown_arguments(name, arguments, known))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
@@ -123,6 +124,8 @@ class BatchServer(MCPServer[Jobs]):
             if isinstance(cause, DoublewordBatchError):
                 return error_reply(cause)
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
+                from doubleword_batch.mcp_server.arguments import wrong_arguments
+
                 return error_reply(wrong_arguments(cause, known))
             raise
 

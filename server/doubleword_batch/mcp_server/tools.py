@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.library.jobs import Jobs
@@ -16,7 +16,14 @@ from doubleword_batch.mcp_server.replies import reply, with_progress
 Ctx = Context[Jobs, Any]
 JobArgument = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
-Wait = Annotated[int, Field(description="0-45: wait inside the call", ge=0, le=45)]
+Wait = Annotated[float, Field(description="wait inside the call, at most 45", ge=0)]
+
+
+def _texts(given: object) -> object:
+    """One text, or several with commas between them, as a list."""
+    if not isinstance(given, str):
+        return given
+    return [word for part in given.split(",") if (word := part.strip())]
 
 
 async def create_batch_file(
@@ -192,6 +199,7 @@ async def retry_failed(
     job: JobArgument,
     causes: Annotated[
         list[str] | None,
+        BeforeValidator(_texts),
         Field(description="outcomes or causes of fetch_results; default: unanswered rows"),
     ] = None,
     params: Annotated[

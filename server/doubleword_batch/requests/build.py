@@ -10,6 +10,7 @@ from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
 from doubleword_batch.requests.lines import RequestLine, RequestLines
+from doubleword_batch.requests.other_braces import in_braces, no_column
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
@@ -104,7 +105,8 @@ def build_request_files(
     warnings = check_spec(spec, source.columns, profile)
     lines = RequestLines(spec, source, profile, _image_reader(source, spec))
     if lines.is_constant:
-        warnings = ("The prompt uses no column, so every request is the same.", *warnings)
+        warnings = ("The prompt uses no column.", *warnings)
+    warnings = (*_left_as_text(spec, source), *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     max_requests = _max_requests(spec, profile)
     columns = lines.columns_to_copy if copy_rows else ()
@@ -177,6 +179,8 @@ class _Build:
         self.source_rows = self.rows
 
     def _row(self, number: int, row: Row) -> None:
+        if number > 1 and self.lines.is_constant:
+            raise no_column(self.spec, self.lines.columns)
         self.rows = number
         self.copy.add(row)
         if isinstance(row, BadRow):
@@ -245,6 +249,15 @@ class _Build:
                 code="interrupted",
                 retryable=True,
             )
+
+
+def _left_as_text(spec: RequestSpec, source: Source) -> tuple[str, ...]:
+    """What to say of columns in single braces, which the prompt holds as they stand."""
+    pairs = in_braces(spec, source.columns)
+    if not pairs:
+        return ()
+    written, column = pairs[0]
+    return (f"The prompt holds {written} as plain text; {{{{ {column} }}}} inserts the value.",)
 
 
 def _image_reader(source: Source, spec: RequestSpec) -> ImageReader | None:

@@ -113,6 +113,7 @@ class RequestLines:
 
     Attributes:
         is_constant: nothing of a row goes into its request, so every request is the same.
+        columns: of the source.
         columns_to_copy: those that the prompts use, and those by which a row is recognised.
     """
 
@@ -123,7 +124,7 @@ class RequestLines:
         profile: Profile,
         images: ImageReader | None = None,
     ) -> None:
-        columns = source.columns
+        columns = self.columns = source.columns
         limit = profile.max_request_bytes
         self._prompt = Template(spec.prompt, columns, max_characters=limit)
         self._system: Template | None = None

@@ -1,12 +1,13 @@
 """Decides what a location (a file, a folder, a glob, a table in a file) is, and opens it."""
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
@@ -32,6 +33,7 @@ WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
 """The kinds of sources that have worksheets."""
 
 _SCHEME = "sqlite:"
+_URL = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+)://")
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 _TABLE_SUFFIXES = (
@@ -109,6 +111,7 @@ def _refuse_options(source: Source, options: SourceOptions) -> None:
 
 
 def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
+    _refuse_url(location)
     path, selection = parse_location(location, roots)
     files = roots.matches(path)
     first = files[0]
@@ -126,6 +129,18 @@ def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
             hint="Leave out the two colons and what follows them.",
         )
     return source
+
+
+def _refuse_url(location: str) -> None:
+    found = _URL.match(location)
+    if found is None:
+        return
+    what = "the path without file://" if found[1].lower() == "file" else "its path"
+    raise InputError(
+        f"{quote_untrusted(location, 120)} is a URL; a source is a file or folder of this machine.",
+        hint=f"Give {what}." if found[1].lower() == "file" else f"Download it and give {what}.",
+        code="file_not_found",
+    )
 
 
 def _selection(selection: str | None, options: SourceOptions) -> str | None:

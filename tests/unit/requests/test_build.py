@@ -177,7 +177,6 @@ def test_a_row_too_large_for_the_provider_is_skipped_and_reported(source, build)
         ("Rate {{ text }} of {{ stars }}", [3]),
         ("Rate {{ row.text }}", [2, 3, 4]),
         ("Rate {{ row }}", []),
-        ("Rate this", []),
     ],
 )
 def test_rows_that_are_blank_where_the_prompt_looks_are_skipped(source, build, prompt, blank):
@@ -351,8 +350,12 @@ def test_estimates_follow_the_documented_rules(table, build):
     assert build(table(100), spec(params={"max_tokens": 7, "n": 2})).output_tokens == 1400
 
 
-def test_a_prompt_without_a_column_is_warned_about(table, build):
-    assert "every request is the same" in build(table(), spec(prompt="Say hi")).warnings[0]
+def test_a_prompt_without_a_column_is_for_one_row(table, build):
+    with pytest.raises(InputError, match="ask the same of every row"):
+        build(table(), spec(prompt="Say hi"))
+    assert build(table(), spec(prompt="Say hi"), limit=1).warnings == (
+        "The prompt uses no column.",
+    )
     assert build(table(), spec(prompt="Rate it", system="It is {{ text }}")).warnings == ()
 
 
