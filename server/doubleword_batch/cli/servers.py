@@ -44,6 +44,10 @@ def local(
         str | None,
         typer.Option(help="The only models there are, separated by commas; others are refused."),
     ] = None,
+    dialect: Annotated[
+        Literal["doubleword", "openai"],
+        typer.Option(help="Whose form of the API is spoken where the two differ."),
+    ] = "doubleword",
     faults: Annotated[Path | None, typer.Option(help="A JSON file of faults to inject.")] = None,
     show_token: Annotated[
         bool, typer.Option("--show-token", help="Print the token instead of its file.")
@@ -64,6 +68,7 @@ def local(
         local_config(settings),
         port=port,
         models=_names(models),
+        dialect=dialect,
         faults=None if faults is None else Faults.load(faults),
     )
     serve(config, lambda server: _announce(terminal, settings, server, show_token=show_token))

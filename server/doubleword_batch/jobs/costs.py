@@ -187,7 +187,10 @@ async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: 
     total, output_tokens = Decimal(0), 0
     if profile.cost_estimate and not profile.free:
         for file_id in file_ids:
-            estimate = await job.client.files.estimate_cost(file_id, window)
+            try:
+                estimate = await job.client.files.estimate_cost(file_id, window)
+            except (NotFoundError, RejectedError):  # it makes no estimates after all
+                return estimate_cost(job, window)
             total += estimate.total_estimated_cost
             output_tokens += estimate.total_estimated_output_tokens
     if not total:  # the server counts a model without a tariff as zero, which is no price at all

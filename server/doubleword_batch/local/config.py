@@ -7,6 +7,7 @@ from typing import Literal
 from doubleword_batch.local.executors.faults import Faults
 
 ExecutorName = Literal["builtin", "simulate", "upstream"]
+Dialect = Literal["doubleword", "openai"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,7 @@ class LocalConfig:
         max_requests: most lines of an input file.
         max_file_bytes: most bytes of an input file.
         max_request_bytes: most bytes of one request's body.
+        dialect: whose form of the API is spoken where Doubleword's and OpenAI's differ.
         faults: the faults to simulate.
     """
 
@@ -45,6 +47,7 @@ class LocalConfig:
     max_requests: int = 50_000
     max_file_bytes: int = 200_000_000
     max_request_bytes: int = 10_485_760
+    dialect: Dialect = "doubleword"
     faults: Faults | None = None
 
     @property

@@ -17,12 +17,16 @@ from doubleword_batch.local.api.early_close import EarlyClose
 from doubleword_batch.local.api.faulty import Faulty
 from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.api.models import ModelRoutes
+from doubleword_batch.local.api.openai_dialect import OpenAIDialect
 from doubleword_batch.local.api.single import SingleRoutes
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.discovery import CHALLENGE_HEADER, proof_of
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase
+
+_OTHER_HOST = "This server answers on 127.0.0.1 and localhost only."
+_NO_KEY = "Authentication required"
 
 
 def build_app(
@@ -55,7 +59,10 @@ def build_app(
     )
     if config.faults and config.faults.server:
         app = Faulty(app, config.faults.server)
-    guarded = HostGuard(app, _refuse, key=token, allow_pages=True)
+    refuse = _refuse
+    if config.dialect == "openai":
+        app, refuse = OpenAIDialect(app), _refuse_in_json
+    guarded = HostGuard(app, refuse, key=token, allow_pages=True)
     return EarlyClose(Prover(guarded, token))
 
 
@@ -90,7 +97,13 @@ async def _bug(_request: Request, _error: Exception) -> Response:
 def _refuse(reason: Refusal, path: str) -> ASGIApp:
     """403, or 401 in the shape that the real server gives it on that route."""
     if reason != "invalid_api_key":
-        return PlainTextResponse("This server answers on 127.0.0.1 and localhost only.", 403)
+        return PlainTextResponse(_OTHER_HOST, 403)
     if path.startswith("/v1/models"):
-        return errors.openai_error(401, "Authentication required", "invalid_api_key")
-    return PlainTextResponse("Authentication required", 401)
+        return _refuse_in_json(reason, path)
+    return PlainTextResponse(_NO_KEY, 401)
+
+
+def _refuse_in_json(reason: Refusal, _path: str) -> ASGIApp:
+    if reason != "invalid_api_key":
+        return errors.openai_error(403, _OTHER_HOST, "forbidden")
+    return errors.openai_error(401, _NO_KEY, "invalid_api_key")
