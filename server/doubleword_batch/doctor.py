@@ -13,7 +13,13 @@ from urllib.parse import urljoin
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
+from doubleword_batch.errors import (
+    AuthError,
+    ConfigError,
+    DoublewordBatchError,
+    Next,
+    how_to_install,
+)
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
@@ -179,15 +185,15 @@ def _local_model(settings: Settings) -> Finding:
     if there and runtime:
         return Finding(subject="demo model", state="ok", found="installed, with its runtime")
     missing = [
-        *([] if runtime else ['its runtime: pip install "doubleword-batch[local]"']),
-        *([] if there else ["its file: doubleword-batch local pull"]),
+        *([] if runtime else ["its runtime"]),
+        *([] if there else ["its file (doubleword-batch local pull)"]),
     ]
     return Finding(
         subject="demo model",
         state="note",
         found="not set up",
         remedy="Only needed without a key and without DOUBLEWORD_BATCH_LOCAL_URL. Missing: "
-        + "; ".join(missing),
+        + f"{' and '.join(missing)}. {'' if runtime else how_to_install('local')}".rstrip(),
     )
 
 

@@ -21,11 +21,11 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if find_spec("openai") is None:
-        from doubleword_batch.errors import ConfigError
+        from doubleword_batch.errors import ConfigError, how_to_install
 
         raise ConfigError(
             "BatchOpenAI needs the openai package, which is not installed.",
-            hint='Install it with: pip install "doubleword-batch[openai]"',
+            hint=how_to_install("openai"),
             code="no_extra",
         )
     from doubleword_batch.batch_openai import client, errors

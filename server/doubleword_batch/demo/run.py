@@ -23,7 +23,12 @@ from doubleword_batch.demo.show import (
     plain_console,
     show_result,
 )
-from doubleword_batch.errors import ConfigError, DoublewordBatchError, TransportError
+from doubleword_batch.errors import (
+    ConfigError,
+    DoublewordBatchError,
+    TransportError,
+    how_to_install,
+)
 from doubleword_batch.settings import Settings
 
 _DONE, _ROWS_REMAIN = 0, 8
@@ -108,7 +113,7 @@ def _needs_model(settings: Settings) -> bool:
     if importlib.util.find_spec("xllamacpp") is None:
         raise ConfigError(
             "The demo's model cannot run here: the extra `local` is not installed.",
-            hint='Install it with `pip install "doubleword-batch[local]"`.',
+            hint=how_to_install("local"),
             code="no_extra",
         )
     from doubleword_batch.local.model_download import model_files

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.errors import ConfigError, InputError, quote_untrusted
+from doubleword_batch.errors import ConfigError, InputError, how_to_install, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 
@@ -212,6 +212,6 @@ def no_extra(kind: str, package: str) -> ConfigError:
     """The error for a package that is not installed."""
     return ConfigError(
         f"{kind} needs the package {package}, which is not installed.",
-        hint='Install the extra: pip install "doubleword-batch[data]", and start again.',
+        hint=f"{how_to_install('data')} Then start again.",
         code="no_extra",
     )

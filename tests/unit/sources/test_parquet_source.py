@@ -221,7 +221,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(parquet, monkeypatch):
     with pytest.raises(ConfigError, match="duckdb") as refused:
         open_source("t.parquet", parquet("SELECT 1 AS a").roots)
     assert refused.value.code == "no_extra"
-    assert 'pip install "doubleword-batch[data]"' in refused.value.hint
+    assert 'pip install ".[data]"' in refused.value.hint
 
 
 def test_python_holds_a_few_hundred_rows_at_once(parquet):

