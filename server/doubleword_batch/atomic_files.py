@@ -4,6 +4,10 @@ The content goes to a temporary file beside the target. Its name cannot be predi
 link cannot redirect it. It is synchronised to the disk and then renamed. If the writing ends before
 that, the target stays as it was and the temporary file is removed.
 
+On Windows a file that another program has open (a virus scanner, a synchroniser, Excel) is not
+replaced, renamed or removed. Most let go within a moment, so that is tried again for about two
+seconds, here and nowhere else; then the error says so.
+
 Files outside the state directory are created and renamed in a folder that was opened without
 following links (`open_files.py`); their paths are resolved ones.
 """
@@ -12,7 +16,8 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Generator, Sequence
+import time
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -23,15 +28,20 @@ from doubleword_batch.open_files import open_regular, opened_folder
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+TRY_AGAIN = "try again"
+
 _COPIED_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
 _FULL_ERRNO = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
+_HELD = frozenset({5, 32, 33})  # of Windows: access denied, sharing violation, lock violation
+_PATIENCE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.05
 _FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 
 
 @contextmanager
 def atomic_file(
-    path: Path, *, private: bool = False, overwrite: bool = True, hint: str | None = None
+    path: Path, *, private: bool = False, overwrite: bool = True, then: str = TRY_AGAIN
 ) -> Generator[BinaryIO]:
     """Open a file for writing bytes; on leaving, it becomes `path`.
 
@@ -39,14 +49,14 @@ def atomic_file(
         path: the target; its folder exists.
         private: in the state directory, readable by the owner only; else as the umask says.
         overwrite: False refuses a target that exists by then.
-        hint: what to do when it cannot be written, in place of a general hint.
+        then: what to do when it could not be written and the reason is gone.
 
     Raises:
         InputError: code `output_exists`.
         StoreError: code `disk_full` or `not_written`, for every error of the operating system
             inside.
     """
-    with as_store_error(path, hint):
+    with as_store_error(path, then):
         file = AtomicFile(path, private=private)
         try:
             yield file.stream
@@ -119,12 +129,7 @@ class AtomicFile:
         """
         with self._folder() as folder:
             if overwrite:
-                os.replace(
-                    _at(self.temporary, folder),
-                    _at(self.path, folder),
-                    src_dir_fd=folder,
-                    dst_dir_fd=folder,
-                )
+                _replace(_at(self.temporary, folder), _at(self.path, folder), folder)
             else:
                 _name_if_free(self.temporary, self.path, folder)
             _sync(self.path.parent, folder)
@@ -134,7 +139,8 @@ class AtomicFile:
         with suppress(OSError):  # the rest of the buffer may not fit on the disk
             self.stream.close()
         with suppress(OSError), self._folder() as folder:
-            os.unlink(_at(self.temporary, folder), dir_fd=folder)
+            if os.path.lexists(self.temporary):
+                _unlink(_at(self.temporary, folder), folder)
 
     def _folder(self) -> "AbstractContextManager[int | None]":
         return nullcontext(None) if self._is_private else opened_folder(self.path.parent)
@@ -149,14 +155,32 @@ def publish_together(files: Sequence[AtomicFile]) -> None:
     given: list[Path] = []
     try:
         for file in files:
-            file.temporary.replace(file.path)
+            _replace(file.temporary, file.path, None)
             given.append(file.path)
     except OSError:
         for path in given:
-            path.unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                _unlink(path, None)
         raise
     for folder in {path.parent for path in given}:
         sync_folder(folder)
+
+
+def rename(path: Path, target: Path) -> None:
+    """Give a file, or a folder, of the state directory another name; a file there is replaced.
+
+    Raises:
+        StoreError: code `not_written` or `disk_full`.
+    """
+    with as_store_error(target):
+        _replace(path, target, None)
+
+
+def is_held(error: OSError, path: Path) -> bool:
+    """Whether a file could not be changed because another program of Windows has it open."""
+    if getattr(error, "winerror", None) not in _HELD:
+        return False
+    return path.exists() and os.access(path, os.W_OK)  # else the right to it is missing
 
 
 def sync_folder(folder: Path) -> None:
@@ -188,7 +212,7 @@ def check_writable(path: Path) -> None:
     try:
         with opened_folder(path.parent) as folder:
             _create(probe, 0o600, folder).close()
-            os.unlink(_at(probe, folder), dir_fd=folder)
+            _unlink(_at(probe, folder), folder)
     except OSError as error:
         if is_disk_full(error):
             raise not_written(path, error) from None
@@ -208,38 +232,45 @@ def output_exists(path: Path) -> InputError:
     )
 
 
-def not_written(path: Path, error: Exception, *, hint: str | None = None) -> StoreError:
+def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> StoreError:
     """The error for a full disk (`disk_full`) or another failure to write (`not_written`).
+
+    One that only another program is in the way of is worth another try.
 
     Args:
         path: the file or folder that was to be written.
         error: an OSError, or the error of a writer such as sqlite3 or DuckDB.
-        hint: in place of a general one.
+        then: what to do once the reason is gone.
     """
-    full = is_disk_full(error)
-    reason = "no space is left" if full else _reason(error, path)
-    general = (
-        "Free some space there, then try again."
-        if full
-        else "Check that its folder exists and may be written to, or choose another one."
-    )
+    is_full = is_disk_full(error)
+    held = isinstance(error, OSError) and is_held(error, path)
+    if is_full:
+        reason, advice = "no space is left", "Free some space there"
+    elif held:
+        reason, advice = (
+            "another program has it open",
+            "Close it there (Excel, OneDrive, a scanner)",
+        )
+    else:
+        reason = _reason(error, path)
+        advice = "See that its folder exists and may be written to, or choose another one"
     return StoreError(
         f"{path} could not be written: {reason}.",
-        hint=hint or general,
-        code="disk_full" if full else "not_written",
-        retryable=full,
+        hint=f"{advice}, then {then}.",
+        code="disk_full" if is_full else "not_written",
+        retryable=is_full or held,
     )
 
 
 @contextmanager
-def as_store_error(path: Path, hint: str | None) -> Generator[None]:
+def as_store_error(path: Path, then: str = TRY_AGAIN) -> Generator[None]:
     """Turn every error of the operating system inside into `not_written` or `disk_full`."""
     try:
         yield
     except OSError as error:
         if error.errno is None:  # not of the operating system, such as a TimeoutError of ours
             raise
-        raise not_written(path, error, hint=hint) from None
+        raise not_written(path, error, then=then) from None
 
 
 def is_disk_full(error: Exception) -> bool:
@@ -281,6 +312,26 @@ def _at(path: Path, folder: int | None) -> Path | str:
     return path if folder is None else path.name
 
 
+def _replace(path: Path | str, target: Path | str, folder: int | None) -> None:
+    _patiently(lambda: os.replace(path, target, src_dir_fd=folder, dst_dir_fd=folder))
+
+
+def _unlink(path: Path | str, folder: int | None) -> None:
+    _patiently(lambda: os.unlink(path, dir_fd=folder))
+
+
+def _patiently(change: Callable[[], None]) -> None:
+    """Change a name, again and again while another program has the file open."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while True:
+        try:
+            return change()
+        except OSError as error:
+            if getattr(error, "winerror", None) not in _HELD or time.monotonic() > until:
+                raise
+        time.sleep(_PAUSE_SECONDS)
+
+
 def _create(path: Path, mode: int, folder: int | None) -> BinaryIO:
     """Create a file that must not exist, not even as a link."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
@@ -298,6 +349,6 @@ def _name_if_free(temporary: Path, path: Path, folder: int | None) -> None:
     except OSError:  # a file system without hard links
         if os.path.lexists(path):
             raise output_exists(path) from None
-        os.replace(unfinished, target, src_dir_fd=folder, dst_dir_fd=folder)
+        _replace(unfinished, target, folder)
     else:
-        os.unlink(unfinished, dir_fd=folder)
+        _unlink(unfinished, folder)

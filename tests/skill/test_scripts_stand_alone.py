@@ -19,7 +19,8 @@ COMMANDS = sorted(path.name for path in SCRIPTS.glob("*.py"))
 
 STANDARD = {
     "argparse", "base64", "binascii", "collections", "contextlib", "csv", "dataclasses", "decimal",
-    "difflib", "enum", "fcntl", "hashlib", "http", "io", "ipaddress", "itertools", "json", "math",
+    "codecs", "ctypes", "difflib", "enum", "errno", "fcntl", "hashlib", "http", "io", "ipaddress",
+    "itertools", "json", "math", "msvcrt",
     "os", "pathlib", "random", "re", "secrets", "socket", "ssl", "struct", "sys", "time", "types",
     "typing", "unicodedata", "urllib",
     "selectors",

@@ -1,10 +1,12 @@
 """The command `doubleword-batch`: a command line for people, an MCP server for hosts.
 
 A host waits for this module at start-up, so the path to the MCP server imports neither typer nor
-rich, and nothing of the command line but its exit codes.
+rich, and nothing of the command line but its streams and exit codes.
 """
 
 import sys
+
+from doubleword_batch.cli.streams import prepare_streams
 
 
 def main() -> None:
@@ -13,6 +15,7 @@ def main() -> None:
     `serve` alone, or no argument where stdin is not a terminal, is the MCP server; everything else
     is the command line.
     """
+    prepare_streams()
     arguments = sys.argv[1:]
     if arguments == ["serve"] or (not arguments and not _stdin_is_terminal()):
         from doubleword_batch.cli.mcp import serve_mcp

@@ -7,7 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
+from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import BuildRequest
+from doubleword_batch.saved_text import decode_saved
 
 
 def usd(text: str) -> Decimal:
@@ -171,8 +173,26 @@ def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any
 
 
 def _text_of(given: str) -> str:
-    """A template as given, or from stdin for `-`; `@FILE` is read where the job is built."""
+    """A template as given, or from stdin for `-`; `@FILE` is read where the job is built.
+
+    Raises:
+        InputError: code `not_readable`: what was piped in is not UTF-8.
+    """
     if given != "-":
         return given
-    text = sys.stdin.read()
+    text = _text_of_stdin()
     return f"@{text}" if text.startswith("@") else text
+
+
+def _text_of_stdin() -> str:
+    """What is piped in, as UTF-8 whatever the system's own encoding is."""
+    if sys.stdin.isatty():
+        return sys.stdin.read()
+    try:
+        return decode_saved(sys.stdin.buffer.read()).removesuffix("\n")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"What was piped in is not UTF-8 text: {error}.",
+            hint="Give @FILE, or set the shell's encoding to UTF-8.",
+            code="not_readable",
+        ) from None

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import msgspec
 
-from doubleword_batch.atomic_files import atomic_file, copy_file, sync_folder
+from doubleword_batch.atomic_files import atomic_file, copy_file, rename, sync_folder
 from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
@@ -326,7 +326,7 @@ def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
             input_tokens=input_tokens,
             output_tokens=output_tokens,
         )
-        path.replace(target)  # replaces what a crash left
+        rename(path, target)  # replaces what a crash left
         sync_folder(target.parent)
     return job.reloaded()
 

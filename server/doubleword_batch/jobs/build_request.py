@@ -18,6 +18,7 @@ from doubleword_batch.jobs.prompt_text import prompt_text
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.open_files import open_regular
+from doubleword_batch.saved_text import MARK, decode_saved
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 
 _LARGEST_SCHEMA_BYTES = 1 << 20
@@ -342,7 +343,12 @@ def _schema_file(path: Path) -> str:
         ) from None
     if len(content) > _LARGEST_SCHEMA_BYTES:
         raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
-    return content.decode(errors="replace")
+    try:
+        return decode_saved(content)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text: {error}.", hint="Save it as UTF-8.", code="invalid_schema"
+        ) from None
 
 
 def stamp_of(paths: tuple[Path, ...]) -> str:
@@ -355,8 +361,8 @@ def stamp_of(paths: tuple[Path, ...]) -> str:
 def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
     if given is None or isinstance(given, dict):
         return given
-    text = given
-    if not given.lstrip().startswith("{"):
+    text = given.removeprefix(MARK)
+    if not text.lstrip().startswith("{"):
         text = _schema_file(ws.roots.readable_file(given))
     try:
         schema = json.loads(text)

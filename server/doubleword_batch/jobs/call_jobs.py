@@ -197,8 +197,8 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        hint = "Free some space, then make the calls again; nothing was sent."
-        raise not_written(path.parent.parent, error, hint=hint) from None
+        then = "make the calls again; nothing was sent"
+        raise not_written(path.parent.parent, error, then=then) from None
     return size_bytes, digest.hexdigest()
 
 

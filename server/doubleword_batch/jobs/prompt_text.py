@@ -6,6 +6,7 @@ from pathlib import Path
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
+from doubleword_batch.saved_text import MARK, decode_saved
 
 _LONGEST_PATH = 500
 _LARGEST_BYTES = 10 << 20
@@ -21,6 +22,7 @@ def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
     Raises:
         InputError: it names a file that is not there, may not be read, or is not UTF-8.
     """
+    given = given.removeprefix(MARK)  # a shell passes it on
     if given.startswith("@@"):
         return given[1:], None
     if not _is_path(given.strip()):
@@ -43,7 +45,7 @@ def _read(path: Path) -> str:
     try:
         with open_regular(path) as file:
             content = file.read(_LARGEST_BYTES + 1)
-        text = content.decode("utf-8-sig")
+        text = decode_saved(content)
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
             f"The prompt's file {quote_untrusted(path.name)} cannot be read as UTF-8 text: "

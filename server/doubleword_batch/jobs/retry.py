@@ -14,7 +14,7 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import sync_folder
+from doubleword_batch.atomic_files import rename, sync_folder
 from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
@@ -327,7 +327,7 @@ def _rebuild(
             for part in parts:
                 number = last + part.number
                 path = job.folder / f"part-{number:04d}.jsonl"
-                part.path.replace(path)  # replaces what a crash left
+                rename(part.path, path)  # replaces what a crash left
                 job.store.add_part(
                     job=job.id,
                     number=number,

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit import strict_json  # noqa: E402  # after the line above
-from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted  # noqa: E402
+from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted, say  # noqa: E402
 from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
 from batchkit.parts import PartFiles  # noqa: E402
 from batchkit.request_lines import RequestLines, Spec, request_line  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
+from batchkit.text_files import text_of_file  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +64,9 @@ def main() -> Exit:
             raise Stop(Exit.INPUT, f"None of {rows} rows can become a request.")
         parts.publish()
     for path in parts.paths:
-        print(f"wrote {path}")
-    print(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
-    print(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}")
+        say(f"wrote {path}")
+    say(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
+    say(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}")
     return Exit.INCOMPLETE if skipped else Exit.DONE
 
 
@@ -115,10 +116,9 @@ def _text(given: str) -> str:
     if not given.startswith("@") or given.startswith("@@"):
         return given.removeprefix("@")
     try:
-        text = Path(given[1:]).read_text(encoding="utf-8")
+        return text_of_file(Path(given[1:])).removesuffix("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise Stop(Exit.INPUT, f"{quoted(given[1:])} cannot be read: {error}.") from None
-    return text.removesuffix("\n")
 
 
 def _schema(given: str) -> dict[str, Any]:

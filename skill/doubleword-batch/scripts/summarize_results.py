@@ -26,6 +26,7 @@ from batchkit.ending import (  # noqa: E402
     end,
     exit_codes,
     quoted,
+    say,
 )
 from batchkit.ledger import Ledger, request_lines  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
@@ -63,14 +64,14 @@ def main() -> Exit:
     if options.table is not None:
         readings = ledger.readings(custom_ids)
         write_whole(options.table, answer_table(options.table, readings, source))
-        print(f"table: {options.table}")
+        say(f"table: {options.table}")
     if options.retry is not None:
         readings = ledger.readings(custom_ids)
         again = {one.custom_id for one in readings if _is_wanted(one, options.cause)}
         if again:
             write_whole(options.retry, _only(again, options.requests))
         left = f"{options.retry}, {len(again)} requests" if again else "nothing is left"
-        print(f"retry: {left}")
+        say(f"retry: {left}")
     return Exit.DONE if tally.is_all_ok else Exit.INCOMPLETE
 
 
@@ -102,18 +103,18 @@ class _Tally:
 
     def show(self, unreadable: int) -> None:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.most_common())
-        print(f"{sum(self._outcomes.values())} requests: {counts or 'none'}")
-        print(f"tokens: {self._tokens[0]} in, {self._tokens[1]} out")
+        say(f"{sum(self._outcomes.values())} requests: {counts or 'none'}")
+        say(f"tokens: {self._tokens[0]} in, {self._tokens[1]} out")
         if unreadable:
-            print(f"{unreadable} lines are not result lines and were ignored")
+            say(f"{unreadable} lines are not result lines and were ignored")
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
             message = self._messages[outcome, cause]
             cut = "" if len(message) <= _SAMPLE_CHARACTERS else "…"
             words = f", for example {message[:_SAMPLE_CHARACTERS]}{cut}" if message else ""
-            print(f"{outcome} ({cause}): {count}{words}")
+            say(f"{outcome} ({cause}): {count}{words}")
         for reading in self._samples:
             name = quoted(reading.custom_id, 64)
-            print(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")
+            say(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")
 
 
 def _is_wanted(one: Reading, causes: list[str]) -> bool:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.checking import FIXES, check_file  # noqa: E402  # after the line above
-from batchkit.ending import OFFLINE, Exit, end, exit_codes  # noqa: E402
+from batchkit.ending import OFFLINE, Exit, end, exit_codes, say  # noqa: E402
 from batchkit.limits import Limits  # noqa: E402
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ def main() -> Exit:
     reports = {path: check_file(Path(path), Limits()) for path in options.files}
     for path, report in reports.items():
         if options.json:
-            print(json.dumps(_as_object(path, report)))
+            say(json.dumps(_as_object(path, report)))
         else:
             _show(path, report)
     return Exit.DONE if all(report.is_ok for report in reports.values()) else Exit.INCOMPLETE
@@ -36,12 +36,12 @@ def main() -> Exit:
 
 def _show(path: str, report: Report) -> None:
     verdict = "sound" if report.is_ok else "has faults"
-    print(f"{path}: {report.requests} requests, {verdict}")
+    say(f"{path}: {report.requests} requests, {verdict}")
     for kind, faults in report.faults.items():
-        print(f"  {kind} ({report.counts[kind]}): {FIXES[kind]}")
+        say(f"  {kind} ({report.counts[kind]}): {FIXES[kind]}")
         for fault in faults:
             place = f"line {fault.line}: " if fault.line else ""
-            print(f"    {place}{fault.message}")
+            say(f"    {place}{fault.message}")
 
 
 def _as_object(path: str, report: Report) -> dict[str, object]:

@@ -16,7 +16,7 @@ from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.rows import Rows
-from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
+from doubleword_batch.jobs.export.table import FETCH_AGAIN
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.values import as_text
@@ -115,10 +115,10 @@ def write_table(
 @contextmanager
 def _opened(target: Path | OutputFile) -> Generator[BinaryIO]:
     if isinstance(target, OutputFile):
-        with target.writing(NOT_WRITTEN_HINT) as output:
+        with target.writing(FETCH_AGAIN) as output:
             yield output
     else:
-        with atomic_file(target, private=True, hint=NOT_WRITTEN_HINT) as output:
+        with atomic_file(target, private=True, then=FETCH_AGAIN) as output:
             yield output
 
 

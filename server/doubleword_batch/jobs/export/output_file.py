@@ -14,7 +14,7 @@ from os import PathLike, fspath
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from doubleword_batch.atomic_files import AtomicFile, as_store_error, output_exists
+from doubleword_batch.atomic_files import TRY_AGAIN, AtomicFile, as_store_error, output_exists
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 
@@ -55,18 +55,18 @@ class OutputFile:
         return True
 
     @contextmanager
-    def writing(self, hint: str | None = None) -> Generator[BinaryIO]:
+    def writing(self, then: str = TRY_AGAIN) -> Generator[BinaryIO]:
         """Open it for writing; on leaving, it gets its name if that is still allowed.
 
         Args:
-            hint: what to do when it cannot be written, in place of a general hint.
+            then: what to do when it could not be written and the reason is gone.
 
         Raises:
             InputError: as `check`.
             StoreError: code `disk_full` or `not_written`.
         """
         written = WrittenFiles(self.job.store)
-        with as_store_error(self.path, hint):
+        with as_store_error(self.path, then):
             file = AtomicFile(self.path)
             try:
                 hashed = _Hashed(file.stream)

@@ -24,7 +24,7 @@ from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.export.arrow_schema import KEY, arrow_schema
 from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
 from doubleword_batch.jobs.export.rows import Rows
-from doubleword_batch.jobs.export.table import NOT_WRITTEN_HINT
+from doubleword_batch.jobs.export.table import FETCH_AGAIN
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.parquet import duckdb_connection
 
@@ -72,7 +72,7 @@ def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int
         try:
             duck.execute(_copy(columns, lines, path, longest, group, table.about))
         except duckdb.IOException as error:
-            raise not_written(path.parent, error, hint=NOT_WRITTEN_HINT) from None
+            raise not_written(path.parent, error, then=FETCH_AGAIN) from None
     finally:
         duck.close()
         lines.unlink(missing_ok=True)

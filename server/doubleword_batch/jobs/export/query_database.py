@@ -59,8 +59,7 @@ def database_with(
             _fill(db, table, names, version, cancelled)
         file.publish()
     except (sqlite3.OperationalError, OSError) as error:
-        hint = "Free some space there and query again; nothing else was changed."
-        raise not_written(folder, error, hint=hint) from None
+        raise not_written(folder, error, then="query again; nothing was changed") from None
     finally:
         file.discard()
     return path

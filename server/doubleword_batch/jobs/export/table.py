@@ -48,11 +48,8 @@ _WITHOUT_ERROR = frozenset({"ok", "pending"})
 _LATE_KEYS_NAMED = 5
 _COLUMNS_NAMED = 12
 
-NOT_WRITTEN_HINT = (
-    "Free some space or choose another place for the table, then fetch again; the answers "
-    "collected so far are kept."
-)
-"""What to do where the disk does not take the table."""
+FETCH_AGAIN = "fetch again; the answers collected so far are kept"
+"""What to do where the disk has not taken the table."""
 
 
 class Table:

@@ -7,7 +7,7 @@ step's names of columns are those of its day; the step "words" renames some of t
 from collections.abc import Callable
 from pathlib import Path
 
-from doubleword_batch.atomic_files import sync_folder
+from doubleword_batch.atomic_files import rename, sync_folder
 
 
 def _rename_copies(home: Path) -> None:
@@ -20,7 +20,7 @@ def _rename_copies(home: Path) -> None:
     for path in (home / "jobs").glob("*/attempt-*.jsonl"):
         renamed = path.with_name(path.name.replace("attempt", "batch-run", 1))
         if not renamed.exists():
-            path.rename(renamed)
+            rename(path, renamed)
             folders.add(path.parent)
     for folder in folders:
         sync_folder(folder)

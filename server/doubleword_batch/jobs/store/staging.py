@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from doubleword_batch.atomic_files import sync_folder
+from doubleword_batch.atomic_files import rename, sync_folder
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.liveness import LivenessLock, is_held
 
@@ -64,13 +64,13 @@ def staging_folder(store: Store) -> Generator[StagingFolder]:
 def publish_folder(staging: StagingFolder, folder: Path) -> None:
     """Let the folder be the job's, durably; call inside the transaction that names the job."""
     shutil.rmtree(folder, ignore_errors=True)  # of a crash between this and that commit
-    staging.path.rename(folder)
+    rename(staging.path, folder)
     sync_folder(folder.parent)
 
 
 def clear_building_mark(folder: Path) -> None:
     """Take the mark of the making from a folder that belongs to a job now."""
-    (folder / _MARK).unlink(missing_ok=True)
+    _delete(folder / _MARK)
 
 
 def remove_leftovers(store: Store) -> None:
@@ -95,7 +95,7 @@ def remove_leftovers(store: Store) -> None:
         store.drop_left_behind(living)
     for path in _in_folders(jobs, _UNFINISHED):
         if _is_old(path):
-            path.unlink(missing_ok=True)
+            _delete(path)
 
 
 def _in_folders(jobs: Path, pattern: str) -> list[Path]:
@@ -122,9 +122,9 @@ def _living(store: Store) -> set[str]:
     return living
 
 
-def _delete(lock: Path) -> None:
-    with suppress(OSError):  # on Windows while another asks about it; the next clean-up gets it
-        lock.unlink(missing_ok=True)
+def _delete(path: Path) -> None:
+    with suppress(OSError):  # on Windows while another has it open; the next clean-up gets it
+        path.unlink(missing_ok=True)
 
 
 def _token(mark: Path) -> str:

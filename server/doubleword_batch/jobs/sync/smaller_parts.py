@@ -7,6 +7,7 @@ from contextlib import suppress
 
 import msgspec
 
+from doubleword_batch.atomic_files import rename
 from doubleword_batch.errors import Next, RejectedError
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Part
@@ -87,7 +88,7 @@ def _put_in_place(
     for file in made:
         number = last + file.number
         target = job.folder / f"part-{number:04d}.jsonl"
-        file.path.replace(target)  # replaces what a crash left
+        rename(file.path, target)  # replaces what a crash left
         job.store.add_part(
             job=job.id,
             number=number,

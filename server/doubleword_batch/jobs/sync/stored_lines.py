@@ -114,6 +114,5 @@ def _not_kept(path: Path, error: OSError) -> StoreError:
     return not_written(
         path,
         error,
-        hint="Free some space, then fetch again: the lines kept so far stay, and reading goes on "
-        "behind them.",
+        then="fetch again: the lines kept so far stay, and reading goes on behind them",
     )

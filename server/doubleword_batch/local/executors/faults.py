@@ -3,6 +3,7 @@
 A faults file is JSON: `{"server": [ServerFault...], "requests": [RequestFault...]}`.
 """
 
+import codecs
 from pathlib import Path
 from typing import Literal
 
@@ -116,7 +117,7 @@ class Faults(
             InputError: the file cannot be read or is not a faults file.
         """
         try:
-            return msgspec.json.decode(path.read_bytes(), type=cls)
+            return msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=cls)
         except OSError as error:
             raise InputError(
                 f"The faults file {path} cannot be read: {error.strerror}.",

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from enum import IntEnum
-from typing import Callable, NoReturn
+from typing import Callable, NoReturn, TextIO
 
 _QUOTED_CHARACTERS = 300
+_CLOSED_PIPE = frozenset({errno.EPIPE, errno.EINVAL})  # the second on Windows
 
 
 class Exit(IntEnum):
@@ -66,6 +69,8 @@ def end(main: Callable[[], Exit]) -> NoReturn:
     """Run a script's `main` and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # a terminal may know less than UTF-8
+        if not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
+            stream.reconfigure(encoding="utf-8")  # whatever the system writes into files
     try:
         code = main()
     except Stop as stop:
@@ -81,9 +86,24 @@ def end(main: Callable[[], Exit]) -> NoReturn:
     sys.exit(code)
 
 
+def say(text: str) -> None:
+    """Print a line of the result."""
+    _print(text, sys.stdout)
+
+
 def note(text: str) -> None:
     """Say something to whoever watches; results go to stdout instead."""
-    print(text, file=sys.stderr, flush=True)
+    _print(text, sys.stderr)
+
+
+def _print(text: str, stream: TextIO) -> None:
+    """Where the reader has gone, the work goes on and its exit code stays what it is."""
+    try:
+        print(text, file=stream, flush=True)
+    except OSError as error:
+        if error.errno not in _CLOSED_PIPE:
+            raise
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def quoted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchkit.api import safe
 from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
-from batchkit.ending import Exit, Stop, note, quoted
+from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
 from batchkit.limits import Limits
 from batchkit.submission import Order, Submission
@@ -72,7 +72,7 @@ class Run:
         """Upload, and say what the server thinks that it will cost."""
         usd = self._submission.estimated_usd(self._submission.upload())
         cost = "the server gives no estimate" if usd is None else f"${usd} by the server's estimate"
-        print(f"{self._path}: {self._requests} requests, {cost}; nothing is submitted yet")
+        say(f"{self._path}: {self._requests} requests, {cost}; nothing is submitted yet")
 
     def submit(self) -> None:
         """Make sure that the batch exists."""
@@ -108,7 +108,7 @@ class Run:
                 output.read_on(self._api, str(batch["output_file_id"]))
             pause = min(pause * 2, self._poll_seconds)
             if deadline is not None and time.monotonic() + pause > deadline:
-                print(f"{self._path}: still {status}; run the same command again to go on")
+                say(f"{self._path}: still {status}; run the same command again to go on")
                 return Exit.RUNNING
             time.sleep(pause)
         self._collect(output, batch.get("output_file_id"), counts[0])
@@ -134,11 +134,9 @@ class Run:
     def _report(self, status: str) -> Exit:
         answered, failed = _lines_of(self._output), _lines_of(self._errors)
         lost = self._requests - answered - failed
-        print(
-            f"{self._path}: {status}; {answered} answered, {failed} failed, {lost} without a line"
-        )
-        print(f"results: {self._output}")
-        print(f"errors: {self._errors}")
+        say(f"{self._path}: {status}; {answered} answered, {failed} failed, {lost} without a line")
+        say(f"results: {self._output}")
+        say(f"errors: {self._errors}")
         return Exit.DONE if answered == self._requests else Exit.INCOMPLETE
 
     def _refuse_to_replace(self) -> None:

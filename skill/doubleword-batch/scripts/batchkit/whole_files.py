@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
+
+from batchkit.ending import Exit, Stop, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+_HELD = frozenset({5, 32, 33})  # access denied, sharing violation, lock violation
+_PATIENCE_SECONDS = 2.0
+_PAUSE_SECONDS = 0.05
 
 
 def private(path: str, flags: int) -> int:
@@ -38,13 +45,37 @@ def being_written(path: Path) -> Iterator[BinaryIO]:
 
 def publish(path: Path) -> None:
     """Give a finished file its name, durably; a file of that name is replaced."""
-    unfinished(path).replace(path)
+    _rename(unfinished(path), path)
     with suppress(OSError):  # Windows does not open folders
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)
         finally:
             os.close(folder)
+
+
+def _rename(part: Path, path: Path) -> None:
+    """On Windows a scanner or a synchroniser may hold the target for a moment."""
+    until = time.monotonic() + _PATIENCE_SECONDS
+    while not _renamed(part, path):
+        if time.monotonic() > until:
+            raise Stop(
+                Exit.STATE,
+                f"Another program has {quoted(str(path))} open.",
+                "Close it there, then run the same command again.",
+            )
+        time.sleep(_PAUSE_SECONDS)
+
+
+def _renamed(part: Path, path: Path) -> bool:
+    """Rename it; False where another program has one of the two open."""
+    try:
+        part.replace(path)
+    except OSError as error:
+        if getattr(error, "winerror", None) not in _HELD:
+            raise
+        return False
+    return True
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:

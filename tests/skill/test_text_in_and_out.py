@@ -1,0 +1,90 @@
+"""The scripts speak UTF-8 whatever the system's own encoding is, and read what editors save."""
+
+import codecs
+import json
+import subprocess
+
+import pytest
+
+from skill.results import lines_of
+
+_ASCII_SYSTEM = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+_PROMPT = "Übersetze 日本: {{ text }}"
+
+
+@pytest.fixture
+def table(work):
+    path = work / "tabelle 日本.csv"
+    path.write_text("text\nGrüße\n", encoding="utf-8")
+    return path
+
+
+def test_what_is_not_a_terminal_gets_utf_8(run, table):
+    made = run(
+        "create_batch_file.py",
+        *(table.name, "--prompt", "Say {{ text }}", "--model", "m", "--output", "anfragen.jsonl"),
+        **_ASCII_SYSTEM,
+    )
+
+    assert made.code == 0, made.err
+    assert "Grüße" in made.out
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_prompts_and_schemas_are_read_as_their_byte_order_mark_says(
+    run, work, table, encoding, newline
+):
+    schema = {"type": "object", "properties": {"größe": {"type": "string"}}}
+    (work / "prompt.txt").write_bytes(f"{_PROMPT}{newline}".encode(encoding))
+    (work / "schema.json").write_bytes(json.dumps(schema, ensure_ascii=False).encode(encoding))
+    made = run(
+        "create_batch_file.py",
+        *(table.name, "--prompt", "@prompt.txt", "--schema", "schema.json"),
+        *("--model", "m", "--output", "r.jsonl"),
+    )
+
+    assert made.code == 0, made.err
+    [line] = lines_of(work / "r.jsonl")
+    assert line["body"]["messages"][-1]["content"] == "Übersetze 日本: Grüße"
+    assert "größe" in json.dumps(line["body"]["response_format"], ensure_ascii=False)
+
+
+def test_a_prompt_in_another_encoding_is_refused(run, work, table):
+    (work / "prompt.txt").write_bytes(_PROMPT.encode("shift-jis", "ignore"))
+    made = run(
+        "create_batch_file.py",
+        *(table.name, "--prompt", "@prompt.txt", "--model", "m", "--output", "r.jsonl"),
+    )
+
+    assert made.code == 3
+    assert "«prompt.txt» cannot be read" in made.err
+
+
+def test_a_table_that_begins_with_a_byte_order_mark_has_its_first_column(run, work):
+    (work / "t.csv").write_bytes(codecs.BOM_UTF8 + "text\nGrüße\n".encode())
+    made = run(
+        "create_batch_file.py",
+        *("t.csv", "--prompt", "{{ text }}", "--model", "m", "--output", "r.jsonl"),
+    )
+
+    assert made.code == 0, made.err
+
+
+def test_a_reader_that_has_gone_changes_neither_the_work_nor_its_exit_code(
+    work, environment, command, table
+):
+    words = ("--prompt", "{{ text }}", "--model", "m", "--output", "r.jsonl")
+    with subprocess.Popen(
+        command("create_batch_file.py", table.name, *words),
+        cwd=work,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as script:
+        script.stdout.close()
+        said = script.stderr.read()
+        code = script.wait(60)
+
+    assert (code, said) == (0, b"")
+    assert (work / "r.jsonl").is_file()
