@@ -1,9 +1,10 @@
 """Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
 
-from collections.abc import Awaitable, Callable
-from contextlib import aclosing
+import math
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from time import monotonic
 
 import anyio
 import httpx
@@ -21,8 +22,6 @@ Sink = Callable[[bytes], Awaitable[bool | None] | bool | None]
 """Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
 that slow work with the lines can leave the event loop. It may return False for a block that brought
 nothing new; a download that goes on like that for too long is ended."""
-
-_T = TypeVar("_T")
 
 MAX_LINE_BYTES = 64 * 1024 * 1024
 """The longest line that is taken: what bounds the memory of a download."""
@@ -102,8 +101,9 @@ async def _read_once(
     async with transport.opened(request) as response:
         body = _Body(request, leave_out, transport.redact, download.note_progress)
         async with aclosing(pieces_of(request, response)) as pieces:
-            while (piece := await download.before_deadline(anext(pieces, None))) is not None:
-                await download.hand_over(transport.redact_lines(body.lines_of(piece)))
+            with download.patience():
+                async for piece in pieces:
+                    await download.hand_over(transport.redact_lines(body.lines_of(piece)))
         await download.hand_over(transport.redact_lines(body.last_line(response)))
     is_incomplete = response.headers.get("x-incomplete", "").lower()
     return {"true": True, "false": False}.get(is_incomplete)
@@ -121,7 +121,8 @@ class _Download:
         self._sink = sink
         self._skip = skip
         self._patience_seconds = patience_seconds
-        self._deadline = 0.0
+        self._deadline = math.inf
+        self._scope = anyio.CancelScope()
         self._size_bytes = 0
         self.lines = 0
         self.has_progress = False
@@ -134,29 +135,33 @@ class _Download:
         self.has_progress = True
         self._deadline = anyio.current_time() + self._patience_seconds
 
-    async def before_deadline(self, coming: Awaitable[_T]) -> _T:
-        """What comes, unless nothing of use has come for too long.
+    @contextmanager
+    def patience(self) -> Generator[None]:
+        """Ends what runs inside when nothing of use has come for too long.
 
         Raises:
             httpx.ReadTimeout: that.
         """
-        try:
-            with anyio.fail_after(max(0.0, self._deadline - anyio.current_time())):
-                return await coming
-        except TimeoutError as error:
-            raise httpx.ReadTimeout("nothing of use has come for too long") from error
+        with anyio.CancelScope(deadline=self._deadline) as self._scope:
+            yield
+        if self._scope.cancelled_caught:
+            raise httpx.ReadTimeout("nothing of use has come for too long")
 
     async def hand_over(self, block: bytes) -> None:
         if block:
-            begun = anyio.current_time()
+            begun = monotonic()
             taken = self._sink(block)
             if isinstance(taken, Awaitable):
+                self._scope.deadline = math.inf
                 taken = await taken
             self.lines += block.count(b"\n")
             self._size_bytes += len(block)
-            self._deadline += anyio.current_time() - begun  # the sink's time is not the server's
             if taken is True or (taken is None and b"{" in block):
                 self.note_progress()
+            else:
+                self._deadline += monotonic() - begun  # the sink's time is not the server's
+        if self._scope.deadline != self._deadline:
+            self._scope.deadline = self._deadline
 
     def read(self, incomplete: bool | None) -> ContentRead:  # noqa: FBT001  # a value, not a switch
         return ContentRead(self.lines, self._size_bytes, incomplete, self._skip + self.lines)
