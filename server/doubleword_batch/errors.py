@@ -27,6 +27,8 @@ quoted by `quote_untrusted` before it stands in a message.
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypedDict, Unpack
 
+from doubleword_batch.plain_text import one_line
+
 _QUOTED_CHARACTERS = 300
 
 
@@ -230,10 +232,10 @@ class StoreError(DoublewordBatchError):
 def quote_untrusted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
     """Cut and quote text that a server or a model wrote, for use inside a message.
 
-    Control characters and line breaks become spaces, so the text stays one line and cannot
-    imitate the structure around it; at most `limit` characters remain, an ellipsis marks the cut.
+    It becomes one line of characters that are seen (see `plain_text`), so it cannot imitate the
+    structure around it; at most `limit` characters remain, an ellipsis marks the cut.
     """
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
+    flat = " ".join(one_line(text[: limit * 4]).split())
     if len(flat) > limit or len(text) > limit * 4:
         flat = flat[:limit] + "…"
     return "«" + flat.replace("«", "<").replace("»", ">") + "»"

@@ -10,6 +10,7 @@ import re
 import unicodedata
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.plain_text import is_plain
 
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
@@ -42,6 +43,8 @@ def check_path_text(text: str, *, is_output: bool = False) -> None:
         raise _refused(text, "is an address, not a path", "Give a path of this machine.")
     if any(unicodedata.category(character) in _CONTROLS for character in text):
         raise _refused(text, "holds a control character", "Give a path without it.")
+    if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
+        raise _refused(text, "holds a character that nobody sees", "Give a path without it.")
     for name in _names(text) if is_output or _IS_WINDOWS else ():
         if ":" in name:
             raise _refused(text, "holds a colon in a name", "Give a plain file name.")

@@ -1,9 +1,13 @@
 """Settings and answers of strangers: said in one line, and the key stays where it belongs."""
 
+import json
 import socket
+import subprocess
+import sys
 
 import pytest
 
+from skill.places import SCRIPTS
 from skill.servers import answering
 
 KEY = "do-not-leak-6f1d"
@@ -102,12 +106,46 @@ def test_what_is_not_the_api_is_said_in_one_line_without_the_key(run, requests_o
     assert done.err.count("\n") == 1
 
 
-def test_an_answer_cannot_show_the_key_back(run, requests_of):
-    requests_of(1)
-    with answering(400, f"bad key {KEY}\x1b[31m".encode(), {}) as (here, _):
-        done = run(
-            "run_batch.py", "requests.jsonl", DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY
-        )
+ECHOES = {
+    "as it is": KEY,
+    "JSON escapes": "".join(f"\\u{ord(c):04x}" for c in KEY),
+    "one escape": KEY.replace("d", "\\u0064", 1),
+    "a text in a text": "".join(f"\\\\u{ord(c):04X}" for c in KEY),
+}
 
-    assert done.code == 5
-    assert "«bad key *** [31m»" in done.err
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_an_answer_cannot_show_the_key_back(run, requests_of, echo):
+    requests_of(1)
+    for body in (f"bad key {echo}\x1b[31m", f'{{"message":"bad key {echo}\\u001b[31m"}}'):
+        with answering(400, body.encode(), {}) as (here, _):
+            done = run(
+                "run_batch.py", "requests.jsonl", DOUBLEWORD_BASE_URL=here, DOUBLEWORD_API_KEY=KEY
+            )
+        assert done.code == 5
+        assert "«bad key ***�[31m»" in done.err
+
+
+READ = """
+import sys
+sys.path.insert(0, sys.argv[1])
+sys.dont_write_bytecode = True
+from batchkit.api import Api
+from batchkit.settings import read_settings
+for block in Api(read_settings(), 0).lines("file-1", 0):
+    sys.stdout.buffer.write(block)
+"""
+
+
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_results_are_kept_without_the_key(environment, echo):
+    line = f'{{"custom_id":"r1","response":{{"body":"x{echo}"}}}}\n'.encode()
+    with answering(200, line, {"Content-Length": str(len(line))}) as (here, _):
+        done = subprocess.run(
+            [sys.executable, "-c", READ, SCRIPTS],
+            env=environment | {"DOUBLEWORD_BASE_URL": here, "DOUBLEWORD_API_KEY": KEY},
+            capture_output=True,
+            timeout=60,
+            check=True,
+        )
+    assert json.loads(done.stdout)["response"]["body"] == "x***"

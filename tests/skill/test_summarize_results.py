@@ -5,7 +5,7 @@ import msgspec
 import pytest
 
 from doubleword_batch.jobs.build import BuildRequest, create_batch_file
-from doubleword_batch.jobs.export import files
+from doubleword_batch.jobs.export.formulas import HarmlessCells
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.parse import read_line
@@ -228,6 +228,7 @@ def test_no_answer_becomes_a_formula_in_a_spreadsheet_and_each_stays_one_record(
 ):
     answers = [
         "=1+1", "+49 30", "-x", "-1.5e3%", "@SUM(A1)", "\tx", "\rx", "a\rb", 'a\nb,"c"', "'=", "1",
+        "\n=1", "1;=1", "\uff1d1", "a\n- b\n-1", "\u200b=1", "- a\n=b|c!d", "x\ty; =1",
     ]  # fmt: skip
     bodies = [{"choices": [{"message": {"content": answer}}]} for answer in answers]
     with (work / "results.jsonl").open("w", encoding="utf-8") as file:
@@ -240,7 +241,7 @@ def test_no_answer_becomes_a_formula_in_a_spreadsheet_and_each_stays_one_record(
 
     with (work / "table.csv").open(newline="", encoding="utf-8") as table:
         rows = list(csv.DictReader(table))
-    assert [row["answer"] for row in rows] == [files._Harmless()(answer) for answer in answers]
+    assert [row["answer"] for row in rows] == [HarmlessCells()(answer) for answer in answers]
     assert rows[0]["answer"] == "'=1+1"
     assert rows[0]["custom_id"] == "'=0"
     lines = (work / "table.jsonl").read_text(encoding="utf-8").splitlines()

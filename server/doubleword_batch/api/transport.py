@@ -32,12 +32,12 @@ from doubleword_batch.errors import (
     quote_untrusted,
 )
 from doubleword_batch.network import proxy_for, tls_context
+from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)
 _MAX_REDIRECTS = 5
 _CONNECT_SECONDS = 10.0
-_SHORTEST_REDACTED_KEY = 6  # below that it would eat ordinary words
 
 
 class Transport:
@@ -107,7 +107,7 @@ class Transport:
         return typed_reply(request, await self._persist(request), model, self.redact)
 
     async def call_raw(self, request: ApiRequest) -> bytes:
-        """Send, and return the reply's body as it came; errors as in `call`."""
+        """Send, and return the reply's body without the key; errors as in `call`."""
         return await self._persist(request)
 
     async def delete(self, request: ApiRequest) -> None:
@@ -125,21 +125,19 @@ class Transport:
     def redact(self, text: str) -> str:
         """Take the key out of a text that the server wrote: it may echo what it got."""
         for key in self._keys_sent():
-            text = text.replace(key, "***")
+            text = redacted(text, key)
         return text
 
     def redact_lines(self, lines: bytes) -> bytes:
-        """The same for whole lines of a file, which are kept on disk."""
+        """The same for a whole reply, and for whole lines of a file, which are kept on disk."""
         for key in self._keys_sent():
-            lines = lines.replace(key.encode(), b"***")
+            lines = redacted_lines(lines, key)
         return lines
 
-    def _keys_sent(self) -> list[str]:
+    def _keys_sent(self) -> tuple[str, ...]:
         if self._custom_transport is not None:
-            keys = self._custom_transport.credentials
-        else:
-            keys = (self._api_key.reveal(),) if self._api_key else ()
-        return [key for key in keys if len(key) >= _SHORTEST_REDACTED_KEY]
+            return self._custom_transport.credentials
+        return (self._api_key.reveal(),) if self._api_key else ()
 
     @asynccontextmanager
     async def opened(self, request: ApiRequest) -> AsyncGenerator[httpx.Response, None]:
@@ -169,7 +167,8 @@ class Transport:
         while True:
             try:
                 async with self.opened(request) as response:
-                    return await whole_body(request, response, self.timeout_seconds)
+                    body = await whole_body(request, response, self.timeout_seconds)
+                return self.redact_lines(body)
             except DoublewordBatchError as error:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:

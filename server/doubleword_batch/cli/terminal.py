@@ -15,17 +15,12 @@ from rich.text import Text
 
 from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.plain_text import one_line
 
 
 def plain(text: object) -> str:
-    """The text in one line, with what is not printable replaced.
-
-    Line breaks and tabs become spaces; escapes, control and direction characters become U+FFFD.
-    """
-    return "".join(
-        c if c.isprintable() else " " if c.isspace() else "\N{REPLACEMENT CHARACTER}"
-        for c in str(text)
-    )
+    """The text in one line, with what is not to be seen replaced (see `plain_text`)."""
+    return one_line(str(text))
 
 
 class Terminal:

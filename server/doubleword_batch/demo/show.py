@@ -18,6 +18,7 @@ from doubleword_batch.demo import job
 from doubleword_batch.demo.folder import Comparison, DemoFolder
 from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, HostCall
 from doubleword_batch.demo.job import QUERY, DemoResult
+from doubleword_batch.plain_text import one_line
 
 _ROWS_SHOWN = 10
 _OTHER_COLUMNS_WIDTH = 52
@@ -79,7 +80,7 @@ def show_result(
     console.print()
     for line in (*_row_counts(comparison), *_agreement(result, comparison)):
         console.print(line)
-    console.print(f"Answered by {_safe(result.provider)}")
+    console.print(f"Answered by {one_line(result.provider)}")
     console.print()
     for words, path in (("Table", folder.source), ("Answers", folder.answers), ("Log", folder.log)):
         console.print(f"{words + ':':8} {path}", soft_wrap=True)
@@ -147,10 +148,10 @@ def _show_answers(console: Console, comparison: Comparison) -> None:
         table.add_column(name, overflow="fold")
     for row in shown:
         table.add_row(
-            _safe(row.word),
-            _cut(_safe(row.definition), room),
-            _safe(row.label),
-            _safe(row.topic) or f"({_safe(row.outcome)})",
+            one_line(row.word),
+            _cut(one_line(row.definition), room),
+            one_line(row.label),
+            one_line(row.topic) or f"({one_line(row.outcome)})",
             "yes" if row.agrees else "no",
         )
     console.print()
@@ -160,9 +161,9 @@ def _show_answers(console: Console, comparison: Comparison) -> None:
 def _show_counts(console: Console, result: DemoResult) -> None:
     table = Table()
     for name in result.counted["columns"]:
-        table.add_column(_safe(str(name)))
+        table.add_column(one_line(str(name)))
     for row in result.counted["rows"]:
-        table.add_row(*(_safe(str(cell)) for cell in row))
+        table.add_row(*(one_line(str(cell)) for cell in row))
     console.print()
     console.print(f"Asked with fetch_results, without reading the file: {QUERY}")
     console.print(table)
@@ -174,7 +175,7 @@ def _row_counts(comparison: Comparison) -> Iterable[str]:
         yield f"All {rows} rows of the source are in the table, each exactly once, in its order."
     else:
         yield f"The table has {len(comparison.rows)} rows and does not match the source's {rows}!"
-    counts = ", ".join(f"{count} {_safe(name)}" for name, count in comparison.outcomes.items())
+    counts = ", ".join(f"{count} {one_line(name)}" for name, count in comparison.outcomes.items())
     yield f"Outcomes: {counts}."
 
 
@@ -208,7 +209,3 @@ def _total(calls: Iterable[HostCall]) -> int:
 
 def _cut(text: str, limit: int) -> str:
     return text if len(text) <= limit else text[: limit - 3] + "..."
-
-
-def _safe(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)

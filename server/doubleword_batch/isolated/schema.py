@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.isolated.process import ChildEndedError, ChildProcess
+from doubleword_batch.plain_text import one_line
 
 MEMORY_BYTES = 512 << 20
 
@@ -82,7 +83,7 @@ class SchemaChecker:
         texts = [_text_of(answer) for answer in answers]
         to_check = [text for text in texts if text is not None]
         with self._lock:
-            checked = iter([wrong and _flat(wrong) for wrong in self._checked(to_check)])
+            checked = iter([wrong and one_line(wrong) for wrong in self._checked(to_check)])
         return [
             "the answer is nested too deeply to be checked" if text is None else next(checked)
             for text in texts
@@ -146,11 +147,6 @@ class SchemaChecker:
             raise self._invalid
         self._child = child
         return child
-
-
-def _flat(words: str) -> str:
-    """A line: the names in it are the answer's."""
-    return "".join(c if c.isprintable() else " " for c in words)
 
 
 def _text_of(value: Any) -> str | None:

@@ -132,8 +132,8 @@ def _apostrophes(written: Written | None) -> list[str]:
     if written is None or not written.apostrophes:
         return []
     words = (
-        f"{written.apostrophes} CSV cells begin like a formula and got an apostrophe in front, "
-        "so that no spreadsheet runs them; formulas leaves them as they are."
+        f"{written.apostrophes} CSV cells hold what a spreadsheet could run as a formula and got "
+        "an apostrophe before it; formulas leaves them as they are."
     )
     return [words]
 

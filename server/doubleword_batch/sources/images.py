@@ -10,6 +10,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.path_text import check_path_text
 from doubleword_batch.paths import Roots
+from doubleword_batch.public_address import why_not_public
 from doubleword_batch.sources.base import Row, quoted_name
 from doubleword_batch.sources.files import FileSource
 
@@ -157,11 +158,12 @@ class ImageReader:
         return value
 
     def _checked_url(self, value: str) -> str:
-        if not value.startswith("https://") or len(value) > _URL_CHARACTERS or " " in value:
+        wrong = "is too long" if len(value) > _URL_CHARACTERS else why_not_public(value)
+        if wrong is not None:
             raise InputError(
                 f"The column {self._quoted_column} holds {quote_untrusted(value, 100)}, which "
-                "is not an https URL.",
-                hint="Use an https URL that the provider can reach, or the path of a file.",
+                f"{wrong}.",
+                hint="Use a plain https URL that the provider can reach, or the path of a file.",
                 code="invalid_image",
             )
         return value

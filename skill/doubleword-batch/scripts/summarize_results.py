@@ -29,6 +29,7 @@ from batchkit.ending import (  # noqa: E402
     say,
 )
 from batchkit.ledger import Ledger, request_lines  # noqa: E402
+from batchkit.plain_text import one_line  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
 from batchkit.whole_files import write_whole  # noqa: E402
 
@@ -111,7 +112,7 @@ class _Tally:
             message = self._messages[outcome, cause]
             cut = "" if len(message) <= _SAMPLE_CHARACTERS else "…"
             words = f", for example {message[:_SAMPLE_CHARACTERS]}{cut}" if message else ""
-            say(f"{outcome} ({cause}): {count}{words}")
+            say(one_line(f"{outcome} ({cause}): {count}{words}"))
         for reading in self._samples:
             name = quoted(reading.custom_id, 64)
             say(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")

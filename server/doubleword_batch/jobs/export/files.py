@@ -1,19 +1,19 @@
 """Writing the table of answers: a file appears whole or not at all."""
 
 import csv
-import re
 import secrets
 import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import BinaryIO, Literal
 
 import msgspec
 
 from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.export.formulas import HarmlessCells
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.rows import Rows
 from doubleword_batch.jobs.export.table import FETCH_AGAIN
@@ -33,8 +33,6 @@ _FORMATS: dict[str, Format] = {
 _OF_TABLES = _FORMATS.keys() | {".json", ".tsv", ".xlsx", ".xls"}
 _BUFFER_BYTES = 1 << 20
 _RECORD_END = "\r\n"
-_FORMULA_STARTS = frozenset("=+-@\t\r")
-_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
 
 _encode = msgspec.json.Encoder().encode
 
@@ -153,7 +151,7 @@ def _write_jsonl(table: Rows, output: BinaryIO, cancelled: Callable[[], bool]) -
 def _write_csv(
     table: Rows, output: BinaryIO, cancelled: Callable[[], bool], *, formulas: bool
 ) -> Written:
-    harmless = _Harmless()
+    harmless = HarmlessCells()
     cell = as_text if formulas else harmless
     writer = csv.writer(_Records(output), lineterminator=_RECORD_END)
     writer.writerow([cell(name) for name in table.columns])
@@ -177,18 +175,3 @@ class _Records:
 
     def write(self, record: str) -> None:
         self._output.write(f"{record[: -len(_RECORD_END)]}\n".encode())
-
-
-class _Harmless:
-    """Makes cells that no spreadsheet takes for a formula, and counts those that it changed."""
-
-    def __init__(self) -> None:
-        self.apostrophes = 0
-
-    def __call__(self, value: Any) -> str:
-        if not isinstance(value, str):
-            return as_text(value)
-        if value[:1] in _FORMULA_STARTS and not _NUMBER.fullmatch(value):
-            self.apostrophes += 1
-            return "'" + value
-        return value

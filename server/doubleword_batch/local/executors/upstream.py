@@ -19,6 +19,7 @@ from doubleword_batch.local.executors.base import Completion, ExecutorModel, Req
 from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.network import proxy_for, tls_context
+from doubleword_batch.redaction import redacted, redacted_lines
 
 if TYPE_CHECKING:
     import httpx
@@ -146,8 +147,8 @@ class UpstreamExecutor:
                         raise self._rejected(response.status_code, why)
         except EncodingError as error:
             raise self._rejected(response.status_code, f"the answer {error}") from None
-        text = read.decode("utf-8", errors="replace")
-        return text.replace(self._key, "***") if self._key else text
+        whole = redacted_lines(bytes(read), self._key) if self._key else read
+        return whole.decode("utf-8", errors="replace")
 
     def _answer(self, response: "httpx.Response", text: str) -> Completion:
         status = response.status_code
@@ -175,7 +176,7 @@ class UpstreamExecutor:
 
     def _clean(self, text: str) -> str:
         """Cut, and without the key: some servers repeat a key that they reject."""
-        shown = text.replace(self._key, "***") if self._key else text
+        shown = redacted(text, self._key) if self._key else text
         return shown if len(shown) <= _SHOWN_CHARACTERS else shown[:_SHOWN_CHARACTERS] + "..."
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.formulas import harmless
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 _OURS = ("custom_id", "outcome", "answer", "error")
 _ROW_OF = re.compile(r"r([1-9][0-9]*)(?:-.*)?")
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-_NUMBER = re.compile(r"[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?")
 
 
 def answer_table(path: Path, readings: Iterable[Reading], source: Table | None) -> Iterator[bytes]:
@@ -110,9 +109,7 @@ def _csv_line(cells: Iterable[Any]) -> bytes:
 
 
 def _harmless(cell: Any) -> Any:
-    """A cell that no spreadsheet takes for a formula: such a text gets an apostrophe in front."""
+    """A cell that no spreadsheet takes for a formula."""
     if isinstance(cell, (dict, list, bool)):
-        return strict_json.as_prompt_text(cell)
-    if not isinstance(cell, str) or not cell.startswith(_FORMULA_STARTS) or _NUMBER.fullmatch(cell):
-        return cell
-    return f"'{cell}"
+        return harmless(strict_json.as_prompt_text(cell))
+    return harmless(cell) if isinstance(cell, str) else cell

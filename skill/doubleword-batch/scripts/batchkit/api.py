@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from batchkit import strict_json
 from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.redaction import redacted, redacted_lines
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,7 +178,8 @@ class Api:
         with self._opened("GET", path, params, deadline=deadline) as response:
             knows_skip = response.headers.get("X-Incomplete") is not None
             lines = _whole_lines(_blocks(response, path), path, deadline)
-            yield from lines if knows_skip else _without_first(lines, skip)
+            for block in lines if knows_skip else _without_first(lines, skip):
+                yield redacted_lines(block, self._settings.key)
 
     def _repeated(
         self, send: Callable[[], dict[str, Any]], *, write: bool = False
@@ -196,6 +198,7 @@ class Api:
     ) -> dict[str, Any]:
         with self._opened(method, path, params, data, headers) as response:
             content = _read(response, f"{method} {path}", _LONGEST_JSON)
+        content = redacted_lines(content, self._settings.key)
         try:
             value = json.loads(content)
         except (ValueError, RecursionError):
@@ -248,9 +251,7 @@ class Api:
             content = error.read(_BLOCK_BYTES)
         except (OSError, http.client.HTTPException):
             content = b""
-        said = _words(content)
-        if self._settings.key:
-            said = said.replace(self._settings.key, "***")
+        said = redacted(_words(content), self._settings.key)
         if error.code < _BAD_REQUEST:
             said = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
         seconds = error.headers.get("Retry-After", "")

@@ -8,6 +8,8 @@ import sys
 from enum import IntEnum
 from typing import Callable, NoReturn, TextIO
 
+from batchkit.plain_text import one_line
+
 _QUOTED_CHARACTERS = 300
 _CLOSED_PIPE = frozenset({errno.EPIPE, errno.EINVAL})  # the second on Windows
 
@@ -108,7 +110,7 @@ def _print(text: str, stream: TextIO) -> None:
 
 def quoted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
     """Text of a server, a model or a file, cut and marked, so that it can pass for nothing else."""
-    flat = " ".join("".join(c if c.isprintable() else " " for c in text[: limit * 4]).split())
+    flat = " ".join(one_line(text[: limit * 4]).split())
     if len(flat) > limit or len(text) > limit * 4:
         flat = flat[:limit] + "…"
     return "«" + flat.replace("«", "<").replace("»", ">") + "»"

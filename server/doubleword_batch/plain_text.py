@@ -1,0 +1,61 @@
+"""Text of others as it may be shown: the one place that decides which characters a reader gets.
+
+Rows, models, servers and names of files bring characters that nobody sees or that move what is
+seen: controls of both sets, marks that turn the direction of writing, tags and selectors in which
+a text hides for those who read bytes. They are shown as one U+FFFD for each run of them, so that
+an agent and a person see the same, and see that there was something. Tables and request files hold
+the texts as they were.
+"""
+
+import re
+
+_MARK = "\N{REPLACEMENT CHARACTER}"
+_LINE_ENDS = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u3164\ufe00-\ufe0f\uffa0\U000e0100-\U000e01ef]"
+)
+"""Letters and marks, to Unicode, that are drawn as nothing."""
+
+_SELECTORS = frozenset("\ufe0e\ufe0f")
+_JOINERS = frozenset("\u200c\u200d")
+"""Needed inside words of some scripts and inside emoji: kept one by one behind what is seen."""
+
+
+def one_line(text: str) -> str:
+    """The text in one line: each blank and line break a space, what is not to be seen U+FFFD."""
+    return _plain(text, "")
+
+
+def readable(text: str) -> str:
+    """The same with its line feeds and tabs, for places that quote a text as JSON does."""
+    return _plain(_LINE_ENDS.sub("\n", text) if not text.isprintable() else text, "\n\t")
+
+
+def is_plain(text: str) -> bool:
+    """Whether a text is shown as it is."""
+    return one_line(text) == text
+
+
+def _plain(text: str, kept: str) -> str:
+    if text.isprintable() and not _UNSEEN.search(text):
+        return text
+    shown: list[str] = []
+    before = " "
+    for character in text:
+        if character in kept:
+            now = character
+        elif character.isspace():
+            now = " "
+        elif character in _JOINERS or character in _SELECTORS:
+            allowed = _SELECTORS if character in _JOINERS else ""
+            is_behind_something = not before.isspace() and before != _MARK
+            is_one = before not in _JOINERS and (before not in _SELECTORS or before in allowed)
+            now = character if is_behind_something and is_one else _MARK
+        elif not character.isprintable() or _UNSEEN.match(character):
+            now = _MARK
+        else:
+            now = character
+        if now != _MARK or before != _MARK:
+            shown.append(now)
+        before = now
+    return "".join(shown)

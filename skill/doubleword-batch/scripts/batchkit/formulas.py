@@ -1,0 +1,49 @@
+"""Cells of a CSV table that no spreadsheet takes for a formula, wherever it cuts the line.
+
+A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, in full width too, whatever blanks
+and unseen characters stand before it. Where it expects semicolons it knows nothing of our commas
+and quotes: it cuts at every semicolon, tab and line break, so each piece of a text may be a cell.
+"""
+
+from __future__ import annotations
+
+import re
+
+_SIGN = "[=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
+_BLANK = (
+    '[\\s"\0-\x1f\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f'
+    "\u2028-\u202f\u205f-\u206f\u2800\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U000e0000-\U000e0fff]"
+)
+_BEGINS = re.compile(f"(?:[\t\r]|(?:;|{_BLANK})*{_SIGN})")
+_AFTER = {
+    separator: re.compile(f"{separator}(?P<piece>(?:(?![;\t\r\n]){_BLANK})*{_SIGN}[^;\t\r\n]*)")
+    for separator in ";\t\r\n"
+}
+_NUMBER = re.compile(r"\s*[-+]?[0-9][0-9.,]*(?:[eE][-+]?[0-9]+)?%?\s*")
+_ITEM = re.compile(r"\s*[-+]\s")
+_RULE = re.compile(r"\s*[-=+]{2,}\s*")
+_CALL = re.compile(r"\w\s{0,9}\(")
+
+
+def harmless(text: str) -> str:
+    """The text with an apostrophe before whatever could be run."""
+    shown = text
+    for separator, pattern in _AFTER.items():
+        if separator in shown:
+            shown = pattern.sub(_marked, shown)
+    if _BEGINS.match(text) and not _NUMBER.fullmatch(text):
+        shown = "'" + shown
+    return shown
+
+
+def _marked(found: re.Match) -> str:
+    separator, piece = found[0][0], found["piece"]
+    is_text = separator in "\r\n" and _is_line_of_text(piece)
+    return found[0] if is_text or _NUMBER.fullmatch(piece) else f"{separator}'{piece}"
+
+
+def _is_line_of_text(piece: str) -> bool:
+    """Whether it is a list's item that calls nothing, or a rule of signs."""
+    calls = bool(_CALL.search(piece)) or ("|" in piece and "!" in piece)
+    return bool(_RULE.fullmatch(piece)) or (bool(_ITEM.match(piece)) and not calls)
