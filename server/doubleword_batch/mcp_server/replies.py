@@ -12,12 +12,8 @@ import msgspec
 from mcp.server.mcpserver import Context
 from mcp.types import CallToolResult, TextContent
 
-<<<<<<< HEAD
 from doubleword_batch.errors import DoublewordBatchError, Next
-=======
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.plain_text import one_line, readable
->>>>>>> bf43821 (Show text of others without what hides in it, and take keys out in every escape)
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -37,7 +37,7 @@ def harmless(text: str) -> str:
     return shown
 
 
-def _marked(found: re.Match) -> str:
+def _marked(found: re.Match[str]) -> str:
     separator, piece = found[0][0], found["piece"]
     is_text = separator in "\r\n" and _is_line_of_text(piece)
     return found[0] if is_text or _NUMBER.fullmatch(piece) else f"{separator}'{piece}"

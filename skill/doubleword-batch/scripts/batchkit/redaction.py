@@ -37,14 +37,14 @@ def redacted_lines(lines: bytes, key: str) -> bytes:
 
 
 @cache
-def _escape_of_a_character(key: str) -> re.Pattern:
+def _escape_of_a_character(key: str) -> re.Pattern[bytes]:
     """Quick to look for, and honest text has none: what is escaped there stands in no key."""
     digits = b"|".join(sorted({_hex(bytes([byte])) for byte in key.encode()}))
     return re.compile(rb"\\u00(?:%b)" % digits)
 
 
 @cache
-def _in_any_escapes(key: str) -> re.Pattern:
+def _in_any_escapes(key: str) -> re.Pattern[bytes]:
     """The key, each of its characters in any form."""
     return re.compile(b"".join(_in_any_form(bytes([byte])) for byte in key.encode()))
 
