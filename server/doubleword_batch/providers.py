@@ -79,6 +79,8 @@ class Profile(BaseModel):
         free: nothing is billed.
         prices: dated price table, None when there is none.
         output_limit: the parameter of chat that limits the tokens of an answer.
+        lists_models: the list of models names all that a batch may use.
+        text_only: models that are known to see no images.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -104,6 +106,8 @@ class Profile(BaseModel):
     free: bool = False
     prices: PriceTable | None = None
     output_limit: str = "max_tokens"
+    lists_models: bool = False
+    text_only: tuple[str, ...] = ()
 
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.

@@ -230,3 +230,33 @@ def test_a_base_url_that_could_leak_the_key_stops_the_start(url):
         Settings.from_environment({"DOUBLEWORD_API_KEY": "k", "DOUBLEWORD_BASE_URL": url})
     assert "DOUBLEWORD_BASE_URL" in str(caught.value)
     assert "pw" not in str(caught.value)
+
+
+async def test_an_upload_names_every_kind_of_fault_at_once_and_stays_small(settings, work):
+    def line(**changes):
+        body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
+        request = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        return json.dumps(request | changes)
+
+    lines = [
+        line(custom_id="x"),
+        line(custom_id="x"),
+        line(custom_id="b", body={"model": "m", "messages": "hi"}),
+        line(custom_id="c", method="GET"),
+        line(custom_id="d", body={"model": ""}),
+        line(custom_id="e", url="/v1/poems"),
+        line(custom_id="f", body={"model": "m", "messages": [{}], "stream": True}),
+        line(custom_id="g" * 80),
+        line(custom_id="h", body=[]),
+        "{not json",
+        "[]",
+        *[line(custom_id="\u00e9") for _ in range(300)],
+    ]
+    (work / "bad.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    reply = await refused(settings, "upload", path="bad.jsonl")
+    kinds = reply["error"]["details"]["kinds"]
+    assert len(kinds) >= 11
+    for kind in kinds:
+        assert kind in reply["error"]["message"]
+    assert "300 lines, the first is 12" in reply.text
+    assert reply.size_bytes <= 2_048

@@ -15,6 +15,7 @@ from doubleword_batch.atomic_files import atomic_file, copy_file, rename, sync_f
 from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
+    Next,
     NotFoundError,
     ProtocolError,
 )
@@ -40,9 +41,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from doubleword_batch.requests import RequestHead, ValidationReport
+    from doubleword_batch.requests.validate import ProblemGroup
 
 _ROWS_AT_ONCE = 1_000
 _REQUEST_FILE = "part-0001.jsonl"
+_MESSAGE_CHARACTERS, _FIXES_SHOWN = 100, 2
+_MOST_EXPLAINED, _EXPLAINED_OF_MANY = 6, 4
+_OF_MODELS = frozenset({"model_missing", "model_unknown", "image_for_text_model"})
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
 
@@ -119,16 +124,27 @@ async def job_of_file(ws: Workspace, path: str) -> StoredJob:
             each kind.
     """
     resolved = ws.roots.readable_file(path)
-    return await in_thread(lambda _: _job_of_file(ws, resolved))
+    models = await _known_models(ws)
+    return await in_thread(lambda _: _job_of_file(ws, resolved, models))
 
 
-def _job_of_file(ws: Workspace, path: Path) -> StoredJob:
+async def _known_models(ws: Workspace) -> list[str]:
+    """All models that the key may use; none where the provider does not say."""
+    if not ws.profile.lists_models:
+        return []
+    try:
+        return [model.id for model in await ws.client.models.list()]
+    except DoublewordBatchError:
+        return []  # the upload will say what is wrong, if anything is
+
+
+def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> StoredJob:
     from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
     remove_leftovers(ws.store)
     with staging_folder(ws.store) as staging:
         copy = _copied(path, staging.path / _REQUEST_FILE)  # what is checked is what is sent
-        report = validate_request_file(copy, ws.profile)
+        report = validate_request_file(copy, ws.profile, models)
         if not report.ok:
             raise _invalid(ws, path, report)
         digest = _sha256(copy)
@@ -173,17 +189,35 @@ def _copied(path: Path, copy: Path) -> Path:
 
 
 def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputError:
+    """The error for a file with faults: every kind, how often it is there, and where first."""
     groups = [group for group in report.groups if group.severity == "error"]
-    first = "; ".join(
-        f"line {group.first[0].line}: {group.first[0].message.rstrip('.')} ({group.count} such)"
-        for group in groups[:5]
+    explained = len(groups) if len(groups) <= _MOST_EXPLAINED else _EXPLAINED_OF_MANY
+    kinds = "; ".join(
+        f"{group.kind} ({_lines_of(group)})"
+        + (f": {_cut(group.first[0].message)}" if number < explained else "")
+        for number, group in enumerate(groups)
     )
+    fixes = list(dict.fromkeys(group.fix for group in groups))[:_FIXES_SHOWN]
     return InputError(
-        f"{path.name} is not a request file that {ws.profile.title} takes: {first}.",
-        hint=groups[0].fix + " Nothing was uploaded.",
+        f"{path.name} is not a request file that {ws.profile.title} takes. {kinds}.",
+        hint=" ".join((*fixes, "Nothing was uploaded.")),
         code="invalid_request_file",
         details={"kinds": {group.kind: group.count for group in groups}},
+        next=Next("list", {"kind": "models"})
+        if any(group.kind in _OF_MODELS for group in groups)
+        else None,
     )
+
+
+def _cut(message: str) -> str:
+    return message[:_MESSAGE_CHARACTERS].rstrip(".")
+
+
+def _lines_of(group: "ProblemGroup") -> str:
+    first = group.first[0].line
+    if not first:
+        return "the whole file"
+    return f"line {first}" if group.count == 1 else f"{group.count} lines, the first is {first}"
 
 
 def _publish(

@@ -13,17 +13,19 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NoReturn, Self, cast
+from typing import Any, NoReturn, Protocol, Self, cast
 
 import msgspec
 
 from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 
 MOST_IN_MEMORY = 100_000
 
 _DIGEST_BYTES = 16
 _RECORD = struct.Struct(f"{_DIGEST_BYTES}sQ")
 _BUCKETS = 64
+_FIRST_BYTES = 40
 _BUFFER_BYTES = 1 << 14
 
 
@@ -59,6 +61,9 @@ def diagnose(line: bytes) -> Diagnosis:
         _check_texts(fields, ("model",), "body.", diagnosis)
         if fields.get("stream"):
             diagnosis.faults.append(("stream", "body.stream is on."))
+        fault = content_fault(diagnosis.texts.get("url", ""), _Decoded(fields))
+        if fault:
+            diagnosis.faults.append(("content", fault))
     elif "body" in request:
         diagnosis.faults.append(("wrong_type", f"body is {_kind(body)}, not an object."))
     else:
@@ -113,6 +118,60 @@ def _kind(value: object) -> str:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise _Fault("nan", f"The line holds {constant}.")
+
+
+class _Content(Protocol):
+    """The fields of a body that hold what is asked, undecoded; empty where there is none."""
+
+    messages: msgspec.Raw
+    input: msgspec.Raw
+
+
+class _Decoded:
+    """The same fields of a body that was decoded."""
+
+    def __init__(self, fields: dict[str, Any]) -> None:
+        self.messages, self.input = (
+            msgspec.Raw(json.dumps(fields[name]).encode() if name in fields else b"")
+            for name in ("messages", "input")
+        )
+
+
+def content_fault(url: str, body: _Content) -> str:
+    """What is wrong with what a body asks, by its first bytes; "" for nothing.
+
+    What is absent is left to the server: some take a stored prompt in its place.
+    """
+    if url in {CHAT, "/v1/messages"}:
+        return _messages_fault(_first_bytes(body.messages))
+    if url in {EMBEDDINGS, RESPONSES}:
+        return _input_fault(_first_bytes(body.input))
+    return ""
+
+
+def _first_bytes(value: msgspec.Raw) -> bytes:
+    return bytes(memoryview(value)[:_FIRST_BYTES]).lstrip()
+
+
+def _messages_fault(first: bytes) -> str:
+    if not first:
+        return ""
+    if not first.startswith(b"["):
+        return "body.messages is not a list."
+    inside = first[1:].lstrip()
+    if inside.startswith(b"]"):
+        return "body.messages is empty."
+    if inside and not inside.startswith(b"{"):
+        return "body.messages is a list of something else than objects."
+    return ""
+
+
+def _input_fault(first: bytes) -> str:
+    if first.startswith((b'""', b"[]")):
+        return "body.input is empty."
+    if first and not first.startswith((b'"', b"[")):
+        return "body.input is neither text nor a list."
+    return ""
 
 
 class SeenIds:

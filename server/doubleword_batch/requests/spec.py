@@ -79,7 +79,7 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
     if spec.id_column is not None:
         check_column(spec.id_column, columns, "id_column")
     if spec.image_column is not None:
-        _check_image_column(spec, columns)
+        _check_image_column(spec, columns, profile)
     _check_params(spec)
     return () if spec.response_schema is None else check_schema(spec.response_schema)
 
@@ -97,12 +97,18 @@ def check_limit(limit: int | None) -> None:
         )
 
 
-def _check_image_column(spec: RequestSpec, columns: Sequence[str]) -> None:
+def _check_image_column(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> None:
     check_column(spec.image_column or "", columns, "image_column")
     if spec.endpoint == EMBEDDINGS:
         raise InputError(
             "Embeddings are made from text, not from images.",
             hint=f"Use {CHAT} with a vision model.",
+        )
+    if spec.model in profile.text_only:
+        raise InputError(
+            f"The model {spec.model} sees no images.",
+            hint="Name a vision model.",
+            next=Next("list", {"kind": "models"}),
         )
 
 

@@ -5,7 +5,8 @@ Sound lines take a fast way through msgspec; only a broken one is looked at clos
 `line_checks`.
 """
 
-from collections.abc import Iterator
+import difflib
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
@@ -16,7 +17,7 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.line_checks import SeenIds, diagnose, inputs_of
+from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
@@ -31,6 +32,7 @@ _QUOTED = 80
 _PROBLEMS_SHOWN = 3
 _ERROR, _WARNING = "error", "warning"
 _READ_BYTES = 1 << 18
+_IMAGES = (b'"image_url"', b'"input_image"')
 
 Severity = Literal["error", "warning"]
 
@@ -53,6 +55,9 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "url": (_ERROR, "Use an endpoint that this provider runs in batches."),
     "mixed_urls": (_ERROR, "Split the file: a batch has one endpoint."),
     "model_missing": (_ERROR, "Name the model in every body."),
+    "model_unknown": (_ERROR, "Name one of the provider's models."),
+    "content": (_ERROR, "Give chat a list of messages, and the other endpoints text or a list."),
+    "image_for_text_model": (_ERROR, "Name a model that sees images, or leave the images out."),
     "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
     "body_too_large": (_ERROR, "Shorten that request, or split it into several."),
     "too_many_requests": (_ERROR, "Split the file into several."),
@@ -116,6 +121,8 @@ class ValidationReport:
 class _CheckedBody(msgspec.Struct):
     model: str
     stream: Any = None
+    messages: msgspec.Raw = msgspec.Raw()
+    input: msgspec.Raw = msgspec.Raw()
 
 
 class _CheckedLine(msgspec.Struct):
@@ -128,17 +135,24 @@ class _CheckedLine(msgspec.Struct):
 _decode = msgspec.json.Decoder(_CheckedLine).decode
 
 
-def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
+def validate_request_file(
+    path: Path, profile: Profile, models: Collection[str] = ()
+) -> ValidationReport:
     """Check a request file against the format and a provider's limits.
 
     Memory does not grow with the lines.
+
+    Args:
+        path: the file.
+        profile: the provider.
+        models: all that its key may use; empty where they are not known.
 
     Raises:
         InputError: code `file_not_found` or `not_readable`; faults inside the file are reported.
     """
     try:
         with open_regular(path.resolve(), _READ_BYTES) as stream, SeenIds() as seen:
-            return _Check(path, profile, seen).run(stream)
+            return _Check(path, profile, models, seen).run(stream)
     except FileNotFoundError:
         raise InputError(
             f"There is no file {quoted_name(path)}.", hint="Check the path.", code="file_not_found"
@@ -152,8 +166,11 @@ def validate_request_file(path: Path, profile: Profile) -> ValidationReport:
 
 
 class _Check:
-    def __init__(self, path: Path, profile: Profile, seen: SeenIds) -> None:
+    def __init__(
+        self, path: Path, profile: Profile, models: Collection[str], seen: SeenIds
+    ) -> None:
         self._path = path
+        self._known_models = models
         self._profile = profile
         self._urls = frozenset((*profile.endpoints, *_ALSO_TAKEN))
         self._longest_id = profile.max_custom_id_bytes
@@ -219,6 +236,7 @@ class _Check:
         self._method(number, request.method)
         self._target(number, request.url)
         self._model(number, request.body.model)
+        self._content(number, request, line)
         if request.url == EMBEDDINGS and self._profile.max_embedding_inputs is not None:
             self._inputs += inputs_of(_body_of(line))
         if len(line) > self._profile.max_request_bytes:
@@ -289,8 +307,24 @@ class _Check:
             return
         if not model.strip():
             self._found.add("model_missing", number, "body.model is empty.")
+            return
+        if self._known_models and model not in self._known_models:
+            near = difflib.get_close_matches(model, self._known_models, n=1)
+            question = f"; did you mean {quote_untrusted(near[0], _QUOTED)}?" if near else "."
+            message = f"There is no model {quote_untrusted(model, _QUOTED)}{question}"
+            self._found.add("model_unknown", number, message)
         elif len(self._models) < _MODELS_SHOWN:
             self._models[model] = None
+
+    def _content(self, number: int, request: _CheckedLine, line: bytes) -> None:
+        """What is asked, as far as that can be told without reading all of it."""
+        fault = content_fault(request.url, request.body)
+        if fault:
+            self._found.add("content", number, fault)
+        model = request.body.model
+        if model in self._profile.text_only and any(mark in line for mark in _IMAGES):
+            message = f"The model {quote_untrusted(model, _QUOTED)} sees no images."
+            self._found.add("image_for_text_model", number, message)
 
     def _size(self, number: int, line: bytes) -> None:
         size = len(bytes(_body_of(line)))

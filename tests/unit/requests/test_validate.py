@@ -219,3 +219,41 @@ def test_the_inputs_of_all_embeddings_are_counted_where_the_provider_limits_them
     report = check(*lines, max_embedding_inputs=3)
     assert kinds(report) == {"too_many_inputs": [0]}
     assert "4 inputs; 3 are allowed" in report.groups[0].first[0].message
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "says"),
+    [
+        ("/v1/chat/completions", {"messages": "hello"}, "messages is not a list"),
+        ("/v1/chat/completions", {"messages": {"role": "user"}}, "messages is not a list"),
+        ("/v1/chat/completions", {"messages": None}, "messages is not a list"),
+        ("/v1/chat/completions", {"messages": []}, "messages is empty"),
+        ("/v1/chat/completions", {"messages": ["hello"]}, "something else than objects"),
+        ("/v1/embeddings", {"input": 7}, "neither text nor a list"),
+        ("/v1/responses", {"input": ""}, "input is empty"),
+    ],
+)
+@pytest.mark.parametrize("model", ["m", 7])
+def test_what_is_asked_has_to_be_what_the_endpoint_takes(check, url, body, says, model):
+    report = check(line("a", url=url, body=body | {"model": model}))
+    (group,) = (group for group in report.groups if group.kind == "content")
+    assert says in group.first[0].message
+
+
+def test_a_model_that_the_provider_does_not_list_is_an_error_where_the_list_is_known(
+    tmp_path, doubleword
+):
+    path = tmp_path / "requests.jsonl"
+    path.write_text(line("a", body={"model": "Qwen3-14B"}) + "\n" + line("b") + "\n")
+    assert validate_request_file(path, doubleword).ok
+    report = validate_request_file(path, doubleword, ["Qwen3-14B-FP8", "m"])
+    assert kinds(report) == {"model_unknown": [1]}
+    assert "did you mean «Qwen3-14B-FP8»?" in report.groups[0].first[0].message
+
+
+def test_an_image_for_a_model_that_sees_none_is_an_error(check):
+    image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,xx"}}
+    body = {"model": "openai/gpt-oss-20b", "messages": [{"role": "user", "content": [image]}]}
+    seeing = body | {"model": "Qwen/Qwen3-VL-30B-A3B-Instruct-FP8"}
+    report = check(line("a", body=body), line("b", body=seeing))
+    assert kinds(report) == {"image_for_text_model": [1]}
