@@ -77,8 +77,22 @@ async def test_published_result_fields_are_fields_of_the_reports(settings):
     for tool in await definitions(settings):
         fields = published[tool.name].model_json_schema(mode="serialization")["properties"]
         for name, schema in tool.output_schema["properties"].items():
-            kinds = {option.get("type") for option in fields[name].get("anyOf", [fields[name]])}
+            options = fields[name].get("anyOf", [fields[name]])
+            kinds = {"object" if "$ref" in option else option.get("type") for option in options}
             assert schema["type"] in kinds | {"string"}, (tool.name, name)
+
+
+async def test_what_programs_rely_on_is_named_and_nothing_is_required(settings):
+    named = {
+        "create_batch_file": "job rows cost_usd warnings next",
+        "get_status": "job status complete counts next",
+        "fetch_results": "job complete rows ledger output_path errors samples query warnings next",
+        "list": "lines has_more after next",
+        "retry_failed": "job rows next",
+    }
+    for tool in await definitions(settings):
+        assert set(named.get(tool.name, "job").split()) <= set(tool.output_schema["properties"])
+        assert "required" not in tool.output_schema
 
 
 async def test_the_readme_lists_exactly_the_tools_that_exist(settings):

@@ -2,10 +2,11 @@
 
 import traceback
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import anyio
 import typer
+from typer.core import TyperGroup
 
 from doubleword_batch.cli import options, results, servers, steps
 from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
@@ -22,13 +23,27 @@ _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
     f"demo model (`{PROGRAM} local pull` fetches it)."
 )
-# \b at its start makes typer keep the lines of a paragraph.
-_CODES = "\n".join(("\bExit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
+# \b on a line of its own keeps the lines of a paragraph.
+_CODES = "\n".join(("\b", "Exit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
+
+
+class _Group(TyperGroup):
+    """Shows what a command does in whole sentences, in as many lines as they need."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line or two for each command."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(200)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
 
 app = typer.Typer(
+    cls=_Group,
     help="Bulk inference from the shell: a table and a prompt in, a table of answers out.",
     epilog=f"{_NO_KEY}\n\n{_CODES}",
     add_completion=False,
+    rich_markup_mode=None,  # plain help: boxes cost an agent in a pipe three times the text
     pretty_exceptions_enable=False,  # its tracebacks show local variables, and so keys
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 from rich import box
+from rich.cells import cell_len
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
@@ -35,6 +36,7 @@ Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""
 
 _MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
+_LONGEST_NAME = 64
 _SMALLEST_USD = Decimal("0.0001")
 
 
@@ -110,12 +112,16 @@ def lines(facts: Facts) -> Iterable[Text]:
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:
-    """A table whose cells are plain text."""
+    """A table whose cells are plain text, as wide as its names are: none is broken."""
+    names = [plain(column) for column in columns]
+    cells = [["" if cell is None else plain(cell) for cell in row] for row in rows]
     shown = Table(title=Text(title, "bold"), title_justify="left", box=box.SIMPLE_HEAD)
-    for column in columns:
-        shown.add_column(Text(plain(column)), overflow="fold")
-    for row in rows:
-        shown.add_row(*(Text("" if cell is None else plain(cell)) for cell in row))
+    for number, name in enumerate(names):
+        texts = (name, *(row[number] for row in cells))
+        longest = max(cell_len(word) for text in texts for word in text.split() or [""])
+        shown.add_column(Text(name), overflow="fold", min_width=min(longest, _LONGEST_NAME))
+    for row in cells:
+        shown.add_row(*map(Text, row))
     return shown
 
 

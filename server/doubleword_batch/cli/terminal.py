@@ -17,6 +17,8 @@ from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.plain_text import one_line
 
+_WIDEST = 1_000
+
 
 def plain(text: object) -> str:
     """The text in one line, with what is not to be seen replaced (see `plain_text`)."""
@@ -46,9 +48,17 @@ class Terminal:
         self.notes.print(Text(plain(text), style="dim"), soft_wrap=True)
 
     def show(self, *parts: RenderableType) -> None:
-        """Print a result for people; lines are not broken, so that paths can be copied."""
+        """Print a result for people; lines are not broken, so that paths can be copied.
+
+        A table is as wide as its names need, also where that is more than the terminal has.
+        """
         for part in parts:
-            self._out.print(part, soft_wrap=isinstance(part, Text))
+            if isinstance(part, Text):
+                self._out.print(part, soft_wrap=True)
+                continue
+            needed = self._out.measure(part, options=self._out.options.update(width=_WIDEST))
+            width = max(self._out.width, needed.minimum)
+            self._out.print(part, width=width, crop=False)
 
     def json(self, value: dict[str, Any]) -> None:
         """Print the one JSON object; ASCII, so that it passes every terminal unchanged."""

@@ -35,7 +35,7 @@ from doubleword_batch.progress import Progress, no_progress
 if TYPE_CHECKING:
     from doubleword_batch.requests import BuildResult
 
-_SHOWN_CHARACTERS = 160
+_SHOWN_CHARACTERS = 120
 _NAMES_SHOWN = 5
 _SHOWN_PATHS = 3
 _COPIED_BYTES = 1 << 20
@@ -329,7 +329,7 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         cost_usd=cost.usd,
         cost_note=cost.note,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
-        first_request=_first_request(parts[0].path),
+        first_request="" if reused else _first_request(parts[0].path),
         warnings=warnings[:5],
     )
 

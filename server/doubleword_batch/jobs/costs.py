@@ -36,7 +36,7 @@ def price_tokens(
 ) -> Cost:
     """The cost of these tokens by the profile's price table."""
     if ws.profile.free:
-        return Cost(Decimal(0), "free: runs on this machine")
+        return Cost(Decimal(0), "free")
     prices = ws.profile.prices
     if prices is None:
         return Cost(None, f"unknown: no prices of {ws.profile.title} are on file")

@@ -50,7 +50,7 @@ class Created(Reply):
     Attributes:
         rows: rows of the job, those left out included.
         source_rows: of the whole source, where the job is a pilot of its first rows.
-        first_request: what the first row asks, cut.
+        first_request: what the first row asks, cut; nothing for a job that was built before.
     """
 
     job: str

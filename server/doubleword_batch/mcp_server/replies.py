@@ -48,7 +48,7 @@ def reply(report: "Reply") -> CallToolResult:
 
 def error_reply(error: DoublewordBatchError) -> CallToolResult:
     """An expected failure: what happened, what to do next, and whether to call again."""
-    again = "The same call may succeed later." if error.retryable else "Do not repeat it unchanged."
+    again = "The same call may succeed later." if error.retryable else ""
     text = " ".join(filter(None, (f"[{error.code}] {error.message}", error.hint, again)))
     lines = [one_line(text)]
     structured: dict[str, Any] = {

@@ -14,7 +14,7 @@ from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server.replies import reply, with_progress
 
 Ctx = Context[Jobs, Any]
-JobArgument = Annotated[str, Field(description="job name, or a provider's batch or input file id")]
+JobArgument = Annotated[str, Field(description="job name or provider's id")]
 Endpoint = Literal["/v1/chat/completions", "/v1/responses", "/v1/embeddings"]
 Wait = Annotated[float, Field(description="wait inside the call, at most 45", ge=0)]
 
@@ -55,7 +55,7 @@ async def create_batch_file(
         dict[str, Any] | None, Field(description="rare: blanks, on_bad_row, encoding, ...")
     ] = None,
 ) -> CallToolResult:
-    """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools, tokens, cost estimate, first request. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
+    """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools and a cost estimate. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent
     from doubleword_batch.jobs.build_request import BuildRequest
 
     request = BuildRequest(
@@ -80,10 +80,10 @@ async def create_batch_file(
 
 async def upload(
     ctx: Ctx,
-    job: Annotated[str | None, Field(description="job name")] = None,
-    path: Annotated[str | None, Field(description="or an existing JSONL request file")] = None,
+    job: str | None = None,
+    path: Annotated[str | None, Field(description="or a JSONL request file")] = None,
 ) -> CallToolResult:
-    """Validate and upload request files without starting them. Optional: create_batch uploads too. Content uploaded before is reused."""  # noqa: E501  # one line for the agent
+    """Validate and upload request files without starting them. Optional: create_batch uploads too."""  # noqa: E501  # one line for the agent
     if (job is None) == (path is None):
         raise InputError("Give either job or path, and not both.")
     jobs = _jobs(ctx)
@@ -152,7 +152,7 @@ async def fetch_results(
     overwrite: Annotated[bool, Field(description="replace output_path")] = False,  # noqa: FBT002  # arguments come by name
     formulas: Annotated[bool, Field(description="CSV: no apostrophes")] = False,  # noqa: FBT002
 ) -> CallToolResult:
-    """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers instead of reading the file."""  # noqa: E501  # one line for the agent
+    """Results of a job, also while it runs: writes the source table with answers to a file; returns outcomes per row (ledger), errors grouped by cause, cost, samples. Use query to count or look up answers."""  # noqa: E501  # one line for the agent
     jobs = _jobs(ctx)
     if jobs.settings.read_only and output_path is not None:
         raise InputError(
@@ -200,10 +200,10 @@ async def retry_failed(
     causes: Annotated[
         list[str] | None,
         BeforeValidator(_texts),
-        Field(description="outcomes or causes of fetch_results; default: unanswered rows"),
+        Field(description="of fetch_results; default: unanswered rows"),
     ] = None,
     params: Annotated[
-        dict[str, Any] | None, Field(description="changes, e.g. larger max_tokens for truncated")
+        dict[str, Any] | None, Field(description="e.g. larger max_tokens for truncated")
     ] = None,
 ) -> CallToolResult:
     """Run only failed rows of an ended job again, merged into the same table. Costs money."""

@@ -42,10 +42,7 @@ from doubleword_batch.local.response_bodies import (
 
 CHAT_MODEL = "smollm2-135m-instruct"
 
-_DEMO_NOTE = (
-    "answers come from SmolLM2-135M, a very small demo model on this machine: dependable shape, "
-    "weak content"
-)
+_DEMO_NOTE = "SmolLM2-135M, a demo model: dependable shape, weak content"
 _SLOTS = 2
 _CONTEXT_TOKENS = 2_048
 _DEFAULT_MAX_TOKENS = 256  # a model this small may not find an end by itself
@@ -83,11 +80,7 @@ class BuiltinExecutor:
         self._chat_model = chat_model
         self._tokenizer = tokenizer
         self._chat_model_id = chat_model_id
-        self.note = (
-            _DEMO_NOTE
-            if chat_model_id == CHAT_MODEL
-            else (f"answers come from the model {chat_model_id} on this machine")
-        )
+        self.note = _DEMO_NOTE if chat_model_id == CHAT_MODEL else f"answers by {chat_model_id}"
         self._llama: Llama | None = None
         self._embedder: Embedder | None = None
         self._loading = Lock()

@@ -75,7 +75,7 @@ class SimulateExecutor:
     """
 
     name = "simulate"
-    note = "answers are simulated: made up on this machine without any model"
+    note = "answers are simulated"
     concurrency = 100
     accepts_any_model = True
 

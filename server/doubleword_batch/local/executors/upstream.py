@@ -52,7 +52,7 @@ class UpstreamExecutor:
 
     def __init__(self, base_url: str, key: str | None = None, *, timeout_seconds: float) -> None:
         self._base_url = _checked(base_url)
-        self.note = f"answers come from the server at {self._base_url}"
+        self.note = f"answers by {self._base_url}"
         self._key = _sendable(key)
         self._timeout_seconds = timeout_seconds
         self._client: httpx.AsyncClient | None = None

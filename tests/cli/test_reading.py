@@ -1,0 +1,40 @@
+"""What is printed reads well where it is read: at 80 columns, in a pipe, in a narrow terminal."""
+
+import io
+
+import pytest
+from rich.console import Console
+
+from doubleword_batch.cli.show import table
+from doubleword_batch.cli.terminal import Terminal
+
+COMMANDS = [[], ["run"], ["fetch"], ["list"], ["local"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_boxes_and_fits_80_columns(shared, command):
+    shown = shared.run(*command, "--help").stdout
+    assert not set("╭╮╰╯─│") & set(shown)
+    assert max(map(len, shown.splitlines())) <= 80
+    assert len(shown.encode()) < 2_600
+    assert "doubleword-batch" in shown
+
+
+def test_help_says_in_whole_sentences_what_each_command_does(shared):
+    shown = " ".join(shared.run("--help").stdout.split())
+    assert "..." not in shown.partition("Commands:")[2]
+    assert "Upload request files without starting them; content uploaded before is not" in shown
+
+
+@pytest.mark.parametrize("width", [20, 80, 200])
+def test_a_table_breaks_no_name(monkeypatch, width):
+    name, batch = "invalid_request_error", "0191d5a0-0000-7000-8000-000000000000"
+    words = "a longer text that says what to do about it, in several words"
+    rows = [("failed", name, 12, batch, words), ("truncated", "length", 3, "x" * 60, words)]
+    terminal = Terminal()
+    written = io.StringIO()
+    terminal._out = Console(file=written, width=width)
+    terminal.show(table("Rows", ("outcome", "cause", "rows", "message", "what to do"), rows))
+    shown = written.getvalue()
+    for whole in ("truncated", name, batch, "x" * 60, "outcome"):
+        assert whole in shown
