@@ -48,12 +48,15 @@ def _in_any_escapes(key: str) -> re.Pattern[bytes]:
 
 
 def _in_any_form(character: bytes) -> bytes:
-    """As it is and in escapes; where the text stands in another text, so does each backslash."""
+    """As it is and in escapes; where the text stands in another text, so does each backslash.
+
+    Their number is bounded: to look through a long run of them from each of its places takes hours.
+    """
     digits = _hex(character)
-    slash = rb"\\*" if character == b"/" else b""
+    slash = rb"\\{0,16}" if character == b"/" else b""
     return b"(?:%b%b|%b|%b|%b)" % (
         *(slash, re.escape(character)),
-        rb"\\+(?:u00|x)" + digits,
+        rb"\\{1,16}(?:u00|x)" + digits,
         b"%" + digits,
         b"&#(?:0*%d|[xX]0*%b);?" % (ord(character), digits),
     )

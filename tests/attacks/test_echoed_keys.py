@@ -2,6 +2,7 @@
 
 import json
 from html import escape
+from time import process_time
 from urllib.parse import quote
 
 import pytest
@@ -130,3 +131,11 @@ def test_honest_text_stays_as_it_is():
     text = 'half of "50%" \\u003cb\\u003e &amp; C:\\x \\u00e9 sk-Ab sk-other-key-1234'
     assert redacted(text, KEY) == text
     assert redacted_lines(text.encode(), KEY) == text.encode()
+
+
+def test_a_long_run_of_backslashes_is_no_work():
+    text = "\\u0073" + "\\" * 500_000
+    begun = process_time()
+    assert redacted_lines(text.encode(), KEY) == text.encode()
+    assert redacted(text, KEY) == text
+    assert process_time() - begun < 30
