@@ -66,7 +66,7 @@ async def run(order):
             server=order["case"],
             in_doubt_seconds=SETTLE_SECONDS,
         )
-        await scenario.run_scenario(ws, work)
+        await getattr(scenario, order.get("scenario", "run_scenario"))(ws, work)
     finally:
         await lazy_workspace.close()
 

@@ -6,7 +6,7 @@ for anything that may be under way.
 
 import anyio
 
-from doubleword_batch.errors import InputError, TransportError
+from doubleword_batch.errors import InputError, RejectedError, TransportError
 from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.cancel import cancel
@@ -33,6 +33,23 @@ async def run_scenario(ws, work):
     for name in TABLES[:2]:
         await fetch_results(ws, job, output_path=str(work / name), overwrite=True, sample=0)
     await stopped(ws, work)
+
+
+async def run_division(ws, work):
+    """A job whose parts the server finds too large: it goes on in smaller ones."""
+    created = await create_batch_file(
+        ws, BuildRequest(source="rows.csv", prompt="{{ text }}", model="m")
+    )
+    for _ in range(_CALLS):
+        try:
+            await certain(lambda: create_batch(ws, created.job))
+            break
+        except RejectedError as error:
+            assert error.code == "too_large", error  # noqa: PT017  # any other ends the run
+    await ended(ws, created.job)
+    await fetch_results(
+        ws, created.job, output_path=str(work / TABLES[0]), overwrite=True, sample=0
+    )
 
 
 async def stopped(ws, work):

@@ -1,7 +1,7 @@
 """The named moments of a job's life: where a crash would hurt most, so where crashes are tried.
 
 `failpoint` does nothing unless somebody watches. The kill matrix in tests/crash sets `observer`,
-ends its process at each of `STEPS` and starts it again.
+ends its process at each of the steps and starts it again.
 """
 
 from collections.abc import Callable
@@ -37,6 +37,9 @@ STEPS = (
 )
 """Every step, in about the order in which a job meets them."""
 
+DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.published")
+"""Those that a job meets only where the server takes smaller files than it should."""
+
 
 def _nobody(_step: str) -> None: ...
 
@@ -46,5 +49,5 @@ observer: Callable[[str], None] = _nobody
 
 
 def failpoint(step: str) -> None:
-    """Name the step of `STEPS` that is reached."""
+    """Name the step of `STEPS` or `DIVISION_STEPS` that is reached."""
     observer(step)

@@ -9,6 +9,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import rename
 from doubleword_batch.errors import Next, RejectedError
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
@@ -64,6 +65,7 @@ def _divide(job: StoredJob, part: Part, most_bytes: int, cancelled: Callable[[],
     path = part.path
     if path is None or not path.exists():
         return
+    failpoint("divide.begin")
     with staging_folder(job.store) as staging:
         with RequestFileWriter(staging.path, job.profile.max_requests, most_bytes) as files:
             for count, (row, line) in enumerate(_requests(job, part)):
@@ -71,12 +73,15 @@ def _divide(job: StoredJob, part: Part, most_bytes: int, cancelled: Callable[[],
                     raise AbandonedError
                 rows_of.setdefault(files.write(line), array("q")).append(row)
             made = files.publish()
+        failpoint("divide.written")
         if sum(file.requests for file in made) != part.requests:
             return  # the file holds other requests than the ledger knows: it stays as it is
         with job.store.transaction():
             if part not in job.parts():
                 return  # another process was faster
             _put_in_place(job, part, made, rows_of)
+            failpoint("divide.renamed")
+    failpoint("divide.published")
     with suppress(OSError):
         path.unlink()
 
