@@ -6,20 +6,14 @@
 import sys
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urljoin
 
 from pydantic import BaseModel
 
-from doubleword_batch.errors import (
-    AuthError,
-    ConfigError,
-    DoublewordBatchError,
-    Next,
-    how_to_install,
-)
+from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
+from doubleword_batch.extra_packages import install_line
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
@@ -178,22 +172,23 @@ async def _api_beside_the_page(ws: "Workspace") -> str | None:
 
 
 def _local_model(settings: Settings) -> Finding:
+    from doubleword_batch.local.executors.choice import missing_packages
     from doubleword_batch.local.model_download import model_files
 
     there = settings.local_model or model_files(settings.home)
-    runtime = find_spec("xllamacpp") is not None
-    if there and runtime:
+    runtime = missing_packages()
+    if there and not runtime:
         return Finding(subject="demo model", state="ok", found="installed, with its runtime")
     missing = [
-        *([] if runtime else ["its runtime"]),
-        *([] if there else ["its file (doubleword-batch local pull)"]),
+        *([f"its runtime: {install_line(*runtime)}"] if runtime else []),
+        *([] if there else ["its file: doubleword-batch local pull"]),
     ]
     return Finding(
         subject="demo model",
         state="note",
         found="not set up",
         remedy="Only needed without a key and without DOUBLEWORD_BATCH_LOCAL_URL. Missing: "
-        + f"{' and '.join(missing)}. {'' if runtime else how_to_install('local')}".rstrip(),
+        f"{'; '.join(missing)}",
     )
 
 

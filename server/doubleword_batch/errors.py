@@ -239,12 +239,3 @@ def quote_untrusted(text: str, limit: int = _QUOTED_CHARACTERS) -> str:
     if len(flat) > limit or len(text) > limit * 4:
         flat = flat[:limit] + "…"
     return "«" + flat.replace("«", "<").replace("»", ">") + "»"
-
-
-def how_to_install(extra: str) -> str:
-    """The sentence that says how to get an extra of this package.
-
-    By path, and never by name: nobody has registered the name at the package index yet, so what
-    lies there under it may be anybody's.
-    """
-    return f'Run this in your clone of doubleword-batch: pip install ".[{extra}]".'

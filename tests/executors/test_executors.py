@@ -53,7 +53,8 @@ def test_without_the_extra_the_error_names_what_to_install(home_with_models, mon
     monkeypatch.setattr(sys, "path", [])
     error = refusal(home_with_models, executor="builtin")
     assert error.code == "no_extra"
-    assert 'pip install ".[local]"' in error.hint
+    assert f"{sys.executable} " in error.hint
+    assert "xllamacpp" in error.hint
     assert default_executor(home_with_models, None, None) is None
 
 

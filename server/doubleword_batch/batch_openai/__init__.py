@@ -21,13 +21,9 @@ def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     if find_spec("openai") is None:
-        from doubleword_batch.errors import ConfigError, how_to_install
+        from doubleword_batch.extra_packages import missing_extra
 
-        raise ConfigError(
-            "BatchOpenAI needs the openai package, which is not installed.",
-            hint=how_to_install("openai"),
-            code="no_extra",
-        )
+        raise missing_extra("BatchOpenAI", "openai")
     from doubleword_batch.batch_openai import client, errors
 
     return getattr(client if name == "BatchOpenAI" else errors, name)

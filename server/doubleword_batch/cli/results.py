@@ -79,7 +79,7 @@ def fetch(
         if path is not None:  # before the wait, not after it
             stored = await find_job(await jobs.workspace(), job)
             target = await in_thread(lambda _: output_file(stored, path, overwrite=overwrite))
-            format_of(target.path, None)
+            format_of(target.path, None, stored.name)
         found = jobs.job(job)
         with progress_on(terminal.notes) as tell:
             if wait:

@@ -1,6 +1,5 @@
 """`doubleword-batch demo`: from a table to a table of answers, by the MCP tools alone."""
 
-import importlib.util
 import json
 import sys
 import time
@@ -23,12 +22,8 @@ from doubleword_batch.demo.show import (
     plain_console,
     show_result,
 )
-from doubleword_batch.errors import (
-    ConfigError,
-    DoublewordBatchError,
-    TransportError,
-    how_to_install,
-)
+from doubleword_batch.errors import DoublewordBatchError, TransportError
+from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.settings import Settings
 
 _DONE, _ROWS_REMAIN = 0, 8
@@ -110,14 +105,11 @@ def _needs_model(settings: Settings) -> bool:
     """Whether the bundled model is to answer and is not there yet."""
     if settings.local_executor not in {None, "builtin"}:
         return False
-    if importlib.util.find_spec("xllamacpp") is None:
-        raise ConfigError(
-            "The demo's model cannot run here: the extra `local` is not installed.",
-            hint=how_to_install("local"),
-            code="no_extra",
-        )
+    from doubleword_batch.local.executors.choice import missing_packages
     from doubleword_batch.local.model_download import model_files
 
+    if missing := missing_packages():
+        raise missing_extra("The demo's model", *missing)
     return settings.local_model is None and model_files(settings.home) is None
 
 

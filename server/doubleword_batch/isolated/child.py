@@ -23,7 +23,7 @@ def main(work: str, memory_bytes: int) -> None:
     """Answer requests, a JSON object a line, until there are no more or the parent is gone.
 
     Args:
-        work: `sql` or `schema`.
+        work: `sql`, `schema` or `document`.
         memory_bytes: what may be allocated.
     """
     requests: SimpleQueue[bytes] = SimpleQueue()
@@ -48,6 +48,10 @@ def _handler(work: str, memory_bytes: int) -> Handler:
 
         sql_child.limit_memory(memory_bytes)
         return sql_child.handle
+    if work == "document":
+        from doubleword_batch.isolated import document_child
+
+        return document_child.handle
     from doubleword_batch.isolated import schema_child
 
     return schema_child.handle

@@ -92,7 +92,7 @@ async def fetch_results(
     if output_path is not None:
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
     written_path = target.path if isinstance(target, OutputFile) else target
-    target_format = format_of(written_path, table_format)
+    target_format = format_of(written_path, table_format, stored.name)
     await wait(stored, wait_seconds, progress)
     await refresh(stored, also_terminal=True)
     collected = await collect(stored, progress=progress)

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch.errors import InputError
+from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.paths import Roots
 
 if TYPE_CHECKING:
@@ -94,8 +95,4 @@ def _installed(name: str) -> Any:
     try:
         return import_module(name)
     except ImportError:
-        raise ConfigError(
-            f"{name} is not installed.",
-            hint=f"Install it with: pip install {name}",
-            code="no_extra",
-        ) from None
+        raise missing_extra("This data frame", name) from None

@@ -6,7 +6,7 @@ from collections.abc import Generator
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.errors import ConfigError, InputError, how_to_install, quote_untrusted
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 
@@ -205,13 +205,4 @@ def record_too_large(path: Path, line: int) -> InputError:
         hint="Look there for a quote that is never closed or for missing line breaks.",
         code="source_too_large",
         details={"line": line},
-    )
-
-
-def no_extra(kind: str, package: str) -> ConfigError:
-    """The error for a package that is not installed."""
-    return ConfigError(
-        f"{kind} needs the package {package}, which is not installed.",
-        hint=f"{how_to_install('data')} Then start again.",
-        code="no_extra",
     )

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.open_files import open_regular
-from doubleword_batch.sources.base import no_extra, quoted_name
+from doubleword_batch.sources.base import quoted_name
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -137,5 +138,5 @@ def _zstd_module() -> Any:
         else:
             from backports import zstd as module
     except ImportError:
-        raise no_extra("A file compressed with Zstandard", "backports.zstd") from None
+        raise missing_extra("A file compressed with Zstandard", "backports.zstd") from None
     return module

@@ -4,7 +4,13 @@ import os
 from collections.abc import Generator
 from pathlib import Path
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.extra_packages import is_installed, missing_extra
+from doubleword_batch.isolated.document import (
+    DocumentKind,
+    DocumentReader,
+    UnreadableDocumentError,
+)
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
@@ -23,6 +29,14 @@ HEAD_BYTES = 4096
 """Bytes by which a file's kind is told."""
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
+
+
+DOCUMENT_SUFFIXES = frozenset({".pdf", ".docx"})
+
+KINDS: dict[DocumentKind, str] = {"pdf": "a PDF", "docx": "a DOCX document"}
+"""What documents are called."""
+
+_PACKAGES: dict[DocumentKind, str] = {"pdf": "pypdf", "docx": "mammoth"}
 
 
 class FileSource(Source):
@@ -58,13 +72,14 @@ class FileSource(Source):
 
 
 class TextSource(FileSource):
-    """Text files; columns `path` (relative), `name` and `text`.
+    """Text files, PDF and DOCX; columns `path` (relative), `name` and `text`.
 
     With the option `chunk_chars`, a row for each piece of a file; the column `position` counts them
     from 1, and the pieces of a file make up its text.
 
     Raises:
-        InputError: while reading; a file is not UTF-8 or larger than 64 MiB.
+        InputError: while reading; a file is not UTF-8, larger than 64 MiB, or a document that
+            cannot be read.
     """
 
     kind = "texts"
@@ -87,9 +102,13 @@ class TextSource(FileSource):
 
     def rows(self) -> Generator[Row]:
         """Read the files from the first one."""
+        with DocumentReader() as documents:
+            yield from self._rows(documents)
+
+    def _rows(self, documents: DocumentReader) -> Generator[Row]:
         for relative, path in zip(self.names(), self.paths, strict=True):
             try:
-                text = _text(path, self._options.encoding)
+                text = self._text(documents, path)
             except InputError as fault:
                 if not self._options.keeps_bad_rows:
                     raise
@@ -101,6 +120,44 @@ class TextSource(FileSource):
                 continue
             for position, piece in enumerate(pieces(text, self._options.chunk_chars), start=1):
                 yield {**named, "position": position, "text": piece}
+
+    def _text(self, documents: DocumentReader, path: Path) -> str:
+        with open_bytes(path) as stream:
+            head = stream.read(HEAD_BYTES)
+        kind = document_kind(path, head)
+        if kind is None:
+            return _text(path, head, self._options.encoding)
+        require_documents(kind)  # of a glob, whose files may be called anything
+        with open_bytes(path) as stream:
+            content = stream.read(MAX_RECORD_BYTES + 1)
+        if len(content) > MAX_RECORD_BYTES:
+            raise record_too_large(path, 1)
+        try:
+            return documents.text(kind, content)
+        except UnreadableDocumentError as error:
+            raise InputError(
+                f"{quoted_name(path)} cannot be read: {quote_untrusted(str(error), 150)}.",
+                hint="Save it again, without a password, or as a text file; or leave such files "
+                'out with the option on_bad_row = "skip".',
+                code="damaged_file",
+            ) from None
+
+
+def document_kind(path: Path, head: bytes) -> DocumentKind | None:
+    """Whether a file that begins so is a PDF or a DOCX document."""
+    if head.startswith(b"%PDF"):
+        return "pdf"
+    return "docx" if path.suffix.lower() == ".docx" and head.startswith(b"PK") else None
+
+
+def require_documents(kind: DocumentKind | None) -> None:
+    """Check that documents of a kind can be read here.
+
+    Raises:
+        ConfigError: code `no_extra`.
+    """
+    if kind is not None and not is_installed(package := _PACKAGES[kind]):
+        raise missing_extra(f"Reading {KINDS[kind]}", package)
 
 
 _BREAKS = ("\n\n", "\n", ". ", " ")
@@ -153,9 +210,7 @@ def _refuse_link(folder: Path) -> None:
         )
 
 
-def _text(path: Path, encoding: str | None) -> str:
-    with open_bytes(path) as stream:
-        head = stream.read(HEAD_BYTES)
+def _text(path: Path, head: bytes, encoding: str | None) -> str:
     file = text_file(path, head, encoding)
     if file.encoding is None:
         refuse_binary(path, head)

@@ -14,11 +14,11 @@ from uuid import UUID
 
 from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import (
-    ConfigError,
     DoublewordBatchError,
     InputError,
     quote_untrusted,
 )
+from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
 from doubleword_batch.sources.values import as_json, elapsed_text
@@ -136,10 +136,10 @@ def _rows_of_arrow(data: Any) -> Iterator[Row]:
     try:
         arrow = import_module("pyarrow")
     except ImportError:
-        raise ConfigError(
-            f"Reading a {type(data).__name__} needs the package pyarrow, which is not installed.",
-            hint="Install it: pip install pyarrow, or give an iterable of dictionaries.",
-            code="no_extra",
+        raise missing_extra(
+            f"Reading a {type(data).__name__}",
+            "pyarrow",
+            otherwise="Give an iterable of dictionaries",
         ) from None
     try:
         with arrow.RecordBatchReader.from_stream(data) as batches:

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
@@ -19,11 +19,14 @@ from doubleword_batch.sources.compressed import (
 from doubleword_batch.sources.csv_source import CsvSource
 from doubleword_batch.sources.encodings import refuse_binary, text_file
 from doubleword_batch.sources.files import (
+    DOCUMENT_SUFFIXES,
     HEAD_BYTES,
     TEXT_SUFFIXES,
     FileSource,
     TextSource,
+    document_kind,
     files_of_folder,
+    require_documents,
 )
 from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_type
 from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
@@ -50,9 +53,9 @@ _KINDS_OF_OPTIONS = {
 }
 
 _UNREADABLE = {
+    b"%PDF": "a PDF in a compressed file",
     b"BZh": "compressed with bzip2",
     b"\xfd7zXZ": "compressed with xz",
-    b"%PDF": "a PDF",
 }
 
 
@@ -61,8 +64,8 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
 
     A file is read by its content: CSV, TSV, JSON Lines, a JSON array (all of these also compressed
     with gzip or Zstandard), Parquet, an Excel workbook, an SQLite database, one image or one text.
-    A folder is its `.txt` and `.md` files or, where it has none, its images. A glob is the files
-    it matches, as texts of any suffix or as images, or one table.
+    A folder is its `.txt`, `.md`, `.pdf` and `.docx` files or, where it has none, its images. A
+    glob is the files it matches, as texts of any suffix or as images, or one table.
 
     Args:
         location: path of a file or folder, or a glob; relative to the first root. After `::` the
@@ -71,11 +74,11 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
         options: how to read what does not say it itself.
 
     Raises:
-        ConfigError: code `no_extra`: a package of the extra `data` is not installed.
+        ConfigError: code `no_extra`: a package of the extra `data` or `documents` is not there.
         InputError: with one of these codes, here or while the rows are read.
             `file_not_found`, `outside_roots`: by the roots.
             `no_rows`: nothing in it; a header or blank lines only.
-            `unsupported_kind`: an archive, a PDF, a workbook with a password, a folder that
+            `unsupported_kind`: an archive, a workbook with a password, a folder that
                 holds a link to a folder, or an unknown suffix.
             `not_utf8`: with line and byte.
             `malformed_row`: a row or header that is not one of this kind of file.
@@ -190,12 +193,13 @@ def _exists(text: str, roots: Roots) -> bool:
 
 
 def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions) -> FileSource:
-    if texts := files_of_folder(folder, roots, TEXT_SUFFIXES):
+    if texts := files_of_folder(folder, roots, TEXT_SUFFIXES | DOCUMENT_SUFFIXES):
+        _refuse_documents(texts)
         return TextSource(location, texts, folder, options)
     if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
         return ImageSource(location, images, folder)
     raise InputError(
-        f"The folder {quoted_name(folder)} has no .txt or .md file and no image.",
+        f"The folder {quoted_name(folder)} has no .txt, .md, .pdf or .docx file and no image.",
         hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
         code="no_rows",
     )
@@ -203,6 +207,7 @@ def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions
 
 def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileSource:
     folder = Path(os.path.commonpath([path.parent for path in files]))
+    _refuse_documents(files)
     heads = [_head(path) for path in files]
     if all(media_type(head) for head in heads):
         return ImageSource(location, tuple(files), folder)
@@ -213,12 +218,23 @@ def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileS
                 hint="Give one table by its path, or a pattern that matches text files only.",
                 code="unsupported_kind",
             )
-        _refuse_other(path, head)
+        if not document_kind(path, head):
+            _refuse_other(path, head)
     return TextSource(location, tuple(files), folder, options)
+
+
+def _refuse_documents(files: Iterable[Path]) -> None:
+    """Refuse documents that no package here can read."""
+    for path in files:
+        if path.suffix.lower() in DOCUMENT_SUFFIXES:
+            require_documents(document_kind(path, _head(path)))
 
 
 def _open_file(location: str, path: Path, selection: str | None, options: SourceOptions) -> Source:
     head = _head(path)
+    if kind := document_kind(path, head):
+        require_documents(kind)
+        return TextSource(location, (path,), path.parent, options)
     if not head:
         raise InputError(
             f"{quoted_name(path)} is empty (0 bytes).",

@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untrusted
+from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.arrow_metadata import KEY, Field, arrow_fields
-from doubleword_batch.sources.base import Row, Source, damaged, no_extra, no_rows, quoted_name
+from doubleword_batch.sources.base import Row, Source, damaged, no_rows, quoted_name
 from doubleword_batch.sources.header import name_columns, note_unnamed
 from doubleword_batch.sources.parquet_types import Column, Node, column_of, quoted, schema_tree
 
@@ -148,7 +149,7 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
     try:
         import duckdb
     except ImportError:
-        raise no_extra(kind, "duckdb") from None
+        raise missing_extra(kind, "duckdb") from None
     config: dict[str, str | bool | int | float | list[str]] = {
         "autoinstall_known_extensions": "false",
         "autoload_known_extensions": "false",

@@ -13,6 +13,7 @@ import pytest
 from pyarrow import parquet as arrow_parquet
 
 from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch.extra_packages import install_line
 from doubleword_batch.sources import open_source
 
 
@@ -221,7 +222,7 @@ def test_without_the_extra_the_error_says_how_to_get_it(parquet, monkeypatch):
     with pytest.raises(ConfigError, match="duckdb") as refused:
         open_source("t.parquet", parquet("SELECT 1 AS a").roots)
     assert refused.value.code == "no_extra"
-    assert 'pip install ".[data]"' in refused.value.hint
+    assert install_line("duckdb") in refused.value.hint
 
 
 def test_python_holds_a_few_hundred_rows_at_once(parquet):

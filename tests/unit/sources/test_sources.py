@@ -57,7 +57,7 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.xlsx", b"PK\x03\x04....", "damaged_file", "Excel workbook"),
         ("t.csv", b"PAR1....", "damaged_file", "Parquet"),
         ("t.jsonl.gz", b"\x1f\x8b\x08...", "damaged_file", "decompressed"),
-        ("t.pdf", b"%PDF-1.7", "unsupported_kind", "a PDF"),
+        ("t.pdf", b"%PDF-1.7", "damaged_file", "cannot be read"),
         ("t.dat", "whatever", "unsupported_kind", "unknown kind"),
     ],
 )
@@ -146,7 +146,7 @@ def test_a_text_that_is_not_utf8_is_named_with_its_line(tmp_path, roots):
 
 def test_a_folder_without_texts_is_refused(tmp_path, roots):
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match=r"no \.txt or \.md file and no image") as refused:
+    with pytest.raises(InputError, match=r"no \.txt, .* or \.docx file and no image") as refused:
         open_source("empty", roots)
     assert refused.value.code == "no_rows"
 

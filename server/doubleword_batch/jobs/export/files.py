@@ -12,7 +12,8 @@ from typing import BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.extra_packages import is_installed, missing_extra
 from doubleword_batch.jobs.export.formulas import HarmlessCells
 from doubleword_batch.jobs.export.output_file import OutputFile
 from doubleword_batch.jobs.export.rows import Rows
@@ -37,12 +38,31 @@ _RECORD_END = "\r\n"
 _encode = msgspec.json.Encoder().encode
 
 
-def format_of(path: Path, asked: Format | None) -> Format:
+def format_of(path: Path, asked: Format | None, job: str | None = None) -> Format:
     """The format that was asked for, else the one that the file's name says, else jsonl.
 
+    Args:
+        path: the table to write.
+        asked: None for what the path says.
+        job: whose table it is, where that is known: an error can then say the call to make.
+
     Raises:
+        ConfigError: code `no_extra`: what writes this format is not installed.
         InputError: the name says a format that is not written, or another than was asked for.
     """
+    chosen = _named_format(path, asked)
+    if chosen == "parquet" and not is_installed("duckdb"):
+        lines = path.with_suffix(".jsonl")
+        raise missing_extra(
+            "A Parquet table",
+            "duckdb",
+            otherwise=f"Write {lines.name}",
+            next=Next("fetch_results", {"job": job, "output_path": str(lines)}) if job else None,
+        )
+    return chosen
+
+
+def _named_format(path: Path, asked: Format | None) -> Format:
     suffix = path.suffix.lower()
     named = _FORMATS.get(suffix)
     if asked is not None and (not suffix or named == asked or suffix not in _OF_TABLES):

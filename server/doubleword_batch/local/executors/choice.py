@@ -1,9 +1,9 @@
 """Builds the executor that a configuration names, and chooses one where none is named."""
 
-import importlib.util
 from pathlib import Path
 
-from doubleword_batch.errors import ConfigError, how_to_install
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.extra_packages import is_installed, missing_extra
 from doubleword_batch.local.config import ExecutorName, LocalConfig
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.model_download import WAYS_OUT, model_files
@@ -36,7 +36,7 @@ def default_executor(
     if upstream_url:
         return "upstream"
     has_model = model_path is not None or model_files(home) is not None
-    return "builtin" if has_model and not _missing_modules() else None
+    return "builtin" if has_model and not missing_packages() else None
 
 
 def _upstream(config: LocalConfig) -> Executor:
@@ -68,12 +68,8 @@ def _builtin(config: LocalConfig) -> Executor:
             hint=WAYS_OUT,
             code="no_model",
         )
-    if missing := _missing_modules():
-        raise ConfigError(
-            f"The built-in model needs packages that are not installed ({', '.join(missing)}).",
-            hint=how_to_install("local"),
-            code="no_extra",
-        )
+    if missing := missing_packages():
+        raise missing_extra("The built-in model", *missing)
     from doubleword_batch.local.executors.builtin import CHAT_MODEL, BuiltinExecutor
 
     tokenizer = files.tokenizer if files else None
@@ -83,5 +79,6 @@ def _builtin(config: LocalConfig) -> Executor:
     return BuiltinExecutor(files.chat, tokenizer, chat_model_id=CHAT_MODEL)
 
 
-def _missing_modules() -> list[str]:
-    return [name for name in _EXTRA if importlib.util.find_spec(name) is None]
+def missing_packages() -> list[str]:
+    """The packages of the extra `local` that are not installed."""
+    return [name for name in _EXTRA if not is_installed(name)]

