@@ -254,7 +254,9 @@ def _add_outcomes(counts: Counts, rows: dict[str, int]) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Pace:
+class Pace:
+    """How fast a job is; None where nothing is known of it."""
+
     per_second: float | None
     eta_seconds: int | None
     next_check_seconds: int | None
@@ -265,7 +267,7 @@ def _reply(job: StoredJob) -> Status:
     runs = [run for _, run in newest if run]
     counts = counts_of(job)
     ended = job.has_ended()
-    pace = _pace(job, newest)
+    pace = pace_of(job, newest)
     expiries = [run.expires_at for run in runs if run.expires_at]
     return Status(
         provider=job.workspace.provider,
@@ -280,7 +282,7 @@ def _reply(job: StoredJob) -> Status:
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,
         expires_at=utc(max(expiries)) if expiries and not ended else None,
-        problems=_problems(runs),
+        problems=problems_of(runs),
     )
 
 
@@ -292,22 +294,22 @@ def _next(job: StoredJob, *, is_submitted: bool, ended: bool) -> Next:
     return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
 
 
-def _pace(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> _Pace:
+def pace_of(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> Pace:
     """How fast the batches that run are, and when the last of their requests may be finished."""
     running = [(part, run) for part, run in newest if run and not run.is_terminal]
     if not running:
-        return _Pace(None, None, None)
+        return Pace(None, None, None)
     finished = sum(run.completed + run.failed for _, run in running)
     starts = [at for _, run in running if (at := run.started_at or run.created_at)]
     elapsed = job.workspace.now() - min(starts) if starts else 0.0
     if finished == 0 or elapsed <= 0:
-        return _Pace(None, None, 60)
+        return Pace(None, None, 60)
     per_second = finished / elapsed
     eta = max(0, sum(part.requests for part, _ in running) - finished) / per_second
-    return _Pace(round(per_second, 3), round(eta), max(5, min(300, round(eta / 4))))
+    return Pace(round(per_second, 3), round(eta), max(5, min(300, round(eta / 4))))
 
 
-def _problems(runs: list[BatchRun]) -> list[str]:
+def problems_of(runs: list[BatchRun]) -> list[str]:
     """What the provider says of batches as a whole."""
     problems = [
         f"batch {run.batch_id}: {quote_untrusted(run.errors, 200)}" for run in runs if run.errors

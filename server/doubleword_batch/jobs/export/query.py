@@ -52,6 +52,7 @@ _NAMES_BYTES = 400
 _NAME_CHARACTERS = 60
 _MOST_ROWS = 200
 _MOST_COUNTED = 100_000
+_PAGE_CELL_CHARACTERS = 400
 _CELL_CHARACTERS = (160, 100, 60, 36, 20)
 _SHOWN = Shown(_MOST_ROWS, _CELL_CHARACTERS[0], _MOST_COUNTED)
 _TOO_MUCH_MEMORY = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
@@ -92,6 +93,37 @@ def query_table(
         if all_rows:
             return _whole(child.select(sql, databases))
         return _shaped(child.select(sql, databases, _SHOWN))
+
+
+def query_rows(
+    table: Table,
+    folder: Path,
+    sql: str,
+    most: int,
+    *,
+    others: OtherTables | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> QueryResult:
+    """Run one SELECT and give its first rows for a person's eyes, cells cut at 400 characters.
+
+    Args:
+        table: as `query_table`.
+        folder: as `query_table`.
+        sql: as `query_table`.
+        most: rows that come back; `total` counts up to 100,000.
+        others: as `query_table`.
+        cancelled: as `query_table`.
+
+    Raises:
+        InputError, StoreError: as `query_table`.
+    """
+    shown = Shown(most, _PAGE_CELL_CHARACTERS, _MOST_COUNTED)
+    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
+        found = child.select(sql, databases, shown)
+        rows = [[_cut(cell, _PAGE_CELL_CHARACTERS) for cell in row] for row in found]
+        return QueryResult(
+            columns=found.columns, rows=rows, total=found.total, truncated=len(rows) < found.total
+        )
 
 
 def write_query(

@@ -85,7 +85,7 @@ def _fill(
     cancelled: Callable[[], bool],
 ) -> None:
     source_of = dict(zip(column_names(table), table.columns, strict=True))
-    cells = _Cells(table, [source_of[name] for name in names])
+    cells = Cells(table, [source_of[name] for name in names])
     columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
     marks = ", ".join("?" * (len(names) + 1))
     db.execute("PRAGMA journal_mode = OFF")
@@ -106,7 +106,7 @@ def _fill(
     db.execute("COMMIT")
 
 
-class _Cells:
+class Cells:
     """The table's values as SQLite holds them, and which columns of text are all numbers."""
 
     def __init__(self, table: Table, columns: Sequence[str]) -> None:
@@ -116,15 +116,18 @@ class _Cells:
         self._seen: set[str] = set()
 
     def rows(self, cancelled: Callable[[], bool]) -> Iterator[tuple[Any, ...]]:
+        """Row number and values of every row."""
         for number, row in enumerate(self._table.rows(self._columns), start=1):
             if cancelled():
                 raise AbandonedError
-            yield number, *(self._value(name, row[name]) for name in self._columns)
+            yield number, *(self.value(name, row[name]) for name in self._columns)
 
     def are_numbers(self) -> list[bool]:
+        """Whether each column is text that is all numbers, once every row was seen."""
         return [self._maybe_numbers[name] and name in self._seen for name in self._columns]
 
-    def _value(self, column: str, value: Any) -> Any:
+    def value(self, column: str, value: Any) -> Any:
+        """A value as SQLite holds it; nested ones as JSON."""
         if isinstance(value, str):
             if self._maybe_numbers[column] and value:
                 self._seen.add(column)

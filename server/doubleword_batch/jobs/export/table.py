@@ -21,6 +21,7 @@ built, the job's own copy of what the prompt took from the rows stands in for it
 
 import hashlib
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -28,11 +29,13 @@ import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.jobs.export.columns import LEDGER, TOOL_ARGUMENT, table_columns
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
 from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.schema_check import structured
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
@@ -59,6 +62,7 @@ class Table:
         columns: names in order.
         answer_columns: those that hold the answer; of a response_schema, in its order.
         schemas: the JSON Schema of each column that a response_schema makes.
+        mark_column: name of the column of a person's marks, None while there are none.
         embedding_column: name of the column of vectors, None where there is none.
         about: the job, its model and from what it was made; a Parquet file keeps it.
         warnings: what the reader should know, such as a source that has changed.
@@ -80,7 +84,11 @@ class Table:
         self._is_as_given = not named.renamed and len(named.given) == (
             len(self._source.columns) if self._source else 0
         )
+        self._marks = Marks(job.store, job.id).all()
+        self.mark_column = _free_name("mark", named.all) if self._marks else None
         self.columns = named.all
+        if self.mark_column is not None:  # before `error`, by which such a table is recognised
+            self.columns.insert(-1, self.mark_column)
         self.answer_columns = named.answers
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
@@ -104,13 +112,19 @@ class Table:
         """
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._given.keys() else None
-        ledger = {self._own[name] for name in LEDGER}
+        ledger = {self._own[name] for name in LEDGER} | {self.mark_column}
         lines = StoredLines(self._job) if names - self._given.keys() - ledger else None
         try:
-            yield from self._joined(source, lines)
+            for _, row in self._joined(source, lines):
+                yield row
         finally:
             if lines is not None:
                 lines.close()
+
+    def entries_and_rows(self) -> Iterator[tuple[Entry, Row]]:
+        """Every row as `rows` gives it, whole, with its entry of the ledger."""
+        with closing(StoredLines(self._job)) as lines:
+            yield from self._joined(self._source, lines)
 
     def version(self) -> str:
         """A value that changes whenever a row could: with the ledger, the source, the columns."""
@@ -120,6 +134,7 @@ class Table:
             self._stamp(),
             [(r.id, r.status, r.completed, r.failed, r.collected) for r in self._job.batch_runs()],
             self._job.ledger.version(),
+            Marks(self._job.store, self._job.id).version(),
         )
         return hashlib.sha256(msgspec.json.encode(facts)).hexdigest()
 
@@ -131,10 +146,10 @@ class Table:
 
     def _joined(
         self, source: "Source | RowCopy | None", lines: StoredLines | None
-    ) -> Iterator[Row]:
+    ) -> Iterator[tuple[Entry, Row]]:
         if source is None:
             for entry in self._job.ledger.entries():
-                yield self._filled(self._given.copy(), entry, lines)
+                yield entry, self._filled(self._given.copy(), entry, lines)
             return
         records = source.rows()
         stamp = self._stamp()
@@ -151,7 +166,7 @@ class Table:
             elif record.keys() != self._source_columns:
                 self._notice_late_keys(record)
                 record = self._given | record
-            yield self._filled(record, entry, lines)
+            yield entry, self._filled(record, entry, lines)
         if self._stamp() != stamp:
             raise _source_changed()
 
@@ -176,6 +191,8 @@ class Table:
         outcome = entry.outcome
         row[own["custom_id"]] = entry.custom_id
         row[own["outcome"]] = outcome
+        if self.mark_column is not None:
+            row[self.mark_column] = self._marks.get(entry.row)
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
@@ -235,8 +252,9 @@ class Table:
         )
 
     def _roots(self) -> "Roots":
-        """Inline rows lie in the job's own folder."""
-        return self._job.workspace.roots.with_folder(self._job.folder)
+        """Inline rows lie in the job's own folder, dropped files in that of the console."""
+        dropped = dropped_files(self._job.store.home)
+        return self._job.workspace.roots.with_folder(self._job.folder).with_folder(dropped)
 
     def _open_source(self, spec: dict[str, Any]) -> "Source | RowCopy | None":
         """The source while it is as it was, else the job's own copy of its rows."""
@@ -299,6 +317,16 @@ def _sizes(copy: RowCopy | None, changed: "Source") -> str:
     if len(changed.paths) != copy.head.files:
         return f" ({copy.head.files} files then, {len(changed.paths)} now)"
     return f" ({then:,} bytes then, {now:,} now)" if now != then else ""
+
+
+def _free_name(name: str, taken: list[str]) -> str:
+    lower = {column.lower() for column in taken}
+    number = 1
+    free = name
+    while free in lower:
+        number += 1
+        free = f"{name}_{number}"
+    return free
 
 
 def _extra(name: str, answer: Answer) -> Any:

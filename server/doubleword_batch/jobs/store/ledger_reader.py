@@ -165,6 +165,31 @@ class LedgerReader:
         where = f"AND outcome IN ({marks(outcomes)})" if outcomes else ""
         return self._pages(where, tuple(outcomes), after=after, limit=limit)
 
+    def entry(self, row: int) -> Entry | None:
+        """One row."""
+        found = self.database.query(
+            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND row = ?",  # noqa: S608  # columns are ours
+            (self.job, row),
+        )
+        return Entry(*found[0]) if found else None
+
+    def replaced(self, entry: Entry) -> list[Entry]:
+        """What a row's outcome was before, the oldest first."""
+        kept = "outcome, cause, message, input_tokens, output_tokens, batch_run, kind, offset, "
+        found = self.database.query(
+            f"SELECT {kept}size_bytes FROM history WHERE job = ? AND row = ? ORDER BY rowid",  # noqa: S608  # ours
+            (self.job, entry.row),
+        )
+        return [Entry(entry.row, entry.custom_id, entry.part, *columns) for columns in found]
+
+    def some_of(self, outcome: str, cause: str, limit: int) -> list[tuple[int, str]]:
+        """The first rows with this outcome and cause: their numbers and messages."""
+        return self.database.read(  # pyright: ignore[reportReturnType]
+            "SELECT row, coalesce(message, '') FROM ledger WHERE job = ? AND outcome = ? AND "
+            "coalesce(cause, outcome) = ? ORDER BY row LIMIT ?",
+            (self.job, outcome, cause, limit),
+        )
+
     def ended_between(self, first: int, last: int) -> list[Entry]:
         """The rows from `first` to `last` that have their outcome, in the order of their lines."""
         found = self.database.query(

@@ -220,4 +220,16 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-source-rows",
         "ALTER TABLE jobs ADD COLUMN source_rows INTEGER;",
     ),
+    (
+        "2026-11-marks",
+        """
+        CREATE TABLE marks (               -- what a person thinks of an answer
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            row INTEGER NOT NULL,
+            mark TEXT NOT NULL,            -- right, wrong
+            marked_at REAL NOT NULL,
+            PRIMARY KEY (job, row)
+        ) WITHOUT ROWID;
+        """,
+    ),
 )

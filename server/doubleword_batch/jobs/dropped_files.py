@@ -1,0 +1,63 @@
+"""Files that a person dropped into the console: kept in the state directory, under their names."""
+
+import re
+import secrets
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from doubleword_batch.atomic_files import AtomicFile, not_written
+from doubleword_batch.errors import InputError
+
+MOST_BYTES = 2 << 30
+"""Bytes of the largest file that is taken; a larger one is given by its path."""
+
+_NAME_CHARACTERS = 80
+_NOT_IN_NAMES = re.compile(r"[^\w.() -]+")
+
+
+def dropped_files(home: Path) -> Path:
+    """The folder of a state directory in which they lie, each in a folder of its own."""
+    return home / "console" / "files"
+
+
+async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> Path:
+    """Write a dropped file; it appears whole or not at all.
+
+    Args:
+        home: the state directory.
+        name: as the browser gives it; only letters, digits and `. ( ) -` of it are kept.
+        blocks: its content.
+
+    Raises:
+        InputError: `source_too_large`, or `no_rows` for an empty one.
+        StoreError: the disk does not take it.
+    """
+    plain = _NOT_IN_NAMES.sub("_", name.rsplit("/", 1)[-1].rsplit("\\", 1)[-1]).strip(". ")
+    stem, dot, suffix = plain.rpartition(".")
+    plain = f"{stem[: _NAME_CHARACTERS - 10]}{dot}{suffix[:9]}" if stem else plain[:9]
+    folder = dropped_files(home) / secrets.token_hex(8)
+    path = folder / (plain or "rows")
+    try:
+        folder.mkdir(mode=0o700, parents=True)
+        file = AtomicFile(path, private=True)
+        try:
+            size = 0
+            async for block in blocks:
+                size += len(block)
+                if size > MOST_BYTES:
+                    raise InputError(
+                        f"The file is larger than {MOST_BYTES >> 30} GiB.",
+                        hint="Give its path instead of dropping it.",
+                        code="source_too_large",
+                    )
+                file.stream.write(block)
+            if not size:
+                raise InputError(
+                    "The file is empty.", hint="Give a file with rows.", code="no_rows"
+                )
+            file.publish()
+        finally:
+            file.discard()
+    except OSError as error:
+        raise not_written(path, error) from None
+    return path

@@ -1,0 +1,47 @@
+"""What a person judged: rows of a job marked right or wrong."""
+
+import time
+from typing import Literal
+
+from doubleword_batch.jobs.store.database import Database
+
+Mark = Literal["right", "wrong"]
+
+
+class Marks:
+    """The marks of one job.
+
+    Args:
+        database: the store's file.
+        job: the job's id in it.
+    """
+
+    def __init__(self, database: Database, job: int) -> None:
+        self._database = database
+        self._job = job
+
+    def set(self, row: int, mark: Mark | None) -> None:
+        """Mark a row, or take its mark away."""
+        with self._database.transaction() as db:
+            db.execute("DELETE FROM marks WHERE job = ? AND row = ?", (self._job, row))
+            if mark is not None:
+                db.execute(
+                    "INSERT INTO marks (job, row, mark, marked_at) VALUES (?, ?, ?, ?)",
+                    (self._job, row, mark, time.time()),
+                )
+
+    def all(self) -> dict[int, Mark]:
+        """The marks by row: as many as a person has made."""
+        found = self._database.query("SELECT row, mark FROM marks WHERE job = ?", (self._job,))
+        return dict(found)
+
+    def exist(self) -> bool:
+        """Whether any row is marked."""
+        return bool(self._database.query("SELECT 1 FROM marks WHERE job = ? LIMIT 1", (self._job,)))
+
+    def version(self) -> tuple[object, ...]:
+        """A value that differs when a mark was made or taken away."""
+        ((count, last),) = self._database.query(
+            "SELECT count(*), max(marked_at) FROM marks WHERE job = ?", (self._job,)
+        )
+        return count, last

@@ -1,0 +1,62 @@
+"""Rows without a good answer by what went wrong, with what to do and what a retry would cost."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from doubleword_batch.jobs.costs import Cost, estimate_cost_of_rows
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.retry_advice import larger_limit
+from doubleword_batch.jobs.sync.causes import advice, may_pass
+
+_MOST_CAUSES = 100
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class FailureGroup:
+    """Rows that share an outcome and a cause.
+
+    Attributes:
+        message: one of the provider's messages.
+        samples: (row, message) of the first rows.
+        cost: of running these rows again, as they are.
+        params: what has to be changed so that a retry can help; None where nothing has to be.
+        can_pass: whether the same request may succeed later.
+        can_retry: whether a request can be made of the rows again at all.
+    """
+
+    outcome: str
+    cause: str
+    rows: int
+    message: str
+    advice: str
+    samples: tuple[tuple[int, str], ...]
+    cost: Cost
+    params: dict[str, Any] | None
+    can_pass: bool
+    can_retry: bool
+
+
+def failures(job: StoredJob) -> list[FailureGroup]:
+    """The causes of a job, the most frequent first."""
+    ledger = job.ledger
+    left_out = ledger.causes_without_request()
+    larger = larger_limit(job)
+    found: list[FailureGroup] = []
+    for outcome, cause, rows, message in ledger.causes(_MOST_CAUSES):
+        params = larger if outcome == "truncated" else None
+        found.append(
+            FailureGroup(
+                outcome=outcome,
+                cause=cause,
+                rows=rows,
+                message=message,
+                advice=advice(cause),
+                samples=tuple(ledger.some_of(outcome, cause, _SAMPLES)),
+                cost=estimate_cost_of_rows(job, rows),
+                params=params,
+                can_pass=outcome != "truncated" and may_pass(cause),
+                can_retry=left_out.get(cause, 0) < rows,
+            )
+        )
+    return found

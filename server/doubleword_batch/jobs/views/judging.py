@@ -1,0 +1,95 @@
+"""A random sample of answers to be judged, and what the marks say of all of them."""
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import sqrt
+
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED
+from doubleword_batch.jobs.store.marks import Mark, Marks
+
+_SAMPLE = 100
+_TRIES = 20
+_Z = 1.959964  # 95 %
+
+
+@dataclass(frozen=True, slots=True)
+class Accuracy:
+    """How many answers are right, with the Wilson interval of 95 %; from 0 to 1.
+
+    Attributes:
+        judged: marks that count.
+    """
+
+    judged: int
+    right: int
+    share: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """The sample of a job and its marks.
+
+    Attributes:
+        sample: row numbers, in random order; the same ones whenever it is asked for.
+        marks: of the job, by row: also of rows that are not in the sample.
+        accuracy: by the marks in the sample; None while there are none.
+        accuracy_of_all: by all marks, where there are others: rows that a person chose to look at
+            say less about the rest.
+    """
+
+    sample: tuple[int, ...]
+    marks: dict[int, Mark]
+    accuracy: Accuracy | None
+    accuracy_of_all: Accuracy | None
+
+
+def judging(job: StoredJob) -> Judging:
+    """The sample, the marks, and what they say."""
+    marks = Marks(job.store, job.id).all()
+    sample = _sample(job)
+    inside = {row: marks[row] for row in sample if row in marks}
+    return Judging(
+        sample=sample,
+        marks=marks,
+        accuracy=accuracy_of(inside),
+        accuracy_of_all=accuracy_of(marks) if len(marks) > len(inside) else None,
+    )
+
+
+def _sample(job: StoredJob) -> tuple[int, ...]:
+    """Rows with an answer, drawn evenly from all rows; the draw depends on the job alone."""
+    last = job.ledger.last_row()
+    if not last:
+        return ()
+    draw = random.Random(job.fingerprint)  # noqa: S311  # a sample, no secret
+    if last <= _SAMPLE * 2:
+        candidates = list(range(1, last + 1))
+        draw.shuffle(candidates)
+    else:
+        candidates = list(dict.fromkeys(draw.randint(1, last) for _ in range(_SAMPLE * _TRIES)))
+    found: list[int] = []
+    for row in candidates:
+        entry = job.ledger.entry(row)
+        if entry is not None and entry.outcome in ANSWERED:
+            found.append(row)
+            if len(found) == _SAMPLE:
+                break
+    return tuple(found)
+
+
+def accuracy_of(marks: Mapping[int, Mark]) -> Accuracy | None:
+    """The share of right answers with its interval; None without marks."""
+    judged = len(marks)
+    if not judged:
+        return None
+    right = sum(mark == "right" for mark in marks.values())
+    share = right / judged
+    middle = share + _Z**2 / (2 * judged)
+    spread = _Z * sqrt(share * (1 - share) / judged + _Z**2 / (4 * judged**2))
+    scale = 1 + _Z**2 / judged
+    low, high = (middle - spread) / scale, (middle + spread) / scale
+    return Accuracy(judged, right, share, max(0.0, low), min(1.0, high))

@@ -1,0 +1,174 @@
+"""The first rows of a source, and a prompt rendered on them while it is being written."""
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.costs import Cost, price_tokens
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.requests.spec import RequestSpec
+from doubleword_batch.requests.template import Template
+from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, estimate_output_tokens
+from doubleword_batch.sources import open_source
+
+_ROWS = 20
+_RENDERED = 5
+_CHARACTERS = 20_000
+_CELL_CHARACTERS = 300
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePreview:
+    """The first rows of a source; cells are cut.
+
+    Attributes:
+        columns: all of them.
+        rows: up to 20, as texts.
+        total: how many there are, where that is known without reading them.
+        notes: what of the source is read otherwise than it stands there.
+    """
+
+    location: str
+    kind: str
+    columns: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    total: int | None
+    notes: tuple[str, ...]
+    records: tuple[dict[str, Any], ...]
+    stamp: tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One row's prompt, or why it cannot be rendered."""
+
+    number: int
+    prompt: str
+    system: str
+    tokens: int
+    fault: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptPreview:
+    """A prompt on the first rows.
+
+    Attributes:
+        used: the columns that it takes.
+        fault: what is wrong with the template itself; then nothing is rendered.
+        hint: what to do about it.
+        input_tokens, output_tokens: estimates for one row, of the rows that were rendered.
+        cost: of five rows, by these.
+    """
+
+    used: tuple[str, ...]
+    fault: str
+    hint: str
+    rendered: tuple[Rendered, ...]
+    input_tokens: int
+    output_tokens: int
+    cost: Cost
+
+
+def preview_source(ws: Workspace, location: str, known: SourcePreview | None) -> SourcePreview:
+    """The first rows of a source.
+
+    Args:
+        ws: its roots say what may be read.
+        location: a path, folder or glob.
+        known: an earlier preview, given back where its files are as they were.
+
+    Raises:
+        InputError: see `open_source`.
+    """
+    if location.startswith("job:"):
+        raise InputError(
+            "A job's answers cannot be looked at here yet.",
+            hint="Download that job's answers, and drop the file.",
+        )
+    source = open_source(location, ws.roots)
+    stats = [path.stat() for path in source.paths]
+    stamp = (location, *((each.st_size, each.st_mtime_ns) for each in stats))
+    if known is not None and known.stamp == stamp:
+        return known
+    rows = source.rows()
+    try:
+        records = tuple(islice(rows, _ROWS))
+    finally:
+        rows.close()
+    return SourcePreview(
+        location=location,
+        kind=source.kind,
+        columns=source.columns,
+        rows=tuple(tuple(_cell(record.get(name)) for name in source.columns) for record in records),
+        total=source.row_count(),
+        notes=source.notes,
+        records=records,
+        stamp=stamp,
+    )
+
+
+def preview_prompt(
+    ws: Workspace, source: SourcePreview, *, prompt: str, system: str, model: str, window: str
+) -> PromptPreview:
+    """A prompt, and a system prompt, on the first rows of a source."""
+    limit = ws.profile.max_request_bytes
+    nothing = Cost(None, "unknown: nothing can be rendered")
+    try:
+        template = Template(prompt, source.columns, max_characters=limit)
+        above = (
+            Template(system, source.columns, name="system prompt", max_characters=limit)
+            if system.strip()
+            else None
+        )
+    except InputError as error:
+        return PromptPreview((), error.message, error.hint, (), 0, 0, nothing)
+    used = template.columns | (above.columns if above else frozenset[str]())
+    rendered = tuple(
+        _rendered(number, record, template, above)
+        for number, record in enumerate(source.records[:_RENDERED], start=1)
+    )
+    good = [one for one in rendered if not one.fault]
+    read = sum(one.tokens for one in good)
+    written = estimate_output_tokens(
+        RequestSpec("/v1/chat/completions", model, prompt), len(good), read
+    )
+    rows = len(good) or 1
+    return PromptPreview(
+        used=tuple(name for name in source.columns if name in used),
+        fault="",
+        hint="",
+        rendered=rendered,
+        input_tokens=round(read / rows),
+        output_tokens=round(written / rows),
+        cost=price_tokens(ws, model, window or ws.profile.windows[0], read, written),
+    )
+
+
+def _rendered(
+    number: int, record: dict[str, Any], template: Template, above: Template | None
+) -> Rendered:
+    try:
+        prompt = template.render(record)
+        system = above.render(record) if above else ""
+    except DoublewordBatchError as error:
+        return Rendered(number, "", "", 0, f"{error.message} {error.hint}".strip())
+    tokens = (len(prompt.encode(errors="replace")) + len(system.encode(errors="replace"))) or 1
+    return Rendered(number, _cut(prompt), _cut(system), max(1, tokens // BYTES_PER_TOKEN), "")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…"
+
+
+def _cell(value: Any) -> str:
+    from doubleword_batch.sources.values import as_text
+
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    try:
+        text = as_text(value)
+    except (TypeError, ValueError):
+        text = str(value)
+    return text if len(text) <= _CELL_CHARACTERS else text[:_CELL_CHARACTERS] + "…"

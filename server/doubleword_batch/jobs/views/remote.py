@@ -1,0 +1,116 @@
+"""What the provider has: batches and files that are no job here yet, and models with prices."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from itertools import count
+
+from doubleword_batch.jobs.job import Workspace
+
+_MOST_LOOKED_AT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteObject:
+    """A batch or an input file of the provider that is no job here."""
+
+    kind: str
+    id: str
+    name: str
+    status: str
+    requests: int | None
+    finished: int | None
+    failed: int | None
+    size_bytes: int | None
+    created_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPrice:
+    """A model, and US dollars per million tokens (input, output) by completion window."""
+
+    id: str
+    prices: dict[str, tuple[Decimal, Decimal]]
+
+
+@dataclass(frozen=True, slots=True)
+class Models:
+    """The models that the key may use.
+
+    Attributes:
+        windows: of the provider, the default first.
+        priced_on: ISO date of the prices; "" where there are none.
+        is_free: nothing is billed here.
+    """
+
+    models: tuple[ModelPrice, ...]
+    windows: tuple[str, ...]
+    priced_on: str
+    is_free: bool
+
+
+async def not_ours(ws: Workspace, most: int = 50) -> list[RemoteObject]:
+    """The newest batches and input files of the provider that are no job here.
+
+    Raises:
+        ApiError, TransportError, ProtocolError: the provider gave no list.
+    """
+    found: list[RemoteObject] = []
+    used: set[str] = set()
+    looked = count(1)
+    async for batch in ws.client.batches.list():
+        used.add(batch.input_file_id or "")
+        if ws.store.job_of_remote_id(batch.id) is None:
+            counts = batch.request_counts
+            found.append(
+                RemoteObject(
+                    "batch",
+                    batch.id,
+                    batch.endpoint,
+                    batch.status,
+                    counts.total,
+                    counts.completed + counts.failed,
+                    counts.failed,
+                    None,
+                    batch.created_at,
+                )
+            )
+        if len(found) >= most or next(looked) >= _MOST_LOOKED_AT:
+            break
+    looked = count(1)
+    async for file in ws.client.files.list(purpose="batch"):
+        is_known = file.id in used or ws.store.job_of_remote_id(file.id) is not None
+        if not is_known and file.purpose == "batch":
+            found.append(
+                RemoteObject(
+                    "file",
+                    file.id,
+                    file.filename,
+                    "uploaded",
+                    None,
+                    None,
+                    None,
+                    file.size_bytes,
+                    file.created_at,
+                )
+            )
+        if len(found) >= most or next(looked) >= _MOST_LOOKED_AT:
+            break
+    return found
+
+
+async def models(ws: Workspace) -> Models:
+    """The models that the key may use, with their prices where they are on file.
+
+    Raises:
+        ApiError, TransportError, ProtocolError: the provider gave no list.
+    """
+    table = ws.profile.prices
+    prices = {} if table is None else table.models
+    listed = [model.id for model in await ws.client.models.list()]
+    return Models(
+        models=tuple(ModelPrice(name, dict(prices.get(name, {}))) for name in listed),
+        windows=ws.profile.windows,
+        priced_on="" if table is None else table.date.isoformat(),
+        is_free=ws.profile.free,
+    )

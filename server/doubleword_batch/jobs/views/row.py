@@ -1,0 +1,243 @@
+"""One row whole: its source, its request, its answer, and every try of it."""
+
+import mmap
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.build_request import open_again, stamp_of
+from doubleword_batch.jobs.costs import Cost, price_tokens
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.marks import Mark, Marks
+from doubleword_batch.jobs.sync.stored_lines import StoredLines
+from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.requests.row_copy import row_copy
+
+_TEXT_CHARACTERS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a request: who speaks, and the text; images as `[image]`."""
+
+    role: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One outcome of a row.
+
+    Attributes:
+        text: of the answer, where there is one.
+        batch_id: whose answer it is.
+        is_current: it is the one that counts; the others were replaced by a later one.
+    """
+
+    outcome: str
+    cause: str | None
+    message: str | None
+    text: str | None
+    batch_id: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    cost: Cost
+    is_current: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RowDetail:
+    """One row of a job; texts are cut at 100,000 characters.
+
+    Attributes:
+        source: (column, text) of the source's row; empty where it cannot be read.
+        source_note: why it is empty, or where it was read instead.
+        messages: of the request that was sent for it.
+        attempts: the newest first.
+        before, after: the neighbours' numbers.
+    """
+
+    number: int
+    custom_id: str
+    source: tuple[tuple[str, str], ...]
+    source_note: str
+    messages: tuple[Message, ...]
+    params: str
+    attempts: tuple[Attempt, ...]
+    mark: Mark | None
+    before: int | None
+    after: int | None
+
+
+def row_detail(job: StoredJob, number: int) -> RowDetail:
+    """A row by its number.
+
+    Raises:
+        InputError: code `unknown_row`.
+    """
+    entry = job.ledger.entry(number)
+    if entry is None:
+        raise InputError(
+            f"Job {job.name} has no row {number}.",
+            hint=f"Its rows are 1 to {job.rows or 0}.",
+            code="unknown_row",
+        )
+    source, note = _source_row(job, number)
+    body = _request_body(job, entry)
+    params = {k: v for k, v in body.items() if k not in {"messages", "input", "instructions"}}
+    return RowDetail(
+        number=number,
+        custom_id=entry.custom_id,
+        source=source,
+        source_note=note,
+        messages=tuple(_messages(body)),
+        params=_text(params) if params else "",
+        attempts=tuple(_attempts(job, entry)),
+        mark=Marks(job.store, job.id).all().get(number),
+        before=number - 1 if job.ledger.entry(number - 1) else None,
+        after=number + 1 if job.ledger.entry(number + 1) else None,
+    )
+
+
+def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...], str]:
+    if job.source is None:
+        return (), "The batch was made elsewhere, so its rows are not known here."
+    note = ""
+    try:
+        source = open_again(job)
+        if stamp_of(source.paths) != job.source_stamp and (
+            source.fingerprint() != job.source_fingerprint
+        ):
+            raise InputError("The source has changed since the job was built.")
+        rows = source.rows()
+    except (DoublewordBatchError, OSError) as error:
+        copy = row_copy(job.folder)
+        if copy is None:
+            return (), str(getattr(error, "message", error))
+        note = f"{getattr(error, 'message', error)} This is the job's own copy of the row."
+        rows = copy.rows()
+    with closing(rows):
+        row = next(islice(rows, number - 1, None), None) or {}
+    return tuple((name, _text(value)) for name, value in row.items()), note
+
+
+def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
+    """The body of the row's request, out of the file that holds it; empty where there is none."""
+    for part in job.parts():
+        if part.number != entry.part or part.path is None or not part.path.exists():
+            continue
+        line = _line_with(part.path, entry.custom_id)
+        request = decode_or_none(line) if line else None
+        if isinstance(request, dict):
+            body = cast("dict[str, Any]", request).get("body")
+            return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+    return {}
+
+
+def _line_with(path: Path, custom_id: str) -> bytes | None:
+    """The line of that custom_id, looked for without decoding the others."""
+    wanted = msgspec.json.encode(custom_id)
+    with path.open("rb") as file:
+        if not path.stat().st_size:
+            return None
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+            place = content.find(wanted)
+            while place >= 0:
+                begin = content.rfind(b"\n", 0, place) + 1
+                end = content.find(b"\n", place)
+                line = content[begin : end if end >= 0 else len(content)]
+                request = decode_or_none(line)
+                if isinstance(request, dict) and (
+                    cast("dict[str, Any]", request).get("custom_id") == custom_id
+                ):
+                    return line
+                place = content.find(wanted, begin + len(line))
+    return None
+
+
+def _messages(body: dict[str, Any]) -> list[Message]:
+    found: list[Message] = []
+    if isinstance(body.get("instructions"), str):
+        found.append(Message("system", _text(body["instructions"])))
+    given = body.get("messages", body.get("input"))
+    if isinstance(given, list):
+        for message in cast("list[Any]", given):
+            if isinstance(message, dict):
+                fields = cast("dict[str, Any]", message)
+                role = str(fields.get("role") or "user")
+                found.append(Message(role, _content(fields.get("content"))))
+            else:
+                found.append(Message("input", _text(message)))
+    elif given is not None:
+        found.append(Message("input", _text(given)))
+    return found
+
+
+def _content(content: Any) -> str:
+    if not isinstance(content, list):
+        return _text(content)
+    pieces: list[str] = []
+    for piece in cast("list[Any]", content):
+        text = cast("dict[str, Any]", piece).get("text") if isinstance(piece, dict) else piece
+        pieces.append(text if isinstance(text, str) else "[image]")
+    return _text("\n".join(pieces))
+
+
+def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
+    batches = {run.id: run.batch_id for run in job.batch_runs()}
+    found: list[Attempt] = []
+    with closing(StoredLines(job)) as lines:
+        for one in (entry, *reversed(job.ledger.replaced(entry))):
+            if one.outcome == "pending" and one is not entry:
+                continue
+            found.append(
+                Attempt(
+                    outcome=one.outcome,
+                    cause=one.cause,
+                    message=one.message,
+                    text=_answer(lines, one),
+                    batch_id=batches.get(one.batch_run or 0),
+                    input_tokens=one.input_tokens,
+                    output_tokens=one.output_tokens,
+                    cost=price_tokens(
+                        job.workspace,
+                        job.model,
+                        job.window,
+                        one.input_tokens or 0,
+                        one.output_tokens or 0,
+                    ),
+                    is_current=one is entry,
+                )
+            )
+    return found
+
+
+def _answer(lines: StoredLines, entry: Entry) -> str | None:
+    try:
+        answer = lines.answer(entry)
+    except OSError:
+        return None
+    if answer is None:
+        return None
+    if answer.embedding is not None:
+        return _text(answer.embedding)
+    parts = [answer.text, None if answer.tool_calls is None else _text(answer.tool_calls)]
+    return _text("\n".join(part for part in parts if part))
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bytes):
+        return f"<{len(value)} bytes>"
+    text = value
+    if not isinstance(value, str):
+        encoded = msgspec.json.encode(value, enc_hook=str)
+        text = msgspec.json.format(encoded, indent=2).decode()
+    return text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "…"

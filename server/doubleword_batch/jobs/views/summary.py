@@ -1,0 +1,202 @@
+"""A job at a glance, and what is left of the caps: from the store alone, without a request."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.replies import Counts
+from doubleword_batch.jobs.status import counts_of, pace_of, problems_of
+
+_PROMPT_CHARACTERS = 2_000
+_PAGE = 50
+
+
+@dataclass(frozen=True, slots=True)
+class JobSummary:
+    """One job as a line of a list.
+
+    Attributes:
+        created_at: epoch seconds.
+        rows: None while nothing of an adopted job has been read.
+        outcomes: rows by outcome as the ledger knows them; they add up to `rows`.
+        unread: rows of which the provider says that they are finished, and whose lines were not
+            read yet; among the pending ones.
+        percent: 0 to 100, of the rows of which nothing more is expected.
+        cost: so far, once it was submitted.
+        estimate: what was estimated when it was submitted, or would be now.
+        executor: who answers: the provider's name, and for local answers what they are worth.
+        is_here: it belongs to the provider that is set now; another one's can only be looked at.
+        pilot_of: rows of the whole source, where the job is made of its first rows.
+        note: what it was made from, where that is not a file.
+        problems: what the provider says of its batches as a whole.
+    """
+
+    name: str
+    created_at: float
+    status: str
+    is_running: bool
+    has_ended: bool
+    rows: int | None
+    outcomes: dict[str, int]
+    unread: int
+    percent: float
+    per_second: float | None
+    eta_seconds: int | None
+    cost: Cost | None
+    estimate: Cost
+    input_tokens: int
+    output_tokens: int
+    model: str
+    provider: str
+    executor: str
+    is_here: bool
+    window: str
+    source: str
+    prompt: str
+    system: str
+    limit: int | None
+    pilot_of: int | None
+    note: str
+    batch_ids: tuple[str, ...]
+    problems: tuple[str, ...]
+    spec: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The caps that a person set, US dollars; None where there is no such cap.
+
+    Attributes:
+        is_free: nothing is billed here.
+        reserved_today_usd: what this UTC day's submissions are estimated to cost.
+        left_today_usd: of the daily cap.
+    """
+
+    is_free: bool
+    max_cost_usd: Decimal | None
+    max_daily_usd: Decimal | None
+    reserved_today_usd: Decimal
+    left_today_usd: Decimal | None
+
+
+@dataclass(slots=True)
+class Figures:
+    """Sums that look at every row of a job, kept until its ledger changes."""
+
+    version: list[Any]
+    outcomes: dict[str, int]
+    cost: Cost
+    tokens: tuple[int, int]
+    counts: Counts
+
+
+FiguresCache = dict[int, Figures]
+"""The sums by the job's id."""
+
+
+def budget(ws: Workspace) -> Budget:
+    """What is left of the caps."""
+    reserved = ws.journal.reserved_today_usd()
+    daily = ws.max_daily_usd
+    return Budget(
+        is_free=ws.profile.free,
+        max_cost_usd=ws.max_cost_usd,
+        max_daily_usd=daily,
+        reserved_today_usd=reserved,
+        left_today_usd=None if daily is None else max(Decimal(0), daily - reserved),
+    )
+
+
+def summaries(
+    ws: Workspace, cache: FiguresCache, *, search: str, before: str | None, limit: int
+) -> tuple[list[JobSummary], bool]:
+    """Jobs of the state directory, newest first, and whether there are more.
+
+    Args:
+        ws: the workspace.
+        cache: sums of earlier calls.
+        search: substring of a name, a source or a model.
+        before: a job's name: those that are older.
+        limit: how many at most.
+    """
+    last = ws.store.job_named(before) if before else None
+    found = list(_some(ws, search, None if last is None else last.id, limit + 1))
+    return [summary(job, cache) for job in found[:limit]], len(found) > limit
+
+
+def _some(ws: Workspace, search: str, before: int | None, limit: int) -> Iterator[StoredJob]:
+    for record in ws.store.jobs(search=search, before=before, limit=limit):
+        yield StoredJob.of_record(ws, record)
+
+
+def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
+    """The newest jobs here of which something runs at the provider."""
+    jobs = (StoredJob.of_record(ws, record) for record in ws.store.jobs(limit=_PAGE))
+    return [job for job in jobs if job.matches_provider() and _is_running(job)][:most]
+
+
+def _is_running(job: StoredJob) -> bool:
+    return any(run is not None and not run.is_terminal for _, run in job.newest_runs())
+
+
+def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
+    """One job as it is known now."""
+    spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
+    figures = _figures(job, cache)
+    runs = job.batch_runs()
+    counts = figures.counts
+    read = sum(n for outcome, n in figures.outcomes.items() if outcome != "pending")
+    is_running = _is_running(job)
+    pace = pace_of(job, job.newest_runs())
+    finished = max(counts.finished, read)
+    return JobSummary(
+        name=job.name,
+        created_at=job.created_at,
+        status=job.status(),
+        is_running=is_running,
+        has_ended=bool(runs) and job.has_ended(),
+        rows=job.rows,
+        outcomes=figures.outcomes,
+        unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
+        percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
+        per_second=pace.per_second,
+        eta_seconds=pace.eta_seconds,
+        cost=figures.cost if runs else None,
+        estimate=Cost(job.cost_usd, "as estimated when it was submitted")
+        if job.cost_usd is not None
+        else estimate_cost(job, job.window),
+        input_tokens=figures.tokens[0],
+        output_tokens=figures.tokens[1],
+        model=job.model,
+        provider=job.provider,
+        executor=job.workspace.provider if job.matches_provider() else job.provider,
+        is_here=job.matches_provider(),
+        window=job.window,
+        source=job.source or "",
+        prompt=str(spec.get("prompt") or "")[:_PROMPT_CHARACTERS],
+        system=str(spec.get("system") or "")[:_PROMPT_CHARACTERS],
+        limit=spec.get("limit"),
+        pilot_of=job.source_rows if spec.get("limit") else None,
+        note=str(spec.get("made_from") or ""),
+        batch_ids=tuple(run.batch_id for run in runs),
+        problems=tuple(problems_of(runs)),
+        spec=spec,
+    )
+
+
+def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
+    ledger = job.ledger
+    runs = [(run.id, run.status, run.completed, run.failed) for run in job.batch_runs()]
+    version = [job.rows, runs, ledger.version()]
+    known = cache.get(job.id)
+    if known is None or known.version != version:
+        known = Figures(
+            version, ledger.sums(), compute_cost_so_far(job), ledger.tokens(), counts_of(job)
+        )
+        cache[job.id] = known
+    return known

@@ -1,0 +1,393 @@
+"""What a person looks at: the views behind the console, over the same jobs as the verbs.
+
+They read the store and our own copies; only those that say so ask the provider.
+"""
+
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from doubleword_batch.jobs.dropped_files import keep_dropped
+from doubleword_batch.jobs.export.files import Format, write_table
+from doubleword_batch.jobs.export.query import query_rows
+from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job_tables import tables_named_in
+from doubleword_batch.jobs.replies import QueryResult
+from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.store.marks import Mark, Marks
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.sync.collect import collect
+from doubleword_batch.jobs.views import answers, answers_database, remote
+from doubleword_batch.jobs.views.answers import AnswerFilter, AnswerPage, AnswerRow, Bar, Histogram
+from doubleword_batch.jobs.views.answers_database import Snapshot
+from doubleword_batch.jobs.views.failures import FailureGroup, failures
+from doubleword_batch.jobs.views.judging import Accuracy, Judging, judging
+from doubleword_batch.jobs.views.preview import (
+    PromptPreview,
+    SourcePreview,
+    preview_prompt,
+    preview_source,
+)
+from doubleword_batch.jobs.views.remote import Models, RemoteObject
+from doubleword_batch.jobs.views.row import RowDetail, row_detail
+from doubleword_batch.jobs.views.summary import (
+    Budget,
+    FiguresCache,
+    JobSummary,
+    budget,
+    running_jobs,
+    summaries,
+    summary,
+)
+from doubleword_batch.library.jobs import Jobs
+from doubleword_batch.progress import no_progress
+
+if TYPE_CHECKING:
+    from array import array
+
+    from doubleword_batch.jobs.job import Workspace
+
+__all__ = [
+    "Accuracy",
+    "AnswerFilter",
+    "AnswerPage",
+    "AnswerRow",
+    "Bar",
+    "Budget",
+    "FailureGroup",
+    "Format",
+    "Histogram",
+    "JobSummary",
+    "JobViews",
+    "Judging",
+    "Mark",
+    "Models",
+    "Preparing",
+    "PromptPreview",
+    "QueryResult",
+    "RemoteObject",
+    "RowDetail",
+    "Snapshot",
+    "SourcePreview",
+]
+
+_MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
+_WATCHED = 20
+_QUERY_ROWS = 500
+_PREVIEWS_KEPT = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """The table of answers is being made: so many of its rows are done."""
+
+    done: int
+    rows: int
+
+
+@dataclass(slots=True)
+class _Making:
+    future: "Future[Snapshot]"
+    progress: list[int]
+
+
+class JobViews:
+    """The views over the jobs of a `Jobs`; they share its workspace.
+
+    Args:
+        jobs: whose jobs.
+    """
+
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._figures: FiguresCache = {}
+        self._making: dict[str, _Making] = {}
+        self._makers = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._closed = threading.Event()
+        self._previews: dict[str, SourcePreview] = {}
+
+    def close(self) -> None:
+        """End what is still being made."""
+        self._closed.set()
+        self._makers.shutdown(wait=False, cancel_futures=True)
+
+    # Jobs at a glance
+
+    async def provider(self) -> str:
+        """Who answers, in words; for the local server what its answers are worth."""
+        return (await self._workspace()).provider
+
+    async def budget(self) -> Budget:
+        """The caps that a person set, and what is left of them."""
+        return budget(await self._workspace())
+
+    async def summaries(
+        self, *, search: str = "", before: str | None = None, limit: int = 25
+    ) -> tuple[list[JobSummary], bool]:
+        """Jobs, newest first, and whether there are more; see `JobSummary`.
+
+        Args:
+            search: substring of a name, a source or a model.
+            before: a job's name: those that are older.
+            limit: how many at most.
+        """
+        ws = await self._workspace()
+        return await in_thread(
+            lambda _: summaries(ws, self._figures, search=search, before=before, limit=limit)
+        )
+
+    async def summary(self, name: str) -> JobSummary:
+        """One job, also one of another provider.
+
+        Raises:
+            InputError: code `unknown_job`, and as `Jobs.job`.
+        """
+        ws = await self._workspace()
+        record = ws.store.job_named(name)
+        job = await find_job(ws, name) if record is None else StoredJob.of_record(ws, record)
+        return await in_thread(lambda _: summary(job, self._figures))
+
+    async def running(self) -> list[str]:
+        """The names of the newest jobs here of which something runs."""
+        ws = await self._workspace()
+        return [job.name for job in await in_thread(lambda _: running_jobs(ws, _WATCHED))]
+
+    async def update(self, name: str) -> None:
+        """Ask the provider how far a job is, and read the lines that are new.
+
+        Raises:
+            DoublewordBatchError: as `Job.status` and `Job.results`.
+        """
+        job = await self._found(name)
+        if not job.batch_runs():
+            return
+        await refresh(job, also_terminal=False)
+        job = job.reloaded()
+        if not all(run.collected for run in job.batch_runs()):
+            await collect(job)
+
+    # Answers
+
+    async def snapshot(
+        self, name: str, *, fresh: bool = False
+    ) -> tuple[Snapshot | Preparing, bool]:
+        """The table of answers to page through, and whether the ledger has moved on since.
+
+        A job of up to 5,000 rows is made as new as its ledger at once. A larger one is made in the
+        background, when there is no snapshot yet, when the job has ended since, or when it is
+        wanted fresh.
+        """
+        job = await self._found(name)
+        version = await in_thread(lambda _: answers_database.version_of(job))
+        found = await in_thread(lambda _: answers_database.existing(job))
+        if found is not None and found.version == version:
+            return found, False
+        if (job.rows or 0) <= _MADE_AT_ONCE:
+            made = await in_thread(lambda gone: answers_database.make(job, _tell_nobody, gone))
+            return made, False
+        if found is not None and not fresh and not job.has_ended():
+            return found, True
+        return self._begun(job), False
+
+    def _begun(self, job: StoredJob) -> Snapshot | Preparing:
+        making = self._making.get(job.name)
+        if making is not None and making.future.done():
+            del self._making[job.name]
+            return making.future.result()
+        if making is None:
+            progress = [0]
+
+            def tell(rows: int) -> None:
+                progress[0] = rows
+
+            work = self._makers.submit(answers_database.make, job, tell, self._closed.is_set)
+            making = self._making[job.name] = _Making(work, progress)
+        return Preparing(making.progress[0], job.rows or 0)
+
+    async def page(
+        self,
+        name: str,
+        snapshot: Snapshot,
+        wanted: AnswerFilter,
+        *,
+        sort: str | None = None,
+        descending: bool = False,
+        after: int = 0,
+        size: int = 50,
+    ) -> AnswerPage:
+        """A page of the rows that fit; see `jobs/views/answers.py`."""
+        marks = await self.marks(name)
+        return await in_thread(
+            lambda _: answers.page(
+                snapshot, wanted, marks, sort=sort, descending=descending, after=after, size=size
+            )
+        )
+
+    async def count(self, name: str, snapshot: Snapshot, wanted: AnswerFilter) -> int:
+        """How many rows fit."""
+        marks = await self.marks(name)
+        return await in_thread(lambda _: answers.count(snapshot, wanted, marks))
+
+    async def histogram(self, snapshot: Snapshot, column: str) -> Histogram:
+        """How a column's values are spread."""
+        return await in_thread(lambda _: answers.histogram(snapshot, column))
+
+    async def row(self, name: str, number: int) -> RowDetail:
+        """A row whole.
+
+        Raises:
+            InputError: code `unknown_row`.
+        """
+        job = await self._found(name)
+        return await in_thread(lambda _: row_detail(job, number))
+
+    async def query(self, name: str, sql: str) -> QueryResult:
+        """The first 500 rows of one SELECT, within the bounds of `Job.results(query=...)`.
+
+        Raises:
+            InputError: code `invalid_query`.
+        """
+        job = await self._found(name)
+        others = await tables_named_in(job.workspace, sql, no_progress)
+        return await in_thread(
+            lambda gone: query_rows(
+                Table(job), job.folder, sql, _QUERY_ROWS, others=others, cancelled=gone
+            )
+        )
+
+    async def write(
+        self,
+        name: str,
+        target: Path,
+        table_format: Format,
+        snapshot: Snapshot,
+        wanted: AnswerFilter,
+    ) -> None:
+        """Write the table of answers, or the rows of it that fit, to a file of ours.
+
+        Raises:
+            ConfigError: code `no_extra`: parquet needs a package.
+            StoreError: the disk does not take it.
+        """
+        job = await self._found(name)
+        marks = await self.marks(name)
+
+        def work(gone: Callable[[], bool]) -> None:
+            rows: Table | _Fitting = Table(job)
+            if not wanted.is_empty:
+                rows = _Fitting(rows, answers.fitting_numbers(snapshot, wanted, marks))
+            write_table(rows, target, table_format, cancelled=gone)
+
+        await in_thread(work)
+
+    # Failures and marks
+
+    async def failures(self, name: str) -> list[FailureGroup]:
+        """Rows without a good answer, by cause."""
+        job = await self._found(name)
+        return await in_thread(lambda _: failures(job))
+
+    async def marks(self, name: str) -> dict[int, Mark]:
+        """What was marked, by row."""
+        job = await self._found(name)
+        return Marks(job.store, job.id).all()
+
+    async def mark(self, name: str, row: int, mark: Mark | None) -> None:
+        """Mark a row right or wrong, or take its mark away.
+
+        Raises:
+            InputError: code `unknown_row`.
+        """
+        job = await self._found(name)
+        if job.ledger.entry(row) is None:
+            row_detail(job, row)
+        Marks(job.store, job.id).set(row, mark)
+
+    async def judging(self, name: str) -> Judging:
+        """The sample of a job that is judged, and what the marks say."""
+        job = await self._found(name)
+        return await in_thread(lambda _: judging(job))
+
+    # Before there is a job
+
+    async def keep_dropped(self, name: str, blocks: AsyncIterator[bytes]) -> Path:
+        """Keep a file that a person dropped; see `jobs/dropped_files.py`."""
+        ws = await self._workspace()
+        return await keep_dropped(ws.store.home, name, blocks)
+
+    async def preview_source(self, location: str) -> SourcePreview:
+        """The first rows of a source.
+
+        Raises:
+            InputError: it cannot be read.
+        """
+        ws = await self._workspace()
+        known = self._previews.get(location)
+        found = await in_thread(lambda _: preview_source(ws, location, known))
+        self._previews.pop(location, None)
+        self._previews[location] = found
+        for oldest in list(self._previews)[:-_PREVIEWS_KEPT]:
+            del self._previews[oldest]
+        return found
+
+    async def preview_prompt(
+        self, source: SourcePreview, *, prompt: str, system: str, model: str, window: str
+    ) -> PromptPreview:
+        """A prompt on the first rows of a source."""
+        ws = await self._workspace()
+        return await in_thread(
+            lambda _: preview_prompt(
+                ws, source, prompt=prompt, system=system, model=model, window=window
+            )
+        )
+
+    # What the provider has; these ask it
+
+    async def models(self) -> Models:
+        """The models that the key may use, with prices."""
+        return await remote.models(await self._workspace())
+
+    async def not_ours(self) -> list[RemoteObject]:
+        """The newest batches and input files of the provider that are no job here."""
+        return await remote.not_ours(await self._workspace())
+
+    async def adopt(self, remote_id: str) -> str:
+        """Make a job of a batch or a file of the provider; its name."""
+        return (await find_job(await self._workspace(), remote_id)).name
+
+    async def _workspace(self) -> "Workspace":
+        return await self._jobs.workspace()
+
+    async def _found(self, name: str) -> StoredJob:
+        return await find_job(await self._workspace(), name)
+
+
+class _Fitting:
+    """The rows of a table that fit, as `write_table` takes them."""
+
+    def __init__(self, table: Table, numbers: "array[int]") -> None:
+        self._table = table
+        self._numbers = numbers
+        self.columns = table.columns
+        self.schemas = table.schemas
+        self.embedding_column = table.embedding_column
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """Those rows, in the order of the source."""
+        numbers = iter(self._numbers)
+        wanted = next(numbers, None)
+        for entry, row in self._table.entries_and_rows():
+            if wanted is None:
+                return
+            if entry.row == wanted:
+                yield row
+                wanted = next(numbers, None)
+
+
+def _tell_nobody(_rows: int) -> None:
+    """Nobody waits for so few rows."""
