@@ -21,6 +21,10 @@ def main() -> None:
         from doubleword_batch.cli.mcp import serve_mcp
 
         sys.exit(serve_mcp())
+    if arguments[:1] == ["console"]:  # a person waits for its page: nothing else is imported
+        from doubleword_batch.cli.console import run_console
+
+        sys.exit(run_console(arguments))
     from doubleword_batch.cli.app import run_app
 
     sys.exit(run_app(arguments))

@@ -1,6 +1,5 @@
-"""The command line: its commands, its help, and the one place where an error becomes words."""
+"""The command line: its commands and its help."""
 
-import traceback
 from importlib.metadata import version
 from typing import Annotated, Any
 
@@ -9,7 +8,9 @@ import typer
 from typer.core import TyperGroup
 
 from doubleword_batch.cli import options, results, servers, steps
-from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
+from doubleword_batch.cli.boundary import run_typer
+from doubleword_batch.cli.console import console
+from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.mcp import serve_mcp
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.run_flow import run
@@ -17,7 +18,6 @@ from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import configured
 from doubleword_batch.doctor import examine
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 
 _NO_KEY = (
     "No key is needed: without DOUBLEWORD_API_KEY batches run on this machine, answered by a small "
@@ -67,6 +67,7 @@ def doctor(*, as_json: options.AsJson = False) -> int:
     return Exit.CONFIG if any(finding.state == "wrong" for finding in findings) else Exit.DONE
 
 
+app.command()(console)
 app.command()(servers.proxy)
 app.add_typer(servers.local_app, name="local")
 
@@ -108,36 +109,4 @@ def run_app(arguments: list[str]) -> int:
     Args:
         arguments: without the program's name; none shows the help.
     """
-    as_json = "--json" in arguments
-    try:
-        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
-    except typer.TyperException as error:
-        Terminal(as_json=as_json).fail(_usage(error))
-        return Exit.USAGE
-    except DoublewordBatchError as error:
-        Terminal(as_json=as_json).fail(error)
-        return exit_of(error)
-    except Exception as error:  # noqa: BLE001  # the last boundary: whatever else is a bug
-        traceback.print_exception(error)
-        Terminal(as_json=as_json).fail(_bug(error))
-        return Exit.BUG
-    if code == Exit.INTERRUPTED:  # typer's own code for a Ctrl-C that no command explained
-        Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
-    return code or Exit.DONE
-
-
-def _usage(error: typer.TyperException) -> DoublewordBatchError:
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context else PROGRAM
-    return InputError(
-        error.format_message(), hint=f"See {command} --help.", code="invalid_argument"
-    )
-
-
-def _bug(error: Exception) -> DoublewordBatchError:
-    return DoublewordBatchError(
-        f"This is a bug: {type(error).__name__}. The trace on stderr says where.",
-        hint="Please report it with the trace; what was submitted is safe, and the same command "
-        "can be tried again.",
-        code="bug",
-    )
+    return run_typer(app, arguments)

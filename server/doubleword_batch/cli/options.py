@@ -3,13 +3,15 @@
 import json
 import sys
 from decimal import Decimal, InvalidOperation
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.saved_text import decode_saved
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.build_request import BuildRequest
 
 
 def usd(text: str) -> Decimal:
@@ -133,12 +135,14 @@ def build_request(
     output_path: str | None = None,
     overwrite: bool = False,
     max_cost: Decimal | None = None,
-) -> BuildRequest:
+) -> "BuildRequest":
     """The request file that `run` and `create-file` ask for; the arguments are their options.
 
     Raises:
         typer.BadParameter: a parameter or an option is not NAME=VALUE.
     """
+    from doubleword_batch.jobs.build_request import BuildRequest
+
     return BuildRequest(
         source=source,
         prompt=_text_of(prompt),

@@ -241,7 +241,7 @@ class JobViews:
         """A row whole.
 
         Raises:
-            InputError: code `unknown_row`.
+            InputError: there is no such row.
         """
         job = await self._found(name)
         return await in_thread(lambda _: row_detail(job, number))
@@ -301,7 +301,7 @@ class JobViews:
         """Mark a row right or wrong, or take its mark away.
 
         Raises:
-            InputError: code `unknown_row`.
+            InputError: there is no such row.
         """
         job = await self._found(name)
         if job.ledger.entry(row) is None:
@@ -376,6 +376,7 @@ class _Fitting:
         self.columns = table.columns
         self.schemas = table.schemas
         self.embedding_column = table.embedding_column
+        self.about = table.about
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Those rows, in the order of the source."""

@@ -1,1 +1,1 @@
-"""What a person looks at: jobs at a glance, pages of answers, one row whole, failures, a preview."""
+"""What a person looks at: a job at a glance, its answers, one row, its failures, a preview."""

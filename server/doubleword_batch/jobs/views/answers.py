@@ -119,13 +119,13 @@ def page(
         size: rows of a page.
 
     Raises:
-        InputError: code `unknown_column`, or `too_slow`.
+        InputError: code `unknown_column`, or it takes longer than 20 s.
     """
     shown = ", ".join(
         f"CASE typeof(c{i}) WHEN 'text' THEN substr(c{i}, 1, {_CELL_CHARACTERS}) ELSE c{i} END"
         for i in range(len(snapshot.columns))
     )
-    head = f"SELECT row_number, outcome, cause{', ' if shown else ''}{shown} FROM cells"
+    head = f"SELECT row_number, outcome, cause{', ' if shown else ''}{shown} FROM cells"  # noqa: S608  # ours
     where, values = _where(snapshot, wanted, marks)
     with snapshot.opened() as db:
         for column in {sort, wanted.column, *_ledger_columns(wanted)} - {None, "row_number"}:
@@ -133,7 +133,14 @@ def page(
         searched_to = None
         if sort is None or sort == "row_number":
             found, searched_to = _in_order(
-                db, head, where, values, after, size + 1, descending, bool(wanted.text), snapshot
+                db,
+                head,
+                where,
+                values,
+                after,
+                size + 1,
+                descending=descending,
+                last=snapshot.rows if wanted.text else 0,
             )
         else:
             direction = "DESC" if descending else "ASC"
@@ -166,23 +173,26 @@ def _in_order(
     values: Sequence[Any],
     after: int,
     size: int,
+    *,
     descending: bool,
-    is_search: bool,
-    snapshot: Snapshot,
+    last: int,
 ) -> tuple[list[tuple[Any, ...]], int | None]:
-    """Rows by their number. A search goes on from stretch to stretch, as long as it may."""
+    """Rows by their number. A search goes from stretch to stretch, as long as it may.
+
+    `last` is the number of the last row where texts are searched, else 0.
+    """
     direction, beyond = ("DESC", "<") if descending else ("ASC", ">")
     begin = (after or _MOST_COUNTED) if descending else after
-    if not is_search:
+    if not last:
         found = db.execute(
-            f"{head} WHERE {where} AND row_number {beyond} ? ORDER BY row_number {direction} "  # ours
-            "LIMIT ?",
+            f"{head} WHERE {where} AND row_number {beyond} ? ORDER BY row_number "
+            f"{direction} LIMIT ?",
             (*values, begin, size),
         ).fetchall()
         return found, None
     until = monotonic() + _SEARCH_SECONDS
     found: list[tuple[Any, ...]] = []
-    begin = min(begin, snapshot.rows + 1)
+    begin = min(begin, last + 1)
     while len(found) < size:
         end = begin - _ROWS_AT_ONCE if descending else begin + _ROWS_AT_ONCE
         low, high = (end, begin - 1) if descending else (begin + 1, end)
@@ -192,7 +202,7 @@ def _in_order(
             (*values, low, high, size - len(found)),
         ).fetchall()
         begin = end
-        if not 0 < begin < snapshot.rows:
+        if not 0 < begin < last:
             return found, None
         if len(found) < size and monotonic() > until:
             return found, begin

@@ -78,7 +78,7 @@ class Snapshot:
         """A connection; a statement that takes longer than 20 s is ended.
 
         Raises:
-            InputError: code `too_slow`.
+            InputError: it took longer.
         """
         until = monotonic() + _SECONDS
         db = sqlite3.connect(self.path, isolation_level=None)
@@ -94,7 +94,6 @@ class Snapshot:
                 raise InputError(
                     f"Looking through the rows took longer than {_SECONDS:.0f} s.",
                     hint="Filter by an outcome or a value first.",
-                    code="too_slow",
                 ) from None
 
 

@@ -51,7 +51,7 @@ def judging(job: StoredJob) -> Judging:
     """The sample, the marks, and what they say."""
     marks = Marks(job.store, job.id).all()
     sample = _sample(job)
-    inside = {row: marks[row] for row in sample if row in marks}
+    inside: dict[int, Mark] = {row: marks[row] for row in sample if row in marks}
     return Judging(
         sample=sample,
         marks=marks,

@@ -79,14 +79,13 @@ def row_detail(job: StoredJob, number: int) -> RowDetail:
     """A row by its number.
 
     Raises:
-        InputError: code `unknown_row`.
+        InputError: there is no such row.
     """
     entry = job.ledger.entry(number)
     if entry is None:
         raise InputError(
             f"Job {job.name} has no row {number}.",
             hint=f"Its rows are 1 to {job.rows or 0}.",
-            code="unknown_row",
         )
     source, note = _source_row(job, number)
     body = _request_body(job, entry)

@@ -1,0 +1,69 @@
+"""`console`: the jobs in the browser."""
+
+from typing import Annotated
+
+import typer
+from rich.text import Text
+
+from doubleword_batch.cli import options
+from doubleword_batch.cli.boundary import run_typer
+from doubleword_batch.cli.exit_codes import Exit
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.workspace import configured, roots_of
+
+
+def console(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one. [default: 8090]"
+        ),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show everything, and no buttons.")
+    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+    as_json: options.AsJson = False,
+) -> int:
+    """See, steer and judge jobs in the browser, until Ctrl-C.
+
+    The address that it shows lets one browser in; keep it to yourself.
+    """
+    from doubleword_batch.console.serve import serve_console
+    from doubleword_batch.library.jobs import Jobs
+
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+
+    def announce(address: str, note: str) -> None:
+        if as_json:
+            terminal.json({"address": address, "note": note})
+            return
+        terminal.show(Text(f"console  {address}"))
+        terminal.note(f"{note} Ctrl-C stops it; jobs at the provider go on.".strip())
+
+    serve_console(
+        Jobs(settings, roots=roots_of(settings)),
+        port=port,
+        read_only=read_only,
+        open_browser=browser,
+        on_ready=announce,
+    )
+    return Exit.DONE
+
+
+def run_console(arguments: list[str]) -> int:
+    """Run `console` alone, without importing what the other commands need.
+
+    Args:
+        arguments: without the program's name; the first is `console`.
+    """
+    app = typer.Typer(
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(lambda: None)  # so that there are commands, and `console` is one
+    app.command()(console)
+    return run_typer(app, arguments)

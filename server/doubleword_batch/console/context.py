@@ -1,0 +1,126 @@
+"""What every page works with, and the forms that pages send."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl
+
+from starlette.requests import Request
+
+from doubleword_batch.console.access import Access
+from doubleword_batch.errors import InputError
+from doubleword_batch.library.jobs import Jobs
+
+if TYPE_CHECKING:
+    from doubleword_batch.console.live import Watcher
+    from doubleword_batch.library.drafts import Drafts
+    from doubleword_batch.library.views import JobViews
+
+_MOST_FORM_BYTES = 4 << 20
+_MOST_FIELDS = 200
+
+
+@dataclass(slots=True)
+class Console:
+    """One running console.
+
+    Attributes:
+        jobs: the verbs.
+        read_only: nothing is spent, changed or deleted; no button is shown.
+    """
+
+    jobs: Jobs
+    access: Access
+    read_only: bool
+    _views: "JobViews | None" = None
+    _watcher: "Watcher | None" = None
+
+    @property
+    def views(self) -> "JobViews":
+        """The views over the jobs; imported with the first page."""
+        if self._views is None:
+            from doubleword_batch.library.views import JobViews
+
+            self._views = JobViews(self.jobs)
+        return self._views
+
+    @property
+    def drafts(self) -> "Drafts":
+        """What is being written in New job."""
+        from doubleword_batch.library.drafts import Drafts
+
+        return Drafts(self.jobs.settings.home)
+
+    @property
+    def watcher(self) -> "Watcher":
+        """Looks after running jobs while a page is open."""
+        if self._watcher is None:
+            from doubleword_batch.console.live import Watcher
+
+            self._watcher = Watcher(self.views)
+        return self._watcher
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._watcher is not None:
+            await self._watcher.close()
+        if self._views is not None:
+            self._views.close()
+        await self.jobs.close()
+
+
+def console_of(request: Request) -> Console:
+    """The console that answers."""
+    return request.app.state.console
+
+
+def cookie_of(request: Request) -> str:
+    """The cookie that the guard has checked."""
+    return request.state.cookie
+
+
+class RefusedError(InputError):
+    """A request that our pages would not have sent."""
+
+
+async def form_of(request: Request) -> Mapping[str, str]:
+    """The fields of a POST of one of our pages.
+
+    Raises:
+        RefusedError: the console is read-only, or the page's token is not this browser's.
+        InputError: the form is too large.
+    """
+    body = b""
+    async for block in request.stream():
+        body += block
+        if len(body) > _MOST_FORM_BYTES:
+            raise InputError(
+                "The form is larger than 4 MiB.", hint="Put long texts into the file of rows."
+            )
+    fields = dict(
+        parse_qsl(
+            body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+        )
+    )
+    check_post(request, fields.pop("page_token", ""))
+    return fields
+
+
+def check_post(request: Request, token: str) -> None:
+    """Refuse a POST in read-only mode, or without the page's token (a field, or a header).
+
+    Raises:
+        RefusedError: see there.
+    """
+    console = console_of(request)
+    if console.read_only:
+        raise RefusedError(
+            "The console is read-only, so nothing was changed.",
+            hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
+        )
+    given = request.headers.get("x-page-token") or token
+    if not console.access.is_page_token(given, cookie_of(request)):
+        raise RefusedError(
+            "This page is from another session of the console, so nothing was changed.",
+            hint="Load the page again, and repeat what you did.",
+        )

@@ -1,0 +1,135 @@
+"""Progress without reloading: running jobs are looked after, and open pages are told of changes.
+
+A page is told only what has changed, and fetches that part of itself again. So nothing is lost when
+a page sleeps or the server restarts: it fetches all of its parts when it is connected again.
+"""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import suppress
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from doubleword_batch.errors import DoublewordBatchError
+
+if TYPE_CHECKING:
+    from doubleword_batch.library.views import JobSummary, JobViews
+
+_log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 1.0
+_ASK_SECONDS = 5.0
+_PAUSE_SECONDS = 20.0
+_KEEP_ALIVE_SECONDS = 15.0
+_LISTED = 25
+
+JOBS = "jobs"
+"""The topic of the list of jobs; each job's own is `job:` and its name."""
+
+
+class Watcher:
+    """Looks after running jobs as long as a page is open.
+
+    Args:
+        views: asked once a second; of running jobs it asks the provider, on this machine once a
+            second and elsewhere every five.
+    """
+
+    def __init__(self, views: "JobViews") -> None:
+        self._views = views
+        self._listeners: set[_Listener] = set()
+        self._task: asyncio.Task[None] | None = None
+        self._stamps: dict[str, object] = {}
+        self._ask_at: dict[str, float] = {}
+        self._closed = False
+        self.problems: dict[str, str] = {}
+        """Why a running job could not be looked at last, by its name."""
+
+    async def events(self) -> AsyncGenerator[str]:
+        """Server-sent events for one page, until it goes away."""
+        listener = _Listener()
+        self._listeners.add(listener)
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._watch())
+        try:
+            yield "retry: 1000\n\n"
+            while not self._closed:
+                topics = await listener.wait(_KEEP_ALIVE_SECONDS)
+                yield f"event: change\ndata: {json.dumps(topics)}\n\n" if topics else ": \n\n"
+        finally:
+            self._listeners.discard(listener)
+
+    def tell(self, *topics: str) -> None:
+        """Tell every open page of changes."""
+        for listener in self._listeners:
+            listener.add(topics)
+
+    async def close(self) -> None:
+        """End the looking, and the events."""
+        self._closed = True
+        self.tell("")
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _watch(self) -> None:
+        while self._listeners:
+            try:
+                await self._look()
+            except DoublewordBatchError as error:
+                _log.info("The jobs could not be looked at: %s", error)
+            except Exception:  # noqa: BLE001  # the looking goes on, and the log says why
+                _log.exception("The jobs could not be looked at")
+            await asyncio.sleep(_LOOK_SECONDS)
+
+    async def _look(self) -> None:
+        is_free = (await self._views.budget()).is_free
+        running = await self._views.running()
+        for name in running:
+            if monotonic() >= self._ask_at.get(name, 0.0):
+                self._ask_at[name] = monotonic() + (0.0 if is_free else _ASK_SECONDS)
+                await self._ask(name)
+        found, _ = await self._views.summaries(limit=_LISTED)
+        stamps: dict[str, object] = {f"job:{job.name}": self._stamp(job) for job in found}
+        changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
+        gone = self._stamps.keys() - stamps.keys()
+        is_first = not self._stamps
+        self._stamps = stamps
+        if (changed or gone) and not is_first:
+            self.tell(JOBS, *changed)
+
+    async def _ask(self, name: str) -> None:
+        try:
+            await self._views.update(name)
+            self.problems.pop(name, None)
+        except DoublewordBatchError as error:
+            self.problems[name] = str(error)
+            self._ask_at[name] = monotonic() + _PAUSE_SECONDS
+
+    def _stamp(self, job: "JobSummary") -> object:
+        facts = (job.status, job.rows, job.unread, job.percent, job.per_second, job.problems)
+        return (*facts, tuple(job.outcomes.items()), self.problems.get(job.name))
+
+
+class _Listener:
+    """One open page, and what it has to be told."""
+
+    def __init__(self) -> None:
+        self._topics: dict[str, None] = {}
+        self._is_told = asyncio.Event()
+
+    def add(self, topics: tuple[str, ...]) -> None:
+        self._topics.update(dict.fromkeys(topics))
+        self._is_told.set()
+
+    async def wait(self, seconds: float) -> list[str]:
+        """The topics that changed; none after so many seconds of quiet."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_told.wait(), seconds)
+        self._is_told.clear()
+        topics = [topic for topic in self._topics if topic]
+        self._topics.clear()
+        return topics

@@ -1,0 +1,203 @@
+"""The table of answers: pages, filters, histograms, one row, a query, and downloads."""
+
+import secrets
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from starlette.background import BackgroundTask
+from starlette.requests import Request
+from starlette.responses import FileResponse, Response
+from starlette.routing import Route
+
+from doubleword_batch.console.context import console_of
+from doubleword_batch.console.pages.job import name_of
+from doubleword_batch.console.render import page
+from doubleword_batch.errors import DoublewordBatchError, InputError
+
+if TYPE_CHECKING:
+    from doubleword_batch.library.views import AnswerFilter, Format, Snapshot
+
+_TEXTS = ("outcome", "cause", "column", "value", "text", "mark")
+_NUMBERS = ("low", "high")
+_PAGE_ROWS = 50
+_MEDIA = {
+    "csv": "text/csv; charset=utf-8",
+    "jsonl": "application/jsonl",
+    "parquet": "application/vnd.apache.parquet",
+}
+
+
+async def answers(request: Request) -> Response:
+    """The table, or while it is being made, how far that is."""
+    console = console_of(request)
+    name = name_of(request)
+    job = await console.views.summary(name)
+    if job.is_here and not request.query_params:  # a first look; the watcher sees to the rest
+        await console.views.update(name)
+    snapshot, is_stale = await console.views.snapshot(name, fresh=_is(request, "fresh"))
+    wanted, query = _wanted(request.query_params)
+    shared = {"job": await console.views.summary(name), "query": query, "wanted": wanted}
+    if not hasattr(snapshot, "path"):
+        return page(request, "preparing.html", preparing=snapshot, **shared)
+    table: Snapshot = snapshot  # pyright: ignore[reportAssignmentType]
+    sort = request.query_params.get("sort") or None
+    descending = _is(request, "descending")
+    after = _whole(request.query_params.get("after"))
+    found = await console.views.page(
+        name, table, wanted, sort=sort, descending=descending, after=after, size=_PAGE_ROWS
+    )
+    last = found.rows[-1].number if found.rows else 0
+    if found.searched_to is not None:
+        last = found.searched_to
+    following = after + _PAGE_ROWS if sort else last
+    return page(
+        request,
+        "answers.html",
+        snapshot=table,
+        is_stale=is_stale,
+        found=found,
+        sort=sort,
+        descending=descending,
+        after=after,
+        following=following if found.has_more or found.searched_to is not None else None,
+        page_rows=_PAGE_ROWS,
+        **shared,
+    )
+
+
+async def count(request: Request) -> Response:
+    """How many rows fit: counted apart, so that the first page need not wait for it."""
+    views = console_of(request).views
+    snapshot = await _snapshot(request)
+    wanted, _ = _wanted(request.query_params)
+    rows = await views.count(name_of(request), snapshot, wanted)
+    return page(request, "count.html", rows=rows, total=snapshot.rows)
+
+
+async def histogram(request: Request) -> Response:
+    """How the values of one column are spread; a click filters."""
+    column = request.query_params.get("of", "")
+    _, query = _wanted(request.query_params)
+    found = await console_of(request).views.histogram(await _snapshot(request), column)
+    most = max((bar.rows for bar in found.bars), default=1)
+    return page(
+        request, "histogram.html", found=found, most=most or 1, query=query, name=name_of(request)
+    )
+
+
+async def row(request: Request) -> Response:
+    """One row whole."""
+    console = console_of(request)
+    found = await console.views.row(name_of(request), request.path_params["number"])
+    job = await console.views.summary(name_of(request))
+    return page(request, "row.html", row=found, job=job)
+
+
+async def query(request: Request) -> Response:
+    """One SELECT over the table."""
+    console = console_of(request)
+    name = name_of(request)
+    sql = request.query_params.get("sql", "").strip()
+    job = await console.views.summary(name)
+    found = error = None
+    if sql:
+        try:
+            found = await console.views.query(name, sql)
+        except DoublewordBatchError as refused:
+            error = refused
+    return page(request, "query.html", job=job, sql=sql, found=found, error=error)
+
+
+async def download(request: Request) -> Response:
+    """The table as a file, or the rows of it that fit."""
+    console = console_of(request)
+    name = name_of(request)
+    given = request.query_params.get("format", "csv")
+    if given not in _formats():
+        raise InputError(
+            "Tables are not written in that format.", hint=f"Use {', '.join(_formats())}."
+        )
+    wanted_format = cast("Format", given)
+    wanted, _ = _wanted(request.query_params)
+    snapshot = await _snapshot(request)
+    folder = console.jobs.settings.home / "console" / "downloads"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = folder / f"{secrets.token_hex(8)}.{wanted_format}"
+    await console.views.write(name, path, wanted_format, snapshot, wanted)
+    part = "" if wanted.is_empty else "-filtered"
+    return FileResponse(
+        path,
+        media_type=_MEDIA[wanted_format],
+        filename=f"{name}{part}.{wanted_format}",
+        background=BackgroundTask(_remove, path),
+    )
+
+
+def _formats() -> tuple[Any, ...]:
+    from doubleword_batch.library.views import Format
+
+    return get_args(Format)
+
+
+def _remove(path: Path) -> None:
+    path.unlink(missing_ok=True)
+
+
+async def _snapshot(request: Request) -> "Snapshot":
+    """The table, which is there by now.
+
+    Raises:
+        InputError: it is still being made.
+    """
+    snapshot, _ = await console_of(request).views.snapshot(name_of(request))
+    if not hasattr(snapshot, "path"):
+        raise InputError(
+            "The table of answers is still being prepared.", hint="Try again in some seconds."
+        )
+    return snapshot  # pyright: ignore[reportReturnType]
+
+
+def _wanted(given: Mapping[str, str]) -> tuple["AnswerFilter", dict[str, Any]]:
+    """The filter in an address, and the same as the values of an address."""
+    from doubleword_batch.library.views import AnswerFilter
+
+    texts: dict[str, Any] = {name: given.get(name) or None for name in _TEXTS}
+    if "value" in given and texts["column"]:
+        texts["value"] = given["value"]
+    numbers = {name: _number(given.get(name)) for name in _NUMBERS}
+    if not texts["column"]:
+        texts["value"] = None
+        numbers = dict.fromkeys(_NUMBERS)
+    wanted = AnswerFilter(**texts, **numbers)
+    query = {name: value for name, value in asdict(wanted).items() if value is not None}
+    for name in ("sort", "descending"):
+        if given.get(name):
+            query[name] = given[name]
+    return wanted, query
+
+
+def _number(text: str | None) -> float | None:
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise InputError("That is not a number.", hint="Open the table anew.") from None
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdecimal() and len(text) < 16 else 0  # noqa: PLR2004  # digits
+
+
+def _is(request: Request, name: str) -> bool:
+    return request.query_params.get(name) == "1"
+
+
+ROUTES = [
+    Route("/jobs/{name}/answers", answers),
+    Route("/jobs/{name}/count", count),
+    Route("/jobs/{name}/histogram", histogram),
+    Route("/jobs/{name}/rows/{number:int}", row),
+    Route("/jobs/{name}/query", query),
+    Route("/jobs/{name}/download", download),
+]

@@ -1,0 +1,145 @@
+"""One job: how far it is, what it asks, its failures; submit, cancel and retry."""
+
+import json
+from decimal import Decimal, InvalidOperation
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from doubleword_batch.console.context import console_of, form_of
+from doubleword_batch.console.render import job_url, page, usd
+from doubleword_batch.errors import InputError
+
+if TYPE_CHECKING:
+    from doubleword_batch.library.views import JobSummary
+
+_SEE_OTHER = 303
+
+
+def name_of(request: Request) -> str:
+    """The job's name in the address."""
+    return request.path_params["name"]
+
+
+async def job(request: Request) -> Response:
+    """The job's page."""
+    return page(request, "job.html", **await _seen(request))
+
+
+async def job_part(request: Request) -> Response:
+    """How far it is, alone."""
+    return page(request, "job_part.html", **await _seen(request))
+
+
+async def _seen(request: Request) -> dict[str, Any]:
+    console = console_of(request)
+    found = await console.views.summary(name_of(request))
+    schema = found.spec.get("response_schema")
+    params = found.spec.get("params")
+    return {
+        "job": found,
+        "budget": await console.views.budget(),
+        "problem": console.watcher.problems.get(found.name),
+        "schema": json.dumps(schema, indent=2, ensure_ascii=False) if schema else "",
+        "params": json.dumps(params, ensure_ascii=False) if params else "",
+        "quote": _quote(found),
+    }
+
+
+def _quote(found: "JobSummary") -> str:
+    """The price that the button says, as it comes back with the form."""
+    return usd(found.estimate.usd)
+
+
+async def submit(request: Request) -> Response:
+    """Create the job's batches: what costs money. A price that has changed is shown first."""
+    fields = await form_of(request)
+    console = console_of(request)
+    found = await console.views.summary(name_of(request))
+    if fields.get("quote") != _quote(found):
+        raise InputError(
+            f"The price is {_quote(found)} now, and the button said {fields.get('quote')}. Nothing "
+            "was submitted.",
+            hint="Look at the job again, and submit it if that is right.",
+        )
+    await console.jobs.job(found.name).submit(
+        completion_window=fields.get("window") or None,
+        max_cost_usd=amount_of(fields.get("max_cost_usd", "")),
+    )
+    console.watcher.tell("jobs", f"job:{found.name}")
+    return RedirectResponse(job_url(found.name), _SEE_OTHER)
+
+
+async def cancel(request: Request) -> Response:
+    """Stop the job's batches."""
+    await form_of(request)
+    console = console_of(request)
+    await console.jobs.job(name_of(request)).cancel()
+    console.watcher.tell("jobs", f"job:{name_of(request)}")
+    return RedirectResponse(job_url(name_of(request)), _SEE_OTHER)
+
+
+async def failures(request: Request) -> Response:
+    """Rows without a good answer by cause, with what to do."""
+    console = console_of(request)
+    if (await console.views.summary(name_of(request))).is_here:
+        await console.views.update(name_of(request))
+    return page(
+        request,
+        "failures.html",
+        job=await console.views.summary(name_of(request)),
+        groups=await console.views.failures(name_of(request)),
+    )
+
+
+async def retry(request: Request) -> Response:
+    """Run the rows of a cause again, with a changed parameter where one was given."""
+    fields = await form_of(request)
+    console = console_of(request)
+    causes = [fields["cause"]] if fields.get("cause") else []
+    await console.jobs.job(name_of(request)).retry(causes, params=_params(fields))
+    console.watcher.tell("jobs", f"job:{name_of(request)}")
+    return RedirectResponse(job_url(name_of(request)), _SEE_OTHER)
+
+
+def _params(fields: Any) -> dict[str, Any] | None:
+    name = fields.get("param", "").strip()
+    if not name:
+        return None
+    value = fields.get("value", "")
+    try:
+        return {name: json.loads(value)}
+    except ValueError:
+        return {name: value}
+
+
+def amount_of(text: str) -> Decimal | None:
+    """An amount of US dollars; None for nothing.
+
+    Raises:
+        InputError: it is not one.
+    """
+    plain = text.strip().removeprefix("$")
+    if not plain:
+        return None
+    try:
+        value = Decimal(plain)
+    except InvalidOperation:
+        value = Decimal(-1)
+    if not value.is_finite() or value < 0:
+        raise InputError(
+            "The cap is not an amount of US dollars.", hint="Write it like 2.50, or leave it empty."
+        )
+    return value
+
+
+ROUTES = [
+    Route("/jobs/{name}", job),
+    Route("/jobs/{name}/progress", job_part),
+    Route("/jobs/{name}/submit", submit, methods=["POST"]),
+    Route("/jobs/{name}/cancel", cancel, methods=["POST"]),
+    Route("/jobs/{name}/failures", failures),
+    Route("/jobs/{name}/retry", retry, methods=["POST"]),
+]

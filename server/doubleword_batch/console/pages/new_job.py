@@ -1,0 +1,193 @@
+"""New job: a file of rows, a prompt beside it, a few rows as a trial, then the whole."""
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.routing import Route
+
+from doubleword_batch.console.context import RefusedError, check_post, console_of, form_of
+from doubleword_batch.console.pages.job import amount_of
+from doubleword_batch.console.render import job_url, page
+from doubleword_batch.errors import DoublewordBatchError, InputError
+
+if TYPE_CHECKING:
+    from doubleword_batch.library.drafts import Draft
+    from doubleword_batch.library.job import Job
+    from doubleword_batch.library.views import SourcePreview
+
+_SEE_OTHER = 303
+_PILOT_ROWS = 5
+_SHOWN_PILOTS = 2
+
+
+async def new_job(request: Request) -> Response:
+    """Where a file is dropped, or its path given."""
+    _refuse_read_only(request)
+    return page(request, "new_source.html", error=None, given="")
+
+
+async def take_file(request: Request) -> Response:
+    """A dropped file: its bytes are the body, its name a header. The draft over it."""
+    check_post(request, "")
+    console = console_of(request)
+    name = unquote(request.headers.get("x-file-name", "")) or "rows"
+    path = await console.views.keep_dropped(name, request.stream())
+    try:
+        await console.views.preview_source(str(path))
+    except DoublewordBatchError:
+        path.unlink(missing_ok=True)
+        raise
+    return JSONResponse({"location": f"/new/{console.drafts.new(str(path), path.name).id}"})
+
+
+async def take_path(request: Request) -> Response:
+    """A path, folder or glob within the roots; the draft over it."""
+    fields = await form_of(request)
+    console = console_of(request)
+    given = fields.get("source", "").strip()
+    try:
+        if not given:
+            raise InputError("No path was given.", hint="Give a file's path, or drop the file.")
+        await console.views.preview_source(given)
+    except DoublewordBatchError as error:
+        return page(request, "new_source.html", 400, error=error, given=given)
+    return RedirectResponse(f"/new/{console.drafts.new(given, given).id}", _SEE_OTHER)
+
+
+async def draft_page(request: Request) -> Response:
+    """The rows, the prompt beside them, the trials, and the whole."""
+    _refuse_read_only(request)
+    console = console_of(request)
+    draft = console.drafts.get(request.path_params["draft"])
+    source = await console.views.preview_source(draft.source)
+    return page(
+        request,
+        "new_job.html",
+        draft=draft,
+        source=source,
+        models=await console.views.models(),
+        budget=await console.views.budget(),
+        **await _rendered(request, draft, source),
+        pilots=await _pilots(request, draft),
+    )
+
+
+async def preview(request: Request) -> Response:
+    """The prompt on the first rows, as it stands in the form by now."""
+    fields = await form_of(request)
+    console = console_of(request)
+    draft = console.drafts.change(console.drafts.get(request.path_params["draft"]), fields)
+    source = await console.views.preview_source(draft.source)
+    return page(
+        request, "prompt_part.html", source=source, **await _rendered(request, draft, source)
+    )
+
+
+async def pilots_part(request: Request) -> Response:
+    """The trials alone, as they are now."""
+    console = console_of(request)
+    draft = console.drafts.get(request.path_params["draft"])
+    return page(request, "pilots_part.html", draft=draft, pilots=await _pilots(request, draft))
+
+
+async def pilot(request: Request) -> Response:
+    """Run the prompt on the first rows."""
+    console, draft = await _changed(request)
+    job = await _created(request, draft, limit=_PILOT_ROWS)
+    console.drafts.add_pilot(draft, job.name)
+    await job.submit(
+        completion_window=draft.window or None, max_cost_usd=amount_of(draft.max_cost_usd)
+    )
+    console.watcher.tell("jobs", f"job:{job.name}")
+    return RedirectResponse(f"/new/{draft.id}#pilots", _SEE_OTHER)
+
+
+async def build(request: Request) -> Response:
+    """Build the whole; nothing is sent. The job's page has the button that says what it costs."""
+    _, draft = await _changed(request)
+    job = await _created(request, draft)
+    return RedirectResponse(job_url(job.name), _SEE_OTHER)
+
+
+async def _changed(request: Request) -> tuple[Any, "Draft"]:
+    fields = await form_of(request)
+    console = console_of(request)
+    draft = console.drafts.get(request.path_params["draft"])
+    return console, console.drafts.change(draft, fields)
+
+
+async def _created(request: Request, draft: "Draft", limit: int | None = None) -> "Job":
+    tokens = draft.max_tokens.strip()
+    if tokens and not (tokens.isdecimal() and len(tokens) < 8):  # noqa: PLR2004  # digits
+        raise InputError(
+            "The longest answer is not a number of tokens.",
+            hint="Write it like 300, or leave it empty.",
+        )
+    schema = draft.response_schema.strip()
+    if schema and not schema.startswith("{"):  # a path would be read
+        raise InputError(
+            "The schema is not a JSON object.",
+            hint='Write a JSON Schema, such as {"type": "object", "properties": {...}}.',
+            code="invalid_schema",
+        )
+    return await console_of(request).jobs.create(
+        draft.source,
+        prompt=draft.prompt,
+        system=draft.system.strip() or None,
+        model=draft.model.strip() or None,
+        response_schema=schema or None,
+        params={"max_tokens": int(tokens)} if tokens else None,
+        limit=limit,
+        max_cost_usd=amount_of(draft.max_cost_usd),
+    )
+
+
+async def _rendered(request: Request, draft: "Draft", source: "SourcePreview") -> dict[str, Any]:
+    if not draft.prompt.strip():
+        return {"rendered": None}
+    found = await console_of(request).views.preview_prompt(
+        source,
+        prompt=draft.prompt,
+        system=draft.system,
+        model=draft.model,
+        window=draft.window,
+    )
+    return {"rendered": found}
+
+
+async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
+    """The last trials, the newest first, each with its rows."""
+    views = console_of(request).views
+    found: list[dict[str, Any]] = []
+    for one in reversed(draft.pilots[-_SHOWN_PILOTS:]):
+        try:
+            await views.update(one.job)
+            job = await views.summary(one.job)
+            rows = [await views.row(one.job, number) for number in range(1, (job.rows or 0) + 1)]
+        except DoublewordBatchError as error:
+            found.append({"pilot": one, "error": error, "job": None, "rows": []})
+            continue
+        found.append({"pilot": one, "error": None, "job": job, "rows": rows})
+    return found
+
+
+def _refuse_read_only(request: Request) -> None:
+    if console_of(request).read_only:
+        raise RefusedError(
+            "The console is read-only, so no job can be made here.",
+            hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
+        )
+
+
+ROUTES = [
+    Route("/new", new_job),
+    Route("/new/file", take_file, methods=["POST"]),
+    Route("/new/path", take_path, methods=["POST"]),
+    Route("/new/{draft}", draft_page),
+    Route("/new/{draft}/preview", preview, methods=["POST"]),
+    Route("/new/{draft}/pilots", pilots_part),
+    Route("/new/{draft}/pilot", pilot, methods=["POST"]),
+    Route("/new/{draft}/build", build, methods=["POST"]),
+]

@@ -1,0 +1,212 @@
+"""Pages and fragments of pages from templates. Whatever is put into one is text everywhere.
+
+Jinja escapes every value, in attributes as well; no template marks anything as safe.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_UP, Decimal
+from functools import cache
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote, urlencode
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse
+
+from doubleword_batch.console.context import console_of, cookie_of
+from doubleword_batch.errors import DoublewordBatchError, Next
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
+_BAR = 1_000
+
+OUTCOMES = (
+    "ok",
+    "truncated",
+    "refused",
+    "invalid",
+    "failed",
+    "expired",
+    "cancelled",
+    "missing",
+    "skipped",
+    "unread",
+    "pending",
+)
+"""The segments of a bar, in order; `unread` rows are finished, and their lines not read yet."""
+
+
+def page(request: Request, template: str, status: int = 200, /, **values: Any) -> HTMLResponse:
+    """A whole page, or a fragment: what the template is.
+
+    Args:
+        request: what is answered.
+        template: its name.
+        status: of the response.
+        values: what the template shows.
+    """
+    console = console_of(request)
+    shared = {
+        "page_token": console.access.page_token(cookie_of(request)) if cookie_of(request) else "",
+        "read_only": console.read_only,
+        "path": request.url.path,
+        "is_fragment": is_fragment(request),
+    }
+    text = _environment().get_template(template).render(shared | values)
+    return HTMLResponse(text, status)
+
+
+def is_fragment(request: Request) -> bool:
+    """Whether a part of a page is asked for, by our module."""
+    return request.headers.get("x-fragment") == "1"
+
+
+def error_page(request: Request, error: DoublewordBatchError, status: int) -> HTMLResponse:
+    """What went wrong, and what to do, as a page or as a fragment."""
+    template = "error_part.html" if is_fragment(request) else "error.html"
+    return page(request, template, status, error=error, link=_link(error.next))
+
+
+def _link(call: Next | None) -> tuple[str, str] | None:
+    """Where on the console the call that helps is made: its address and its name."""
+    if call is None:
+        return None
+    job = str(call.arguments.get("job", ""))
+    of_job = {
+        "get_status": ("", "Look at the job"),
+        "create_batch": ("", "Look at the job"),
+        "cancel": ("", "Look at the job"),
+        "fetch_results": ("/answers", "Look at its answers"),
+        "retry_failed": ("/failures", "Look at its failures"),
+    }.get(call.tool)
+    if job and of_job is not None:
+        return job_url(job) + of_job[0], of_job[1]
+    return ("/", "All jobs") if call.tool == "list" else None
+
+
+@cache
+def _environment() -> "Environment":
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    made = Environment(
+        loader=PackageLoader("doubleword_batch.console"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    made.filters.update(_FILTERS)
+    return made
+
+
+# How values are written
+
+
+def usd(value: Decimal | None) -> str:
+    """An amount: cents from a dollar on, below it four digits."""
+    if value is None:
+        return "unknown"
+    if value == 0:
+        return "$0"
+    if value >= 1:
+        return f"${value.quantize(Decimal('0.01'), ROUND_UP):,}"
+    return f"${value.quantize(Decimal('0.0001'), ROUND_UP)}"
+
+
+def whole(value: int | None) -> str:
+    """A number with its thousands apart."""
+    return "?" if value is None else f"{value:,}"
+
+
+def iso(epoch: float) -> str:
+    """A moment for programs."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(epoch: float) -> str:
+    """A moment for people; the browser puts it into their time zone."""
+    return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%d %H:%M UTC")
+
+
+def duration(seconds: float | None) -> str:
+    """So long, roughly."""
+    if seconds is None:
+        return ""
+    if seconds < _MINUTE:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 2 * _HOUR:
+        return f"{round(seconds / _MINUTE)} min"
+    if seconds < 2 * _DAY:
+        return f"{seconds / _HOUR:.1f} h"
+    return f"{seconds / _DAY:.1f} days"
+
+
+def percent(share: float) -> str:
+    """A share from 0 to 1."""
+    return f"{100 * share:.1f} %"
+
+
+def size(size_bytes: int | None) -> str:
+    """Bytes for people."""
+    if size_bytes is None:
+        return ""
+    if size_bytes < 1 << 20:
+        return f"{max(1, round(size_bytes / 1024)):,} KiB"
+    return f"{size_bytes / (1 << 20):,.1f} MiB"
+
+
+def cell(value: Any) -> str:
+    """A cell of the table of answers."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def job_url(name: str) -> str:
+    """The address of a job's page."""
+    return f"/jobs/{quote(name, safe='')}"
+
+
+def with_query(path: str, values: Mapping[str, Any], **changed: Any) -> str:
+    """An address with a query; of the values those that are something, with some changed.
+
+    An empty `value` is something: rows whose column is empty.
+    """
+    merged = {**values, **changed}
+    given = {k: v for k, v in merged.items() if v is not None and (v != "" or k == "value")}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def segments(outcomes: Mapping[str, int], unread: int = 0) -> list[tuple[str, float, float, int]]:
+    """A stacked bar of rows by outcome: (name, begin, width, rows), of 1,000 in all."""
+    rows = dict(outcomes)
+    if unread:
+        rows["unread"] = unread
+        rows["pending"] = rows.get("pending", 0) - unread
+    total = sum(rows.values())
+    found: list[tuple[str, float, float, int]] = []
+    begin = 0.0
+    for name in OUTCOMES:
+        if number := rows.get(name, 0):
+            width = _BAR * number / total
+            found.append((name, round(begin, 2), round(width, 2), number))
+            begin += width
+    return found
+
+
+_FILTERS: dict[str, Any] = {
+    "usd": usd,
+    "whole": whole,
+    "moment": moment,
+    "iso": iso,
+    "duration": duration,
+    "percent": percent,
+    "size": size,
+    "job_url": job_url,
+    "query": with_query,
+    "segments": segments,
+    "cell": cell,
+}
+"""What templates call these functions."""

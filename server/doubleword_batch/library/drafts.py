@@ -1,0 +1,127 @@
+"""Jobs that a person is still writing in the console, kept in the state directory.
+
+A draft survives a restart of the console and a browser that was closed.
+"""
+
+import re
+import secrets
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.atomic_files import write_text
+from doubleword_batch.errors import InputError, StoreError
+
+_ID = re.compile(r"[0-9a-f]{16}")
+_MOST_PILOTS = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Pilot:
+    """A prompt that was run on a few rows, and the job that ran it."""
+
+    job: str
+    prompt: str
+    system: str
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job that is being written; every field as it stands in the form.
+
+    Attributes:
+        source: a path, folder or glob.
+        shown_source: what the person called it: a dropped file's own name.
+        response_schema: JSON text, or "".
+        max_tokens: of each answer, or "".
+        max_cost_usd: refuse above this, or "".
+        pilots: the newest last.
+    """
+
+    id: str
+    source: str
+    shown_source: str = ""
+    prompt: str = ""
+    system: str = ""
+    model: str = ""
+    window: str = ""
+    response_schema: str = ""
+    max_tokens: str = ""
+    max_cost_usd: str = ""
+    pilots: tuple[Pilot, ...] = ()
+
+
+_TEXTS = frozenset(field.name for field in fields(Draft)) - {
+    "id",
+    "source",
+    "shown_source",
+    "pilots",
+}
+
+
+class Drafts:
+    """The drafts of a state directory.
+
+    Args:
+        home: the state directory.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self._folder = home / "console" / "drafts"
+
+    def new(self, source: str, shown: str) -> Draft:
+        """A draft over a source."""
+        draft = Draft(secrets.token_hex(8), source, shown)
+        self.save(draft)
+        return draft
+
+    def get(self, draft_id: str) -> Draft:
+        """The draft of that id.
+
+        Raises:
+            InputError: there is none.
+        """
+        try:
+            if not _ID.fullmatch(draft_id):
+                raise FileNotFoundError
+            text = (self._folder / f"{draft_id}.json").read_bytes()
+            return msgspec.json.decode(text, type=Draft)
+        except (OSError, msgspec.DecodeError):
+            raise InputError(
+                "There is no such draft of a job here.",
+                hint="Begin a new one.",
+            ) from None
+
+    def change(self, draft: Draft, given: Any) -> Draft:
+        """The draft with the fields of a form that it knows; saved where they differ."""
+        texts = {name: str(value) for name, value in given.items() if name in _TEXTS}
+        changed = replace(draft, **texts)
+        if changed != draft:
+            self.save(changed)
+        return changed
+
+    def add_pilot(self, draft: Draft, job: str) -> Draft:
+        """The draft with a job that ran its prompt on a few rows."""
+        earlier = tuple(pilot for pilot in draft.pilots if pilot.job != job)
+        pilots = (*earlier, Pilot(job, draft.prompt, draft.system))[-_MOST_PILOTS:]
+        changed = replace(draft, pilots=pilots)
+        self.save(changed)
+        return changed
+
+    def save(self, draft: Draft) -> None:
+        """Keep a draft.
+
+        Raises:
+            StoreError: the state directory cannot be written.
+        """
+        try:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise StoreError(
+                f"The state directory cannot be used: {error}.",
+                hint="Check that it can be written, or set another DOUBLEWORD_BATCH_HOME.",
+            ) from None
+        text = msgspec.json.encode(asdict(draft)).decode()
+        write_text(self._folder / f"{draft.id}.json", text, private=True)

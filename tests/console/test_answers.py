@@ -1,0 +1,158 @@
+"""The table of answers: pages, filters, sorting, one row, queries, downloads, marks."""
+
+import csv
+import io
+import json
+import re
+from time import monotonic
+
+import anyio
+import pytest
+
+from running_console import WAIT_SECONDS, finish, write_reviews
+
+ROW_NUMBERS = re.compile(r'/rows/(\d+)" data-drawer')
+
+
+def numbers(page):
+    return [int(found) for found in ROW_NUMBERS.findall(page.text)]
+
+
+def test_pages_follow_each_other_and_hold_every_row_once(browser, reviews):
+    first = browser.get(f"/jobs/{reviews}/answers")
+    following = re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&")
+    second = browser.get(following)
+    assert numbers(first) + numbers(second) == list(range(1, 61))
+    assert 'rel="next"' not in second.text
+
+
+def test_a_column_of_numbers_sorts_as_numbers(browser, reviews):
+    page = browser.get(f"/jobs/{reviews}/answers", params={"sort": "id", "descending": "1"})
+    assert numbers(page)[:3] == [60, 59, 58]
+
+
+def test_sorting_goes_on_over_pages(browser, reviews):
+    query = {"sort": "score"}
+    pages = [
+        browser.get(f"/jobs/{reviews}/answers", params=query | {"after": after})
+        for after in (0, 50)
+    ]
+    found = [number for page in pages for number in numbers(page)]
+    assert sorted(found) == list(range(1, 61))
+
+
+@pytest.mark.parametrize(
+    ("given", "rows"),
+    [
+        ({"text": "number 5"}, [6, *range(51, 61)]),
+        ({"text": "NUMBER 59"}, [60]),
+        ({"text": "%"}, []),
+        ({"text": "_"}, []),
+        ({"column": "id", "value": "7"}, [8]),
+        ({"column": "id", "low": "10", "high": "12"}, [11, 12]),
+        ({"column": "product", "value": "lamp", "text": "number 1"}, [2, 12, 14, 16, 18, 20]),
+        ({"column": "product", "value": "nothing of it"}, []),
+        ({"outcome": "failed"}, []),
+        ({"cause": "http_429"}, []),
+        ({"mark": "wrong"}, []),
+    ],
+)
+def test_filters_give_the_rows_that_fit_and_their_number(browser, reviews, given, rows):
+    page = browser.get(f"/jobs/{reviews}/answers", params=given)
+    assert numbers(page) == rows
+    counted = browser.get(f"/jobs/{reviews}/count", params=given)
+    assert counted.text.strip() == f"{len(rows)} of 60 rows"
+
+
+def test_an_empty_value_is_the_rows_where_the_column_is_empty(browser, reviews):
+    page = browser.get(f"/jobs/{reviews}/answers", params={"column": "answer", "value": ""})
+    assert len(numbers(page)) == 50
+
+
+def test_a_column_that_is_not_there_is_a_sentence(browser, reviews):
+    for query in ({"sort": "nope"}, {"column": "nope", "value": "1"}):
+        page = browser.get(f"/jobs/{reviews}/answers", params=query)
+        assert page.status_code == 400
+        assert "no such column" in page.text
+
+
+def test_the_bars_of_a_histogram_filter_to_as_many_rows_as_they_say(browser, reviews):
+    for column in ("product", "mood", "score", "id"):
+        bars = browser.get(f"/jobs/{reviews}/histogram", params={"of": column}).text
+        links = re.findall(r'href="([^"]+)" title="[^"]*: (\d+) rows"', bars)
+        assert links
+        total = 0
+        for link, rows in links:
+            query = link.replace("&amp;", "&").partition("?")[2]
+            counted = browser.get(f"/jobs/{reviews}/count?{query}").text.strip()
+            assert counted == f"{rows} of 60 rows"
+            total += int(rows)
+        assert total == 60
+
+
+@pytest.mark.parametrize("table_format", ["csv", "jsonl", "parquet"])
+def test_a_download_of_what_is_filtered_holds_those_rows_whole(browser, reviews, table_format):
+    file = browser.get(
+        f"/jobs/{reviews}/download", params={"format": table_format, "text": "number 5"}
+    )
+    assert file.status_code == 200
+    name = f"{reviews}-filtered.{table_format}"
+    assert name in file.headers["content-disposition"]
+    if table_format == "csv":
+        rows = list(csv.DictReader(io.StringIO(file.text)))
+    elif table_format == "jsonl":
+        rows = [json.loads(line) for line in file.text.splitlines()]
+    else:
+        pyarrow = pytest.importorskip("pyarrow.parquet")
+        rows = pyarrow.read_table(io.BytesIO(file.content)).to_pylist()
+    assert [int(row["id"]) for row in rows] == [5, *range(50, 60)]
+    assert all(row["outcome"] == "ok" for row in rows)
+
+
+def test_a_download_of_all_is_the_table_of_the_job(browser, reviews, home):
+    file = browser.get(f"/jobs/{reviews}/download", params={"format": "jsonl"})
+    table = (home / "jobs" / reviews / "answers.jsonl").read_text(encoding="utf-8")
+    assert file.text == table
+    until = monotonic() + WAIT_SECONDS
+    while list((home / "console" / "downloads").iterdir()):  # it goes once it was sent
+        assert monotonic() < until
+        browser.get("/static/icon.svg")
+
+
+def test_a_row_shows_its_source_request_and_answer(browser, reviews):
+    page = browser.get(f"/jobs/{reviews}/rows/12").text
+    for text in ("review number 11", "Judge review number 11", "Be fair.", "tokens in", "mood"):
+        assert text in page
+    part = browser.get(f"/jobs/{reviews}/rows/12", headers={"x-fragment": "1"}).text
+    assert "<html" not in part
+
+
+def test_a_query_answers_and_writes_nothing(browser, reviews):
+    good = browser.get(
+        f"/jobs/{reviews}/query",
+        params={"sql": "SELECT product, count(*) AS n FROM results GROUP BY 1 ORDER BY 1"},
+    )
+    assert re.search(r"<td class=\"\">kettle</td><td class=\"number\">30</td>", good.text)
+    for sql in ("DELETE FROM results", "SELECT nope FROM results", "ATTACH 'x' AS y"):
+        refused = browser.get(f"/jobs/{reviews}/query", params={"sql": sql})
+        assert "The query cannot be run" in refused.text
+
+
+def test_marks_are_a_column_of_the_table_and_say_how_many_are_right(home, tmp_path, console):
+    name = anyio.run(lambda: finish(home, write_reviews(tmp_path, 10), prompt="Say {{ review }}"))
+    with console.browser() as browser:
+        for row, mark in ((1, "right"), (2, "right"), (3, "wrong"), (4, "wrong"), (4, "none")):
+            console.post(browser, f"/jobs/{name}/marks", row=row, mark=mark)
+        judged = browser.get(f"/jobs/{name}/judge").text
+        assert "66.7 %</b> right, 20.8 % to 93.9 %" in judged
+        assert "3 of 10 judged" in judged
+        wrong = browser.get(f"/jobs/{name}/answers", params={"mark": "wrong"})
+        assert numbers(wrong) == [3]
+        text = browser.get(f"/jobs/{name}/download", params={"format": "csv"}).text
+        rows = list(csv.DictReader(io.StringIO(text)))
+        assert [row["mark"] for row in rows[:5]] == ["right", "right", "wrong", "", ""]
+
+
+def test_a_mark_needs_a_row_and_one_of_three_words(console, browser, reviews):
+    for fields in ({"row": "999", "mark": "right"}, {"row": "1", "mark": "maybe"}, {"row": "x"}):
+        assert console.post(browser, f"/jobs/{reviews}/marks", **fields).status_code in {400, 404}
