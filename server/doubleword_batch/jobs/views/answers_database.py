@@ -106,7 +106,11 @@ def version_of(job: StoredJob) -> str:
 
 def existing(job: StoredJob) -> Snapshot | None:
     """The snapshot that is there, however old."""
-    path = job.folder / _DATABASE
+    return read(job.folder / _DATABASE)
+
+
+def read(path: Path) -> Snapshot | None:
+    """The snapshot in a file; None where it holds none."""
     if not path.exists():
         return None
     try:
@@ -146,7 +150,7 @@ def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bo
     try:
         file.stream.close()
         with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
-            _fill(db, table, columns, version, tell, cancelled)
+            fill(db, table, columns, version, tell, cancelled)
         file.publish()
     except (sqlite3.OperationalError, OSError) as error:
         raise not_written(job.folder, error) from None
@@ -158,7 +162,7 @@ def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bo
     return made
 
 
-def _fill(
+def fill(
     db: sqlite3.Connection,
     table: Table,
     columns: list[str],
@@ -166,6 +170,16 @@ def _fill(
     tell: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> None:
+    """Write a table into a new database; see `make`.
+
+    Args:
+        db: empty.
+        table: what is written.
+        columns: of it, in order.
+        version: that of the ledger.
+        tell: see `make`.
+        cancelled: see `make`.
+    """
     cells = Cells(table, columns)
     written = 0
 
