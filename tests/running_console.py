@@ -10,6 +10,7 @@ import httpx
 import uvicorn
 
 from doubleword_batch import Jobs
+from doubleword_batch.cli.console import console_roots
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
 from doubleword_batch.console.context import Console
@@ -61,7 +62,7 @@ def running(home, *, read_only=False, port=0, settings=None):
     settings = settings or settings_of(home)
     listener = listen_on(port, who="The console", backlog=64)
     access = Access.of("a key of the tests", listener.getsockname()[1])
-    console = Console(Jobs(settings), access, read_only)
+    console = Console(Jobs(settings, roots=console_roots(settings)), access, read_only)
     config = uvicorn.Config(
         build_app(console), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
     )

@@ -10,6 +10,9 @@ from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import configured, roots_of
+from doubleword_batch.jobs.dropped_files import dropped_files
+from doubleword_batch.paths import Roots
+from doubleword_batch.settings import Settings
 
 
 def console(
@@ -44,13 +47,18 @@ def console(
         terminal.note(f"{note} Ctrl-C stops it; jobs at the provider go on.".strip())
 
     serve_console(
-        Jobs(settings, roots=roots_of(settings)),
+        Jobs(settings, roots=console_roots(settings)),
         port=port,
         read_only=read_only,
         open_browser=browser,
         on_ready=announce,
     )
     return Exit.DONE
+
+
+def console_roots(settings: Settings) -> Roots:
+    """Where paths may lead: as for other commands, and to the files that were dropped."""
+    return roots_of(settings).with_folder(dropped_files(settings.home))
 
 
 def run_console(arguments: list[str]) -> int:
