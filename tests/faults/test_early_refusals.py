@@ -4,9 +4,12 @@ The local server refuses as the real one does: at the head of the request, and c
 loses that answer takes the upload for one that may have happened, and uploads again, for ever.
 """
 
+import asyncio
 import os
 import subprocess
 import sys
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import httpx2
@@ -20,6 +23,8 @@ from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.settings import Settings
 from faults.harness import MODEL, UPLOAD, built, status
+from wire.certificates import self_signed
+from wire.scripted_server import answer, serving
 
 KINDS = {
     401: ("Authentication required", errors.AuthError, openai.AuthenticationError),
@@ -29,6 +34,8 @@ KINDS = {
 }
 SIZES = [1, 2_000, 50_000]
 """Bytes of each of the 1,000 rows' text."""
+
+LARGEST_CALL = 5_000_000
 
 SCRIPT = Path(__file__).parents[2] / "skill/doubleword-batch/scripts/run_batch.py"
 
@@ -99,6 +106,87 @@ async def test_the_proxy_passes_on_what_the_server_said(harness, code):
                 await program.chat.completions.create(
                     model=MODEL, messages=[{"role": "user", "content": "x" * 2_000_000}]
                 )
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory):
+    return self_signed(tmp_path_factory.mktemp("tls"))
+
+
+@asynccontextmanager
+async def refusing_over_tls(certificate, monkeypatch, code):
+    """A server with a certificate that refuses every upload at its head; gives the settings."""
+    context, trusted = certificate
+    monkeypatch.setenv("SSL_CERT_FILE", str(trusted))
+    refusal = replace(answer(code, KINDS[code][0].encode(), kind="text/plain"), refuse=0)
+    async with serving(*[refusal] * 100, tls=context) as server:
+        yield {
+            "DOUBLEWORD_API_KEY": "sk-of-the-test",
+            "DOUBLEWORD_BASE_URL": server.base_url,
+            "DOUBLEWORD_BATCH_PROVIDER": "generic",
+        }
+
+
+def calls_of(client, size):
+    """Calls whose bodies come to that many bytes, each as large as servers take."""
+    texts = [f"{at} " + "x" * min(size - at, LARGEST_CALL) for at in range(0, size, LARGEST_CALL)]
+    return [
+        client.chat.completions.create(model=MODEL, messages=[{"role": "user", "content": text}])
+        for text in texts
+    ]
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_batch_openai_raises_what_is_said_to_fifty_megabytes(harness, tmp_path, code):
+    with harness.serving(refusal(code)) as server:
+        async with BatchOpenAI(
+            api_key=server.token,
+            base_url=server.base_url,
+            state_dir=tmp_path / "calls",
+            max_retry_seconds=0,
+            batch_window_seconds=0.5,
+        ) as client:
+            raised = await asyncio.gather(*calls_of(client, 50_000_000), return_exceptions=True)
+    assert len(raised) > 1
+    assert all(isinstance(error, KINDS[code][2]) for error in raised)
+
+
+@pytest.mark.parametrize("size", [300, 2_000_000, 50_000_000])
+@pytest.mark.parametrize("code", KINDS)
+async def test_batch_openai_raises_what_is_said_over_tls(
+    certificate, monkeypatch, tmp_path, code, size
+):
+    async with (
+        refusing_over_tls(certificate, monkeypatch, code) as settings,
+        BatchOpenAI(
+            api_key=settings["DOUBLEWORD_API_KEY"],
+            base_url=settings["DOUBLEWORD_BASE_URL"],
+            batch_provider="generic",
+            state_dir=tmp_path / "calls",
+            max_retry_seconds=0,
+            batch_window_seconds=0.5,
+        ) as client,
+    ):
+        raised = await asyncio.gather(*calls_of(client, size), return_exceptions=True)
+    assert all(isinstance(error, KINDS[code][2]) for error in raised), raised
+
+
+@pytest.mark.parametrize("code", KINDS)
+async def test_the_proxy_passes_on_what_is_said_over_tls(certificate, monkeypatch, tmp_path, code):
+    options = BatchingOptions(batch_window_seconds=0.05, max_retry_seconds=0)
+    async with refusing_over_tls(certificate, monkeypatch, code) as variables:
+        settings = Settings.from_environment(
+            variables | {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "home")}
+        )
+        async with (
+            proxy_running(settings, options=options) as proxy,
+            openai.AsyncOpenAI(
+                base_url=proxy.base_url, api_key="anything", max_retries=0
+            ) as program,
+        ):
+            (call,) = calls_of(program, 2_000_000)
+            with pytest.raises(KINDS[code][2]):
+                await call
 
 
 @pytest.mark.parametrize("size", SIZES)
