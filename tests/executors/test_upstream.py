@@ -1,5 +1,6 @@
 """The upstream executor against real HTTP servers: what is sent, what becomes of each answer."""
 
+import gzip
 import socket
 import threading
 from contextlib import contextmanager
@@ -8,11 +9,18 @@ import anyio
 import pytest
 import uvicorn
 from starlette.applications import Starlette
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, RedirectResponse
+from starlette.responses import (
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    StreamingResponse,
+)
 from starlette.responses import Response as AnyResponse
 from starlette.routing import Route
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.local.executors import upstream
 from doubleword_batch.local.executors.base import Request, RequestFailed
 from doubleword_batch.local.executors.simulate import SimulateExecutor
 from doubleword_batch.local.executors.upstream import UpstreamExecutor
@@ -176,6 +184,48 @@ async def test_a_server_that_does_not_answer_in_time_is_a_timeout(stub):
     executor = UpstreamExecutor(stub.url, timeout_seconds=0.2)
     assert (await failure(executor, request("/v1/slow"))).kind == "Timeout"
     await executor.close()
+
+
+async def test_an_answer_that_trickles_has_as_long_as_one_that_comes_at_once(stub):
+    """Each byte comes in time, and never the last one."""
+
+    async def endless():
+        while not stub.release.is_set():
+            yield b" "
+            await anyio.sleep(0.02)
+
+    stub.answer = StreamingResponse(endless(), media_type="application/json")
+    executor = UpstreamExecutor(stub.url, timeout_seconds=0.5)
+    with anyio.fail_after(20), pytest.raises(RequestFailed) as caught:
+        await executor.run(request())
+    stub.release.set()
+    await executor.close()
+    assert caught.value.kind == "Timeout"
+    assert "0.5 seconds" in caught.value.text
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
+async def test_an_answer_without_bound_is_read_no_further_than_the_bound(
+    stub, executor, monkeypatch, is_packed
+):
+    monkeypatch.setattr(upstream, "_MOST_BYTES", 1 << 20)
+    sent = 0
+
+    async def endless():
+        nonlocal sent
+        piece = gzip.compress(bytes(1 << 20)) if is_packed else bytes(1 << 16)
+        while not stub.release.is_set():
+            yield piece
+            sent += len(piece)
+
+    headers = {"content-encoding": "gzip"} if is_packed else {}
+    stub.answer = StreamingResponse(endless(), headers=headers)
+    with anyio.fail_after(60), pytest.raises(RequestFailed) as caught:
+        await executor.run(request())
+    stub.release.set()
+    assert (caught.value.kind, caught.value.status) == ("NonRetriableHttpStatus", 200)
+    assert "longer than 1048576 bytes" in caught.value.text
+    assert sent < 64 << 20
 
 
 async def test_a_server_that_is_not_there_is_a_network_error():

@@ -10,7 +10,7 @@ import anyio
 import pytest
 
 from doubleword_batch import errors
-from doubleword_batch.api import BatchClient, download, limits
+from doubleword_batch.api import BatchClient, download, limits, transport
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 from wire.scripted_server import Answer, answer, serving
 
@@ -108,7 +108,8 @@ TRICKLE = "HTTP/1.1 200 X\r\nContent-Type: application/x-ndjson\r\nConnection: c
 
 
 @pytest.mark.parametrize("sent", ["head", "blank lines", "bytes of a line", "foreign words"])
-async def test_a_download_that_trickles_ends_and_what_came_is_kept(connect, sent):
+async def test_a_download_that_trickles_ends_and_what_came_is_kept(connect, monkeypatch, sent):
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.5)
     head = TRICKLE.encode()
     raw = {
         "head": (head, b"X: y\r\n"),
@@ -147,11 +148,23 @@ async def test_a_slow_download_that_gets_on_is_read_to_its_end(connect):
     assert read.lines == 40
 
 
+WITHOUT_END = b"HTTP/1.1 200 X\r\nContent-Type: application/json\r\n"
+TRICKLES = {
+    "head": (b"HTTP/1.1 200 X\r\n", b"X: y\r\n"),
+    "body": (WITHOUT_END + b"Content-Length: 1000000\r\n\r\n{", b" "),
+    "chunks": (WITHOUT_END + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    "body without a length": (WITHOUT_END + b"Connection: close\r\n\r\n{", b" "),
+}
+
+
+@pytest.mark.parametrize("sent", TRICKLES)
 @pytest.mark.parametrize("call", ["list", "create"])
-async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call):
+async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call, sent):
+    """Each byte comes in time; the whole reply has as long as one read may take."""
     monkeypatch.setattr(limits, "ERROR_BODY_SECONDS", 0.2)
-    trickling = Answer(b"HTTP/1.1 200 X\r\n", drip_with=b"X: y\r\n")
-    async with serving(trickling) as server:
+    monkeypatch.setattr(transport, "_CONNECT_SECONDS", 0.5)
+    head, drip = TRICKLES[sent]
+    async with serving(Answer(head, drip_with=drip)) as server:
         client: BatchClient = connect_directly(
             server.base_url, max_retry_seconds=0, timeout_seconds=0.5
         )
