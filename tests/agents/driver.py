@@ -40,8 +40,17 @@ class Reply:
         written = self.fields.get("next")
         if written is None:
             return None
-        call = ast.parse(written.replace("true", "True").replace("false", "False"), mode="eval")
-        return call.body.func.id, {k.arg: ast.literal_eval(k.value) for k in call.body.keywords}
+        call = _JsonWords().visit(ast.parse(written, mode="eval")).body
+        return call.func.id, {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+
+
+class _JsonWords(ast.NodeTransformer):
+    """Reads JSON's words for Python's."""
+
+    words = {"true": True, "false": False, "null": None}  # noqa: RUF012  # a constant
+
+    def visit_Name(self, node):
+        return ast.Constant(self.words[node.id]) if node.id in self.words else node
 
 
 @dataclass
@@ -61,6 +70,13 @@ class Driver:
     received_bytes: int = 0
     largest_bytes: int = 0
     tools: list = field(default_factory=list)
+
+    def add(self, other):
+        """Count what another session did."""
+        self.calls += other.calls
+        self.sent_bytes += other.sent_bytes
+        self.received_bytes += other.received_bytes
+        self.largest_bytes = max(self.largest_bytes, other.largest_bytes)
 
     async def tries(self, tool, **arguments):
         """Call a tool that may fail."""

@@ -213,7 +213,8 @@ class Results(Reply):
         made_from: the job, and the query over it, whose answers are the rows; cut.
         projection: where the job was a pilot (`limit`) and has ended.
         errors: the three most frequent causes, with a message and what to do.
-        causes: all causes with their rows, where there are more than three.
+        causes: all causes with their rows, where there are more than three. A reply to a query has
+            them in place of errors, and neither columns nor a projection.
     """
 
     job: str

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_SAMPLES_BYTES = 800
+_SAMPLES_BYTES = 500
 _SAMPLES, _MOST_SAMPLES = 3, 20
 _MOST_COLUMNS = 20
 _EXPLAINED = 3
@@ -201,15 +201,15 @@ async def _reply(
         rows=sum(sums.values()),
         ledger=sums,
         output_path=written,
-        columns=table.answer_columns[:_MOST_COLUMNS],
+        columns=[] if answer else table.answer_columns[:_MOST_COLUMNS],
         made_from=_begun(table.about.get("made_from")),
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
-        projection=await projected(job, sums, cost) if complete else None,
-        errors=_error_groups(causes),
-        causes=_all_causes(causes) if len(causes) > _EXPLAINED else None,
+        projection=await projected(job, sums, cost) if complete and not answer else None,
+        errors=[] if answer else _error_groups(causes),
+        causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,
         samples=samples,
         query=answer,
         warnings=warnings[:4],

@@ -7,7 +7,7 @@ from doubleword_batch.errors import InputError
 
 _SHOWN = 20
 _MOST_FAULTS = 10
-_MESSAGE_CHARACTERS = 160
+_MESSAGE_CHARACTERS = 120
 
 
 class LeftOut(NamedTuple):

@@ -1,6 +1,7 @@
 """Files of a folder or glob as rows, one row for each file; text files are read here."""
 
 import os
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 
@@ -27,6 +28,8 @@ from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 HEAD_BYTES = 4096
 """Bytes by which a file's kind is told."""
+
+_KINDS_SHOWN = 6
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 
@@ -198,6 +201,23 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
         )
     found.sort(key=lambda path: path.relative_to(folder).as_posix())
     return tuple(roots.readable_file(path) for path in found)
+
+
+def kinds_left_out(folder: Path, suffixes: frozenset[str]) -> str:
+    """What a folder holds beside files with these suffixes, as `3 .log, 1 .csv`; "" for nothing."""
+    kinds: Counter[str] = Counter()
+    for _, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        for name in names:
+            suffix = Path(name).suffix.lower()
+            if name.startswith("."):
+                kinds["hidden"] += 1
+            elif suffix not in suffixes:
+                kinds[quote_untrusted(suffix, 12).strip("«»") or "without a suffix"] += 1
+    shown = sorted(kinds.items(), key=lambda kind: (-kind[1], kind[0]))[:_KINDS_SHOWN]
+    rest = kinds.total() - sum(count for _, count in shown)
+    words = [f"{count} {kind}" for kind, count in shown] + ([f"{rest} others"] if rest else [])
+    return ", ".join(words)
 
 
 def _refuse_link(folder: Path) -> None:

@@ -26,6 +26,7 @@ from doubleword_batch.sources.files import (
     TextSource,
     document_kind,
     files_of_folder,
+    kinds_left_out,
     require_documents,
 )
 from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_type
@@ -193,16 +194,24 @@ def _exists(text: str, roots: Roots) -> bool:
 
 
 def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions) -> FileSource:
-    if texts := files_of_folder(folder, roots, TEXT_SUFFIXES | DOCUMENT_SUFFIXES):
+    suffixes = TEXT_SUFFIXES | DOCUMENT_SUFFIXES
+    if texts := files_of_folder(folder, roots, suffixes):
         _refuse_documents(texts)
-        return TextSource(location, texts, folder, options)
-    if images := files_of_folder(folder, roots, IMAGE_SUFFIXES):
-        return ImageSource(location, images, folder)
-    raise InputError(
-        f"The folder {quoted_name(folder)} has no .txt, .md, .pdf or .docx file and no image.",
-        hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
-        code="no_rows",
-    )
+        source: FileSource = TextSource(location, texts, folder, options)
+    elif images := files_of_folder(folder, roots, suffixes := frozenset(IMAGE_SUFFIXES)):
+        source = ImageSource(location, images, folder)
+    else:
+        there = kinds_left_out(folder, frozenset())
+        holds = f"; it holds {there}" if there else ""
+        raise InputError(
+            f"The folder {quoted_name(folder)} has no .txt, .md, .pdf or .docx file and no image"
+            f"{holds}.",
+            hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
+            code="no_rows",
+        )
+    if left_out := kinds_left_out(folder, suffixes):
+        source.note("left_out", f"Of the folder's files these are left out: {left_out}.")
+    return source
 
 
 def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileSource:

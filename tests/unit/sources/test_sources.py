@@ -276,3 +276,22 @@ def test_memory_stays_flat_over_a_table_larger_than_it(tmp_path, roots):
         assert tracemalloc.get_traced_memory()[1] < 4_000_000
     finally:
         tracemalloc.stop()
+
+
+def test_a_folder_says_which_kinds_of_files_it_leaves_out(tmp_path):
+    folder = tmp_path / "mixed"
+    (folder / "deep").mkdir(parents=True)
+    for name in ("a.txt", "b.md", "c.log", "d.log", "deep/e.csv", "f", ".DS_Store"):
+        (folder / name).write_text("x", encoding="utf-8")
+    source = open_source(str(folder), Roots([tmp_path]))
+    assert len(list(source.rows())) == 2
+    assert source.notes == (
+        "Of the folder's files these are left out: 2 .log, 1 .csv, 1 hidden, 1 without a suffix.",
+    )
+
+
+def test_a_folder_without_texts_or_images_says_what_it_holds(tmp_path):
+    (tmp_path / "only").mkdir()
+    (tmp_path / "only" / "a.log").write_text("x", encoding="utf-8")
+    with pytest.raises(InputError, match="no image; it holds 1 .log"):
+        open_source(str(tmp_path / "only"), Roots([tmp_path]))
