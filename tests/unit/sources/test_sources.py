@@ -293,5 +293,5 @@ def test_a_folder_says_which_kinds_of_files_it_leaves_out(tmp_path):
 def test_a_folder_without_texts_or_images_says_what_it_holds(tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "a.log").write_text("x", encoding="utf-8")
-    with pytest.raises(InputError, match="no image; it holds 1 .log"):
+    with pytest.raises(InputError, match=r"no image; it holds 1 \.log"):
         open_source(str(tmp_path / "only"), Roots([tmp_path]))
