@@ -66,6 +66,7 @@ from doubleword_batch.jobs.sync.parts import (
     create_parts,
     upload_parts,
 )
+from doubleword_batch.jobs.sync.row_names import rows_share_names
 from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
 
@@ -354,12 +355,15 @@ def _requests(
         entry = next(entries, None)
         if entry is None:
             continue
+        # Where rows share a custom_id, the place of a line in the file tells whose it is.
+        places = job.ledger.rows_of_file(part.number) if rows_share_names(job) else None
         with _existing(part.path, job).open("rb") as lines:
-            for line in lines:
+            for line in filter(bytes.strip, lines):
                 if entry is None:
                     break
-                request: dict[str, Any] = msgspec.json.decode(line) if line.strip() else {}
-                if request.get("custom_id") == entry.custom_id:
+                request: dict[str, Any] = msgspec.json.decode(line)
+                is_of_row = places is None or next(places, None) == entry.row
+                if is_of_row and request.get("custom_id") == entry.custom_id:
                     request["body"] |= params
                     yield entry.row, msgspec.json.encode(request) + b"\n"
                     entry = next(entries, None)

@@ -38,6 +38,15 @@ UNANSWERED = ("failed", "expired", "cancelled", "missing")
 
 _PAGE_ROWS = 2_000
 
+_RUNS_OF_PART = """
+    SELECT batch_runs.id FROM batch_runs JOIN parts ON parts.id = batch_runs.part
+    WHERE parts.job = ?1 AND parts.number = ?2
+"""
+_ROWS_OF_FILE = f"""
+    SELECT row FROM ledger WHERE job = ?1 AND (part = ?2 OR batch_run IN ({_RUNS_OF_PART}))
+    UNION SELECT row FROM history WHERE job = ?1 AND batch_run IN ({_RUNS_OF_PART})
+"""  # noqa: S608  # our own words
+
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row of the ledger.
@@ -218,16 +227,22 @@ class LedgerReader:
         return rows > names
 
     def twins(self, part_number: int) -> dict[str, list[int]]:
-        """The rows of each custom_id that several rows of a part have."""
+        """The rows of each custom_id that several rows of the job have, of a part's file."""
         rows: dict[str, list[int]] = {}
         for name, row in self.database.query(
-            "SELECT custom_id, row FROM ledger WHERE job = ?1 AND part = ?2 AND custom_id IN "
+            f"SELECT custom_id, row FROM ledger WHERE job = ?1 AND row IN ({_ROWS_OF_FILE}) "  # noqa: S608  # our own words
+            "AND custom_id IN "
             "(SELECT custom_id FROM ledger WHERE job = ?1 GROUP BY 1 HAVING count(*) > 1) "
             "ORDER BY row",
             (self.job, part_number),
         ):
             rows.setdefault(name, []).append(row)
         return rows
+
+    def rows_of_file(self, part_number: int) -> Iterator[int]:
+        """The rows of a part's request file, line by line: those that a retry took away too."""
+        found = self.database.query(f"{_ROWS_OF_FILE} ORDER BY row", (self.job, part_number))
+        return (row for (row,) in found)
 
     def has_pending(self, part_number: int) -> bool:
         """Whether a part has rows without an outcome."""

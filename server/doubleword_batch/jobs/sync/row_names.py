@@ -23,6 +23,11 @@ NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
 _AT_ONCE = 500
 
 
+def rows_share_names(job: StoredJob) -> bool:
+    """Whether a custom_id does not tell which row of the job is meant."""
+    return job.source is None and msgspec.json.decode(job.spec).get("rows") == TWINS
+
+
 class RowNames:
     """The rows of custom_ids in one batch of a job.
 
