@@ -27,6 +27,10 @@ check:
     {{ run }} lint-imports
     {{ run }} deptry server
 
+# Feed readers and servers damaged inputs: `just fuzz --seconds 3600`, or `--again NUMBER TARGET`.
+fuzz *options:
+    cd tests && {{ run }} python -m fuzz.child --folder "$(mktemp -d)" {{ options }}
+
 # Repair what ruff can repair.
 fix:
     {{ run }} ruff check --fix

@@ -246,3 +246,20 @@ def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):
     assert logged_today(tmp_path, tuesday) == {}
     log_spending(tmp_path, tuesday, {"c": Decimal(4)})
     assert logged_today(tmp_path, tuesday) == {"c": Decimal(4)}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m\xff","messages":[{"role":"user","content":"x"}],"max_tokens":5}',
+        b'{"model":"m","messages":[{"role":"user","content":' + b"[" * 5000 + b"]" * 5000 + b"}]}",
+        b'{"model":"m","messages":[{"\xferole":"user","content":"x"}],"max_tokens":5}',
+        b"\xff\xfe{",
+        b"",
+    ],
+    ids=["bytes that are no text", "nested without end", "a name of no text", "no JSON", "nothing"],
+)
+def test_a_body_that_nobody_can_read_passes_no_cap(body):
+    with pytest.raises(InputError) as refused:
+        bound_body(body, "/v1/chat/completions")
+    assert refused.value.code == "unknown_cost"

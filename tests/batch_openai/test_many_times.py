@@ -83,7 +83,7 @@ async def test_calls_given_up_at_any_moment_and_made_again_are_one_request_each(
         ServerFault(fault="slow", route=route, seconds=0.2, times=None)
         for route in ("POST /v1/files", "POST /v1/batches")
     ]
-    random = Random(12)  # noqa: S311  # it has to repeat itself
+    random = Random(12)  # it has to repeat itself
     with faulty(server=slow) as server:
         async with quick() as client:
 
@@ -109,7 +109,7 @@ async def test_a_program_that_is_killed_again_and_again_pays_for_each_call_once(
     program,  # noqa: F811
 ):
     texts = [f"call {n}" for n in range(12)]
-    random = Random(7)  # noqa: S311  # it has to repeat itself
+    random = Random(7)  # it has to repeat itself
     with faulty() as server:
         for _ in range(KILLS):
             running = program(*texts)

@@ -30,7 +30,7 @@ def journey(process):
 
 @pytest.mark.parametrize("seed", seeds(2))
 def test_a_job_whose_mcp_server_is_killed_is_run_once_and_loses_nothing(seed, tmp_path, server):
-    random = Random(3_000 + seed)  # noqa: S311  # it has to repeat itself
+    random = Random(3_000 + seed)  # it has to repeat itself
     work, home = tmp_path / "work", tmp_path / "home"
     work.mkdir()
     rows = "".join(f'{n},"row {n}, of {tmp_path.name} {seed}"\n' for n in range(1, 11))

@@ -33,7 +33,7 @@ def killed_at_random(new_case, ends_like, name, kills, until):
 
 @pytest.mark.parametrize("seed", seeds(25))
 def test_a_job_killed_at_random_steps_comes_to_the_same_end(seed, new_case, ends_like):
-    random = Random(seed)  # noqa: S311  # it has to repeat itself
+    random = Random(seed)  # it has to repeat itself
 
     def until():
         return {"turn": random.randint(1, MOST_STEPS)}
@@ -43,7 +43,7 @@ def test_a_job_killed_at_random_steps_comes_to_the_same_end(seed, new_case, ends
 
 @pytest.mark.parametrize("seed", seeds(4))
 def test_a_job_killed_at_random_times_comes_to_the_same_end(seed, new_case, ends_like):
-    random = Random(1_000 + seed)  # noqa: S311  # it has to repeat itself
+    random = Random(1_000 + seed)  # it has to repeat itself
 
     def until():
         return {"after_seconds": random.uniform(0.02, MOST_SECONDS)}
@@ -56,7 +56,7 @@ def test_a_job_killed_at_random_times_comes_to_the_same_end(seed, new_case, ends
 def test_a_job_killed_again_and_again_inside_a_verb_comes_to_the_same_end(
     verb, seed, new_case, ends_like
 ):
-    random = Random(2_000 + seed)  # noqa: S311  # it has to repeat itself
+    random = Random(2_000 + seed)  # it has to repeat itself
     case = new_case(f"{verb}-{seed}")
     killed = 0
     for _ in range(KILLS_INSIDE):

@@ -93,7 +93,7 @@ def all_done(shell, steps):
 
 def killed_at_random(shell, steps, seed):
     """Start the steps from the first again and again; at a random time kill the one that runs."""
-    random = Random(seed)  # noqa: S311  # it has to repeat itself
+    random = Random(seed)  # it has to repeat itself
     for _ in range(KILLS):
         until = time.monotonic() + random.uniform(0.2, LONGEST_SECONDS)
         for step in steps:

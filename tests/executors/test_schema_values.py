@@ -175,10 +175,10 @@ def test_a_schema_that_cannot_be_met_is_refused_with_the_reason(schema, words):
 )  # fmt: skip
 def test_a_text_is_made_for_an_ordinary_pattern(pattern):
     for seed in range(30):
-        assert re.search(pattern, text_matching(pattern, Random(seed)))  # noqa: S311  # must repeat
+        assert re.search(pattern, text_matching(pattern, Random(seed)))  # must repeat
 
 
 @pytest.mark.parametrize("pattern", ["(", "a)", "[", "(?=x)", r"(a)\1", "(((a{99}){99}){99}){99}"])
 def test_a_pattern_beyond_the_ordinary_is_refused_at_once(pattern):
     with pytest.raises(ValueError, match=r"."):
-        text_matching(pattern, Random(0))  # noqa: S311  # must repeat
+        text_matching(pattern, Random(0))  # must repeat

@@ -87,7 +87,7 @@ def test_writes_the_packages_bytes_for_the_other_endpoints(run, work, built_by_p
 
 
 def test_writes_every_number_as_the_package_does(run, work, built_by_package):
-    dice = random.Random(7)  # noqa: S311  # test data
+    dice = random.Random(7)  # test data
     numbers = [dice.uniform(-1, 1) * 10.0 ** dice.randint(-320, 300) for _ in range(500)]
     numbers += [10.0**n for n in range(-20, 24)] + [dice.randint(-(10**30), 10**30)]
     (work / "t.jsonl").write_text("".join(f'{{"text": [{n}]}}\n' for n in numbers))

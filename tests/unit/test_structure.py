@@ -40,3 +40,9 @@ def test_one_file_replaces_files():
 def test_no_file_is_much_longer_than_four_hundred_lines():
     lengths = {p.name: len(p.read_text(encoding="utf-8").splitlines()) for p in FILES}
     assert {name: lines for name, lines in lengths.items() if lines > 430} == {}
+
+
+def test_nothing_waits_for_msgspecs_error_alone():
+    """Bytes that are no UTF-8 and endless nesting raise others: `(ValueError, RecursionError)`."""
+    alone = r"except \(?[^:\n]*msgspec\.(DecodeError|MsgspecError)"
+    assert files_that_say(alone) == {"sources/json_files.py"}

@@ -71,7 +71,7 @@ CASES = range(200)
 @pytest.mark.parametrize("encoding", ["", "gzip", "deflate", "raw deflate", "members"])
 async def test_what_was_packed_is_what_is_unpacked(encoding):
     for seed in CASES:
-        chance = Random(seed)  # noqa: S311  # must be repeatable, not secure
+        chance = Random(seed)  # must be repeatable, not secure
         data = chance.randbytes(chance.randrange(3000)) * 40
         cut = chance.randrange(1, 400)
         raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
@@ -98,7 +98,7 @@ async def test_bytes_that_are_not_packed_are_an_error_and_nothing_else(encoding)
     said = set()
     for seed in CASES:
         try:
-            list(Unpacker(encoding).unpacked(Random(seed).randbytes(300)))  # noqa: S311
+            list(Unpacker(encoding).unpacked(Random(seed).randbytes(300)))
         except EncodingError as error:
             said.add(str(error))
     assert said == {f"is not {encoding}, though it is said to be"}

@@ -331,7 +331,7 @@ def _rejected_lines(errors: str | None) -> list[int]:
     """The line numbers in the provider's errors of a batch."""
     try:
         listed = msgspec.json.decode(errors or "{}", type=_BatchErrors).data
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return []
     return [error.line for error in listed if error.line]
 

@@ -235,7 +235,7 @@ def _failed_row(response: CallResponse) -> Response:
     """The model server's own error for the row, with its status."""
     try:
         msgspec.json.decode(response.body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         message = response.body.decode(errors="replace")
         return _error_response(response.status, message, "row_failed")
     return Response(response.body, response.status, _NOT_RETRYABLE, "application/json")
@@ -263,7 +263,7 @@ async def _json_object(request: Request) -> dict[str, Any] | Response:
             return _error_response(413, message, "request_too_large")
     try:
         body = msgspec.json.decode(received)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         return _error_response(400, f"The body is not JSON: {error}.", "invalid_argument")
     if not isinstance(body, dict):
         return _error_response(400, "The body is not a JSON object.", "invalid_argument")

@@ -24,7 +24,7 @@ def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> Ca
     """
     try:
         result = msgspec.json.decode(response.body)
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         return response
     if endpoint == _CHAT:
         options = body.get("stream_options")

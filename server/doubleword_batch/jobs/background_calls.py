@@ -146,7 +146,7 @@ def _result_line(response: BackgroundResponse) -> bytes:
 def _error_of(response: BackgroundResponse) -> dict[str, str]:
     try:
         error = msgspec.json.decode(response.body, type=_Failed).error
-    except msgspec.DecodeError:
+    except (ValueError, RecursionError):
         error = None
     if error is None or not error.message:
         return {"code": response.status, "message": f"The response is {response.status}."}

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED
@@ -106,7 +104,7 @@ def _limits_in(path: Path) -> list[tuple[int, str]]:
     try:
         with path.open("rb") as lines:
             body = read_head(lines.readline()).body
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return []
     values = [(getattr(body, name), name) for name in _NAMES]
     return [(value, name) for value, name in values if isinstance(value, int) and value > 0]

@@ -88,7 +88,7 @@ class Drafts:
                 raise FileNotFoundError
             text = (self._folder / f"{draft_id}.json").read_bytes()
             return msgspec.json.decode(text, type=Draft)
-        except (OSError, msgspec.DecodeError):
+        except (OSError, ValueError, RecursionError):
             raise InputError(
                 "There is no such draft of a job here.",
                 hint="Begin a new one.",

@@ -167,7 +167,7 @@ def _proves_itself(notice: _Notice, token: str) -> bool:
 def _read_notice(home: Path) -> _Notice | None:
     try:
         return msgspec.json.decode(_notice_path(home).read_bytes(), type=_Notice)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None
 
 

@@ -158,5 +158,5 @@ def row_copy(folder: Path) -> RowCopy | None:
     """The copy in a job's folder; None for a job that has none, or a damaged one."""
     try:
         return RowCopy(folder / NAME)
-    except (OSError, msgspec.DecodeError):
+    except (OSError, ValueError, RecursionError):
         return None

@@ -211,7 +211,7 @@ def bound_tokens(paths: Sequence[Path]) -> Bound:
                 try:
                     request = _decode_line(line)
                     total += bound_body(bytes(request.body), request.url)
-                except msgspec.MsgspecError as error:
+                except (ValueError, RecursionError) as error:
                     raise _unknown(f"line {number} of the request file", str(error)) from None
                 except InputError as error:
                     raise _unknown(f"line {number} of the request file", error.message) from None
@@ -230,9 +230,10 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
     _refuse_twins(body)
     try:
         fields = decoder.decode(body)
-    except msgspec.MsgspecError as error:
+        images = _images(fields)  # decodes what was left as it is
+    except (ValueError, RecursionError) as error:
         raise _unknown("the request", str(error)) from None
-    read = len(body) // BYTES_PER_TOKEN + _images(fields) * TOKENS_PER_IMAGE
+    read = len(body) // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     if endpoint == EMBEDDINGS:
         return Bound(read)
     limits = [

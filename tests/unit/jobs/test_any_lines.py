@@ -136,7 +136,7 @@ def any_line(random):
 
 @pytest.mark.parametrize("seed", range(8))
 def test_any_line_is_read_the_same_way_twice(seed):
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     for _ in range(400):
         line = any_line(random)
         reading = read_line(line)
@@ -154,7 +154,7 @@ def test_any_line_is_read_the_same_way_twice(seed):
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("name", SPECS)
 async def test_any_lines_leave_their_neighbours_alone_and_can_be_read(finish, tmp_path, name, seed):
-    random = Random(seed)  # noqa: S311
+    random = Random(seed)
     job = await collected(
         finish, tmp_path, [any_line(random) for _ in range(150)], spec=SPECS[name]
     )

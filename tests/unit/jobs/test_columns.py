@@ -64,7 +64,7 @@ NAMES += ["source_label", "outcome", "custom_id", "row_number", "answer_error", 
 
 @pytest.mark.parametrize("seed", range(300))
 def test_every_column_has_a_name_of_its_own_and_an_answer_never_one_of_the_source(seed):
-    random = Random(seed)  # noqa: S311  # must be repeatable
+    random = Random(seed)  # must be repeatable
     given = random.sample(NAMES, random.randrange(8))
     properties = {name: {} for name in random.sample(NAMES, random.randrange(4))}
     named = columns(given, schema={"properties": properties})

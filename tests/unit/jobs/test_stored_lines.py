@@ -14,14 +14,14 @@ ROWS = 600
 async def job(finish, tmp_path):
     """A job whose copy is larger than what is read at once."""
     (tmp_path / "t.csv").write_text("t\n" + "x\n" * ROWS)
-    chance = random.Random(3)  # noqa: S311  # seeded: the same lengths in every run
+    chance = random.Random(3)  # seeded: the same lengths in every run
     return await finish("t.csv", *(chat(f"{n} " * chance.randrange(900)) for n in range(ROWS)))
 
 
 @pytest.mark.parametrize("spread", [0, 20, ROWS])
 async def test_an_answer_is_the_rows_own_in_whatever_order_they_are_read(job, spread):
     entries = list(job.job.ledger.entries(outcomes=("ok",)))
-    chance = random.Random(spread)  # noqa: S311  # seeded
+    chance = random.Random(spread)  # seeded
     entries.sort(key=lambda entry: entry.row + chance.uniform(0, spread))
     copies = StoredLines(job.job)
     answers = [copies.answer(entry).text.split() for entry in entries]

@@ -68,7 +68,7 @@ def test_a_field_larger_than_every_buffer_is_read_whole(source):
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 7, 64])
 def test_rows_are_the_same_wherever_a_block_ends(source, monkeypatch, block_bytes):
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", block_bytes)
-    chance = random.Random(7)  # noqa: S311  # seeded: the same rows in every run
+    chance = random.Random(7)  # seeded: the same rows in every run
     rows = [
         ["".join(chance.choices('ab,;"\n\r é', k=chance.randrange(6))) for _ in range(3)]
         for _ in range(200)
@@ -84,7 +84,7 @@ def test_short_fields_read_like_long_ones_with_their_lines_and_faults(
     tmp_path, monkeypatch, block_bytes
 ):
     monkeypatch.setattr(csv_files, "_BLOCK_BYTES", block_bytes)
-    chance = random.Random(block_bytes)  # noqa: S311  # seeded: the same texts in every run
+    chance = random.Random(block_bytes)  # seeded: the same texts in every run
 
     path = tmp_path / "t.csv"
 

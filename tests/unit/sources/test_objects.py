@@ -58,7 +58,7 @@ MAKERS = {
 
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_table_gives_the_same_rows_whatever_holds_it(rows_of, seed):
-    chance = random.Random(seed)  # noqa: S311  # seeded: the same table in every run
+    chance = random.Random(seed)  # seeded: the same table in every run
     rows = [
         {
             name: None if chance.random() < 0.2 and name != "nested" else make(chance)

@@ -179,7 +179,7 @@ def test_a_damaged_arrow_schema_is_no_reason_to_refuse_a_file():
     schema = pa.schema({"d": pa.duration("ms"), "l": pa.list_(pa.duration("ns"))})
     message = schema.serialize().to_pybytes()
     assert [field.unit for field in arrow_fields(b64encode(message))] == ["ms", None]
-    chance = Random(5)  # noqa: S311  # seeded: the same bytes in every run
+    chance = Random(5)  # seeded: the same bytes in every run
     for _ in range(2000):
         broken = bytearray(message)
         for _ in range(3):

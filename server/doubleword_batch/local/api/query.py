@@ -107,5 +107,5 @@ async def json_body(request: Request, shape: type[_T]) -> _T:
         return msgspec.json.decode(bytes(body), type=shape)
     except msgspec.ValidationError as error:
         raise HTTPException(422, f"The JSON body does not fit: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"The body is not valid JSON: {error}") from None

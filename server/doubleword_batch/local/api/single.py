@@ -95,7 +95,7 @@ class SingleRoutes:
             body = msgspec.json.decode(received)
         except ClientDisconnect:
             return _refused(400, "The connection was closed in the middle.", "invalid_request")
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+        except (ValueError, RecursionError) as error:
             return _refused(400, f"The body is not valid JSON: {error}.", "invalid_request")
         if not isinstance(body, dict):
             return _refused(400, "The body must be a JSON object.", "invalid_request")
@@ -179,7 +179,7 @@ def _answer(found: SingleRequest, url: str) -> Response:
         status, message, code = _failure(found)
         try:
             body = msgspec.json.decode(message)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             body = None
         if isinstance(body, dict):
             return JSONResponse(body, status)  # the model server's own error

@@ -193,7 +193,7 @@ def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
             ) from None
     try:
         line = _line_decoder.decode(raw)
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"Invalid JSON on line {number}: {error}") from None
     _check_envelope(line, number)
     body = bytes(line.body)
@@ -205,7 +205,7 @@ def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
         )
     try:
         model = _body_decoder.decode(body).model
-    except msgspec.DecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"Line {number}: invalid body: {error}") from None
     _check_model(model, line.url, number, rules)
     return InputLine(line.custom_id, line.url, model, _stored_body(body))

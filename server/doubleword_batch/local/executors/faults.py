@@ -123,7 +123,7 @@ class Faults(
                 f"The faults file {path} cannot be read: {error.strerror}.",
                 hint="Give the path of a JSON file.",
             ) from None
-        except msgspec.DecodeError as error:
+        except (ValueError, RecursionError) as error:
             raise InputError(
                 f"{path} is not a faults file: {error}.",
                 hint='Write {"server": [...], "requests": [...]}.',

@@ -163,7 +163,7 @@ class UpstreamExecutor:
             raise self._rejected(status, text or f"status {status}, with an empty body")
         try:
             body = msgspec.json.decode(text)
-        except msgspec.DecodeError:
+        except (ValueError, RecursionError):
             raise self._rejected(status, f"the answer is not JSON: {text}") from None
         if not is_object(body):
             raise self._rejected(status, f"the answer is not a JSON object: {text}")
