@@ -100,7 +100,10 @@ def _words(value: Any, depth: int = _DEPTH) -> str:
     if isinstance(value, list):
         elements = cast("list[Any]", value)[:_LIST_SHOWN]
         return "; ".join(filter(None, (_words(element, depth - 1) for element in elements)))
-    found = (_words(candidate, depth - 1) for candidate in _candidates(_object(value)))
+    if not isinstance(value, dict):  # looking for words in what is none takes 7^depth steps
+        return ""
+    fields = cast("dict[str, Any]", value)
+    found = (_words(candidate, depth - 1) for candidate in _candidates(fields))
     return next(filter(None, found), "")
 
 

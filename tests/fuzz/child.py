@@ -19,7 +19,7 @@ from pathlib import Path
 from fuzz.targets import TARGETS
 
 MEMORY_BYTES = 3 << 30  # of addresses: DuckDB and a child for SQL reserve more than they use
-ONE_CPU_SECONDS = 10
+ONE_CPU_SECONDS = 4
 
 
 class TooSlowError(BaseException):
