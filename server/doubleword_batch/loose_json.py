@@ -26,6 +26,7 @@ DEEPEST = 100
 _MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BLANK = " \t\r\n\ufeff"
+_LONG_NUMBER = re.compile(rb"(?<![0-9])[0-9]{%d}" % (_MOST_DIGITS + 1))  # maybe inside a text
 _MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 _SURROGATES = re.compile(
     r"(?<!\\)(?P<before>(?:\\\\)*)"  # an even number of backslashes escapes nothing
@@ -43,7 +44,7 @@ def decode(data: bytes | str) -> Any:
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     is_flat = _is_flat(data)
-    if is_flat:
+    if is_flat and not _LONG_NUMBER.search(data):
         try:
             return msgspec.json.decode(data)
         except ValueError:  # msgspec's DecodeError is one, too

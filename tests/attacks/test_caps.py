@@ -263,3 +263,11 @@ def test_a_body_that_nobody_can_read_passes_no_cap(body):
     with pytest.raises(InputError) as refused:
         bound_body(body, "/v1/chat/completions")
     assert refused.value.code == "unknown_cost"
+
+
+def test_the_name_of_an_unknown_parameter_is_shown_without_what_hides_in_it():
+    body = '{"model":"m","messages":[],"max_tokens":5,"x\u202ey%s":1}' % ("z" * 9000)
+    with pytest.raises(InputError) as refused:
+        bound_body(body.encode(), "/v1/chat/completions")
+    assert "x\ufffdyz" in refused.value.message
+    assert len(refused.value.message) < 600

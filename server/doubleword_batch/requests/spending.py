@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.plain_text import one_line
 from doubleword_batch.requests.spec import COUNTS, EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
 
@@ -294,6 +295,7 @@ def _images_in(node: Any, depth: int) -> int:
 
 
 _DEEPEST = 4
+_REASON_CHARACTERS = 300
 
 
 def _refuse_twins(body: bytes) -> None:
@@ -313,9 +315,16 @@ def _refuse_twins(body: bytes) -> None:
         raise _unknown("the request", "it is not readable JSON") from None
 
 
+def _shown(reason: str) -> str:
+    """It names members of the body, which anybody may have written."""
+    words = one_line(reason)
+    cut = len(words) > _REASON_CHARACTERS
+    return words[:_REASON_CHARACTERS] + "…" if cut else words.rstrip(".")
+
+
 def _unknown(where: str, reason: str) -> InputError:
     return InputError(
-        f"What {where} may cost is unknown: {reason.rstrip('.')}. There is a cap, so nothing was "
+        f"What {where} may cost is unknown: {_shown(reason)}. There is a cap, so nothing was "
         "submitted.",
         hint="Under a cap, only parameters whose cost can be bounded are taken: leave that one "
         "out, or ask the person who set the cap to lift it.",
