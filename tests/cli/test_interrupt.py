@@ -4,6 +4,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -13,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from cli.commands import SECONDS, serving
+
+MORE_THAN_A_PIPE_HOLDS = 1 << 21
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="POSIX process groups")
 
@@ -85,20 +88,20 @@ def test_a_job_on_a_server_inside_the_command_pauses_and_the_named_command_conti
 
 
 def test_stopping_before_anything_was_submitted_says_so(shell):
-    silent = shell.folder / "pipe.csv"
-    os.mkfifo(silent)
     running = shell.start(
-        "run", "rows.csv", "-p", f"@{silent}", "-o", "a.csv", start_new_session=True
+        *("run", "rows.csv", "-p", "-", "-o", "a.csv"),
+        stdin=subprocess.PIPE,
+        start_new_session=True,
     )
-    opened = threading.Event()
+    is_waiting = threading.Event()
 
     def offer():
-        with silent.open("w"):
-            opened.set()
-            running.wait(SECONDS)
+        running.stdin.write(b"x" * MORE_THAN_A_PIPE_HOLDS)
+        running.stdin.flush()
+        is_waiting.set()  # it has read most of that, and waits for more
 
     threading.Thread(target=offer, daemon=True).start()
-    _, notes = interrupt_when(running, opened.is_set)
+    _, notes = interrupt_when(running, is_waiting.is_set)
     assert running.returncode == 130
     assert "Traceback" not in notes
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import anyio
 import pytest
 
-from doubleword_batch.errors import Next, StoreError
+from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs import listing
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.retry import retry_failed
@@ -242,7 +242,8 @@ async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(harn
             await upload(ws, job=job)
         async with harness.workspace() as ws:
             listed = await list_objects(ws, "jobs")
-            assert listed.next == Next("create_batch", {"job": job})
+            assert listed.next is None  # what comes next costs money
+            assert job in listed.lines[0]
             await create_batch(ws, job)
         async with harness.workspace() as ws:
             listed = await list_objects(ws, "jobs")

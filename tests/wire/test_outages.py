@@ -51,7 +51,7 @@ async def test_a_key_that_stays_refused_is_said_to_have_worked_before(connect, f
             await get(client)
     assert sum(fake_time.waits) == pytest.approx(60)
     assert caught.value.message.startswith("The server did not accept the key that it accepted")
-    assert "whose database is away" in caught.value.hint
+    assert "whose database is down" in caught.value.hint
     assert caught.value.code == "auth"
     assert caught.value.retryable is True
 

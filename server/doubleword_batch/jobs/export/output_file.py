@@ -76,10 +76,19 @@ class OutputFile:
                 sha256 = hashed.sha256.hexdigest()
                 is_replaced = self.check()
                 written.record(self.path, self.job.id, sha256)
-                file.publish(overwrite=is_replaced)
+                self._publish(file, is_replaced=is_replaced)
             finally:
                 file.discard()
         written.forget_older(self.path, sha256)
+
+    def _publish(self, file: AtomicFile, *, is_replaced: bool) -> None:
+        """Give the file its name; what was put there since the check is checked too, once."""
+        try:
+            file.publish(overwrite=is_replaced)
+        except InputError:
+            if is_replaced or not self.check():
+                raise
+            file.publish(overwrite=True)
 
 
 def output_file(job: "StoredJob", path: str | PathLike[str], *, overwrite: bool) -> OutputFile:
