@@ -132,7 +132,7 @@ sys.path.insert(0, sys.argv[1])
 sys.dont_write_bytecode = True
 from batchkit.api import Api
 from batchkit.settings import read_settings
-for block in Api(read_settings(), 0).lines("file-1", 0):
+for block in Api(read_settings(), 0).lines("/files/file-1/content", 0):
     sys.stdout.buffer.write(block)
 """
 

@@ -74,7 +74,7 @@ api._TIMEOUT_SECONDS = 1
 from batchkit.settings import read_settings
 one = api.Api(read_settings(), 0)
 try:
-    print(b"".join(one.lines("f", 0)) if "lines" == "%s" else one.get("/models"))
+    print(b"".join(one.lines("/files/f/content", 0)) if "lines" == "%s" else one.get("/models"))
 except Exception as error:
     print(type(error).__name__, error)
 """

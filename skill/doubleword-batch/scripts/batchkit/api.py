@@ -35,6 +35,7 @@ _LONGEST_LINE = 1 << 26
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
 _BAD_REQUEST, _TOO_MANY, _SERVER_ERROR = 400, 429, 500
+_GONE = frozenset({404, 410})
 _REPEATABLE = frozenset({408, _TOO_MANY})
 _HINTS = {
     401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
@@ -56,6 +57,11 @@ class Refused(Stop):
         self.status = status
         self.said = said
         self.retry_after = retry_after
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was asked for is not there, or not any more."""
+        return self.status in _GONE
 
     @property
     def is_repeatable(self) -> bool:
@@ -166,13 +172,12 @@ class Api:
             write=True,
         )
 
-    def lines(self, file_id: str, skip: int) -> Iterator[bytes]:
-        """Blocks of whole lines of a file from line `skip` on, each line ending in a line feed.
+    def lines(self, path: str, skip: int) -> Iterator[bytes]:
+        """Blocks of whole lines at a path from line `skip` on, each line ending in a line feed.
 
         Raises:
             Lost: the connection was cut; the lines before the cut were handed over.
         """
-        path = f"/files/{safe(file_id)}/content"
         deadline = Deadline(_TIMEOUT_SECONDS)
         params = {"skip": skip} if skip else {}
         with self._opened("GET", path, params, deadline=deadline) as response:

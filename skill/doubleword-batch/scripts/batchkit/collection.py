@@ -37,13 +37,13 @@ class LineFile:
         self._gathered = path.with_name(path.name + ".reading")
         self.lines = self._cut_to_whole_lines()
 
-    def read_on(self, api: Api, file_id: str) -> None:
-        """Read what the server has beyond our lines, through cuts and failures."""
+    def read_on(self, api: Api, path: str) -> None:
+        """Read what the server has at that path beyond our lines, through cuts and failures."""
         patience = api.patience()
         while True:
             before = self.lines
             try:
-                return self._append(api.lines(file_id, skip=self.lines))
+                return self._append(api.lines(path, skip=self.lines))
             except (Refused, Lost) as error:
                 if self.lines > before:
                     patience.renew()
@@ -53,6 +53,18 @@ class LineFile:
         """Begin again with the first line."""
         self._gathered.unlink(missing_ok=True)
         self.lines = 0
+
+    def take(self, lines: Iterator[bytes]) -> None:
+        """Have these lines in place of all others."""
+        self.forget()
+        with open(self._gathered, "wb", opener=private) as stream:
+            for line in lines:
+                stream.write(line)
+                self.lines += 1
+
+    def with_status(self, status: str) -> Iterator[bytes]:
+        """The lines of a list of results whose requests came to that."""
+        return (line for line in self._unique() if _field(line, "status") == status)
 
     def count_unique(self) -> int:
         """Result lines, those that came twice counted once."""
@@ -108,3 +120,8 @@ def _name_of(line: bytes) -> str | None:
     if not isinstance(result, dict) or not isinstance(result.get("custom_id"), (str, int)):
         return None
     return str(result.get("id") or result["custom_id"])
+
+
+def _field(line: bytes, name: str) -> Any:
+    result: Any = decode_or_none(line)
+    return result.get(name) if isinstance(result, dict) else None

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchkit.api import safe
+from batchkit.api import Refused, safe
 from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
@@ -14,6 +15,7 @@ from batchkit.limits import Limits
 from batchkit.submission import Order, Submission
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from decimal import Decimal
     from pathlib import Path
 
@@ -105,14 +107,19 @@ class Run:
             if status in _TERMINAL:
                 break
             if batch.get("output_file_id"):
-                output.read_on(self._api, str(batch["output_file_id"]))
+                with _unless_gone():
+                    output.read_on(self._api, _content_of(batch["output_file_id"]))
             pause = min(pause * 2, self._poll_seconds)
             if deadline is not None and time.monotonic() + pause > deadline:
                 say(f"{self._path}: still {status}; run the same command again to go on")
                 return Exit.RUNNING
             time.sleep(pause)
-        self._collect(output, batch.get("output_file_id"), counts[0])
-        self._collect(errors, batch.get("error_file_id"), counts[1])
+        try:
+            self._collect(output, batch.get("output_file_id"), counts[0])
+            self._collect(errors, batch.get("error_file_id"), counts[1])
+        except Refused as error:
+            if not error.is_gone or not self._collect_list(output, errors):
+                raise
         _refuse_empty_failure(batch, output.lines + errors.lines)
         errors.publish()
         output.publish()
@@ -123,13 +130,31 @@ class Run:
         """Read a file to its end; lines that came late or moved are caught by reading it anew."""
         if not file_id:
             return
-        file.read_on(self._api, str(file_id))
+        file.read_on(self._api, _content_of(file_id))
         for wait_seconds in range(_REREADS):
             if file.count_unique() == expected:
                 return
             time.sleep(wait_seconds)
             file.forget()
-            file.read_on(self._api, str(file_id))
+            file.read_on(self._api, _content_of(file_id))
+
+    def _collect_list(self, output: LineFile, errors: LineFile) -> bool:
+        """Take the lines of files that are gone from the batch's list of results, if it has one."""
+        listed = LineFile(self._path.with_name(self._path.stem + ".list.jsonl"), self._requests)
+        listed.forget()
+        try:
+            listed.read_on(
+                self._api, f"/batches/{safe(self._journal.entries.batch_id or '')}/results"
+            )
+        except Refused as error:
+            if error.is_gone:
+                return False
+            raise
+        note(f"{self._path}: a result file is gone; the lines come from the list of results")
+        output.take(listed.with_status("completed"))
+        errors.take(listed.with_status("failed"))
+        listed.forget()
+        return True
 
     def _report(self, status: str) -> Exit:
         answered, failed = _lines_of(self._output), _lines_of(self._errors)
@@ -147,6 +172,21 @@ class Run:
                     f"{quoted(str(path))} is there already; nothing was sent.",
                     "Move it away, or give the request file another name.",
                 )
+
+
+def _content_of(file_id: object) -> str:
+    """The path of a file's lines."""
+    return f"/files/{safe(str(file_id))}/content"
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """Pass over a file that is not there; at the end of the batch it is looked for again."""
+    try:
+        yield
+    except Refused as error:
+        if not error.is_gone:
+            raise
 
 
 def _status(batch: dict[str, Any]) -> str:
