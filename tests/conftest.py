@@ -1,6 +1,8 @@
 """What every test shares."""
 
+import os
 import signal
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +11,23 @@ import pytest
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 HOSTS = "tests/hosts/"
+LONG_FOLDERS = ("crash", "hosts", "engines", "console", "demo", "faults", "executors")
+
+
+def pytest_xdist_auto_num_workers():
+    """One worker more than cores: many tests wait for processes of their own."""
+    return (os.cpu_count() or 1) + 1
+
+
+def pytest_collection_modifyitems(items):
+    """Begin with the folders whose files take longest: none is left to one worker at the end."""
+    tests = Path(__file__).parent
+
+    def rank(item):
+        folder = item.path.relative_to(tests).parts[0]
+        return LONG_FOLDERS.index(folder) if folder in LONG_FOLDERS else len(LONG_FOLDERS)
+
+    items.sort(key=rank)
 
 
 def pytest_terminal_summary(terminalreporter):
