@@ -1,13 +1,16 @@
 """The figures of docs/benchmarks.md that need no peer package, from one run.
 
-    python tests/bench/figures.py [--runs 15] [--requests 50000]
+    python tests/bench/figures.py [--runs 15] [--requests 50000] [--journeys]
 
 Start to `initialize` against a bare MCPServer; bytes of all tool definitions; bytes of every reply
-of the demo (with the executor that the environment names); the local server's throughput.
+of the demo (with the executor that the environment names); calls and bytes of the ten journeys of
+tests/agents; the local server's throughput. With --journeys, only those.
 """
 
 import argparse
 import asyncio
+import contextlib
+import importlib
 import json
 import os
 import platform
@@ -50,11 +53,42 @@ def demo_replies():
     return json.loads(done.stdout)
 
 
+async def journeys():
+    """Calls, bytes read and the largest reply of each of the ten journeys: (name, counts)."""
+    sys.path.insert(0, str(HERE.parent))
+    module = importlib.import_module("agents.journeys")
+    counted = []
+    for journey in module.JOURNEYS:
+        with tempfile.TemporaryDirectory() as folder:
+            place = module.Place(Path(folder, "work"), Path(folder, "home"))
+            place.work.mkdir()
+            with contextlib.chdir(place.work):
+                counted.append((journey.__name__, await journey(place)))
+    return counted
+
+
+def print_journeys(counted):
+    """A table of the journeys and their sums."""
+    print("\n| journey | calls | bytes read | largest reply |\n|---|---|---|---|")
+    for name, agent in counted:
+        words = name.replace("_", " ")
+        print(f"| {words} | {agent.calls} | {agent.received_bytes:,} | {agent.largest_bytes:,} |")
+    agents = [agent for _, agent in counted]
+    calls = sum(agent.calls for agent in agents)
+    received = sum(agent.received_bytes for agent in agents)
+    largest = max(agent.largest_bytes for agent in agents)
+    print(f"| all ten | {calls} | {received:,} ({received / calls:,.0f} a call) | {largest:,} |")
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=15)
     parser.add_argument("--requests", type=int, default=50_000)
+    parser.add_argument("--journeys", action="store_true")
     options = parser.parse_args()
+    if options.journeys:
+        print_journeys(asyncio.run(journeys()))
+        return
     ours, bare, ratio = startup.measure(options.runs)
     definitions = asyncio.run(definition_bytes())
     demo = demo_replies()
@@ -73,6 +107,7 @@ def main():
         f"| all replies of the demo, {demo['rows']} rows | {demo['reply_bytes']:,} bytes, "
         f"{demo['reply_tokens']:,} tokens | 2,000 |"
     )
+    print_journeys(asyncio.run(journeys()))
     sys.stdout.flush()
     throughput = HERE / "local_throughput.py"
     subprocess.run([sys.executable, throughput, "--requests", str(options.requests)], check=True)
