@@ -135,6 +135,39 @@ def test_a_parquet_file_of_gigabytes_is_read_row_by_row_or_refused(tmp_path, siz
         assert (outcome, rows) == ("read", early + 1000), message
 
 
+def test_nothing_of_duckdb_goes_to_stdout():
+    pytest.importorskip("duckdb")
+    from doubleword_batch.sources.parquet import duckdb_connection
+
+    duck = duckdb_connection("A test")
+    shown = duck.execute("SELECT current_setting('enable_progress_bar')").fetchone()
+    duck.close()
+    assert shown == (False,)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        "array_resize([0], 4500000, 0)",
+        "array_resize([repeat('x', 7000)], 10000, repeat('x', 7000))",
+        "{'a': array_resize([repeat('x', 7000)], 10000, repeat('x', 7000)), 'b': 1}",
+    ],
+    ids=["list", "list of texts", "struct"],
+)
+def test_a_parquet_cell_of_many_small_values_is_not_handed_over(tmp_path, cell):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "t.parquet"
+    with duckdb.connect() as duck:
+        cells = f"CASE WHEN n = 2 THEN {cell} END"
+        duck.execute(
+            f"COPY (SELECT n, {cells} AS cell FROM range(3) r(n)) TO '{path}' (COMPRESSION zstd)"  # noqa: S608
+        )
+    outcome, message, rows, _ = read(path)
+    assert outcome == "source_too_large", message
+    assert rows in {0, 2}
+    assert "MiB" in message or "row groups" in message
+
+
 @pytest.mark.parametrize(
     "value",
     ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "1e400", "-1e999"],
@@ -147,3 +180,81 @@ def test_json_that_is_too_deep_or_too_large_costs_its_line_only(tmp_path, value)
     outcome, message, _, _ = read(path)
     assert outcome == "malformed_row"
     assert "Line 2" in message
+
+
+@pytest.mark.parametrize("value", ["NaN", "-Infinity", "[" * 100_000 + "]" * 100_000, "1e400"])
+def test_a_value_of_a_json_array_that_cannot_be_read_costs_its_row_only(tmp_path, value):
+    path = tmp_path / "t.json"
+    path.write_text(f'[{{"a": "],{{"}}, {{"a": {value}}},\n{{"a": 2}}]', encoding="utf-8")
+    assert read(path, keeps_bad_rows=True) == ["read", "", 2, 1]
+    outcome, message, _, _ = read(path)
+    assert outcome == "malformed_row"
+    assert "Row 2" in message
+
+
+BAD_CELLS = {
+    "no such shared string": '<c t="s"><v>7</v></c>',
+    "no number of a shared string": '<c t="s"><v>-1</v></c>',
+    "no such cell": '<c r="ZZZZ9"><v>1</v></c>',
+}
+
+
+@pytest.mark.parametrize("cell", BAD_CELLS.values(), ids=BAD_CELLS)
+def test_a_cell_that_cannot_be_read_costs_its_row_only(tmp_path, cell):
+    path = book(tmp_path / "t.xlsx", f"<row><c><v>1</v></c></row><row>{cell}</row>{SOUND}")
+    assert read(path, keeps_bad_rows=True) == ["read", "", 2, 1]
+    outcome, message, _, _ = read(path)
+    assert outcome == "malformed_row"
+    assert "Row 2" in message
+
+
+SOUND = "<row><c><v>5</v></c></row>"
+ODD_CELLS = [
+    "<c><v>abc</v></c>",
+    "<c><v>1_0</v></c>",
+    '<c s="x"><v>1</v></c>',
+    '<c t="?"><v>1</v></c>',
+]
+
+
+@pytest.mark.parametrize("cell", ODD_CELLS)
+def test_an_odd_cell_is_read_as_its_text(tmp_path, cell):
+    path = book(tmp_path / "t.xlsx", f'<row r="?">{cell}</row>{SOUND}')
+    assert read(path) == ["read", "", 2, 0]
+
+
+@pytest.mark.parametrize("ref", ["XFD2:A400", "A400:XFD2", "XFD400:A2"])
+def test_merged_ranges_overlap_in_whatever_direction_they_are_written(tmp_path, ref):
+    merged = f'<mergeCell ref="{ref}"/>' * 2 + '<mergeCell ref="A2:XFD400"/>' * 2
+    path = book(tmp_path / "t.xlsx", SOUND, after=f"<mergeCells>{merged}</mergeCells>")
+    outcome, message, _, _ = read(path, merged="repeat")
+    assert outcome == "damaged_file"
+    assert "overlap" in message
+
+
+def test_a_format_of_brackets_takes_no_time(tmp_path):
+    path = book(tmp_path / "t.xlsx", SOUND)
+    code = "[" * 900_000
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr(
+            "xl/styles.xml",
+            f'<styleSheet {MAIN}><numFmts><numFmt numFmtId="200" formatCode="{code}"/></numFmts>'
+            '<cellXfs><xf numFmtId="200"/></cellXfs></styleSheet>',
+        )
+    assert read(path) == ["read", "", 1, 0]
+
+
+@pytest.mark.parametrize("make", ["gzip", "zstd", "bz2"])
+def test_a_table_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, make):
+    import bz2
+    import gzip
+
+    data = b"a\n" + b"x" * (100 << 20)
+    path = tmp_path / f"t.csv.{make}"
+    if make == "zstd":
+        zstd = pytest.importorskip("backports.zstd")
+        path.write_bytes(zstd.compress(data))
+    else:
+        path.write_bytes({"gzip": gzip, "bz2": bz2}[make].compress(data))
+    outcome, message, _, _ = read(path)
+    assert outcome in {"source_too_large", "unsupported_kind"}, message

@@ -2,12 +2,10 @@
 
 from collections.abc import Container, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
-from datetime import datetime, timedelta
 from itertools import islice
-from math import isfinite
 from pathlib import Path
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
@@ -30,11 +28,16 @@ from doubleword_batch.sources.header import (
     note_unnamed,
 )
 from doubleword_batch.sources.options import SourceOptions
-from doubleword_batch.sources.values import elapsed_text
+from doubleword_batch.sources.xlsx_cells import (
+    EPOCH,
+    EPOCH_1904,
+    Cells,
+    Shared,
+    SheetReader,
+    Unreadable,
+)
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
-    CellStyles,
-    PartReader,
     SharedStrings,
     Sheet,
     Workbook,
@@ -43,25 +46,14 @@ from doubleword_batch.sources.xlsx_parts import (
 from doubleword_batch.sources.xlsx_ranges import (
     MergedRanges,
     column_letters,
-    column_number,
-    range_of,
 )
 
 _SHEETS_SHOWN = 20
 _HIDDEN_SHOWN = 5
 
-_DAY_SECONDS = 86_400
-_LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
-_EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
-_EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
-Cells = dict[int, Any]
-
-
-class _Shared(NamedTuple):
-    """The text of a cell is the shared string with this number."""
-
-    number: int
+_FAULT = -1
+"""Where a row's cells hold the reason why it cannot be read."""
 
 
 class XlsxSource(Source):
@@ -111,8 +103,12 @@ class XlsxSource(Source):
                 if line <= self._header_line:
                     continue
                 number += 1
-                if max(cells) >= self._width:
+                fault = None
+                if _FAULT in cells:
+                    fault = _unreadable(self.paths[0], number, line, cells[_FAULT])
+                elif max(cells) >= self._width:
                     fault = _ragged(self.paths[0], number, line, self._width, max(cells) + 1)
+                if fault is not None:
                     if not self._options.keeps_bad_rows:
                         raise fault
                     yield BadRow(fault)
@@ -120,10 +116,13 @@ class XlsxSource(Source):
                 yield {name: cells.get(column) for name, column in self._kept}
 
     def _find_columns(self) -> None:
+        faults: dict[int, str] = {}
         with closing(self._records()) as reading:
-            records = list(
-                _bounded(_record(*record) for record in islice(reading, RECORDS_SEARCHED))
-            )
+            searched = islice(reading, RECORDS_SEARCHED)
+            records = list(_bounded(_record(*record, faults) for record in searched))
+        records = [record for record in records if record.cells]
+        if not records and faults:
+            raise _unreadable(self.paths[0], 0, *next(iter(faults.items())))
         if not records:
             raise no_rows(self.paths[0], "the sheet is empty")
         wanted = self._options.header_row
@@ -147,6 +146,8 @@ class XlsxSource(Source):
             if header < 0:
                 raise no_header_row(self, wanted)
         self._header_line = records[header].line
+        if self._header_line in faults:
+            raise _unreadable(self.paths[0], 0, self._header_line, faults[self._header_line])
         names = name_columns(self, records[header].cells)
         self._width = len(names.columns)
         empty = self._empty_columns(names.unnamed)
@@ -170,7 +171,7 @@ class XlsxSource(Source):
         with closing(self._records()) as records:
             for number, cells in records:
                 if number == line:
-                    return _record(number, cells)
+                    return _record(number, cells, {})
         raise no_header_row(self, line)
 
     def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
@@ -195,8 +196,8 @@ class XlsxSource(Source):
         """(line of the sheet, its cells by column) of every row that is not blank."""
         with open_workbook(self.paths[0]) as workbook:
             strings = workbook.shared_strings()
-            epoch = _EPOCH_1904 if workbook.counts_from_1904 else _EPOCH
-            reader = _SheetReader(workbook.styles(), epoch, self._header_line)
+            epoch = EPOCH_1904 if workbook.counts_from_1904 else EPOCH
+            reader = SheetReader(workbook.styles(), epoch, self._header_line)
             repeated: MergedRanges | None = None
             if self._options.merged == "repeat":
                 repeated = MergedRanges(workbook.merged_ranges(self._sheet.part))
@@ -209,7 +210,7 @@ class XlsxSource(Source):
                     yield line, filled
             self._note_cells(reader)
 
-    def _note_cells(self, reader: "_SheetReader") -> None:
+    def _note_cells(self, reader: SheetReader) -> None:
         if reader.formulas:
             number, place = 1 + reader.more_formulas, reader.formulas[0]
             cells = "cells with a formula have" if number > 1 else "cell with a formula has"
@@ -231,7 +232,14 @@ class XlsxSource(Source):
         filled: Cells = {}
         left = MAX_RECORD_BYTES
         for column, cell in cells.items():
-            value = strings[cell.number] if isinstance(cell, _Shared) else cell
+            value = cell
+            if isinstance(cell, Shared):
+                value = strings.get(cell.number)
+                if value is None:
+                    value = Unreadable("refers to a shared string that is not there")
+            if isinstance(value, Unreadable):
+                filled[_FAULT] = f"{column_letters(column)}{line} {value.reason}"
+                continue
             if isinstance(value, str):
                 left -= getsizeof(value)
                 if left < 0:
@@ -239,103 +247,6 @@ class XlsxSource(Source):
             if value != "":
                 filled[column] = value
         return filled
-
-
-class _SheetReader(PartReader[tuple[int, Cells]]):
-    """Makes (line, cells) of every row with a cell in it."""
-
-    def __init__(self, styles: CellStyles, epoch: datetime, header_line: int) -> None:
-        super().__init__()
-        self.formulas: list[str] = []  # the first cells with a formula and no value
-        self.more_formulas = 0
-        self.merged_rows = 0  # ranges below the header that span rows
-        self._header_line = header_line
-        self._has_formula = False
-        self._styles = styles
-        self._epoch = epoch
-        self._cells: Cells = {}
-        self._line = 0
-        self._column = -1
-        self._kind = "n"
-        self._style = 0
-
-    def start(self, name: str, attributes: dict[str, str]) -> None:
-        if name == "c":
-            reference = attributes.get("r")
-            self._column = column_number(reference) if reference else self._column + 1
-            self._kind = attributes.get("t") or "n"
-            self._style = int(attributes.get("s") or 0)
-            self._has_formula = False
-        elif name == "f":
-            self._has_formula = True
-        elif name == "mergeCell":
-            _, _, bottom, _, spans_rows = range_of(attributes.get("ref", ""))
-            self.merged_rows += spans_rows and bottom > self._header_line
-        elif name == "row":
-            self._line = int(attributes.get("r") or self._line + 1)
-            self._column = -1
-
-    def end(self, name: str) -> None:
-        if name == "c":
-            text = self.take_text()
-            if self._has_formula and not text and self._kind != "str":
-                self._note_formula()
-            self._cells[self._column] = self._value(text)
-        elif name == "row" and self._cells:
-            self.made.append((self._line, self._cells))
-            self._cells = {}
-
-    def _note_formula(self) -> None:
-        if self.formulas:
-            self.more_formulas += 1
-        else:
-            self.formulas.append(f"{column_letters(self._column)}{self._line}")
-
-    def _value(self, text: str) -> Any:
-        if not text:
-            return ""
-        if self._kind == "s":
-            return _Shared(int(text))
-        if self._kind == "b":
-            return text.strip() in {"1", "true"}
-        if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
-            return text
-        return self._number(text)
-
-    def _number(self, text: str) -> Any:
-        number = float(text)
-        if not isfinite(number):  # 1e400, which no JSON can hold
-            return text
-        if self._style in self._styles.dates:
-            return _date(number, self._epoch)
-        if self._style in self._styles.elapsed:
-            return _elapsed(number)
-        is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
-        return int(text) if is_whole else number
-
-
-def _date(days: float, epoch: datetime) -> str | float:
-    """The ISO 8601 form of a date, a date with a time, or a time of day."""
-    is_leap_day = epoch == _EPOCH and int(days) == _LEAP_DAY_OF_1900
-    if epoch == _EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
-        days += 1
-    try:
-        moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
-    except (OverflowError, ValueError):
-        return days
-    if 0 <= days < 1:
-        return moment.time().isoformat()
-    text = moment.isoformat()
-    if is_leap_day:  # which Excel shows, and no calendar has
-        text = text.replace("1900-02-28", "1900-02-29")
-    return text.removesuffix("T00:00:00")
-
-
-def _elapsed(days: float) -> str | float:
-    try:
-        return elapsed_text(timedelta(milliseconds=round(days * _DAY_SECONDS * 1000)))
-    except (OverflowError, ValueError):
-        return days
 
 
 def _size(values: Iterable[Any]) -> int:
@@ -353,7 +264,10 @@ def _bounded(records: Iterable[Record]) -> Iterator[Record]:
             return
 
 
-def _record(line: int, cells: Cells) -> Record:
+def _record(line: int, cells: Cells, faults: dict[int, str]) -> Record:
+    """The cells in their order; what is wrong with them goes to the faults."""
+    if _FAULT in cells:
+        faults[line] = cells[_FAULT]
     return Record(line, [cells.get(column) for column in range(max(cells) + 1)])
 
 
@@ -370,6 +284,18 @@ def _chosen_sheet(workbook: Workbook, path: Path, selection: str | None) -> Shee
         f"{quoted_name(path)} holds {found}. Its sheets are: {names}.",
         hint="Name one after the path and two colons, as in book.xlsx::Orders.",
         code="which_table",
+    )
+
+
+def _unreadable(path: Path, row: int, line: int, reason: str) -> InputError:
+    what = f"Row {row}" if row else "The header"
+    return InputError(
+        f"{what} of {quoted_name(path)} (line {line} of the sheet) "
+        f"cannot be read: its cell {reason}.",
+        hint="Correct the cell in a spreadsheet and save the workbook, or skip rows that cannot "
+        "be read (on_bad_row).",
+        code="malformed_row",
+        details={"row": row, "line": line},
     )
 
 

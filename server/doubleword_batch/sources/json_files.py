@@ -2,7 +2,8 @@
 
 import math
 import re
-from collections.abc import Generator, Iterator
+from array import array
+from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -35,6 +36,7 @@ _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL
 )
 _NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9][0-9.]*[eE]?[-+]?[0-9]*)', re.DOTALL)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_row = msgspec.json.Decoder(dict[str, Any]).decode
@@ -126,25 +128,45 @@ class JsonArraySource(Source):
         return text
 
 
-def _elements(text: bytes) -> list[Any]:
+def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
     """The elements of an array, undecoded.
 
     Raises:
-        msgspec.DecodeError: it is not one.
+        msgspec.DecodeError, RecursionError: it is not one.
     """
     try:
         return msgspec.json.decode(text, type=list[msgspec.Raw])
-    except msgspec.DecodeError:
-        # half a character spoils its element only: the array is split with another in its place
-        whole = _ESCAPES.sub(lambda found: rb"\u0000" if found["half"] else found[0], text)
-        if whole == text:
+    except _ERRORS:
+        # half a character, NaN or depth spoils its element only
+        ranges = _ranges(text)
+        if ranges is None:
             raise
-        elements: list[bytes] = []
-        at = 0
-        for element in map(bytes, msgspec.json.decode(whole, type=list[msgspec.Raw])):
-            at = whole.index(element, at) + len(element)
-            elements.append(text[at - len(element) : at])
-        return elements
+        return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
+
+
+def _ranges(text: bytes) -> "array[int] | None":
+    """Where each element of an array begins and ends, whatever is in them; None for no array."""
+    ranges: array[int] = array("Q")
+    depth = begin = 0
+    for token in _STRUCTURE.finditer(text):
+        sign = token[0]
+        if sign in b"[{":
+            depth += 1
+            if depth == 1 and (sign != b"[" or text[: token.start()].strip()):
+                return None
+            begin = token.end() if depth == 1 else begin
+        elif sign in b"]}" or (sign == b"," and depth == 1):
+            if depth == 1:
+                if not text[begin : token.start()].strip():
+                    return None
+                ranges.extend((begin, token.start()))
+                begin = token.end()
+            depth -= sign != b","
+            if depth == 0:
+                return None if sign != b"]" or text[token.end() :].strip() else ranges
+        elif sign == b'"':  # a text without an end
+            return None
+    return None
 
 
 def _columns(source: Source) -> tuple[str, ...]:

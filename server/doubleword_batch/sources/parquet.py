@@ -9,9 +9,23 @@ from typing import TYPE_CHECKING, Any
 from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.arrow_metadata import KEY, Field, arrow_fields
-from doubleword_batch.sources.base import Row, Source, damaged, no_rows, quoted_name
+from doubleword_batch.sources.base import (
+    MAX_RECORD_BYTES,
+    Row,
+    Source,
+    damaged,
+    no_rows,
+    quoted_name,
+)
 from doubleword_batch.sources.header import name_columns, note_unnamed
-from doubleword_batch.sources.parquet_types import Column, Node, column_of, quoted, schema_tree
+from doubleword_batch.sources.parquet_types import (
+    Column,
+    Node,
+    column_of,
+    quoted,
+    schema_tree,
+    size_of,
+)
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -61,20 +75,20 @@ class ParquetSource(Source):
             for name, column in zip(self.columns, columns, strict=True)
             if column.read
         ]
-        self._selected = ", ".join(
-            _selected(name, column) for (name, _), column in zip(described, columns, strict=True)
-        )
+        self._select = _select(described, columns)
         self._note_long_decimals(described, nodes)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         columns, readers = self.columns, self._readers
         with self._reading() as duck:
-            reading = duck.execute(
-                f"SELECT {self._selected} FROM read_parquet(?)",  # noqa: S608  # names are quoted
-                [self._pattern],
-            )
-            while values := reading.fetchone():
+            reading = duck.execute(self._select, [self._pattern])
+            number = 0
+            while fetched := reading.fetchone():
+                number += 1
+                size_bytes, *values = fetched
+                if size_bytes > MAX_RECORD_BYTES:
+                    raise _row_too_large(self.paths[0], number)
                 row: Row = dict(zip(columns, values, strict=True))
                 for name, read in readers:
                     row[name] = read(row[name])
@@ -157,7 +171,35 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
         "temp_directory": "",
         "threads": "1",  # more are no faster for rows that go through Python
     }
-    return duckdb.connect(":memory:", config=config)
+    duck = duckdb.connect(":memory:", config=config)
+    duck.execute("SET enable_progress_bar = false")  # stdout is the MCP server's protocol
+    return duck
+
+
+def _select(described: Sequence[tuple[str, Any]], columns: Sequence[Column]) -> str:
+    """The SELECT of a row's size and its values, which are null where it is too large.
+
+    In Python a list of many small values takes many times its memory, so it is not handed over.
+    """
+    sizes = [size_of(quoted(name), kind) for name, kind in described]
+    selected = [
+        _selected(name, column) for (name, _), column in zip(described, columns, strict=True)
+    ]
+    size = " + ".join(f"coalesce({size}, 0)" for size in sizes if size) or "0"
+    shown = [
+        f"CASE WHEN {size} <= {MAX_RECORD_BYTES} THEN {value} END" if nested else value
+        for value, nested in zip(selected, sizes, strict=True)
+    ]
+    return f"SELECT {size}, {', '.join(shown)} FROM read_parquet(?)"  # noqa: S608  # names are quoted
+
+
+def _row_too_large(path: Path, row: int) -> InputError:
+    return InputError(
+        f"Row {row} of {quoted_name(path)} has more than {MAX_RECORD_BYTES >> 20} MiB.",
+        hint="No request can hold it: leave that row out, or shorten its values.",
+        code="source_too_large",
+        details={"row": row},
+    )
 
 
 def _selected(name: str, column: Column) -> str:

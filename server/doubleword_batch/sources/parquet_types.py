@@ -12,6 +12,8 @@ _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
 _AS_THEY_ARE = (
     _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "varchar", "blob", "double"}
 )
+_SMALL = _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "float", "double", "date"}
+_BYTES_OF_SMALL = 16  # in a list of Python's, at least
 _WITH_TIME_ZONE = frozenset({"timestamp with time zone", "timestamptz_ns", "timestamp_tz"})
 _PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
@@ -47,6 +49,30 @@ def schema_tree(elements: Sequence[tuple[str, str | None, int | None]]) -> tuple
         return Node(name, logical or "", tuple(node() for _ in range(count or 0)))
 
     return node().children
+
+
+def size_of(value: str, kind: Any) -> str | None:
+    """The SQL of about how many bytes a nested value takes in Python; None for one value.
+
+    Args:
+        value: the SQL of the value.
+        kind: its type in DuckDB.
+    """
+    if kind.id in {"list", "array"} and kind.children[0][1].id in _SMALL:
+        return f"len({value}) * {_BYTES_OF_SMALL}"
+    if kind.id == "struct":
+        fields = (
+            (f"struct_extract({value}, {_text(name)})", inner) for name, inner in kind.children
+        )
+        sizes = [size for field, inner in fields if (size := size_of(field, inner))]
+        return " + ".join(f"coalesce({size}, 0)" for size in sizes) or None
+    if kind.id in {"list", "array", "map", "union", "variant"}:
+        return f"strlen(CAST({value} AS VARCHAR))"
+    return None
+
+
+def _text(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:

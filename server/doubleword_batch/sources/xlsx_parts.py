@@ -32,6 +32,7 @@ MAX_SHARED_STRINGS_RATIO = 50
 """Bytes that one compressed byte of them may become: distinct texts compress badly."""
 
 _MAX_MERGED_RANGES = 200_000
+_MAX_FORMAT_CODE = 255  # Excel's limit
 _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
 _MAX_TAG_BYTES = 1 << 20
@@ -145,9 +146,10 @@ class SharedStrings:
             self._block += text.encode()
             self._ends.append(len(self._block))
 
-    def __getitem__(self, index: int) -> str:
+    def get(self, index: int) -> str | None:
+        """The string with this number, None if there is none."""
         if not 0 <= index < len(self._ends) - 1:
-            raise ValueError("a cell refers to a shared string that is not there")
+            return None
         return self._block[self._ends[index] : self._ends[index + 1]].decode()
 
 
@@ -251,7 +253,8 @@ class Workbook:
             if name == "xf":
                 formats.append(int(attributes.get("numFmtId") or 0))
             elif name == "numFmt":
-                codes[int(attributes["numFmtId"])] = attributes.get("formatCode", "")
+                code = attributes.get("formatCode", "")[:_MAX_FORMAT_CODE]
+                codes[int(attributes["numFmtId"])] = code
             else:
                 formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
         elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS

@@ -36,8 +36,8 @@ def column_letters(column: int) -> str:
 def range_of(ref: str) -> tuple[int, int, int, int, bool]:
     """(top, left, bottom, right) of a range, rows from 1 and columns from 0; more than a row?"""
     first, _, last = ref.partition(":")
-    left, right = column_number(first), column_number(last or first)
-    top, bottom = (int(_ROW.sub("", place) or 0) for place in (first, last or first))
+    left, right = sorted((column_number(first), column_number(last or first)))
+    top, bottom = sorted(int(_ROW.sub("", place)[:9] or 0) for place in (first, last or first))
     return top, left, bottom, right, bottom > top
 
 

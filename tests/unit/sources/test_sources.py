@@ -46,7 +46,7 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.jsonl", '{"a":NaN}\n', "malformed_row", "Line 1"),
         ("t.jsonl", '{"a":' + "[" * 9999, "malformed_row", "nested too deeply"),
         ("t.jsonl", "\n \n", "no_rows", "no JSON object"),
-        ("t.json", '[{"a":1},\n{"a":}]', "malformed_row", "Line 2"),
+        ("t.json", '[{"a":1},\n{"a":}]', "malformed_row", "Row 2"),
         ("t.json", '[{"a":1},7]', "malformed_row", "Row 2 .* is not a JSON object"),
         ("t.json", b'[{"a":1},{"a":"\xff"}]', "not_utf8", "Row 2"),
         ("t.json", "[]", "no_rows", "no JSON object"),

@@ -1,0 +1,144 @@
+"""The cells of a worksheet's rows as values: numbers, texts, dates and what cannot be read."""
+
+import re
+from datetime import datetime, timedelta
+from math import isfinite, nan
+from typing import Any, NamedTuple
+
+from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.sources.values import elapsed_text
+from doubleword_batch.sources.xlsx_parts import CellStyles, PartReader
+from doubleword_batch.sources.xlsx_ranges import column_letters, column_number, range_of
+
+EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
+EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
+
+_DAY_SECONDS = 86_400
+_LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_DIGITS = re.compile(r"[0-9]{1,9}")
+_NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
+
+Cells = dict[int, Any]
+"""The cells of a row by their columns, from 0."""
+
+
+class Shared(NamedTuple):
+    """The text of a cell is the shared string with this number."""
+
+    number: int
+
+
+class Unreadable(NamedTuple):
+    """A cell that says nothing that can be read; only its row is lost."""
+
+    reason: str
+
+
+class SheetReader(PartReader[tuple[int, Cells]]):
+    """Makes (line, cells) of every row with a cell in it."""
+
+    def __init__(self, styles: CellStyles, epoch: datetime, header_line: int) -> None:
+        super().__init__()
+        self.formulas: list[str] = []  # the first cells with a formula and no value
+        self.more_formulas = 0
+        self.merged_rows = 0  # ranges below the header that span rows
+        self._header_line = header_line
+        self._has_formula = False
+        self._styles = styles
+        self._epoch = epoch
+        self._cells: Cells = {}
+        self._line = 0
+        self._column = -1
+        self._kind = "n"
+        self._style = 0
+
+    def start(self, name: str, attributes: dict[str, str]) -> None:
+        """A cell, a row or a merged range begins."""
+        if name == "c":
+            self._begin_cell(attributes.get("r"))
+            self._kind = attributes.get("t") or "n"
+            style = attributes.get("s") or ""
+            self._style = int(style) if _DIGITS.fullmatch(style) else 0
+            self._has_formula = False
+        elif name == "f":
+            self._has_formula = True
+        elif name == "mergeCell":
+            _, _, bottom, _, spans_rows = range_of(attributes.get("ref", ""))
+            self.merged_rows += spans_rows and bottom > self._header_line
+        elif name == "row":
+            line = attributes.get("r") or ""
+            self._line = int(line) if _DIGITS.fullmatch(line) else self._line + 1
+            self._column = -1
+
+    def end(self, name: str) -> None:
+        """A cell or a row is whole."""
+        if name == "c":
+            text = self.take_text()
+            if self._has_formula and not text and self._kind != "str":
+                self._note_formula()
+            self._cells[self._column] = self._fault or self._value(text)
+        elif name == "row" and self._cells:
+            self.made.append((self._line, self._cells))
+            self._cells = {}
+
+    def _begin_cell(self, reference: str | None) -> None:
+        self._fault: Unreadable | None = None
+        self._column += 1
+        if reference:
+            try:
+                self._column = column_number(reference)
+            except ValueError:
+                self._fault = Unreadable(f"says that it is {quote_untrusted(reference, 20)}")
+
+    def _note_formula(self) -> None:
+        if self.formulas:
+            self.more_formulas += 1
+        else:
+            self.formulas.append(f"{column_letters(self._column)}{self._line}")
+
+    def _value(self, text: str) -> Any:
+        if not text:
+            return ""
+        if self._kind == "s":
+            is_number = _DIGITS.fullmatch(text)
+            return Shared(int(text)) if is_number else Unreadable("names no shared string")
+        if self._kind == "b":
+            return text.strip() in {"1", "true"}
+        if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
+            return text
+        return self._number(text)
+
+    def _number(self, text: str) -> Any:
+        number = float(text) if _NUMBER.fullmatch(text) else nan
+        if not isfinite(number):  # 1e400, which no JSON can hold, or no number at all
+            return text
+        if self._style in self._styles.dates:
+            return _date(number, self._epoch)
+        if self._style in self._styles.elapsed:
+            return _elapsed(number)
+        is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
+        return int(text) if is_whole else number
+
+
+def _date(days: float, epoch: datetime) -> str | float:
+    """The ISO 8601 form of a date, a date with a time, or a time of day."""
+    is_leap_day = epoch == EPOCH and int(days) == _LEAP_DAY_OF_1900
+    if epoch == EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
+        days += 1
+    try:
+        moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
+    except (OverflowError, ValueError):
+        return days
+    if 0 <= days < 1:
+        return moment.time().isoformat()
+    text = moment.isoformat()
+    if is_leap_day:  # which Excel shows, and no calendar has
+        text = text.replace("1900-02-28", "1900-02-29")
+    return text.removesuffix("T00:00:00")
+
+
+def _elapsed(days: float) -> str | float:
+    try:
+        return elapsed_text(timedelta(milliseconds=round(days * _DAY_SECONDS * 1000)))
+    except (OverflowError, ValueError):
+        return days
