@@ -1,9 +1,11 @@
 """A console with a finished job, for a file of tests."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import anyio
 import pytest
 
-from running_console import SCHEMA, finish, running, write_reviews
+from running_console import SCHEMA, WAIT_SECONDS, finish, running, write_reviews
 
 
 @pytest.fixture(scope="module")
@@ -15,11 +17,13 @@ def home(tmp_path_factory):
 def reviews(home, tmp_path_factory):
     """A finished job: 60 rows, answered by a schema of two columns."""
     source = write_reviews(tmp_path_factory.mktemp("data"))
-    return anyio.run(
-        lambda: finish(
-            home, source, prompt="Judge {{ review }}", system="Be fair.", response_schema=SCHEMA
-        )
-    )
+    with ThreadPoolExecutor(1) as threads:  # Playwright keeps a loop of its own in this thread
+        return threads.submit(
+            anyio.run,
+            lambda: finish(
+                home, source, prompt="Judge {{ review }}", system="Be fair.", response_schema=SCHEMA
+            ),
+        ).result(WAIT_SECONDS)
 
 
 @pytest.fixture(scope="module")

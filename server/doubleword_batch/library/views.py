@@ -132,7 +132,7 @@ class JobViews:
         """Jobs, newest first, and whether there are more; see `JobSummary`.
 
         Args:
-            search: substring of a name, a source or a model.
+            search: substring of a name, a source, a model, a prompt or a note.
             before: a job's name: those that are older.
             limit: how many at most.
         """

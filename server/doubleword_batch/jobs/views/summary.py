@@ -32,7 +32,8 @@ class JobSummary:
         executor: who answers: the provider's name, and for local answers what they are worth.
         is_here: it belongs to the provider that is set now; another one's can only be looked at.
         pilot_of: rows of the whole source, where the job is made of its first rows.
-        note: what it was made from, where that is not a file.
+        made_from: what it was made from, where that is not a file.
+        note: what whoever built it wrote down.
         problems: what the provider says of its batches as a whole.
     """
 
@@ -61,6 +62,7 @@ class JobSummary:
     system: str
     limit: int | None
     pilot_of: int | None
+    made_from: str
     note: str
     batch_ids: tuple[str, ...]
     problems: tuple[str, ...]
@@ -120,7 +122,7 @@ def summaries(
     Args:
         ws: the workspace.
         cache: sums of earlier calls.
-        search: substring of a name, a source or a model.
+        search: substring of a name, a source, a model, a prompt or a note.
         before: a job's name: those that are older.
         limit: how many at most.
     """
@@ -182,7 +184,8 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         system=str(spec.get("system") or "")[:_PROMPT_CHARACTERS],
         limit=spec.get("limit"),
         pilot_of=job.source_rows if spec.get("limit") else None,
-        note=str(spec.get("made_from") or ""),
+        made_from=str(spec.get("made_from") or ""),
+        note=str(spec.get("note") or ""),
         batch_ids=tuple(run.batch_id for run in runs),
         problems=tuple(problems_of(runs)),
         spec=spec,

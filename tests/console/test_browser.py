@@ -1,0 +1,261 @@
+"""The console in a real browser: Chromium, driven by Playwright."""
+
+import csv
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import anyio
+import pytest
+
+from agent import agent
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.settings import Settings
+from finished_job import chat, finished_job
+from running_console import WAIT_SECONDS, running, write_reviews
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="there is no chromium; Debian's package of that name has one"
+)
+
+_REPORT = """
+window.__violations = [];
+document.addEventListener("securitypolicyviolation", (event) =>
+  window.__violations.push(event.violatedDirective + " " + event.blockedURI + " " + event.sample));
+"""
+
+_SHAPES = [
+    "<script>alert({n})</script>",
+    "<img src=x onerror=alert({n})>",
+    '"><svg onload=alert({n})>',
+    "'><iframe src=https://evil.example/{n}></iframe>",
+    "<a href=javascript:alert({n})>press</a>",
+    "{{{{ 7*7 }}}} {{% raw %}} {n}",
+    "</textarea><script>fetch('https://evil.example/{n}')</script>",
+    "]]><!--<b>{n}</b>-->&lt;i&gt;&#60;",
+    '" style="background:url(https://evil.example/{n})" onmouseover="alert(1)',
+    "\u202eabc\u2066 {n} \u200b<style>*{{display:none}}</style>",
+]
+HOSTILE = [shape.format(n=n) for n in range(5) for shape in _SHAPES]
+
+
+def run_apart(work):
+    """Run an async function in a thread: Playwright keeps a loop of its own in this one."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(anyio.run, work).result(WAIT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def opened(chromium):
+    """Opens a console in a context of its own; sees to it that no page does what it must not."""
+
+    @contextmanager
+    def open_console(console, **options):
+        context = chromium.new_context(**options)
+        context.set_default_timeout(WAIT_SECONDS * 1000)
+        context.add_init_script(_REPORT)
+        seen = SimpleNamespace(dialogs=[], elsewhere=[], violations=[], errors=[])
+
+        def look_at(page):
+            page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.accept()))
+            page.on("pageerror", lambda error: seen.errors.append(str(error)))
+
+        def look_at_request(request):
+            if not request.url.startswith((console.base, "data:", "about:", "blob:")):
+                seen.elsewhere.append(request.url)
+
+        context.on("page", look_at)
+        context.on("request", look_at_request)
+        page = context.new_page()
+        page.goto(console.access.first_address)
+        page.wait_for_url(f"{console.base}/")
+        page.seen = seen
+        try:
+            yield page
+            for each in context.pages:
+                seen.violations += each.evaluate("window.__violations")
+        finally:
+            context.close()
+        assert seen.elsewhere == []
+        assert seen.violations == []
+        assert seen.errors == []
+
+    return open_console
+
+
+def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
+    with opened(console, accept_downloads=True) as page:
+        page.get_by_role("link", name="New job").first.click()
+        page.wait_for_selector("#drop")
+        dropped = page.evaluate_handle(
+            """() => { const data = new DataTransfer();
+            data.items.add(new File(["id,text\\n1,good\\n2,bad\\n3,so so\\n"], "moods.csv"));
+            return data; }"""
+        )
+        page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
+        page.wait_for_url("**/new/*")
+        page.get_by_label("Prompt of each row").fill("Judge ")
+        page.get_by_role("button", name="text", exact=True).click()  # puts the column in
+        page.wait_for_selector("#rendered >> text=Judge so so")
+        page.get_by_role("button", name="Try it on 5 rows").click()
+        page.wait_for_selector("#pilots >> text=[simulated]")
+        page.get_by_role("button", name="Go on with all rows").click()
+        page.get_by_role("button", name="Submit 3 rows for $0").click()
+        page.get_by_role("link", name="Look at the answers").click()
+        with page.expect_download() as download:
+            page.get_by_role("link", name="CSV").click()
+        table = tmp_path / "table.csv"
+        download.value.save_as(table)
+    with table.open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["text"] for row in rows] == ["good", "bad", "so so"]
+    assert all(row["answer"].startswith("[simulated]") for row in rows)
+
+
+def test_an_agents_job_appears_and_ends_in_two_tabs_without_reloading(console, opened, tmp_path):
+    source = write_reviews(tmp_path, 7)
+    settings = Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(console.home),
+            "DOUBLEWORD_BATCH_ROOTS": str(tmp_path),
+            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+        }
+    )
+
+    async def work():
+        async with agent(settings) as client:
+            created = await client.calls(
+                "create_batch_file", source=str(source), prompt="An agent asks {{ review }}"
+            )
+            await client.calls("create_batch", job=created["job"])
+            return created["job"]
+
+    with opened(console) as first:
+        second = first.context.new_page()
+        second.goto(console.base)
+        for page in (first, second):
+            page.evaluate("window.__same = true")
+        job = run_apart(work)
+        for page in (first, second):
+            page.wait_for_selector(f".job:has-text('{job}') >> .s-completed")
+            assert page.evaluate("window.__same")
+
+
+def test_a_page_goes_on_by_itself_after_the_console_was_killed(home, reviews, opened):
+    with running(home) as console:
+        port = console.access.port
+        manager = opened(console)
+        page = manager.__enter__()
+        page.goto(f"{console.base}/jobs/{reviews}")
+        page.evaluate("window.__same = true")
+    page.wait_for_selector("#lost:visible")
+    with running(home, port=port):
+        page.wait_for_selector("#lost", state="hidden")
+        assert page.evaluate("window.__same")
+        page.get_by_role("link", name="Answers", exact=True).click()
+        page.wait_for_selector("table.answers")
+        manager.__exit__(None, None, None)
+
+
+def test_fifty_hostile_texts_are_text_wherever_they_stand(tmp_path, opened):
+    home, folder = tmp_path / "home", tmp_path / "rows"
+    folder.mkdir()
+    source = folder / "hostile.csv"
+    with source.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["id", HOSTILE[1], "text"])
+        writer.writerows((n, text, text) for n, text in enumerate(HOSTILE))
+    schema = {"type": "object", "properties": {HOSTILE[2]: {"type": "string"}}}
+    spec = {"prompt": HOSTILE[0], "system": HOSTILE[3], "response_schema": schema}
+    bodies = [
+        text if n % 5 == 0 else chat(json.dumps({HOSTILE[2]: text}) if n % 2 else text)
+        for n, text in enumerate(HOSTILE)
+    ]
+    store = Store(home)
+    made = run_apart(lambda: finished_job(folder, store, str(source), *bodies, spec=spec))
+    store.close()
+    job = f"/jobs/{made.name}"
+    with running(home) as console, opened(console) as page:
+        page.goto(f"{console.base}{job}/answers")
+        page.wait_for_function("!document.querySelector('[data-load]:empty:not([data-quiet])')")
+        shown = page.inner_text("table.answers tbody")
+        for text in HOSTILE:
+            assert " ".join(text.split()) in " ".join(shown.split())
+        for number in (1, 2, 4, 9):
+            page.locator(f"a[href='{job}/rows/{number}']").click()
+            page.wait_for_selector("dialog[open] h2")
+            assert HOSTILE[number - 1] in page.inner_text("dialog")
+            page.keyboard.press("Escape")
+        for path in ("", "/failures", "/judge", "/query?sql=SELECT * FROM results", "/rows/2"):
+            page.goto(f"{console.base}{job}{path}")
+            assert page.inner_text("h1") == made.name
+        for text in HOSTILE[1:4]:
+            page.goto(console.base)
+            page.get_by_role("searchbox").fill(text)
+            page.keyboard.press("Enter")
+            page.wait_for_url("**search=**")
+            assert page.get_by_role("searchbox").input_value() == text
+            page.goto(f"{console.base}{job}/answers")
+            page.get_by_role("searchbox").fill(text)
+            page.keyboard.press("Enter")
+            page.wait_for_url("**text=**")
+            assert page.get_by_role("searchbox").input_value() == text
+        page.goto(f"{console.base}/new")
+        page.set_input_files("#file", source)
+        page.wait_for_url("**/new/*")
+        page.get_by_label("Prompt of each row").fill(HOSTILE[6] + ' {{ row["text"] }}')
+        page.wait_for_selector("#rendered article")
+        assert HOSTILE[1] in page.inner_text("#rendered")
+        assert page.seen.dialogs == []
+
+
+def test_judging_needs_no_mouse(console, opened, reviews):
+    with opened(console) as page:
+        page.goto(f"{console.base}/jobs/{reviews}/judge?place=0")
+        for key, place in (("y", 1), ("j", 2), ("k", 1), ("n", 2)):
+            page.keyboard.press(key)
+            page.wait_for_url(f"**place={place}")
+        assert "2 of 60 judged" in page.inner_text("main")
+        assert "50.0 % right" in page.inner_text("main")
+
+
+def test_no_page_has_a_serious_fault_of_accessibility(console, opened, reviews):
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    job = f"/jobs/{reviews}"
+    paths = ["/", "/new", "/provider", "/nowhere", job]
+    paths += [job + rest for rest in ("/answers", "/failures", "/judge", "/query?sql=SELECT 1")]
+    for scheme in ("light", "dark"):
+        with opened(console, color_scheme=scheme) as page:
+            for path in paths:
+                page.goto(console.base + path)
+                if path.endswith("/answers"):
+                    page.wait_for_selector(".values a")
+                found = axe.run(page).response["violations"]
+                serious = [
+                    (fault["id"], [node["html"][:120] for node in fault["nodes"][:3]])
+                    for fault in found
+                    if fault["impact"] in {"serious", "critical"}
+                ]
+                assert serious == [], path
+
+
+def test_pages_fit_a_narrow_screen(console, opened, reviews):
+    with opened(console, viewport={"width": 360, "height": 740}) as page:
+        for path in ("/", "/new", "/provider", *(f"/jobs/{reviews}{p}" for p in ("", "/answers"))):
+            page.goto(console.base + path)
+            page.wait_for_selector("h1")
+            assert page.evaluate("document.documentElement.scrollWidth") <= 360, path
