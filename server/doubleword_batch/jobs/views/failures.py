@@ -1,9 +1,8 @@
 """Rows without a good answer by what went wrong, with what to do and what a retry would cost."""
 
 from dataclasses import dataclass
-from typing import Any
 
-from doubleword_batch.jobs.costs import Cost, estimate_cost_of_rows
+from doubleword_batch.jobs.costs import Cost, estimate_cost_of_rows, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.retry_advice import larger_limit
 from doubleword_batch.jobs.sync.causes import advice, may_pass
@@ -19,7 +18,7 @@ class FailureGroup:
     Attributes:
         message: one of the provider's messages.
         samples: (row, message) of the first rows.
-        cost: of running these rows again, as they are.
+        cost: of running these rows again, with the changed parameter where there is one.
         params: what has to be changed so that a retry can help; None where nothing has to be.
         can_pass: whether the same request may succeed later.
         can_retry: whether a request can be made of the rows again at all.
@@ -32,7 +31,7 @@ class FailureGroup:
     advice: str
     samples: tuple[tuple[int, str], ...]
     cost: Cost
-    params: dict[str, Any] | None
+    params: dict[str, int] | None
     can_pass: bool
     can_retry: bool
 
@@ -53,10 +52,19 @@ def failures(job: StoredJob) -> list[FailureGroup]:
                 message=message,
                 advice=advice(cause),
                 samples=tuple(ledger.some_of(outcome, cause, _SAMPLES)),
-                cost=estimate_cost_of_rows(job, rows),
+                cost=_cost(job, rows, params),
                 params=params,
                 can_pass=outcome != "truncated" and may_pass(cause),
                 can_retry=left_out.get(cause, 0) < rows,
             )
         )
     return found
+
+
+def _cost(job: StoredJob, rows: int, params: dict[str, int] | None) -> Cost:
+    """What rows cost again; with a token limit, the most that their answers can have."""
+    if not params:
+        return estimate_cost_of_rows(job, rows)
+    read = job.input_tokens * rows // (job.rows or rows)
+    written = max(params.values()) * rows
+    return price_tokens(job.workspace, job.model, job.window, read, written)

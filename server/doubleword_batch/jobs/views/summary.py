@@ -26,6 +26,8 @@ class JobSummary:
         outcomes: rows by outcome as the ledger knows them; they add up to `rows`.
         unread: rows of which the provider says that they are finished, and whose lines were not
             read yet; among the pending ones.
+        unsent_rows: requests of parts that have no batch yet, where other parts have one: they wait
+            for capacity, or their submission was interrupted.
         percent: 0 to 100, of the rows of which nothing more is expected.
         cost: so far, once it was submitted.
         estimate: what was estimated when it was submitted, or would be now.
@@ -45,6 +47,7 @@ class JobSummary:
     rows: int | None
     outcomes: dict[str, int]
     unread: int
+    unsent_rows: int
     percent: float
     per_second: float | None
     eta_seconds: int | None
@@ -154,7 +157,8 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
     counts = figures.counts
     read = sum(n for outcome, n in figures.outcomes.items() if outcome != "pending")
     is_running = _is_running(job)
-    pace = pace_of(job, job.newest_runs())
+    newest = job.newest_runs()
+    pace = pace_of(job, newest)
     finished = max(counts.finished, read)
     return JobSummary(
         name=job.name,
@@ -165,6 +169,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         rows=job.rows,
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
+        unsent_rows=sum(part.requests for part, run in newest if run is None) if runs else 0,
         percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
         per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
