@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import Lost, Refused, safe
 from batchkit.ending import Exit, Stop, note
+from batchkit.spending import most_output_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,25 +101,41 @@ class Submission:
 
     def estimated_usd(self, file_id: str) -> Decimal | None:
         """The server's own estimate, or None where it has none."""
+        return self._estimate(file_id)[0]
+
+    def _estimate(self, file_id: str) -> tuple[Decimal | None, int]:
+        """The server's estimate, and the tokens of answers that it counts on."""
         try:
             path = f"/files/{safe(file_id)}/cost-estimate"
             estimate = self._api.get(path, completion_window=self._order.window)
             usd = Decimal(str(estimate["total_estimated_cost"]))
         except (Refused, KeyError, InvalidOperation):
-            return None
-        return usd or None  # a model without a tariff counts as zero, which is no price
+            return None, 0
+        tokens = estimate.get("total_estimated_output_tokens")
+        is_count = isinstance(tokens, int) and tokens > 0
+        # a model without a tariff counts as zero, which is no price; below zero is none either
+        return (usd if usd.is_finite() and usd > 0 else None), (tokens if is_count else 0)
+
+    def _most_usd(self, file_id: str) -> Decimal | None:
+        """The most that the file can cost: the estimate, raised to the requests' token limits."""
+        most = most_output_tokens(self._order.path)
+        usd, counted = self._estimate(file_id)
+        if usd is None or most <= counted:
+            return usd
+        return usd * most / counted if counted else None
 
     def _refuse_if_too_dear(self, file_id: str) -> None:
         cap = self._order.max_cost_usd
         if cap is None:
             return
-        usd = self.estimated_usd(file_id)
+        usd = self._most_usd(file_id)
         if usd is None or usd > cap:
-            cost = "not known" if usd is None else f"estimated at ${usd}"
+            cost = "not known" if usd is None else f"up to ${usd:.4f} by the requests' token limits"
             raise Stop(
                 Exit.INPUT,
                 f"The cost is {cost}, and the cap is ${cap}; nothing was submitted.",
-                "Use fewer rows or a cheaper model, or ask the person who set the cap.",
+                "Give every request a token limit (max_tokens), use fewer rows or a cheaper model, "
+                "or ask the person who set the cap.",
             )
 
     def _send(self, file_id: str) -> str:

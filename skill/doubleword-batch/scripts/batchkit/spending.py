@@ -1,0 +1,167 @@
+"""The most that requests can make a server write, by their own lines: what a cap is held against.
+
+A server's estimate says what is likely, and does not know a request's limits. So under a cap the
+very lines that are sent are read: counts are whole numbers, parameters are taken from a list of
+those whose cost is bounded, and a request without a token limit counts with the most that any model
+writes. The package doubleword-batch counts in the same way.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from batchkit.ending import Exit, Stop, quoted
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+UNLIMITED_OUTPUT_TOKENS = 262_144
+
+_CHAT, _RESPONSES, _EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
+_FREE = frozenset(
+    {
+        *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_sequences"),
+        *("stop_token_ids", "frequency_penalty", "presence_penalty", "repetition_penalty"),
+        *("length_penalty", "logit_bias", "logprobs", "top_logprobs", "ignore_eos"),
+        *("skip_special_tokens", "include_stop_str_in_output", "guided_json", "guided_regex"),
+        *("guided_choice", "guided_grammar", "structured_outputs", "chat_template_kwargs"),
+        *("metadata", "store", "user", "safety_identifier", "prompt_cache_key"),
+        *("reasoning_effort", "verbosity", "tool_choice", "parallel_tool_calls"),
+    }
+)
+_OF_ENDPOINT = {
+    _CHAT: "messages response_format functions function_call",
+    "/v1/completions": "suffix",
+    "/v1/messages": "messages system",
+    _RESPONSES: "input instructions text truncation include",
+    _EMBEDDINGS: "input dimensions encoding_format input_type truncate_prompt_tokens",
+}
+_COUNTS = {
+    _CHAT: ("max_tokens", "max_completion_tokens", "n", "min_tokens"),
+    "/v1/completions": ("max_tokens", "n", "best_of", "min_tokens"),
+    "/v1/messages": ("max_tokens", "min_tokens"),
+    _RESPONSES: ("max_output_tokens", "min_tokens"),
+}
+_TEXTS = {"/v1/completions": ("model", "prompt")}
+_LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
+_OFF = {
+    _CHAT: ("stream",),
+    "/v1/completions": ("stream", "echo"),
+    "/v1/messages": ("stream",),
+    _RESPONSES: ("stream", "background"),
+}
+_CONTENT = frozenset(
+    {
+        *("text", "input_text", "output_text", "refusal", "reasoning", "summary_text", "thinking"),
+        *("message", "function_call", "function_call_output", "tool_use", "tool_result"),
+        *("image_url", "input_image", "image"),
+    }
+)
+_DEEPEST = 4
+
+
+class _UnknownCost(Exception):  # noqa: N818  # becomes a Stop below
+    """Why nobody can foresee what a request costs."""
+
+
+def most_output_tokens(path: Path) -> int:
+    """The most that the requests of a file can make a server write, all choices together.
+
+    Raises:
+        Stop: a line may cost what nobody can foresee.
+    """
+    total = 0
+    with path.open("rb") as lines:
+        for number, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            try:
+                request = json.loads(line, object_pairs_hook=_without_twins)
+                total += output_tokens_of(request["body"], request["url"])
+            except (_UnknownCost, ValueError, KeyError, TypeError, RecursionError) as error:
+                raise Stop(
+                    Exit.INPUT,
+                    f"What line {number} may cost is unknown: {error}. There is a cap, so nothing "
+                    "was submitted.",
+                    "Leave that parameter out, or ask the person who set the cap to lift it.",
+                ) from None
+    return total
+
+
+def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
+    """The same of one request.
+
+    Raises:
+        _UnknownCost: its cost has no bound that is known here.
+    """
+    if endpoint not in _OF_ENDPOINT:
+        raise _UnknownCost(f"the endpoint {quoted(str(endpoint), 60)} is not known")
+    embeds = endpoint == _EMBEDDINGS
+    free = set(_OF_ENDPOINT[endpoint].split()) | ({"metadata", "user"} if embeds else _FREE)
+    counts = {name: _count(body, name) for name in _COUNTS.get(endpoint, ())}
+    for name, value in body.items():
+        if name in free or name in counts:
+            continue
+        if name in _OFF.get(endpoint, ()) and (value is None or value is False):
+            continue
+        if isinstance(value, str) and name in _TEXTS.get(endpoint, ("model",)):
+            continue
+        if embeds or not _is_bounded(name, value, endpoint):
+            raise _UnknownCost(f"it holds {quoted(name, 60)}")
+    _check_content(body.get("messages", body.get("input")), 0)
+    if embeds:
+        return 0
+    limits = [counts[name] for name in _LIMITS if counts.get(name)]
+    most = max(max(limits, default=UNLIMITED_OUTPUT_TOKENS), counts["min_tokens"] or 0)
+    for outer, inner in (("thinking", "budget_tokens"), ("reasoning", "max_tokens")):
+        most += _count(body.get(outer) or {}, inner) or 0
+    return most * max(counts.get("n") or 1, counts.get("best_of") or 1)
+
+
+def _is_bounded(name: str, value: Any, endpoint: str) -> bool:
+    """Whether a parameter of one of the odd kinds costs no more than tokens."""
+    if name == "tools":
+        kinds = {"function", "custom"}
+        return value is None or (
+            isinstance(value, list)
+            and all(
+                isinstance(tool, dict) and tool.get("type", "function") in kinds for tool in value
+            )
+        )
+    if name == "modalities":
+        return endpoint == _CHAT and value in (None, [], ["text"])
+    names = {
+        "thinking": {"type", "budget_tokens", "display"},
+        "reasoning": {"effort", "summary", "generate_summary", "enabled", "exclude", "max_tokens"},
+    }.get(name)
+    return names is not None and (
+        value is None or (isinstance(value, dict) and names >= set(value))
+    )
+
+
+def _count(fields: dict[str, Any], name: str) -> int | None:
+    value = fields.get(name)
+    if value is not None and (type(value) is not int or value < 1):
+        raise _UnknownCost(f"{name} is {quoted(json.dumps(value), 40)}, not a whole number from 1")
+    return value
+
+
+def _check_content(node: Any, depth: int) -> None:
+    """Content of a kind whose cost is not known is refused."""
+    if not isinstance(node, list) or depth > _DEEPEST:
+        return
+    for part in node:
+        if isinstance(part, dict):
+            kind = part.get("type", "text")
+            if kind not in _CONTENT:
+                raise _UnknownCost(f"content of the type {quoted(str(kind), 40)}")
+            _check_content(part.get("content"), depth + 1)
+            _check_content(part.get("output"), depth + 1)
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):  # the server might read the other one
+        raise _UnknownCost("a name stands twice in one object")
+    return fields
