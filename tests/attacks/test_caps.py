@@ -12,6 +12,7 @@ from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
 from doubleword_batch.local.executors.faults import RequestFault
 from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body
 from doubleword_batch.settings import Settings
+from tools.conftest import listing
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 COMPLETIONS, MESSAGES = "/v1/completions", "/v1/messages"
@@ -170,7 +171,7 @@ async def test_a_ready_file_is_held_to_the_cap_line_by_line(environment, faulty,
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)
     (work / "ready.jsonl").write_text(text, encoding="utf-8")
-    with faulty() as server:
+    with faulty(server=[listing(MODEL)]) as server:
         async with agent(capped(environment, server)) as a:
             uploaded = await a.calls("upload", path="ready.jsonl")
             reply = await a.fails("create_batch", job=uploaded["job"])

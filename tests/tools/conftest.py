@@ -1,11 +1,13 @@
 """A working directory, a state directory and a local server that simulates."""
 
+import json
 import socket
 from contextlib import contextmanager
 
 import pytest
 
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import ServerFault
 from doubleword_batch.settings import Settings
 
 
@@ -48,6 +50,19 @@ def faulty(home):
             yield running
 
     return start
+
+
+def listing(*models):
+    """What makes a local server list these models, as a provider of them would."""
+    listed = [{"id": model, "object": "model", "created": 1, "owned_by": "x"} for model in models]
+    return ServerFault(
+        fault="status",
+        route="GET /v1/models",
+        status=200,
+        body=json.dumps({"object": "list", "data": listed}),
+        content_type="application/json",
+        times=None,
+    )
 
 
 @pytest.fixture

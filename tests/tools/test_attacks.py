@@ -9,6 +9,7 @@ from doubleword_batch.errors import ConfigError
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
 from doubleword_batch.settings import Settings
+from tools.conftest import listing
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 MODEL = "openai/gpt-oss-20b"
@@ -76,7 +77,7 @@ async def test_a_foreign_file_is_priced_by_all_its_lines(capped, faulty, work):
     mixed, dear = work / "mixed.jsonl", work / "dear.jsonl"
     mixed.write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     dear.write_text("".join(json.dumps(line) + "\n" for line in lines[1:]), encoding="utf-8")
-    with faulty() as server:
+    with faulty(server=[listing(MODEL, DEAR)]) as server:
         async with agent(capped(server)) as a:
             uploaded = await a.calls("upload", path="mixed.jsonl")
             unknown = await a.fails("create_batch", job=uploaded["job"])
