@@ -18,6 +18,7 @@ from doubleword_batch.path_text import check_path_text, hidden_name, is_pseudo_f
 
 _GLOB_CHARACTERS = frozenset("*?[")
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
+_NAMES_LOOKED_AT = 1_000
 
 
 class Roots:
@@ -85,7 +86,8 @@ class Roots:
         if not resolved.exists():
             raise InputError(
                 f"There is no file or folder {resolved}.",
-                hint="Check the path; relative paths start at " + str(self._base) + ".",
+                hint=_near_name(resolved)
+                + f"Check the path; relative paths start at {self._base}.",
                 code="file_not_found",
             )
         return resolved
@@ -264,6 +266,25 @@ class Roots:
                     return True
         self._outside_state.add(resolved.parent)
         return False
+
+
+def _near_name(path: Path) -> str:
+    """A question for the name beside a path that may have been meant; "" for none."""
+    import difflib
+
+    names: list[str] = []
+    try:
+        with os.scandir(path.parent) as entries:
+            for entry in entries:
+                if not entry.name.startswith("."):
+                    names.append(entry.name)
+                if len(names) == _NAMES_LOOKED_AT:
+                    break
+    except OSError:
+        return ""
+    same_stem = [name for name in sorted(names) if Path(name).stem == path.name]
+    near = same_stem or difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    return f"Did you mean {quote_untrusted(near[0], 100)}? " if near else ""
 
 
 def _is_under(path: Path, folder: Path) -> bool:

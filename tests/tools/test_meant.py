@@ -137,3 +137,48 @@ async def test_a_column_in_single_braces_is_said_where_others_are_used(settings,
     assert created["warnings"] == [
         "The prompt holds {stars} as plain text; {{ stars }} inserts the value."
     ]
+
+
+async def test_a_misspelt_file_gets_its_neighbour(settings, reviews, work):
+    (work / ".reviewz.csv").write_text("secret", encoding="utf-8")
+    async with agent(settings) as a:
+        for wrong in ("review.csv", "reviews", "reviews.tsv"):
+            reply = await a.fails("create_batch_file", source=wrong, prompt="{{ text }}")
+            assert "Did you mean «reviews.csv»?" in reply.text
+        outside = await a.fails("create_batch_file", source="../hom", prompt="{{ text }}")
+        table = await a.fails("upload", path="reviews.csv")
+    assert "Did you mean" not in outside.text
+    assert "is a table and not a request file" in table.text
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("create_batch_file", {"source": "reviews.csv"}, "prompt is missing"),
+        ("create_batch_file", {**ORDER, "response_schema": [1]}, "must be an object or text"),
+        ("create_batch_file", {**ORDER, "params": "max_tokens"}, "params must be an object"),
+        ("create_batch_file", {"rows": ["a"], "prompt": "x"}, "rows.0 must be an object"),
+        ("create_batch", {"job": "x", "metadata": {"n": 7}}, "metadata.n must be text"),
+        ("list", {"kind": "job"}, "kind must be 'jobs', 'batches', 'files' or 'models'"),
+        ("list", {"limit": "many"}, "limit must be a whole number"),
+        ("create_batch_file", {"prompt": "{{ a }}"}, "Give the rows: either source"),
+    ],
+)
+async def test_arguments_that_do_not_fit_are_named_in_plain_words(
+    settings, reviews, tool, arguments, says
+):
+    async with agent(settings) as a:
+        reply = await a.fails(tool, **arguments)
+    assert says in reply.text
+    assert "dictionary" not in reply.text
+
+
+async def test_a_query_that_failed_is_not_named_again(settings, reviews):
+    async with agent(settings) as a:
+        job = (await a.runs_job(**ORDER))["job"]
+        for query in ("SELECT * FROM rows", "How many?", "SELECT x FROM results"):
+            reply = await a.fails("fetch_results", job=job, query=query)
+            look = 'query="SELECT * FROM results LIMIT 3")'
+            assert reply["error"]["next"] == f'fetch_results(job="{job}", {look}'
+        near = await a.fails("fetch_results", job=job, query="SELECT answr FROM results")
+    assert near["error"]["next"].endswith('query="SELECT answer FROM results")')

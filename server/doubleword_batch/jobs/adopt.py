@@ -48,6 +48,7 @@ _REQUEST_FILE = "part-0001.jsonl"
 _MESSAGE_CHARACTERS, _FIXES_SHOWN = 100, 2
 _MOST_EXPLAINED, _EXPLAINED_OF_MANY = 6, 4
 _OF_MODELS = frozenset({"model_missing", "model_unknown", "image_for_text_model"})
+_TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".db", ".sqlite"})
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
 
@@ -124,6 +125,12 @@ async def job_of_file(ws: Workspace, path: str) -> StoredJob:
             each kind.
     """
     resolved = ws.roots.readable_file(path)
+    if resolved.suffix.lower() in _TABLES:
+        raise InputError(
+            f"{resolved.name} is a table and not a request file.",
+            hint="Build a job of it with a prompt; request files hold one JSON request a line.",
+            code="invalid_request_file",
+        )
     models = await _known_models(ws)
     return await in_thread(lambda _: _job_of_file(ws, resolved, models))
 

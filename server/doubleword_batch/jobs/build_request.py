@@ -294,7 +294,10 @@ def _source(
         value for value in (request.source, request.rows, request.objects) if value is not None
     ]
     if len(given) != 1:
-        raise InputError("Give either source (a path, folder or glob) or rows (inline), not both.")
+        both = ", and not both" if given else ""
+        raise InputError(
+            f"Give the rows: either source (a path, folder or glob) or rows (inline){both}."
+        )
     path = staging / "rows.jsonl"
     if made is not None:
         made.write(path, cancelled)

@@ -2,12 +2,14 @@
 
 import difflib
 import json
+import re
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
+    from pydantic_core import ErrorDetails
 
 _MEANT = {
     "create_batch_file": {
@@ -57,6 +59,19 @@ _PARAMETERS = frozenset((
     "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "verbosity",
 ))
 # fmt: on
+_MUST_BE = {
+    "missing": "is missing",
+    "dict_type": "must be an object",
+    "list_type": "must be a list",
+    "string_type": "must be text",
+    "bool_parsing": "must be true or false",
+    "int_parsing": "must be a whole number",
+    "int_from_float": "must be a whole number",
+    "int_type": "must be a whole number",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+}
+_MOST_WRONG = 5
 _MOST_BYTES = 600
 _SHOWN = 60
 
@@ -95,7 +110,7 @@ def _place_of(
     from doubleword_batch.jobs.build_options import OPTIONS
 
     if name in _PARAMETERS and "params" in known:
-        return {"params": {name: value}}, f"{name} goes into params."
+        return {"params": {name: _plain(value)}}, f"{name} goes into params."
     if name in OPTIONS and "options" in known:
         return {"options": {name: value}}, f"{name} goes into options."
     meant = _MEANT.get(tool, {}).get(name) or _MEANT_ANYWHERE.get(name)
@@ -107,6 +122,13 @@ def _place_of(
     return {meant: value}, f"Did you mean {meant}?"
 
 
+def _plain(value: Any) -> Any:
+    """A number that was written as text, as a number."""
+    if isinstance(value, str) and re.fullmatch(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?", value):
+        return json.loads(value)
+    return value
+
+
 def _put(call: dict[str, Any], place: dict[str, Any]) -> None:
     for name, value in place.items():
         inside = call.get(name)
@@ -115,12 +137,32 @@ def _put(call: dict[str, Any], place: dict[str, Any]) -> None:
 
 def wrong_arguments(error: "ValidationError", known: list[str]) -> InputError:
     """An error for arguments that do not fit, without repeating their values."""
+    words: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False, include_input=False):
+        first, *rest = problem["loc"] or ("the call",)
+        inside = [str(step) for step in rest[:1] if not _is_a_kind(step)]
+        words.setdefault(".".join((str(first), *inside)), []).append(_must_be(problem))
     wrong = [
-        f"{'.'.join(str(step) for step in problem['loc'][:2])}: {problem['msg']}"
-        for problem in error.errors(include_url=False, include_input=False)[:5]
+        f"{place} {' or '.join(dict.fromkeys(kinds)).replace(' or must be ', ' or ')}"
+        for place, kinds in words.items()
     ]
+    hint = f"Arguments are: {', '.join(known)}."
     return InputError(
-        f"The arguments do not fit: {'; '.join(wrong)}.",
-        hint=f"Arguments are: {', '.join(known)}.",
+        f"The arguments do not fit: {'; '.join(wrong[:_MOST_WRONG])}.",
+        hint=hint if any("is missing" in place for place in wrong) else "",
         code="invalid_argument",
     )
+
+
+def _is_a_kind(step: int | str) -> bool:
+    """Whether a step names one of several kinds that a value may have, and no place in it."""
+    return isinstance(step, str) and ("[" in step or step in {"str", "int", "float", "bool"})
+
+
+def _must_be(problem: "ErrorDetails") -> str:
+    """What pydantic says of a value, in words for who has to write it."""
+    told = _MUST_BE.get(problem["type"])
+    if told is not None:
+        return told
+    message = problem["msg"].removeprefix("Input should be ")
+    return f"must be {message}" if message != problem["msg"] else message

@@ -46,6 +46,7 @@ _COLUMNS_NAMED = 30
 _VALUE_BYTES = 4 << 20
 _ROW_BYTES = 64 << 20
 _SQL_BYTES = 8_000
+_LOOK = "SELECT * FROM results LIMIT 3"
 
 _RESULT_BYTES = 1_200
 _NAMES_BYTES = 400
@@ -271,10 +272,18 @@ _NO_COLUMN = re.compile(r"no such column: ((?:\w+\.)?(\w+))$")
 
 
 def corrected(sql: str, error: InputError) -> str:
-    """The statement with the nearest column in the place of one that does not exist."""
+    """The statement with the nearest column in the place of one that does not exist.
+
+    Where that is not what is wrong, a statement that shows what there is: the same one would fail
+    again.
+    """
     near: str | None = error.details.get("near")
     wrong: str | None = error.details.get("column")
-    return re.sub(rf"\b{re.escape(wrong)}\b", lambda _: near, sql) if near and wrong else sql
+    if near and wrong:
+        repaired = re.sub(rf"\b{re.escape(wrong)}\b", lambda _: near, sql)
+        if repaired != sql:
+            return repaired
+    return _LOOK
 
 
 def _nearest(words: str, table: Table) -> tuple[str, str] | None:
