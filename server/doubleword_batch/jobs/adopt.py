@@ -6,9 +6,11 @@ is a line of the request file. Each file or batch becomes a job once, whoever as
 
 import hashlib
 import io
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import anyio
 import msgspec
 
 from doubleword_batch.atomic_files import atomic_file, copy_file, rename, sync_folder
@@ -48,6 +50,7 @@ _REQUEST_FILE = "part-0001.jsonl"
 _MESSAGE_CHARACTERS, _FIXES_SHOWN = 100, 2
 _MOST_EXPLAINED, _EXPLAINED_OF_MANY = 6, 4
 _OF_MODELS = frozenset({"model_missing", "model_unknown", "image_for_text_model"})
+_MODELS_SECONDS = 5.0
 _TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".db", ".sqlite"})
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
@@ -136,13 +139,14 @@ async def job_of_file(ws: Workspace, path: str) -> StoredJob:
 
 
 async def _known_models(ws: Workspace) -> list[str]:
-    """All models that the key may use; none where the provider does not say."""
+    """All models that the key may use, and those with a price; none where nobody says."""
     if not ws.profile.lists_models:
         return []
-    try:
-        return [model.id for model in await ws.client.models.list()]
-    except DoublewordBatchError:
-        return []  # the upload will say what is wrong, if anything is
+    listed: list[str] = []
+    with anyio.move_on_after(_MODELS_SECONDS), suppress(DoublewordBatchError):
+        listed = [model.id for model in await ws.client.models.list()]
+    priced = ws.profile.prices.models if ws.profile.prices is not None else ()
+    return [*listed, *priced] if listed else []
 
 
 def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> StoredJob:
