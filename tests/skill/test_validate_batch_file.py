@@ -9,7 +9,7 @@ URL = "/v1/chat/completions"
 
 
 def line(custom_id="a", url=URL, method="POST", **body):
-    body = {"model": "m", "messages": []} | body
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}]} | body
     return json.dumps({"custom_id": custom_id, "method": method, "url": url, "body": body})
 
 
@@ -21,6 +21,10 @@ BROKEN = {
     "two endpoints": [line("a"), line("b", url="/v1/embeddings"), line("c", url="/v1/messages")],
     "models": [line("a", model=""), line("b", model=None), line("c", stream=True)],
     "json": [line("a"), "{", "[1]", '"x"', '{"a": NaN}', line("b")],
+    "content": [
+        *(line(name, messages=value) for name, value in (("a", []), ("b", "hi"), ("c", ["hi"]))),
+        *(line(name, url="/v1/responses", input=value) for name, value in (("d", ""), ("e", 7))),
+    ],
     "half a pair": [line("a").replace('"m"', '"\\ud800"')],
     "missing": ['{"custom_id": "a"}', '{"body": 3}', "{}", '{"body": {}, "url": 7}'],
     "blank": [line("a"), "", "  ", line("b")],

@@ -38,6 +38,7 @@ FIXES = {
     "url": "Use an endpoint that runs in batches.",
     "mixed_urls": "Split the file: a batch has one endpoint.",
     "model_missing": "Name the model in every body.",
+    "content": "Give chat a list of messages, and the other endpoints text or a list.",
     "stream": "Remove stream: a batch cannot stream its answers.",
     "body_too_large": "Shorten that request, or split it into several.",
     "too_many_requests": "Split the file into several.",
@@ -141,6 +142,9 @@ class _Check:
         if isinstance(body, dict):
             texts.update(self._texts(number, body, ("model",), "body."))
             self._body(number, body, len(line))
+            fault = _content_fault(texts.get("url", ""), body)
+            if fault:
+                add("content", number, fault)
         elif "body" in request:
             add("wrong_type", number, f"body is {_kind(body)}, not an object.")
         else:
@@ -235,6 +239,24 @@ class _Check:
 
     def _too_large(self, size: str) -> str:
         return f"The body has {size} bytes; {self._limits.max_request_bytes} are allowed."
+
+
+def _content_fault(url: str, body: dict[str, Any]) -> str:
+    """What is wrong with what a body asks, "" for nothing; what is absent is left to the server."""
+    if url in {"/v1/chat/completions", "/v1/messages"} and "messages" in body:
+        messages = body["messages"]
+        if not isinstance(messages, list):
+            return "body.messages is not a list."
+        if not messages:
+            return "body.messages is empty."
+        if not isinstance(messages[0], dict):
+            return "body.messages is a list of something else than objects."
+    if url in {"/v1/embeddings", "/v1/responses"} and "input" in body:
+        if body["input"] in ("", []):
+            return "body.input is empty."
+        if not isinstance(body["input"], (str, list)):
+            return "body.input is neither text nor a list."
+    return ""
 
 
 def _kind(value: Any) -> str:
