@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urljoin
 
+from anyio import to_thread
 from pydantic import BaseModel
 
 from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
@@ -25,6 +26,9 @@ State = Literal["ok", "note", "wrong"]
 _SERVER = "doubleword-batch"
 _MOST_CONFIG_BYTES = 4_000_000
 _MAX_RETRY_SECONDS = 3.0
+_PARTS_NAMED = 3
+_MANY_BYTES = 1_000_000_000
+_THOUSAND = 1000
 _CONTROL_LAYER_PATH = "/ai/v1"
 
 
@@ -105,7 +109,7 @@ def _state_directory(home: Path) -> Finding:
 async def _provider(settings: Settings) -> list[Finding]:
     try:
         async with open_workspace(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as ws:
-            return [_store(ws), *await _answers(ws)]
+            return [_store(ws), await to_thread.run_sync(_disk, ws), *await _answers(ws)]
     except DoublewordBatchError as error:
         return [_wrong("answers", error)]
 
@@ -122,6 +126,34 @@ def _store(ws: "Workspace") -> Finding:
             "can be adopted by their ids.",
         )
     return Finding(subject="store", state="ok", found=f"sound, {jobs} jobs")
+
+
+def _disk(ws: "Workspace") -> Finding:
+    """What the state directory holds, and how large it is."""
+    from doubleword_batch.jobs.delete import bytes_of
+
+    home = ws.store.home
+    parts = sorted(((bytes_of(path), path.name) for path in home.iterdir()), reverse=True)
+    jobs = sorted(((bytes_of(path), path.name) for path in (home / "jobs").iterdir()), reverse=True)
+    named = ", ".join(f"{name} {_size(size)}" for size, name in parts[:_PARTS_NAMED] if size)
+    largest = ", ".join(f"{name} {_size(size)}" for size, name in jobs[:_PARTS_NAMED] if size)
+    found = f"{_size(sum(size for size, _ in parts))} in {home} ({named})"
+    return Finding(
+        subject="disk",
+        state="ok",
+        found=f"{found}; the largest of {len(jobs)} jobs: {largest}" if largest else found,
+        remedy="doubleword-batch delete JOB removes a job that is no longer needed."
+        if sum(size for size, _ in jobs) > _MANY_BYTES
+        else "",
+    )
+
+
+def _size(size_bytes: int) -> str:
+    amount, units = float(size_bytes), iter(("bytes", "KB", "MB", "GB"))
+    unit = next(units)
+    while amount >= _THOUSAND and unit != "GB":
+        amount, unit = amount / _THOUSAND, next(units)
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
 
 
 async def _answers(ws: "Workspace") -> list[Finding]:

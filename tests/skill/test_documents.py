@@ -82,8 +82,9 @@ def test_openclaw_learns_every_variable_and_program_and_that_no_key_is_needed():
 def test_it_can_be_read_at_once_and_leads_on():
     text = (SKILL / "SKILL.md").read_text(encoding="utf-8")
 
-    assert len(text.splitlines()) < 200
-    assert {f"references/{path.name}" for path in REFERENCES} <= set(
+    assert len(text.splitlines()) < 120
+    assert len(text.encode()) < 5_600  # it is context at each load; it was 11 KB
+    assert {f"references/{path.name}" for path in REFERENCES} == set(
         markdown.links(SKILL / "SKILL.md")
     )
 
@@ -153,17 +154,21 @@ def test_there_are_commands_in_the_documents_that_teach_them():
 
 def test_the_scripts_of_the_skill_do_every_step_that_it_describes(work, served, environment, run):
     (work / "reviews.csv").write_text("id,text\n" + "".join(f"a{n},text {n}\n" for n in range(30)))
-    lines = [line for line in markdown.lines(SKILL / "SKILL.md", "sh") if "scripts/" in line]
+    page = SKILL / "references" / "scripts.md"
+    guide = [line for line in markdown.lines(SKILL / "SKILL.md", "sh") if "scripts/" in line]
+    lines = guide + [line for line in markdown.lines(page, "sh") if "scripts/" in line]
     codes = []
     with served() as server:
         for line in lines:
             # The local server gives no estimate, and under a cap that would be a refusal.
             _, script, *words = shlex.split(line.replace(" --max-cost 2", ""))
-            codes.append(run(script.removeprefix("scripts/"), *words, **server.variables).code)
+            done = run(script.removeprefix("scripts/"), *words, **server.variables)
+            assert done.code in {0, 8}, (line, done.err)
+            codes.append(done.code)
 
-    assert codes[:4] == [0, 0, 0, 0]
-    assert codes[4] in {0, 8}  # made-up answers of more than 20 tokens are truncated
-    assert len((work / "answers.csv").read_text().splitlines()) == 21
+    # Made-up answers of more than 20 tokens are truncated, so some run ends with rows to retry.
+    assert codes.count(8) < len(codes) / 2
+    assert len((work / "answers.csv").read_text().splitlines()) == 31
 
 
 def test_the_curl_forms_work_on_the_local_server(work, served, environment, requests_of):
@@ -209,7 +214,7 @@ def test_the_python_examples_run(work, served, environment, requests_of):
         shop.execute("INSERT INTO orders VALUES (1, 'a', 2026), (2, 'b', 2025)")
     shop.close()
     (work / "images" / "a.jpg").write_bytes(b"\xff\xd8\xff\xe0")
-    rows = [{"custom_id": f"r{n}", "outcome": "ok", "answer": f"[{n}, 1.0]"} for n in range(1, 4)]
+    rows = [{"custom_id": f"r{n}", "outcome": "ok", "embedding": [n, 1.0]} for n in range(1, 4)]
     (work / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     examples = [block for path in DOCUMENTS for block in markdown.blocks(path, "python")]
     with served() as server:

@@ -56,6 +56,7 @@ app.command()(results.status)
 app.command()(results.fetch)
 app.command()(results.cancel)
 app.command()(results.retry)
+app.command()(results.delete)
 app.command("list")(results.list_)
 
 

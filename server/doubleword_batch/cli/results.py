@@ -11,8 +11,9 @@ from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_statu
 from doubleword_batch.cli.options import params_of
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import show
-from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.cli.workspace import call, configured
+from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.find import find_job
@@ -105,6 +106,31 @@ def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
     """Stop a job's batches; finished rows stay downloadable."""
     terminal = Terminal(as_json=as_json)
     show(terminal, call(configured(), lambda jobs: jobs.job(job).cancel()))
+    return Exit.DONE
+
+
+def delete(
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Names of jobs.")],
+    *,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
+    as_json: options.AsJson = False,
+) -> int:
+    """Delete jobs of this machine and their files; what would be lost is asked about first.
+
+    The provider keeps its files and batches, and tables that were written elsewhere stay.
+    """
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    for name in jobs:
+        try:
+            report = call(settings, lambda jobs, name=name: jobs.job(name).delete(force=yes))
+        except InputError as error:
+            if error.code != "not_confirmed" or not person_agrees(
+                f"{error.message} Delete it? [y/N] "
+            ):
+                raise
+            report = call(settings, lambda jobs, name=name: jobs.job(name).delete(force=True))
+        show(terminal, report)
     return Exit.DONE
 
 

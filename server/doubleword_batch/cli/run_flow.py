@@ -1,7 +1,5 @@
 """`run`: from a source and a prompt to a table of answers, asking before it costs money."""
 
-import signal
-import sys
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Annotated
@@ -13,7 +11,7 @@ from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, no_capacity, show
-from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
@@ -217,7 +215,7 @@ class _RunFlow:
         self._terminal.note(f"estimated cost at {provider}: {price}")
         if self._options.agreed or self._options.max_cost_usd is not None:
             return
-        if sys.stdin.isatty() and sys.stderr.isatty() and _yes("Submit it? [y/N] "):
+        if person_agrees("Submit it? [y/N] "):
             return
         raise InputError(
             f"The cost of job {self._job} ({price}) was not confirmed; nothing was submitted.",
@@ -236,17 +234,3 @@ class _RunFlow:
                 Next("create_batch", {"job": self._job}),
             )
         return interrupted("Stopped; nothing was submitted.")
-
-
-def _yes(question: str) -> bool:
-    """Ask at the terminal; a Ctrl-C reaches the question, not the event loop around it."""
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-    try:
-        sys.stderr.write(question)
-        sys.stderr.flush()
-        return sys.stdin.readline().strip().lower() in {"y", "yes"}
-    except KeyboardInterrupt:
-        sys.stderr.write("\n")
-        return False
-    finally:
-        signal.signal(signal.SIGINT, handler)

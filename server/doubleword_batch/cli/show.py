@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 from rich import box
 from rich.cells import cell_len
 from rich.console import RenderableType
+from rich.filesize import decimal
 from rich.table import Table
 from rich.text import Text
 
@@ -21,6 +22,7 @@ from doubleword_batch.doctor import Finding
 from doubleword_batch.jobs.replies import (
     Cancelled,
     Created,
+    Deleted,
     Listing,
     Reply,
     Results,
@@ -233,6 +235,14 @@ def _(report: Cancelled) -> Facts:
         ("job", report.job),
         ("status", report.status),
         ("stopped", f"{report.stopped:,} requests; {report.finished:,} had finished"),
+        ("note", report.note),
+    ]
+
+
+@facts.register
+def _(report: Deleted) -> Facts:
+    return [
+        ("deleted", f"{report.job}, {decimal(report.size_bytes)}"),
         ("note", report.note),
     ]
 

@@ -7,6 +7,7 @@ off: nothing that somebody else wrote can move the cursor, colour a word or imit
 import io
 import json
 import os
+import signal
 import sys
 from typing import Any
 
@@ -94,3 +95,19 @@ class _Console(Console):
 
 def _console(*, stderr: bool) -> Console:
     return _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
+
+
+def person_agrees(question: str) -> bool:
+    """Ask at the terminal, where there is one; a Ctrl-C reaches the question and says no."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        sys.stderr.write(question)
+        sys.stderr.flush()
+        return sys.stdin.readline().strip().lower() in {"y", "yes"}
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return False
+    finally:
+        signal.signal(signal.SIGINT, handler)

@@ -248,6 +248,18 @@ class Cancelled(Reply):
     note: str
 
 
+class Deleted(Reply):
+    """`delete` of the command line and the library: what was removed from this machine.
+
+    Attributes:
+        size_bytes: of its files; its share of the store comes free with later work.
+    """
+
+    job: str
+    size_bytes: int
+    note: str
+
+
 class Retried(Reply):
     """`retry_failed`: the new batch runs."""
 

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.replies import (
         Cancelled,
         Created,
+        Deleted,
         Retried,
         Status,
         Submitted,
@@ -203,6 +204,20 @@ class Job:
             params=dict(params) if params else None,
             progress=progress,
         )
+
+    async def delete(self, *, force: bool = False) -> "Deleted":
+        """Delete its record and its files of this machine; the provider is not asked.
+
+        Args:
+            force: also where something would be lost: work that runs or may be on its way, answers
+                that were not fetched, or that lie here alone.
+
+        Raises:
+            InputError: `not_confirmed`: something would be lost, and `force` was not given.
+        """
+        from doubleword_batch.jobs.delete import delete_job
+
+        return await delete_job(await self._workspace.get(), self.name, force=force)
 
     async def cancel(self) -> "Cancelled":
         """Stop its batches; what has finished stays downloadable.

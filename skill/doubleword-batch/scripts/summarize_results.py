@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the line above
+from batchkit.columns import asked_by  # noqa: E402
 from batchkit.ending import (  # noqa: E402
     OFFLINE,
     Exit,
@@ -28,7 +29,7 @@ from batchkit.ending import (  # noqa: E402
     quoted,
     say,
 )
-from batchkit.ledger import Ledger, request_lines  # noqa: E402
+from batchkit.ledger import Ledger, ended_without_a_line, request_lines  # noqa: E402
 from batchkit.plain_text import one_line  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
 from batchkit.whole_files import write_whole  # noqa: E402
@@ -53,18 +54,20 @@ def main() -> Exit:
     if options.source is not None and options.table is None:
         raise Stop(Exit.USAGE, "--source needs --table.", "See --help.")
     source = None if options.source is None else open_table(options.source)
-    ledger = Ledger(options.results)
-    asked = (id_ for path in options.requests for id_, _ in request_lines(path))
-    custom_ids = list(dict.fromkeys(asked)) or list(ledger.outcomes)
+    asked = asked_by(options.requests)
+    ended = ended_without_a_line(options.requests)
+    ledger = Ledger(options.results, asked.schema, ended)
+    wanted = (id_ for path in options.requests for id_, _ in request_lines(path))
+    custom_ids = list(dict.fromkeys(wanted)) or list(ledger.outcomes)
     if source is not None:
         custom_ids = in_source_order(custom_ids)
     tally = _Tally(options.sample)
     for reading in ledger.readings(custom_ids):
         tally.add(reading)
-    tally.show(ledger.unreadable)
+    tally.show(ledger)
     if options.table is not None:
         readings = ledger.readings(custom_ids)
-        write_whole(options.table, answer_table(options.table, readings, source))
+        write_whole(options.table, answer_table(options.table, readings, source, asked))
         say(f"table: {options.table}")
     if options.retry is not None:
         readings = ledger.readings(custom_ids)
@@ -85,7 +88,6 @@ class _Tally:
         self._causes: Counter[tuple[str, str]] = Counter()
         self._messages: dict[tuple[str, str], str] = {}
         self._samples: list[Reading] = []
-        self._tokens = [0, 0]
 
     @property
     def is_all_ok(self) -> bool:
@@ -93,8 +95,6 @@ class _Tally:
 
     def add(self, reading: Reading) -> None:
         self._outcomes[reading.outcome] += 1
-        self._tokens[0] += reading.input_tokens
-        self._tokens[1] += reading.output_tokens
         if reading.outcome != "ok":
             cause = (reading.outcome, reading.cause)
             self._causes[cause] += 1
@@ -102,12 +102,12 @@ class _Tally:
         elif len(self._samples) < self._samples_wanted:
             self._samples.append(reading)
 
-    def show(self, unreadable: int) -> None:
+    def show(self, ledger: Ledger) -> None:
         counts = ", ".join(f"{count} {outcome}" for outcome, count in self._outcomes.most_common())
         say(f"{sum(self._outcomes.values())} requests: {counts or 'none'}")
-        say(f"tokens: {self._tokens[0]} in, {self._tokens[1]} out")
-        if unreadable:
-            say(f"{unreadable} lines are not result lines and were ignored")
+        say(f"tokens: {ledger.tokens[0]} in, {ledger.tokens[1]} out, of all attempts")
+        if ledger.unreadable:
+            say(f"{ledger.unreadable} lines are not result lines and were ignored")
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
             message = self._messages[outcome, cause]
             cut = "" if len(message) <= _SAMPLE_CHARACTERS else "…"

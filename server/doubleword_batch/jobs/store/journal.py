@@ -86,6 +86,15 @@ class Journal:
         )
         return [Write.of(columns) for columns in found]
 
+    def is_in_doubt(self, job: int) -> bool:
+        """Whether a write of the job was sent and never answered."""
+        found = self.store.query(
+            "SELECT 1 FROM writes WHERE job = ? AND sent_at IS NOT NULL AND answered_at IS NULL "
+            "LIMIT 1",
+            (job,),
+        )
+        return bool(found)
+
     def mark_sending(self, write: Write) -> bool:
         """Mark the write as leaving now; False when somebody else has marked it since."""
         with self.store.transaction() as db:

@@ -68,6 +68,12 @@ def publish_folder(staging: StagingFolder, folder: Path) -> None:
     sync_folder(folder.parent)
 
 
+def mark_as_leftover(folder: Path) -> None:
+    """Let the folder go with the next clean-up, if its job is gone by then."""
+    with suppress(FileNotFoundError):  # the folder is gone already
+        (folder / _MARK).write_text("deleted", encoding="ascii")
+
+
 def clear_building_mark(folder: Path) -> None:
     """Take the mark of the making from a folder that belongs to a job now."""
     _delete(folder / _MARK)

@@ -36,6 +36,16 @@ class WrittenFiles:
                 "DELETE FROM written_files WHERE path = ? AND sha256 <> ?", (_key(path), sha256)
             )
 
+    def forget(self, job: int) -> None:
+        """Forget what a job wrote: its number may be another job's one day."""
+        with self._store.transaction() as db:
+            db.execute("DELETE FROM written_files WHERE job = ?", (job,))
+
+    def stands_somewhere(self, job: int) -> bool:
+        """Whether something that a job wrote stands where it was written, unchanged."""
+        found = self._store.query("SELECT path FROM written_files WHERE job = ?", (job,))
+        return any(self.writer(Path(path)) == job for (path,) in found)
+
     def writer(self, path: Path) -> int | None:
         """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.
 

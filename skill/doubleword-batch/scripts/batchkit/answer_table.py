@@ -8,6 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
+from batchkit.columns import Columns
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.formulas import harmless
 
@@ -16,13 +17,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from batchkit.answers import Reading
+    from batchkit.columns import Asked
     from batchkit.tables import Row, Table
 
-_OURS = ("custom_id", "outcome", "answer", "error")
 _ROW_OF = re.compile(r"r([1-9][0-9]*)(?:-.*)?")
 
 
-def answer_table(path: Path, readings: Iterable[Reading], source: Table | None) -> Iterator[bytes]:
+def answer_table(
+    path: Path, readings: Iterable[Reading], source: Table | None, asked: Asked
+) -> Iterator[bytes]:
     """The lines of a table of answers: CSV or, by the suffix, JSON Lines.
 
     Args:
@@ -30,33 +33,19 @@ def answer_table(path: Path, readings: Iterable[Reading], source: Table | None) 
         readings: the outcome of each request; with a source in its order.
         source: the table that the requests were made of: its columns come first. One that is
             called like a column of ours becomes `source_` and the name.
+        asked: what the requests ask for.
     """
-    given = _names_of(() if source is None else source.columns)
-    rows = ((row, _cells(one)) for row, one in _joined(readings, source))
+    columns = Columns(() if source is None else source.columns, asked)
+    rows = ((row, _cells(one, columns)) for row, one in _joined(readings, source))
     if path.suffix.lower() != ".csv":
         for row, cells in rows:
-            shown = {given.get(name, name): value for name, value in row.items()}
-            line = strict_json.as_prompt_text({**shown, **dict(zip(_OURS, cells))})
-            yield line.encode("utf-8", "replace") + b"\n"
+            shown = {columns.names.get(name, name): value for name, value in row.items()}
+            shown = {**dict.fromkeys(columns.names.values()), **shown, **cells}
+            yield strict_json.as_prompt_text(shown).encode("utf-8", "replace") + b"\n"
         return
-    yield _csv_line((*given.values(), *_OURS))
+    yield _csv_line(columns.all)
     for row, cells in rows:
-        yield _csv_line((*(row.get(name) for name in given), *cells))
-
-
-def _names_of(columns: tuple[str, ...]) -> dict[str, str]:
-    """What the columns of a source are called in the table."""
-    taken = {name.lower() for name in columns}
-    names = {}
-    for name in columns:
-        names[name] = shown = name
-        if name.lower() in _OURS:
-            shown, number = f"source_{name}", 2
-            while shown.lower() in taken:
-                shown, number = f"source_{name}_{number}", number + 1
-            taken.add(shown.lower())
-            names[name] = shown
-    return names
+        yield _csv_line((*(row.get(name) for name in columns.names), *cells.values()))
 
 
 def in_source_order(custom_ids: Iterable[str]) -> list[str]:
@@ -94,11 +83,15 @@ def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple
         yield row, reading
 
 
-def _cells(one: Reading) -> tuple[str, str, str | None, str | None]:
+def _cells(one: Reading, columns: Columns) -> dict[str, Any]:
+    """Our cells of a row, all of them, in order."""
     error = None
-    if one.outcome != "ok":
+    if one.outcome not in ("ok", "pending"):
         error = f"{one.cause}: {one.message}" if one.message else one.cause
-    return one.custom_id, one.outcome, one.answer, error
+    cells = dict.fromkeys(columns.ours)
+    cells.update(columns.cells(one.parts, one.outcome))
+    cells.update(custom_id=one.custom_id, outcome=one.outcome, error=error)
+    return cells
 
 
 def _csv_line(cells: Iterable[Any]) -> bytes:

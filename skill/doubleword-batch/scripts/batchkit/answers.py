@@ -62,6 +62,7 @@ def _answered(custom_id: str, answer: Answer) -> Reading:
         message or "",
         answer.input_tokens or 0,
         answer.output_tokens or 0,
+        answer if has_answer else None,
     )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answers import Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.structured import fault_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,6 +16,8 @@ if TYPE_CHECKING:
 
 MISSING = Reading("", "missing", "missing")
 """The outcome of a request for which no file has a line."""
+
+STOPPED = frozenset({"cancelled", "expired"})
 
 _RANK = {"ok": 3, "truncated": 2, "refused": 2, "invalid": 2, "failed": 1}
 
@@ -30,14 +34,26 @@ class Ledger:
 
     Args:
         files: output and error files, of all attempts, the oldest first.
+        schema: what the answers have to fit, as far as `structured.py` checks it.
+        ended: by custom_id, how the batch of a request ended that has no line: `cancelled`, ...
 
     Attributes:
         outcomes: by custom_id: rank, and the place of the line.
         unreadable: lines that are not result lines.
+        tokens: in and out, of all attempts: each was paid for.
     """
 
-    def __init__(self, files: list[Path]) -> None:
+    def __init__(
+        self,
+        files: list[Path],
+        schema: dict[str, Any] | None = None,
+        ended: dict[str, str] | None = None,
+    ) -> None:
         self._files = files
+        self._schema = schema
+        self._ended = ended or {}
+        self._counted: set[bytes] = set()
+        self.tokens = [0, 0]
         self.outcomes: dict[str, tuple[int, Place]] = {}
         self.unreadable = 0
         for number, path in enumerate(files):
@@ -50,11 +66,12 @@ class Ledger:
             for custom_id in custom_ids:
                 found = self.outcomes.get(custom_id)
                 if found is None:
-                    yield MISSING._replace(custom_id=custom_id)
+                    outcome = self._ended.get(custom_id, "missing")
+                    yield Reading(custom_id, outcome, outcome)
                     continue
                 stream = streams[found[1].file]
                 stream.seek(found[1].offset)
-                yield read_line(stream.readline()) or MISSING._replace(custom_id=custom_id)
+                yield self._read(stream.readline()) or MISSING._replace(custom_id=custom_id)
         finally:
             for stream in streams:
                 stream.close()
@@ -65,7 +82,8 @@ class Ledger:
         offset = 0
         with path.open("rb") as stream:
             for line in stream:
-                reading = read_line(line)
+                reading = self._read(line)
+                self._add_tokens(line, reading)
                 if reading is not None and reading.outcome != "pending":
                     rank = _RANK.get(reading.outcome, 0)
                     known = self.outcomes.get(reading.custom_id)
@@ -74,6 +92,42 @@ class Ledger:
                 elif reading is None and line.strip():
                     self.unreadable += 1
                 offset += len(line)
+
+    def _read(self, line: bytes) -> Reading | None:
+        """A line's outcome, an answer held against the schema."""
+        reading = read_line(line)
+        if reading is None or reading.outcome != "ok" or not self._schema:
+            return reading
+        calls = bool(reading.parts and reading.parts.tool_calls)
+        text = None if reading.parts is None else reading.parts.text
+        fault = fault_of(text, self._schema, has_calls=calls)
+        if fault is None:
+            return reading
+        return reading._replace(outcome="invalid", cause=fault[0], message=fault[1])
+
+    def _add_tokens(self, line: bytes, reading: Reading | None) -> None:
+        """Count what a line cost, once, also if it stands in two files."""
+        if reading is None or not (reading.input_tokens or reading.output_tokens):
+            return
+        digest = hashlib.sha256(line).digest()[:16]
+        if digest not in self._counted:
+            self._counted.add(digest)
+            self.tokens[0] += reading.input_tokens
+            self.tokens[1] += reading.output_tokens
+
+
+def ended_without_a_line(files: Iterable[Path]) -> dict[str, str]:
+    """The requests of batches that were stopped, by what that makes of those without a line."""
+    ended: dict[str, str] = {}
+    for path in files:
+        state = path.with_name(path.name + ".state.json")
+        try:
+            status = json.loads(state.read_text(encoding="utf-8")).get("ended")
+        except (OSError, ValueError, AttributeError):
+            continue
+        if status in STOPPED:
+            ended.update((custom_id, status) for custom_id, _ in request_lines(path))
+    return ended
 
 
 def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from batchkit.answer_shapes import Answer
 
 
 class Reading(NamedTuple):
@@ -17,6 +20,7 @@ class Reading(NamedTuple):
         message: more about the cause; words of others are cut and quoted.
         input_tokens: as reported in `usage`.
         output_tokens: the same.
+        parts: the answer in its parts, for the columns of a table.
     """
 
     custom_id: str
@@ -26,3 +30,4 @@ class Reading(NamedTuple):
     message: str = ""
     input_tokens: int = 0
     output_tokens: int = 0
+    parts: Answer | None = None

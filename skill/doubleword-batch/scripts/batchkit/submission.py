@@ -130,10 +130,18 @@ class Submission:
             return
         usd = self._most_usd(file_id)
         if usd is None or usd > cap:
-            cost = "not known" if usd is None else f"up to ${usd:.4f} by the requests' token limits"
+            if usd is None:
+                raise Stop(
+                    Exit.INPUT,
+                    f"The cost is not known, as this server names no price, and the cap is ${cap}; "
+                    "nothing was submitted.",
+                    "Ask the person who set the cap: without --max-cost, and without "
+                    "DOUBLEWORD_BATCH_MAX_COST_USD, it runs at whatever it costs.",
+                )
             raise Stop(
                 Exit.INPUT,
-                f"The cost is {cost}, and the cap is ${cap}; nothing was submitted.",
+                f"The cost is up to ${usd:.4f} by the requests' token limits, and the cap is "
+                f"${cap}; nothing was submitted.",
                 "Give every request a token limit (max_tokens), use fewer rows or a cheaper model, "
                 "or ask the person who set the cap.",
             )

@@ -1,0 +1,89 @@
+"""Deleting a job of this machine: its record, its files, and what is remembered of it.
+
+The provider keeps its files and batches; a table that was written elsewhere stays. There is no tool
+for it: an agent never deletes what a person has paid for.
+"""
+
+import shutil
+from contextlib import suppress
+from pathlib import Path
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.replies import Deleted
+from doubleword_batch.jobs.store.staging import mark_as_leftover
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.store.written_files import WrittenFiles
+from doubleword_batch.jobs.unknown_job import unknown_job
+
+
+async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Deleted:
+    """Delete a job; the provider is not asked.
+
+    Args:
+        ws: the workspace.
+        name: its name, or an id of a batch or input file of it.
+        force: also where answers would be lost.
+
+    Raises:
+        InputError: code `unknown_job`; or `not_confirmed`: something of it would be lost, and
+            `force` was not given.
+    """
+    record = ws.store.job_named(name) or ws.store.job_of_remote_id(name)
+    if record is None:
+        raise unknown_job(ws, name)
+    job = StoredJob.of_record(ws, record)
+    lost = None if force else await in_thread(lambda _: _would_be_lost(job))
+    if lost is not None:
+        reason, next_call = lost
+        raise InputError(
+            f"Job {job.name} {reason}. It was not deleted.",
+            hint="Delete it with --yes (force=True) if that is meant.",
+            code="not_confirmed",
+            next=next_call,
+        )
+    size = await in_thread(lambda _: _delete(job))
+    return Deleted(
+        provider=ws.provider,
+        next=Next("list", {"kind": "jobs"}),
+        job=job.name,
+        size_bytes=size,
+        note="The provider keeps its files and batches of it, and tables written elsewhere stay.",
+    )
+
+
+def _would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
+    """What speaks against deleting a job, and what to do first; None where nothing does."""
+    fetch = Next("fetch_results", {"job": job.name})
+    if job.journal.is_in_doubt(job.id):
+        return "may be on its way to the provider", Next("create_batch", {"job": job.name})
+    runs = job.batch_runs()
+    if not runs:
+        return None
+    if any(not run.is_terminal for run in runs):
+        return "still runs, and what it answers is paid for", Next("cancel", {"job": job.name})
+    if not all(run.collected for run in runs) or job.ledger.sums().get("pending"):
+        return "has answers that were not fetched", fetch
+    if not WrittenFiles(job.store).stands_somewhere(job.id):
+        return "has its answers here alone: no table of them was written elsewhere", fetch
+    return None
+
+
+def _delete(job: StoredJob) -> int:
+    """Forget the job, then remove its folder; a crash in between leaves work for a clean-up."""
+    size = bytes_of(job.folder)
+    mark_as_leftover(job.folder)
+    with job.store.transaction():
+        WrittenFiles(job.store).forget(job.id)
+        job.store.drop_job(job.id)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return size
+
+
+def bytes_of(path: Path) -> int:
+    """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
+    total = 0
+    for each in (path, *path.rglob("*")):
+        with suppress(OSError):
+            total += each.lstat().st_size if each.is_file() else 0
+    return total

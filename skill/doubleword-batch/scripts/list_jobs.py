@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+"""Lists the server's batches, newest first, with the job each belongs to; or the key's models.
+
+Nothing is sent but questions. The key comes from DOUBLEWORD_API_KEY only; DOUBLEWORD_BASE_URL names
+another server. Needs Python 3.9 or newer and nothing else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+
+from batchkit.answer_shapes import object_of  # noqa: E402  # after the line above
+from batchkit.api import Api  # noqa: E402
+from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
+from batchkit.settings import read_settings  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_PAGE = 100
+_MOST_SEARCHED = 1000
+_CODES = (
+    Exit.DONE,
+    Exit.USAGE,
+    Exit.CONFIG,
+    Exit.REFUSED,
+    Exit.NO_CONNECTION,
+    Exit.INTERRUPTED,
+)
+
+
+def main() -> Exit:
+    """One line each."""
+    options = _parser().parse_args()
+    api = Api(read_settings(), options.patience)
+    lines = _models(api) if options.kind == "models" else _batches(api, options.status)
+    wanted = options.search.lower()
+    found = list(islice((line for line in lines if wanted in line.lower()), options.limit + 1))
+    for line in found[: options.limit] or ["nothing"]:
+        say(line)
+    if len(found) > options.limit:
+        say("there are more: --limit shows them, --search narrows them down")
+    return Exit.DONE
+
+
+def _models(api: Api) -> Iterator[str]:
+    for one in map(object_of, api.get("/models").get("data") or []):
+        yield quoted(str(one.get("id")), 120).strip("«»")
+
+
+def _batches(api: Api, status: str | None) -> Iterator[str]:
+    after: str | None = None
+    for _ in range(_MOST_SEARCHED // _PAGE):
+        page = api.get("/batches", limit=_PAGE, **({"after": after} if after else {}))
+        data = [one for one in page.get("data") or [] if isinstance(one, dict)]
+        for batch in data:
+            if status is None or str(batch.get("status")).lower() == status.lower():
+                yield _line(batch)
+        last = str(data[-1].get("id")) if data else None
+        if not page.get("has_more") or last in {None, after}:
+            return
+        after = last
+
+
+def _line(batch: dict[str, Any]) -> str:
+    counts = object_of(batch.get("request_counts"))
+    done = int(counts.get("completed") or 0) + int(counts.get("failed") or 0)
+    job = object_of(batch.get("metadata")).get("dwb_job")
+    facts = [
+        str(batch.get("status")),
+        f"{done} of {counts.get('total') or '?'} done, {counts.get('failed') or 0} failed",
+        f"job {job}" if job else "",
+        f"window {batch.get('completion_window')}",
+    ]
+    line = ", ".join(fact for fact in facts if fact)
+    return quoted(f"{batch.get('id')}: {line}", 300).strip("«»")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=exit_codes(*_CODES),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("kind", nargs="?", choices=("jobs", "models"), default="jobs", help="jobs is the default")
+    add("--status", metavar="WORD", help="only batches with this status, such as in_progress")
+    add("--search", default="", metavar="TEXT", help="only lines that hold this text")
+    add("--limit", type=_count, default=20, metavar="N", help="lines at most (20)")
+    add("--patience", type=float, default=30.0, metavar="SECONDS", help="how long to retry (30)")
+    return parser
+
+
+if __name__ == "__main__":
+    end(main)

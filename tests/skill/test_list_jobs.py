@@ -1,0 +1,27 @@
+"""Listing what a server has, by script: batches with their jobs, and models."""
+
+from skill.results import FAST
+
+
+def test_it_lists_the_batches_with_their_jobs_and_the_models(run, work, served, requests_of):
+    requests_of(3)
+    with served() as server:
+        empty = run("list_jobs.py", **server.variables)
+        run("run_batch.py", "requests.jsonl", *FAST, **server.variables)
+        jobs = run("list_jobs.py", **server.variables)
+        running = run("list_jobs.py", "--status", "in_progress", **server.variables)
+        found = run("list_jobs.py", "jobs", "--search", "REQUESTS-", **server.variables)
+        models = run("list_jobs.py", "models", **server.variables)
+
+    assert (empty.out, running.out) == ("nothing\n", "nothing\n")
+    (line,) = jobs.out.splitlines()
+    assert ": completed, 3 of 3 done, 0 failed, job requests-" in line
+    assert found.out == jobs.out
+    assert "simulated-chat" in models.out.splitlines()
+    assert {done.code for done in (empty, jobs, models)} == {0}
+
+
+def test_without_a_key_or_with_a_wrong_word_it_says_so(run):
+    assert run("list_jobs.py").code == 4
+    assert run("list_jobs.py", "files").code == 2
+    assert run("list_jobs.py", "--limit", "0").code == 2

@@ -1,0 +1,148 @@
+"""One table of examples over all three: the scripts, the tools, and what the skill says of both."""
+
+import json
+
+import pytest
+
+from agent import agent
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.settings import Settings
+from skill import markdown
+from skill.places import SKILL
+from skill.results import FAST
+
+SCHEMA = {
+    "type": "object",
+    "properties": {"label": {"enum": ["good", "bad"]}, "error": {"type": "string"}},
+    "required": ["label", "error"],
+    "additionalProperties": False,
+}
+TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": "order",
+            "parameters": {
+                "type": "object",
+                "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
+                "required": ["item", "count"],
+            },
+        },
+    }
+]
+FAULTS = [
+    RequestFault(fault="error", status=400, match=Match(custom_id="r2"), message="no"),
+    RequestFault(fault="invalid", match=Match(custom_id="r3")),
+]
+
+# What is asked for, and the columns that it gives beside the source's and the ledger's.
+EXAMPLES = {
+    "text": ({}, ["answer"]),
+    "schema": ({"response_schema": SCHEMA}, ["label", "answer_error", "answer"]),
+    "tools": (
+        {"params": {"tools": TOOLS, "tool_choice": "required"}},
+        [
+            "tool_name",
+            "tool_arguments",
+            "tool_arguments.item",
+            "tool_arguments.count",
+            "tool_calls",
+            "answer",
+        ],
+    ),
+    "embeddings": ({"endpoint": "/v1/embeddings"}, ["embedding"]),
+    "responses": (
+        {"endpoint": "/v1/responses", "response_schema": SCHEMA},
+        ["label", "answer_error", "answer"],
+    ),
+}
+
+
+def words_of(asked):
+    """The same as arguments of the script."""
+    words = []
+    if "response_schema" in asked:
+        words += ["--schema", json.dumps(asked["response_schema"])]
+    if "endpoint" in asked:
+        words += ["--endpoint", asked["endpoint"]]
+    for name, value in asked.get("params", {}).items():
+        words += ["--param", f"{name}={json.dumps(value)}"]
+    return words
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_scripts_and_tools_write_the_same_table_with_the_columns_that_the_skill_names(
+    run, work, served, tmp_path, name
+):
+    asked, columns = EXAMPLES[name]
+    (work / "t.csv").write_text(
+        "id,text,label\n" + "".join(f"{n},=x{n},+{n}\n" for n in range(6)), encoding="utf-8"
+    )
+    made = run(
+        "create_batch_file.py", "t.csv", "--prompt", "Say {{ text }}", "--model", "m",
+        *words_of(asked), "-o", "requests.jsonl",
+    )  # fmt: skip
+    with served(requests=FAULTS) as server:
+        run("run_batch.py", "requests.jsonl", *FAST, **server.variables)
+        variables = server.variables | {
+            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "other"),
+            "DOUBLEWORD_BATCH_ROOTS": str(work),
+        }
+        async with agent(Settings.from_environment(variables)) as a:
+            order = {"source": "t.csv", "prompt": "Say {{ text }}", "model": "m", **asked}
+            reply = await a.runs_job(work / "tools.csv", **order)
+            lines = str(work / "tools.jsonl")
+            await a.calls("fetch_results", job=reply["job"], output_path=lines)
+    results = ("requests.results.jsonl", "requests.errors.jsonl", "--requests", "requests.jsonl")
+    for form in ("csv", "jsonl"):
+        shown = run(
+            "summarize_results.py", *results, "--source", "t.csv", "--table", f"script.{form}"
+        )
+        by_script = (work / f"script.{form}").read_bytes()
+        assert by_script == (work / f"tools.{form}").read_bytes()
+
+    assert made.code == 0, made.err
+    counts = ", ".join(f"{count} {outcome}" for outcome, count in reply["ledger"].items())
+    assert sorted(shown.out.splitlines()[0].partition(": ")[2].split(", ")) == sorted(
+        counts.split(", ")
+    )
+    found = list(json.loads(by_script.splitlines()[0]))
+    given = ["id", "text", "source_label" if "label" in columns else "label"]
+    assert found == [*given, "custom_id", "outcome", *columns, "error"]
+    assert set(columns) <= documented() | set(SCHEMA["properties"]) | {"answer_error"}
+
+
+def documented():
+    """The columns that the reference on tables names; a tool's arguments by their example."""
+    section = markdown.section(SKILL / "references" / "tables.md", "The table of answers")
+    named = {
+        name for row in markdown.rows(section) for cell in row for name in markdown.named(cell)
+    }
+    return named | {"tool_arguments.count"}
+
+
+def test_rows_of_a_stopped_batch_are_cancelled_and_every_attempt_is_counted(run, work):
+    lines = [
+        {"custom_id": f"r{n}", "method": "POST", "url": "/v1/chat/completions", "body": {}}
+        for n in range(1, 4)
+    ]
+    (work / "q.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    (work / "q.jsonl.state.json").write_text('{"ended": "cancelled"}')
+    body = {
+        "choices": [{"message": {"content": "ab"}, "finish_reason": "length"}],
+        "usage": {"prompt_tokens": 10, "completion_tokens": 2},
+    }
+    cut = {"custom_id": "r1", "response": {"status_code": 200, "body": body}}
+    whole = json.loads(json.dumps(cut).replace('"length"', '"stop"').replace('"ab"', '"abc"'))
+    (work / "q.results.jsonl").write_text(json.dumps(cut) + "\n")
+    (work / "again.results.jsonl").write_text(json.dumps(whole) + "\n")
+
+    done = run(
+        "summarize_results.py", "q.results.jsonl", "again.results.jsonl",
+        "--requests", "q.jsonl", "--table", "t.jsonl",
+    )  # fmt: skip
+
+    rows = [json.loads(line) for line in (work / "t.jsonl").read_text().splitlines()]
+    assert [row["outcome"] for row in rows] == ["ok", "cancelled", "cancelled"]
+    assert rows[1]["error"] == "cancelled"
+    assert "tokens: 20 in, 4 out, of all attempts" in done.out
