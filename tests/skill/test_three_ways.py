@@ -112,6 +112,24 @@ async def test_scripts_and_tools_write_the_same_table_with_the_columns_that_the_
     assert set(columns) <= documented() | set(SCHEMA["properties"]) | {"answer_error"}
 
 
+def test_blank_rows_and_a_prompt_without_a_column_are_treated_as_the_tools_treat_them(run, work):
+    (work / "t.csv").write_text("id,text\n1,a\n2,  \n3,c\n", encoding="utf-8")
+    asked = ("--model", "m", "-o", "out.jsonl")
+
+    done = run("create_batch_file.py", "t.csv", "--prompt", "Say {{ text }}", *asked)
+    constant = run(
+        "create_batch_file.py", "t.csv", "--prompt", "Say {text}", *asked, "--overwrite"
+    )  # fmt: skip
+
+    ids = [json.loads(line)["custom_id"] for line in (work / "out.jsonl").read_text().splitlines()]
+    assert ids == ["r1", "r3"]
+    assert "1 rows are blank where the prompt looks: skipped" in done.out
+    assert done.code == 0
+    assert constant.code == 3
+    assert "uses no column" in constant.err
+    assert "{{ column }}" in constant.err
+
+
 def documented():
     """The columns that the reference on tables names; a tool's arguments by their example."""
     section = markdown.section(SKILL / "references" / "tables.md", "The table of answers")

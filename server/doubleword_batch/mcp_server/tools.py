@@ -31,7 +31,10 @@ async def create_batch_file(
     prompt: Annotated[str, Field(description="template, e.g. Classify: {{ text }}")],
     source: Annotated[
         str | None,
-        Field(description="path, folder or glob: CSV, JSONL, Parquet, XLSX, SQLite, texts, images"),
+        Field(
+            description="path, folder or glob: CSV, JSONL, Parquet, XLSX, SQLite, images, texts or "
+            "PDF (columns name, text); job:NAME"
+        ),
     ] = None,
     rows: Annotated[
         list[dict[str, Any]] | None, Field(description="inline instead of source, max 100")
@@ -52,7 +55,7 @@ async def create_batch_file(
     output_path: Annotated[str | None, Field(description="also copy the JSONL here")] = None,
     new_run: Annotated[bool, Field(description="run the same work again")] = False,  # noqa: FBT002  # arguments come by name
     options: Annotated[
-        dict[str, Any] | None, Field(description="rare: blanks, on_bad_row, encoding, ...")
+        dict[str, Any] | None, Field(description="rare: name, group_by, encoding, ...")
     ] = None,
 ) -> CallToolResult:
     """Start a bulk LLM inference job: render a prompt template for every row of a table into batch JSONL request files. Nothing is sent or paid yet. Returns a job name for all other tools and a cost estimate. Use for 20+ independent prompts."""  # noqa: E501  # one line for the agent

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 _BYTES_PER_TOKEN = 4
 _SHOWN_CHARACTERS = 400
+_COLUMNS_SHOWN = 30
 
 _EPILOG = """\
 examples:
@@ -48,10 +49,14 @@ def main() -> Exit:
     if (options.table is None) == (options.requests is None):
         raise Stop(Exit.USAGE, "Give either a table or --requests.", "See --help.")
     made = _from_table(options, limits) if options.table else _from_list(options)
-    rows = written = body_bytes = skipped = 0
+    rows = written = body_bytes = skipped = blank = 0
     first = b""
     with PartFiles(Path(options.output), limits, overwrite=options.overwrite) as parts:
-        for rows, (line, size) in enumerate(made, 1):
+        for rows, request in enumerate(made, 1):
+            if request is None:
+                blank += 1
+                continue
+            line, size = request
             if size > limits.max_request_bytes or len(line) > limits.max_file_bytes:
                 skipped += 1
                 note(f"warning: row {rows} is left out: its request has {size} bytes.")
@@ -65,12 +70,15 @@ def main() -> Exit:
         parts.publish()
     for path in parts.paths:
         say(f"wrote {path}")
+    if blank:
+        say(f"{blank} rows are blank where the prompt looks: skipped")
     say(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
     say(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}")
     return Exit.INCOMPLETE if skipped else Exit.DONE
 
 
-def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[bytes, int]]:
+def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[bytes, int] | None]:
+    """The request of each row, None for a blank one."""
     if options.prompt is None:
         raise Stop(Exit.USAGE, "A table needs a --prompt.", "See --help.")
     table = open_table(Path(options.table))
@@ -84,12 +92,17 @@ def _from_table(options: argparse.Namespace, limits: Limits) -> Iterator[tuple[b
         id_column=options.id_column,
     )
     lines = RequestLines(spec, table.columns, limits.max_custom_id_bytes)
-    if lines.is_constant:
-        note("warning: the prompt uses no column, so every request is the same.")
     for number, row in enumerate(table.rows(), 1):
         if options.limit is not None and number > options.limit:
             return
-        yield lines.line(number, row)
+        if lines.is_constant and number > 1:
+            shown = ", ".join(quoted(name, 60) for name in table.columns[:_COLUMNS_SHOWN])
+            raise Stop(
+                Exit.INPUT,
+                "The prompt uses no column, so it would ask the same of every row.",
+                f"Write {{{{ column }}}} where a row's value belongs. The columns are {shown}.",
+            )
+        yield None if lines.is_blank(row) else lines.line(number, row)
 
 
 def _from_list(options: argparse.Namespace) -> Iterator[tuple[bytes, int]]:

@@ -61,6 +61,11 @@ class RequestLines:
         )
         self._rest = strict_json.encode(_constants(spec))[1:-1]
 
+    def is_blank(self, row: Row) -> bool:
+        """Whether every column that the templates use is blank in a row: nothing to be asked of."""
+        used = {*self._prompt.used, *(self._system.used if self._system else ())}
+        return bool(used) and all(name in row and _is_empty(row[name]) for name in used)
+
     def line(self, number: int, row: Row) -> tuple[bytes, int]:
         """The line of row `number`, with its newline, and the bytes that its body takes of it."""
         try:
@@ -85,6 +90,12 @@ class RequestLines:
             return {"model": model, **instructions, "input": prompt}
         messages = [] if system is None else [{"role": "system", "content": system}]
         return {"model": model, "messages": [*messages, {"role": "user", "content": prompt}]}
+
+
+def _is_empty(value: Any) -> bool:
+    if isinstance(value, str):
+        return not value or value.isspace()
+    return value is None or (isinstance(value, (list, dict)) and not value)
 
 
 def request_line(custom_id: str, url: str, body: bytes) -> bytes:

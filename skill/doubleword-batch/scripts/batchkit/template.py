@@ -30,6 +30,7 @@ class Template:
         name: what messages call it.
 
     Attributes:
+        used: the columns that it uses.
         is_constant: no column is used, so every rendering is the same.
     """
 
@@ -37,13 +38,13 @@ class Template:
         if not text.strip():
             raise Stop(Exit.INPUT, f"The {name} is empty.", "Write what to ask of each row.")
         self._name = name
-        self._pattern, self._used = _compiled(re.sub("\r\n?", "\n", text), columns, name)
-        self.is_constant = not self._used
+        self._pattern, self.used = _compiled(re.sub("\r\n?", "\n", text), columns, name)
+        self.is_constant = not self.used
 
     def render(self, row: Mapping[str, Any], number: int) -> str:
         """The text for one row: text as it is, null as nothing, everything else as JSON."""
         try:
-            return self._pattern % tuple(as_prompt_text(row[column]) for column in self._used)
+            return self._pattern % tuple(as_prompt_text(row[column]) for column in self.used)
         except KeyError as error:
             raise Stop(
                 Exit.INPUT,
