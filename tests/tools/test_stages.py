@@ -194,6 +194,8 @@ async def test_a_job_may_have_a_name_and_a_note_of_its_own(settings, reviews):
             "create_batch_file", source="reviews.csv", prompt="Other: {{ text }}", options=named
         )
         other = await a.calls("create_batch_file", source="reviews.csv", prompt="O: {{ text }}")
+        listed = await a.calls("list", search="march")
+    assert "«for the board»" in listed["lines"][0]
     assert created["job"] == again["job"] == renamed["job"] == "march-reviews"
     assert renamed["warnings"] == [
         "This very work is job march-reviews already, so it keeps that name."
