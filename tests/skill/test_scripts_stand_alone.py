@@ -63,7 +63,7 @@ def test_a_python_3_9_runs_the_whole_job_and_writes_the_same_files(
     if python is None:
         pytest.skip("there is no Python 3.9 or 3.10 on this machine")
     same = requests_of(12, "same.jsonl").read_bytes()
-    options = ("--prompt", "Say {{ text }}", "--model", "m", "-o", "requests.jsonl")
+    options = ("--prompt", "Say {{ text }}", "--model", "simulated-chat", "-o", "requests.jsonl")
     results = ("requests.results.jsonl", "requests.errors.jsonl")
     fault = RequestFault(fault="error", status=400, match=Match(custom_id="r3"))
     codes = []
