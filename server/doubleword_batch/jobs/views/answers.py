@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.store.marks import Mark
-from doubleword_batch.jobs.views.answers_database import LEDGER_FIELDS, Snapshot
+from doubleword_batch.jobs.views.answers_database import LEDGER_FIELDS, Snapshot, bound
 
 _MOST_BARS = 8
 _BINS = 12
 _CELL_CHARACTERS = 400
-_ROWS_AT_ONCE = 50_000
-_SEARCH_SECONDS = 0.2
+_ROWS_AT_ONCE = 5_000
+_SEARCH_SECONDS = 0.15
 _VALUE_CHARACTERS = 200
 _MOST_COUNTED = 1 << 62
 _FEW = 10_000
@@ -315,7 +315,9 @@ def _index(db: sqlite3.Connection, snapshot: Snapshot, column: str) -> None:
     """An index on a column, made when it is first needed."""
     expression = snapshot.expression(column)
     name = column if column in LEDGER_FIELDS else f"c{snapshot.columns.index(column)}"
+    db.set_progress_handler(None, 0)  # it is made once, however long that takes
     db.execute(f"CREATE INDEX IF NOT EXISTS by_{name} ON cells ({expression})")
+    bound(db)
 
 
 def _are_many(db: sqlite3.Connection, where: str, values: Sequence[Any]) -> bool:
