@@ -86,7 +86,15 @@ def requests_of(work, run):
         made = run(
             "create_batch_file.py",
             table,
-            *("--prompt", "Say {{ text }}", "--model", "simulated-chat", "--output", name, *options),
+            *(
+                "--prompt",
+                "Say {{ text }}",
+                "--model",
+                "simulated-chat",
+                "--output",
+                name,
+                *options,
+            ),
         )
         assert made.code == 0, made.err
         return work / name
