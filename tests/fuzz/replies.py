@@ -129,7 +129,7 @@ CALLS = {
     "cancel": lambda client, _: client.batches.cancel(ID),
     "files": lambda client, _: client.files.list(),
     "upload": lambda client, path: client.files.upload(path),
-    "content": lambda client, _: client.files.content("f", _forget),
+    "content": lambda client, _: client.files.content("f", Sink()),
     "models": lambda client, _: client.models.list(),
     "analytics": lambda client, _: client.batches.analytics(ID),
     "estimate": lambda client, _: client.files.estimate_cost("f", "24h"),
@@ -159,8 +159,16 @@ async def ask(base_url, call, requests):
                 raise
 
 
-async def _forget(_lines):
-    return None
+class Sink:
+    """Says of each block whether it brought anything new, as whoever downloads has to."""
+
+    def __init__(self):
+        self._seen = set()
+
+    async def __call__(self, lines):
+        before = len(self._seen)
+        self._seen.update(lines.splitlines())
+        return len(self._seen) > before
 
 
 class Server:
