@@ -35,10 +35,6 @@ class Marks:
         found = self._database.query("SELECT row, mark FROM marks WHERE job = ?", (self._job,))
         return dict(found)
 
-    def exist(self) -> bool:
-        """Whether any row is marked."""
-        return bool(self._database.query("SELECT 1 FROM marks WHERE job = ? LIMIT 1", (self._job,)))
-
     def version(self) -> tuple[object, ...]:
         """A value that differs when a mark was made or taken away."""
         ((count, last),) = self._database.query(

@@ -58,7 +58,6 @@ class Collected:
     repeated: int = 0
     foreign: int = 0
     unreadable: int = 0
-    reread: int = 0
     gone: set[str] = field(default_factory=set[str])
     listed: int = 0
     notes: set[str] = field(default_factory=set[str])
@@ -222,7 +221,6 @@ class _BatchReader:
     def read_again(self) -> None:
         """Let both files be read from their first line again."""
         read_again(self._ledger, self.batch_run.id)
-        self._collected.reread += 1
 
     async def read_list(self, *, is_short: bool) -> None:
         """Look for the lines that the files lack in the provider's list of the batch's results.
