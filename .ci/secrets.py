@@ -14,6 +14,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 ALLOWED = Path(__file__).with_name("secrets-allowed.txt")
+HASHES = ":(exclude)uv.lock"  # nothing but hashes
 FORMS = re.compile(
     rb"-----BEGIN [A-Z ]*PRIVATE KEY-----"
     rb"|\b(?:sk|pk|rk)[-_](?:live_|test_|ant-|proj-|or-v1-|svcacct-)?[A-Za-z0-9_-]{20,}"
@@ -52,9 +53,10 @@ def main() -> int:
 
 
 def lines_of_the_tree() -> Iterator[tuple[str, bytes]]:
-    """Every line of the files that git has or would take."""
-    names = git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split(b"\0")
-    for name in filter(None, names):
+    """Every line of the files that no commit holds as they are."""
+    changed = git("diff", "--name-only", "-z", "HEAD").split(b"\0")
+    new = git("ls-files", "-z", "--others", "--exclude-standard").split(b"\0")
+    for name in filter(None, (*changed, *new)):
         path = ROOT / name.decode()
         if path.is_file():
             for line in path.read_bytes().splitlines():
@@ -64,11 +66,12 @@ def lines_of_the_tree() -> Iterator[tuple[str, bytes]]:
 def lines_of_the_history() -> Iterator[tuple[str, bytes]]:
     """Every line that a commit added or took out; a merge is looked at too."""
     where = ""
-    for line in git(
-        "log", "--all", "-m", "-p", "-U0", "--no-color", "--format=%x00%h"
-    ).splitlines():
+    log = git("log", "--all", "-m", "-p", "-U0", "--no-color", "--format=%x00%h", "--", ".", HASHES)
+    for line in log.splitlines():
         if line.startswith(b"\0"):
             where = "commit " + line[1:].decode()
+        elif line.startswith(b"+++ b/"):
+            where = f"{where.split(': ')[0]}: {line[6:].decode()}"
         elif line[:1] in b"+-" and line[:3] not in {b"+++", b"---"}:
             yield where, line
 
