@@ -3,7 +3,9 @@
 `examine` changes nothing of the user's; no finding contains a key.
 """
 
+import shutil
 import sys
+import sysconfig
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,6 +59,7 @@ async def examine(settings: Settings) -> list[Finding]:
         _state_directory(settings.home),
         *await _provider(settings),
         _local_model(settings),
+        _command(),
         _hosts(Path.home()),
     ]
 
@@ -103,7 +106,19 @@ def _state_directory(home: Path) -> Finding:
         check_private(home, home / "store.sqlite3")
     except ConfigError as error:
         return Finding(subject="state", state="wrong", found=error.message, remedy=error.hint)
-    return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
+    if sys.platform != "win32":
+        return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
+    if Path.home() in home.absolute().parents:
+        found = (
+            f"{home}, in your profile, to which Windows lets nobody in but you and administrators"
+        )
+        return Finding(subject="state", state="ok", found=found)
+    return Finding(
+        subject="state",
+        state="note",
+        found=f"{home}, outside your profile; who may open it was not looked up",
+        remedy="See the Security tab of its properties, or unset DOUBLEWORD_BATCH_HOME.",
+    )
 
 
 async def _provider(settings: Settings) -> list[Finding]:
@@ -224,16 +239,33 @@ def _local_model(settings: Settings) -> Finding:
     )
 
 
-def host_files(home: Path) -> dict[str, tuple[Path, ...]]:
+def _command() -> Finding:
+    """Desktop hosts start their servers without the PATH of a shell."""
+    beside = shutil.which(_SERVER, path=sysconfig.get_path("scripts"))
+    program = beside or shutil.which(_SERVER)
+    command = str(Path(program).absolute()) if program else f"{sys.executable} -m doubleword_batch"
+    return Finding(
+        subject="command",
+        state="ok",
+        found=f"{command}: the absolute path, for hosts that do not know the PATH of your shell",
+    )
+
+
+def host_files(home: Path, platform: str = sys.platform) -> dict[str, tuple[Path, ...]]:
     """The settings files of each host, for a user whose home folder is `home`."""
     support = {
         "darwin": home / "Library/Application Support",
         "win32": home / "AppData/Roaming",
-    }.get(sys.platform, home / ".config")
+    }.get(platform, home / ".config")
+    # From the Microsoft Store it sees a folder of its own in place of AppData/Roaming.
+    packages = home / "AppData/Local/Packages"
+    of_store = packages.glob("Claude_*/LocalCache/Roaming") if platform == "win32" else ()
     opencode = home / ".config/opencode"
     return {
         "Claude Code": (home / ".claude.json",),
-        "Claude Desktop": (support / "Claude/claude_desktop_config.json",),
+        "Claude Desktop": tuple(
+            folder / "Claude/claude_desktop_config.json" for folder in (*of_store, support)
+        ),
         "Codex": (home / ".codex/config.toml",),
         "Cursor": (home / ".cursor/mcp.json",),
         "Gemini CLI": (home / ".gemini/settings.json",),

@@ -23,6 +23,13 @@ import msgspec
 DEEPEST = 100
 """How many lists and objects may stand inside each other: what every reader and writer takes."""
 
+DEEPEST_TAKEN = 500
+"""How many of them may stand inside each other in what is to be read as it is.
+
+How deep a parser reads depends on the Python: about 1,000 before 3.13, and many more after. What is
+taken here is taken everywhere.
+"""
+
 _MOST_DIGITS = 300  # a float has no more, and longer texts are slow to turn into a number
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 _BLANK = " \t\r\n\ufeff"
@@ -64,6 +71,23 @@ def decode_or_none(data: bytes | str) -> Any:
         return decode(data)
     except ValueError:
         return None
+
+
+def is_too_deep(data: bytes) -> bool:
+    """Whether lists and objects stand deeper inside each other than `DEEPEST_TAKEN`."""
+    if data.count(b"[") + data.count(b"{") <= DEEPEST_TAKEN:
+        return False
+    depth = 0
+    in_string = False
+    for mark in _MARKS.finditer(data.decode("latin-1")):
+        sign = mark[0]
+        if sign == '"':
+            in_string = not in_string
+        elif not in_string and len(sign) == 1:
+            depth += 1 if sign in "[{" else -1
+            if depth > DEEPEST_TAKEN:
+                return True
+    return False
 
 
 def _is_flat(data: bytes) -> bool:

@@ -10,16 +10,13 @@ import re
 import unicodedata
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.path_names import fault_on_windows
 from doubleword_batch.plain_text import is_plain
 
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
 _DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|$)")
 _SEPARATORS = re.compile(r"[\\/]+")
-_WINDOWS_DEVICE = re.compile(
-    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|COM[0-9¹²³]|LPT[0-9¹²³])[ .]*(?:[.:].*)?",
-    re.IGNORECASE,
-)
 _PSEUDO = re.compile(r"/(?:proc|sys|dev)(?:/|$)")
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: files of people lie there
 _CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
@@ -45,13 +42,23 @@ def check_path_text(text: str, *, is_output: bool = False) -> None:
         raise _refused(text, "holds a control character", "Give a path without it.")
     if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
         raise _refused(text, "holds a character that nobody sees", "Give a path without it.")
-    for name in _names(text) if is_output or _IS_WINDOWS else ():
-        if ":" in name:
-            raise _refused(text, "holds a colon in a name", "Give a plain file name.")
-        if _WINDOWS_DEVICE.fullmatch(name):
-            raise _refused(text, "names a device of Windows", "Give another name.")
-        if name.strip(".") and name[-1] in ". ":
-            raise _refused(text, "has a name that ends in a dot or a space", "Give another name.")
+    if is_output or _IS_WINDOWS:
+        _check_names(text, may_be_pattern=not is_output)
+
+
+def check_names_of_windows(text: str) -> None:
+    """Refuse a path that is to be written and that Windows cannot have, or reads otherwise.
+
+    Raises:
+        InputError: code `not_written`.
+    """
+    _check_names(text, code="not_written")
+
+
+def _check_names(text: str, *, may_be_pattern: bool = False, code: str = "outside_roots") -> None:
+    for name in _names(text):
+        if fault := fault_on_windows(name, may_be_pattern=may_be_pattern):
+            raise _refused(text, fault, "Give another name.", code)
 
 
 def hidden_name(text: str) -> str | None:
@@ -70,5 +77,5 @@ def _names(text: str) -> list[str]:
     return [name for name in _SEPARATORS.split(_DRIVE.sub("", plain, count=1)) if name]
 
 
-def _refused(text: str, reason: str, hint: str) -> InputError:
-    return InputError(f"{quote_untrusted(text, 200)} {reason}.", hint=hint, code="outside_roots")
+def _refused(text: str, reason: str, hint: str, code: str = "outside_roots") -> InputError:
+    return InputError(f"{quote_untrusted(text, 200)} {reason}.", hint=hint, code=code)

@@ -7,6 +7,7 @@ path leads to is opened by `open_files.py`, which follows no link that is put th
 
 import glob
 import os
+import re
 import unicodedata
 from collections.abc import Sequence
 from contextlib import suppress
@@ -14,9 +15,17 @@ from pathlib import Path
 
 from doubleword_batch.atomic_files import check_writable, output_exists
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.path_text import check_path_text, hidden_name, is_pseudo_file
+from doubleword_batch.path_names import names_below
+from doubleword_batch.path_text import (
+    check_names_of_windows,
+    check_path_text,
+    hidden_name,
+    is_pseudo_file,
+)
 
 _GLOB_CHARACTERS = frozenset("*?[")
+_WINDOWS_MOUNT = re.compile(r"/mnt/[a-z]/")
+_WSL = Path("/proc/sys/fs/binfmt_misc/WSLInterop")
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 _NAMES_LOOKED_AT = 1_000
 
@@ -167,6 +176,8 @@ class Roots:
         if self.is_for_agent:
             check_path_text(str(path), is_output=True)
         resolved = self._inside(path, is_output=True)
+        if _is_for_windows(resolved):
+            check_names_of_windows(str(path))
         if self.is_for_agent and resolved.suffix.lower() not in _TABLE_SUFFIXES:
             raise InputError(
                 f"{quote_untrusted(str(path), 200)} does not end in .csv, .jsonl or .parquet.",
@@ -218,7 +229,7 @@ class Roots:
         if self._ours and any(_is_under(resolved, folder) for folder in self._ours):
             return  # a job's own folder, in the state directory
         above = [
-            root for root in self._folders or () if resolved == root or root in resolved.parents
+            names for root in self._folders or () if (names := _below(resolved, root)) is not None
         ]
         if self._folders is not None and not above:
             raise InputError(
@@ -235,7 +246,7 @@ class Roots:
             )
         if not self.is_for_agent:
             return
-        hidden = [hidden_name(str(resolved.relative_to(root))) for root in above]
+        hidden = [hidden_name("/".join(names)) for names in above]
         if all(hidden):
             raise self._hidden(path, hidden[0] or "")
 
@@ -285,6 +296,29 @@ def _near_name(path: Path) -> str:
     same_stem = [name for name in sorted(names) if Path(name).stem == path.name]
     near = same_stem or difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
     return f"Did you mean {quote_untrusted(near[0], 100)}? " if near else ""
+
+
+def _below(path: Path, root: Path) -> tuple[str, ...] | None:
+    """The names by which a path leads on from a root, as the system compares names.
+
+    Where the root's own names differ in their letters, the disk has the last word.
+    """
+    names = names_below(path, root)
+    if names is None:
+        return None
+    above = path if not names else path.parents[len(names) - 1]
+    if above.parts != root.parts:
+        try:
+            if not above.samefile(root):
+                return None
+        except OSError:
+            return None
+    return names
+
+
+def _is_for_windows(path: Path) -> bool:
+    """Whether a path lies on a disk of Windows: there, or in Linux on Windows."""
+    return os.name == "nt" or (bool(_WINDOWS_MOUNT.match(str(path))) and _WSL.exists())
 
 
 def _is_under(path: Path, folder: Path) -> bool:

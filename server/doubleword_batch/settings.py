@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
+from doubleword_batch.path_names import is_nobodys_data
 
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -333,16 +334,15 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
 
 
 def _working_directory() -> tuple[Path, ...]:
-    """The working directory, unless it is the whole disk or a home folder.
+    """The working directory, unless it is the whole disk, a home folder or the system's.
 
     Desktop hosts start their servers there, and nobody meant to hand over everything.
     """
     try:
-        folder = Path.cwd()
-        whole = {Path(folder.anchor), Path.home()}
+        folder, home = Path.cwd(), Path.home()
     except (OSError, RuntimeError):
         return ()
-    return () if folder in whole else (folder,)
+    return () if is_nobodys_data(folder, home, os.environ) else (folder,)
 
 
 def _path(name: str, text: str) -> Path:

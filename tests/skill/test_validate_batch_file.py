@@ -31,6 +31,9 @@ BROKEN = {
     "bom": ["\ufeff" + line("a")],
     "nothing": [],
     "nested": ["[" * 100_000],
+    "deep": [
+        line("a").replace('"m"', '"m", "x": ' + "[" * depth + "]" * depth) for depth in (498, 499)
+    ],
     "large": [line("a", text="x" * 10_485_760), line("b", text="y" * 11_000_000)],
 }
 

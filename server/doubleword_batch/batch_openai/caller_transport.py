@@ -227,16 +227,18 @@ class CallerTransport:
             except Exception as error:
                 raise NoResponseError(type(error).__name__, str(error)) from error
 
-        while (piece := await self._in_callers_loop(following())) is not None:
+        # What is given up ends by the close that follows: a client that is cancelled while it puts
+        # a timeout of its own in order keeps the connection open.
+        while (piece := await self._in_callers_loop(following(), goes_on=True)) is not None:
             yield piece
 
     async def _close_response(self, response: "Response") -> None:
         with suppress(NoResponseError):
-            await self._in_callers_loop(response.aclose())
+            await self._in_callers_loop(response.aclose(), goes_on=True)
 
-    async def _in_callers_loop(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def _in_callers_loop(self, work: Coroutine[Any, Any, _T], *, goes_on: bool = False) -> _T:
         try:
-            return await self._affinity.run(work)
+            return await self._affinity.run(work, goes_on=goes_on)
         except LoopEndedError as error:
             kind = "ReadError" if error.had_begun else "ConnectError"
             raise NoResponseError(kind, str(error)) from error

@@ -21,6 +21,7 @@ class _GcTuning:
         self._lock = threading.Lock()
         self._loops = 0
         self._before: tuple[int, int, int] | None = None
+        self._raised: tuple[int, int, int] | None = None
         self._ages = False
 
     def begin(self) -> None:
@@ -32,13 +33,14 @@ class _GcTuning:
                 self._before = gc.get_threshold()
                 self._ages = True
                 gc.set_threshold(*_RAISED_THRESHOLDS)
+                self._raised = gc.get_threshold()  # a Python with fewer generations keeps less
 
     def end(self) -> None:
         """Count one fewer event loop in which many calls wait."""
         with self._lock:
             self._loops -= 1
             if not self._loops and self._before is not None:
-                if gc.get_threshold() == _RAISED_THRESHOLDS:  # else the program has set its own
+                if gc.get_threshold() == self._raised:  # else the program has set its own
                     self.age()
                     gc.set_threshold(*self._before)
                 self._before = None

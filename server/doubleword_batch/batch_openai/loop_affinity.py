@@ -47,8 +47,12 @@ class LoopAffinity:
         """Whether work that is handed to the loop now would begin."""
         return self._loop is not None and self._loop.is_running()
 
-    async def run(self, work: Coroutine[Any, Any, _T]) -> _T:
+    async def run(self, work: Coroutine[Any, Any, _T], *, goes_on: bool = False) -> _T:
         """Do `work` in the bound loop, and wait for it in the running one.
+
+        Args:
+            work: what to do.
+            goes_on: it comes to its end even where nobody waits for it any more.
 
         Raises:
             LoopEndedError: the bound loop has ended.
@@ -56,11 +60,18 @@ class LoopAffinity:
         if self._loop is None:
             work.close()
             raise LoopEndedError(had_begun=False)
-        return await run_in_loop(self._loop, work)
+        return await run_in_loop(self._loop, work, goes_on=goes_on)
 
 
-async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T]) -> _T:
+async def run_in_loop(
+    loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any, _T], *, goes_on: bool = False
+) -> _T:
     """Do `work` in a loop of another thread, and wait for it in the running one.
+
+    Args:
+        loop: where to do it.
+        work: what to do.
+        goes_on: it comes to its end even where nobody waits for it any more.
 
     Raises:
         LoopEndedError: that loop was closed, or cancelled the work before its end.
@@ -77,7 +88,10 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any,
                 doing.cancel()
                 raise LoopEndedError(had_begun=True)
     except asyncio.CancelledError:
-        doing.cancel()
+        if goes_on:
+            doing.add_done_callback(_is_failed)
+        else:
+            doing.cancel()
         raise
     finally:
         # A loop that was closed first has dropped it; nobody else would.
@@ -86,3 +100,8 @@ async def run_in_loop(loop: asyncio.AbstractEventLoop, work: Coroutine[Any, Any,
     if doing.cancelled():
         raise LoopEndedError(had_begun=True)
     return doing.result()
+
+
+def _is_failed(done: "asyncio.Future[Any]") -> bool:
+    """Takes note of a failure that nobody waits for, so that it is not logged."""
+    return not done.cancelled() and done.exception() is not None

@@ -1,10 +1,10 @@
 """The next call as a command line: what an agent would call, as a person would type it."""
 
 import json
-import shlex
 from collections.abc import Callable
 from typing import Any
 
+from doubleword_batch.cli.shells import join_words
 from doubleword_batch.errors import Next
 
 PROGRAM = "doubleword-batch"
@@ -43,7 +43,7 @@ def command_for(next_call: Next) -> str:
     if next_call.tool == "fetch_results" and "job" in arguments:
         arguments = {"output_path": f"{arguments['job']}.csv", **arguments}
     words = [word for name in _WORDS if name in arguments for word in _WORDS[name](arguments[name])]
-    return shlex.join([PROGRAM, _COMMANDS[next_call.tool], *words])
+    return join_words([PROGRAM, _COMMANDS[next_call.tool], *words])
 
 
 def _json(value: Any) -> str:

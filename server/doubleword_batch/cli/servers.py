@@ -1,7 +1,5 @@
 """Servers in the foreground: `local` (and `local pull`, its demo model), and `proxy`."""
 
-import os
-import shlex
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -12,6 +10,7 @@ from rich.text import Text
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, interrupted
 from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.shells import quote_word, shell_here
 from doubleword_batch.cli.show import lines
 from doubleword_batch.cli.terminal import Terminal, plain
 from doubleword_batch.cli.workspace import configured
@@ -229,9 +228,18 @@ def _announce(
 
 
 def _environment(base_url: str, key: str | Path) -> tuple[str, str]:
-    """What to paste into a shell; a path names the file that holds the key."""
-    if os.name == "nt":
-        value = f"(Get-Content '{key}')" if isinstance(key, Path) else f"'{key}'"
+    """What to paste into the shell that runs; a path names the file that holds the key."""
+    shell, path = shell_here(), str(key)
+    is_file = isinstance(key, Path)
+    if shell == "cmd":
+        from_file = f'set /p OPENAI_API_KEY=<"{path}"'
+        return (
+            f"set OPENAI_BASE_URL={base_url}",
+            from_file if is_file else f"set OPENAI_API_KEY={key}",
+        )
+    if shell != "sh":
+        quoted = path.replace("'", "''")
+        value = f"(Get-Content '{quoted}')" if is_file else f"'{key}'"
         return f"$env:OPENAI_BASE_URL = '{base_url}'", f"$env:OPENAI_API_KEY = {value}"
-    value = f'"$(cat {shlex.quote(str(key))})"' if isinstance(key, Path) else key
+    value = f'"$(cat {quote_word(path, shell)})"' if is_file else key
     return f"export OPENAI_BASE_URL={base_url}", f"export OPENAI_API_KEY={value}"

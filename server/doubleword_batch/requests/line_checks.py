@@ -18,6 +18,7 @@ from typing import Any, NoReturn, Protocol, Self, cast
 import msgspec
 
 from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 
 MOST_IN_MEMORY = 100_000
@@ -74,6 +75,8 @@ def diagnose(line: bytes) -> Diagnosis:
 
 
 def _object(line: bytes) -> dict[str, Any]:
+    if is_too_deep(line):
+        raise _Fault("not_json", "The line is nested too deeply.")
     try:
         value = json.loads(line.decode(), parse_constant=_refuse_constant)
         json.dumps(value, ensure_ascii=False).encode()
@@ -84,7 +87,7 @@ def _object(line: bytes) -> dict[str, Any]:
     except UnicodeEncodeError:
         message = "The line holds half of a surrogate pair (\\ud800 to \\udfff)."
         raise _Fault("not_json", message) from None
-    except RecursionError:
+    except RecursionError:  # where the caller's own stack is deep
         raise _Fault("not_json", "The line is nested too deeply.") from None
     except ValueError:
         raise _Fault("not_json", "The line holds a number of too many digits.") from None

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
@@ -226,8 +227,10 @@ class _Check:
         try:
             if not line.isascii():
                 str(line, "utf-8")  # msgspec does not look into fields that are not declared
-            request = _decode(line)
+            request = None if is_too_deep(line) else _decode(line)
         except (ValueError, RecursionError):
+            request = None
+        if request is None:
             self._broken(number, line)
             return
         if request.body.stream:

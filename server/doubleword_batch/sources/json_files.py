@@ -11,6 +11,7 @@ from typing import Any, BinaryIO
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     BadRow,
@@ -39,7 +40,14 @@ _NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9][0-9.]*[eE]?[-+]?[0
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
-_decode_row = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+
+
+def _decode_row(text: bytes) -> Row:
+    row = _decode_object(text)
+    if is_too_deep(text):
+        raise RecursionError
+    return row
 
 
 class JsonLinesSource(Source):
@@ -106,10 +114,11 @@ class JsonArraySource(Source):
             line = text.count(b"\n", 0, int(place[1]) if place else len(text)) + 1
             raise _bad_json(path, f"Line {line}", text, error, {"line": line}) from None
         for number, element in enumerate(elements, 1):
+            element_text = bytes(element)
             try:
-                row = _decode_row(element)
+                row = _decode_row(element_text)
             except _ERRORS as error:
-                fault = _bad_row(error, bytes(element), path, f"Row {number}", None, None)
+                fault = _bad_row(error, element_text, path, f"Row {number}", None, None)
                 if not self._skips:
                     raise fault from None
                 row = BadRow(fault)

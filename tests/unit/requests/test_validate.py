@@ -72,6 +72,7 @@ def test_a_sound_file_is_ok_and_summed_up(check, tmp_path):
         (line().encode().replace(b"\xc3\xbc", b"\xff"), "bad_utf8"),
         (line().encode().replace(b'"a"', b'"\xff"'), "bad_utf8"),
         (line().replace('"m"', '"m", "x": ' + "[" * 5000 + "]" * 5000), "not_json"),
+        (line().replace('"m"', '"m", "x": ' + "[" * 499 + "]" * 499), "not_json"),
         (line().replace('"m"', "9" * 5000), "not_json"),
         (line().replace('"m"', "1e999"), "wrong_type"),
     ],
@@ -84,6 +85,12 @@ def test_a_broken_line_among_sound_ones_is_found_with_its_number(check, broken, 
     assert (group.severity, group.count) == ("error", 1)
     assert group.fix
     assert report.requests == 3
+
+
+@pytest.mark.parametrize("value", ["[" * 498 + "]" * 498, '"' + r"\"[" * 5000 + '"', "[[]," * 400])
+def test_how_deep_a_line_may_be_nested_is_the_same_on_every_python(check, value):
+    value += "[]" + "]" * 400 if value.endswith(",") else ""
+    assert check(line().replace('"m"', '"m", "x": ' + value)).ok
 
 
 def test_a_url_that_is_not_run_in_batches_is_named(check):

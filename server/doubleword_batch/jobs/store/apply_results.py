@@ -47,10 +47,10 @@ _WORSE_THAN_BEFORE = f"""
 """  # noqa: S608  # our own words
 
 _ROWS_BY_BATCH_RUN = """
-    SELECT batch_run, count(*) FROM ledger WHERE job = ?1 AND offset NOTNULL GROUP BY batch_run
+    SELECT batch_run, count(*) FROM ledger WHERE job = ? AND offset NOTNULL GROUP BY batch_run
     UNION ALL
-    SELECT batch_run, count(DISTINCT row) FROM history WHERE job = ?1 AND offset NOTNULL
-        AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ?1 AND row = history.row
+    SELECT batch_run, count(DISTINCT row) FROM history WHERE job = ? AND offset NOTNULL
+        AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ? AND row = history.row
             AND batch_run = history.batch_run AND offset NOTNULL)
     GROUP BY batch_run
 """
@@ -181,7 +181,7 @@ def keep_better_answers(ledger: Ledger, batch_run: int) -> None:
 def rows_by_batch_run(ledger: Ledger) -> dict[int, int]:
     """Rows for which a line of a batch run was read, whatever became of it since."""
     rows: dict[int, int] = {}
-    for batch_run, count in ledger.database.read(_ROWS_BY_BATCH_RUN, (ledger.job,)):
+    for batch_run, count in ledger.database.read(_ROWS_BY_BATCH_RUN, (ledger.job,) * 3):
         rows[batch_run] = rows.get(batch_run, 0) + count
     return rows
 

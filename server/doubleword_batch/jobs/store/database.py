@@ -7,7 +7,7 @@ same thread is part of it. Names of tables and columns are in `schema.py`.
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,9 @@ from doubleword_batch.jobs.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
+
+Values = Sequence[Any] | Mapping[str, Any]
+"""What is bound to the parameters of a statement: plain ones, or named ones."""
 
 
 class Database:
@@ -94,7 +97,7 @@ class Database:
                     raise self.unusable(error) from error
                 raise
 
-    def query(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def query(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """All rows of a small read.
 
         Raises:
@@ -106,7 +109,7 @@ class Database:
             except sqlite3.Error as error:
                 raise self.unusable(error) from error
 
-    def read(self, sql: str, values: Sequence[Any] = ()) -> list[tuple[Any, ...]]:
+    def read(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """All rows of a read that goes through many: nobody has to wait until it is done.
 
         Inside of a transaction it is a `query`; otherwise it sees what was committed.

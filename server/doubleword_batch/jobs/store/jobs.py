@@ -120,9 +120,10 @@ class Store(Database):
     def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""
         return self._job(
-            "id IN (SELECT job FROM batch_runs WHERE batch_id = ?1 "
-            "UNION SELECT job FROM parts WHERE input_file_id = ?1) AND name IS NOT NULL "
+            "id IN (SELECT job FROM batch_runs WHERE batch_id = ? "
+            "UNION SELECT job FROM parts WHERE input_file_id = ?) AND name IS NOT NULL "
             "ORDER BY id DESC",
+            remote_id,
             remote_id,
         )
 
@@ -131,13 +132,13 @@ class Store(Database):
     ) -> list[JobRecord]:
         """Jobs, newest first; `search` is a substring of name, source, model, prompt or note."""
         found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ?1 AND (?2 = '' OR "  # noqa: S608  # columns are ours
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND (? = '' OR "  # noqa: S608  # columns are ours
             "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model || ' ' || CASE WHEN "
             "json_valid(spec) THEN coalesce(json_extract(spec, '$.prompt'), '') || ' ' || "
             "coalesce(json_extract(spec, '$.note'), '') || ' ' || "
-            "coalesce(json_extract(spec, '$.made_from'), '') ELSE '' END), lower(?2))) "
-            "ORDER BY id DESC LIMIT ?3",
-            (before or 1 << 62, search, limit),
+            "coalesce(json_extract(spec, '$.made_from'), '') ELSE '' END), lower(?))) "
+            "ORDER BY id DESC LIMIT ?",
+            (before or 1 << 62, search, search, limit),
         )
         return [JobRecord.of(columns) for columns in found]
 
@@ -145,8 +146,8 @@ class Store(Database):
         """Change columns of a job."""
         self.change("jobs", job, **columns)
 
-    def _job(self, where: str, value: object) -> JobRecord | None:
-        found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", (value,))  # noqa: S608  # where is ours
+    def _job(self, where: str, *values: object) -> JobRecord | None:
+        found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", values)  # noqa: S608  # where is ours
         return JobRecord.of(found[0]) if found else None
 
     # Parts

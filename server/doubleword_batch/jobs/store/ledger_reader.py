@@ -40,11 +40,11 @@ _PAGE_ROWS = 2_000
 
 _RUNS_OF_PART = """
     SELECT batch_runs.id FROM batch_runs JOIN parts ON parts.id = batch_runs.part
-    WHERE parts.job = ?1 AND parts.number = ?2
+    WHERE parts.job = :job AND parts.number = :part
 """
 _ROWS_OF_FILE = f"""
-    SELECT row FROM ledger WHERE job = ?1 AND (part = ?2 OR batch_run IN ({_RUNS_OF_PART}))
-    UNION SELECT row FROM history WHERE job = ?1 AND batch_run IN ({_RUNS_OF_PART})
+    SELECT row FROM ledger WHERE job = :job AND (part = :part OR batch_run IN ({_RUNS_OF_PART}))
+    UNION SELECT row FROM history WHERE job = :job AND batch_run IN ({_RUNS_OF_PART})
 """  # noqa: S608  # our own words
 
 
@@ -124,9 +124,9 @@ class LedgerReader:
         """Input and output tokens of all answers, those that a retry replaced included."""
         ((read, written),) = self.database.read(
             "SELECT total(input_tokens), total(output_tokens) FROM (SELECT input_tokens, "
-            "output_tokens FROM ledger WHERE job = ?1 UNION ALL SELECT input_tokens, output_tokens "
-            "FROM history WHERE job = ?1)",
-            (self.job,),
+            "output_tokens FROM ledger WHERE job = ? UNION ALL SELECT input_tokens, output_tokens "
+            "FROM history WHERE job = ?)",
+            (self.job, self.job),
         )
         return int(read), int(written)
 
@@ -220,9 +220,9 @@ class LedgerReader:
     def has_twins(self) -> bool:
         """Whether rows of an adopted job share a custom_id."""
         ((rows, names),) = self.database.query(
-            "SELECT (SELECT count(*) FROM ledger WHERE job = ?1), "
-            "(SELECT count(*) FROM foreign_ids WHERE job = ?1)",
-            (self.job,),
+            "SELECT (SELECT count(*) FROM ledger WHERE job = ?), "
+            "(SELECT count(*) FROM foreign_ids WHERE job = ?)",
+            (self.job, self.job),
         )
         return rows > names
 
@@ -230,18 +230,20 @@ class LedgerReader:
         """The rows of each custom_id that several rows of the job have, of a part's file."""
         rows: dict[str, list[int]] = {}
         for name, row in self.database.query(
-            f"SELECT custom_id, row FROM ledger WHERE job = ?1 AND row IN ({_ROWS_OF_FILE}) "  # noqa: S608  # our own words
+            f"SELECT custom_id, row FROM ledger WHERE job = :job AND row IN ({_ROWS_OF_FILE}) "  # noqa: S608  # our own words
             "AND custom_id IN "
-            "(SELECT custom_id FROM ledger WHERE job = ?1 GROUP BY 1 HAVING count(*) > 1) "
+            "(SELECT custom_id FROM ledger WHERE job = :job GROUP BY 1 HAVING count(*) > 1) "
             "ORDER BY row",
-            (self.job, part_number),
+            {"job": self.job, "part": part_number},
         ):
             rows.setdefault(name, []).append(row)
         return rows
 
     def rows_of_file(self, part_number: int) -> Iterator[int]:
         """The rows of a part's request file, line by line: those that a retry took away too."""
-        found = self.database.query(f"{_ROWS_OF_FILE} ORDER BY row", (self.job, part_number))
+        found = self.database.query(
+            f"{_ROWS_OF_FILE} ORDER BY row", {"job": self.job, "part": part_number}
+        )
         return (row for (row,) in found)
 
     def has_pending(self, part_number: int) -> bool:

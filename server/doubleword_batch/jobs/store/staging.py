@@ -99,7 +99,10 @@ def remove_leftovers(store: Store) -> None:
             else:
                 clear_building_mark(mark.parent)
         store.drop_left_behind(living)
-    for path in _in_folders(jobs, _UNFINISHED):
+    ours = (
+        path for folder in (store.home, store.home / "local") for path in folder.glob(_UNFINISHED)
+    )
+    for path in (*_in_folders(jobs, _UNFINISHED), *ours):
         if _is_old(path):
             _delete(path)
 

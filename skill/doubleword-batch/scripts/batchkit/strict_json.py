@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 _SHORTEST_EXPONENT = -5
+_DEEPEST = 500
+_MARKS = re.compile(r'\\.|["\[\]{}]', re.DOTALL)
 
 
 def decode(text: str | bytes) -> Any:
@@ -21,10 +24,9 @@ def decode(text: str | bytes) -> Any:
     """
     if isinstance(text, bytes):
         text = text.decode("utf-8")
-    try:
-        value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
+    if _is_too_deep(text):
+        raise ValueError("it is nested too deeply")
+    value = json.loads(text, parse_constant=_refuse, parse_float=_finite)
     if "\\u" in text:
         json.dumps(value, ensure_ascii=False).encode("utf-8")  # raises on half a surrogate pair
     return value
@@ -66,6 +68,22 @@ def _float(value: float) -> str:
     if int(exponent) == _SHORTEST_EXPONENT:
         return f"{value:.{len(mantissa.replace('.', '').lstrip('-')) + 4}f}"
     return f"{mantissa}e{int(exponent)}"
+
+
+def _is_too_deep(text: str) -> bool:
+    """The same answer on every Python: they differ in how deep they read."""
+    if text.count("[") + text.count("{") <= _DEEPEST:
+        return False
+    depth = 0
+    in_string = False
+    for mark in _MARKS.finditer(text):
+        if mark[0] == '"':
+            in_string = not in_string
+        elif not in_string and len(mark[0]) == 1:
+            depth += 1 if mark[0] in "[{" else -1
+            if depth > _DEEPEST:
+                return True
+    return False
 
 
 def _finite(digits: str) -> float:

@@ -1,0 +1,88 @@
+"""What the names in a path mean on each system: which are the same, and which cannot be had.
+
+Everything here looks at names alone, so that each system's rules can be tried on every other.
+"""
+
+import re
+import sys
+import unicodedata
+from collections.abc import Callable, Mapping
+from pathlib import PurePath
+
+_WINDOWS_DEVICE = re.compile(
+    r"(?:CON|PRN|AUX|NUL|CONIN\$|CONOUT\$|CLOCK\$|COM[0-9¹²³]|LPT[0-9¹²³])[ .]*(?:[.:].*)?",
+    re.IGNORECASE,
+)
+_WILDCARDS = "?*"
+_NOT_IN_NAMES = '<>|"'
+_FIRST_PRINTABLE = " "
+_FOLDERS_OF_WINDOWS = (
+    "SystemRoot",  # hosts start their servers in its System32
+    "ProgramFiles",
+    "ProgramFiles(x86)",
+    "ProgramW6432",
+)
+_FOLDED: Mapping[str, Callable[[str], str]] = {
+    "darwin": lambda name: unicodedata.normalize(
+        "NFD", unicodedata.normalize("NFD", name).casefold()
+    ),
+    "win32": str.lower,  # composed and decomposed letters are two names
+}
+
+
+def names_below(
+    path: PurePath, folder: PurePath, platform: str = sys.platform
+) -> tuple[str, ...] | None:
+    """The names by which a path leads on from a folder; None where it lies elsewhere.
+
+    Names are compared as the file system does on which people of that platform work: on macOS
+    without case and in any Unicode form, on Windows without case, elsewhere exactly. A disk may be
+    stricter, so who grants access by this looks at the folders, too.
+
+    Args:
+        path: absolute, links resolved.
+        folder: the same.
+        platform: as `sys.platform`.
+    """
+    folded = _FOLDED.get(platform, str)
+    above = [folded(part) for part in folder.parts]
+    if [folded(part) for part in path.parts[: len(above)]] != above:
+        return None
+    return path.parts[len(above) :]
+
+
+def is_nobodys_data(folder: PurePath, home: PurePath, env: Mapping[str, str]) -> bool:
+    """Whether a folder is the whole disk, a home folder, or one of Windows or its programs.
+
+    Args:
+        folder: absolute.
+        home: the user's home folder, of the same kind of path: those of Windows know no case.
+        env: where Windows says where it and its programs lie.
+    """
+    kind = type(folder)
+    if folder in {kind(folder.anchor), home}:
+        return True
+    systems = (kind(env[name]) for name in _FOLDERS_OF_WINDOWS if env.get(name))
+    return any(folder == system or system in folder.parents for system in systems)
+
+
+def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
+    """Why Windows cannot have a file of that name, or gives it another meaning; None if it can.
+
+    Args:
+        name: one name of a path, without separators.
+        may_be_pattern: `?` and `*` stand for other characters.
+    """
+    if ":" in name:
+        return "holds a colon in a name"
+    if _WINDOWS_DEVICE.fullmatch(name):
+        return "names a device of Windows"
+    if name.strip(".") and name[-1] in ". ":
+        return "has a name that ends in a dot or a space"
+    refused = _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
+    for character in name:
+        if character in refused:
+            return f"has a name with {character}, which Windows does not allow"
+        if character < _FIRST_PRINTABLE:
+            return "holds a control character"
+    return None

@@ -1,0 +1,122 @@
+"""Command lines that can be pasted into the shell that runs."""
+
+import re
+import shlex
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from doubleword_batch.cli.shells import join_words, shell_here
+
+WORDS = st.lists(
+    st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), min_size=1
+)
+PROFILE = {"USERPROFILE": r"C:\Users\Ada"}
+PWSH = r"C:\Users\Ada\Documents\PowerShell\Modules;c:\program files\powershell\7\Modules"
+SYSTEM = (
+    r"C:\Program Files\WindowsPowerShell\Modules;C:\Windows\system32\WindowsPowerShell\v1.0\Modules"
+)
+
+
+def program_words(line):
+    """How a program of Windows takes its command line apart."""
+    words, word, quoted, begun, at = [], "", False, False, 0
+    while at < len(line):
+        run = re.match(r'(\\*)("?)', line[at:])
+        slashes, quote = run[1], run[2]
+        at += len(run[0])
+        if quote:
+            word += "\\" * (len(slashes) // 2)
+            begun = True
+            if len(slashes) % 2:
+                word += '"'
+            else:
+                quoted = not quoted
+            continue
+        word += slashes
+        begun = begun or bool(slashes)
+        if at < len(line):
+            if line[at] == " " and not quoted:
+                words, word, begun = [*words, word] if begun else words, "", False
+            else:
+                word, begun = word + line[at], True
+            at += 1
+    return [*words, word] if begun else words
+
+
+def after_cmd(line):
+    """What cmd passes on: a caret outside of quotes makes the next character an ordinary one."""
+    passed, quoted, at = "", False, 0
+    while at < len(line):
+        if line[at] == "^" and not quoted:
+            at += 1
+        else:
+            quoted ^= line[at] == '"'
+            assert quoted or line[at] not in "&|<>()%!"
+            assert line[at] not in "%!"
+        passed += line[at]
+        at += 1
+    return passed
+
+
+def powershell_words(line):
+    """The words as PowerShell reads them: in single or double quotes, or bare."""
+    quotes = "'\u2018\u2019\u201a\u201b"
+    found = re.findall(
+        rf"""[{quotes}]((?:[^{quotes}]|[{quotes}]{{2}})*)[{quotes}]|"([^"]*)"|(\S+)""", line
+    )
+    return [
+        re.sub(rf"([{quotes}])[{quotes}]", r"\1", single) if single else double or bare
+        for single, double, bare in found
+    ]
+
+
+@settings(deadline=None)
+@given(WORDS)
+def test_cmd_passes_the_words_on_as_they_are(words):
+    assert program_words(after_cmd(join_words(words, "cmd"))) == words
+
+
+@settings(deadline=None)
+@given(WORDS)
+def test_powershell_passes_the_words_on_as_they_are(words):
+    assert powershell_words(join_words(words, "pwsh")) == words
+
+
+@settings(deadline=None)
+@given(WORDS)
+def test_windows_powershell_passes_the_words_on_as_they_are(words):
+    read = powershell_words(join_words(words, "powershell"))
+    passed = " ".join(f'"{word}"' if " " in word else word for word in read)  # it adds no more
+    assert program_words(passed) == words
+
+
+@settings(deadline=None)
+@given(WORDS)
+def test_other_shells_pass_the_words_on_as_they_are(words):
+    assert shlex.split(join_words(words, "sh")) == words
+
+
+@pytest.mark.parametrize("shell", ["cmd", "powershell", "pwsh"])
+def test_a_plain_command_stays_plain_and_a_space_takes_double_quotes(shell):
+    words = ["doubleword-batch", "fetch", "reviews-7f3a", "-o", r"C:\my data\out.csv"]
+    assert join_words(words, shell) == (
+        r'doubleword-batch fetch reviews-7f3a -o "C:\my data\out.csv"'
+    )
+
+
+@pytest.mark.parametrize(
+    ("platform", "env", "shell"),
+    [
+        ("linux", {"PSModulePath": "/opt"}, "sh"),
+        ("win32", PROFILE | {"PSModulePath": SYSTEM}, "cmd"),
+        ("win32", {}, "cmd"),
+        ("win32", PROFILE | {"PSModulePath": rf"{PROFILE['USERPROFILE']}\Documents;{SYSTEM}"},
+         "powershell"),
+        ("win32", PROFILE | {"PSModulePath": PWSH}, "pwsh"),
+        ("win32", PROFILE | {"PSModulePath": SYSTEM, "MSYSTEM": "MINGW64"}, "sh"),
+    ],
+)  # fmt: skip
+def test_the_shell_is_told_by_its_environment(platform, env, shell):
+    assert shell_here(env, platform) == shell
