@@ -81,7 +81,7 @@ class Drafts:
         """The draft of that id.
 
         Raises:
-            InputError: there is none.
+            InputError: code `unknown_job`.
         """
         try:
             if not _ID.fullmatch(draft_id):
@@ -92,6 +92,7 @@ class Drafts:
             raise InputError(
                 "There is no such draft of a job here.",
                 hint="Begin a new one.",
+                code="unknown_job",
             ) from None
 
     def change(self, draft: Draft, given: Any) -> Draft:
