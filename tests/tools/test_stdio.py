@@ -12,6 +12,7 @@ from mcp.client.stdio import StdioServerParameters, stdio_client
 
 from agent import Agent, agent
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.mcp_server.stdio import Messages
 
 COMMAND = [sys.executable, "-m", "doubleword_batch"]
 
@@ -178,3 +179,25 @@ async def test_cancelling_a_build_leaves_no_job_and_no_files(settings, home, wor
                 await anyio.sleep(0.01)
         listed = await a.calls("list")
     assert "lines" not in listed.fields
+
+
+@pytest.mark.parametrize("size", [1, 3, 7, 1000])
+def test_lines_that_are_no_message_are_left_out_and_messages_come_whole(size):
+    sent = (
+        b'\n\n{"a":1}\n'
+        + b"garbage\n" * 3
+        + b'{"b":"'
+        + b"x" * 20
+        + b'\\n"}\n\n[1]\n {"c":1}\r\n\n'
+    )
+    messages = Messages()
+    came = b"".join(messages.of(sent[at : at + size]) for at in range(0, len(sent), size))
+    assert [line for line in came.split(b"\n") if line.lstrip().startswith((b"{", b"["))] == [
+        *(b'{"a":1}', b'{"b":"' + b"x" * 20 + b'\\n"}', b"[1]", b' {"c":1}\r'),
+    ]
+
+
+def test_a_hundred_thousand_blank_lines_reach_nobody():
+    messages = Messages()
+    came = [messages.of(b"\n" * (1 << 14)) for _ in range(8)]
+    assert came == [b""] * 8

@@ -3,6 +3,7 @@
 The schemas are small, because every agent pays for them in every session.
 """
 
+import errno
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -15,7 +16,7 @@ from mcp.server.mcpserver.tools import Tool
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
-from doubleword_batch.errors import ConfigError, DoublewordBatchError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.replies import error_reply
@@ -136,7 +137,17 @@ class BatchServer(MCPServer[Jobs]):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
 
                 return error_reply(wrong_arguments(cause, known))
+            if isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}:
+                return error_reply(_TOO_MANY_FILES)
             raise
+
+
+_TOO_MANY_FILES = StoreError(
+    "Too many files are open at once; this call changed nothing that is not safe to repeat.",
+    hint="Make fewer calls at a time; a person can raise the limit (ulimit -n).",
+    code="store",
+    retryable=True,
+)
 
 
 def build_server(

@@ -3,6 +3,7 @@
 import io
 import logging
 import os
+import re
 import signal
 import sys
 import threading
@@ -15,6 +16,7 @@ from doubleword_batch.mcp_server.server import build_server
 from doubleword_batch.settings import Settings
 
 _BLOCK_BYTES = 1 << 16
+_NO_MESSAGE = re.compile(rb"^(?![ \t\r]*[\[{]).*\n", re.MULTILINE)
 
 
 def serve(settings: Settings | ConfigError) -> None:
@@ -39,6 +41,24 @@ def serve(settings: Settings | ConfigError) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+class Messages:
+    """Leaves out lines that are no message: the SDK takes each for an error, which takes its time.
+
+    A message is an object or an array of them; what is blank or begins otherwise is none.
+    """
+
+    def __init__(self) -> None:
+        self._is_inside = False
+
+    def of(self, block: bytes) -> bytes:
+        """A block of what the host sent without such lines, as far as they lie in it whole."""
+        begin = block.find(b"\n") + 1 if self._is_inside else 0
+        if self._is_inside and not begin:
+            return block
+        self._is_inside = not block.endswith(b"\n")
+        return block[:begin] + _NO_MESSAGE.sub(b"", block[begin:])
+
+
 def _relayed_stdin() -> Callable[[], None]:
     """Put a pipe of our own before stdin; returns what ends it.
 
@@ -53,8 +73,9 @@ def _relayed_stdin() -> Callable[[], None]:
 
     def relay() -> None:
         with suppress(OSError, ValueError), pipe:  # closed by a signal meanwhile
+            messages = Messages()
             while block := os.read(host, _BLOCK_BYTES):
-                left = memoryview(block)
+                left = memoryview(messages.of(block))
                 while left:
                     left = left[pipe.write(left) :]
 

@@ -1,0 +1,53 @@
+"""Garbage in our own files, and a machine that is at its limits: each a readable error."""
+
+import shutil
+
+import pytest
+
+from doubleword_batch import Jobs
+from doubleword_batch.errors import DoublewordBatchError
+
+GARBAGE = {"bytes": b"\0\xff garbage\n" * 50, "nothing": b"", "depth": b'{"a":' + b"[" * 20_000}
+
+
+async def asked(settings, name, tmp_path):
+    """What a person would ask of an old job; the errors."""
+    said = []
+    async with Jobs(settings, max_retry_seconds=0) as jobs:
+        job = jobs.job(name)
+        asks = (
+            jobs.list,
+            job.status,
+            lambda: job.results(str(tmp_path / "work" / "o.csv"), overwrite=True),
+        )
+        for ask in asks:
+            try:
+                await ask()
+            except DoublewordBatchError as error:  # whatever else leaves is a bug
+                said.append(error)
+    return said
+
+
+@pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)
+async def test_garbage_in_any_of_our_files_is_one_readable_error(
+    settings, work, home, tmp_path, garbage
+):
+    (work / "t.csv").write_text("text\na\nb\n", encoding="utf-8")
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(str(work / "t.csv"), prompt="{{ text }}")
+        await job.submit()
+        await job.wait()
+        await job.results()
+        name = job.name
+    shutil.copytree(home, tmp_path / "kept")
+    files = [path for path in home.rglob("*") if path.is_file()]
+    assert {"store.sqlite3", "part-0001.jsonl"} <= {path.name for path in files}
+    for path in files:
+        if not path.exists():  # of a server that ended
+            continue
+        path.write_bytes(garbage)
+        for error in await asked(settings, name, tmp_path):
+            assert error.code != "bug", path
+            assert len(str(error)) < 2_000, path
+        shutil.rmtree(home)
+        shutil.copytree(tmp_path / "kept", home)
