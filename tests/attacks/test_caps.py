@@ -272,3 +272,13 @@ def test_the_name_of_an_unknown_parameter_is_shown_without_what_hides_in_it():
         bound_body(body.encode(), "/v1/chat/completions")
     assert "x\ufffdyz" in refused.value.message
     assert len(refused.value.message) < 600
+
+
+@pytest.mark.parametrize("params", [{"max_tokens": 10**400}, {"n": 2**63}, {"max_tokens": 10**8}])
+async def test_a_count_that_no_store_holds_is_refused_in_words(settings, reviews, params):
+    async with agent(settings) as a:
+        reply = await a.fails(
+            "create_batch_file", source="reviews.csv", prompt="{{ text }}", params=params
+        )
+    assert reply["error"]["code"] == "invalid_argument"
+    assert "at most 10,000,000" in reply["error"]["message"]

@@ -16,6 +16,7 @@ CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
 
+_MOST = 10_000_000  # of any count; sums over all rows have to fit into the store
 COUNTS = ("n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
 """Parameters that are whole numbers from 1, and multiply or bound what is paid for."""
 
@@ -158,4 +159,9 @@ def check_counts(params: Mapping[str, Any]) -> None:
             raise InputError(
                 f"The parameter {name} must be a whole number, at least 1.",
                 hint="Give the number without quotes or a decimal point, or leave it out.",
+            )
+        if value > _MOST:
+            raise InputError(
+                f"The parameter {name} must be at most {_MOST:,}.",
+                hint="No model writes as much: give a smaller number, or leave it out.",
             )
