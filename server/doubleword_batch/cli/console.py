@@ -20,7 +20,7 @@ def console(
     port: Annotated[
         int | None,
         typer.Option(
-            min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one. [default: 8090]"
+            min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one. [default: 8088]"
         ),
     ] = None,
     read_only: Annotated[
