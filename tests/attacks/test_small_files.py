@@ -225,7 +225,7 @@ def test_an_odd_cell_is_read_as_its_text(tmp_path, cell):
 
 @pytest.mark.parametrize("ref", ["XFD2:A400", "A400:XFD2", "XFD400:A2"])
 def test_merged_ranges_overlap_in_whatever_direction_they_are_written(tmp_path, ref):
-    merged = f'<mergeCell ref="{ref}"/>' * 2 + '<mergeCell ref="A2:XFD400"/>' * 2
+    merged = f'<mergeCell ref="{ref}"/>' * 2
     path = book(tmp_path / "t.xlsx", SOUND, after=f"<mergeCells>{merged}</mergeCells>")
     outcome, message, _, _ = read(path, merged="repeat")
     assert outcome == "damaged_file"

@@ -43,6 +43,9 @@ def reply(report: "Reply") -> CallToolResult:
     fields = {name: value for name, value in fields.items() if value not in ([], {}, "")}
     if report.next is not None:
         fields["next"] = as_call(report.next)
+    fields = _readable(fields)
+    if untrusted := [name for name in _UNTRUSTED if name in fields]:
+        fields["untrusted"] = untrusted
     result = _result(fields)
     while _bytes_of(result) > _MOST_BYTES and _cut_some(fields):
         result = _result(fields)
@@ -90,6 +93,7 @@ def error_reply(error: DoublewordBatchError) -> CallToolResult:
 def _error_reply(error: DoublewordBatchError, message: str) -> CallToolResult:
     again = "The same call may succeed later." if error.retryable else ""
     text = " ".join(filter(None, (f"[{error.code}] {message}", error.hint, again)))
+    lines = [one_line(text)]
     structured: dict[str, Any] = {
         "code": error.code,
         "message": message,
@@ -99,10 +103,10 @@ def _error_reply(error: DoublewordBatchError, message: str) -> CallToolResult:
     }
     if error.next is not None:
         structured["next"] = as_call(error.next)
-        text += f"\nnext: {structured['next']}"
+        lines.append(one_line(f"next: {structured['next']}"))
     return CallToolResult(
-        content=[TextContent(type="text", text=text)],
-        structured_content={"error": structured},
+        content=[TextContent(type="text", text="\n".join(lines))],
+        structured_content={"error": _readable(structured)},
         is_error=True,
     )
 
