@@ -154,7 +154,8 @@ async def test_a_retry_with_a_larger_limit_is_held_to_the_cap_by_that_limit(harn
 
 
 async def test_a_request_file_made_elsewhere_is_estimated_by_its_own_lines(harness, estimating):
-    body = {"model": MODEL, "messages": [], "max_tokens": 9_000_000}
+    messages = [{"role": "user", "content": "Hi"}]
+    body = {"model": MODEL, "messages": messages, "max_tokens": 9_000_000}
     line = {"custom_id": "a", "method": "POST", "url": "/v1/chat/completions", "body": body}
     (harness.work / "theirs.jsonl").write_text(json.dumps(line) + "\n", encoding="utf-8")
     with harness.serving():

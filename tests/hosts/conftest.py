@@ -107,7 +107,8 @@ def repository(tmp_path, secret):
         f"{package}/stray/code.py",
     ):
         (folder / name).parent.mkdir(exist_ok=True)
-        (folder / name).write_text(f"{secret}\n")
+        settings = f'{{"mcpServers": {{}}, "note": "{secret}"}}\n'  # hosts read that file as JSON
+        (folder / name).write_text(settings if name == ".mcp.json" else f"{secret}\n")
     return folder
 
 
