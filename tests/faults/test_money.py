@@ -11,6 +11,7 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import CreditError, InputError
+from doubleword_batch.jobs.delete import delete_job
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
 from doubleword_batch.local.store import batches
@@ -91,6 +92,16 @@ async def test_the_days_cap_counts_every_job_of_the_day(harness, estimating):
             reserved = ws.journal.reserved_today_usd()
         assert (len(harness.batches()), code) == (2, "over_cap")
     assert Decimal(2) < reserved < Decimal("2.2"), "what was refused reserves nothing"
+
+
+async def test_the_days_cap_counts_a_job_that_was_deleted(harness, estimating):
+    with harness.serving():
+        async with estimating(**caps(day="1.5")) as ws:
+            deleted = await submitted(ws, **A_DOLLAR)
+            await delete_job(ws, deleted, force=True)
+            second = await built(ws, **A_DOLLAR, new_run=True)
+            code = await refused(create_batch(ws, second))
+        assert (len(harness.batches()), code) == (1, "over_cap")
 
 
 async def test_a_job_that_is_resumed_does_not_count_twice(harness, estimating):

@@ -1,9 +1,9 @@
 """Who may use the console: a token in the first address, a strict cookie, a token in every page.
 
-The first address carries a token that is drawn at every start. It is given once for a cookie, which
-scripts cannot read and no other site's page can make the browser send. The cookie is signed with a
-key of the state directory, so that a page goes on after a restart. Whatever changes something is a
-POST that carries the page's token, which is made of the cookie.
+The first address carries a token that is drawn at every start and holds until the console ends. It
+is given for a cookie, which scripts cannot read and no other site's page can make the browser send.
+The cookie is signed with a key of the state directory, so that a page goes on after a restart.
+Whatever changes something is a POST that carries the page's token, which is made of the cookie.
 """
 
 import hmac
