@@ -19,18 +19,14 @@ from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
     Next,
-    NotFoundError,
-    RejectedError,
     StoreError,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.costs import (
     Cost,
-    Tariff,
     check_caps,
     check_caps_of_retry,
     estimate_cost_of_files,
-    estimate_cost_of_rows,
     fetch_tariff,
     reserve,
     split_cost_by_part,
@@ -46,20 +42,18 @@ from doubleword_batch.jobs.retry_advice import (
     is_larger_limit,
     nothing_to_retry,
 )
+from doubleword_batch.jobs.retry_in_place import retry_in_place
 from doubleword_batch.jobs.status import refresh
-from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, RetrySelection
-from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import (
     PartResults,
     after_submitting,
-    run_concurrently,
     waiting_for_capacity,
 )
-from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.jobs.sync.parts import (
     BatchOptions,
     create_intent,
@@ -67,7 +61,6 @@ from doubleword_batch.jobs.sync.parts import (
     upload_parts,
 )
 from doubleword_batch.jobs.sync.row_names import rows_share_names
-from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
@@ -180,7 +173,7 @@ async def _begin(
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
     # Under a cap the very lines that are sent are counted, so they are sent anew.
     if job.profile.retry and is_unchanged and not job.workspace.is_capped:
-        cost = await _retry_in_place(job, selection, tariff)
+        cost = await retry_in_place(job, selection, tariff)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
@@ -195,91 +188,6 @@ def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
     """Whether no row has left these parts: its old request would run again with the others."""
     parts = (part for part in job.parts() if part.number in selection.parts)
     return all(job.ledger.rows_in(part.number) == part.requests for part in parts)
-
-
-# In place, at the provider
-
-
-async def _retry_in_place(
-    job: StoredJob, selection: RetrySelection, tariff: Tariff | None
-) -> Cost | None:
-    """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
-
-    Then the rows without an answer have no request there that could run again.
-    """
-    cost = estimate_cost_of_rows(job, selection.rows, tariff)
-    check_caps_of_retry(job, cost)
-    batches = [(p, run) for p, run in job.newest_runs() if run and p.number in selection.parts]
-    parts = [part for part, _ in batches]
-    with job.store.transaction():
-        intents = [
-            _retry_intent(job, part, run, usd)
-            for (part, run), usd in zip(
-                batches, split_cost_by_part(cost, parts, parts), strict=True
-            )
-        ]
-        reserve(job.workspace, intents)
-
-    async def retry(batch_and_intent: tuple[tuple[Part, BatchRun], Intent]) -> None:
-        (part, run), intent = batch_and_intent
-        with job.store.transaction():
-            reserve(job.workspace, [intent])
-        await _retry_batch(job, part, run, intent)
-
-    inputs = list(zip(batches, intents, strict=True))
-    try:
-        (await run_concurrently(job.profile, inputs, retry)).results_or_raise()
-    except (RejectedError, NotFoundError):
-        job.journal.release(job.id)
-        return None
-    except DoublewordBatchError:
-        job.journal.release(job.id)
-        raise
-    return cost
-
-
-def _retry_intent(job: StoredJob, part: Part, run: BatchRun, usd: Decimal | None) -> Intent:
-    turn = len(job.journal.find(job.id, part.id, "retry", answered=True))
-    key = f"retry:{run.id}:{turn}"
-    return Intent("retry", key, job.id, part.id, before=_state_of_run(run), cost_usd=usd)
-
-
-async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent) -> None:
-    write = job.journal.record_intent(intent)
-
-    async def find_at_provider() -> Batch | None:
-        batch = await job.client.batches.get(run.batch_id)
-        return batch if write.before != _state_of_batch(batch) else None
-
-    def record_result(batch: Batch) -> None:
-        job.store.reopen_unanswered(run)
-        job.store.record_batch(job.id, part.id, batch)
-
-    remote = RemoteWrite(
-        write=write,
-        send=lambda: job.client.batches.retry(run.batch_id),
-        find_at_provider=find_at_provider,
-        get_by_id=job.client.batches.get,
-        record_result=record_result,
-    )
-    await write_once(job.workspace, remote)
-
-
-def _state_of_run(run: BatchRun) -> str:
-    """What tells that a batch was retried since: it runs, or it has ended anew."""
-    ended = None if run.ended_at is None else int(run.ended_at)
-    return msgspec.json.encode((run.status, run.completed, run.failed, ended)).decode()
-
-
-def _state_of_batch(batch: Batch) -> str:
-    """The same of a batch as the provider shows it."""
-    ended_at = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
-    counts = batch.request_counts
-    ended = int(ended_at.timestamp()) if ended_at and batch.is_terminal else None
-    return msgspec.json.encode((batch.status, counts.completed, counts.failed, ended)).decode()
-
-
-# In new request files and batches
 
 
 def _rebuild(
