@@ -3,21 +3,17 @@
 import hashlib
 import json
 import stat
-import subprocess
-import sys
 from itertools import pairwise
 
 import pytest
 
-from doubleword_batch.errors import DoublewordBatchError, InputError, StoreError
+from doubleword_batch.errors import InputError
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import (
-    RequestSpec,
     build_request_files,
-    custom_id_for,
-    row_of,
     validate_request_file,
 )
+from unit.requests.conftest import first_request, lines_of, spec
 
 CHAT, EMBEDDINGS, RESPONSES = "/v1/chat/completions", "/v1/embeddings", "/v1/responses"
 STRICT = {
@@ -26,36 +22,6 @@ STRICT = {
     "required": ["label"],
     "additionalProperties": False,
 }
-
-
-def spec(**changes):
-    return RequestSpec(**({"endpoint": CHAT, "model": "m", "prompt": "Rate {{ text }}"} | changes))
-
-
-@pytest.fixture
-def table(source):
-    def make(rows=3, text="grüße"):
-        lines = [json.dumps({"text": f"{text} {n}", "id": f"Ä {n}"}) for n in range(1, rows + 1)]
-        return source("t.jsonl", "\n".join(lines))
-
-    return make
-
-
-@pytest.fixture
-def build(tmp_path, doubleword):
-    def make(source, changed=None, /, *, limits=None, **options):
-        provider = doubleword.model_copy(update=limits or {})
-        return build_request_files(source, changed or spec(), provider, tmp_path / "job", **options)
-
-    return make
-
-
-def lines_of(file):
-    return [json.loads(line) for line in file.path.read_text(encoding="utf-8").splitlines()]
-
-
-def first_request(built):
-    return lines_of(built.files[0])[0]
 
 
 def test_a_chat_request_carries_system_prompt_params_and_strict_schema(table, build):
@@ -243,91 +209,6 @@ def test_a_pilot_reads_the_first_rows_only(source, build):
         build(table, limit=0)
 
 
-@pytest.mark.parametrize("limits", [{}, {"max_requests": 2}])
-def test_a_broken_row_stops_the_build_and_leaves_what_was_there(source, build, tmp_path, limits):
-    whole = source("t.jsonl", '{"text":"a"}')
-    build(whole)
-    before = (tmp_path / "job" / "part-0001.jsonl").read_bytes()
-    with pytest.raises(InputError, match="Line 1004"):
-        build(source("t.jsonl", '{"text":"b"}\n' * 1003 + "broken\n"), limits=limits)
-    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
-    assert (tmp_path / "job" / "part-0001.jsonl").read_bytes() == before
-
-
-def test_a_cancelled_build_leaves_nothing(table, build, tmp_path):
-    asked = []
-
-    def cancelled():
-        asked.append(1)
-        return len(asked) == 4
-
-    with pytest.raises(DoublewordBatchError, match="after 300 rows") as refused:
-        build(table(1000), limits={"max_requests": 50}, cancelled=cancelled)
-    assert refused.value.code == "interrupted"
-    assert list((tmp_path / "job").iterdir()) == []
-
-
-def test_an_error_of_the_caller_leaves_nothing(table, build, tmp_path):
-    def fail(_):
-        raise RuntimeError("the store is gone")
-
-    with pytest.raises(RuntimeError):
-        build(table(1000), on_rows=fail)
-    assert list((tmp_path / "job").iterdir()) == []
-
-
-def test_what_a_killed_build_left_is_replaced(table, build, tmp_path):
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job" / ".part-0001.jsonl.0123.part").write_text("half a li", encoding="utf-8")
-    assert build(table()).requests == 3
-    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
-
-
-def test_a_folder_that_cannot_be_written_is_a_store_error(table, build, tmp_path):
-    (tmp_path / "job").mkdir()
-    (tmp_path / "job" / "part-0001.jsonl").mkdir()  # a name that cannot be given
-    with pytest.raises(StoreError) as refused:
-        build(table())
-    assert refused.value.code == "not_written"
-    assert [path.name for path in (tmp_path / "job").iterdir()] == ["part-0001.jsonl"]
-
-
-FULL_DISK = """
-import resource, sys
-from pathlib import Path
-from doubleword_batch.errors import StoreError
-from doubleword_batch.providers import profile
-from doubleword_batch.requests import RequestSpec, build_request_files
-from doubleword_batch.sources import open_source
-from doubleword_batch.paths import Roots
-
-folder = Path(sys.argv[1])
-source = open_source("t.jsonl", Roots([folder]))
-spec = RequestSpec(endpoint="/v1/chat/completions", model="m", prompt="{{ text }}")
-resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
-try:
-    build_request_files(source, spec, profile("doubleword"), folder / "job")
-except StoreError as error:
-    print(error.code, error.retryable)
-"""
-
-
-def test_a_full_disk_is_reported_and_leaves_nothing(table, tmp_path):
-    table(3000)
-    command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    assert ended.stdout.split() == ["disk_full", "True"]
-    assert list((tmp_path / "job").iterdir()) == []
-
-
-def test_a_column_that_vanishes_half_way_stops_the_build(source, build, tmp_path):
-    table = source("t.jsonl", '{"text":"a"}\n' * 1500 + '{"txt":"b"}\n')
-    with pytest.raises(InputError, match=r"Row 1501: .*text") as refused:
-        build(table)
-    assert (refused.value.code, refused.value.details["row"]) == ("missing_value", 1501)
-    assert list((tmp_path / "job").iterdir()) == []
-
-
 def test_a_row_without_the_column_is_named(source, build):
     table = source("t.jsonl", '{"text":"a"}\n{"other":1}\n')
     with pytest.raises(InputError, match=r"Row 2: .*text") as refused:
@@ -434,45 +315,6 @@ def test_a_row_that_makes_infinity_is_refused_with_its_number(source, build):
     table = source("t.jsonl", '{"n":1}\n{"n":1e308}\n')
     with pytest.raises(InputError, match=r"Row 2: .*Infinity"):
         build(table, spec(prompt="{{ n * 10 }}"))
-
-
-@pytest.mark.parametrize(
-    ("row", "label", "expected"),
-    [
-        (1, None, "r1"),
-        (17, "", "r17"),
-        (17, "user-123/question 5", "r17-user-123-question-5"),
-        (2, "Größe: Ångström", "r2-Groe-Angstrom"),
-        (3, "名前", "r3"),
-        (4, "--a..b__c--", "r4-a..b__c"),
-        (5, 'x"\r\n}', "r5-x"),
-    ],
-)
-def test_a_custom_id_is_the_row_and_the_readable_part_of_its_label(row, label, expected):
-    assert custom_id_for(row, label) == expected
-    assert row_of(expected) == row
-
-
-@pytest.mark.parametrize("row", [1, 123_456_789_012])
-def test_a_custom_id_never_grows_beyond_its_limit(row):
-    custom_id = custom_id_for(row, "ab-" * 10_000, 20)
-    assert len(custom_id) <= 20
-    assert not custom_id.endswith("-")
-    assert row_of(custom_id) == row
-
-
-@pytest.mark.parametrize(
-    "custom_id", ["", "r", "r0", "r01", "x1", "r1-", "r1 a", "1", "r1\n", "r٣"]
-)
-def test_ids_that_are_not_ours_have_no_row(custom_id):
-    assert row_of(custom_id) is None
-
-
-def test_custom_ids_keep_to_the_provider_s_limit(source, build):
-    table = source("t.jsonl", json.dumps({"text": "a", "id": "x" * 100, "n": 7}))
-    built = build(table, spec(id_column="id"), limits={"max_custom_id_bytes": 10})
-    assert first_request(built)["custom_id"] == "r1-xxxxxxx"
-    assert first_request(build(table, spec(id_column="n")))["custom_id"] == "r1-7"
 
 
 def test_every_profile_builds_for_each_of_its_endpoints(table, tmp_path):
