@@ -85,9 +85,9 @@ class DoublewordBatchError(Exception):
         self.message = message
         self.hint = hint
         self.next = next
-        self.code = code or self.default_code
-        self.retryable = self.default_retryable if retryable is None else retryable
-        self.details = details or {}
+        self.code: str = code or self.default_code
+        self.retryable: bool = self.default_retryable if retryable is None else retryable
+        self.details: dict[str, Any] = details or {}
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()

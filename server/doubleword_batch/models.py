@@ -8,7 +8,7 @@ decode only what is needed of them.
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any, Generic, TypeVar, cast
+from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
@@ -114,7 +114,7 @@ Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
 
 
 class _Object(BaseModel):
-    model_config = ConfigDict(extra="ignore", frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="ignore", frozen=True)
 
     @model_validator(mode="before")
     @classmethod

@@ -9,7 +9,7 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict
 
@@ -34,7 +34,7 @@ def window_seconds(window: str) -> int | None:
 class PriceTable(BaseModel):
     """Prices read on `date`; US dollars per million tokens, (input, output) by model and window."""
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     date: date
     source: str
@@ -83,7 +83,7 @@ class Profile(BaseModel):
         text_only: models that are known to see no images.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
 
     name: str
     title: str

@@ -73,8 +73,8 @@ class BatchClient:
         retry_clock: RetryClock | None = None,
         is_there: Callable[[], bool] | None = None,
     ) -> None:
-        self.base_url = check_base_url("DOUBLEWORD_BASE_URL", base_url)
-        self.profile = profile or profile_named(provider_of(self.base_url))
+        self.base_url: str = check_base_url("DOUBLEWORD_BASE_URL", base_url)
+        self.profile: Profile = profile or profile_named(provider_of(self.base_url))
         self._transport = Transport(
             base_url=self.base_url,
             api_key=_secret(api_key),
@@ -86,10 +86,10 @@ class BatchClient:
             retry_clock=retry_clock or RetryClock(),
             is_there=is_there,
         )
-        self.files = Files(self._transport, self.profile)
-        self.batches = Batches(self._transport, self.profile)
-        self.models = Models(self._transport)
-        self.responses = Responses(self._transport)
+        self.files: Files = Files(self._transport, self.profile)
+        self.batches: Batches = Batches(self._transport, self.profile)
+        self.models: Models = Models(self._transport)
+        self.responses: Responses = Responses(self._transport)
 
     async def __aenter__(self) -> Self:
         return self

@@ -25,7 +25,7 @@ class LongLine:
     def __init__(self, beginning: bytes) -> None:
         self._head = beginning[:_KEPT_BYTES]
         self._tail = beginning[-_KEPT_BYTES:]
-        self.size_bytes = len(beginning)
+        self.size_bytes: int = len(beginning)
 
     def add(self, piece: bytes) -> None:
         """Read on."""

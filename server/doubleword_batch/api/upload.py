@@ -55,7 +55,7 @@ class FormWithFile:
         self._path = path
         self._file = _opened(path)
         self._file_bytes = self._size_now()
-        self.headers = {
+        self.headers: dict[str, str] = {
             "Content-Type": f"multipart/form-data; boundary={boundary}",
             "Content-Length": str(len(self._head) + self._file_bytes + len(self._tail)),
         }

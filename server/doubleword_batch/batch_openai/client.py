@@ -148,6 +148,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         openai.OpenAIError, ValueError: the SDK does not take these arguments together.
     """
 
+    api_key: str  # set to the local server's token once that is known
+
     def __init__(
         self,
         *,

@@ -65,7 +65,7 @@ class BatchEngine:
         self._stop = asyncio.Event()
         self._is_awake = False
         self._longest_wait_seconds = options.longest_wait_seconds
-        self.is_closed = False
+        self.is_closed: bool = False
 
     async def call(
         self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False

@@ -9,7 +9,7 @@ from typing import Any
 import openai
 
 from doubleword_batch.batch_openai.sdk_internals import Request, Response, status_error
-from doubleword_batch.errors import ApiError, DoublewordBatchError, TransportError
+from doubleword_batch.errors import ApiError, DoublewordBatchError, Next, TransportError
 
 
 class BatchCallError(DoublewordBatchError, openai.OpenAIError):
@@ -38,13 +38,13 @@ class CallTimeoutError(BatchCallError, openai.APITimeoutError):  # pyright: igno
 
     def __init__(self, error: DoublewordBatchError, request: Any) -> None:
         openai.APITimeoutError.__init__(self, request)
-        self.args = (error.message,)
-        self.message = error.message
-        self.hint = error.hint
-        self.next = None
-        self.code = self.default_code
+        self.args: tuple[Any, ...] = (error.message,)
+        self.message: str = error.message
+        self.hint: str = error.hint
+        self.next: Next | None = None
+        self.code: str = self.default_code  # pyright: ignore[reportIncompatibleVariableOverride]  # never None here
         self.retryable = True
-        self.details = error.details
+        self.details: dict[str, Any] = error.details
 
 
 def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: str) -> Exception:

@@ -6,7 +6,7 @@ to render in its own language.
 
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, PlainSerializer, model_serializer
 
@@ -38,7 +38,7 @@ class Reply(BaseModel):
         next: the call that comes next; None when there is nothing left to do.
     """
 
-    model_config = ConfigDict(frozen=True)
+    model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     provider: str
     next: Next | None = None

@@ -59,7 +59,7 @@ class Jobs:
         roots: Roots | None = None,
         max_retry_seconds: float = 120.0,
     ) -> None:
-        self.settings = settings or Settings.from_environment()
+        self.settings: Settings = settings or Settings.from_environment()
         listed = self.settings.roots if self.settings.roots_are_explicit else None
         self._workspace = LazyWorkspace(
             self.settings,
