@@ -90,6 +90,11 @@ class CsvRecords:
         """Number of the line, from 1, on which the current record starts."""
         return self._line_of(self._at) + self._lines_since
 
+    @property
+    def begins_quoted(self) -> bool:
+        """Whether the current record begins with a quote; False also where that is not known."""
+        return self._lines_since == 0 and self._buffer.startswith(b'"', self._at)
+
     def __iter__(self) -> Iterator[list[str]]:
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):

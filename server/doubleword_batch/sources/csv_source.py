@@ -1,5 +1,6 @@
 """CSV and TSV files as rows: how the file is written, which line is its header."""
 
+import re
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
@@ -31,6 +32,12 @@ _BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
 _DELIMITERS = (b",", b";", b"\t", b"|")
 _BLOCK_BYTES = 1 << 18
+_NAMES_IN_QUOTES = re.compile(rb'"[^"\r\n]*"(?: "[^"\r\n]*")+\r?\n')
+_ROW_NAMES_HINT = (
+    "Every row has one field more than the header. If the first is the row's name (R's "
+    "write.table), begin the header with a delimiter; if a text or number holds one, it has to be "
+    "in double quotes."
+)
 
 
 class Dialect(NamedTuple):
@@ -63,6 +70,10 @@ class CsvSource(Source):
         self._dialect = self._read_dialect(start)
         self._records_above = 0  # those above the rows
         self._kept: list[tuple[str, int]] = []  # where a column was left out
+        self._ragged_hint = (
+            "Correct that row: a field with a delimiter or a line break in it has to be in double "
+            "quotes; or skip rows that cannot be read (on_bad_row)."
+        )
         self._find_columns(options.header_row)
         with closing(self.rows()) as rows:
             if next(rows, None) is None:
@@ -75,6 +86,8 @@ class CsvSource(Source):
         number = 0
         with self._reading() as records:
             for fields in islice(_without_blank_lines(records), self._records_above, None):
+                if len(fields) != width and _is_blank_line(fields):
+                    continue
                 number += 1
                 if len(fields) != width:
                     yield self._bad_row(records, number, fields)
@@ -93,9 +106,8 @@ class CsvSource(Source):
             line,
             self._width,
             len(fields),
-            f"has {len(fields)} fields; the header has {self._width}",
-            "Correct that row: a field with a delimiter or a line break in it has to be in double "
-            "quotes.",
+            f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
+            self._ragged_hint,
         )
         if not self._skips:
             raise fault
@@ -115,9 +127,7 @@ class CsvSource(Source):
             self.columns = tuple(f"column_{at}" for at in range(1, self._width + 1))
             return
         self._records_above = header + 1
-        cells = list(records[header].cells)
-        if header + 1 < len(records):
-            cells = _with_trailing(cells, list(records[header + 1].cells))
+        cells = self._as_wide_as_rows(records[header:])
         names = name_columns(self, cells)
         self._width = len(names.columns)
         empty = self._empty_columns(names.unnamed)
@@ -125,6 +135,38 @@ class CsvSource(Source):
         kept = [(name, at) for at, name in enumerate(names.columns) if at not in empty]
         self.columns = tuple(name for name, _ in kept)
         self._kept = kept if empty else []
+
+    def _as_wide_as_rows(self, records: list[Record]) -> list[str]:
+        """The header's cells, with an empty one where the rows have a field more, or without."""
+        header, *rows = (list(record.cells) for record in records)
+        rows = [row for row in rows if row and not _is_blank_line(row)]
+        width = len(rows[0]) if rows else len(header)
+        if width < len(header) and not any(header[width:]):
+            return header[:width]
+        if width == len(header) + 1 and rows[0][-1] == "":  # a delimiter at the end of a line
+            return [*header, ""]
+        if width != len(header) + 1 or any(len(row) != width for row in rows):
+            return header
+        if not self._has_row_names(records, rows):
+            self._ragged_hint = _ROW_NAMES_HINT
+            return header
+        self.note(
+            "row_names",
+            "The header has one name less than the rows have fields, as R's write.table leaves it.",
+        )
+        return ["", *header]
+
+    def _has_row_names(self, records: list[Record], rows: list[list[str]]) -> bool:
+        """Whether the first field of each row is its name, which R writes in quotes.
+
+        A delimiter in every text or number (1,50) would make such rows as well.
+        """
+        names = [row[0] for row in rows]
+        if len(set(names)) < len(names) or is_blank(names[0]):
+            return False
+        if not all(record.is_quoted for record in records if len(record.cells) == len(rows[0])):
+            return len(rows[0]) > 2 and self._dialect.delimiter in b"\t|"  # noqa: PLR2004
+        return len(rows[0]) > 2 or all(map(str.isdecimal, names))  # noqa: PLR2004
 
     def _found_header(self, records: list[Record]) -> tuple[int, list[Record]]:
         """Position of the header, and the records as the delimiter below a title gives them."""
@@ -134,7 +176,10 @@ class CsvSource(Source):
             return header, records
         for delimiter in _DELIMITERS:
             dialect = self._dialect._replace(delimiter=delimiter)
-            others = self._first_records(dialect)
+            try:
+                others = self._first_records(dialect)
+            except InputError:  # its quotes say that this is not the delimiter
+                continue
             found = find_header(others) if any(map(_has_value, others)) else 0
             if found and _are_even(others[found:]):
                 self._dialect = dialect
@@ -148,7 +193,8 @@ class CsvSource(Source):
         with self._reading(dialect) as records:
             try:
                 for fields in islice(_without_blank_lines(records), RECORDS_SEARCHED):
-                    found.append(Record(records.line, fields))  # noqa: PERF401  # kept on an error
+                    quoted = records.begins_quoted
+                    found.append(Record(records.line, fields, quoted))
             except InputError:
                 if not found:
                     raise
@@ -219,11 +265,18 @@ def _dialect(head: bytes, start: int, kind: str, *, quotes: bool) -> Dialect:
         return Dialect(start + head.index(newline, head.index(first)) + 1, first[-1:], newline)
     if kind == "tsv":
         return Dialect(start + mark, b"\t", newline)
+    if _NAMES_IN_QUOTES.match(head, mark):
+        return Dialect(start + mark, b" ", newline)
     return Dialect(start + mark, max(_DELIMITERS, key=first.count), newline)
 
 
 def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
     return (fields for fields in records if fields or isinstance(fields, BadRecord))
+
+
+def _is_blank_line(fields: list[str]) -> bool:
+    """Whether a line of a wider table holds nothing but spaces, or the mark that DOS ended with."""
+    return len(fields) == 1 and not fields[0].strip("\x1a \t") and fields[0] != ""
 
 
 def _has_value(record: Record) -> bool:
@@ -234,12 +287,3 @@ def _are_even(records: list[Record]) -> bool:
     """Whether records from a header on are as wide as it, and not of one column alone."""
     widths = {len(record.cells) for record in records}
     return len(widths) == 1 and widths != {1}
-
-
-def _with_trailing(header: list[str], first: list[str]) -> list[str]:
-    """The header as wide as the first row, where only a delimiter at the end of a line differs."""
-    if len(first) == len(header) + 1 and first[-1] == "":
-        return [*header, ""]
-    if len(first) < len(header) and not any(header[len(first) :]):
-        return header[: len(first)]
-    return header

@@ -24,7 +24,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b\0")
-_MANY_NULS = 0.2
+_MANY_NULS = 0.15  # of the bytes at one place of every four
 
 
 class TextFile(NamedTuple):
@@ -83,22 +83,34 @@ def refuse_binary(path: Path, head: bytes) -> None:
     """
     if b"\0" not in head:
         return
-    nuls = head.count(b"\0")
+    wide = _wide_encoding(head)
     is_text = all(byte >= ord(" ") or byte in _TEXT_CONTROLS for byte in head)
-    if is_text and nuls < _MANY_NULS * len(head):
+    if is_text and wide is None:
         return
     kind, hint = "binary data", "Export it as CSV or JSONL (UTF-8) and give that file."
-    if is_text or nuls >= len(head) // 2 - 1:
-        width = 4 if nuls > len(head) * 0.6 else 2
-        order = "be" if head[:1] == b"\0" else "le"
-        kind = f"UTF-{8 * width} without a byte order mark"
-        hint = f"State its encoding (utf-{8 * width}-{order}), or save it as UTF-8."
+    if wide is not None:
+        kind = f"{wide[:6].upper()} without a byte order mark"
+        hint = f"State its encoding ({wide}), or save it as UTF-8."
     raise InputError(
         f"{quoted_name(path)} is {kind}, not UTF-8 text.",
         hint=hint,
         code="not_utf8",
         details={"line": head.count(b"\n", 0, head.find(b"\0")) + 1, "byte": head.find(b"\0")},
     )
+
+
+def _wide_encoding(head: bytes) -> str | None:
+    """The encoding of Latin text in which every second byte is a NUL, or three of four are."""
+    fours = len(head) // 4 or 1
+    nuls = [head[at::4].count(0) / fours for at in range(4)]
+    often = [share > _MANY_NULS for share in nuls]
+    patterns = {
+        "utf-32-le": [False, True, True, True],
+        "utf-32-be": [True, True, True, False],
+        "utf-16-le": [False, True, False, True],
+        "utf-16-be": [True, False, True, False],
+    }
+    return next((name for name, pattern in patterns.items() if often == pattern), None)
 
 
 def refuse_nul(path: Path, content: bytes) -> None:

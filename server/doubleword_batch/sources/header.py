@@ -11,6 +11,7 @@ RECORDS_SEARCHED = 40
 """The records, from the first one, among which the header is looked for."""
 
 _NAMES_SHOWN = 5
+_MARK = "\ufeff"  # a byte order mark that was written twice
 _WORD = re.compile(r"\w+")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d(?:\.0)?")
 _NUMBER = re.compile(r"[-+(]?[$€£]?\d[\d.,' ]*%?\)?")
@@ -20,10 +21,11 @@ Cells = Sequence[Any]
 
 
 class Record(NamedTuple):
-    """A record with the line that it starts on."""
+    """A record, the line that it starts on, and whether it begins with a quote."""
 
     line: int
     cells: Cells
+    is_quoted: bool = False
 
 
 class Names(NamedTuple):
@@ -72,7 +74,7 @@ def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) ->
     """
     given = ["" if cell is None else str(cell) for cell in cells]
     if strip:
-        given = [name.strip() for name in given]
+        given = [name.strip().strip(_MARK).strip() for name in given]
     names: list[str] = []
     taken, seen = set(given), set[str]()
     unnamed = tuple(at for at, name in enumerate(given) if not name.strip())
