@@ -2,13 +2,18 @@
 
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
+import windows_sharing
+
 # A shell that starts the tests in the background has them ignore SIGINT, and what is ignored is
 # inherited: no child could be interrupted.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+if sys.platform == "linux":
+    windows_sharing.enforce()
 
 HOSTS = "tests/hosts/"
 LONG_FOLDERS = ("crash", "hosts", "engines", "console", "demo", "faults", "executors")

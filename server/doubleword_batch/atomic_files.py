@@ -6,7 +6,7 @@ that, the target stays as it was and the temporary file is removed.
 
 On Windows a file that another program has open (a virus scanner, a synchroniser, Excel) is not
 replaced, renamed or removed. Most let go within a moment, so that is tried again for about two
-seconds, here and nowhere else; then the error says so.
+seconds (`held_files.py`); then the error says so.
 
 Files outside the state directory are created and renamed in a folder that was opened without
 following links (`open_files.py`); their paths are resolved ones.
@@ -16,13 +16,13 @@ import errno
 import os
 import secrets
 import shutil
-import time
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.held_files import CLOSE_IT, HELD, may_be_held, patiently
 from doubleword_batch.open_files import open_regular, opened_folder
 
 if TYPE_CHECKING:
@@ -33,9 +33,6 @@ TRY_AGAIN = "try again"
 _COPIED_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
 _FULL_ERRNO = frozenset({errno.ENOSPC, errno.EFBIG, getattr(errno, "EDQUOT", errno.ENOSPC)})
-_HELD = frozenset({5, 32, 33})  # of Windows: access denied, sharing violation, lock violation
-_PATIENCE_SECONDS = 2.0
-_PAUSE_SECONDS = 0.05
 _FULL_WORDS = ("No space left", "File too large", "quota exceeded")
 
 
@@ -176,13 +173,6 @@ def rename(path: Path, target: Path) -> None:
         _replace(path, target, None)
 
 
-def is_held(error: OSError, path: Path) -> bool:
-    """Whether a file could not be changed because another program of Windows has it open."""
-    if getattr(error, "winerror", None) not in _HELD:
-        return False
-    return path.exists() and os.access(path, os.W_OK)  # else the right to it is missing
-
-
 def sync_folder(folder: Path) -> None:
     """Make new names in a folder durable."""
     _sync(folder, None)
@@ -243,14 +233,11 @@ def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> Store
         then: what to do once the reason is gone.
     """
     is_full = is_disk_full(error)
-    held = isinstance(error, OSError) and is_held(error, path)
+    held = isinstance(error, OSError) and may_be_held(error, path)
     if is_full:
         reason, advice = "no space is left", "Free some space there"
     elif held:
-        reason, advice = (
-            "another program has it open",
-            "Close it there (Excel, OneDrive, a scanner)",
-        )
+        reason, advice = HELD, CLOSE_IT
     else:
         reason = _reason(error, path)
         advice = "See that its folder exists and may be written to, or choose another one"
@@ -313,23 +300,11 @@ def _at(path: Path, folder: int | None) -> Path | str:
 
 
 def _replace(path: Path | str, target: Path | str, folder: int | None) -> None:
-    _patiently(lambda: os.replace(path, target, src_dir_fd=folder, dst_dir_fd=folder))
+    patiently(lambda: os.replace(path, target, src_dir_fd=folder, dst_dir_fd=folder))
 
 
 def _unlink(path: Path | str, folder: int | None) -> None:
-    _patiently(lambda: os.unlink(path, dir_fd=folder))
-
-
-def _patiently(change: Callable[[], None]) -> None:
-    """Change a name, again and again while another program has the file open."""
-    until = time.monotonic() + _PATIENCE_SECONDS
-    while True:
-        try:
-            return change()
-        except OSError as error:
-            if getattr(error, "winerror", None) not in _HELD or time.monotonic() > until:
-                raise
-        time.sleep(_PAUSE_SECONDS)
+    patiently(lambda: os.unlink(path, dir_fd=folder))
 
 
 def _create(path: Path, mode: int, folder: int | None) -> BinaryIO:

@@ -6,7 +6,8 @@ without following links, and the file by its name in the last of them: what open
 path says. A pipe or a device is not waited for.
 
 Windows opens no folders. There the file that was opened is compared with what the path names then,
-links resolved, and refused where the two differ.
+links resolved, and refused where the two differ; a file that another program has for itself is
+waited for a moment (`held_files.py`).
 """
 
 import errno
@@ -16,6 +17,8 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from io import BufferedReader, FileIO
 from pathlib import Path
+
+from doubleword_batch.held_files import open_patiently
 
 _BUFFER_BYTES = 1 << 16
 
@@ -107,7 +110,7 @@ def _open_file(path: Path) -> int:
 
 def _open_compared(path: Path) -> int:
     """Open by name, then see that the path still leads to what was opened, and by no link."""
-    descriptor = os.open(path, _FILE)
+    descriptor = open_patiently(path, _FILE)
     try:
         _check_same(descriptor, path)
     except BaseException:

@@ -14,6 +14,7 @@ _WINDOWS_DEVICE = re.compile(
     re.IGNORECASE,
 )
 _WILDCARDS = "?*"
+_LONGEST_NAME_BYTES = 255 * 2  # UTF-16, as the disk counts
 _NOT_IN_NAMES = '<>|"'
 _FIRST_PRINTABLE = " "
 _FOLDERS_OF_WINDOWS = (
@@ -73,13 +74,20 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
         name: one name of a path, without separators.
         may_be_pattern: `?` and `*` stand for other characters.
     """
+    if len(name.encode("utf-16-le", "surrogatepass")) > _LONGEST_NAME_BYTES:
+        return "has a name of more than 255 characters"
     if ":" in name:
         return "holds a colon in a name"
     if _WINDOWS_DEVICE.fullmatch(name):
         return "names a device of Windows"
     if name.strip(".") and name[-1] in ". ":
         return "has a name that ends in a dot or a space"
-    refused = _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
+    return _fault_of_a_character(
+        name, _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
+    )
+
+
+def _fault_of_a_character(name: str, refused: str) -> str | None:
     for character in name:
         if character in refused:
             return f"has a name with {character}, which Windows does not allow"

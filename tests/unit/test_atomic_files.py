@@ -61,10 +61,14 @@ def test_the_longest_name_of_a_file_system_is_written(tmp_path):
     assert names(tmp_path) == [LONGEST_NAME]
 
 
-@pytest.mark.parametrize("name", ["x" * 256, "ü" * 126 + ".json", "x" * 300 + "*"])
+@pytest.mark.parametrize(
+    "name",
+    ["x" * 256, "x" * 300 + "*", pytest.param("ü" * 126 + ".json", marks=posix)],  # bytes there
+)
 def test_a_name_that_is_too_long_is_refused_before_anything_is_written(tmp_path, name):
     roots = Roots([tmp_path])
-    for use in (roots.writable, roots.readable, roots.matches):
+    reads = () if os.name == "nt" else (roots.readable, roots.matches)  # there is no such file
+    for use in (roots.writable, *reads):
         with pytest.raises(InputError):
             use(name)
 

@@ -113,6 +113,7 @@ def test_elsewhere_the_disk_and_the_home_folder_are_no_roots():
     [
         *("what?.csv", "a*.csv", "a<b.csv", "a>b.csv", "a|b.csv", 'a"b.csv'),
         *("a.csv:stream", "a:b", "CON", "con.csv", "NUL.tar.gz", "com1.csv", "LPT³.csv", "aux "),
+        *("x" * 256, "\N{PILE OF POO}" * 128),  # 256 units of UTF-16
         *("CONIN$", "a.csv.", "a.csv ", "a. .", "tab\there.csv"),
     ],
 )
@@ -122,7 +123,18 @@ def test_a_name_that_windows_cannot_have_is_known_as_that(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["a.csv", "console.csv", "com10.csv", ".hidden", "日本.csv", "a'b.csv", "a&b (1).csv", ".."],
+    [
+        "a.csv",
+        "x" * 255,
+        "é" * 255,
+        "console.csv",
+        "com10.csv",
+        ".hidden",
+        "日本.csv",
+        "a'b.csv",
+        "a&b (1).csv",
+        "..",
+    ],
 )
 def test_a_name_that_windows_can_have_is_none(name):
     assert fault_on_windows(name) is None

@@ -11,6 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.held_files import advice_on_reading
 
 ByteProgress = Callable[[int, int], None]
 """Called in the event loop with the file's bytes sent so far and in all."""
@@ -144,6 +145,6 @@ def _quotable(filename: str) -> str:
 def _not_readable(path: Path, error: OSError) -> InputError:
     return InputError(
         f"The file {path} cannot be read: {error.strerror or error}.",
-        hint="Check its permissions and those of its folder.",
+        hint=advice_on_reading(error, "Check its permissions and those of its folder."),
         code="not_readable",
     )

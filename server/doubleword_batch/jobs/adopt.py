@@ -21,6 +21,7 @@ from doubleword_batch.errors import (
     NotFoundError,
     ProtocolError,
 )
+from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -193,7 +194,7 @@ def _copied(path: Path, copy: Path) -> Path:
     except OSError as error:
         raise InputError(
             f"{path.name} cannot be read: {error.strerror or error}.",
-            hint="Give a JSONL file that can be read.",
+            hint=advice_on_reading(error, "Give a JSONL file that can be read."),
             code="not_readable",
         ) from None
     return copy

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -341,7 +342,7 @@ def _schema_file(path: Path) -> str:
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror or error}.",
-            hint="Check the file and its permissions.",
+            hint=advice_on_reading(error, "Check the file and its permissions."),
             code="not_readable",
         ) from None
     if len(content) > _LARGEST_SCHEMA_BYTES:

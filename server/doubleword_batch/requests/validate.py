@@ -15,6 +15,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
@@ -161,7 +162,7 @@ def validate_request_file(
     except OSError as error:
         raise InputError(
             f"{quoted_name(path)} cannot be read: {error.strerror or error}.",
-            hint="Give a JSONL file that can be read.",
+            hint=advice_on_reading(error, "Give a JSONL file that can be read."),
             code="not_readable",
         ) from None
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
@@ -95,7 +96,7 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
     except OSError as error:
         raise InputError(
             f"{location!r} cannot be read: {error.strerror or error}.",
-            hint="Check the permissions of the file and its folder.",
+            hint=advice_on_reading(error, "Check the permissions of the file and its folder."),
             code="not_readable",
         ) from None
     _refuse_options(source, options)
