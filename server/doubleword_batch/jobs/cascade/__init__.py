@@ -1,0 +1,1 @@
+"""A cheap model first: which of its answers stand is decided by a sample of a strong model's."""
