@@ -79,7 +79,9 @@ class Profile(BaseModel):
         free: nothing is billed.
         prices: dated price table, None when there is none.
         output_limit: the parameter of chat that limits the tokens of an answer.
-        lists_models: the list of models names all that a batch may use.
+        lists_models: the list of models is that of the key, and not of the whole server.
+        refuses_unlisted_models: an upload with a model outside that list is refused, so that the
+            list is the whole truth; elsewhere aliases work that no list names.
         text_only: models that are known to see no images.
     """
 
@@ -107,6 +109,7 @@ class Profile(BaseModel):
     prices: PriceTable | None = None
     output_limit: str = "max_tokens"
     lists_models: bool = False
+    refuses_unlisted_models: bool = False
     text_only: tuple[str, ...] = ()
 
     def check_endpoint(self, endpoint: str) -> None:

@@ -166,7 +166,12 @@ def test_an_image_counts_however_short_its_address_is():
 
 async def test_a_ready_file_is_held_to_the_cap_line_by_line(environment, faulty, work):
     lines = [
-        {"custom_id": f"c{n}", "method": "POST", "url": CHAT, "body": {"model": MODEL, **more}}
+        {
+            "custom_id": f"c{n}",
+            "method": "POST",
+            "url": CHAT,
+            "body": {"model": MODEL, "messages": [{"role": "user", "content": "x"}], **more},
+        }
         for n, more in enumerate([{"max_tokens": 5}, {"max_tokens": 5, "best_of": 128}])
     ]
     text = "".join(json.dumps(line) + "\n" for line in lines)

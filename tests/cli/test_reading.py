@@ -3,21 +3,33 @@
 import io
 
 import pytest
+import typer
 from rich.console import Console
 
+from doubleword_batch.cli.app import app, run_app
+from doubleword_batch.cli.console import run_console
 from doubleword_batch.cli.show import table
 from doubleword_batch.cli.terminal import Terminal
 
-COMMANDS = [[], ["run"], ["fetch"], ["list"], ["local"]]
+COMMANDS = [
+    ["--help"],
+    ["local", "pull", "--help"],
+    *([name, "--help"] for name in typer.main.get_command(app).list_commands(None)),
+]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_help_has_no_boxes_and_fits_80_columns(shared, command):
-    shown = shared.run(*command, "--help").stdout
+def test_help_has_no_boxes_is_not_cut_and_fits_80_columns(capsys, monkeypatch, command):
+    monkeypatch.setenv("COLUMNS", "80")
+    run = run_console if command[0] == "console" else run_app
+    assert run(command) == 0
+    shown = capsys.readouterr().out
     assert not set("╭╮╰╯─│") & set(shown)
     assert max(map(len, shown.splitlines())) <= 80
     assert len(shown.encode()) < 2_600
-    assert "doubleword-batch" in shown
+    usage, *lines = shown.splitlines()
+    assert usage.startswith("Usage: ")
+    assert not [line for line in lines if line.endswith(("...", "…"))]
 
 
 def test_help_says_in_whole_sentences_what_each_command_does(shared):

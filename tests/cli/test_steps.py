@@ -1,5 +1,7 @@
 """A job step by step, as a script runs it: the JSON of every step names the next."""
 
+import json
+
 
 def test_each_step_hands_the_job_to_the_next_until_the_table_is_there(shell):
     made = shell.json("create-file", "rows.csv", "-p", "Say {{ text }}", "-o", "requests.jsonl")
@@ -40,11 +42,12 @@ def test_a_request_file_made_elsewhere_becomes_a_job(shell):
 
 
 def test_validate_names_every_kind_of_fault_at_once_and_ends_with_8(shell):
-    line = '{"custom_id":"a","method":"POST","url":"/v1/chat/completions","body":{"model":"m"}}\n'
-    shell.write("bad.jsonl", line + line + "{broken\n")
+    line = '{"custom_id":"a","method":"POST","url":"/v1/completions","body":{"model":"m"}}\n'
+    bare = line.replace("completions", "chat/completions").replace('"a"', '"b"')
+    shell.write("bad.jsonl", line + line + "{broken\n" + bare)
     found = shell.json("validate", "bad.jsonl", code=8)
     kinds = {group["kind"]: group["first"][0]["line"] for group in found["groups"]}
-    assert kinds == {"custom_id_duplicate": 2, "not_json": 3}
+    assert kinds == {"custom_id_duplicate": 2, "not_json": 3, "mixed_urls": 4, "content": 4}
     shown = shell.run("validate", "bad.jsonl")
     assert shown.returncode == 8
     assert "would reject it" in shown.stdout
@@ -80,3 +83,21 @@ def test_delete_asks_where_something_would_be_lost_and_doctor_says_how_large_it_
     assert "store.sqlite3" in found["disk"]["found"]
     assert deleted["job"] == job
     assert not (shell.home / "jobs" / job).exists()
+
+
+def test_every_deleted_job_is_a_json_line_and_an_error_is_the_last_one(shell):
+    made = ("create-file", "rows.csv", "--prompt")
+    jobs = [shell.json(*made, f"{word} {{{{ text }}}}")["job"] for word in ("Say", "List")]
+    ended = shell.run("delete", *jobs, "nothing-1", "--yes", "--json")
+    lines = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert ended.returncode == 3
+    assert [line.get("job") for line in lines] == [*jobs, None]
+    assert lines[-1]["error"]["code"] == "unknown_job"
+
+
+def test_a_query_with_json_gives_all_its_rows(shell):
+    shell.write("many.csv", "text\n" + "".join(f"row {n}\n" for n in range(3_000)))
+    job = shell.json("run", "many.csv", "-p", "{{ text }}", "-o", "out.csv", "--yes")["job"]
+    query = "SELECT text, answer FROM results ORDER BY 1"
+    shown = shell.json("fetch", job, "--query", query)["query"]
+    assert (len(shown["rows"]), shown["truncated"]) == (3_000, False)

@@ -13,6 +13,11 @@ def line(custom_id="a", url=URL, method="POST", **body):
     return json.dumps({"custom_id": custom_id, "method": method, "url": url, "body": body})
 
 
+def bare(custom_id, url=URL, **body):
+    body = {"model": "m"} | body
+    return json.dumps({"custom_id": custom_id, "method": "POST", "url": url, "body": body})
+
+
 BROKEN = {
     "sound": [line("a"), line("b")],
     "duplicates": [line("a"), line("b"), line("a"), line("a")],
@@ -25,6 +30,20 @@ BROKEN = {
         *(line(name, messages=value) for name, value in (("a", []), ("b", "hi"), ("c", ["hi"]))),
         *(line(name, url="/v1/responses", input=value) for name, value in (("d", ""), ("e", 7))),
     ],
+    "no content": [
+        bare("a"),
+        bare("b", prompt="hi"),
+        bare("c", "/v1/messages"),
+        bare("d", messages=None),
+    ],
+    "no input": [
+        bare("a", "/v1/responses"),
+        bare("b", "/v1/responses", instructions="Be short"),
+        bare("c", "/v1/responses", prompt={"id": "p"}),
+        bare("d", "/v1/responses", previous_response_id="r"),
+        bare("e", "/v1/responses", conversation="c"),
+    ],
+    "no text": [bare("a", "/v1/embeddings", prompt="hi"), bare("b", "/v1/embeddings", input=None)],
     "half a pair": [line("a").replace('"m"', '"\\ud800"')],
     "missing": ['{"custom_id": "a"}', '{"body": 3}', "{}", '{"body": {}, "url": 7}'],
     "blank": [line("a"), "", "  ", line("b")],

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from agent import agent
+from doubleword_batch.settings import Settings
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 ORDER = {"source": "shop.csv", "prompt": "What is {{ name }}?", "image_column": "photo"}
@@ -86,3 +87,16 @@ async def test_an_unknown_image_column_is_named_with_the_columns_that_exist(sett
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **{**ORDER, "image_column": "picture"})
     assert "photo" in reply.text
+
+
+@pytest.mark.parametrize("source", ["shop.csv", "photos"])
+async def test_images_for_a_model_that_sees_none_are_refused_when_the_job_is_built(
+    environment, shop, source
+):
+    variables = environment | {"DOUBLEWORD_API_KEY": "k", "DOUBLEWORD_BATCH_PROVIDER": "doubleword"}
+    column = {"image_column": "photo"} if source == "shop.csv" else {}
+    order = {"source": source, "prompt": "What is {{ name }}?", "model": "openai/gpt-oss-20b"}
+    async with agent(Settings.from_environment(variables)) as a:
+        reply = await a.fails("create_batch_file", **order, **column)
+    assert "openai/gpt-oss-20b sees no images" in reply["error"]["message"]
+    assert "Name a vision model" in reply.text

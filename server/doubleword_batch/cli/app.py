@@ -1,16 +1,16 @@
 """The command line: its commands and its help."""
 
 from importlib.metadata import version
-from typing import Annotated, Any
+from typing import Annotated
 
 import anyio
 import typer
-from typer.core import TyperGroup
 
 from doubleword_batch.cli import options, results, servers, steps
 from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.console import console
 from doubleword_batch.cli.exit_codes import Exit
+from doubleword_batch.cli.help import PLAIN, Group
 from doubleword_batch.cli.mcp import serve_mcp
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.run_flow import run
@@ -27,25 +27,11 @@ _NO_KEY = (
 _CODES = "\n".join(("\b", "Exit codes:", *(f"{code.value:>4}  {code.meaning}" for code in Exit)))
 
 
-class _Group(TyperGroup):
-    """Shows what a command does in whole sentences, in as many lines as they need."""
-
-    def format_commands(self, ctx: Any, formatter: Any) -> None:
-        """Write a line or two for each command."""
-        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
-        rows = [(name, command.get_short_help_str(200)) for name, command in commands if command]
-        with formatter.section("Commands"):
-            formatter.write_dl(rows)
-
-
 app = typer.Typer(
-    cls=_Group,
+    cls=Group,
     help="Bulk inference from the shell: a table and a prompt in, a table of answers out.",
     epilog=f"{_NO_KEY}\n\n{_CODES}",
-    add_completion=False,
-    rich_markup_mode=None,  # plain help: boxes cost an agent in a pipe three times the text
-    pretty_exceptions_enable=False,  # its tracebacks show local variables, and so keys
-    context_settings={"help_option_names": ["-h", "--help"]},
+    **PLAIN,
 )
 app.command()(run)
 app.command()(steps.create_file)

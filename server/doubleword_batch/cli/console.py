@@ -8,6 +8,7 @@ from rich.text import Text
 from doubleword_batch.cli import options
 from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.exit_codes import Exit
+from doubleword_batch.cli.help import PLAIN
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.jobs.dropped_files import dropped_files
@@ -67,11 +68,7 @@ def run_console(arguments: list[str]) -> int:
     Args:
         arguments: without the program's name; the first is `console`.
     """
-    app = typer.Typer(
-        add_completion=False,
-        pretty_exceptions_enable=False,
-        context_settings={"help_option_names": ["-h", "--help"]},
-    )
+    app = typer.Typer(**PLAIN)
     app.callback()(lambda: None)  # so that there are commands, and `console` is one
     app.command()(console)
     return run_typer(app, arguments)

@@ -110,14 +110,15 @@ def cancel(job: options.Job, *, as_json: options.AsJson = False) -> int:
 
 
 def delete(
-    jobs: Annotated[list[str], typer.Argument(metavar="JOB...", help="Names of jobs.")],
+    jobs: Annotated[list[str], typer.Argument(metavar="JOB", help="Names of jobs.")],
     *,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Delete jobs of this machine and their files; what would be lost is asked about first.
 
-    The provider keeps its files and batches, and tables that were written elsewhere stay.
+    The provider keeps its files and batches, and tables that were written elsewhere stay. With
+    --json, each job that is deleted is a line of its own.
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()

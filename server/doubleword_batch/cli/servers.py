@@ -9,6 +9,7 @@ from rich.text import Text
 
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, interrupted
+from doubleword_batch.cli.help import PLAIN, Group
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.shells import quote_word, shell_here
 from doubleword_batch.cli.show import lines
@@ -20,7 +21,7 @@ from doubleword_batch.settings import Settings, check_base_url
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer
 
-local_app = typer.Typer(no_args_is_help=False)
+local_app = typer.Typer(cls=Group, no_args_is_help=False, **PLAIN)
 
 
 @local_app.callback(invoke_without_command=True)

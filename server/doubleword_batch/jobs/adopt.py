@@ -50,7 +50,9 @@ _ROWS_AT_ONCE = 1_000
 _REQUEST_FILE = "part-0001.jsonl"
 _MESSAGE_CHARACTERS, _FIXES_SHOWN = 100, 2
 _MOST_EXPLAINED, _EXPLAINED_OF_MANY = 6, 4
-_OF_MODELS = frozenset({"model_missing", "model_unknown", "image_for_text_model"})
+_OF_MODELS = frozenset(
+    {"model_missing", "model_unknown", "model_not_listed", "image_for_text_model"}
+)
 _MODELS_SECONDS = 5.0
 _TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".db", ".sqlite"})
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
@@ -121,8 +123,8 @@ def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None)
 # A request file of this machine
 
 
-async def job_of_file(ws: Workspace, path: str) -> StoredJob:
-    """A job over a JSONL request file; the same content gives the same job back.
+async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
+    """A job over a JSONL request file, and what is odd in it; the same content, the same job.
 
     Raises:
         InputError: `invalid_request_file`: some line is wrong; the message names the first of
@@ -150,7 +152,7 @@ async def _known_models(ws: Workspace) -> list[str]:
     return [*listed, *priced] if listed else []
 
 
-def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> StoredJob:
+def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJob, list[str]]:
     from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
     remove_leftovers(ws.store)
@@ -159,11 +161,12 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> StoredJob:
         report = validate_request_file(copy, ws.profile, models)
         if not report.ok:
             raise _invalid(ws, path, report)
+        odd = [f"{_named(group)}." for group in report.groups]
         digest = _sha256(copy)
         fingerprint = f"file:{ws.profile.name}:{ws.server}:{digest}"
         known = ws.store.job_with_fingerprint(fingerprint)
         if known is not None:
-            return StoredJob.of_record(ws, known)
+            return StoredJob.of_record(ws, known), odd
         input_tokens, output_tokens = estimate_file_tokens(copy)
         asked = spec_of(msgspec.structs.asdict(line.body) for line in _lines(copy))
         job_id = ws.store.begin_job(
@@ -185,7 +188,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> StoredJob:
         finally:
             ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     clear_building_mark(job.folder)
-    return job
+    return job, odd
 
 
 def _copied(path: Path, copy: Path) -> Path:
@@ -201,12 +204,14 @@ def _copied(path: Path, copy: Path) -> Path:
 
 
 def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputError:
-    """The error for a file with faults: every kind, how often it is there, and where first."""
-    groups = [group for group in report.groups if group.severity == "error"]
+    """The error for a file with faults: every kind, how often it is there, and where first.
+
+    What is only odd stands behind the faults: it may be one in truth.
+    """
+    groups = [group for group in report.groups if group.severity == "error" or _is_of_model(group)]
     explained = len(groups) if len(groups) <= _MOST_EXPLAINED else _EXPLAINED_OF_MANY
     kinds = "; ".join(
-        f"{group.kind} ({_lines_of(group)})"
-        + (f": {_cut(group.first[0].message)}" if number < explained else "")
+        _named(group) if number < explained else f"{group.kind} ({_lines_of(group)})"
         for number, group in enumerate(groups)
     )
     fixes = list(dict.fromkeys(group.fix for group in groups))[:_FIXES_SHOWN]
@@ -215,10 +220,16 @@ def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputErro
         hint=" ".join((*fixes, "Nothing was uploaded.")),
         code="invalid_request_file",
         details={"kinds": {group.kind: group.count for group in groups}},
-        next=Next("list", {"kind": "models"})
-        if any(group.kind in _OF_MODELS for group in groups)
-        else None,
+        next=Next("list", {"kind": "models"}) if any(map(_is_of_model, groups)) else None,
     )
+
+
+def _is_of_model(group: "ProblemGroup") -> bool:
+    return group.kind in _OF_MODELS
+
+
+def _named(group: "ProblemGroup") -> str:
+    return f"{group.kind} ({_lines_of(group)}): {_cut(group.first[0].message)}"
 
 
 def _cut(message: str) -> str:

@@ -71,7 +71,11 @@ class Created(Reply):
 
 
 class Uploaded(Reply):
-    """`upload`: input files at the provider."""
+    """`upload`: input files at the provider.
+
+    Attributes:
+        warnings: what is odd in a request file that was made elsewhere, such as blank lines.
+    """
 
     job: str
     input_file_ids: list[str]

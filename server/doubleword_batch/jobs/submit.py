@@ -62,7 +62,9 @@ async def upload(
     """
     if (job is None) == (path is None):
         raise InputError("Give either job or path, and not both.")
-    found = await (job_of_file(ws, path) if path is not None else find_job(ws, job or ""))
+    found, warnings = (
+        (await find_job(ws, job or ""), []) if path is None else await job_of_file(ws, path)
+    )
     reused = await upload_parts(found, found.parts(), progress)
     parts = found.parts()
     file_ids = [part.input_file_id for part in parts if part.input_file_id]
@@ -77,7 +79,7 @@ async def upload(
         reused=sum(reused),
         cost_usd=cost.usd,
         cost_note=cost.note,
-        warnings=[],
+        warnings=warnings,
     )
 
 

@@ -8,7 +8,7 @@ compared at the end.
 import json
 import struct
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -62,7 +62,7 @@ def diagnose(line: bytes) -> Diagnosis:
         _check_texts(fields, ("model",), "body.", diagnosis)
         if fields.get("stream"):
             diagnosis.faults.append(("stream", "body.stream is on."))
-        fault = content_fault(diagnosis.texts.get("url", ""), _Decoded(fields))
+        fault = content_fault(diagnosis.texts.get("url", ""), _Decoded(fields), fields)
         if fault:
             diagnosis.faults.append(("content", fault))
     elif "body" in request:
@@ -140,15 +140,24 @@ class _Decoded:
         )
 
 
-def content_fault(url: str, body: _Content) -> str:
+# In place of `input`: a stored prompt, or what was said before.
+_IN_PLACE_OF_INPUT = frozenset({"prompt", "previous_response_id", "conversation"})
+
+
+def content_fault(url: str, body: _Content, names: Collection[str] = ()) -> str:
     """What is wrong with what a body asks, by its first bytes; "" for nothing.
 
-    What is absent is left to the server: some take a stored prompt in its place.
+    Args:
+        url: the endpoint.
+        body: what is asked.
+        names: of the body's other fields, where they are known.
     """
     if url in {CHAT, "/v1/messages"}:
         return _messages_fault(_first_bytes(body.messages))
     if url in {EMBEDDINGS, RESPONSES}:
-        return _input_fault(_first_bytes(body.input))
+        first = _first_bytes(body.input)
+        may_lack = url == RESPONSES and not _IN_PLACE_OF_INPUT.isdisjoint(names)
+        return "" if may_lack and not first else _input_fault(first)
     return ""
 
 
@@ -158,7 +167,7 @@ def _first_bytes(value: msgspec.Raw) -> bytes:
 
 def _messages_fault(first: bytes) -> str:
     if not first:
-        return ""
+        return "body.messages is missing."
     if not first.startswith(b"["):
         return "body.messages is not a list."
     inside = first[1:].lstrip()
@@ -170,9 +179,11 @@ def _messages_fault(first: bytes) -> str:
 
 
 def _input_fault(first: bytes) -> str:
+    if not first:
+        return "body.input is missing."
     if first.startswith((b'""', b"[]")):
         return "body.input is empty."
-    if first and not first.startswith((b'"', b"[")):
+    if not first.startswith((b'"', b"[")):
         return "body.input is neither text nor a list."
     return ""
 

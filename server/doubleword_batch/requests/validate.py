@@ -20,7 +20,7 @@ from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
-from doubleword_batch.requests.spec import EMBEDDINGS
+from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
 
@@ -58,6 +58,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "mixed_urls": (_ERROR, "Split the file: a batch has one endpoint."),
     "model_missing": (_ERROR, "Name the model in every body."),
     "model_unknown": (_ERROR, "Name one of the provider's models."),
+    "model_not_listed": (_WARNING, "See that the name is right: the provider's list lacks it."),
     "content": (_ERROR, "Give chat a list of messages, and the other endpoints text or a list."),
     "image_for_text_model": (_ERROR, "Name a model that sees images, or leave the images out."),
     "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
@@ -147,7 +148,7 @@ def validate_request_file(
     Args:
         path: the file.
         profile: the provider.
-        models: all that its key may use; empty where they are not known.
+        models: those that its key may use; empty where they are not known.
 
     Raises:
         InputError: code `file_not_found` or `not_readable`; faults inside the file are reported.
@@ -315,14 +316,21 @@ class _Check:
         if self._known_models and model not in self._known_models:
             near = difflib.get_close_matches(model, self._known_models, n=1)
             question = f"; did you mean {quote_untrusted(near[0], _QUOTED)}?" if near else "."
-            message = f"There is no model {quote_untrusted(model, _QUOTED)}{question}"
-            self._found.add("model_unknown", number, message)
-        elif len(self._models) < _MODELS_SHOWN:
+            name = quote_untrusted(model, _QUOTED)
+            if self._profile.refuses_unlisted_models:
+                self._found.add("model_unknown", number, f"There is no model {name}{question}")
+                return
+            message = f"The provider's list has no model {name}{question}"
+            self._found.add("model_not_listed", number, message)
+        if len(self._models) < _MODELS_SHOWN:
             self._models[model] = None
 
     def _content(self, number: int, request: _CheckedLine, line: bytes) -> None:
         """What is asked, as far as that can be told without reading all of it."""
         fault = content_fault(request.url, request.body)
+        if fault and request.url == RESPONSES and not request.body.input:
+            names = msgspec.json.decode(_body_of(line), type=dict[str, msgspec.Raw])
+            fault = content_fault(request.url, request.body, names)
         if fault:
             self._found.add("content", number, fault)
         model = request.body.model

@@ -6,11 +6,15 @@ import tracemalloc
 import pytest
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.providers import profile
 from doubleword_batch.requests import line_checks, validate_request_file
+
+MESSAGES = [{"role": "user", "content": "grüße"}]
+ASKED = {"messages": MESSAGES, "input": "grüße"}
 
 
 def line(custom_id="a", **changes):
-    body = {"model": "m", "messages": [{"role": "user", "content": "grüße"}]}
+    body = {"model": "m", "messages": MESSAGES}
     request = {"custom_id": custom_id, "method": "POST", "url": "/v1/chat/completions"}
     request |= {"body": body} | changes
     return json.dumps({k: v for k, v in request.items() if v is not ...}, ensure_ascii=False)
@@ -32,7 +36,7 @@ def kinds(report):
 
 
 def test_a_sound_file_is_ok_and_summed_up(check, tmp_path):
-    report = check(line("a"), line("b", body={"model": "n", "stream": False}))
+    report = check(line("a"), line("b", body={"model": "n", "stream": False, **ASKED}))
     assert report.ok
     assert report.groups == ()
     assert report.requests == 2
@@ -62,10 +66,10 @@ def test_a_sound_file_is_ok_and_summed_up(check, tmp_path):
         (line(url=["x"]), "wrong_type"),
         (line(body=...), "missing_field"),
         (line(body="x"), "wrong_type"),
-        (line(body={}), "model_missing"),
-        (line(body={"model": ""}), "model_missing"),
-        (line(body={"model": 1}), "wrong_type"),
-        (line(body={"model": "m", "stream": True}), "stream"),
+        (line(body=ASKED), "model_missing"),
+        (line(body={"model": "", **ASKED}), "model_missing"),
+        (line(body={"model": 1, **ASKED}), "wrong_type"),
+        (line(body={"model": "m", "stream": True, **ASKED}), "stream"),
         (line(body={"model": "m", "x": float("nan")}), "nan"),
         (line(body={"model": "m", "x": [float("-inf")]}), "nan"),
         (line().replace("grüße", "\\ud800"), "not_json"),
@@ -101,17 +105,19 @@ def test_a_url_that_is_not_run_in_batches_is_named(check):
 
 @pytest.mark.parametrize("url", ["/v1/completions", "/v1/messages", "/v1/responses"])
 def test_every_url_that_servers_of_this_shape_take_is_sound(check, url):
-    assert check(line(url=url)).ok
+    assert check(line(url=url, body={"model": "m", **ASKED})).ok
 
 
 def test_lines_of_two_endpoints_are_refused(check):
-    report = check(line("a"), line("b", url="/v1/responses"), line("c"))
+    report = check(
+        line("a"), line("b", url="/v1/responses", body={"model": "m", **ASKED}), line("c")
+    )
     assert kinds(report) == {"mixed_urls": [2]}
     assert report.endpoint is None
 
 
 def test_a_duplicate_names_the_line_of_the_first(check):
-    report = check(line("a"), line("b"), line("a"), line("a", body={}), line("b", method="GET"))
+    report = check(line("a"), line("b"), line("a"), line("a", body=ASKED), line("b", method="GET"))
     groups = {group.kind: group for group in report.groups}
     assert groups["custom_id_duplicate"].count == 3
     assert [p.line for p in groups["custom_id_duplicate"].first] == [3, 4, 5]
@@ -131,7 +137,7 @@ def test_one_line_with_many_faults_has_them_all_named(check):
 
 
 def test_every_fault_is_counted_and_the_first_three_are_shown(check):
-    report = check(*["{"] * 1000, line("a"), *[line(str(n), body={}) for n in range(500)])
+    report = check(*["{"] * 1000, line("a"), *[line(str(n), body=ASKED) for n in range(500)])
     groups = {group.kind: group for group in report.groups}
     assert (groups["not_json"].count, groups["model_missing"].count) == (1000, 500)
     assert kinds(report) == {"not_json": [1, 2, 3], "model_missing": [1002, 1003, 1004]}
@@ -157,8 +163,8 @@ def test_utf16_is_one_error_and_not_thousands(check):
 
 
 def test_a_body_beyond_the_limit_is_found_to_the_byte(check):
-    body = {"model": "m", "input": "x" * 5000}
-    size = len(json.dumps(body))
+    body = {"model": "m", "input": "x" * 5000, "messages": MESSAGES}
+    size = len(json.dumps(body, ensure_ascii=False).encode())
     assert check(line("a", body=body), max_request_bytes=size).ok
     report = check(line("b"), line("a", body=body), max_request_bytes=size - 1)
     assert kinds(report) == {"body_too_large": [2]}
@@ -238,6 +244,11 @@ def test_the_inputs_of_all_embeddings_are_counted_where_the_provider_limits_them
         ("/v1/chat/completions", {"messages": ["hello"]}, "something else than objects"),
         ("/v1/embeddings", {"input": 7}, "neither text nor a list"),
         ("/v1/responses", {"input": ""}, "input is empty"),
+        ("/v1/chat/completions", {}, "messages is missing"),
+        ("/v1/chat/completions", {"prompt": "hello"}, "messages is missing"),
+        ("/v1/messages", {"max_tokens": 5}, "messages is missing"),
+        ("/v1/embeddings", {"prompt": "hello"}, "input is missing"),
+        ("/v1/responses", {"instructions": "Be short"}, "input is missing"),
     ],
 )
 @pytest.mark.parametrize("model", ["m", 7])
@@ -247,15 +258,32 @@ def test_what_is_asked_has_to_be_what_the_endpoint_takes(check, url, body, says,
     assert says in group.first[0].message
 
 
-def test_a_model_that_the_provider_does_not_list_is_an_error_where_the_list_is_known(
-    tmp_path, doubleword
+@pytest.mark.parametrize("model", ["m", 7])
+@pytest.mark.parametrize(
+    "in_its_place", [{"prompt": {"id": "p"}}, {"previous_response_id": "r"}, {"conversation": "c"}]
+)
+def test_a_response_may_be_asked_for_with_a_stored_prompt_or_what_was_said_before(
+    check, in_its_place, model
+):
+    report = check(line(url="/v1/responses", body={"model": model, **in_its_place}))
+    assert "content" not in kinds(report)
+
+
+@pytest.mark.parametrize(
+    ("provider", "kind", "severity"),
+    [("doubleword", "model_unknown", "error"), ("openai", "model_not_listed", "warning")],
+)
+def test_a_model_that_is_not_listed_is_an_error_where_the_server_refuses_it_and_odd_elsewhere(
+    tmp_path, provider, kind, severity
 ):
     path = tmp_path / "requests.jsonl"
-    path.write_text(line("a", body={"model": "Qwen3-14B"}) + "\n" + line("b") + "\n")
-    assert validate_request_file(path, doubleword).ok
-    report = validate_request_file(path, doubleword, ["Qwen3-14B-FP8", "m"])
-    assert kinds(report) == {"model_unknown": [1]}
-    assert "did you mean «Qwen3-14B-FP8»?" in report.groups[0].first[0].message
+    path.write_text(line("a", body={"model": "Qwen3-14B", **ASKED}) + "\n" + line("b") + "\n")
+    assert validate_request_file(path, profile(provider)).ok
+    report = validate_request_file(path, profile(provider), ["Qwen3-14B-FP8", "m"])
+    (group,) = report.groups
+    assert (group.kind, group.severity, group.count) == (kind, severity, 1)
+    assert report.ok is (severity == "warning")
+    assert "did you mean «Qwen3-14B-FP8»?" in group.first[0].message
 
 
 def test_an_image_for_a_model_that_sees_none_is_an_error(check):

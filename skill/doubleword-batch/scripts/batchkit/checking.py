@@ -51,6 +51,8 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
 _SHOWN = 3
 _QUOTED = 80
+# In place of `input`: a stored prompt, or what was said before.
+_IN_PLACE_OF_INPUT = frozenset({"prompt", "previous_response_id", "conversation"})
 
 
 class Fault(NamedTuple):
@@ -242,20 +244,35 @@ class _Check:
 
 
 def _content_fault(url: str, body: dict[str, Any]) -> str:
-    """What is wrong with what a body asks, "" for nothing; what is absent is left to the server."""
-    if url in {"/v1/chat/completions", "/v1/messages"} and "messages" in body:
-        messages = body["messages"]
-        if not isinstance(messages, list):
-            return "body.messages is not a list."
-        if not messages:
-            return "body.messages is empty."
-        if not isinstance(messages[0], dict):
-            return "body.messages is a list of something else than objects."
-    if url in {"/v1/embeddings", "/v1/responses"} and "input" in body:
-        if body["input"] in ("", []):
-            return "body.input is empty."
-        if not isinstance(body["input"], (str, list)):
-            return "body.input is neither text nor a list."
+    """What is wrong with what a body asks, "" for nothing."""
+    if url in {"/v1/chat/completions", "/v1/messages"}:
+        return _messages_fault(body)
+    if url == "/v1/embeddings":
+        return _input_fault(body)
+    may_lack = "input" not in body and not _IN_PLACE_OF_INPUT.isdisjoint(body)
+    return "" if url != "/v1/responses" or may_lack else _input_fault(body)
+
+
+def _messages_fault(body: dict[str, Any]) -> str:
+    if "messages" not in body:
+        return "body.messages is missing."
+    messages = body["messages"]
+    if not isinstance(messages, list):
+        return "body.messages is not a list."
+    if not messages:
+        return "body.messages is empty."
+    if not isinstance(messages[0], dict):
+        return "body.messages is a list of something else than objects."
+    return ""
+
+
+def _input_fault(body: dict[str, Any]) -> str:
+    if "input" not in body:
+        return "body.input is missing."
+    if body["input"] in ("", []):
+        return "body.input is empty."
+    if not isinstance(body["input"], (str, list)):
+        return "body.input is neither text nor a list."
     return ""
 
 
