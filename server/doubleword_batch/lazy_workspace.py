@@ -146,6 +146,7 @@ class LazyWorkspace:
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
                 strict_json=settings.strict_json,
+                writes_locks=settings.lock_files,
             )
             # What was open before stays open to the end: a call may still be using it.
             self._stack.push_async_callback(opening.pop_all().aclose)

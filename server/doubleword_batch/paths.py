@@ -26,6 +26,9 @@ from doubleword_batch.path_text import (
 _GLOB_CHARACTERS = frozenset("*?[")
 _WINDOWS_MOUNT = re.compile(r"/mnt/[a-z]/")
 _WSL = Path("/proc/sys/fs/binfmt_misc/WSLInterop")
+LOCK_SUFFIX = ".lock.json"
+"""How the name of the lock file beside a table ends."""
+
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 _NAMES_LOOKED_AT = 1_000
 
@@ -183,6 +186,40 @@ class Roots:
                 f"{quote_untrusted(str(path), 200)} does not end in .csv, .jsonl or .parquet.",
                 hint="Tables are written under these endings only; put one at the end.",
             )
+        self._refuse_as_target(resolved, overwrite=overwrite)
+        return resolved
+
+    def writable_lock(self, path: Path) -> Path:
+        """Resolve the lock file beside a table: the one file that is written and was not named.
+
+        Args:
+            path: beside an output path that `writable` gave.
+
+        Raises:
+            InputError, StoreError: as `writable`; a link there may lead to another place or name.
+        """
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise InputError(
+                f"The path {str(path)!r} cannot be resolved.", hint=str(error)
+            ) from None
+        self._check_place(path, resolved, is_output=True)
+        if not resolved.name.endswith(LOCK_SUFFIX):
+            raise InputError(
+                f"{quote_untrusted(path.name, 200)} leads to a file of another kind.",
+                hint="Remove that link.",
+                code="output_exists",
+            )
+        self._refuse_as_target(resolved, overwrite=True)
+        return resolved
+
+    def absolute(self, path: str) -> Path:
+        """Where a caller's path leads, from the first root on; neither resolved nor checked."""
+        return Path(os.path.abspath(self._base / os.path.expanduser(path)))  # noqa: PTH100, PTH111  # links stay
+
+    def _refuse_as_target(self, resolved: Path, *, overwrite: bool) -> None:
+        """Refuse what cannot be written as a file, or must not be."""
         if resolved.is_dir():
             raise InputError(
                 f"{resolved} is a folder.", hint="Name a file inside it.", code="output_exists"
@@ -202,7 +239,6 @@ class Roots:
                 code="file_not_found",
             )
         check_writable(resolved)
-        return resolved
 
     def _inside(self, path: str | Path, *, is_output: bool = False) -> Path:
         text = os.path.expanduser(str(path))  # noqa: PTH111  # Path.expanduser raises on ~unknown

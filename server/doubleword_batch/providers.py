@@ -40,14 +40,18 @@ class PriceTable(BaseModel):
     source: str
     models: dict[str, dict[str, tuple[Decimal, Decimal]]]
 
+    def price(self, model: str, window: str) -> tuple[Decimal, Decimal] | None:
+        """The price of a model in a window, or None when either is not in the table."""
+        seconds = window_seconds(window)
+        prices = self.models.get(model, {})
+        same = (price for own, price in prices.items() if window_seconds(own) == seconds)
+        return prices.get(window) or next(same, None)
+
     def cost_usd(
         self, model: str, window: str, input_tokens: int, output_tokens: int
     ) -> Decimal | None:
         """The cost of these tokens, or None when the model or the window is not in the table."""
-        seconds = window_seconds(window)
-        prices = self.models.get(model, {})
-        same = (price for own, price in prices.items() if window_seconds(own) == seconds)
-        price = prices.get(window) or next(same, None)
+        price = self.price(model, window)
         if price is None:
             return None
         return (price[0] * input_tokens + price[1] * output_tokens) / _MILLION

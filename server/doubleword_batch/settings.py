@@ -97,6 +97,7 @@ class Settings:
         local_model: a GGUF file for the builtin executor; None for the bundled one.
         log_level: level of the log on stderr.
         proxy_key: what programs must send to the proxy as their key; None for the one it makes.
+        lock_files: whether a table of answers gets a lock file beside it.
     """
 
     provider: ProviderName
@@ -115,6 +116,7 @@ class Settings:
     local_model: Path | None = None
     log_level: LogLevel = "warning"
     proxy_key: Secret | None = None
+    lock_files: bool = True
 
     @classmethod
     def from_environment(
@@ -158,6 +160,7 @@ class Settings:
             local_model=_file(env, "DOUBLEWORD_BATCH_LOCAL_MODEL"),
             log_level=_named(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
             proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
+            lock_files=_flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
         )
 
 
@@ -395,9 +398,11 @@ def _money(env: Mapping[str, str], name: str) -> Decimal | None:
     return value
 
 
-def _flag(env: Mapping[str, str], name: str) -> bool:
+def _flag(env: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     text = env.get(name, "").lower()
-    if text in {"", "0", "false", "no", "off"}:
+    if not text:
+        return default
+    if text in {"0", "false", "no", "off"}:
         return False
     if text in {"1", "true", "yes", "on"}:
         return True

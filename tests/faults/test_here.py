@@ -84,7 +84,11 @@ async def test_a_full_disk_is_said_and_nothing_is_lost_when_there_is_space_again
     table = rows_of(harness.work / "out.jsonl")
     assert [line["id"] for line in table] == [str(n) for n in range(1, 2_001)]
     assert all(line["answer"] for line in table)
-    assert sorted(path.name for path in harness.work.iterdir()) == ["out.jsonl", "rows.csv"]
+    assert sorted(path.name for path in harness.work.iterdir()) == [
+        "out.jsonl",
+        "out.lock.json",
+        "rows.csv",
+    ]
 
 
 async def test_a_store_that_another_process_locks_is_said_to_be_and_works_again(harness):

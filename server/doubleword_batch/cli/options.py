@@ -27,23 +27,20 @@ def usd(text: str) -> Decimal:
 
 CHAT = "/v1/chat/completions"
 
-Source = Annotated[
-    str,
-    typer.Argument(
-        help="Path, folder or glob: CSV, TSV, JSONL, JSON array (also gzip or zstd), Parquet, "
-        "BOOK.xlsx::SHEET, SHOP.db::TABLE or SHOP.db::SELECT..., texts, images."
-    ),
-]
+_SOURCE = typer.Argument(
+    help="Path, folder or glob: CSV, TSV, JSONL, JSON array (also gzip or zstd), Parquet, "
+    "BOOK.xlsx::SHEET, SHOP.db::TABLE or SHOP.db::SELECT..., texts, images."
+)
+Source = Annotated[str, _SOURCE]
+OptionalSource = Annotated[str | None, _SOURCE]
 Job = Annotated[str, typer.Argument(help="A job's name, or the provider's batch or input file id.")]
-Prompt = Annotated[
-    str,
-    typer.Option(
-        "--prompt",
-        "-p",
-        help="Template of the user's message, such as 'Classify: {{ text }}'; @FILE, or - for "
-        "stdin.",
-    ),
-]
+_PROMPT = typer.Option(
+    "--prompt",
+    "-p",
+    help="Template of the user's message, such as 'Classify: {{ text }}'; @FILE, or - for stdin.",
+)
+Prompt = Annotated[str, _PROMPT]
+OptionalPrompt = Annotated[str | None, _PROMPT]
 System = Annotated[
     str | None, typer.Option("--system", help="Template of the system message, or @FILE.")
 ]
@@ -96,7 +93,6 @@ MaxCost = Annotated[
     ),
 ]
 _TABLE = "The table to write: .csv, .jsonl or .parquet."
-Table = Annotated[str, typer.Option("--output", "-o", help=_TABLE)]
 Output = Annotated[str | None, typer.Option("--output", "-o", help=_TABLE)]
 Formulas = Annotated[
     bool,
@@ -104,6 +100,10 @@ Formulas = Annotated[
         "--formulas",
         help="In CSV, keep text that begins like a formula as it is; a spreadsheet would run it.",
     ),
+]
+NoLock = Annotated[
+    bool,
+    typer.Option("--no-lock", help="Write no lock file (NAME.lock.json) beside the table."),
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")]
 Timeout = Annotated[

@@ -69,6 +69,7 @@ def fetch(
     timeout: options.Timeout = None,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
+    no_lock: options.NoLock = False,
     as_json: options.AsJson = False,
 ) -> int:
     """Write the table of answers, even while the job runs, or query it."""
@@ -92,6 +93,7 @@ def fetch(
                 sample=sample,
                 overwrite=overwrite,
                 formulas=formulas,
+                lock=not no_lock,
                 progress=tell,
             )
         return results.reply

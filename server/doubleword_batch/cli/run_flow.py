@@ -1,6 +1,6 @@
 """`run`: from a source and a prompt to a table of answers, asking before it costs money."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from typing import Annotated
 
@@ -20,6 +20,13 @@ from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file, output_path
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.locked_run import (
+    LockedRun,
+    differences,
+    locked_request,
+    open_lock,
+    with_window,
+)
 from doubleword_batch.jobs.replies import Results, Status, Waiting
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.job import Job
@@ -28,10 +35,18 @@ from doubleword_batch.settings import Settings
 
 
 def run(
-    source: options.Source,
+    source: options.OptionalSource = None,
     *,
-    prompt: options.Prompt,
-    output: options.Table,
+    prompt: options.OptionalPrompt = None,
+    output: options.Output = None,
+    locked: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FILE",
+            help="Repeat what a lock file (NAME.lock.json) tells, and say what is different now; "
+            "the table beside it is the output.",
+        ),
+    ] = None,
     system: options.System = None,
     model: options.Model = None,
     schema: options.Schema = None,
@@ -47,6 +62,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
+    no_lock: options.NoLock = False,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> int:
@@ -57,9 +73,20 @@ def run(
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()
+    if locked is not None:
+        _refuse_beside_locked(
+            prompt=prompt,
+            system=system,
+            schema=schema,
+            id_column=id_column,
+            image_column=image_column,
+            limit=limit,
+            option=option,
+            endpoint=None if endpoint == options.CHAT else endpoint,
+        )
     request = build_request(
-        source=source,
-        prompt=prompt,
+        source=_given(source, "SOURCE", locked),
+        prompt=_given(prompt, "--prompt", locked),
         system=system,
         model=model,
         endpoint=endpoint,
@@ -73,17 +100,35 @@ def run(
         max_cost=max_cost,
     )
     run_options = RunOptions(
-        output=output,
+        output=_given(output, "--output", locked),
         overwrite=overwrite,
         formulas=formulas,
         window=window,
         max_cost_usd=max_cost,
         agreed=yes,
         timeout_seconds=timeout,
+        locked=locked,
+        lock=not no_lock,
     )
     report = run_flow(terminal, settings, request, run_options)
     show(terminal, report)
     return exit_of_results(report) if isinstance(report, Results) else Exit.INCOMPLETE
+
+
+def _given(value: str | None, name: str, locked: str | None) -> str:
+    """A value that only a lock file can stand in for."""
+    if value is None and locked is None:
+        raise typer.BadParameter("it is needed, unless --locked names a lock file", param_hint=name)
+    return value or ""
+
+
+def _refuse_beside_locked(**given: object) -> None:
+    named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if named:
+        raise typer.BadParameter(
+            f"the lock file says what is asked, so {', '.join(named)} cannot be given beside it",
+            param_hint="--locked",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,13 +136,15 @@ class RunOptions:
     """The options of `run` that do not concern the request file.
 
     Attributes:
-        output: the table to write.
+        output: the table to write; "" for the one beside the lock file.
         overwrite: whether `output` may be replaced.
         formulas: whether texts of a CSV may become formulas in a spreadsheet.
         window: completion window; None for the provider's first.
         max_cost_usd: submit nothing above this.
         agreed: the person has agreed to the cost beforehand.
         timeout_seconds: how long to wait for the end; None for as long as it takes.
+        locked: the lock file that is to be repeated.
+        lock: whether to write one.
     """
 
     output: str
@@ -107,6 +154,8 @@ class RunOptions:
     max_cost_usd: Decimal | None = None
     agreed: bool = False
     timeout_seconds: float | None = None
+    locked: str | None = None
+    lock: bool = True
 
 
 def run_flow(
@@ -139,10 +188,13 @@ class _RunFlow:
         self._submitting = False
         self._submitted = False
         self._deadline: float | None = None
+        self._locked: LockedRun | None = None
+        self._differs: list[str] = []
 
     async def run(self, jobs: Jobs) -> Results | Status:
         """Every stage, in order; the output path is checked before anything is spent."""
         ws = await jobs.workspace()
+        await self._take_lock(ws)
         output, overwrite = self._options.output, self._options.overwrite
         source = self._request.source
         target = await in_thread(
@@ -152,6 +204,7 @@ class _RunFlow:
         if self._options.timeout_seconds is not None:
             self._deadline = ws.monotonic() + self._options.timeout_seconds
         job = await self._build(jobs)
+        await self._compare(ws, job)
         await self._submit(ws, job)
         if not self._submitted:
             return await job.status()
@@ -168,9 +221,44 @@ class _RunFlow:
                 self._options.output,
                 overwrite=self._options.overwrite,
                 formulas=self._options.formulas,
+                query=self._locked.lock.table.query if self._locked else None,
+                lock=self._options.lock,
                 progress=tell,
             )
-        return results.reply
+        if self._locked is None:
+            return results.reply
+        return results.reply.model_copy(update={"differs": self._differs})
+
+    async def _take_lock(self, ws: Workspace) -> None:
+        """Let the lock file say what to build, where one was named."""
+        options = self._options
+        if options.locked is None:
+            return
+        path, given = options.locked, self._request
+        self._locked = run = await in_thread(lambda _: open_lock(ws, path))
+        request = await in_thread(
+            lambda _: locked_request(
+                ws,
+                run,
+                source=given.source,
+                model=given.model,
+                params=given.params,
+                new_run=given.new_run,
+            )
+        )
+        self._request = replace(request, is_capped=given.is_capped)
+        self._options = replace(
+            options,
+            output=options.output or str(run.table),
+            window=with_window(run, options.window),
+        )
+
+    async def _compare(self, ws: Workspace, job: Job) -> None:
+        if self._locked is None:
+            return
+        self._differs = await differences(ws, self._locked, await find_job(ws, job.name))
+        for difference in self._differs or ["Nothing is different from what the lock file says."]:
+            self._terminal.note(difference)
 
     async def _build(self, jobs: Jobs) -> Job:
         with progress_on(self._terminal.notes) as tell:

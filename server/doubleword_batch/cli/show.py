@@ -223,6 +223,7 @@ def _(report: Results) -> Facts:
         ("status", report.status),
         ("rows", f"{report.rows:,}: " + _sums(report.ledger)),
         ("answers", report.output_path),
+        ("lock", report.lock),
         ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *_warnings(report.warnings),

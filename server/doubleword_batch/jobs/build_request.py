@@ -54,6 +54,8 @@ class BuildRequest:
         is_capped: a cap will be asked for when it is submitted, so that every request needs a
             token limit; those of the environment count anyway.
         options: the rare ones, see `build_options.py`.
+        run: the mark of an earlier new run, whose job is wanted again.
+        texts_are_literal: prompt and system are the texts themselves, whatever they look like.
     """
 
     source: str | None = None
@@ -73,6 +75,8 @@ class BuildRequest:
     new_run: bool = False
     is_capped: bool = False
     options: dict[str, Any] = field(default_factory=dict[str, Any])
+    run: str | None = None
+    texts_are_literal: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,10 +164,11 @@ def plan_build(
         made_from = f"{request.source or 'rows'} by {options.group_by}"
         kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
     params, notices = _capped(ws, request, model)
-    prompt, notices = _prompt(ws, request.prompt, "prompt", notices)
-    system = request.system
-    if system is not None:
-        system, notices = _prompt(ws, system, "system prompt", notices)
+    prompt, system = request.prompt, request.system
+    if not request.texts_are_literal:
+        prompt, notices = _prompt(ws, prompt, "prompt", notices)
+        if system is not None:
+            system, notices = _prompt(ws, system, "system prompt", notices)
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
@@ -193,9 +198,13 @@ def plan_build(
         **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
         **({"options": kept_options} if kept_options else {}),
         **({"made_from": made_from} if made_from else {}),
-        "run": secrets.token_hex(4) if request.new_run else None,
+        "run": secrets.token_hex(4) if request.new_run else request.run,
     }
-    told = {"made_from": made_from or _written_by_a_job(ws, source), "note": options.note}
+    told = {
+        "made_from": made_from or _written_by_a_job(ws, source),
+        "note": options.note,
+        "given": _given(request, options),
+    }
     told = {name: value for name, value in told.items() if value}
     # The schema's order is that of the columns.
     stored = msgspec.json.encode(fields | told).decode()
@@ -220,6 +229,14 @@ def plan_build(
         options.note,
         notices,
     )
+
+
+def _given(request: BuildRequest, options: BuildOptions) -> dict[str, Any] | None:
+    """The source and options of groups as they were given: the job itself reads what they made."""
+    if options.group_by is None:
+        return None
+    kept = {name: value for name, value in request.options.items() if name not in OF_THE_JOB}
+    return {"source": request.source, "options": kept}
 
 
 def _prompt(

@@ -34,6 +34,7 @@ class Workspace:
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
         strict_json: whether a structured answer's JSON has to stand alone.
+        writes_locks: whether tables get a lock file beside them.
         in_doubt_seconds: how long a lost write is looked for before it may be sent again.
         sleep: waits; a seam for tests.
         now: epoch seconds, which jump when the clock is set; a seam for tests.
@@ -49,6 +50,7 @@ class Workspace:
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
     strict_json: bool = False
+    writes_locks: bool = True
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time

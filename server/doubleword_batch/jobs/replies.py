@@ -213,9 +213,11 @@ class Results(Reply):
 
     Attributes:
         rows: rows of the job; the ledger adds up to them.
+        lock: name of the lock file beside the table, which says what made it.
         columns: of the table, those that hold the answer; of a response_schema, in its order.
         made_from: the job, and the query over it, whose answers are the rows; cut.
         projection: where the job was a pilot (`limit`) and has ended.
+        differs: of a repetition, what is not as the lock file says.
         errors: the three most frequent causes, with a message and what to do.
         causes: all causes with their rows, where there are more than three. A reply to a query has
             them in place of errors, and neither columns nor a projection.
@@ -227,6 +229,7 @@ class Results(Reply):
     rows: int
     ledger: dict[str, int]
     output_path: str | None = None
+    lock: str | None = None
     columns: list[str]
     made_from: str | None = None
     input_tokens: int
@@ -238,6 +241,7 @@ class Results(Reply):
     causes: dict[str, int] | None = None
     samples: list[Sample]
     query: QueryResult | None = None
+    differs: list[str] | None = None
     warnings: list[str]
 
 

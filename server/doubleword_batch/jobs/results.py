@@ -9,6 +9,7 @@ from doubleword_batch.jobs.billing import fetch_bills
 from doubleword_batch.jobs.costs import compute_cost_so_far, compute_tokens_so_far
 from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
+from doubleword_batch.jobs.export.lock_file import write_lock
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
 from doubleword_batch.jobs.export.query import corrected, query_table, write_query
 from doubleword_batch.jobs.export.table import Table
@@ -38,6 +39,7 @@ _CAUSES_NAMED = 24
 _MOST_CAUSES = 1_000
 _MESSAGE_CHARACTERS = 120
 _MADE_FROM_CHARACTERS = 100
+_MOST_WARNINGS = 4
 _NOT_READABLE = frozenset({"logprobs", "audio"})
 
 
@@ -53,6 +55,7 @@ async def fetch_results(
     all_rows: bool = False,
     sample: int | None = None,
     wait_seconds: float = 0,
+    lock: bool = True,
     progress: Progress = no_progress,
 ) -> Results:
     """Bring the ledger up to date and write the table of answers.
@@ -70,6 +73,7 @@ async def fetch_results(
         all_rows: give every row of the query, whole: for programs.
         sample: 0 to 20 answers to show, cut; by default 3, and none beside a query.
         wait_seconds: wait so long for the end first; above 45 counts as 45.
+        lock: whether a lock file goes beside `output_path`, unless the settings forbid it.
         progress: told the lines read.
 
     Raises:
@@ -125,7 +129,21 @@ async def fetch_results(
     warnings = [*_apostrophes(written), *table.warnings, *collected.warnings(), *_unwrapped(stored)]
     samples = await in_thread(lambda _: _samples(stored, table, sample))
     path = None if query is not None and is_private else str(written_path)
-    return await _reply(stored, table, path, samples, answer, warnings)
+    results = await _reply(stored, table, path, samples, answer, warnings)
+    if not (lock and ws.writes_locks and isinstance(target, OutputFile) and path is not None):
+        return results
+    return await in_thread(lambda _: _with_lock(stored, target, target_format, results, query))
+
+
+def _with_lock(
+    job: StoredJob, target: OutputFile, table_format: Format, results: Results, query: str | None
+) -> Results:
+    failures: list[str] = []
+    path = write_lock(job, target, table_format, results, query=query, failed=failures.append)
+    warnings = [*failures, *results.warnings]
+    return results.model_copy(
+        update={"lock": path.name if path else None, "warnings": warnings[:_MOST_WARNINGS]}
+    )
 
 
 def _apostrophes(written: Written | None) -> list[str]:
@@ -212,7 +230,7 @@ async def _reply(
         causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,
         samples=samples,
         query=answer,
-        warnings=warnings[:4],
+        warnings=warnings[:_MOST_WARNINGS],
     )
 
 

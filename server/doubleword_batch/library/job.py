@@ -135,6 +135,7 @@ class Job:
         all_rows: bool = False,
         sample: int | None = None,
         wait_seconds: float = 0,
+        lock: bool = True,
         progress: Progress = no_progress,
     ) -> "JobResults":
         """Collect what has finished, account for every row, and write the table of answers.
@@ -154,6 +155,8 @@ class Job:
                 for.
             sample: 0 to 20 answers to show in the reply, cut; by default 3, none beside a query.
             wait_seconds: wait so long for the end first; above 45 counts as 45.
+            lock: whether a lock file, which says what made the table, goes beside `output_path`
+                (`answers.lock.json`); the settings can forbid it.
             progress: told (lines read, rows, words).
 
         Raises:
@@ -173,6 +176,7 @@ class Job:
             all_rows=all_rows,
             sample=sample,
             wait_seconds=wait_seconds,
+            lock=lock,
             progress=progress,
         )
         return JobResults(reply, format)

@@ -31,6 +31,7 @@ def run(
     max_cost_usd: Decimal | float | None = None,
     overwrite: bool = False,
     timeout_seconds: float | None = None,
+    lock: bool = True,
     settings: "Settings | None" = None,
     progress: "Progress" = no_progress,
     **request: Any,
@@ -51,6 +52,7 @@ def run(
         overwrite: whether `output_path` may be replaced.
         timeout_seconds: how long to wait for capacity and for the end; None for as long as it
             takes. After that, rows that have not finished are `pending`.
+        lock: as in `Job.results`.
         settings: as in `Jobs`.
         progress: told (done, total or None, words), from any thread.
         request: the other arguments of `Jobs.create`: `system`, `response_schema`, `params`, ...
@@ -89,11 +91,14 @@ def run(
             while waiting := await submit(job):
                 next_try = ws.monotonic() + waiting.retry_after_seconds
                 if next_try > deadline:  # what has no batch yet is pending
-                    return await job.results(output_path, overwrite=overwrite, progress=progress)
+                    return await write(job)
                 await ws.sleep(waiting.retry_after_seconds)
             left = None if timeout_seconds is None else max(0.0, deadline - ws.monotonic())
             await job.wait(left, progress=progress)
-            return await job.results(output_path, overwrite=overwrite, progress=progress)
+            return await write(job)
+
+    async def write(job: Job) -> JobResults:
+        return await job.results(output_path, overwrite=overwrite, lock=lock, progress=progress)
 
     async def submit(job: Job) -> "Waiting | None":
         submitted = await job.submit(

@@ -46,6 +46,14 @@ class WrittenFiles:
         found = self._store.query("SELECT path FROM written_files WHERE job = ?", (job,))
         return any(self.writer(Path(path)) == job for (path,) in found)
 
+    def newest_content(self, path: Path) -> str | None:
+        """The sha256 of what was written to `path` last."""
+        found = self._store.query(
+            "SELECT sha256 FROM written_files WHERE path = ? ORDER BY written_at DESC LIMIT 1",
+            (_key(path),),
+        )
+        return found[0][0] if found else None
+
     def writer(self, path: Path) -> int | None:
         """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.
 

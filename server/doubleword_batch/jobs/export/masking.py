@@ -1,0 +1,71 @@
+"""What of a request is a secret: it stays out of files that people hand on.
+
+A tool that the model may call can carry a token, and an address a password. They are known by the
+name that they stand under, or by their form; what is doubtful counts as one.
+"""
+
+import re
+from typing import Any, cast
+
+MASK = "***"
+
+_NAMES = re.compile(
+    r"(^|[_.\- ])(authorization|auth|password|passwd|passphrase|secret|token|apikey|credentials?"
+    r"|cookie|headers)$"
+    r"|(api|access|private|secret|auth|account|subscription)[_.\- ]?key$",
+    re.IGNORECASE,
+)
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_FORMS = re.compile(
+    r"\b(sk|pk|rk|ghp|gho|ghs|glpat|whsec|xox[abprs]|hf|gsk|AKIA|AIza)[-_]?[A-Za-z0-9_\-]{12,}"
+    r"|github_pat_\w{12,}|\beyJ[\w\-]{8,}\.[\w\-]{8,}\.[\w\-]*"
+    r"|\b(?:Bearer|Basic)\s+[A-Za-z0-9._~+/=\-]{8,}"
+)
+_USER_OF_ADDRESS = re.compile(r"(?<=://)[^\s/@?#]*@")
+
+
+def masked(value: Any, place: str = "") -> tuple[Any, list[str]]:
+    """The value without what is a secret, and the places from which something was taken.
+
+    Args:
+        value: anything that JSON holds.
+        place: what the value is called.
+    """
+    found: list[str] = []
+    return _masked(value, place, found), found
+
+
+def masked_text(text: str) -> str:
+    """A text without keys, tokens, and users and passwords of addresses."""
+    return _USER_OF_ADDRESS.sub(f"{MASK}@", _FORMS.sub(MASK, text))
+
+
+def _masked(value: Any, place: str, found: list[str]) -> Any:
+    if isinstance(value, str):
+        shown = masked_text(value)
+        if shown != value:
+            found.append(place)
+        return shown
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        return [_masked(inner, f"{place}[{at}]", found) for at, inner in enumerate(items)]
+    if not isinstance(value, dict):
+        return value
+    kept: dict[str, Any] = {}
+    for name, inner in cast("dict[str, Any]", value).items():
+        inside = f"{place}.{name}" if place else name
+        if (
+            _NAMES.search(_HUMP.sub("_", name))
+            and inner not in (None, "", [], {})
+            and not _is_schema(inner)
+        ):
+            found.append(inside)
+            kept[name] = MASK
+        else:
+            kept[name] = _masked(inner, inside, found)
+    return kept
+
+
+def _is_schema(value: Any) -> bool:
+    """Whether it only describes a value, as a tool's parameter called `token` does."""
+    return isinstance(value, dict) and isinstance(cast("dict[str, Any]", value).get("type"), str)

@@ -1,0 +1,252 @@
+"""Repeating what a lock file tells, and saying what is different by now.
+
+A lock file may come from anybody. What it holds is data: its texts are taken as they stand and
+name no file, its paths lead into the working folder or below the file's own, and it neither
+chooses the provider nor raises a cap.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.errors import ApiError, InputError, Next, quote_untrusted
+from doubleword_batch.jobs.build_request import BuildRequest
+from doubleword_batch.jobs.export.lock_file import FORMAT, Lock, price_of, read_lock, versions
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.open_files import open_regular
+from doubleword_batch.requests.response_schema import SchemaFormat
+from doubleword_batch.sources.open import parse_location
+
+_BLOCK_BYTES = 1 << 20
+_SHOWN = 80
+
+
+@dataclass(frozen=True, slots=True)
+class LockedRun:
+    """A lock file that was read, and where it lies."""
+
+    lock: Lock
+    path: Path
+
+    @property
+    def table(self) -> Path:
+        """The table beside it.
+
+        Raises:
+            InputError: it names none that could lie there.
+        """
+        name = self.lock.table.file
+        if not name or Path(name).name != name or "\\" in name or ":" in name:
+            raise _unusable(self.path, "the table's name is a path")
+        return self.path.with_name(name)
+
+
+def open_lock(ws: Workspace, path: str) -> LockedRun:
+    """Read a lock file for a repetition.
+
+    Raises:
+        InputError: it is not there (`file_not_found`), cannot be read (`not_readable`), or is no
+            lock file that this version knows (`invalid_argument`).
+    """
+    resolved = ws.roots.readable_file(path)
+    try:
+        lock = read_lock(resolved)
+    except OSError as error:
+        raise InputError(
+            f"{resolved} cannot be read: {error.strerror or error}.",
+            hint="Check the file and its permissions.",
+            code="not_readable",
+        ) from None
+    except (ValueError, RecursionError) as error:
+        raise _unusable(resolved, quote_untrusted(str(error), 200)) from None
+    if lock.doubleword_batch_lock > FORMAT:
+        raise _unusable(resolved, "a newer version of doubleword-batch wrote it")
+    return LockedRun(lock, resolved)
+
+
+def locked_request(
+    ws: Workspace,
+    run: LockedRun,
+    *,
+    source: str | None = None,
+    model: str | None = None,
+    params: dict[str, Any] | None = None,
+    new_run: bool = False,
+) -> BuildRequest:
+    """What to build again.
+
+    Args:
+        ws: the workspace.
+        run: the lock file.
+        source: of the rows, in place of its own.
+        model: in place of its own.
+        params: over its own; secrets are not in the file, and have to be given here.
+        new_run: build a new job although the same one exists.
+
+    Raises:
+        InputError: the rows or a secret are not in the file and were not given, or its source is
+            out of bounds (`outside_roots`).
+    """
+    asked = run.lock.request
+    if asked is None or asked.prompt is None:
+        raise InputError(
+            f"{run.path.name} tells of a batch that was made elsewhere: its prompt is not known.",
+            hint="Build a job of the rows and a prompt.",
+        )
+    given = params or {}
+    missing = [place for place in asked.left_out if _top(place) not in given]
+    if missing:
+        raise InputError(
+            f"{run.path.name} holds no secrets, and one belongs at {quote_untrusted(missing[0])}.",
+            hint="Give that parameter anew, as --param NAME=VALUE; a secret in a prompt or a "
+            "schema has to be moved out of it.",
+        )
+    schema = asked.response_schema
+    form = _schema_format(run, asked.schema_format)
+    return BuildRequest(
+        source=source or _source(ws, run),
+        prompt=asked.prompt,
+        system=asked.system,
+        model=model or asked.model,
+        endpoint=asked.endpoint,
+        response_schema=None if schema is None else form.around(schema),
+        params=asked.params | given,
+        id_column=asked.id_column,
+        image_column=asked.image_column,
+        limit=asked.limit,
+        options=asked.options,
+        new_run=new_run,
+        run=asked.run,
+        texts_are_literal=True,
+    )
+
+
+def _unusable(path: Path, reason: str) -> InputError:
+    return InputError(
+        f"{path} is not a lock file of a table of answers: {reason}.",
+        hint="Give the .lock.json that lies beside the table.",
+    )
+
+
+def _top(place: str) -> str:
+    """The parameter in which a place of `params` lies."""
+    _, _, inside = place.partition("params.")
+    return inside.partition(".")[0].partition("[")[0]
+
+
+def _schema_format(run: LockedRun, given: dict[str, Any] | None) -> SchemaFormat:
+    try:
+        return msgspec.convert(given or {}, SchemaFormat)
+    except ValueError as error:
+        raise _unusable(run.path, quote_untrusted(str(error), 200)) from None
+
+
+def _source(ws: Workspace, run: LockedRun) -> str:
+    location = run.lock.source.location
+    if location is None:
+        raise InputError(
+            f"The rows of {run.path.name} lay in no file, so they have to be given again.",
+            hint="Name their source before --locked.",
+        )
+    if location.startswith("job:"):
+        return location
+    folder = run.path.parent
+    roots = ws.roots.for_data(folder)
+    path, selection = parse_location(location, roots)
+    absolute = Path(path) if Path(path).is_absolute() else folder / path
+    try:
+        roots.matches(str(absolute))
+    except InputError as error:
+        raise InputError(
+            f"The source of {run.path.name} cannot be used: {error.message}",
+            hint="Where it lies elsewhere, name it before --locked.",
+            code=error.code,
+        ) from None
+    return str(absolute) if selection is None else f"{absolute}::{selection}"
+
+
+async def differences(ws: Workspace, run: LockedRun, job: StoredJob) -> list[str]:
+    """What is different now, in words; empty where nothing is.
+
+    Args:
+        ws: the workspace.
+        run: the lock file.
+        job: what was built of it.
+
+    Raises:
+        InputError: code `no_model_given`: the model is gone, and the job is not submitted yet.
+    """
+    found = [*_differences(ws, run, job)]
+    if await _is_gone(ws, job.model):
+        what = (
+            f"The model {quote_untrusted(job.model, _SHOWN)} is not among {ws.profile.title}'s now"
+        )
+        if not job.batch_runs():
+            raise InputError(
+                f"{what}; nothing was submitted.",
+                hint="Name another with --model.",
+                code="no_model_given",
+                next=Next("list", {"kind": "models"}),
+            )
+        found.append(f"{what}.")
+    return found
+
+
+def _differences(ws: Workspace, run: LockedRun, job: StoredJob) -> Iterator[str]:
+    lock = run.lock
+    if lock.source.fingerprint != job.source_fingerprint:
+        then, now = lock.source.rows, job.source_rows or job.rows
+        rows = "" if then == now or then is None else f" ({then:,} rows then, {now:,} now)"
+        yield f"The source has changed{rows}."
+    if lock.request is not None and lock.request.model != job.model:
+        yield _then("The model", lock.request.model, job.model)
+    if (lock.provider.name, lock.provider.base_url) != (ws.profile.name, ws.server):
+        then = f"{lock.provider.name} at {lock.provider.base_url}"
+        yield _then("The provider", then, f"{ws.profile.name} at {ws.server}")
+    price = price_of(job)
+    if price != lock.provider.price:
+        yield _then("The price", _price(lock.provider.price), _price(price))
+    for name, now in versions().items():
+        then = lock.versions.get(name, "not known")
+        if then != now:
+            yield _then(f"The version of {name}", then, now)
+    if _was_changed(run):
+        yield f"{run.lock.table.file} has changed since it was written."
+
+
+def _then(what: str, then: str, now: str) -> str:
+    return f"{what} was {quote_untrusted(then, _SHOWN)} and is {quote_untrusted(now, _SHOWN)}."
+
+
+def _price(price: Any) -> str:
+    if price is None:
+        return "not on file"
+    return f"${price.input_usd}/${price.output_usd} a million tokens ({price.date})"
+
+
+def _was_changed(run: LockedRun) -> bool:
+    """Whether the table stands there and is not what the lock file was written beside."""
+    try:
+        with open_regular(run.table) as file:
+            return hashlib.file_digest(file, "sha256").hexdigest() != run.lock.table.sha256
+    except OSError:
+        return False
+
+
+async def _is_gone(ws: Workspace, model: str) -> bool:
+    if not (ws.profile.lists_models or ws.profile.free):
+        return False
+    try:
+        offered = {offered.id for offered in await ws.client.models.list()}
+    except ApiError:
+        return False
+    return bool(offered) and model not in offered
+
+
+def with_window(run: LockedRun, window: str | None) -> str | None:
+    """The completion window: the one that was asked for, else the lock file's."""
+    return window or (run.lock.request.completion_window if run.lock.request else None)
