@@ -1,6 +1,8 @@
 # What a developer types. `just` lists it; without an installed just: `uv run just`.
 
 uv := env("UV", if path_exists(justfile_directory() / ".uv/bin/uv") == "true" { justfile_directory() / ".uv/bin/uv" } else { "uv" })
+export NO_MKDOCS_2_WARNING := "1"
+set windows-shell := ["powershell.exe", "-NoLogo", "-Command"]
 run := uv + " run --locked --all-extras --all-groups"
 
 # List the recipes.
@@ -38,11 +40,11 @@ fix:
 
 # The site, built as CI builds it: a warning is an error.
 docs:
-    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs build --strict
+    {{ run }} mkdocs build --strict
 
 # The site, served on this machine and built anew at every change.
 docs-serve:
-    NO_MKDOCS_2_WARNING=1 {{ run }} mkdocs serve
+    {{ run }} mkdocs serve
 
 # Everything that must hold before a change lands.
 ci:

@@ -82,7 +82,7 @@ def test_a_line_that_installs_by_name_is_found(line):
         "uv tool install . then run doubleword-batch",
         "uvx --from . doubleword-batch",
         "uv run --project ${__dirname} python -m doubleword_batch",
-        "npx @anthropic-ai/mcpb pack . doubleword-batch.mcpb",
+        "npx '@anthropic-ai/mcpb' pack . doubleword-batch.mcpb",
         "claude plugin install doubleword-batch@doubleword-batch",
     ],
 )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import sys
 import zipfile
 from http.server import BaseHTTPRequestHandler
@@ -152,9 +153,10 @@ def test_gemini_takes_the_extension_and_connects(tool, shell, home, repository, 
 def bundled(tool, repository):
     """The bundle that the page's command makes."""
     line = guides.package_line("bundle")
-    assert line.startswith("npx @anthropic-ai/mcpb pack ")
-    succeeded(tool(*line.split("@anthropic-ai/")[1].split(), cwd=repository))
-    return repository / line.split()[-1]
+    npx, package, *words = shlex.split(line)
+    assert (npx, package, words[0]) == ("npx", "@anthropic-ai/mcpb", "pack")
+    succeeded(tool("mcpb", *words, cwd=repository))
+    return repository / words[-1]
 
 
 def test_the_bundle_holds_the_server_and_nothing_of_the_developers(tool, repository, secret):
