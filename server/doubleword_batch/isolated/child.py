@@ -23,7 +23,7 @@ def main(work: str, memory_bytes: int) -> None:
     """Answer requests, a JSON object a line, until there are no more or the parent is gone.
 
     Args:
-        work: `sql`, `schema` or `document`.
+        work: `sql`, `schema`, `document` or `workbook`.
         memory_bytes: what may be allocated.
     """
     requests: SimpleQueue[bytes] = SimpleQueue()
@@ -52,6 +52,10 @@ def _handler(work: str, memory_bytes: int) -> Handler:
         from doubleword_batch.isolated import document_child
 
         return document_child.handle
+    if work == "workbook":
+        from doubleword_batch.isolated import workbook_child
+
+        return workbook_child.handle
     from doubleword_batch.isolated import schema_child
 
     return schema_child.handle

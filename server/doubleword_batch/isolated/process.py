@@ -53,7 +53,7 @@ class ChildProcess:
     One thread at a time speaks with it. Use it as a context manager: leaving it kills the child.
 
     Args:
-        work: `sql`, `schema` or `document`.
+        work: `sql`, `schema`, `document` or `workbook`.
         memory_bytes: what it may allocate, where the system holds processes to that (Linux and
             Windows; elsewhere the child's own libraries limit themselves as far as they can).
         packages: top-level packages that it imports beside the standard library.
@@ -65,7 +65,7 @@ class ChildProcess:
 
     def __init__(
         self,
-        work: Literal["sql", "schema", "document"],
+        work: Literal["sql", "schema", "document", "workbook"],
         *,
         memory_bytes: int,
         packages: Sequence[str] = (),

@@ -42,7 +42,9 @@ _URL = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+)://")
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 _TABLE_SUFFIXES = (
-    _JSON_SUFFIXES | _CSV_SUFFIXES.keys() | {".parquet", ".xlsx", ".db", ".sqlite", ".sqlite3"}
+    _JSON_SUFFIXES
+    | _CSV_SUFFIXES.keys()
+    | {".parquet", ".xlsx", ".xls", ".xlsb", ".ods", ".db", ".sqlite", ".sqlite3"}
 )
 
 _KINDS_OF_OPTIONS = {
@@ -289,9 +291,17 @@ def _parquet(location: str, path: Path, _: str | None, _options: SourceOptions) 
     return ParquetSource(location, path)
 
 
-def _xlsx(location: str, path: Path, selection: str | None, options: SourceOptions) -> Source:
+def _zipped_workbook(
+    location: str, path: Path, selection: str | None, options: SourceOptions
+) -> Source:
     from doubleword_batch.sources.excel import XlsxSource
+    from doubleword_batch.sources.other_workbooks import OtherWorkbookSource
+    from doubleword_batch.sources.xlsx_parts import open_workbook
 
+    with open_workbook(path) as workbook:
+        kind = workbook.other_kind
+    if kind is not None:
+        return OtherWorkbookSource(location, path, selection, options, kind)
     return XlsxSource(location, path, selection, options)
 
 
@@ -302,16 +312,16 @@ def _sqlite(location: str, path: Path, selection: str | None, _options: SourceOp
 
 
 def _old_workbook(
-    _location: str, path: Path, _selection: str | None, _options: SourceOptions
+    location: str, path: Path, selection: str | None, options: SourceOptions
 ) -> Source:
-    from doubleword_batch.sources.xlsx_parts import encrypted
+    from doubleword_batch.sources.other_workbooks import OtherWorkbookSource
 
-    raise encrypted(path)
+    return OtherWorkbookSource(location, path, selection, options, "xls")
 
 
 _BINARY: dict[bytes, Callable[[str, Path, str | None, SourceOptions], Source]] = {
     b"PAR1": _parquet,
-    b"PK\x03\x04": _xlsx,
+    b"PK\x03\x04": _zipped_workbook,
     b"SQLite format 3\0": _sqlite,
     b"\xd0\xcf\x11\xe0": _old_workbook,
 }

@@ -15,6 +15,7 @@ EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 _DAY_SECONDS = 86_400
 _LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_TRUE = frozenset({"1", "true"})
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 
@@ -42,6 +43,9 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         self.formulas: list[str] = []  # the first cells with a formula and no value
         self.more_formulas = 0
         self.merged_rows = 0  # ranges below the header that span rows
+        self.hidden_rows = 0  # below the header, with a cell in them
+        self.hidden_columns: list[tuple[int, int]] = []  # first and last, from 0
+        self._is_hidden = False  # the current row
         self._header_line = header_line
         self._has_formula = False
         self._styles = styles
@@ -65,10 +69,15 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         elif name == "mergeCell":
             _, _, bottom, _, spans_rows = range_of(attributes.get("ref", ""))
             self.merged_rows += spans_rows and bottom > self._header_line
+        elif name == "col" and attributes.get("hidden") in _TRUE:
+            first, last = attributes.get("min", ""), attributes.get("max", "")
+            if _DIGITS.fullmatch(first) and _DIGITS.fullmatch(last):
+                self.hidden_columns.append((int(first) - 1, int(last) - 1))
         elif name == "row":
             line = attributes.get("r") or ""
             self._line = int(line) if _DIGITS.fullmatch(line) else self._line + 1
             self._column = -1
+            self._is_hidden = attributes.get("hidden") in _TRUE
 
     def end(self, name: str) -> None:
         """A cell or a row is whole."""
@@ -79,6 +88,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             self._cells[self._column] = self._fault or self._value(text)
         elif name == "row" and self._cells:
             self.made.append((self._line, self._cells))
+            self.hidden_rows += self._is_hidden and self._line > self._header_line
             self._cells = {}
 
     def _begin_cell(self, reference: str | None) -> None:
@@ -103,7 +113,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             is_number = _DIGITS.fullmatch(text)
             return Shared(int(text)) if is_number else Unreadable("names no shared string")
         if self._kind == "b":
-            return text.strip() in {"1", "true"}
+            return text.strip() in _TRUE
         if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
             return text
         return self._number(text)

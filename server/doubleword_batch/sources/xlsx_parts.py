@@ -12,7 +12,7 @@ from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from posixpath import dirname, join, normpath
-from typing import Generic, NamedTuple, NoReturn, TypeVar
+from typing import Generic, Literal, NamedTuple, NoReturn, TypeVar
 from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
@@ -160,8 +160,8 @@ class Workbook:
     Excel gives them. Backslashes in names are read as slashes.
 
     Attributes:
-        sheets: its visible worksheets, in order.
-        hidden: the others.
+        sheets: its worksheets, in order.
+        other_kind: which workbook it is if it is no `.xlsx`; it has no sheets then.
         counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:
@@ -174,10 +174,14 @@ class Workbook:
         self._parts = {_part_name(info.filename): info for info in archive.infolist()}
         main = self._targets("_rels/.rels", "").get("officeDocument", "")
         main = main if main in self._parts else "xl/workbook.xml"
+        self.other_kind: Literal["ods", "xlsb"] | None = None
         if "mimetype" in self._parts and "content.xml" in self._parts:
-            raise _other_spreadsheet(path, "an OpenDocument file (.ods)")
+            self.other_kind = "ods"
         if main.endswith(".bin") or "xl/workbook.bin" in self._parts:
-            raise _other_spreadsheet(path, "a binary workbook (.xlsb)")
+            self.other_kind = "xlsb"
+        if self.other_kind is not None:
+            self.sheets = ()
+            return
         if main not in self._parts:
             raise InputError(
                 f"{quoted_name(path)} is a zip archive, but not an Excel workbook (.xlsx).",
@@ -190,9 +194,7 @@ class Workbook:
             "styles": _part_name(join(folder, "styles.xml")),
         } | self._targets(join(folder, "_rels", f"{name}.rels"), folder)
         self.counts_from_1904 = False
-        found = tuple(self._sheets(main))
-        self.sheets = tuple(sheet for sheet in found if sheet.is_visible)
-        self.hidden = tuple(sheet for sheet in found if not sheet.is_visible)
+        self.sheets = tuple(self._sheets(main))
 
     def read(
         self, part: str, reader: PartReader[_T], max_bytes: int, max_ratio: int = MAX_RATIO
@@ -219,6 +221,17 @@ class Workbook:
             reader.made.clear()
         parser.Parse(b"", True)  # noqa: FBT003  # the same
         yield from reader.made
+
+    def part_of(self, name: str) -> str:
+        """The part of the worksheet with this name, the first if there are several.
+
+        Raises:
+            LookupError: there is none any more.
+        """
+        for sheet in self.sheets:
+            if sheet.name == name:
+                return sheet.part
+        raise LookupError("its sheet is gone")
 
     def merged_ranges(self, part: str) -> list[str]:
         """The merged ranges of a worksheet, such as `A2:A4`.
@@ -330,19 +343,11 @@ def open_workbook(path: Path) -> Generator[Workbook]:
         raise damaged(path, "an Excel workbook", str(error)) from None
 
 
-def _other_spreadsheet(path: Path, kind: str) -> InputError:
-    return InputError(
-        f"{quoted_name(path)} is {kind}; that kind is not supported.",
-        hint="Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8.",
-        code="unsupported_kind",
-    )
-
-
 def encrypted(path: Path) -> InputError:
-    """The error for a workbook with a password, which looks like one in the old format."""
+    """The error for a workbook with a password."""
     return InputError(
-        f"{quoted_name(path)} is protected by a password or in the old format (.xls).",
-        hint="Open it in a spreadsheet and save it as .xlsx without a password, or as CSV UTF-8.",
+        f"{quoted_name(path)} is protected by a password.",
+        hint="Open it in a spreadsheet and save it without a password.",
         code="unsupported_kind",
     )
 

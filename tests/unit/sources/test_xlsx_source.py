@@ -3,7 +3,6 @@
 import tracemalloc
 import zipfile
 
-import pandas as pd
 import pytest
 
 from doubleword_batch.errors import InputError
@@ -139,6 +138,22 @@ def test_ranges_merged_over_rows_are_said_where_they_are_not_repeated(book):
     assert "1 merged range spans several rows" in table.notes[0]
 
 
+def test_hidden_rows_and_columns_are_read_and_said(book):
+    rows = sheet(["a", "b", "c"], [1, 2, 3], [4, 5, 6], [7, 8, 9])
+    hidden = rows.replace(
+        "<sheetData>", '<cols><col min="2" max="3" hidden="1"/></cols><sheetData>'
+    )
+    second = hidden.replace("<row><c><v>4", '<row hidden="1"><c><v>4')
+    table = book({"S": second})
+    assert [row["b"] for row in table.rows()] == [2, 5, 8]
+    assert table.notes == (
+        "1 row and 2 columns («b», «c») are hidden in the sheet, and were read like the others.",
+    )
+    one = book({"S": rows.replace("<row><c><v>4", '<row hidden="true"><c><v>4')})
+    assert one.notes == ("1 row is hidden in the sheet, and was read like the others.",)
+    assert book({"S": rows}).notes == ()
+
+
 def test_hidden_sheets_are_said_and_can_be_named(book):
     sheets = {"A": sheet(["a"], [1]), "B": sheet(["b"], [2])}
     assert book(sheets, hidden=("B",)).notes == ("1 hidden sheet was not read: «B».",)
@@ -207,25 +222,6 @@ def test_a_cut_workbook_is_refused(tmp_path, roots):
     with pytest.raises(InputError) as refused:
         open_source("t.xlsx", roots)
     assert refused.value.code == "damaged_file"
-
-
-@pytest.mark.parametrize("head", [b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"])
-def test_an_encrypted_or_old_workbook_says_how_to_save_it(source, head):
-    with pytest.raises(InputError, match="password") as refused:
-        source("t.xlsx", head + b"\0" * 600)
-    assert refused.value.code == "unsupported_kind"
-    assert ".xlsx" in refused.value.hint
-
-
-def test_spreadsheets_of_other_kinds_are_refused_by_their_name(tmp_path, roots):
-    pd.DataFrame({"a": [1]}).to_excel(tmp_path / "t.ods", engine="odf")
-    with zipfile.ZipFile(tmp_path / "t.xlsb", "w") as archive:
-        archive.writestr("xl/workbook.bin", b"\x83\x01\0")
-    for name in ("t.ods", "t.xlsb"):
-        with pytest.raises(InputError, match=rf"\(\{name[1:]}\)") as refused:
-            open_source(name, roots)
-        assert refused.value.code == "unsupported_kind"
-        assert ".xlsx" in refused.value.hint
 
 
 def test_another_zip_is_not_a_workbook(tmp_path, roots):

@@ -1,0 +1,111 @@
+"""Workbooks that are not `.xlsx`: `.xls`, `.xlsb` and `.ods`, by calamine in a child process."""
+
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Literal
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.extra_packages import is_installed, missing_extra
+from doubleword_batch.isolated.workbook import (
+    Duration,
+    UnreadableWorkbookError,
+    merged_ranges_of,
+    rows_of,
+    sheets_of,
+)
+from doubleword_batch.open_files import open_regular
+from doubleword_batch.sources.base import damaged, quoted_name
+from doubleword_batch.sources.options import SourceOptions
+from doubleword_batch.sources.sheet_source import Cells, SheetName, SheetSource
+from doubleword_batch.sources.values import elapsed_text
+from doubleword_batch.sources.xlsx_parts import encrypted
+from doubleword_batch.sources.xlsx_ranges import column_letters
+
+MAX_BYTES = 64 << 20
+"""Bytes of the largest workbook of these kinds, which is read whole."""
+
+OtherKind = Literal["xls", "xlsb", "ods"]
+
+_SAVE = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
+_ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the stream in which Office hides an .xlsx
+
+
+class OtherWorkbookSource(SheetSource):
+    """Rows of a worksheet of an `.xls`, `.xlsb` or `.ods` file.
+
+    Whole numbers are integers, since `.xls` and `.ods` do not tell them from others. A cell with an
+    error is empty in `.xls` and `.xlsb`.
+
+    Raises:
+        ConfigError: code `no_extra`.
+        InputError: see `open_source`.
+    """
+
+    def __init__(
+        self,
+        location: str,
+        path: Path,
+        selection: str | None,
+        options: SourceOptions,
+        kind: OtherKind,
+    ) -> None:
+        self.kind = kind
+        if not is_installed("python_calamine"):
+            raise missing_extra(
+                f"A workbook of the kind .{kind}", "python-calamine", otherwise=_SAVE[:-1]
+            )
+        if options.merged == "repeat" and kind != "xls":
+            raise InputError(
+                f"The merged ranges of {quoted_name(path)} (.{kind}) cannot be read.",
+                hint="Leave out merged, or save it as .xlsx.",
+            )
+        super().__init__(location, path, selection, options)
+
+    def _sheets(self) -> Sequence[SheetName]:
+        with self._faults():
+            return [SheetName(*sheet) for sheet in sheets_of(self._content())]
+
+    def _merged_ranges(self) -> Iterable[str]:
+        with self._faults():
+            ranges = merged_ranges_of(self._content(), self._sheet_name)
+        return [f"{_place(*first)}:{_place(*last)}" for first, last in ranges]
+
+    def _cells(self) -> Generator[tuple[int, Cells]]:
+        with self._faults(), closing(rows_of(self._content(), self._sheet_name)) as rows:
+            for line, cells in rows:
+                for column, value in cells.items():
+                    if isinstance(value, Duration):
+                        cells[column] = elapsed_text(value.time)
+                yield line, cells
+
+    def _content(self) -> bytes:
+        path = self.paths[0]
+        with open_regular(path) as stream:
+            content = stream.read(MAX_BYTES + 1)
+        if len(content) > MAX_BYTES:
+            raise _too_large(path, f"has more than {MAX_BYTES >> 20} MiB")
+        if self.kind == "xls" and _ENCRYPTED in content:
+            raise encrypted(path)
+        return content
+
+    @contextmanager
+    def _faults(self) -> Generator[None]:
+        path = self.paths[0]
+        try:
+            yield
+        except UnreadableWorkbookError as error:
+            if error.fault == "password":
+                raise encrypted(path) from None
+            if error.fault == "damaged":
+                raise damaged(path, f"a workbook (.{self.kind})", error.reason) from None
+            takes = "longer than a minute" if error.fault == "time" else "too much memory"
+            raise _too_large(path, f"takes {takes} to read") from None
+
+
+def _place(row: int, column: int) -> str:
+    return f"{column_letters(column)}{row + 1}"
+
+
+def _too_large(path: Path, what: str) -> InputError:
+    return InputError(f"{quoted_name(path)} {what}.", hint=_SAVE, code="source_too_large")

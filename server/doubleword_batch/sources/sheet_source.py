@@ -1,0 +1,302 @@
+"""A worksheet as rows, whatever reads it: its header, its faults, what is said about it."""
+
+from abc import abstractmethod
+from collections.abc import Container, Generator, Iterable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice
+from pathlib import Path
+from sys import getsizeof
+from typing import Any, NamedTuple
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.sources.base import (
+    MAX_RECORD_BYTES,
+    BadRow,
+    Row,
+    Source,
+    damaged,
+    no_rows,
+    quoted_name,
+    ragged_row,
+    record_too_large,
+)
+from doubleword_batch.sources.header import (
+    RECORDS_SEARCHED,
+    Record,
+    find_header,
+    name_columns,
+    no_header_row,
+    note_rows_above,
+    note_unnamed,
+)
+from doubleword_batch.sources.options import SourceOptions
+from doubleword_batch.sources.xlsx_ranges import MergedRanges
+
+FAULT = -1
+"""Where a row's cells hold the reason why it cannot be read."""
+
+Cells = dict[int, Any]
+"""The cells of a row that are not empty, by their columns, from 0."""
+
+_SHEETS_SHOWN = 20
+_HIDDEN_SHOWN = 5
+
+
+class SheetName(NamedTuple):
+    """A worksheet's name, and whether it is shown."""
+
+    name: str
+    is_visible: bool = True
+
+
+class SheetSource(Source):
+    """Rows of the only visible worksheet of a workbook, or of a named one.
+
+    The first row that is not blank names the columns; blank rows are skipped. Texts, numbers and
+    booleans stay what they are, dates become ISO 8601 text and elapsed times `30:15:00`, a formula
+    gives the value that was last calculated, an empty cell is null.
+
+    Args:
+        location: what the caller gave.
+        path: the workbook.
+        selection: the worksheet's name, or None for the only one.
+
+    Raises:
+        InputError: see `open_source`; `which_table`.
+    """
+
+    def __init__(
+        self, location: str, path: Path, selection: str | None, options: SourceOptions
+    ) -> None:
+        super().__init__(location, (path,), ())
+        self._options = options
+        sheets = self._sheets()
+        self._sheet_name = _chosen_sheet(sheets, path, selection)
+        self._note_hidden(sheets)
+        self._header_line = 0
+        self._kept: list[tuple[str, int]] = []  # columns and their positions in the sheet
+        self._width = 0
+        self._find_columns()
+        with closing(self.rows()) as rows:
+            if next(rows, None) is None:
+                raise no_rows(path, "there is a header line and nothing below it")
+
+    @abstractmethod
+    def _sheets(self) -> Sequence[SheetName]:
+        """The worksheets, in order."""
+
+    @abstractmethod
+    def _cells(self) -> Generator[tuple[int, Cells]]:
+        """(line of the sheet, its cells by column) of every row with one that is not empty.
+
+        A row that cannot be read has the reason at `FAULT`.
+        """
+
+    @abstractmethod
+    def _merged_ranges(self) -> Iterable[str]:
+        """The merged ranges of the sheet, such as `A2:A4`."""
+
+    def names(self) -> tuple[str, ...]:
+        """The file's name and the sheet's."""
+        return (f"{self.paths[0].name}::{self._sheet_name}",)
+
+    def rows(self) -> Generator[Row]:
+        """Read the rows from the first one."""
+        with closing(self._records()) as records:
+            number = 0
+            for line, cells in records:
+                if line <= self._header_line:
+                    continue
+                number += 1
+                fault = None
+                if FAULT in cells:
+                    fault = _unreadable(self.paths[0], number, line, cells[FAULT])
+                elif max(cells) >= self._width:
+                    fault = _ragged(self.paths[0], number, line, self._width, max(cells) + 1)
+                if fault is not None:
+                    if not self._options.keeps_bad_rows:
+                        raise fault
+                    yield BadRow(fault)
+                    continue
+                yield {name: cells.get(column) for name, column in self._kept}
+
+    def _find_columns(self) -> None:
+        faults: dict[int, str] = {}
+        with closing(self._records()) as reading:
+            searched = islice(reading, RECORDS_SEARCHED)
+            records = list(_bounded(_record(*record, faults) for record in searched))
+        records = [record for record in records if record.cells]
+        if not records and faults:
+            raise _unreadable(self.paths[0], 0, *next(iter(faults.items())))
+        if not records:
+            raise no_rows(self.paths[0], "the sheet is empty")
+        wanted = self._options.header_row
+        if wanted == 0:
+            self._width = max(len(record.cells) for record in records)
+            self._keep([f"column_{at}" for at in range(1, self._width + 1)])
+            return
+        header = find_header(records)
+        if (
+            wanted is None
+            and self._options.merged == "repeat"
+            and records[0].line < records[-1].line
+        ):
+            header = self._below_repeated_title(records, header)
+        if wanted is None:
+            note_rows_above(self, records, header)
+        elif wanted > records[-1].line:
+            header, records = 0, [self._record_at(wanted)]
+        else:
+            header = next((n for n, record in enumerate(records) if record.line == wanted), -1)
+            if header < 0:
+                raise no_header_row(self, wanted)
+        self._header_line = records[header].line
+        if self._header_line in faults:
+            raise _unreadable(self.paths[0], 0, self._header_line, faults[self._header_line])
+        names = name_columns(self, records[header].cells)
+        self._width = len(names.columns)
+        empty = self._empty_columns(names.unnamed)
+        note_unnamed(self, names, empty)
+        self._keep(names.columns, empty)
+
+    @staticmethod
+    def _below_repeated_title(records: list[Record], header: int) -> int:
+        """The header where a title that spans columns was repeated over them."""
+        for number in range(header, len(records) - 1):
+            values = [cell for cell in records[number].cells if cell is not None]
+            if len(values) == 1 or len(set(map(str, values))) > 1:
+                return number
+        return header
+
+    def _keep(self, names: Sequence[str], empty: Container[int] = ()) -> None:
+        self._kept = [(name, at) for at, name in enumerate(names) if at not in empty]
+        self.columns = tuple(name for name, _ in self._kept)
+
+    def _record_at(self, line: int) -> Record:
+        with closing(self._records()) as records:
+            for number, cells in records:
+                if number == line:
+                    return _record(number, cells, {})
+        raise no_header_row(self, line)
+
+    def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
+        """Those of the columns without a name that hold nothing in any row."""
+        empty = set(unnamed)
+        if not empty:
+            return frozenset()
+        with closing(self._records()) as records:
+            for line, cells in records:
+                if not empty:
+                    break
+                if line > self._header_line:
+                    empty -= cells.keys()
+        return frozenset(empty)
+
+    def _note_hidden(self, sheets: Sequence[SheetName]) -> None:
+        hidden = [
+            sheet.name
+            for sheet in sheets
+            if not sheet.is_visible and sheet.name != self._sheet_name
+        ]
+        if hidden:
+            names = ", ".join(quote_untrusted(name, 60) for name in hidden[:_HIDDEN_SHOWN])
+            what = "hidden sheets were" if hidden[1:] else "hidden sheet was"
+            self.note("hidden_sheets", f"{len(hidden)} {what} not read: {names}.")
+
+    def note_hidden(self, rows: int, ranges: Sequence[tuple[int, int]]) -> None:
+        """Note the hidden rows and columns that are in the rows.
+
+        Args:
+            rows: how many are hidden below the header.
+            ranges: first and last of the hidden columns, from 0.
+        """
+        columns = [
+            name for name, at in self._kept if any(first <= at <= last for first, last in ranges)
+        ]
+        found: list[str] = []
+        if rows:
+            found.append(f"{rows} row{'s' * (rows > 1)}")
+        if columns:
+            shown = ", ".join(quote_untrusted(name, 60) for name in columns[:_HIDDEN_SHOWN])
+            found.append(f"{len(columns)} column{'s' * (len(columns) > 1)} ({shown})")
+        if found:
+            are, were = ("are", "were") if rows + len(columns) > 1 else ("is", "was")
+            self.note(
+                "hidden_cells",
+                f"{' and '.join(found)} {are} hidden in the sheet, and {were} read like "
+                "the others.",
+            )
+
+    def _records(self) -> Generator[tuple[int, Cells]]:
+        """As `_cells`, with the values of merged ranges repeated where that was asked for."""
+        with closing(self._cells()) as reading:
+            if self._options.merged != "repeat":
+                yield from reading
+                return
+            path = self.paths[0]
+            try:
+                ranges = MergedRanges(self._merged_ranges())
+                for line, cells in reading:
+                    ranges.fill(line, cells)
+                    if _size(cells.values()) > MAX_RECORD_BYTES:
+                        raise record_too_large(path, line)
+                    yield line, cells
+            except ValueError as error:
+                raise damaged(path, "a workbook", str(error)) from None
+
+
+def _size(values: Iterable[Any]) -> int:
+    """Bytes of the texts, one that repeats as often as it does."""
+    return sum(getsizeof(value) for value in values if isinstance(value, str))
+
+
+def _bounded(records: Iterable[Record]) -> Iterator[Record]:
+    """The first records, as many as fit into the size of one."""
+    size = 0
+    for record in records:
+        yield record
+        size += _size(record.cells)
+        if size > MAX_RECORD_BYTES:
+            return
+
+
+def _record(line: int, cells: Cells, faults: dict[int, str]) -> Record:
+    """The cells in their order; what is wrong with them goes to the faults."""
+    if FAULT in cells:
+        faults[line] = cells[FAULT]
+    return Record(line, [cells.get(column) for column in range(max(cells) + 1)])
+
+
+def _chosen_sheet(sheets: Sequence[SheetName], path: Path, selection: str | None) -> str:
+    visible = [sheet.name for sheet in sheets if sheet.is_visible]
+    if selection is None and len(visible) == 1:
+        return visible[0]
+    if selection is not None and any(sheet.name == selection for sheet in sheets):
+        return selection
+    names = ", ".join(quote_untrusted(name, 60) for name in visible[:_SHEETS_SHOWN]) or "none"
+    found = f"{len(visible)} sheets"
+    if selection is not None:
+        found = f"no sheet {quote_untrusted(selection, 60)}"
+    raise InputError(
+        f"{quoted_name(path)} holds {found}. Its sheets are: {names}.",
+        hint="Name one after the path and two colons, as in book.xlsx::Orders.",
+        code="which_table",
+    )
+
+
+def _unreadable(path: Path, row: int, line: int, reason: str) -> InputError:
+    what = f"Row {row}" if row else "The header"
+    return InputError(
+        f"{what} of {quoted_name(path)} (line {line} of the sheet) "
+        f"cannot be read: its cell {reason}.",
+        hint="Correct the cell in a spreadsheet and save the workbook, or skip rows that cannot "
+        "be read (on_bad_row).",
+        code="malformed_row",
+        details={"row": row, "line": line},
+    )
+
+
+def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
+    wording = f"has a value in column {found}; the header names {expected}"
+    hint = "Name that column in the header, or delete what is beside the table."
+    return ragged_row(path, row, line, expected, found, wording, hint)
