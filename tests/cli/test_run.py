@@ -1,5 +1,6 @@
 """`run`: one command from a table to a table."""
 
+import codecs
 import csv
 import json
 
@@ -83,3 +84,22 @@ def test_a_csv_holds_no_formula_unless_the_person_wants_it(shell):
     shell.json("fetch", done["job"], "-o", "raw.csv", "--formulas")
     texts = [rows_of(shell.folder / name)[0]["text"] for name in ("safe.csv", "raw.csv")]
     assert texts == ["'=1+1", "=1+1"]
+
+
+def test_a_csv_begins_with_a_byte_order_mark_where_the_source_does_or_a_person_asks(shell):
+    def marks(*words):
+        job = shell.json("run", "rows.csv", *PROMPT, "-o", "a.csv", "--new-run", *words)["job"]
+        shell.json("fetch", job, "-o", "without.csv", "--no-bom", "--overwrite")
+        shell.json("fetch", job, "-o", "with.csv", "--bom", "--overwrite")
+        query = ("--query", "SELECT text FROM results")
+        shell.json("fetch", job, "-o", "query.csv", *query, "--overwrite")
+        names = ("a.csv", "without.csv", "with.csv", "query.csv")
+        return [(shell.folder / name).read_bytes().count(codecs.BOM_UTF8) for name in names]
+
+    (shell.folder / "rows.csv").write_text("id,text\n1,Größe\n", encoding="utf-8")
+    assert marks() == [0, 0, 1, 0]
+    for encoding in ("utf-8-sig", "utf-16"):
+        (shell.folder / "rows.csv").write_text("id,text\n1,Größe\n", encoding=encoding)
+        assert marks("--overwrite") == [1, 0, 1, 1]
+    table = (shell.folder / "a.csv").read_text(encoding="utf-8-sig")
+    assert table.startswith("id,text,custom_id,outcome,answer,error\n1,Größe,")

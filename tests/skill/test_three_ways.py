@@ -75,8 +75,9 @@ async def test_scripts_and_tools_write_the_same_table_with_the_columns_that_the_
     run, work, served, tmp_path, name
 ):
     asked, columns = EXAMPLES[name]
+    mark = "\ufeff" if name == next(iter(EXAMPLES)) else ""  # the table then has it, too
     (work / "t.csv").write_text(
-        "id,text,label\n" + "".join(f"{n},=x{n},+{n}\n" for n in range(6)), encoding="utf-8"
+        mark + "id,text,label\n" + "".join(f"{n},=x{n},+{n}\n" for n in range(6)), encoding="utf-8"
     )
     made = run(
         "create_batch_file.py", "t.csv", "--prompt", "Say {{ text }}", "--model", "m",
@@ -100,6 +101,7 @@ async def test_scripts_and_tools_write_the_same_table_with_the_columns_that_the_
         )
         by_script = (work / f"script.{form}").read_bytes()
         assert by_script == (work / f"tools.{form}").read_bytes()
+        assert by_script.startswith(mark.encode()) or form != "csv"
 
     assert made.code == 0, made.err
     counts = ", ".join(f"{count} {outcome}" for outcome, count in reply["ledger"].items())

@@ -101,6 +101,14 @@ Formulas = Annotated[
         help="In CSV, keep text that begins like a formula as it is; a spreadsheet would run it.",
     ),
 ]
+Bom = Annotated[
+    bool | None,
+    typer.Option(
+        "--bom/--no-bom",
+        help="Begin a CSV with a byte order mark, for Excel. By default as the source does.",
+        show_default=False,
+    ),
+]
 NoLock = Annotated[
     bool,
     typer.Option("--no-lock", help="Write no lock file (NAME.lock.json) beside the table."),

@@ -69,6 +69,7 @@ def fetch(
     timeout: options.Timeout = None,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
+    bom: options.Bom = None,
     no_lock: options.NoLock = False,
     as_json: options.AsJson = False,
 ) -> int:
@@ -93,6 +94,7 @@ def fetch(
                 sample=sample,
                 overwrite=overwrite,
                 formulas=formulas,
+                bom=bom,
                 lock=not no_lock,
                 progress=tell,
             )

@@ -62,6 +62,7 @@ def run(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
+    bom: options.Bom = None,
     no_lock: options.NoLock = False,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
@@ -103,6 +104,7 @@ def run(
         output=_given(output, "--output", locked),
         overwrite=overwrite,
         formulas=formulas,
+        bom=bom,
         window=window,
         max_cost_usd=max_cost,
         agreed=yes,
@@ -139,6 +141,7 @@ class RunOptions:
         output: the table to write; "" for the one beside the lock file.
         overwrite: whether `output` may be replaced.
         formulas: whether texts of a CSV may become formulas in a spreadsheet.
+        bom: whether a CSV begins with a byte order mark; None for what the source has.
         window: completion window; None for the provider's first.
         max_cost_usd: submit nothing above this.
         agreed: the person has agreed to the cost beforehand.
@@ -150,6 +153,7 @@ class RunOptions:
     output: str
     overwrite: bool = False
     formulas: bool = False
+    bom: bool | None = None
     window: str | None = None
     max_cost_usd: Decimal | None = None
     agreed: bool = False
@@ -221,6 +225,7 @@ class _RunFlow:
                 self._options.output,
                 overwrite=self._options.overwrite,
                 formulas=self._options.formulas,
+                bom=self._options.bom,
                 query=self._locked.lock.table.query if self._locked else None,
                 lock=self._options.lock,
                 progress=tell,

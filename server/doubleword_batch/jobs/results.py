@@ -51,6 +51,7 @@ async def fetch_results(
     table_format: Format | None = None,
     overwrite: bool = False,
     formulas: bool = False,
+    bom: bool | None = None,
     query: str | None = None,
     all_rows: bool = False,
     sample: int | None = None,
@@ -69,6 +70,7 @@ async def fetch_results(
         overwrite: whether a table that another job wrote, or a file that a person owns, may be
             replaced (see `OutputFile`); what this job wrote there is, unless it was changed.
         formulas: see `write_table`.
+        bom: see `write_table`; None for what the source has.
         query: one SELECT over the table `results` and those of other jobs, by their names.
         all_rows: give every row of the query, whole: for programs.
         sample: 0 to 20 answers to show, cut; by default 3, and none beside a query.
@@ -103,6 +105,7 @@ async def fetch_results(
     await fetch_bills(stored)
     stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
+    begins_with_bom = table.has_byte_order_mark if bom is None else bom
     answer: QueryResult | None = None
     written: Written | None = None
     if query is not None:
@@ -113,6 +116,7 @@ async def fetch_results(
             target=None if is_private else target,
             table_format=target_format,
             formulas=formulas,
+            bom=begins_with_bom,
             all_rows=all_rows,
             progress=progress,
         )
@@ -123,6 +127,7 @@ async def fetch_results(
                 target,
                 target_format,
                 formulas=formulas,
+                bom=begins_with_bom,
                 cancelled=cancelled,
             )
         )
@@ -164,6 +169,7 @@ async def _answer(
     target: "Path | OutputFile | None",
     table_format: Format,
     formulas: bool,
+    bom: bool,
     all_rows: bool,
     progress: Progress,
 ) -> tuple[QueryResult, Written | None]:
@@ -184,6 +190,7 @@ async def _answer(
             table_format,
             others=others,
             formulas=formulas,
+            bom=bom,
             cancelled=cancelled,
         )
 

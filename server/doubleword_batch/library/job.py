@@ -131,6 +131,7 @@ class Job:
         format: "TableFormat | None" = None,  # noqa: A002  # as the tool calls it
         overwrite: bool = False,
         formulas: bool = False,
+        bom: bool | None = None,
         query: str | None = None,
         all_rows: bool = False,
         sample: int | None = None,
@@ -149,6 +150,8 @@ class Job:
             format: by default what the path's ending says.
             overwrite: whether `output_path` may be replaced.
             formulas: whether texts of a CSV may become formulas in a spreadsheet.
+            bom: whether a CSV begins with a byte order mark, by which Excel knows UTF-8; by default
+                it does where the source does.
             query: one SELECT over the table `results`, and over other jobs' tables by their names;
                 the first rows of its result are `JobResults.reply.query`.
             all_rows: the query's answer holds every row, whole, instead of what a reply has room
@@ -172,6 +175,7 @@ class Job:
             table_format=format,
             overwrite=overwrite,
             formulas=formulas,
+            bom=bom,
             query=query,
             all_rows=all_rows,
             sample=sample,

@@ -137,7 +137,10 @@ class RowCopy:
     Attributes:
         head: what it is of.
         columns: the names, in order.
+        has_byte_order_mark: whether its text begins with one: it is not text.
     """
+
+    has_byte_order_mark = False
 
     def __init__(self, path: Path) -> None:
         self._path = path

@@ -40,12 +40,14 @@ class Source(ABC):
         columns: their names in order. JSON rows may lack columns or have more.
         image_column: the column that holds an image, for a source of images.
         label_columns: those that only say which row it is: a row of nothing else is blank.
+        has_byte_order_mark: whether its text begins with one; a CSV table of it does, too.
         roots: the folders that paths in the rows may lead to; None until `open_source` sets them.
     """
 
     kind: str
     image_column: str | None = None
     label_columns: frozenset[str] = frozenset()
+    has_byte_order_mark: bool = False
     roots: Roots | None = None
 
     def __init__(self, location: str, paths: tuple[Path, ...], columns: tuple[str, ...]) -> None:

@@ -61,6 +61,7 @@ class CsvSource(Source):
     def __init__(self, location: str, file: TextFile, kind: str, options: SourceOptions) -> None:
         self.kind = kind
         self._file = file
+        self.has_byte_order_mark = file.is_marked
         self._quotes = options.quoting == "standard"
         self._skips = options.keeps_bad_rows
         super().__init__(location, (file.path,), ())

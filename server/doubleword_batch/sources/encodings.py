@@ -31,10 +31,16 @@ class TextFile(NamedTuple):
     """A text file and the encoding that it has; None for UTF-8, whose bytes go through as they are.
 
     It may be compressed.
+
+    Attributes:
+        path: the file.
+        encoding: as above.
+        is_marked: whether it begins with a byte order mark.
     """
 
     path: Path
     encoding: str | None = None
+    is_marked: bool = False
 
     def open(self) -> BinaryIO:
         """Its content as the bytes of UTF-8.
@@ -68,7 +74,8 @@ def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
             f"in {quote_untrusted(stated, 60)}.",
             hint="Leave the encoding out.",
         )
-    return TextFile(path, None if encoding in {"utf-8", "utf-8-sig"} else encoding)
+    plain = None if encoding in {"utf-8", "utf-8-sig"} else encoding
+    return TextFile(path, plain, is_marked=marked is not None)
 
 
 def refuse_binary(path: Path, head: bytes) -> None:

@@ -1,5 +1,6 @@
 """Writing the table of answers: a file appears whole or not at all."""
 
+import codecs
 import csv
 import secrets
 import shutil
@@ -99,6 +100,7 @@ def write_table(
     table_format: Format,
     *,
     formulas: bool = False,
+    bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Written:
     """Write the table. It appears whole or not at all.
@@ -110,6 +112,7 @@ def write_table(
         formulas: for csv: whether text may become a formula in a spreadsheet. Otherwise cells and
             names of columns that a spreadsheet could take for one get an apostrophe in front, so
             that no row and no model runs anything in the program that opens the table.
+        bom: for csv: whether it begins with a byte order mark, by which Excel knows UTF-8.
         cancelled: asked at every row; True ends the writing and leaves nothing.
 
     Raises:
@@ -122,6 +125,8 @@ def write_table(
         if table_format == "parquet":
             written = Written(_write_parquet(table, target, output, cancelled))
         elif table_format == "csv":
+            if bom:
+                output.write(codecs.BOM_UTF8)
             written = _write_csv(table, output, cancelled, formulas=formulas)
         else:
             written = Written(_write_jsonl(table, output, cancelled))

@@ -136,6 +136,7 @@ def write_query(
     *,
     others: OtherTables | None = None,
     formulas: bool = False,
+    bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[QueryResult, Written]:
     """Run one SELECT and write all its rows, whole, as a table; they stream.
@@ -148,6 +149,7 @@ def write_query(
         table_format: as `write_table`.
         others: as `query_table`.
         formulas: as `write_table`.
+        bom: as `write_table`.
         cancelled: as `query_table`.
 
     Returns:
@@ -158,7 +160,9 @@ def write_query(
     """
     with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
         rows = _WrittenRows(child.select(sql, databases), _about(table, sql, others or {}))
-        written = write_table(rows, target, table_format, formulas=formulas, cancelled=cancelled)
+        written = write_table(
+            rows, target, table_format, formulas=formulas, bom=bom, cancelled=cancelled
+        )
         return _shaped(rows.first), written
 
 

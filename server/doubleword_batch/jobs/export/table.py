@@ -65,6 +65,7 @@ class Table:
         mark_column: name of the column of a person's marks, None while there are none.
         embedding_column: name of the column of vectors, None where there is none.
         about: the job, its model and from what it was made; a Parquet file keeps it.
+        has_byte_order_mark: whether the source begins with one.
         warnings: what the reader should know, such as a source that has changed.
     """
 
@@ -75,6 +76,7 @@ class Table:
         self.warnings: list[str] = []
         self._late_keys_noticed = False
         self._source = self._open_source(spec)
+        self.has_byte_order_mark = bool(self._source and self._source.has_byte_order_mark)
         named = table_columns(self._source.columns if self._source else (), spec, job.endpoint)
         self._named = named
         self._own = named.own

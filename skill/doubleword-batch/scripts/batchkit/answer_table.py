@@ -43,7 +43,7 @@ def answer_table(
             shown = {**dict.fromkeys(columns.names.values()), **shown, **cells}
             yield strict_json.as_prompt_text(shown).encode("utf-8", "replace") + b"\n"
         return
-    yield _csv_line(columns.all)
+    yield (b"" if source is None else source.mark) + _csv_line(columns.all)
     for row, cells in rows:
         yield _csv_line((*(row.get(name) for name in columns.names), *cells.values()))
 

@@ -39,10 +39,12 @@ class Table:
     Attributes:
         columns: their names in order. Rows of JSON may lack some or have more.
         rows: reads the rows from the first one.
+        mark: the byte order mark that a CSV begins with, or nothing.
     """
 
     columns: tuple[str, ...]
     rows: Callable[[], Iterator[Row]]
+    mark: bytes = b""
 
 
 def open_table(path: Path) -> Table:
@@ -50,7 +52,8 @@ def open_table(path: Path) -> Table:
     head = _head(path)
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv", ".tab"}:
-        return _csv_table(path, _dialect(head, is_tsv=suffix != ".csv"))
+        mark = _BOM if head.startswith(_BOM) else b""
+        return _csv_table(path, _dialect(head, is_tsv=suffix != ".csv"), mark)
     if suffix not in {".json", ".jsonl", ".ndjson"}:
         raise _bad(path, f"has the suffix {quoted(suffix)}", "Give a .csv, .tsv, .jsonl or .json.")
     is_array = head.removeprefix(_BOM).lstrip().startswith(b"[")
@@ -101,7 +104,7 @@ def _dialect(head: bytes, *, is_tsv: bool) -> _Dialect:
     return _Dialect(start, "\t" if is_tsv else most, newline.decode())
 
 
-def _csv_table(path: Path, dialect: _Dialect) -> Table:
+def _csv_table(path: Path, dialect: _Dialect, mark: bytes) -> Table:
     header = next(_records(path, dialect), None)
     if header is None:
         raise _bad(path, "holds blank lines only", "Give a file with a header and rows.")
@@ -113,7 +116,7 @@ def _csv_table(path: Path, dialect: _Dialect) -> Table:
             raise _bad(path, f"has two columns {quoted(name, 60)}", "Rename one of them.")
     if next(islice(_records(path, dialect), 1, None), None) is None:
         raise _bad(path, "has a header and no rows", "Give a file with at least one row.")
-    return Table(columns, lambda: _csv_rows(path, dialect, columns))
+    return Table(columns, lambda: _csv_rows(path, dialect, columns), mark)
 
 
 def _csv_rows(path: Path, dialect: _Dialect, columns: tuple[str, ...]) -> Iterator[Row]:
