@@ -179,6 +179,7 @@ class BatchAnalytics(_Object):
         total_prompt_tokens: input tokens.
         total_completion_tokens: output tokens, those for reasoning included.
         total_cost: what was billed, US dollars; None where the server does not tell it.
+        total_list_cost: the same before discounts, as for cached tokens.
         avg_duration_ms: of one request, on the average.
     """
 
@@ -186,6 +187,7 @@ class BatchAnalytics(_Object):
     total_prompt_tokens: Count = 0
     total_completion_tokens: Count = 0
     total_cost: Dollars | None = None
+    total_list_cost: Dollars | None = None
     avg_duration_ms: float | None = None
 
 

@@ -9,12 +9,13 @@ from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
 from doubleword_batch.errors import InputError, quote_untrusted
 
+_T = TypeVar("_T")
 _MILLION = Decimal(1_000_000)
 _MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY = 64
@@ -31,21 +32,39 @@ def window_seconds(window: str) -> int | None:
     return int(found[1]) * _SECONDS[found[2].lower()] if found else None
 
 
+def _of_window(prices: dict[str, _T], window: str) -> _T | None:
+    """What stands under a window, also in another spelling of it."""
+    if window in prices:
+        return prices[window]
+    seconds = window_seconds(window)
+    return next((price for own, price in prices.items() if window_seconds(own) == seconds), None)
+
+
 class PriceTable(BaseModel):
-    """Prices read on `date`; US dollars per million tokens, (input, output) by model and window."""
+    """Prices read on `date`; US dollars per million tokens, by model and window.
+
+    Attributes:
+        models: of input and output.
+        cached: of input that the provider has in its cache, where that is known.
+    """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
     date: date
     source: str
     models: dict[str, dict[str, tuple[Decimal, Decimal]]]
+    cached: dict[str, dict[str, Decimal]] = {}
 
     def price(self, model: str, window: str) -> tuple[Decimal, Decimal] | None:
         """The price of a model in a window, or None when either is not in the table."""
-        seconds = window_seconds(window)
-        prices = self.models.get(model, {})
-        same = (price for own, price in prices.items() if window_seconds(own) == seconds)
-        return prices.get(window) or next(same, None)
+        return _of_window(self.models.get(model, {}), window)
+
+    def saved_usd(self, model: str, window: str, cached_tokens: int) -> Decimal | None:
+        """What these tokens cost less because they were cached; None where that is not known."""
+        price, cached = self.price(model, window), _of_window(self.cached.get(model, {}), window)
+        if price is None or cached is None:
+            return None
+        return max(price[0] - cached, Decimal(0)) * cached_tokens / _MILLION
 
     def cost_usd(
         self, model: str, window: str, input_tokens: int, output_tokens: int

@@ -42,6 +42,10 @@ print("held", flush=True)
 sys.stdin.readline()
 """
 BEFORE_THE_WORDS = """
+    ALTER TABLE history DROP COLUMN cached_tokens;
+    ALTER TABLE ledger DROP COLUMN cached_tokens;
+    ALTER TABLE bills DROP COLUMN list_cost_usd;
+    DELETE FROM migrations WHERE name = '2026-11-cached-tokens';
     ALTER TABLE history RENAME COLUMN offset TO place;
     ALTER TABLE history RENAME COLUMN batch_run TO attempt;
     ALTER TABLE ledger RENAME COLUMN offset TO place;

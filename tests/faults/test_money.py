@@ -233,6 +233,14 @@ async def test_what_a_batch_has_cost_is_what_was_billed(harness):
     assert unpriced.cost_usd == Decimal("0.1234")
 
 
+async def test_what_the_providers_cache_has_saved_is_the_bill_before_its_discount(harness):
+    with harness.serving(billing(total_list_cost="0.2000")):
+        async with harness.workspace() as ws:
+            results = await fetched(ws, await done(ws))
+    assert results.cost_usd == Decimal("0.1234")
+    assert results.saved_usd == Decimal("0.0766")
+
+
 @pytest.mark.parametrize(
     "told", [{"total_requests": 0, "total_cost": "0"}, {"total_requests": 12}, {"total_cost": None}]
 )

@@ -225,6 +225,7 @@ def _(report: Results) -> Facts:
         ("answers", report.output_path),
         ("lock", report.lock),
         ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
+        ("cached", _cached(report)),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *_warnings(report.warnings),
     ]
@@ -281,6 +282,13 @@ def _tables(report: Results) -> Iterable[RenderableType]:
         found = report.query
         cut = f", the first {len(found.rows)} shown" if found.truncated else ""
         yield table(f"Query: {found.total} row(s){cut}", found.columns, found.rows)
+
+
+def _cached(report: Results) -> str | None:
+    if not report.cached_tokens:
+        return None
+    saved = f", which saved ${report.saved_usd:.4f}" if report.saved_usd else ""
+    return f"{report.cached_tokens:,} of the input tokens{saved}"
 
 
 def _sums(counts: dict[str, int]) -> str:

@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import replace
+from decimal import Decimal
 
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -79,4 +80,13 @@ def _bill(told: BatchAnalytics | None) -> Bill | None:
         told.total_prompt_tokens,
         told.total_completion_tokens,
         None if told.avg_duration_ms is None else told.avg_duration_ms / 1000,
+        _list_cost(told),
     )
+
+
+def _list_cost(told: BatchAnalytics) -> Decimal | None:
+    """What it would have cost without discounts; below the bill it means something else."""
+    listed, billed = told.total_list_cost, told.total_cost
+    if listed is None or billed is None or not listed.is_finite() or listed < billed:
+        return None
+    return listed

@@ -224,7 +224,37 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
-    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+    cost = price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+    saved = compute_saved(job).usd
+    if cost.usd is None or not saved:
+        return cost
+    return Cost(max(cost.usd - saved, Decimal(0)), cost.note)
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What the provider's cache has saved.
+
+    Attributes:
+        cached_tokens: input tokens that were read from it, as the answers report them.
+        usd: US dollars; None where neither a bill nor a price tells it.
+    """
+
+    cached_tokens: int
+    usd: Decimal | None
+
+
+def compute_saved(job: StoredJob) -> Saved:
+    """What of a job was cached: by the bill before and after discounts, else by the price."""
+    cached = job.ledger.cached_tokens()
+    bill = _whole_bill(job)
+    if bill is not None:
+        listed = bill.list_cost_usd
+        return Saved(cached, None if listed is None else listed - bill.cost_usd)
+    prices = job.profile.prices
+    tokens = min(cached, job.ledger.tokens()[0])
+    usd = None if prices is None else prices.saved_usd(job.model, job.window, tokens)
+    return Saved(cached, usd)
 
 
 def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:

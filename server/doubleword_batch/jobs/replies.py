@@ -216,6 +216,8 @@ class Results(Reply):
         lock: name of the lock file beside the table, which says what made it.
         columns: of the table, those that hold the answer; of a response_schema, in its order.
         made_from: the job, and the query over it, whose answers are the rows; cut.
+        cached_tokens: of the input tokens, those that the provider had in its cache.
+        saved_usd: what these cost less, where a bill or a price tells it.
         projection: where the job was a pilot (`limit`) and has ended.
         differs: of a repetition, what is not as the lock file says.
         errors: the three most frequent causes, with a message and what to do.
@@ -236,6 +238,8 @@ class Results(Reply):
     output_tokens: int
     cost_usd: Usd | None = None
     cost_note: str
+    cached_tokens: int | None = None
+    saved_usd: Usd | None = None
     projection: Projection | None = None
     errors: list[ErrorGroup]
     causes: dict[str, int] | None = None

@@ -6,7 +6,11 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
-from doubleword_batch.jobs.costs import compute_cost_so_far, compute_tokens_so_far
+from doubleword_batch.jobs.costs import (
+    compute_cost_so_far,
+    compute_saved,
+    compute_tokens_so_far,
+)
 from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.lock_file import write_lock
@@ -215,6 +219,7 @@ async def _reply(
     sums = await in_thread(lambda _: ledger.sums())
     input_tokens, output_tokens = await in_thread(lambda _: compute_tokens_so_far(job))
     cost = await in_thread(lambda _: compute_cost_so_far(job))
+    saved = await in_thread(lambda _: compute_saved(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending")
     return Results(
@@ -232,6 +237,8 @@ async def _reply(
         output_tokens=output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
+        cached_tokens=saved.cached_tokens or None,
+        saved_usd=saved.usd or None,
         projection=await projected(job, sums, cost) if complete and not answer else None,
         errors=[] if answer else _error_groups(causes),
         causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,

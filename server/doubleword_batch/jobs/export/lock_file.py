@@ -112,6 +112,7 @@ class LockedJob(msgspec.Struct, frozen=True, omit_defaults=True):
     ledger: dict[str, int]
     input_tokens: _Count = 0
     output_tokens: _Count = 0
+    cached_tokens: _Count = 0
     cost_usd: Decimal | None = None
     cost_note: str = ""
 
@@ -246,6 +247,7 @@ def _lock_of(job: StoredJob, folder: Path, table: LockedTable, results: Results)
             ledger=results.ledger,
             input_tokens=results.input_tokens,
             output_tokens=results.output_tokens,
+            cached_tokens=results.cached_tokens or 0,
             cost_usd=results.cost_usd,
             cost_note=results.cost_note,
         ),

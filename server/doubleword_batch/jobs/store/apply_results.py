@@ -38,7 +38,8 @@ _MOVE_PENDING = """
 """
 _MOVE = """
     UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, output_tokens = ?,
-        batch_run = ?, kind = ?, offset = ?, size_bytes = ? WHERE job = ? AND row = ?
+        cached_tokens = ?, batch_run = ?, kind = ?, offset = ?, size_bytes = ?
+        WHERE job = ? AND row = ?
 """
 _WORSE_THAN_BEFORE = f"""
     SELECT ledger.row, max(history.rowid) FROM ledger JOIN history USING (job, row)
@@ -70,6 +71,7 @@ class LineOutcome(msgspec.Struct, frozen=True, gc=False):
     message: str | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
 
 
 class RowLine(msgspec.Struct, frozen=True, gc=False):
@@ -222,7 +224,7 @@ def _move(
     for line, begin in _with_offsets(best.lines, offset):
         new, size = line.outcome, len(line.text)
         values = (new.outcome, new.cause, new.message, new.input_tokens, new.output_tokens)
-        moves.append((*values, batch_run, kind, begin, size, job, line.row))
+        moves.append((*values, new.cached_tokens, batch_run, kind, begin, size, job, line.row))
     if len({line.row for line in best.lines}) == len(best.lines):
         db.executemany(to_history, [(now, job, row) for row in best.replaced])
         db.executemany(_MOVE, moves)
@@ -243,16 +245,24 @@ def _move_first(
     """Move the pending rows of lines; returns how many there were."""
     # A pending row has neither cause nor message, and to bind a null costs more than a value.
     good: list[tuple[Any, ...]] = []
+    cached: list[tuple[Any, ...]] = []
     bad: list[tuple[Any, ...]] = []
     for line, begin in _with_offsets(lines, offset):
         new, size = line.outcome, len(line.text)
         values = (new.outcome, new.input_tokens, new.output_tokens, begin, size)
-        if new.cause is None and new.message is None:
-            good.append((*values, line.row, new.custom_id))
+        if new.cause is not None or new.message is not None:
+            told = (new.cause, new.message, new.cached_tokens)
+            bad.append((*told, *values, line.row, new.custom_id))
+        elif new.cached_tokens:
+            cached.append((new.cached_tokens, *values, line.row, new.custom_id))
         else:
-            bad.append((new.cause, new.message, *values, line.row, new.custom_id))
+            good.append((*values, line.row, new.custom_id))
     moved = 0
-    for columns, moves in (("", good), ("cause = ?, message = ?,", bad)):
+    for columns, moves in (
+        ("", good),
+        ("cached_tokens = ?,", cached),
+        ("cause = ?, message = ?, cached_tokens = ?,", bad),
+    ):
         move = _MOVE_PENDING.format(columns=columns, job=job, batch_run=batch_run, kind=kind)
         moved += db.executemany(move, moves).rowcount if moves else 0
     return moved

@@ -30,6 +30,7 @@ class Bill:
         input_tokens: of all of them.
         output_tokens: the same.
         seconds: of one request, on the average; None where the provider does not tell it.
+        list_cost_usd: what it would have been without discounts; None where that is not told.
     """
 
     requests: int
@@ -37,6 +38,7 @@ class Bill:
     input_tokens: int
     output_tokens: int
     seconds: float | None
+    list_cost_usd: Decimal | None = None
 
     def is_whole(self, run: BatchRun) -> bool:
         """Whether it is of every request of a batch that was answered."""
@@ -51,7 +53,8 @@ def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
     """
     with store.transaction() as db:
         db.execute(
-            "INSERT OR REPLACE INTO bills VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO bills (batch_run, requests, cost_usd, input_tokens, "
+            "output_tokens, seconds, list_cost_usd) VALUES (?, ?, ?, ?, ?, ?, ?)",
             (
                 run.id,
                 bill.requests,
@@ -59,6 +62,7 @@ def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
                 bill.input_tokens,
                 bill.output_tokens,
                 bill.seconds,
+                None if bill.list_cost_usd is None else str(bill.list_cost_usd),
             ),
         )
         if not bill.is_whole(run):
@@ -78,11 +82,21 @@ def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
 def bills_of(store: Store, job: int) -> dict[int, Bill]:
     """The bills of a job's batches, by batch run."""
     found = store.query(
-        "SELECT batch_run, requests, bills.cost_usd, input_tokens, output_tokens, seconds "
-        "FROM bills JOIN batch_runs ON batch_runs.id = bills.batch_run WHERE job = ?",
+        "SELECT batch_run, list_cost_usd, requests, bills.cost_usd, input_tokens, output_tokens, "
+        "seconds FROM bills JOIN batch_runs ON batch_runs.id = bills.batch_run WHERE job = ?",
         (job,),
     )
-    return {run: Bill(requests, Decimal(cost), *rest) for run, requests, cost, *rest in found}
+    return {
+        run: Bill(
+            requests,
+            Decimal(cost),
+            input_tokens,
+            output_tokens,
+            seconds,
+            None if listed is None else Decimal(listed),
+        )
+        for run, listed, requests, cost, input_tokens, output_tokens, seconds in found
+    }
 
 
 def runs_without_bill(store: Store, server: str, since: float) -> list[BatchRun]:
@@ -95,10 +109,13 @@ def total_bill(bills: Iterable[Bill]) -> Bill:
     bills = list(bills)
     timed = [(bill.seconds, bill.requests) for bill in bills if bill.seconds is not None]
     requests = sum(count for _, count in timed)
+    listed = [bill.cost_usd if bill.list_cost_usd is None else bill.list_cost_usd for bill in bills]
+    is_listed = any(bill.list_cost_usd is not None for bill in bills)
     return Bill(
         sum(bill.requests for bill in bills),
         sum((bill.cost_usd for bill in bills), Decimal(0)),
         sum(bill.input_tokens for bill in bills),
         sum(bill.output_tokens for bill in bills),
         sum(each * count for each, count in timed) / requests if requests else None,
+        sum(listed, Decimal(0)) if is_listed else None,
     )

@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, LedgerReader, marks
 
 _VALUES = (
-    "batch_run, outcome, cause, message, input_tokens, output_tokens, kind, offset, size_bytes"
+    "batch_run, outcome, cause, message, input_tokens, output_tokens, cached_tokens, kind, offset, "
+    "size_bytes"
 )
 """What an outcome consists of; the same columns in the ledger and in the history."""
 
@@ -29,7 +30,7 @@ FROM_HISTORY = f"""
 
 _TO_PENDING = """
     outcome = 'pending', cause = NULL, message = NULL, input_tokens = NULL, output_tokens = NULL,
-    batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL
+    cached_tokens = NULL, batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL
 """
 _ADD_NUMBERED = """
     WITH RECURSIVE numbers (row) AS (SELECT 1 UNION ALL SELECT row + 1 FROM numbers WHERE row < ?)

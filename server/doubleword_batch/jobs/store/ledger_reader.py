@@ -130,6 +130,15 @@ class LedgerReader:
         )
         return int(read), int(written)
 
+    def cached_tokens(self) -> int:
+        """The cached ones among the input tokens of all answers, as `tokens` counts them."""
+        ((cached,),) = self.database.read(
+            "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ? "
+            "UNION ALL SELECT cached_tokens FROM history WHERE job = ?)",
+            (self.job, self.job),
+        )
+        return int(cached)
+
     def causes(self, limit: int = 8) -> list[tuple[str, str, int, str]]:
         """What went wrong, most frequent first: (outcome, cause, rows, one message)."""
         return self.database.read(  # pyright: ignore[reportReturnType]

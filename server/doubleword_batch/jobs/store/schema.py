@@ -232,4 +232,13 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         ) WITHOUT ROWID;
         """,
     ),
+    (
+        # What the provider read from its cache, and what a batch would have cost without that.
+        "2026-11-cached-tokens",
+        """
+        ALTER TABLE ledger ADD COLUMN cached_tokens INTEGER;
+        ALTER TABLE history ADD COLUMN cached_tokens INTEGER;
+        ALTER TABLE bills ADD COLUMN list_cost_usd TEXT;
+        """,
+    ),
 )

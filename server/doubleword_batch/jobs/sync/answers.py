@@ -20,6 +20,7 @@ MOST_TOKENS = 1 << 40
 """No answer has as many tokens: what says so does not count them."""
 
 _INPUT_TOKENS = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
+_CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount")
 _OUTPUT_TOKENS = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
 _THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking", "thought", "reasoning_text"})
 _CALLS = frozenset({"function_call", "custom_tool_call", "tool_use", "tool_call"})
@@ -38,6 +39,7 @@ class Answer(msgspec.Struct):
         finish_reason: `stop`, `length`, `MAX_TOKENS`, ... as the server wrote it.
         input_tokens: as reported in `usage`.
         output_tokens: the same.
+        cached_tokens: of the input tokens, those that the provider had in its cache.
         error: what the server says of a choice that went wrong.
         logprobs: as the server wrote them, where they were asked for.
         audio: spoken answer, base64 as it came.
@@ -53,6 +55,7 @@ class Answer(msgspec.Struct):
     finish_reason: Any = None
     input_tokens: int | None = None
     output_tokens: int | None = None
+    cached_tokens: int | None = None
     error: Any = None
     logprobs: Any = None
     audio: str | None = None
@@ -74,7 +77,16 @@ def answer_of(body: dict[str, Any]) -> Answer:
     read, written = _first(usage, _INPUT_TOKENS), _first(usage, _OUTPUT_TOKENS)
     answer.input_tokens = _count(body.get("prompt_eval_count") if read is None else read)
     answer.output_tokens = _count(body.get("eval_count") if written is None else written)
+    answer.cached_tokens = _cached(usage)
     return answer
+
+
+def _cached(usage: dict[str, Any]) -> int | None:
+    for name in ("prompt_tokens_details", "input_tokens_details"):
+        told = _count(object_of(usage.get(name)).get("cached_tokens"))
+        if told is not None:
+            return told
+    return _count(_first(usage, _CACHED_TOKENS))
 
 
 def _answer(body: dict[str, Any]) -> Answer:

@@ -46,9 +46,22 @@ class _Choice(msgspec.Struct, gc=False):
     logprobs: None = None
 
 
+class _Details(msgspec.Struct, gc=False):
+    cached_tokens: _Count | None = None
+
+
 class _Usage(msgspec.Struct, gc=False):
     prompt_tokens: _Count
     completion_tokens: _Count
+    prompt_tokens_details: _Details | None = None
+    input_tokens_details: None = None
+    prompt_cache_hit_tokens: None = None
+    cache_read_input_tokens: None = None
+
+    @property
+    def cached_tokens(self) -> int | None:
+        details = self.prompt_tokens_details
+        return None if details is None else details.cached_tokens
 
 
 class _Body(msgspec.Struct, gc=False):
@@ -155,7 +168,13 @@ def answer_in(line: bytes) -> Answer | None:
 def _outcome_of_plain(plain: _PlainLine) -> LineOutcome:
     usage = plain.response.body.usage
     return LineOutcome(
-        plain.custom_id, "ok", None, None, usage.prompt_tokens, usage.completion_tokens
+        plain.custom_id,
+        "ok",
+        None,
+        None,
+        usage.prompt_tokens,
+        usage.completion_tokens,
+        usage.cached_tokens,
     )
 
 
@@ -167,6 +186,7 @@ def _of_plain(plain: _PlainLine) -> Answer:
         finish_reason=choice.finish_reason,
         input_tokens=usage.prompt_tokens,
         output_tokens=usage.completion_tokens,
+        cached_tokens=usage.cached_tokens,
     )
 
 
@@ -201,7 +221,13 @@ def _outcome_of(custom_id: str, answer: Answer, check: Check | None) -> LineOutc
             outcome = "invalid" if outcome_of_other == "failed" else outcome_of_other
             cause, message = why, f"answer {number} of {len(answer.others) + 1}: {words or why}"
     return LineOutcome(
-        custom_id, outcome, cause, message, answer.input_tokens, answer.output_tokens
+        custom_id,
+        outcome,
+        cause,
+        message,
+        answer.input_tokens,
+        answer.output_tokens,
+        answer.cached_tokens,
     )
 
 
