@@ -88,6 +88,8 @@ class _Tally:
         self._causes: Counter[tuple[str, str]] = Counter()
         self._messages: dict[tuple[str, str], str] = {}
         self._samples: list[Reading] = []
+        self._unchecked: Counter[str] = Counter()
+        self._not_wholly_checked = 0
 
     @property
     def is_all_ok(self) -> bool:
@@ -95,6 +97,8 @@ class _Tally:
 
     def add(self, reading: Reading) -> None:
         self._outcomes[reading.outcome] += 1
+        self._unchecked.update(reading.unchecked)
+        self._not_wholly_checked += bool(reading.unchecked)
         if reading.outcome != "ok":
             cause = (reading.outcome, reading.cause)
             self._causes[cause] += 1
@@ -108,6 +112,12 @@ class _Tally:
         say(f"tokens: {ledger.tokens[0]} in, {ledger.tokens[1]} out, of all attempts")
         if ledger.unreadable:
             say(f"{ledger.unreadable} lines are not result lines and were ignored")
+        if self._not_wholly_checked:
+            names = ", ".join(quoted(name, 40) for name in self._unchecked)
+            say(
+                f"{self._not_wholly_checked} of the ok answers were not held against {names} of "
+                "the schema: the command `doubleword-batch` checks that"
+            )
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):
             message = self._messages[outcome, cause]
             cut = "" if len(message) <= _SAMPLE_CHARACTERS else "…"

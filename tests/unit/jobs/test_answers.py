@@ -11,6 +11,7 @@ from doubleword_batch.jobs.sync.parse import answer_in, read_line
 from doubleword_batch.jobs.sync.response import response_in
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines import CASES, NO_RESULT_LINES
+from result_lines.structured import EVERY_SCHEMA, GOOD, LABEL, TEXTS, line_of
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -58,31 +59,6 @@ def test_a_row_of_results_that_has_not_run_is_pending():
         assert read_line(json.dumps(fields).encode()).outcome == "pending"
 
 
-LABEL = {
-    "type": "object",
-    "properties": {"label": {"enum": ["good", "bad"]}, "score": {"type": "number"}},
-    "required": ["label"],
-}
-GOOD = '{"label":"good"}'
-STRUCTURED = {
-    "alone": (GOOD, "ok", None),
-    "in a fence": (f"```json\n{GOOD}\n```", "ok", "fenced"),
-    "in a fence without a name": (f"```\n{GOOD}```", "ok", "fenced"),
-    "in a fence that does not end": (f"```json\n{GOOD}", "ok", "fenced"),
-    "in a fence behind words": (f"Here you are:\n```json\n{GOOD}\n```\nBye.", "ok", "fenced"),
-    "behind thoughts": (f"<think>good or {{bad}}?</think>\n{GOOD}", "ok", "think_prefix"),
-    "behind thoughts that only end": (f"good or bad?</think>{GOOD}", "ok", "think_prefix"),
-    "behind thoughts, in a fence": (f"<think>?</think>```json\n{GOOD}\n```", "ok", "think_prefix"),
-    "in two fences": (f"```\n{GOOD}\n```\n```\n{GOOD}\n```", "invalid", "schema"),
-    "in a fence, and wrong": ('```json\n{"label":"odd"}\n```', "invalid", "schema"),
-    "thoughts that never end": ("<think>good or bad", "invalid", "schema"),
-    "NaN": ('{"label":"good","score":NaN}', "invalid", "schema"),
-    "half a pair": (r'{"label":"good","x":"\ud83d"}', "ok", None),
-    "words": ("good", "invalid", "schema"),
-    "deep": ("[" * 5000 + "]" * 5000, "invalid", "schema"),
-}
-
-
 def chat(content, **message):
     choice = {"message": {"content": content} | message, "finish_reason": "stop"}
     response = {"status_code": 200, "body": {"choices": [choice]}}
@@ -95,17 +71,26 @@ def reading_of(line, *, is_strict=False):
     return reading.outcome, reading.cause
 
 
-@pytest.mark.parametrize("name", STRUCTURED)
+@pytest.mark.parametrize("name", TEXTS)
 def test_json_in_a_fence_or_behind_thoughts_is_read_where_it_fits_and_said(name):
-    text, outcome, cause = STRUCTURED[name]
+    text, outcome, cause = TEXTS[name]
     assert reading_of(chat(text)) == (outcome, cause)
 
 
-@pytest.mark.parametrize("name", STRUCTURED)
+@pytest.mark.parametrize("name", TEXTS)
 def test_a_setting_takes_only_json_that_stands_alone(name):
-    text, outcome, cause = STRUCTURED[name]
+    text, outcome, cause = TEXTS[name]
     strict = "invalid" if cause in {"fenced", "think_prefix"} else outcome
     assert reading_of(chat(text), is_strict=True) == (strict, cause)
+
+
+@pytest.mark.parametrize(("schema", "answer", "outcome", "message"), EVERY_SCHEMA)
+def test_an_answer_is_held_against_the_whole_schema(schema, answer, outcome, message):
+    spec = msgspec.json.encode({"response_schema": schema}).decode()
+    check = schema_check(spec)
+    reading = read_line(line_of(answer), check)
+    check.close()
+    assert (reading.outcome, reading.message or "") == (outcome, message)
 
 
 def test_a_tool_call_where_a_schema_was_asked_for_is_not_ok():

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answers import Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
-from batchkit.structured import fault_of
+from batchkit.settings import takes_strict_json
+from batchkit.structured import SchemaCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ class Ledger:
 
     Args:
         files: output and error files, of all attempts, the oldest first.
-        schema: what the answers have to fit, as far as `structured.py` checks it.
+        schema: what the answers have to fit.
         ended: by custom_id, how the batch of a request ended that has no line: `cancelled`, ...
 
     Attributes:
@@ -50,7 +51,7 @@ class Ledger:
         ended: dict[str, str] | None = None,
     ) -> None:
         self._files = files
-        self._schema = schema
+        self._check = SchemaCheck(schema, is_strict=takes_strict_json()) if schema else None
         self._ended = ended or {}
         self._counted: set[bytes] = set()
         self.tokens = [0, 0]
@@ -96,14 +97,9 @@ class Ledger:
     def _read(self, line: bytes) -> Reading | None:
         """A line's outcome, an answer held against the schema."""
         reading = read_line(line)
-        if reading is None or reading.outcome != "ok" or not self._schema:
+        if reading is None or reading.outcome != "ok" or self._check is None:
             return reading
-        calls = bool(reading.parts and reading.parts.tool_calls)
-        text = None if reading.parts is None else reading.parts.text
-        fault = fault_of(text, self._schema, has_calls=calls)
-        if fault is None:
-            return reading
-        return reading._replace(outcome="invalid", cause=fault[0], message=fault[1])
+        return self._check.judged(reading)
 
     def _add_tokens(self, line: bytes, reading: Reading | None) -> None:
         """Count what a line cost, once, also if it stands in two files."""

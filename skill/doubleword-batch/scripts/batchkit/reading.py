@@ -21,6 +21,7 @@ class Reading(NamedTuple):
         input_tokens: as reported in `usage`.
         output_tokens: the same.
         parts: the answer in its parts, for the columns of a table.
+        unchecked: keywords of the schema that an answer was not held against.
     """
 
     custom_id: str
@@ -31,3 +32,4 @@ class Reading(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     parts: Answer | None = None
+    unchecked: tuple[str, ...] = ()

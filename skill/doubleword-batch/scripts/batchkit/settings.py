@@ -67,6 +67,15 @@ def read_settings() -> Settings:
     return settings
 
 
+def takes_strict_json() -> bool:
+    """Whether a structured answer counts only where its JSON stands alone."""
+    return _is_on(os.environ.get("DOUBLEWORD_BATCH_STRICT_JSON", ""))
+
+
+def _is_on(value: str) -> bool:
+    return value.strip().lower() not in {"", "0", "false", "no", "off"}
+
+
 def _checked_url(url: str) -> str:
     hint = f"Use an https URL such as {HOSTED}, or http on 127.0.0.1."
     try:
@@ -106,7 +115,7 @@ def _usd(text: str | None) -> Decimal | None:
 def _refuse_other_limits(env: dict[str, str]) -> None:
     """Limits that only the package can keep are not passed by leaving the package out."""
     for name in ("DOUBLEWORD_BATCH_MAX_DAILY_USD", "DOUBLEWORD_BATCH_READ_ONLY"):
-        if env.get(name, "").lower() not in {"", "0", "false", "no", "off"}:
+        if _is_on(env.get(name, "")):
             raise Stop(
                 Exit.CONFIG,
                 f"{name} is set, which this script cannot keep.",
