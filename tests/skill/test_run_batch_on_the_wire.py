@@ -1,5 +1,6 @@
 """The script against servers that refuse early, trickle, and pack; over TLS too."""
 
+import json
 import os
 import subprocess
 import sys
@@ -96,3 +97,50 @@ async def test_a_packed_answer_is_not_unpacked(tmp_path):
     async with serving(packed) as server:
         ran = await run(tmp_path, server.base_url, None, code=SLOW % "get")
     assert "is packed as «gzip, gzip», which was not asked for" in ran.stdout
+
+
+LONG = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+from batchkit import api
+api._LONGEST_LINE = 200_000
+from batchkit.settings import read_settings
+try:
+    for block in api.Api(read_settings(), 0).lines("/files/f/content", 0):
+        sys.stdout.write(block.decode())
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+
+
+def sent(text):
+    return answer(200, text.encode(), kind="application/x-ndjson")
+
+
+def long_line(size=700_000):
+    body = {"choices": [{"message": {"content": "x" * size}}]}
+    response = {"status_code": 200, "body": body}
+    return json.dumps({"id": "q", "custom_id": "r1", "response": response})
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("end", ["\n", ""])
+async def test_a_line_that_is_too_long_costs_its_own_row_only(tmp_path, place, end):
+    texts = ['{"custom_id":"before"}', '{"custom_id":"behind"}']
+    texts.insert(place, long_line())
+    async with serving(sent("\n".join(texts) + end)) as server:
+        ran = await run(tmp_path, server.base_url, None, code=LONG)
+    found = [json.loads(line) for line in ran.stdout.splitlines()]
+    names = ["before", "behind"]
+    names.insert(place, "r1")
+    assert [line["custom_id"] for line in found] == names
+    assert found[place]["error"] == {
+        "code": "line_too_long",
+        "message": f"The result line has {len(long_line()):,} bytes; up to 200,000 are read.",
+    }
+
+
+async def test_a_line_that_is_too_long_and_cut_is_asked_for_again(tmp_path):
+    async with serving(sent(long_line()[:-9])) as server:
+        ran = await run(tmp_path, server.base_url, None, code=LONG)
+    assert ran.stdout.startswith("Lost"), ran.stdout + ran.stderr
+    assert "its last line is cut" in ran.stdout

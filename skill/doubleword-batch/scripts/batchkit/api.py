@@ -18,6 +18,7 @@ from urllib.parse import quote, urlencode
 from batchkit import strict_json
 from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.long_lines import LineCutter
 from batchkit.redaction import redacted, redacted_lines
 
 if TYPE_CHECKING:
@@ -311,37 +312,27 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
 
 def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iterator[bytes]:
     """Cut blocks into blocks of whole lines; result lines renew the deadline, others do not."""
-    rest = bytearray()
+    cutter = LineCutter(_LONGEST_LINE)
     is_checked = False
     for block in blocks:
-        whole, feed, after = block.rpartition(b"\n")
-        if not is_checked and (rest + block).lstrip():
+        if not is_checked and (beginning := (cutter.rest + block).lstrip()):
             is_checked = True
-            if not (rest + block).lstrip().startswith(b"{"):
+            if not beginning.startswith(b"{"):
                 raise Stop(
                     Exit.NO_CONNECTION,
                     f"GET {path} gives no result lines: {quoted(_shown(block), 80)}.",
                     "Check DOUBLEWORD_BASE_URL.",
                 )
-        if feed:
-            lines = bytes(rest) + whole + feed
-            rest.clear()
-            if b'"custom_id"' in lines:
-                deadline.renew()
+        lines = cutter.whole_lines(block)
+        if b'"custom_id"' in lines:
+            deadline.renew()
+        if lines:
             yield lines
-        rest += after
-        if len(rest) > _LONGEST_LINE:
-            raise Stop(
-                Exit.NO_CONNECTION,
-                f"GET {path} sends a line of more than {_LONGEST_LINE} bytes.",
-                "Check DOUBLEWORD_BASE_URL.",
-            )
-    if rest.strip():
-        try:
-            strict_json.decode(bytes(rest))
-        except ValueError:
-            raise Lost(f"GET {path}", "its last line is cut", may_have_happened=False) from None
-        yield bytes(rest) + b"\n"
+    last = cutter.last_line()
+    if last is None:
+        raise Lost(f"GET {path}", "its last line is cut", may_have_happened=False)
+    if last:
+        yield last
 
 
 def _without_first(blocks: Iterator[bytes], lines: int) -> Iterator[bytes]:
