@@ -88,10 +88,12 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     caps = (("a job", settings.max_cost_usd), ("a day", settings.max_daily_usd))
     named = [f"${cap} {what}" for what, cap in caps if cap is not None]
     capped = bool(named) or settings.api_key is None
+    asked = settings.ask_above_usd
     yield Finding(
         subject="spending",
         state="ok" if capped else "note",
         found=("caps: " + ", ".join(named) if named else "no cap")
+        + ("" if asked is None else f"; a person is asked above ${asked}")
         + ("; read-only" if settings.read_only else ""),
         remedy="" if capped else "Set DOUBLEWORD_BATCH_MAX_COST_USD: no agent can raise it.",
     )

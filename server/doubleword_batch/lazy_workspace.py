@@ -145,6 +145,7 @@ class LazyWorkspace:
                 server=server,
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
+                ask_above_usd=settings.ask_above_usd,
                 strict_json=settings.strict_json,
                 writes_locks=settings.lock_files,
             )

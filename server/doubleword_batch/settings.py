@@ -88,6 +88,7 @@ class Settings:
             the paths, applies only such.
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
         max_daily_usd: hard cap for all jobs of one UTC day, US dollars; None for no cap.
+        ask_above_usd: what costs more waits for a person's yes, US dollars; None to ask nobody.
         read_only: do not register tools that write.
         strict_json: a structured answer counts only where its JSON stands alone, without a code
             fence around it or thoughts before it.
@@ -108,6 +109,7 @@ class Settings:
     roots_are_explicit: bool = False
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
+    ask_above_usd: Decimal | None = None
     read_only: bool = False
     strict_json: bool = False
     local_executor: ExecutorName | None = None
@@ -152,6 +154,7 @@ class Settings:
             roots_are_explicit=bool(roots),
             max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
             max_daily_usd=_money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
+            ask_above_usd=_money(env, "DOUBLEWORD_BATCH_ASK_ABOVE_USD"),
             read_only=_flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
             strict_json=_flag(env, "DOUBLEWORD_BATCH_STRICT_JSON"),
             local_executor=_named(env, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR", ExecutorName),

@@ -19,6 +19,10 @@ CONFIG = {
     "plain http": ({"DOUBLEWORD_BASE_URL": "http://example.com/v1"}, "over plain http"),
     "no address": ({"DOUBLEWORD_BASE_URL": "ftp://x"}, "not a plain http(s) address"),
     "credentials": ({"DOUBLEWORD_BASE_URL": "https://a:b@x/v1"}, "not a plain http(s) address"),
+    "asking a person": (
+        {"DOUBLEWORD_BATCH_ASK_ABOVE_USD": "0"},
+        "which this script cannot keep",
+    ),
     "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot keep"),
     "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot keep"),
     "no amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, "is no amount"),

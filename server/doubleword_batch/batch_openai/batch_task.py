@@ -20,7 +20,9 @@ from doubleword_batch.batch_openai.call import (
 )
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
+from doubleword_batch.jobs.approvals import ApprovalError
 from doubleword_batch.jobs.call_jobs import FinishedRow, finished_rows
+from doubleword_batch.jobs.store.approvals import Approval, Approvals
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
@@ -46,6 +48,10 @@ _REASONS = {
     "missing": "its batch has ended and the provider has no line for it",
     "batch_failed": "the provider rejected its batch as a whole",
 }
+_ANSWER_POLL_SECONDS = 0.5
+_HOW_TO_APPROVE = (
+    "The calls wait: a person approves them with `doubleword-batch approve JOB` or in the console."
+)
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)
 
@@ -127,7 +133,7 @@ class BatchTask:
         """
         deadlines = asyncio.create_task(self._enforce_deadlines())
         try:
-            await self._retry(self._submit)
+            await self._retry(self._submit_approved)
             await self._follow()
         except DoublewordBatchError as error:
             await self._fail_rest(error)
@@ -143,6 +149,31 @@ class BatchTask:
         """Give the error to every caller that still waits."""
         calls, self.waiting = list(self.waiting.values()), {}
         deliver((call, error) for call in calls)
+
+    async def _submit_approved(self) -> None:
+        """Submit, waiting for a person's yes where one is needed, as for the answers themselves."""
+        while True:
+            try:
+                await self._submit()
+            except ApprovalError as error:
+                if error.code != "needs_approval":
+                    raise
+                _log.warning("%s %s", error.message, _HOW_TO_APPROVE)
+                if not await self._is_answered(error.approval):
+                    raise
+            else:
+                return
+
+    async def _is_answered(self, question: Approval) -> bool:
+        """Wait for a person's answer; False once no caller waits for it any more."""
+        approvals = Approvals(self._ws.store)
+        while any(call.is_wanted for call in self.waiting.values()):
+            found = approvals.find(question.id)
+            now = self._ws.now()
+            if found is None or found.decision_at(now) is not None or not found.is_open(now):
+                return True
+            await asyncio.sleep(_ANSWER_POLL_SECONDS)
+        return False
 
     async def _submit(self) -> None:
         async with self._limits.submitting:

@@ -7,6 +7,7 @@ import anyio
 import typer
 
 from doubleword_batch.cli import options, results, servers, steps
+from doubleword_batch.cli.approve import approve
 from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.console import console
 from doubleword_batch.cli.exit_codes import Exit
@@ -38,6 +39,7 @@ app.command()(steps.create_file)
 app.command()(steps.validate)
 app.command()(steps.upload)
 app.command()(steps.create)
+app.command()(approve)
 app.command()(results.status)
 app.command()(results.fetch)
 app.command()(results.cancel)

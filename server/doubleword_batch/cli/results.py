@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from doubleword_batch.cli import options
+from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, exit_of_status
 from doubleword_batch.cli.options import params_of
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
@@ -158,7 +159,10 @@ def retry(
     with progress_on(terminal.notes) as tell:
         report = call(
             settings,
-            lambda jobs: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
+            lambda jobs: asking(
+                jobs,
+                lambda: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
+            ),
         )
     show(terminal, report)
     return Exit.DONE

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
+from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
@@ -15,7 +16,7 @@ from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
-from doubleword_batch.jobs.costs import estimate_cost
+from doubleword_batch.jobs.costs import Cost, estimate_cost
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file, output_path
 from doubleword_batch.jobs.find import find_job
@@ -209,7 +210,7 @@ class _RunFlow:
             self._deadline = ws.monotonic() + self._options.timeout_seconds
         job = await self._build(jobs)
         await self._compare(ws, job)
-        await self._submit(ws, job)
+        await self._submit(jobs, ws, job)
         if not self._submitted:
             return await job.status()
         with progress_on(self._terminal.notes) as tell:
@@ -274,7 +275,7 @@ class _RunFlow:
             self._terminal.note(f"warning: {warning}")
         return jobs.job(created.job)
 
-    async def _submit(self, ws: Workspace, job: Job) -> None:
+    async def _submit(self, jobs: Jobs, ws: Workspace, job: Job) -> None:
         stored = await find_job(ws, job.name)
         output, overwrite = self._options.output, self._options.overwrite
         await in_thread(lambda _: output_file(stored, output, overwrite=overwrite))
@@ -284,9 +285,9 @@ class _RunFlow:
             return
         if not ws.profile.free:
             expected = estimate_cost(stored, self._options.window or ws.profile.windows[0])
-            self._confirm(ws.profile.title, cost(expected.usd, expected.note))
+            self._confirm(ws, expected)
         self._submitting = True
-        while waiting := await self._submit_once(job):
+        while waiting := await asking(jobs, lambda: self._submit_once(job)):
             self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
             next_try = ws.monotonic() + waiting.retry_after_seconds
             if self._deadline is not None and next_try > self._deadline:
@@ -303,10 +304,14 @@ class _RunFlow:
             )
         return submitted.waiting
 
-    def _confirm(self, provider: str, price: str) -> None:
-        """Return only if this may be paid for."""
-        self._terminal.note(f"estimated cost at {provider}: {price}")
+    def _confirm(self, ws: Workspace, expected: Cost) -> None:
+        """Return only if this may be paid for, or a person is asked when it is submitted."""
+        price = cost(expected.usd, expected.note)
+        self._terminal.note(f"estimated cost at {ws.profile.title}: {price}")
         if self._options.agreed or self._options.max_cost_usd is not None:
+            return
+        limit = ws.ask_above_usd
+        if limit is not None and (expected.usd is None or expected.usd > limit):
             return
         if person_agrees("Submit it? [y/N] "):
             return

@@ -206,6 +206,7 @@ def _(report: Status) -> Facts:
     return [
         ("job", report.job),
         ("status", report.status),
+        ("waits", report.approval),
         ("finished", done + (f", {counts.failed:,} failed" if counts.failed else "")),
         ("rate", rate and f"{rate:g} requests/s"),
         ("ETA", None if eta is None else duration(eta)),

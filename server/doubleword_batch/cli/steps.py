@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from doubleword_batch.cli import options
+from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import build_request
@@ -112,8 +113,11 @@ def create(
     with progress_on(terminal.notes) as tell:
         report = call(
             settings,
-            lambda jobs: jobs.job(job).submit(
-                completion_window=window, max_cost_usd=max_cost, progress=tell
+            lambda jobs: asking(
+                jobs,
+                lambda: jobs.job(job).submit(
+                    completion_window=window, max_cost_usd=max_cost, progress=tell
+                ),
             ),
         )
     show(terminal, report)

@@ -13,6 +13,7 @@ from doubleword_batch.errors import (
     ServerError,
     TransportError,
 )
+from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of
 from doubleword_batch.jobs.costs import (
     bound_cost,
@@ -42,12 +43,13 @@ async def begin_response(job: StoredJob) -> str:
     """Send a job's one call, unless that was done before; returns the response's id.
 
     Raises:
-        InputError: `over_cap`, `unknown_cost`; nothing was sent.
+        InputError: `over_cap`, `unknown_cost`, `needs_approval`; nothing was sent.
         TransportError: `unconfirmed`: it may have been sent, and nobody knows its id.
         ApiError, TransportError, ProtocolError: it surely was not taken.
     """
     ws = job.workspace
-    write = _reserved(job)
+    with questions_written_down(ws, None):
+        write = _reserved(job)
     while write.remote_id is None and write.sent_at is not None:
         if ws.journal.seconds_since(write) > ws.in_doubt_seconds:
             raise _unconfirmed()
@@ -122,7 +124,7 @@ def _reserved(job: StoredJob) -> Write:
         if sent:
             return sent[0]
         check_caps(ws, cost, None)
-        (write,) = reserve(ws, [intent])
+        (write,) = reserve(ws, [intent], ASYNC)
         job.store.set_job(job.id, cost_usd=None if cost.usd is None else str(cost.usd))
     return write
 

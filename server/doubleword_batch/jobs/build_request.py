@@ -256,7 +256,7 @@ def _capped(
     from doubleword_batch.requests import OUR_LIMIT, bound_body, check_counts, with_our_limit
 
     check_counts(request.params)
-    if not (ws.is_capped or (request.is_capped and not ws.profile.free)):
+    if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
         return request.params, ()
     name = ws.profile.output_limit
     params = with_our_limit(request.params, request.endpoint, name)
@@ -264,13 +264,17 @@ def _capped(
         body = msgspec.json.encode({"model": model, **params})
     except (TypeError, ValueError, RecursionError):
         return params, ()  # the check of the whole request says what is wrong
-    bound_body(body, request.endpoint)
+    try:
+        bound_body(body, request.endpoint)
+    except InputError:
+        if ws.is_capped or request.is_capped:
+            raise  # otherwise a person is asked what nobody can foresee
     added = [name for name in params if name not in request.params]
     if not added:
         return params, ()
     notice = (
-        f"There is a cap, so {added[0]} = {OUR_LIMIT} was written into each request; give another "
-        "limit in params if answers are cut off."
+        f"So that the cost has a bound, {added[0]} = {OUR_LIMIT} was written into each request; "
+        "give another limit in params if answers are cut off."
     )
     return params, (notice,)
 

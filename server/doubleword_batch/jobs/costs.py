@@ -10,7 +10,9 @@ from decimal import Decimal
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedError
+from doubleword_batch.jobs.approvals import check_approval
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
@@ -79,7 +81,7 @@ def estimate_cost_of_files(
     from doubleword_batch.requests import estimate_file_tokens
 
     if holds_cap(job.workspace, asked_max_usd):
-        return bound_cost(job, paths, job.window, tariff)
+        return bound_cost(job, paths, job.window, tariff, asked_max_usd=asked_max_usd)
     tokens = [estimate_file_tokens(path) for path in paths]
     input_tokens = sum(read for read, _ in tokens)
     output_tokens = sum(written for _, written in tokens)
@@ -146,8 +148,8 @@ async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
 
 
 def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
-    """Whether the cost of what is submitted has to be held to a cap."""
-    return ws.is_capped or (asked_max_usd is not None and not ws.profile.free)
+    """Whether it matters what is submitted can cost at most."""
+    return ws.is_bounded or (asked_max_usd is not None and not ws.profile.free)
 
 
 def bound_cost(
@@ -155,18 +157,26 @@ def bound_cost(
     paths: Sequence[Path | None],
     window: str,
     tariff: "Tariff | None" = None,
+    *,
+    asked_max_usd: Decimal | None = None,
 ) -> Cost:
     """The most that request files can cost, by the very lines that are sent.
 
     Raises:
-        InputError: code `unknown_cost`: something in a line may cost what nobody can foresee.
+        InputError: code `unknown_cost`: there is a cap, and something in a line may cost what
+            nobody can foresee.
     """
     from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens
 
     there = [path for path in paths if path is not None and path.exists()]
     if len(there) < len(paths):
         return Cost(None, "unknown: a request file is not on this machine")
-    most = bound_tokens(there)
+    try:
+        most = bound_tokens(there)
+    except InputError as error:
+        if job.workspace.is_capped or asked_max_usd is not None:
+            raise
+        return Cost(None, f"unknown: {error.message}")
     cost = (
         price_tokens(job.workspace, job.model, window, most.input_tokens, most.output_tokens)
         if tariff is None
@@ -337,19 +347,39 @@ def check_caps_of_retry(job: StoredJob, cost: Cost) -> None:
     check_caps(job.workspace, Cost(total, cost.note), None)
 
 
-def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
-    """Write intents that cost money down, unless the day's cap forbids them; returns the writes.
+def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write]:
+    """Write intents that cost money down, unless the day's cap or a person forbids them.
 
     Call it in the transaction that decided on the intents: two processes cannot both take the last
     dollar. What an earlier try of the same writes reserved is not counted twice.
 
+    Args:
+        ws: its day's cap, and above which amount a person is asked.
+        intents: of one job.
+        window: in which they run.
+
+    Returns:
+        Their writes.
+
     Raises:
-        InputError: code `over_cap`; nothing was written down.
+        InputError: code `over_cap`, or an `ApprovalError`; nothing was written down.
     """
     writes = [ws.journal.record_intent(intent) for intent in intents]
+    _check_daily_cap(ws, intents)
+    for approval in check_approval(ws, intents, window):
+        Approvals(ws.store).mark_used(approval.id, ws.now())
+    if ws.max_daily_usd is not None:
+        try:
+            ws.journal.log_spending(intents)
+        except OSError as error:
+            raise ws.store.unusable(error) from None
+    return writes
+
+
+def _check_daily_cap(ws: Workspace, intents: Sequence[Intent]) -> None:
     cap = ws.max_daily_usd
     if cap is None:
-        return writes
+        return
     today = ws.journal.reserved_today_usd()
     if today > cap:
         usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
@@ -360,8 +390,3 @@ def reserve(ws: Workspace, intents: Sequence[Intent]) -> list[Write]:
             "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
             code="over_cap",
         )
-    try:
-        ws.journal.log_spending(intents)
-    except OSError as error:
-        raise ws.store.unusable(error) from None
-    return writes

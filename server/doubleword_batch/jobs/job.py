@@ -33,6 +33,7 @@ class Workspace:
         server: which server the store's remote ids belong to: its base URL, or `local`.
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
+        ask_above_usd: a person is asked before more than that is submitted at once.
         strict_json: whether a structured answer's JSON has to stand alone.
         writes_locks: whether tables get a lock file beside them.
         in_doubt_seconds: how long a lost write is looked for before it may be sent again.
@@ -49,6 +50,7 @@ class Workspace:
     server: str
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
+    ask_above_usd: Decimal | None = None
     strict_json: bool = False
     writes_locks: bool = True
     in_doubt_seconds: float = 30.0
@@ -66,6 +68,12 @@ class Workspace:
         """Whether a human has set a cap and there is something to pay."""
         has_cap = self.max_cost_usd is not None or self.max_daily_usd is not None
         return has_cap and not self.profile.free
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether it matters what requests can cost at most: to a cap, or to who is asked."""
+        asks = self.ask_above_usd is not None and not self.profile.free
+        return self.is_capped or asks
 
 
 @dataclass(frozen=True, slots=True)

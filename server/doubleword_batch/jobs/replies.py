@@ -132,7 +132,11 @@ class Counts(BaseModel):
 
 
 class Status(Reply):
-    """`get_status`: how far the job is, as the provider counts."""
+    """`get_status`: how far the job is, as the provider counts.
+
+    Attributes:
+        approval: what a person has to approve first, or has declined.
+    """
 
     job: str
     status: str
@@ -144,6 +148,7 @@ class Status(Reply):
     eta_seconds: int | None = None
     next_check_seconds: int | None = None
     expires_at: UtcTime | None = None
+    approval: str | None = None
     problems: list[str]
 
 

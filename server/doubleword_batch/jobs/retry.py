@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -21,9 +21,15 @@ from doubleword_batch.errors import (
     Next,
     StoreError,
 )
+from doubleword_batch.jobs.approvals import (
+    arguments_of,
+    check_approval,
+    questions_written_down,
+)
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.costs import (
     Cost,
+    Tariff,
     check_caps,
     check_caps_of_retry,
     estimate_cost_of_files,
@@ -44,6 +50,7 @@ from doubleword_batch.jobs.retry_advice import (
 )
 from doubleword_batch.jobs.retry_in_place import retry_in_place
 from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, RetrySelection
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
@@ -62,6 +69,9 @@ from doubleword_batch.jobs.sync.parts import (
 )
 from doubleword_batch.jobs.sync.row_names import rows_share_names
 from doubleword_batch.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests.request_files import RequestFile
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
 _ROWS_BETWEEN_CHECKS = 100
@@ -99,10 +109,20 @@ async def retry_failed(
     Raises:
         InputError: the job still runs (`still_running`), no row fits (`nothing_to_retry`), or a
             cap forbids it (`over_cap`, `unknown_cost`).
+        ApprovalError: it costs more than a person allows unasked; nothing was changed.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
-    fixed = _FIXED & set(params or {})
+    again = arguments_of(job=stored.name, causes=list(causes), params=params)
+    with questions_written_down(ws, Next("retry_failed", dict(again))):
+        return await _retry_failed(stored, causes, params or {}, progress)
+
+
+async def _retry_failed(
+    stored: StoredJob, causes: Sequence[str], params: dict[str, Any], progress: Progress
+) -> Retried:
+    ws = stored.workspace
+    fixed = _FIXED & set(params)
     if fixed:
         raise InputError(
             f"params cannot change {', '.join(sorted(fixed))} of a retry.",
@@ -110,7 +130,7 @@ async def retry_failed(
         )
     from doubleword_batch.requests import check_counts
 
-    check_counts(params or {})
+    check_counts(params)
     await refresh(stored, also_terminal=True)
     await fetch_bills_of_today(ws)
     if unsent_retry(stored):
@@ -119,7 +139,7 @@ async def retry_failed(
         _refuse_running(stored)
         await collect(stored)
         await fetch_bills(stored)
-        retry = await _begin(stored.reloaded(), causes, params or {}, progress)
+        retry = await _begin(stored.reloaded(), causes, params, progress)
     running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
         provider=ws.provider,
@@ -171,17 +191,44 @@ async def _begin(
     parts = [part for part in job.parts() if part.number in selection.parts]
     tariff = await fetch_tariff(job, parts)
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
-    # Under a cap the very lines that are sent are counted, so they are sent anew.
-    if job.profile.retry and is_unchanged and not job.workspace.is_capped:
+    # For a cap, or a person, the very lines that are sent are counted: they are sent anew.
+    if job.profile.retry and is_unchanged and not job.workspace.is_bounded:
         cost = await retry_in_place(job, selection, tariff)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
-    def admit(paths: Sequence[Path]) -> None:
-        check_caps_of_retry(job, estimate_cost_of_files(job, paths, tariff))
+    def admit(files: "Sequence[RequestFile]") -> None:
+        cost = estimate_cost_of_files(job, [file.path for file in files], tariff)
+        check_caps_of_retry(job, cost)
+        check_approval(job.workspace, _intents(job, _parts_to_be(job, files), cost), job.window)
 
     await in_thread(lambda cancelled: _rebuild(job, selection, params, admit, cancelled))
-    return await finish_retry(job, progress)
+    return await finish_retry(job, progress, tariff=tariff)
+
+
+def _parts_to_be(job: StoredJob, files: "Sequence[RequestFile]") -> list[Part]:
+    """What these files become once they are published; they have no id yet."""
+    old = job.parts()
+    last, retry_round = old[-1].number, max(part.retry_round for part in old) + 1
+    return [
+        Part(
+            id=0,
+            job=job.id,
+            number=last + file.number,
+            retry_round=retry_round,
+            path=None,
+            requests=file.requests,
+            size_bytes=file.size_bytes,
+            sha256=file.sha256,
+            input_file_id=None,
+        )
+        for file in files
+    ]
+
+
+def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
+    costs = split_cost_by_part(cost, parts, parts)
+    return [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
 
 
 def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
@@ -194,7 +241,7 @@ def _rebuild(
     job: StoredJob,
     selection: RetrySelection,
     params: dict[str, Any],
-    admit: Callable[[Sequence[Path]], None],
+    admit: "Callable[[Sequence[RequestFile]], None]",
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write the selected rows' requests to new parts and make the rows pending again, as one step.
@@ -227,26 +274,24 @@ def _rebuild(
             if not rows_of:  # all of them left their parts since they were selected
                 raise _retried_already(job)
             parts = files.publish()
-        admit([part.path for part in parts])
+        admit(parts)
         failpoint("rebuild.written")
         with job.store.transaction():
             if len(job.parts()) != len(old):
                 raise _retried_already(job)
-            last, retry_round = old[-1].number, max(part.retry_round for part in old) + 1
-            for part in parts:
-                number = last + part.number
-                path = job.folder / f"part-{number:04d}.jsonl"
-                rename(part.path, path)  # replaces what a crash left
+            for file, part in zip(parts, _parts_to_be(job, parts), strict=True):
+                path = job.folder / f"part-{part.number:04d}.jsonl"
+                rename(file.path, path)  # replaces what a crash left
                 job.store.add_part(
                     job=job.id,
-                    number=number,
-                    retry_round=retry_round,
+                    number=part.number,
+                    retry_round=part.retry_round,
                     path=str(path),
                     requests=part.requests,
                     size_bytes=part.size_bytes,
                     sha256=part.sha256,
                 )
-                job.ledger.reopen(number, rows_of[part.number])
+                job.ledger.reopen(part.number, rows_of[file.number])
             sync_folder(job.folder)
             failpoint("rebuild.renamed")
     failpoint("rebuild.published")
@@ -278,32 +323,42 @@ def _requests(
 
 
 async def finish_retry(
-    job: StoredJob, progress: Progress, max_cost_usd: Decimal | None = None
+    job: StoredJob,
+    progress: Progress,
+    max_cost_usd: Decimal | None = None,
+    tariff: Tariff | None = None,
 ) -> StartedRetry:
     """Submit the request files of a retry that have no batch yet.
 
+    Args:
+        job: whose retry.
+        progress: told the bytes sent.
+        max_cost_usd: refuse above this.
+        tariff: by which it was admitted; None to ask for one.
+
     Raises:
         InputError: `over_cap`, `unknown_cost`.
+        ApprovalError: see `retry_failed`.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     parts = unsent_retry(job)
     paths = [part.path for part in parts if part.path is not None]
     sent = [part for part, run in job.newest_runs() if run is not None]
-    tariff = await fetch_tariff(job, sent)
+    tariff = tariff or await fetch_tariff(job, sent)
     cost = await in_thread(
         lambda _: estimate_cost_of_files(job, paths, tariff, asked_max_usd=max_cost_usd)
     )
     with job.store.transaction():
         check_caps(job.workspace, cost, max_cost_usd)
         check_caps_of_retry(job, cost)
-        costs = split_cost_by_part(cost, parts, parts)
-        intents = [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
-        reserve(job.workspace, intents)
+        intents = _intents(job, parts, cost)
+        reserve(job.workspace, intents, job.window)
     try:
         await upload_parts(job, parts, progress)
     except DoublewordBatchError:
         job.journal.release(job.id)
         raise
+    costs = [intent.cost_usd for intent in intents]
     results = await create_parts(job, parts, costs, BatchOptions(job.window))
     if not results.results:
         results.results_or_raise()

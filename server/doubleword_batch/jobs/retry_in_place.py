@@ -40,12 +40,12 @@ async def retry_in_place(
                 batches, split_cost_by_part(cost, parts, parts), strict=True
             )
         ]
-        reserve(job.workspace, intents)
+        reserve(job.workspace, intents, job.window)
 
     async def retry(batch_and_intent: tuple[tuple[Part, BatchRun], Intent]) -> None:
         (part, run), intent = batch_and_intent
         with job.store.transaction():
-            reserve(job.workspace, [intent])
+            reserve(job.workspace, [intent], job.window)
         await _retry_batch(job, part, run, intent)
 
     inputs = list(zip(batches, intents, strict=True))
@@ -63,7 +63,15 @@ async def retry_in_place(
 def _retry_intent(job: StoredJob, part: Part, run: BatchRun, usd: Decimal | None) -> Intent:
     turn = len(job.journal.find(job.id, part.id, "retry", answered=True))
     key = f"retry:{run.id}:{turn}"
-    return Intent("retry", key, job.id, part.id, before=_state_of_run(run), cost_usd=usd)
+    return Intent(
+        "retry",
+        key,
+        job.id,
+        part.id,
+        before=_state_of_run(run),
+        cost_usd=usd,
+        requests=run.failed,
+    )
 
 
 async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent) -> None:

@@ -14,9 +14,11 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
+from doubleword_batch.jobs.approvals import in_words, question_about
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts, Status, utc
+from doubleword_batch.jobs.store.approvals import Approval
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
@@ -155,10 +157,19 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> None:
         counts = counts_of(job)
         progress(counts.finished, counts.total or None, "requests finished")
         left = until - ws.monotonic()
-        if left <= 0 or job.has_ended() or not job.batch_runs():
+        if left <= 0 or not (_goes_on(job) or _waits_for_a_person(job)):
             return
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
+
+
+def _goes_on(job: StoredJob) -> bool:
+    return bool(job.batch_runs()) and not job.has_ended()
+
+
+def _waits_for_a_person(job: StoredJob) -> bool:
+    question = question_about(job.workspace, job.id)
+    return question is not None and question.decision is None
 
 
 async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
@@ -269,9 +280,12 @@ def _reply(job: StoredJob) -> Status:
     ended = job.has_ended()
     pace = pace_of(job, newest)
     expiries = [run.expires_at for run in runs if run.expires_at]
+    question = question_about(job.workspace, job.id)
     return Status(
         provider=job.workspace.provider,
-        next=_next(job, is_submitted=len(runs) == len(newest), ended=ended),
+        next=_next(job, is_submitted=len(runs) == len(newest), ended=ended)
+        if question is None
+        else _next_of_question(job, question),
         job=job.name,
         status=job.status(),
         complete=ended,
@@ -282,6 +296,7 @@ def _reply(job: StoredJob) -> Status:
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,
         expires_at=utc(max(expiries)) if expiries and not ended else None,
+        approval=None if question is None else _approval_in_words(question),
         problems=problems_of(runs),
     )
 
@@ -291,6 +306,24 @@ def _next(job: StoredJob, *, is_submitted: bool, ended: bool) -> Next:
         return Next("create_batch", {"job": job.name})
     if ended:
         return Next("fetch_results", {"job": job.name})
+    return _look_again(job)
+
+
+def _next_of_question(job: StoredJob, question: Approval) -> Next | None:
+    """To wait for the answer; after a no, what comes next is between the person and the caller."""
+    return _look_again(job) if question.decision is None else None
+
+
+def _approval_in_words(question: Approval) -> str:
+    asked = in_words(question)
+    return (
+        f"a person has to approve {asked}"
+        if question.decision is None
+        else f"the person declined {asked}"
+    )
+
+
+def _look_again(job: StoredJob) -> Next:
     return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
 
 

@@ -5,6 +5,11 @@ from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.adopt import job_of_file, read_input
+from doubleword_batch.jobs.approvals import (
+    arguments_of,
+    check_approval,
+    questions_written_down,
+)
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.costs import (
     Cost,
@@ -22,6 +27,7 @@ from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
+from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.concurrency import (
@@ -106,9 +112,28 @@ async def create_batch(
 
     Raises:
         InputError: an unknown window, bad metadata, or a cap that would be passed.
+        ApprovalError: it costs more than a person allows unasked.
         ApiError, TransportError: the provider refused or could not be reached.
     """
     stored = await find_job(ws, job)
+    again = arguments_of(
+        job=stored.name,
+        completion_window=completion_window,
+        metadata=metadata,
+        max_cost_usd=None if max_cost_usd is None else float(max_cost_usd),
+    )
+    with questions_written_down(ws, Next("create_batch", dict(again))):
+        return await _create_batch(stored, completion_window, metadata, max_cost_usd, progress)
+
+
+async def _create_batch(
+    stored: StoredJob,
+    completion_window: str | None,
+    metadata: dict[str, str] | None,
+    max_cost_usd: Decimal | None,
+    progress: Progress,
+) -> Submitted:
+    ws = stored.workspace
     window = completion_window or stored.window
     stored.profile.check_window(window)
     check_metadata(metadata or {}, reserved_pairs=OWN_PAIRS, reserved_prefix=OWN_PREFIX)
@@ -122,9 +147,10 @@ async def create_batch(
         stored = await read_input(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
-    if not provider_estimates:
-        check_caps(ws, own, max_cost_usd)
     parts = stored.parts()
+    if not provider_estimates or own.usd is not None:  # the provider's can only be dearer
+        check_caps(ws, own, max_cost_usd)
+        check_approval(ws, _intents(stored, parts, own), window)
     await upload_parts(stored, parts, progress)
     if provider_estimates:
         file_ids = [part.input_file_id for part in stored.parts() if part.input_file_id]
@@ -145,7 +171,15 @@ async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -
     if not holds_cap(job.workspace, max_cost_usd):
         return estimate_cost(job, window)
     paths = [part.path for part in job.parts()]
-    return await in_thread(lambda _: bound_cost(job, paths, window))
+    return await in_thread(lambda _: bound_cost(job, paths, window, asked_max_usd=max_cost_usd))
+
+
+def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
+    """The intents to create those batches of a job that are not there yet."""
+    has_batch = {part.id for part, run in job.newest_runs() if run is not None}
+    missing = [part for part in parts if part.id not in has_batch]
+    costs = split_cost_by_part(cost, missing, job.parts())
+    return [create_intent(job, part, usd) for part, usd in zip(missing, costs, strict=True)]
 
 
 async def _create(
@@ -166,9 +200,7 @@ async def _create(
         missing = [p for p, run in job.newest_runs() if run is None and p.id in uploaded]
         check_caps(ws, cost, max_cost_usd)
         costs = split_cost_by_part(cost, missing, job.parts())
-        reserve(
-            ws, [create_intent(job, part, usd) for part, usd in zip(missing, costs, strict=True)]
-        )
+        reserve(ws, _intents(job, missing, cost), options.completion_window)
         usd = None if cost.usd is None else str(cost.usd)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
     failpoint("create.reserved")

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreError
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
+from doubleword_batch.mcp_server.asking import ask, sealed_with_kept_key, take_answer
 from doubleword_batch.mcp_server.replies import error_reply
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
@@ -127,11 +128,21 @@ class BatchServer(MCPServer[Jobs]):
             from doubleword_batch.mcp_server.arguments import unknown_arguments
 
             return error_reply(unknown_arguments(name, arguments, known))
+        if context is not None and context.request_state is not None:
+            await take_answer(context)
+        return await self._call(name, arguments, context)
+
+    async def _call(
+        self, name: str, arguments: dict[str, Any], context: Context[Jobs, Any] | None
+    ) -> CallToolResult | InputRequiredResult:
+        known = self._arguments.get(name, list(arguments))
         try:
             return await super().call_tool(name, arguments, context)
         except ToolError as error:
             cause = error.__cause__
             if isinstance(cause, DoublewordBatchError):
+                if context is not None and cause.code == "needs_approval":
+                    return await ask(context, cause, lambda: self._call(name, arguments, context))
                 return error_reply(cause)
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
@@ -187,6 +198,7 @@ def build_server(
         instructions=INSTRUCTIONS,
         lifespan=lifespan,
         log_level="WARNING",
+        request_state_security=sealed_with_kept_key(settings.home),
         tools=[
             _tool(name, function, annotations)
             for name, function, annotations in _TOOLS

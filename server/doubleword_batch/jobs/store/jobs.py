@@ -113,6 +113,11 @@ class Store(Database):
             raise StoreError(f"Job {name} vanished from the store.", hint="Call again.")
         return job
 
+    def job_name(self, job: int) -> str:
+        """The name of the job of that id."""
+        ((name,),) = self.query("SELECT name FROM jobs WHERE id = ?", (job,))
+        return name
+
     def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
         """The newest job with that fingerprint."""
         return self._job("fingerprint = ? AND name IS NOT NULL ORDER BY id DESC", fingerprint)

@@ -29,6 +29,7 @@ class Intent:
         part: whose it is.
         before: what the remote object looks like now, for writes that can only be seen by a change.
         cost_usd: reserves that much of the day's cap, unless it was sent already.
+        requests: how many it has the provider run.
     """
 
     kind: str
@@ -37,6 +38,7 @@ class Intent:
     part: int
     before: str | None = None
     cost_usd: Decimal | None = None
+    requests: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,15 @@ class Journal:
             "SELECT 1 FROM writes WHERE job = ? AND sent_at IS NOT NULL AND answered_at IS NULL "
             "LIMIT 1",
             (job,),
+        )
+        return bool(found)
+
+    def is_sent(self, key: str) -> bool:
+        """Whether the write of that key was sent, be it answered or not."""
+        found = self.store.query(
+            "SELECT 1 FROM writes WHERE key = ? AND (sent_at IS NOT NULL OR "
+            "answered_at IS NOT NULL)",
+            (key,),
         )
         return bool(found)
 

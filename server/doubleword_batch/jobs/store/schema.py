@@ -241,4 +241,24 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         ALTER TABLE bills ADD COLUMN list_cost_usd TEXT;
         """,
     ),
+    (
+        "2026-11-approvals",
+        """
+        CREATE TABLE approvals (           -- what a person was asked to pay for, and the answer
+            id TEXT PRIMARY KEY,           -- made of the job, the writes, their costs, the window
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            call TEXT,                     -- JSON: what runs once it is approved
+            approved_writes TEXT NOT NULL, -- JSON: the most that each may cost, by the write's key
+            requests INTEGER NOT NULL,
+            cost_usd TEXT,                 -- NULL for unknown
+            window TEXT NOT NULL,
+            asked_at REAL NOT NULL,
+            decision TEXT,                 -- NULL while it waits; approved, declined
+            decided_at REAL,
+            decided_by TEXT,               -- host, console, terminal
+            used_at REAL
+        ) WITHOUT ROWID;
+        CREATE INDEX approvals_by_job ON approvals (job);
+        """,
+    ),
 )

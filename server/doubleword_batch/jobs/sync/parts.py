@@ -97,7 +97,9 @@ async def create_parts(
     async def create(part_and_cost: tuple[Part, Decimal | None]) -> bool:
         part, usd = part_and_cost
         with job.store.transaction():
-            (write,) = reserve(job.workspace, [create_intent(job, part, usd)])
+            (write,) = reserve(
+                job.workspace, [create_intent(job, part, usd)], options.completion_window
+            )
         return await _create_part(job, part, write, options)
 
     try:
@@ -141,7 +143,7 @@ async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]
 def create_intent(job: StoredJob, part: Part, cost_usd: Decimal | None = None) -> Intent:
     """The intent to create a part's batch."""
     key = f"create:{job.base_url}:{job.id}:{_fingerprint(job, part)}"
-    return Intent("create", key, job.id, part.id, cost_usd=cost_usd)
+    return Intent("create", key, job.id, part.id, cost_usd=cost_usd, requests=part.requests)
 
 
 async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchOptions) -> bool:

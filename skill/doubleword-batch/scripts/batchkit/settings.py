@@ -114,8 +114,13 @@ def _usd(text: str | None) -> Decimal | None:
 
 def _refuse_other_limits(env: dict[str, str]) -> None:
     """Limits that only the package can keep are not passed by leaving the package out."""
-    for name in ("DOUBLEWORD_BATCH_MAX_DAILY_USD", "DOUBLEWORD_BATCH_READ_ONLY"):
-        if _is_on(env.get(name, "")):
+    asked = bool(env.get("DOUBLEWORD_BATCH_ASK_ABOVE_USD", "").strip())  # above 0 is everything
+    for name, is_set in (
+        ("DOUBLEWORD_BATCH_MAX_DAILY_USD", _is_on(env.get("DOUBLEWORD_BATCH_MAX_DAILY_USD", ""))),
+        ("DOUBLEWORD_BATCH_ASK_ABOVE_USD", asked),
+        ("DOUBLEWORD_BATCH_READ_ONLY", _is_on(env.get("DOUBLEWORD_BATCH_READ_ONLY", ""))),
+    ):
+        if is_set:
             raise Stop(
                 Exit.CONFIG,
                 f"{name} is set, which this script cannot keep.",

@@ -1,0 +1,133 @@
+"""`approve`: a person's yes to what costs more than they allow unasked, and asking for it."""
+
+import sys
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeVar
+
+import typer
+from rich.text import Text
+
+from doubleword_batch.cli import options
+from doubleword_batch.cli.exit_codes import Exit
+from doubleword_batch.cli.next_command import PROGRAM
+from doubleword_batch.cli.progress import progress_on
+from doubleword_batch.cli.show import show
+from doubleword_batch.cli.terminal import Terminal, person_agrees, plain
+from doubleword_batch.cli.workspace import call, configured
+from doubleword_batch.errors import InputError
+from doubleword_batch.library.approvals import Approval, ApprovalError, JobApprovals, in_words
+from doubleword_batch.library.jobs import Jobs
+
+_T = TypeVar("_T")
+
+
+def approve(
+    job: Annotated[
+        str | None, typer.Argument(help="A job's name; without one, shows what waits.")
+    ] = None,
+    *,
+    decline: Annotated[bool, typer.Option("--decline", help="Say no.")] = False,
+    code: Annotated[
+        str | None,
+        typer.Option(help="Where there is no terminal: what `approve JOB` showed at one."),
+    ] = None,
+    as_json: options.AsJson = False,
+) -> int:
+    """Say yes to a submission that waits for a person, and submit it.
+
+    It asks at a terminal; it is for people, not for agents.
+    """
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+    if job is None:
+        _show_waiting(terminal, call(settings, lambda jobs: JobApprovals(jobs).waiting()))
+        return Exit.DONE
+    name = job
+
+    async def work(jobs: Jobs) -> None:
+        approvals = JobApprovals(jobs)
+        question = await approvals.about(name)
+        if question is None:
+            raise InputError(
+                f"Nothing of job {name} waits for a person.",
+                hint=f"See what waits: {PROGRAM} approve",
+                code="not_submitted",
+            )
+        if decline:
+            await approvals.decide(question.id, "declined", "terminal")
+            terminal.note(f"declined: {in_words(question)}")
+            return
+        _confirm(terminal, approvals, question, code)
+        approved = await approvals.decide(question.id, "approved", "terminal")
+        with progress_on(terminal.notes) as tell:
+            report = await approvals.perform(approved, progress=tell)
+        if report is None:
+            terminal.note("Approved; the program that waits goes on.")
+        else:
+            show(terminal, report)
+
+    call(settings, work)
+    return Exit.DONE
+
+
+def _show_waiting(terminal: Terminal, waiting: list[Approval]) -> None:
+    if terminal.as_json:
+        lines = [{"job": found.job, "question": in_words(found)} for found in waiting]
+        terminal.json({"waiting": lines})
+        return
+    for found in waiting:
+        terminal.show(Text(plain(in_words(found))))
+    if waiting:
+        terminal.note(f"{PROGRAM} approve JOB asks, and submits it.")
+    else:
+        terminal.note("Nothing waits for a person.")
+
+
+def _confirm(
+    terminal: Terminal, approvals: JobApprovals, question: Approval, code: str | None
+) -> None:
+    """Return only if a person says yes, here or with a code that a terminal showed."""
+    if code is not None:
+        if approvals.is_code(code, question):
+            return
+        raise InputError(
+            f"That is not the code of {in_words(question)}.",
+            hint=f"A person finds it at a terminal: {PROGRAM} approve {question.job}",
+            code="not_confirmed",
+        )
+    if is_at_terminal():
+        terminal.note(f"for scripts: --code {approvals.code(question)}")
+    _agree(question)
+
+
+def is_at_terminal() -> bool:
+    """Whether a person can be asked here."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _agree(question: Approval) -> None:
+    asked = plain(in_words(question))
+    if person_agrees(f"Submit {asked}? [y/N] "):
+        return
+    raise InputError(
+        f"A person has not approved {asked}; nothing was submitted.",
+        hint="Only a person may say yes, at a terminal or in the console. An agent asks them.",
+        code="not_confirmed",
+    )
+
+
+async def asking(jobs: Jobs, work: Callable[[], Awaitable[_T]]) -> _T:
+    """Do `work`; where it needs a person's yes, ask at the terminal, and do it again.
+
+    Raises:
+        ApprovalError: there is no terminal.
+        InputError: `not_confirmed`: the person said no.
+    """
+    while True:
+        try:
+            return await work()
+        except ApprovalError as error:
+            if not is_at_terminal():
+                raise
+            _agree(error.approval)
+            await JobApprovals(jobs).decide(error.approval.id, "approved", "terminal")

@@ -1,0 +1,187 @@
+"""A person's yes to what costs more than they set: decided beside the caps, for every caller.
+
+Whatever costs money is reserved in the journal first, and asked for there (`costs.reserve`). An
+answer is for the writes of one job at the prices that the person was shown: a write happens once,
+and another price is another question. The caps hold whatever anybody answers.
+"""
+
+import hashlib
+import json
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager
+from decimal import ROUND_UP, Decimal
+from typing import Any
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.store.approvals import Approval, Approvals
+from doubleword_batch.jobs.store.journal import Intent
+
+
+class ApprovalError(InputError):
+    """A person has to approve it first, or has declined it; nothing was submitted.
+
+    Attributes:
+        approval: the question.
+        job_id: the job's id in the store.
+    """
+
+    def __init__(self, approval: Approval, job_id: int, *, is_declined: bool) -> None:
+        self.approval = approval
+        self.job_id = job_id
+        asked = in_words(approval)
+        if is_declined:
+            super().__init__(
+                f"The person declined {asked}. Nothing was submitted.",
+                hint="Ask the person what to change, such as fewer rows or a cheaper model. They "
+                "can still approve it in the console, or in a terminal.",
+                code="declined",
+                details=_details(approval),
+            )
+            return
+        super().__init__(
+            f"A person has to approve {asked}. Nothing was submitted.",
+            hint="Tell the person what it costs and why it waits: they approve it in the console "
+            f"(doubleword-batch console), or in a terminal with: doubleword-batch approve "
+            f"{approval.job}. That is theirs to do. It is submitted then, and the status tells.",
+            code="needs_approval",
+            details=_details(approval),
+            next=Next("get_status", {"job": approval.job, "wait_seconds": 45}),
+        )
+
+
+def in_words(approval: Approval) -> str:
+    """What is to be approved: `at most $12.40 for 5,000 requests of job reviews-7f3a (24h)`."""
+    window = f" ({approval.window})" if approval.window else ""
+    requests = "request" if approval.requests == 1 else "requests"
+    return (
+        f"{price_in_words(approval.cost_usd)} for {approval.requests:,} {requests} of job "
+        f"{approval.job}{window}"
+    )
+
+
+def price_in_words(usd: Decimal | None) -> str:
+    """The price in a question, rounded up: `at most $12.40`, `an unknown cost`."""
+    return "an unknown cost" if usd is None else f"at most ${_rounded_up(usd):,}"
+
+
+def _rounded_up(usd: Decimal) -> Decimal:
+    """To whole cents from a dollar on, below it to four digits."""
+    return usd.quantize(Decimal("0.01") if usd >= 1 else Decimal("0.0001"), ROUND_UP)
+
+
+def _details(approval: Approval) -> dict[str, Any]:
+    return {
+        "job": approval.job,
+        "requests": approval.requests,
+        "cost_usd": None if approval.cost_usd is None else str(approval.cost_usd),
+    }
+
+
+def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Approval]:
+    """The answers that these writes stand on; none where no person has to be asked.
+
+    Args:
+        ws: says above which amount a person is asked.
+        intents: writes of one job that cost money.
+        window: in which they run.
+
+    Raises:
+        ApprovalError: they need an answer that nobody has given, or it was no.
+    """
+    limit = ws.ask_above_usd
+    if limit is None or ws.profile.free or not intents:
+        return []
+    job = intents[0].job
+    questions = Approvals(ws.store).of_job(job)
+    given = [found for found in questions if found.decision_at(ws.now()) == "approved"]
+    open_intents = [intent for intent in intents if not _is_sent(ws, intent)]
+    covered = {i.key: found for i in open_intents for found in given if _is_covered(i, found)}
+    left = [intent for intent in open_intents if intent.key not in covered]
+    total = _total(left)
+    if total is not None and total <= limit:
+        return list({found.id: found for found in covered.values()}.values())
+    question = _question(ws, job, left, window)
+    declined = {found.id for found in questions if found.decision_at(ws.now()) == "declined"}
+    raise ApprovalError(question, job, is_declined=question.id in declined)
+
+
+def _is_sent(ws: Workspace, intent: Intent) -> bool:
+    """Whether the write is on its way already: it is only looked for, or finished."""
+    return ws.journal.is_sent(intent.key)
+
+
+def _is_covered(intent: Intent, approval: Approval) -> bool:
+    if intent.key not in approval.writes:
+        return False
+    most = approval.writes[intent.key]
+    return most is None or (intent.cost_usd is not None and intent.cost_usd <= most)
+
+
+def _total(intents: Sequence[Intent]) -> Decimal | None:
+    costs = [intent.cost_usd for intent in intents]
+    return sum((c for c in costs if c is not None), Decimal(0)) if None not in costs else None
+
+
+def _question(ws: Workspace, job: int, intents: Sequence[Intent], window: str) -> Approval:
+    name = ws.store.job_name(job)
+    total = _total(intents)
+    # The person says yes to the price that they see: what is cut off by rounding is in it.
+    shown = None if total is None else _rounded_up(total)
+    rounding = shown / total if total and shown is not None else Decimal(1)
+    writes = {
+        intent.key: None if total is None else (intent.cost_usd or Decimal(0)) * rounding
+        for intent in intents
+    }
+    facts = [name, sorted(writes), str(shown), window]
+    return Approval(
+        id=hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:32],
+        job=name,
+        call=None,
+        writes=writes,
+        requests=sum(intent.requests for intent in intents),
+        cost_usd=shown,
+        window=window,
+        asked_at=ws.now(),
+    )
+
+
+@contextmanager
+def questions_written_down(ws: Workspace, call: Next | None) -> Generator[None]:
+    """Keep the question that the work inside raises, where a person finds it.
+
+    Args:
+        ws: the workspace.
+        call: what runs once it is approved.
+    """
+    try:
+        yield
+    except ApprovalError as error:
+        error.approval = _with_call(error.approval, call)
+        Approvals(ws.store).ask(error.approval, error.job_id)
+        raise
+
+
+def _with_call(approval: Approval, call: Next | None) -> Approval:
+    from dataclasses import replace
+
+    if call is None:
+        return approval
+    return replace(approval, call={"tool": call.tool, "arguments": call.arguments})
+
+
+def question_about(ws: Workspace, job: int) -> Approval | None:
+    """The question about a job that waits for its answer, or that a person has just declined."""
+    now = ws.now()
+    approvals = Approvals(ws.store)
+    newest = next((found for found in approvals.of_job(job) if found.is_open(now)), None)
+    if newest is None or newest.decision == "approved":
+        return None
+    if newest.decision is None:
+        return newest if newest.id in {found.id for found in approvals.open(now)} else None
+    return newest if newest.decision_at(now) else None
+
+
+def arguments_of(**given: Any) -> Mapping[str, Any]:
+    """The arguments of a call that were given."""
+    return {name: value for name, value in given.items() if value not in (None, (), {}, [])}

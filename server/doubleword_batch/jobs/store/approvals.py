@@ -1,0 +1,186 @@
+"""What a person was asked to pay for, and what they said: one answer, for exactly those writes."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Literal, Self
+
+from doubleword_batch.jobs.store.database import Database
+
+Decision = Literal["approved", "declined"]
+DecidedBy = Literal["host", "console", "terminal"]
+
+QUESTION_SECONDS = 24 * 3600.0
+"""After that a question is nobody's business any more."""
+
+ANSWER_SECONDS = 3600.0
+"""So long an answer waits to be used; after that the person is asked again."""
+
+USE_SECONDS = 24 * 3600.0
+"""So long the writes of an answer that was used may go on, for want of capacity say."""
+
+_COLUMNS = (
+    "approvals.id, jobs.name, call, approved_writes, requests, approvals.cost_usd, window, "
+    "asked_at, decision, decided_at, decided_by, used_at"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Approval:
+    """A question to a person, and the answer.
+
+    Attributes:
+        id: made of everything that is asked: another price is another question.
+        job: the job's name.
+        call: what runs once it is approved, as tool and arguments; None for nothing.
+        writes: the most that each write may cost, US dollars, by its key; None for unknown.
+        requests: how many are to be run.
+        cost_usd: the most that all of them can cost; None for unknown.
+        window: in which they are to run.
+        asked_at: epoch seconds.
+        decision: None while nobody has answered.
+        decided_at: epoch seconds.
+        decided_by: where the person was asked.
+        used_at: when the first of the writes was reserved, epoch seconds.
+    """
+
+    id: str
+    job: str
+    call: dict[str, Any] | None
+    writes: Mapping[str, Decimal | None]
+    requests: int
+    cost_usd: Decimal | None
+    window: str
+    asked_at: float
+    decision: Decision | None = None
+    decided_at: float | None = None
+    decided_by: DecidedBy | None = None
+    used_at: float | None = None
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The approval in a row of the table."""
+        identity, job, call, writes, requests, cost, *rest = columns
+        costs: dict[str, str | None] = json.loads(writes)
+        return cls(
+            identity,
+            job,
+            json.loads(call) if call else None,
+            {key: _amount(usd) for key, usd in costs.items()},
+            requests,
+            _amount(cost),
+            *rest,
+        )
+
+    def is_open(self, now: float) -> bool:
+        """Whether an answer to it would still count."""
+        return self.used_at is None and now - self.asked_at <= QUESTION_SECONDS
+
+    def decision_at(self, now: float) -> Decision | None:
+        """What the person said, as long as that holds."""
+        if self.decision is None or self.decided_at is None:
+            return None
+        since, seconds = (
+            (self.decided_at, ANSWER_SECONDS)
+            if self.used_at is None
+            else (self.used_at, USE_SECONDS)
+        )
+        return self.decision if 0 <= now - since <= seconds else None
+
+
+def _amount(text: str | None) -> Decimal | None:
+    return None if text is None else Decimal(text)
+
+
+class Approvals:
+    """The questions and answers of a state directory.
+
+    Args:
+        database: the store's file.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def ask(self, question: Approval, job: int) -> None:
+        """Write a question down; one that was asked before keeps an answer that still holds."""
+        writes = {k: None if usd is None else str(usd) for k, usd in question.writes.items()}
+        with self._database.transaction() as db:
+            db.execute(
+                "INSERT INTO approvals (id, job, call, approved_writes, requests, cost_usd, "
+                "window, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+                "call = excluded.call, asked_at = excluded.asked_at, decision = NULL, "
+                "decided_at = NULL, decided_by = NULL, used_at = NULL WHERE decision IS NULL OR "
+                "coalesce(used_at + ?, decided_at + ?) < excluded.asked_at",
+                (
+                    question.id,
+                    job,
+                    None if question.call is None else json.dumps(question.call),
+                    json.dumps(writes),
+                    question.requests,
+                    None if question.cost_usd is None else str(question.cost_usd),
+                    question.window,
+                    question.asked_at,
+                    USE_SECONDS,
+                    ANSWER_SECONDS,
+                ),
+            )
+
+    def decide(self, approval: str, decision: Decision, by: DecidedBy, now: float) -> bool:
+        """Note a person's answer; False where the question is used, too old, or was never asked.
+
+        A later answer replaces an earlier one.
+        """
+        with self._database.transaction() as db:
+            changed = db.execute(
+                "UPDATE approvals SET decision = ?, decided_by = ?, decided_at = ? "
+                "WHERE id = ? AND used_at IS NULL AND asked_at >= ?",
+                (decision, by, now, approval, now - QUESTION_SECONDS),
+            ).rowcount
+        return changed == 1
+
+    def mark_used(self, approval: str, now: float) -> None:
+        """Note that the writes of an answer are being made."""
+        with self._database.transaction() as db:
+            db.execute(
+                "UPDATE approvals SET used_at = ? WHERE id = ? AND used_at IS NULL",
+                (now, approval),
+            )
+
+    def find(self, approval: str) -> Approval | None:
+        """The question of that id."""
+        found = self._select("approvals.id = ?", approval)
+        return found[0] if found else None
+
+    def of_job(self, job: int) -> list[Approval]:
+        """The questions about a job, the newest first."""
+        return self._select("approvals.job = ?", job)
+
+    def open(self, now: float) -> list[Approval]:
+        """The questions that wait for an answer, the newest first."""
+        since = now - QUESTION_SECONDS
+        return [
+            found
+            for found in self._select("decision IS NULL AND asked_at >= ?", since)
+            if not self._is_overtaken(found)
+        ]
+
+    def _is_overtaken(self, question: Approval) -> bool:
+        """Whether one of its writes was made without an answer: a person raised the amount, say."""
+        keys = list(question.writes)
+        marks = ", ".join("?" * len(keys))
+        return bool(
+            self._database.query(
+                f"SELECT 1 FROM writes WHERE key IN ({marks}) AND sent_at IS NOT NULL LIMIT 1",  # noqa: S608  # marks alone
+                keys,
+            )
+        )
+
+    def _select(self, condition: str, value: object) -> list[Approval]:
+        found = self._database.query(
+            f"SELECT {_COLUMNS} FROM approvals JOIN jobs ON jobs.id = approvals.job "  # noqa: S608  # conditions are ours
+            f"WHERE {condition} ORDER BY asked_at DESC, approvals.id",
+            (value,),
+        )
+        return [Approval.of(columns) for columns in found]
