@@ -33,6 +33,10 @@ check:
 fuzz *options:
     cd tests && {{ run }} python -m fuzz.child --folder "$(mktemp -d)" {{ options }}
 
+# Every file of the corpus, through sources, prompts and tables: `just corpus xlsx` for some of them.
+corpus *options:
+    cd tests && {{ run }} python -m corpus.check {{ options }}
+
 # Repair what ruff can repair.
 fix:
     {{ run }} ruff check --fix

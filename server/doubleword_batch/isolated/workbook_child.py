@@ -70,7 +70,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         if not isfinite(value):
             return str(value)
-        return int(value) if value.is_integer() and abs(value) < _EXACT else value
+        return int(value) if value.is_integer() and abs(value) <= _EXACT else value
     if isinstance(value, dt.timedelta):
         return {"microseconds": value // dt.timedelta(microseconds=1)}
     if isinstance(value, dt.datetime | dt.date | dt.time):
