@@ -1,7 +1,9 @@
 """A call that was given up and made again waits for the request that it made before."""
 
 import asyncio
+import threading
 from contextlib import suppress
+from dataclasses import replace
 
 import openai
 import pytest
@@ -9,11 +11,14 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
 from batch_openai.test_proxy import QUICK, counted
+from doubleword_batch.batch_openai.answer_cache import AnswerCache
+from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
 from doubleword_batch.settings import Settings
 
 CALLS = 20
+ASKED = ("/v1/chat/completions", "m", b'{"messages":[{"role":"user","content":"a"}],"model":"m"}')
 HELD = ["POST /v1/files", "POST /v1/batches", "GET /v1/batches/{id}", "simulator"]
 
 
@@ -200,3 +205,57 @@ async def test_a_batch_that_fails_still_hands_over_what_the_ledger_has(faulty):
             assert (await chat_call(client, "a")).id == first.id
             with pytest.raises(openai.OpenAIError):
                 await chat_call(client, "new")
+
+
+@pytest.mark.parametrize("is_first_look", [True, False])
+async def test_a_call_made_again_while_the_row_of_its_first_is_freed_gets_that_row(
+    faulty, settings, monkeypatch, is_first_look
+):
+    """The answer came, nobody read it, and the repeat was looked up just before that was told."""
+    real = AnswerCache.look_up
+    late = []
+
+    def look_up(cache, ws, calls):
+        known = real(cache, ws, calls)
+        if late:
+            told = threading.Event()
+            engine.release(late.pop())
+            engine._loop.call_soon_threadsafe(told.set)
+            assert told.wait(DEADLINE_SECONDS)
+        return known
+
+    monkeypatch.setattr(AnswerCache, "look_up", look_up)
+    with faulty() as server:
+        engine = BatchEngine(settings, QUICK)
+        try:
+            first = engine.begin(*ASKED)
+            answer = await engine.response_of(first)
+            if not is_first_look:
+                gone = engine.begin(*ASKED[:2], ASKED[2].replace(b'"a"', b'"b"'))
+                await engine.response_of(gone)
+                engine.release(gone)
+            late.append(first)
+            again = await engine.response_of(engine.begin(*ASKED))
+        finally:
+            await engine.close()
+        assert again.body == answer.body
+        assert await requests_of(server) == (1 if is_first_look else 2)
+
+
+async def test_a_row_that_is_freed_while_the_repeat_waits_for_others_is_taken_over(
+    faulty, settings
+):
+    """Whoever had it was noticed to be gone only when the repeat had come."""
+    waiting = replace(QUICK, batch_window_seconds=0.8)
+    with faulty() as server:
+        engine = BatchEngine(settings, waiting)
+        try:
+            first = engine.begin(*ASKED)
+            answer = await engine.response_of(first)
+            again = engine.begin(*ASKED)
+            await asyncio.wait({again.future}, timeout=0.2)
+            engine.release(first)
+            assert (await engine.response_of(again)).body == answer.body
+        finally:
+            await engine.close()
+        assert await requests_of(server) == 1

@@ -25,7 +25,16 @@ class AnswerCache:
         self._has_past: bool | None = None
         self._own_jobs: set[str] = set()
         self._used: set[tuple[str, int]] = set()
-        self._released: set[tuple[str, int]] = set()
+        self._released: dict[tuple[str, int], bytes | None] = {}
+        self._freed_meanwhile: set[bytes] = set()
+
+    def begin_look_up(self) -> set[bytes]:
+        """Begin to look rows up; what it gives gets the key of every row that is freed meanwhile.
+
+        Those have to be looked up again: the look may have come just before they were freed.
+        """
+        self._freed_meanwhile = set()
+        return self._freed_meanwhile
 
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may answer these calls; gives each call its key. Blocks."""
@@ -62,15 +71,22 @@ class AnswerCache:
         """Note a job of this run: each of its rows has its call."""
         self._own_jobs.add(job)
 
-    def release(self, job: str, row: int) -> None:
-        """Free a row whose caller went away without its answer."""
+    def release(self, job: str, row: int, key: bytes | None) -> None:
+        """Free a row whose caller went away without its answer; `key` is that of its call."""
+        if key is not None:
+            self._freed_meanwhile.add(key)
         self._used.discard((job, row))
         if job in self._own_jobs:
-            self._released.add((job, row))
+            self._released[job, row] = key
+
+    def freed_among(self, calls: Sequence[Call]) -> list[Call]:
+        """Those of the calls whose question has a row in this run that nobody has."""
+        freed = set(self._released.values()) - {None}
+        return [call for call in calls if call.key in freed] if freed else []
 
     def reclaim(self, job: str, row: int) -> None:
         """Note that a row has a caller, again or for the first time."""
-        self._released.discard((job, row))
+        self._released.pop((job, row), None)
         if job not in self._own_jobs:
             self._used.add((job, row))
 

@@ -83,7 +83,7 @@ class Dispatcher:
                 await in_thread(lambda _: forget_abandoned(ws))
             self._check_tier(ws)
             calls = admitted(calls, ws.profile)
-            known = await in_thread(lambda _: self._cache.look_up(ws, calls))
+            known = await self._look_up(ws, calls)
         except DoublewordBatchError as error:
             deliver((call, error) for call in calls)
             return
@@ -106,7 +106,7 @@ class Dispatcher:
         if not leader.has_outcome:
             self._under_way.give_up(leader)
         if leader.job_row is not None:
-            self._cache.release(*leader.job_row)
+            self._cache.release(*leader.job_row, leader.key)
 
     async def close(self, calls: Sequence[Call]) -> None:
         """Tell every caller, and close what is open.
@@ -126,6 +126,16 @@ class Dispatcher:
             await self._poller.close()
         await self._lazy_workspace.close()
 
+    async def _look_up(self, ws: "Workspace", calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
+        """The rows that may answer these calls, those included that were freed while it looked."""
+        known: dict[bytes, list[CallRow]] = {}
+        while calls:
+            freed = self._cache.begin_look_up()
+            asked = calls
+            known |= await in_thread(lambda _, asked=asked: self._cache.look_up(ws, asked))
+            calls = [call for call in asked if call.key in freed]
+        return known
+
     def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
         """Whether the call gets the row of an earlier call, and so needs no request."""
         if call.key is None:
@@ -139,6 +149,14 @@ class Dispatcher:
                 self._cache.reclaim(*leader.job_row)
             return True
         self._under_way.add(call)
+        return self._finds_paid_row(ws, known, call)
+
+    def _finds_paid_row(
+        self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
+    ) -> bool:
+        """The same, of a row that is in the store."""
+        if call.key is None:
+            return False
         row = self._cache.take(known.get(call.key, ()), self._is_awaited, is_repeat=call.is_repeat)
         if row is None:
             return False
@@ -216,6 +234,11 @@ class Dispatcher:
     async def _start_batch(self, ws: "Workspace", group: Sequence[Call]) -> None:
         """Make a job of those calls that are still wanted, and follow it."""
         calls = [call for call in _wanted(group) if not self._takes_over(call)]
+        late = self._cache.freed_among(calls)
+        if late:  # who had them has gone since these calls came
+            known = await self._look_up(ws, late)
+            found = {id(call) for call in late if self._finds_paid_row(ws, known, call)}
+            calls = [call for call in calls if id(call) not in found]
         if not calls:
             return
         try:
@@ -239,7 +262,7 @@ class Dispatcher:
             call.job_row = (job.name, row)
             call.body = b""  # it is in the request file
             if not call.is_wanted:
-                self._cache.release(job.name, row)
+                self._cache.release(job.name, row, call.key)
         await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
 
     def _job(
