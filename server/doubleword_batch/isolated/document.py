@@ -6,7 +6,7 @@ taking all memory.
 
 from base64 import b64encode
 from types import TracebackType
-from typing import Literal, Self
+from typing import Literal, NamedTuple, Self
 
 from doubleword_batch.isolated.process import ChildEndedError, ChildProcess
 
@@ -20,6 +20,20 @@ DocumentKind = Literal["pdf", "docx"]
 
 class UnreadableDocumentError(Exception):
     """A document has no text that could be read; the words say why, and may quote the document."""
+
+
+class DocumentText(NamedTuple):
+    """What a document says.
+
+    Attributes:
+        text: pages or paragraphs with a blank line between.
+        pages: how many it has; 1 for a DOCX.
+        without_text: those of them, such as scanned ones.
+    """
+
+    text: str
+    pages: int
+    without_text: int
 
 
 class DocumentReader:
@@ -40,8 +54,8 @@ class DocumentReader:
         for child in self._children.values():
             child.close()
 
-    def text(self, kind: DocumentKind, content: bytes) -> str:
-        """The text of a document, pages or paragraphs with a blank line between.
+    def text(self, kind: DocumentKind, content: bytes) -> "DocumentText":
+        """The text of a document.
 
         Raises:
             UnreadableDocumentError: it is damaged, has a password, or takes too much.
@@ -67,4 +81,4 @@ class DocumentReader:
             raise UnreadableDocumentError(f"reading it takes {reason}") from None
         if "text" not in found:
             raise UnreadableDocumentError(found.get("wrong") or " ".join(found.get("error", [])))
-        return found["text"]
+        return DocumentText(found["text"], found["pages"], found["without_text"])

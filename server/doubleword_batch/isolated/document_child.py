@@ -17,7 +17,7 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
     content = BytesIO(b64decode(request["content"]))
     read = _pdf if request["kind"] == "pdf" else _docx
     try:
-        text = read(content)
+        pages = read(content)
     except MemoryError:
         yield {"wrong": "reading it takes too much memory"}
     except _LockedError:
@@ -25,25 +25,27 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
     except Exception as error:  # noqa: BLE001  # whatever the library raises is this file's
         yield {"wrong": f"{type(error).__name__}: {error}"[:300]}
     else:
+        text = "\n\n".join(page for page in pages if page)
         # JSON holds no half of a pair, and no text of a row a NUL.
-        yield {"text": text.encode("utf-8", "replace").decode().replace("\0", "")}
+        shown = text.encode("utf-8", "replace").decode().replace("\0", "")
+        yield {"text": shown, "pages": len(pages), "without_text": pages.count("")}
 
 
 class _LockedError(Exception):
     pass
 
 
-def _pdf(content: BytesIO) -> str:
+def _pdf(content: BytesIO) -> list[str]:
     from pypdf import PdfReader
 
     reader = PdfReader(content)
     if reader.is_encrypted and not reader.decrypt(""):
         raise _LockedError
-    pages = (page.extract_text().strip() for page in reader.pages)
-    return "\n\n".join(text for text in pages if text)
+    return [page.extract_text().strip() for page in reader.pages]
 
 
-def _docx(content: BytesIO) -> str:
+def _docx(content: BytesIO) -> list[str]:
+    """The text in one: a document has no pages until it is printed."""
     import mammoth  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
     with ZipFile(content) as archive:
@@ -53,4 +55,4 @@ def _docx(content: BytesIO) -> str:
                     if b"<!DOCTYPE" in part.read(_BEGINNING_BYTES):
                         raise ValueError("it defines entities, which no word processor does")
     library: Any = mammoth
-    return str(library.extract_raw_text(content).value).strip()
+    return [str(library.extract_raw_text(content).value).strip()]

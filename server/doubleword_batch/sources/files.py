@@ -3,6 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Generator
+from itertools import islice
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, quote_untrusted
@@ -30,6 +31,7 @@ HEAD_BYTES = 4096
 """Bytes by which a file's kind is told."""
 
 _KINDS_SHOWN = 6
+_SCANS_NAMED = 3
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
 
@@ -98,6 +100,7 @@ class TextSource(FileSource):
         super().__init__(location, paths, folder, ("path", "name", *position, "text"))
         self.label_columns = frozenset({"path", "name", *position})
         self._options = options
+        self._without_text: dict[Path, tuple[int, int]] = {}
 
     def row_count(self) -> int | None:
         """A row a file, unless files are cut into pieces."""
@@ -109,6 +112,7 @@ class TextSource(FileSource):
             yield from self._rows(documents)
 
     def _rows(self, documents: DocumentReader) -> Generator[Row]:
+        self._without_text = {}
         for relative, path in zip(self.names(), self.paths, strict=True):
             try:
                 text = self._text(documents, path)
@@ -123,6 +127,24 @@ class TextSource(FileSource):
                 continue
             for position, piece in enumerate(pieces(text, self._options.chunk_chars), start=1):
                 yield {**named, "position": position, "text": piece}
+        self._note_scans()
+
+    def _note_scans(self) -> None:
+        """Say which documents have pages without text: what stands there was not read."""
+        if not self._without_text:
+            return
+        named = [
+            f"{quoted_name(path)} ({'all' if left == pages else left} of {pages})"
+            for path, (left, pages) in islice(self._without_text.items(), _SCANS_NAMED)
+        ]
+        more = len(self._without_text) - len(named)
+        self.note(
+            "scans",
+            f"Documents with pages without text: {', '.join(named)}"
+            + (f" and {more} more" if more else "")
+            + ". They may be scans, and images of text are not read here: give the pages as images "
+            "to a model that sees, or documents whose text was recognised.",
+        )
 
     def _text(self, documents: DocumentReader, path: Path) -> str:
         with open_bytes(path) as stream:
@@ -136,7 +158,7 @@ class TextSource(FileSource):
         if len(content) > MAX_RECORD_BYTES:
             raise record_too_large(path, 1)
         try:
-            return documents.text(kind, content)
+            found = documents.text(kind, content)
         except UnreadableDocumentError as error:
             raise InputError(
                 f"{quoted_name(path)} cannot be read: {quote_untrusted(str(error), 150)}.",
@@ -144,6 +166,9 @@ class TextSource(FileSource):
                 'out with the option on_bad_row = "skip".',
                 code="damaged_file",
             ) from None
+        if found.without_text:
+            self._without_text[path] = (found.without_text, found.pages)
+        return found.text
 
 
 def document_kind(path: Path, head: bytes) -> DocumentKind | None:

@@ -52,6 +52,21 @@ def test_a_scan_has_an_empty_text(tmp_path, roots):
     assert [row["text"] for row in open_source("scan.pdf", roots).rows()] == [""]
 
 
+def test_pages_without_text_are_counted_and_their_documents_named(tmp_path, roots):
+    write_pdf(tmp_path / "a.pdf", "All of it", "is text")
+    source = open_source(".", roots)
+    list(source.rows())
+    assert source.notes == ()
+    write_pdf(tmp_path / "mixed.pdf", "A page", "", "")
+    for name in "scan", "tcan", "ucan":
+        write_pdf(tmp_path / f"{name}.pdf", "", "")
+    source = open_source(".", roots)
+    for _ in range(2):  # whoever reads again counts again
+        list(source.rows())
+    (note,) = source.notes
+    assert "«mixed.pdf» (2 of 3), «scan.pdf» (all of 2), «tcan.pdf» (all of 2) and 1 more." in note
+
+
 def damaged(path, kind):
     if kind == "garbage":
         path.write_bytes(b"%PDF-1.7\n" + bytes(range(256)) * 20)
