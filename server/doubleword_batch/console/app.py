@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from doubleword_batch.console.context import Console, RefusedError
 from doubleword_batch.console.guard import ENTER, PageGuard, Reason
 from doubleword_batch.console.pages import answers, entry, job, jobs, judge, new_job
-from doubleword_batch.console.render import error_page
+from doubleword_batch.console.render import error_page, job_url
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.host_guard import HostGuard, Refusal
 
@@ -54,6 +54,8 @@ async def _explained(request: Request, error: Exception) -> Response:
     """Every failure that we know, as a sentence and what to do."""
     if not isinstance(error, DoublewordBatchError):
         raise error
+    if error.code == "needs_approval" and request.method == "POST" and "job" in error.details:
+        return RedirectResponse(job_url(error.details["job"]), 303)  # which asks
     return error_page(request, error, _status(error))
 
 

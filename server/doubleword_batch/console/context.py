@@ -13,6 +13,7 @@ from doubleword_batch.library.jobs import Jobs
 
 if TYPE_CHECKING:
     from doubleword_batch.console.live import Watcher
+    from doubleword_batch.library.approvals import JobApprovals
     from doubleword_batch.library.drafts import Drafts
     from doubleword_batch.library.views import JobViews
 
@@ -45,6 +46,13 @@ class Console:
         return self._views
 
     @property
+    def approvals(self) -> "JobApprovals":
+        """What waits for a person."""
+        from doubleword_batch.library.approvals import JobApprovals
+
+        return JobApprovals(self.jobs)
+
+    @property
     def drafts(self) -> "Drafts":
         """What is being written in New job."""
         from doubleword_batch.library.drafts import Drafts
@@ -57,7 +65,7 @@ class Console:
         if self._watcher is None:
             from doubleword_batch.console.live import Watcher
 
-            self._watcher = Watcher(self.views)
+            self._watcher = Watcher(self.views, self.approvals)
         return self._watcher
 
     async def close(self) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from doubleword_batch.errors import DoublewordBatchError
 
 if TYPE_CHECKING:
+    from doubleword_batch.library.approvals import JobApprovals
     from doubleword_batch.library.views import JobSummary, JobViews
 
 _log = logging.getLogger(__name__)
@@ -33,12 +34,14 @@ class Watcher:
     """Looks after running jobs as long as a page is open.
 
     Args:
+        approvals: asked once a second for what waits for a person.
         views: asked once a second; of running jobs it asks the provider, on this machine once a
             second and elsewhere every five.
     """
 
-    def __init__(self, views: "JobViews") -> None:
+    def __init__(self, views: "JobViews", approvals: "JobApprovals") -> None:
         self._views = views
+        self._approvals = approvals
         self._listeners: set[_Listener] = set()
         self._task: asyncio.Task[None] | None = None
         self._stamps: dict[str, object] = {}
@@ -93,7 +96,10 @@ class Watcher:
                 self._ask_at[name] = monotonic() + (0.0 if is_free else _ASK_SECONDS)
                 await self._ask(name)
         found, _ = await self._views.summaries(limit=_LISTED)
-        stamps: dict[str, object] = {f"job:{job.name}": self._stamp(job) for job in found}
+        waiting = {each.job: each.id for each in await self._approvals.waiting()}
+        stamps: dict[str, object] = {
+            f"job:{job.name}": (self._stamp(job), waiting.get(job.name)) for job in found
+        }
         changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
         gone = self._stamps.keys() - stamps.keys()
         is_first = not self._stamps

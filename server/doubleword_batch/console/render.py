@@ -19,6 +19,8 @@ from doubleword_batch.errors import DoublewordBatchError, Next
 if TYPE_CHECKING:
     from jinja2 import Environment
 
+    from doubleword_batch.library.approvals import Approval
+
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _BAR = 1_000
 
@@ -148,6 +150,13 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %"
 
 
+def asked(question: "Approval") -> str:
+    """What a person is asked to pay for."""
+    from doubleword_batch.library.approvals import in_words
+
+    return in_words(question)
+
+
 def size(size_bytes: int | None) -> str:
     """Bytes for people."""
     if size_bytes is None:
@@ -208,5 +217,6 @@ _FILTERS: dict[str, Any] = {
     "query": with_query,
     "segments": segments,
     "cell": cell,
+    "asked": asked,
 }
 """What templates call these functions."""

@@ -65,8 +65,9 @@ class JobApprovals:
         ws = await self._jobs.workspace()
         found = await find_job(ws, job)
         now = ws.now()
-        questions = Approvals(ws.store).of_job(found.id)
-        return next((question for question in questions if question.is_open(now)), None)
+        approvals = Approvals(ws.store)
+        newest = next((q for q in approvals.of_job(found.id) if q.is_open(now)), None)
+        return None if newest is None or approvals.is_overtaken(newest) else newest
 
     async def decide(self, question: str, decision: Decision, by: DecidedBy) -> Approval:
         """Note a person's answer; it holds for an hour, and is used once.

@@ -45,6 +45,7 @@ async def _seen(request: Request) -> dict[str, Any]:
         "schema": json.dumps(schema, indent=2, ensure_ascii=False) if schema else "",
         "params": json.dumps(params, ensure_ascii=False) if params else "",
         "quote": _quote(found),
+        "question": await console.approvals.about(found.name) if found.is_here else None,
     }
 
 
@@ -64,12 +65,45 @@ async def submit(request: Request) -> Response:
             "was submitted.",
             hint="Look at the job again, and submit it if that is right.",
         )
-    await console.jobs.job(found.name).submit(
-        completion_window=fields.get("window") or None,
-        max_cost_usd=amount_of(fields.get("max_cost_usd", "")),
-    )
+    job = console.jobs.job(found.name)
+    options: dict[str, Any] = {
+        "completion_window": fields.get("window") or None,
+        "max_cost_usd": amount_of(fields.get("max_cost_usd", "")),
+    }
+    from doubleword_batch.library.approvals import ApprovalError
+
+    try:
+        await job.submit(**options)
+    except ApprovalError as error:
+        if usd(error.approval.cost_usd) != _quote(found):
+            raise  # the job's page asks
+        # The button that was pressed said what it costs: that is the person's yes.
+        await console.approvals.decide(error.approval.id, "approved", "console")
+        await job.submit(**options)
     console.watcher.tell("jobs", f"job:{found.name}")
     return RedirectResponse(job_url(found.name), _SEE_OTHER)
+
+
+async def approve(request: Request) -> Response:
+    """A person's answer to the question that the page showed; with a yes the call is made."""
+    fields = await form_of(request)
+    console = console_of(request)
+    name = name_of(request)
+    decision = fields.get("decision")
+    question = await console.approvals.about(name)
+    if decision not in ("approved", "declined") or question is None:
+        raise InputError("Nothing of this job waits for an answer.", hint="Look at the job again.")
+    if question.id != fields.get("question"):
+        raise InputError(
+            "What is asked has changed since this page was shown. Nothing was submitted.",
+            hint="Look at the job again, and answer that.",
+        )
+    answered = await console.approvals.decide(question.id, decision, "console")
+    console.watcher.tell("jobs", f"job:{name}")
+    if decision == "approved":
+        await console.approvals.perform(answered)
+        console.watcher.tell("jobs", f"job:{name}")
+    return RedirectResponse(job_url(name), _SEE_OTHER)
 
 
 async def cancel(request: Request) -> Response:
@@ -139,6 +173,7 @@ ROUTES = [
     Route("/jobs/{name}", job),
     Route("/jobs/{name}/progress", job_part),
     Route("/jobs/{name}/submit", submit, methods=["POST"]),
+    Route("/jobs/{name}/approve", approve, methods=["POST"]),
     Route("/jobs/{name}/cancel", cancel, methods=["POST"]),
     Route("/jobs/{name}/failures", failures),
     Route("/jobs/{name}/retry", retry, methods=["POST"]),

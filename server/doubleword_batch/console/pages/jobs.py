@@ -35,6 +35,7 @@ async def _listed(request: Request) -> dict[str, Any]:
         "budget": await views.budget(),
         "provider": await views.provider(),
         "problems": console_of(request).watcher.problems,
+        "waiting": await console_of(request).approvals.waiting(),
     }
 
 

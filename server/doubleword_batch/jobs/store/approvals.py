@@ -163,10 +163,10 @@ class Approvals:
         return [
             found
             for found in self._select("decision IS NULL AND asked_at >= ?", since)
-            if not self._is_overtaken(found)
+            if not self.is_overtaken(found)
         ]
 
-    def _is_overtaken(self, question: Approval) -> bool:
+    def is_overtaken(self, question: Approval) -> bool:
         """Whether one of its writes was made without an answer: a person raised the amount, say."""
         keys = list(question.writes)
         marks = ", ".join("?" * len(keys))
