@@ -55,6 +55,7 @@ async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> P
                 raise InputError(
                     "The file is empty.", hint="Give a file with rows.", code="no_rows"
                 )
+            file.finish()
             file.publish()
         finally:
             file.discard()
