@@ -20,6 +20,7 @@ _ENDED = {
     "cancelled": "cancelled",
     "canceled": "cancelled",
 }
+_STATUSES = ("code", "status", "status_code", "errorCode")
 _FILTERS = frozenset(
     {
         "content_filter",
@@ -36,7 +37,7 @@ _FILTERS = frozenset(
 def failed(result: ResultLine) -> LineOutcome:
     """The outcome of a line that tells an error."""
     fields = object_of(result.error)
-    code = text_of(fields.get("code")) or text_of(fields.get("type"))
+    code = _name_of(fields)
     message = result.error if isinstance(result.error, str) else fields.get("message")
     ended = _ENDED.get(code.lower())
     if ended is not None:
@@ -46,7 +47,8 @@ def failed(result: ResultLine) -> LineOutcome:
     if reason is not None:
         return _failed_for(result.custom_id, reason)
     read = read_error_body(msgspec.json.encode(result.error))
-    status = _error_status(result.status) or _error_status(whole_number(fields.get("code")))
+    inner = object_of(fields.get("error"))
+    status = _error_status(result.status) or _told_status(fields) or _told_status(inner)
     if status is not None:
         return _failed_with(result.custom_id, status, read.message, read.codes)
     outcome = "refused" if read.codes & _FILTERS else "failed"
@@ -77,9 +79,7 @@ def rejected(custom_id: str, status: int | None, body: Any) -> LineOutcome:
     fields = body_object(body)
     told = object_of(fields.get("error")) or fields
     if is_success(status):
-        status = _error_status(whole_number(told.get("code"))) or _error_status(
-            whole_number(told.get("status"))
-        )
+        status = _told_status(told)
     if status is None:
         refused = bool(read.codes & _FILTERS)
         outcome, cause = ("refused", "content_filter") if refused else ("failed", "error")
@@ -101,6 +101,18 @@ def _failed_with(custom_id: str, status: int, text: str, codes: frozenset[str]) 
 def is_success(status: int | None) -> bool:
     """Whether a status is one of success; where none is told the body decides."""
     return status is None or 200 <= status < 400  # noqa: PLR2004  # HTTP
+
+
+def _name_of(fields: dict[str, Any]) -> str:
+    """What an error is called; a number that is no status, as of Google's, is no name."""
+    names = (text_of(fields.get(name)) for name in ("code", "status", "type"))
+    return next((name for name in names if name and not name.isdecimal()), "")
+
+
+def _told_status(fields: dict[str, Any]) -> int | None:
+    """The HTTP status that an error object tells, by whatever name."""
+    told = (_error_status(whole_number(fields.get(name))) for name in _STATUSES)
+    return next((status for status in told if status is not None), None)
 
 
 def _error_status(status: int | None) -> int | None:

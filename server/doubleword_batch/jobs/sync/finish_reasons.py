@@ -15,7 +15,7 @@ _COMPLETE = frozenset(
         "", "null", "none", "stop", "stopped", "stop_sequence", "stop_token", "end_turn", "end",
         "eos", "eos_token", "endoftext", "end_of_text", "end_of_turn", "complete", "completed",
         "done", "finish", "finished", "success", "succeeded", "tool_call", "tool_calls",
-        "tool_use", "function_call", "function_calls",
+        "tool_use", "function_call", "function_calls", "word",
     }
 )  # fmt: skip
 _CUT = frozenset(
@@ -63,11 +63,17 @@ _MOST_CHARACTERS = 200
 
 def ending_of(reason: Any) -> Ending:
     """What a finish reason means."""
-    word = slug(text_of(reason))
+    word = word_of(reason)
     for words, ending in _SETS:
         if word in words:
             return ending
     return "unknown"
+
+
+def word_of(reason: Any) -> str:
+    """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
+    text = text_of(reason)
+    return slug(text.rpartition(":")[2]) or slug(text)
 
 
 def text_of(reason: Any) -> str:

@@ -17,7 +17,7 @@ from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
 from doubleword_batch.jobs.sync.answers import MOST_TOKENS, Answer, answer_of
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
-from doubleword_batch.jobs.sync.finish_reasons import ending_of, slug, text_of
+from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
 from doubleword_batch.jobs.sync.result_line import ResultLine, body_object, error_in, result_line
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
 from doubleword_batch.provider_errors import read_error_body
@@ -237,7 +237,7 @@ def _judge(answer: Answer, check: Check | None) -> Verdict:
         verdict = check(answer)
     reason = text_of(answer.finish_reason)
     if ending_of(reason) == "unknown" and (verdict is None or verdict[0] == "ok"):
-        return "invalid", f"finish_{slug(reason)}", f"it ended for {quote_untrusted(reason)}"
+        return "invalid", f"finish_{word_of(reason)}", f"it ended for {quote_untrusted(reason)}"
     return verdict or ("ok", None, None)
 
 
@@ -265,13 +265,14 @@ def _judge_end(answer: Answer) -> Verdict | None:
     words = f"it ended for {quote_untrusted(reason)}"
     if ending == "refused":
         is_filter = reason == "content_filter"
-        cause = "refusal" if slug(reason) == "refusal" else "content_filter"
+        cause = "refusal" if word_of(reason) == "refusal" else "content_filter"
         return "refused", cause, None if is_filter else words
     if ending == "cut":
         return "truncated", "length", None if reason == "length" else words
     if ending == "full":
         return "truncated", "context_length", words
-    return ("failed", f"finish_{slug(reason)}", words) if ending == "failed" else None
+    is_lost = ending == "failed" or (ending == "unknown" and answer.is_empty)
+    return ("failed", f"finish_{word_of(reason)}", words) if is_lost else None
 
 
 def _words(error: Any) -> str:

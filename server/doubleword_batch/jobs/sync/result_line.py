@@ -12,6 +12,9 @@ import msgspec
 from doubleword_batch.jobs.sync.answers import list_of, object_of, whole_number
 from doubleword_batch.loose_json import decode_or_none
 
+_NAMES = ("custom_id", "key", "recordId")
+_BODIES = ("body", "modelOutput")
+
 
 class ResultLine(msgspec.Struct, frozen=True):
     """A line of an output or error file; either `body` or `error` says what became of its row.
@@ -37,10 +40,8 @@ def result_line(line: bytes) -> ResultLine | None:
     OpenAI's errors carry a `code` such as `batch_expired`, Doubleword's a JSON text as `message`.
     """
     fields = object_of(decode_or_none(line))
-    custom_id = fields.get("custom_id")
-    if isinstance(custom_id, int) and not isinstance(custom_id, bool):
-        custom_id = str(custom_id)
-    if not isinstance(custom_id, str):
+    custom_id = custom_id_in(fields)
+    if custom_id is None:
         return None
     error = error_in(fields.get("error"))
     if "result" in fields and "response" not in fields:
@@ -51,12 +52,24 @@ def result_line(line: bytes) -> ResultLine | None:
         return ResultLine(custom_id, None, body, error, is_waiting=waits and not body)
     response = _opened(fields.get("response"))
     if not isinstance(response, dict):
-        body = response if response is not None else _opened(fields.get("body"))
+        body = response if response is not None else _opened(_first(fields, _BODIES))
         return ResultLine(custom_id, whole_number(fields.get("status_code")) or None, body, error)
     response = object_of(response)
     status = whole_number(response.get("status_code", response.get("status"))) or None  # 0: none
     body = _opened(response["body"]) if "body" in response else _bare(response)
     return ResultLine(custom_id, status, body, error or error_in(response.get("error")))
+
+
+def custom_id_in(fields: dict[str, Any]) -> str | None:
+    """Whose a line is; Gemini calls it `key`, Bedrock `recordId`."""
+    name = _first(fields, _NAMES)
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    return name if isinstance(name, str) else None
+
+
+def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
 def _of_anthropic(custom_id: str, result: Any) -> ResultLine:

@@ -81,8 +81,9 @@ def answer_of(body: dict[str, Any]) -> Answer:
 
 
 def _answer(body: dict[str, Any]) -> Answer:
-    if isinstance(body.get("choices"), list):
-        return _of_choices([_choice(object_of(choice)) for choice in _in_order(body["choices"])])
+    choices = _listed(body.get("choices"))
+    if choices or isinstance(body.get("choices"), list):
+        return _of_choices([_choice(object_of(choice)) for choice in _in_order(choices)])
     if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
         return _of_candidates(body)
     if "output" in body or "output_text" in body:
@@ -117,7 +118,7 @@ def _choice(choice: dict[str, Any]) -> Answer:
 
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
     """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
-    calls = list_of(message.get("tool_calls"))
+    calls = _listed(message.get("tool_calls"))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
     for call in calls:
@@ -176,7 +177,7 @@ def _of_message(body: dict[str, Any], message: Any) -> Answer:
     answer = _content(fields.get("content", message))
     if "content" in fields:
         _add_parts_of_message(answer, fields)
-    for name in ("stop_reason", "finish_reason", "done_reason"):
+    for name in ("stop_reason", "finish_reason", "done_reason", "stop_type"):
         answer.finish_reason = answer.finish_reason or body.get(name)
     if ending_of(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
@@ -334,6 +335,11 @@ def object_of(value: Any) -> dict[str, Any]:
 def list_of(value: Any) -> list[Any]:
     """The value where it is a list, else an empty one."""
     return value if isinstance(value, list) else []
+
+
+def _listed(value: Any) -> list[Any]:
+    """The elements of a list; some servers write the only one without it."""
+    return [value] if isinstance(value, dict) and value else list_of(value)
 
 
 def _word(value: Any) -> str:

@@ -12,7 +12,7 @@ from batchkit import strict_json
 from batchkit.answer_shapes import Answer, answer_of
 from batchkit.ending import quoted
 from batchkit.failures import failed, is_success, rejected
-from batchkit.finish_reasons import ending_of, slug, text_of
+from batchkit.finish_reasons import ending_of, text_of, word_of
 from batchkit.provider_errors import read_error_body
 from batchkit.reading import Reading
 from batchkit.result_line import ResultLine, body_object, error_in, result_line
@@ -80,7 +80,7 @@ def _judge(answer: Answer) -> _Verdict:
     verdict = _judge_end(answer) or _judge_content(answer)
     reason = text_of(answer.finish_reason)
     if verdict is None and ending_of(reason) == "unknown":
-        return "invalid", f"finish_{slug(reason)}", f"it ended for {quoted(reason)}"
+        return "invalid", f"finish_{word_of(reason)}", f"it ended for {quoted(reason)}"
     return verdict or ("ok", None, None)
 
 
@@ -108,13 +108,14 @@ def _judge_end(answer: Answer) -> _Verdict | None:
     words = f"it ended for {quoted(reason)}"
     if ending == "refused":
         is_filter = reason == "content_filter"
-        cause = "refusal" if slug(reason) == "refusal" else "content_filter"
+        cause = "refusal" if word_of(reason) == "refusal" else "content_filter"
         return "refused", cause, None if is_filter else words
     if ending == "cut":
         return "truncated", "length", None if reason == "length" else words
     if ending == "full":
         return "truncated", "context_length", words
-    return ("failed", f"finish_{slug(reason)}", words) if ending == "failed" else None
+    is_lost = ending == "failed" or (ending == "unknown" and answer.is_empty)
+    return ("failed", f"finish_{word_of(reason)}", words) if is_lost else None
 
 
 def _words(error: Any) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchkit.api import Lost, Refused
 from batchkit.ending import Exit, Stop
 from batchkit.loose_json import decode_or_none
+from batchkit.result_line import custom_id_in
 from batchkit.whole_files import private, write_whole
 
 if TYPE_CHECKING:
@@ -117,9 +118,8 @@ class LineFile:
 def _name_of(line: bytes) -> str | None:
     """What tells a result line from all others; None for what is no result line."""
     result: Any = decode_or_none(line)
-    if not isinstance(result, dict) or not isinstance(result.get("custom_id"), (str, int)):
-        return None
-    return str(result.get("id") or result["custom_id"])
+    name = custom_id_in(result) if isinstance(result, dict) else None
+    return None if name is None else str(result.get("id") or name)
 
 
 def _field(line: bytes, name: str) -> Any:

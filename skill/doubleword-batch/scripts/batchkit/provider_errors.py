@@ -101,6 +101,7 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     if not isinstance(error, str):  # a text here may be a name beside the message
         yield error
     yield fields.get("message")
+    yield fields.get("errorMessage")
     yield fields.get("detail")
     yield _validation_error(fields)
     yield fields.get("errors")
