@@ -148,6 +148,8 @@ class LazyWorkspace:
                 ask_above_usd=settings.ask_above_usd,
                 strict_json=settings.strict_json,
                 writes_locks=settings.lock_files,
+                on_done=settings.on_done,
+                notifies=settings.notify,
             )
             # What was open before stays open to the end: a call may still be using it.
             self._stack.push_async_callback(opening.pop_all().aclose)

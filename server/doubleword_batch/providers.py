@@ -46,6 +46,8 @@ class PriceTable(BaseModel):
     Attributes:
         models: of input and output.
         cached: of input that the provider has in its cache, where that is known.
+        realtime: of input and output of single calls, by model.
+        realtime_cached: of their cached input.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
@@ -54,6 +56,22 @@ class PriceTable(BaseModel):
     source: str
     models: dict[str, dict[str, tuple[Decimal, Decimal]]]
     cached: dict[str, dict[str, Decimal]] = {}
+    realtime: dict[str, tuple[Decimal, Decimal]] = {}
+    realtime_cached: dict[str, Decimal] = {}
+
+    def realtime_usd(self, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
+        """What these tokens cost in single calls, or None when that is not in the table."""
+        price = self.realtime.get(model)
+        if price is None:
+            return None
+        return (price[0] * input_tokens + price[1] * output_tokens) / _MILLION
+
+    def realtime_saved_usd(self, model: str, cached_tokens: int) -> Decimal:
+        """What cached tokens of single calls cost less; nothing where that is not known."""
+        price, cached = self.realtime.get(model), self.realtime_cached.get(model)
+        if price is None or cached is None:
+            return Decimal(0)
+        return max(price[0] - cached, Decimal(0)) * cached_tokens / _MILLION
 
     def price(self, model: str, window: str) -> tuple[Decimal, Decimal] | None:
         """The price of a model in a window, or None when either is not in the table."""
@@ -100,6 +118,7 @@ class Profile(BaseModel):
         asynchronous: single responses run in the background (`service_tier: flex`), to be polled by
             their id.
         free: nothing is billed.
+        usual_times: how long a window usually takes, in words.
         prices: dated price table, None when there is none.
         output_limit: the parameter of chat that limits the tokens of an answer.
         lists_models: the list of models is that of the key, and not of the whole server.
@@ -129,6 +148,7 @@ class Profile(BaseModel):
     analytics: bool = False
     asynchronous: bool = False
     free: bool = False
+    usual_times: dict[str, str] = {}
     prices: PriceTable | None = None
     output_limit: str = "max_tokens"
     lists_models: bool = False

@@ -99,6 +99,8 @@ class Settings:
         log_level: level of the log on stderr.
         proxy_key: what programs must send to the proxy as their key; None for the one it makes.
         lock_files: whether a table of answers gets a lock file beside it.
+        on_done: a command line to run when a job that an agent began has ended.
+        notify: show a notification on the desktop then.
     """
 
     provider: ProviderName
@@ -119,6 +121,8 @@ class Settings:
     log_level: LogLevel = "warning"
     proxy_key: Secret | None = None
     lock_files: bool = True
+    on_done: str | None = None
+    notify: bool = False
 
     @classmethod
     def from_environment(
@@ -164,6 +168,8 @@ class Settings:
             log_level=_named(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
             proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
             lock_files=_flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
+            on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
+            notify=_flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
         )
 
 

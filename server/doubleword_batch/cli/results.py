@@ -18,6 +18,8 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.on_end import facts_of, run_command
+from doubleword_batch.jobs.on_end import notify as show_notification
 from doubleword_batch.jobs.replies import Results, Status
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.jobs import Jobs
@@ -30,10 +32,25 @@ def status(
     job: options.Job,
     *,
     wait: Wait = False,
+    on_done: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CMD",
+            help="With --wait: run this when the job has ended, with BATCH_JOB, BATCH_STATUS, "
+            "BATCH_ROWS, BATCH_COMPLETED, BATCH_FAILED and BATCH_SKIPPED in its environment.",
+        ),
+    ] = None,
+    notify: Annotated[
+        bool, typer.Option("--notify", help="With --wait: show a notification then.")
+    ] = False,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Show how far a job has come, or wait for its end."""
+    if not wait and (on_done is not None or notify):
+        raise typer.BadParameter(
+            "it needs --wait", param_hint="--on-done" if on_done else "--notify"
+        )
     terminal = Terminal(as_json=as_json)
     settings = configured()
 
@@ -46,7 +63,18 @@ def status(
     with _waiting_for(settings, job):
         report = call(settings, look)
     show(terminal, report)
+    if report.complete:
+        _tell_end(terminal, report, on_done, notify=notify)
     return exit_of_status(report) if wait else Exit.DONE
+
+
+def _tell_end(terminal: Terminal, report: Status, on_done: str | None, *, notify: bool) -> None:
+    """Run what the person wants to be run at the end; its exit code is not ours."""
+    told = facts_of(report.job, report.status, report.counts)
+    if notify:
+        show_notification(told)
+    if on_done is not None and (code := run_command(on_done, told)):
+        terminal.note(f"The command of --on-done ended with exit code {code}.")
 
 
 def fetch(

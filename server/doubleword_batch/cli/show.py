@@ -31,6 +31,7 @@ from doubleword_batch.jobs.replies import (
     Submitted,
     Uploaded,
     Waiting,
+    WindowCost,
 )
 from doubleword_batch.requests import ValidationReport
 
@@ -167,6 +168,9 @@ def _(report: Created) -> Facts:
         ("model", report.model),
         ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
         ("cost", cost(report.cost_usd, report.cost_note)),
+        *(("window", _window(way)) for way in report.windows),
+        ("realtime", report.realtime_usd and f"${report.realtime_usd:.4f} in single calls"),
+        ("advice", report.advice),
         *(("file", path) for path in report.paths),
         ("first", report.first_request),
         *_warnings(report.warnings),
@@ -283,6 +287,15 @@ def _tables(report: Results) -> Iterable[RenderableType]:
         found = report.query
         cut = f", the first {len(found.rows)} shown" if found.truncated else ""
         yield table(f"Query: {found.total} row(s){cut}", found.columns, found.rows)
+
+
+def _window(way: WindowCost) -> str:
+    price = "price unknown" if way.cost_usd is None else f"${way.cost_usd:.4f}"
+    return ", ".join(filter(None, (way.completion_window, price, _usually(way.usual))))
+
+
+def _usually(time: str | None) -> str:
+    return f"usually {time}" if time else ""
 
 
 def _cached(report: Results) -> str | None:

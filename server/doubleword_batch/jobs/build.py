@@ -30,6 +30,7 @@ from doubleword_batch.jobs.store.staging import (
     staging_folder,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -313,6 +314,7 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     paths = paths[:_SHOWN_PATHS]
     window = job.profile.windows[0]
     cost = price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
+    ways = compare_windows(job)
     return Created(
         provider=job.workspace.provider,
         next=Next("create_batch", {"job": job.name, "completion_window": window}),
@@ -328,6 +330,9 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         output_tokens=job.output_tokens,
         cost_usd=cost.usd,
         cost_note=cost.note,
+        windows=ways.windows,
+        realtime_usd=ways.realtime_usd,
+        advice=ways.advice or None,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
         first_request="" if reused else _first_request(parts[0].path),
         warnings=warnings[:5],

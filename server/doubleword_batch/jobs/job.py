@@ -36,6 +36,8 @@ class Workspace:
         ask_above_usd: a person is asked before more than that is submitted at once.
         strict_json: whether a structured answer's JSON has to stand alone.
         writes_locks: whether tables get a lock file beside them.
+        on_done: a person's command for the end of an agent's job.
+        notifies: whether the desktop shows that end.
         in_doubt_seconds: how long a lost write is looked for before it may be sent again.
         sleep: waits; a seam for tests.
         now: epoch seconds, which jump when the clock is set; a seam for tests.
@@ -53,6 +55,8 @@ class Workspace:
     ask_above_usd: Decimal | None = None
     strict_json: bool = False
     writes_locks: bool = True
+    on_done: str | None = None
+    notifies: bool = False
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time

@@ -44,12 +44,23 @@ class Reply(BaseModel):
     next: Next | None = None
 
 
+class WindowCost(BaseModel):
+    """A completion window: what the job would cost in it, and how long it usually takes."""
+
+    completion_window: str
+    cost_usd: Usd | None = None
+    usual: str | None = None
+
+
 class Created(Reply):
     """`create_batch_file`: request files and a job.
 
     Attributes:
         rows: rows of the job, those left out included.
         source_rows: of the whole source, where the job is a pilot of its first rows.
+        windows: the provider's, side by side; nothing where nothing is billed.
+        realtime_usd: what single calls would cost, where that price is on file.
+        advice: when a batch would be dearer than single calls, or hardly worth its wait.
         first_request: what the first row asks, cut; nothing for a job that was built before.
     """
 
@@ -66,6 +77,9 @@ class Created(Reply):
     output_tokens: int
     cost_usd: Usd | None = None
     cost_note: str
+    windows: list[WindowCost] = []
+    realtime_usd: Usd | None = None
+    advice: str | None = None
     first_request: str
     warnings: list[str]
 

@@ -17,6 +17,7 @@ from doubleword_batch.errors import (
 from doubleword_batch.jobs.approvals import in_words, question_about
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.on_end import is_told, tell_end
 from doubleword_batch.jobs.replies import Counts, Status, utc
 from doubleword_batch.jobs.store.approvals import Approval
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED
@@ -186,6 +187,8 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
         if run and (also_terminal or not run.is_terminal)
     ]
     (await run_concurrently(job.profile, asked, see)).results_or_raise()
+    if is_told(job.workspace) and job.has_ended():
+        tell_end(job, counts_of(job))
 
 
 async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:

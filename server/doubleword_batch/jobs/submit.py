@@ -25,6 +25,7 @@ from doubleword_batch.jobs.costs import (
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.on_end import want_notice
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.retry import finish_retry, unsent_retry
 from doubleword_batch.jobs.store.journal import Intent
@@ -203,6 +204,7 @@ async def _create(
         reserve(ws, _intents(job, missing, cost), options.completion_window)
         usd = None if cost.usd is None else str(cost.usd)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
+    want_notice(job)
     failpoint("create.reserved")
     return await create_parts(job, missing, costs, options)
 

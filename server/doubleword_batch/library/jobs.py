@@ -94,6 +94,12 @@ class Jobs:
         """Let batches go on that a local server on this state directory has left unfinished."""
         await self._workspace.resume_local_work()
 
+    async def watch_ends(self) -> None:
+        """Watch the jobs whose end a person wants to be told of; until it is cancelled."""
+        from doubleword_batch.jobs.on_end import watch_ends
+
+        await watch_ends(await self._workspace.get())
+
     async def create(
         self,
         source: object = None,

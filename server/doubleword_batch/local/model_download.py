@@ -22,6 +22,7 @@ from typing import IO, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from doubleword_batch.atomic_files import atomic_file
+from doubleword_batch.child_environment import program_in_path, without_keys
 from doubleword_batch.errors import ConfigError, quote_untrusted
 
 OnProgress = Callable[[str, int, int], None]
@@ -40,11 +41,8 @@ _BLOCK_BYTES = 1 << 20
 # Two folders: uv locks its target and its cache, and would wait for itself if they were the same.
 _OUT = "out"
 _SCRATCH = "scratch"
+# A package client's own variables stay, such as an index with a password.
 _CLIENTS_OWN = re.compile(r"(?:PIP|UV)_", re.IGNORECASE)
-_NOT_PASSED_ON = re.compile(
-    r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)",
-    re.IGNORECASE,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,10 +187,10 @@ def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:
     if importlib.util.find_spec("pip"):
         # -I: no module is taken from the working directory, whose files may be anybody's.
         yield "pip", [sys.executable, "-I", "-m", "pip", *download]
-    if uv := _program("uv"):
+    if uv := program_in_path("uv"):
         target = ["--python", sys.executable, "--target", out]
         yield "uv", [uv, "pip", "install", *one_wheel, *target, wanted]
-    elif pip := _program("pip3") or _program("pip"):
+    elif pip := program_in_path("pip3") or program_in_path("pip"):
         yield "pip", [pip, *download]
 
 
@@ -210,7 +208,7 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stdout=sink,
             stderr=sink,
             cwd=workspace / _SCRATCH,  # clients read settings from the working directory
-            env=_environment() | temporary,
+            env=without_keys(_CLIENTS_OWN.match) | temporary,
             start_new_session=True,
         )
         try:
@@ -224,27 +222,6 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
         finally:
             _end(child)
     return None if child.returncode == 0 else _last_line(log)
-
-
-def _program(name: str) -> str | None:
-    """The absolute path of a program in PATH, never one of the working directory."""
-    folders = [f for f in os.get_exec_path() if os.path.isabs(f)]  # noqa: PTH117  # texts
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    if found is None or Path(found).absolute().parent == Path.cwd():  # where Windows looks first
-        return None
-    return str(Path(found).absolute())
-
-
-def _environment() -> dict[str, str]:
-    """What a package client needs of our environment: no keys, and no code of Python's variables.
-
-    Its own variables stay, such as an index with a password.
-    """
-    return {
-        name: value
-        for name, value in os.environ.items()
-        if _CLIENTS_OWN.match(name) or not _NOT_PASSED_ON.search(name)
-    }
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:

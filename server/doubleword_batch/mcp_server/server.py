@@ -4,6 +4,7 @@ The schemas are small, because every agent pays for them in every session.
 """
 
 import errno
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
@@ -63,6 +64,7 @@ _RESULT_FIELDS = {
     "list": "lines has_more after",
     "retry_failed": "job status rows batch_ids",
 }
+_log = logging.getLogger(__name__)
 _READ_ONLY = {"get_status", "fetch_results", "list"}
 
 
@@ -186,6 +188,8 @@ def build_server(
         jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
         async with anyio.create_task_group() as background:
             background.start_soon(jobs.resume_local_work)
+            if settings.on_done is not None or settings.notify:
+                background.start_soon(_watch_ends, jobs)
             try:
                 yield jobs
             finally:
@@ -205,6 +209,14 @@ def build_server(
             if name in _READ_ONLY or not settings.read_only
         ],
     )
+
+
+async def _watch_ends(jobs: Jobs) -> None:
+    """Watch for the ends of jobs; a failure ends the watching, not the server."""
+    try:
+        await jobs.watch_ends()
+    except Exception as error:  # noqa: BLE001  # the next call of a tool says the same, readably
+        _log.info("The ends of jobs are not watched for: %s", error)
 
 
 def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:

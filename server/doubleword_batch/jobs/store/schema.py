@@ -261,4 +261,14 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         CREATE INDEX approvals_by_job ON approvals (job);
         """,
     ),
+    (
+        "2026-11-end-notices",
+        """
+        CREATE TABLE end_notices (         -- ends of jobs that a person wants to be told of
+            job INTEGER PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
+            wanted_at REAL NOT NULL,
+            claimed_at REAL                -- by the one process that tells it, before it does
+        );
+        """,
+    ),
 )

@@ -11,6 +11,7 @@ from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.status import counts_of, pace_of, problems_of
+from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows
 
 _PROMPT_CHARACTERS = 2_000
 _PAGE = 50
@@ -30,6 +31,7 @@ class JobSummary:
             for capacity, or their submission was interrupted.
         percent: 0 to 100, of the rows of which nothing more is expected.
         cost: so far, once it was submitted.
+        ways: its windows side by side, until it is submitted.
         estimate: what was estimated when it was submitted, or would be now.
         executor: who answers: the provider's name, and for local answers what they are worth.
         is_here: it belongs to the provider that is set now; another one's can only be looked at.
@@ -53,6 +55,7 @@ class JobSummary:
     eta_seconds: int | None
     cost: Cost | None
     estimate: Cost
+    ways: WindowCosts | None
     input_tokens: int
     output_tokens: int
     model: str
@@ -177,6 +180,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         estimate=Cost(job.cost_usd, "as estimated when it was submitted")
         if job.cost_usd is not None
         else estimate_cost(job, job.window),
+        ways=None if runs else compare_windows(job),
         input_tokens=figures.tokens[0],
         output_tokens=figures.tokens[1],
         model=job.model,

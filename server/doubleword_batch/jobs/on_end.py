@@ -1,0 +1,165 @@
+"""Telling a person that a job has ended: a command of theirs, a notification of the desktop.
+
+Only a person sets either, by the environment or on the command line. What a job says of itself
+goes into the child's environment and nowhere else: its name (letters, digits and hyphens), its
+status and counts; no row, no answer, no key.
+"""
+
+import logging
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from doubleword_batch.child_environment import program_in_path, without_keys
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.replies import Counts
+from doubleword_batch.jobs.store.end_notices import EndNotices
+from doubleword_batch.models import TERMINAL
+
+WATCH_SECONDS = 30.0
+"""How often a server that watches asks how far its jobs are."""
+
+_TITLE = "doubleword-batch"
+_MAC = (
+    "on run words",
+    "display notification (item 2 of words) with title (item 1 of words)",
+    "end run",
+)
+# The texts come from the environment, so nothing of them is code.
+_WINDOWS = """
+$m = [Windows.UI.Notifications.ToastNotificationManager, Windows.UI.Notifications, \
+ContentType = WindowsRuntime]
+$x = $m::GetTemplateContent([Windows.UI.Notifications.ToastTemplateType]::ToastText02)
+$t = $x.GetElementsByTagName('text')
+$t.Item(0).AppendChild($x.CreateTextNode($env:BATCH_TITLE)) | Out-Null
+$t.Item(1).AppendChild($x.CreateTextNode($env:BATCH_WORDS)) | Out-Null
+$n = [Windows.UI.Notifications.ToastNotification]::new($x)
+$m::CreateToastNotifier('PowerShell').Show($n)
+"""
+
+_log = logging.getLogger(__name__)
+
+
+def is_told(ws: Workspace) -> bool:
+    """Whether a person wants to hear of the ends of an agent's jobs."""
+    return ws.on_done is not None or ws.notifies
+
+
+def want_notice(job: StoredJob) -> None:
+    """Remember that the end of a job is to be told, where an agent began it."""
+    if is_told(job.workspace) and job.workspace.roots.is_for_agent:
+        EndNotices(job.store).want(job.id)
+
+
+def tell_end(job: StoredJob, counts: Counts) -> None:
+    """Tell the end of a job that an agent began, if nobody has: at most once, by one process."""
+    ws = job.workspace
+    if not is_told(ws) or not EndNotices(job.store).claim(job.id):
+        return
+    facts = facts_of(job.name, job.status(), counts)
+    if ws.on_done is not None:
+        start_command(ws.on_done, facts)
+    if ws.notifies:
+        notify(facts)
+
+
+async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
+    """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
+    from doubleword_batch.jobs.status import refresh
+
+    while True:
+        for name in EndNotices(ws.store).waited_for():
+            try:
+                job = await find_job(ws, name)
+                await refresh(job)
+            except DoublewordBatchError as error:
+                _log.info("Not known how far job %s is: %s", name, error.message)
+        await ws.sleep(seconds)
+
+
+def facts_of(job: str, status: str, counts: Counts) -> dict[str, str]:
+    """The variables that tell a child of a job that has ended."""
+    return {
+        "BATCH_JOB": job,
+        "BATCH_STATUS": status if status in TERMINAL else "ended",
+        "BATCH_ROWS": str(counts.total),
+        "BATCH_COMPLETED": str(counts.completed),
+        "BATCH_FAILED": str(counts.failed),
+        "BATCH_SKIPPED": str(counts.skipped or 0),
+    }
+
+
+def run_command(command: str, facts: dict[str, str]) -> int:
+    """Run a person's command to its end; its output goes to stderr. Returns its exit code."""
+    return subprocess.run(  # noqa: S603  # a person's own line; the facts are in its environment
+        _by_shell(command),
+        env=_environment(facts),
+        stdin=subprocess.DEVNULL,
+        stdout=sys.__stderr__,
+        check=False,
+    ).returncode
+
+
+def start_command(command: str, facts: dict[str, str]) -> None:
+    """Start a person's command in the home folder and let it run by itself."""
+    _start(_by_shell(command), facts)
+
+
+def _by_shell(command: str) -> str | list[str]:
+    """A command line as its person wrote it, for the system's shell."""
+    if os.name == "nt":
+        return f'"{os.environ.get("COMSPEC", "cmd.exe")}" /d /s /c "{command}"'
+    return ["/bin/sh", "-c", command]
+
+
+def notify(facts: dict[str, str]) -> None:
+    """Show a notification on the desktop, where the system has a program for that."""
+    words = (
+        f"Job {facts['BATCH_JOB']} is {facts['BATCH_STATUS']}: {facts['BATCH_COMPLETED']} of "
+        f"{facts['BATCH_ROWS']} rows answered, {facts['BATCH_FAILED']} failed."
+    )
+    told = {**facts, "BATCH_TITLE": _TITLE, "BATCH_WORDS": words}
+    found = _notifier(words)
+    if found is None:
+        _log.warning("No program was found that shows notifications here")
+        return
+    _start(found, told)
+
+
+def _notifier(words: str) -> list[str] | None:
+    """The command line of the system's notifications; None where there is none."""
+    if sys.platform == "darwin":
+        name = "osascript"
+        arguments = [word for line in _MAC for word in ("-e", line)] + [_TITLE, words]
+    elif os.name == "nt":
+        name, arguments = "powershell", ["-NoProfile", "-NonInteractive", "-Command", _WINDOWS]
+    else:
+        name, arguments = "notify-send", ["--", _TITLE, words]
+    program = program_in_path(name)
+    return None if program is None else [program, *arguments]
+
+
+def _start(command: str | list[str], facts: dict[str, str]) -> None:
+    try:
+        child = subprocess.Popen(  # noqa: S603  # see run_command
+            command,
+            env=_environment(facts),
+            cwd=Path.home(),  # never a folder that may be anybody's
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+    except (OSError, RuntimeError) as error:
+        _log.warning("The end of a job could not be told: %s", error)
+        return
+    threading.Thread(target=child.wait, daemon=True).start()
+
+
+def _environment(facts: dict[str, str]) -> dict[str, str]:
+    # Without it cmd looks for programs in the working directory first.
+    return {**without_keys(), "NoDefaultCurrentDirectoryInExePath": "1", **facts}
