@@ -13,15 +13,10 @@ import threading
 from pathlib import Path
 
 from doubleword_batch.child_environment import program_in_path, without_keys
-from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.store.end_notices import EndNotices
 from doubleword_batch.models import TERMINAL
-
-WATCH_SECONDS = 30.0
-"""How often a server that watches asks how far its jobs are."""
 
 _TITLE = "doubleword-batch"
 _MAC = (
@@ -65,20 +60,6 @@ def tell_end(job: StoredJob, counts: Counts) -> None:
         start_command(ws.on_done, facts)
     if ws.notifies:
         notify(facts)
-
-
-async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
-    """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
-    from doubleword_batch.jobs.status import refresh
-
-    while True:
-        for name in EndNotices(ws.store).waited_for():
-            try:
-                job = await find_job(ws, name)
-                await refresh(job)
-            except DoublewordBatchError as error:
-                _log.info("Not known how far job %s is: %s", name, error.message)
-        await ws.sleep(seconds)
 
 
 def facts_of(job: str, status: str, counts: Counts) -> dict[str, str]:

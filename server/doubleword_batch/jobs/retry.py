@@ -246,7 +246,7 @@ def _rebuild(
 ) -> None:
     """Write the selected rows' requests to new parts and make the rows pending again, as one step.
 
-    Files and rows are both in source order, so one pass over each is enough and memory stays flat.
+    One pass over each part's file; of its rows only the numbers are held.
 
     Args:
         job: whose rows.
@@ -301,10 +301,16 @@ def _requests(
     job: StoredJob, parts: list[Part], selection: RetrySelection, params: dict[str, Any]
 ) -> Iterator[tuple[int, bytes]]:
     """(row, request line) of the selected rows, part by part."""
+    from doubleword_batch.requests import requests_of_rows
+
     for part in parts:
         if part.number not in selection.parts:
             continue
         entries = job.ledger.selected_rows(selection, part.number)
+        if job.source is not None:  # the custom_ids are ours, and tell the row
+            path = _existing(part.path, job)
+            yield from _with(requests_of_rows(path, {entry.row for entry in entries}), params)
+            continue
         entry = next(entries, None)
         if entry is None:
             continue
@@ -320,6 +326,15 @@ def _requests(
                     request["body"] |= params
                     yield entry.row, msgspec.json.encode(request) + b"\n"
                     entry = next(entries, None)
+
+
+def _with(
+    requests: Iterator[tuple[int, bytes]], params: dict[str, Any]
+) -> Iterator[tuple[int, bytes]]:
+    for row, line in requests:
+        request: dict[str, Any] = msgspec.json.decode(line)
+        request["body"] |= params
+        yield row, msgspec.json.encode(request) + b"\n"
 
 
 async def finish_retry(

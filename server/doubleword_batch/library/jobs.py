@@ -96,7 +96,7 @@ class Jobs:
 
     async def watch_ends(self) -> None:
         """Watch the jobs whose end a person wants to be told of; until it is cancelled."""
-        from doubleword_batch.jobs.on_end import watch_ends
+        from doubleword_batch.jobs.watch_ends import watch_ends
 
         await watch_ends(await self._workspace.get())
 

@@ -8,6 +8,7 @@ from doubleword_batch.requests.lines import (
     RequestHead,
     custom_id_for,
     read_head,
+    requests_of_rows,
     row_of,
 )
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
@@ -53,6 +54,7 @@ __all__ = [
     "estimate_file_tokens",
     "inputs_of",
     "read_head",
+    "requests_of_rows",
     "row_copy",
     "row_of",
     "validate_request_file",

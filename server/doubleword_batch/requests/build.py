@@ -111,7 +111,7 @@ def build_request_files(
     max_requests = _max_requests(spec, profile)
     columns = lines.columns_to_copy if copy_rows else ()
     with (
-        RequestFileWriter(folder, max_requests, profile.max_file_bytes) as writer,
+        RequestFileWriter(folder, max_requests, profile.max_file_bytes, by_prefix=True) as writer,
         RowCopyWriter(folder, source, columns) as copy,
     ):
         build = _Build(lines, writer, copy, spec, on_rows, on_left_out, on_progress, cancelled)

@@ -2,7 +2,8 @@
 
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -53,6 +54,20 @@ def row_of(custom_id: str) -> int | None:
     """The row number in a custom_id that `custom_id_for` made, None in any other."""
     found = _OURS.fullmatch(custom_id)
     return int(found[1]) if found else None
+
+
+class _Named(msgspec.Struct):
+    custom_id: str
+
+
+def requests_of_rows(path: Path, rows: Collection[int]) -> Iterator[tuple[int, bytes]]:
+    """(row, request line) of these rows, in the order of a request file that we built."""
+    named = msgspec.json.Decoder(_Named).decode
+    with path.open("rb") as lines:
+        for line in filter(bytes.strip, lines):
+            row = row_of(named(line).custom_id)
+            if row is not None and row in rows:
+                yield row, line
 
 
 class HeadBody(msgspec.Struct):

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
+from doubleword_batch.requests.prefix_order import PrefixOrder
 
 _BLOCK_BYTES = 1 << 20
 
@@ -41,14 +42,18 @@ class RequestFileWriter:
         folder: exists already, and nobody else writes to it.
         max_requests: lines in one file.
         max_bytes: bytes in one file.
+        by_prefix: whether the requests of a file that begin alike are put together.
     """
 
-    def __init__(self, folder: Path, max_requests: int, max_bytes: int) -> None:
+    def __init__(
+        self, folder: Path, max_requests: int, max_bytes: int, *, by_prefix: bool = False
+    ) -> None:
         for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
             leftover.unlink(missing_ok=True)
         self._folder = folder
         self._max_requests = max_requests
         self._max_bytes = max_bytes
+        self._by_prefix = by_prefix
         self._files: list[AtomicFile] = []
         self._done: list[RequestFile] = []
         self._open: _OpenFile | None = None
@@ -88,7 +93,7 @@ class RequestFileWriter:
         """
         try:
             if self._open is not None:
-                self._done.append(self._open.finish())
+                self._finish(self._open)
                 self._open = None
             publish_together(self._files)
         except OSError as error:
@@ -100,19 +105,48 @@ class RequestFileWriter:
         if file is not None and (
             file.requests == self._max_requests or file.size_bytes + len(line) > self._max_bytes
         ):
-            self._done.append(file.finish())
+            self._finish(file)
             file = None
         if file is None:
             number = len(self._done) + 1
             target = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
             self._files.append(target)
-            file = self._open = _OpenFile(number, target, self._hasher)
+            order = PrefixOrder() if self._by_prefix else None
+            file = self._open = _OpenFile(number, target, self._hasher, order)
         return file
+
+    def _finish(self, file: "_OpenFile") -> None:
+        done = file.finish()
+        places = None if file.order is None else file.order.places()
+        if places is not None:
+            done = self._ordered(done, places)
+        self._done.append(done)
+
+    def _ordered(self, file: RequestFile, places: list[tuple[int, int]]) -> RequestFile:
+        """Write a finished file anew with its lines in another order."""
+        before = self._files[-1]
+        target = self._files[-1] = AtomicFile(file.path, private=True)
+        ordered = _OpenFile(file.number, target, self._hasher)
+        try:
+            with before.temporary.open("rb") as lines:
+                for offset, length in places:
+                    lines.seek(offset)
+                    ordered.append(lines.read(length))
+        finally:
+            before.discard()
+        return ordered.finish()
 
 
 class _OpenFile:
-    def __init__(self, number: int, file: AtomicFile, hasher: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        number: int,
+        file: AtomicFile,
+        hasher: ThreadPoolExecutor,
+        order: PrefixOrder | None = None,
+    ) -> None:
         self.number = number
+        self.order = order
         self.requests = 0
         self.size_bytes = 0
         self._file = file
@@ -124,6 +158,8 @@ class _OpenFile:
 
     def append(self, line: bytes) -> None:
         self._lines.append(line)
+        if self.order is not None:
+            self.order.add(line)
         self.requests += 1
         self.size_bytes += len(line)
         self._pending_bytes += len(line)

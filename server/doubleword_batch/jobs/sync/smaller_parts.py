@@ -14,7 +14,7 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import staging_folder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
-from doubleword_batch.requests import RequestFile, RequestFileWriter
+from doubleword_batch.requests import RequestFile, RequestFileWriter, requests_of_rows
 
 TOO_LARGE = 413
 _NAMED_LIMIT = re.compile(r"\b(\d{4,15}) bytes")
@@ -108,11 +108,14 @@ def _put_in_place(
 
 
 def _requests(job: StoredJob, part: Part) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of a part, in its order, which is that of the rows."""
+    """(row, request line) of a part, in its order; where custom_ids are not ours, that of rows."""
     entries = job.ledger.rows_of_part(part.number)
-    entry = next(entries, None)
     if part.path is None:
         return
+    if job.source is not None:
+        yield from requests_of_rows(part.path, {entry.row for entry in entries})
+        return
+    entry = next(entries, None)
     with part.path.open("rb") as lines:
         for line in lines:
             if entry is None:

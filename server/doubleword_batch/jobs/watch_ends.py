@@ -1,0 +1,25 @@
+"""Watching the jobs whose end is to be told, where nobody else asks how far they are."""
+
+import logging
+
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.store.end_notices import EndNotices
+
+WATCH_SECONDS = 30.0
+"""How often a server that watches asks how far its jobs are."""
+
+_log = logging.getLogger(__name__)
+
+
+async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
+    """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
+    while True:
+        for name in EndNotices(ws.store).waited_for():
+            try:
+                await refresh(await find_job(ws, name))
+            except DoublewordBatchError as error:
+                _log.info("Not known how far job %s is: %s", name, error.message)
+        await ws.sleep(seconds)
