@@ -101,6 +101,7 @@ class Settings:
         lock_files: whether a table of answers gets a lock file beside it.
         on_done: a command line to run when a job that an agent began has ended.
         notify: show a notification on the desktop then.
+        webhook_secret: by which the provider's webhooks are known to be its own.
     """
 
     provider: ProviderName
@@ -123,6 +124,7 @@ class Settings:
     lock_files: bool = True
     on_done: str | None = None
     notify: bool = False
+    webhook_secret: Secret | None = None
 
     @classmethod
     def from_environment(
@@ -170,6 +172,7 @@ class Settings:
             lock_files=_flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
             notify=_flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
+            webhook_secret=_secret(env, "DOUBLEWORD_BATCH_WEBHOOK_SECRET"),
         )
 
 

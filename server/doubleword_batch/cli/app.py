@@ -17,6 +17,7 @@ from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.run_flow import run
 from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.webhook import webhook
 from doubleword_batch.cli.workspace import configured
 from doubleword_batch.doctor import examine
 
@@ -58,6 +59,7 @@ def doctor(*, as_json: options.AsJson = False) -> int:
 
 app.command()(console)
 app.command()(servers.proxy)
+app.command()(webhook)
 app.add_typer(servers.local_app, name="local")
 
 

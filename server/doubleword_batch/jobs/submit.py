@@ -144,6 +144,7 @@ async def _create_batch(
         await fetch_bills_of_today(ws)
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
+    want_notice(stored)  # before a person is asked: whoever submits it then is no agent
     if stored.rows is None:
         stored = await read_input(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)
@@ -204,7 +205,6 @@ async def _create(
         reserve(ws, _intents(job, missing, cost), options.completion_window)
         usd = None if cost.usd is None else str(cost.usd)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
-    want_notice(job)
     failpoint("create.reserved")
     return await create_parts(job, missing, costs, options)
 

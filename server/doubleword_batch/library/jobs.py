@@ -100,6 +100,22 @@ class Jobs:
 
         await watch_ends(await self._workspace.get())
 
+    async def look_at_batch(self, *batch_ids: str) -> bool:
+        """Ask the provider how far a job is, by its batch's id; False where it is no job's here.
+
+        Args:
+            batch_ids: spellings of the id, of which one may be known.
+        """
+        from doubleword_batch.jobs.job import StoredJob
+        from doubleword_batch.jobs.status import refresh
+
+        ws = await self._workspace.get()
+        found = next(filter(None, map(ws.store.job_of_remote_id, batch_ids)), None)
+        if found is None:
+            return False
+        await refresh(StoredJob.of_record(ws, found))
+        return True
+
     async def create(
         self,
         source: object = None,
