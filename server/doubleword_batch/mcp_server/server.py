@@ -21,6 +21,7 @@ from doubleword_batch.errors import ConfigError, DoublewordBatchError, StoreErro
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.mcp_server import tools
 from doubleword_batch.mcp_server.asking import ask, sealed_with_kept_key, take_answer
+from doubleword_batch.mcp_server.job_card import job_card, link_card
 from doubleword_batch.mcp_server.replies import error_reply
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
@@ -203,6 +204,8 @@ def build_server(
         lifespan=lifespan,
         log_level="WARNING",
         request_state_security=sealed_with_kept_key(settings.home),
+        extensions=[job_card()],
+        middleware=[link_card],
         tools=[
             _tool(name, function, annotations)
             for name, function, annotations in _TOOLS

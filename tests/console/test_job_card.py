@@ -1,0 +1,203 @@
+"""The job's card in the chat: an MCP App in a small host of our own, in Chromium."""
+
+import json
+import os
+import shutil
+from types import SimpleNamespace
+
+import pytest
+from mcp.client.client import Client
+from mcp.client.extension import advertise
+from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
+
+from agent import agent
+from console.test_browser import HOSTILE, run_apart
+from doubleword_batch.mcp_server import build_server
+from doubleword_batch.mcp_server.job_card import CARD_URI, page
+from doubleword_batch.settings import Settings
+from running_console import WAIT_SECONDS, write_reviews
+
+APPS = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
+
+HOST = """<!doctype html><html><body><script>
+window.seen = { calls: [], sizes: 0, initialized: false };
+const frame = document.createElement("iframe");
+frame.setAttribute("sandbox", "allow-scripts");
+const send = (message) => frame.contentWindow.postMessage({ jsonrpc: "2.0", ...message }, "*");
+window.notify = (method, params) => send({ method, params });
+window.addEventListener("message", async (event) => {
+  if (event.source !== frame.contentWindow) return;
+  const { id, method, params } = event.data;
+  if (method === "ui/initialize") send({ id, result: { protocolVersion: params.protocolVersion,
+    hostInfo: { name: "host", version: "1" }, hostCapabilities: { serverTools: {} },
+    hostContext: { theme: "dark" } } });
+  if (method === "ui/notifications/initialized") window.seen.initialized = true;
+  if (method === "ui/notifications/size-changed") window.seen.sizes += 1;
+  if (method === "tools/call") {
+    window.seen.calls.push(params);
+    const answer = JSON.parse(await window.callTool(JSON.stringify(params)));
+    send({ id, result: answer });
+  }
+});
+frame.srcdoc = PAGE;
+document.body.append(frame);
+</script></body></html>"""
+
+
+@pytest.fixture(scope="module")
+def jobs(tmp_path_factory):
+    """An agent's settings, with a job that has run."""
+    folder = tmp_path_factory.mktemp("card")
+    write_reviews(folder, 6)
+    settings = Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(folder / "home"),
+            "DOUBLEWORD_BATCH_ROOTS": str(folder),
+            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+        }
+    )
+
+    async def work():
+        async with agent(settings) as client:
+            results = await client.runs_job(source="reviews.csv", prompt="{{ review }}")
+            return results["job"]
+
+    return SimpleNamespace(settings=settings, job=run_apart(work))
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def hosted(chromium, jobs):
+    """The page in a host that hands calls on to the MCP server; sees what it must not do."""
+    context = chromium.new_context()
+    context.set_default_timeout(WAIT_SECONDS * 1000)
+    host = context.new_page()
+    seen = SimpleNamespace(dialogs=[], requests=[], errors=[])
+    host.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.accept()))
+    host.on("pageerror", lambda error: seen.errors.append(str(error)))
+    host.on("console", lambda m: seen.errors.append(m.text) if m.type == "error" else None)
+    context.on("request", lambda request: seen.requests.append(request.url))
+
+    def call_tool(params):
+        call = json.loads(params)
+
+        async def work():
+            async with agent(jobs.settings) as client:
+                reply = await client.tries(call["name"], **call["arguments"])
+                content = [{"type": "text", "text": reply.text}]
+                return {
+                    "content": content,
+                    "structuredContent": reply.fields,
+                    "isError": reply.is_error,
+                }
+
+        return json.dumps(run_apart(work))
+
+    host.expose_function("callTool", call_tool)
+    host.set_content(HOST.replace("PAGE", json.dumps(page()).replace("</", "<\\/")))
+    host.wait_for_function("window.seen.initialized")
+    (frame,) = [each for each in host.frames if each != host.main_frame]
+    yield SimpleNamespace(host=host, frame=frame, seen=seen)
+    context.close()
+    assert seen.dialogs == []
+    assert seen.errors == []
+    assert [url for url in seen.requests if not url.startswith(("about:", "data:"))] == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+async def test_only_a_host_that_shows_such_pages_is_told_of_it(jobs, mode):
+    plain, shown = [], []
+    for found, extensions in ((plain, None), (shown, APPS)):
+        async with Client(build_server(jobs.settings), mode=mode, extensions=extensions) as client:
+            found += [
+                (await client.list_tools()).model_dump(mode="json", by_alias=True)["tools"],
+                [str(each.uri) for each in (await client.list_resources()).resources],
+            ]
+            if extensions:
+                found.append((await client.read_resource(CARD_URI)).contents[0])
+    if mode == "legacy" and shown[1] == []:
+        pytest.skip("this protocol version has no word for extensions of a host")
+    linked = [tool["name"] for tool in shown[0] if (tool["_meta"] or {}).get("ui")]
+    assert linked == ["get_status", "fetch_results"]
+    assert shown[1] == [CARD_URI]
+    assert shown[2].mime_type == APP_MIME_TYPE
+    assert not any(tool["_meta"] for tool in plain[0])
+    assert plain[1] == []
+    assert [{**tool, "_meta": None} for tool in shown[0]] == plain[0]
+
+
+def test_the_page_loads_nothing_and_its_policy_names_its_own_script_alone():
+    text = page()
+    policy = text.partition('Content-Security-Policy" content="')[2].partition('"')[0]
+    assert policy.startswith("default-src 'none'; style-src 'sha256-")
+    assert "unsafe" not in policy
+    assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
+    assert "innerHTML" not in text
+
+
+@needs_chromium
+def test_a_job_is_shown_and_its_answers_are_fetched_by_the_same_tools(hosted, jobs):
+    hosted.host.evaluate(
+        "job => window.notify('ui/notifications/tool-input', { arguments: { job } })", jobs.job
+    )
+    result = json.loads(
+        hosted.host.evaluate(
+            "call => window.callTool(JSON.stringify(call))",
+            {"name": "get_status", "arguments": {"job": jobs.job}},
+        )
+    )
+    hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
+    hosted.frame.wait_for_selector(f"h1:has-text('{jobs.job}')")
+    hosted.frame.wait_for_selector("text=6 ok")
+    hosted.frame.get_by_role("button", name="Answers").click()
+    hosted.frame.wait_for_selector(".cell:has-text('[simulated]')")
+    assert hosted.host.evaluate("window.seen.calls") == [
+        {"name": "fetch_results", "arguments": {"job": jobs.job, "sample": 3}}
+    ]
+    assert hosted.frame.evaluate("document.documentElement.className") == "dark"
+    assert hosted.host.evaluate("window.seen.sizes") > 0
+
+
+@needs_chromium
+def test_hostile_texts_are_text_in_the_card(hosted):
+    for text in HOSTILE[:10]:
+        result = {
+            "content": [],
+            "structuredContent": {
+                "job": text,
+                "status": text,
+                "complete": True,
+                "ledger": {"ok": 1, text: 2},
+                "errors": [{"cause": text, "rows": 1, "message": text, "advice": text}],
+                "samples": [{"row": 1, text: text}],
+                "output_path": text,
+                "provider": text,
+            },
+        }
+        hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
+        hosted.frame.wait_for_function(
+            "text => document.querySelector('h1').textContent === text", arg=text
+        )
+        assert (
+            hosted.frame.evaluate("document.querySelectorAll('img, iframe, a, form').length") == 0
+        )
+        assert text in hosted.frame.text_content(".cell")
+
+
+@needs_chromium
+def test_a_failed_call_is_a_sentence(hosted):
+    result = {"structuredContent": {"job": "no-such-job", "status": "built", "counts": {
+        "total": 1, "completed": 0, "failed": 0}}, "content": []}  # fmt: skip
+    hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
+    hosted.frame.get_by_role("button", name="Look again").click()
+    hosted.frame.wait_for_selector(".bad:has-text('There is no job no-such-job')")
