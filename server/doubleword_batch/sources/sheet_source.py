@@ -74,6 +74,7 @@ class SheetSource(Source):
         self._sheet_name = _chosen_sheet(sheets, path, selection)
         self._note_hidden(sheets)
         self._header_line = 0
+        self._records_above = 0  # those above the rows; lines need not come in order
         self._kept: list[tuple[str, int]] = []  # columns and their positions in the sheet
         self._width = 0
         self._find_columns()
@@ -103,11 +104,8 @@ class SheetSource(Source):
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         with closing(self._records()) as records:
-            number = 0
-            for line, cells in records:
-                if line <= self._header_line:
-                    continue
-                number += 1
+            below = islice(records, self._records_above, None)
+            for number, (line, cells) in enumerate(below, 1):
                 fault = None
                 if FAULT in cells:
                     fault = _unreadable(self.paths[0], number, line, cells[FAULT])
@@ -124,8 +122,9 @@ class SheetSource(Source):
         faults: dict[int, str] = {}
         with closing(self._records()) as reading:
             searched = islice(reading, RECORDS_SEARCHED)
-            records = list(_bounded(_record(*record, faults) for record in searched))
-        records = [record for record in records if record.cells]
+            first = list(_bounded(_record(*record, faults) for record in searched))
+        places = [place for place, record in enumerate(first) if record.cells]
+        records = [first[place] for place in places]
         if not records and faults:
             raise _unreadable(self.paths[0], 0, *next(iter(faults.items())))
         if not records:
@@ -144,16 +143,14 @@ class SheetSource(Source):
             header = self._below_repeated_title(records, header)
         if wanted is None:
             note_rows_above(self, records, header)
-        elif wanted > records[-1].line:
-            header, records = 0, [self._record_at(wanted)]
+            for record in first[: places[header] + 1]:
+                if record.line in faults:
+                    raise _unreadable(self.paths[0], 0, record.line, faults[record.line])
+            self._header_line, self._records_above = records[header].line, places[header] + 1
+            cells = records[header].cells
         else:
-            header = next((n for n, record in enumerate(records) if record.line == wanted), -1)
-            if header < 0:
-                raise no_header_row(self, wanted)
-        self._header_line = records[header].line
-        if self._header_line in faults:
-            raise _unreadable(self.paths[0], 0, self._header_line, faults[self._header_line])
-        names = name_columns(self, records[header].cells)
+            cells = self._header_at(wanted)
+        names = name_columns(self, cells)
         self._width = len(names.columns)
         empty = self._empty_columns(names.unnamed)
         note_unnamed(self, names, empty)
@@ -172,12 +169,16 @@ class SheetSource(Source):
         self._kept = [(name, at) for at, name in enumerate(names) if at not in empty]
         self.columns = tuple(name for name, _ in self._kept)
 
-    def _record_at(self, line: int) -> Record:
+    def _header_at(self, wanted: int) -> Sequence[Any]:
+        """The cells of the line that the options name as the header."""
         with closing(self._records()) as records:
-            for number, cells in records:
-                if number == line:
-                    return _record(number, cells, {})
-        raise no_header_row(self, line)
+            for place, (line, cells) in enumerate(records, 1):
+                if line == wanted:
+                    if FAULT in cells:
+                        raise _unreadable(self.paths[0], 0, line, cells[FAULT])
+                    self._header_line, self._records_above = line, place
+                    return _record(line, cells, {}).cells
+        raise no_header_row(self, wanted)
 
     def _empty_columns(self, unnamed: tuple[int, ...]) -> frozenset[int]:
         """Those of the columns without a name that hold nothing in any row."""
@@ -185,11 +186,10 @@ class SheetSource(Source):
         if not empty:
             return frozenset()
         with closing(self._records()) as records:
-            for line, cells in records:
+            for _, cells in islice(records, self._records_above, None):
+                empty -= cells.keys()
                 if not empty:
                     break
-                if line > self._header_line:
-                    empty -= cells.keys()
         return frozenset(empty)
 
     def _note_hidden(self, sheets: Sequence[SheetName]) -> None:

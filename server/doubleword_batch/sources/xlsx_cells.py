@@ -122,23 +122,26 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         number = float(text) if _NUMBER.fullmatch(text) else nan
         if not isfinite(number):  # 1e400, which no JSON can hold, or no number at all
             return text
+        shown = None
         if self._style in self._styles.dates:
-            return _date(number, self._epoch)
-        if self._style in self._styles.elapsed:
-            return _elapsed(number)
+            shown = _date(number, self._epoch)
+        elif self._style in self._styles.elapsed:
+            shown = _elapsed(number)
+        if shown is not None:
+            return shown
         is_whole = number.is_integer() and "." not in text and "E" not in text.upper()
         return int(text) if is_whole else number
 
 
-def _date(days: float, epoch: datetime) -> str | float:
-    """The ISO 8601 form of a date, a date with a time, or a time of day."""
+def _date(days: float, epoch: datetime) -> str | None:
+    """The ISO 8601 form of a date, a date with a time, or a time of day; None beyond year 9999."""
     is_leap_day = epoch == EPOCH and int(days) == _LEAP_DAY_OF_1900
     if epoch == EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
         days += 1
     try:
         moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
     except (OverflowError, ValueError):
-        return days
+        return None
     if 0 <= days < 1:
         return moment.time().isoformat()
     text = moment.isoformat()
@@ -147,8 +150,8 @@ def _date(days: float, epoch: datetime) -> str | float:
     return text.removesuffix("T00:00:00")
 
 
-def _elapsed(days: float) -> str | float:
+def _elapsed(days: float) -> str | None:
     try:
         return elapsed_text(timedelta(milliseconds=round(days * _DAY_SECONDS * 1000)))
     except (OverflowError, ValueError):
-        return days
+        return None

@@ -15,7 +15,7 @@ def column_number(place: str) -> int:
     Raises:
         ValueError: there is no such cell.
     """
-    found = _COLUMN.fullmatch(place)
+    found = _COLUMN.fullmatch(place) or _COLUMN.fullmatch(place.upper().replace("$", ""))
     number = 0
     for letter in found[1] if found else "":
         number = number * 26 + ord(letter) - 64

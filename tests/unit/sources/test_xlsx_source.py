@@ -66,6 +66,8 @@ def test_rich_shared_strings_lose_their_formatting_and_phonetic_readings(book):
         (f'<c s="{DURATION_STYLE}"><v>1.25</v></c>', "30:00:00"),
         (f'<c s="{DURATION_STYLE}"><v>-0.5</v></c>', "-12:00:00"),
         (f'<c s="{DURATION_STYLE}"><v>1e305</v></c>', 1e305),
+        (f'<c s="{DATE_STYLE}"><v>2958465</v></c>', "9999-12-31"),
+        (f'<c s="{DATE_STYLE}"><v>2958466</v></c>', 2958466),
         ('<c s="" t=""><v>7</v></c>', 7),
         ('<c t="b"><v>true</v></c>', True),
         ("<c><v>1E+3</v></c>", 1000.0),
@@ -170,6 +172,26 @@ def test_cells_stand_where_their_reference_says(book):
     head = '<row r="2"><c r="A2" t="str"><v>a</v></c><c r="B2" t="str"><v>b</v></c></row>'
     table = book({"S": f"<worksheet {MAIN}><sheetData>{head}{rows}</sheetData></worksheet>"})
     assert list(table.rows()) == [{"a": None, "b": 1}, {"a": 7, "b": None}]
+
+
+def rows_of(*lines):
+    """A worksheet of (line, reference, value) in the order in which they stand in the file."""
+    rows = (
+        f'<row r="{line}"><c r="{place}" t="str"><v>{value}</v></c></row>'
+        for line, place, value in lines
+    )
+    return f"<worksheet {MAIN}><sheetData>{''.join(rows)}</sheetData></worksheet>"
+
+
+def test_no_row_is_lost_whatever_its_number_and_references_may_be_written_small(book):
+    twice = book({"S": rows_of((2, "a2", "h"), (2, "$A$2", "x"), (9, "A9", "y"), (1, "A1", "z"))})
+    assert [row["h"] for row in twice.rows()] == ["x", "y", "z"]
+
+
+def test_a_header_that_cannot_be_read_is_named_and_no_row_is_taken_for_it(book):
+    with pytest.raises(InputError, match=r"The header .*\(line 1 of the sheet\)") as refused:
+        book({"S": rows_of((1, "?", "h"), (2, "A2", "x"), (3, "A3", "y"))})
+    assert refused.value.code == "malformed_row"
 
 
 def test_of_several_sheets_one_has_to_be_named(book):
