@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _MEMORY_LIMIT = "1GB"
 _NAMES_SHOWN = 5
+_FILE = "read_parquet(?, hive_partitioning = false)"  # a folder `k=5` is no column of the file
 
 
 class ParquetSource(Source):
@@ -53,10 +54,10 @@ class ParquetSource(Source):
         self._pattern = glob.escape(str(path))
         super().__init__(location, (path,), ())
         with self._reading() as duck:
-            found = duck.execute("SELECT * FROM read_parquet(?) LIMIT 0", [self._pattern])
+            found = duck.execute(f"SELECT * FROM {_FILE} LIMIT 0", [self._pattern])  # noqa: S608  # a constant
             described = [(str(name), kind) for name, kind, *_ in found.description or ()]
             nodes, fields = self._descriptions(duck, len(described))
-            counted = "SELECT count(*) FROM read_parquet(?)"
+            counted = f"SELECT count(*) FROM {_FILE}"  # noqa: S608  # a constant
             if duck.execute(counted, [self._pattern]).fetchall() == [(0,)]:
                 raise no_rows(path, "there are columns and nothing in them")
         # names that differ by their case only are distinct in the file, and not in DuckDB
@@ -190,7 +191,7 @@ def _select(described: Sequence[tuple[str, Any]], columns: Sequence[Column]) -> 
         f"CASE WHEN {size} <= {MAX_RECORD_BYTES} THEN {value} END" if nested else value
         for value, nested in zip(selected, sizes, strict=True)
     ]
-    return f"SELECT {size}, {', '.join(shown)} FROM read_parquet(?)"  # noqa: S608  # names are quoted
+    return f"SELECT {size}, {', '.join(shown)} FROM {_FILE}"  # noqa: S608  # names are quoted
 
 
 def _row_too_large(path: Path, row: int) -> InputError:

@@ -195,6 +195,13 @@ def test_names_of_any_letters_and_files_of_any_name_are_read_in_order(parquet):
     assert [row["größe in cm"] for row in table.rows()] == list(range(5000))
 
 
+def test_the_name_of_a_folder_is_no_column_of_the_file(tmp_path, roots):
+    folder = tmp_path / "a=9" / "k=5"
+    folder.mkdir(parents=True)
+    arrow_parquet.write_table(pa.table({"a": [1]}), folder / "t.parquet")
+    assert list(open_source("a=9/k=5/t.parquet", roots).rows()) == [{"a": 1}]
+
+
 def test_the_content_decides_and_not_the_suffix(parquet, tmp_path, roots):
     parquet("SELECT 1 AS a")
     (tmp_path / "t.parquet").rename(tmp_path / "t.csv")
