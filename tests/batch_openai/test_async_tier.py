@@ -14,6 +14,8 @@ from batch_openai.test_proxy import QUICK
 from batch_openai.test_survival import PROGRAM, finished, program, until  # noqa: F401  # a fixture
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
+from doubleword_batch.jobs.store.bills import runs_without_bill
+from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.settings import Settings
 
@@ -59,6 +61,19 @@ async def test_calls_go_alone_without_file_or_batch_and_come_back_typed(faulty):
     assert "city" in call.function.arguments
     assert tool.choices[0].finish_reason == "tool_calls"
     assert response.output_text
+
+
+async def test_no_bill_is_looked_for_where_there_is_no_batch(faulty, home):
+    with faulty():
+        async with quick(**ASYNC) as client:
+            await asyncio.gather(chat_call(client, "alone"), chat_call(client, "in a batch", n=2))
+    store = Store(home)
+    try:
+        found = runs_without_bill(store, "local", 0, but_not="async")
+        assert len(found) == 1
+        assert not found[0].batch_id.startswith("resp_")
+    finally:
+        store.close()
 
 
 async def test_what_has_no_counterpart_runs_in_a_batch(faulty):

@@ -25,7 +25,6 @@ from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.batch_openai.response_task import ResponseTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.jobs.background_calls import ASYNC
 from doubleword_batch.jobs.call_jobs import (
     CallRow,
     bodies_of,
@@ -33,7 +32,7 @@ from doubleword_batch.jobs.call_jobs import (
     forget_unsent,
     job_of_calls,
 )
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.lazy_workspace import HttpOptions, LazyWorkspace
 from doubleword_batch.settings import Settings

@@ -23,7 +23,7 @@ from doubleword_batch.jobs.costs import (
     reserve,
 )
 from doubleword_batch.jobs.failpoints import failpoint
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.jobs.sync.parse import read_line
@@ -31,9 +31,6 @@ from doubleword_batch.jobs.sync.parts import create_intent
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.models import Batch, RequestCounts
 from doubleword_batch.requests import ROW_PREFIX
-
-ASYNC = "async"
-"""The completion window of jobs whose row is a response in the background."""
 
 _PRICED_AS = "1h"
 _LOOK_PAUSE_SECONDS = 0.2

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import ASYNC, StoredJob, Workspace
 from doubleword_batch.jobs.store.bills import Bill, bills_of, record_bill, runs_without_bill
 from doubleword_batch.jobs.store.records import BatchRun
 from doubleword_batch.jobs.store.worker_threads import in_thread
@@ -22,7 +22,7 @@ async def fetch_bills(job: StoredJob) -> None:
     A server without bills, or one that has not added them up yet, changes nothing; nor does a
     failure: the answers are worth more than what they cost.
     """
-    if not job.profile.analytics or job.profile.free:
+    if not job.profile.analytics or job.profile.free or job.window == ASYNC:
         return
     known = bills_of(job.store, job.id)
     wanted = [
@@ -45,11 +45,15 @@ async def fetch_bills(job: StoredJob) -> None:
 async def fetch_bills_of_today(ws: Workspace) -> None:
     """The same for every batch that counts against the day's cap, whoever made it, with one list.
 
-    A batch that still runs counts with what was reserved for it.
+    A batch that still runs counts with what was reserved for it; so does a response in the
+    background, which has no bill.
     """
     if ws.max_daily_usd is None or not ws.profile.analytics or ws.profile.free:
         return
-    runs = await in_thread(lambda _: runs_without_bill(ws.store, ws.server, ws.journal.midnight()))
+    midnight = ws.journal.midnight()
+    runs = await in_thread(
+        lambda _: runs_without_bill(ws.store, ws.server, midnight, but_not=ASYNC)
+    )
     wanted = {run.batch_id: run for run in runs}
     if not wanted:
         return

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
 
 
+ASYNC = "async"
+"""The completion window of jobs whose row is a response in the background, without a batch."""
+
+
 @dataclass(frozen=True, slots=True)
 class Workspace:
     """The store, the provider and the limits that a human set: one for all jobs of a process.

@@ -13,7 +13,7 @@ _WITHOUT_BILL = f"""
     WHERE batch_id IN (
         SELECT remote_id FROM writes JOIN jobs ON jobs.id = writes.job
         WHERE writes.kind IN ('create', 'retry') AND writes.cost_usd IS NOT NULL
-        AND reserved_at >= ? AND jobs.base_url = ?
+        AND reserved_at >= ? AND jobs.base_url = ? AND jobs.completion_window IS NOT ?
     ) AND NOT EXISTS (
         SELECT 1 FROM bills WHERE batch_run = batch_runs.id AND requests >= max(completed, 1)
     )
@@ -99,9 +99,16 @@ def bills_of(store: Store, job: int) -> dict[int, Bill]:
     }
 
 
-def runs_without_bill(store: Store, server: str, since: float) -> list[BatchRun]:
-    """The batch runs at a server that were paid for since then and have no whole bill."""
-    return [BatchRun.of(found) for found in store.query(_WITHOUT_BILL, (since, server))]
+def runs_without_bill(store: Store, server: str, since: float, *, but_not: str) -> list[BatchRun]:
+    """The batch runs at a server that were paid for since then and have no whole bill.
+
+    Args:
+        store: the store.
+        server: the base URL.
+        since: epoch seconds.
+        but_not: the completion window of jobs that have no batch, and so no bill.
+    """
+    return [BatchRun.of(found) for found in store.query(_WITHOUT_BILL, (since, server, but_not))]
 
 
 def total_bill(bills: Iterable[Bill]) -> Bill:
