@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.build_request import BuildRequest
     from doubleword_batch.jobs.replies import (
         Cancelled,
+        CascadeResult,
+        CascadeStage,
         Counts,
         Created,
         Deleted,
@@ -51,6 +53,7 @@ if TYPE_CHECKING:
         Submitted,
         Uploaded,
         Waiting,
+        WindowCost,
     )
     from doubleword_batch.library.job import Job
     from doubleword_batch.library.jobs import Jobs
@@ -71,6 +74,8 @@ __all__ = [
     "BatchOpenAI",
     "BuildRequest",
     "Cancelled",
+    "CascadeResult",
+    "CascadeStage",
     "ConfigError",
     "ConflictError",
     "CostEstimate",
@@ -118,6 +123,7 @@ __all__ = [
     "TransportResponse",
     "Uploaded",
     "Waiting",
+    "WindowCost",
     "run",
 ]
 
@@ -151,6 +157,8 @@ _MODULES = {
     "jobs.build_request": ("BuildRequest",),
     "jobs.replies": (
         "Cancelled",
+        "CascadeResult",
+        "CascadeStage",
         "Counts",
         "Created",
         "Deleted",
@@ -165,6 +173,7 @@ _MODULES = {
         "Submitted",
         "Uploaded",
         "Waiting",
+        "WindowCost",
     ),
     "library.job": ("Job",),
     "library.jobs": ("Jobs",),

@@ -150,6 +150,7 @@ class LazyWorkspace:
                 writes_locks=settings.lock_files,
                 on_done=settings.on_done,
                 notifies=settings.notify,
+                read_only=settings.read_only,
             )
             # What was open before stays open to the end: a call may still be using it.
             self._stack.push_async_callback(opening.pop_all().aclose)

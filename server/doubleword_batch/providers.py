@@ -125,6 +125,7 @@ class Profile(BaseModel):
         refuses_unlisted_models: an upload with a model outside that list is refused, so that the
             list is the whole truth; elsewhere aliases work that no list names.
         text_only: models that are known to see no images.
+        logprobs: its models write the log probabilities of their tokens where they are asked to.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -154,6 +155,7 @@ class Profile(BaseModel):
     lists_models: bool = False
     refuses_unlisted_models: bool = False
     text_only: tuple[str, ...] = ()
+    logprobs: bool = False
 
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.

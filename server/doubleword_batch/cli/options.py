@@ -83,6 +83,22 @@ Options = Annotated[
         help="How rows are read and built, such as on_bad_row=skip or name=march. Repeatable.",
     ),
 ]
+CascadeModel = Annotated[
+    str | None,
+    typer.Option(
+        "--cascade-model",
+        metavar="MODEL",
+        help="A strong model for the rows of which --model is not sure enough; for labels.",
+    ),
+]
+CascadeTarget = Annotated[
+    float | None,
+    typer.Option(
+        "--cascade-target",
+        metavar="SHARE",
+        help="Share of the other rows that agrees with it, 0.5 to 0.99; 0.95 by default.",
+    ),
+]
 Window = Annotated[
     str | None, typer.Option("--window", help="Completion window: 24h (cheapest) or 1h.")
 ]
@@ -140,6 +156,8 @@ def build_request(
     limit: int | None,
     new_run: bool,
     option: list[str] | None,
+    cascade_model: str | None = None,
+    cascade_target: float | None = None,
     output_path: str | None = None,
     overwrite: bool = False,
     max_cost: Decimal | None = None,
@@ -147,7 +165,7 @@ def build_request(
     """The request file that `run` and `create-file` ask for; the arguments are their options.
 
     Raises:
-        typer.BadParameter: a parameter or an option is not NAME=VALUE.
+        typer.BadParameter: a parameter or an option is not NAME=VALUE, or a target has no model.
     """
     from doubleword_batch.jobs.build_request import BuildRequest
 
@@ -163,11 +181,21 @@ def build_request(
         image_column=image_column,
         limit=limit,
         new_run=new_run,
-        options=params_of(option, "--option"),
+        options=params_of(option, "--option") | _cascade(cascade_model, cascade_target),
         output_path=output_path,
         overwrite=overwrite,
         is_capped=max_cost is not None,
     )
+
+
+def _cascade(model: str | None, target: float | None) -> dict[str, Any]:
+    if model is None:
+        if target is not None:
+            raise typer.BadParameter(
+                "it needs --cascade-model beside it", param_hint="--cascade-target"
+            )
+        return {}
+    return {"cascade": {"model": model} | ({} if target is None else {"target": target})}
 
 
 def params_of(given: list[str] | None, option: str = "--param") -> dict[str, Any]:

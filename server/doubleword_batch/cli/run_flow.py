@@ -16,6 +16,7 @@ from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.build_request import BuildRequest
+from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import Cost, estimate_cost
 from doubleword_batch.jobs.export.files import format_of
 from doubleword_batch.jobs.export.output_file import output_file, output_path
@@ -60,6 +61,8 @@ def run(
     max_cost: options.MaxCost = None,
     new_run: options.NewRun = False,
     option: options.Options = None,
+    cascade_model: options.CascadeModel = None,
+    cascade_target: options.CascadeTarget = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
@@ -84,6 +87,8 @@ def run(
             image_column=image_column,
             limit=limit,
             option=option,
+            cascade_model=cascade_model,
+            cascade_target=cascade_target,
             endpoint=None if endpoint == options.CHAT else endpoint,
         )
     request = build_request(
@@ -99,6 +104,8 @@ def run(
         limit=limit,
         new_run=new_run,
         option=option,
+        cascade_model=cascade_model,
+        cascade_target=cascade_target,
         max_cost=max_cost,
     )
     run_options = RunOptions(
@@ -284,7 +291,8 @@ class _RunFlow:
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return
         if not ws.profile.free:
-            expected = estimate_cost(stored, self._options.window or ws.profile.windows[0])
+            window = self._options.window or ws.profile.windows[0]
+            expected = with_cascade(stored, window, estimate_cost(stored, window))
             self._confirm(ws, expected)
         self._submitting = True
         while waiting := await asking(jobs, lambda: self._submit_once(job)):

@@ -21,6 +21,8 @@ from doubleword_batch.cli.terminal import Terminal, plain
 from doubleword_batch.doctor import Finding
 from doubleword_batch.jobs.replies import (
     Cancelled,
+    CascadeResult,
+    CascadeStage,
     Created,
     Deleted,
     Listing,
@@ -216,6 +218,7 @@ def _(report: Status) -> Facts:
         ("ETA", None if eta is None else duration(eta)),
         ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
         ("batches", ", ".join(report.batch_ids)),
+        *_cascade(report.cascade),
         *(("problem", problem) for problem in report.problems),
     ]
 
@@ -232,8 +235,27 @@ def _(report: Results) -> Facts:
         ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
         ("cached", _cached(report)),
         ("cost", cost(report.cost_usd, report.cost_note)),
+        *_cascade(report.cascade),
         *_warnings(report.warnings),
     ]
+
+
+def _cascade(stage: CascadeStage | None) -> Facts:
+    if stage is None:
+        return []
+    shown: Facts = [("cascade", f"round {stage.round} of 3, strong model {stage.model}")]
+    if isinstance(stage, CascadeResult):
+        shown.append(("by model", ", ".join(f"{n:,} by {name}" for name, n in stage.rows.items())))
+        if stage.interval is not None:
+            lower, upper = stage.interval
+            words = f"{stage.agreement:.1%} of {stage.sampled} rows ({lower:.1%} to {upper:.1%})"
+            shown.append(("agreement", words))
+        if stage.kept:
+            shown.append(("kept", f"{stage.kept:,} rows: the strong model gave them no answer"))
+        if stage.saved_usd is not None:
+            shown.append(("saved", f"${stage.saved_usd:.4f} beside the strong model for all"))
+        shown.append(("note", stage.note))
+    return [*shown, ("waits", stage.waits_for)]
 
 
 @facts.register

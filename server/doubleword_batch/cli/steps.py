@@ -36,6 +36,8 @@ def create_file(
     overwrite: options.Overwrite = False,
     new_run: options.NewRun = False,
     option: options.Options = None,
+    cascade_model: options.CascadeModel = None,
+    cascade_target: options.CascadeTarget = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Build a job's request files from a table and a prompt. Nothing is sent."""
@@ -56,6 +58,8 @@ def create_file(
         overwrite=overwrite,
         new_run=new_run,
         option=option,
+        cascade_model=cascade_model,
+        cascade_target=cascade_target,
     )
     with progress_on(terminal.notes) as tell:
         report = call(settings, lambda jobs: jobs.build(request, progress=tell))

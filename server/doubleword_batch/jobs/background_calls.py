@@ -15,15 +15,10 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of
-from doubleword_batch.jobs.costs import (
-    bound_cost,
-    check_caps,
-    holds_cap,
-    price_tokens,
-    reserve,
-)
+from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import ASYNC, StoredJob
+from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
 from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.jobs.sync.parse import read_line

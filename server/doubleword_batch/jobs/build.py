@@ -15,7 +15,9 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
-from doubleword_batch.jobs.costs import price_tokens
+from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.cascade.option import refuse_small
+from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -172,6 +174,8 @@ def _build(
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
         )
+        if "cascade" in msgspec.json.decode(plan.stored_spec):
+            refuse_small(sum(file.requests for file in built.files))
         failpoint("build.rows")
         failpoint("build.written")
         job = _publish(ws, job_id, plan, built, staging)
@@ -313,7 +317,7 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
     paths = paths[:_SHOWN_PATHS]
     window = job.profile.windows[0]
-    cost = price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
+    cost = with_cascade(job, window, estimate_cost(job, window))
     ways = compare_windows(job)
     return Created(
         provider=job.workspace.provider,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.jobs.cascade.option import VALUES as CASCADE_VALUES
+from doubleword_batch.jobs.cascade.option import is_cascade
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
 
@@ -41,6 +43,7 @@ OPTIONS: dict[str, OptionCheck] = {
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),
     "group_by": some_text("the name of a column"),
+    "cascade": OptionCheck(CASCADE_VALUES, is_cascade),
     **SOURCE_CHECKS,
 }
 """Every option by its name."""
@@ -59,6 +62,8 @@ class BuildOptions:
             that is not UTF-8, a request too large, ...). `skip` leaves such rows out as failed
             rows, `stop` builds nothing. None stops too, except that rows too large are left out.
         group_by: the column whose values make groups; each is one row, see `write_groups`.
+        cascade: a strong model for the rows of which the job's own is not sure enough, see
+            `cascade/option.py`.
         source: how the source is read.
     """
 
@@ -67,6 +72,7 @@ class BuildOptions:
     blanks: str = "skip"
     on_bad_row: str | None = None
     group_by: str | None = None
+    cascade: Mapping[str, Any] | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
 
 

@@ -13,6 +13,7 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
+from doubleword_batch.jobs.cascade.option import planned
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.prompt_text import prompt_text
@@ -164,6 +165,16 @@ def plan_build(
         made_from = f"{request.source or 'rows'} by {options.group_by}"
         kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
     params, notices = _capped(ws, request, model)
+    sent_params, cascade = params, None
+    if options.cascade is not None:
+        cascade, sent_params = planned(
+            options.cascade,
+            model=model,
+            endpoint=request.endpoint,
+            schema=schema,
+            params=params,
+            profile=ws.profile,
+        )
     prompt, system = request.prompt, request.system
     if not request.texts_are_literal:
         prompt, notices = _prompt(ws, prompt, "prompt", notices)
@@ -176,7 +187,7 @@ def plan_build(
         system=system,
         response_schema=schema,
         schema_format=schema_format,
-        params=params,
+        params=sent_params,
         id_column=request.id_column,
         image_column=request.image_column,
         blanks=options.blanks,
@@ -191,13 +202,14 @@ def plan_build(
         "prompt": spec.prompt,
         "system": spec.system,
         "response_schema": spec.response_schema,
-        "params": spec.params,
+        "params": params,
         "id_column": spec.id_column,
         "image_column": spec.image_column,
         "limit": request.limit,
         **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
         **({"options": kept_options} if kept_options else {}),
         **({"made_from": made_from} if made_from else {}),
+        **({"cascade": cascade.stored()} if cascade else {}),
         "run": secrets.token_hex(4) if request.new_run else request.run,
     }
     told = {

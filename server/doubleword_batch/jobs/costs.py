@@ -7,13 +7,14 @@ profile; an unknown price is said to be unknown and never taken for zero.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedError
 from doubleword_batch.jobs.approvals import check_approval
+from doubleword_batch.jobs.cascade.option import cascade_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
+from doubleword_batch.jobs.store.cascades import tokens_by_model
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 
@@ -28,6 +29,14 @@ class Cost:
     usd: Decimal | None
     note: str
     output_tokens: int | None = None
+
+    def __add__(self, other: "Cost") -> "Cost":
+        """Both together; not known where either is not."""
+        if self.usd is None or other.usd is None:
+            return self if self.usd is None else other
+        note = self.note if other.note in self.note else other.note
+        tokens = (self.output_tokens or 0) + (other.output_tokens or 0)
+        return Cost(self.usd + other.usd, note, tokens or None)
 
 
 # Estimates
@@ -53,142 +62,6 @@ def estimate_cost(job: StoredJob, window: str) -> Cost:
     if not job.input_tokens and not job.profile.free:
         return Cost(None, "unknown: the request file was made elsewhere")
     return price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
-
-
-def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = None) -> Cost:
-    """The cost of so many of a job's rows, as a share of the whole."""
-    if tariff is not None:
-        return tariff.cost_of_rows(rows)
-    share = Decimal(rows) / Decimal(job.rows or rows)
-    input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
-    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
-
-
-def estimate_cost_of_files(
-    job: StoredJob,
-    paths: Sequence[Path],
-    tariff: "Tariff | None" = None,
-    *,
-    asked_max_usd: Decimal | None = None,
-) -> Cost:
-    """The cost of request files by their own lines: a retry may have other limits than the job.
-
-    Under a cap it is the most that they can cost.
-
-    Raises:
-        InputError: as `bound_cost`.
-    """
-    from doubleword_batch.requests import estimate_file_tokens
-
-    if holds_cap(job.workspace, asked_max_usd):
-        return bound_cost(job, paths, job.window, tariff, asked_max_usd=asked_max_usd)
-    tokens = [estimate_file_tokens(path) for path in paths]
-    input_tokens = sum(read for read, _ in tokens)
-    output_tokens = sum(written for _, written in tokens)
-    if tariff is not None:
-        return tariff.cost_of(input_tokens, output_tokens)
-    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
-
-
-@dataclass(frozen=True, slots=True)
-class Tariff:
-    """What the provider estimates for requests that it has: the measure for those of a retry."""
-
-    title: str
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    usd: Decimal
-
-    def cost_of(self, input_tokens: int, output_tokens: int) -> Cost:
-        """The most that these tokens can cost, whatever share input and output have."""
-        if output_tokens and not self.output_tokens:
-            return Cost(None, "unknown: the provider's estimate counts on no answers")
-        shares = [
-            Decimal(tokens) / Decimal(of)
-            for tokens, of in (
-                (input_tokens, self.input_tokens),
-                (output_tokens, self.output_tokens),
-            )
-            if of
-        ]
-        return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.title}'s estimate")
-
-    def cost_of_rows(self, rows: int) -> Cost:
-        """The cost of so many of the requests."""
-        share = Decimal(rows) / Decimal(self.requests or rows)
-        return Cost(self.usd * share, f"by {self.title}'s estimate")
-
-
-async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
-    """The provider's estimate for the input files of these parts, where ours knows no price.
-
-    None where it offers none, has none of the files any more, or has no price either.
-    """
-    profile = job.profile
-    is_priced = price_tokens(job.workspace, job.model, job.window, 1, 1).usd is not None
-    if is_priced or not profile.cost_estimate:
-        return None
-    requests = input_tokens = output_tokens = 0
-    usd = Decimal(0)
-    for part in parts:
-        if part.input_file_id is None:
-            continue
-        try:
-            found = await job.client.files.estimate_cost(part.input_file_id, job.window)
-        except (NotFoundError, RejectedError):
-            continue
-        requests += found.total_requests
-        input_tokens += found.total_estimated_input_tokens
-        output_tokens += found.total_estimated_output_tokens
-        usd += found.total_estimated_cost
-    if not usd:
-        return None
-    return Tariff(profile.title, requests, input_tokens, output_tokens, usd)
-
-
-def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
-    """Whether it matters what is submitted can cost at most."""
-    return ws.is_bounded or (asked_max_usd is not None and not ws.profile.free)
-
-
-def bound_cost(
-    job: StoredJob,
-    paths: Sequence[Path | None],
-    window: str,
-    tariff: "Tariff | None" = None,
-    *,
-    asked_max_usd: Decimal | None = None,
-) -> Cost:
-    """The most that request files can cost, by the very lines that are sent.
-
-    Raises:
-        InputError: code `unknown_cost`: there is a cap, and something in a line may cost what
-            nobody can foresee.
-    """
-    from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens
-
-    there = [path for path in paths if path is not None and path.exists()]
-    if len(there) < len(paths):
-        return Cost(None, "unknown: a request file is not on this machine")
-    try:
-        most = bound_tokens(there)
-    except InputError as error:
-        if job.workspace.is_capped or asked_max_usd is not None:
-            raise
-        return Cost(None, f"unknown: {error.message}")
-    cost = (
-        price_tokens(job.workspace, job.model, window, most.input_tokens, most.output_tokens)
-        if tariff is None
-        else tariff.cost_of(most.input_tokens, most.output_tokens)
-    )
-    note = cost.note
-    if most.without_limit:
-        note += (
-            f"; {most.without_limit} requests without a token limit count with "
-            f"{UNLIMITED_OUTPUT_TOKENS:,} tokens each"
-        )
-    return Cost(cost.usd, note, most.output_tokens)
 
 
 async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: str) -> Cost:
@@ -234,6 +107,8 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")
+    if cascade_of(job) is not None:
+        return cost_by_model(job)
     cost = price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
     saved = compute_saved(job).usd
     if cost.usd is None or not saved:
@@ -261,10 +136,40 @@ def compute_saved(job: StoredJob) -> Saved:
     if bill is not None:
         listed = bill.list_cost_usd
         return Saved(cached, None if listed is None else listed - bill.cost_usd)
+    if cascade_of(job) is not None:
+        return Saved(cached, _saved_by_model(job))
     prices = job.profile.prices
     tokens = min(cached, job.ledger.tokens()[0])
     usd = None if prices is None else prices.saved_usd(job.model, job.window, tokens)
     return Saved(cached, usd)
+
+
+def cost_by_model(job: StoredJob) -> Cost:
+    """What a job of several models has cost so far, by the tokens that its answers report."""
+    total = Cost(Decimal(0), "")
+    for tokens in tokens_by_model(job.store, job.id):
+        model = tokens.model or job.model
+        total = total + price_tokens(
+            job.workspace, model, job.window, tokens.input_tokens, tokens.output_tokens
+        )
+    saved = _saved_by_model(job)
+    if total.usd is None or not saved:
+        return total
+    return Cost(max(total.usd - saved, Decimal(0)), total.note)
+
+
+def _saved_by_model(job: StoredJob) -> Decimal | None:
+    prices = job.profile.prices
+    if prices is None:
+        return None
+    total = Decimal(0)
+    for tokens in tokens_by_model(job.store, job.id):
+        cached = min(tokens.cached_tokens, tokens.input_tokens)
+        usd = prices.saved_usd(tokens.model or job.model, job.window, cached)
+        if usd is None:
+            return None
+        total += usd
+    return total
 
 
 def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:
@@ -335,7 +240,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         )
 
 
-def check_caps_of_retry(job: StoredJob, cost: Cost) -> None:
+def check_caps_of_retry(job: StoredJob, cost: Cost, asked_max_usd: Decimal | None = None) -> None:
     """Hold a retry to the caps: what the job has cost so far counts too.
 
     Raises:
@@ -344,7 +249,31 @@ def check_caps_of_retry(job: StoredJob, cost: Cost) -> None:
     known = compute_cost_so_far(job).usd
     so_far = job.cost_usd or Decimal(0) if known is None else known
     total = None if cost.usd is None else cost.usd + so_far
-    check_caps(job.workspace, Cost(total, cost.note), None)
+    check_caps(job.workspace, Cost(total, cost.note), asked_max_usd)
+
+
+def refuse_over_daily_cap(ws: Workspace, cost: Cost) -> None:
+    """Refuse what would pass the day's cap, before anything is written down for it.
+
+    Raises:
+        InputError: code `over_cap`.
+    """
+    cap = ws.max_daily_usd
+    if cap is None:
+        return
+    today = ws.journal.reserved_today_usd() + (cost.usd or Decimal(0))
+    if today > cap:
+        raise _over_daily_cap(cost.usd or Decimal(0), today, cap)
+
+
+def _over_daily_cap(usd: Decimal, today: Decimal, cap: Decimal) -> InputError:
+    return InputError(
+        f"With this job's ${usd:.4f}, today's jobs would come to ${today:.4f}, over the daily "
+        f"cap of ${cap}. Nothing was submitted.",
+        hint="Wait for the next UTC day, or ask the person to raise "
+        "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
+        code="over_cap",
+    )
 
 
 def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write]:
@@ -383,10 +312,4 @@ def _check_daily_cap(ws: Workspace, intents: Sequence[Intent]) -> None:
     today = ws.journal.reserved_today_usd()
     if today > cap:
         usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
-        raise InputError(
-            f"With this job's ${usd:.4f}, today's jobs would come to ${today:.4f}, over the daily "
-            f"cap of ${cap}. Nothing was submitted.",
-            hint="Wait for the next UTC day, or ask the person to raise "
-            "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
-            code="over_cap",
-        )
+        raise _over_daily_cap(usd, today, cap)

@@ -41,6 +41,10 @@ DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.pu
 """Those that a job meets only where the server takes smaller files than it should."""
 
 
+CASCADE_STEPS = ("cascade.decide", "cascade.decided")
+"""Those of a job with a cascade, beside the steps of `rebuild`, `upload` and `create`."""
+
+
 def _nobody(_step: str) -> None: ...
 
 
@@ -49,5 +53,5 @@ observer: Callable[[str], None] = _nobody
 
 
 def failpoint(step: str) -> None:
-    """Name the step of `STEPS` or `DIVISION_STEPS` that is reached."""
+    """Name the step of `STEPS`, `DIVISION_STEPS` or `CASCADE_STEPS` that is reached."""
     observer(step)

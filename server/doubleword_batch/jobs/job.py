@@ -38,6 +38,7 @@ class Workspace:
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
         ask_above_usd: a person is asked before more than that is submitted at once.
+        read_only: nothing may be sent that was not sent already.
         strict_json: whether a structured answer's JSON has to stand alone.
         writes_locks: whether tables get a lock file beside them.
         on_done: a person's command for the end of an agent's job.
@@ -61,6 +62,7 @@ class Workspace:
     writes_locks: bool = True
     on_done: str | None = None
     notifies: bool = False
+    read_only: bool = False
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time

@@ -26,6 +26,11 @@ def utc(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
+def _signed_money(value: Decimal) -> str:
+    return f"-{_money(-value)}" if value < 0 else _money(value)
+
+
+SignedUsd = Annotated[Decimal, PlainSerializer(_signed_money, return_type=str)]
 Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
 UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
 
@@ -145,6 +150,41 @@ class Counts(BaseModel):
         return self.completed + self.failed + (self.skipped or 0)
 
 
+class CascadeStage(BaseModel):
+    """How far a cascade is.
+
+    Attributes:
+        model: the strong one.
+        round: 1: the job's own model on all rows; 2: the strong one on the sample; 3: on the rest.
+        waits_for: why the next round is not sent now.
+    """
+
+    model: str
+    round: int
+    waits_for: str | None = None
+
+
+class CascadeResult(CascadeStage):
+    """What a cascade has come to.
+
+    Attributes:
+        rows: how many rows have whose answer, by model.
+        sampled: accepted rows of the sample that both models answered: what was measured on.
+        agreement: share of them that agrees; with the strong model, which need not be right.
+        interval: both of its exact bounds, each at 95 % confidence.
+        kept: rows that have the cheap model's answer because the strong one's failed.
+        saved_usd: what all rows would have cost with the strong model, less what they did cost.
+    """
+
+    rows: dict[str, int]
+    sampled: int | None = None
+    agreement: float | None = None
+    interval: tuple[float, float] | None = None
+    kept: int | None = None
+    saved_usd: SignedUsd | None = None
+    note: str | None = None
+
+
 class Status(Reply):
     """`get_status`: how far the job is, as the provider counts.
 
@@ -164,6 +204,7 @@ class Status(Reply):
     expires_at: UtcTime | None = None
     approval: str | None = None
     problems: list[str]
+    cascade: CascadeStage | None = None
 
 
 class ErrorGroup(BaseModel):
@@ -238,6 +279,7 @@ class Results(Reply):
         cached_tokens: of the input tokens, those that the provider had in its cache.
         saved_usd: what these cost less, where a bill or a price tells it.
         projection: where the job was a pilot (`limit`) and has ended.
+        cascade: whose answers the rows have, where a strong model stands behind the job's own.
         differs: of a repetition, what is not as the lock file says.
         errors: the three most frequent causes, with a message and what to do.
         causes: all causes with their rows, where there are more than three. A reply to a query has
@@ -260,6 +302,7 @@ class Results(Reply):
     cached_tokens: int | None = None
     saved_usd: Usd | None = None
     projection: Projection | None = None
+    cascade: CascadeResult | None = None
     errors: list[ErrorGroup]
     causes: dict[str, int] | None = None
     samples: list[Sample]

@@ -6,6 +6,8 @@ import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
+from doubleword_batch.jobs.cascade.report import awaits_round, cascade_result, next_of
+from doubleword_batch.jobs.cascade.rounds import CarriedOn
 from doubleword_batch.jobs.costs import (
     compute_cost_so_far,
     compute_saved,
@@ -103,7 +105,7 @@ async def fetch_results(
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
     written_path = target.path if isinstance(target, OutputFile) else target
     target_format = format_of(written_path, table_format, stored.name)
-    await wait(stored, wait_seconds, progress)
+    carried_on = await wait(stored, wait_seconds, progress)
     await refresh(stored, also_terminal=True)
     collected = await collect(stored, progress=progress)
     await fetch_bills(stored)
@@ -138,7 +140,7 @@ async def fetch_results(
     warnings = [*_apostrophes(written), *table.warnings, *collected.warnings(), *_unwrapped(stored)]
     samples = await in_thread(lambda _: _samples(stored, table, sample))
     path = None if query is not None and is_private else str(written_path)
-    results = await _reply(stored, table, path, samples, answer, warnings)
+    results = await _reply(stored, table, path, samples, answer, warnings, carried_on)
     if not (lock and ws.writes_locks and isinstance(target, OutputFile) and path is not None):
         return results
     return await in_thread(lambda _: _with_lock(stored, target, target_format, results, query))
@@ -213,6 +215,7 @@ async def _reply(
     samples: list[Sample],
     answer: QueryResult | None,
     warnings: list[str],
+    carried_on: CarriedOn,
 ) -> Results:
     ledger = job.ledger
     # Each of these looks at every row.
@@ -221,10 +224,10 @@ async def _reply(
     cost = await in_thread(lambda _: compute_cost_so_far(job))
     saved = await in_thread(lambda _: compute_saved(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
-    complete = job.has_ended() and not sums.get("pending")
+    complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, carried_on)
     return Results(
         provider=job.workspace.provider,
-        next=await in_thread(lambda _: _next(job, complete=complete)),
+        next=next_of(carried_on) or await in_thread(lambda _: _next(job, complete=complete)),
         job=job.name,
         status=job.status(),
         complete=complete,
@@ -240,6 +243,7 @@ async def _reply(
         cached_tokens=saved.cached_tokens or None,
         saved_usd=saved.usd or None,
         projection=await projected(job, sums, cost) if complete and not answer else None,
+        cascade=await in_thread(lambda _: cascade_result(job, carried_on)),
         errors=[] if answer else _error_groups(causes),
         causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,
         samples=samples,

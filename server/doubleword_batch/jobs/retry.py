@@ -5,42 +5,33 @@ asked to. Otherwise the selected rows' requests are copied from the files that h
 request files and new batches of the same job.
 """
 
-from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import rename, sync_folder
-from doubleword_batch.errors import (
-    DoublewordBatchError,
-    InputError,
-    Next,
-    StoreError,
-)
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.approvals import (
     arguments_of,
     check_approval,
     questions_written_down,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
-from doubleword_batch.jobs.costs import (
-    Cost,
-    Tariff,
-    check_caps,
-    check_caps_of_retry,
-    estimate_cost_of_files,
-    fetch_tariff,
-    reserve,
-    split_cost_by_part,
-)
-from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.costs import Cost, check_caps_of_retry
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.new_parts import (
+    NewRequest,
+    existing_file,
+    intents_of,
+    submit_new_parts,
+    unsent_parts,
+    write_new_parts,
+)
 from doubleword_batch.jobs.replies import Retried
+from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_parts, fetch_tariff
 from doubleword_batch.jobs.retry_advice import (
     TRUNCATED,
     curable_causes,
@@ -50,31 +41,19 @@ from doubleword_batch.jobs.retry_advice import (
 )
 from doubleword_batch.jobs.retry_in_place import retry_in_place
 from doubleword_batch.jobs.status import refresh
-from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, RetrySelection
 from doubleword_batch.jobs.store.records import Part
-from doubleword_batch.jobs.store.staging import staging_folder
-from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
+from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import (
     PartResults,
     after_submitting,
     waiting_for_capacity,
 )
-from doubleword_batch.jobs.sync.parts import (
-    BatchOptions,
-    create_intent,
-    create_parts,
-    upload_parts,
-)
 from doubleword_batch.jobs.sync.row_names import rows_share_names
 from doubleword_batch.progress import Progress, no_progress
 
-if TYPE_CHECKING:
-    from doubleword_batch.requests.request_files import RequestFile
-
 _FIXED = frozenset({"messages", "input", "model", "stream"})
-_ROWS_BETWEEN_CHECKS = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +112,7 @@ async def _retry_failed(
     check_counts(params)
     await refresh(stored, also_terminal=True)
     await fetch_bills_of_today(ws)
-    if unsent_retry(stored):
+    if unsent_parts(stored):
         retry = await finish_retry(stored, progress)
     else:
         _refuse_running(stored)
@@ -154,11 +133,6 @@ async def _retry_failed(
         cost_note=retry.cost.note,
         waiting=waiting_for_capacity(retry.results),
     )
-
-
-def unsent_retry(job: StoredJob) -> list[Part]:
-    """The request files of a retry that have no batch yet."""
-    return [part for part, run in job.newest_runs() if run is None and part.retry_round]
 
 
 def _refuse_running(job: StoredJob) -> None:
@@ -197,38 +171,17 @@ async def _begin(
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
-    def admit(files: "Sequence[RequestFile]") -> None:
-        cost = estimate_cost_of_files(job, [file.path for file in files], tariff)
+    def admit(new: Sequence[Part]) -> None:
+        cost = estimate_cost_of_parts(job, new, tariff)
         check_caps_of_retry(job, cost)
-        check_approval(job.workspace, _intents(job, _parts_to_be(job, files), cost), job.window)
+        check_approval(job.workspace, intents_of(job, new, cost), job.window)
 
-    await in_thread(lambda cancelled: _rebuild(job, selection, params, admit, cancelled))
-    return await finish_retry(job, progress, tariff=tariff)
-
-
-def _parts_to_be(job: StoredJob, files: "Sequence[RequestFile]") -> list[Part]:
-    """What these files become once they are published; they have no id yet."""
-    old = job.parts()
-    last, retry_round = old[-1].number, max(part.retry_round for part in old) + 1
-    return [
-        Part(
-            id=0,
-            job=job.id,
-            number=last + file.number,
-            retry_round=retry_round,
-            path=None,
-            requests=file.requests,
-            size_bytes=file.size_bytes,
-            sha256=file.sha256,
-            input_file_id=None,
+    await in_thread(
+        lambda cancelled: write_new_parts(
+            job, _requests(job, selection, params), admit, cancelled=cancelled
         )
-        for file in files
-    ]
-
-
-def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
-    costs = split_cost_by_part(cost, parts, parts)
-    return [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
+    )
+    return await finish_retry(job, progress, tariff=tariff)
 
 
 def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
@@ -237,104 +190,40 @@ def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
     return all(job.ledger.rows_in(part.number) == part.requests for part in parts)
 
 
-def _rebuild(
-    job: StoredJob,
-    selection: RetrySelection,
-    params: dict[str, Any],
-    admit: "Callable[[Sequence[RequestFile]], None]",
-    cancelled: Callable[[], bool] = lambda: False,
-) -> None:
-    """Write the selected rows' requests to new parts and make the rows pending again, as one step.
-
-    One pass over each part's file; of its rows only the numbers are held.
-
-    Args:
-        job: whose rows.
-        selection: which rows.
-        params: changed in each body.
-        admit: given the new files before anything is changed; what it raises leaves no trace.
-        cancelled: asked every 100 rows.
-
-    Raises:
-        InputError: `retried_already`: another process was faster.
-        StoreError: a request file is gone, or the disk is full.
-    """
-    from doubleword_batch.requests import RequestFileWriter
-
-    failpoint("rebuild.begin")
-    profile = job.profile
-    old = job.parts()
-    rows_of: dict[int, array[int]] = {}  # by new file: eight bytes a row, and nothing else of it
-    with staging_folder(job.store) as staging:
-        with RequestFileWriter(staging.path, profile.max_requests, profile.max_file_bytes) as files:
-            for count, (row, line) in enumerate(_requests(job, old, selection, params)):
-                if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
-                    raise AbandonedError
-                rows_of.setdefault(files.write(line), array("q")).append(row)
-            if not rows_of:  # all of them left their parts since they were selected
-                raise _retried_already(job)
-            parts = files.publish()
-        admit(parts)
-        failpoint("rebuild.written")
-        with job.store.transaction():
-            if len(job.parts()) != len(old):
-                raise _retried_already(job)
-            for file, part in zip(parts, _parts_to_be(job, parts), strict=True):
-                path = job.folder / f"part-{part.number:04d}.jsonl"
-                rename(file.path, path)  # replaces what a crash left
-                job.store.add_part(
-                    job=job.id,
-                    number=part.number,
-                    retry_round=part.retry_round,
-                    path=str(path),
-                    requests=part.requests,
-                    size_bytes=part.size_bytes,
-                    sha256=part.sha256,
-                )
-                job.ledger.reopen(part.number, rows_of[file.number])
-            sync_folder(job.folder)
-            failpoint("rebuild.renamed")
-    failpoint("rebuild.published")
-
-
 def _requests(
-    job: StoredJob, parts: list[Part], selection: RetrySelection, params: dict[str, Any]
-) -> Iterator[tuple[int, bytes]]:
-    """(row, request line) of the selected rows, part by part."""
+    job: StoredJob, selection: RetrySelection, params: dict[str, Any]
+) -> Iterator[NewRequest]:
+    """The requests of the selected rows, part by part."""
     from doubleword_batch.requests import requests_of_rows
 
-    for part in parts:
+    for part in job.parts():
         if part.number not in selection.parts:
             continue
         entries = job.ledger.selected_rows(selection, part.number)
         if job.source is not None:  # the custom_ids are ours, and tell the row
-            path = _existing(part.path, job)
-            yield from _with(requests_of_rows(path, {entry.row for entry in entries}), params)
+            rows = {entry.row for entry in entries}
+            for row, line in requests_of_rows(existing_file(job, part), rows):
+                yield NewRequest(row, _with(line, params), part.model)
             continue
         entry = next(entries, None)
         if entry is None:
             continue
         # Where rows share a custom_id, the place of a line in the file tells whose it is.
         places = job.ledger.rows_of_file(part.number) if rows_share_names(job) else None
-        with _existing(part.path, job).open("rb") as lines:
+        with existing_file(job, part).open("rb") as lines:
             for line in filter(bytes.strip, lines):
                 if entry is None:
                     break
-                request: dict[str, Any] = msgspec.json.decode(line)
                 is_of_row = places is None or next(places, None) == entry.row
-                if is_of_row and request.get("custom_id") == entry.custom_id:
-                    request["body"] |= params
-                    yield entry.row, msgspec.json.encode(request) + b"\n"
+                if is_of_row and msgspec.json.decode(line).get("custom_id") == entry.custom_id:
+                    yield NewRequest(entry.row, _with(line, params), part.model)
                     entry = next(entries, None)
 
 
-def _with(
-    requests: Iterator[tuple[int, bytes]], params: dict[str, Any]
-) -> Iterator[tuple[int, bytes]]:
-    for row, line in requests:
-        request: dict[str, Any] = msgspec.json.decode(line)
-        request["body"] |= params
-        yield row, msgspec.json.encode(request) + b"\n"
+def _with(line: bytes, params: dict[str, Any]) -> bytes:
+    request: dict[str, Any] = msgspec.json.decode(line)
+    request["body"] |= params
+    return msgspec.json.encode(request) + b"\n"
 
 
 async def finish_retry(
@@ -356,45 +245,6 @@ async def finish_retry(
         ApprovalError: see `retry_failed`.
         ApiError, TransportError: the provider refused or could not be reached.
     """
-    parts = unsent_retry(job)
-    paths = [part.path for part in parts if part.path is not None]
-    sent = [part for part, run in job.newest_runs() if run is not None]
-    tariff = tariff or await fetch_tariff(job, sent)
-    cost = await in_thread(
-        lambda _: estimate_cost_of_files(job, paths, tariff, asked_max_usd=max_cost_usd)
-    )
-    with job.store.transaction():
-        check_caps(job.workspace, cost, max_cost_usd)
-        check_caps_of_retry(job, cost)
-        intents = _intents(job, parts, cost)
-        reserve(job.workspace, intents, job.window)
-    try:
-        await upload_parts(job, parts, progress)
-    except DoublewordBatchError:
-        job.journal.release(job.id)
-        raise
-    costs = [intent.cost_usd for intent in intents]
-    results = await create_parts(job, parts, costs, BatchOptions(job.window))
-    if not results.results:
-        results.results_or_raise()
+    parts, cost, results = await submit_new_parts(job, progress, max_cost_usd, tariff)
     causes = job.ledger.causes_before([part.number for part in parts])
     return StartedRetry(causes, in_place=False, cost=cost, results=results)
-
-
-def _existing(path: Path | None, job: StoredJob) -> Path:
-    if path is None or not path.exists():
-        raise StoreError(
-            f"A request file of job {job.name} is gone from the state directory.",
-            hint="Build the rows anew, as a new job.",
-            code="request_file_gone",
-        )
-    return path
-
-
-def _retried_already(job: StoredJob) -> InputError:
-    return InputError(
-        f"Another process has begun a retry of job {job.name}.",
-        hint="Check its status.",
-        code="retried_already",
-        next=Next("get_status", {"job": job.name}),
-    )

@@ -30,7 +30,7 @@ def curable_causes(job: StoredJob) -> list[str]:
 
 def next_retry(job: StoredJob) -> Next | None:
     """The retry that can help an ended job now, with all its arguments; None where none can."""
-    rounds = max((part.retry_round for part in job.parts()), default=0)
+    rounds = len({part.retry_round for part in job.parts() if part.model is None} - {0})
     if curable_causes(job) and rounds < _MOST_ROUNDS:
         return Next("retry_failed", {"job": job.name})
     params = larger_limit(job)

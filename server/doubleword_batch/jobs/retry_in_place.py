@@ -7,13 +7,12 @@ import msgspec
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError
 from doubleword_batch.jobs.costs import (
     Cost,
-    Tariff,
     check_caps_of_retry,
-    estimate_cost_of_rows,
     reserve,
     split_cost_by_part,
 )
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_rows
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import RetrySelection
 from doubleword_batch.jobs.store.records import BatchRun, Part

@@ -15,6 +15,8 @@ from doubleword_batch.errors import (
     quote_untrusted,
 )
 from doubleword_batch.jobs.approvals import in_words, question_about
+from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
+from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn, carry_on, is_done
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.on_end import is_told, tell_end
@@ -51,8 +53,8 @@ async def get_status(
         progress: told the finished requests whenever the provider was asked.
     """
     stored = await find_job(ws, job)
-    await wait(stored, wait_seconds, progress)
-    return _reply(stored.reloaded())
+    carried_on = await wait(stored, wait_seconds, progress)
+    return _reply(stored.reloaded(), carried_on)
 
 
 async def wait_until_ended(
@@ -90,12 +92,13 @@ async def wait_until_ended(
         note(f"{error.message} Trying again in {seconds:.0f} s.")
 
     stored: StoredJob | None = None
+    carried_on = NOTHING
     while True:
         left = max(0.0, deadline - ws.monotonic())
         try:
             with anyio.move_on_after(left + _LAST_ANSWER_SECONDS):
                 stored = stored or await find_job(ws, job)
-                await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
+                carried_on = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
                 outage.renew()
         except DoublewordBatchError as error:
             if left <= 0:
@@ -105,10 +108,10 @@ async def wait_until_ended(
             continue
         if stored is None:
             raise _no_answer(ws)
-        status = _reply(stored.reloaded())
+        status = _reply(stored.reloaded(), carried_on)
         if status.status in {"built", "uploaded"}:
             raise _not_submitted(status)
-        if status.complete or ws.monotonic() >= deadline:
+        if status.complete or carried_on.waits_for or ws.monotonic() >= deadline:
             return status
 
 
@@ -146,8 +149,11 @@ def _not_submitted(status: Status) -> InputError:
     )
 
 
-async def wait(job: StoredJob, seconds: float, progress: Progress) -> None:
-    """Ask the provider until every batch is terminal or the time is up; asks at least once."""
+async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
+    """Ask the provider until every batch is terminal or the time is up; asks at least once.
+
+    A cascade whose round has ended is carried on.
+    """
     if not seconds >= 0:
         raise InputError("wait_seconds must be at least 0.")
     ws = job.workspace
@@ -157,9 +163,12 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> None:
         await refresh(job)
         counts = counts_of(job)
         progress(counts.finished, counts.total or None, "requests finished")
+        carried_on = await carry_on(job, progress)
         left = until - ws.monotonic()
-        if left <= 0 or not (_goes_on(job) or _waits_for_a_person(job)):
-            return
+        if left <= 0 or carried_on.waits_for:
+            return carried_on
+        if not (carried_on.has_begun or _goes_on(job) or _waits_for_a_person(job)):
+            return carried_on
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 
@@ -187,7 +196,7 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
         if run and (also_terminal or not run.is_terminal)
     ]
     (await run_concurrently(job.profile, asked, see)).results_or_raise()
-    if is_told(job.workspace) and job.has_ended():
+    if is_told(job.workspace) and job.has_ended() and is_done(job):
         tell_end(job, counts_of(job))
 
 
@@ -276,19 +285,22 @@ class Pace:
     next_check_seconds: int | None
 
 
-def _reply(job: StoredJob) -> Status:
+def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
     newest = job.newest_runs()
     runs = [run for _, run in newest if run]
     counts = counts_of(job)
-    ended = job.has_ended()
+    ended = job.has_ended() and not awaits_round(job, carried_on)
     pace = pace_of(job, newest)
     expiries = [run.expires_at for run in runs if run.expires_at]
     question = question_about(job.workspace, job.id)
     return Status(
         provider=job.workspace.provider,
-        next=_next(job, is_submitted=len(runs) == len(newest), ended=ended)
-        if question is None
-        else _next_of_question(job, question),
+        next=next_of(carried_on)
+        or (
+            _next(job, is_submitted=len(runs) == len(newest), ended=ended)
+            if question is None
+            else _next_of_question(job, question)
+        ),
         job=job.name,
         status=job.status(),
         complete=ended,
@@ -301,6 +313,7 @@ def _reply(job: StoredJob) -> Status:
         expires_at=utc(max(expiries)) if expiries and not ended else None,
         approval=None if question is None else _approval_in_words(question),
         problems=problems_of(runs),
+        cascade=stage_of(job, carried_on),
     )
 
 

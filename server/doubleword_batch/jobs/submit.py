@@ -11,23 +11,29 @@ from doubleword_batch.jobs.approvals import (
     questions_written_down,
 )
 from doubleword_batch.jobs.billing import fetch_bills_of_today
+from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.cascade.option import cascade_of
 from doubleword_batch.jobs.costs import (
     Cost,
-    bound_cost,
     check_caps,
     choose_cost_for_caps,
     estimate_cost,
     fetch_estimated_cost,
-    holds_cap,
     reserve,
     split_cost_by_part,
 )
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.new_parts import unsent_parts
 from doubleword_batch.jobs.on_end import want_notice
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
-from doubleword_batch.jobs.retry import finish_retry, unsent_retry
+from doubleword_batch.jobs.request_costs import (
+    bound_cost,
+    holds_cap,
+)
+from doubleword_batch.jobs.retry import finish_retry
+from doubleword_batch.jobs.store.cascades import record_cascade
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
@@ -139,8 +145,10 @@ async def _create_batch(
     stored.profile.check_window(window)
     check_metadata(metadata or {}, reserved_pairs=OWN_PAIRS, reserved_prefix=OWN_PREFIX)
     if all(run for _, run in stored.newest_runs()):
+        if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
+            record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
         return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
-    if unsent_retry(stored):
+    if unsent_parts(stored):
         await fetch_bills_of_today(ws)
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
@@ -151,8 +159,9 @@ async def _create_batch(
     provider_estimates = stored.profile.cost_estimate and not stored.profile.free
     parts = stored.parts()
     if not provider_estimates or own.usd is not None:  # the provider's can only be dearer
-        check_caps(ws, own, max_cost_usd)
-        check_approval(ws, _intents(stored, parts, own), window)
+        whole = await _whole(stored, window, own, max_cost_usd)
+        check_caps(ws, whole, max_cost_usd)
+        check_approval(ws, _intents(stored, parts, whole), window)
     await upload_parts(stored, parts, progress)
     if provider_estimates:
         file_ids = [part.input_file_id for part in stored.parts() if part.input_file_id]
@@ -164,6 +173,7 @@ async def _create_batch(
     )
     if not any(run for _, run in stored.newest_runs()):
         results.results_or_raise()
+    cost = with_cascade(stored, window, cost)
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
 
@@ -174,6 +184,14 @@ async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -
         return estimate_cost(job, window)
     paths = [part.path for part in job.parts()]
     return await in_thread(lambda _: bound_cost(job, paths, window, asked_max_usd=max_cost_usd))
+
+
+async def _whole(job: StoredJob, window: str, own: Cost, max_cost_usd: Decimal | None) -> Cost:
+    """The cost of the job's own model, and the most of a cascade's rounds to come."""
+    if not holds_cap(job.workspace, max_cost_usd):
+        return with_cascade(job, window, own)
+    paths = [part.path for part in job.parts()]
+    return await in_thread(lambda _: with_cascade(job, window, own, paths))
 
 
 def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
@@ -198,12 +216,17 @@ async def _create(
     """
     uploaded = {part.id for part in parts}
     ws = job.workspace
+    whole = await _whole(job, options.completion_window, cost, max_cost_usd)
     with job.store.transaction():
         missing = [p for p, run in job.newest_runs() if run is None and p.id in uploaded]
-        check_caps(ws, cost, max_cost_usd)
+        check_caps(ws, whole, max_cost_usd)
+        check_approval(ws, _intents(job, missing, whole), options.completion_window)
         costs = split_cost_by_part(cost, missing, job.parts())
         reserve(ws, _intents(job, missing, cost), options.completion_window)
-        usd = None if cost.usd is None else str(cost.usd)
+        usd = None if whole.usd is None else str(whole.usd)
+        if cascade_of(job) is not None:
+            asked = None if max_cost_usd is None else str(max_cost_usd)
+            record_cascade(job.store, job.id, max_cost_usd=asked)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
     failpoint("create.reserved")
     return await create_parts(job, missing, costs, options)

@@ -5,8 +5,9 @@ import logging
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.status import wait
 from doubleword_batch.jobs.store.end_notices import EndNotices
+from doubleword_batch.progress import no_progress
 
 WATCH_SECONDS = 30.0
 """How often a server that watches asks how far its jobs are."""
@@ -19,7 +20,7 @@ async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
     while True:
         for name in EndNotices(ws.store).waited_for():
             try:
-                await refresh(await find_job(ws, name))
+                await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
             except DoublewordBatchError as error:
                 _log.info("Not known how far job %s is: %s", name, error.message)
         await ws.sleep(seconds)

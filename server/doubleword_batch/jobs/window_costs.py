@@ -10,7 +10,9 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.jobs.costs import price_tokens
+from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.cascade.option import cascade_of
+from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import WindowCost
 from doubleword_batch.providers import PriceTable
@@ -46,13 +48,13 @@ def compare_windows(job: StoredJob) -> WindowCosts:
     windows = [
         WindowCost(
             completion_window=window,
-            cost_usd=price_tokens(
-                job.workspace, job.model, window, job.input_tokens, job.output_tokens
-            ).usd,
+            cost_usd=with_cascade(job, window, estimate_cost(job, window)).usd,
             usual=profile.usual_times.get(window),
         )
         for window in profile.windows
     ]
+    if cascade_of(job) is not None:  # no single calls do the same
+        return WindowCosts(windows, None, "")
     realtime = None if profile.prices is None else _realtime_usd(job, profile.prices)
     costs = [way.cost_usd for way in windows if way.cost_usd is not None]
     return WindowCosts(windows, realtime, _advice(job, min(costs, default=None), realtime))

@@ -133,6 +133,7 @@ class Jobs:
         overwrite: bool = False,
         new_run: bool = False,
         options: Mapping[str, Any] | None = None,
+        cascade: Mapping[str, Any] | None = None,
         max_cost_usd: Decimal | float | None = None,
         progress: Progress = no_progress,
     ) -> Job:
@@ -160,6 +161,9 @@ class Jobs:
             options: rare ones, such as `name` and `note` (the job's own), `blanks` ("skip" or
                 "send" rows that are blank where the prompt looks), `on_bad_row` ("stop", or "skip"
                 rows that cannot be requests); docs/tables.md lists all.
+            cascade: `{"model": a strong model, "target": 0.95}`: it answers only the rows of which
+                `model` is not sure enough, so that the others agree with it in that share of rows;
+                for answers that are labels. docs/paying-once.md says how. The same as the option.
             max_cost_usd: the cap under which it will be submitted: each request then gets a token
                 limit, ours where `params` names none, and the warnings say so. Caps of the
                 environment do the same.
@@ -189,7 +193,7 @@ class Jobs:
             output_path=None if output_path is None else fspath(output_path),
             overwrite=overwrite,
             new_run=new_run,
-            options=dict(options or {}),
+            options=dict(options or {}) | _cascade(cascade),
             is_capped=max_cost_usd is not None,
         )
         created = await self.build(request, progress=progress)
@@ -257,3 +261,7 @@ def _source(source: object) -> dict[str, Any]:
     if isinstance(source, str | PathLike):
         return {"source": fspath(source)}
     return {"objects": source}
+
+
+def _cascade(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    return {} if given is None else {"cascade": dict(given)}

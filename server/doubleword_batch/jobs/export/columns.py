@@ -14,6 +14,9 @@ from typing import Any
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas, asks_for
 
 LEDGER = ("custom_id", "outcome", "error")
+MODEL = "model"
+"""The column that says whose answer a row has, of a job with a cascade."""
+
 TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 TOOL_ARGUMENT = "tool_arguments."
 """How the column of one argument begins, such as `tool_arguments.day`."""
@@ -25,7 +28,8 @@ class Columns:
 
     Attributes:
         given: the name in the table of each column of the source that is in it, in order.
-        own: the same of `LEDGER` and of the kinds of answer that the job can have.
+        own: the same of `LEDGER`, of `MODEL` where there is a cascade, and of the kinds of answer
+            that the job can have.
         properties: the same of each property of the response_schema, in the schema's order. One
             that is called like a column of the ledger is `answer_` and the name.
         schemas: the JSON Schema of each property.
@@ -46,7 +50,8 @@ class Columns:
         own = self.own
         answers = (own[kind] for kind in self.kinds)
         ledger = (own["custom_id"], own["outcome"])
-        return [*self.given.values(), *ledger, *self.made, *answers, own["error"]]
+        model = [own[MODEL]] if MODEL in own else []
+        return [*self.given.values(), *ledger, *self.made, *answers, *model, own["error"]]
 
     @property
     def answers(self) -> list[str]:
@@ -64,7 +69,8 @@ def table_columns(given: Sequence[str], spec: dict[str, Any], endpoint: str) -> 
     schema: dict[str, Any] = spec.get("response_schema") or {}
     schemas: dict[str, Any] = schema.get("properties") or {}
     kinds = _kinds(spec, endpoint)
-    own = {name: name for name in (*LEDGER, *kinds)}
+    model = (MODEL,) if spec.get("cascade") else ()
+    own = {name: name for name in (*LEDGER, *model, *kinds)}
     taken = {name.lower() for name in own}
     properties: dict[str, str] = {}
     for name in schemas:

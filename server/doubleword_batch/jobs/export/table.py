@@ -10,6 +10,7 @@ why there is no answer or none that can be trusted. The answer is
   column for each argument that the tools describe (`tool_arguments.day`), or `tool_calls` with all
   of them where there are several;
 - `embedding` for embeddings;
+- `model`, before `error`, where a cascade ran: whose answer it is;
 - what else was asked and paid for: `answers`, all of them where `n` is above 1 (`answer` is the
   first), `logprobs` as the provider writes them, and `audio` in base64 (`answer` is what it says).
 
@@ -30,11 +31,11 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_request import stamp_of
 from doubleword_batch.jobs.dropped_files import dropped_files
-from doubleword_batch.jobs.export.columns import LEDGER, TOOL_ARGUMENT, table_columns
+from doubleword_batch.jobs.export.columns import LEDGER, MODEL, TOOL_ARGUMENT, table_columns
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
-from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.schema_check import structured
@@ -92,6 +93,7 @@ class Table:
         if self.mark_column is not None:  # before `error`, by which such a table is recognised
             self.columns.insert(-1, self.mark_column)
         self.answer_columns = named.answers
+        self._models = _models_of(job) if MODEL in named.own else {}
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
         self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
@@ -114,7 +116,8 @@ class Table:
         """
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._given.keys() else None
-        ledger = {self._own[name] for name in LEDGER} | {self.mark_column}
+        ledger = {self._own[name] for name in (*LEDGER, MODEL) if name in self._own}
+        ledger |= {self.mark_column} if self.mark_column else set()
         lines = StoredLines(self._job) if names - self._given.keys() - ledger else None
         try:
             for _, row in self._joined(source, lines):
@@ -195,6 +198,8 @@ class Table:
         row[own["outcome"]] = outcome
         if self.mark_column is not None:
             row[self.mark_column] = self._marks.get(entry.row)
+        if self._models and outcome in ANSWERED:
+            row[own[MODEL]] = self._models.get(entry.batch_run, self._job.model)
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause
@@ -293,6 +298,12 @@ class Table:
             + (f" Left out: {left_out}." if gone else "")
         )
         return copy
+
+
+def _models_of(job: StoredJob) -> dict[int | None, str]:
+    """Whose answers each batch run of a job has brought."""
+    models = {part.id: part.model or job.model for part in job.parts()}
+    return {run.id: models[run.part] for run in job.batch_runs()}
 
 
 def _about(job: StoredJob, spec: dict[str, Any]) -> dict[str, Any]:

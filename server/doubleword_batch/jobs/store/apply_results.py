@@ -42,9 +42,13 @@ _MOVE = """
         WHERE job = ? AND row = ?
 """
 _WORSE_THAN_BEFORE = f"""
-    SELECT ledger.row, max(history.rowid) FROM ledger JOIN history USING (job, row)
-    WHERE ledger.job = ? AND ledger.batch_run = ? AND ledger.outcome NOT IN {_ANSWERED}
-    AND history.outcome IN {_ANSWERED} GROUP BY ledger.row LIMIT {_GROUP_ROWS}
+    SELECT ledger.row,
+        coalesce(max(CASE history.outcome WHEN 'ok' THEN history.rowid END), max(history.rowid))
+    FROM ledger JOIN history USING (job, row)
+    WHERE ledger.job = ? AND ledger.batch_run = ? AND (
+        ledger.outcome NOT IN {_ANSWERED} AND history.outcome IN {_ANSWERED}
+        OR ledger.outcome <> 'ok' AND history.outcome = 'ok'
+    ) GROUP BY ledger.row LIMIT {_GROUP_ROWS}
 """  # noqa: S608  # our own words
 
 _ROWS_BY_BATCH_RUN = """

@@ -52,6 +52,7 @@ class Part:
 
     Attributes:
         retry_round: 0 for the first run, then 1 more for each retry that built new files.
+        model: whose answers its requests ask for; None for the job's own.
     """
 
     id: int
@@ -63,6 +64,7 @@ class Part:
     size_bytes: int
     sha256: str
     input_file_id: str | None
+    model: str | None = None
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:

@@ -271,4 +271,18 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         );
         """,
     ),
+    (
+        # A cheap model first, and a strong one for the rows that need it, in one job.
+        "2026-11-cascades",
+        """
+        ALTER TABLE parts ADD COLUMN model TEXT;  -- whose answers it asks for; NULL: the job's own
+        CREATE TABLE cascades (            -- how far a cascade is; see cascade/rounds.py
+            job INTEGER PRIMARY KEY REFERENCES jobs ON DELETE CASCADE,
+            max_cost_usd TEXT,             -- the cap that was asked for when it was submitted
+            sample TEXT,                   -- JSON: the rows that both models answer, and the doubts
+            decision TEXT,                 -- JSON: what the sample shows
+            rest_sent INTEGER NOT NULL DEFAULT 0  -- the rows that need the strong model are with it
+        );
+        """,
+    ),
 )

@@ -102,6 +102,7 @@ def _put_in_place(
             requests=file.requests,
             size_bytes=file.size_bytes,
             sha256=file.sha256,
+            model=part.model,
         )
         job.ledger.move_rows(number, rows_of[file.number])
     job.store.delete_part(part.id)

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 
-from doubleword_batch.jobs.costs import Cost, estimate_cost_of_rows, price_tokens
+from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.request_costs import estimate_cost_of_rows
 from doubleword_batch.jobs.retry_advice import larger_limit
 from doubleword_batch.jobs.sync.causes import advice, may_pass
 

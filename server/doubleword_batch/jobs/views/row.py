@@ -189,7 +189,10 @@ def _content(content: Any) -> str:
 
 
 def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
-    batches = {run.id: run.batch_id for run in job.batch_runs()}
+    runs = job.batch_runs()
+    batches = {run.id: run.batch_id for run in runs}
+    model_of = {part.id: part.model or job.model for part in job.parts()}
+    models = {run.id: model_of[run.part] for run in runs}
     found: list[Attempt] = []
     with closing(StoredLines(job)) as lines:
         for one in (entry, *reversed(job.ledger.replaced(entry))):
@@ -206,7 +209,7 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                     output_tokens=one.output_tokens,
                     cost=price_tokens(
                         job.workspace,
-                        job.model,
+                        models.get(one.batch_run or 0, job.model),
                         job.window,
                         one.input_tokens or 0,
                         one.output_tokens or 0,

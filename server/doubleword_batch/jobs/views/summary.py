@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
@@ -179,7 +180,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         cost=figures.cost if runs else None,
         estimate=Cost(job.cost_usd, "as estimated when it was submitted")
         if job.cost_usd is not None
-        else estimate_cost(job, job.window),
+        else with_cascade(job, job.window, estimate_cost(job, job.window)),
         ways=None if runs else compare_windows(job),
         input_tokens=figures.tokens[0],
         output_tokens=figures.tokens[1],

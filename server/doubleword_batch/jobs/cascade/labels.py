@@ -1,0 +1,122 @@
+"""Which answers are labels, whether two of them agree, and how sure a model was of one."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.jobs.sync.answers import Answer, list_of, object_of
+from doubleword_batch.jobs.sync.schema_check import structured
+
+LOGPROBS, AGREEMENT = "logprobs", "agreement"
+"""The scores: the probability that the model gave to its own words, or whether two samples of it
+agree."""
+
+DOUBTS = 362
+"""Doubts are whole numbers below this; the largest is that of an answer without a score."""
+
+LONGEST_LABEL = 64
+_SUREST, _STEPS_PER_DECADE = 1e-7, 40
+_IN_DISPUTE = DOUBTS - 2
+_WITHOUT_SCORE = DOUBTS - 1
+_HOPS = 20
+_KEYS_OF_A_CHOICE = ("anyOf", "oneOf")
+_SHORT_TYPES = frozenset({"boolean", "integer", "null"})
+
+
+def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """The properties of a schema whose answers are labels.
+
+    Raises:
+        InputError: there is no schema, or one of its properties may hold free text, of which no
+            two answers are alike.
+    """
+    properties = object_of(object_of(schema).get("properties"))
+    if not properties:
+        raise InputError(
+            "A cascade compares labels, so it needs a response_schema that names them.",
+            hint='Give one such as {"type": "object", "properties": {"label": {"enum": ["good", '
+            '"bad"]}}, "required": ["label"], "additionalProperties": false}.',
+        )
+    for name, node in properties.items():
+        if not _is_label(schema or {}, node, _HOPS):
+            raise InputError(
+                f"A cascade compares labels, and {quote_untrusted(name, 60)} may be free text or "
+                "a list, of which two models rarely write the same.",
+                hint="Make it an enum, a boolean, an integer or a string with a maxLength of at "
+                f"most {LONGEST_LABEL}, or ask for it in another job.",
+            )
+    return tuple(properties)
+
+
+def _is_label(schema: Mapping[str, Any], node: Any, hops: int) -> bool:
+    if not isinstance(node, dict) or not hops:
+        return False
+    fields = cast("dict[str, Any]", node)
+    if "enum" in fields or "const" in fields:
+        return True
+    if isinstance(fields.get("$ref"), str):
+        return _is_label(schema, _target(schema, fields["$ref"]), hops - 1)
+    for key in _KEYS_OF_A_CHOICE:
+        if list_of(fields.get(key)):
+            return all(_is_label(schema, part, hops - 1) for part in list_of(fields[key]))
+    types = fields.get("type")
+    named = set(list_of(types)) if isinstance(types, list) else {types}
+    if "string" in named:
+        longest = fields.get("maxLength")
+        is_short = isinstance(longest, int) and longest <= LONGEST_LABEL
+        named = named - {"string"} if is_short else {"string"}
+        return named <= _SHORT_TYPES
+    return bool(named) and named <= _SHORT_TYPES
+
+
+def _target(schema: Mapping[str, Any], reference: str) -> Any:
+    node: Any = schema
+    for step in reference.removeprefix("#/").split("/"):
+        node = object_of(node).get(step.replace("~1", "/").replace("~0", "~"))
+    return node
+
+
+def label_of(answer: Answer | None, fields: tuple[str, ...]) -> bytes | None:
+    """The values of these properties, as something that can be compared; None without any."""
+    found = None if answer is None else structured(answer.text)
+    values = object_of(None if found is None else found.value)
+    if not values:
+        return None
+    return msgspec.json.encode([values.get(name) for name in fields], order="sorted")
+
+
+def doubt_of(answer: Answer | None, fields: tuple[str, ...], score: str) -> int:
+    """How little sure the model was of an answer: 0 to `DOUBTS` - 1."""
+    if answer is None:
+        return _WITHOUT_SCORE
+    if score == AGREEMENT:
+        labels = {label_of(one, fields) for one in (answer, *answer.others)}
+        if not answer.others or None in labels:
+            return _WITHOUT_SCORE
+        return 0 if len(labels) == 1 else _IN_DISPUTE
+    values = list(_logprobs(answer.logprobs))
+    if not values or None in values:
+        return _WITHOUT_SCORE
+    return _doubt(-math.fsum(min(0.0, value) for value in values if value is not None))
+
+
+def _doubt(surprise: float) -> int:
+    """By decades: sure answers differ by tiny numbers, of which each decade is worth as much."""
+    if surprise <= _SUREST:
+        return 0
+    steps = math.ceil(_STEPS_PER_DECADE * math.log10(surprise / _SUREST))
+    return min(steps, _IN_DISPUTE)
+
+
+def _logprobs(given: Any) -> Iterator[float | None]:
+    """The log probability of each token of an answer; None for what is no number."""
+    tokens = list_of(given) or list_of(object_of(given).get("content"))
+    for token in tokens:
+        value = object_of(token).get("logprob")
+        if isinstance(value, int | float) and math.isfinite(value):
+            yield float(value)
+        else:
+            yield None

@@ -1,0 +1,111 @@
+"""What replies say of a cascade: how far it is, whose answers the rows have, what was measured."""
+
+from decimal import Decimal
+
+from doubleword_batch.errors import Next
+from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
+from doubleword_batch.jobs.cascade.rounds import CarriedOn, Outcome, is_done, outcome_of
+from doubleword_batch.jobs.costs import cost_by_model, price_tokens
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import CascadeResult, CascadeStage
+from doubleword_batch.jobs.store.cascades import read_cascade, rows_by_model, tokens_by_model
+
+_REASON_CHARACTERS = 200
+_SAMPLED, _REST = 2, 3
+
+
+def awaits_round(job: StoredJob, carried_on: CarriedOn) -> bool:
+    """Whether a further round of a cascade will be sent.
+
+    Not where it takes another verb first: nothing will happen by itself then.
+    """
+    reason = carried_on.waits_for
+    if reason is not None and reason.next is not None and reason.next.tool == "retry_failed":
+        return False
+    return not is_done(job)
+
+
+def next_of(carried_on: CarriedOn) -> Next | None:
+    """The call that lets a cascade that waits go on."""
+    return None if carried_on.waits_for is None else carried_on.waits_for.next
+
+
+def stage_of(job: StoredJob, carried_on: CarriedOn) -> CascadeStage | None:
+    """How far the cascade of a job is; None for a job without one."""
+    cascade = cascade_of(job)
+    if cascade is None:
+        return None
+    return CascadeStage(model=cascade.model, round=_round(job), waits_for=_reason(carried_on))
+
+
+def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | None:
+    """What the cascade of a job has come to; None for a job without one."""
+    cascade = cascade_of(job)
+    if cascade is None:
+        return None
+    rows, kept = rows_by_model(job.store, job.id)
+    outcome = outcome_of(read_cascade(job.store, job.id))
+    decision = None if outcome is None else outcome.decision
+    is_measured = decision is not None and decision.limit is not None
+    return CascadeResult(
+        model=cascade.model,
+        round=_round(job),
+        waits_for=_reason(carried_on),
+        rows={model or job.model: count for model, count in rows.items()},
+        sampled=decision.sampled if decision and is_measured else None,
+        agreement=round(decision.agreed / decision.sampled, 4)
+        if decision and is_measured
+        else None,
+        interval=(round(decision.lower, 4), round(decision.upper, 4))
+        if decision and is_measured
+        else None,
+        kept=kept or None,
+        saved_usd=_saved(job, cascade),
+        note=_note(job, cascade, outcome),
+    )
+
+
+def _round(job: StoredJob) -> int:
+    record = read_cascade(job.store, job.id)
+    if record.rest_sent:
+        return _REST
+    return 1 if record.sample is None else _SAMPLED
+
+
+def _reason(carried_on: CarriedOn) -> str | None:
+    error = carried_on.waits_for
+    return None if error is None else f"{error.message} {error.hint}".strip()[:_REASON_CHARACTERS]
+
+
+def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | None:
+    if outcome is None:
+        return None
+    if outcome.is_stopped:
+        return (
+            f"{cascade.model} answered only {outcome.compared} rows of the sample, so it was asked "
+            f"for nothing more: the rows keep {job.model}'s answers, and nothing is known of them."
+        )
+    if outcome.decision.limit is None:
+        return (
+            f"No part of {job.model}'s answers agrees with {cascade.model} in {cascade.target:.0%} "
+            "of rows for certain, so all rows go to it."
+        )
+    return (
+        f"Agreement is with {cascade.model}, not with the truth; measured on sampled rows, at "
+        "least the target with 95 % confidence."
+    )
+
+
+def _saved(job: StoredJob, cascade: Cascade) -> Decimal | None:
+    """What the strong model would have cost for every row, less what both have cost."""
+    spent = cost_by_model(job).usd
+    strong = [one for one in tokens_by_model(job.store, job.id) if one.model == cascade.model]
+    if not strong or not strong[0].answers or job.profile.free:
+        return None
+    (tokens,) = strong
+    sums = job.ledger.sums()
+    rows = sum(sums.values()) - sums.get("skipped", 0)
+    read = tokens.input_tokens * rows // tokens.answers
+    written = tokens.output_tokens * rows // tokens.answers
+    usd = price_tokens(job.workspace, cascade.model, job.window, read, written).usd
+    return None if usd is None or spent is None else usd - spent

@@ -1,0 +1,263 @@
+"""New parts of a job that was submitted before: rows that run again, or for another model.
+
+The requests are written to files, the files become parts and their rows pending as one step, and
+what has no batch yet is submitted, by whoever comes next if need be.
+"""
+
+from array import array
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from doubleword_batch.atomic_files import rename, sync_folder
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next, StoreError
+from doubleword_batch.jobs.costs import (
+    Cost,
+    check_caps,
+    check_caps_of_retry,
+    reserve,
+    split_cost_by_part,
+)
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_parts, fetch_tariff
+from doubleword_batch.jobs.store.journal import Intent
+from doubleword_batch.jobs.store.records import Part
+from doubleword_batch.jobs.store.staging import staging_folder
+from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
+from doubleword_batch.jobs.sync.concurrency import PartResults
+from doubleword_batch.jobs.sync.parts import BatchOptions, create_intent, create_parts, upload_parts
+from doubleword_batch.progress import Progress
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests import RequestFile, RequestFileWriter
+
+_ROWS_BETWEEN_CHECKS = 100
+
+
+class NewRequest(NamedTuple):
+    """A row's request line.
+
+    Attributes:
+        row: whose it is.
+        line: with its line break.
+        model: whose answer it asks for; None for the job's own.
+    """
+
+    row: int
+    line: bytes
+    model: str | None
+
+
+@dataclass(slots=True)
+class _NewFiles:
+    """The request files of one model, and which rows each of them holds."""
+
+    model: str | None
+    writer: "RequestFileWriter"
+    rows: "dict[int, array[int]]"  # eight bytes a row, and nothing else of it
+    files: "tuple[RequestFile, ...]" = ()
+
+    def write(self, request: NewRequest) -> None:
+        self.rows.setdefault(self.writer.write(request.line), array("q")).append(request.row)
+
+
+def _nothing() -> None: ...
+
+
+def write_new_parts(
+    job: StoredJob,
+    requests: Iterable[NewRequest],
+    admit: Callable[[Sequence[Part]], None],
+    *,
+    record: Callable[[], None] = _nothing,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Write requests to new parts and make their rows pending again, as one step.
+
+    Each file asks for one model alone. Memory stays flat but for the rows' numbers.
+
+    Args:
+        job: whose rows.
+        requests: in the order of the files.
+        admit: given the parts as they will be, without an id, before anything is changed; what it
+            raises leaves no trace.
+        record: called in the transaction that makes the parts, to note why they were made.
+        cancelled: asked every 100 rows.
+
+    Raises:
+        InputError: `retried_already`: another process was faster.
+        StoreError: a request file is gone, or the disk is full.
+    """
+    failpoint("rebuild.begin")
+    old = job.parts()
+    with staging_folder(job.store) as staging:
+        written = _written(job, requests, staging.path, cancelled)
+        if not written:  # all of them left their parts since they were selected
+            raise _begun_already(job)
+        new = _to_be(job, old, written)
+        admit([part for part, _ in new])
+        failpoint("rebuild.written")
+        with job.store.transaction():
+            if len(job.parts()) != len(old):
+                raise _begun_already(job)
+            for part, rows in new:
+                _publish(job, part, rows)
+            record()
+            sync_folder(job.folder)
+            failpoint("rebuild.renamed")
+    failpoint("rebuild.published")
+
+
+def _written(
+    job: StoredJob,
+    requests: Iterable[NewRequest],
+    folder: Path,
+    cancelled: Callable[[], bool],
+) -> list[_NewFiles]:
+    from doubleword_batch.requests import RequestFileWriter
+
+    profile = job.profile
+    by_model: dict[str | None, _NewFiles] = {}
+    with ExitStack() as stack:
+        for count, request in enumerate(requests):
+            if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
+                raise AbandonedError
+            files = by_model.get(request.model)
+            if files is None:
+                own = folder / f"model-{len(by_model) + 1}"
+                own.mkdir(mode=0o700)
+                writer = RequestFileWriter(own, profile.max_requests, profile.max_file_bytes)
+                files = _NewFiles(request.model, stack.enter_context(writer), {})
+                by_model[request.model] = files
+            files.write(request)
+        for files in by_model.values():
+            files.files = files.writer.publish()
+    return list(by_model.values())
+
+
+def _to_be(
+    job: StoredJob, old: Sequence[Part], written: Sequence[_NewFiles]
+) -> "list[tuple[Part, array[int]]]":
+    """The parts that these files become, and their rows; they have no id yet."""
+    number = max((part.number for part in old), default=0)
+    retry_round = max((part.retry_round for part in old), default=0) + 1
+    found: list[tuple[Part, array[int]]] = []
+    for files in written:
+        for file in files.files:
+            number += 1
+            part = Part(
+                id=0,
+                job=job.id,
+                number=number,
+                retry_round=retry_round,
+                path=file.path,
+                requests=file.requests,
+                size_bytes=file.size_bytes,
+                sha256=file.sha256,
+                input_file_id=None,
+                model=files.model,
+            )
+            found.append((part, files.rows[file.number]))
+    return found
+
+
+def _publish(job: StoredJob, part: Part, rows: Iterable[int]) -> None:
+    path = job.folder / f"part-{part.number:04d}.jsonl"
+    if part.path is not None:
+        rename(part.path, path)  # replaces what a crash left
+    job.store.add_part(
+        job=job.id,
+        number=part.number,
+        retry_round=part.retry_round,
+        path=str(path),
+        requests=part.requests,
+        size_bytes=part.size_bytes,
+        sha256=part.sha256,
+        model=part.model,
+    )
+    job.ledger.reopen(part.number, rows)
+
+
+def unsent_parts(job: StoredJob) -> list[Part]:
+    """The new parts of a submitted job that have no batch yet."""
+    return [part for part, run in job.newest_runs() if run is None and part.retry_round]
+
+
+def intents_of(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
+    """The intents to create the batches of these parts, which cost that much together."""
+    costs = split_cost_by_part(cost, parts, parts)
+    return [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
+
+
+async def submit_new_parts(
+    job: StoredJob,
+    progress: Progress,
+    max_cost_usd: Decimal | None = None,
+    tariff: Tariff | None = None,
+) -> tuple[list[Part], Cost, PartResults[bool]]:
+    """Upload the new parts that have no batch yet, and create their batches.
+
+    Args:
+        job: whose parts.
+        progress: told the bytes sent.
+        max_cost_usd: refuse above this.
+        tariff: by which they were admitted; None to ask for one.
+
+    Returns:
+        The parts, what they may cost, and which of the batches were created just now.
+
+    Raises:
+        InputError: `over_cap`, `unknown_cost`.
+        ApprovalError: they cost more than a person allows unasked.
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    parts = unsent_parts(job)
+    sent = [part for part, run in job.newest_runs() if run is not None]
+    tariff = tariff or await fetch_tariff(job, sent)
+    cost = await in_thread(
+        lambda _: estimate_cost_of_parts(job, parts, tariff, asked_max_usd=max_cost_usd)
+    )
+    with job.store.transaction():
+        check_caps(job.workspace, cost, max_cost_usd)
+        check_caps_of_retry(job, cost)
+        intents = intents_of(job, parts, cost)
+        reserve(job.workspace, intents, job.window)
+    try:
+        await upload_parts(job, parts, progress)
+    except DoublewordBatchError:
+        job.journal.release(job.id)
+        raise
+    costs = [intent.cost_usd for intent in intents]
+    results = await create_parts(job, parts, costs, BatchOptions(job.window))
+    if not results.results:
+        results.results_or_raise()
+    return parts, cost, results
+
+
+def existing_file(job: StoredJob, part: Part) -> Path:
+    """The part's request file.
+
+    Raises:
+        StoreError: `request_file_gone`.
+    """
+    path = part.path
+    if path is None or not path.exists():
+        raise StoreError(
+            f"A request file of job {job.name} is gone from the state directory.",
+            hint="Build the rows anew, as a new job.",
+            code="request_file_gone",
+        )
+    return path
+
+
+def _begun_already(job: StoredJob) -> InputError:
+    return InputError(
+        f"Another process has begun a retry of job {job.name}.",
+        hint="Check its status.",
+        code="retried_already",
+        next=Next("get_status", {"job": job.name}),
+    )

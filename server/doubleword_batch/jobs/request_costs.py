@@ -1,0 +1,176 @@
+"""What requests that are to be sent will cost, by their own lines or the provider's estimates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+from doubleword_batch.errors import InputError, NotFoundError, RejectedError
+from doubleword_batch.jobs.costs import Cost, price_tokens
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.records import Part
+
+
+def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = None) -> Cost:
+    """The cost of so many of a job's rows, as a share of the whole."""
+    if tariff is not None:
+        return tariff.cost_of_rows(rows)
+    share = Decimal(rows) / Decimal(job.rows or rows)
+    input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
+    return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
+
+
+def estimate_cost_of_files(
+    job: StoredJob,
+    paths: Sequence[Path],
+    tariff: "Tariff | None" = None,
+    *,
+    asked_max_usd: Decimal | None = None,
+    model: str | None = None,
+) -> Cost:
+    """The cost of request files by their own lines: a retry may have other limits than the job.
+
+    Under a cap it is the most that they can cost. The model is by default the job's own.
+
+    Raises:
+        InputError: as `bound_cost`.
+    """
+    from doubleword_batch.requests import estimate_file_tokens
+
+    if holds_cap(job.workspace, asked_max_usd):
+        return bound_cost(job, paths, job.window, tariff, asked_max_usd=asked_max_usd, model=model)
+    tokens = [estimate_file_tokens(path) for path in paths]
+    input_tokens = sum(read for read, _ in tokens)
+    output_tokens = sum(written for _, written in tokens)
+    if tariff is not None:
+        return tariff.cost_of(input_tokens, output_tokens)
+    return price_tokens(job.workspace, model or job.model, job.window, input_tokens, output_tokens)
+
+
+def estimate_cost_of_parts(
+    job: StoredJob,
+    parts: Sequence[Part],
+    tariff: "Tariff | None" = None,
+    *,
+    asked_max_usd: Decimal | None = None,
+) -> Cost:
+    """The same for parts of several models; the tariff is that of the job's own.
+
+    Raises:
+        InputError: as `bound_cost`.
+    """
+    paths: dict[str | None, list[Path]] = {}
+    for part in parts:
+        if part.path is not None:
+            paths.setdefault(part.model, []).append(part.path)
+    total = Cost(Decimal(0), "")
+    for model, of_model in paths.items():
+        own = tariff if model is None else None
+        total = total + estimate_cost_of_files(
+            job, of_model, own, asked_max_usd=asked_max_usd, model=model
+        )
+    return total
+
+
+@dataclass(frozen=True, slots=True)
+class Tariff:
+    """What the provider estimates for requests that it has: the measure for those of a retry."""
+
+    title: str
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    usd: Decimal
+
+    def cost_of(self, input_tokens: int, output_tokens: int) -> Cost:
+        """The most that these tokens can cost, whatever share input and output have."""
+        if output_tokens and not self.output_tokens:
+            return Cost(None, "unknown: the provider's estimate counts on no answers")
+        shares = [
+            Decimal(tokens) / Decimal(of)
+            for tokens, of in (
+                (input_tokens, self.input_tokens),
+                (output_tokens, self.output_tokens),
+            )
+            if of
+        ]
+        return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.title}'s estimate")
+
+    def cost_of_rows(self, rows: int) -> Cost:
+        """The cost of so many of the requests."""
+        share = Decimal(rows) / Decimal(self.requests or rows)
+        return Cost(self.usd * share, f"by {self.title}'s estimate")
+
+
+async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
+    """The provider's estimate for the input files of these parts, where ours knows no price.
+
+    None where it offers none, has none of the files any more, or has no price either.
+    """
+    profile = job.profile
+    is_priced = price_tokens(job.workspace, job.model, job.window, 1, 1).usd is not None
+    if is_priced or not profile.cost_estimate:
+        return None
+    requests = input_tokens = output_tokens = 0
+    usd = Decimal(0)
+    for part in parts:
+        if part.input_file_id is None:
+            continue
+        try:
+            found = await job.client.files.estimate_cost(part.input_file_id, job.window)
+        except (NotFoundError, RejectedError):
+            continue
+        requests += found.total_requests
+        input_tokens += found.total_estimated_input_tokens
+        output_tokens += found.total_estimated_output_tokens
+        usd += found.total_estimated_cost
+    if not usd:
+        return None
+    return Tariff(profile.title, requests, input_tokens, output_tokens, usd)
+
+
+def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:
+    """Whether it matters what is submitted can cost at most."""
+    return ws.is_bounded or (asked_max_usd is not None and not ws.profile.free)
+
+
+def bound_cost(
+    job: StoredJob,
+    paths: Sequence[Path | None],
+    window: str,
+    tariff: "Tariff | None" = None,
+    *,
+    asked_max_usd: Decimal | None = None,
+    model: str | None = None,
+) -> Cost:
+    """The most that request files can cost, by the very lines that are sent.
+
+    Raises:
+        InputError: code `unknown_cost`: there is a cap, and something in a line may cost what
+            nobody can foresee.
+    """
+    from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens
+
+    there = [path for path in paths if path is not None and path.exists()]
+    if len(there) < len(paths):
+        return Cost(None, "unknown: a request file is not on this machine")
+    try:
+        most = bound_tokens(there)
+    except InputError as error:
+        if job.workspace.is_capped or asked_max_usd is not None:
+            raise
+        return Cost(None, f"unknown: {error.message}")
+    cost = (
+        price_tokens(
+            job.workspace, model or job.model, window, most.input_tokens, most.output_tokens
+        )
+        if tariff is None
+        else tariff.cost_of(most.input_tokens, most.output_tokens)
+    )
+    note = cost.note
+    if most.without_limit:
+        note += (
+            f"; {most.without_limit} requests without a token limit count with "
+            f"{UNLIMITED_OUTPUT_TOKENS:,} tokens each"
+        )
+    return Cost(cost.usd, note, most.output_tokens)

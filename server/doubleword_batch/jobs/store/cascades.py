@@ -1,0 +1,96 @@
+"""How far the cascades of the store are: the sample, and what it showed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from doubleword_batch.jobs.store.database import Database
+
+
+@dataclass(frozen=True, slots=True)
+class CascadeRecord:
+    """A cascade as stored.
+
+    Attributes:
+        max_cost_usd: the cap that was asked for when the job was submitted.
+        sample: JSON, see `cascade/rounds.py`; None before it was drawn.
+        decision: JSON; None before the sample was answered.
+        rest_sent: no further round will come.
+    """
+
+    max_cost_usd: str | None = None
+    sample: str | None = None
+    decision: str | None = None
+    rest_sent: bool = False
+
+
+def read_cascade(database: Database, job: int) -> CascadeRecord:
+    """How far the cascade of a job is."""
+    found = database.query(
+        "SELECT max_cost_usd, sample, decision, rest_sent FROM cascades WHERE job = ?", (job,)
+    )
+    if not found:
+        return CascadeRecord()
+    *plain, rest_sent = found[0]
+    return CascadeRecord(*plain, rest_sent=bool(rest_sent))
+
+
+def record_cascade(database: Database, job: int, **columns: Any) -> None:
+    """Note columns of a cascade; the others stay."""
+    with database.transaction() as db:
+        db.execute("INSERT OR IGNORE INTO cascades (job) VALUES (?)", (job,))
+        changes = ", ".join(f"{name} = ?" for name in columns)
+        db.execute(
+            f"UPDATE cascades SET {changes} WHERE job = ?",  # noqa: S608  # names are ours
+            (*columns.values(), job),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelTokens:
+    """What the answers of a model have read and written, those that were replaced included.
+
+    Attributes:
+        model: None for the job's own.
+        answers: how many they are.
+    """
+
+    model: str | None
+    answers: int
+    input_tokens: int
+    output_tokens: int
+    cached_tokens: int
+
+
+_TOKENS = """
+    SELECT parts.model, count(input_tokens), total(input_tokens), total(output_tokens),
+        total(cached_tokens)
+    FROM (
+        SELECT batch_run, input_tokens, output_tokens, cached_tokens FROM ledger WHERE job = :job
+        UNION ALL
+        SELECT batch_run, input_tokens, output_tokens, cached_tokens FROM history WHERE job = :job
+    ) LEFT JOIN batch_runs ON batch_runs.id = batch_run LEFT JOIN parts ON parts.id = part
+    GROUP BY 1 ORDER BY 1
+"""
+_ROWS = """
+    SELECT ran.model, count(*), total(holds.model IS NOT NULL AND ran.model IS NULL)
+    FROM ledger LEFT JOIN batch_runs ON batch_runs.id = ledger.batch_run
+    LEFT JOIN parts ran ON ran.id = batch_runs.part
+    LEFT JOIN parts holds ON holds.job = ledger.job AND holds.number = ledger.part
+    WHERE ledger.job = :job AND outcome IN ('ok', 'truncated', 'refused', 'invalid') GROUP BY 1
+"""
+
+
+def tokens_by_model(database: Database, job: int) -> list[ModelTokens]:
+    """What each model of a job has read and written."""
+    found = database.read(_TOKENS, {"job": job})
+    return [ModelTokens(model, *map(int, sums)) for model, *sums in found]
+
+
+def rows_by_model(database: Database, job: int) -> tuple[dict[str | None, int], int]:
+    """Whose answer the rows have; and how many keep the first one because another failed."""
+    rows: dict[str | None, int] = {}
+    kept = 0
+    for model, count, left in database.read(_ROWS, {"job": job}):
+        rows[model] = count
+        kept += int(left)
+    return rows, kept
