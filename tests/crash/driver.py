@@ -62,7 +62,9 @@ async def run(order):
             opened,
             # Small parts make several of them; the server's name keeps the cases apart that share
             # one server, because it is part of every fingerprint.
-            profile=opened.profile.model_copy(update={"max_requests": 4}),
+            profile=opened.profile.model_copy(
+                update={"max_requests": order.get("max_requests", 4)}
+            ),
             server=order["case"],
             in_doubt_seconds=SETTLE_SECONDS,
         )

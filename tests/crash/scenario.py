@@ -4,6 +4,8 @@ It keeps no notes: after a crash it makes the same calls from the start, and loo
 for anything that may be under way.
 """
 
+import json
+
 import anyio
 
 from doubleword_batch.errors import InputError, RejectedError, TransportError
@@ -50,6 +52,21 @@ async def run_division(ws, work):
     await fetch_results(
         ws, created.job, output_path=str(work / TABLES[0]), overwrite=True, sample=0
     )
+
+
+async def run_cascade(ws, work):
+    """A job with a strong model behind it: whoever looks carries it on."""
+    asked = json.loads((work / "request.json").read_text(encoding="utf-8"))
+    request = BuildRequest(source="rows.csv", **asked)
+    created = await create_batch_file(ws, request)
+    await certain(lambda: create_batch(ws, created.job))
+    for _ in range(_CALLS):
+        if (await certain(lambda: get_status(ws, created.job, wait_seconds=10))).complete:
+            break
+    else:
+        raise AssertionError(f"{created.job} does not end")
+    for name in TABLES[:2]:
+        await fetch_results(ws, created.job, output_path=str(work / name), overwrite=True)
 
 
 async def stopped(ws, work):
