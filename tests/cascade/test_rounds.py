@@ -1,11 +1,13 @@
 """A cascade from end to end: three batches, one job, and what the table and the replies say."""
 
+import json
 from collections import Counter
 
 import pytest
 
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG, truth
 from doubleword_batch import InputError
+from doubleword_batch.mcp_server.replies import reply as as_result
 
 WAIT_SECONDS = 120
 
@@ -44,6 +46,9 @@ async def test_a_cascade_runs_three_batches_and_keeps_what_it_promises(
     cheap = next(body for body in two_models.bodies if body["model"] == CHEAP)
     assert strong[0].keys() == cheap.keys() - {"logprobs"}
     assert reply.cascade.saved_usd > 0
+    shown = as_result(reply)
+    assert len(shown.content[0].text) + len(json.dumps(shown.structured_content)) <= 2_048
+    assert shown.structured_content["cascade"]["note"] == reply.cascade.note  # nothing is cut
 
 
 async def ended(new_jobs, name, **more):

@@ -10,6 +10,7 @@ import pytest
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
 from doubleword_batch.jobs.store.approvals import Approvals
+from doubleword_batch.jobs.store.cascades import CascadeRecord, read_cascade
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.schema import MIGRATIONS
@@ -63,7 +64,8 @@ def test_a_store_of_the_version_before_opens_with_its_answers_and_their_files(tm
         (run,) = store.batch_runs(1)
         assert (run.batch_id, run.collected) == ("b", True)
         assert Approvals(store).of_job(1) == []
-        assert [part.retry_round for part in store.parts(1)] == [0, 1]
+        assert [(part.retry_round, part.model) for part in store.parts(1)] == [(0, None), (1, None)]
+        assert read_cascade(store, 1) == CascadeRecord()
         ledger = Ledger(store, 1)
         assert (ledger.sums(), ledger.tokens()) == ({"ok": 1}, (3, 4))
         (entry,) = ledger.entries()
