@@ -9,6 +9,7 @@ ABOUT_THE_TESTS = {
     "test_the_table_names_every_test_and_every_test_is_in_the_table",
     "test_an_undisturbed_run_does_what_it_should",
     "test_an_undisturbed_division_reaches_every_step",
+    "test_an_undisturbed_cascade_asks_both_models_and_reaches_every_step",
     "test_an_undisturbed_run_reaches_every_step_there_is",
 }
 
