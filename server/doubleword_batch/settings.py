@@ -155,7 +155,7 @@ class Settings:
             provider=provider,
             base_url=base_url,
             api_key=api_key,
-            home=_path("the state directory", str(home)) if home else _home(env),
+            home=_home(env, home),
             roots=_roots(roots),
             roots_are_explicit=bool(roots),
             max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
@@ -320,13 +320,22 @@ def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyA
     return KeyAndAddress(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))
 
 
-def _home(env: Mapping[str, str]) -> Path:
-    named = env.get("DOUBLEWORD_BATCH_HOME")
+def _home(env: Mapping[str, str], given: str | Path | None) -> Path:
+    named = str(given) if given else env.get("DOUBLEWORD_BATCH_HOME")
     if named:
-        return _path("DOUBLEWORD_BATCH_HOME", named)
-    import platformdirs
+        path = _path("the state directory" if given else "DOUBLEWORD_BATCH_HOME", named)
+    else:
+        import platformdirs
 
-    return platformdirs.user_state_path("doubleword-batch", appauthor=False)
+        path = platformdirs.user_state_path("doubleword-batch", appauthor=False)
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:  # SQLite opens no other
+        raise ConfigError(
+            "The state directory lies at a path that is not UTF-8.",
+            hint="Set DOUBLEWORD_BATCH_HOME to another folder.",
+        ) from None
+    return path
 
 
 def _roots(listed: str | None) -> tuple[Path, ...]:

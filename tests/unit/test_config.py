@@ -186,6 +186,13 @@ def test_caps_are_exact_and_zero_is_a_cap():
     assert (settings.max_cost_usd, settings.max_daily_usd) == (Decimal("2.10"), Decimal(0))
 
 
+def test_a_state_directory_that_no_database_can_lie_in_is_refused_in_words():
+    for given in ({"home": "/state/\udcff"}, {}):
+        with pytest.raises(ConfigError, match="not UTF-8") as caught:
+            Settings.from_environment({"DOUBLEWORD_BATCH_HOME": "/state/\udcff"}, **given)
+        assert "DOUBLEWORD_BATCH_HOME" in caught.value.hint
+
+
 def test_folders_are_listed_with_the_path_separator(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -34,6 +34,12 @@ NAMES = st.text(
         ("win32", "D:/data/a.csv", "C:/data", False),
         ("win32", f"C:/{COMPOSED}/a.csv", f"C:/{DECOMPOSED}", False),
         ("win32", "C:/straße/a.csv", "C:/strasse", False),
+        # a network drive, which resolves to its server
+        ("win32", "//server/share/data/a.csv", "//SERVER/Share/Data", True),
+        ("win32", "//server/share/a.csv", "//server/share", True),
+        ("win32", "//server/other/a.csv", "//server/share", False),
+        ("win32", "//server2/share/a.csv", "//server/share", False),
+        ("win32", "Z:/a.csv", "//server/share", False),
     ],
 )
 def test_names_are_compared_as_the_file_system_does(platform, given, root, is_inside):
