@@ -168,7 +168,7 @@ def nul_character(path: Path, line: int, offset: int) -> InputError:
     """The error for a NUL in a text, which no prompt can hold; arguments as for `not_utf8`."""
     return InputError(
         f"Line {line} of {quoted_name(path)} holds a NUL character (byte {offset}).",
-        hint="Remove it, for example with: tr -d '\\000' < old > new",
+        hint="Remove it; this does: tr -d '\\000' < old > new.",
         code="malformed_row",
         details={"line": line, "byte": offset},
     )

@@ -73,7 +73,7 @@ class CsvSource(Source):
         self._kept: list[tuple[str, int]] = []  # where a column was left out
         self._ragged_hint = (
             "Correct that row: a field with a delimiter or a line break in it has to be in double "
-            "quotes; or skip rows that cannot be read (on_bad_row)."
+            "quotes."
         )
         self._find_columns(options.header_row)
         with closing(self.rows()) as rows:

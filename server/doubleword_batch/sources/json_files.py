@@ -239,8 +239,7 @@ def _bad_json(
         return InputError(
             f"{place} of {quoted_name(path)} holds half a character ({half} without its other "
             "half).",
-            hint="A text was cut in the middle of a character, such as an emoji: delete the half, "
-            "or skip rows that cannot be read (on_bad_row).",
+            hint="A text was cut in the middle of a character, such as an emoji: delete the half.",
             code="malformed_row",
             details=details,
         )

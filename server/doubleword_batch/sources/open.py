@@ -282,7 +282,7 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
         return JsonArraySource(location, file, options)
     if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
         return JsonLinesSource(location, file, options)
-    raise _unsupported(path, f"a file of unknown kind ({suffix or 'no suffix'})")
+    raise _unknown_text(path, suffix, text)
 
 
 def _parquet(location: str, path: Path, _: str | None, _options: SourceOptions) -> Source:
@@ -340,6 +340,18 @@ def _refuse_other(path: Path, head: bytes) -> None:
     for magic, kind in _UNREADABLE.items():
         if head.startswith(magic):
             raise _unsupported(path, kind)
+
+
+def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
+    """The error for a text whose name says no kind; many call web pages and XML .xls."""
+    kind = f"has an ending that says no kind of table or text ({suffix})"
+    if not suffix:
+        kind = "has no ending that says what it is"
+    hint = "If it is a table, call it .csv, .tsv or .jsonl; if it is one text, .txt."
+    if text.startswith(b"<"):
+        kind = "is a web page or XML; that kind is not supported"
+        hint = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
+    return InputError(f"{quoted_name(path)} {kind}.", hint=hint, code="unsupported_kind")
 
 
 def _unsupported(path: Path, kind: str) -> InputError:

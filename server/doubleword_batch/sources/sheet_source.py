@@ -289,8 +289,7 @@ def _unreadable(path: Path, row: int, line: int, reason: str) -> InputError:
     return InputError(
         f"{what} of {quoted_name(path)} (line {line} of the sheet) "
         f"cannot be read: its cell {reason}.",
-        hint="Correct the cell in a spreadsheet and save the workbook, or skip rows that cannot "
-        "be read (on_bad_row).",
+        hint="Correct the cell in a spreadsheet and save the workbook.",
         code="malformed_row",
         details={"row": row, "line": line},
     )
