@@ -5,8 +5,9 @@ from collections import Counter
 
 import pytest
 
+from agent import agent
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG, truth
-from doubleword_batch import InputError
+from doubleword_batch import InputError, Settings
 from doubleword_batch.mcp_server.replies import reply as as_result
 
 WAIT_SECONDS = 120
@@ -66,6 +67,26 @@ async def submitted(new_jobs, source, **more):
         job = await created(jobs, source, **more)
         await job.submit()
     return job.name
+
+
+async def test_an_agent_runs_a_cascade_by_the_tools_in_replies_of_two_kilobytes(
+    environment, small_table
+):
+    order = {"source": str(small_table), "prompt": PROMPT, "model": CHEAP}
+    order |= {"response_schema": SCHEMA, "options": {"cascade": OPTION}}
+    async with agent(Settings.from_environment(environment)) as a:
+        misplaced = await a.fails("create_batch_file", **(order | {"cascade": OPTION}))
+        assert "cascade goes into options" in misplaced["error"]["hint"]
+        created = await a.calls("create_batch_file", **order)
+        await a.calls("create_batch", job=created["job"])
+        for _ in range(10):
+            status = await a.calls("get_status", job=created["job"], wait_seconds=45)
+            if status["complete"]:
+                break
+        fetched = await a.calls("fetch_results", job=created["job"])
+    assert status["cascade"] == {"model": STRONG, "round": 3}
+    assert sum(fetched["cascade"]["rows"].values()) == 600
+    assert max(one.size_bytes for one in (created, status, fetched)) <= 2_048
 
 
 async def test_whoever_looks_at_the_job_carries_it_on(new_jobs, small_table, two_models):

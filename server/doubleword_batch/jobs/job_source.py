@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
@@ -93,7 +94,7 @@ def _refuse_unfinished(job: StoredJob) -> None:
             code="not_submitted",
             next=Next("create_batch", {"job": job.name}),
         )
-    if not job.has_ended():
+    if not job.has_ended() or not is_done(job):
         raise InputError(
             f"Job {job.name} still runs: rows would be asked without its answers.",
             hint="Wait for its end.",

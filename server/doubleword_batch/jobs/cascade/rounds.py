@@ -205,14 +205,15 @@ class _Round:
     # The sample
 
     def _drawn(self, lines: StoredLines) -> Sample:
-        """The rows for both models, each row with an answer as likely as any other."""
-        job = self._job
-        eligible = job.ledger.sums().get("ok", 0)
+        """The rows for both models, each request with an answer as likely as any other."""
+        by_part = self._job.ledger.counts_by_part()
+        eligible = sum(sums.get("ok", 0) for part, sums in by_part.items() if part)
         size = sample_size(eligible, self._cascade.target)
         chosen = frozenset(self._random().sample(range(eligible), size))
         rows: list[int] = []
         by_doubt = [0] * DOUBTS
-        for place, entry in enumerate(job.ledger.entries(outcomes=("ok",))):
+        entries = self._job.ledger.entries(outcomes=("ok",))
+        for place, entry in enumerate(entry for entry in entries if entry.part):
             by_doubt[self._doubt(entry, lines)] += 1
             if place in chosen:
                 rows.append(entry.row)

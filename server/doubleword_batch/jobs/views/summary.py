@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
@@ -169,7 +170,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         created_at=job.created_at,
         status=job.status(),
         is_running=is_running,
-        has_ended=bool(runs) and job.has_ended(),
+        has_ended=bool(runs) and job.has_ended() and is_done(job),
         rows=job.rows,
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
