@@ -130,6 +130,18 @@ def test_follows_the_table_when_another_job_writes_it(work, table, tmp_path):
     assert lock_of(tmp_path)["job"]["name"] == second
 
 
+async def test_is_no_table_so_a_job_whose_table_is_gone_is_not_deleted_unasked(
+    work, table, environment, tmp_path
+):
+    name = work(table).reply.job
+    (tmp_path / "answers.csv").unlink()
+    async with Jobs(Settings.from_environment(environment)) as jobs:
+        with pytest.raises(InputError) as refused:
+            await jobs.job(name).delete()
+    assert refused.value.code == "not_confirmed"
+    assert (tmp_path / "answers.lock.json").exists()
+
+
 async def test_the_table_of_a_query_names_the_query(environment, table, tmp_path):
     async with Jobs(Settings.from_environment(environment)) as jobs:
         job = await jobs.create(table, prompt=PROMPT)

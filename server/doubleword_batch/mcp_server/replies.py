@@ -66,7 +66,7 @@ def _cut_some(fields: dict[str, Any]) -> bool:
         del query["rows"][len(query["rows"]) * 4 // 5 :]
         query["truncated"] = True
         return True
-    if fields.pop("windows", None):  # the estimate itself stays
+    if fields.pop("windows", None) or fields.pop("lock", None):  # the estimate, the path stay
         return True
     texts = [(sample, name) for sample in fields.get("samples", ()) for name in sample]
     texts += [(group, "message") for group in fields.get("errors", ())]

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.open_files import open_regular
+from doubleword_batch.paths import LOCK_SUFFIX
 
 
 class WrittenFiles:
@@ -42,9 +43,13 @@ class WrittenFiles:
             db.execute("DELETE FROM written_files WHERE job = ?", (job,))
 
     def stands_somewhere(self, job: int) -> bool:
-        """Whether something that a job wrote stands where it was written, unchanged."""
+        """Whether a table or a copy that a job wrote stands where it was written, unchanged.
+
+        A lock file alone holds no answers.
+        """
         found = self._store.query("SELECT path FROM written_files WHERE job = ?", (job,))
-        return any(self.writer(Path(path)) == job for (path,) in found)
+        paths = (path for (path,) in found if not path.endswith(LOCK_SUFFIX))
+        return any(self.writer(Path(path)) == job for path in paths)
 
     def newest_content(self, path: Path) -> str | None:
         """The sha256 of what was written to `path` last."""
