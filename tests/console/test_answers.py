@@ -4,11 +4,13 @@ import csv
 import io
 import json
 import re
+import threading
 from time import monotonic
 
 import anyio
 import pytest
 
+from doubleword_batch.library import answer_tables
 from running_console import WAIT_SECONDS, finish, write_reviews
 
 ROW_NUMBERS = re.compile(r'/rows/(\d+)" data-drawer')
@@ -156,3 +158,25 @@ def test_marks_are_a_column_of_the_table_and_say_how_many_are_right(home, tmp_pa
 def test_a_mark_needs_a_row_and_one_of_three_words(console, browser, reviews):
     for fields in ({"row": "999", "mark": "right"}, {"row": "1", "mark": "maybe"}, {"row": "x"}):
         assert console.post(browser, f"/jobs/{reviews}/marks", **fields).status_code in {400, 404}
+
+
+def test_while_an_index_is_made_the_page_says_so_and_then_goes_on(browser, reviews, monkeypatch):
+    gate, make = threading.Event(), answer_tables.answers.make_indexes
+
+    def slow(*arguments):
+        gate.wait(WAIT_SECONDS)
+        make(*arguments)
+
+    monkeypatch.setattr(answer_tables.answers, "make_indexes", slow)
+    monkeypatch.setattr(answer_tables, "_INDEXED_AT_ONCE", 0)
+    monkeypatch.setattr(answer_tables, "_INDEX_WAIT_SECONDS", 0.01)
+    sorted_by = f"/jobs/{reviews}/answers?sort=output_tokens"
+    preparing = browser.get(sorted_by)
+    assert "An index over output_tokens is being made for 60 rows" in preparing.text
+    assert "An index over output_tokens" in browser.get(f"/jobs/{reviews}/answers").text
+    gate.set()
+    monkeypatch.setattr(answer_tables, "_INDEX_WAIT_SECONDS", WAIT_SECONDS)
+    until = monotonic() + WAIT_SECONDS
+    while "is being made" in (page := browser.get(sorted_by).text):
+        assert monotonic() < until
+    assert 'class="answers"' in page

@@ -4,6 +4,9 @@ import csv
 import json
 import os
 import shutil
+import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from types import SimpleNamespace
@@ -169,6 +172,45 @@ def test_a_page_goes_on_by_itself_after_the_console_was_killed(home, reviews, op
         page.get_by_role("link", name="Answers", exact=True).click()
         page.wait_for_selector("table.answers")
         manager.__exit__(None, None, None)
+
+
+def started(home, port):
+    """A console as a process of its own, and the address that it shows."""
+    command = [sys.executable, "-m", "doubleword_batch", "console", "--no-browser", "--json"]
+    process = subprocess.Popen(
+        [*command, "--port", str(port)],
+        stdout=subprocess.PIPE,
+        env=os.environ
+        | {"DOUBLEWORD_BATCH_HOME": str(home), "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate"},
+    )
+    return process, json.loads(process.stdout.readline())["address"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
+def test_after_a_sigkill_of_the_console_an_open_page_goes_on(home, reviews, chromium):
+    process, address = started(home, 0)
+    page = chromium.new_page()
+    page.set_default_timeout(WAIT_SECONDS * 1000)
+    base, port = address.partition("/enter")[0], int(address.split(":")[2].partition("/")[0])
+    try:
+        page.goto(address)
+        page.goto(f"{base}/jobs/{reviews}")
+        page.evaluate("window.__same = true")
+        process.kill()
+        assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
+        page.wait_for_selector("#lost:visible")
+        process.stdout.close()
+        process, _ = started(home, port)
+        page.wait_for_selector("#lost", state="hidden")
+        assert page.evaluate("window.__same")
+        page.get_by_role("link", name="Judge", exact=True).click()
+        page.get_by_role("button", name="Right").first.click()
+        page.wait_for_url("**place=**")
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+        process.stdout.close()
+        page.close()
 
 
 def test_fifty_hostile_texts_are_text_wherever_they_stand(tmp_path, opened):

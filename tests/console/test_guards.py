@@ -5,6 +5,7 @@ import re
 import pytest
 from starlette.routing import Route
 
+from doubleword_batch.console import access
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.pages import answers, job, jobs, judge, new_job
 from running_console import running
@@ -136,3 +137,20 @@ def test_a_form_that_never_ends_is_cut_off(console, browser):
     refused = browser.post("/provider/adopt", content=blocks())
     assert refused.status_code == 400
     assert "larger than 4 MiB" in refused.text
+
+
+def test_the_address_that_a_browser_is_started_with_lets_one_in_within_a_minute(
+    console, monkeypatch
+):
+    first = console.access.passing_address()
+    monkeypatch.setattr(access, "_PASSING_SECONDS", -1.0)
+    late = console.access.passing_address()
+    with console.browser(enter=False) as browser:
+        assert browser.get(first).status_code == 200
+        assert browser.get("/").status_code == 200
+    with console.browser(enter=False) as another:
+        refused = another.get(first)
+        assert refused.status_code == 403
+        assert "has been used" in refused.text
+        assert another.get(late).status_code == 403
+        assert another.get("/").status_code == 401

@@ -1,14 +1,19 @@
 """Jobs seen and steered over HTTP: from a file to its answers, retries, adopted batches, faults."""
 
 import json
+import os
 import re
 import shutil
-from time import monotonic
+from time import monotonic, sleep, time
+from types import SimpleNamespace
 
 import anyio
 import pytest
 
 from doubleword_batch import Jobs
+from doubleword_batch.jobs.find import find_job
+from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import Match, RequestFault
 from running_console import SCHEMA, WAIT_SECONDS, finish, running, settings_of, write_reviews
 
 FRAGMENT = {"x-fragment": "1"}
@@ -286,3 +291,90 @@ def test_the_answers_of_a_schema_are_columns(browser, reviews):
     page = browser.get(f"/jobs/{reviews}/answers").text
     for column in SCHEMA["properties"]:
         assert f'title="Sort by {column}"' in page
+
+
+def test_what_was_dropped_and_never_became_a_job_goes_after_a_month(tmp_path):
+    home = tmp_path / "home"
+    with running(home) as console, console.browser() as browser:
+        places = [
+            drop(console, browser, f"{name}.csv", b"id,text\n1,good\n").json()["location"]
+            for name in ("forgotten", "built", "fresh")
+        ]
+        fields = {"prompt": "{{ text }}", "model": "", "window": "24h"}
+        assert console.post(browser, f"{places[1]}/build", **fields).status_code == 303
+    files = {path.name: path for path in (home / "console" / "files").glob("*/*.csv")}
+    a_month_ago = time() - 31 * 86_400
+    for name, place in zip(("forgotten", "built"), places, strict=False):
+        os.utime(files[f"{name}.csv"].parent, (a_month_ago, a_month_ago))
+        draft = home / "console" / "drafts" / f"{place.rpartition('/')[2]}.json"
+        os.utime(draft, (a_month_ago, a_month_ago))
+    with running(home) as console, console.browser() as browser:
+        with browser.stream("GET", "/events", timeout=WAIT_SECONDS) as events:
+            assert next(events.iter_lines()) == "retry: 1000"
+            until = monotonic() + WAIT_SECONDS
+            while files["forgotten.csv"].exists():
+                assert monotonic() < until
+                sleep(0.05)
+        assert browser.get(places[0]).status_code == 404
+        assert browser.get(places[2]).status_code == 200
+    assert files["built.csv"].exists()
+    assert files["fresh.csv"].exists()
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A console whose server holds back what a test lets go."""
+    folder = tmp_path / "held"
+    folder.mkdir()
+    source = write_reviews(folder, 4)
+    gate = folder / "gate"
+    hold = RequestFault(fault="hold", until=str(gate), match=Match(contains="number 3"))
+    home = folder / "home"
+    config = LocalConfig(home=home, executor="simulate", faults=Faults(requests=(hold,)))
+    with LocalServer(config), running(home) as console, console.browser() as browser:
+        yield SimpleNamespace(console=console, browser=browser, source=source, gate=gate)
+
+
+def test_the_button_that_cancels_stops_the_job_and_keeps_what_has_finished(held):
+    async def submit():
+        async with Jobs(settings_of(held.console.home)) as jobs:
+            job = await jobs.create(str(held.source), prompt="{{ review }}")
+            await job.submit()
+            return job.name
+
+    job = anyio.run(submit)
+    assert "Cancel the job" in held.browser.get(f"/jobs/{job}").text
+    assert held.console.post(held.browser, f"/jobs/{job}/cancel").status_code == 303
+    held.gate.touch()
+    page = held.browser.get(f"/jobs/{job}").text
+    assert "cancelled" in page
+    assert "Cancel the job" not in page
+
+
+def test_what_waits_for_capacity_is_a_card_with_a_button(console, browser, tmp_path):
+    source = write_reviews(tmp_path, 4)
+
+    async def submit():
+        async with Jobs(settings_of(console.home)) as jobs:
+            job = await jobs.create(str(source), prompt="Part {{ review }}")
+            await job.submit()
+            await job.wait(WAIT_SECONDS)
+            ws = await jobs.workspace()
+            stored = await find_job(ws, job.name)
+            (part,) = stored.parts()
+            path = stored.folder / "part-0002.jsonl"
+            path.write_bytes(part.path.read_bytes().replace(b"Part", b"Rest"))
+            ws.store.add_part(
+                job=stored.id, number=2, retry_round=0, path=str(path), requests=4,
+                size_bytes=path.stat().st_size, sha256="0" * 64,
+            )  # fmt: skip
+            return job.name
+
+    job = anyio.run(submit)
+    page = browser.get(f"/jobs/{job}").text
+    assert "4 requests wait" in page
+    assert "Submit the rest" in page
+    quote = page.partition('name="quote" value="')[2].partition('"')[0]
+    sent = console.post(browser, f"/jobs/{job}/submit", quote=quote, window="24h")
+    assert sent.status_code == 303
+    assert "requests wait" not in browser.get(f"/jobs/{job}").text

@@ -1,17 +1,20 @@
 """Who may use the console: a token in the first address, a strict cookie, a token in every page.
 
-The first address carries a token that is drawn at every start and holds until the console ends. It
-is given for a cookie, which scripts cannot read and no other site's page can make the browser send.
-The cookie is signed with a key of the state directory, so that a page goes on after a restart.
+The first address carries a token that is drawn at every start and holds until the console ends. The
+address that a browser is started with, which its command line shows to others, has another one: it
+is used once, and within a minute. A token is given for a cookie, which scripts cannot read and no
+other site's page can make the browser send. The cookie is signed with a key of the state directory,
+so that a page goes on after a restart.
 Whatever changes something is a POST that carries the page's token, which is made of the cookie.
 """
 
 import hmac
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import sha256
 
+_PASSING_SECONDS = 60.0
 COOKIE_SECONDS = 7 * 24 * 3600
 """After that the console is opened anew from the command line."""
 
@@ -30,6 +33,7 @@ class Access:
     key: bytes
     port: int
     entry_token: str
+    _passing: dict[str, float] = field(default_factory=dict[str, float], repr=False)
 
     @classmethod
     def of(cls, key: str, port: int) -> "Access":
@@ -43,11 +47,22 @@ class Access:
 
     @property
     def first_address(self) -> str:
-        """What is opened in the browser."""
-        return f"http://127.0.0.1:{self.port}/enter?token={self.entry_token}"
+        """What is shown to the person."""
+        return self._address(self.entry_token)
+
+    def passing_address(self) -> str:
+        """What a browser is started with: it lets one in, within a minute."""
+        token = secrets.token_urlsafe(32)
+        self._passing[token] = time.monotonic() + _PASSING_SECONDS
+        return self._address(token)
+
+    def _address(self, token: str) -> str:
+        return f"http://127.0.0.1:{self.port}/enter?token={token}"
 
     def is_entry_token(self, given: str) -> bool:
-        """Whether this is the token of the first address."""
+        """Whether this is the token of the first address, or a passing one, which is void now."""
+        if (until := self._passing.pop(given, None)) is not None:
+            return time.monotonic() <= until
         return hmac.compare_digest(given.encode(), self.entry_token.encode())
 
     def new_cookie(self) -> str:

@@ -65,7 +65,7 @@ class Console:
         if self._watcher is None:
             from doubleword_batch.console.live import Watcher
 
-            self._watcher = Watcher(self.views, self.approvals)
+            self._watcher = Watcher(self.views, self.approvals, is_read_only=self.read_only)
         return self._watcher
 
     async def close(self) -> None:

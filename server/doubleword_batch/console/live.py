@@ -34,12 +34,13 @@ class Watcher:
     """Looks after running jobs as long as a page is open.
 
     Args:
+        is_read_only: nothing is removed.
         approvals: asked once a second for what waits for a person.
         views: asked once a second; of running jobs it asks the provider, on this machine once a
             second and elsewhere every five.
     """
 
-    def __init__(self, views: "JobViews", approvals: "JobApprovals") -> None:
+    def __init__(self, views: "JobViews", approvals: "JobApprovals", *, is_read_only: bool) -> None:
         self._views = views
         self._approvals = approvals
         self._listeners: set[_Listener] = set()
@@ -47,6 +48,7 @@ class Watcher:
         self._stamps: dict[str, object] = {}
         self._ask_at: dict[str, float] = {}
         self._closed = False
+        self._is_tidy = is_read_only
         self.problems: dict[str, str] = {}
         """Why a running job could not be looked at last, by its name."""
 
@@ -79,6 +81,10 @@ class Watcher:
                 await self._task
 
     async def _watch(self) -> None:
+        if not self._is_tidy:
+            self._is_tidy = True
+            with suppress(DoublewordBatchError):
+                await self._views.remove_unused()
         while self._listeners:
             try:
                 await self._look()

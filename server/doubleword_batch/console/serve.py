@@ -73,10 +73,8 @@ def serve_console(
     # What the first page needs is imported while the browser starts.
     threading.Thread(target=import_module, args=(_VIEWS,), daemon=True).start()
     if open_browser:  # a browser that has to be started first may take its time
-        opening = threading.Thread(
-            target=webbrowser.open, args=(access.first_address,), daemon=True
-        )
-        opening.start()
+        address = access.passing_address()
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
     anyio.run(serve)
 
 

@@ -2,11 +2,13 @@
 
 import re
 import secrets
-from collections.abc import AsyncIterator
+import shutil
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.store.jobs import Store
 
 MOST_BYTES = 2 << 30
 """Bytes of the largest file that is taken; a larger one is given by its path."""
@@ -18,6 +20,25 @@ _NOT_IN_NAMES = re.compile(r"[^\w.() -]+")
 def dropped_files(home: Path) -> Path:
     """The folder of a state directory in which they lie, each in a folder of its own."""
     return home / "console" / "files"
+
+
+def remove_unused(store: Store, kept: Sequence[str], before: float) -> None:
+    """Remove dropped files that are older, and that no job and nothing in `kept` is made of.
+
+    Args:
+        store: its jobs' sources stay.
+        kept: sources of drafts.
+        before: epoch seconds.
+    """
+    folder = dropped_files(store.home)
+    used = {*kept, *store.sources_below(folder)}
+    for each in folder.glob("*"):
+        try:
+            is_old = each.stat().st_mtime < before
+        except OSError:
+            continue
+        if is_old and not any(source.startswith(str(each)) for source in used):
+            shutil.rmtree(each, ignore_errors=True)
 
 
 async def keep_dropped(home: Path, name: str, blocks: AsyncIterator[bytes]) -> Path:

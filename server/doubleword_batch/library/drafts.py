@@ -111,6 +111,19 @@ class Drafts:
         self.save(changed)
         return changed
 
+    def remove_older_than(self, epoch: float) -> list[str]:
+        """Remove drafts that nobody has changed since then; the sources of those that stay."""
+        kept: list[str] = []
+        for path in self._folder.glob("*.json"):
+            try:
+                if path.stat().st_mtime < epoch:
+                    path.unlink()
+                else:
+                    kept.append(self.get(path.stem).source)
+            except (OSError, InputError):
+                continue
+        return kept
+
     def save(self, draft: Draft) -> None:
         """Keep a draft.
 

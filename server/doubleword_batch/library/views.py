@@ -3,14 +3,11 @@
 They read the store and our own copies; only those that say so ask the provider.
 """
 
-import threading
 from collections.abc import AsyncIterator, Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleword_batch.jobs.dropped_files import keep_dropped
+from doubleword_batch.jobs.dropped_files import keep_dropped, remove_unused
 from doubleword_batch.jobs.export.files import Format, write_table
 from doubleword_batch.jobs.export.query import query_rows
 from doubleword_batch.jobs.export.table import Table
@@ -22,7 +19,7 @@ from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.jobs.views import answers, answers_database, remote
+from doubleword_batch.jobs.views import answers, remote
 from doubleword_batch.jobs.views.answers import AnswerFilter, AnswerPage, AnswerRow, Bar, Histogram
 from doubleword_batch.jobs.views.answers_database import Snapshot
 from doubleword_batch.jobs.views.failures import FailureGroup, failures
@@ -44,6 +41,8 @@ from doubleword_batch.jobs.views.summary import (
     summaries,
     summary,
 )
+from doubleword_batch.library.answer_tables import AnswerTables, Preparing
+from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.progress import no_progress
 
@@ -76,24 +75,10 @@ __all__ = [
     "SourcePreview",
 ]
 
-_MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
+_KEPT_SECONDS = 30 * 86_400.0
 _WATCHED = 20
 _QUERY_ROWS = 500
 _PREVIEWS_KEPT = 20
-
-
-@dataclass(frozen=True, slots=True)
-class Preparing:
-    """The table of answers is being made: so many of its rows are done."""
-
-    done: int
-    rows: int
-
-
-@dataclass(slots=True)
-class _Making:
-    future: "Future[Snapshot]"
-    progress: list[int]
 
 
 class JobViews:
@@ -106,15 +91,12 @@ class JobViews:
     def __init__(self, jobs: Jobs) -> None:
         self._jobs = jobs
         self._figures: FiguresCache = {}
-        self._making: dict[str, _Making] = {}
-        self._makers = ThreadPoolExecutor(1, thread_name_prefix="answers")
-        self._closed = threading.Event()
+        self._tables = AnswerTables()
         self._previews: dict[str, SourcePreview] = {}
 
     def close(self) -> None:
         """End what is still being made."""
-        self._closed.set()
-        self._makers.shutdown(wait=False, cancel_futures=True)
+        self._tables.close()
 
     # Jobs at a glance
 
@@ -176,38 +158,14 @@ class JobViews:
     async def snapshot(
         self, name: str, *, fresh: bool = False
     ) -> tuple[Snapshot | Preparing, bool]:
-        """The table of answers to page through, and whether the ledger has moved on since.
+        """The table of answers to page through; see `AnswerTables.snapshot`."""
+        return await self._tables.snapshot(await self._found(name), fresh=fresh)
 
-        A job of up to 5,000 rows is made as new as its ledger at once. A larger one is made in the
-        background, when there is no snapshot yet, when the job has ended since, or when it is
-        wanted fresh.
-        """
-        job = await self._found(name)
-        version = await in_thread(lambda _: answers_database.version_of(job))
-        found = await in_thread(lambda _: answers_database.existing(job))
-        if found is not None and found.version == version:
-            return found, False
-        if (job.rows or 0) <= _MADE_AT_ONCE:
-            made = await in_thread(lambda gone: answers_database.make(job, _tell_nobody, gone))
-            return made, False
-        if found is not None and not fresh and not job.has_ended():
-            return found, True
-        return self._begun(job), False
-
-    def _begun(self, job: StoredJob) -> Snapshot | Preparing:
-        making = self._making.get(job.name)
-        if making is not None and making.future.done():
-            del self._making[job.name]
-            return making.future.result()
-        if making is None:
-            progress = [0]
-
-            def tell(rows: int) -> None:
-                progress[0] = rows
-
-            work = self._makers.submit(answers_database.make, job, tell, self._closed.is_set)
-            making = self._making[job.name] = _Making(work, progress)
-        return Preparing(making.progress[0], job.rows or 0)
+    async def begin_indexes(
+        self, name: str, snapshot: Snapshot, wanted: AnswerFilter, sort: str | None
+    ) -> Preparing | None:
+        """What a page of a large table waits for; see `AnswerTables.begin_indexes`."""
+        return await self._tables.begin_indexes(await self._found(name), snapshot, wanted, sort)
 
     async def page(
         self,
@@ -320,6 +278,17 @@ class JobViews:
         ws = await self._workspace()
         return await keep_dropped(ws.store.home, name, blocks)
 
+    async def remove_unused(self) -> None:
+        """Remove drafts that lay for 30 days, and dropped files of which nothing was made."""
+        ws = await self._workspace()
+        before = ws.now() - _KEPT_SECONDS
+
+        def work(_: Callable[[], bool]) -> None:
+            kept = Drafts(ws.store.home).remove_older_than(before)
+            remove_unused(ws.store, kept, before)
+
+        await in_thread(work)
+
     async def preview_source(self, location: str) -> SourcePreview:
         """The first rows of a source.
 
@@ -388,7 +357,3 @@ class _Fitting:
             if entry.row == wanted:
                 yield row
                 wanted = next(numbers, None)
-
-
-def _tell_nobody(_rows: int) -> None:
-    """Nobody waits for so few rows."""

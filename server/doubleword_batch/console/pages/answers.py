@@ -43,6 +43,8 @@ async def answers(request: Request) -> Response:
         return page(request, "preparing.html", preparing=snapshot, **shared)
     table: Snapshot = snapshot  # pyright: ignore[reportAssignmentType]
     sort = request.query_params.get("sort") or None
+    if indexing := await console.views.begin_indexes(name, table, wanted, sort):
+        return page(request, "preparing.html", preparing=indexing, **shared)
     descending = _is(request, "descending")
     after = _whole(request.query_params.get("after"))
     found = await console.views.page(

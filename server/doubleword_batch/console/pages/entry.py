@@ -17,7 +17,7 @@ async def enter(request: Request) -> Response:
     access = console_of(request).access
     if not access.is_entry_token(request.query_params.get("token", "")):
         raise RefusedError(
-            "This address belongs to a console that has ended.",
+            "This address has been used, or belongs to a console that has ended.",
             hint="Open the address that doubleword-batch console showed last.",
         )
     response = page(request, "enter.html")

@@ -113,6 +113,14 @@ class Store(Database):
             raise StoreError(f"Job {name} vanished from the store.", hint="Call again.")
         return job
 
+    def sources_below(self, folder: Path) -> list[str]:
+        """The sources of jobs that lie in a folder."""
+        found = self.query(
+            "SELECT DISTINCT source FROM jobs WHERE substr(source, 1, ?) = ?",
+            (len(str(folder)), str(folder)),
+        )
+        return [source for (source,) in found]
+
     def job_name(self, job: int) -> str:
         """The name of the job of that id."""
         ((name,),) = self.query("SELECT name FROM jobs WHERE id = ?", (job,))
