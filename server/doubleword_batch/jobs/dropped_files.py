@@ -5,10 +5,13 @@ import secrets
 import shutil
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.store.jobs import Store
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.store.jobs import Store
 
 MOST_BYTES = 2 << 30
 """Bytes of the largest file that is taken; a larger one is given by its path."""
@@ -22,7 +25,7 @@ def dropped_files(home: Path) -> Path:
     return home / "console" / "files"
 
 
-def remove_unused(store: Store, kept: Sequence[str], before: float) -> None:
+def remove_unused(store: "Store", kept: Sequence[str], before: float) -> None:
     """Remove dropped files that are older, and that no job and nothing in `kept` is made of.
 
     Args:
