@@ -54,7 +54,9 @@ _OF_MODELS = frozenset(
     {"model_missing", "model_unknown", "model_not_listed", "image_for_text_model"}
 )
 _MODELS_SECONDS = 5.0
-_TABLES = frozenset({".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".db", ".sqlite"})
+_TABLES = frozenset(
+    {".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".xlsb", ".ods", ".db", ".sqlite"}
+)
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
 

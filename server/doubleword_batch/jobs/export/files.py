@@ -32,7 +32,7 @@ _FORMATS: dict[str, Format] = {
     ".parquet": "parquet",
     "": "jsonl",
 }
-_OF_TABLES = _FORMATS.keys() | {".json", ".tsv", ".xlsx", ".xls"}
+_OF_TABLES = _FORMATS.keys() | {".json", ".tsv", ".xlsx", ".xls", ".xlsb", ".ods"}
 _BUFFER_BYTES = 1 << 20
 _RECORD_END = "\r\n"
 
