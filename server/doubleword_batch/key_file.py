@@ -6,6 +6,7 @@ from pathlib import Path
 
 from doubleword_batch.atomic_files import write_text
 from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.open_files import is_link
 
 
 def kept_key(path: Path) -> str:
@@ -14,6 +15,11 @@ def kept_key(path: Path) -> str:
     Raises:
         StoreError: the file cannot be written, or is damaged.
     """
+    if linked := next((each for each in (path.parent, path) if is_link(each)), None):
+        raise StoreError(
+            f"{linked} in the state directory is a link, and could lead anywhere.",
+            hint="Remove the link, then start again: the key is made anew.",
+        )
     try:
         path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state directory
         path.parent.mkdir(mode=0o700, exist_ok=True)

@@ -13,6 +13,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+from doubleword_batch.open_files import NO_LINK
+
 _ATTEMPTS = 10
 _PAUSE_SECONDS = 0.01
 
@@ -70,7 +72,7 @@ class LivenessLock:
             OSError: the file cannot be opened, or its file system has no locks.
         """
         with ExitStack() as stack:
-            lock = cls(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+            lock = cls(os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600))
             stack.callback(lock.release)
             for _ in range(_ATTEMPTS):
                 if _try_lock(lock._descriptor, shared=False):  # our own
@@ -85,10 +87,14 @@ class LivenessLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock of that file."""
+    """Whether a living process holds the lock of that file; a link or a folder is no lock."""
     try:
-        descriptor = os.open(path, os.O_RDWR)
-    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDWR | NO_LINK)
+    except (FileNotFoundError, IsADirectoryError):
+        return False
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
         return False
     try:
         return not _try_lock(descriptor, shared=True)

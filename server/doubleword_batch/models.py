@@ -16,6 +16,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 """The endpoints a job can be built for."""
 
 _MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
+_LONGEST_STATUS = 40  # characters; the words that are known have at most 12
 _LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
@@ -62,7 +63,8 @@ def _time(value: object) -> object:
 
 def _status(value: object) -> str:
     """Lower case, spelled as OpenAI does; whatever it is, it is a word to show."""
-    word = "_".join(_text(value).lower().replace("-", " ").split()) or "unknown"
+    text = _text(value)[:_LONGEST_STATUS]
+    word = "_".join(text.lower().replace("-", " ").split()) or "unknown"
     return {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
 
 

@@ -25,6 +25,11 @@ _BUFFER_BYTES = 1 << 16
 WALKS_FOLDERS = os.open in os.supports_dir_fd and hasattr(os, "O_NOFOLLOW")
 """Whether folders are opened one by one; False on Windows."""
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)
+"""For files of our own, whose name no link may take; 0 on Windows, where links need a right."""
+
+_JUNCTION = getattr(stat, "IO_REPARSE_TAG_MOUNT_POINT", -1)
+
 _FOLDER = (
     getattr(os, "O_PATH", os.O_RDONLY)  # where a folder may be entered but not listed, too
     | getattr(os, "O_DIRECTORY", 0)
@@ -39,6 +44,15 @@ _FILE = (
     | getattr(os, "O_CLOEXEC", 0)
     | getattr(os, "O_BINARY", 0)
 )
+
+
+def is_link(path: Path) -> bool:
+    """Whether a link stands there, or a junction of Windows."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    return stat.S_ISLNK(found.st_mode) or getattr(found, "st_reparse_tag", 0) == _JUNCTION
 
 
 def open_regular(path: Path, buffering: int = _BUFFER_BYTES) -> BufferedReader:

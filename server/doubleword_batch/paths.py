@@ -31,6 +31,7 @@ LOCK_SUFFIX = ".lock.json"
 
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 _NAMES_LOOKED_AT = 1_000
+_MOST_ANY_DEPTH = 2
 
 
 class Roots:
@@ -153,6 +154,12 @@ class Roots:
         while steps and not _GLOB_CHARACTERS & set(steps[0]):
             fixed.append(steps[0])
             steps = steps[1:]
+        if steps.count("**") > _MOST_ANY_DEPTH:
+            raise InputError(
+                f"The pattern {quote_untrusted(pattern, 200)} holds ** more than twice.",
+                hint="Each ** looks at all folders for each that the one before it found: once is "
+                "enough for any depth.",
+            )
         if ".." in steps:
             raise InputError(
                 f"The pattern {pattern} goes up again after a wildcard.",

@@ -36,3 +36,16 @@ async def test_counts_without_bound_are_counts(connect_directly):
     )
     batch = await connect_directly().batches.get(ID)
     assert batch.request_counts.model_dump() == {"total": MOST, "completed": 0, "failed": 2}
+
+
+@respx.mock
+async def test_a_status_is_a_word_and_not_a_book(connect_directly):
+    respx.get(f"{API}/batches/{ID}").respond(json={"id": ID, "status": "Over " * 1_000_000})
+    batch = await connect_directly().batches.get(ID)
+    assert batch.status == "over_over_over_over_over_over_over_over"
+
+
+@respx.mock
+async def test_a_reply_with_the_id_of_another_batch_does_not_become_that_batch(connect_directly):
+    respx.get(f"{API}/batches/{ID}").respond(json={"id": "another", "status": "completed"})
+    assert (await connect_directly().batches.get(ID)).id == ID

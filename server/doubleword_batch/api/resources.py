@@ -168,8 +168,13 @@ class Batches:
         return await self._write("/batches", body)
 
     async def get(self, batch_id: str) -> Batch:
-        """One batch as it is now."""
-        return await self._transport.call(ApiRequest("GET", _batch_path(batch_id)), Batch)
+        """One batch as it is now, under the id by which it was asked for.
+
+        Gateways write other ids into their replies, and a hostile server the id of another batch:
+        neither may change what is asked for next.
+        """
+        batch = await self._transport.call(ApiRequest("GET", _batch_path(batch_id)), Batch)
+        return batch.model_copy(update={"id": batch_id})
 
     async def list(
         self,

@@ -306,7 +306,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         complete=ended,
         batch_ids=[run.batch_id for run in runs][:10],
         counts=counts,
-        percent=round(100 * counts.finished / counts.total, 1) if counts.total else 0.0,
+        percent=min(round(100 * counts.finished / counts.total, 1), 100.0) if counts.total else 0.0,
         requests_per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,

@@ -12,10 +12,12 @@ from contextlib import suppress
 from types import FrameType
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.mcp_server.half_characters import WholeCharacters
 from doubleword_batch.mcp_server.server import build_server
 from doubleword_batch.settings import Settings
 
 _BLOCK_BYTES = 1 << 16
+_END_SECONDS = 5.0
 _NO_MESSAGE = re.compile(rb"^(?![ \t\r]*[\[{]).*\n", re.MULTILINE)
 
 
@@ -73,19 +75,33 @@ def _relayed_stdin() -> Callable[[], None]:
 
     def relay() -> None:
         with suppress(OSError, ValueError), pipe:  # closed by a signal meanwhile
-            messages = Messages()
+            messages, characters = Messages(), WholeCharacters()
             while block := os.read(host, _BLOCK_BYTES):
-                left = memoryview(messages.of(block))
+                left = memoryview(characters.of(messages.of(block)))
                 while left:
                     left = left[pipe.write(left) :]
+        _end_at_last(0)
 
     threading.Thread(target=relay, name="stdin", daemon=True).start()
     return pipe.close
 
 
+def _end_at_last(code: int) -> None:
+    """End the process some seconds from now, whatever its threads are at then.
+
+    The interpreter waits for threads, and one may be busy for minutes: with a pattern over a large
+    disk, with a prompt of a hundred thousand values. Nothing that was kept needs such an end: what
+    is on the disk is whole at every moment, as after a kill.
+    """
+    timer = threading.Timer(_END_SECONDS, os._exit, (code,))
+    timer.daemon = True
+    timer.start()
+
+
 def _end_by_signal(end: Callable[[], None]) -> None:
     def stop(number: int, _frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        _end_at_last(128 + number)
         end()
 
     for number in (signal.SIGINT, signal.SIGTERM):

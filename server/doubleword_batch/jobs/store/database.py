@@ -42,9 +42,9 @@ class Database:
         self._reading = threading.Lock()
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            (home / "jobs").mkdir(mode=0o700, exist_ok=True)
             path = home / "store.sqlite3"
             check_private(home, path)
+            (home / "jobs").mkdir(mode=0o700, exist_ok=True)
             self._refuse_lost(path)
             path.touch(mode=0o600)
             self._db, self._reader = self._connected(path), self._connected(path)

@@ -5,21 +5,24 @@ What was written to the provider is in `journal.py`, the rows' outcomes are in `
 
 import difflib
 import json
+import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.errors import StoreError, quote_untrusted
 from doubleword_batch.jobs.store.apply_results import read_again
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part, columns_of
 from doubleword_batch.models import Batch
+from doubleword_batch.open_files import is_link
 
 _JOB, _PART, _BATCH_RUN = columns_of(JobRecord), columns_of(Part), columns_of(BatchRun)
 
 _MOST_NAMES, _LONGEST_NAME = 1_000, 100
+_FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 _SEEN = """
     UPDATE batch_runs SET
@@ -43,8 +46,21 @@ class Store(Database):
     """The store in a state directory; methods are safe to call from any thread."""
 
     def job_folder(self, name: str) -> Path:
-        """Where the files of the job of that name lie."""
-        return self.home / "jobs" / name
+        """Where the files of the job of that name lie.
+
+        Raises:
+            StoreError: the store was changed by somebody: the name leads elsewhere, or a link
+                stands there.
+        """
+        folder = self.home / "jobs" / name
+        if not _FOLDER_NAME.fullmatch(name) or is_link(folder):
+            raise StoreError(
+                f"The job {quote_untrusted(name, 100)} of the state directory {self.home} does not "
+                "lie in a folder of it.",
+                hint="Somebody has changed the state directory. Use another one, or remove what "
+                "leads elsewhere.",
+            )
+        return folder
 
     # Jobs
 

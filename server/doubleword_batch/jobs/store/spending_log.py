@@ -13,6 +13,8 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, cast
 
+from doubleword_batch.open_files import NO_LINK
+
 _NAME = "spending.jsonl"
 
 
@@ -31,7 +33,7 @@ def log_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
         return
     day = _day(now)
     is_new_day = _last_day(home) not in {None, day}
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new_day else 0)
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new_day else 0) | NO_LINK
     lines = [{"day": day, "key": key, "usd": str(usd)} for key, usd in costs.items()]
     descriptor = os.open(home / _NAME, flags, 0o600)
     try:

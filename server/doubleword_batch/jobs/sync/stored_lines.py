@@ -14,8 +14,10 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
+from doubleword_batch.open_files import NO_LINK
 
 _WINDOW_BYTES = 1 << 18
+_FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
 
 
 def stored_lines_path(job: StoredJob, batch_run: int, kind: str) -> Path:
@@ -33,7 +35,7 @@ def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
         return
     try:
         is_new = not path.exists()
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o600)
+        descriptor = os.open(path, _FLAGS, 0o600)
         with os.fdopen(descriptor, "r+b") as copy:
             copy.truncate(size_bytes)
             copy.seek(size_bytes)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Concatenate, ParamSpec, TypeVar
 
 from doubleword_batch.errors import StoreError
 from doubleword_batch.local.store.migrations import MIGRATIONS
+from doubleword_batch.open_files import NO_LINK
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -106,7 +107,7 @@ def _make_private(path: Path) -> None:
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     path.parent.chmod(0o700)
     # SQLite gives its -wal and -shm files the rights of the main file.
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | NO_LINK, 0o600))
     path.chmod(0o600)
 
 
