@@ -146,6 +146,7 @@ class LazyWorkspace:
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
                 ask_above_usd=settings.ask_above_usd,
+                max_state_bytes=settings.max_state_bytes,
                 strict_json=settings.strict_json,
                 writes_locks=settings.lock_files,
                 on_done=settings.on_done,

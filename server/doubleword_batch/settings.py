@@ -17,6 +17,9 @@ from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.path_names import is_nobodys_data
 
+GIGABYTE = 10**9
+_MOST_GIGABYTES = 10**6
+
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
@@ -98,6 +101,7 @@ class Settings:
         local_model: a GGUF file for the builtin executor; None for the bundled one.
         log_level: level of the log on stderr.
         proxy_key: what programs must send to the proxy as their key; None for the one it makes.
+        max_state_bytes: most bytes that request files of all jobs may take in the state directory.
         lock_files: whether a table of answers gets a lock file beside it.
         on_done: a command line to run when a job that an agent began has ended.
         notify: show a notification on the desktop then.
@@ -121,6 +125,7 @@ class Settings:
     local_model: Path | None = None
     log_level: LogLevel = "warning"
     proxy_key: Secret | None = None
+    max_state_bytes: int = 50 * GIGABYTE
     lock_files: bool = True
     on_done: str | None = None
     notify: bool = False
@@ -169,6 +174,7 @@ class Settings:
             local_model=_file(env, "DOUBLEWORD_BATCH_LOCAL_MODEL"),
             log_level=_named(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
             proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
+            max_state_bytes=_gigabytes(env, "DOUBLEWORD_BATCH_MAX_STATE_GB", default=50),
             lock_files=_flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
             notify=_flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
@@ -417,6 +423,21 @@ def _money(env: Mapping[str, str], name: str) -> Decimal | None:
             f"{name}={text!r} is not an amount.", hint="Use US dollars, such as 2.50."
         )
     return value
+
+
+def _gigabytes(env: Mapping[str, str], name: str, *, default: int) -> int:
+    text = env.get(name)
+    if not text:
+        return default * GIGABYTE
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        value = Decimal(0)
+    if not value.is_finite() or not 0 < value <= _MOST_GIGABYTES:
+        raise ConfigError(
+            f"{name}={text!r} is not a size.", hint="Use gigabytes, such as 50 or 0.5."
+        )
+    return int(value * GIGABYTE)
 
 
 def _flag(env: Mapping[str, str], name: str, *, default: bool = False) -> bool:

@@ -173,6 +173,7 @@ def _build(
             ),
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
+            most_bytes=_bytes_left(ws),
         )
         if "cascade" in msgspec.json.decode(plan.stored_spec):
             refuse_small(sum(file.requests for file in built.files))
@@ -184,6 +185,13 @@ def _build(
     failpoint("build.published")
     clear_building_mark(job.folder)
     return job, built, job.id != job_id
+
+
+def _bytes_left(ws: Workspace) -> int | None:
+    """How much more request files may take; without a bound an agent that builds fills the disk."""
+    if ws.max_state_bytes is None:
+        return None
+    return max(ws.max_state_bytes - ws.store.bytes_of_parts(), 0)
 
 
 def _fingerprint(plan: BuildPlan, built: "BuildResult") -> str:

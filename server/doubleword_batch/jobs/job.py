@@ -39,6 +39,7 @@ class Workspace:
         max_daily_usd: hard cap of one UTC day.
         ask_above_usd: a person is asked before more than that is submitted at once.
         read_only: nothing may be sent that was not sent already.
+        max_state_bytes: most bytes of the request files of all jobs.
         strict_json: whether a structured answer's JSON has to stand alone.
         writes_locks: whether tables get a lock file beside them.
         on_done: a person's command for the end of an agent's job.
@@ -58,6 +59,7 @@ class Workspace:
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
     ask_above_usd: Decimal | None = None
+    max_state_bytes: int | None = None
     strict_json: bool = False
     writes_locks: bool = True
     on_done: str | None = None

@@ -72,6 +72,7 @@ def build_request_files(
     on_left_out: OnLeftOut | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
+    most_bytes: int | None = None,
 ) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
@@ -92,12 +93,13 @@ def build_request_files(
         on_left_out: called with the other rows, up to 1,000 at a time.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
+        most_bytes: of all files together; None for no bound.
 
     Raises:
         InputError: the spec (see `check_spec`, `Template`), the limit or rows (see `open_source`)
             cannot be used; `request_too_large` if every row was left out.
         DoublewordBatchError: code `interrupted`: `cancelled` returned True.
-        StoreError: code `disk_full` or `not_written`.
+        StoreError: code `disk_full` (also for `most_bytes`) or `not_written`.
     """
     check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
@@ -111,7 +113,9 @@ def build_request_files(
     max_requests = _max_requests(spec, profile)
     columns = lines.columns_to_copy if copy_rows else ()
     with (
-        RequestFileWriter(folder, max_requests, profile.max_file_bytes, by_prefix=True) as writer,
+        RequestFileWriter(
+            folder, max_requests, profile.max_file_bytes, by_prefix=True, most_bytes=most_bytes
+        ) as writer,
         RowCopyWriter(folder, source, columns) as copy,
     ):
         build = _Build(lines, writer, copy, spec, on_rows, on_left_out, on_progress, cancelled)

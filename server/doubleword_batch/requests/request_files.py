@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from doubleword_batch.atomic_files import AtomicFile, not_written, publish_together
+from doubleword_batch.errors import StoreError
 from doubleword_batch.requests.prefix_order import PrefixOrder
 
 _BLOCK_BYTES = 1 << 20
@@ -43,10 +44,17 @@ class RequestFileWriter:
         max_requests: lines in one file.
         max_bytes: bytes in one file.
         by_prefix: whether the requests of a file that begin alike are put together.
+        most_bytes: in all files together; None for no bound.
     """
 
     def __init__(
-        self, folder: Path, max_requests: int, max_bytes: int, *, by_prefix: bool = False
+        self,
+        folder: Path,
+        max_requests: int,
+        max_bytes: int,
+        *,
+        by_prefix: bool = False,
+        most_bytes: int | None = None,
     ) -> None:
         for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
             leftover.unlink(missing_ok=True)
@@ -54,6 +62,7 @@ class RequestFileWriter:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._by_prefix = by_prefix
+        self._bytes_left = most_bytes
         self._files: list[AtomicFile] = []
         self._done: list[RequestFile] = []
         self._open: _OpenFile | None = None
@@ -76,14 +85,28 @@ class RequestFileWriter:
         """Append a line; return the number of the file that holds it.
 
         Raises:
-            StoreError: code `disk_full` or `not_written`.
+            StoreError: code `disk_full` (also for `most_bytes`) or `not_written`.
         """
+        self._take(len(line))
         try:
             file = self._file_for(line)
             file.append(line)
         except OSError as error:
             raise not_written(self._folder, error) from None
         return file.number
+
+    def _take(self, size_bytes: int) -> None:
+        if self._bytes_left is None:
+            return
+        self._bytes_left -= size_bytes
+        if self._bytes_left < 0:
+            raise StoreError(
+                "The request files of all jobs would be larger than the state directory may hold.",
+                hint="Use fewer rows (limit) or a shorter prompt. A person can delete jobs "
+                "(`doubleword-batch doctor` names the largest) or raise "
+                "DOUBLEWORD_BATCH_MAX_STATE_GB.",
+                code="disk_full",
+            )
 
     def publish(self) -> tuple[RequestFile, ...]:
         """Finish the last file and give all of them their names.

@@ -10,6 +10,9 @@ from typing import Literal
 import msgspec
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.open_files import open_regular
+
+_MOST_BYTES = 16 << 20
 
 ServerFaultKind = Literal[
     "status",
@@ -117,10 +120,10 @@ class Faults(
             InputError: the file cannot be read or is not a faults file.
         """
         try:
-            return msgspec.json.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8), type=cls)
+            return msgspec.json.decode(_content(path).removeprefix(codecs.BOM_UTF8), type=cls)
         except OSError as error:
             raise InputError(
-                f"The faults file {path} cannot be read: {error.strerror}.",
+                f"The faults file {path} cannot be read: {error.strerror or error}.",
                 hint="Give the path of a JSON file.",
             ) from None
         except (ValueError, RecursionError) as error:
@@ -128,3 +131,11 @@ class Faults(
                 f"{path} is not a faults file: {error}.",
                 hint='Write {"server": [...], "requests": [...]}.',
             ) from None
+
+
+def _content(path: Path) -> bytes:
+    with open_regular(path.resolve()) as file:  # a pipe would be waited for, a device has no end
+        content = file.read(_MOST_BYTES + 1)
+    if len(content) > _MOST_BYTES:
+        raise ValueError("it is larger than 16 MiB")
+    return content
