@@ -8,17 +8,15 @@ import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.path_names import is_nobodys_data
-
-GIGABYTE = 10**9
-_MOST_GIGABYTES = 10**6
+from doubleword_batch.variables import GIGABYTE, flag, full_path, gigabytes, money, one_of
 
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -161,23 +159,24 @@ class Settings:
             base_url=base_url,
             api_key=api_key,
             home=_home(env, home),
+            home=full_path("the state directory", str(home)) if home else _home(env),
             roots=_roots(roots),
             roots_are_explicit=bool(roots),
-            max_cost_usd=_money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
-            max_daily_usd=_money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
-            ask_above_usd=_money(env, "DOUBLEWORD_BATCH_ASK_ABOVE_USD"),
-            read_only=_flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
-            strict_json=_flag(env, "DOUBLEWORD_BATCH_STRICT_JSON"),
-            local_executor=_named(env, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR", ExecutorName),
+            max_cost_usd=money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
+            max_daily_usd=money(env, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
+            ask_above_usd=money(env, "DOUBLEWORD_BATCH_ASK_ABOVE_USD"),
+            read_only=flag(env, "DOUBLEWORD_BATCH_READ_ONLY"),
+            strict_json=flag(env, "DOUBLEWORD_BATCH_STRICT_JSON"),
+            local_executor=one_of(env, "DOUBLEWORD_BATCH_LOCAL_EXECUTOR", ExecutorName),
             local_url=_address(env, "DOUBLEWORD_BATCH_LOCAL_URL"),
             local_key=_secret(env, "DOUBLEWORD_BATCH_LOCAL_KEY"),
             local_model=_file(env, "DOUBLEWORD_BATCH_LOCAL_MODEL"),
-            log_level=_named(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
+            log_level=one_of(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
             proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
-            max_state_bytes=_gigabytes(env, "DOUBLEWORD_BATCH_MAX_STATE_GB", default=50),
-            lock_files=_flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
+            max_state_bytes=gigabytes(env, "DOUBLEWORD_BATCH_MAX_STATE_GB", default=50),
+            lock_files=flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
-            notify=_flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
+            notify=flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
             webhook_secret=_secret(env, "DOUBLEWORD_BATCH_WEBHOOK_SECRET"),
         )
 
@@ -242,7 +241,7 @@ def _provider(
     env: Mapping[str, str], key_and_address: KeyAndAddress | None
 ) -> tuple[ProviderName, str, Secret | None]:
     """The provider, its base URL and its key."""
-    named: ProviderName | None = _named(env, "DOUBLEWORD_BATCH_PROVIDER", ProviderName)
+    named: ProviderName | None = one_of(env, "DOUBLEWORD_BATCH_PROVIDER", ProviderName)
     if named == "local":
         return "local", "", None
     key_and_address = key_and_address or _key_and_address(env, named)
@@ -332,6 +331,8 @@ def _home(env: Mapping[str, str], given: str | Path | None) -> Path:
         path = _path("the state directory" if given else "DOUBLEWORD_BATCH_HOME", named)
     else:
         import platformdirs
+        return full_path("DOUBLEWORD_BATCH_HOME", named)
+    import platformdirs
 
         path = platformdirs.user_state_path("doubleword-batch", appauthor=False)
     try:
@@ -353,7 +354,7 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
             "DOUBLEWORD_BATCH_ROOTS names no folder.",
             hint=f"List existing folders, separated by {os.pathsep!r}.",
         )
-    roots = tuple(_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
+    roots = tuple(full_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
     for root in roots:
         if not root.is_dir():
             raise ConfigError(
@@ -375,26 +376,6 @@ def _working_directory() -> tuple[Path, ...]:
     return () if is_nobodys_data(folder, home, os.environ) else (folder,)
 
 
-def _path(name: str, text: str) -> Path:
-    try:
-        return Path(text).expanduser().absolute()
-    except (OSError, RuntimeError):
-        raise ConfigError(
-            f"{name} names a path whose home folder cannot be found.", hint="Write it out."
-        ) from None
-
-
-def _named(env: Mapping[str, str], name: str, literal: Any) -> Any:
-    """The variable's value, which is one of the Literal's; None when it is not set or empty."""
-    value = env.get(name, "").lower()
-    allowed = get_args(literal)
-    if value and value not in allowed:
-        raise ConfigError(
-            f"{name}={value!r} is not known.", hint=f"Use one of {', '.join(allowed)}."
-        )
-    return value or None
-
-
 def _address(env: Mapping[str, str], name: str) -> str | None:
     url = env.get(name)
     return check_base_url(name, url) if url else None
@@ -407,45 +388,4 @@ def _secret(env: Mapping[str, str], name: str) -> Secret | None:
 
 def _file(env: Mapping[str, str], name: str) -> Path | None:
     path = env.get(name)
-    return _path(name, path) if path else None
-
-
-def _money(env: Mapping[str, str], name: str) -> Decimal | None:
-    text = env.get(name)
-    if not text:
-        return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
-        raise ConfigError(
-            f"{name}={text!r} is not an amount.", hint="Use US dollars, such as 2.50."
-        )
-    return value
-
-
-def _gigabytes(env: Mapping[str, str], name: str, *, default: int) -> int:
-    text = env.get(name)
-    if not text:
-        return default * GIGABYTE
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(0)
-    if not value.is_finite() or not 0 < value <= _MOST_GIGABYTES:
-        raise ConfigError(
-            f"{name}={text!r} is not a size.", hint="Use gigabytes, such as 50 or 0.5."
-        )
-    return int(value * GIGABYTE)
-
-
-def _flag(env: Mapping[str, str], name: str, *, default: bool = False) -> bool:
-    text = env.get(name, "").lower()
-    if not text:
-        return default
-    if text in {"0", "false", "no", "off"}:
-        return False
-    if text in {"1", "true", "yes", "on"}:
-        return True
-    raise ConfigError(f"{name}={text!r} is neither on nor off.", hint="Use 1 or 0.")
+    return full_path(name, path) if path else None
