@@ -159,7 +159,6 @@ class Settings:
             base_url=base_url,
             api_key=api_key,
             home=_home(env, home),
-            home=full_path("the state directory", str(home)) if home else _home(env),
             roots=_roots(roots),
             roots_are_explicit=bool(roots),
             max_cost_usd=money(env, "DOUBLEWORD_BATCH_MAX_COST_USD"),
@@ -328,11 +327,9 @@ def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyA
 def _home(env: Mapping[str, str], given: str | Path | None) -> Path:
     named = str(given) if given else env.get("DOUBLEWORD_BATCH_HOME")
     if named:
-        path = _path("the state directory" if given else "DOUBLEWORD_BATCH_HOME", named)
+        path = full_path("the state directory" if given else "DOUBLEWORD_BATCH_HOME", named)
     else:
         import platformdirs
-        return full_path("DOUBLEWORD_BATCH_HOME", named)
-    import platformdirs
 
         path = platformdirs.user_state_path("doubleword-batch", appauthor=False)
     try:

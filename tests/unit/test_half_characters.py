@@ -2,16 +2,13 @@
 
 import json
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword_batch.mcp_server.half_characters import WholeCharacters
 
 TEXTS = st.text(
-    st.one_of(
-        st.sampled_from(["\\", "u", "d", "8", "0", "\ud83d", "\ude00", '"', "\n"]),
-        st.characters(exclude_categories=()),
-    ),
+    st.sampled_from(["\\", "u", "d", "8", "0", "\ud83d", "\ude00", "\U0001f600", '"', "\n", "é"]),
     max_size=30,
 )
 
@@ -20,6 +17,7 @@ def mended(text):
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), cut=st.integers(1, 40))
 def test_every_text_arrives_with_its_whole_characters_and_no_half(texts, cut):
     stream = b"".join(json.dumps({"t": text}).encode() + b"\n" for text in texts)
