@@ -21,9 +21,11 @@ def bytes_of(home):
 
 
 async def test_one_build_that_would_pass_the_bound_leaves_nothing(settings, work, home):
-    (work / "t.csv").write_text("text\n" + "a\n" * 1_000, encoding="utf-8")
+    (work / "t.csv").write_text("text\n" + "a\n" * 300, encoding="utf-8")
     async with agent(settings) as a:
-        reply = await a.fails("create_batch_file", source="t.csv", prompt="{{ text }}" * 1_000)
+        reply = await a.fails(
+            "create_batch_file", source="t.csv", prompt="A long question about {{ text }}. " * 30
+        )
         assert reply["error"]["code"] == "disk_full"
         assert "DOUBLEWORD_BATCH_MAX_STATE_GB" in reply["error"]["hint"]
         assert not bytes_of(home)
