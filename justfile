@@ -50,6 +50,14 @@ docs:
 docs-serve:
     {{ run }} mkdocs serve
 
+# On a CPython for Windows, under Wine: what CI runs, `all`, or any words for pytest.
+windows *options:
+    bash .ci/windows {{ uv }} {{ options }}
+
+# On the other Pythons: what CI runs, or `just pythons 3.14 tests` and any words for pytest.
+pythons *options:
+    bash .ci/pythons {{ uv }} {{ options }}
+
 # Everything that must hold before a change lands.
 ci:
     bash .ci/run

@@ -33,6 +33,10 @@ def pytest_collection_modifyitems(items):
         return LONG_FOLDERS.index(folder) if folder in LONG_FOLDERS else len(LONG_FOLDERS)
 
     items.sort(key=rank)
+    if sys.platform == "win32":
+        for item in items:
+            if mark := item.get_closest_marker("posix"):
+                item.add_marker(pytest.mark.skip(reason=f"POSIX: {mark.args[0]}"))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -74,8 +74,6 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
         name: one name of a path, without separators.
         may_be_pattern: `?` and `*` stand for other characters.
     """
-    if len(name.encode("utf-16-le", "surrogatepass")) > _LONGEST_NAME_BYTES:
-        return "has a name of more than 255 characters"
     if ":" in name:
         return "holds a colon in a name"
     if _WINDOWS_DEVICE.fullmatch(name):
@@ -85,6 +83,11 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
     return _fault_of_a_character(
         name, _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
     )
+
+
+def is_too_long_for_windows(name: str) -> bool:
+    """Whether a name has more than the 255 characters that a disk of Windows gives it."""
+    return len(name.encode("utf-16-le", "surrogatepass")) > _LONGEST_NAME_BYTES
 
 
 def _fault_of_a_character(name: str, refused: str) -> str | None:

@@ -10,7 +10,7 @@ import re
 import unicodedata
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.path_names import fault_on_windows
+from doubleword_batch.path_names import fault_on_windows, is_too_long_for_windows
 from doubleword_batch.plain_text import is_plain
 
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
@@ -53,6 +53,10 @@ def check_names_of_windows(text: str) -> None:
         InputError: code `not_written`.
     """
     _check_names(text, code="not_written")
+    if any(map(is_too_long_for_windows, _names(text))):
+        raise _refused(
+            text, "has a name of more than 255 characters", "Give another name.", "not_written"
+        )
 
 
 def _check_names(text: str, *, may_be_pattern: bool = False, code: str = "outside_roots") -> None:

@@ -69,6 +69,7 @@ def test_a_key_is_never_shown_and_an_unreachable_server_is_named(doctor):
     assert KEY not in done.stdout + done.stderr
 
 
+@pytest.mark.posix("modes of files")
 def test_a_state_directory_that_others_can_read_is_wrong(doctor, tmp_path):
     (tmp_path / "state").mkdir(mode=0o755)
     (tmp_path / "state").chmod(0o755)

@@ -1,7 +1,6 @@
 """Faults, kills and lost replies: every request has one line, and nothing is paid twice."""
 
 import json
-import os
 import signal
 import subprocess
 import time
@@ -108,7 +107,7 @@ def test_killed_at_any_moment_it_goes_on_and_pays_nothing_twice(
             )
             with pytest.raises(subprocess.TimeoutExpired):
                 started.wait(seconds)
-            os.kill(started.pid, signal.SIGKILL)
+            started.kill()
             started.wait(10)
             assert not (work / "requests.results.jsonl").exists()
         gate.touch()

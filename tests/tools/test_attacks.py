@@ -132,6 +132,7 @@ async def test_a_retry_with_costlier_parameters_stays_under_the_cap(capped, faul
     assert len(batches["lines"]) == 1
 
 
+@pytest.mark.posix("links")
 async def test_a_planted_link_does_not_redirect_what_is_written(settings, reviews, work, tmp_path):
     precious = tmp_path / "precious"
     precious.write_text("mine", encoding="utf-8")
@@ -157,6 +158,7 @@ async def test_an_agent_may_neither_read_nor_write_the_state_directory(settings,
     assert written["error"]["code"] == read["error"]["code"] == "outside_roots"
 
 
+@pytest.mark.posix("pipes with names")
 async def test_a_pipe_in_the_data_folder_does_not_hang_a_call(settings, reviews, work):
     import os
 

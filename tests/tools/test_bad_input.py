@@ -50,6 +50,7 @@ async def test_a_missing_file_is_named_with_the_folder_paths_start_at(settings, 
     assert f"relative paths start at {work}" in reply.text
 
 
+@pytest.mark.posix("links")
 @pytest.mark.parametrize("way", ["absolute", "dots", "link", "linked folder"])
 async def test_a_path_outside_the_roots_is_refused_however_it_is_reached(
     settings, work, tmp_path, way

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from agent import agent
 from doubleword_batch.local.executors.faults import Match, RequestFault
 
@@ -9,6 +11,7 @@ ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 SCHEMA = {"type": "object", "properties": {"label": {"enum": ["good", "bad"]}}}
 
 
+@pytest.mark.posix("links")
 async def test_a_table_is_never_written_over_its_source(settings, reviews, work):
     before = reviews.read_bytes()
     linked = work / "link.csv"

@@ -150,6 +150,7 @@ def test_what_could_not_be_read_for_the_file_is_named(tmp_path):
     assert ".part" not in failed.value.message
 
 
+@pytest.mark.posix("links")
 def test_a_link_at_the_target_is_replaced_and_not_followed(tmp_path):
     (tmp_path / "precious").write_text("mine", encoding="utf-8")
     (tmp_path / "out").symlink_to(tmp_path / "precious")

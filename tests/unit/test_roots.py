@@ -40,6 +40,7 @@ def test_what_lies_outside_is_refused_for_reading_and_writing(inside, path):
         assert "DOUBLEWORD_BATCH_ROOTS" in refused.value.hint
 
 
+@pytest.mark.posix("links")
 def test_a_link_cannot_lead_out(inside, tmp_path):
     (inside / "file").symlink_to(tmp_path / "secret.txt")
     (inside / "folder").symlink_to(tmp_path)
@@ -53,6 +54,7 @@ def test_a_link_cannot_lead_out(inside, tmp_path):
             roots.writable(path, overwrite=True)
 
 
+@pytest.mark.posix("links")
 def test_a_link_inside_is_followed_and_a_loop_refused(inside):
     (inside / "link.txt").symlink_to(inside / "a.txt")
     (inside / "loop").symlink_to(inside / "loop")
@@ -62,6 +64,7 @@ def test_a_link_inside_is_followed_and_a_loop_refused(inside):
         roots.readable("loop")
 
 
+@pytest.mark.posix("links")
 def test_a_root_may_itself_be_a_link(inside, tmp_path):
     (tmp_path / "alias").symlink_to(inside)
     assert Roots([tmp_path / "alias"]).readable("a.txt") == (inside / "a.txt").resolve()
@@ -94,6 +97,7 @@ def test_a_glob_cannot_lead_out(inside, pattern):
     assert refused.value.code == "outside_roots"
 
 
+@pytest.mark.posix("links")
 def test_a_glob_that_meets_a_link_outwards_is_refused_not_cut(inside, tmp_path):
     (inside / "z.txt").symlink_to(tmp_path / "secret.txt")
     with pytest.raises(InputError, match="outside"):

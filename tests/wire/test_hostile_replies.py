@@ -1,7 +1,6 @@
 """Replies made to take all memory, or all time."""
 
 import gzip
-import resource
 import sys
 import zlib
 from random import Random
@@ -46,7 +45,10 @@ async def test_a_reply_in_an_encoding_that_nobody_asked_for_is_not_unpacked(
         assert f"is encoded as «{encoding}», which was not asked for" in caught.value.message
 
 
+@pytest.mark.posix("the memory of this process")
 async def test_a_reply_that_unpacks_to_gigabytes_is_refused_at_the_bound(connect):
+    import resource
+
     def peak_mb():
         unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit

@@ -250,7 +250,7 @@ def _bad_json(
             code="malformed_row",
             details=details,
         )
-    if isinstance(error, RecursionError):
+    if isinstance(error, RecursionError) or is_too_deep(text):
         reason = "it is nested too deeply"
     else:
         reason = str(error).removeprefix("JSON is malformed: ").split(" - at ")[0].lower()

@@ -1,6 +1,7 @@
 """A line means the same whether it is read the short way or the long one, and what it says."""
 
 import json
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -66,9 +67,15 @@ def chat(content, **message):
 
 
 def reading_of(line, *, is_strict=False):
-    spec = msgspec.json.encode({"response_schema": LABEL}).decode()
-    reading = read_line(line, schema_check(spec, is_strict=is_strict))
+    reading = checked(line, LABEL, is_strict=is_strict)
     return reading.outcome, reading.cause
+
+
+def checked(line, schema, *, is_strict=False):
+    """The line read with a check of the schema, whose process ends with it."""
+    spec = msgspec.json.encode({"response_schema": schema}).decode()
+    with closing(schema_check(spec, is_strict=is_strict)) as check:
+        return read_line(line, check)
 
 
 @pytest.mark.parametrize("name", TEXTS)
@@ -102,7 +109,6 @@ def test_a_tool_call_where_a_schema_was_asked_for_is_not_ok():
 def test_a_schema_that_fails_on_an_answer_ends_nothing():
     tree = {"type": "object", "properties": {"of": {"$ref": "#"}}}
     deep = '{"of":' * 90 + "{}" + "}" * 90
-    spec = msgspec.json.encode({"response_schema": tree}).decode()
-    assert read_line(chat(deep), schema_check(spec)).outcome in {"ok", "invalid"}
-    odd = msgspec.json.encode({"response_schema": {"properties": {"x": {"multipleOf": 0.01}}}})
-    assert read_line(chat('{"x":1e308}'), schema_check(odd.decode())).outcome in {"ok", "invalid"}
+    assert checked(chat(deep), tree).outcome in {"ok", "invalid"}
+    odd = {"properties": {"x": {"multipleOf": 0.01}}}
+    assert checked(chat('{"x":1e308}'), odd).outcome in {"ok", "invalid"}

@@ -336,6 +336,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.posix("limits on a file's size")
 @pytest.mark.parametrize(
     ("form", "limit"),
     [("jsonl", 500_000), ("csv", 500_000), ("parquet", 500_000), ("parquet", 20_000)],

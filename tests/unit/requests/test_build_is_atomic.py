@@ -77,6 +77,7 @@ except StoreError as error:
 """
 
 
+@pytest.mark.posix("limits on a file's size")
 def test_a_full_disk_is_reported_and_leaves_nothing(table, tmp_path):
     table(3000)
     command = [sys.executable, "-c", FULL_DISK, str(tmp_path)]

@@ -114,6 +114,7 @@ def test_bytes_in_a_table_are_images_too(tmp_path, bodies):
     assert seen(bodies("t.parquet", image_column="b")[0]) == uri("gif", GIF)
 
 
+@pytest.mark.posix("links")
 @pytest.mark.parametrize(
     ("value", "code", "message"),
     [

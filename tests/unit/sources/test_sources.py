@@ -155,6 +155,7 @@ def test_a_folder_without_texts_is_refused(tmp_path, roots):
     assert refused.value.code == "no_rows"
 
 
+@pytest.mark.posix("links")
 def test_links_that_lead_out_of_the_roots_are_refused_not_left_out(tmp_path):
     inside = tmp_path / "inside"
     inside.mkdir()
@@ -173,6 +174,7 @@ def test_rows_of_json_in_a_file_called_csv_are_read_as_what_they_are(source):
     assert source("t.csv", "[a],b\n1,2\n").kind == "csv"
 
 
+@pytest.mark.posix("links")
 def test_a_link_to_a_folder_is_refused_not_left_out(tmp_path, roots):
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "again").symlink_to(tmp_path / "texts")
@@ -187,13 +189,16 @@ def test_a_missing_file_is_refused(roots):
     assert refused.value.code == "file_not_found"
 
 
+@pytest.mark.posix("pipes with names")
 def test_a_pipe_is_refused_instead_of_waited_for(tmp_path, roots):
     os.mkfifo(tmp_path / "p.csv")
     with pytest.raises(InputError, match="not a regular file"):
         open_source("p.csv", roots)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+@pytest.mark.skipif(
+    not hasattr(os, "geteuid") or os.geteuid() == 0, reason="POSIX modes; root may read everything"
+)
 def test_a_file_without_read_permission_is_refused(tmp_path, roots):
     (tmp_path / "t.csv").write_text("a\n1\n", encoding="utf-8")
     (tmp_path / "t.csv").chmod(0)
