@@ -5,6 +5,7 @@ import json
 import pytest
 
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG, write_rows
+from cli.commands import Shell
 from doubleword_batch import InputError, Jobs, Settings
 
 
@@ -126,3 +127,17 @@ async def test_what_is_asked_depends_on_what_the_provider_writes(settings, table
         assert await body(cascade=OPTION | {"score": "agreement"}) == plain | {"n": 2}
         refused = {"logprobs": False}
         assert await body(cascade=OPTION, params=refused) == plain | refused | {"n": 2}
+
+
+def test_the_command_line_names_the_strong_model_and_the_target(tmp_path):
+    shell = Shell(tmp_path)
+    write_rows(tmp_path / "rows.csv", 600)
+    shell.write("schema.json", json.dumps(SCHEMA))
+    order = ["create-file", "rows.csv", "-p", PROMPT, "--model", "m", "--schema", "schema.json"]
+    made = shell.json(*order, "--cascade-model", "strong", "--cascade-target", "0.9")
+    assert made["requests"] == 600
+    (part,) = (shell.home / "jobs" / made["job"]).glob("part-*.jsonl")
+    assert json.loads(part.read_text(encoding="utf-8").splitlines()[0])["body"]["n"] == 2
+    alone = shell.run(*order, "--cascade-target", "0.9")
+    assert alone.returncode != 0
+    assert "--cascade-model" in alone.stderr
