@@ -27,10 +27,7 @@ async def run_scenario(ws, work):
     """Build, submit, follow, retry in place, retry anew, cancel another job, write the tables."""
     job = await submitted(ws, "rows.csv", "Say {{ text }}")
     await no_row_fails(ws, job)
-    if all(not part.retry_round for part, _ in StoredJob.named(ws, job).newest_runs()):
-        await begun(lambda: retry_failed(ws, job, causes=["truncated"], params={"max_tokens": 5}))
-    elif StoredJob.named(ws, job).status() == "uploaded" or not_sent(ws, job):
-        await begun(lambda: retry_failed(ws, job))
+    await once_more(ws, job)
     await ended(ws, job)
     for name in TABLES[:2]:
         await fetch_results(ws, job, output_path=str(work / name), overwrite=True, sample=0)
@@ -67,6 +64,28 @@ async def run_cascade(ws, work):
         raise AssertionError(f"{created.job} does not end")
     for name in TABLES[:2]:
         await fetch_results(ws, created.job, output_path=str(work / name), overwrite=True)
+
+
+async def once_more(ws, job):
+    """Retry what was cut, in new parts, one time."""
+    if all(not part.retry_round for part, _ in StoredJob.named(ws, job).newest_runs()):
+        await begun(lambda: retry_failed(ws, job, causes=["truncated"], params={"max_tokens": 5}))
+    elif StoredJob.named(ws, job).status() == "uploaded" or not_sent(ws, job):
+        await begun(lambda: retry_failed(ws, job))
+
+
+async def run_reuse(ws, work):
+    """A job, and one over its rows and more, some of them equal: these fail and are cut first."""
+    job = await submitted(ws, "rows.csv", "Say {{ text }}")
+    await no_row_fails(ws, job)
+    rows = (work / "rows.csv").read_text(encoding="utf-8")
+    more = "".join(f'{n},"new {n % 4}"\n' for n in range(11, 17))
+    (work / "more.csv").write_text(rows + more, encoding="utf-8")
+    job = await submitted(ws, "more.csv", "Say {{ text }}")
+    await no_row_fails(ws, job)
+    await once_more(ws, job)
+    await ended(ws, job)
+    await fetch_results(ws, job, output_path=str(work / TABLES[0]), overwrite=True, sample=0)
 
 
 async def stopped(ws, work):

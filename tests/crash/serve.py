@@ -12,6 +12,8 @@ FAULTS = Faults(
         RequestFault(fault="flaky", match=Match(contains="Say row 2,"), times=1),
         RequestFault(fault="flaky", match=Match(contains="Say row 9,"), times=1),
         RequestFault(fault="truncated", match=Match(contains="Say row 6,")),
+        RequestFault(fault="flaky", match=Match(contains="Say new 3"), times=1),
+        RequestFault(fault="truncated", match=Match(contains="Say new 0")),
         RequestFault(fault="hold", match=Match(contains="Hold"), until="/never"),
     )
 )

@@ -163,7 +163,7 @@ async def test_a_row_too_large_is_reported_and_does_not_stop_the_rest(settings, 
     rows = "".join(f"{n},{big if n == 2 else 'small'}\n" for n in range(1, 5))
     (work / "big.csv").write_text("n,text\n" + rows, encoding="utf-8")
     async with agent(settings) as a:
-        created = await a.calls("create_batch_file", source="big.csv", prompt="{{ text }}")
+        created = await a.calls("create_batch_file", source="big.csv", prompt="{{ n }}: {{ text }}")
         await a.calls("create_batch", job=created["job"])
         await a.ends(created["job"])
         results = await a.calls("fetch_results", job=created["job"])

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from doubleword_batch.batch_openai.call import Call
 from doubleword_batch.jobs.call_jobs import CallRow, CallRows, key_of_call
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.reuse.earlier import answered_rows, has_tables
 
 
 class AnswerCache:
@@ -23,6 +24,7 @@ class AnswerCache:
         self._share = share
         self._remember = remember
         self._has_past: bool | None = None
+        self._has_tables = False
         self._own_jobs: set[str] = set()
         self._used: set[tuple[str, int]] = set()
         self._released: dict[tuple[str, int], bytes | None] = {}
@@ -41,11 +43,28 @@ class AnswerCache:
         for call in calls:
             call.key = key_of_call(ws.profile.name, ws.server, call.endpoint, call.body)
         if self._has_past is None:
-            self._has_past = self._remember and not CallRows(ws.store).is_empty()
+            has_calls = self._remember and not CallRows(ws.store).is_empty()
+            self._has_tables = self._remember and has_tables(ws)
+            self._has_past = has_calls or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
         if is_first and not any(call.is_repeat for call in calls):
             return {}  # a first run has nothing to find
-        return CallRows(ws.store).find(call.key for call in calls if call.key is not None)
+        found = CallRows(ws.store).find(call.key for call in calls if call.key is not None)
+        if self._has_tables:
+            self._look_into_tables(ws, calls, found)
+        return found
+
+    def _look_into_tables(
+        self, ws: Workspace, calls: Sequence[Call], found: dict[bytes, list[CallRow]]
+    ) -> None:
+        """Add the answers that jobs over tables have to what calls found nowhere else."""
+        keys: dict[tuple[str, str], set[bytes]] = {}
+        for call in calls:
+            if call.key is not None and call.key not in found:
+                keys.setdefault((call.endpoint, call.model), set()).add(call.key)
+        for (endpoint, model), wanted in keys.items():
+            for key, row in answered_rows(ws, endpoint, model, wanted).items():
+                found[key] = [row]
 
     def take(
         self,

@@ -7,6 +7,7 @@ passed on becomes a job and a `BatchTask`, while the next group fills.
 import asyncio
 import logging
 from collections.abc import Coroutine, Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.admission import admitted
@@ -16,6 +17,7 @@ from doubleword_batch.batch_openai.batch_task import (
     BatchTask,
     ConcurrencyLimits,
     LinesRejectedError,
+    outcome_of,
 )
 from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
@@ -28,6 +30,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.call_jobs import (
     CallRow,
     bodies_of,
+    finished_rows,
     forget_abandoned,
     forget_unsent,
     job_of_calls,
@@ -64,6 +67,7 @@ class Dispatcher:
         )
         self._cache = AnswerCache(share=options.share_identical, remember=options.remember_answers)
         self._under_way = CallsUnderWay()
+        self._answered: list[Call] = []  # their rows are in tables; all of one turn of the loop
         self._batcher: Batcher | None = None
         self._batch_tasks: dict[str, BatchTask] = {}
         self._limits = ConcurrencyLimits()
@@ -92,10 +96,46 @@ class Dispatcher:
                 ws.profile,
                 lambda group: self._spawn(self._start_batch(ws, group), group),
             )
-        new = [call for call in _wanted(calls) if not self._finds_row(ws, known, call)]
+        self._send(ws, [call for call in _wanted(calls) if not self._finds_row(ws, known, call)])
+
+    def _send(self, ws: "Workspace", new: list[Call]) -> None:
+        """Let calls without a row wait for others, or go alone."""
         if self._options.is_async:
             new = [call for call in new if not self._goes_alone(ws, call)]
-        self._batcher.add(new)
+        if self._batcher is not None:
+            self._batcher.add(new)
+
+    def _answer_from_table(self, ws: "Workspace", call: Call) -> None:
+        """Give a call the answer of its row, soon, with others that are found in this turn."""
+        if not self._answered:
+            group = self._answered
+            self._spawn(self._deliver_answered(ws, group), group)
+        self._answered.append(call)
+
+    async def _deliver_answered(self, ws: "Workspace", group: Sequence[Call]) -> None:
+        """Give calls the answers of rows of tables; a call whose row is gone by now is sent.
+
+        Of the rows' jobs nothing else is touched: one that was only built stays so.
+        """
+        self._answered = []
+        left: dict[tuple[str, int], list[Call]] = {}
+        for call in group:
+            if call.job_row is not None:
+                left.setdefault(call.job_row, []).append(call)
+        for name in dict.fromkeys(job for job, _ in left):
+            rows = [row for job, row in left if job == name]
+            with suppress(DoublewordBatchError, OSError):
+                finished = await in_thread(
+                    lambda _, name=name, rows=rows: finished_rows(StoredJob.named(ws, name), rows)
+                )
+                for one in finished:
+                    if one.line is not None:
+                        outcome = outcome_of(one, "")
+                        deliver((call, outcome) for call in left.pop((name, one.row)))
+        gone = [call for calls in left.values() for call in calls]
+        for call in gone:
+            call.job_row = None
+        self._send(ws, gone)
 
     def release(self, call: Call) -> None:
         """Free the row of a caller that went away, for the next equal call."""
@@ -136,7 +176,7 @@ class Dispatcher:
         return known
 
     def _finds_row(self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call) -> bool:
-        """Whether the call gets the row of an earlier call, and so needs no request."""
+        """Whether the call gets the row of an earlier call or of a table: it needs no request."""
         if call.key is None:
             return False
         leader = self._under_way.take(
@@ -160,6 +200,9 @@ class Dispatcher:
         if row is None:
             return False
         call.job_row = (row.job, row.row)
+        if row.is_of_table:
+            self._answer_from_table(ws, call)
+            return True
         batch_task = self._batch_tasks.get(row.job)
         if batch_task is not None:
             batch_task.wait_for(row.row, call)

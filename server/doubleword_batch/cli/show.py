@@ -167,6 +167,7 @@ def _(report: Created) -> Facts:
     return [
         ("job", report.job + again),
         ("requests", f"{report.requests:,} from {report.rows:,} rows in {report.parts} file(s)"),
+        ("reused", _saved(report.reused_rows, report.shared_rows)),
         ("model", report.model),
         ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
         ("cost", cost(report.cost_usd, report.cost_note)),
@@ -230,6 +231,7 @@ def _(report: Results) -> Facts:
         ("job", report.job),
         ("status", report.status),
         ("rows", f"{report.rows:,}: " + _sums(report.ledger)),
+        ("reused", _saved(report.reused_rows, report.shared_rows, report.reused_from)),
         ("answers", report.output_path),
         ("lock", report.lock),
         ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
@@ -329,6 +331,13 @@ def _cached(report: Results) -> str | None:
 
 def _sums(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def _saved(reused: int | None, shared: int | None, origins: list[str] | None = None) -> str:
+    """Rows that cost nothing: `12 rows of earlier jobs, 3 of equal rows`."""
+    facts = [f"{reused:,} rows of earlier jobs"] if reused else []
+    facts += [f"{shared:,} rows of equal rows"] if shared else []
+    return ", ".join(facts) + (f": {'; '.join(origins)}" if origins else "")
 
 
 def _warnings(warnings: list[str]) -> Facts:

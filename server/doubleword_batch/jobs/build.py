@@ -23,6 +23,9 @@ from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_source import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
+from doubleword_batch.jobs.reuse.equal_rows import EqualRows
+from doubleword_batch.jobs.reuse.taken import leave_out_known
+from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
@@ -144,7 +147,12 @@ def _build(
     cancelled: Callable[[], bool],
 ) -> "tuple[StoredJob, BuildResult, bool]":
     """The job, what was built, and whether the same job was there already."""
-    from doubleword_batch.requests import build_request_files, custom_id_for
+    from doubleword_batch.requests import (
+        RequestKeys,
+        Sharing,
+        build_request_files,
+        custom_id_for,
+    )
 
     job_id = ws.store.begin_job(
         building=staging.token,
@@ -159,6 +167,11 @@ def _build(
     failpoint("build.begun")
     try:
         ledger = Ledger(ws.store, job_id)
+        # A cascade's bounds need rows of their own, and its answers are of two models.
+        is_cascade = "cascade" in msgspec.json.decode(plan.stored_spec)
+        equal_rows = EqualRows(staging.path, shares=plan.shares)
+        keys = RequestKeys(ws.profile.name, ws.server, plan.spec.endpoint)
+        sharing = Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows)
         built = build_request_files(
             plan.source,
             plan.spec,
@@ -171,15 +184,29 @@ def _build(
                 (row, custom_id_for(row, None), outcome, cause, message)
                 for row, outcome, cause, message in rows
             ),
+            sharing=None if is_cascade else sharing,
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
             most_bytes=_bytes_left(ws),
         )
-        if "cascade" in msgspec.json.decode(plan.stored_spec):
+        if is_cascade:
             refuse_small(sum(file.requests for file in built.files))
         failpoint("build.rows")
+        fingerprint = _fingerprint(plan, built)
+        if not is_cascade:
+            built = leave_out_known(
+                ws,
+                job_id,
+                plan.spec,
+                built,
+                equal_rows,
+                staging,
+                plan.reuse,
+                has_images=(plan.spec.image_column or plan.source.image_column) is not None,
+                cancelled=cancelled,
+            )
         failpoint("build.written")
-        job = _publish(ws, job_id, plan, built, staging)
+        job = _publish(ws, job_id, plan, fingerprint, built, staging)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     failpoint("build.published")
@@ -203,11 +230,15 @@ def _fingerprint(plan: BuildPlan, built: "BuildResult") -> str:
 
 
 def _publish(
-    ws: Workspace, job_id: int, plan: BuildPlan, built: "BuildResult", staging: StagingFolder
+    ws: Workspace,
+    job_id: int,
+    plan: BuildPlan,
+    fingerprint: str,
+    built: "BuildResult",
+    staging: StagingFolder,
 ) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
     first = plan.source.paths[0]
-    fingerprint = _fingerprint(plan, built)
     with ws.store.transaction():
         twin = _same_job(ws, fingerprint)
         if twin is not None:  # only now known, or another process was faster
@@ -326,15 +357,21 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     paths = paths[:_SHOWN_PATHS]
     window = job.profile.windows[0]
     cost = with_cascade(job, window, estimate_cost(job, window))
+    saved = rows_saved(job)
+    warnings = [*said_of(saved), *warnings]
+    submit = Next("create_batch", {"job": job.name, "completion_window": window})
     ways = compare_windows(job)
     return Created(
         provider=job.workspace.provider,
-        next=Next("create_batch", {"job": job.name, "completion_window": window}),
+        next=submit if parts else Next("fetch_results", {"job": job.name}),
         job=job.name,
         reused=reused,
         paths=paths,
         rows=job.rows or 0,
         requests=sum(part.requests for part in parts),
+        reused_rows=saved.reused_rows,
+        shared_rows=saved.shared_rows,
+        reused_from=saved.reused_from,
         parts=len(parts),
         size_bytes=sum(part.size_bytes for part in parts),
         model=job.model,
@@ -346,7 +383,7 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         realtime_usd=ways.realtime_usd,
         advice=ways.advice or None,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
-        first_request="" if reused else _first_request(parts[0].path),
+        first_request="" if reused or not parts else _first_request(parts[0].path),
         warnings=warnings[:5],
     )
 

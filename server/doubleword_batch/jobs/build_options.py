@@ -1,6 +1,7 @@
 """The rare options of a build: one object, so that they cost nobody anything who needs none."""
 
 import difflib
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -30,7 +31,11 @@ def _is_note(value: Any) -> bool:
     return isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NOTE
 
 
-OF_THE_JOB = frozenset({"name", "note"})
+def _is_days(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+OF_THE_JOB = frozenset({"name", "note", "reuse_from", "reuse_days"})
 """Options that say nothing about the work: with others it is the same job."""
 
 OPTIONS: dict[str, OptionCheck] = {
@@ -44,6 +49,9 @@ OPTIONS: dict[str, OptionCheck] = {
     "on_bad_row": one_of("stop", "skip"),
     "group_by": some_text("the name of a column"),
     "cascade": OptionCheck(CASCADE_VALUES, is_cascade),
+    "equal_rows": one_of("share", "separate"),
+    "reuse_from": some_text("the name of the one job whose answers may be taken"),
+    "reuse_days": OptionCheck("a number of days, above 0", _is_days),
     **SOURCE_CHECKS,
 }
 """Every option by its name."""
@@ -64,6 +72,10 @@ class BuildOptions:
         group_by: the column whose values make groups; each is one row, see `write_groups`.
         cascade: a strong model for the rows of which the job's own is not sure enough, see
             `cascade/option.py`.
+        equal_rows: `share` sends equal requests once, `separate` each by itself. None shares them
+            unless samples are wanted (see `wants_samples`).
+        reuse_from: the only job whose answers may be taken; None for any of this server.
+        reuse_days: how old they may be; None for any age.
         source: how the source is read.
     """
 
@@ -73,6 +85,9 @@ class BuildOptions:
     on_bad_row: str | None = None
     group_by: str | None = None
     cascade: Mapping[str, Any] | None = None
+    equal_rows: str | None = None
+    reuse_from: str | None = None
+    reuse_days: float | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
 
 
@@ -95,6 +110,17 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
     return BuildOptions(
         **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)
     )
+
+
+def wants_samples(params: Mapping[str, Any]) -> bool:
+    """Whether answers are drawn, so that equal requests are meant to have answers of their own.
+
+    `n` or `best_of` above 1 says so, and a temperature above 0 that was given on purpose.
+    """
+    counts = (params.get("n"), params.get("best_of"))
+    several = any(isinstance(count, int) and count > 1 for count in counts)
+    temperature = params.get("temperature")
+    return several or (isinstance(temperature, int | float) and temperature > 0)
 
 
 def _unknown(name: str) -> InputError:

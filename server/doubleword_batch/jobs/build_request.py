@@ -17,6 +17,7 @@ from doubleword_batch.jobs.cascade.option import planned
 from doubleword_batch.jobs.export.output_file import output_path
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.prompt_text import prompt_text
+from doubleword_batch.jobs.reuse.limits import Reuse, reuse_of, shares_equal_rows
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.open_files import open_regular
@@ -97,6 +98,8 @@ class BuildPlan:
         note: what is kept with the job for its readers.
         name_stem: how the job's name begins.
         notices: what the reply has to say of it.
+        shares: equal requests are sent once.
+        reuse: from where answers may be taken; None where a new run is wanted.
     """
 
     spec: "RequestSpec"
@@ -111,6 +114,8 @@ class BuildPlan:
     name: str | None = None
     note: str | None = None
     notices: tuple[str, ...] = ()
+    shares: bool = True
+    reuse: Reuse | None = None
 
 
 class MadeRows(Protocol):
@@ -240,6 +245,8 @@ def plan_build(
         options.name,
         options.note,
         notices,
+        shares=shares_equal_rows(options, params),
+        reuse=reuse_of(ws, options, new_run=request.new_run),
     )
 
 

@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from functools import lru_cache
 from pathlib import Path
 
 import msgspec
@@ -23,7 +24,7 @@ from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 from doubleword_batch.jobs.store.staging import clear_building_mark, publish_folder, staging_folder
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
-from doubleword_batch.requests import ROW_PREFIX
+from doubleword_batch.requests import ROW_PREFIX, RequestKeys
 
 __all__ = [
     "CallRow",
@@ -40,7 +41,6 @@ __all__ = [
 _FILE = "part-0001.jsonl"
 _ROWS_AT_ONCE = 2_000
 _LINES_AT_ONCE = 200
-_KEY_BYTES = 16
 _ABANDONED_SECONDS = 7 * 86_400.0
 
 
@@ -63,12 +63,14 @@ class FinishedRow(msgspec.Struct, frozen=True, gc=False):
 
 
 def key_of_call(provider: str, server: str, endpoint: str, body: bytes) -> bytes:
-    """What a call is remembered by: whom it asks, where, and the body exactly as it is sent.
+    """What a call is remembered by: whom it asks, where, and what; see `RequestKeys`.
 
-    The order of a body's keys counts: for a schema it changes what a model answers.
+    The rows of tables have such keys, too: an answer to one is an answer to the other.
     """
-    asked = b"\0".join((provider.encode(), server.encode(), endpoint.encode(), body))
-    return hashlib.sha256(asked).digest()[:_KEY_BYTES]
+    return _keys_of(provider, server, endpoint).of_body(body)
+
+
+_keys_of = lru_cache(maxsize=64)(RequestKeys)
 
 
 def job_of_calls(

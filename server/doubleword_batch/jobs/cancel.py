@@ -76,7 +76,7 @@ def _has_open_cancel(job: StoredJob, part: Part) -> bool:
 def _nothing_runs(job: StoredJob) -> Cancelled:
     """The reply for a job of which nothing runs: it is as the caller wants it."""
     status = job.status()
-    was_submitted = bool(job.batch_runs())
+    was_submitted = bool(job.batch_runs()) or not job.parts()
     counts = counts_of(job)
     return Cancelled(
         provider=job.workspace.provider,

@@ -39,6 +39,8 @@ class Cost:
         return Cost(self.usd + other.usd, note, tokens or None)
 
 
+_NOTHING_SENT = Cost(Decimal(0), "nothing is sent: every row was answered before")
+
 # Estimates
 
 
@@ -58,7 +60,9 @@ def price_tokens(
 
 
 def estimate_cost(job: StoredJob, window: str) -> Cost:
-    """The cost of a job by its estimated tokens."""
+    """The cost of a job by its estimated tokens: of what is sent."""
+    if not job.parts():
+        return _NOTHING_SENT
     if not job.input_tokens and not job.profile.free:
         return Cost(None, "unknown: the request file was made elsewhere")
     return price_tokens(job.workspace, job.model, window, job.input_tokens, job.output_tokens)
@@ -104,6 +108,8 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
     if bill is not None:
         seconds = "" if bill.seconds is None else f"; {bill.seconds:.2g} s a request on the average"
         return Cost(bill.cost_usd, f"billed by {job.profile.title}{seconds}")
+    if not job.parts():
+        return _NOTHING_SENT
     input_tokens, output_tokens = job.ledger.tokens()
     if not input_tokens and not job.profile.free:
         return Cost(None, "unknown: the answers report no tokens")

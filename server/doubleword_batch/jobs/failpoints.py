@@ -37,6 +37,9 @@ STEPS = (
 )
 """Every step, in about the order in which a job meets them."""
 
+REUSE_STEPS = ("reuse.begin", "reuse.written", "reuse.moved")
+"""Those that every build meets whose rows are equal, or were answered before."""
+
 DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.published")
 """Those that a job meets only where the server takes smaller files than it should."""
 
@@ -53,5 +56,5 @@ observer: Callable[[str], None] = _nobody
 
 
 def failpoint(step: str) -> None:
-    """Name the step of `STEPS`, `DIVISION_STEPS` or `CASCADE_STEPS` that is reached."""
+    """Name the step of `STEPS`, or of one of the lists beside it, that is reached."""
     observer(step)

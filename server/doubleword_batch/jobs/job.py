@@ -174,7 +174,10 @@ class StoredJob(JobRecord):
         return [(part, newest.get(part.id)) for part in self.parts()]
 
     def has_ended(self) -> bool:
-        """Whether every part has a batch, and all of them are terminal."""
+        """Whether every part has a batch, and all of them are terminal.
+
+        A job without parts, all of whose rows were answered before, has ended when it is built.
+        """
         return all(run is not None and run.is_terminal for _, run in self.newest_runs())
 
     def status(self) -> str:
@@ -184,6 +187,8 @@ class StoredJob(JobRecord):
         part runs; once all are terminal, `completed` if any part completed.
         """
         newest = self.newest_runs()
+        if not newest:  # every row was answered before, so there is nothing to send
+            return "completed"
         if all(run is None for _, run in newest):
             return "uploaded" if all(part.input_file_id for part, _ in newest) else "built"
         statuses = [run.status if run else "uploaded" for _, run in newest]

@@ -38,4 +38,8 @@ def _progress(job: StoredJob, status: str) -> str:
         return f"{'?' if job.rows is None else job.rows} rows"
     counts = counts_of(job)
     done = "" if status in TERMINAL else f"{counts.finished} of "
-    return f"{done}{counts.total} rows" + (f", {counts.failed} failed" if counts.failed else "")
+    reused = sum(origin.rows for origin in job.ledger.unsent.origins())
+    facts = [f"{done}{counts.total} rows"]
+    facts += [f"{reused} reused"] if reused else []
+    facts += [f"{counts.failed} failed"] if counts.failed else []
+    return ", ".join(facts)

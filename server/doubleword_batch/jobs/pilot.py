@@ -32,13 +32,18 @@ async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Project
     if rows is None or rows <= job.rows:
         return None
     factor = Decimal(rows) / job.rows
+    # What an earlier job has answered cost nothing; the rest of the table will.
+    sent = job.rows - sum(origin.rows for origin in job.ledger.unsent.origins())
+    cost_factor = Decimal(rows) / sent if sent > 0 else None
     bad = {outcome: count for outcome, count in sums.items() if outcome not in _GOOD}
     unanswered = sum(count for outcome, count in bad.items() if outcome not in ANSWERED)
     seconds = _seconds(job)
     return Projection(
         rows=rows,
-        cost_usd=None if cost.usd is None else cost.usd * factor,
-        seconds=None if seconds is None else round(seconds * float(factor)),
+        cost_usd=None if cost.usd is None or cost_factor is None else cost.usd * cost_factor,
+        seconds=None
+        if seconds is None or cost_factor is None
+        else round(seconds * float(cost_factor)),
         failed_rows=round(unanswered * factor),
         without_good_answer=round(sum(bad.values()) * factor),
     )

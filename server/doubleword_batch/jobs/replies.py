@@ -66,6 +66,10 @@ class Created(Reply):
         windows: the provider's, side by side; nothing where nothing is billed.
         realtime_usd: what single calls would cost, where that price is on file.
         advice: when a batch would be dearer than single calls, or hardly worth its wait.
+        requests: what will be sent; the tokens and the cost are of these.
+        reused_rows: rows with an answer that an earlier job has; they are not sent.
+        shared_rows: rows that ask the same as an earlier row, whose request they share.
+        reused_from: the earlier jobs, with their rows and when they were answered.
         first_request: what the first row asks, cut; nothing for a job that was built before.
     """
 
@@ -75,6 +79,9 @@ class Created(Reply):
     rows: int
     source_rows: int | None = None
     requests: int
+    reused_rows: int | None = None
+    shared_rows: int | None = None
+    reused_from: list[str] = []
     parts: int
     size_bytes: int
     model: str
@@ -197,6 +204,8 @@ class Status(Reply):
     complete: bool
     batch_ids: list[str]
     counts: Counts
+    reused_rows: int | None = None
+    shared_rows: int | None = None
     percent: float
     requests_per_second: float | None = None
     eta_seconds: int | None = None
@@ -274,6 +283,8 @@ class Results(Reply):
     Attributes:
         rows: rows of the job; the ledger adds up to them.
         lock: name of the lock file beside the table, which says what made it.
+        reused_rows: rows among the `ok` ones with an answer of an earlier job (see `Created`).
+        shared_rows: rows that have the outcome of an equal row, whose request they share.
         columns: of the table, those that hold the answer; of a response_schema, in its order.
         made_from: the job, and the query over it, whose answers are the rows; cut.
         cached_tokens: of the input tokens, those that the provider had in its cache.
@@ -291,6 +302,9 @@ class Results(Reply):
     complete: bool
     rows: int
     ledger: dict[str, int]
+    reused_rows: int | None = None
+    shared_rows: int | None = None
+    reused_from: list[str] = []
     output_path: str | None = None
     lock: str | None = None
     columns: list[str]
@@ -335,11 +349,17 @@ class Deleted(Reply):
 
 
 class Retried(Reply):
-    """`retry_failed`: the new batch runs."""
+    """`retry_failed`: the new batch runs.
+
+    Attributes:
+        rows: how many requests are run again.
+        shared_rows: rows without a request of their own that follow them.
+    """
 
     job: str
     status: str
     rows: int
+    shared_rows: int | None = None
     causes: dict[str, int]
     in_place: bool
     batch_ids: list[str]

@@ -15,7 +15,8 @@ def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = N
     """The cost of so many of a job's rows, as a share of the whole."""
     if tariff is not None:
         return tariff.cost_of_rows(rows)
-    share = Decimal(rows) / Decimal(job.rows or rows)
+    sent = sum(part.requests for part in job.parts() if not part.retry_round)
+    share = Decimal(rows) / Decimal(sent or job.rows or rows)
     input_tokens, output_tokens = int(job.input_tokens * share), int(job.output_tokens * share)
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 

@@ -25,6 +25,7 @@ from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
+from doubleword_batch.jobs.reuse.told import rows_saved
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
@@ -92,7 +93,7 @@ async def fetch_results(
         sample = 0 if query is not None else _SAMPLES
     if not 0 <= sample <= _MOST_SAMPLES:
         raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
-    if not stored.batch_runs():
+    if not stored.batch_runs() and stored.parts():
         raise InputError(
             f"Job {stored.name} was never submitted, so it has no results.",
             hint="Submit it first.",
@@ -225,6 +226,7 @@ async def _reply(
     saved = await in_thread(lambda _: compute_saved(job))
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, carried_on)
+    unsent = await in_thread(lambda _: rows_saved(job))
     return Results(
         provider=job.workspace.provider,
         next=next_of(carried_on) or await in_thread(lambda _: _next(job, complete=complete)),
@@ -233,6 +235,9 @@ async def _reply(
         complete=complete,
         rows=sum(sums.values()),
         ledger=sums,
+        reused_rows=unsent.reused_rows,
+        shared_rows=unsent.shared_rows,
+        reused_from=unsent.reused_from,
         output_path=written,
         columns=[] if answer else table.answer_columns[:_MOST_COLUMNS],
         made_from=_begun(table.about.get("made_from")),

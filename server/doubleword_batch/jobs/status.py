@@ -21,6 +21,7 @@ from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.on_end import is_told, tell_end
 from doubleword_batch.jobs.replies import Counts, Status, utc
+from doubleword_batch.jobs.reuse.told import rows_saved
 from doubleword_batch.jobs.store.approvals import Approval
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 from doubleword_batch.jobs.store.records import BatchRun, Part
@@ -244,9 +245,15 @@ async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
 def counts_of(job: StoredJob) -> Counts:
     """The rows of a job, by what the provider counts, and by the ledger where rows have moved.
 
-    A row counts where it runs now: in its own part, or in that of a retry.
+    A row counts where it runs now: in its own part, or in that of a retry. Rows that share a
+    request count in proportion to the requests, until their outcome is known.
     """
     newest = job.newest_runs()
+    shared = job.ledger.unsent.shared()
+    if shared and all(run is not None and run.collected for _, run in newest):
+        counts = Counts(total=job.rows or 0, completed=0, failed=0)
+        _add_outcomes(counts, job.ledger.sums())
+        return counts
     first = [(part, run) for part, run in newest if not part.retry_round]
     total = job.rows
     if total is None:  # a batch made elsewhere, of which nothing else is known yet
@@ -255,7 +262,6 @@ def counts_of(job: StoredJob) -> Counts:
     rows_of = None
     if len(first) < len(newest) or sum(part.requests for part, _ in first) != total:
         rows_of = job.ledger.counts_by_part()
-        _add_outcomes(counts, rows_of.get(0, {}))
     for part, run in newest:
         rows = None if rows_of is None else rows_of.get(part.number, {})
         if rows is not None and sum(rows.values()) != part.requests:
@@ -263,6 +269,12 @@ def counts_of(job: StoredJob) -> Counts:
         elif run is not None:
             counts.completed += run.completed
             counts.failed += run.failed
+    without_request = {} if rows_of is None else rows_of.get(0, {})
+    if shared:  # until its answer is read, a shared row is as far as the requests are
+        requests = max(1, total - shared - sum(without_request.values()))
+        counts.completed += shared * counts.completed // requests
+        counts.failed += shared * counts.failed // requests
+    _add_outcomes(counts, without_request)
     return counts
 
 
@@ -291,6 +303,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
     counts = counts_of(job)
     ended = job.has_ended() and not awaits_round(job, carried_on)
     pace = pace_of(job, newest)
+    saved = rows_saved(job)
     expiries = [run.expires_at for run in runs if run.expires_at]
     question = question_about(job.workspace, job.id)
     return Status(
@@ -306,6 +319,8 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         complete=ended,
         batch_ids=[run.batch_id for run in runs][:10],
         counts=counts,
+        reused_rows=saved.reused_rows,
+        shared_rows=saved.shared_rows,
         percent=min(round(100 * counts.finished / counts.total, 1), 100.0) if counts.total else 0.0,
         requests_per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,

@@ -144,6 +144,8 @@ async def _create_batch(
     window = completion_window or stored.window
     stored.profile.check_window(window)
     check_metadata(metadata or {}, reserved_pairs=OWN_PAIRS, reserved_prefix=OWN_PREFIX)
+    if not stored.parts():
+        return _reply(stored, reused=True, cost=estimate_cost(stored, window))
     if all(run for _, run in stored.newest_runs()):
         if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
             record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))

@@ -1,6 +1,7 @@
 """Rows into request files, and request files checked: synchronous, streaming, in flat memory."""
 
-from doubleword_batch.requests.build import BuildResult, build_request_files
+from doubleword_batch.requests.build import BuildResult, Sharing, build_request_files
+from doubleword_batch.requests.keys import KEY_BYTES, RequestKeys
 from doubleword_batch.requests.left_out import LeftOut
 from doubleword_batch.requests.line_checks import inputs_of
 from doubleword_batch.requests.lines import (
@@ -31,6 +32,7 @@ from doubleword_batch.requests.validate import (
 )
 
 __all__ = [
+    "KEY_BYTES",
     "OUR_LIMIT",
     "ROW_PREFIX",
     "UNLIMITED_OUTPUT_TOKENS",
@@ -41,8 +43,10 @@ __all__ = [
     "RequestFile",
     "RequestFileWriter",
     "RequestHead",
+    "RequestKeys",
     "RequestSpec",
     "RowCopy",
+    "Sharing",
     "Template",
     "ValidationReport",
     "bound_body",

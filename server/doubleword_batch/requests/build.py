@@ -8,6 +8,7 @@ from time import monotonic
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
+from doubleword_batch.requests.keys import RequestKeys
 from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
 from doubleword_batch.requests.lines import RequestLine, RequestLines
 from doubleword_batch.requests.other_braces import in_braces, no_column
@@ -28,6 +29,22 @@ _COUNT_SECONDS = 3.0
 
 OnRows = Callable[[list[tuple[int, str, int]]], None]
 OnLeftOut = Callable[[list[LeftOut]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Sharing:
+    """How equal requests become one.
+
+    Attributes:
+        keys: makes the keys by which requests are equal.
+        first_row: called with a row's number and key; returns the row before it whose request will
+            do for this one too, if there is one.
+        on_rows: called with up to 1,000 (row number, custom_id, that row) at a time.
+    """
+
+    keys: RequestKeys
+    first_row: Callable[[int, bytes], int | None]
+    on_rows: OnRows
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +87,7 @@ def build_request_files(
     copy_rows: bool = False,
     on_rows: OnRows | None = None,
     on_left_out: OnLeftOut | None = None,
+    sharing: Sharing | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
     most_bytes: int | None = None,
@@ -91,6 +109,7 @@ def build_request_files(
         on_rows: called with up to 1,000 (row number, custom_id, number of the file) at a time, for
             every line written.
         on_left_out: called with the other rows, up to 1,000 at a time.
+        sharing: how rows may share a request; None for a request of each row's own.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
         most_bytes: of all files together; None for no bound.
@@ -105,12 +124,13 @@ def build_request_files(
     if spec.image_column is None and source.image_column is not None:
         spec = replace(spec, image_column=source.image_column)
     warnings = check_spec(spec, source.columns, profile)
-    lines = RequestLines(spec, source, profile, _image_reader(source, spec))
+    keys = None if sharing is None else sharing.keys
+    lines = RequestLines(spec, source, profile, _image_reader(source, spec), keys)
     if lines.is_constant:
         warnings = ("The prompt uses no column.", *warnings)
     warnings = (*_left_as_text(spec, source), *warnings)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    max_requests = _max_requests(spec, profile)
+    max_requests = requests_in_a_file(spec, profile)
     columns = lines.columns_to_copy if copy_rows else ()
     with (
         RequestFileWriter(
@@ -118,7 +138,9 @@ def build_request_files(
         ) as writer,
         RowCopyWriter(folder, source, columns) as copy,
     ):
-        build = _Build(lines, writer, copy, spec, on_rows, on_left_out, on_progress, cancelled)
+        build = _Build(
+            lines, writer, copy, spec, on_rows, on_left_out, sharing, on_progress, cancelled
+        )
         build.run(source, limit)
         copy.finish()
         files = writer.publish()
@@ -146,6 +168,7 @@ class _Build:
     spec: RequestSpec
     on_rows: OnRows | None
     on_left_out: OnLeftOut | None
+    sharing: Sharing | None
     on_progress: Callable[[int], None] | None
     cancelled: Callable[[], bool] | None
     rows: int = 0
@@ -157,6 +180,7 @@ class _Build:
     warnings: tuple[str, ...] = ()
     _faults: Faults = field(default_factory=Faults)
     _group: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
+    _shared: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
 
     def run(self, source: Source, limit: int | None) -> None:
         try:
@@ -201,6 +225,11 @@ class _Build:
             self._add(number, made)
 
     def _add(self, number: int, made: RequestLine) -> None:
+        if self.sharing is not None:
+            first = self.sharing.first_row(number, made.key)
+            if first is not None:
+                self._shared.append((number, made.custom_id, first))
+                return
         file_number = self.writer.write(made.line)
         self.requests += 1
         self.text_bytes += made.body_bytes - made.image_bytes
@@ -239,6 +268,9 @@ class _Build:
         if self.on_rows is not None and self._group:
             self.on_rows(self._group)
             self._group = []
+        if self.sharing is not None and self._shared:
+            self.sharing.on_rows(self._shared)
+            self._shared = []
         left_out = self.left_out.taken()
         if self.on_left_out is not None and left_out:
             self.on_left_out(left_out)
@@ -271,7 +303,8 @@ def _image_reader(source: Source, spec: RequestSpec) -> ImageReader | None:
     return ImageReader(spec.image_column, source.folder, roots)
 
 
-def _max_requests(spec: RequestSpec, profile: Profile) -> int:
+def requests_in_a_file(spec: RequestSpec, profile: Profile) -> int:
+    """How many requests one file may hold."""
     if spec.endpoint == EMBEDDINGS and profile.max_embedding_inputs is not None:
         return min(profile.max_requests, profile.max_embedding_inputs)
     return profile.max_requests

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.loose_json import decode
 from doubleword_batch.providers import Profile
+from doubleword_batch.requests.keys import RequestKeys
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.sources.base import Row, Source
@@ -109,12 +110,17 @@ def read_head(line: bytes) -> RequestHead:
 
 
 class RequestLine(NamedTuple):
-    """A row's line with its newline, and the bytes of its body and of the image in the body."""
+    """A row's line with its newline, and the bytes of its body and of the image in the body.
+
+    Attributes:
+        key: of what it asks, see `RequestKeys`; empty where none is wanted.
+    """
 
     custom_id: str
     line: bytes
     body_bytes: int
     image_bytes: int
+    key: bytes = b""
 
 
 class RequestLines:
@@ -125,6 +131,7 @@ class RequestLines:
         source: its columns are the names that the templates may use.
         profile: its limits hold for every line.
         images: reads the image column's values, where there is such a column.
+        keys: makes the requests' keys, where they are wanted.
 
     Attributes:
         is_constant: nothing of a row goes into its request, so every request is the same.
@@ -138,6 +145,7 @@ class RequestLines:
         source: Source,
         profile: Profile,
         images: ImageReader | None = None,
+        keys: RequestKeys | None = None,
     ) -> None:
         columns = self.columns = source.columns
         limit = profile.max_request_bytes
@@ -161,7 +169,9 @@ class RequestLines:
         self._sends_blanks = spec.blanks == "send" or not content
         self._images = images
         self._image_column = spec.image_column or ""
-        self._body = _body_maker(spec)
+        self._bodies = bodies = _Bodies(spec)
+        self._body = bodies.body
+        self._key = None if keys is None else keys.maker(bodies.in_order)
         frame = f'{{"custom_id":"%b","method":"POST","url":"{spec.endpoint}","body":%b}}\n'
         self._frame = frame.encode()
         self._id_column = spec.id_column
@@ -182,7 +192,8 @@ class RequestLines:
             image = None
             if self._images is not None:
                 image = self._images.url(row.get(self._image_column))
-            body = _encode(self._body(self._prompt.render(row), system, image))
+            fields = self._bodies.fields(self._prompt.render(row), system, image)
+            body = self._body % fields
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"It cannot be written as JSON: {error}.",
@@ -197,7 +208,8 @@ class RequestLines:
                 hint="Shorten the row's texts, for example {{ text[:20000] }}.",
                 code="request_too_large",
             )
-        return RequestLine(custom_id, line, len(body), len(image or ""))
+        key = b"" if self._key is None else self._key(fields)
+        return RequestLine(custom_id, line, len(body), len(image or ""), key)
 
     def _is_blank(self, row: Row) -> bool:
         for column in self._content:
@@ -230,27 +242,47 @@ def _columns_to_copy(spec: RequestSpec, source: Source, used: frozenset[str]) ->
     )
 
 
-def _body_maker(spec: RequestSpec) -> Callable[[str, str | None, str | None], dict[str, Any]]:
-    """Make a function of prompt, system prompt and image; the rest of the body is encoded once."""
-    constant = {name: msgspec.Raw(_encode(value)) for name, value in _constants(spec).items()}
-    model = spec.model
-    if spec.endpoint == EMBEDDINGS:
-        return lambda prompt, _system, _image: {"model": model, "input": prompt, **constant}
-    if spec.endpoint == RESPONSES:
-        return lambda prompt, system, image: {
-            "model": model,
-            **({} if system is None else {"instructions": system}),
-            "input": prompt if image is None else _responses_input(prompt, image),
-            **constant,
-        }
-    return lambda prompt, system, image: {
-        "model": model,
-        "messages": [
-            *([] if system is None else [{"role": "system", "content": system}]),
-            {"role": "user", "content": prompt if image is None else _chat_content(prompt, image)},
-        ],
-        **constant,
-    }
+class _Bodies:
+    """Makes bodies of prompts; what is the same in all of them is encoded once.
+
+    Attributes:
+        body: the body as it is sent, with a place for each field that differs.
+        in_order: the same with the fields in order, of which keys are made.
+    """
+
+    def __init__(self, spec: RequestSpec) -> None:
+        self._endpoint = spec.endpoint
+        names = ["model", "messages"]
+        if spec.endpoint == EMBEDDINGS:
+            names = ["model", "input"]
+        elif spec.endpoint == RESPONSES:
+            instructions = [] if spec.system is None else ["instructions"]
+            names = ["model", *instructions, "input"]
+        places = {name: b"%%(%b)b" % name.encode() for name in names}
+        given = {"model": spec.model, **_constants(spec)}
+        constants = {name: _encode(value).replace(b"%", b"%%") for name, value in given.items()}
+        self.body = _object(places | constants)
+        self.in_order = _object(dict(sorted((places | constants).items())))
+
+    def fields(self, prompt: str, system: str | None, image: str | None) -> dict[bytes, bytes]:
+        """What goes into the places."""
+        if self._endpoint == EMBEDDINGS:
+            return {b"input": _encode(prompt)}
+        if self._endpoint == RESPONSES:
+            asked = prompt if image is None else _responses_input(prompt, image)
+            given = {} if system is None else {b"instructions": _encode(system)}
+            return {**given, b"input": _encode(asked)}
+        content = prompt if image is None else _chat_content(prompt, image)
+        messages = [{"role": "user", "content": content}]
+        if system is not None:
+            messages.insert(0, {"role": "system", "content": system})
+        return {b"messages": _encode(messages)}
+
+
+def _object(fields: dict[str, bytes]) -> bytes:
+    """A JSON object of encoded values, as a template of bytes."""
+    pairs = (_encode(name).replace(b"%", b"%%") + b":" + value for name, value in fields.items())
+    return b"{" + b",".join(pairs) + b"}"
 
 
 def _chat_content(prompt: str, image: str) -> list[dict[str, Any]]:

@@ -14,6 +14,9 @@ why there is no answer or none that can be trusted. The answer is
 - what else was asked and paid for: `answers`, all of them where `n` is above 1 (`answer` is the
   first), `logprobs` as the provider writes them, and `audio` in base64 (`answer` is what it says).
 
+Before `error` stand `mark`, what a person thinks of an answer, and `origin`, from where an answer
+comes that the row did not get by a request of its own; either only where there is one.
+
 `columns.py` says what they are called where the source has a column of such a name.
 
 The source's columns are read from the source. Where it is gone or has changed since the job was
@@ -35,6 +38,7 @@ from doubleword_batch.jobs.export.columns import LEDGER, MODEL, TOOL_ARGUMENT, t
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
+from doubleword_batch.jobs.reuse.told import origin_of_row
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.jobs.sync.answers import Answer
@@ -89,9 +93,15 @@ class Table:
         )
         self._marks = Marks(job.store, job.id).all()
         self.mark_column = _free_name("mark", named.all) if self._marks else None
+        self._origins = {origin.number: origin for origin in job.ledger.unsent.origins()}
+        self._origin_column = (
+            _free_name("origin", named.all) if self._origins or job.ledger.unsent.shared() else None
+        )
         self.columns = named.all
         if self.mark_column is not None:  # before `error`, by which such a table is recognised
             self.columns.insert(-1, self.mark_column)
+        if self._origin_column is not None:
+            self.columns.insert(-1, self._origin_column)
         self.answer_columns = named.answers
         self._models = _models_of(job) if MODEL in named.own else {}
         self._given: Row = dict.fromkeys(named.given.values())
@@ -117,7 +127,7 @@ class Table:
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._given.keys() else None
         ledger = {self._own[name] for name in (*LEDGER, MODEL) if name in self._own}
-        ledger |= {self.mark_column} if self.mark_column else set()
+        ledger |= {name for name in (self.mark_column, self._origin_column) if name}
         lines = StoredLines(self._job) if names - self._given.keys() - ledger else None
         try:
             for _, row in self._joined(source, lines):
@@ -200,6 +210,8 @@ class Table:
             row[self.mark_column] = self._marks.get(entry.row)
         if self._models and outcome in ANSWERED:
             row[own[MODEL]] = self._models.get(entry.batch_run, self._job.model)
+        if self._origin_column is not None:
+            row[self._origin_column] = origin_of_row(entry, self._origins)
         if outcome not in _WITHOUT_ERROR:
             cause = entry.cause or outcome
             row[own["error"]] = f"{cause}: {entry.message}" if entry.message else cause

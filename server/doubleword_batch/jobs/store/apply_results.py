@@ -34,7 +34,7 @@ _ANSWERED = tuple(sorted(ANSWERED))
 _MOVE_PENDING = """
     UPDATE ledger SET {columns} batch_run = {batch_run}, kind = '{kind}', outcome = ?,
         input_tokens = ?, output_tokens = ?, offset = ?, size_bytes = ?
-        WHERE job = {job} AND row = ? AND custom_id = ? AND outcome = 'pending'
+        WHERE job = {job} AND row = ? AND custom_id = ? AND outcome = 'pending' AND shares IS NULL
 """
 _MOVE = """
     UPDATE ledger SET outcome = ?, cause = ?, message = ?, input_tokens = ?, output_tokens = ?,
@@ -52,7 +52,8 @@ _WORSE_THAN_BEFORE = f"""
 """  # noqa: S608  # our own words
 
 _ROWS_BY_BATCH_RUN = """
-    SELECT batch_run, count(*) FROM ledger WHERE job = ? AND offset NOTNULL GROUP BY batch_run
+    SELECT batch_run, count(*) FROM ledger WHERE job = ? AND offset NOTNULL AND shares IS NULL
+        AND batch_run NOTNULL GROUP BY batch_run
     UNION ALL
     SELECT batch_run, count(DISTINCT row) FROM history WHERE job = ? AND offset NOTNULL
         AND NOT EXISTS (SELECT 1 FROM ledger WHERE job = ? AND row = history.row
@@ -165,9 +166,11 @@ def apply_lines(
             db.execute("ROLLBACK TO first_lines")
         db.execute("RELEASE first_lines")
         if moved == len(lines):
+            ledger.follow([line.row for line in lines])
             return Applied(b"".join([line.text for line in lines]), moved)
         best = _best_of(db, ledger.job, batch_run, lines)
         _move(db, ledger.job, batch_run, kind, offset, best)
+        ledger.follow([line.row for line in best.lines])
     text = b"".join([line.text for line in best.lines])
     return Applied(text, len(best.lines), best.repeated, best.foreign)
 
@@ -176,12 +179,16 @@ def keep_better_answers(ledger: Ledger, batch_run: int) -> None:
     """Where a new batch run did worse than an older one, take the older answer back."""
     job = ledger.job
     with ledger.database.transaction() as db:
+        has_moved = False
         while worse := db.execute(_WORSE_THAN_BEFORE, (job, batch_run)).fetchall():
             now = time.time()
             to_history = f"{TO_HISTORY} AND row = ?"
             db.executemany(to_history, [(now, job, row) for row, _ in worse])
             db.executemany(FROM_HISTORY, [(older, job, row) for row, older in worse])
             db.executemany("DELETE FROM history WHERE rowid = ?", [(old,) for _, old in worse])
+            has_moved = True
+        if has_moved:
+            ledger.follow()
 
 
 def rows_by_batch_run(ledger: Ledger) -> dict[int, int]:
@@ -280,8 +287,8 @@ def _known_outcomes(
         rows = [line.row for line in lines[start : start + _GROUP_ROWS]]
         marks = ", ".join("?" * len(rows))
         found = db.execute(
-            "SELECT row, custom_id, outcome, batch_run FROM ledger WHERE job = ? AND row IN "  # noqa: S608  # only marks
-            f"({marks})",
+            "SELECT row, custom_id, outcome, batch_run FROM ledger WHERE job = ? "  # noqa: S608  # only marks
+            f"AND shares IS NULL AND row IN ({marks})",
             (job, *rows),
         )
         known.update((row, (custom_id, *rest)) for row, custom_id, *rest in found)

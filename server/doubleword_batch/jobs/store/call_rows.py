@@ -5,7 +5,7 @@ and stands for an equal call while it is answered, or on its way in a job that w
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from doubleword_batch.jobs.store.jobs import Store
@@ -25,6 +25,11 @@ _ROWS = f"""
     WHERE jobs.name IS NOT NULL
     AND (ledger.outcome IN ({_ANSWERED}) OR (ledger.outcome = 'pending' AND {_WAS_SENT}))
 """  # noqa: S608  # our own words
+_GOOD = """
+    SELECT remembered.key, remembered.job, remembered.row FROM remembered
+    JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row
+    WHERE ledger.outcome = 'ok'
+"""
 _NEVER_SENT = f"""
     SELECT id, name FROM jobs
     WHERE fingerprint BETWEEN '{RANDOM_FINGERPRINT}' AND '{RANDOM_FINGERPRINT}~'
@@ -35,11 +40,16 @@ _NEVER_SENT = f"""
 
 @dataclass(frozen=True, slots=True)
 class CallRow:
-    """A row that stands for a call of that key: answered, or on its way."""
+    """A row that stands for a call of that key: answered, or on its way.
+
+    Attributes:
+        is_of_table: it is a good answer in a job that was made of a table.
+    """
 
     key: bytes
     job: str
     row: int
+    is_of_table: bool = False
 
 
 class CallRows:
@@ -60,6 +70,38 @@ class CallRows:
     def is_empty(self) -> bool:
         """Whether no call is remembered at all."""
         return not self._store.query("SELECT 1 FROM remembered LIMIT 1")
+
+    def are_fewer_than(self, number: int) -> bool:
+        """Whether so many calls are remembered, or fewer."""
+        return len(self._store.query("SELECT 1 FROM remembered LIMIT ?", (number + 1,))) <= number
+
+    def all_keys(self, page: int) -> Iterator[list[bytes]]:
+        """The keys of all calls, in order, up to `page` at a time."""
+        after = b""
+        while True:
+            found = self._store.read(
+                "SELECT DISTINCT key FROM remembered WHERE key > ? ORDER BY key LIMIT ?",
+                (after, page),
+            )
+            keys = [key for (key,) in found]
+            if not keys:
+                return
+            yield keys
+            after = keys[-1]
+
+    def answered(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
+        """(job, row) of the calls of these keys that have a good answer."""
+        found: dict[bytes, list[tuple[int, int]]] = {}
+        wanted = list(keys)
+        for start in range(0, len(wanted), _KEYS_AT_ONCE):
+            group = wanted[start : start + _KEYS_AT_ONCE]
+            marks = ", ".join("?" * len(group))
+            for key, job, row in self._store.read(
+                f"{_GOOD} AND remembered.key IN ({marks}) ORDER BY remembered.job DESC",
+                group,
+            ):
+                found.setdefault(key, []).append((job, row))
+        return found
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, list[CallRow]]:
         """The rows that stand for these keys, the oldest first.

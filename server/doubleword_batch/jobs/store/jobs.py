@@ -15,7 +15,13 @@ from doubleword_batch.errors import StoreError, quote_untrusted
 from doubleword_batch.jobs.store.apply_results import read_again
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.ledger import Ledger
-from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part, columns_of
+from doubleword_batch.jobs.store.records import (
+    RANDOM_FINGERPRINT,
+    BatchRun,
+    JobRecord,
+    Part,
+    columns_of,
+)
 from doubleword_batch.models import Batch
 from doubleword_batch.open_files import is_link
 
@@ -150,6 +156,27 @@ class Store(Database):
     def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
         """The newest job with that fingerprint."""
         return self._job("fingerprint = ? AND name IS NOT NULL ORDER BY id DESC", fingerprint)
+
+    def has_job_of(self, provider: str, base_url: str) -> bool:
+        """Whether there is any job of that server, single calls left out."""
+        return bool(
+            self.query(
+                "SELECT 1 FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "
+                "AND fingerprint NOT LIKE ? LIMIT 1",
+                (provider, base_url, f"{RANDOM_FINGERPRINT}%"),
+            )
+        )
+
+    def jobs_of(
+        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
+    ) -> list[JobRecord]:
+        """Jobs that asked that model there, single calls left out, newest first."""
+        found = self.query(
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
+            "AND endpoint = ? AND model = ? AND fingerprint NOT LIKE ? ORDER BY id DESC LIMIT ?",
+            (provider, base_url, endpoint, model, f"{RANDOM_FINGERPRINT}%", limit),
+        )
+        return [JobRecord.of(columns) for columns in found]
 
     def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""

@@ -7,6 +7,7 @@ here or in `apply_results.py`; `ledger_reader.py` and `call_rows.py` read it.
 
 import time
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, LedgerReader, marks
 
@@ -28,6 +29,9 @@ FROM_HISTORY = f"""
 """  # noqa: S608  # our own words
 """Takes a row's outcome back out of the history: (rowid, job, row)."""
 
+TAKEN = "taken"
+"""Beside `output` and `error`: the copy that holds the lines taken from earlier jobs."""
+
 _TO_PENDING = """
     outcome = 'pending', cause = NULL, message = NULL, input_tokens = NULL, output_tokens = NULL,
     cached_tokens = NULL, batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL
@@ -35,6 +39,29 @@ _TO_PENDING = """
 _ADD_NUMBERED = """
     WITH RECURSIVE numbers (row) AS (SELECT 1 UNION ALL SELECT row + 1 FROM numbers WHERE row < ?)
     INSERT INTO ledger (job, row, custom_id, part) SELECT ?, row, ? || row, ? FROM numbers
+"""
+_FOLLOW = """
+    UPDATE ledger SET (outcome, cause, message, batch_run, kind, offset, size_bytes) =
+        (SELECT outcome, cause, message, batch_run, kind, offset, size_bytes FROM ledger AS first
+            WHERE first.job = ledger.job AND first.row = ledger.shares)
+    WHERE job = ? AND shares NOTNULL
+"""
+_SHARE_DIRECTLY = """
+    UPDATE ledger SET shares =
+        (SELECT shares FROM ledger AS first
+            WHERE first.job = ledger.job AND first.row = ledger.shares)
+    WHERE job = :job AND shares IN (SELECT row FROM ledger WHERE job = :job AND shares NOTNULL)
+"""
+_TAKE_WITH_THE_FIRST = """
+    UPDATE ledger SET (outcome, cause, message, kind, offset, size_bytes, origin, shares) =
+        (SELECT outcome, cause, message, kind, offset, size_bytes, origin, NULL
+            FROM ledger AS first WHERE first.job = ledger.job AND first.row = ledger.shares)
+    WHERE job = :job AND shares IN (SELECT row FROM ledger WHERE job = :job AND origin NOTNULL)
+"""
+_COUNT_ORIGINS = """
+    UPDATE origins SET rows =
+        (SELECT count(*) FROM ledger WHERE job = origins.job AND origin = origins.number)
+    WHERE job = ?
 """
 _ENDINGS = """
     CREATE TEMP TABLE IF NOT EXISTS endings
@@ -45,6 +72,17 @@ _CLOSE = """
         (SELECT outcome, cause, batch_run FROM temp.endings WHERE part = ledger.part)
     WHERE job = ? AND outcome = 'pending' AND part IN (SELECT part FROM temp.endings)
 """
+
+
+class TakenAnswer(NamedTuple):
+    """A row's answer that was taken from an earlier job, and where its line lies in our copy."""
+
+    row: int
+    cause: str | None
+    message: str | None
+    offset: int
+    size_bytes: int
+    origin: int
 
 
 class Ledger(LedgerReader):
@@ -90,6 +128,80 @@ class Ledger(LedgerReader):
                 ((self.job, *row) for row in rows),
             )
 
+    # Rows without a request of their own
+
+    def add_sharing_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
+        """Open rows that have the outcome of another: (row number, custom_id, that row)."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "INSERT INTO ledger (job, row, custom_id, part, shares) VALUES (?, ?, ?, 0, ?)",
+                ((self.job, *row) for row in rows),
+            )
+
+    def let_share(self, rows: Iterable[tuple[int, int]]) -> None:
+        """Let open rows have the outcome of another: (row number, that row)."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "UPDATE ledger SET part = 0, shares = ? WHERE job = ? AND row = ?",
+                ((first, self.job, row) for row, first in rows),
+            )
+
+    def take_answers(self, answers: "Iterable[TakenAnswer]") -> None:
+        """Give open rows good answers that an earlier job has; their lines are in our copy."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "
+                "offset = ?, size_bytes = ?, origin = ? WHERE job = ? AND row = ?",
+                (
+                    (a.cause, a.message, TAKEN, a.offset, a.size_bytes, a.origin, self.job, a.row)
+                    for a in answers
+                ),
+            )
+
+    def finish_sharing(self, origins: Iterable[tuple[int, str, float]]) -> None:
+        """Let every row point at a row with a request, and those of answered rows be answered.
+
+        Args:
+            origins: number, name and time of each job from which answers were taken.
+        """
+        with self.database.transaction() as db:
+            db.execute(_SHARE_DIRECTLY, {"job": self.job})
+            db.execute(_TAKE_WITH_THE_FIRST, {"job": self.job})
+            db.executemany(
+                "INSERT INTO origins (job, number, name, answered_at, rows) VALUES (?, ?, ?, ?, 0)",
+                ((self.job, *origin) for origin in origins),
+            )
+            db.execute(_COUNT_ORIGINS, (self.job,))
+
+    def put_in_parts(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Say which part holds the open rows that have a request: part, first row, last row."""
+        with self.database.transaction() as db:
+            db.executemany(
+                "UPDATE ledger SET part = ? WHERE job = ? AND row BETWEEN ? AND ? AND part > 0",
+                ((part, self.job, first, last) for part, first, last in ranges),
+            )
+
+    def follow(self, rows: Sequence[int] | None = None) -> None:
+        """Give rows that share a request the outcome that its own row has now.
+
+        Args:
+            rows: those that have moved; None for any.
+        """
+        with self.database.transaction() as db:
+            if not self._is_shared():
+                return
+            if rows is None:
+                db.execute(_FOLLOW, (self.job,))
+            else:
+                db.executemany(f"{_FOLLOW} AND shares = ?", ((self.job, row) for row in rows))
+
+    def _is_shared(self) -> bool:
+        return bool(
+            self.database.query(
+                "SELECT 1 FROM ledger WHERE job = ? AND shares NOTNULL LIMIT 1", (self.job,)
+            )
+        )
+
     # Closing and opening again
 
     def close_rows(self, endings: Iterable[tuple[int, str, str, int]]) -> None:
@@ -103,7 +215,8 @@ class Ledger(LedgerReader):
             db.execute(_ENDINGS)
             db.execute("DELETE FROM temp.endings")
             db.executemany("INSERT INTO temp.endings VALUES (?, ?, ?, ?)", endings)
-            db.execute(_CLOSE, (self.job,))
+            if db.execute(_CLOSE, (self.job,)).rowcount:
+                self.follow()
 
     def reopen(self, part_number: int, rows: Iterable[int]) -> None:
         """Make rows pending again, in the part that runs them now."""
@@ -115,6 +228,7 @@ class Ledger(LedgerReader):
                     f"UPDATE ledger SET part = ?, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
                     (part_number, self.job, row),
                 )
+            self.follow()
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
         """Let another part hold these rows' requests; nothing else of them changes."""
@@ -129,7 +243,7 @@ class Ledger(LedgerReader):
 
         Their lines no longer count among those that were read of the batch: there will be others.
         """
-        which = f"AND batch_run = ? AND outcome IN ({marks(UNANSWERED)})"
+        which = f"AND shares IS NULL AND batch_run = ? AND outcome IN ({marks(UNANSWERED)})"
         with self.database.transaction() as db:
             db.execute(
                 f"UPDATE ledger SET kind = NULL, offset = NULL, size_bytes = NULL WHERE job = ? {which}",  # noqa: S608, E501  # our own words
@@ -140,6 +254,7 @@ class Ledger(LedgerReader):
                 f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? {which}",  # noqa: S608  # our own words
                 (self.job, batch_run, *UNANSWERED),
             )
+            self.follow()
 
     def reopen_lost(self, batch_run: int, kind: str) -> None:
         """Make the rows pending whose lines our copy of that file has lost: they are read again."""

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.store.database import Database
+from doubleword_batch.jobs.store.unsent_rows import UnsentRows
 
 OUTCOMES = (
     "ok",
@@ -58,6 +59,9 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
         kind: `output` or `error`: which file of the batch.
         offset: byte at which its line begins in our copy of that file.
         size_bytes: the line's length.
+        shares: the row whose request is this one's too, and whose outcome it has; it has no
+            request and no tokens of its own.
+        origin: number of the job among `origins` from which the answer was taken.
     """
 
     row: int
@@ -72,6 +76,8 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     kind: str | None
     offset: int | None
     size_bytes: int | None
+    shares: int | None = None
+    origin: int | None = None
 
 
 _ENTRY = ", ".join(Entry.__struct_fields__)
@@ -110,6 +116,11 @@ class LedgerReader:
     def __init__(self, database: Database, job: int) -> None:
         self.database = database
         self.job = job
+
+    @property
+    def unsent(self) -> UnsentRows:
+        """Its rows that have no request of their own."""
+        return UnsentRows(self.database, self.job)
 
     def sums(self) -> dict[str, int]:
         """Rows by outcome; outcomes that no row has are left out."""
@@ -161,17 +172,22 @@ class LedgerReader:
         """Why rows were left out when the job was built: rows by cause."""
         return dict(
             self.database.read(
-                "SELECT cause, count(*) FROM ledger WHERE job = ? AND part = 0 GROUP BY 1 "
-                "ORDER BY 2 DESC, 1",
+                "SELECT cause, count(*) FROM ledger WHERE job = ? AND part = 0 "
+                "AND shares IS NULL AND origin IS NULL GROUP BY 1 ORDER BY 2 DESC, 1",
                 (self.job,),
             )
         )
 
     def counts_by_part(self) -> dict[int, dict[str, int]]:
-        """Rows by outcome, of each part that runs them now; part 0 has no request."""
+        """Rows by outcome, of each part that runs them now; part 0 has no request.
+
+        Rows that share a request are not among them.
+        """
         found: dict[int, dict[str, int]] = {}
         for part, outcome, rows in self.database.read(
-            "SELECT part, outcome, count(*) FROM ledger WHERE job = ? GROUP BY 1, 2", (self.job,)
+            "SELECT part, outcome, count(*) FROM ledger WHERE job = ? AND shares IS NULL "
+            "GROUP BY 1, 2",
+            (self.job,),
         ):
             found.setdefault(part, {})[outcome] = rows
         return found
@@ -191,12 +207,21 @@ class LedgerReader:
         )
         return Entry(*found[0]) if found else None
 
+    def good_entries(self, rows: Sequence[int]) -> dict[int, Entry]:
+        """Those of some rows that have a good answer."""
+        found = self.database.query(
+            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome = 'ok' "  # noqa: S608  # columns are ours
+            f"AND row IN ({marks(rows)})",
+            (self.job, *rows),
+        )
+        return {entry.row: entry for entry in starmap(Entry, found)}
+
     def replaced(self, entry: Entry) -> list[Entry]:
         """What a row's outcome was before, the oldest first."""
         kept = "outcome, cause, message, input_tokens, output_tokens, batch_run, kind, offset, "
         found = self.database.query(
             f"SELECT {kept}size_bytes FROM history WHERE job = ? AND row = ? ORDER BY rowid",  # noqa: S608  # ours
-            (self.job, entry.row),
+            (self.job, entry.shares or entry.row),
         )
         return [Entry(entry.row, entry.custom_id, entry.part, *columns) for columns in found]
 

@@ -285,4 +285,20 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         );
         """,
     ),
+    (
+        "2026-11-paid-once",
+        """
+        ALTER TABLE ledger ADD COLUMN shares INTEGER;      -- the row whose request it shares
+        ALTER TABLE ledger ADD COLUMN origin INTEGER;      -- of an answer taken from another job
+        CREATE INDEX ledger_by_shared ON ledger (job, shares) WHERE shares NOTNULL;
+        CREATE TABLE origins (             -- what a job has taken from others when it was built
+            job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
+            number INTEGER NOT NULL,
+            name TEXT NOT NULL,            -- of the job that was answered; it may be gone by now
+            answered_at REAL NOT NULL,
+            rows INTEGER NOT NULL,
+            PRIMARY KEY (job, number)
+        ) WITHOUT ROWID;
+        """,
+    ),
 )

@@ -151,6 +151,8 @@ def after_submitting(
     metadata: Mapping[str, str] | None = None,
 ) -> Next:
     """The call that comes after a submission: waiting, or submitting what was left."""
+    if not job.parts():  # every row was answered before
+        return Next("fetch_results", {"job": job.name})
     if results is not None and results.waiting:
         again: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
         return Next("create_batch", {"job": job.name, **again})

@@ -11,6 +11,7 @@ from pathlib import Path
 from doubleword_batch.atomic_files import not_written, sync_folder
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.ledger import TAKEN
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
@@ -23,6 +24,11 @@ _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
 def stored_lines_path(job: StoredJob, batch_run: int, kind: str) -> Path:
     """Where our copy of a batch's output or error file lies."""
     return job.folder / f"batch-run-{batch_run}-{kind}.jsonl"
+
+
+def taken_lines_path(folder: Path) -> Path:
+    """Where the lines lie that a job took from earlier ones when it was built."""
+    return folder / f"{TAKEN}.jsonl"
 
 
 def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
@@ -69,13 +75,18 @@ class StoredLines:
 
     def line(self, entry: Entry) -> bytes | None:
         """The line that an entry of the ledger points at, None where it points at none."""
-        if entry.offset is None or entry.batch_run is None:
+        if entry.offset is None or (entry.batch_run is None and entry.kind != TAKEN):
             return None
-        kind = entry.kind or "output"
-        copy = self._open.get((entry.batch_run, kind))
+        place = (entry.batch_run or 0, entry.kind or "output")
+        copy = self._open.get(place)
         if copy is None:
-            copy = _Copy(stored_lines_path(self._job, entry.batch_run, kind))
-            self._open[entry.batch_run, kind] = copy
+            is_taken = entry.kind == TAKEN
+            path = (
+                taken_lines_path(self._job.folder)
+                if is_taken
+                else stored_lines_path(self._job, *place)
+            )
+            copy = self._open[place] = _Copy(path)
         return copy.read(entry.offset, entry.size_bytes or 0)
 
     def close(self) -> None:

@@ -13,6 +13,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.build_request import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.reuse.told import origin_of_row
 from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
@@ -128,6 +129,8 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
 
 def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
     """The body of the row's request, out of the file that holds it; empty where there is none."""
+    if entry.shares is not None:
+        entry = job.ledger.entry(entry.shares) or entry
     for part in job.parts():
         if part.number != entry.part or part.path is None or not part.path.exists():
             continue
@@ -202,7 +205,7 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                 Attempt(
                     outcome=one.outcome,
                     cause=one.cause,
-                    message=one.message,
+                    message=one.message or _origin(job, one),
                     text=_answer(lines, one),
                     batch_id=batches.get(one.batch_run or 0),
                     input_tokens=one.input_tokens,
@@ -218,6 +221,12 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                 )
             )
     return found
+
+
+def _origin(job: StoredJob, entry: Entry) -> str | None:
+    """Whose answer it is, where it is not the row's own."""
+    origins = {origin.number: origin for origin in job.ledger.unsent.origins()}
+    return origin_of_row(entry, origins)
 
 
 def _answer(lines: StoredLines, entry: Entry) -> str | None:

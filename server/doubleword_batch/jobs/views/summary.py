@@ -162,6 +162,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
     counts = figures.counts
     read = sum(n for outcome, n in figures.outcomes.items() if outcome != "pending")
     is_running = _is_running(job)
+    was_sent = bool(runs) or not job.parts()
     newest = job.newest_runs()
     pace = pace_of(job, newest)
     finished = max(counts.finished, read)
@@ -170,7 +171,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         created_at=job.created_at,
         status=job.status(),
         is_running=is_running,
-        has_ended=bool(runs) and job.has_ended() and is_done(job),
+        has_ended=was_sent and job.has_ended() and is_done(job),
         rows=job.rows,
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
@@ -178,7 +179,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
         per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
-        cost=figures.cost if runs else None,
+        cost=figures.cost if was_sent else None,
         estimate=Cost(job.cost_usd, "as estimated when it was submitted")
         if job.cost_usd is not None
         else with_cascade(job, job.window, estimate_cost(job, job.window)),

@@ -1,0 +1,124 @@
+"""Which rows of earlier jobs asked the same: by the jobs' key files, and by remembered calls."""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.reuse.key_file import KeyFile, row_in
+from doubleword_batch.jobs.reuse.spill import BUCKETS
+from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
+from doubleword_batch.requests import KEY_BYTES
+
+_MUCH_SMALLER = 16
+_MOST_JOBS = 1_000
+_MOST_COMPARED = 5_000_000
+_MOST_COMPARED_EACH = 10  # for each request of the new job
+_KEYS_AT_ONCE = 2_000
+_MOST_TABLES = 50  # in which single calls are looked for
+_ROWS_AT_ONCE = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """A row of a new job, and one of an earlier job that asked the same."""
+
+    row: int
+    job: int
+    earlier_row: int
+
+
+def jobs_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
+    """The jobs that asked the same model of the same server, the newest first."""
+    records = ws.store.jobs_of(ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS)
+    return (StoredJob.of_record(ws, record) for record in records)
+
+
+def has_tables(ws: Workspace) -> bool:
+    """Whether any job of this server was made of a table."""
+    return ws.store.has_job_of(ws.profile.name, ws.server)
+
+
+def answered_rows(
+    ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
+) -> dict[bytes, CallRow]:
+    """A good answer to each of these keys, as far as the newest jobs of tables have one."""
+    found: dict[bytes, CallRow] = {}
+    wanted = set(keys)
+    for job in islice(jobs_like(ws, endpoint, model), _MOST_TABLES):
+        with KeyFile(job.folder) as earlier:
+            key_of = {row: key for key, row in earlier.rows_of(wanted)} if len(earlier) else {}
+        rows = sorted(key_of)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            for row in job.ledger.good_entries(rows[start : start + _ROWS_AT_ONCE]):
+                found.setdefault(key_of[row], CallRow(key_of[row], job.name, row, is_of_table=True))
+        wanted -= found.keys()
+        if not wanted:
+            break
+    return found
+
+
+def matches_in_jobs(new: KeyFile, jobs: Iterable[StoredJob]) -> Iterator[Match]:
+    """What is in key files of jobs, in their order.
+
+    It ends when ten times as many requests were looked at as the new job has: what is older than
+    so much work is hardly ever what is wanted again.
+    """
+    left = _MOST_COMPARED + _MOST_COMPARED_EACH * len(new)
+    for job in jobs:
+        with KeyFile(job.folder) as earlier:
+            if not len(earlier):
+                continue
+            for key_rows, earlier_rows in _in_both(new, earlier):
+                # Where equal rows want answers of their own, each answer is taken once.
+                for row, earlier_row in zip(key_rows, earlier_rows, strict=False):
+                    yield Match(row, job.id, earlier_row)
+            left -= min(len(earlier), len(new) * _MUCH_SMALLER)
+        if left <= 0:
+            return
+
+
+def matches_in_calls(new: KeyFile, calls: CallRows) -> Iterator[Match]:
+    """What single calls have asked."""
+    if calls.are_fewer_than(len(new)):
+        for keys in calls.all_keys(_KEYS_AT_ONCE):
+            yield from _of_calls(_grouped(new.rows_of(keys)), calls)
+        return
+    for bucket in range(BUCKETS):
+        rows_of: dict[bytes, list[int]] = {}
+        for record in new.bucket(bucket):
+            rows_of.setdefault(record[:KEY_BYTES], []).append(row_in(record))
+        yield from _of_calls(rows_of, calls)
+
+
+def _of_calls(rows_of: dict[bytes, list[int]], calls: CallRows) -> Iterator[Match]:
+    for key, found in calls.answered(rows_of).items():
+        for row, (job, earlier_row) in zip(rows_of[key], found, strict=False):
+            yield Match(row, job, earlier_row)
+
+
+def _in_both(new: KeyFile, earlier: KeyFile) -> Iterator[tuple[list[int], list[int]]]:
+    """The rows of each key that both have."""
+    for bucket in range(BUCKETS):
+        mine, theirs = new.size_of(bucket), earlier.size_of(bucket)
+        if not mine or not theirs:
+            continue
+        if mine * _MUCH_SMALLER < theirs:
+            wanted = {record[:KEY_BYTES] for record in new.bucket(bucket)}
+        elif theirs * _MUCH_SMALLER < mine:
+            wanted = {record[:KEY_BYTES] for record in earlier.bucket(bucket)}
+        else:
+            wanted = {record[:KEY_BYTES] for record in new.bucket(bucket)}
+            wanted &= {record[:KEY_BYTES] for record in earlier.bucket(bucket)}
+        if not wanted:
+            continue
+        rows, earlier_rows = _grouped(new.rows_of(wanted)), _grouped(earlier.rows_of(wanted))
+        for key in rows.keys() & earlier_rows.keys():
+            yield rows[key], earlier_rows[key]
+
+
+def _grouped(found: Iterable[tuple[bytes, int]]) -> dict[bytes, list[int]]:
+    rows_of: dict[bytes, list[int]] = {}
+    for key, row in found:
+        rows_of.setdefault(key, []).append(row)
+    return rows_of

@@ -1,0 +1,88 @@
+"""Equal rows of a job, found while it is built and once more at the end, in bounded memory."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from doubleword_batch.jobs.reuse.key_file import (
+    RECORD_BYTES,
+    KeyFileWriter,
+    bucket_of,
+    record_of,
+    row_in,
+)
+from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
+from doubleword_batch.requests import KEY_BYTES
+
+_RECENT = 20_000
+
+
+class EqualRows:
+    """The keys of a job's requests as they are made.
+
+    Rows that are equal to a recent one are known at once. The others are compared at the end.
+
+    Args:
+        folder: in which the job is made.
+        shares: whether equal rows become one request.
+    """
+
+    def __init__(self, folder: Path, *, shares: bool) -> None:
+        self._folder = folder
+        self._shares = shares
+        self._recent: dict[bytes, int] = {}
+        self._all: list[bytes] = []  # where equal rows stay apart
+        self._keys = Spill(folder / ".keys", RECORD_BYTES)
+
+    def first_row(self, row: int, key: bytes) -> int | None:
+        """The row that has asked the same lately; None for the first, which is noted."""
+        if not self._shares:
+            self._all.append(record_of(key, row))
+            if len(self._all) >= _RECENT:
+                self._drain()
+            return None
+        recent = self._recent
+        first = recent.setdefault(key, row)
+        if first != row:
+            return first
+        if len(recent) >= _RECENT:  # what is frequent is soon there again
+            self._drain()
+        return None
+
+    def _drain(self) -> None:
+        self._keys.add(bucket_of, self._all)
+        self._keys.add(bucket_of, [record_of(key, row) for key, row in self._recent.items()])
+        self._all.clear()
+        self._recent.clear()
+
+    def write_keys(self, on_equal: Callable[[int, int], None]) -> None:
+        """Write the job's key file.
+
+        Args:
+            on_equal: called with a row and the first row that asks the same.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        self._drain()
+        writer = KeyFileWriter(self._folder)
+        is_whole = False
+        try:
+            for bucket in range(BUCKETS):
+                records = self._keys.sorted_bucket(bucket)
+                writer.add(_first_of_each(records, on_equal) if self._shares else records)
+            is_whole = True
+        finally:
+            writer.close(is_whole=is_whole)
+            self._keys.remove()
+
+
+def _first_of_each(records: list[bytes], on_equal: Callable[[int, int], None]) -> list[bytes]:
+    if len({record[:KEY_BYTES] for record in records}) == len(records):
+        return records
+    firsts: list[bytes] = []
+    for record in records:
+        if firsts and firsts[-1][:KEY_BYTES] == record[:KEY_BYTES]:
+            on_equal(row_in(record), row_in(firsts[-1]))
+        else:
+            firsts.append(record)
+    return firsts

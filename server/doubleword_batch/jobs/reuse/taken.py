@@ -1,0 +1,276 @@
+"""What a new job need not send: rows equal to others, and rows that an earlier job has answered.
+
+It happens once the request files are written and before the job exists. Where there is nothing to
+leave out, nothing but the job's key file is written. Otherwise the files are written again without
+those rows, in one pass in the order of the rows, and the answers are copied: a job stands for
+itself, and whatever becomes of the earlier one costs it nothing.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING, Self
+
+from doubleword_batch.atomic_files import not_written
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.reuse.earlier import (
+    Match,
+    jobs_like,
+    matches_in_calls,
+    matches_in_jobs,
+)
+from doubleword_batch.jobs.reuse.equal_rows import EqualRows
+from doubleword_batch.jobs.reuse.key_file import KeyFile
+from doubleword_batch.jobs.reuse.limits import Reuse
+from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
+from doubleword_batch.jobs.store.call_rows import CallRows
+from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
+from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.staging import StagingFolder
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.jobs.sync.parse import read_lines
+from doubleword_batch.jobs.sync.stored_lines import StoredLines, taken_lines_path
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests import BuildResult, RequestSpec
+
+_FIELD_BYTES = 6
+_MOST = (1 << 8 * _FIELD_BYTES) - 1
+_EQUAL = 0  # in place of a job: the other row is of the same job
+_ROWS_AT_ONCE = 500
+
+
+def leave_out_known(
+    ws: Workspace,
+    job: int,
+    spec: "RequestSpec",
+    built: "BuildResult",
+    equal_rows: EqualRows,
+    staging: StagingFolder,
+    reuse: Reuse | None,
+    *,
+    has_images: bool,
+    cancelled: Callable[[], bool],
+) -> "BuildResult":
+    """Leave out of a job's request files what need not be sent; returns what is left.
+
+    Args:
+        ws: the workspace.
+        job: which is being built; its rows are open in the ledger.
+        spec: what it asks.
+        built: its request files.
+        equal_rows: the keys of its requests.
+        staging: where its files are.
+        reuse: from where answers may be taken; None for nowhere.
+        has_images: whether a request may hold an image.
+        cancelled: asked now and then; True ends it.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
+    from doubleword_batch.requests.rewrite import without_rows
+
+    found = _Found(Spill(staging.path / ".rows", 3 * _FIELD_BYTES), built.rows)
+    equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
+    if reuse is not None:
+        with KeyFile(staging.path) as keys:
+            for match in _matches(ws, spec, keys, reuse):
+                found.add(match.row, match.job, match.earlier_row)
+    ledger = Ledger(ws.store, job)
+    if not found.spill.count:
+        return built
+    failpoint("reuse.begin")
+    left_out = bytearray((built.rows >> 3) + 1)  # a bit for each row
+    with _Answers(ws, ledger, staging, reuse or Reuse()) as answers:
+        for rows in found.in_order():
+            if cancelled():
+                raise AbandonedError
+            for row in answers.of(rows):
+                left_out[row >> 3] |= 1 << (row & 7)
+        kept = without_rows(
+            built,
+            spec,
+            ws.profile,
+            staging.path,
+            lambda row: bool(left_out[row >> 3] & 1 << (row & 7)),
+            has_images=has_images,
+        )
+        failpoint("reuse.written")
+        answers.finish(kept.ranges)
+    found.spill.remove()
+    failpoint("reuse.moved")
+    return kept.built
+
+
+def _matches(ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> Iterator[Match]:
+    if reuse.only_from is not None:
+        return matches_in_jobs(keys, [StoredJob.named(ws, reuse.only_from)])
+    jobs = matches_in_jobs(keys, jobs_like(ws, spec.endpoint, spec.model))
+    calls = CallRows(ws.store)
+    return jobs if calls.is_empty() else chain(jobs, matches_in_calls(keys, calls))
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What was found for rows: (row, job, row there), in buckets by the first."""
+
+    spill: Spill
+    rows: int
+
+    def bucket_of(self, row: int) -> int:
+        return row * BUCKETS // (self.rows + 1)
+
+    def add(self, row: int, job: int, other: int) -> None:
+        # The newest job first: it is tried first.
+        place = _EQUAL if job == _EQUAL else _MOST - job
+        fields = (row, place, other)
+        record = b"".join(field.to_bytes(_FIELD_BYTES, "big") for field in fields)
+        self.spill.add(lambda _: self.bucket_of(row), [record])
+
+    def in_order(self) -> Iterator[dict[int, list[tuple[int, int]]]]:
+        """By row: (job, row there), bucket by bucket."""
+        for bucket in range(BUCKETS):
+            rows: dict[int, list[tuple[int, int]]] = {}
+            for record in self.spill.sorted_bucket(bucket):
+                row, place, other = (
+                    int.from_bytes(record[start : start + _FIELD_BYTES], "big")
+                    for start in range(0, 3 * _FIELD_BYTES, _FIELD_BYTES)
+                )
+                job = _EQUAL if place == _EQUAL else _MOST - place
+                rows.setdefault(row, []).append((job, other))
+            yield rows
+
+
+class _Answers:
+    """Takes answers over: into the ledger, and into the job's copy of their lines."""
+
+    def __init__(self, ws: Workspace, ledger: Ledger, staging: StagingFolder, reuse: Reuse) -> None:
+        self._ws = ws
+        self._ledger = ledger
+        self._reuse = reuse
+        self._path = taken_lines_path(staging.path)
+        self._offset = 0
+        self._earlier: dict[int, _EarlierJob | None] = {}
+        self._origins: dict[tuple[str, float], int] = {}
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        try:
+            self._path.touch(mode=0o600)
+            self._copy = self._stack.enter_context(self._path.open("r+b"))
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def of(self, found: dict[int, list[tuple[int, int]]]) -> set[int]:
+        """Note what is known of rows; returns those that need no request."""
+        equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0] == _EQUAL}
+        self._ledger.let_share(equal.items())
+        left_out = set(equal)
+        left = {row: tries for row, tries in found.items() if row not in equal}
+        turn = 0
+        while left := {row: tries for row, tries in left.items() if len(tries) > turn}:
+            by_job: dict[int, list[tuple[int, int]]] = {}
+            for row, tries in left.items():
+                job, earlier_row = tries[turn]
+                by_job.setdefault(job, []).append((row, earlier_row))
+            for job, pairs in by_job.items():
+                for start in range(0, len(pairs), _ROWS_AT_ONCE):
+                    left_out |= self._take(job, pairs[start : start + _ROWS_AT_ONCE])
+            left = {row: tries for row, tries in left.items() if row not in left_out}
+            turn += 1
+        return left_out
+
+    def finish(self, ranges: Iterable[tuple[int, int, int]]) -> None:
+        """Make the copy durable, and let the ledger know which file holds which rows."""
+        try:
+            self._copy.flush()
+            os.fsync(self._copy.fileno())
+            if not self._offset:
+                self._stack.close()
+                self._path.unlink()
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        with self._ws.store.transaction():
+            self._ledger.put_in_parts(ranges)
+            self._ledger.finish_sharing(
+                (number, name, at) for (name, at), number in self._origins.items()
+            )
+
+    def _take(self, job: int, pairs: list[tuple[int, int]]) -> set[int]:
+        """Copy the good answers of an earlier job; returns the rows that have theirs now."""
+        earlier = self._of_job(job)
+        if earlier is None:
+            return set()
+        taken: list[TakenAnswer] = []
+        lines: list[bytes] = []
+        for row, entry, line in earlier.good(pairs):
+            origin = earlier.origin_of(entry)
+            if self._reuse.not_before is not None and origin[1] < self._reuse.not_before:
+                continue
+            number = self._origins.setdefault(origin, len(self._origins) + 1)
+            answer = TakenAnswer(row, entry.cause, entry.message, self._offset, len(line), number)
+            taken.append(answer)
+            lines.append(line)
+            self._offset += len(line)
+        try:
+            self._copy.write(b"".join(lines))
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        self._ledger.take_answers(taken)
+        return {answer.row for answer in taken}
+
+    def _of_job(self, job: int) -> "_EarlierJob | None":
+        if job not in self._earlier:
+            record = self._ws.store.job_of_id(job)
+            earlier = None if record is None else _EarlierJob(StoredJob.of_record(self._ws, record))
+            if earlier is not None:
+                self._stack.callback(earlier.lines.close)
+            self._earlier[job] = earlier
+        return self._earlier[job]
+
+
+class _EarlierJob:
+    def __init__(self, job: StoredJob) -> None:
+        self._job = job
+        self.lines = StoredLines(job)
+        self._answered_at = {
+            run.id: run.ended_at or run.created_at or job.created_at for run in job.batch_runs()
+        }
+        self._origins = {o.number: (o.name, o.answered_at) for o in job.ledger.unsent.origins()}
+
+    def good(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes]]:
+        """(row, entry of the earlier row, its line) of those that have a good answer."""
+        entries = self._job.ledger.good_entries([earlier for _, earlier in pairs])
+        found: list[tuple[int, Entry, bytes]] = []
+        for row, earlier in pairs:
+            entry = entries.get(earlier)
+            line = None if entry is None else self._line(entry)
+            if entry is not None and line is not None:
+                found.append((row, entry, line))
+        # A copy that was damaged since is no answer.
+        outcomes = read_lines([line for *_, line in found], None)
+        for one, outcome in zip(found, outcomes, strict=True):
+            if outcome is not None and outcome.outcome == "ok":
+                yield one
+
+    def origin_of(self, entry: Entry) -> tuple[str, float]:
+        """The job that was answered, and when."""
+        if entry.origin in self._origins:
+            return self._origins[entry.origin]
+        return self._job.name, self._answered_at.get(entry.batch_run or 0, self._job.created_at)
+
+    def _line(self, entry: Entry) -> bytes | None:
+        try:
+            line = self.lines.line(entry)
+        except OSError:
+            return None
+        if not line:
+            return None
+        return line if line.endswith(b"\n") else line + b"\n"

@@ -1,0 +1,74 @@
+"""What replies and tables say of rows that cost nothing: from where they have their answers."""
+
+from dataclasses import dataclass
+
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import utc
+from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.unsent_rows import Origin
+
+_ORIGINS_NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class RowsSaved:
+    """The rows of a job that send no request.
+
+    Attributes:
+        reused_rows: they have answers of earlier jobs; None for none.
+        shared_rows: they share the request of an equal row; None for none.
+        reused_from: the earlier jobs with their rows and dates, at most three, most rows first.
+    """
+
+    reused_rows: int | None
+    shared_rows: int | None
+    reused_from: list[str]
+
+
+def rows_saved(job: StoredJob) -> RowsSaved:
+    """What a job saved when it was built."""
+    origins = job.ledger.unsent.origins()
+    return RowsSaved(
+        reused_rows=sum(origin.rows for origin in origins) or None,
+        shared_rows=job.ledger.unsent.shared() or None,
+        reused_from=[_line(origin) for origin in origins[:_ORIGINS_NAMED]],
+    )
+
+
+def said_of(saved: RowsSaved) -> list[str]:
+    """The same in sentences, for whoever is about to submit."""
+    sentences: list[str] = []
+    if saved.reused_rows:
+        is_one = saved.reused_rows == 1
+        sentences.append(
+            f"{_rows(saved.reused_rows)} {'was' if is_one else 'were'} answered before by "
+            f"{'; '.join(saved.reused_from)}: {'it is' if is_one else 'they are'} not sent again. "
+            "new_run = true would send all."
+        )
+    if saved.shared_rows:
+        is_one = saved.shared_rows == 1
+        sentences.append(
+            f"{_rows(saved.shared_rows)} {'asks' if is_one else 'ask'} the same as an earlier row: "
+            'equal requests are sent once. The option equal_rows = "separate" would send each.'
+        )
+    return sentences
+
+
+def origin_of_row(entry: Entry, origins: dict[int, Origin]) -> str | None:
+    """What the table's column `origin` says of a row; None for one with a request of its own."""
+    if entry.shares is not None:
+        return f"row {entry.shares}"
+    origin = None if entry.origin is None else origins.get(entry.origin)
+    return None if origin is None else f"job:{origin.name}, {_day(origin)}"
+
+
+def _line(origin: Origin) -> str:
+    return f"job {origin.name} ({_rows(origin.rows)}, {_day(origin)})"
+
+
+def _rows(count: int) -> str:
+    return "1 row" if count == 1 else f"{count:,} rows"
+
+
+def _day(origin: Origin) -> str:
+    return utc(origin.answered_at).strftime("%Y-%m-%d %H:%MZ")

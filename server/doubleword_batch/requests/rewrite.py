@@ -1,0 +1,162 @@
+"""Request files written again without the lines of some rows."""
+
+import re
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import msgspec
+
+from doubleword_batch.atomic_files import not_written, rename
+from doubleword_batch.providers import Profile
+from doubleword_batch.requests.build import BuildResult, requests_in_a_file
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.spec import RequestSpec
+from doubleword_batch.requests.token_estimates import (
+    BYTES_PER_TOKEN,
+    TOKENS_PER_IMAGE,
+    estimate_output_tokens,
+)
+
+_ROW = re.compile(rb'\{"custom_id":"r(\d+)')
+_BODY = b'","body":'
+_END = b"}\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What stayed of a build.
+
+    Attributes:
+        built: the build as it is now.
+        ranges: number of a file, and the first and the last of rows that it holds; rows between
+            them that are in no file do not count.
+    """
+
+    built: BuildResult
+    ranges: Iterator[tuple[int, int, int]]
+
+
+def without_rows(
+    built: BuildResult,
+    spec: RequestSpec,
+    profile: Profile,
+    folder: Path,
+    is_left_out: Callable[[int], bool],
+    *,
+    has_images: bool = False,
+) -> Kept:
+    """Write the files of a build again, without the lines of some of its rows.
+
+    The files are filled anew, so that there are as few as can be; there may be none.
+
+    Args:
+        built: its files lie in `folder` and are replaced.
+        spec: what was asked.
+        profile: the provider's limits.
+        folder: nobody else's.
+        is_left_out: asked for each row that has a line.
+        has_images: whether a body may hold an image, which counts otherwise than its bytes.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
+    target = folder / "kept"
+    target.mkdir(mode=0o700)
+    text_bytes = images = requests = 0
+    file_of = array("H", bytes(2 * (built.rows + 1)))  # by row: lines need not be in their order
+    with RequestFileWriter(
+        target, requests_in_a_file(spec, profile), profile.max_file_bytes, by_prefix=True
+    ) as writer:
+        for row, line in _lines(built.files):
+            if is_left_out(row):
+                continue
+            number = writer.write(line)
+            file_of[row] = number
+            requests += 1
+            image_bytes = _image_bytes(line) if has_images else 0
+            text_bytes += len(line) - line.index(_BODY) - len(_BODY) - len(_END) - image_bytes
+            images += image_bytes > 0
+        files = writer.publish()
+    input_tokens = text_bytes // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
+    changed = replace(
+        built,
+        files=_put_in_place(built.files, files, folder),
+        input_tokens=input_tokens,
+        output_tokens=estimate_output_tokens(spec, requests, input_tokens),
+    )
+    return Kept(changed, _ranges(file_of))
+
+
+def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
+    """(file, first row, last row) of rows that follow each other, those in no file let through."""
+    number = first = last = 0
+    for row, file in enumerate(file_of):
+        if file and file != number:
+            if number:
+                yield number, first, last
+            number, first = file, row
+        if file:
+            last = row
+    if number:
+        yield number, first, last
+
+
+def _lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
+    for file in files:
+        with file.path.open("rb") as lines:
+            for line in lines:
+                found = _ROW.match(line)
+                if found is not None:
+                    yield int(found[1]), line
+
+
+def _put_in_place(
+    old: tuple[RequestFile, ...], new: tuple[RequestFile, ...], folder: Path
+) -> tuple[RequestFile, ...]:
+    try:
+        for file in old:
+            file.path.unlink()
+        placed = tuple(replace(file, path=folder / file.path.name) for file in new)
+        for file, place in zip(new, placed, strict=True):
+            rename(file.path, place.path)
+        (folder / "kept").rmdir()
+    except OSError as error:
+        raise not_written(folder, error) from None
+    return placed
+
+
+class _Url(msgspec.Struct):
+    url: str = ""
+
+
+class _Piece(msgspec.Struct):
+    image_url: str | _Url | None = None
+
+
+class _Message(msgspec.Struct):
+    content: str | list[_Piece]
+
+
+class _Body(msgspec.Struct):
+    messages: list[_Message] = []
+    input: str | list[_Message] = []
+
+
+class _Request(msgspec.Struct):
+    body: _Body
+
+
+_decode = msgspec.json.Decoder(_Request).decode
+
+
+def _image_bytes(line: bytes) -> int:
+    """The bytes of the image in a request of ours, 0 without one."""
+    body = _decode(line).body
+    messages = body.messages or body.input
+    content = messages[-1].content if isinstance(messages, list) and messages else ""
+    for piece in content if isinstance(content, list) else ():
+        if piece.image_url is not None:
+            return len(piece.image_url if isinstance(piece.image_url, str) else piece.image_url.url)
+    return 0

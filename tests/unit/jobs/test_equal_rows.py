@@ -1,0 +1,189 @@
+"""Which rows ask the same: keys, buckets on disk, key files, and the ledger of shared rows."""
+
+import random
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from doubleword_batch.jobs.reuse import equal_rows, spill
+from doubleword_batch.jobs.reuse.equal_rows import EqualRows
+from doubleword_batch.jobs.reuse.key_file import KeyFile, key_file_path
+from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.requests import RequestKeys
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+bodies = st.dictionaries(st.text(max_size=6), json_values, max_size=5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(bodies, st.randoms())
+def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(body, chance):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    names = list(body)
+    chance.shuffle(names)
+    one = msgspec.json.encode(body)
+    other = msgspec.json.format(msgspec.json.encode({name: body[name] for name in names}))
+    assert keys.of_body(one) == keys.of_body(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (b'{"a":{"b":1,"c":2}}', b'{"a":{"c":2,"b":1}}'),  # a schema's order counts
+        (b'{"a":1}', b'{"a":1.5}'),
+        (b'{"a":1}', b'{"a":"1"}'),
+        (b'{"a":[1,2]}', b'{"a":[2,1]}'),
+        (b"no json", b"no  json"),
+    ],
+)
+def test_other_requests_have_other_keys(one, other):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    assert keys.of_body(one) != keys.of_body(other)
+
+
+def test_a_key_says_whom_is_asked():
+    asked = [("p", "s", "e"), ("q", "s", "e"), ("p", "t", "e"), ("p", "s", "f"), ("ps", "", "e")]
+    assert len({RequestKeys(*whom).of_body(b"{}") for whom in asked}) == len(asked)
+
+
+def built(folder, keys, *, shares):
+    """Feed keys as a build does; returns the row that each row shares, if any."""
+    equal = EqualRows(folder, shares=shares)
+    first = {}
+    for row, key in enumerate(keys, start=1):
+        found = equal.first_row(row, key)
+        if found is not None:
+            first[row] = found
+    equal.write_keys(first.__setitem__)
+    return {row: first.get(found, found) for row, found in first.items()}
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(0, 30), max_size=200), st.integers(1, 20), st.integers(1, 60))
+def test_each_row_shares_the_first_of_its_equals_in_whatever_memory_there_is(
+    tmp_path_factory, numbers, recent, in_memory
+):
+    folder = tmp_path_factory.mktemp("keys")
+    keys = [n.to_bytes(1, "big") * 16 for n in [7 * n % 256 for n in numbers]]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(equal_rows, "_RECENT", recent)
+        patch.setattr(spill, "_MOST_IN_MEMORY", in_memory)
+        shared = built(folder, keys, shares=True)
+    firsts = {key: keys.index(key) + 1 for key in keys}
+    wanted = {row: firsts[key] for row, key in enumerate(keys, 1) if firsts[key] != row}
+    assert shared == wanted
+    with KeyFile(folder) as found:
+        assert dict(found.rows_of(set(keys))) == firsts
+        assert len(found) == len(firsts)
+    assert [path.name for path in folder.iterdir()] == ["keys.bin"]
+
+
+def test_where_samples_are_wanted_every_row_keeps_its_key(tmp_path):
+    keys = [b"a" * 16, b"b" * 16, b"a" * 16]
+    assert built(tmp_path, keys, shares=False) == {}
+    with KeyFile(tmp_path) as found:
+        assert list(found.rows_of([b"a" * 16])) == [(b"a" * 16, 1), (b"a" * 16, 3)]
+        assert list(found.rows_of([b"\0" * 16, b"\xff" * 16])) == []
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", b"dwbkeys1", None])
+def test_a_key_file_that_is_not_whole_counts_as_none(tmp_path, damage):
+    built(tmp_path, [bytes([n]) * 16 for n in range(20)], shares=True)
+    path = key_file_path(tmp_path)
+    path.write_bytes(path.read_bytes()[:-1] if damage is None else damage)
+    with KeyFile(tmp_path) as found:
+        assert (len(found), list(found.rows_of([b"\0" * 16]))) == (0, [])
+        assert [record for bucket in range(64) for record in found.bucket(bucket)] == []
+
+
+@pytest.fixture
+def store(tmp_path):
+    opened = Store(tmp_path / "home")
+    yield opened
+    opened.close()
+
+
+OUTCOMES = ("ok", "failed", "truncated", "refused")
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_rows_that_share_have_the_outcome_of_their_request_whatever_happens(store, seed):
+    chance = random.Random(seed)
+    job = store.insert(
+        "jobs", created_at=0, provider="p", base_url="b", endpoint="e", model="m",
+        fingerprint="f", spec="{}",
+    )  # fmt: skip
+    ledger = Ledger(store, job)
+    part = store.add_part(job=job, number=1, retry_round=0, requests=1, size_bytes=1, sha256="s")
+    runs = [
+        store.insert("batch_runs", job=job, part=part, batch_id=f"b{n}", status="completed")
+        for n in range(4)
+    ]
+    first_of = {row: chance.randint(1, 20) for row in range(21, 60)}
+    ledger.add_rows([(row, f"r{row}", 1) for row in range(1, 21)])
+    ledger.add_sharing_rows([(row, f"r{row}", first) for row, first in first_of.items()])
+    offset = 0
+    for run in runs:
+        rows = chance.sample(range(1, 60), 30)  # also rows that were never sent
+        lines = [
+            RowLine(row, LineOutcome(f"r{row}", chance.choice(OUTCOMES), "c", "m", 1, 2), b"x\n")
+            for row in rows
+        ]
+        applied = apply_lines(ledger, run, "output", offset, lines)
+        assert applied.foreign == sum(row in first_of for row in rows)
+        offset += len(applied.text)
+        step = chance.randrange(4)
+        if step == 0:
+            ledger.close_rows([(1, "missing", "missing", run)])
+        elif step == 1:
+            ledger.reopen_unanswered(run)
+        elif step == 2:
+            ledger.reopen_lost(run, "output")
+        else:
+            ledger.reopen(1, chance.sample(range(1, 21), 4))
+        entries = {entry.row: entry for entry in ledger.entries()}
+        assert sum(ledger.sums().values()) == 59
+        for row, first in first_of.items():
+            mine, theirs = entries[row], entries[first]
+            for name in ("outcome", "cause", "message", "batch_run", "kind", "offset"):
+                assert getattr(mine, name) == getattr(theirs, name)
+            assert (mine.input_tokens, mine.output_tokens) == (None, None)
+    history = store.query("SELECT DISTINCT row FROM history WHERE job = ?", (job,))
+    assert all(row <= 20 for (row,) in history)
+
+
+def test_a_store_of_before_opens_and_its_rows_share_nothing(tmp_path):
+    from doubleword_batch.jobs.store import schema
+
+    with pytest.MonkeyPatch.context() as patch:
+        names = [name for name, _ in schema.MIGRATIONS]
+        before = schema.MIGRATIONS[: names.index("2026-11-paid-once")]
+        patch.setattr("doubleword_batch.jobs.store.database.MIGRATIONS", before)
+        old = Store(tmp_path / "old")
+        job = old.insert(
+            "jobs", created_at=0, provider="p", base_url="b", endpoint="e", model="m",
+            fingerprint="f", spec="{}", name="old",
+        )  # fmt: skip
+        with old.transaction() as db:
+            db.execute(
+                "INSERT INTO ledger (job, row, custom_id, part) VALUES (?, 1, 'r1', 1)", (job,)
+            )
+        old.close()
+    now = Store(tmp_path / "old")
+    ledger = Ledger(now, job)
+    entry = ledger.entry(1)
+    assert (entry.shares, entry.origin, ledger.unsent.origins(), ledger.unsent.shared()) == (
+        None,
+        None,
+        [],
+        0,
+    )
+    now.close()
