@@ -361,3 +361,12 @@ async def test_rows_whose_requests_were_put_together_are_left_out_all_the_same(s
     found = {}
     for row in results.rows():
         assert found.setdefault(row["text"], row["answer"]) == row["answer"]
+
+
+async def test_answers_that_were_all_taken_over_are_a_source_as_others_are(settings, tmp_path):
+    async with Jobs(settings) as jobs:
+        await done(jobs, table(tmp_path / "old.csv", texts(4)))
+        job, _ = await done(jobs, table(tmp_path / "new.csv", texts(3)))
+        assert job.created.requests == 0
+        next_job = await jobs.create(f"job:{job.name}", prompt="Judge {{ answer }}", model="m")
+    assert next_job.created.requests == 3

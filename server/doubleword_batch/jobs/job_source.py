@@ -87,7 +87,7 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
 
 
 def _refuse_unfinished(job: StoredJob) -> None:
-    if not job.batch_runs():
+    if not job.batch_runs() and job.parts():
         raise InputError(
             f"Job {job.name} was never submitted, so it has no answers to build on.",
             hint="Submit it first.",

@@ -139,7 +139,8 @@ class Jobs:
     ) -> Job:
         """Build the request files of a job: a prompt is rendered for every row. Nothing is sent.
 
-        The same source, prompt, model and parameters give the same job back.
+        The same source, prompt, model and parameters give the same job back. Rows that an earlier
+        job has answered are not sent, and equal rows are sent once (docs/paying-once.md).
 
         Args:
             source: a path, folder or glob (CSV, JSON, Parquet, XLSX, SQLite, texts, images); or a
@@ -157,9 +158,11 @@ class Jobs:
             limit: the first rows only (a pilot).
             output_path: where to copy the request file.
             overwrite: whether `output_path` may be replaced.
-            new_run: build a new job although the same one exists.
+            new_run: build a new job although the same one exists, and take no earlier answers.
             options: rare ones, such as `name` and `note` (the job's own), `blanks` ("skip" or
-                "send" rows that are blank where the prompt looks), `on_bad_row` ("stop", or "skip"
+                "send" rows that are blank where the prompt looks), `equal_rows` ("share" or
+                "separate" requests), `reuse_days` and `reuse_from` (which answers may be taken
+                from earlier jobs), `on_bad_row` ("stop", or "skip"
                 rows that cannot be requests); docs/tables.md lists all.
             cascade: `{"model": a strong model, "target": 0.95}`: it answers only the rows of which
                 `model` is not sure enough, so that the others agree with it in that share of rows;
