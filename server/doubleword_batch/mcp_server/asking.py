@@ -21,7 +21,6 @@ from mcp.types import (
     ElicitResult,
     InputRequiredResult,
 )
-from mcp_types.version import is_version_at_least
 
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.library.jobs import Jobs
@@ -99,7 +98,7 @@ async def ask(context: Ctx, error: DoublewordBatchError, again: Work) -> Reply:
     request = ElicitRequestFormParams(
         message=_in_words(question), requested_schema=dict(_NO_FIELDS)
     )
-    if not is_version_at_least(context.protocol_version or "", _ANSWER_IN_THE_CALL):
+    if (context.protocol_version or "") < _ANSWER_IN_THE_CALL:  # versions are dates
         is_answered = await _ask_meanwhile(context, question, request)
         return await again() if is_answered else error_reply(error)
     if _was_asked(context, question):  # and the person closed it: they are not asked for ever
