@@ -54,6 +54,8 @@ REFUSED = {
         "always alike",
     ),
     "responses": ({"endpoint": "/v1/responses"}, "/v1/chat/completions only"),
+    "earlier answers": ({"options": {"reuse_days": 3}}, "no use for the option reuse_days"),
+    "shared requests": ({"options": {"equal_rows": "share"}}, "no use for the option equal_rows"),
     "few rows": ({"limit": 499}, "does not pay for 499 requests"),
 }
 
@@ -63,8 +65,9 @@ async def test_what_a_cascade_cannot_decide_is_refused_with_the_reason(case, set
     more, words = REFUSED[case]
     given = {"prompt": PROMPT, "model": CHEAP, "response_schema": SCHEMA} | more
     async with Jobs(settings) as jobs:
+        options = {"cascade": OPTION} | given.pop("options", {})
         with pytest.raises(InputError) as caught:
-            await jobs.create(table, options={"cascade": OPTION}, **given)
+            await jobs.create(table, options=options, **given)
         assert words in caught.value.message
         assert caught.value.hint
         assert (await jobs.list()).lines == []

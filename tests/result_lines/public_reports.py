@@ -1,6 +1,7 @@
 """Lines as people have met them with further servers: vLLM, SGLang, TGI, Gemini, Mistral, Groq, ...
 
-Each is of a kind that a public report or a server's own pages describe, in words of ours.
+Some are of kinds that public reports describe, the others follow from what these servers are
+known to write; all in words of ours.
 """
 
 import json
