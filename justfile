@@ -37,6 +37,10 @@ fuzz *options:
 corpus *options:
     cd tests && {{ run }} python -m corpus.check {{ options }}
 
+# The pictures of the console in the docs, made anew.
+pictures:
+    cd tests && {{ run }} python -m console.pictures
+
 # Repair what ruff can repair.
 fix:
     {{ run }} ruff check --fix
