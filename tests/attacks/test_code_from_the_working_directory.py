@@ -108,6 +108,7 @@ def test_pulling_the_model_runs_nothing_of_the_working_directory(folder, request
 
 
 def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch, tmp_path):
+    from doubleword_batch.child_environment import without_keys
     from doubleword_batch.local import model_download
 
     for name in (
@@ -116,7 +117,7 @@ def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch
     ):  # fmt: skip
         monkeypatch.setenv(name, "sk-victim")
     monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "the index's own")
-    passed = model_download._environment()
+    passed = without_keys(model_download._CLIENTS_OWN.match)
     assert "sk-victim" not in passed.values()
     assert passed["UV_INDEX_MINE_PASSWORD"] == "the index's own"
     assert passed["PATH"] == os.environ["PATH"]
@@ -125,9 +126,9 @@ def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch
 def test_a_program_of_the_working_directory_is_not_taken_for_a_client(
     monkeypatch, hostile_archives
 ):
-    from doubleword_batch.local import model_download
+    from doubleword_batch.child_environment import program_in_path
 
     monkeypatch.chdir(hostile_archives)
     for path in (".", "", str(hostile_archives)):
         monkeypatch.setenv("PATH", path)
-        assert model_download._program("uv") is None
+        assert program_in_path("uv") is None

@@ -18,9 +18,9 @@ def test_help_documents_every_exit_code(shared):
 
 
 def test_a_command_line_that_cannot_be_parsed_exits_with_2_and_names_the_help(shared):
-    ended = shared.run("run", "rows.csv", "--bogus")
+    ended = shared.run("run", "rows.csv", "--unheard-of")
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "Error: No such option: --bogus\nSee doubleword-batch run --help.\n"
+    assert ended.stderr == "Error: No such option: --unheard-of\nSee doubleword-batch run --help.\n"
     assert shared.json("retry", "x", "--param", "novalue", code=2)["error"] == {
         "code": "invalid_argument",
         "message": "Invalid value for --param: 'novalue' is not NAME=VALUE.",

@@ -68,7 +68,7 @@ async def job_rows(jobs, file, path, folder):
     for suffix in ("csv", "jsonl", "parquet"):
         results = await job.results(folder / f"{path.name}.{suffix}", formulas=True, lock=False)
         if suffix == "csv":
-            with results.path.open(encoding="utf-8", newline="") as table:
+            with results.path.open(encoding="utf-8-sig", newline="") as table:
                 rows = list(csv.DictReader(table))
         else:
             rows = list(results.rows())
