@@ -2,9 +2,9 @@
 
     python tests/bench/figures.py [--runs 15] [--requests 50000] [--journeys]
 
-Start to `initialize` against a bare MCPServer; bytes of all tool definitions; bytes of every reply
-of the demo (with the executor that the environment names); calls and bytes of the ten journeys of
-tests/agents; the local server's throughput. With --journeys, only those.
+Start to `initialize` against a bare MCPServer; start of the console; bytes of all tool definitions;
+bytes of every reply of the demo (with the executor that the environment names); calls and bytes of
+the ten journeys of tests/agents; the local server's throughput. With --journeys, only those.
 """
 
 import argparse
@@ -90,6 +90,7 @@ def main():
         print_journeys(asyncio.run(journeys()))
         return
     ours, bare, ratio = startup.measure(options.runs)
+    console = startup.measure_console(options.runs)
     definitions = asyncio.run(definition_bytes())
     demo = demo_replies()
     largest = max(call["reply_bytes"] for call in demo["calls"])
@@ -99,6 +100,7 @@ def main():
         f"| start to `initialize`, beside a bare `MCPServer` | {ours * 1000:.0f} ms beside "
         f"{bare * 1000:.0f} ms: {ratio:.2f}x | 1.1x |"
     )
+    print(f"| start of the console to its first page | {console * 1000:.0f} ms | 1,000 ms |")
     print(
         f"| all tool definitions | {definitions:,} bytes, {definitions / 4:,.0f} tokens | 1,800 |"
     )
