@@ -21,7 +21,7 @@ def bytes_of(home):
 
 
 async def test_one_build_that_would_pass_the_bound_leaves_nothing(settings, work, home):
-    (work / "t.csv").write_text("text\n" + "a\n" * 300, encoding="utf-8")
+    (work / "t.csv").write_text("text\n" + "".join(f"a{n}\n" for n in range(300)), encoding="utf-8")
     async with agent(settings) as a:
         reply = await a.fails(
             "create_batch_file", source="t.csv", prompt="A long question about {{ text }}. " * 30
@@ -33,7 +33,7 @@ async def test_one_build_that_would_pass_the_bound_leaves_nothing(settings, work
 
 
 async def test_builds_of_all_jobs_count_together(settings, work, home):
-    (work / "t.csv").write_text("text\n" + "a\n" * 200, encoding="utf-8")
+    (work / "t.csv").write_text("text\n" + "".join(f"a{n}\n" for n in range(200)), encoding="utf-8")
     async with agent(settings) as a:
         for number in range(3):
             await a.calls("create_batch_file", source="t.csv", prompt=f"{number} {{{{ text }}}}")

@@ -106,7 +106,8 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
         page.wait_for_selector("#drop")
         dropped = page.evaluate_handle(
             """() => { const data = new DataTransfer();
-            data.items.add(new File(["id,text\\n1,good\\n2,bad\\n3,so so\\n"], "moods.csv"));
+            data.items.add(new File(["id,text\\n1,good\\n2,bad\\n3,so so\\n",
+              "4,old\\n5,new\\n6,big\\n7,small\\n"], "moods.csv"));
             return data; }"""
         )
         page.dispatch_event("#drop", "drop", {"dataTransfer": dropped})
@@ -117,7 +118,8 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
         page.get_by_role("button", name="Try it on 5 rows").click()
         page.wait_for_selector("#pilots >> text=[simulated]")
         page.get_by_role("button", name="Go on with all rows").click()
-        page.get_by_role("button", name="Submit 3 rows for $0").click()
+        page.wait_for_selector("text=5 rows were answered before by")  # those of the trial
+        page.get_by_role("button", name="Submit 2 requests for $0").click()
         page.get_by_role("link", name="Look at the answers").click()
         with page.expect_download() as download:
             page.get_by_role("link", name="CSV").click()
@@ -125,7 +127,7 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
         download.value.save_as(table)
     with table.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["text"] for row in rows] == ["good", "bad", "so so"]
+    assert [row["text"] for row in rows] == ["good", "bad", "so so", "old", "new", "big", "small"]
     assert all(row["answer"].startswith("[simulated]") for row in rows)
 
 

@@ -1,9 +1,7 @@
 """Texts that servers, models and people write: result lines, JSON, templates, request lines."""
 
 import json
-import sys
 from contextlib import contextmanager
-from pathlib import Path
 
 import msgspec
 
@@ -18,8 +16,7 @@ from doubleword_batch.requests.validate import validate_request_file
 from fuzz.inputs import any_of, damaged, encoded, grafted, one_of, together, values
 from fuzz.tables import assert_said_well, suppress_said
 from result_lines import CASES
-
-SCRIPTS = Path(__file__).parents[2] / "skill" / "doubleword-batch" / "scripts"
+from skill.in_process import script_module
 
 WORDS = [
     "choices", "message", "content", "finish_reason", "index", "text", "tool_calls", "function",
@@ -35,11 +32,7 @@ OUTCOMES = {
 
 def skill():
     """The readers of the skill's scripts, which share no code with the package's."""
-    if str(SCRIPTS) not in sys.path:
-        sys.path.insert(0, str(SCRIPTS))
-    from batchkit import answers, loose_json, provider_errors
-
-    return answers, loose_json, provider_errors
+    return tuple(map(script_module, ("answers", "loose_json", "provider_errors")))
 
 
 def parsed_cases():

@@ -2,7 +2,6 @@
 
 import json
 import random
-import sys
 
 import msgspec
 import pytest
@@ -11,12 +10,11 @@ from doubleword_batch.isolated import schema_child
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines.structured import BEYOND_SCRIPTS, EVERY_SCHEMA, LABEL, TEXTS, line_of
-from skill.places import SCRIPTS
+from skill.in_process import script_module
 
-sys.path.insert(0, str(SCRIPTS))
-from batchkit.answers import read_line as read_by_script
-from batchkit.schema import Checker
-from batchkit.structured import SchemaCheck
+read_by_script = script_module("answers").read_line
+Checker = script_module("schema").Checker
+SchemaCheck = script_module("structured").SchemaCheck
 
 PATTERNS = ["^a", "b$", "^[a-z]+$", r"^\d{4}-\d{2}-\d{2}$", "^(a|b)", "[0-9]"]
 TYPES = ["object", "array", "string", "number", "integer", "boolean", "null", ["string", "null"]]

@@ -12,6 +12,7 @@ from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
+from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.status import counts_of, pace_of, problems_of
 from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows
 
@@ -29,6 +30,8 @@ class JobSummary:
         outcomes: rows by outcome as the ledger knows them; they add up to `rows`.
         unread: rows of which the provider says that they are finished, and whose lines were not
             read yet; among the pending ones.
+        requests: how many a submission sends; fewer than rows where answers are there already.
+        saved: what is not sent and why, in sentences, until it is submitted.
         unsent_rows: requests of parts that have no batch yet, where other parts have one: they wait
             for capacity, or their submission was interrupted.
         percent: 0 to 100, of the rows of which nothing more is expected.
@@ -51,6 +54,8 @@ class JobSummary:
     rows: int | None
     outcomes: dict[str, int]
     unread: int
+    requests: int
+    saved: tuple[str, ...]
     unsent_rows: int
     percent: float
     per_second: float | None
@@ -175,6 +180,8 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         rows=job.rows,
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
+        requests=sum(part.requests for part in job.parts() if not part.retry_round),
+        saved=() if runs else tuple(said_of(rows_saved(job))),
         unsent_rows=sum(part.requests for part, run in newest if run is None) if runs else 0,
         percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
         per_second=pace.per_second,
