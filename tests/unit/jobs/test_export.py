@@ -62,7 +62,7 @@ async def test_every_source_row_stands_once_in_order_with_its_answer_or_its_caus
     finish, written, tmp_path, form
 ):
     (tmp_path / "t.csv").write_text(
-        "größe in cm,outcome\n" + "".join(f"00{n},x\n" for n in range(4))
+        "größe in cm,outcome\n" + "".join(f"00{n},x\n" for n in range(4)), encoding="utf-8"
     )
     job = await finish("t.csv", chat("a"), "boom", chat("c", finish="length"), status="expired")
     rows = written(job.table(), form)

@@ -3,6 +3,7 @@
 # ruff: noqa: S608  # the statements are the tests' own
 
 import json
+import os
 import time
 
 import pytest
@@ -81,7 +82,7 @@ async def test_a_long_result_is_cut_and_says_so(reviews):
         ("SELECT randomblob(1e9)", "authorized"),
         ("SELECT group_concat(printf('%3000000d', id)) FROM results", "larger than 4 MiB"),
         ("SELECT replace(printf('%9999d', 1), ' ', printf('%9999d', 1))", "larger than 4 MiB"),
-        ("SELECT " + "(" * 500 + "1" + ")" * 500, "depth|overflow"),
+        ("SELECT " + "abs(" * 1100 + "1" + ")" * 1100, "depth|overflow"),
         ("SELECT 1 -- " + "x" * 9000, "too large"),
     ],
 )
@@ -163,7 +164,8 @@ async def test_a_cancelled_query_leaves_nothing(reviews):
 async def test_a_damaged_database_is_made_again(reviews):
     ask(reviews, "SELECT label FROM results")
     (path,) = reviews.folder.glob("*.sqlite3")
-    assert path.stat().st_mode & 0o777 == 0o600
+    if os.name == "posix":
+        assert path.stat().st_mode & 0o777 == 0o600
     path.write_bytes(b"no database" * 100)
     assert ask(reviews, "SELECT count(label) FROM results").rows == [[8]]
 

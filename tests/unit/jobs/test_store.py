@@ -47,7 +47,7 @@ def an_older_store(home):
     folder = home / "jobs" / "old-1"
     folder.mkdir(parents=True)
     home.chmod(0o700)
-    (folder / "attempt-1-output.jsonl").write_text('{"custom_id":"r1"}\n')
+    (folder / "attempt-1-output.jsonl").write_bytes(b'{"custom_id":"r1"}\n')
     with closing(sqlite3.connect(home / "store.sqlite3")) as db, db:
         db.execute("CREATE TABLE migrations (name TEXT PRIMARY KEY)")
         for name, script in MIGRATIONS[:3]:

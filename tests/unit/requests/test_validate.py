@@ -277,7 +277,8 @@ def test_a_model_that_is_not_listed_is_an_error_where_the_server_refuses_it_and_
     tmp_path, provider, kind, severity
 ):
     path = tmp_path / "requests.jsonl"
-    path.write_text(line("a", body={"model": "Qwen3-14B", **ASKED}) + "\n" + line("b") + "\n")
+    lines = (line("a", body={"model": "Qwen3-14B", **ASKED}), line("b"))
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     assert validate_request_file(path, profile(provider)).ok
     report = validate_request_file(path, profile(provider), ["Qwen3-14B-FP8", "m"])
     (group,) = report.groups
