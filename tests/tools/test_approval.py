@@ -1,7 +1,7 @@
 """A person's yes before more is submitted than they allow unasked, asked for through the host."""
 
 import json
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from decimal import Decimal
 
 import pytest
@@ -237,7 +237,8 @@ async def test_a_state_that_was_tampered_with_is_refused(
             if change == "other tool":
                 name = "retry_failed"
             if change == "made up":
-                state = Approvals(Store(home)).open(0.0)[0].id
+                with closing(Store(home)) as store:
+                    state = Approvals(store).open(0.0)[0].id
             with pytest.raises(MCPError, match="requestState"):
                 await a.client.session.call_tool(
                     name,
