@@ -243,6 +243,22 @@ async def test_samples_are_taken_over_one_by_one(settings, tmp_path):
     assert (job.created.requests, job.created.reused_rows) == (1, 2)
 
 
+async def test_what_a_retry_asked_with_other_parameters_is_no_answer_to_the_old_request(
+    settings, tmp_path
+):
+    rows = ["flaky", "fine"]
+    async with Jobs(settings) as jobs:
+        job, _ = await done(jobs, table(tmp_path / "rows.csv", rows), params={"seed": 1})
+        for params in ({"seed": 2}, None):  # asked so, it fails once more; the repeat asks the same
+            await job.retry(params=params)
+            await job.wait(60)
+            results = await job.results()
+        assert results.reply.ledger == {"ok": 2}
+        more = table(tmp_path / "more.csv", [*rows, "new"])
+        anew = await jobs.create(more, prompt=PROMPT, model="m", params={"seed": 1})
+    assert (anew.created.requests, anew.created.reused_rows) == (2, 1)
+
+
 async def test_rows_that_share_fail_together_and_are_retried_with_one_request(settings, tmp_path):
     rows = ["flaky", "fine", "flaky", "flaky"]
     async with Jobs(settings) as jobs:

@@ -45,11 +45,13 @@ class NewRequest(NamedTuple):
         row: whose it is.
         line: with its line break.
         model: whose answer it asks for; None for the job's own.
+        is_changed: it has other parameters than the request that was built for the row.
     """
 
     row: int
     line: bytes
     model: str | None
+    is_changed: bool = False
 
 
 @dataclass(slots=True)
@@ -57,6 +59,7 @@ class _NewFiles:
     """The request files of one model, and which rows each of them holds."""
 
     model: str | None
+    is_changed: bool
     writer: "RequestFileWriter"
     rows: "dict[int, array[int]]"  # eight bytes a row, and nothing else of it
     files: "tuple[RequestFile, ...]" = ()
@@ -121,22 +124,23 @@ def _written(
     from doubleword_batch.requests import RequestFileWriter
 
     profile = job.profile
-    by_model: dict[str | None, _NewFiles] = {}
+    by_kind: dict[tuple[str | None, bool], _NewFiles] = {}
     with ExitStack() as stack:
         for count, request in enumerate(requests):
             if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                 raise AbandonedError
-            files = by_model.get(request.model)
+            kind = (request.model, request.is_changed)
+            files = by_kind.get(kind)
             if files is None:
-                own = folder / f"model-{len(by_model) + 1}"
+                own = folder / f"kind-{len(by_kind) + 1}"
                 own.mkdir(mode=0o700)
                 writer = RequestFileWriter(own, profile.max_requests, profile.max_file_bytes)
-                files = _NewFiles(request.model, stack.enter_context(writer), {})
-                by_model[request.model] = files
+                files = _NewFiles(*kind, stack.enter_context(writer), {})
+                by_kind[kind] = files
             files.write(request)
-        for files in by_model.values():
+        for files in by_kind.values():
             files.files = files.writer.publish()
-    return list(by_model.values())
+    return list(by_kind.values())
 
 
 def _to_be(
@@ -160,6 +164,7 @@ def _to_be(
                 sha256=file.sha256,
                 input_file_id=None,
                 model=files.model,
+                is_changed=files.is_changed,
             )
             found.append((part, files.rows[file.number]))
     return found
@@ -178,6 +183,7 @@ def _publish(job: StoredJob, part: Part, rows: Iterable[int]) -> None:
         size_bytes=part.size_bytes,
         sha256=part.sha256,
         model=part.model,
+        is_changed=part.is_changed,
     )
     job.ledger.reopen(part.number, rows)
 

@@ -200,11 +200,12 @@ def _requests(
     for part in job.parts():
         if part.number not in selection.parts:
             continue
+        is_changed = bool(params) or part.is_changed
         entries = job.ledger.selected_rows(selection, part.number)
         if job.source is not None:  # the custom_ids are ours, and tell the row
             rows = {entry.row for entry in entries}
             for row, line in requests_of_rows(existing_file(job, part), rows):
-                yield NewRequest(row, _with(line, params), part.model)
+                yield NewRequest(row, _with(line, params), part.model, is_changed)
             continue
         entry = next(entries, None)
         if entry is None:
@@ -217,7 +218,7 @@ def _requests(
                     break
                 is_of_row = places is None or next(places, None) == entry.row
                 if is_of_row and msgspec.json.decode(line).get("custom_id") == entry.custom_id:
-                    yield NewRequest(entry.row, _with(line, params), part.model)
+                    yield NewRequest(entry.row, _with(line, params), part.model, is_changed)
                     entry = next(entries, None)
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
+from doubleword_batch.jobs.store.ledger_reader import ANSWERED, ASKED_AS_BUILT
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 
 _KEYS_AT_ONCE = 500
@@ -25,11 +25,11 @@ _ROWS = f"""
     WHERE jobs.name IS NOT NULL
     AND (ledger.outcome IN ({_ANSWERED}) OR (ledger.outcome = 'pending' AND {_WAS_SENT}))
 """  # noqa: S608  # our own words
-_GOOD = """
+_GOOD = f"""
     SELECT remembered.key, remembered.job, remembered.row FROM remembered
     JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row
-    WHERE ledger.outcome = 'ok'
-"""
+    WHERE ledger.outcome = 'ok' AND {ASKED_AS_BUILT}
+"""  # noqa: S608  # our own words
 _NEVER_SENT = f"""
     SELECT id, name FROM jobs
     WHERE fingerprint BETWEEN '{RANDOM_FINGERPRINT}' AND '{RANDOM_FINGERPRINT}~'

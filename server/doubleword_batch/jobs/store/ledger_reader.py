@@ -49,6 +49,13 @@ _ROWS_OF_FILE = f"""
 """  # noqa: S608  # our own words
 
 
+ASKED_AS_BUILT = """
+    NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
+    WHERE batch_runs.id = ledger.batch_run AND (parts.is_changed OR parts.model NOTNULL))
+"""
+"""Of a row of the ledger: its answer is one to the request that was built for it."""
+
+
 class Entry(msgspec.Struct, frozen=True, gc=False):
     """One row of the ledger.
 
@@ -208,10 +215,10 @@ class LedgerReader:
         return Entry(*found[0]) if found else None
 
     def good_entries(self, rows: Sequence[int]) -> dict[int, Entry]:
-        """Those of some rows that have a good answer."""
+        """Those of some rows that have a good answer to the request that was built for them."""
         found = self.database.query(
             f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome = 'ok' "  # noqa: S608  # columns are ours
-            f"AND row IN ({marks(rows)})",
+            f"AND row IN ({marks(rows)}) AND {ASKED_AS_BUILT}",
             (self.job, *rows),
         )
         return {entry.row: entry for entry in starmap(Entry, found)}

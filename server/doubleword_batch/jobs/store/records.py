@@ -53,6 +53,7 @@ class Part:
     Attributes:
         retry_round: 0 for the first run, then 1 more for each retry that built new files.
         model: whose answers its requests ask for; None for the job's own.
+        is_changed: a retry changed parameters of its requests: they are not those that were built.
     """
 
     id: int
@@ -65,6 +66,7 @@ class Part:
     sha256: str
     input_file_id: str | None
     model: str | None = None
+    is_changed: bool = False
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:

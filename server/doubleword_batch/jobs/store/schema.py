@@ -301,4 +301,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         ) WITHOUT ROWID;
         """,
     ),
+    (
+        # A retry may ask for more than the rows' keys say: what answers it answers something else.
+        "2026-11-changed-requests",
+        "ALTER TABLE parts ADD COLUMN is_changed INTEGER NOT NULL DEFAULT 0;",
+    ),
 )

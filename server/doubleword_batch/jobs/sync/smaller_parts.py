@@ -103,6 +103,7 @@ def _put_in_place(
             size_bytes=file.size_bytes,
             sha256=file.sha256,
             model=part.model,
+            is_changed=part.is_changed,
         )
         job.ledger.move_rows(number, rows_of[file.number])
     job.store.delete_part(part.id)
