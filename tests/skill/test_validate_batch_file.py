@@ -44,6 +44,13 @@ BROKEN = {
         bare("e", "/v1/responses", conversation="c"),
     ],
     "no text": [bare("a", "/v1/embeddings", prompt="hi"), bare("b", "/v1/embeddings", input=None)],
+    "addresses": [
+        line(name, messages=[{"role": "user", "content": [{"image_url": {"url": address}}]}])
+        for name, address in (
+            *(("a", "https://10.0.0.1/"), ("b", "https://example.org/a.png")),
+            *(("c", "data:image/png;base64,xx"), ("d", "file:///etc/passwd")),
+        )
+    ],
     "half a pair": [line("a").replace('"m"', '"\\ud800"')],
     "missing": ['{"custom_id": "a"}', '{"body": 3}', "{}", '{"body": {}, "url": 7}'],
     "blank": [line("a"), "", "  ", line("b")],

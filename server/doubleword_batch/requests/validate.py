@@ -20,6 +20,7 @@ from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
+from doubleword_batch.requests.media_addresses import media_fault
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
@@ -61,6 +62,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "model_not_listed": (_WARNING, "See that the name is right: the provider's list lacks it."),
     "content": (_ERROR, "Give chat a list of messages, and the other endpoints text or a list."),
     "image_for_text_model": (_ERROR, "Name a model that sees images, or leave the images out."),
+    "media_address": (_ERROR, "Send the content itself, or a plain https URL of a public server."),
     "stream": (_ERROR, "Remove stream: a batch cannot stream its answers."),
     "body_too_large": (_ERROR, "Shorten that request, or split it into several."),
     "too_many_requests": (_ERROR, "Split the file into several."),
@@ -126,6 +128,7 @@ class _CheckedBody(msgspec.Struct):
     stream: Any = None
     messages: msgspec.Raw = msgspec.Raw()
     input: msgspec.Raw = msgspec.Raw()
+    prompt: msgspec.Raw = msgspec.Raw()
 
 
 class _CheckedLine(msgspec.Struct):
@@ -333,6 +336,14 @@ class _Check:
             fault = content_fault(request.url, request.body, names)
         if fault:
             self._found.add("content", number, fault)
+        try:
+            fault = media_fault(request.body)
+        except ValueError:
+            message = "The line holds a number that is out of range."
+            self._found.add("not_json", number, message)
+        else:
+            if fault:
+                self._found.add("media_address", number, fault)
         model = request.body.model
         if model in self._profile.text_only and any(mark in line for mark in _IMAGES):
             message = f"The model {quote_untrusted(model, _QUOTED)} sees no images."

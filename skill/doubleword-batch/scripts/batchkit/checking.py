@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchkit import strict_json
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.limits import ALSO_TAKEN, ENDPOINTS
+from batchkit.media_addresses import media_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,7 @@ FIXES = {
     "mixed_urls": "Split the file: a batch has one endpoint.",
     "model_missing": "Name the model in every body.",
     "content": "Give chat a list of messages, and the other endpoints text or a list.",
+    "media_address": "Send the content itself, or a plain https URL of a public server.",
     "stream": "Remove stream: a batch cannot stream its answers.",
     "body_too_large": "Shorten that request, or split it into several.",
     "too_many_requests": "Split the file into several.",
@@ -198,6 +200,9 @@ class _Check:
     def _body(self, number: int, body: dict[str, Any], line_bytes: int) -> None:
         if body.get("stream"):
             self.report.add("stream", number, "body.stream is on.")
+        fault = media_fault(body)
+        if fault:
+            self.report.add("media_address", number, fault)
         if line_bytes > self._limits.max_request_bytes:
             size = len(strict_json.encode(body))
             if size > self._limits.max_request_bytes:

@@ -27,6 +27,11 @@ def one_line(text: str) -> str:
     return _plain(text)
 
 
+def is_plain(text: str) -> bool:
+    """Whether a text is shown as it is."""
+    return one_line(text) == text
+
+
 def _plain(text: str) -> str:
     if text.isprintable() and not _UNSEEN.search(text):
         return text

@@ -1,0 +1,108 @@
+"""Whether an https address leads into the public internet, by its text alone.
+
+An image's address is fetched by whoever answers the request, perhaps a server on this machine or in
+a company's network. A row must not make it ask the services there, whose names and numbers can be
+written in many ways: every spelling that a URL parser takes is read here as they read it. What a
+public name leads to only DNS knows, and whoever fetches it.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from urllib.parse import urlsplit
+
+from batchkit.plain_text import is_plain
+
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")
+_LABEL = re.compile(r"[\w-]{1,63}")
+_NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*", re.IGNORECASE)
+_FOUR_NUMBERS = re.compile(
+    r"(?<![0-9])([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})[.-]([0-9]{1,3})"
+)
+_INNER = frozenset(
+    {
+        *("localhost", "localdomain", "local", "internal", "intranet", "private", "corp", "home"),
+        *("lan", "arpa", "onion", "consul", "kubernetes", "svc", "cluster", "test", "invalid"),
+    }
+)
+_NAMES_OF_NUMBERS = ("nip.io", "sslip.io", "xip.io", "localtest.me", "lvh.me", "vcap.me")
+_OF_CLOUDS = (ip_network("168.63.129.16/32"), ip_network("192.0.0.0/24"))
+_MOST_LABELS = 4
+
+
+def why_not_public(url: str) -> str | None:
+    """What is wrong with an address: words that go on after "which"; None for a public one."""
+    if not is_plain(url) or any(c.isspace() or c in '\\<>"`{}|^' for c in url):
+        return "has a blank, a line break or another character that no address has"
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        return "is not an address"
+    if parts.scheme != "https" or not host or port == 0:
+        return "is not an https URL"
+    if "@" in parts.netloc:
+        return "holds a user name or a password"
+    if _is_inner(host):
+        return "does not lead to a public server"
+    return None
+
+
+def _is_inner(host: str) -> bool:
+    if ":" in host:
+        return not _is_public(host)
+    labels = _DOTS.split(unicodedata.normalize("NFKC", host).lower())
+    if labels[-1] == "":
+        labels.pop()
+    if not all(_LABEL.fullmatch(label) for label in labels) or not labels:
+        return True
+    if _NUMBER.fullmatch(labels[-1]):
+        number = _number_of(labels)
+        return number is None or not _is_public(number)
+    name = ".".join(labels)
+    written_in_it = (".".join(found) for found in _FOUR_NUMBERS.findall(name))
+    return (
+        len(labels) == 1
+        or labels[-1] in _INNER
+        or any(name == known or name.endswith(f".{known}") for known in _NAMES_OF_NUMBERS)
+        or any(not _is_public(number) for number in written_in_it)
+    )
+
+
+def _number_of(labels: list[str]) -> str | None:
+    """The IPv4 address in one to four numbers, each decimal, octal or hexadecimal."""
+    if len(labels) > _MOST_LABELS:
+        return None
+    try:
+        *first, last = (_value(label) for label in labels)
+        if any(number > 255 for number in first):  # noqa: PLR2004  # a byte
+            return None
+        shift = 8 * (_MOST_LABELS - len(first))
+        if last >= 1 << shift:
+            return None
+        return str(IPv4Address(int.from_bytes(bytes(first)) << shift | last))
+    except ValueError:
+        return None
+
+
+def _value(label: str) -> int:
+    if label.startswith("0x"):
+        return int(label[2:] or "0", 16)
+    return int(label, 8) if label.startswith("0") else int(label)
+
+
+def _is_public(number: str) -> bool:
+    try:
+        address = ip_address(number)
+    except ValueError:
+        return False
+    inner = address.sixtofour or address.teredo if isinstance(address, IPv6Address) else None
+    special = address.is_reserved or address.is_multicast or address.is_private
+    return (
+        address.is_global
+        and not special
+        and inner is None
+        and not any(address in net for net in _OF_CLOUDS)
+    )
