@@ -190,9 +190,13 @@ def _folder_of(package: str) -> str:
 
 
 def _apart() -> dict[str, Any]:
-    """A keyboard interrupt is for us, not for the child."""
+    """A keyboard interrupt is for us, not for the child.
+
+    On Windows it has no console either: the host of one is a process of its own, may inherit the
+    pipes, and outlives a child that is killed while it starts; its frames would never end.
+    """
     if sys.platform == "win32":
-        return {"creationflags": subprocess.CREATE_NO_WINDOW}
+        return {"creationflags": subprocess.DETACHED_PROCESS}
     return {"start_new_session": True}
 
 

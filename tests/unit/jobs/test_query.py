@@ -106,7 +106,7 @@ async def test_a_statement_that_never_ends_is_stopped(reviews, monkeypatch, sql)
     began = time.monotonic()
     with pytest.raises(InputError, match="ran longer"):
         ask(reviews, sql)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
 
 
 async def test_a_text_made_of_nothing_is_not_made(reviews):
