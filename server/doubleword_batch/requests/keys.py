@@ -6,7 +6,7 @@ says nothing. Inside of them order counts: that of a schema's properties changes
 answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import sha256
 from typing import Any, cast
 
@@ -29,17 +29,24 @@ class RequestKeys:
     def __init__(self, provider: str, server: str, endpoint: str) -> None:
         self._asked = b"\0".join((provider.encode(), server.encode(), endpoint.encode(), b""))
 
-    def maker(self, body: bytes) -> Callable[[dict[bytes, bytes]], bytes]:
+    def maker(self, body: bytes, names: Sequence[bytes]) -> Callable[[dict[bytes, bytes]], bytes]:
         """Make a function that gives the key of a body by the fields that differ.
 
         Args:
             body: a template of bytes: an object whose fields are in order, as compact JSON, with a
                 place such as `%(messages)b` for each of those fields.
+            names: of those fields, in the order of their places.
         """
-        asked = self._asked.replace(b"%", b"%%") + body
+        # JSON holds no null byte. What is the same in all bodies is hashed once.
+        begin, *texts = (body % dict.fromkeys(names, b"\0")).split(b"\0")
+        begun = sha256(self._asked + begin)
+        places = tuple(zip(names, texts, strict=True))
 
         def key_of(fields: dict[bytes, bytes]) -> bytes:
-            return sha256(asked % fields).digest()[:KEY_BYTES]
+            key = begun.copy()
+            for name, text in places:
+                key.update(fields[name] + text)
+            return key.digest()[:KEY_BYTES]
 
         return key_of
 

@@ -171,7 +171,7 @@ class RequestLines:
         self._image_column = spec.image_column or ""
         self._bodies = bodies = _Bodies(spec)
         self._body = bodies.body
-        self._key = None if keys is None else keys.maker(bodies.in_order)
+        self._key = None if keys is None else keys.maker(bodies.in_order, bodies.names)
         frame = f'{{"custom_id":"%b","method":"POST","url":"{spec.endpoint}","body":%b}}\n'
         self._frame = frame.encode()
         self._id_column = spec.id_column
@@ -248,6 +248,7 @@ class _Bodies:
     Attributes:
         body: the body as it is sent, with a place for each field that differs.
         in_order: the same with the fields in order, of which keys are made.
+        names: of the fields that differ, in the order of their places in `in_order`.
     """
 
     def __init__(self, spec: RequestSpec) -> None:
@@ -260,6 +261,7 @@ class _Bodies:
             names = ["model", *instructions, "input"]
         places = {name: b"%%(%b)b" % name.encode() for name in names}
         given = {"model": spec.model, **_constants(spec)}
+        self.names = tuple(sorted(name.encode() for name in names if name not in given))
         constants = {name: _encode(value).replace(b"%", b"%%") for name, value in given.items()}
         self.body = _object(places | constants)
         self.in_order = _object(dict(sorted((places | constants).items())))

@@ -5,9 +5,8 @@ from pathlib import Path
 
 from doubleword_batch.jobs.reuse.key_file import (
     RECORD_BYTES,
+    ROW_BYTES,
     KeyFileWriter,
-    bucket_of,
-    record_of,
     row_in,
 )
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
@@ -30,13 +29,13 @@ class EqualRows:
         self._folder = folder
         self._shares = shares
         self._recent: dict[bytes, int] = {}
-        self._all: list[bytes] = []  # where equal rows stay apart
+        self._all: list[tuple[bytes, int]] = []  # where equal rows stay apart
         self._keys = Spill(folder / ".keys", RECORD_BYTES)
 
     def first_row(self, row: int, key: bytes) -> int | None:
         """The row that has asked the same lately; None for the first, which is noted."""
         if not self._shares:
-            self._all.append(record_of(key, row))
+            self._all.append((key, row))
             if len(self._all) >= _RECENT:
                 self._drain()
             return None
@@ -49,8 +48,8 @@ class EqualRows:
         return None
 
     def _drain(self) -> None:
-        self._keys.add(bucket_of, self._all)
-        self._keys.add(bucket_of, [record_of(key, row) for key, row in self._recent.items()])
+        for pairs in (self._all, self._recent.items()):
+            self._keys.add([key + row.to_bytes(ROW_BYTES, "big") for key, row in pairs])
         self._all.clear()
         self._recent.clear()
 
@@ -69,7 +68,9 @@ class EqualRows:
         try:
             for bucket in range(BUCKETS):
                 records = self._keys.sorted_bucket(bucket)
-                writer.add(_first_of_each(records, on_equal) if self._shares else records)
+                if self._shares:
+                    records = _first_of_each(records, on_equal)
+                writer.add(bucket, records)
             is_whole = True
         finally:
             writer.close(is_whole=is_whole)

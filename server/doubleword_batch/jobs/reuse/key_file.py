@@ -8,11 +8,9 @@ none: then its answers are not found, and nothing else happens.
 import mmap
 import struct
 from bisect import bisect_left
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import pairwise
-from operator import itemgetter
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -27,7 +25,6 @@ RECORD_BYTES = KEY_BYTES + ROW_BYTES
 _MARK = b"dwbkeys1"
 _COUNTS = struct.Struct("<256Q")
 _BEGIN = len(_MARK) + _COUNTS.size
-_BYTES_OF_BUCKET = 256 // BUCKETS
 
 
 def key_file_path(folder: Path) -> Path:
@@ -35,23 +32,13 @@ def key_file_path(folder: Path) -> Path:
     return folder / "keys.bin"
 
 
-def record_of(key: bytes, row: int) -> bytes:
-    """A key and its row, as they stand in the file."""
-    return key + row.to_bytes(ROW_BYTES, "big")
-
-
 def row_in(record: bytes) -> int:
     """The row of a record."""
     return int.from_bytes(record[KEY_BYTES:], "big")
 
 
-def bucket_of(key: bytes) -> int:
-    """The bucket of a key; the buckets are in the order of the keys."""
-    return key[0] // _BYTES_OF_BUCKET
-
-
 class KeyFileWriter:
-    """Writes a job's keys, bucket by bucket.
+    """Writes a job's keys, by their first byte.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -59,7 +46,7 @@ class KeyFileWriter:
 
     def __init__(self, folder: Path) -> None:
         self._path = key_file_path(folder)
-        self._counts = [0] * 256
+        self._counts = [0] * BUCKETS
         try:
             self._path.touch(mode=0o600)
             self._file = self._path.open("r+b")
@@ -67,10 +54,9 @@ class KeyFileWriter:
         except OSError as error:
             raise not_written(self._path, error) from None
 
-    def add(self, records: Sequence[bytes]) -> None:
-        """Append the next records, in order."""
-        for first, count in Counter(map(itemgetter(0), records)).items():
-            self._counts[first] += count
+    def add(self, first_byte: int, records: Sequence[bytes]) -> None:
+        """Append the records that begin with that byte, in order; the bytes in order, too."""
+        self._counts[first_byte] = len(records)
         try:
             self._file.write(b"".join(records))
         except OSError as error:
@@ -98,7 +84,7 @@ class KeyFile:
 
     def __init__(self, folder: Path) -> None:
         self._map: mmap.mmap | None = None
-        self._ends: tuple[int, ...] = (0,) * 256
+        self._ends: tuple[int, ...] = (0,) * BUCKETS
         with suppress(OSError, ValueError), key_file_path(folder).open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             ends = _COUNTS.unpack_from(content, len(_MARK)) if len(content) >= _BEGIN else None
@@ -149,8 +135,7 @@ class KeyFile:
         if self._map is None:
             return
         for key in keys:
-            begin = self._ends[key[0] - 1] if key[0] else 0
-            end = self._ends[key[0]]
+            begin, end = self._range(key[0])
             place = begin + bisect_left(range(begin, end), key, key=self._key_at)
             while place < end:
                 record = self._records(place, place + 1)
@@ -164,8 +149,7 @@ class KeyFile:
         return b"" if self._map is None else self._map[start : start + KEY_BYTES]
 
     def _range(self, bucket: int) -> tuple[int, int]:
-        first = bucket * _BYTES_OF_BUCKET
-        return self._ends[first - 1] if first else 0, self._ends[first + _BYTES_OF_BUCKET - 1]
+        return self._ends[bucket - 1] if bucket else 0, self._ends[bucket]
 
     def _records(self, begin: int, end: int) -> bytes:
         if self._map is None:

@@ -1,31 +1,34 @@
 """Records sorted into buckets as they come, of which only a part is ever in memory."""
 
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from doubleword_batch.atomic_files import not_written
 
-BUCKETS = 64
+BUCKETS = 256
+"""One for each byte that a record can begin with."""
+
 _MOST_IN_MEMORY = 50_000
 
 
 class Spill:
-    """Buckets of records of one length; beyond some megabytes they lie in files.
+    """Buckets of records, by their first byte; beyond some megabytes they lie in a file.
 
     Args:
-        folder: where the files go; it is made when it is needed, and is nobody else's.
+        path: the file; it is made when it is needed, and is nobody else's.
         record_bytes: the length of a record.
     """
 
-    def __init__(self, folder: Path, record_bytes: int) -> None:
-        self._folder = folder
+    def __init__(self, path: Path, record_bytes: int) -> None:
+        self._path = path
         self._record_bytes = record_bytes
         self._buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+        self._written: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
+        self._size_bytes = 0
         self._in_memory = 0
         self.count = 0
 
-    def add(self, bucket_of: Callable[[bytes], int], records: Sequence[bytes]) -> None:
+    def add(self, records: Sequence[bytes]) -> None:
         """Put records into their buckets.
 
         Raises:
@@ -33,43 +36,49 @@ class Spill:
         """
         buckets = self._buckets
         for record in records:
-            buckets[bucket_of(record)].append(record)
+            buckets[record[0]].append(record)
         self.count += len(records)
         self._in_memory += len(records)
         if self._in_memory >= _MOST_IN_MEMORY:
             self._write()
 
     def sorted_bucket(self, bucket: int) -> list[bytes]:
-        """The records of a bucket in order; it can be asked for once."""
-        records = [*self._written(bucket), *self._buckets[bucket]]
+        """The records of a bucket in order; it can be asked for once.
+
+        Raises:
+            StoreError: code `not_written`: what was written cannot be read again.
+        """
+        records = [*self._read(bucket), *self._buckets[bucket]]
         self._in_memory -= len(self._buckets[bucket])
         self._buckets[bucket] = []
         records.sort()
         return records
 
     def remove(self) -> None:
-        """Remove the files that are left."""
-        shutil.rmtree(self._folder, ignore_errors=True)
+        """Remove the file, if there is one."""
+        self._path.unlink(missing_ok=True)
 
-    def _written(self, bucket: int) -> Iterator[bytes]:
-        path = self._path(bucket)
-        if not path.exists():
+    def _read(self, bucket: int) -> Iterator[bytes]:
+        places = self._written[bucket]
+        if not places:
             return
-        content = path.read_bytes()
-        path.unlink()
-        for start in range(0, len(content), self._record_bytes):
-            yield content[start : start + self._record_bytes]
+        with self._path.open("rb", buffering=0) as file:
+            for offset, size_bytes in places:
+                file.seek(offset)
+                content = file.read(size_bytes)
+                for start in range(0, size_bytes, self._record_bytes):
+                    yield content[start : start + self._record_bytes]
 
     def _write(self) -> None:
+        blocks = [b"".join(records) for records in self._buckets]
         try:
-            self._folder.mkdir(mode=0o700, exist_ok=True)
-            for bucket, records in enumerate(self._buckets):
-                with self._path(bucket).open("ab") as file:
-                    file.write(b"".join(records))
-                records.clear()
+            with self._path.open("ab") as file:
+                file.write(b"".join(blocks))
         except OSError as error:
-            raise not_written(self._folder, error) from None
+            raise not_written(self._path, error) from None
+        for bucket, block in enumerate(blocks):
+            if block:
+                self._written[bucket].append((self._size_bytes, len(block)))
+                self._size_bytes += len(block)
+            self._buckets[bucket].clear()
         self._in_memory = 0
-
-    def _path(self, bucket: int) -> Path:
-        return self._folder / f"{bucket:02}"

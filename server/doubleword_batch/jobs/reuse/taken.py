@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from doubleword_batch.requests import BuildResult, RequestSpec
 
 _FIELD_BYTES = 6
+_RECORD_BYTES = 1 + 3 * _FIELD_BYTES
 _MOST = (1 << 8 * _FIELD_BYTES) - 1
 _EQUAL = 0  # in place of a job: the other row is of the same job
 _ROWS_AT_ONCE = 500
@@ -73,7 +74,7 @@ def leave_out_known(
     """
     from doubleword_batch.requests.rewrite import without_rows
 
-    found = _Found(Spill(staging.path / ".rows", 3 * _FIELD_BYTES), built.rows)
+    found = _Found(Spill(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     if reuse is not None:
         with KeyFile(staging.path) as keys:
@@ -128,7 +129,7 @@ class _Found:
         place = _EQUAL if job == _EQUAL else _MOST - job
         fields = (row, place, other)
         record = b"".join(field.to_bytes(_FIELD_BYTES, "big") for field in fields)
-        self.spill.add(lambda _: self.bucket_of(row), [record])
+        self.spill.add([self.bucket_of(row).to_bytes(1, "big") + record])
 
     def in_order(self) -> Iterator[dict[int, list[tuple[int, int]]]]:
         """By row: (job, row there), bucket by bucket."""
@@ -137,7 +138,7 @@ class _Found:
             for record in self.spill.sorted_bucket(bucket):
                 row, place, other = (
                     int.from_bytes(record[start : start + _FIELD_BYTES], "big")
-                    for start in range(0, 3 * _FIELD_BYTES, _FIELD_BYTES)
+                    for start in range(1, _RECORD_BYTES, _FIELD_BYTES)
                 )
                 job = _EQUAL if place == _EQUAL else _MOST - place
                 rows.setdefault(row, []).append((job, other))
