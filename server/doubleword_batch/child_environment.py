@@ -1,10 +1,13 @@
-"""What a child process gets of our environment, and where its program is looked for."""
+"""What a child process gets of our environment and terminal, and where its program is."""
 
 import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypedDict
 
 _NOT_PASSED_ON = re.compile(
     r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)",
@@ -32,3 +35,27 @@ def program_in_path(name: str) -> str | None:
     if found is None or Path(found).absolute().parent == Path.cwd():  # where Windows looks first
         return None
     return str(Path(found).absolute())
+
+
+class Apart(TypedDict, total=False):
+    """Arguments of `subprocess.Popen`, see `apart`."""
+
+    creationflags: int
+    start_new_session: bool
+
+
+def apart(*, starts_others: bool = True) -> Apart:
+    """How to start a child that our keyboard interrupts do not reach and that opens no window.
+
+    On Windows a child of a desktop host would open a window. One that starts programs gets a
+    console that is not shown, so that those open none. One that does not gets none at all: the host
+    of a console is a process of its own, may inherit our pipes, and outlives a child that is killed
+    while it starts, so that the end of its output is never seen.
+
+    Args:
+        starts_others: whether the child starts programs.
+    """
+    if sys.platform == "win32":
+        flag = subprocess.CREATE_NO_WINDOW if starts_others else subprocess.DETACHED_PROCESS
+        return {"creationflags": flag}
+    return {"start_new_session": True}

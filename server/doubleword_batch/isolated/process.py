@@ -13,6 +13,7 @@ from typing import IO, Any, Literal, Self, cast
 
 import msgspec
 
+from doubleword_batch.child_environment import apart
 from doubleword_batch.errors import StoreError, quote_untrusted
 
 _TICK_SECONDS = 0.05
@@ -86,7 +87,7 @@ class ChildProcess:
                 stderr=subprocess.DEVNULL,
                 cwd=_PACKAGE,
                 env={name: os.environ[name] for name in _KEPT_VARIABLES if name in os.environ},
-                **_apart(),
+                **apart(starts_others=False),
             )
         except OSError as error:
             raise _not_started(error) from None
@@ -187,17 +188,6 @@ def _folder_of(package: str) -> str:
     found = find_spec(package)
     places = (found.submodule_search_locations if found else None) or []
     return str(Path(next(iter(places))).parent) if places else ""
-
-
-def _apart() -> dict[str, Any]:
-    """A keyboard interrupt is for us, not for the child.
-
-    On Windows it has no console either: the host of one is a process of its own, may inherit the
-    pipes, and outlives a child that is killed while it starts; its frames would never end.
-    """
-    if sys.platform == "win32":
-        return {"creationflags": subprocess.DETACHED_PROCESS}
-    return {"start_new_session": True}
 
 
 def _not_started(reason: object) -> StoreError:

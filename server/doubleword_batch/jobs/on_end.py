@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from doubleword_batch.child_environment import program_in_path, without_keys
+from doubleword_batch.child_environment import apart, program_in_path, without_keys
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.store.end_notices import EndNotices
@@ -133,7 +133,7 @@ def _start(command: str | list[str], facts: dict[str, str]) -> None:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
-            start_new_session=True,
+            **apart(),
         )
     except (OSError, RuntimeError) as error:
         _log.warning("The end of a job could not be told: %s", error)

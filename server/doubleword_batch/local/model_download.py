@@ -22,7 +22,7 @@ from typing import IO, BinaryIO
 from zipfile import BadZipFile, ZipFile
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.child_environment import program_in_path, without_keys
+from doubleword_batch.child_environment import apart, program_in_path, without_keys
 from doubleword_batch.errors import ConfigError, quote_untrusted
 
 OnProgress = Callable[[str, int, int], None]
@@ -209,7 +209,7 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stderr=sink,
             cwd=workspace / _SCRATCH,  # clients read settings from the working directory
             env=without_keys(_CLIENTS_OWN.match) | temporary,
-            start_new_session=True,
+            **apart(),
         )
         try:
             moved_at, done = time.monotonic(), 0
