@@ -58,7 +58,9 @@ async def job_rows(jobs, file, path, folder):
     names = list(open_source(str(path), Roots([path.parent]), file.options).columns)
     options = {name: getattr(file.options, name) for name in file.options.given()}
     prompt = BETWEEN.join(f"{{{{ row['{name}'] }}}}" for name in names)
-    job = await jobs.create(path, prompt=prompt, options={"blanks": "send", **options})
+    # every row as a request of its own, which equal rows and answers of other files are not
+    options = {"blanks": "send", "equal_rows": "separate", **options}
+    job = await jobs.create(path, prompt=prompt, options=options, new_run=True)
     prompts = []
     for content in prompts_of(job.created.paths):
         prompts.append(dict(zip(names, content.split(BETWEEN), strict=True)))  # noqa: PERF401

@@ -132,6 +132,31 @@ def test_run_answers_a_whole_table_in_one_call(settings, table, tmp_path):
     assert error.value.code == "output_exists"
 
 
+def test_run_reads_a_dialect_by_its_options_and_writes_a_byte_order_mark_where_asked(
+    settings, tmp_path
+):
+    dump = tmp_path / "dump.txt"
+    dump.write_bytes(b"1\tone\\ttwo\n2\t\\N\n")
+    options = {"delimiter": "tab", "escape": "backslash", "header_row": 0, "blanks": "send"}
+    for bom in (True, False):
+        results = run(
+            dump,
+            prompt="{{ column_2 }}",
+            output_path=tmp_path / f"{bom}.csv",
+            bom=bom,
+            options=options,
+            settings=settings,
+        )
+        assert results.path.read_bytes().startswith(b"\xef\xbb\xbfcolumn_1") is bom
+        rows = list(results.rows())
+        assert [(row["column_1"], row["column_2"]) for row in rows] == [
+            ("1", "one\ttwo"),
+            ("2", ""),
+        ]
+    results = run(dump, prompt="{{ column_2 }}", options=options, settings=settings)
+    assert [row["column_2"] for row in results.rows()] == ["one\ttwo", None]
+
+
 def test_run_gives_frames_of_the_libraries_that_are_installed(settings):
     results = run(ROWS, prompt=PROMPT, settings=settings)
     assert results.to_pandas()["stars"].tolist() == [5, 1]

@@ -1,5 +1,6 @@
 """The table of answers that a job's results were written to, as rows and as data frames."""
 
+from codecs import BOM_UTF8
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,9 @@ class JobResults:
             from doubleword_batch.sources.csv_files import CsvRecords
 
             with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
-                records = iter(CsvRecords(stream, path, 0, b",", b"\n"))
+                start = len(BOM_UTF8) if stream.read(len(BOM_UTF8)) == BOM_UTF8 else 0
+                stream.seek(0)
+                records = iter(CsvRecords(stream, path, start, b",", b"\n"))
                 columns = next(records)
                 for record in records:
                     yield dict(zip(columns, record, strict=True))

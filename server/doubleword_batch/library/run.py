@@ -30,6 +30,7 @@ def run(
     completion_window: str | None = None,
     max_cost_usd: Decimal | float | None = None,
     overwrite: bool = False,
+    bom: bool | None = None,
     timeout_seconds: float | None = None,
     lock: bool = True,
     settings: "Settings | None" = None,
@@ -50,6 +51,7 @@ def run(
         completion_window: as in `Job.submit`.
         max_cost_usd: submit nothing above this, US dollars.
         overwrite: whether `output_path` may be replaced.
+        bom: as in `Job.results`.
         timeout_seconds: how long to wait for capacity and for the end; None for as long as it
             takes. After that, rows that have not finished are `pending`.
         lock: as in `Job.results`.
@@ -98,7 +100,9 @@ def run(
             return await write(job)
 
     async def write(job: Job) -> JobResults:
-        return await job.results(output_path, overwrite=overwrite, lock=lock, progress=progress)
+        return await job.results(
+            output_path, overwrite=overwrite, bom=bom, lock=lock, progress=progress
+        )
 
     async def submit(job: Job) -> "Waiting | None":
         submitted = await job.submit(

@@ -11,7 +11,7 @@ import io
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import (
@@ -29,6 +29,11 @@ _QUOTE_HINT = (
     'A quote inside a quoted field is written twice (""). If quotes are letters in this file, set '
     "quoting to none."
 )
+_ESCAPE_HINT = (
+    "A backslash stands before a quote there: set escape to backslash (MySQL, PostgreSQL, Python), "
+    "or to in_quotes (Spark)."
+)
+_BYTES_SEARCHED = 1 << 16  # for the cause of an error
 
 
 class BadRecord(list[str]):
@@ -49,7 +54,7 @@ class CsvRecords:
         delimiter: the byte between fields.
         newline: the byte that ends a record; a carriage return before a line feed is dropped.
         reopen: opens the file again, to count lines for a message.
-        quotes: whether fields may be in quotes.
+        quote: the byte around quoted fields; empty: quotes are letters.
         skips: whether a record that cannot be read is a `BadRecord` instead of an error.
     """
 
@@ -62,19 +67,21 @@ class CsvRecords:
         newline: bytes,
         *,
         reopen: Callable[[], BinaryIO] | None = None,
-        quotes: bool = True,
+        quote: bytes = b'"',
         skips: bool = False,
     ) -> None:
         self._stream = stream
         self._path = path
         self._reopen = reopen or partial(open_bytes, path)
-        self._quotes = quotes
+        self._quote = quote
+        self._reads_plain = not quote
+        self._reads_short = quote == b'"' and newline == b"\n"
         self._skips = skips
         self._fault: InputError | None = None  # of the current record
         self._holds_nul = False
         self._delimiter = delimiter
         self._newline = newline
-        self._separator = delimiter.decode("ascii")
+        self._separator = delimiter.decode()
         self._bytes_before = 0
         while self._bytes_before < start and (
             block := stream.read(min(start - self._bytes_before, _BLOCK_BYTES))
@@ -93,13 +100,15 @@ class CsvRecords:
     @property
     def begins_quoted(self) -> bool:
         """Whether the current record begins with a quote; False also where that is not known."""
-        return self._lines_since == 0 and self._buffer.startswith(b'"', self._at)
+        if self._lines_since or not self._quote:
+            return False
+        return self._buffer.startswith(self._quote, self._at)
 
     def __iter__(self) -> Iterator[list[str]]:
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):
             try:
-                record = self._record() if self._quotes else self._plain_record()
+                record = self._plain_record() if self._reads_plain else self._record()
                 if record is not None and self._holds_nul:
                     self._refuse_nul(record[1])
             except InputError as fault:
@@ -108,7 +117,7 @@ class CsvRecords:
                 record = self._skipped(fault)
             if record is not None:
                 fields, end = record
-                if fields == [""] and not self._buffer.startswith(b'"', self._at):
+                if fields == [""] and not self.begins_quoted:
                     fields = []  # a blank line, and not an empty text
                 if self._fault is not None:
                     fields, self._fault = BadRecord(self._fault), None
@@ -120,7 +129,7 @@ class CsvRecords:
             are_short = self._at < fields_read * _SHORT_FIELD_BYTES
             fields_read = 0
             self._refill()
-            if are_short and self._newline == b"\n" and not self._holds_nul and self._quotes:
+            if are_short and self._reads_short and not self._holds_nul:
                 fields_read = yield from self._short_records()
 
     def _short_records(self) -> Generator[list[str], None, int]:
@@ -230,14 +239,21 @@ class CsvRecords:
         if close < 0:
             if not self._ended:
                 return None
-            line = self._line_of(opening)
-            raise InputError(
-                f"In {quoted_name(self._path)}, a quote that opens on line {line} is never closed.",
-                hint=_QUOTE_HINT,
-                code="malformed_row",
-                details={"line": line},
-            )
+            self._refuse_open(opening)
         return close
+
+    def _refuse_open(self, opening: int) -> NoReturn:
+        line = self._line_of(opening)
+        raise InputError(
+            f"In {quoted_name(self._path)}, a quote that opens on line {line} is never closed.",
+            hint=self._quote_hint(opening, opening + _BYTES_SEARCHED),
+            code="malformed_row",
+            details={"line": line},
+        )
+
+    def _quote_hint(self, start: int, end: int) -> str:
+        escaped = b"\\" + self._quote
+        return _ESCAPE_HINT if escaped in self._buffer[start:end] else _QUOTE_HINT
 
     def _end_of_line(self, at: int) -> int | None:
         end = self._buffer.find(self._newline, at)
@@ -259,7 +275,7 @@ class CsvRecords:
                 )
             raise InputError(
                 f"In {quoted_name(self._path)}, {message}",
-                hint=_QUOTE_HINT,
+                hint=self._quote_hint(opening, end),
                 code="malformed_row",
                 details={"line": opened, "closed_on": line},
             )

@@ -1,12 +1,11 @@
 """CSV and TSV files as rows: how the file is written, which line is its header."""
 
-import re
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
-from typing import NamedTuple
+from typing import BinaryIO
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
     BadRow,
     Row,
@@ -14,7 +13,18 @@ from doubleword_batch.sources.base import (
     no_rows,
     ragged_row,
 )
+from doubleword_batch.sources.csv_dialect import (
+    DELIMITERS,
+    Dialect,
+    Head,
+    check_options,
+    has_decimal_commas,
+    has_doubled_returns,
+    read_head,
+)
 from doubleword_batch.sources.csv_files import BadRecord, CsvRecords
+from doubleword_batch.sources.csv_hints import note_dialect, ragged_hint
+from doubleword_batch.sources.dialect_records import DialectRecords, even_lines
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
@@ -28,31 +38,15 @@ from doubleword_batch.sources.header import (
 )
 from doubleword_batch.sources.options import SourceOptions
 
-_BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
-_DELIMITERS = (b",", b";", b"\t", b"|")
 _BLOCK_BYTES = 1 << 18
-_NAMES_IN_QUOTES = re.compile(rb'"[^"\r\n]*"(?: "[^"\r\n]*")+\r?\n')
-_ROW_NAMES_HINT = (
-    "Every row has one field more than the header. If the first is the row's name (R's "
-    "write.table), begin the header with a delimiter; if a text or number holds one, it has to be "
-    "in double quotes."
-)
-
-
-class Dialect(NamedTuple):
-    """How a file is written: where its records start, what ends a field and what ends a record."""
-
-    start: int
-    delimiter: bytes
-    newline: bytes
 
 
 class CsvSource(Source):
     """Rows of a delimited file; every value is the text of its field.
 
-    The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line). Blank
-    lines are skipped. Spaces around a column's name are dropped.
+    The delimiter is read off the header line (`,` `;` tab `|`, or Excel's `sep=` line) and the
+    rows below it. Blank lines are skipped. Spaces around a column's name are dropped.
 
     Raises:
         InputError: see `open_source`.
@@ -62,19 +56,17 @@ class CsvSource(Source):
         self.kind = kind
         self._file = file
         self.has_byte_order_mark = file.is_marked
-        self._quotes = options.quoting == "standard"
+        check_options(options)
+        self._options = options
         self._skips = options.keeps_bad_rows
         super().__init__(location, (file.path,), ())
+        self._records_above = 0  # those above the rows
+        self._kept: list[tuple[str, int]] = []  # where a column was left out
+        self._has_r_names = False  # perhaps: a hint
         start = 0
         if options.header_row:
             start = self._start_of_line(options.header_row)
         self._dialect = self._read_dialect(start)
-        self._records_above = 0  # those above the rows
-        self._kept: list[tuple[str, int]] = []  # where a column was left out
-        self._ragged_hint = (
-            "Correct that row: a field with a delimiter or a line break in it has to be in double "
-            "quotes."
-        )
         self._find_columns(options.header_row)
         with closing(self.rows()) as rows:
             if next(rows, None) is None:
@@ -96,6 +88,10 @@ class CsvSource(Source):
                     yield {name: fields[at] for name, at in kept}
                 else:
                     yield dict(zip(columns, fields, strict=True))
+            if isinstance(records, DialectRecords) and (left_out := records.comments):
+                verb = "s were" if left_out > 1 else " was"
+                mark = quote_untrusted(self._options.comment or "", 20)
+                self.note("comments", f"{left_out} line{verb} left out: comment is {mark}.")
 
     def _bad_row(self, records: CsvRecords, number: int, fields: list[str]) -> BadRow:
         if isinstance(fields, BadRecord):
@@ -108,7 +104,7 @@ class CsvSource(Source):
             self._width,
             len(fields),
             f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
-            self._ragged_hint,
+            ragged_hint(fields, self._options, has_r_names=self._has_r_names),
         )
         if not self._skips:
             raise fault
@@ -123,6 +119,7 @@ class CsvSource(Source):
             header, records = self._found_header(records)
         elif header_row and (records[0].line != header_row or not _has_value(records[0])):
             raise no_header_row(self, header_row)
+        note_dialect(self, records[header:], self._dialect)
         if header_row == 0:
             self._width = len(records[0].cells)
             self.columns = tuple(f"column_{at}" for at in range(1, self._width + 1))
@@ -149,7 +146,7 @@ class CsvSource(Source):
         if width != len(header) + 1 or any(len(row) != width for row in rows):
             return header
         if not self._has_row_names(records, rows):
-            self._ragged_hint = _ROW_NAMES_HINT
+            self._has_r_names = True
             return header
         self.note(
             "row_names",
@@ -167,15 +164,16 @@ class CsvSource(Source):
             return False
         if not all(record.is_quoted for record in records if len(record.cells) == len(rows[0])):
             return len(rows[0]) > 2 and self._dialect.delimiter in b"\t|"  # noqa: PLR2004
-        return len(rows[0]) > 2 or all(map(str.isdecimal, names))  # noqa: PLR2004
+        return len(rows[0]) > 2 or all(str(name).isdecimal() for name in names)  # noqa: PLR2004
 
     def _found_header(self, records: list[Record]) -> tuple[int, list[Record]]:
         """Position of the header, and the records as the delimiter below a title gives them."""
         header = find_header(records)
-        if _are_even(records[header:]) or self.kind == "tsv":
+        is_stated = self.kind == "tsv" or self._options.delimiter is not None
+        if is_stated or _are_even(records[header:]):
             note_rows_above(self, records, header)
             return header, records
-        for delimiter in _DELIMITERS:
+        for delimiter in DELIMITERS:
             dialect = self._dialect._replace(delimiter=delimiter)
             try:
                 others = self._first_records(dialect)
@@ -216,21 +214,32 @@ class CsvSource(Source):
 
     @contextmanager
     def _reading(self, dialect: Dialect | None = None) -> Generator[CsvRecords]:
-        file = self._file
-        with file.open() as stream:
-            yield CsvRecords(
-                stream,
-                file.path,
-                *(dialect or self._dialect),
-                reopen=file.open,
-                quotes=self._quotes,
-                skips=self._skips,
-            )
+        path, skips = self._file.path, self._skips
+        dialect = dialect or self._dialect
+
+        def opened() -> BinaryIO:
+            stream = self._file.open()
+            return even_lines(stream, dialect.quote) if dialect.is_mixed else stream
+
+        with opened() as stream:
+            if dialect.is_common:
+                yield CsvRecords(
+                    stream,
+                    path,
+                    dialect.start,
+                    dialect.delimiter,
+                    dialect.newline,
+                    reopen=opened,
+                    quote=dialect.quote,
+                    skips=skips,
+                )
+            else:
+                yield DialectRecords(stream, path, dialect, reopen=opened, skips=skips)
 
     def _start_of_line(self, line: int) -> int:
         """The byte at which a line of the file starts."""
         missing, offset = line - 1, 0
-        newline = self._read_dialect(0).newline
+        newline = read_head(self._head(0), 0, self.kind, self._options).dialect.newline
         with self._file.open() as stream:
             while missing and (block := stream.read(_BLOCK_BYTES)):
                 found = block.count(newline)
@@ -247,28 +256,51 @@ class CsvSource(Source):
         return offset
 
     def _read_dialect(self, start: int) -> Dialect:
+        """The dialect that the first bytes and the first records say."""
+        content = self._head(start)
+        head = read_head(content, start, self.kind, self._options)
+        if head.comments:
+            verb = "s that begin with # were" if head.comments > 1 else " that begins with # was"
+            self.note("comments_above", f"{head.comments} line{verb} left out above the header.")
+        dialect = self._with_line_ends(head, content)
+        if not head.others:
+            return dialect
+        tried = [
+            dialect._replace(delimiter=delimiter) for delimiter in (dialect.delimiter, *head.others)
+        ]
+        even = [tried for tried in tried if self._is_even(tried)]
+        if len(even) > 1 and even[0].delimiter == b"," and has_decimal_commas(content):
+            return even[1]
+        return even[0] if even else dialect
+
+    def _with_line_ends(self, head: Head, content: bytes) -> Dialect:
+        dialect = head.dialect
+        if not head.may_be_mixed:
+            return dialect
+        mixed = dialect._replace(is_mixed=True)
+        if has_doubled_returns(content):
+            return mixed
+        if not head.names_are_mixed and (self._is_even(dialect) or not self._is_even(mixed)):
+            return dialect
+        self.note(
+            "mixed_line_ends",
+            "Its line ends are mixed: a carriage return alone ends a line as well.",
+        )
+        return mixed
+
+    def _is_even(self, dialect: Dialect) -> bool:
+        try:
+            records = self._first_records(dialect)
+        except InputError:  # its quotes say that this is not the dialect
+            return False
+        return bool(records) and _are_even(records)
+
+    def _head(self, start: int) -> bytes:
         with self._file.open() as stream:
             left = start
             while left and (block := stream.read(min(left, _BLOCK_BYTES))):
                 left -= len(block)
-            head = stream.read(_HEAD_BYTES)
-        return _dialect(head, start, self.kind, quotes=self._quotes)
-
-
-def _dialect(head: bytes, start: int, kind: str, *, quotes: bool) -> Dialect:
-    mark = len(_BOM) if head.startswith(_BOM) else 0
-    unquoted = head[mark:]
-    if quotes:
-        unquoted = b"".join(unquoted.split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes
-    newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
-    first = unquoted.lstrip(b"\r\n").split(newline)[0].rstrip(b"\r")
-    if first.lower().startswith(b"sep=") and len(first) == len(b"sep=x"):
-        return Dialect(start + head.index(newline, head.index(first)) + 1, first[-1:], newline)
-    if kind == "tsv":
-        return Dialect(start + mark, b"\t", newline)
-    if _NAMES_IN_QUOTES.match(head, mark):
-        return Dialect(start + mark, b" ", newline)
-    return Dialect(start + mark, max(_DELIMITERS, key=first.count), newline)
+            return stream.read(_HEAD_BYTES)
 
 
 def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
@@ -277,7 +309,7 @@ def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
 
 def _is_blank_line(fields: list[str]) -> bool:
     """Whether a line of a wider table holds nothing but spaces, or the mark that DOS ended with."""
-    return len(fields) == 1 and not fields[0].strip("\x1a \t") and fields[0] != ""
+    return len(fields) == 1 and bool(fields[0]) and not fields[0].strip("\x1a \t")
 
 
 def _has_value(record: Record) -> bool:

@@ -53,6 +53,11 @@ _KINDS_OF_OPTIONS = {
     "sheet": WORKBOOKS,
     "merged": WORKBOOKS,
     "quoting": ("csv", "tsv"),
+    "delimiter": ("csv", "tsv"),
+    "quote": ("csv", "tsv"),
+    "escape": ("csv", "tsv"),
+    "null": ("csv", "tsv"),
+    "comment": ("csv", "tsv"),
     "chunk_chars": ("texts",),
 }
 
@@ -267,7 +272,8 @@ def _open_file(location: str, path: Path, selection: str | None, options: Source
 
 def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -> Source:
     suffix = uncompressed_suffix(path)
-    if suffix in TEXT_SUFFIXES:
+    is_delimited = options.delimiter is not None and suffix not in _JSON_SUFFIXES
+    if suffix in TEXT_SUFFIXES and not is_delimited:
         return TextSource(location, (path,), path.parent, options)
     file = text_file(path, head, options.encoding)
     if file.encoding is None:
@@ -276,6 +282,8 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
         with file.open() as stream:
             head = stream.read(HEAD_BYTES)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if is_delimited:
+        return CsvSource(location, file, _CSV_SUFFIXES.get(suffix, "csv"), options)
     if suffix in _CSV_SUFFIXES and not text.startswith((b'{"', b'[{"')):
         return CsvSource(location, file, _CSV_SUFFIXES[suffix], options)
     if text.startswith(b"[") and (suffix in _JSON_SUFFIXES | _CSV_SUFFIXES.keys() or not suffix):
@@ -347,7 +355,9 @@ def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
     kind = f"has an ending that says no kind of table or text ({suffix})"
     if not suffix:
         kind = "has no ending that says what it is"
-    hint = "If it is a table, call it .csv, .tsv or .jsonl; if it is one text, .txt."
+    hint = (
+        "If it is a table, call it .csv, .tsv or .jsonl, or set delimiter; if it is one text, .txt."
+    )
     if text.startswith(b"<"):
         kind = "is a web page or XML; that kind is not supported"
         hint = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."

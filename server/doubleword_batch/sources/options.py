@@ -16,7 +16,7 @@ _NO_TEXT_FILES = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SourceOptions:
-    """The options of a source. What is not given is read off the source, and never guessed.
+    r"""The options of a source. What is not given is read off the source, and never guessed.
 
     Attributes:
         encoding: of a text file, by its Python name (`cp1252`, `shift_jis`, `gbk`, `utf-16-le`).
@@ -28,6 +28,15 @@ class SourceOptions:
         merged: what the cells of a merged range hold: `first`: only the first one has the value;
             `repeat`: every one has it.
         quoting: `none`: quotes in a CSV or TSV file are letters like any other.
+        delimiter: what stands between the fields of a CSV or TSV file, or `tab` or `space`; any
+            text file is a table with it. None: read off the header.
+        quote: the character around fields that hold a delimiter or a line break.
+        escape: `backslash`: a backslash takes the character behind it literally, n, r, t, b, f
+            and v are control characters as in C, and a field of \N alone is null (MySQL,
+            PostgreSQL's COPY, Python's escapechar); `in_quotes`: only a quote or a backslash,
+            and only inside quotes (Spark).
+        null: a field of this text, not in quotes, is null.
+        comment: lines that begin with it are left out.
         chunk_chars: cut each text file into rows of at most so many characters, at the end of a
             paragraph, line, sentence or word where there is one; None: one row a file.
         keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
@@ -39,6 +48,11 @@ class SourceOptions:
     sheet: str | None = None
     merged: Literal["first", "repeat"] = "first"
     quoting: Literal["standard", "none"] = "standard"
+    delimiter: str | None = None
+    quote: str = '"'
+    escape: Literal["none", "backslash", "in_quotes"] = "none"
+    null: str | None = None
+    comment: str | None = None
     chunk_chars: int | None = None
     keeps_bad_rows: bool = False
 
@@ -91,6 +105,32 @@ def some_text(words: str) -> OptionCheck:
     return OptionCheck(words, fits)
 
 
+_LONGEST_MARK = 8
+_IN_WORDS = {"tab": "\t", "space": " ", "\\t": "\t"}
+
+
+def delimiter_in(text: str) -> str:
+    r"""The delimiter that a text names: itself, or what `tab`, `space` or `\t` stand for."""
+    return _IN_WORDS.get(text, text)
+
+
+def _is_mark(text: Any) -> bool:
+    """Whether a text may separate fields or begin comments."""
+    if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_MARK:
+        return False
+    return not set(text) & set('"\r\n\0') and text.isprintable() | (text in "\t\x01\x1e\x1f")
+
+
+def _is_quote(text: Any) -> bool:
+    if not isinstance(text, str) or len(text) != 1 or not text.isascii():
+        return False
+    return text.isprintable() and not text.isalnum() and text not in " \\"
+
+
+def _is_null(text: Any) -> bool:
+    return isinstance(text, str) and text != "" and not set(text) & set('"\r\n\0')
+
+
 def _is_encoding(name: Any) -> bool:
     try:
         if not isinstance(name, str) or codecs.lookup(name).name in _NO_TEXT_FILES:
@@ -109,6 +149,13 @@ CHECKS: dict[str, OptionCheck] = {
     "sheet": some_text("the name of a worksheet"),
     "merged": one_of("first", "repeat"),
     "quoting": one_of("standard", "none"),
+    "delimiter": OptionCheck(
+        'what separates the fields of a CSV, such as ";" or "|", or the word tab or space', _is_mark
+    ),
+    "quote": OptionCheck("the character around quoted fields, such as '", _is_quote),
+    "escape": one_of("none", "backslash", "in_quotes"),
+    "null": OptionCheck("the text that stands for null, such as \\N or NULL", _is_null),
+    "comment": OptionCheck("what the lines to leave out begin with, such as #", _is_mark),
     "chunk_chars": whole_number(100),
 }
 """The options of a source, by name."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 _BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 1 << 16
 _DELIMITERS = (",", ";", "\t", "|")
+_SEP_LINE = re.compile(rb'[\r\n]*"?sep=([^\r\n])"?(?:\r\n|\r|\n)', re.IGNORECASE)
+_NO_COMMA = re.compile(rb"(?<=\d),(?=\d)|, ")
+_ROWS_COMPARED = 40
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 _LARGEST_FIELD = 64 << 20
 _OTHER_KINDS = {
@@ -53,7 +57,7 @@ def open_table(path: Path) -> Table:
     suffix = path.suffix.lower()
     if suffix in {".csv", ".tsv", ".tab"}:
         mark = _BOM if head.startswith(_BOM) else b""
-        return _csv_table(path, _dialect(head, is_tsv=suffix != ".csv"), mark)
+        return _csv_table(path, _dialect(path, head, is_tsv=suffix != ".csv"), mark)
     if suffix not in {".json", ".jsonl", ".ndjson"}:
         raise _bad(path, f"has the suffix {quoted(suffix)}", "Give a .csv, .tsv, .jsonl or .json.")
     is_array = head.removeprefix(_BOM).lstrip().startswith(b"[")
@@ -92,16 +96,55 @@ class _Dialect(NamedTuple):
     newline: str
 
 
-def _dialect(head: bytes, *, is_tsv: bool) -> _Dialect:
+def _dialect(path: Path, head: bytes, *, is_tsv: bool) -> _Dialect:
     start = len(_BOM) if head.startswith(_BOM) else 0
     unquoted = b"".join(head[start:].split(b'"')[::2])  # pieces 1, 3, 5, ... are inside quotes
     newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
-    first = unquoted.lstrip(b"\r\n").split(newline)[0].rstrip(b"\r")
-    if first.lower().startswith(b"sep=") and len(first) == len(b"sep=x"):  # Excel's own line
-        start = head.index(newline, head.index(first)) + 1
-        return _Dialect(start, first[-1:].decode("latin-1"), newline.decode())
-    most = max(_DELIMITERS, key=lambda delimiter: first.count(delimiter.encode()))
-    return _Dialect(start, "\t" if is_tsv else most, newline.decode())
+    if sep := _SEP_LINE.match(head, start):  # Excel's own line
+        return _Dialect(sep.end(), sep[1].decode("latin-1"), newline.decode())
+    if is_tsv:
+        return _Dialect(start, "\t", newline.decode())
+    above = _comments_above(head[start:], newline)
+    unquoted = b"".join(head[start + above :].split(b'"')[::2])
+    first = unquoted.lstrip(b"\r\n").split(newline)[0].decode("utf-8", "replace")
+    by_count = sorted(_DELIMITERS, key=first.count, reverse=True)
+    tried = [
+        _Dialect(start + above, delimiter, newline.decode())
+        for delimiter in by_count
+        if delimiter in first or delimiter == by_count[0]
+    ]
+    even = [dialect for dialect in tried if tried[1:] and _is_even(path, dialect)]
+    # commas in numbers, or before a space as in a sentence, separate nothing
+    if even[1:] and even[0].delimiter == "," and b"," not in _NO_COMMA.sub(b"", head):
+        return even[1]
+    return (even or tried)[0]
+
+
+def _is_even(path: Path, dialect: _Dialect) -> bool:
+    """Whether the first records have the same number of fields, and more than one."""
+    try:
+        widths = {len(fields) for _, fields in islice(_records(path, dialect), _ROWS_COMPARED)}
+    except Stop:
+        return False
+    return len(widths) == 1 and widths != {1}
+
+
+def _comments_above(text: bytes, newline: bytes) -> int:
+    """Bytes of the lines with `#` above the header.
+
+    The last of them is the header where it has as many names as the line below it has fields.
+    """
+    lines = text.split(newline, 200)
+    count = next((at for at, line in enumerate(lines) if not line.startswith(b"#")), 0)
+    if not count:
+        return 0
+    last, below = (b"".join(line.split(b'"')[::2]) for line in lines[count - 1 : count + 1])
+    marks = [delimiter.encode() for delimiter in _DELIMITERS]
+    if any(mark in below and below.count(mark) == last.count(mark) for mark in marks):
+        count -= 1
+    elif last[1:2] in marks or not any(mark in below for mark in marks):
+        return 0
+    return sum(len(line) + len(newline) for line in lines[:count])
 
 
 def _csv_table(path: Path, dialect: _Dialect, mark: bytes) -> Table:
