@@ -58,7 +58,7 @@ def _time(value: object) -> object:
         except ValueError:
             return None
         return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    return value
+    return value if isinstance(value, datetime) else None
 
 
 def _status(value: object) -> str:
@@ -83,12 +83,8 @@ def _blank_is_none(value: object) -> object:
     return None if value == "" else value
 
 
-def _none_is_empty(value: object) -> object:
-    return {} if value is None else value
-
-
-def _none_is_empty_list(value: object) -> object:
-    return [] if value is None else value
+def _object_or_empty(value: Any) -> Any:
+    return cast("Any", value) if isinstance(value, dict | BaseModel) else {}
 
 
 def _count(value: object) -> object:
@@ -96,6 +92,15 @@ def _count(value: object) -> object:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return min(max(value, 0), _MOST) if isinstance(value, int) else value
+
+
+def _shown_count(value: object) -> int:
+    """A count that is only shown: what cannot be read as one is none."""
+    try:
+        number = Decimal(str(value))
+    except (ArithmeticError, ValueError):
+        return 0
+    return int(min(max(number, Decimal(0)), Decimal(_MOST))) if number.is_finite() else 0
 
 
 def _dollars(value: object) -> object:
@@ -111,6 +116,7 @@ def _dollars(value: object) -> object:
 
 Time = Annotated[datetime | None, BeforeValidator(_time)]
 Count = Annotated[int, BeforeValidator(_count)]
+ShownCount = Annotated[int, BeforeValidator(_shown_count)]
 Dollars = Annotated[Decimal, BeforeValidator(_dollars)]
 Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
 
@@ -151,9 +157,9 @@ class File(_Object):
 class RequestCounts(_Object):
     """How many requests of a batch have ended, as the provider counts: for progress only."""
 
-    total: Count = 0
-    completed: Count = 0
-    failed: Count = 0
+    total: ShownCount = 0
+    completed: ShownCount = 0
+    failed: ShownCount = 0
 
 
 class BatchError(_Object):
@@ -240,7 +246,7 @@ class Batch(_Object):
     expired_at: Time = None
     cancelling_at: Time = None
     cancelled_at: Time = None
-    request_counts: Annotated[RequestCounts, BeforeValidator(_none_is_empty)] = RequestCounts()
+    request_counts: Annotated[RequestCounts, BeforeValidator(_object_or_empty)] = RequestCounts()
     metadata: Annotated[dict[str, str], BeforeValidator(_texts)] = Field(
         default_factory=dict[str, str]
     )
@@ -278,8 +284,18 @@ _T = TypeVar("_T", bound=_Object)
 
 
 class Page(_Object, Generic[_T]):
-    """One page of a list; `last_id` is the `after` of the next one."""
+    """One page of a list, of which null is an empty one; `last_id` is the next one's `after`."""
 
-    data: Annotated[list[_T], BeforeValidator(_none_is_empty_list)]
+    data: list[_T]
     has_more: bool = False
     last_id: Id = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _null_is_absent(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields: dict[str, Any] = dict(cast("dict[str, Any]", data))
+        if fields.get("data", ...) is None:
+            fields["data"] = []
+        return {name: value for name, value in fields.items() if value is not None}

@@ -27,6 +27,7 @@ FAULTS = {
     "too many requests": [
         ServerFault(fault="status", status=429, headers={"Retry-After": "1"}, route=CREATE)
     ],
+    "not ready yet": [ServerFault(fault="status", status=425, route=CREATE)],
     "a lost upload": [ServerFault(fault="drop_after", route=UPLOAD)],
 }
 
@@ -77,9 +78,10 @@ def test_a_creation_whose_reply_is_lost_is_looked_for_and_not_sent_twice(
     assert len(batches) == 1
 
 
-def test_a_server_error_on_creation_is_a_doubt_too(run, served, requests_of):
+@pytest.mark.parametrize("status", [408, 499, 500])
+def test_a_creation_that_somebody_gave_up_is_a_doubt_too(run, served, requests_of, status):
     requests_of(5)
-    faults = [ServerFault(fault="status", status=500, body="boom", route=CREATE)]
+    faults = [ServerFault(fault="status", status=status, body="boom", route=CREATE)]
     with served(server=faults) as server:
         first = run("run_batch.py", "requests.jsonl", *FAST, **server.variables)
         second = run("run_batch.py", "requests.jsonl", *FAST, **server.variables)

@@ -144,3 +144,33 @@ async def test_a_line_that_is_too_long_and_cut_is_asked_for_again(tmp_path):
         ran = await run(tmp_path, server.base_url, None, code=LONG)
     assert ran.stdout.startswith("Lost"), ran.stdout + ran.stderr
     assert "its last line is cut" in ran.stdout
+
+
+ASK_TWICE = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+from batchkit import api
+from batchkit.settings import read_settings
+asked = api.Api(read_settings(), 5)
+try:
+    print(getattr(asked, sys.argv[1])("/batches/b"))
+except api.Lost as error:
+    print("Lost", error.may_have_happened)
+"""
+
+
+@pytest.mark.parametrize(("call", "said"), [("get", "{'id': 'b'}"), ("post", "Lost True")])
+async def test_an_object_that_ends_in_the_middle_is_a_lost_answer(tmp_path, call, said):
+    cut = Answer(b'HTTP/1.0 200 X\r\n\r\n{"id": "b')
+    code = ASK_TWICE.replace("sys.argv[1]", repr(call))
+    async with serving(cut, answer(200, {"id": "b"})) as server:
+        ran = await run(tmp_path, server.base_url, None, code=code)
+    assert ran.stdout.strip() == said, ran.stderr
+
+
+async def test_lines_behind_a_byte_order_mark_and_a_wrong_length_are_read(tmp_path):
+    line = b'\xef\xbb\xbf{"custom_id":"r1"}\n'
+    head = b"HTTP/1.1 200 X\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n"
+    chunks = b"%x\r\n%s\r\n0\r\n\r\n" % (len(line), line)
+    async with serving(Answer(head + chunks)) as server:
+        ran = await run(tmp_path, server.base_url, None, code=LONG)
+    assert json.loads(ran.stdout.lstrip("\ufeff")) == {"custom_id": "r1"}, ran.stderr

@@ -62,6 +62,13 @@ ERRORS = [
     (500, PLAIN, "Internal server error", errors.ServerError, "server", True,
      "The server failed (HTTP 500", "Call again in a minute"),
     (408, PLAIN, "", errors.TransportError, "timeout", True, "HTTP 408", "Call again"),
+    (425, PLAIN, "", errors.TransportError, "timeout", True, "not ready for", "Call again"),
+    (499, PLAIN, "", errors.TransportError, "timeout", True, "gave the request up", "Call again"),
+    (408, "text/html", "<h1>no</h1>", errors.TransportError, "timeout", True, "HTTP 408", "again"),
+    (413, "text/html", "<h1>no</h1>", errors.RejectedError, "too_large", False,
+     "larger than this server takes (HTTP 413", "smaller files"),
+    (429, "text/html", "<h1>no</h1>", errors.RateLimitedError, "rate_limited", True,
+     "accepts no more requests", "in a minute"),
     (502, "text/html", "<html>bad gateway</html>", errors.ProtocolError, "html", True,
      "proxy or a login page answered instead of the API", "DOUBLEWORD_BASE_URL"),
     (403, "text/html; charset=utf-8", "<h1>no</h1>", errors.ProtocolError, "html", False,
@@ -74,8 +81,9 @@ ERRORS = [
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
     (200, JSON, '{"id": 5}', errors.ProtocolError, "unexpected_reply", False,
      "does not fit what GET /batches/", "with /v1"),
-    (200, JSON, '{"id": "b", "sta', errors.ProtocolError, "unexpected_reply", False,
+    (200, JSON, '{"id": "b", "sta', errors.ProtocolError, "unexpected_reply", True,
      "does not fit", "with /v1"),
+    (200, JSON, "", errors.ProtocolError, "unexpected_reply", False, "does not fit", "with /v1"),
     (200, JSON, "[" * 100_000, errors.ProtocolError, "unexpected_reply", False, "does not fit",
      "with /v1"),
     (304, PLAIN, "", errors.ProtocolError, "unexpected_reply", False, "HTTP 304", "with /v1"),
@@ -254,6 +262,20 @@ async def test_a_post_behind_a_failed_gateway_says_to_look_first(connect):
     assert caught.value.details["may_have_happened"] is True
     assert "look for its result before repeating it" in caught.value.hint
     assert caught.value.next == errors.Next("list", {"kind": "batches"})
+
+
+@pytest.mark.parametrize("status", [401, 403, 404, 407])
+@respx.mock
+async def test_a_post_that_a_gateway_refused_is_not_in_doubt(connect, status):
+    respx.post(f"{API}/batches").respond(status, html="<h1>Forbidden</h1>")
+    with pytest.raises(errors.ProtocolError) as caught:
+        await connect().batches.create(
+            input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
+        )
+    assert caught.value.code == "html"
+    assert not caught.value.retryable
+    assert "may_have_happened" not in caught.value.details
+    assert caught.value.next is None
 
 
 @respx.mock

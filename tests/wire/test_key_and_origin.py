@@ -95,12 +95,41 @@ async def test_a_redirect_to_another_origin_is_not_followed(connect, to):
     assert KEY not in str(caught.value)
 
 
+@pytest.mark.parametrize("status", [301, 302, 303])
 @respx.mock
-async def test_a_redirected_post_is_not_followed(connect):
-    route = respx.post(f"{API}/batches/{ID}/cancel")
-    route.respond(307, headers={"location": "/v1/elsewhere"})
+async def test_a_post_that_is_redirected_as_a_get_is_not_followed(connect, status):
+    route = respx.post(f"{API}/batches")
+    route.respond(status, headers={"location": "/v1/elsewhere"})
     with pytest.raises(errors.ProtocolError) as caught:
+        await connect().batches.create(
+            input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
+        )
+    assert route.call_count == 1
+    assert caught.value.code == "redirect"
+    assert caught.value.details.get("may_have_happened", False) is (status == 303)
+
+
+@pytest.mark.parametrize("status", [307, 308])
+async def test_a_post_is_sent_again_where_the_same_server_wants_it(connect, status, tmp_path):
+    """As servers do that want a slash at the end of an address."""
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b"{}\n" * 1_000)
+    async with serving(moved("/v1/files/", status), answer(201, {"id": "f"})) as server:
+        assert (await connect(server.base_url).files.upload(path)).id == "f"
+        first, second = server.requests
+    assert (second.method, second.target) == ("POST", "/v1/files/")
+    assert second.body == first.body
+    assert b"{}\n" * 1_000 in second.body
+
+
+@pytest.mark.parametrize("status", [307, 308])
+@respx.mock
+async def test_a_post_is_sent_to_no_other_server(connect, status):
+    route = respx.post(f"{API}/batches/{ID}/cancel")
+    route.respond(status, headers={"location": "https://evil.test:444/v1/batches"})
+    with pytest.raises(errors.ProtocolError, match=r"«https://evil\.test:444»") as caught:
         await connect().batches.cancel(ID)
+    assert route.call_count == 1
     assert caught.value.code == "redirect"
 
 

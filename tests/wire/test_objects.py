@@ -94,6 +94,40 @@ async def test_a_batch_with_nulls_blanks_and_unknown_fields_is_read(connect):
     assert read.errors.data[0].line == 3
 
 
+@pytest.mark.parametrize("counts", [[], "3", {"total": "?", "completed": None, "failed": {}}])
+@respx.mock
+async def test_counts_and_times_that_cannot_be_read_cost_nobody_the_batch(connect, counts):
+    batch = {"id": ID, "status": "completed", "request_counts": counts, "created_at": {"s": 1}}
+    respx.get(f"{API}/batches/{ID}").respond(200, json=batch)
+    read = await connect().batches.get(ID)
+    assert (read.status, read.created_at) == ("completed", None)
+    assert read.request_counts.model_dump() == {"total": 0, "completed": 0, "failed": 0}
+
+
+@respx.mock
+async def test_counts_as_text_are_counts(connect):
+    counts = {"total": "40", "completed": 39.0, "failed": "NaN"}
+    respx.get(f"{API}/batches/{ID}").respond(200, json={"id": ID, "request_counts": counts})
+    read = (await connect().batches.get(ID)).request_counts
+    assert (read.total, read.completed, read.failed) == (40, 39, 0)
+
+
+@respx.mock
+async def test_a_list_that_is_null_is_empty_and_one_that_is_not_there_is_no_list(connect):
+    route = respx.get(f"{API}/batches")
+    route.respond(200, json={"object": "list", "data": None, "has_more": False})
+    assert [batch async for batch in connect().batches.list()] == []
+    route.respond(200, json={"ok": True})
+    with pytest.raises(errors.ProtocolError):
+        _ = [batch async for batch in connect().batches.list()]
+
+
+@respx.mock
+async def test_a_reply_with_a_byte_order_mark_is_read(connect):
+    respx.get(f"{API}/batches/{ID}").respond(200, content=b'\xef\xbb\xbf{"id": "b"}')
+    assert (await connect().batches.get(ID)).id == ID
+
+
 @respx.mock
 async def test_an_unknown_status_is_shown_and_is_not_terminal(connect):
     respx.get(f"{API}/batches/{ID}").respond(200, json={"id": ID, "status": "napping"})

@@ -92,3 +92,14 @@ async def test_what_was_never_seen_and_what_was_deleted_here_is_refused_at_once(
         with pytest.raises(errors.ApiError):
             await client.files.get(ID)
     assert fake_time.waits == []
+
+
+async def test_a_batch_that_a_replica_does_not_have_yet_is_asked_for_again(connect):
+    made = answer(201, {"id": ID})
+    async with serving(made, answer(404, b"not found"), answer(200, {"id": ID})) as server:
+        client = connect(server.base_url)
+        batch = await client.batches.create(
+            input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
+        )
+        assert (await client.batches.get(batch.id)).id == ID
+        assert len(server.requests) == 3

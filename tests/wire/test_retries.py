@@ -83,7 +83,7 @@ async def test_a_reply_that_drips_is_not_waited_for_byte_by_byte(connect):
             await connect(server.base_url, timeout_seconds=0.3, max_retry_seconds=0).models.list()
 
 
-@pytest.mark.parametrize("status", [408, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 499, 500, 502, 503, 504])
 @respx.mock
 async def test_a_post_is_not_repeated_after_a_server_failure(connect, status):
     route = respx.post(f"{API}/batches").respond(status, headers={"retry-after": "30"})
@@ -95,7 +95,7 @@ async def test_a_post_is_not_repeated_after_a_server_failure(connect, status):
         assert caught.value.details["retry_after_seconds"] == 30
 
 
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
+@pytest.mark.parametrize("status", [408, 425, 429, 499, 500, 502, 503, 504, 520, 529])
 @respx.mock
 async def test_a_get_is_repeated_after_a_server_failure(connect, status):
     route = respx.get(f"{API}/batches/{ID}")
@@ -114,6 +114,34 @@ async def test_a_post_that_was_rejected_with_429_is_sent_again(connect, fake_tim
     ]
     assert (await call(connect())).id == ID
     assert 60 <= fake_time.waits[0] <= 61
+
+
+@pytest.mark.parametrize("version", ["1.0", "1.1"])
+async def test_a_reply_that_ends_in_the_middle_without_a_word_is_asked_for_again(connect, version):
+    """HTTP/1.0 tells no length, and a gateway may tell a wrong one."""
+    head = f"HTTP/{version} 200 X\r\n" + ("Content-Length: 9\r\n" if version == "1.1" else "")
+    async with serving(Answer(head.encode() + b'\r\n{"id": "b'), answer(200, BATCH)) as server:
+        assert (await get(connect(server.base_url))).id == ID
+        assert len(server.requests) == 2
+
+
+async def test_a_created_batch_whose_reply_ends_in_the_middle_is_not_made_twice(connect):
+    async with serving(Answer(b'HTTP/1.0 201 X\r\n\r\n{"id": "b'), answer(201, BATCH)) as server:
+        with pytest.raises(errors.ProtocolError) as caught:
+            await create(connect(server.base_url))
+        assert len(server.requests) == 1
+    assert caught.value.details["may_have_happened"] is True
+
+
+@pytest.mark.parametrize("kind", ["text/plain", "text/html"])
+@pytest.mark.parametrize("status", [425, 429])
+@respx.mock
+async def test_a_post_that_was_not_taken_yet_is_sent_again(connect, status, kind):
+    route = respx.post(f"{API}/batches")
+    refused = httpx.Response(status, headers={"content-type": kind}, text="<h1>not now</h1>")
+    route.side_effect = [refused, httpx.Response(201, json=BATCH)]
+    assert (await create(connect())).id == ID
+    assert route.call_count == 2
 
 
 @respx.mock

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -26,10 +26,19 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.provider_errors import ProviderError, read_error_body, seconds_of
 
+_MEANT_BY_A_GATEWAY = frozenset({408, 413, 425, 429, 499})
+"""Statuses that say the same whoever answers, in HTML too: too large, too much, not now."""
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray")
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _QUOTA_CODES = frozenset({"insufficient_quota", "spend_cap_exceeded"})
 _EXTENSIONS = frozenset({"retry", "retry-requests", "results", "cost-estimate"})
+_TOO_EARLY = 425
+_GIVEN_UP = {
+    408: "The server gave up waiting for the request",
+    _TOO_EARLY: "The server was not ready for the request",
+    499: "A gateway gave the request up",
+}
+"""Statuses below 500 after which the same request may succeed; 425 alone says: it was not done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +87,8 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
         return missing
     if status == 429:  # noqa: PLR2004  # an HTTP status is its own name
         return _rate_limited(request, reply)
-    if status == 408:  # noqa: PLR2004
-        return _timed_out(request, reply)
+    if status in _GIVEN_UP:
+        return _given_up(request, reply)
     if status >= 500:  # noqa: PLR2004
         return _server_failed(request, reply)
     if status < 400:  # noqa: PLR2004
@@ -100,13 +109,16 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
     )
 
 
-def html_error(request: ApiRequest, reply: ErrorReply) -> ProtocolError:
+def html_error(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
     """The error for a web page in place of a reply, with whatever status.
 
-    Its text is not quoted. `details["may_have_happened"]` is True when a write may have landed
-    behind a gateway that answered for the server.
+    Its text is not quoted. Where a gateway refused a request for its size, or for now, that is the
+    error; else `details["may_have_happened"]` is True when a write may have landed behind a gateway
+    that answered for the server.
     """
     status = reply.status
+    if status in _MEANT_BY_A_GATEWAY:
+        return error_of(request, replace(reply, body=ProviderError()))
     details: dict[str, Any] = {"status": status}
     if reply.request_id:
         details["request_id"] = reply.request_id
@@ -116,7 +128,8 @@ def html_error(request: ApiRequest, reply: ErrorReply) -> ProtocolError:
         "Check that DOUBLEWORD_BASE_URL is the API's address, with /v1, and that no proxy asks for "
         "a login."
     )
-    if request.writes:
+    look_first = request.writes and not 300 <= status < 500  # noqa: PLR2004
+    if look_first:
         details["may_have_happened"] = True
         hint += " " + LOOK_FIRST
     return ProtocolError(
@@ -124,8 +137,8 @@ def html_error(request: ApiRequest, reply: ErrorReply) -> ProtocolError:
         f"{request}).",
         hint=hint,
         code="html",
-        next=request.listing if request.writes else None,
-        retryable=status == 429 or status >= 500,  # noqa: PLR2004
+        next=request.listing if look_first else None,
+        retryable=status >= 500,  # noqa: PLR2004
         details=details,
     )
 
@@ -236,12 +249,14 @@ def _rate_limited(request: ApiRequest, reply: ErrorReply) -> RateLimitedError:
     )
 
 
-def _timed_out(request: ApiRequest, reply: ErrorReply) -> TransportError:
+def _given_up(request: ApiRequest, reply: ErrorReply) -> TransportError:
+    may_have_happened = request.writes and reply.status != _TOO_EARLY
+    look_first = may_have_happened and not request.idempotent
     return TransportError(
-        _message("The server gave up waiting for the request", request, reply),
-        may_have_happened=request.writes,
-        hint="Call again." if request.idempotent else LOOK_FIRST,
-        next=None if request.idempotent else request.listing,
+        _message(_GIVEN_UP[reply.status], request, reply),
+        may_have_happened=may_have_happened,
+        hint=LOOK_FIRST if look_first else "Call again.",
+        next=request.listing if look_first else None,
         code="timeout",
         details={"status": reply.status},
     )

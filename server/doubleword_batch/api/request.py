@@ -1,6 +1,7 @@
 """A request of the API as a value that can be sent again, and its reply as a typed object."""
 
 import re
+from codecs import BOM_UTF8
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
@@ -85,26 +86,32 @@ def typed_reply(
 
     Raises:
         ProtocolError: code `unexpected_reply`. After a write its `details["may_have_happened"]`
-            is True: the server accepted the request, only what it made cannot be read.
+            is True: the server accepted the request, only what it made cannot be read. One that
+            ends in the middle is worth another try: its length was wrong, or it had none.
     """
+    is_cut = False
     try:
-        return model.model_validate_json(body)
+        return model.model_validate_json(body.removeprefix(BOM_UTF8))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         where = ".".join(str(step) for step in first["loc"])
         reason = f"{where}: {first['msg']}" if where else first["msg"]
+        is_cut = first["type"] == "json_invalid" and "EOF while parsing" in reason
     except (ValueError, OverflowError, OSError) as error:  # times beyond what a datetime holds
         reason = str(error)
     raise unexpected(
-        request, f"does not fit what {request} returns: {quote_untrusted(redact(reason), 160)}"
+        request,
+        f"does not fit what {request} returns: {quote_untrusted(redact(reason), 160)}",
+        retryable=is_cut and bool(body),
     )
 
 
-def unexpected(request: ApiRequest, why: str) -> ProtocolError:
+def unexpected(request: ApiRequest, why: str, *, retryable: bool = False) -> ProtocolError:
     """The error for a successful status with something else behind it."""
     return ProtocolError(
         f"The server's reply {why}.",
         hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1; if it is, the server "
         "is newer or older than this client: report it.",
+        retryable=retryable,
         details={"may_have_happened": True} if request.writes else None,
     )

@@ -43,10 +43,19 @@ class Seen:
             for path in [path for path in self._read_at if path.startswith(request.path)]:
                 del self._read_at[path]
         elif request.method == "GET":
-            self._read_at[request.path] = self._clock.now()
-            self._read_at.move_to_end(request.path)
-            if len(self._read_at) > _MOST_PATHS:
-                self._read_at.popitem(last=False)
+            self._note_there(request.path)
+
+    def note_made(self, request: ApiRequest, reply: object) -> None:
+        """The server has just made this: a replica of its database may not have it yet."""
+        made = getattr(reply, "id", None)
+        if request.method == "POST" and request.path.count("/") == 1 and isinstance(made, str):
+            self._note_there(f"{request.path}/{made}")
+
+    def _note_there(self, path: str) -> None:
+        self._read_at[path] = self._clock.now()
+        self._read_at.move_to_end(path)
+        if len(self._read_at) > _MOST_PATHS:
+            self._read_at.popitem(last=False)
 
     def judge(self, request: ApiRequest, error: DoublewordBatchError) -> DoublewordBatchError:
         """The error, worth another try and saying why if it contradicts what was seen."""

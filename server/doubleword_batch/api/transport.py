@@ -36,7 +36,11 @@ from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import Secret, sendable
 
 _T = TypeVar("_T", bound=BaseModel)
+_R = TypeVar("_R")
 _MAX_REDIRECTS = 5
+_SAME_METHOD = frozenset({307, 308})
+"""Redirects after which a write is sent again as it was: it was not carried out where it came."""
+_SEE_OTHER = 303
 _CONNECT_SECONDS = 10.0
 
 
@@ -104,11 +108,15 @@ class Transport:
             TransportError: no complete reply came within the retry time.
             ProtocolError: the reply is not one of this API.
         """
-        return typed_reply(request, await self._persist(request), model, self.redact)
+        reply = await self._persist(
+            request, lambda body: typed_reply(request, body, model, self.redact)
+        )
+        self._seen.note_made(request, reply)
+        return reply
 
     async def call_raw(self, request: ApiRequest) -> bytes:
         """Send, and return the reply's body without the key; errors as in `call`."""
-        return await self._persist(request)
+        return await self._persist(request, bytes)
 
     async def delete(self, request: ApiRequest) -> None:
         """Send a DELETE. A 404 after an earlier try that may have landed means that it is done.
@@ -116,7 +124,7 @@ class Transport:
         Raises:
             ApiError, TransportError, ProtocolError: as `call`.
         """
-        await self._persist(request)
+        await self._persist(request, lambda _: None)
 
     def retry_budget(self) -> Budgets:
         """The retry budget of one call."""
@@ -161,18 +169,18 @@ class Transport:
                 redact=self.redact,
             ) from error
 
-    async def _persist(self, request: ApiRequest) -> bytes:
+    async def _persist(self, request: ApiRequest, read: Callable[[bytes], _R]) -> _R:
         budget = self.retry_budget()
         may_be_done = False
         while True:
             try:
                 async with self.opened(request) as response:
                     body = await whole_body(request, response, self.timeout_seconds)
-                return self.redact_lines(body)
+                return read(self.redact_lines(body))
             except DoublewordBatchError as error:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:
-                    return b""
+                    return read(b"")
                 if not may_be_repeated(request, error):
                     raise
                 may_be_done = may_be_done or not _surely_not_done(error)
@@ -212,8 +220,9 @@ class Transport:
             raise httpx.ReadTimeout("the beginning of the reply did not come") from error
 
     def _redirected(self, request: ApiRequest, response: httpx.Response) -> httpx.URL:
-        if request.method != "GET":
-            raise _redirect_error(request, "although it is not a GET")
+        if request.writes and response.status_code not in _SAME_METHOD:
+            is_done = response.status_code == _SEE_OTHER
+            raise _redirect_error(request, "although it is not a GET", is_done=is_done)
         try:
             target = response.url.join(response.headers["location"])
         except (httpx.InvalidURL, ValueError):
@@ -222,7 +231,7 @@ class Transport:
         same = (target.scheme, target.host, target.port) == (here.scheme, here.host, here.port)
         if not same or target.userinfo:
             raise _redirect_error(
-                request, f"to another server, {quote_untrusted(self.redact(target.host), 80)}"
+                request, f"to another server, {quote_untrusted(self.redact(_origin(target)), 80)}"
             )
         return target
 
@@ -281,9 +290,14 @@ def _is_html(response: httpx.Response) -> bool:
     return kind.startswith(("text/html", "application/xhtml"))
 
 
-def _redirect_error(request: ApiRequest, how: str) -> ProtocolError:
+def _origin(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii', 'replace').rpartition('@')[2]}"
+
+
+def _redirect_error(request: ApiRequest, how: str, *, is_done: bool = False) -> ProtocolError:
     return ProtocolError(
         f"The server redirected {request} {how}; the key was not sent there.",
         hint="Set DOUBLEWORD_BASE_URL to the API's final address, with /v1.",
         code="redirect",
+        details={"may_have_happened": True} if is_done else None,
     )

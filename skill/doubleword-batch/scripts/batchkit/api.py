@@ -33,11 +33,13 @@ _TIMEOUT_SECONDS = 120
 _BLOCK_BYTES = 1 << 16
 _LONGEST_JSON = 1 << 22
 _LONGEST_LINE = 1 << 26
+_BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
 _BAD_REQUEST, _TOO_MANY, _SERVER_ERROR = 400, 429, 500
 _GONE = frozenset({404, 410})
-_REPEATABLE = frozenset({408, _TOO_MANY})
+_GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
+_REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
 _HINTS = {
     401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
     402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
@@ -52,7 +54,8 @@ class Refused(Stop):
     """The server answered, and the answer is no."""
 
     def __init__(self, status: int, asked: str, said: str, retry_after: float | None) -> None:
-        hint = _HINTS.get(status, "" if status < _SERVER_ERROR else "Run it again later.")
+        passes = status in _REPEATABLE or status >= _SERVER_ERROR
+        hint = _HINTS.get(status, "Run it again later." if passes else "")
         words = f": {quoted(said)}" if said else ""
         super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
         self.status = status
@@ -73,7 +76,7 @@ class Refused(Stop):
     @property
     def may_have_happened(self) -> bool:
         """Whether a write that was answered so may have landed all the same."""
-        return self.status >= _SERVER_ERROR
+        return self.status in _GIVEN_UP or self.status >= _SERVER_ERROR
 
 
 class Lost(Stop):
@@ -208,6 +211,8 @@ class Api:
         try:
             value = json.loads(content)
         except (ValueError, RecursionError):
+            if content.lstrip().startswith(b"{") and not content.rstrip().endswith(b"}"):
+                raise Lost(f"{method} {path}", "it is cut", may_have_happened=True) from None
             value = None
         if not isinstance(value, dict):
             raise Stop(
@@ -294,7 +299,7 @@ def _read(response: http.client.HTTPResponse, asked: str, limit: int) -> bytes:
 
 def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
     asked = f"GET {path}"
-    length = response.headers.get("Content-Length", "")
+    length = "" if response.chunked else response.headers.get("Content-Length", "")
     received = 0
     try:
         while True:
@@ -315,7 +320,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
     cutter = LineCutter(_LONGEST_LINE)
     is_checked = False
     for block in blocks:
-        if not is_checked and (beginning := (cutter.rest + block).lstrip()):
+        if not is_checked and (beginning := (cutter.rest + block).lstrip(_BLANK_OR_BOM)):
             is_checked = True
             if not beginning.startswith(b"{"):
                 raise Stop(

@@ -190,13 +190,22 @@ def _unless_gone() -> Iterator[None]:
 
 
 def _status(batch: dict[str, Any]) -> str:
-    return "".join(c for c in str(batch.get("status")).lower() if c.isalpha() or c == "_")[:40]
+    word = "".join(c for c in str(batch.get("status")).lower() if c.isalpha() or c == "_")[:40]
+    return {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
 
 
 def _counts(batch: dict[str, Any]) -> tuple[int, int]:
     counts = batch.get("request_counts")
     counts = counts if isinstance(counts, dict) else {}
-    return int(counts.get("completed") or 0), int(counts.get("failed") or 0)
+    return _count(counts.get("completed")), _count(counts.get("failed"))
+
+
+def _count(value: object) -> int:
+    """A count that is only shown: what cannot be read as one is none."""
+    try:
+        return int(float(str(value)))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
