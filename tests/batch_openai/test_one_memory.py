@@ -1,7 +1,12 @@
 """What a table has asked and what a call has asked is one memory: neither is paid for twice."""
 
+import asyncio
+
+from anyio import fail_after
+
 from batch_openai.conftest import batches_of, chat_call, quick
 from doubleword_batch import Jobs
+from doubleword_batch.local.executors.faults import RequestFault
 
 PROMPT = "Say {{ text }}"
 ASKED = {"prompt": PROMPT, "model": "chat-1"}
@@ -94,3 +99,21 @@ async def test_a_call_finds_its_answer_however_its_body_is_ordered(faulty):
             before = len(await batches_of(client))
             await client.chat.completions.create(**body)
             assert len(await batches_of(client)) == before
+
+
+async def test_a_table_says_which_of_its_rows_are_calls_on_their_way(faulty, tmp_path):
+    gate = tmp_path / "gate"
+    with faulty(requests=[RequestFault(fault="hold", until=str(gate))]):
+        async with quick() as client, Jobs() as jobs:
+            call = asyncio.create_task(chat_call(client, "Say a", max_tokens=500))
+            with fail_after(60):
+                while not await batches_of(client):
+                    await asyncio.sleep(0.02)
+            asked = ASKED | {"params": {"max_tokens": 500}}
+            job = await jobs.create(rows("a", "b"), **asked)
+            assert job.created.warnings[0].startswith("1 row was asked already by job call")
+            assert job.created.next.tool == "get_status"
+            gate.touch()
+            await call
+            anew = await jobs.create(rows("a", "b"), **asked)
+    assert (anew.name, anew.created.requests) == (job.name, 1)

@@ -8,18 +8,29 @@ import re
 import secrets
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.jobs.awaited import (
+    awaited_of,
+    fetch_from_thread,
+    is_worth_building_anew,
+    keep_awaited,
+    next_of_awaited,
+    said_of_awaited,
+)
 from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.costs import estimate_cost
+from doubleword_batch.jobs.delete import drop_unsent
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.first_request import first_request
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_source import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
@@ -39,9 +50,9 @@ from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
+    from doubleword_batch.jobs.reuse.unfetched import Awaited
     from doubleword_batch.requests import BuildResult
 
-_SHOWN_CHARACTERS = 120
 _NAMES_SHOWN = 5
 _SHOWN_PATHS = 3
 _COPIED_BYTES = 1 << 20
@@ -94,12 +105,14 @@ def _create(
     with staging_folder(ws.store) as staging:
         plan = plan_build(ws, request, model, staging.path, cancelled, made)
         existing = None if request.new_run else _same_job(ws, plan.fingerprint)
-        if existing is not None:
+        is_wanted_anew = existing is not None and is_worth_building_anew(existing)
+        if existing is not None and not is_wanted_anew:
             _keep_note(existing, plan)
             warnings = [*plan.notices, *_renamed(plan), *_left_out_before(existing)]
             warnings += _keeps_its_name(existing, plan)
             return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
-        _refuse_taken_name(ws, plan.name)
+        if not is_wanted_anew:
+            _refuse_taken_name(ws, plan.name)
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
         warnings = [*plan.notices, *_renamed(plan), *_warnings(plan, built)]
         warnings += _keeps_its_name(job, plan)
@@ -193,8 +206,9 @@ def _build(
             refuse_small(sum(file.requests for file in built.files))
         failpoint("build.rows")
         fingerprint = _fingerprint(plan, built)
+        awaited: list[Awaited] = []
         if not is_cascade:
-            built = leave_out_known(
+            built, awaited = leave_out_known(
                 ws,
                 job_id,
                 plan.spec,
@@ -203,15 +217,27 @@ def _build(
                 staging,
                 plan.reuse,
                 has_images=(plan.spec.image_column or plan.source.image_column) is not None,
+                fetch=fetch_from_thread,
                 cancelled=cancelled,
             )
         failpoint("build.written")
-        job = _publish(ws, job_id, plan, fingerprint, built, staging)
+        name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
+        job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)
+        if job.id == job_id:
+            job = keep_awaited(job, awaited)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     failpoint("build.published")
     clear_building_mark(job.folder)
     return job, built, job.id != job_id
+
+
+def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
+    """Drop the same job as it was built before, if it waits for answers; returns its name."""
+    older = _same_job(ws, fingerprint)
+    if older is not None and is_worth_building_anew(older) and drop_unsent(older):
+        return older.name
+    return None
 
 
 def _bytes_left(ws: Workspace) -> int | None:
@@ -358,12 +384,15 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
     window = job.profile.windows[0]
     cost = with_cascade(job, window, estimate_cost(job, window))
     saved = rows_saved(job)
-    warnings = [*said_of(saved), *warnings]
+    awaited = awaited_of(job) if job.store.is_unsent(job.id) else []
+    warnings = [*said_of_awaited(awaited), *said_of(saved), *warnings]
     submit = Next("create_batch", {"job": job.name, "completion_window": window})
     ways = compare_windows(job)
     return Created(
         provider=job.workspace.provider,
-        next=submit if parts else Next("fetch_results", {"job": job.name}),
+        next=next_of_awaited(awaited) or submit
+        if parts
+        else Next("fetch_results", {"job": job.name}),
         job=job.name,
         reused=reused,
         paths=paths,
@@ -383,32 +412,6 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         realtime_usd=ways.realtime_usd,
         advice=ways.advice or None,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
-        first_request="" if reused or not parts else _first_request(parts[0].path),
+        first_request="" if reused or not parts else first_request(parts[0].path),
         warnings=warnings[:5],
     )
-
-
-def _first_request(path: Path | None) -> str:
-    """What the first row asks: the messages of its request, cut; a person's eye on the prompt."""
-    if path is None:
-        return ""
-    with path.open("rb") as lines:
-        body = msgspec.json.decode(lines.readline())["body"]
-    messages: list[dict[str, Any]] = body.get("messages") or []
-    texts = [_text_of(message.get("content")) for message in messages]
-    if not texts:
-        texts = [body.get("instructions") or "", _text_of(body.get("input"))]
-    text = "\n".join(filter(None, texts))
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
-
-
-def _text_of(content: Any) -> str:
-    """The text in a message's content, images as `[image]`."""
-    if isinstance(content, str):
-        return content
-    if not isinstance(content, list):
-        return ""
-    pieces = cast("list[dict[str, Any]]", content)
-    if pieces and "content" in pieces[0]:
-        return "\n".join(_text_of(piece["content"]) for piece in pieces)
-    return " ".join(piece.get("text") or "[image]" for piece in pieces)

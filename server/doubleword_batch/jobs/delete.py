@@ -80,6 +80,18 @@ def _delete(job: StoredJob) -> int:
     return size
 
 
+def drop_unsent(job: StoredJob) -> bool:
+    """Forget a job of which nothing was sent; False where something was by now."""
+    with job.store.transaction():
+        if not job.store.is_unsent(job.id):
+            return False
+        mark_as_leftover(job.folder)
+        WrittenFiles(job.store).forget(job.id)
+        job.store.drop_job(job.id)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return True
+
+
 def bytes_of(path: Path) -> int:
     """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
     total = 0

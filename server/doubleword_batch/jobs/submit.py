@@ -1,6 +1,7 @@
 """Files and batches at the provider, each of them once: the tools `upload` and `create_batch`."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
@@ -10,6 +11,7 @@ from doubleword_batch.jobs.approvals import (
     check_approval,
     questions_written_down,
 )
+from doubleword_batch.jobs.awaited import awaited_of, note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
@@ -176,6 +178,7 @@ async def _create_batch(
     if not any(run for _, run in stored.newest_runs()):
         results.results_or_raise()
     cost = with_cascade(stored, window, cost)
+    cost = replace(cost, note=cost.note + note_on_awaited(awaited_of(stored)))
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
 

@@ -1,6 +1,6 @@
 """Which rows of earlier jobs asked the same: by the jobs' key files, and by remembered calls."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -78,21 +78,33 @@ def matches_in_jobs(new: KeyFile, jobs: Iterable[StoredJob]) -> Iterator[Match]:
             return
 
 
+_Look = Callable[[Iterable[bytes]], dict[bytes, list[tuple[int, int]]]]
+
+
 def matches_in_calls(new: KeyFile, calls: CallRows) -> Iterator[Match]:
-    """What single calls have asked."""
+    """What single calls have asked and got a good answer to."""
+    return _matches_in_calls(new, calls, calls.answered)
+
+
+def matches_on_their_way(new: KeyFile, calls: CallRows) -> Iterator[Match]:
+    """What single calls have asked that have no outcome yet."""
+    return _matches_in_calls(new, calls, calls.on_their_way)
+
+
+def _matches_in_calls(new: KeyFile, calls: CallRows, look: _Look) -> Iterator[Match]:
     if calls.are_fewer_than(len(new)):
         for keys in calls.all_keys(_KEYS_AT_ONCE):
-            yield from _of_calls(_grouped(new.rows_of(keys)), calls)
+            yield from _of_calls(_grouped(new.rows_of(keys)), look)
         return
     for bucket in range(BUCKETS):
         rows_of: dict[bytes, list[int]] = {}
         for record in new.bucket(bucket):
             rows_of.setdefault(record[:KEY_BYTES], []).append(row_in(record))
-        yield from _of_calls(rows_of, calls)
+        yield from _of_calls(rows_of, look)
 
 
-def _of_calls(rows_of: dict[bytes, list[int]], calls: CallRows) -> Iterator[Match]:
-    for key, found in calls.answered(rows_of).items():
+def _of_calls(rows_of: dict[bytes, list[int]], look: _Look) -> Iterator[Match]:
+    for key, found in look(rows_of).items():
         for row, (job, earlier_row) in zip(rows_of[key], found, strict=False):
             yield Match(row, job, earlier_row)
 

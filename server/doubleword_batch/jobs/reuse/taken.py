@@ -7,7 +7,7 @@ itself, and whatever becomes of the earlier one costs it nothing.
 """
 
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
@@ -25,7 +25,9 @@ from doubleword_batch.jobs.reuse.earlier import (
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.key_file import KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
+from doubleword_batch.jobs.reuse.row_set import RowSet
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
+from doubleword_batch.jobs.reuse.unfetched import Awaited, Unfetched
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
 from doubleword_batch.jobs.store.ledger_reader import Entry
@@ -54,9 +56,10 @@ def leave_out_known(
     reuse: Reuse | None,
     *,
     has_images: bool,
+    fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
-) -> "BuildResult":
-    """Leave out of a job's request files what need not be sent; returns what is left.
+) -> "tuple[BuildResult, list[Awaited]]":
+    """Leave out of a job's request files what need not be sent.
 
     Args:
         ws: the workspace.
@@ -67,36 +70,60 @@ def leave_out_known(
         staging: where its files are.
         reuse: from where answers may be taken; None for nowhere.
         has_images: whether a request may hold an image.
+        fetch: reads what the provider has of earlier jobs that hold wanted rows.
         cancelled: asked now and then; True ends it.
+
+    Returns:
+        What is left, and what of it is on its way in earlier jobs.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
     """
-    from doubleword_batch.requests.rewrite import without_rows
-
     found = _Found(Spill(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
-    if reuse is not None:
-        with KeyFile(staging.path) as keys:
+    left_out = RowSet(built.rows)
+    with KeyFile(staging.path) as keys:
+        unfetched = None if reuse is None else Unfetched(ws, spec, keys, reuse)
+        if reuse is not None and unfetched is not None:
+            unfetched.fetch(fetch)
             for match in _matches(ws, spec, keys, reuse):
                 found.add(match.row, match.job, match.earlier_row)
-    ledger = Ledger(ws.store, job)
-    if not found.spill.count:
-        return built
-    failpoint("reuse.begin")
-    left_out = bytearray((built.rows >> 3) + 1)  # a bit for each row
-    with _Answers(ws, ledger, staging, reuse or Reuse()) as answers:
+        if found.spill.count:
+            failpoint("reuse.begin")
+            answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse())
+            left = _without(
+                found, answers, built, spec, left_out, has_images=has_images, cancelled=cancelled
+            )
+        else:
+            left = built
+        return left, [] if unfetched is None else unfetched.awaited(built.rows, left_out)
+
+
+def _without(
+    found: "_Found",
+    answers: "_Answers",
+    built: "BuildResult",
+    spec: "RequestSpec",
+    left_out: RowSet,
+    *,
+    has_images: bool,
+    cancelled: Callable[[], bool],
+) -> "BuildResult":
+    """Take what was found, and write the request files again without those rows."""
+    from doubleword_batch.requests.rewrite import without_rows
+
+    with answers:
         for rows in found.in_order():
             if cancelled():
                 raise AbandonedError
             for row in answers.of(rows):
-                left_out[row >> 3] |= 1 << (row & 7)
+                left_out.add(row)
         kept = without_rows(
             built,
             spec,
-            ws.profile,
-            staging.path,
-            lambda row: bool(left_out[row >> 3] & 1 << (row & 7)),
+            answers.workspace.profile,
+            answers.folder,
+            left_out.__contains__,
             has_images=has_images,
         )
         failpoint("reuse.written")
@@ -149,7 +176,8 @@ class _Answers:
     """Takes answers over: into the ledger, and into the job's copy of their lines."""
 
     def __init__(self, ws: Workspace, ledger: Ledger, staging: StagingFolder, reuse: Reuse) -> None:
-        self._ws = ws
+        self.workspace = ws
+        self.folder = staging.path
         self._ledger = ledger
         self._reuse = reuse
         self._path = taken_lines_path(staging.path)
@@ -198,7 +226,7 @@ class _Answers:
                 self._path.unlink()
         except OSError as error:
             raise not_written(self._path, error) from None
-        with self._ws.store.transaction():
+        with self.workspace.store.transaction():
             self._ledger.put_in_parts(ranges)
             self._ledger.finish_sharing(
                 (number, name, at) for (name, at), number in self._origins.items()
@@ -229,8 +257,10 @@ class _Answers:
 
     def _of_job(self, job: int) -> "_EarlierJob | None":
         if job not in self._earlier:
-            record = self._ws.store.job_of_id(job)
-            earlier = None if record is None else _EarlierJob(StoredJob.of_record(self._ws, record))
+            record = self.workspace.store.job_of_id(job)
+            earlier = (
+                None if record is None else _EarlierJob(StoredJob.of_record(self.workspace, record))
+            )
             if earlier is not None:
                 self._stack.callback(earlier.lines.close)
             self._earlier[job] = earlier

@@ -30,6 +30,12 @@ _GOOD = f"""
     JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row
     WHERE ledger.outcome = 'ok' AND {ASKED_AS_BUILT}
 """  # noqa: S608  # our own words
+_ON_THEIR_WAY = f"""
+    SELECT remembered.key, remembered.job, remembered.row FROM remembered
+    JOIN jobs ON jobs.id = remembered.job
+    JOIN ledger ON ledger.job = remembered.job AND ledger.row = remembered.row
+    WHERE jobs.name IS NOT NULL AND ledger.outcome = 'pending' AND {_WAS_SENT}
+"""  # noqa: S608  # our own words
 _NEVER_SENT = f"""
     SELECT id, name FROM jobs
     WHERE fingerprint BETWEEN '{RANDOM_FINGERPRINT}' AND '{RANDOM_FINGERPRINT}~'
@@ -91,13 +97,20 @@ class CallRows:
 
     def answered(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
         """(job, row) of the calls of these keys that have a good answer."""
+        return self._of(_GOOD, keys)
+
+    def on_their_way(self, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
+        """(job, row) of the calls of these keys that were sent and have no outcome yet."""
+        return self._of(_ON_THEIR_WAY, keys)
+
+    def _of(self, which: str, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
         found: dict[bytes, list[tuple[int, int]]] = {}
         wanted = list(keys)
         for start in range(0, len(wanted), _KEYS_AT_ONCE):
             group = wanted[start : start + _KEYS_AT_ONCE]
             marks = ", ".join("?" * len(group))
             for key, job, row in self._store.read(
-                f"{_GOOD} AND remembered.key IN ({marks}) ORDER BY remembered.job DESC",
+                f"{which} AND remembered.key IN ({marks}) ORDER BY remembered.job DESC",
                 group,
             ):
                 found.setdefault(key, []).append((job, row))

@@ -89,6 +89,15 @@ class Store(Database):
         with self.transaction() as db:
             db.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
+    def is_unsent(self, job: int) -> bool:
+        """Whether nothing of a job was sent, nor meant to be, nor a person asked about it."""
+        return not self.query(
+            "SELECT 1 FROM writes WHERE job = :job "
+            "UNION ALL SELECT 1 FROM batch_runs WHERE job = :job "
+            "UNION ALL SELECT 1 FROM approvals WHERE job = :job LIMIT 1",
+            {"job": job},
+        )
+
     def drop_unfinished(self, job: int) -> None:
         """Forget a job that never got its name; one that has it stays."""
         with self.transaction() as db:
@@ -175,6 +184,18 @@ class Store(Database):
             f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
             "AND endpoint = ? AND model = ? AND fingerprint NOT LIKE ? ORDER BY id DESC LIMIT ?",
             (provider, base_url, endpoint, model, f"{RANDOM_FINGERPRINT}%", limit),
+        )
+        return [JobRecord.of(columns) for columns in found]
+
+    def unfetched_jobs_of(
+        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
+    ) -> list[JobRecord]:
+        """The same with single calls, but only jobs with a batch of which not all was read."""
+        found = self.query(
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
+            "AND endpoint = ? AND model = ? AND EXISTS (SELECT 1 FROM batch_runs WHERE "
+            "batch_runs.job = jobs.id AND NOT collected) ORDER BY id DESC LIMIT ?",
+            (provider, base_url, endpoint, model, limit),
         )
         return [JobRecord.of(columns) for columns in found]
 

@@ -223,6 +223,17 @@ class LedgerReader:
         )
         return {entry.row: entry for entry in starmap(Entry, found)}
 
+    def pending_among(self, rows: Sequence[int]) -> set[int]:
+        """Those of some rows that have no outcome yet to the request that was built for them."""
+        found = self.database.query(
+            f"SELECT row FROM ledger WHERE job = ? AND outcome = 'pending' "  # noqa: S608  # marks
+            f"AND row IN ({marks(rows)}) AND NOT EXISTS (SELECT 1 FROM parts WHERE "
+            "parts.job = ledger.job AND parts.number = ledger.part "
+            "AND (parts.is_changed OR parts.model NOTNULL))",
+            (self.job, *rows),
+        )
+        return {row for (row,) in found}
+
     def replaced(self, entry: Entry) -> list[Entry]:
         """What a row's outcome was before, the oldest first."""
         kept = "outcome, cause, message, input_tokens, output_tokens, batch_run, kind, offset, "

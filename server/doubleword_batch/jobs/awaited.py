@@ -1,0 +1,97 @@
+"""Rows of a job that an earlier job was sent for: fetched while it is built, else named.
+
+What was still on its way then is kept with the job. As long as nothing of it was sent, the same
+call builds it anew, so that it takes what has come since.
+"""
+
+from collections.abc import Sequence
+from contextlib import suppress
+from functools import partial
+
+import anyio
+import msgspec
+from anyio import from_thread
+
+from doubleword_batch.errors import DoublewordBatchError, Next
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.reuse.unfetched import Awaited
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh
+from doubleword_batch.jobs.sync.collect import collect
+
+_FOUND_WITHIN_SECONDS = 5.0
+_FETCHED_WITHIN_SECONDS = 20.0
+_JOBS_NAMED = 3
+_KEPT = "awaits"
+
+
+def fetch_from_thread(jobs: Sequence[StoredJob]) -> None:
+    """Read what the provider has of jobs, in bounded time; called in a worker thread.
+
+    What cannot be read now stays where it is, and is on its way as before.
+    """
+    from_thread.run(partial(_fetch, jobs))
+
+
+async def _fetch(jobs: Sequence[StoredJob]) -> None:
+    with anyio.move_on_after(_FETCHED_WITHIN_SECONDS):
+        for job in jobs:
+            with suppress(DoublewordBatchError):
+                is_known = False
+                with anyio.move_on_after(_FOUND_WITHIN_SECONDS):
+                    await refresh(job)
+                    is_known = True
+                if not is_known:
+                    return  # the next one would not be answered either
+                await collect(job)
+
+
+def keep_awaited(job: StoredJob, awaited: Sequence[Awaited]) -> StoredJob:
+    """Keep with a new job what is on its way."""
+    if awaited:
+        kept = [msgspec.to_builtins(one) for one in awaited[:_JOBS_NAMED]]
+        spec = msgspec.json.decode(job.spec) | {_KEPT: kept}
+        job.store.set_job(job.id, spec=msgspec.json.encode(spec).decode())
+    return job.reloaded()
+
+
+def awaited_of(job: StoredJob) -> list[Awaited]:
+    """What was on its way when a job was built."""
+    kept = msgspec.json.decode(job.spec).get(_KEPT, [])
+    return [msgspec.convert(one, Awaited) for one in kept]
+
+
+def is_worth_building_anew(job: StoredJob) -> bool:
+    """Whether answers may have come since, and nothing of the job was sent."""
+    return bool(awaited_of(job)) and job.store.is_unsent(job.id)
+
+
+def said_of_awaited(awaited: Sequence[Awaited]) -> list[str]:
+    """The same in words, for whoever is about to submit."""
+    if not awaited:
+        return []
+    words = (
+        f"{_rows(awaited)}, without an answer so far. Make this job again once that has ended, and "
+        "it takes the answers; submitted now, it pays for them a second time."
+    )
+    return [words]
+
+
+def note_on_awaited(awaited: Sequence[Awaited]) -> str:
+    """What a reply about the cost adds."""
+    return f"; {_rows(awaited)} when this job was built" if awaited else ""
+
+
+def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
+    """The call that brings most of what is on its way."""
+    if not awaited:
+        return None
+    first = awaited[0]
+    if first.has_ended:
+        return Next("fetch_results", {"job": first.job})
+    return Next("get_status", {"job": first.job, "wait_seconds": MAX_WAIT_SECONDS})
+
+
+def _rows(awaited: Sequence[Awaited]) -> str:
+    total = sum(one.rows for one in awaited)
+    named = ", ".join(f"job {one.job} ({one.rows:,})" for one in awaited)
+    return f"{total:,} {'row was' if total == 1 else 'rows were'} asked already by {named}"
