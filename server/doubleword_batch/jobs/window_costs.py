@@ -4,6 +4,7 @@ The amounts are estimates by the profile's dated prices. A way whose price is no
 amount, and is never taken for free.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -12,10 +13,10 @@ import msgspec
 
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.costs import estimate_cost
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.costs import estimate_cost, price_tokens
+from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import WindowCost
-from doubleword_batch.providers import PriceTable
+from doubleword_batch.providers import PriceTable, Profile
 
 _FEW_ROWS = 20
 _WORTH_WAITING_USD = Decimal("0.01")
@@ -40,47 +41,91 @@ class WindowCosts:
     advice: str
 
 
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What is asked for, by estimates.
+
+    Attributes:
+        rows: how many requests.
+        input_tokens, output_tokens: of all of them together.
+        shared_tokens: of the beginning that all of them have; 0 where too few to be cached.
+    """
+
+    model: str
+    rows: int
+    input_tokens: int
+    output_tokens: int
+    shared_tokens: int = 0
+
+
+def compare_windows_of(ws: Workspace, work: Work) -> WindowCosts:
+    """The ways for work that is no job yet."""
+    if ws.profile.free:
+        return WindowCosts([], None, "")
+    costs = {
+        window: price_tokens(ws, work.model, window, work.input_tokens, work.output_tokens).usd
+        for window in ws.profile.windows
+    }
+    return _with_single_calls(costs, work, ws.profile)
+
+
 def compare_windows(job: StoredJob) -> WindowCosts:
     """The ways for a job that is built, by its estimated tokens."""
     profile = job.profile
     if profile.free:
         return WindowCosts([], None, "")
-    windows = [
-        WindowCost(
-            completion_window=window,
-            cost_usd=with_cascade(job, window, estimate_cost(job, window)).usd,
-            usual=profile.usual_times.get(window),
-        )
+    costs = {
+        window: with_cascade(job, window, estimate_cost(job, window)).usd
         for window in profile.windows
-    ]
+    }
     if cascade_of(job) is not None:  # no single calls do the same
-        return WindowCosts(windows, None, "")
-    realtime = None if profile.prices is None else _realtime_usd(job, profile.prices)
-    costs = [way.cost_usd for way in windows if way.cost_usd is not None]
-    return WindowCosts(windows, realtime, _advice(job, min(costs, default=None), realtime))
+        return WindowCosts(_side_by_side(costs, profile), None, "")
+    spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
+    shared = shared_tokens(str(spec.get("system") or ""), str(spec.get("prompt") or ""))
+    work = Work(job.model, job.rows or 0, job.input_tokens, job.output_tokens, shared)
+    return _with_single_calls(costs, work, profile)
 
 
-def _realtime_usd(job: StoredJob, prices: PriceTable) -> Decimal | None:
+def _side_by_side(costs: Mapping[str, Decimal | None], profile: Profile) -> list[WindowCost]:
+    return [
+        WindowCost(completion_window=window, cost_usd=usd, usual=profile.usual_times.get(window))
+        for window, usd in costs.items()
+    ]
+
+
+def _with_single_calls(
+    costs: Mapping[str, Decimal | None], work: Work, profile: Profile
+) -> WindowCosts:
+    realtime = None if profile.prices is None else _realtime_usd(work, profile.prices)
+    cheapest = min((usd for usd in costs.values() if usd is not None), default=None)
+    advice = _advice(work.rows, cheapest, realtime)
+    return WindowCosts(_side_by_side(costs, profile), realtime, advice)
+
+
+def _realtime_usd(work: Work, prices: PriceTable) -> Decimal | None:
     """What single calls cost; a beginning that all of them share is cached after the first."""
-    whole = prices.realtime_usd(job.model, job.input_tokens, job.output_tokens)
+    whole = prices.realtime_usd(work.model, work.input_tokens, work.output_tokens)
     if whole is None:
         return None
-    shared = _shared_tokens(job)
-    repeated = min(shared * max((job.rows or 1) - 1, 0), job.input_tokens)
-    return whole - prices.realtime_saved_usd(job.model, repeated)
+    repeated = min(work.shared_tokens * max(work.rows - 1, 0), work.input_tokens)
+    return whole - prices.realtime_saved_usd(work.model, repeated)
 
 
-def _shared_tokens(job: StoredJob) -> int:
-    """Tokens of the beginning that every request of a job has, where they are enough to cache."""
-    spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
-    text = str(spec.get("system") or "")
+def shared_tokens(system: str, prompt: str) -> int:
+    """Tokens of the beginning that every request has, where they are enough to be cached.
+
+    Args:
+        system: template of the system message, or "".
+        prompt: template of the user's message.
+    """
+    text = system
     if "{" not in text:
-        text += str(spec.get("prompt") or "")
+        text += prompt
     tokens = len(text.partition("{")[0].encode(errors="replace")) // _BYTES_PER_TOKEN
     return tokens if tokens >= _CACHED_FROM_TOKENS else 0
 
 
-def _advice(job: StoredJob, batch: Decimal | None, realtime: Decimal | None) -> str:
+def _advice(rows: int, batch: Decimal | None, realtime: Decimal | None) -> str:
     if batch is None or realtime is None:
         return ""
     if realtime < batch:
@@ -88,7 +133,6 @@ def _advice(job: StoredJob, batch: Decimal | None, realtime: Decimal | None) -> 
             f"A batch would be dearer here: single calls come to about {_usd(realtime)}, the "
             f"cheapest window to {_usd(batch)}."
         )
-    rows = job.rows or 0
     if rows <= _FEW_ROWS and realtime - batch < _WORTH_WAITING_USD:
         return f"For {rows} rows a batch saves less than a cent; single calls answer at once."
     return ""
