@@ -11,16 +11,14 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from doubleword_batch.console.context import Console, RefusedError
+from doubleword_batch.console.context import Console
 from doubleword_batch.console.guard import ENTER, PageGuard, Reason
 from doubleword_batch.console.pages import answers, entry, job, jobs, judge, new_job
-from doubleword_batch.console.render import error_page, job_url
-from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
+from doubleword_batch.console.render import error_page, job_url, status_of
+from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.host_guard import HostGuard, Refusal
 
 _log = logging.getLogger(__name__)
-
-_NOT_FOUND = frozenset({"unknown_job", "malformed_id"})
 
 Handler = Callable[[Request], Awaitable[Response]]
 
@@ -56,17 +54,7 @@ async def _explained(request: Request, error: Exception) -> Response:
         raise error
     if error.code == "needs_approval" and request.method == "POST" and "job" in error.details:
         return RedirectResponse(job_url(error.details["job"]), 303)  # which asks
-    return error_page(request, error, _status(error))
-
-
-def _status(error: DoublewordBatchError) -> int:
-    if error.code in _NOT_FOUND:
-        return 404
-    if isinstance(error, RefusedError):
-        return 403
-    if isinstance(error, InputError):
-        return 400
-    return 409 if isinstance(error, ConfigError) else 502 if isinstance(error, ApiError) else 503
+    return error_page(request, error, status_of(error))
 
 
 async def _not_there(request: Request, error: Exception) -> Response:

@@ -34,7 +34,7 @@ class Watcher:
     """Looks after running jobs as long as a page is open.
 
     Args:
-        is_read_only: nothing is removed.
+        is_read_only: nothing is removed, and no round of a cascade is sent.
         approvals: asked once a second for what waits for a person.
         views: asked once a second; of running jobs it asks the provider, on this machine once a
             second and elsewhere every five.
@@ -48,9 +48,12 @@ class Watcher:
         self._stamps: dict[str, object] = {}
         self._ask_at: dict[str, float] = {}
         self._closed = False
+        self._is_read_only = is_read_only
         self._is_tidy = is_read_only
         self.problems: dict[str, str] = {}
         """Why a running job could not be looked at last, by its name."""
+        self.waits: dict[str, str] = {}
+        """Why the next round of a job's cascade is not sent now, by its name."""
 
     async def events(self) -> AsyncGenerator[str]:
         """Server-sent events for one page, until it goes away."""
@@ -116,14 +119,24 @@ class Watcher:
     async def _ask(self, name: str) -> None:
         try:
             await self._views.update(name)
+            if not self._is_read_only:
+                await self._carry_on(name)
             self.problems.pop(name, None)
         except DoublewordBatchError as error:
             self.problems[name] = str(error)
             self._ask_at[name] = monotonic() + _PAUSE_SECONDS
 
+    async def _carry_on(self, name: str) -> None:
+        waits = await self._views.carry_on(name)
+        self.waits.pop(name, None)
+        if waits:
+            self.waits[name] = waits
+            self._ask_at[name] = monotonic() + _PAUSE_SECONDS
+
     def _stamp(self, job: "JobSummary") -> object:
         facts = (job.status, job.rows, job.unread, job.percent, job.per_second, job.problems)
-        return (*facts, tuple(job.outcomes.items()), self.problems.get(job.name))
+        words = (self.problems.get(job.name), self.waits.get(job.name))
+        return (*facts, len(job.batch_ids), tuple(job.outcomes.items()), *words)
 
 
 class _Listener:

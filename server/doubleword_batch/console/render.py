@@ -13,16 +13,18 @@ from urllib.parse import quote, urlencode
 from starlette.requests import Request
 from starlette.responses import HTMLResponse
 
-from doubleword_batch.console.context import console_of, cookie_of
-from doubleword_batch.errors import DoublewordBatchError, Next
+from doubleword_batch.console.context import RefusedError, console_of, cookie_of
+from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
     from doubleword_batch.library.approvals import Approval
+    from doubleword_batch.library.views import JobSummary
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _BAR = 1_000
+_NOT_FOUND = frozenset({"unknown_job", "malformed_id"})
 
 OUTCOMES = (
     "ok",
@@ -68,11 +70,23 @@ def is_fragment(request: Request) -> bool:
 def error_page(request: Request, error: DoublewordBatchError, status: int) -> HTMLResponse:
     """What went wrong, and what to do, as a page or as a fragment."""
     template = "error_part.html" if is_fragment(request) else "error.html"
-    return page(request, template, status, error=error, link=_link(error.next))
+    return page(request, template, status, error=error, link=link_of(error))
 
 
-def _link(call: Next | None) -> tuple[str, str] | None:
+def status_of(error: DoublewordBatchError) -> int:
+    """The HTTP status that says the same."""
+    if error.code in _NOT_FOUND:
+        return 404
+    if isinstance(error, RefusedError):
+        return 403
+    if isinstance(error, InputError):
+        return 400
+    return 409 if isinstance(error, ConfigError) else 502 if isinstance(error, ApiError) else 503
+
+
+def link_of(error: DoublewordBatchError) -> tuple[str, str] | None:
     """Where on the console the call that helps is made: its address and its name."""
+    call = error.next
     if call is None:
         return None
     job = str(call.arguments.get("job", ""))
@@ -145,6 +159,19 @@ def duration(seconds: float | None) -> str:
     return f"{seconds / _DAY:.1f} days"
 
 
+def rate(per_second: float) -> str:
+    """Requests by time, in the unit that makes it a number people read."""
+    if per_second >= 1:
+        return f"{per_second:,.1f} requests/s"
+    return f"{max(1, round(per_second * _MINUTE))} requests/min"
+
+
+def without_good_answer(job: "JobSummary") -> int:
+    """Rows that were asked, and have no good answer."""
+    good = {"ok", "skipped", "pending"}
+    return sum(rows for outcome, rows in job.outcomes.items() if outcome not in good)
+
+
 def percent(share: float) -> str:
     """A share from 0 to 1."""
     return f"{100 * share:.1f} %"
@@ -212,6 +239,8 @@ _FILTERS: dict[str, Any] = {
     "iso": iso,
     "duration": duration,
     "percent": percent,
+    "rate": rate,
+    "without_good_answer": without_good_answer,
     "size": size,
     "job_url": job_url,
     "query": with_query,

@@ -13,6 +13,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import write_text
 from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.jobs.views.written import Written
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_PILOTS = 20
@@ -37,6 +38,8 @@ class Draft:
         response_schema: JSON text, or "".
         max_tokens: of each answer, or "".
         max_cost_usd: refuse above this, or "".
+        cascade_model: the strong model behind the job's own, or "" for none.
+        cascade_target: share of the rows that have to agree with it, in percent.
         pilots: the newest last.
     """
 
@@ -50,7 +53,22 @@ class Draft:
     response_schema: str = ""
     max_tokens: str = ""
     max_cost_usd: str = ""
+    cascade_model: str = ""
+    cascade_target: str = "95"
     pilots: tuple[Pilot, ...] = ()
+
+    def written(self) -> Written:
+        """The same as what views and builds take."""
+        return Written(
+            prompt=self.prompt,
+            system=self.system,
+            model=self.model.strip(),
+            window=self.window,
+            response_schema=self.response_schema,
+            max_tokens=self.max_tokens,
+            strong_model=self.cascade_model,
+            target=self.cascade_target,
+        )
 
 
 _TEXTS = frozenset(field.name for field in fields(Draft)) - {

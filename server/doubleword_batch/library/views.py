@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doubleword_batch.jobs.cascade.rounds import carry_on
 from doubleword_batch.jobs.dropped_files import keep_dropped, remove_unused
 from doubleword_batch.jobs.export.files import Format, write_table
 from doubleword_batch.jobs.export.query import query_rows
@@ -41,6 +42,7 @@ from doubleword_batch.jobs.views.summary import (
     summaries,
     summary,
 )
+from doubleword_batch.jobs.views.written import Written
 from doubleword_batch.library.answer_tables import AnswerTables, Preparing
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.jobs import Jobs
@@ -73,6 +75,7 @@ __all__ = [
     "RowDetail",
     "Snapshot",
     "SourcePreview",
+    "Written",
 ]
 
 _KEPT_SECONDS = 30 * 86_400.0
@@ -152,6 +155,18 @@ class JobViews:
         job = job.reloaded()
         if not all(run.collected for run in job.batch_runs()):
             await collect(job)
+
+    async def carry_on(self, name: str) -> str:
+        """Send the next round of a job's cascade, if the one before has ended.
+
+        Returns:
+            Why it cannot be sent now and what to do; "" where nothing is in its way.
+
+        Raises:
+            DoublewordBatchError: the provider refused or could not be reached.
+        """
+        reason = (await carry_on(await self._found(name))).waits_for
+        return "" if reason is None else f"{reason.message} {reason.hint}".strip()
 
     # Answers
 
@@ -304,16 +319,10 @@ class JobViews:
             del self._previews[oldest]
         return found
 
-    async def preview_prompt(
-        self, source: SourcePreview, *, prompt: str, system: str, model: str, window: str
-    ) -> PromptPreview:
-        """A prompt on the first rows of a source."""
+    async def preview_prompt(self, source: SourcePreview, written: Written) -> PromptPreview:
+        """What is written so far, on the first rows of a source."""
         ws = await self._workspace()
-        return await in_thread(
-            lambda _: preview_prompt(
-                ws, source, prompt=prompt, system=system, model=model, window=window
-            )
-        )
+        return await in_thread(lambda _: preview_prompt(ws, source, written))
 
     # What the provider has; these ask it
 

@@ -45,13 +45,21 @@ async def _seen(request: Request) -> dict[str, Any]:
         "schema": json.dumps(schema, indent=2, ensure_ascii=False) if schema else "",
         "params": json.dumps(params, ensure_ascii=False) if params else "",
         "quote": _quote(found),
+        "waits": console.watcher.waits.get(found.name),
         "question": await console.approvals.about(found.name) if found.is_here else None,
     }
 
 
-def _quote(found: "JobSummary") -> str:
-    """The price that the button says, as it comes back with the form."""
-    return usd(found.estimate.usd)
+def _quote(found: "JobSummary", window: str = "") -> str:
+    """The price that the button says, as it comes back with the form.
+
+    Args:
+        found: the job.
+        window: another one than the job's own.
+    """
+    ways = found.ways.windows if found.ways is not None and window != found.window else []
+    other = next((way for way in ways if way.completion_window == window), None)
+    return usd(found.estimate.usd if other is None else other.cost_usd)
 
 
 async def submit(request: Request) -> Response:
@@ -59,15 +67,17 @@ async def submit(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     found = await console.views.summary(name_of(request))
-    if fields.get("quote") != _quote(found):
+    window, _, said = fields.get("way", "").partition(" ")  # a button of another window
+    window, said = (window, said) if said else (fields.get("window", ""), fields.get("quote", ""))
+    quote = _quote(found, window)
+    if said != quote:
         raise InputError(
-            f"The price is {_quote(found)} now, and the button said {fields.get('quote')}. Nothing "
-            "was submitted.",
+            f"The price is {quote} now, and the button said {said}. Nothing was submitted.",
             hint="Look at the job again, and submit it if that is right.",
         )
     job = console.jobs.job(found.name)
     options: dict[str, Any] = {
-        "completion_window": fields.get("window") or None,
+        "completion_window": window or None,
         "max_cost_usd": amount_of(fields.get("max_cost_usd", "")),
     }
     from doubleword_batch.library.approvals import ApprovalError
@@ -75,7 +85,7 @@ async def submit(request: Request) -> Response:
     try:
         await job.submit(**options)
     except ApprovalError as error:
-        if usd(error.approval.cost_usd) != _quote(found):
+        if usd(error.approval.cost_usd) != quote:
             raise  # the job's page asks
         # The button that was pressed said what it costs: that is the person's yes.
         await console.approvals.decide(error.approval.id, "approved", "console")

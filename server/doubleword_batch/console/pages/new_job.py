@@ -1,5 +1,6 @@
 """New job: a file of rows, a prompt beside it, a few rows as a trial, then the whole."""
 
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -9,13 +10,13 @@ from starlette.routing import Route
 
 from doubleword_batch.console.context import RefusedError, check_post, console_of, form_of
 from doubleword_batch.console.pages.job import amount_of
-from doubleword_batch.console.render import job_url, page
+from doubleword_batch.console.render import job_url, link_of, page, status_of
 from doubleword_batch.errors import DoublewordBatchError, InputError
 
 if TYPE_CHECKING:
     from doubleword_batch.library.drafts import Draft
     from doubleword_batch.library.job import Job
-    from doubleword_batch.library.views import SourcePreview
+    from doubleword_batch.library.views import JobSummary, SourcePreview
 
 _SEE_OTHER = 303
 _PILOT_ROWS = 5
@@ -59,12 +60,20 @@ async def take_path(request: Request) -> Response:
 async def draft_page(request: Request) -> Response:
     """The rows, the prompt beside them, the trials, and the whole."""
     _refuse_read_only(request)
+    return await _shown(request, console_of(request).drafts.get(request.path_params["draft"]))
+
+
+async def _shown(
+    request: Request, draft: "Draft", error: DoublewordBatchError | None = None
+) -> Response:
     console = console_of(request)
-    draft = console.drafts.get(request.path_params["draft"])
     source = await console.views.preview_source(draft.source)
     return page(
         request,
         "new_job.html",
+        200 if error is None else status_of(error),
+        error=error,
+        link=None if error is None else link_of(error),
         draft=draft,
         source=source,
         models=await console.views.models(),
@@ -81,7 +90,11 @@ async def preview(request: Request) -> Response:
     draft = console.drafts.change(console.drafts.get(request.path_params["draft"]), fields)
     source = await console.views.preview_source(draft.source)
     return page(
-        request, "prompt_part.html", source=source, **await _rendered(request, draft, source)
+        request,
+        "prompt_part.html",
+        draft=draft,
+        source=source,
+        **await _rendered(request, draft, source),
     )
 
 
@@ -95,11 +108,16 @@ async def pilots_part(request: Request) -> Response:
 async def pilot(request: Request) -> Response:
     """Run the prompt on the first rows."""
     console, draft = await _changed(request)
-    job = await _created(request, draft, limit=_PILOT_ROWS)
-    console.drafts.add_pilot(draft, job.name)
-    await job.submit(
-        completion_window=draft.window or None, max_cost_usd=amount_of(draft.max_cost_usd)
-    )
+    try:
+        job = await _created(request, draft, limit=_PILOT_ROWS)
+        draft = console.drafts.add_pilot(draft, job.name)
+        await job.submit(
+            completion_window=draft.window or None, max_cost_usd=amount_of(draft.max_cost_usd)
+        )
+    except DoublewordBatchError as error:
+        if error.code == "needs_approval":
+            raise  # the job's page asks
+        return await _shown(request, draft, error)
     console.watcher.tell("jobs", f"job:{job.name}")
     return RedirectResponse(f"/new/{draft.id}#pilots", _SEE_OTHER)
 
@@ -107,7 +125,10 @@ async def pilot(request: Request) -> Response:
 async def build(request: Request) -> Response:
     """Build the whole; nothing is sent. The job's page has the button that says what it costs."""
     _, draft = await _changed(request)
-    job = await _created(request, draft)
+    try:
+        job = await _created(request, draft)
+    except DoublewordBatchError as error:
+        return await _shown(request, draft, error)
     return RedirectResponse(job_url(job.name), _SEE_OTHER)
 
 
@@ -119,26 +140,15 @@ async def _changed(request: Request) -> tuple[Any, "Draft"]:
 
 
 async def _created(request: Request, draft: "Draft", limit: int | None = None) -> "Job":
-    tokens = draft.max_tokens.strip()
-    if tokens and not (tokens.isdecimal() and len(tokens) < 8):  # noqa: PLR2004  # digits
-        raise InputError(
-            "The longest answer is not a number of tokens.",
-            hint="Write it like 300, or leave it empty.",
-        )
-    schema = draft.response_schema.strip()
-    if schema and not schema.startswith("{"):  # a path would be read
-        raise InputError(
-            "The schema is not a JSON object.",
-            hint='Write a JSON Schema, such as {"type": "object", "properties": {...}}.',
-            code="invalid_schema",
-        )
+    written = draft.written()
     return await console_of(request).jobs.create(
         draft.source,
         prompt=draft.prompt,
         system=draft.system.strip() or None,
-        model=draft.model.strip() or None,
-        response_schema=schema or None,
-        params={"max_tokens": int(tokens)} if tokens else None,
+        model=written.model or None,
+        response_schema=written.schema(),
+        params=written.params(),
+        cascade=written.cascade() if limit is None else None,  # a trial is too small for one
         limit=limit,
         max_cost_usd=amount_of(draft.max_cost_usd),
     )
@@ -147,30 +157,34 @@ async def _created(request: Request, draft: "Draft", limit: int | None = None) -
 async def _rendered(request: Request, draft: "Draft", source: "SourcePreview") -> dict[str, Any]:
     if not draft.prompt.strip():
         return {"rendered": None}
-    found = await console_of(request).views.preview_prompt(
-        source,
-        prompt=draft.prompt,
-        system=draft.system,
-        model=draft.model,
-        window=draft.window,
-    )
+    found = await console_of(request).views.preview_prompt(source, draft.written())
     return {"rendered": found}
 
 
 async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
-    """The last trials, the newest first, each with its rows."""
+    """The last trials, the newest last, each with its rows."""
     views = console_of(request).views
     found: list[dict[str, Any]] = []
-    for one in reversed(draft.pilots[-_SHOWN_PILOTS:]):
+    for one in draft.pilots[-_SHOWN_PILOTS:]:
         try:
             await views.update(one.job)
             job = await views.summary(one.job)
             rows = [await views.row(one.job, number) for number in range(1, (job.rows or 0) + 1)]
         except DoublewordBatchError as error:
-            found.append({"pilot": one, "error": error, "job": None, "rows": []})
+            found.append({"pilot": one, "error": error, "job": None, "rows": [], "whole_usd": None})
             continue
-        found.append({"pilot": one, "error": None, "job": job, "rows": rows})
+        found.append(
+            {"pilot": one, "error": None, "job": job, "rows": rows, "whole_usd": _whole_usd(job)}
+        )
     return found
+
+
+def _whole_usd(job: "JobSummary") -> Decimal | None:
+    """What the whole costs at the rate of a trial; None where the trial does not tell."""
+    usd = None if job.cost is None else job.cost.usd
+    if not usd or not job.has_ended or not job.pilot_of or job.requests != job.rows:
+        return None
+    return usd * job.pilot_of / job.requests
 
 
 def _refuse_read_only(request: Request) -> None:

@@ -5,8 +5,21 @@ from itertools import islice
 from typing import Any
 
 from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.jobs.cascade.option import (
+    FEWEST_ROWS,
+    planned,
+    refuse_small,
+)
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.views.written import Written
+from doubleword_batch.jobs.window_costs import (
+    WindowCosts,
+    Work,
+    compare_windows_of,
+    shared_tokens,
+)
+from doubleword_batch.requests.response_schema import unwrapped
 from doubleword_batch.requests.spec import RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, estimate_output_tokens
@@ -16,6 +29,8 @@ _ROWS = 20
 _RENDERED = 5
 _CHARACTERS = 20_000
 _CELL_CHARACTERS = 300
+_PRICED_ROWS = 1_000
+_NO_WAYS = WindowCosts([], None, "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +55,21 @@ class SourcePreview:
 
 
 @dataclass(frozen=True, slots=True)
+class CascadePreview:
+    """What a cascade would come to, for the rows that are priced.
+
+    Attributes:
+        fault: why it cannot be, with what to do; "" where it can.
+        most: its cost if every row goes to both models.
+        half: the same if half of the rows go to the strong one.
+    """
+
+    fault: str
+    most: Cost
+    half: Cost
+
+
+@dataclass(frozen=True, slots=True)
 class Rendered:
     """One row's prompt, or why it cannot be rendered."""
 
@@ -60,6 +90,9 @@ class PromptPreview:
         hint: what to do about it.
         input_tokens, output_tokens: estimates for one row, of the rows that were rendered.
         cost: of five rows, by these.
+        priced_rows: for how many rows `ways` and `cascade` are: all, where their number is known.
+        ways: each completion window, and single calls.
+        cascade: None where no strong model is named.
     """
 
     used: tuple[str, ...]
@@ -69,6 +102,9 @@ class PromptPreview:
     input_tokens: int
     output_tokens: int
     cost: Cost
+    priced_rows: int = 0
+    ways: WindowCosts = _NO_WAYS
+    cascade: CascadePreview | None = None
 
 
 def preview_source(ws: Workspace, location: str, known: SourcePreview | None) -> SourcePreview:
@@ -109,19 +145,18 @@ def preview_source(ws: Workspace, location: str, known: SourcePreview | None) ->
     )
 
 
-def preview_prompt(
-    ws: Workspace, source: SourcePreview, *, prompt: str, system: str, model: str, window: str
-) -> PromptPreview:
-    """A prompt, and a system prompt, on the first rows of a source."""
+def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> PromptPreview:
+    """What is written so far, on the first rows of a source."""
     limit = ws.profile.max_request_bytes
     nothing = Cost(None, "unknown: nothing can be rendered")
     try:
-        template = Template(prompt, source.columns, max_characters=limit)
+        template = Template(written.prompt, source.columns, max_characters=limit)
         above = (
-            Template(system, source.columns, name="system prompt", max_characters=limit)
-            if system.strip()
+            Template(written.system, source.columns, name="system prompt", max_characters=limit)
+            if written.system.strip()
             else None
         )
+        params, schema = written.params() or {}, written.schema()
     except InputError as error:
         return PromptPreview((), error.message, error.hint, (), 0, 0, nothing)
     used = template.columns | (above.columns if above else frozenset[str]())
@@ -131,19 +166,66 @@ def preview_prompt(
     )
     good = [one for one in rendered if not one.fault]
     read = sum(one.tokens for one in good)
-    written = estimate_output_tokens(
-        RequestSpec("/v1/chat/completions", model, prompt), len(good), read
-    )
+    spec = RequestSpec("/v1/chat/completions", written.model, written.prompt, params=params)
+    answered = estimate_output_tokens(spec, len(good), read)
     rows = len(good) or 1
+    priced = source.total or _PRICED_ROWS
+    work = Work(
+        written.model,
+        priced,
+        read * priced // rows,
+        answered * priced // rows,
+        shared_tokens(written.system, written.prompt),
+    )
+    window = written.window or ws.profile.windows[0]
     return PromptPreview(
         used=tuple(name for name in source.columns if name in used),
         fault="",
         hint="",
         rendered=rendered,
         input_tokens=round(read / rows),
-        output_tokens=round(written / rows),
-        cost=price_tokens(ws, model, window or ws.profile.windows[0], read, written),
+        output_tokens=round(answered / rows),
+        cost=price_tokens(ws, written.model, window, read, answered),
+        priced_rows=priced,
+        ways=compare_windows_of(ws, work),
+        cascade=_cascade(ws, written, schema, params, work, window, source.total),
     )
+
+
+def _cascade(
+    ws: Workspace,
+    written: Written,
+    schema: dict[str, Any] | None,
+    params: dict[str, Any],
+    work: Work,
+    window: str,
+    total: int | None,
+) -> CascadePreview | None:
+    nothing = Cost(None, "unknown")
+    try:
+        option = written.cascade()
+        if option is None:
+            return None
+        endpoint = "/v1/chat/completions"
+        cascade, _ = planned(
+            option,
+            model=written.model,
+            endpoint=endpoint,
+            schema=unwrapped(schema)[0] if schema else None,
+            params=params,
+            profile=ws.profile,
+        )
+        refuse_small(FEWEST_ROWS if total is None else total)
+    except InputError as error:
+        return CascadePreview(f"{error.message} {error.hint}".strip(), nothing, nothing)
+    own = price_tokens(
+        ws, work.model, window, work.input_tokens, work.output_tokens * cascade.samples
+    )
+    strong = price_tokens(ws, cascade.model, window, work.input_tokens, work.output_tokens)
+    if own.usd is None or strong.usd is None:
+        note = own.note if own.usd is None else strong.note
+        return CascadePreview("", Cost(None, note), Cost(None, note))
+    return CascadePreview("", own + strong, Cost(own.usd + strong.usd / 2, own.note))
 
 
 def _rendered(

@@ -37,6 +37,7 @@ class Attempt:
 
     Attributes:
         text: of the answer, where there is one.
+        fields: (name, text) of an answer that is a JSON object.
         batch_id: whose answer it is.
         is_current: it is the one that counts; the others were replaced by a later one.
     """
@@ -50,6 +51,7 @@ class Attempt:
     output_tokens: int | None
     cost: Cost
     is_current: bool
+    fields: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,12 +203,14 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
         for one in (entry, *reversed(job.ledger.replaced(entry))):
             if one.outcome == "pending" and one is not entry:
                 continue
+            text = _answer(lines, one)
             found.append(
                 Attempt(
                     outcome=one.outcome,
                     cause=one.cause,
                     message=one.message or _origin(job, one),
-                    text=_answer(lines, one),
+                    text=text,
+                    fields=_fields(text),
                     batch_id=batches.get(one.batch_run or 0),
                     input_tokens=one.input_tokens,
                     output_tokens=one.output_tokens,
@@ -240,6 +244,17 @@ def _answer(lines: StoredLines, entry: Entry) -> str | None:
         return _text(answer.embedding)
     parts = [answer.text, None if answer.tool_calls is None else _text(answer.tool_calls)]
     return _text("\n".join(part for part in parts if part))
+
+
+def _fields(text: str | None) -> tuple[tuple[str, str], ...]:
+    """The fields of an answer that is a JSON object; none of any other."""
+    found = decode_or_none((text or "").encode(errors="replace"))
+    if not isinstance(found, dict):
+        return ()
+    fields = cast("dict[str, Any]", found)
+    return tuple(
+        (name, "null" if value is None else _text(value)) for name, value in fields.items()
+    )
 
 
 def _text(value: Any) -> str:

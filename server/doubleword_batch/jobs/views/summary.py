@@ -8,12 +8,15 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.cascade.costs import with_cascade
-from doubleword_batch.jobs.cascade.rounds import is_done
+from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
+from doubleword_batch.jobs.cascade.report import cascade_result
+from doubleword_batch.jobs.cascade.rounds import NOTHING, is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.replies import Counts
+from doubleword_batch.jobs.replies import CascadeResult, Counts
 from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.status import counts_of, pace_of, problems_of
+from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows
 
 _PROMPT_CHARACTERS = 2_000
@@ -37,6 +40,8 @@ class JobSummary:
         percent: 0 to 100, of the rows of which nothing more is expected.
         cost: so far, once it was submitted.
         ways: its windows side by side, until it is submitted.
+        cascade: the strong model behind the job's own; None for nearly all jobs.
+        cascade_result: what that has come to, once it was submitted.
         estimate: what was estimated when it was submitted, or would be now.
         executor: who answers: the provider's name, and for local answers what they are worth.
         is_here: it belongs to the provider that is set now; another one's can only be looked at.
@@ -63,6 +68,8 @@ class JobSummary:
     cost: Cost | None
     estimate: Cost
     ways: WindowCosts | None
+    cascade: Cascade | None
+    cascade_result: CascadeResult | None
     input_tokens: int
     output_tokens: int
     model: str
@@ -108,6 +115,7 @@ class Figures:
     cost: Cost
     tokens: tuple[int, int]
     counts: Counts
+    cascade: CascadeResult | None
 
 
 FiguresCache = dict[int, Figures]
@@ -150,9 +158,15 @@ def _some(ws: Workspace, search: str, before: int | None, limit: int) -> Iterato
 
 
 def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
-    """The newest jobs here of which something runs at the provider."""
+    """The newest jobs here of which something runs at the provider, or will: a cascade's round."""
     jobs = (StoredJob.of_record(ws, record) for record in ws.store.jobs(limit=_PAGE))
-    return [job for job in jobs if job.matches_provider() and _is_running(job)][:most]
+    return [
+        job for job in jobs if job.matches_provider() and (_is_running(job) or _awaits_round(job))
+    ][:most]
+
+
+def _awaits_round(job: StoredJob) -> bool:
+    return bool(job.batch_runs()) and not is_done(job)
 
 
 def _is_running(job: StoredJob) -> bool:
@@ -191,6 +205,8 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         if job.cost_usd is not None
         else with_cascade(job, job.window, estimate_cost(job, job.window)),
         ways=None if runs else compare_windows(job),
+        cascade=cascade_of(job),
+        cascade_result=figures.cascade if runs else None,
         input_tokens=figures.tokens[0],
         output_tokens=figures.tokens[1],
         model=job.model,
@@ -214,11 +230,18 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
 def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
     ledger = job.ledger
     runs = [(run.id, run.status, run.completed, run.failed) for run in job.batch_runs()]
-    version = [job.rows, runs, ledger.version()]
+    version: list[Any] = [job.rows, runs, ledger.version()]
+    if cascade_of(job) is not None:
+        version.append(read_cascade(job.store, job.id))
     known = cache.get(job.id)
     if known is None or known.version != version:
         known = Figures(
-            version, ledger.sums(), compute_cost_so_far(job), ledger.tokens(), counts_of(job)
+            version,
+            ledger.sums(),
+            compute_cost_so_far(job),
+            ledger.tokens(),
+            counts_of(job),
+            cascade_result(job, NOTHING),
         )
         cache[job.id] = known
     return known
