@@ -88,7 +88,7 @@ class Written:
 def _schema(text: str) -> dict[str, Any]:
     try:
         given = msgspec.json.decode(text)
-    except (msgspec.DecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(
             f"The schema is not JSON: {error}.", hint=_SCHEMA_HINT, code="invalid_schema"
         ) from None
