@@ -68,6 +68,7 @@ class Agent:
 
 
 @asynccontextmanager
-async def agent(settings, mode="auto"):
-    async with Client(build_server(settings, max_retry_seconds=1.5), mode=mode) as client:
+async def agent(settings, mode="auto", max_retry_seconds=1.5):
+    server = build_server(settings, max_retry_seconds=max_retry_seconds)
+    async with Client(server, mode=mode) as client:
         yield Agent(client)

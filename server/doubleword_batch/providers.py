@@ -3,6 +3,7 @@
 The data is `providers.toml`; code elsewhere asks a profile and never a provider's name.
 """
 
+import difflib
 import re
 import tomllib
 from datetime import date
@@ -17,6 +18,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 
 _T = TypeVar("_T")
 _MILLION = Decimal(1_000_000)
+_NEAR = 0.85  # of a model's name to one that may be meant
 _MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
@@ -76,6 +78,17 @@ class PriceTable(BaseModel):
     def price(self, model: str, window: str) -> tuple[Decimal, Decimal] | None:
         """The price of a model in a window, or None when either is not in the table."""
         return _of_window(self.models.get(model, {}), window)
+
+    def model_like(self, model: str) -> str | None:
+        """The model of the table that another spelling may mean; None for one that is in it."""
+        if model in self.models:
+            return None
+        names = {name.rpartition("/")[2].lower(): name for name in reversed(self.models)}
+        names |= {name.lower(): name for name in self.models}
+        word = model.lower()
+        begun = sorted((name for name in names if word and name.startswith(word)), key=len)
+        near = begun or difflib.get_close_matches(word, names, n=1, cutoff=_NEAR)
+        return names[near[0]] if near else None
 
     def saved_usd(self, model: str, window: str, cached_tokens: int) -> Decimal | None:
         """What these tokens cost less because they were cached; None where that is not known."""

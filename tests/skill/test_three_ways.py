@@ -131,6 +131,23 @@ def test_blank_rows_and_a_prompt_without_a_column_are_treated_as_the_tools_treat
     assert "uses no column" in constant.err
     assert "{{ column }}" in constant.err
 
+    answer = {"choices": [{"message": {"content": "fine"}, "finish_reason": "stop"}]}
+    lines = [{"custom_id": name, "response": {"status_code": 200, "body": answer}} for name in ids]
+    (work / "out.results.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    asked = ("--requests", "out.jsonl", "--source", "t.csv", "--table", "table.csv")
+    told = run("summarize_results.py", "out.results.jsonl", *asked)
+    assert "2 requests: 2 ok" in told.out
+    left = "not in the table: 1 rows of the source without a request, such as blank ones"
+    assert left in told.out
+
+
+def test_a_folder_is_not_called_a_missing_file(run, work):
+    (work / "notes").mkdir()
+    done = run("create_batch_file.py", "notes", "--prompt", "x", "--model", "m", "-o", "x.jsonl")
+    assert done.code == 3
+    assert "«notes» is a folder." in done.err
+    assert "the tools read folders" in done.err
+
 
 def documented():
     """The columns that the reference on tables names; a tool's arguments by their example."""

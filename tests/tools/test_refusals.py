@@ -136,7 +136,7 @@ async def test_a_reply_that_does_not_fit_is_reported_as_unexpected(hosted, revie
 
 async def test_a_batch_whose_reply_is_lost_is_found_and_not_created_twice(hosted, reviews):
     fault = ServerFault(fault="drop_after", route=CREATE)
-    async with agent(hosted(fault)) as a:
+    async with agent(hosted(fault), max_retry_seconds=60) as a:
         created = await a.calls("create_batch_file", **ORDER)
         submitted = await a.calls("create_batch", job=created["job"])
         batches = await a.calls("list", kind="batches")
@@ -146,7 +146,7 @@ async def test_a_batch_whose_reply_is_lost_is_found_and_not_created_twice(hosted
 
 async def test_an_upload_whose_reply_is_lost_is_found_and_not_repeated(hosted, reviews):
     fault = ServerFault(fault="drop_after", route="POST /v1/files")
-    async with agent(hosted(fault)) as a:
+    async with agent(hosted(fault), max_retry_seconds=60) as a:
         created = await a.calls("create_batch_file", **ORDER)
         uploaded = await a.calls("upload", job=created["job"])
         files = await a.calls("list", kind="files")
@@ -157,7 +157,7 @@ async def test_an_upload_whose_reply_is_lost_is_found_and_not_repeated(hosted, r
 async def test_a_download_that_is_cut_resumes_where_it_stopped(hosted, reviews, work):
     route = "GET /v1/files/{id}/content"
     cut = ServerFault(fault="cut", route=route, bytes=3000, times=3)
-    async with agent(hosted(cut)) as a:
+    async with agent(hosted(cut), max_retry_seconds=60) as a:
         results = await a.runs_job(work / "out.jsonl", **ORDER)
     assert results["ledger"] == {"ok": 40}
     assert "warnings" not in results.fields

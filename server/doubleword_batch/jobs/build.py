@@ -55,6 +55,7 @@ if TYPE_CHECKING:
 
 _NAMES_SHOWN = 5
 _SHOWN_PATHS = 3
+_WARNINGS_SHOWN = 6
 _COPIED_BYTES = 1 << 20
 
 
@@ -108,7 +109,8 @@ def _create(
         is_wanted_anew = existing is not None and is_worth_building_anew(existing)
         if existing is not None and not is_wanted_anew:
             _keep_note(existing, plan)
-            warnings = [*plan.notices, *_renamed(plan), *_left_out_before(existing)]
+            notes = plan.source.notes
+            warnings = [*plan.notices, *_renamed(plan), *notes, *_left_out_before(existing)]
             warnings += _keeps_its_name(existing, plan)
             return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
         if not is_wanted_anew:
@@ -413,5 +415,5 @@ def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Pa
         advice=ways.advice or None,
         source_rows=job.source_rows if job.source_rows != job.rows else None,
         first_request="" if reused or not parts else first_request(parts[0].path),
-        warnings=warnings[:5],
+        warnings=warnings[:_WARNINGS_SHOWN],
     )

@@ -95,7 +95,8 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
     """The options as a value, checked.
 
     Raises:
-        InputError: code `invalid_argument`; the hint lists the options and their values.
+        InputError: code `invalid_argument`; the hint for an unknown option lists them all with
+            their values.
     """
     values = dict(given or {})
     for name, value in values.items():
@@ -103,9 +104,7 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
         if check is None:
             raise _unknown(name)
         if not check.fits(value):
-            raise InputError(
-                f"The option {name} must be {check.values}.", hint=f"Options are: {_listed()}."
-            )
+            raise InputError(f"The option {name} must be {check.values}.")
     of_source = {name: values.pop(name) for name in SOURCE_CHECKS if name in values}
     return BuildOptions(
         **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)

@@ -1,30 +1,25 @@
 """What is to be built: the caller's request, and the plan that it becomes once it is checked."""
 
 import hashlib
-import json
 import secrets
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, cast
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import advice_on_reading
 from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
 from doubleword_batch.jobs.cascade.option import planned
 from doubleword_batch.jobs.export.output_file import output_path
+from doubleword_batch.jobs.given_schema import given_schema
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.prompt_text import prompt_text
 from doubleword_batch.jobs.reuse.limits import Reuse, reuse_of, shares_equal_rows
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
-from doubleword_batch.open_files import open_regular
-from doubleword_batch.saved_text import MARK, decode_saved
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
-
-_LARGEST_SCHEMA_BYTES = 1 << 20
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import RequestSpec
@@ -126,6 +121,11 @@ class MadeRows(Protocol):
         """What the job is called after."""
         ...
 
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the reply has to say of them."""
+        ...
+
     def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
         """Write them as JSON Lines."""
         ...
@@ -158,11 +158,11 @@ def plan_build(
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
     options = build_options(request.options)
-    given = _schema(ws, request.response_schema)
+    given = given_schema(ws, request.response_schema)
     schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
     source = _source(ws, request, options, staging, cancelled, made)
     first, *others = source.paths
-    stem = made.name if made else first.parent.name if others else first.stem
+    stem = made.name if made else source.folder.name if others else first.stem
     made_from = request.source if made else None
     kept_options = {k: v for k, v in request.options.items() if k not in OF_THE_JOB}
     if options.group_by is not None:
@@ -170,6 +170,8 @@ def plan_build(
         made_from = f"{request.source or 'rows'} by {options.group_by}"
         kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
     params, notices = _capped(ws, request, model)
+    if made is not None:
+        notices = (*notices, *made.notices)
     sent_params, cascade = params, None
     if options.cascade is not None:
         cascade, sent_params = planned(
@@ -375,49 +377,8 @@ def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = N
     return msgspec.json.encode(schema, order=order).decode()
 
 
-def _schema_file(path: Path) -> str:
-    try:
-        with open_regular(path) as file:
-            content = file.read(_LARGEST_SCHEMA_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint=advice_on_reading(error, "Check the file and its permissions."),
-            code="not_readable",
-        ) from None
-    if len(content) > _LARGEST_SCHEMA_BYTES:
-        raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
-    try:
-        return decode_saved(content)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text: {error}.", hint="Save it as UTF-8.", code="invalid_schema"
-        ) from None
-
-
 def stamp_of(paths: tuple[Path, ...]) -> str:
     """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
     stats = [path.stat() for path in paths]
     text = ";".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
-    if given is None or isinstance(given, dict):
-        return given
-    text = given.removeprefix(MARK)
-    if not text.lstrip().startswith("{"):
-        text = _schema_file(ws.roots.readable_file(given))
-    try:
-        schema = json.loads(text)
-    except ValueError as error:
-        raise InputError(
-            f"response_schema is not JSON: {error}.",
-            hint="Give a JSON Schema object, its text, or the path of a file that holds one.",
-            code="invalid_schema",
-        ) from None
-    if not isinstance(schema, dict):
-        raise InputError(
-            "response_schema is not an object.", hint="Give a JSON Schema.", code="invalid_schema"
-        )
-    return cast("dict[str, Any]", schema)

@@ -55,7 +55,11 @@ def price_tokens(
         return Cost(None, f"unknown: no prices of {ws.profile.title} are on file")
     usd = prices.cost_usd(model, window, input_tokens, output_tokens)
     if usd is None:
-        return Cost(None, f"unknown: no {window} price of {model or 'this model'} is on file")
+        near = prices.model_like(model)
+        question = f"; did you mean {near}?" if near else ""
+        return Cost(
+            None, f"unknown: no {window} price of {model or 'this model'} is on file{question}"
+        )
     return Cost(usd, f"by prices of {prices.date.isoformat()}, not live")
 
 
@@ -239,7 +243,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
     if caps and cost.usd > min(caps):
         raise InputError(
             f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of "
-            f"${min(caps)}; nothing was submitted.",
+            f"${min(caps).normalize():f}; nothing was submitted.",
             hint="Use fewer rows (limit), a smaller max_tokens, a cheaper model or window, or ask "
             "the person to raise the cap.",
             code="over_cap",

@@ -33,6 +33,7 @@ class JobSource:
         folder: its folder.
         sql: the SELECT over them, None for the whole table.
         others: further jobs that the SELECT names.
+        notices: what to say of answers that are not whole.
     """
 
     name: str
@@ -40,6 +41,7 @@ class JobSource:
     folder: Path
     sql: str | None
     others: OtherTables
+    notices: tuple[str, ...] = ()
 
     def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
         """Write the rows as JSON Lines.
@@ -83,7 +85,21 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
     _refuse_unfinished(job)
     others = await tables_named_in(ws, sql, progress) if sql else {}
     table = await in_thread(lambda _: Table(job))
-    return JobSource(job.name, table, job.folder, sql or None, others)
+    notices = () if "outcome" in sql.lower() else _not_whole(job)
+    return JobSource(job.name, table, job.folder, sql or None, others, notices)
+
+
+def _not_whole(job: StoredJob) -> tuple[str, ...]:
+    """What to say of rows without a whole answer, which are asked like the rest."""
+    sums = {outcome: rows for outcome, rows in job.ledger.sums().items() if rows}
+    good = sums.pop("ok", 0)
+    if not sums:
+        return ()
+    rows = sum(sums.values())
+    named = ", ".join(f"{count} {outcome}" for outcome, count in sums.items())
+    verb = "has" if rows == 1 else "have"
+    words = f"Of the {good + rows} rows of job {job.name}, {rows} {verb} no good answer ({named})"
+    return (f"{words}; a SELECT ... WHERE outcome = 'ok' behind job:{job.name}:: leaves them out.",)
 
 
 def _refuse_unfinished(job: StoredJob) -> None:

@@ -13,7 +13,7 @@ from doubleword_batch.progress import Progress
 
 # Between quotes any name may stand, and without them a table's behind FROM or JOIN.
 _IDENTIFIER = re.compile(
-    r'"([^"]+)"|\[([^\]]+)\]|`([^`]+)`|\b(?:from|join)\s+([\w-]+)', re.IGNORECASE
+    r""""([^"]+)"|\[([^\]]+)\]|`([^`]+)`|\b(?:from|join)\s+'?([\w-]+)""", re.IGNORECASE
 )
 _MOST_TABLES = 8  # SQLite attaches ten databases
 _MOST_CHARACTERS = 8_000

@@ -205,8 +205,17 @@ async def _answer(
         return await in_thread(run)
     except InputError as error:
         if error.code == "invalid_query":
+            if "table" in error.details:
+                error.hint = _meant_job(job, error.details["table"]) + error.hint
             error.next = Next("fetch_results", {"job": job.name, "query": corrected(query, error)})
         raise
+
+
+def _meant_job(job: StoredJob, table: str) -> str:
+    """A question for a query that names a table which does not exist."""
+    store, name = job.workspace.store, table.replace("_", "-").lower()
+    near = store.names_among([name]) or store.names_like(name)
+    return f'Did you mean "{near[0]}"? ' if near else ""
 
 
 async def _reply(

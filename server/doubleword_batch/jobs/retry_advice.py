@@ -14,6 +14,7 @@ _LARGEST_LIMIT = 131_072
 _MOST_ROUNDS = 3
 _MOST_CAUSES = 1_000
 _CAUSES_SHOWN = 20
+_STOPPED = "cancelled"
 _NAMES = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 TRUNCATED = frozenset({"truncated", "length"})
 """What a caller may call rows whose answers were cut."""
@@ -29,10 +30,16 @@ def curable_causes(job: StoredJob) -> list[str]:
 
 
 def next_retry(job: StoredJob) -> Next | None:
-    """The retry that can help an ended job now, with all its arguments; None where none can."""
+    """The retry that can help an ended job now, with all its arguments; None where none can.
+
+    Rows that were cancelled are not in it: somebody stopped them, and only they can want them run.
+    """
     rounds = len({part.retry_round for part in job.parts() if part.model is None} - {0})
-    if curable_causes(job) and rounds < _MOST_ROUNDS:
-        return Next("retry_failed", {"job": job.name})
+    curable = curable_causes(job)
+    failed = [cause for cause in curable if cause != _STOPPED]
+    if failed and rounds < _MOST_ROUNDS:
+        causes = {"causes": failed[:_CAUSES_SHOWN]} if failed != curable else {}
+        return Next("retry_failed", {"job": job.name, **causes})
     params = larger_limit(job)
     if params is None:
         return None
@@ -67,14 +74,17 @@ def is_larger_limit(job: StoredJob, params: dict[str, Any]) -> bool:
 def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
     """The error for a retry that no row fits."""
     there = {cause: rows for _, cause, rows, _ in job.ledger.causes(_CAUSES_SHOWN)}
-    shown = ", ".join(f"{rows} {cause}" for cause, rows in there.items()) or "none"
-    if causes or not there:
-        message = f"No row of job {job.name} fits {', '.join(causes) or 'a retry'}."
-        hint = f"Causes there are: {shown}."
-    else:
+    shown = ", ".join(f"{rows} {cause}" for cause, rows in there.items())
+    if causes:
+        message = f"No row of job {job.name} fits {', '.join(causes)}."
+        hint = f"Causes there are: {shown}." if there else "No row has failed."
+    elif there:
         message = f"A repeat cannot cure what is wrong in job {job.name}: {shown}."
         hint = "Name causes together with params that change the requests, or build a new job."
-    return InputError(message, hint=hint, code="nothing_to_retry", next=next_retry(job))
+    else:
+        message, hint = f"No row of job {job.name} has failed.", "There is nothing to run again."
+    look = None if there else Next("fetch_results", {"job": job.name})
+    return InputError(message, hint=hint, code="nothing_to_retry", next=next_retry(job) or look)
 
 
 def cut_again(job: StoredJob) -> InputError:

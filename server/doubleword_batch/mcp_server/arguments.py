@@ -164,5 +164,8 @@ def _must_be(problem: "ErrorDetails") -> str:
     told = _MUST_BE.get(problem["type"])
     if told is not None:
         return told
+    for bound, words in (("ge", "at least"), ("le", "at most")):
+        if (limit := problem.get("ctx", {}).get(bound)) is not None:
+            return f"must be {words} {limit:g}"
     message = problem["msg"].removeprefix("Input should be ")
     return f"must be {message}" if message != problem["msg"] else message

@@ -32,6 +32,7 @@ _UNTRUSTED = {
     "samples": _MODEL,
     "query": _MODEL,
 }
+_EXPLAINED = {"lock": "a file that says what made the table"}
 
 
 def reply(report: "Reply") -> CallToolResult:
@@ -134,7 +135,8 @@ def _text(fields: dict[str, Any]) -> str:
         if name in {"provider", "next", "untrusted"}:
             continue
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        label = f"{name} ({_UNTRUSTED[name]})" if name in _UNTRUSTED else name
+        said = _UNTRUSTED.get(name) or _EXPLAINED.get(name)
+        label = f"{name} ({said})" if said else name
         lines.append(f"{label}: {one_line(shown)}")
     lines.append(f"provider: {one_line(fields['provider'])}")
     if "next" in fields:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import monotonic
 
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untrusted
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
@@ -26,6 +26,7 @@ from doubleword_batch.sources.images import ImageReader
 _GROUP = 1000
 _ROWS_BETWEEN_CHECKS = 100
 _COUNT_SECONDS = 3.0
+_COLUMNS_NAMED = 3
 
 OnRows = Callable[[list[tuple[int, str, int]]], None]
 OnLeftOut = Callable[[list[LeftOut]], None]
@@ -123,9 +124,12 @@ def build_request_files(
     check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
         spec = replace(spec, image_column=source.image_column)
-    warnings = check_spec(spec, source.columns, profile)
     keys = None if sharing is None else sharing.keys
-    lines = RequestLines(spec, source, profile, _image_reader(source, spec), keys)
+    try:
+        warnings = check_spec(spec, source.columns, profile)
+        lines = RequestLines(spec, source, profile, _image_reader(source, spec), keys)
+    except InputError as error:
+        raise _below_a_title(error, source) from None
     if lines.is_constant:
         warnings = ("The prompt uses no column.", *warnings)
     warnings = (*_left_as_text(spec, source), *warnings)
@@ -154,7 +158,7 @@ def build_request_files(
         left_out=tuple(build.left_out.first),
         left_out_causes=build.left_out.causes,
         source_rows=build.source_rows,
-        warnings=(*warnings, *build.warnings),
+        warnings=(*warnings, *build.warnings, *_blank_in_part(lines)),
     )
 
 
@@ -285,6 +289,28 @@ class _Build:
                 code="interrupted",
                 retryable=True,
             )
+
+
+def _blank_in_part(lines: RequestLines) -> tuple[str, ...]:
+    """What to say of rows that are asked without something that the prompt inserts."""
+    return tuple(
+        f"{rows} {'row is' if rows == 1 else 'rows are'} blank in {quote_untrusted(column, 60)}, "
+        "which the prompt uses: sent without it."
+        for column, rows in list(lines.blank_cells.items())[:_COLUMNS_NAMED]
+    )
+
+
+def _below_a_title(error: InputError, source: Source) -> InputError:
+    """The error, with the line of the file that names the column which the source does not have."""
+    if error.code != "unknown_column":
+        return error
+    line = source.line_naming(error.details["column"])
+    if line is not None:
+        error.hint = (
+            f"It stands in line {line}: if that line names the columns, set the option header_row "
+            f"to {line}. {error.hint}"
+        )
+    return error
 
 
 def _left_as_text(spec: RequestSpec, source: Source) -> tuple[str, ...]:

@@ -137,6 +137,8 @@ class RequestLines:
         is_constant: nothing of a row goes into its request, so every request is the same.
         columns: of the source.
         columns_to_copy: those that the prompts use, and those by which a row is recognised.
+        blank_cells: how many rows that were not left out are blank in a column that a prompt
+            inserts, by column.
     """
 
     def __init__(
@@ -167,6 +169,8 @@ class RequestLines:
         self._content = [n for n in content if n not in source.label_columns] or content
         self.columns_to_copy = _columns_to_copy(spec, source, used)
         self._sends_blanks = spec.blanks == "send" or not content
+        self.blank_cells: dict[str, int] = {}
+        self._inserted = self._counted_for_blanks(spec)
         self._images = images
         self._image_column = spec.image_column or ""
         self._bodies = bodies = _Bodies(spec)
@@ -208,8 +212,25 @@ class RequestLines:
                 hint="Shorten the row's texts, for example {{ text[:20000] }}.",
                 code="request_too_large",
             )
+        if self._inserted:
+            self._count_blanks(row)
         key = b"" if self._key is None else self._key(fields)
         return RequestLine(custom_id, line, len(body), len(image or ""), key)
+
+    def _counted_for_blanks(self, spec: RequestSpec) -> tuple[str, ...]:
+        """The columns whose blanks are worth a word, where their rows are sent."""
+        inserted = self._prompt.inserted
+        if self._system is not None:
+            inserted |= self._system.inserted
+        is_alone = len(self._content) == 1 and not spec.image_column  # such rows are left out
+        if spec.blanks == "send" or is_alone:
+            return ()
+        return tuple(column for column in self._content if column in inserted)
+
+    def _count_blanks(self, row: Row) -> None:
+        for column in self._inserted:
+            if _is_empty(row.get(column)):
+                self.blank_cells[column] = self.blank_cells.get(column, 0) + 1
 
     def _is_blank(self, row: Row) -> bool:
         for column in self._content:

@@ -1,6 +1,7 @@
 """A prompt with `{{ columns }}`, rendered for each row."""
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ if TYPE_CHECKING:
     from doubleword_batch.requests.sandbox import Sandbox
     from doubleword_batch.requests.template_syntax import Plain
 
+_CONDITION = re.compile(r"\{%|\{\{[^}]*(?:\||\bif\b|\bor\b)")
+_NAME_CHARACTERS = 200
 _COLUMNS_SHOWN = 30
 
 MAX_CHARACTERS = 10_485_760
@@ -37,6 +40,8 @@ class Template:
     Attributes:
         is_constant: no column is used, so every rendering is the same.
         columns: the columns that it uses; all of them where it uses the row as a whole.
+        inserted: those that it inserts whatever they hold; none where it uses the row as a whole,
+            or says what becomes of blanks.
 
     Raises:
         InputError: code `invalid_template` (with the line) or `unknown_column`.
@@ -59,6 +64,7 @@ class Template:
         self._name = name
         self._max_characters = max_characters
         self._columns = columns
+        self.inserted: frozenset[str] = frozenset()
         self._plain, self._jinja, self._sandbox, self.is_constant, self.columns = self._compile(
             text
         )
@@ -132,6 +138,8 @@ class Template:
         for column in sorted(used.columns):
             check_column(column, self._columns, user)
         columns = frozenset(self._columns) if used.takes_row else used.columns
+        if not used.takes_row and not _CONDITION.search(text):
+            self.inserted = columns
         return syntax.plain(tree), compiled, sandbox, used.is_constant, columns
 
     def _syntax(self, error: Exception) -> InputError:
@@ -189,4 +197,5 @@ def check_column(name: str, columns: Sequence[str], user: str) -> None:
         f"{user} names the column {quote_untrusted(name, 60)}, which the source does not have.",
         hint=hint,
         code="unknown_column",
+        details={"column": name[:_NAME_CHARACTERS]},
     )

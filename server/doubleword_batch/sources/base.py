@@ -88,6 +88,14 @@ class Source(ABC):
         """How many rows there are, where that is known without reading them."""
         return None
 
+    def line_naming(self, column: str) -> int | None:
+        """The line near the beginning that has a cell with this text, where lines are counted.
+
+        It may be a header that was not taken for one.
+        """
+        del column
+        return None
+
     def fingerprint(self) -> str:
         """Sha256 (hex) over the kind, the relative names and the content of the files."""
         digest = hashlib.sha256(self.kind.encode())

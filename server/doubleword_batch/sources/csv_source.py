@@ -31,6 +31,7 @@ from doubleword_batch.sources.header import (
     Record,
     find_header,
     is_blank,
+    line_with,
     name_columns,
     no_header_row,
     note_rows_above,
@@ -92,6 +93,19 @@ class CsvSource(Source):
                 verb = "s were" if left_out > 1 else " was"
                 mark = quote_untrusted(self._options.comment or "", 20)
                 self.note("comments", f"{left_out} line{verb} left out: comment is {mark}.")
+
+    def line_naming(self, column: str) -> int | None:
+        """The line near the beginning that has a field with this text."""
+        if self._options.header_row is not None:
+            return None  # lines are counted from there
+        for delimiter in dict.fromkeys((self._dialect.delimiter, *DELIMITERS)):
+            try:
+                records = self._first_records(self._dialect._replace(delimiter=delimiter))
+            except InputError:  # its quotes say that this is not the delimiter
+                continue
+            if (line := line_with(records, column)) is not None:
+                return line
+        return None
 
     def _bad_row(self, records: CsvRecords, number: int, fields: list[str]) -> BadRow:
         if isinstance(fields, BadRecord):

@@ -153,6 +153,14 @@ def no_header_row(source: Source, header_row: int) -> InputError:
     )
 
 
+def line_with(records: Iterable[Record], text: str) -> int | None:
+    """The line of the first record that has a cell with this text."""
+    for record in records:
+        if any(isinstance(cell, str) and cell.strip() == text for cell in record.cells):
+            return record.line
+    return None
+
+
 def is_blank(cell: Any) -> bool:
     """Whether a cell holds nothing that could be seen."""
     return cell is None or (isinstance(cell, str) and not cell.strip())

@@ -39,6 +39,7 @@ WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
 
 _SCHEME = "sqlite:"
 _URL = re.compile(r"\s*([A-Za-z][A-Za-z0-9+.-]+)://")
+_IMAGES = frozenset(IMAGE_SUFFIXES)
 _JSON_SUFFIXES = frozenset({".jsonl", ".ndjson", ".json"})
 _CSV_SUFFIXES = {".csv": "csv", ".tsv": "tsv", ".tab": "tsv"}
 _TABLE_SUFFIXES = (
@@ -206,7 +207,7 @@ def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions
     if texts := files_of_folder(folder, roots, suffixes):
         _refuse_documents(texts)
         source: FileSource = TextSource(location, texts, folder, options)
-    elif images := files_of_folder(folder, roots, suffixes := frozenset(IMAGE_SUFFIXES)):
+    elif images := files_of_folder(folder, roots, suffixes := _IMAGES):
         source = ImageSource(location, images, folder)
     else:
         there = kinds_left_out(folder, frozenset())
@@ -218,7 +219,10 @@ def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions
             code="no_rows",
         )
     if left_out := kinds_left_out(folder, suffixes):
-        source.note("left_out", f"Of the folder's files these are left out: {left_out}.")
+        words = f"Of the folder's files these are left out: {left_out}."
+        if source.kind == "texts" and (images := files_of_folder(folder, roots, _IMAGES)):
+            words += f" A glob such as '*{images[0].suffix}' reads the images."
+        source.note("left_out", words)
     return source
 
 

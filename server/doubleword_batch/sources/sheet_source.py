@@ -24,6 +24,7 @@ from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
     Record,
     find_header,
+    line_with,
     name_columns,
     no_header_row,
     note_rows_above,
@@ -117,6 +118,14 @@ class SheetSource(Source):
                     yield BadRow(fault)
                     continue
                 yield {name: cells.get(column) for name, column in self._kept}
+
+    def line_naming(self, column: str) -> int | None:
+        """The line near the beginning that has a cell with this text."""
+        with closing(self._records()) as records:
+            searched = [
+                Record(line, [*cells.values()]) for line, cells in islice(records, RECORDS_SEARCHED)
+            ]
+        return line_with(searched, column)
 
     def _find_columns(self) -> None:
         faults: dict[int, str] = {}

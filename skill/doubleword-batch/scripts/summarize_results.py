@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from batchkit.answers import Reading
+    from batchkit.tables import Table
 
 _CAUSES_SHOWN = 8
 _SAMPLE_CHARACTERS = 160
@@ -69,6 +70,7 @@ def main() -> Exit:
         readings = ledger.readings(custom_ids)
         write_whole(options.table, answer_table(options.table, readings, source, asked))
         say(f"table: {options.table}")
+        _say_left_out(source, len(custom_ids))
     if options.retry is not None:
         readings = ledger.readings(custom_ids)
         again = {one.custom_id for one in readings if _is_wanted(one, options.cause)}
@@ -126,6 +128,13 @@ class _Tally:
         for reading in self._samples:
             name = quoted(reading.custom_id, 64)
             say(f"sample {name}: {quoted(reading.answer or '', _SAMPLE_CHARACTERS)}")
+
+
+def _say_left_out(source: Table | None, requests: int) -> None:
+    """How many rows of the source the table lacks, since no request was made of them."""
+    left = 0 if source is None else sum(1 for _ in source.rows()) - requests
+    if left > 0:
+        say(f"not in the table: {left} rows of the source without a request, such as blank ones")
 
 
 def _is_wanted(one: Reading, causes: list[str]) -> bool:

@@ -272,6 +272,7 @@ def _reason(error: SqlError) -> str:
     return error.words
 
 
+_NO_TABLE = re.compile(r"no such table: (.{1,200})$")
 _NO_COLUMN = re.compile(r"no such column: ((?:\w+\.)?(\w+))$")
 
 
@@ -308,6 +309,8 @@ def _bad(words: str, table: Table, others: OtherTables) -> InputError:
         columns += f"; those of {quoted_name(name)}: {_named(other)}"
     details: dict[str, Any] = {}
     question = ""
+    if missing := _NO_TABLE.search(words):
+        details = {"table": missing[1]}
     if nearest := _nearest(words, table):
         wrong, near = nearest
         details = {"column": wrong[:_NAME_CHARACTERS], "near": near}

@@ -71,6 +71,13 @@ def open_table(path: Path) -> Table:
 
 
 def _head(path: Path) -> bytes:
+    if path.is_dir():
+        raise Stop(
+            Exit.INPUT,
+            f"{quoted(str(path))} is a folder.",
+            "The scripts read one CSV, TSV or JSON file; the command `doubleword-batch` and the "
+            "tools read folders.",
+        )
     if not path.is_file():
         raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
     with path.open("rb") as stream:
