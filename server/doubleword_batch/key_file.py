@@ -24,6 +24,8 @@ def kept_key(path: Path) -> str:
         path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state directory
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a file")  # noqa: TRY301  # told as the others
         if not path.exists():
             with suppress(InputError):  # another process was faster: both use its key
                 write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from doubleword_batch.atomic_files import check_writable, output_exists
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.open_files import is_link
 from doubleword_batch.path_names import names_below
 from doubleword_batch.path_text import (
     check_names_of_windows,
@@ -203,21 +204,15 @@ class Roots:
             path: beside an output path that `writable` gave.
 
         Raises:
-            InputError, StoreError: as `writable`; a link there may lead to another place or name.
+            InputError, StoreError: as `writable`; also where a link stands.
         """
-        try:
-            resolved = path.resolve()
-        except (OSError, RuntimeError) as error:
+        if is_link(path):  # nobody named the file, so nobody meant what it leads to
             raise InputError(
-                f"The path {str(path)!r} cannot be resolved.", hint=str(error)
-            ) from None
-        self._check_place(path, resolved, is_output=True)
-        if not resolved.name.endswith(LOCK_SUFFIX):
-            raise InputError(
-                f"{quote_untrusted(path.name, 200)} leads to a file of another kind.",
+                f"{quote_untrusted(path.name, 200)} is a link.",
                 hint="Remove that link.",
                 code="output_exists",
             )
+        resolved = self._inside(path, is_output=True)
         self._refuse_as_target(resolved, overwrite=True)
         return resolved
 

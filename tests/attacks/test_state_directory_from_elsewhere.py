@@ -1,13 +1,20 @@
 """A state directory that somebody else packed: it decides nothing about files outside of it."""
 
+import os
 import shutil
 import sqlite3
+import threading
+from contextlib import suppress
 
 import pytest
 
 from doubleword_batch import Jobs
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.key_file import kept_key
+from doubleword_batch.library.drafts import Drafts
+from doubleword_batch.library.views import JobViews
+
+LONG_AGO = 1_000_000_000
 
 
 @pytest.fixture
@@ -93,6 +100,83 @@ async def test_a_link_in_the_place_of_a_file_is_not_written_through(
     store.close()
     assert await refused(settings, work, job)
     assert is_untouched(victim)
+
+
+async def test_a_deleted_job_writes_through_no_link(settings, home, victim, job):
+    (home / "jobs" / job / ".building").symlink_to(victim / "kept.txt")
+    async with Jobs(settings) as jobs:
+        await jobs.job(job).delete(force=True)
+    assert not (home / "jobs" / job).exists()
+    assert is_untouched(victim)
+
+
+@pytest.mark.parametrize("where", ["console/files", "console/drafts", "jobs/linked"])
+async def test_no_clean_up_goes_through_a_link(settings, work, home, victim, job, where):
+    place = home / where
+    place.parent.mkdir(exist_ok=True)
+    place.symlink_to(victim)
+    names = ("old.json", ".a.csv.part", "folder")
+    for name in names:
+        (victim / name).mkdir() if name == "folder" else (victim / name).touch()
+        os.utime(victim / name, (LONG_AGO, LONG_AGO))
+    async with Jobs(settings) as jobs:
+        await jobs.create(str(work / "t.csv"), prompt="Again: {{ text }}")
+        views = JobViews(jobs)
+        await views.remove_unused()
+        views.close()
+    assert {path.name for path in victim.iterdir()} == {"kept.txt", *names}
+
+
+@pytest.mark.parametrize("is_linked", [False, True])
+async def test_only_files_of_a_job_s_own_folder_are_sent(settings, work, home, victim, is_linked):
+    (work / "t.csv").write_text("text\na\n", encoding="utf-8")
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(str(work / "t.csv"), prompt="{{ text }}")
+    if is_linked:
+        part = home / "jobs" / job.name / "part-0001.jsonl"
+        part.rename(victim / "secret.jsonl")
+        part.symlink_to(victim / "secret.jsonl")
+    else:
+        (home / "jobs" / job.name / "part-0001.jsonl").rename(victim / "secret.jsonl")
+        with sqlite3.connect(home / "store.sqlite3") as store:
+            store.execute("UPDATE parts SET path = ?", (str(victim / "secret.jsonl"),))
+        store.close()
+    async with Jobs(settings, max_retry_seconds=0) as jobs:
+        with pytest.raises(DoublewordBatchError) as raised:
+            await jobs.job(job.name).upload()
+    assert ("link" if is_linked else "gone") in str(raised.value)
+
+
+PIPES = [
+    "spending.jsonl",
+    "local/token",
+    "jobs/JOB/.building",
+    "jobs/JOB/keys.bin",
+    "jobs/JOB/batch-run-1-output.jsonl",
+]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+@pytest.mark.parametrize(
+    "where", [*PIPES, "jobs/JOB/part-0001.jsonl", "console/drafts/aaaaaaaaaaaaaaaa.json"]
+)
+async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(settings, work, home, job, where):
+    place = home / where.replace("JOB", job)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.unlink(missing_ok=True)
+    os.mkfifo(place)
+    os.utime(place, (LONG_AGO, LONG_AGO))
+    let_go = threading.Timer(60, lambda: os.close(os.open(place, os.O_RDWR)))  # so that it ends
+    let_go.start()
+    try:
+        await refused(settings, work, job)
+        with suppress(DoublewordBatchError):
+            kept_key(home / "local" / "token")
+        with suppress(DoublewordBatchError):
+            Drafts(home).get("a" * 16)
+        assert let_go.is_alive()
+    finally:
+        let_go.cancel()
 
 
 async def test_a_link_among_the_locks_neither_breaks_a_build_nor_harms(

@@ -262,7 +262,7 @@ class _RunFlow:
         self._request = replace(request, is_capped=given.is_capped)
         self._options = replace(
             options,
-            output=options.output or str(run.table),
+            output=options.output or str(run.output(ws)),
             window=with_window(run, options.window),
         )
 

@@ -53,6 +53,8 @@ class BuildRequest:
         options: the rare ones, see `build_options.py`.
         run: the mark of an earlier new run, whose job is wanted again.
         texts_are_literal: prompt and system are the texts themselves, whatever they look like.
+        data_folder: the source comes from data that lies there, and not from a person: neither it
+            nor a link in it leads elsewhere.
     """
 
     source: str | None = None
@@ -74,6 +76,7 @@ class BuildRequest:
     options: dict[str, Any] = field(default_factory=dict[str, Any])
     run: str | None = None
     texts_are_literal: bool = False
+    data_folder: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -346,7 +349,9 @@ def _source(
         made.write(path, cancelled)
         return open_source(str(path), ws.roots.with_folder(staging), options.source)
     if request.source is not None:
-        return open_source(request.source, ws.roots, options.source)
+        folder = request.data_folder
+        roots = ws.roots if folder is None else ws.roots.for_data(folder)
+        return open_source(request.source, roots, options.source)
     if given := options.source.given():
         raise InputError(
             f"Rows that lie in no file have no use for the option {given[0]}.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from doubleword_batch.atomic_files import AtomicFile, not_written
 from doubleword_batch.errors import InputError
+from doubleword_batch.open_files import is_link
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.store.jobs import Store
@@ -34,6 +35,8 @@ def remove_unused(store: "Store", kept: Sequence[str], before: float) -> None:
         before: epoch seconds.
     """
     folder = dropped_files(store.home)
+    if is_link(folder):  # it leads to what is not ours
+        return
     used = {*kept, *store.sources_below(folder)}
     for each in folder.glob("*"):
         try:

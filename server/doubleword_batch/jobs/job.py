@@ -161,8 +161,13 @@ class StoredJob(JobRecord):
     # Parts and batch runs
 
     def parts(self) -> list[Part]:
-        """Its request files, in order."""
-        return self.store.parts(self.id)
+        """Its request files, in order; each lies in its folder, whatever the store says.
+
+        Raises:
+            StoreError: a link stands in the place of one, or a pipe.
+        """
+        folder = self.folder
+        return [part.in_folder(folder) for part in self.store.parts(self.id)]
 
     def batch_runs(self) -> list[BatchRun]:
         """Its batches, in the order in which they were created."""

@@ -32,6 +32,21 @@ class LockedRun:
     lock: Lock
     path: Path
 
+    def output(self, ws: Workspace) -> Path:
+        """Where the table is written: beside the lock file, and through no link that leads away.
+
+        Raises:
+            InputError: it names none that could lie there, or another place (`outside_roots`).
+        """
+        try:
+            return ws.roots.for_data(self.path.parent).writable(self.table, overwrite=True)
+        except InputError as error:
+            raise InputError(
+                f"The table of {self.path.name} cannot be written: {error.message}",
+                hint="Name another output with --output.",
+                code=error.code,
+            ) from None
+
     @property
     def table(self) -> Path:
         """The table beside it.
@@ -122,6 +137,7 @@ def locked_request(
         new_run=new_run,
         run=asked.run,
         texts_are_literal=True,
+        data_folder=None if source else run.path.parent,
     )
 
 

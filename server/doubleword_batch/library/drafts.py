@@ -14,6 +14,7 @@ import msgspec
 from doubleword_batch.atomic_files import write_text
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.jobs.views.written import Written
+from doubleword_batch.open_files import is_link, is_plain_file
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_PILOTS = 20
@@ -102,9 +103,10 @@ class Drafts:
             InputError: code `unknown_job`.
         """
         try:
-            if not _ID.fullmatch(draft_id):
+            path = self._folder / f"{draft_id}.json"
+            if not _ID.fullmatch(draft_id) or not is_plain_file(path):
                 raise FileNotFoundError
-            text = (self._folder / f"{draft_id}.json").read_bytes()
+            text = path.read_bytes()
             return msgspec.json.decode(text, type=Draft)
         except (OSError, ValueError, RecursionError):
             raise InputError(
@@ -132,6 +134,8 @@ class Drafts:
     def remove_older_than(self, epoch: float) -> list[str]:
         """Remove drafts that nobody has changed since then; the sources of those that stay."""
         kept: list[str] = []
+        if is_link(self._folder):  # it leads to what is not ours
+            return kept
         for path in self._folder.glob("*.json"):
             try:
                 if path.stat().st_mtime < epoch:

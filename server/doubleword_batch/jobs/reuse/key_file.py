@@ -17,6 +17,7 @@ from typing import Self
 
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.jobs.reuse.spill import BUCKETS
+from doubleword_batch.open_files import is_plain_file
 from doubleword_batch.requests import KEY_BYTES
 
 ROW_BYTES = 6
@@ -85,7 +86,10 @@ class KeyFile:
     def __init__(self, folder: Path) -> None:
         self._map: mmap.mmap | None = None
         self._ends: tuple[int, ...] = (0,) * BUCKETS
-        with suppress(OSError, ValueError), key_file_path(folder).open("rb") as file:
+        path = key_file_path(folder)
+        if not is_plain_file(path):  # a pipe would be waited for
+            return
+        with suppress(OSError, ValueError), path.open("rb") as file:
             content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
             ends = _COUNTS.unpack_from(content, len(_MARK)) if len(content) >= _BEGIN else None
             if (

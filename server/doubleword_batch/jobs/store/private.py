@@ -1,7 +1,8 @@
 """Whether the state directory and the store are this user's alone, where the system tells.
 
-Nor may a link stand among what it holds: whoever packed the directory would choose with it which
-files of the user are written and removed. The directory itself may be reached by one.
+Nor may a link or a pipe stand among what it holds: whoever packed the directory would choose with
+a link which files of the user are written and removed, and a pipe would be waited for without end.
+The directory itself may be reached by a link.
 """
 
 import os
@@ -32,19 +33,24 @@ def check_private(home: Path, store: Path) -> None:
 
 
 def refuse_links(folder: Path) -> None:
-    """Refuse a folder of ours in which a link stands in the place of a file or folder.
+    """Refuse a folder of ours in which a link or a pipe stands in the place of a file or folder.
 
     Raises:
         ConfigError: code `invalid_setting`.
         OSError: it cannot be looked at.
     """
-    found = next((path for path in folder.iterdir() if is_link(path)), None)
-    if found is not None:
-        raise ConfigError(
-            f"{found} in the state directory is a link, and could lead anywhere.",
-            hint="Remove the link, or put what it leads to in its place. To keep everything on "
-            "another disk, set DOUBLEWORD_BATCH_HOME to a folder there.",
-        )
+    for found in folder.iterdir():
+        if is_link(found):
+            raise ConfigError(
+                f"{found} in the state directory is a link, and could lead anywhere.",
+                hint="Remove the link, or put what it leads to in its place. To keep everything on "
+                "another disk, set DOUBLEWORD_BATCH_HOME to a folder there.",
+            )
+        if found.is_fifo():
+            raise ConfigError(
+                f"{found} in the state directory is a pipe, which nothing of ours is.",
+                hint="Remove it.",
+            )
 
 
 def _check(path: Path, name: str) -> None:

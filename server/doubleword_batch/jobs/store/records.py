@@ -1,10 +1,11 @@
 """The store's rows as values: jobs, their parts, their batches, and what was written remotely."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+from doubleword_batch.errors import StoreError
 from doubleword_batch.models import TERMINAL
 
 RANDOM_FINGERPRINT = "calls:"
@@ -73,6 +74,22 @@ class Part:
         """The part in a row of the table."""
         part, job, number, retry_round, path, *rest = columns
         return cls(part, job, number, retry_round, Path(path) if path else None, *rest)
+
+    def in_folder(self, folder: Path) -> Self:
+        """The part with its file in a folder, the one of its job; of the path the name counts.
+
+        Raises:
+            StoreError: something else than a file stands there.
+        """
+        if self.path is None:
+            return self
+        path = folder / self.path.name
+        if path.is_symlink() or (path.exists() and not path.is_file()):
+            raise StoreError(
+                f"{path} in the state directory is a link or no file, so it is not sent.",
+                hint="Somebody has changed the state directory. Use another one.",
+            )
+        return self if path == self.path else replace(self, path=path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from pathlib import Path
 from doubleword_batch.atomic_files import rename, sync_folder
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.liveness import LivenessLock, is_held
+from doubleword_batch.open_files import is_link, is_plain_file
 
 _PREFIX = ".building-"
 _MARK = ".building"
@@ -70,6 +71,7 @@ def publish_folder(staging: StagingFolder, folder: Path) -> None:
 
 def mark_as_leftover(folder: Path) -> None:
     """Let the folder go with the next clean-up, if its job is gone by then."""
+    clear_building_mark(folder)  # a link there would be written through
     with suppress(FileNotFoundError):  # the folder is gone already
         (folder / _MARK).write_text("deleted", encoding="ascii")
 
@@ -111,6 +113,8 @@ def _in_folders(jobs: Path, pattern: str) -> list[Path]:
     """What fits the pattern in the jobs' folders, while other builds make and remove some."""
     found: list[Path] = []
     for folder in jobs.glob("*"):
+        if is_link(folder):  # it leads to what is not ours
+            continue
         with suppress(FileNotFoundError, NotADirectoryError):
             found += folder.glob(pattern)
     return sorted(found)
@@ -137,6 +141,8 @@ def _delete(path: Path) -> None:
 
 
 def _token(mark: Path) -> str:
+    if not is_plain_file(mark):
+        return ""
     try:
         return mark.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:  # its process has just taken it away

@@ -4,6 +4,7 @@ A copy holds the lines that count, in the order in which they came; the ledger k
 offset and size. What a copy has beyond the length that the ledger committed is cut off again.
 """
 
+import errno
 import os
 from io import FileIO
 from pathlib import Path
@@ -15,7 +16,7 @@ from doubleword_batch.jobs.store.ledger import TAKEN
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
-from doubleword_batch.open_files import NO_LINK
+from doubleword_batch.open_files import NO_LINK, is_plain_file
 
 _WINDOW_BYTES = 1 << 18
 _FLAGS = os.O_RDWR | os.O_CREAT | NO_LINK | getattr(os, "O_BINARY", 0)
@@ -56,7 +57,7 @@ def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
 
 def is_whole(path: Path, size_bytes: int) -> bool:
     """Whether a copy still has everything up to its committed length."""
-    return not size_bytes or (path.exists() and path.stat().st_size >= size_bytes)
+    return not size_bytes or (is_plain_file(path) and path.stat().st_size >= size_bytes)
 
 
 class StoredLines:
@@ -103,6 +104,8 @@ class _Copy:
     """
 
     def __init__(self, path: Path) -> None:
+        if path.exists() and not is_plain_file(path):  # a pipe would be waited for
+            raise OSError(errno.EINVAL, "it is not a regular file", str(path))
         self._file = FileIO(path)
         self._window = b""
         self._begin = 0
