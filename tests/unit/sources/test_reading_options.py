@@ -322,13 +322,18 @@ def test_a_text_that_cannot_be_read_fails_alone_among_files(tmp_path, roots):
         ({"merged": "all"}, 'merged must be "first" or "repeat"'),
         ({"quoting": None}, "quoting must be"),
         ({"quoting": []}, "quoting must be"),
-        ({"headerrow": 2}, "no option «headerrow»"),
-        ({"keeps_bad_rows": True}, "no option «keeps_bad_rows»"),
     ],
 )
-def test_an_option_that_cannot_be_used_is_refused_by_its_name(given, message):
+def test_a_value_that_an_option_cannot_have_is_refused_by_its_name(given, message):
     with pytest.raises(InputError, match=message) as refused:
         build_options(given)
+    assert refused.value.code == "invalid_argument"
+
+
+@pytest.mark.parametrize("name", ["headerrow", "keeps_bad_rows"])
+def test_an_unknown_option_is_refused_with_all_that_there_are(name):
+    with pytest.raises(InputError, match=f"no option «{name}»") as refused:
+        build_options({name: 2})
     assert refused.value.code == "invalid_argument"
     assert "header_row" in refused.value.hint
 
