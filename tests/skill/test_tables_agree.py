@@ -20,6 +20,7 @@ tables = script_module("tables")
         "sep=\t\na\tb\n1\t2\n",
         "# made by a tool, 2026\nid,text,n\n1,a,2\n",
         "##version=1\n#CHROM\tPOS\nchr1\t5\n",
+        "# one\n\n# two\n\na;b\n1;3\n",
         "#,name\n1,x\n",
         "id,text\r\r\n1,a\r\r\n",
         "\ufeffid,text\r\n1,a\r\n",

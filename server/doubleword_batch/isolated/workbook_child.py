@@ -12,7 +12,7 @@ from zipfile import BadZipFile, ZipFile
 _BLOCK_ROWS = 500
 _BLOCK_CELLS = 20_000
 _EXACT = 2**53
-_CONTENT = "content.xml"
+_CONTENT, _MANIFEST = "content.xml", "META-INF/manifest.xml"
 _MARK = "\ue000"  # of times in OpenDocument files, which calamine gives as texts
 _TIME = re.compile(_MARK + r"(-?)PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
 _CHANGES = (
@@ -84,11 +84,15 @@ def _plain(value: Any) -> Any:
 
 def _readable(content: bytes) -> bytes:
     """An OpenDocument file with what calamine loses as characters; others as they are."""
+    from python_calamine import PasswordError
+
     if not content.startswith(b"PK"):
         return content
     with ZipFile(BytesIO(content)) as archive:
         if _CONTENT not in archive.namelist():
             return content
+        if _MANIFEST in archive.namelist() and b"encryption-data" in archive.read(_MANIFEST):
+            raise PasswordError
         written = BytesIO()
         with ZipFile(written, "w") as copy:
             for name in archive.namelist():

@@ -174,13 +174,17 @@ def _comments(text: bytes, newline: bytes, quote: bytes) -> tuple[int, int]:
     if not text.startswith(b"#"):
         return 0, 0
     lines = text.split(newline, 200)
-    count = next((at for at, line in enumerate(lines) if not line.startswith(b"#")), 0)
-    if not count:  # nothing else in sight
+    signs = [at for at, line in enumerate(lines) if line.startswith(b"#")]
+    others = (at for at, line in enumerate(lines) if line.strip() and at not in signs)
+    first = next(others, 0)
+    if not first:  # nothing else in sight
         return 0, 0
-    last, below = (_outside_quotes(line, quote) for line in lines[count - 1 : count + 1])
+    above = [at for at in signs if at < first]
+    count = len(above)
+    last, below = (_outside_quotes(lines[at], quote) for at in (above[-1], first))
     separators = [below.count(delimiter) for delimiter in DELIMITERS]
     if any(n and n == last.count(d) for n, d in zip(separators, DELIMITERS, strict=True)):
-        count -= 1
+        count, first = count - 1, above[-1]
     elif last[1:2] in DELIMITERS or not any(separators):
         return 0, 0
-    return count, sum(len(line) + len(newline) for line in lines[:count])
+    return count, sum(len(line) + len(newline) for line in lines[:first])

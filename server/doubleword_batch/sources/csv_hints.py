@@ -20,15 +20,34 @@ _PLAIN_NAME = re.compile(r"[\w .()/%€$£-]*")
 _RECORDS_READ = 8
 
 
-def ragged_hint(fields: Sequence[str | None], options: SourceOptions, *, has_r_names: bool) -> str:
+def ragged_hint(
+    fields: Sequence[str | None], options: SourceOptions, width: int, *, has_r_names: bool
+) -> str:
     """What to do about a row that is wider or narrower than the header.
 
     Args:
         fields: of the row.
         options: of the source.
+        width: fields of the header.
         has_r_names: whether every row has one field more than the header.
     """
     texts = [field or "" for field in fields]
+    if hint := _hint_of_dialect(texts, options):
+        return hint
+    if any(texts) and len(texts) > 1 and not any(texts[width:]):
+        return (
+            "If its last fields are empty, as in some rows that Excel writes, set short_rows to "
+            "fill; if a text breaks its line or holds a delimiter, it has to be in double quotes."
+        )
+    if has_r_names:
+        return _ROW_NAMES_HINT
+    return (
+        "Correct that row: a field with a delimiter or a line break in it has to be in double "
+        "quotes."
+    )
+
+
+def _hint_of_dialect(texts: Sequence[str], options: SourceOptions) -> str | None:
     whole = "".join(texts)
     if "\r" in whole and "\n" not in whole:
         return (
@@ -45,12 +64,7 @@ def ragged_hint(fields: Sequence[str | None], options: SourceOptions, *, has_r_n
         )
     if options.quote == '"' and any(text.lstrip().startswith("'") for text in texts):
         return "If its fields are in apostrophes, set quote to '."
-    if has_r_names:
-        return _ROW_NAMES_HINT
-    return (
-        "Correct that row: a field with a delimiter or a line break in it has to be in double "
-        "quotes."
-    )
+    return None
 
 
 def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) -> None:

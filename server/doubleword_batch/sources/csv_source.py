@@ -36,6 +36,7 @@ from doubleword_batch.sources.header import (
     no_header_row,
     note_rows_above,
     note_unnamed,
+    note_values_for_names,
 )
 from doubleword_batch.sources.options import SourceOptions
 
@@ -78,11 +79,14 @@ class CsvSource(Source):
         columns, kept = self.columns, self._kept
         width = self._width
         number = 0
+        fills = self._options.short_rows == "fill"
         with self._reading() as records:
             for fields in islice(_without_blank_lines(records), self._records_above, None):
                 if len(fields) != width and _is_blank_line(fields):
                     continue
                 number += 1
+                if fills and len(fields) != width and not isinstance(fields, BadRecord):
+                    fields = _filled(fields, width)  # noqa: PLW2901  # the same record
                 if len(fields) != width:
                     yield self._bad_row(records, number, fields)
                 elif kept:
@@ -118,7 +122,7 @@ class CsvSource(Source):
             self._width,
             len(fields),
             f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
-            ragged_hint(fields, self._options, has_r_names=self._has_r_names),
+            ragged_hint(fields, self._options, self._width, has_r_names=self._has_r_names),
         )
         if not self._skips:
             raise fault
@@ -139,6 +143,8 @@ class CsvSource(Source):
             self.columns = tuple(f"column_{at}" for at in range(1, self._width + 1))
             return
         self._records_above = header + 1
+        if header_row is None and records[header + 1 :]:
+            note_values_for_names(self, records[header].cells, records[header + 1].cells)
         cells = self._as_wide_as_rows(records[header:])
         names = name_columns(self, cells)
         self._width = len(names.columns)
@@ -324,6 +330,12 @@ def _without_blank_lines(records: CsvRecords) -> Iterator[list[str]]:
 def _is_blank_line(fields: list[str]) -> bool:
     """Whether a line of a wider table holds nothing but spaces, or the mark that DOS ended with."""
     return len(fields) == 1 and bool(fields[0]) and not fields[0].strip("\x1a \t")
+
+
+def _filled(fields: list[str], width: int) -> list[str]:
+    if len(fields) < width:
+        return fields + [""] * (width - len(fields))
+    return fields if any(fields[width:]) else fields[:width]
 
 
 def _has_value(record: Record) -> bool:

@@ -140,6 +140,30 @@ def note_rows_above(source: Source, records: Sequence[Record], header: int) -> N
     )
 
 
+def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
+    """Note a header whose cells look like values: the file may have none.
+
+    Args:
+        source: whose header it is.
+        header: its cells.
+        below: those of the first row.
+    """
+    number = next(
+        (
+            str(name).strip()
+            for name, value in zip(header, below, strict=False)
+            if _is_number(name) and _is_number(value)
+        ),
+        None,
+    )
+    if number is not None:
+        source.note(
+            "values_for_names",
+            f"The first line is taken for the columns' names, {quote_untrusted(number, 40)} among "
+            "them: if it is a row and no line names the columns, set header_row to 0.",
+        )
+
+
 def no_header_row(source: Source, header_row: int) -> InputError:
     """The error for a `header_row` that is blank or beyond the end."""
     from doubleword_batch.sources.base import quoted_name
@@ -171,6 +195,11 @@ def _are_names(cells: Cells) -> bool:
     if len(set(texts)) < len(texts) or _NUMBER.fullmatch(texts[0]):
         return False
     return all(_YEAR.fullmatch(text) or not _NUMBER.fullmatch(text) for text in texts)
+
+
+def _is_number(cell: Any) -> bool:
+    text = str(cell).strip()
+    return _NUMBER.fullmatch(text) is not None and not _YEAR.fullmatch(text)
 
 
 def _free(name: str, taken: set[str]) -> str:

@@ -2,7 +2,6 @@
 
 import math
 import re
-from array import array
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -24,6 +23,7 @@ from doubleword_batch.sources.base import (
     record_too_large,
 )
 from doubleword_batch.sources.encodings import TextFile
+from doubleword_batch.sources.json_text import array_ranges, note_one_object, object_ranges
 from doubleword_batch.sources.options import SourceOptions
 
 MAX_ARRAY_BYTES = 512 << 20
@@ -37,7 +37,6 @@ _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL
 )
 _NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9][0-9.]*[eE]?[-+]?[0-9]*)', re.DOTALL)
-_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -103,12 +102,15 @@ class JsonArraySource(Source):
         self._skips = options.keeps_bad_rows
         self.columns = _columns(self)
 
+    def _elements(self, text: bytes) -> Iterable[msgspec.Raw | bytes]:
+        return _elements(text)
+
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         (path,) = self.paths
         text = self._whole().removeprefix(_BOM)
         try:
-            elements = _elements(text)
+            elements = self._elements(text)
         except _ERRORS as error:
             place = _BYTE.search(str(error))
             line = text.count(b"\n", 0, int(place[1]) if place else len(text)) + 1
@@ -129,12 +131,34 @@ class JsonArraySource(Source):
             text = stream.read(MAX_ARRAY_BYTES + 1)
         if len(text) > MAX_ARRAY_BYTES:
             raise InputError(
-                f"{quoted_name(self._file.path)} is a JSON array of more than "
-                f"{MAX_ARRAY_BYTES >> 20} MiB.",
+                f"{quoted_name(self._file.path)} is JSON of more than {MAX_ARRAY_BYTES >> 20} MiB.",
                 hint="Save it as JSON Lines, one object on each line: those have no limit.",
                 code="source_too_large",
             )
         return text
+
+
+class JsonObjectsSource(JsonArraySource):
+    """JSON objects over several lines each, as `jq` and editors write them; at most 512 MiB.
+
+    Raises:
+        InputError: see `open_source`.
+    """
+
+    def _elements(self, text: bytes) -> Iterable[msgspec.Raw | bytes]:
+        ranges = object_ranges(text)
+        if ranges is None:
+            msgspec.json.decode(text)  # says what is wrong with it
+            raise msgspec.DecodeError("it holds something beside objects")
+        return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
+
+
+def begins_over_lines(head: bytes) -> bool:
+    """Whether a text begins with a JSON object that its first line does not end."""
+    first, newline, rest = head.removeprefix(_BOM).lstrip().partition(b"\n")
+    if not newline or not first.startswith(b"{") or object_ranges(first) is not None:
+        return False
+    return first.strip() == b"{" or not rest.lstrip().startswith(b"{")
 
 
 def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
@@ -147,45 +171,22 @@ def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
         return msgspec.json.decode(text, type=list[msgspec.Raw])
     except _ERRORS:
         # half a character, NaN or depth spoils its element only
-        ranges = _ranges(text)
+        ranges = array_ranges(text)
         if ranges is None:
             raise
         return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
 
 
-def _ranges(text: bytes) -> "array[int] | None":
-    """Where each element of an array begins and ends, whatever is in them; None for no array."""
-    ranges: array[int] = array("Q")
-    depth = begin = 0
-    for token in _STRUCTURE.finditer(text):
-        sign = token[0]
-        if sign in b"[{":
-            depth += 1
-            if depth == 1 and (sign != b"[" or text[: token.start()].strip()):
-                return None
-            begin = token.end() if depth == 1 else begin
-        elif sign in b"]}" or (sign == b"," and depth == 1):
-            if depth == 1:
-                if not text[begin : token.start()].strip():
-                    return None
-                ranges.extend((begin, token.start()))
-                begin = token.end()
-            depth -= sign != b","
-            if depth == 0:
-                return None if sign != b"]" or text[token.end() :].strip() else ranges
-        elif sign == b'"':  # a text without an end
-            return None
-    return None
-
-
 def _columns(source: Source) -> tuple[str, ...]:
     names: dict[str, None] = {}
-    empty = True
+    first, count = Row(), 0
     for row in islice(source.rows(), _ROWS_SEARCHED_FOR_COLUMNS):
-        empty = False
+        first, count = first or row, count + 1
         names.update(dict.fromkeys(row))
-    if empty:
+    if not count:
         raise no_rows(source.paths[0], "there is no JSON object in it")
+    if count == 1:
+        note_one_object(source, first)
     return tuple(names)
 
 

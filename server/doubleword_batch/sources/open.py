@@ -31,7 +31,12 @@ from doubleword_batch.sources.files import (
     require_documents,
 )
 from doubleword_batch.sources.images import IMAGE_SUFFIXES, ImageSource, media_type
-from doubleword_batch.sources.json_files import JsonArraySource, JsonLinesSource
+from doubleword_batch.sources.json_files import (
+    JsonArraySource,
+    JsonLinesSource,
+    JsonObjectsSource,
+    begins_over_lines,
+)
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
@@ -59,6 +64,7 @@ _KINDS_OF_OPTIONS = {
     "escape": ("csv", "tsv"),
     "null": ("csv", "tsv"),
     "comment": ("csv", "tsv"),
+    "short_rows": ("csv", "tsv"),
     "chunk_chars": ("texts",),
 }
 
@@ -292,6 +298,8 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
         return CsvSource(location, file, _CSV_SUFFIXES[suffix], options)
     if text.startswith(b"[") and (suffix in _JSON_SUFFIXES | _CSV_SUFFIXES.keys() or not suffix):
         return JsonArraySource(location, file, options)
+    if begins_over_lines(head):
+        return JsonObjectsSource(location, file, options)
     if suffix in _JSON_SUFFIXES or text.startswith(b"{"):
         return JsonLinesSource(location, file, options)
     raise _unknown_text(path, suffix, text)

@@ -37,6 +37,8 @@ class SourceOptions:
             and only inside quotes (Spark).
         null: a field of this text, not in quotes, is null.
         comment: lines that begin with it are left out.
+        short_rows: `fill`: rows of a CSV or TSV file with fewer fields than the header are filled
+            with empty ones, and empty fields beyond it are left out, as Excel writes some rows.
         chunk_chars: cut each text file into rows of at most so many characters, at the end of a
             paragraph, line, sentence or word where there is one; None: one row a file.
         keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
@@ -53,6 +55,7 @@ class SourceOptions:
     escape: Literal["none", "backslash", "in_quotes"] = "none"
     null: str | None = None
     comment: str | None = None
+    short_rows: Literal["refuse", "fill"] = "refuse"
     chunk_chars: int | None = None
     keeps_bad_rows: bool = False
 
@@ -155,6 +158,7 @@ CHECKS: dict[str, OptionCheck] = {
     "quote": OptionCheck("the character around quoted fields, such as '", _is_quote),
     "escape": one_of("none", "backslash", "in_quotes"),
     "null": OptionCheck("the text that stands for null, such as \\N or NULL", _is_null),
+    "short_rows": one_of("refuse", "fill"),
     "comment": OptionCheck("what the lines to leave out begin with, such as #", _is_mark),
     "chunk_chars": whole_number(100),
 }

@@ -1,5 +1,6 @@
 """Workbooks that are not `.xlsx`: `.xls`, `.xlsb` and `.ods`, by calamine in a child process."""
 
+import re
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -29,6 +30,11 @@ OtherKind = Literal["xls", "xlsb", "ods"]
 
 _SAVE = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
 _ENCRYPTED = "EncryptedPackage".encode("utf-16-le")  # the stream in which Office hides an .xlsx
+# A workbook's first record, perhaps one about protection, and the one that asks for a password.
+_ASKS = re.compile(
+    rb"\x09\x08(?:\x10\0\0\x06\x05\0.{12}|\x08\0\0\x05\x05\0.{4})(?:\x86\0\0\0)?\x2f\0[\x04-\xff]",
+    re.DOTALL,
+)
 
 
 class OtherWorkbookSource(SheetSource):
@@ -85,7 +91,7 @@ class OtherWorkbookSource(SheetSource):
             content = stream.read(MAX_BYTES + 1)
         if len(content) > MAX_BYTES:
             raise _too_large(path, f"has more than {MAX_BYTES >> 20} MiB")
-        if self.kind == "xls" and _ENCRYPTED in content:
+        if self.kind == "xls" and (_ENCRYPTED in content or _ASKS.search(content)):
             raise encrypted(path)
         return content
 

@@ -55,6 +55,8 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         self._column = -1
         self._kind = "n"
         self._style = 0
+        self._stored = ""  # a value beside an inline text
+        self._inline: str | None = None
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         """A cell, a row or a merged range begins."""
@@ -64,6 +66,8 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             style = attributes.get("s") or ""
             self._style = int(style) if _DIGITS.fullmatch(style) else 0
             self._has_formula = False
+        elif name == "is":
+            self._stored = self.take_text()
         elif name == "f":
             self._has_formula = True
         elif name == "mergeCell":
@@ -82,10 +86,15 @@ class SheetReader(PartReader[tuple[int, Cells]]):
     def end(self, name: str) -> None:
         """A cell or a row is whole."""
         if name == "c":
-            text = self.take_text()
+            text = self._stored + self.take_text()
+            if self._inline is not None:  # some write both, as a text and as an unused number
+                text = self._inline if self._kind == "inlineStr" else text or self._inline
+                self._stored, self._inline = "", None
             if self._has_formula and not text and self._kind != "str":
                 self._note_formula()
             self._cells[self._column] = self._fault or self._value(text)
+        elif name == "is":
+            self._inline = self.take_text()
         elif name == "row" and self._cells:
             self.made.append((self._line, self._cells))
             self.hidden_rows += self._is_hidden and self._line > self._header_line

@@ -77,6 +77,7 @@ def test_the_sep_line_is_known_in_quotes_and_behind_a_byte_order_mark(opened, li
             2,
         ),
         ("##version=1\n##by=x\n#CHROM\tPOS\nchr1\t5\n", ("#CHROM", "POS"), [["chr1", "5"]], 2),
+        ("# one\n\n# two\n\na;b\n1;3\n", ("a", "b"), [["1", "3"]], 2),
         ("# x,y\n1.5,2.5\n", ("# x", "y"), [["1.5", "2.5"]], 0),
         ("#,name\n1,x\n", ("#", "name"), [["1", "x"]], 0),
         ("#,text\n1,a,\n", ("#", "text"), [["1", "a"]], 0),
@@ -159,6 +160,11 @@ SPARK = b'id,text,note\n1,"say \\"hi\\", \\\\o/",\\N\n2,C:\\new,""\n'
             [["1", "2"], ["5", "6"]],
         ),
         (b"a,b\n1,2\n", {"delimiter": ","}, [["1", "2"]]),
+        (
+            b"a,b,c\n1\n1,2,3\n1,2,3,,\n",
+            {"short_rows": "fill"},
+            [["1", "", ""], ["1", "2", "3"], ["1", "2", "3"]],
+        ),
     ],
 )
 @pytest.mark.parametrize("block_bytes", [1, 3, 1 << 18])
@@ -208,6 +214,8 @@ def test_what_looks_like_another_dialect_is_read_as_it_stands_and_the_option_is_
         ("id,text\n1,a\\,b\n", "escape"),
         ("id,text\n1,'a, b'\n", "quote"),
         ("id,text\n1,a\n# the end\n", "comment"),
+        ("id,text,more\n1,a,b\n2,a\n", "short_rows"),
+        ("id,text\n1,a\n1,a,,\n", "short_rows"),
     ],
 )
 def test_a_row_that_another_dialect_explains_is_refused_with_its_option(opened, content, option):

@@ -50,7 +50,7 @@ def test_a_json_file_with_an_object_on_each_line_is_read_as_lines(source):
         ("t.json", '[{"a":1},7]', "malformed_row", "Row 2 .* is not a JSON object"),
         ("t.json", b'[{"a":1},{"a":"\xff"}]', "not_utf8", "Row 2"),
         ("t.json", "[]", "no_rows", "no JSON object"),
-        ("t.json", '{\n "a": 1\n}\n', "malformed_row", "Line 1"),
+        ("t.json", '{\n "a": 1\n}\nx\n', "malformed_row", "Line 4"),
         ("t.csv", "", "no_rows", "0 bytes"),
         ("t.jsonl", "", "no_rows", "0 bytes"),
         ("t.csv", "a,b\n1,2\n".encode("utf-16-le"), "not_utf8", "UTF-16"),
@@ -101,7 +101,7 @@ def test_a_line_of_300_megabytes_is_refused_by_its_number(tmp_path, roots, name,
 
 def test_an_array_beyond_the_cap_is_sent_to_json_lines(source, monkeypatch):
     monkeypatch.setattr(json_files, "MAX_ARRAY_BYTES", 5)
-    with pytest.raises(InputError, match="JSON array of more than") as refused:
+    with pytest.raises(InputError, match="JSON of more than") as refused:
         source("t.json", '[{"a":1}]')
     assert refused.value.code == "source_too_large"
     assert "JSON Lines" in refused.value.hint

@@ -142,16 +142,18 @@ def _comments_above(text: bytes, newline: bytes) -> int:
     The last of them is the header where it has as many names as the line below it has fields.
     """
     lines = text.split(newline, 200)
-    count = next((at for at, line in enumerate(lines) if not line.startswith(b"#")), 0)
-    if not count:
+    signs = [at for at, line in enumerate(lines) if line.startswith(b"#")]
+    first = next((at for at, line in enumerate(lines) if line.strip() and at not in signs), 0)
+    if not first or not text.startswith(b"#"):
         return 0
-    last, below = (b"".join(line.split(b'"')[::2]) for line in lines[count - 1 : count + 1])
+    above = [at for at in signs if at < first]
+    last, below = (b"".join(lines[at].split(b'"')[::2]) for at in (above[-1], first))
     marks = [delimiter.encode() for delimiter in _DELIMITERS]
     if any(mark in below and below.count(mark) == last.count(mark) for mark in marks):
-        count -= 1
+        first = above[-1]
     elif last[1:2] in marks or not any(mark in below for mark in marks):
         return 0
-    return sum(len(line) + len(newline) for line in lines[:count])
+    return sum(len(line) + len(newline) for line in lines[:first])
 
 
 def _csv_table(path: Path, dialect: _Dialect, mark: bytes) -> Table:
