@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
+from doubleword_batch.plain_text import is_plain
+
 _NO_TEXT_FILES = frozenset(
     {"idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined"}
 )
@@ -121,13 +123,13 @@ def _is_mark(text: Any) -> bool:
     """Whether a text may separate fields or begin comments."""
     if not isinstance(text, str) or not 0 < len(text) <= _LONGEST_MARK:
         return False
-    return not set(text) & set('"\r\n\0') and text.isprintable() | (text in "\t\x01\x1e\x1f")
+    return not set(text) & set('"\r\n\0') and (is_plain(text) or text in "\t\x01\x1e\x1f")
 
 
 def _is_quote(text: Any) -> bool:
     if not isinstance(text, str) or len(text) != 1 or not text.isascii():
         return False
-    return text.isprintable() and not text.isalnum() and text not in " \\"
+    return is_plain(text) and not text.isalnum() and text not in " \\"
 
 
 def _is_null(text: Any) -> bool:
