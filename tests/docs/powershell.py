@@ -34,6 +34,8 @@ def _command(command, own):
     if (for_one := _SET_FOR_ONE.fullmatch(command)) is not None:
         pairs = (pair.split("=", 1) for pair in for_one[1].split())
         return [*(_assigned(*pair, own) for pair in pairs), *_command(for_one[2], own)]
+    if activated := re.fullmatch(r"\. (\.\w+)/bin/activate", command):
+        return [rf"{activated[1]}\Scripts\Activate.ps1"]
     command = re.sub(r"^python3\b", "python", command)
     command = re.sub(r"(\.\w+)/bin/", r"\1\\Scripts\\", command)
     command = command.replace(" -- ", " '--' ")  # PowerShell keeps a bare one for itself
