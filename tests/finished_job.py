@@ -6,7 +6,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from doubleword_batch.errors import NotFoundError
-from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.sync.collect import collect

@@ -14,7 +14,7 @@ from doubleword_batch.cli.console import console_roots
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
 from doubleword_batch.console.context import Console
-from doubleword_batch.listening import listen_on
+from doubleword_batch.loopback import listen_on
 from doubleword_batch.settings import Settings
 
 WAIT_SECONDS = 60

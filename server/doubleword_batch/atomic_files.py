@@ -76,16 +76,13 @@ def write_text(path: Path, text: str, *, private: bool = False, overwrite: bool 
     write_bytes(path, text.encode(), private=private, overwrite=overwrite)
 
 
-def copy_file(source: Path, path: Path, *, private: bool = False, overwrite: bool = True) -> None:
+def copy_file(source: Path, path: Path, *, private: bool = False) -> None:
     """Copy the content of a file; errors as in `atomic_file`.
 
     Raises:
         OSError: the source cannot be opened, or is no regular file.
     """
-    with (
-        open_regular(source.resolve()) as content,
-        atomic_file(path, private=private, overwrite=overwrite) as file,
-    ):
+    with open_regular(source.resolve()) as content, atomic_file(path, private=private) as file:
         shutil.copyfileobj(content, file, _COPIED_BYTES)
 
 

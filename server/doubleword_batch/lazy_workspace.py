@@ -160,10 +160,10 @@ class LazyWorkspace:
 
 @asynccontextmanager
 async def open_workspace(
-    settings: Settings, *, roots: Roots | None = None, max_retry_seconds: float = 20.0
+    settings: Settings, *, max_retry_seconds: float = 20.0
 ) -> "AsyncGenerator[Workspace]":
     """A workspace that is closed again; the arguments are those of `LazyWorkspace`."""
-    lazy = LazyWorkspace(settings, roots=roots, max_retry_seconds=max_retry_seconds)
+    lazy = LazyWorkspace(settings, max_retry_seconds=max_retry_seconds)
     try:
         yield await lazy.get()
     finally:

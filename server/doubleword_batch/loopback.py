@@ -1,6 +1,10 @@
-"""The one check of whether an address is this very machine."""
+"""This very machine as an address: the one check of it, and sockets that listen there."""
 
+import socket
+import sys
 from ipaddress import ip_address
+
+from doubleword_batch.errors import ConfigError
 
 
 def is_loopback(host: str) -> bool:
@@ -11,3 +15,37 @@ def is_loopback(host: str) -> bool:
         return ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def listen_on(port: int, *, who: str, backlog: int) -> socket.socket:
+    """A listening socket on 127.0.0.1; 0 for any free port.
+
+    A second socket on the port is refused on every system: on Windows SO_REUSEADDR would let one
+    in, and only SO_EXCLUSIVEADDRUSE keeps out those that set it; elsewhere SO_REUSEADDR says no
+    more than that a port whose last connections linger is free.
+
+    Args:
+        port: 0 to 65535.
+        who: what listens, for the message, such as "The proxy".
+        backlog: connections that may wait.
+
+    Raises:
+        ConfigError: code `port_in_use`.
+    """
+    # asyncio turns Nagle's delay off only where the protocol is named: 40 ms an answer without it.
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        if sys.platform == "win32":
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
+        else:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+        listener.listen(backlog)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise ConfigError(
+            f"{who} cannot listen on 127.0.0.1:{port}: {error}.",
+            hint="Choose another port, or 0 for any free one.",
+            code="port_in_use",
+        ) from error
+    return listener

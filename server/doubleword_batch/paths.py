@@ -157,9 +157,9 @@ class Roots:
             steps = steps[1:]
         if steps.count("**") > _MOST_ANY_DEPTH:
             raise InputError(
-                f"The pattern {quote_untrusted(pattern, 200)} holds ** more than twice.",
-                hint="Each ** looks at all folders for each that the one before it found: once is "
-                "enough for any depth.",
+                f"The pattern {quote_untrusted(pattern, 200)} has ** more than twice.",
+                hint="One ** is enough for any depth; each further one multiplies the folders that "
+                "are looked through.",
             )
         if ".." in steps:
             raise InputError(

@@ -336,7 +336,7 @@ def _home(env: Mapping[str, str], given: str | Path | None) -> Path:
         str(path).encode()
     except UnicodeEncodeError:  # SQLite opens no other
         raise ConfigError(
-            "The state directory lies at a path that is not UTF-8.",
+            "The path of the state directory is not UTF-8.",
             hint="Set DOUBLEWORD_BATCH_HOME to another folder.",
         ) from None
     return path

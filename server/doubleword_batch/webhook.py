@@ -19,7 +19,7 @@ import msgspec
 
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.listening import listen_on
+from doubleword_batch.loopback import listen_on
 from doubleword_batch.settings import Secret
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def _key(secret: Secret) -> bytes:
         key = b""
     if not text.startswith(_PREFIX) or not key:
         raise ConfigError(
-            "DOUBLEWORD_BATCH_WEBHOOK_SECRET is no secret of a webhook.",
+            "DOUBLEWORD_BATCH_WEBHOOK_SECRET is not the secret of a webhook.",
             hint="Copy it whole from the provider's page; it begins with whsec_.",
         )
     return key

@@ -21,7 +21,7 @@ from urllib.parse import urlencode
 import anyio
 import httpx
 
-from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.sync.collect import collect

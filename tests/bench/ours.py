@@ -205,7 +205,7 @@ def _known_job(folder):
 
 def _job(folder):
     """A submitted job over the table, its one batch completed and not yet read."""
-    from doubleword_batch.jobs.build_request import stamp_of
+    from doubleword_batch.jobs.build_source import stamp_of
     from doubleword_batch.jobs.job import StoredJob
     from doubleword_batch.models import Batch
 

@@ -14,7 +14,7 @@ def test_repeats_the_same_job_and_in_a_fresh_state_directory_says_what_has_chang
     table = (shell.folder / "answers.csv").read_bytes()
     again = shell.run("run", "--locked", "answers.lock.json")
     assert again.returncode == 0, again.stderr
-    assert "Nothing is different" in again.stderr
+    assert "Nothing has changed" in again.stderr
     assert f"job       {lock['job']['name']}" in again.stdout
     assert (shell.folder / "answers.csv").read_bytes() == table
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.cli.shells import join_words, shell_here
+from doubleword_batch.cli.next_command import join_words, shell_here
 
 WORDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), min_size=1

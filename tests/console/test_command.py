@@ -11,7 +11,7 @@ import pytest
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.console import serve
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.listening import listen_on
+from doubleword_batch.loopback import listen_on
 from running_console import WAIT_SECONDS
 
 

@@ -5,7 +5,7 @@ import json
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.mcp_server.half_characters import WholeCharacters
+from doubleword_batch.mcp_server.stdio import WholeCharacters
 
 TEXTS = st.text(
     st.sampled_from(["\\", "u", "d", "8", "0", "\ud83d", "\ude00", "\U0001f600", '"', "\n", "é"]),

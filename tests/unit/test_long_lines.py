@@ -5,7 +5,7 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.api.long_lines import LongLine
+from doubleword_batch.api.download import LongLine
 
 MOST = 100_000
 

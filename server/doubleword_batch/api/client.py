@@ -3,7 +3,6 @@
 import platform
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
-from types import TracebackType
 from typing import Self
 
 from doubleword_batch.api.custom_transport import CustomTransport
@@ -94,12 +93,7 @@ class BatchClient:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -1,6 +1,8 @@
 """Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
 
+import json
 import math
+import re
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import aclosing, contextmanager
 from dataclasses import dataclass, replace
@@ -12,7 +14,6 @@ import msgspec
 
 from doubleword_batch.api.body import pieces_of
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
-from doubleword_batch.api.long_lines import LongLine
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
@@ -33,6 +34,88 @@ _LINE_PROGRESS_BYTES = 256 * 1024
 """How much of a line that is not whole yet counts as progress."""
 
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
+_KEPT_BYTES = 64 * 1024
+_TEXT = rb'"(?:[^"\\]|\\.)*"'
+_TOKEN = re.compile(_TEXT + rb'|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
+_LAST_FIELD = re.compile(
+    rb'"custom_id"\s*:\s*(' + _TEXT + rb"|-?\d+)\s*(?:,[^{}\[\]]*)?\}\s*\Z", re.DOTALL
+)
+_NO_RESULT_LINE = b"(a line that was too long)\n"
+
+
+class LongLine:
+    """A line longer than any that is taken: read past, only its beginning and its end are kept.
+
+    It costs its own row and no other: the short line in its place has its custom_id and an error.
+
+    Attributes:
+        size_bytes: how long it is so far.
+    """
+
+    def __init__(self, beginning: bytes) -> None:
+        self._head = beginning[:_KEPT_BYTES]
+        self._tail = beginning[-_KEPT_BYTES:]
+        self.size_bytes: int = len(beginning)
+
+    def add(self, piece: bytes) -> None:
+        """Read on."""
+        self.size_bytes += len(piece)
+        self._tail = (self._tail + piece)[-_KEPT_BYTES:]
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it ends as an object does."""
+        return self._tail.rstrip().endswith(b"}")
+
+    def in_short(self, most_bytes: int) -> bytes:
+        """The line in its place: an error with its custom_id; where it has none, no result line.
+
+        Args:
+            most_bytes: how long a line may be.
+        """
+        custom_id = _custom_id_in(self._head)
+        if custom_id is None and (found := _LAST_FIELD.search(self._tail)):
+            custom_id = _name(found[1])
+        if custom_id is None:
+            return _NO_RESULT_LINE
+        message = f"The result line has {self.size_bytes:,} bytes; up to {most_bytes:,} are read."
+        error = {"code": "line_too_long", "message": message}
+        line = {"custom_id": custom_id, "response": None, "error": error}
+        return json.dumps(line).encode() + b"\n"
+
+
+def _custom_id_in(head: bytes) -> str | None:
+    """The custom_id of the outer object, as far as its fields can be seen."""
+    depth = 0
+    field: bytes | None = None
+    is_value = False
+    for found in _TOKEN.finditer(head):
+        token = found[0]
+        if token in {b"{", b"["}:
+            depth += 1
+        elif token in {b"}", b"]"}:
+            depth -= 1
+        elif depth != 1:
+            continue
+        elif token == b":":
+            is_value = True
+        elif token == b",":
+            is_value = False
+        elif not is_value:
+            field = token
+        elif field == b'"custom_id"':
+            return _name(token)
+    return None
+
+
+def _name(value: bytes) -> str | None:
+    try:
+        name = json.loads(value.decode("utf-8", "replace"))
+    except ValueError:
+        return None
+    if isinstance(name, int) and not isinstance(name, bool):
+        return str(name)
+    return name if isinstance(name, str) else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,11 +1,14 @@
-"""An error response of the server, read, and turned into the error that says what to do next."""
+"""A server's error response, or no complete reply, as the error that says what to do next."""
 
 import re
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+
+import httpx
 
 from doubleword_batch.api.request import LOOK_FIRST, ApiRequest
 from doubleword_batch.errors import (
@@ -24,6 +27,7 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
+from doubleword_batch.network import shown_proxy
 from doubleword_batch.provider_errors import ProviderError, read_error_body, seconds_of
 
 _MEANT_BY_A_GATEWAY = frozenset({408, 413, 425, 429, 499})
@@ -39,6 +43,15 @@ _GIVEN_UP = {
     499: "A gateway gave the request up",
 }
 """Statuses below 500 after which the same request may succeed; 425 alone says: it was not done."""
+_MAX_CAUSES = 8  # a chain of causes may be a circle
+_NEVER_SENT = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.LocalProtocolError,
+    httpx.UnsupportedProtocol,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -325,3 +338,61 @@ def _date(value: str) -> datetime | None:
     except (ValueError, OverflowError):
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
+
+
+def lost_reply(
+    request: ApiRequest,
+    error: httpx.RequestError,
+    *,
+    base_url: str,
+    proxy: str | None,
+    redact: Callable[[str], str],
+) -> TransportError:
+    """The error for a request that got no complete reply.
+
+    Args:
+        request: what was asked.
+        error: how it failed.
+        base_url: of the server.
+        proxy: the one on the way there, if there is one.
+        redact: takes our key out of a text.
+    """
+    host = httpx.URL(base_url).host
+    if _is_certificate_failure(error):
+        return TransportError(
+            f"The certificate of {host} could not be verified.",
+            may_have_happened=False,
+            hint="Check DOUBLEWORD_BASE_URL; where a company or a local gateway has its own "
+            "authority, set SSL_CERT_FILE to its certificate. Verification is never turned off.",
+            code="tls",
+            retryable=False,
+        )
+    never_sent = isinstance(error, _NEVER_SENT)
+    may_have_happened = request.writes and not never_sent
+    what = "could not be reached" if never_sent else "gave no complete reply"
+    hint = "Check the network and DOUBLEWORD_BASE_URL, then call again."
+    if proxy is not None and never_sent:
+        what += f" through the proxy {shown_proxy(proxy)}"
+        hint = (
+            f"Check the proxy that HTTPS_PROXY or ALL_PROXY names, or set NO_PROXY={host} to go "
+            "without it; then call again."
+        )
+    reason = quote_untrusted(redact(str(error) or type(error).__name__), 160)
+    look_first = may_have_happened and not request.idempotent
+    return TransportError(
+        f"{base_url} {what} ({request}): {reason}.",
+        may_have_happened=may_have_happened,
+        hint=LOOK_FIRST if look_first else hint,
+        next=request.listing if look_first else None,
+        code="timeout" if isinstance(error, httpx.TimeoutException) else None,
+        retryable=not isinstance(error, httpx.LocalProtocolError),
+    )
+
+
+def _is_certificate_failure(error: BaseException) -> bool:
+    cause: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if cause is None or isinstance(cause, ssl.SSLCertVerificationError):
+            break
+        cause = cause.__cause__ or cause.__context__
+    return isinstance(cause, ssl.SSLCertVerificationError)

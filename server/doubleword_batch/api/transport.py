@@ -15,8 +15,7 @@ from pydantic import BaseModel
 from doubleword_batch.api.body import beginning, whole_body
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.duplex import DuplexTransport
-from doubleword_batch.api.error_mapping import error_of, html_error, read_error_reply
-from doubleword_batch.api.lost_replies import lost_reply
+from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
 from doubleword_batch.api.request import ApiRequest, typed_reply
 from doubleword_batch.api.seen import Budgets, Seen, contradicts
 from doubleword_batch.backoff import RetryClock

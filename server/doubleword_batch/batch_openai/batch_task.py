@@ -50,7 +50,7 @@ _REASONS = {
 }
 _ANSWER_POLL_SECONDS = 0.5
 _HOW_TO_APPROVE = (
-    "The calls wait: a person approves them with `doubleword-batch approve JOB` or in the console."
+    "The calls wait for a person: `doubleword-batch approve JOB`, or the console, approves them."
 )
 _T = TypeVar("_T")
 _log = logging.getLogger(__name__)

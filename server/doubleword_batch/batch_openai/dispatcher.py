@@ -11,7 +11,8 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.admission import admitted
-from doubleword_batch.batch_openai.answer_cache import AnswerCache
+from doubleword_batch.batch_openai.answer_cache import AnswerCache, CallsUnderWay
+from doubleword_batch.batch_openai.background import RESPONSES, ResponseTask, as_response_body
 from doubleword_batch.batch_openai.batch_task import (
     FIRST_POLL_SHARE,
     BatchTask,
@@ -21,11 +22,8 @@ from doubleword_batch.batch_openai.batch_task import (
 )
 from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
-from doubleword_batch.batch_openai.calls_under_way import CallsUnderWay
-from doubleword_batch.batch_openai.chat_as_response import RESPONSES, as_response_body
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
-from doubleword_batch.batch_openai.response_task import ResponseTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.call_jobs import (
     CallRow,

@@ -8,16 +8,14 @@ import typer
 
 from doubleword_batch.cli import options, results, servers, steps
 from doubleword_batch.cli.approve import approve
-from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.console import console
 from doubleword_batch.cli.exit_codes import Exit
-from doubleword_batch.cli.help import PLAIN, Group
 from doubleword_batch.cli.mcp import serve_mcp
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.run_flow import run
 from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.webhook import webhook
+from doubleword_batch.cli.typer_apps import PLAIN, Group, run_typer
 from doubleword_batch.cli.workspace import configured
 from doubleword_batch.doctor import examine
 
@@ -59,7 +57,7 @@ def doctor(*, as_json: options.AsJson = False) -> int:
 
 app.command()(console)
 app.command()(servers.proxy)
-app.command()(webhook)
+app.command()(servers.webhook)
 app.add_typer(servers.local_app, name="local")
 
 

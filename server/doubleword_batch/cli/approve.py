@@ -23,13 +23,13 @@ _T = TypeVar("_T")
 
 def approve(
     job: Annotated[
-        str | None, typer.Argument(help="A job's name; without one, shows what waits.")
+        str | None, typer.Argument(help="A job's name; leave it out to see what waits.")
     ] = None,
     *,
     decline: Annotated[bool, typer.Option("--decline", help="Say no.")] = False,
     code: Annotated[
         str | None,
-        typer.Option(help="Where there is no terminal: what `approve JOB` showed at one."),
+        typer.Option(help="Where there is no terminal: the code that `approve JOB` shows at one."),
     ] = None,
     as_json: options.AsJson = False,
 ) -> int:
@@ -49,7 +49,7 @@ def approve(
         question = await approvals.about(name)
         if question is None:
             raise InputError(
-                f"Nothing of job {name} waits for a person.",
+                f"Nothing in job {name} is waiting for a person.",
                 hint=f"See what waits: {PROGRAM} approve",
                 code="not_submitted",
             )
@@ -62,7 +62,7 @@ def approve(
         with progress_on(terminal.notes) as tell:
             report = await approvals.perform(approved, progress=tell)
         if report is None:
-            terminal.note("Approved; the program that waits goes on.")
+            terminal.note("Approved; the program that waits will go on.")
         else:
             show(terminal, report)
 
@@ -80,7 +80,7 @@ def _show_waiting(terminal: Terminal, waiting: list[Approval]) -> None:
     if waiting:
         terminal.note(f"{PROGRAM} approve JOB asks, and submits it.")
     else:
-        terminal.note("Nothing waits for a person.")
+        terminal.note("Nothing is waiting for a person.")
 
 
 def _confirm(
@@ -91,8 +91,8 @@ def _confirm(
         if approvals.is_code(code, question):
             return
         raise InputError(
-            f"That is not the code of {in_words(question)}.",
-            hint=f"A person finds it at a terminal: {PROGRAM} approve {question.job}",
+            f"That is not the code for {in_words(question)}.",
+            hint=f"A person gets it at a terminal: {PROGRAM} approve {question.job}",
             code="not_confirmed",
         )
     if is_at_terminal():

@@ -6,10 +6,9 @@ import typer
 from rich.text import Text
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.boundary import run_typer
 from doubleword_batch.cli.exit_codes import Exit
-from doubleword_batch.cli.help import PLAIN
 from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.cli.typer_apps import PLAIN, run_typer
 from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.paths import Roots

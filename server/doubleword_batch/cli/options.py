@@ -88,7 +88,7 @@ CascadeModel = Annotated[
     typer.Option(
         "--cascade-model",
         metavar="MODEL",
-        help="A strong model for the rows of which --model is not sure enough; for labels.",
+        help="A stronger model for rows that --model is not sure enough about; for labels.",
     ),
 ]
 CascadeTarget = Annotated[
@@ -96,7 +96,7 @@ CascadeTarget = Annotated[
     typer.Option(
         "--cascade-target",
         metavar="SHARE",
-        help="Share of the other rows that agrees with it, 0.5 to 0.99; 0.95 by default.",
+        help="Share of the other rows that has to agree with it, 0.5 to 0.99; 0.95 by default.",
     ),
 ]
 Window = Annotated[
@@ -121,7 +121,7 @@ Bom = Annotated[
     bool | None,
     typer.Option(
         "--bom/--no-bom",
-        help="Begin a CSV with a byte order mark, for Excel. By default as the source does.",
+        help="Begin a CSV with a byte order mark, for Excel. By default as in the source.",
         show_default=False,
     ),
 ]
@@ -191,9 +191,7 @@ def build_request(
 def _cascade(model: str | None, target: float | None) -> dict[str, Any]:
     if model is None:
         if target is not None:
-            raise typer.BadParameter(
-                "it needs --cascade-model beside it", param_hint="--cascade-target"
-            )
+            raise typer.BadParameter("it needs --cascade-model too", param_hint="--cascade-target")
         return {}
     return {"cascade": {"model": model} | ({} if target is None else {"target": target})}
 

@@ -41,7 +41,8 @@ def status(
         ),
     ] = None,
     notify: Annotated[
-        bool, typer.Option("--notify", help="With --wait: show a notification then.")
+        bool,
+        typer.Option("--notify", help="With --wait: show a notification when the job has ended."),
     ] = False,
     timeout: options.Timeout = None,
     as_json: options.AsJson = False,

@@ -45,8 +45,8 @@ def run(
         str | None,
         typer.Option(
             metavar="FILE",
-            help="Repeat what a lock file (NAME.lock.json) tells, and say what is different now; "
-            "the table beside it is the output.",
+            help="Repeat the run that a lock file (NAME.lock.json) describes, and say what has "
+            "changed since; the table beside it is the output.",
         ),
     ] = None,
     system: options.System = None,
@@ -136,7 +136,7 @@ def _refuse_beside_locked(**given: object) -> None:
     named = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if named:
         raise typer.BadParameter(
-            f"the lock file says what is asked, so {', '.join(named)} cannot be given beside it",
+            f"the lock file says what is asked, so {', '.join(named)} cannot be given with it",
             param_hint="--locked",
         )
 
@@ -270,7 +270,7 @@ class _RunFlow:
         if self._locked is None:
             return
         self._differs = await differences(ws, self._locked, await find_job(ws, job.name))
-        for difference in self._differs or ["Nothing is different from what the lock file says."]:
+        for difference in self._differs or ["Nothing has changed since the lock file was written."]:
             self._terminal.note(difference)
 
     async def _build(self, jobs: Jobs) -> Job:

@@ -1,4 +1,4 @@
-"""Servers in the foreground: `local` (and `local pull`, its demo model), and `proxy`."""
+"""Servers in the foreground: `local` (and `local pull`, its demo model), `proxy` and `webhook`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -9,12 +9,13 @@ from rich.text import Text
 
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, interrupted
-from doubleword_batch.cli.help import PLAIN, Group
+from doubleword_batch.cli.next_command import quote_word, shell_here
 from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.shells import quote_word, shell_here
 from doubleword_batch.cli.show import lines
 from doubleword_batch.cli.terminal import Terminal, plain
-from doubleword_batch.cli.workspace import configured
+from doubleword_batch.cli.typer_apps import PLAIN, Group
+from doubleword_batch.cli.workspace import configured, roots_of
+from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import local_config
 from doubleword_batch.settings import Settings, check_base_url
 
@@ -244,3 +245,34 @@ def _environment(base_url: str, key: str | Path) -> tuple[str, str]:
         return f"$env:OPENAI_BASE_URL = '{base_url}'", f"$env:OPENAI_API_KEY = {value}"
     value = f'"$(cat {quote_word(path, shell)})"' if is_file else key
     return f"export OPENAI_BASE_URL={base_url}", f"export OPENAI_API_KEY={value}"
+
+
+def webhook(
+    *,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one.")
+    ] = 8087,
+) -> int:
+    """Take the provider's webhooks on 127.0.0.1, behind a tunnel of yours, until Ctrl-C.
+
+    A signed message that a batch has ended has its job looked at, and its end told, at once. The
+    secret comes from DOUBLEWORD_BATCH_WEBHOOK_SECRET.
+    """
+    from doubleword_batch.library.jobs import Jobs
+    from doubleword_batch.webhook import serve_webhook
+
+    terminal = Terminal()
+    settings = configured()
+    if settings.webhook_secret is None:
+        raise ConfigError(
+            "DOUBLEWORD_BATCH_WEBHOOK_SECRET is not set, and unsigned messages are not trusted.",
+            hint="Register a webhook at the provider, and set the secret that it shows.",
+        )
+
+    def announce(address: str) -> None:
+        terminal.show(*lines([("webhook", address)]))
+        terminal.note("Point your tunnel at it. Ctrl-C stops it.")
+
+    jobs = Jobs(settings, roots=roots_of(settings))
+    serve_webhook(jobs, settings.webhook_secret, port=port, on_ready=announce)
+    return Exit.DONE

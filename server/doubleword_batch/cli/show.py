@@ -255,7 +255,7 @@ def _cascade(stage: CascadeStage | None) -> Facts:
         if stage.kept:
             shown.append(("kept", f"{stage.kept:,} rows: the strong model gave them no answer"))
         if stage.saved_usd is not None:
-            shown.append(("saved", f"${stage.saved_usd:.4f} beside the strong model for all"))
+            shown.append(("saved", f"${stage.saved_usd:.4f} less than the strong model for all"))
         shown.append(("note", stage.note))
     return [*shown, ("waits", stage.waits_for)]
 
@@ -334,9 +334,9 @@ def _sums(counts: dict[str, int]) -> str:
 
 
 def _saved(reused: int | None, shared: int | None, origins: list[str] | None = None) -> str:
-    """Rows that cost nothing: `12 rows of earlier jobs, 3 of equal rows`."""
-    facts = [f"{reused:,} rows of earlier jobs"] if reused else []
-    facts += [f"{shared:,} rows of equal rows"] if shared else []
+    """Rows that cost nothing: `12 rows from earlier jobs, 3 rows from equal rows`."""
+    facts = [f"{reused:,} rows from earlier jobs"] if reused else []
+    facts += [f"{shared:,} rows from equal rows"] if shared else []
     return ", ".join(facts) + (f": {'; '.join(origins)}" if origins else "")
 
 

@@ -16,7 +16,7 @@ from doubleword_batch.console.context import Console
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.listening import listen_on
+from doubleword_batch.loopback import listen_on
 
 DEFAULT_PORT = 8088
 """Kept from start to start, so that a page that is open goes on after a restart."""

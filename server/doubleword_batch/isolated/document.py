@@ -5,7 +5,6 @@ taking all memory.
 """
 
 from base64 import b64encode
-from types import TracebackType
 from typing import Literal, NamedTuple, Self
 
 from doubleword_batch.isolated.process import ChildEndedError, ChildProcess
@@ -45,12 +44,7 @@ class DocumentReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         for child in self._children.values():
             child.close()
 

@@ -43,7 +43,8 @@ class ApprovalError(InputError):
             f"A person has to approve {asked}. Nothing was submitted.",
             hint="Tell the person what it costs and why it waits: they approve it in the console "
             f"(doubleword-batch console), or in a terminal with: doubleword-batch approve "
-            f"{approval.job}. That is theirs to do. It is submitted then, and the status tells.",
+            f"{approval.job}. That is for them to do; it is submitted then, and the "
+            "status says so.",
             code="needs_approval",
             details=_details(approval),
             next=Next("get_status", {"job": approval.job, "wait_seconds": 45}),

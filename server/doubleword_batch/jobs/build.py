@@ -23,7 +23,8 @@ from doubleword_batch.jobs.awaited import (
     next_of_awaited,
     said_of_awaited,
 )
-from doubleword_batch.jobs.build_request import BuildPlan, BuildRequest, plan_build
+from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
+from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.costs import estimate_cost
@@ -32,7 +33,7 @@ from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.first_request import first_request
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.job_source import JobSource, job_source
+from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.taken import leave_out_known

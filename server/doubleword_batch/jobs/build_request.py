@@ -1,29 +1,61 @@
-"""What is to be built: the caller's request, and the plan that it becomes once it is checked."""
+"""What the caller wants built: the request, and its rare options in one object."""
 
-import hashlib
-import secrets
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
+import difflib
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
-
-import msgspec
+from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.build_options import OF_THE_JOB, BuildOptions, build_options
-from doubleword_batch.jobs.cascade.option import planned
-from doubleword_batch.jobs.export.output_file import output_path
-from doubleword_batch.jobs.given_schema import given_schema
-from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.prompt_text import prompt_text
-from doubleword_batch.jobs.reuse.limits import Reuse, reuse_of, shares_equal_rows
-from doubleword_batch.jobs.store.worker_threads import AbandonedError
-from doubleword_batch.jobs.store.written_files import WrittenFiles
+from doubleword_batch.jobs.cascade.option import VALUES as CASCADE_VALUES
+from doubleword_batch.jobs.cascade.option import is_cascade
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
+from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
 
-if TYPE_CHECKING:
-    from doubleword_batch.requests import RequestSpec
-    from doubleword_batch.sources import Source
+_NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
+_LONGEST_NAME, _LONGEST_NOTE = 48, 500
+# What stands for something else in a query, in a path of Windows, or at a provider.
+_NO_NAMES = re.compile(
+    r"results|cells|main|temp|con|prn|aux|nul|com\d|lpt\d|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
+)
+
+
+def _is_name(value: Any) -> bool:
+    if not isinstance(value, str) or len(value) > _LONGEST_NAME:
+        return False
+    return bool(_NAME.fullmatch(value)) and not _NO_NAMES.fullmatch(value)
+
+
+def _is_note(value: Any) -> bool:
+    return isinstance(value, str) and 0 < len(value.strip()) <= _LONGEST_NOTE
+
+
+def _is_days(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+OF_THE_JOB = frozenset({"name", "note", "reuse_from", "reuse_days"})
+"""Options that say nothing about the work: with others it is the same job."""
+
+OPTIONS: dict[str, OptionCheck] = {
+    "name": OptionCheck(
+        "a name of lower-case letters, digits and hyphens, such as march-reviews", _is_name
+    ),
+    "note": OptionCheck(
+        f"a text of at most {_LONGEST_NOTE} characters, which list shows", _is_note
+    ),
+    "blanks": one_of("skip", "send"),
+    "on_bad_row": one_of("stop", "skip"),
+    "group_by": some_text("the name of a column"),
+    "cascade": OptionCheck(CASCADE_VALUES, is_cascade),
+    "equal_rows": one_of("share", "separate"),
+    "reuse_from": some_text("the name of the one job whose answers may be taken"),
+    "reuse_days": OptionCheck("a number of days, above 0", _is_days),
+    **SOURCE_CHECKS,
+}
+"""Every option by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +82,7 @@ class BuildRequest:
         new_run: build a new job although the same one exists.
         is_capped: a cap will be asked for when it is submitted, so that every request needs a
             token limit; those of the environment count anyway.
-        options: the rare ones, see `build_options.py`.
+        options: the rare ones, see `BuildOptions`.
         run: the mark of an earlier new run, whose job is wanted again.
         texts_are_literal: prompt and system are the texts themselves, whatever they look like.
         data_folder: the source comes from data that lies there, and not from a person: neither it
@@ -80,310 +112,78 @@ class BuildRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class BuildPlan:
-    """A build request after every check: ready to build.
+class BuildOptions:
+    """The options of a build.
 
     Attributes:
-        spec: what to ask of each row.
-        source: the rows.
-        fingerprint: of the source, what is asked and whom; not of the images that a table names.
-        stamp: of the source's files, see `stamp_of`.
-        stored_spec: what of the request is kept with the job, as JSON.
-        limit: first rows only.
-        copy_to: where a copy of the request file goes.
-        overwrite: whether it may replace what is there.
-        name: of the job, None for one made of `name_stem`.
-        note: what is kept with the job for its readers.
-        name_stem: how the job's name begins.
-        notices: what the reply has to say of it.
-        shares: equal requests are sent once.
-        reuse: from where answers may be taken; None where a new run is wanted.
+        name: of the job; None for one made of its source.
+        note: what `list` shows beside it, in place of its prompt.
+        blanks: `skip` leaves out rows in which every column that the prompt uses is blank, with the
+            outcome `skipped`; `send` sends them.
+        on_bad_row: what becomes of a row that cannot be a request (an image that is missing, a text
+            that is not UTF-8, a request too large, ...). `skip` leaves such rows out as failed
+            rows, `stop` builds nothing. None stops too, except that rows too large are left out.
+        group_by: the column whose values make groups; each is one row, see `write_groups`.
+        cascade: a strong model for the rows of which the job's own is not sure enough, see
+            `cascade/option.py`.
+        equal_rows: `share` sends equal requests once, `separate` each by itself. None shares them
+            unless samples are wanted (see `wants_samples`).
+        reuse_from: the only job whose answers may be taken; None for any of this server.
+        reuse_days: how old they may be; None for any age.
+        source: how the source is read.
     """
 
-    spec: "RequestSpec"
-    source: "Source"
-    fingerprint: str
-    stamp: str
-    stored_spec: str
-    limit: int | None
-    copy_to: Path | None
-    overwrite: bool
-    name_stem: str
     name: str | None = None
     note: str | None = None
-    notices: tuple[str, ...] = ()
-    shares: bool = True
-    reuse: Reuse | None = None
+    blanks: str = "skip"
+    on_bad_row: str | None = None
+    group_by: str | None = None
+    cascade: Mapping[str, Any] | None = None
+    equal_rows: str | None = None
+    reuse_from: str | None = None
+    reuse_days: float | None = None
+    source: SourceOptions = field(default_factory=SourceOptions)
 
 
-class MadeRows(Protocol):
-    """Rows that are written for a job: the answers of another."""
-
-    @property
-    def name(self) -> str:
-        """What the job is called after."""
-        ...
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        """What the reply has to say of them."""
-        ...
-
-    def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
-        """Write them as JSON Lines."""
-        ...
-
-
-def plan_build(
-    ws: Workspace,
-    request: BuildRequest,
-    model: str,
-    staging: Path,
-    cancelled: Callable[[], bool] = lambda: False,
-    made: MadeRows | None = None,
-) -> BuildPlan:
-    """Check a build request and open its source.
-
-    Args:
-        ws: the workspace.
-        request: what is wanted.
-        model: whose answers are wanted.
-        staging: the folder in which inline rows are written down.
-        cancelled: asked while they are; True ends it.
-        made: the rows, where the request's source names no file.
+def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
+    """The options as a value, checked.
 
     Raises:
-        InputError: a source, a schema, a path or a parameter that cannot be used.
+        InputError: code `invalid_argument`; the hint for an unknown option lists them all with
+            their values.
     """
-    from doubleword_batch.requests import RequestSpec, check_limit
-    from doubleword_batch.requests.response_schema import AS_ANSWER, unwrapped
-
-    ws.profile.check_endpoint(request.endpoint)
-    check_limit(request.limit)
-    options = build_options(request.options)
-    given = given_schema(ws, request.response_schema)
-    schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
-    source = _source(ws, request, options, staging, cancelled, made)
-    first, *others = source.paths
-    stem = made.name if made else source.folder.name if others else first.stem
-    made_from = request.source if made else None
-    kept_options = {k: v for k, v in request.options.items() if k not in OF_THE_JOB}
-    if options.group_by is not None:
-        source = _grouped(ws, source, options.group_by, staging, cancelled)
-        made_from = f"{request.source or 'rows'} by {options.group_by}"
-        kept_options = {k: v for k, v in kept_options.items() if k not in SOURCE_CHECKS}
-    params, notices = _capped(ws, request, model)
-    if made is not None:
-        notices = (*notices, *made.notices)
-    sent_params, cascade = params, None
-    if options.cascade is not None:
-        cascade, sent_params = planned(
-            options.cascade,
-            model=model,
-            endpoint=request.endpoint,
-            schema=schema,
-            params=params,
-            profile=ws.profile,
-        )
-    prompt, system = request.prompt, request.system
-    if not request.texts_are_literal:
-        prompt, notices = _prompt(ws, prompt, "prompt", notices)
-        if system is not None:
-            system, notices = _prompt(ws, system, "system prompt", notices)
-    spec = RequestSpec(
-        endpoint=request.endpoint,
-        model=model,
-        prompt=prompt,
-        system=system,
-        response_schema=schema,
-        schema_format=schema_format,
-        params=sent_params,
-        id_column=request.id_column,
-        image_column=request.image_column,
-        blanks=options.blanks,
-        on_bad_row=options.on_bad_row,
-    )
-    copy_to = (
-        output_path(ws, request.output_path, overwrite=request.overwrite)
-        if request.output_path
-        else None
-    )
-    fields = {
-        "prompt": spec.prompt,
-        "system": spec.system,
-        "response_schema": spec.response_schema,
-        "params": params,
-        "id_column": spec.id_column,
-        "image_column": spec.image_column,
-        "limit": request.limit,
-        **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
-        **({"options": kept_options} if kept_options else {}),
-        **({"made_from": made_from} if made_from else {}),
-        **({"cascade": cascade.stored()} if cascade else {}),
-        "run": secrets.token_hex(4) if request.new_run else request.run,
-    }
-    told = {
-        "made_from": made_from or _written_by_a_job(ws, source),
-        "note": options.note,
-        "given": _given(request, options),
-    }
-    told = {name: value for name, value in told.items() if value}
-    # The schema's order is that of the columns.
-    stored = msgspec.json.encode(fields | told).decode()
-    ordered = msgspec.json.encode(fields, order="sorted").decode()
-    facts = (source.fingerprint(), ordered, model, request.endpoint, ws.profile.name, ws.server)
-    if _order_of(spec.response_schema) != _order_of(spec.response_schema, order="sorted"):
-        facts = (*facts, _order_of(spec.response_schema))
-    fingerprint = hashlib.sha256("\0".join(facts).encode()).hexdigest()
-    stamp = stamp_of(source.paths)
-    overwrite = request.overwrite
-    return BuildPlan(
-        spec,
-        source,
-        fingerprint,
-        stamp,
-        stored,
-        request.limit,
-        copy_to,
-        overwrite,
-        stem,
-        options.name,
-        options.note,
-        notices,
-        shares=shares_equal_rows(options, params),
-        reuse=reuse_of(ws, options, new_run=request.new_run),
+    values = dict(given or {})
+    for name, value in values.items():
+        check = OPTIONS.get(name)
+        if check is None:
+            raise _unknown(name)
+        if not check.fits(value):
+            raise InputError(f"The option {name} must be {check.values}.")
+    of_source = {name: values.pop(name) for name in SOURCE_CHECKS if name in values}
+    return BuildOptions(
+        **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)
     )
 
 
-def _given(request: BuildRequest, options: BuildOptions) -> dict[str, Any] | None:
-    """The source and options of groups as they were given: the job itself reads what they made."""
-    if options.group_by is None:
-        return None
-    kept = {name: value for name, value in request.options.items() if name not in OF_THE_JOB}
-    return {"source": request.source, "options": kept}
+def wants_samples(params: Mapping[str, Any]) -> bool:
+    """Whether answers are drawn, so that equal requests are meant to have answers of their own.
 
-
-def _prompt(
-    ws: Workspace, given: str, what: str, notices: tuple[str, ...]
-) -> tuple[str, tuple[str, ...]]:
-    """A prompt's text, and the notices with what to say of it."""
-    text, path = prompt_text(given, ws.roots)
-    if path is None:
-        return text, notices
-    return text, (*notices, f"The {what} was read from {quote_untrusted(path.name)}.")
-
-
-def _capped(
-    ws: Workspace, request: BuildRequest, model: str
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The parameters, under a cap with a token limit, and what to say of that."""
-    from doubleword_batch.requests import OUR_LIMIT, bound_body, check_counts, with_our_limit
-
-    check_counts(request.params)
-    if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
-        return request.params, ()
-    name = ws.profile.output_limit
-    params = with_our_limit(request.params, request.endpoint, name)
-    try:
-        body = msgspec.json.encode({"model": model, **params})
-    except (TypeError, ValueError, RecursionError):
-        return params, ()  # the check of the whole request says what is wrong
-    try:
-        bound_body(body, request.endpoint)
-    except InputError:
-        if ws.is_capped or request.is_capped:
-            raise  # otherwise a person is asked what nobody can foresee
-    added = [name for name in params if name not in request.params]
-    if not added:
-        return params, ()
-    notice = (
-        f"So that the cost has a bound, {added[0]} = {OUR_LIMIT} was written into each request; "
-        "give another limit in params if answers are cut off."
-    )
-    return params, (notice,)
-
-
-def _written_by_a_job(ws: Workspace, source: "Source") -> str | None:
-    """Whose table of answers the source is, where a job of ours wrote it and nobody changed it."""
-    if len(source.paths) != 1:
-        return None
-    writer = WrittenFiles(ws.store).writer(source.paths[0])
-    job = None if writer is None else ws.store.job_of_id(writer)
-    return None if job is None else f"job:{job.name}, {source.location}"
-
-
-def open_again(job: StoredJob) -> "Source":
-    """The source of a job, read as it was when the job was built.
-
-    Raises:
-        InputError: see `open_source`.
+    `n` or `best_of` above 1 says so, and a temperature above 0 that was given on purpose.
     """
-    from doubleword_batch.sources import open_source
-
-    stored: dict[str, Any] = msgspec.json.decode(job.spec)
-    roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
-    options = build_options(stored.get("options"))
-    return open_source(job.source or "", roots, options.source)
+    counts = (params.get("n"), params.get("best_of"))
+    several = any(isinstance(count, int) and count > 1 for count in counts)
+    temperature = params.get("temperature")
+    return several or (isinstance(temperature, int | float) and temperature > 0)
 
 
-def _source(
-    ws: Workspace,
-    request: BuildRequest,
-    options: BuildOptions,
-    staging: Path,
-    cancelled: Callable[[], bool],
-    made: MadeRows | None,
-) -> "Source":
-    from doubleword_batch.sources import open_source, write_objects, write_rows
-
-    given = [
-        value for value in (request.source, request.rows, request.objects) if value is not None
-    ]
-    if len(given) != 1:
-        both = ", and not both" if given else ""
-        raise InputError(
-            f"Give the rows: either source (a path, folder or glob) or rows (inline){both}."
-        )
-    path = staging / "rows.jsonl"
-    if made is not None:
-        made.write(path, cancelled)
-        return open_source(str(path), ws.roots.with_folder(staging), options.source)
-    if request.source is not None:
-        folder = request.data_folder
-        roots = ws.roots if folder is None else ws.roots.for_data(folder)
-        return open_source(request.source, roots, options.source)
-    if given := options.source.given():
-        raise InputError(
-            f"Rows that lie in no file have no use for the option {given[0]}.",
-            hint="Leave it out.",
-        )
-    if request.rows is not None:
-        write_rows(request.rows, path)
-    else:
-        write_objects(request.objects, path, cancelled=cancelled)
-    return open_source(str(path), ws.roots.with_folder(staging))
+def _unknown(name: str) -> InputError:
+    near = difflib.get_close_matches(name, OPTIONS, n=1)
+    question = f"Did you mean {near[0]}? " if near else ""
+    return InputError(
+        f"There is no option {quote_untrusted(name, 60)}.",
+        hint=f"{question}Options are: {_listed()}.",
+    )
 
 
-def _grouped(
-    ws: Workspace, source: "Source", column: str, staging: Path, cancelled: Callable[[], bool]
-) -> "Source":
-    from doubleword_batch.jobs.groups import write_groups
-    from doubleword_batch.sources import open_source
-
-    path = staging / "groups.jsonl"
-    write_groups(source, column, path, cancelled)
-    if cancelled():
-        raise AbandonedError
-    return open_source(str(path), ws.roots.with_folder(staging))
-
-
-def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = None) -> str:
-    """A schema as text; its order is that in which models write and columns stand."""
-    return msgspec.json.encode(schema, order=order).decode()
-
-
-def stamp_of(paths: tuple[Path, ...]) -> str:
-    """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
-    stats = [path.stat() for path in paths]
-    text = ";".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _listed() -> str:
+    return "; ".join(f"{name}: {check.values}" for name, check in OPTIONS.items())

@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 
 from doubleword_batch.atomic_files import not_written
-from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows

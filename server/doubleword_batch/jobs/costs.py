@@ -101,7 +101,7 @@ def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
     if theirs.output_tokens is None or most <= theirs.output_tokens:
         return theirs
     if not theirs.output_tokens:
-        return Cost(None, "unknown: the provider's estimate counts on no answers")
+        return Cost(None, "unknown: the provider's estimate assumes no answers")
     factor = Decimal(most) / theirs.output_tokens
     return Cost(theirs.usd * factor, f"{theirs.note}, raised to the requests' token limits")
 

@@ -1,22 +1,130 @@
-"""Jobs as tables: those that a query names, with their answers as new as the provider's."""
+"""Jobs as tables: as the rows of another job, and in the queries that name them.
+
+`job:reviews-7f3a` and `job:reviews-7f3a::SELECT ...` are sources. The table, or the result of the
+SELECT over it, is written into the new job's own folder: it stands there whatever becomes of the
+first job and of its files.
+"""
 
 import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
-from doubleword_batch.errors import InputError
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.cascade.rounds import is_done
+from doubleword_batch.jobs.export.files import write_table
+from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
+from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.status import refresh
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.progress import Progress
 
+_SCHEME = "job:"
 # Between quotes any name may stand, and without them a table's behind FROM or JOIN.
 _IDENTIFIER = re.compile(
     r""""([^"]+)"|\[([^\]]+)\]|`([^`]+)`|\b(?:from|join)\s+'?([\w-]+)""", re.IGNORECASE
 )
 _MOST_TABLES = 8  # SQLite attaches ten databases
 _MOST_CHARACTERS = 8_000
+
+
+@dataclass(frozen=True, slots=True)
+class JobSource:
+    """The answers of a job as rows.
+
+    Attributes:
+        name: of the job.
+        table: its answers.
+        folder: its folder.
+        sql: the SELECT over them, None for the whole table.
+        others: further jobs that the SELECT names.
+        notices: what to say of answers that are not whole.
+    """
+
+    name: str
+    table: Table
+    folder: Path
+    sql: str | None
+    others: OtherTables
+    notices: tuple[str, ...] = ()
+
+    def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
+        """Write the rows as JSON Lines.
+
+        Raises:
+            InputError: code `invalid_query`, or `no_rows`.
+            StoreError: the disk does not take them.
+        """
+        if self.sql is None:
+            rows = write_table(self.table, path, "jsonl", cancelled=cancelled).rows
+        else:
+            result, _ = write_query(
+                self.table,
+                self.folder,
+                self.sql,
+                path,
+                "jsonl",
+                others=self.others,
+                cancelled=cancelled,
+            )
+            rows = result.total
+        if not rows:
+            raise InputError(
+                f"The query over job {self.name} returns no rows.",
+                hint="Look at the rows first.",
+                next=Next("fetch_results", {"job": self.name}),
+                code="no_rows",
+            )
+
+
+async def job_source(ws: Workspace, location: str | None, progress: Progress) -> JobSource | None:
+    """The job that a location names; None for other locations.
+
+    Raises:
+        InputError: no such job, or one that has not ended: its rows would be asked without answers.
+    """
+    if location is None or not location.startswith(_SCHEME):
+        return None
+    name, _, sql = location.removeprefix(_SCHEME).partition("::")
+    job = await collected(await find_job(ws, name.strip()), progress)
+    _refuse_unfinished(job)
+    others = await tables_named_in(ws, sql, progress) if sql else {}
+    table = await in_thread(lambda _: Table(job))
+    notices = () if "outcome" in sql.lower() else _not_whole(job)
+    return JobSource(job.name, table, job.folder, sql or None, others, notices)
+
+
+def _not_whole(job: StoredJob) -> tuple[str, ...]:
+    """What to say of rows without a whole answer, which are asked like the rest."""
+    sums = {outcome: rows for outcome, rows in job.ledger.sums().items() if rows}
+    good = sums.pop("ok", 0)
+    if not sums:
+        return ()
+    rows = sum(sums.values())
+    named = ", ".join(f"{count} {outcome}" for outcome, count in sums.items())
+    verb = "has" if rows == 1 else "have"
+    words = f"Of the {good + rows} rows of job {job.name}, {rows} {verb} no good answer ({named})"
+    return (f"{words}; a SELECT ... WHERE outcome = 'ok' behind job:{job.name}:: leaves them out.",)
+
+
+def _refuse_unfinished(job: StoredJob) -> None:
+    if not job.batch_runs() and job.parts():
+        raise InputError(
+            f"Job {job.name} was never submitted, so it has no answers to build on.",
+            hint="Submit it first.",
+            code="not_submitted",
+            next=Next("create_batch", {"job": job.name}),
+        )
+    if not job.has_ended() or not is_done(job):
+        raise InputError(
+            f"Job {job.name} is still running, so answers of it would be missing.",
+            hint="Wait until it has ended.",
+            code="still_running",
+            next=Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}),
+        )
 
 
 async def collected(job: StoredJob, progress: Progress) -> StoredJob:

@@ -109,15 +109,15 @@ def locked_request(
     asked = run.lock.request
     if asked is None or asked.prompt is None:
         raise InputError(
-            f"{run.path.name} tells of a batch that was made elsewhere: its prompt is not known.",
-            hint="Build a job of the rows and a prompt.",
+            f"{run.path.name} is of a batch that was made elsewhere, so its prompt is not known.",
+            hint="Build a job from the rows and a prompt.",
         )
     given = params or {}
     missing = [place for place in asked.left_out if _top(place) not in given]
     if missing:
         raise InputError(
             f"{run.path.name} holds no secrets, and one belongs at {quote_untrusted(missing[0])}.",
-            hint="Give that parameter anew, as --param NAME=VALUE; a secret in a prompt or a "
+            hint="Give that parameter again, as --param NAME=VALUE; a secret in a prompt or a "
             "schema has to be moved out of it.",
         )
     schema = asked.response_schema
@@ -144,7 +144,7 @@ def locked_request(
 def _unusable(path: Path, reason: str) -> InputError:
     return InputError(
         f"{path} is not a lock file of a table of answers: {reason}.",
-        hint="Give the .lock.json that lies beside the table.",
+        hint="Give the .lock.json that is beside the table.",
     )
 
 
@@ -165,7 +165,7 @@ def _source(ws: Workspace, run: LockedRun) -> str:
     location = run.lock.source.location
     if location is None:
         raise InputError(
-            f"The rows of {run.path.name} lay in no file, so they have to be given again.",
+            f"The rows of {run.path.name} were in no file, so they have to be given again.",
             hint="Name their source before --locked.",
         )
     if location.startswith("job:"):
@@ -179,7 +179,7 @@ def _source(ws: Workspace, run: LockedRun) -> str:
     except InputError as error:
         raise InputError(
             f"The source of {run.path.name} cannot be used: {error.message}",
-            hint="Where it lies elsewhere, name it before --locked.",
+            hint="If it has moved, name it before --locked.",
             code=error.code,
         ) from None
     return str(absolute) if selection is None else f"{absolute}::{selection}"

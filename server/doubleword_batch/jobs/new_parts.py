@@ -254,7 +254,7 @@ def existing_file(job: StoredJob, part: Part) -> Path:
     if path is None or not path.exists():
         raise StoreError(
             f"A request file of job {job.name} is gone from the state directory.",
-            hint="Build the rows anew, as a new job.",
+            hint="Build the rows again, as a new job.",
             code="request_file_gone",
         )
     return path

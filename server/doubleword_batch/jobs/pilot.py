@@ -5,7 +5,7 @@ from decimal import Decimal
 import msgspec
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_request import open_again, stamp_of
+from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import Projection

@@ -86,7 +86,7 @@ class Tariff:
     def cost_of(self, input_tokens: int, output_tokens: int) -> Cost:
         """The most that these tokens can cost, whatever share input and output have."""
         if output_tokens and not self.output_tokens:
-            return Cost(None, "unknown: the provider's estimate counts on no answers")
+            return Cost(None, "unknown: the provider's estimate assumes no answers")
         shares = [
             Decimal(tokens) / Decimal(of)
             for tokens, of in (
@@ -171,7 +171,7 @@ def bound_cost(
     note = cost.note
     if most.without_limit:
         note += (
-            f"; {most.without_limit} requests without a token limit count with "
+            f"; {most.without_limit} requests without a token limit count as "
             f"{UNLIMITED_OUTPUT_TOKENS:,} tokens each"
         )
     return Cost(cost.usd, note, most.output_tokens)

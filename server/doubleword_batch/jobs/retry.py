@@ -147,8 +147,8 @@ def _refuse_running(job: StoredJob) -> None:
             next=Next("create_batch", {"job": job.name}),
         )
     raise InputError(
-        f"Job {job.name} still runs; its failed rows are not final.",
-        hint="Wait for its end, then retry.",
+        f"Job {job.name} is still running, so its failed rows are not final.",
+        hint="Wait until it has ended, then retry.",
         code="still_running",
         next=Next("get_status", {"job": job.name, "wait_seconds": 45}),
     )

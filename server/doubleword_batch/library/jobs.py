@@ -8,7 +8,6 @@ provider or the network did not do it, a `StoreError` for the state directory.
 from collections.abc import Mapping
 from decimal import Decimal
 from os import PathLike, fspath
-from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from doubleword_batch.lazy_workspace import LazyWorkspace
@@ -70,12 +69,7 @@ class Jobs:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self.close()
 
     async def close(self) -> None:

@@ -16,15 +16,15 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
 
 from doubleword_batch.errors import DoublewordBatchError, StoreError
-from doubleword_batch.listening import listen_on
 from doubleword_batch.local import discovery
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import Executor
+from doubleword_batch.loopback import listen_on
 
 if TYPE_CHECKING:
     import uvicorn
@@ -114,12 +114,7 @@ class LocalServer:
         self.start()
         return self
 
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     def _end_serving(self) -> None:
@@ -241,18 +236,12 @@ def find_or_start(
             return server
 
 
-def serve(
-    config: LocalConfig,
-    on_ready: Callable[[discovery.RunningServer], None],
-    *,
-    executor: Executor | None = None,
-) -> None:
+def serve(config: LocalConfig, on_ready: Callable[[discovery.RunningServer], None]) -> None:
     """Run in the foreground, found by `discover`, until SIGINT or SIGTERM.
 
     Args:
         config: the server's set-up.
         on_ready: called once when the server is listening.
-        executor: what answers; None for the one that the set-up names.
 
     Raises:
         ConfigError: the port is taken, or the executor lacks something.
@@ -265,7 +254,7 @@ def serve(
 
     before = {number: signal.signal(number, end) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        with LocalServer(config, executor=executor) as server:
+        with LocalServer(config) as server:
             on_ready(server.running)
             while not stop.wait(0.5):
                 if not server.is_running():

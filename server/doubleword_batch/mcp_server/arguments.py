@@ -107,7 +107,7 @@ def _place_of(
     tool: str, name: str, value: Any, known: list[str]
 ) -> tuple[dict[str, Any] | None, str]:
     """Where a value belongs, as arguments, and what to say of it."""
-    from doubleword_batch.jobs.build_options import OPTIONS
+    from doubleword_batch.jobs.build_request import OPTIONS
 
     if name in _PARAMETERS and "params" in known:
         return {"params": {name: _plain(value)}}, f"{name} goes into params."

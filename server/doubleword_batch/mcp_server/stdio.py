@@ -12,13 +12,24 @@ from contextlib import suppress
 from types import FrameType
 
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.mcp_server.half_characters import WholeCharacters
 from doubleword_batch.mcp_server.server import build_server
 from doubleword_batch.settings import Settings
 
 _BLOCK_BYTES = 1 << 16
 _END_SECONDS = 5.0
 _NO_MESSAGE = re.compile(rb"^(?![ \t\r]*[\[{]).*\n", re.MULTILINE)
+
+_HIGH, _LOW, _HEX = rb"u[dD][89abAB]", rb"u[dD][c-fC-F]", rb"[0-9a-fA-F]"
+_ESCAPE = re.compile(
+    # of a block's end: what may go on in the next one, as a whole half does
+    rb"(?P<unfinished>\\(?:u(?:[dD](?:[89a-fA-F](?:%(x)s)?)?)?)?\Z"
+    rb"|\\%(high)s%(x)s{2}(?:\\(?:u(?:[dD](?:[c-fC-F](?:%(x)s)?)?)?)?)?\Z)"
+    rb"|\\%(high)s%(x)s{2}\\%(low)s%(x)s{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F]%(x)s{2})"
+    rb"|\\."  # any other, so that the second of two backslashes begins none
+    % {b"high": _HIGH, b"low": _LOW, b"x": _HEX},
+    re.DOTALL,
+)
 
 
 def serve(settings: Settings | ConfigError) -> None:
@@ -106,3 +117,28 @@ def _end_by_signal(end: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+
+
+class WholeCharacters:
+    """Mends half characters in blocks of a stream of JSON lines, wherever the blocks are cut.
+
+    Hosts send them, and the SDK answers no message that has one: a text that JavaScript cut within
+    an emoji is valid JSON with one half of a surrogate pair in an escape. It becomes U+FFFD here,
+    before anything reads the message.
+    """
+
+    def __init__(self) -> None:
+        self._held = b""
+
+    def of(self, block: bytes) -> bytes:
+        """The next bytes to pass on; an escape that may go on in the next block is held back."""
+        data, self._held = self._held + block, b""
+        return _ESCAPE.sub(self._mended, data) if b"\\" in data else data
+
+    def _mended(self, found: re.Match[bytes]) -> bytes:
+        if found["half"]:
+            return b"\\ufffd"
+        if found["unfinished"]:
+            self._held = found[0]
+            return b""
+        return found[0]

@@ -11,10 +11,10 @@ from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
 from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
 from doubleword_batch.requests.lines import RequestLine, RequestLines
-from doubleword_batch.requests.other_braces import in_braces, no_column
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
 from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
+from doubleword_batch.requests.template import in_braces, no_column
 from doubleword_batch.requests.token_estimates import (
     BYTES_PER_TOKEN,
     TOKENS_PER_IMAGE,
@@ -212,7 +212,7 @@ class _Build:
 
     def _row(self, number: int, row: Row) -> None:
         if number > 1 and self.lines.is_constant:
-            raise no_column(self.spec, self.lines.columns)
+            raise no_column(_prompts(self.spec), self.lines.columns)
         self.rows = number
         self.copy.add(row)
         if isinstance(row, BadRow):
@@ -313,9 +313,13 @@ def _below_a_title(error: InputError, source: Source) -> InputError:
     return error
 
 
+def _prompts(spec: RequestSpec) -> str:
+    return f"{spec.prompt}\n{spec.system or ''}"
+
+
 def _left_as_text(spec: RequestSpec, source: Source) -> tuple[str, ...]:
     """What to say of columns in single braces, which the prompt holds as they stand."""
-    pairs = in_braces(spec, source.columns)
+    pairs = in_braces(_prompts(spec), source.columns)
     if not pairs:
         return ()
     written, column = pairs[0]

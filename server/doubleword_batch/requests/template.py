@@ -1,4 +1,8 @@
-"""A prompt with `{{ columns }}`, rendered for each row."""
+"""A prompt with `{{ columns }}`, rendered for each row.
+
+Columns in the way of another template language (`{text}`, `$text`, `<text>`) insert nothing, and
+are told.
+"""
 
 import difflib
 import re
@@ -20,6 +24,8 @@ _COLUMNS_SHOWN = 30
 
 MAX_CHARACTERS = 10_485_760
 """Characters of a rendered text by default; `build_request_files` takes the provider's limit."""
+_NAMES_SHOWN = 10
+_SHOWN_LENGTH = 60
 
 
 class Template:
@@ -199,3 +205,47 @@ def check_column(name: str, columns: Sequence[str], user: str) -> None:
         code="unknown_column",
         details={"column": name[:_NAME_CHARACTERS]},
     )
+
+
+def no_column(text: str, columns: Sequence[str]) -> InputError:
+    """The error for a prompt that would ask the same of every row.
+
+    Args:
+        text: the prompt, and what stands beside it.
+        columns: of the source.
+    """
+    found = _marked(text, columns) or in_braces(text, columns)
+    if found:
+        written, column = found[0]
+        hint = f"Write {{{{ {column} }}}} for {written}; everything else is plain text."
+    else:
+        shown = ", ".join(quote_untrusted(name, _SHOWN_LENGTH) for name in columns[:_NAMES_SHOWN])
+        more = len(columns) - _NAMES_SHOWN
+        hint = f"Write {{{{ column }}}} where a row's value belongs. The columns are {shown}"
+        hint += f" and {more} more." if more > 0 else "."
+    return InputError(
+        "The prompt uses no column, so it would ask the same of every row.",
+        hint=hint,
+        code="invalid_template",
+    )
+
+
+def in_braces(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
+    """(As written, column) of the columns that stand in single braces, which insert nothing."""
+    return _found(text, columns, r"(?<!\{{)\{{\s*{name}\s*\}}(?!\}})")
+
+
+def _marked(text: str, columns: Sequence[str]) -> list[tuple[str, str]]:
+    marks = (r"\$\{{?{name}\b\}}?", r"<{name}>", r"\[{name}\]", r"%\({name}\)s", r"%{name}%")
+    return [pair for mark in marks for pair in _found(text, columns, mark)]
+
+
+def _found(text: str, columns: Sequence[str], pattern: str) -> list[tuple[str, str]]:
+    pairs: list[tuple[str, str]] = []
+    for column in columns:
+        if len(column) > _SHOWN_LENGTH:
+            continue
+        found = re.search(pattern.format(name=re.escape(column)), text)
+        if found is not None:
+            pairs.append((found[0], column))
+    return pairs

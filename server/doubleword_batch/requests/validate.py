@@ -59,7 +59,7 @@ _FIXES: dict[str, tuple[Severity, str]] = {
     "mixed_urls": (_ERROR, "Split the file: a batch has one endpoint."),
     "model_missing": (_ERROR, "Name the model in every body."),
     "model_unknown": (_ERROR, "Name one of the provider's models."),
-    "model_not_listed": (_WARNING, "See that the name is right: the provider's list lacks it."),
+    "model_not_listed": (_WARNING, "Check the name: it is not in the provider's list."),
     "content": (_ERROR, "Give chat a list of messages, and the other endpoints text or a list."),
     "image_for_text_model": (_ERROR, "Name a model that sees images, or leave the images out."),
     "media_address": (_ERROR, "Send the content itself, or a plain https URL of a public server."),

@@ -314,8 +314,7 @@ def _parquet(location: str, path: Path, _: str | None, _options: SourceOptions) 
 def _zipped_workbook(
     location: str, path: Path, selection: str | None, options: SourceOptions
 ) -> Source:
-    from doubleword_batch.sources.excel import XlsxSource
-    from doubleword_batch.sources.other_workbooks import OtherWorkbookSource
+    from doubleword_batch.sources.workbooks import OtherWorkbookSource, XlsxSource
     from doubleword_batch.sources.xlsx_parts import open_workbook
 
     with open_workbook(path) as workbook:
@@ -334,7 +333,7 @@ def _sqlite(location: str, path: Path, selection: str | None, _options: SourceOp
 def _old_workbook(
     location: str, path: Path, selection: str | None, options: SourceOptions
 ) -> Source:
-    from doubleword_batch.sources.other_workbooks import OtherWorkbookSource
+    from doubleword_batch.sources.workbooks import OtherWorkbookSource
 
     return OtherWorkbookSource(location, path, selection, options, "xls")
 
@@ -364,11 +363,11 @@ def _refuse_other(path: Path, head: bytes) -> None:
 
 def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
     """The error for a text whose name says no kind; many call web pages and XML .xls."""
-    kind = f"has an ending that says no kind of table or text ({suffix})"
+    kind = f"has an ending that is no known kind of table or text ({suffix})"
     if not suffix:
         kind = "has no ending that says what it is"
     hint = (
-        "If it is a table, call it .csv, .tsv or .jsonl, or set delimiter; if it is one text, .txt."
+        "If it is a table, name it .csv, .tsv or .jsonl, or set delimiter; if it is one text, .txt."
     )
     if text.startswith(b"<"):
         kind = "is a web page or XML; that kind is not supported"

@@ -31,7 +31,7 @@ from doubleword_batch.sources.header import (
     note_unnamed,
 )
 from doubleword_batch.sources.options import SourceOptions
-from doubleword_batch.sources.xlsx_ranges import MergedRanges
+from doubleword_batch.sources.xlsx_cells import MergedRanges
 
 FAULT = -1
 """Where a row's cells hold the reason why it cannot be read."""

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_options import build_options
+from doubleword_batch.jobs.build_request import build_options
 from doubleword_batch.sources import BadRow, SourceOptions, open_source
 from workbook import sheet, write_workbook
 

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.build_request import stamp_of
+from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.jobs.export.columns import LEDGER, MODEL, TOOL_ARGUMENT, table_columns
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
@@ -279,7 +279,7 @@ class Table:
         """The source while it is as it was, else the job's own copy of its rows."""
         if self._job.source is None:
             return None
-        from doubleword_batch.jobs.build_options import build_options
+        from doubleword_batch.jobs.build_request import build_options
         from doubleword_batch.sources import open_source
 
         options = build_options(spec.get("options")).source

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.build_options import BuildOptions, wants_samples
+from doubleword_batch.jobs.build_request import BuildOptions, wants_samples
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.unknown_job import unknown_job
 

@@ -199,12 +199,10 @@ class LedgerReader:
             found.setdefault(part, {})[outcome] = rows
         return found
 
-    def entries(
-        self, *, after: int = 0, outcomes: Sequence[str] = (), limit: int | None = None
-    ) -> Iterator[Entry]:
+    def entries(self, *, outcomes: Sequence[str] = (), limit: int | None = None) -> Iterator[Entry]:
         """Rows in source order, read page by page."""
         where = f"AND outcome IN ({marks(outcomes)})" if outcomes else ""
-        return self._pages(where, tuple(outcomes), after=after, limit=limit)
+        return self._pages(where, tuple(outcomes), limit=limit)
 
     def entry(self, row: int) -> Entry | None:
         """One row."""
@@ -350,7 +348,7 @@ class LedgerReader:
 
     def rows_of_part(self, part_number: int) -> Iterator[Entry]:
         """The rows that this part runs, in source order, read page by page."""
-        return self._pages("AND part = ?", (part_number,), after=0, limit=None)
+        return self._pages("AND part = ?", (part_number,))
 
     # Selecting rows to run again
 
@@ -380,7 +378,7 @@ class LedgerReader:
         where = (
             f"AND part = ? AND outcome NOT IN ('ok', 'pending') AND {_is_wanted(selection.wanted)}"
         )
-        return self._pages(where, (part, *selection.wanted, *selection.wanted), after=0, limit=None)
+        return self._pages(where, (part, *selection.wanted, *selection.wanted))
 
     def causes_before(self, part_numbers: Sequence[int]) -> dict[str, int]:
         """Why the rows of these parts are run again: rows by the cause that was replaced last."""
@@ -395,9 +393,9 @@ class LedgerReader:
         )
 
     def _pages(
-        self, where: str, values: tuple[object, ...], *, after: int, limit: int | None
+        self, where: str, values: tuple[object, ...], *, limit: int | None = None
     ) -> Iterator[Entry]:
-        left = limit
+        after, left = 0, limit
         while left is None or left > 0:
             size = _PAGE_ROWS if left is None else min(left, _PAGE_ROWS)
             page = self.database.query(

@@ -10,7 +10,7 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.jobs.build_request import open_again, stamp_of
+from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.reuse.told import origin_of_row

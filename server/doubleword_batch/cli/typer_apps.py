@@ -1,13 +1,27 @@
-"""The one place where an error of a command becomes words and an exit code."""
+"""How every Typer of the command line is made and run.
+
+Help is plain text, in whole sentences, at 80 columns. This is the one place where an error of a
+command becomes words and an exit code.
+"""
 
 import traceback
+from typing import Any
 
 import typer
+from typer.core import TyperGroup
 
 from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+
+PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,  # boxes cost an agent in a pipe three times the text
+    "pretty_exceptions_enable": False,  # its tracebacks show local variables, and so keys
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""What every `Typer` of the command line is made with."""
 
 
 def run_typer(app: typer.Typer, arguments: list[str]) -> int:
@@ -50,3 +64,14 @@ def _bug(error: Exception) -> DoublewordBatchError:
         "can be tried again.",
         code="bug",
     )
+
+
+class Group(TyperGroup):
+    """Shows what a command does in whole sentences, in as many lines as they need."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line or two for each command."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(200)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)

@@ -1,6 +1,7 @@
-"""A chat completion as a response and back: the asynchronous tier has an id for responses only.
+"""A call of the asynchronous tier: begun once, asked for by its id, given to its caller.
 
-What of a call has no counterpart there is not guessed: such a call runs in a batch.
+The tier has an id for responses only, so a chat completion goes as a response and comes back. What
+of a call has no counterpart there is not guessed: such a call runs in a batch.
 """
 
 from collections.abc import Callable
@@ -8,11 +9,16 @@ from typing import Any, cast
 
 import msgspec
 
+from doubleword_batch.batch_openai.batch_task import BatchTask
+from doubleword_batch.batch_openai.call import Call, CallResponse, Outcome
+from doubleword_batch.jobs.background_calls import begin_response, read_response
+
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 _ROLES = frozenset({"assistant", "developer", "system", "user"})
 _SAME = frozenset({"metadata", "model", "parallel_tool_calls", "temperature", "top_p", "user"})
 _DROPPED = frozenset({"messages", "n", "service_tier"})
 _Json = dict[str, Any]
+_ERRORS_FROM = 400
 
 
 class _NoCounterpartError(Exception):
@@ -148,3 +154,29 @@ def _usage(usage: _Json) -> _Json:
         "completion_tokens": written,
         "total_tokens": usage.get("total_tokens", read + written),
     }
+
+
+class ResponseTask(BatchTask):
+    """A job whose one row is a response in the background; as `BatchTask` otherwise."""
+
+    _response_id = ""
+
+    async def _submit(self) -> None:
+        async with self._limits.submitting:
+            self._response_id = await begin_response(self.job)
+
+    async def _poll(self) -> bool:
+        has_ended = await read_response(self.job, self._response_id)
+        if has_ended or self._has_joined:
+            self._has_joined = False
+            await self._deliver_finished(self._response_id, self.waiting)
+        return has_ended
+
+    def _outcome_for(self, call: Call, outcome: Outcome) -> Outcome:
+        if (
+            call.endpoint == CHAT
+            and isinstance(outcome, CallResponse)
+            and outcome.status < _ERRORS_FROM
+        ):
+            return CallResponse(outcome.status, as_chat_body(outcome.body))
+        return outcome

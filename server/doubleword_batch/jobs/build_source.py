@@ -1,0 +1,154 @@
+"""The rows of a build: opened where they are, or written into the job first; and opened again."""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+import msgspec
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.jobs.build_request import BuildOptions, BuildRequest, build_options
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.jobs.store.written_files import WrittenFiles
+
+if TYPE_CHECKING:
+    from doubleword_batch.sources import Source
+
+
+class MadeRows(Protocol):
+    """Rows that are written for a job: the answers of another."""
+
+    @property
+    def name(self) -> str:
+        """What the job is called after."""
+        ...
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the reply has to say of them."""
+        ...
+
+    def write(self, path: Path, cancelled: Callable[[], bool]) -> None:
+        """Write them as JSON Lines."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class BuildRows:
+    """The rows of a build.
+
+    Attributes:
+        source: the rows.
+        name_stem: how the job's name begins.
+        made_from: what they were made of, where the source's files were written for the job.
+    """
+
+    source: "Source"
+    name_stem: str
+    made_from: str | None = None
+
+
+def open_rows(
+    ws: Workspace,
+    request: BuildRequest,
+    options: BuildOptions,
+    staging: Path,
+    cancelled: Callable[[], bool],
+    made: MadeRows | None,
+) -> BuildRows:
+    """Open the source of a request; see `plan_build` for the arguments.
+
+    Raises:
+        InputError: there is no source or several, or it cannot be read.
+    """
+    source = _source(ws, request, options, staging, cancelled, made)
+    first, *others = source.paths
+    stem = made.name if made else source.folder.name if others else first.stem
+    if options.group_by is None:
+        return BuildRows(source, stem, request.source if made else None)
+    grouped = _grouped(ws, source, options.group_by, staging, cancelled)
+    return BuildRows(grouped, stem, f"{request.source or 'rows'} by {options.group_by}")
+
+
+def _source(
+    ws: Workspace,
+    request: BuildRequest,
+    options: BuildOptions,
+    staging: Path,
+    cancelled: Callable[[], bool],
+    made: MadeRows | None,
+) -> "Source":
+    from doubleword_batch.sources import open_source, write_objects, write_rows
+
+    given = [
+        value for value in (request.source, request.rows, request.objects) if value is not None
+    ]
+    if len(given) != 1:
+        both = ", and not both" if given else ""
+        raise InputError(
+            f"Give the rows: either source (a path, folder or glob) or rows (inline){both}."
+        )
+    path = staging / "rows.jsonl"
+    if made is not None:
+        made.write(path, cancelled)
+        return open_source(str(path), ws.roots.with_folder(staging), options.source)
+    if request.source is not None:
+        folder = request.data_folder
+        roots = ws.roots if folder is None else ws.roots.for_data(folder)
+        return open_source(request.source, roots, options.source)
+    if given := options.source.given():
+        raise InputError(
+            f"The option {given[0]} is for files, and these rows are in none.",
+            hint="Leave it out.",
+        )
+    if request.rows is not None:
+        write_rows(request.rows, path)
+    else:
+        write_objects(request.objects, path, cancelled=cancelled)
+    return open_source(str(path), ws.roots.with_folder(staging))
+
+
+def _grouped(
+    ws: Workspace, source: "Source", column: str, staging: Path, cancelled: Callable[[], bool]
+) -> "Source":
+    from doubleword_batch.jobs.groups import write_groups
+    from doubleword_batch.sources import open_source
+
+    path = staging / "groups.jsonl"
+    write_groups(source, column, path, cancelled)
+    if cancelled():
+        raise AbandonedError
+    return open_source(str(path), ws.roots.with_folder(staging))
+
+
+def open_again(job: StoredJob) -> "Source":
+    """The source of a job, read as it was when the job was built.
+
+    Raises:
+        InputError: see `open_source`.
+    """
+    from doubleword_batch.sources import open_source
+
+    stored: dict[str, Any] = msgspec.json.decode(job.spec)
+    roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
+    options = build_options(stored.get("options"))
+    return open_source(job.source or "", roots, options.source)
+
+
+def written_by_a_job(ws: Workspace, source: "Source") -> str | None:
+    """Whose table of answers the source is, where a job of ours wrote it and nobody changed it."""
+    if len(source.paths) != 1:
+        return None
+    writer = WrittenFiles(ws.store).writer(source.paths[0])
+    job = None if writer is None else ws.store.job_of_id(writer)
+    return None if job is None else f"job:{job.name}, {source.location}"
+
+
+def stamp_of(paths: tuple[Path, ...]) -> str:
+    """Sizes and times of files: equal stamps mean that nothing has to be hashed again."""
+    stats = [path.stat() for path in paths]
+    text = ";".join(f"{s.st_size}:{s.st_mtime_ns}" for s in stats)
+    return hashlib.sha256(text.encode()).hexdigest()
