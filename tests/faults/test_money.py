@@ -248,8 +248,13 @@ async def test_a_bill_that_is_not_added_up_yet_is_none(harness, told):
     with harness.serving(billing(**told)):
         async with harness.workspace() as ws:
             results = await fetched(ws, await done(ws))
+            unpriced = await fetched(ws, await done(ws, model="new/model"))
     assert "prices of" in results.cost_note
     assert results.cost_usd != Decimal("0.1234")
+    assert unpriced.cost_note == (
+        "unknown: no 24h price of new/model is on file; Doubleword's bill is not there yet, fetch "
+        "again in a minute"
+    )
 
 
 @pytest.fixture

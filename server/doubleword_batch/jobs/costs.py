@@ -11,7 +11,7 @@ from decimal import Decimal
 from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedError
 from doubleword_batch.jobs.approvals import check_approval
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import ASYNC, StoredJob, Workspace
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.cascades import tokens_by_model
@@ -120,10 +120,16 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
     if cascade_of(job) is not None:
         return cost_by_model(job)
     cost = price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
-    saved = compute_saved(job).usd
-    if cost.usd is None or not saved:
-        return cost
+    if cost.usd is None:
+        return Cost(None, cost.note + _bill_to_come(job))
+    saved = compute_saved(job).usd or Decimal(0)
     return Cost(max(cost.usd - saved, Decimal(0)), cost.note)
+
+
+def _bill_to_come(job: StoredJob) -> str:
+    if not job.profile.analytics or job.window == ASYNC or not job.has_ended():
+        return ""
+    return f"; {job.profile.title}'s bill is not there yet, fetch again in a minute"
 
 
 @dataclass(frozen=True, slots=True)
