@@ -338,8 +338,17 @@ def _old_workbook(
     return OtherWorkbookSource(location, path, selection, options, "xls")
 
 
+def _encrypted_parquet(
+    _location: str, path: Path, _: str | None, _options: SourceOptions
+) -> Source:
+    from doubleword_batch.sources.parquet import encrypted_parquet
+
+    raise encrypted_parquet(path)
+
+
 _BINARY: dict[bytes, Callable[[str, Path, str | None, SourceOptions], Source]] = {
     b"PAR1": _parquet,
+    b"PARE": _encrypted_parquet,
     b"PK\x03\x04": _zipped_workbook,
     b"SQLite format 3\0": _sqlite,
     b"\xd0\xcf\x11\xe0": _old_workbook,

@@ -1,6 +1,7 @@
 """Parquet files as rows, read by DuckDB and taken from it one by one: a row may be large."""
 
 import glob
+import re
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _MEMORY_LIMIT = "1GB"
 _NAMES_SHOWN = 5
+# What DuckDB puts before a reason: its own kind of error and the path, which may fill the message.
+_PATH = re.compile(r"^\w+(?: \w+)* Error: (?:Failed to read (?:Parquet )?file \".*?\": )?")
 _FILE = "read_parquet(?, hive_partitioning = false)"  # a folder `k=5` is no column of the file
 
 
@@ -147,7 +150,10 @@ class ParquetSource(Source):
                 code="source_too_large",
             ) from None
         except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
-            raise damaged(path, "a Parquet file", str(error).split("\n", maxsplit=1)[0]) from None
+            reason = _PATH.sub("", str(error).split("\n", maxsplit=1)[0])
+            if "encrypt" in reason.lower():
+                raise encrypted_parquet(path) from None
+            raise damaged(path, "a Parquet file", reason) from None
         finally:
             duck.close()
 
@@ -192,6 +198,15 @@ def _select(described: Sequence[tuple[str, Any]], columns: Sequence[Column]) -> 
         for value, nested in zip(selected, sizes, strict=True)
     ]
     return f"SELECT {size}, {', '.join(shown)} FROM {_FILE}"  # noqa: S608  # names are quoted
+
+
+def encrypted_parquet(path: Path) -> InputError:
+    """The error for a Parquet file of which a part or all is encrypted."""
+    return InputError(
+        f"{quoted_name(path)} is an encrypted Parquet file; those are not read.",
+        hint="Write it without encryption, or as CSV or JSON Lines.",
+        code="unsupported_kind",
+    )
 
 
 def _row_too_large(path: Path, row: int) -> InputError:

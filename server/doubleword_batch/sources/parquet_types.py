@@ -14,7 +14,9 @@ _AS_THEY_ARE = (
 )
 _SMALL = _INTEGERS | {f"u{name}" for name in _INTEGERS} | {"boolean", "float", "double", "date"}
 _BYTES_OF_SMALL = 16  # in a list of Python's, at least
-_WITH_TIME_ZONE = frozenset({"timestamp with time zone", "timestamptz_ns", "timestamp_tz"})
+_WITH_TIME_ZONE = frozenset(
+    {"timestamp with time zone", "timestamptz_ns", "timestamp_tz", "time with time zone"}
+)
 _PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 Read = Callable[[Any], Any]

@@ -3,6 +3,7 @@
 import io
 import zipfile
 
+import duckdb
 import pytest
 
 from doubleword_batch.errors import InputError
@@ -50,6 +51,28 @@ def test_objects_over_several_lines_that_are_none_are_refused_with_their_line(
 ):
     with pytest.raises(InputError, match=message):
         list(source("t.json", content).rows())
+
+
+@pytest.mark.parametrize("kind", ["TIMETZ", "TIMESTAMPTZ"])
+def test_times_of_parquet_with_a_zone_have_one_form(tmp_path, roots, kind):
+    day = "2024-07-01 " if kind == "TIMESTAMPTZ" else ""
+    with duckdb.connect() as duck:
+        duck.execute(
+            f"COPY (SELECT '{day}12:30:00+00'::{kind} AS t, ['{day}12:30:00+00'::{kind}] AS l) "
+            f"TO '{tmp_path / 't.parquet'}'"
+        )
+    (row,) = open_source("t.parquet", roots).rows()
+    assert row == {"t": f"{day}12:30:00+00:00", "l": [f"{day}12:30:00+00:00"]}
+
+
+def test_a_parquet_file_that_is_encrypted_or_damaged_says_which(source, tmp_path):
+    with pytest.raises(InputError, match="an encrypted Parquet file"):
+        source("t.parquet", b"PARE" + bytes(40) + b"PARE")
+    content = b"PAR1" + bytes(30) + (20).to_bytes(4, "little") + b"PAR1"
+    with pytest.raises(InputError) as refused:
+        source("d.parquet", content)
+    assert "Error" not in refused.value.message
+    assert str(tmp_path) not in refused.value.message
 
 
 def test_numbers_for_names_of_columns_are_said(source):
