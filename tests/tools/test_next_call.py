@@ -1,8 +1,11 @@
 """The next call of an error or a report, as an agent would write it."""
 
 import ast
+import json
 import re
 from pathlib import Path
+
+import pytest
 
 import doubleword_batch
 from agent import agent
@@ -23,6 +26,16 @@ def test_an_error_that_no_call_helps_has_no_next_call():
     result = error_reply(InputError("There is no such column."))
     assert "next" not in result.content[0].text
     assert "next" not in result.structured_content["error"]
+
+
+@pytest.mark.parametrize(("message", "hint"), [(20, 3_000), (3_000, 20), (3_000, 3_000)])
+def test_a_long_error_is_cut_where_it_is_long_and_keeps_the_rest(message, hint):
+    error = InputError("m" * message, hint="h" * hint)
+    result = error_reply(error)
+    text, structured = result.content[0].text, result.structured_content["error"]
+    assert len(text) + len(json.dumps(structured)) <= 2_100
+    assert structured["message"].count("m") >= min(message, 200)
+    assert structured["hint"].count("h") >= min(hint, 200)
 
 
 def test_arguments_are_written_as_json():

@@ -140,8 +140,10 @@ async def test_a_job_is_found_by_a_query_that_writes_its_name_otherwise(settings
         read = "SELECT count(*) AS n FROM results r JOIN 'first-run' f ON f.id = r.id"
         quoted = await a.calls("fetch_results", job=first["job"], query=read)
         wrong = await a.fails("fetch_results", job=first["job"], query="SELECT 1 FROM first_run")
+        bare = await a.fails("create_batch_file", source="first-run", prompt="{{ answer }}")
     assert quoted["query"]["rows"] == [[40]]
     assert 'Did you mean "first-run"?' in wrong.text
+    assert "Its answers are the source job:first-run." in bare.text
 
 
 async def test_errors_speak_of_what_fits(settings, reviews):

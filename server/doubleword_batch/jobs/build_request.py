@@ -41,18 +41,22 @@ OF_THE_JOB = frozenset({"name", "note", "reuse_from", "reuse_days"})
 
 OPTIONS: dict[str, OptionCheck] = {
     "name": OptionCheck(
-        "a name of lower-case letters, digits and hyphens, such as march-reviews", _is_name
+        "a name of lower-case letters, digits and hyphens, such as march-reviews",
+        _is_name,
+        "such as march-reviews",
     ),
     "note": OptionCheck(
-        f"a text of at most {_LONGEST_NOTE} characters, which list shows", _is_note
+        f"a text of at most {_LONGEST_NOTE} characters, which list shows", _is_note, "a text"
     ),
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),
-    "group_by": some_text("the name of a column"),
-    "cascade": OptionCheck(CASCADE_VALUES, is_cascade),
+    "group_by": some_text("the name of a column", "a column"),
+    "cascade": OptionCheck(
+        CASCADE_VALUES, is_cascade, '{"model": the strong one, "target": 0.5 to 0.99}'
+    ),
     "equal_rows": one_of("share", "separate"),
-    "reuse_from": some_text("the name of the one job whose answers may be taken"),
-    "reuse_days": OptionCheck("a number of days, above 0", _is_days),
+    "reuse_from": some_text("the name of the one job whose answers may be taken", "a job"),
+    "reuse_days": OptionCheck("a number of days, above 0", _is_days, "a number"),
     **SOURCE_CHECKS,
 }
 """Every option by its name."""
@@ -186,4 +190,4 @@ def _unknown(name: str) -> InputError:
 
 
 def _listed() -> str:
-    return "; ".join(f"{name}: {check.values}" for name, check in OPTIONS.items())
+    return "; ".join(f"{name}: {check.short or check.values}" for name, check in OPTIONS.items())

@@ -84,9 +84,11 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
     """The job that a location names; None for other locations.
 
     Raises:
-        InputError: no such job, or one that has not ended: its rows would be asked without answers.
+        InputError: no such job, one that has not ended (its rows would be asked without answers),
+            or a job's name alone where there is no file of that name.
     """
     if location is None or not location.startswith(_SCHEME):
+        _refuse_bare_name(ws, location or "")
         return None
     name, _, sql = location.removeprefix(_SCHEME).partition("::")
     job = await collected(await find_job(ws, name.strip()), progress)
@@ -95,6 +97,19 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
     table = await in_thread(lambda _: Table(job))
     notices = () if "outcome" in sql.lower() else _not_whole(job)
     return JobSource(job.name, table, job.folder, sql or None, others, notices)
+
+
+def _refuse_bare_name(ws: Workspace, location: str) -> None:
+    if ws.store.job_named(location) is None:
+        return
+    try:
+        ws.roots.readable(location)
+    except InputError:
+        raise InputError(
+            f"{location} is a job, and there is no file of that name.",
+            hint=f"Its answers are the source job:{location}.",
+            code="file_not_found",
+        ) from None
 
 
 def _not_whole(job: StoredJob) -> tuple[str, ...]:

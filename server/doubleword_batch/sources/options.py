@@ -77,10 +77,12 @@ class OptionCheck(NamedTuple):
     Attributes:
         values: in words, for errors and documents, such as `"skip" or "send"`.
         fits: whether a value may be used.
+        short: the values in a few words, for the list of all options.
     """
 
     values: str
     fits: Callable[[Any], bool]
+    short: str = ""
 
 
 def one_of(*names: str) -> OptionCheck:
@@ -98,16 +100,16 @@ def whole_number(least: int) -> OptionCheck:
     def fits(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
-    return OptionCheck(f"a whole number, at least {least}", fits)
+    return OptionCheck(f"a whole number, at least {least}", fits, f"a number from {least}")
 
 
-def some_text(words: str) -> OptionCheck:
-    """An option that is a text which is not empty; `words` say what it names."""
+def some_text(words: str, short: str = "") -> OptionCheck:
+    """An option that is a text which is not empty; the words say what it names."""
 
     def fits(value: Any) -> bool:
         return isinstance(value, str) and bool(value.strip())
 
-    return OptionCheck(words, fits)
+    return OptionCheck(words, fits, short)
 
 
 _LONGEST_MARK = 8
@@ -148,20 +150,28 @@ def _is_encoding(name: Any) -> bool:
 
 CHECKS: dict[str, OptionCheck] = {
     "encoding": OptionCheck(
-        "the name of an encoding, such as cp1252, shift_jis, gbk or utf-16-le", _is_encoding
+        "the name of an encoding, such as cp1252, shift_jis, gbk or utf-16-le",
+        _is_encoding,
+        "such as cp1252",
     ),
     "header_row": whole_number(0),
-    "sheet": some_text("the name of a worksheet"),
+    "sheet": some_text("the name of a worksheet", "its name"),
     "merged": one_of("first", "repeat"),
     "quoting": one_of("standard", "none"),
     "delimiter": OptionCheck(
-        'what separates the fields of a CSV, such as ";" or "|", or the word tab or space', _is_mark
+        'what separates the fields of a CSV, such as ";" or "|", or the word tab or space',
+        _is_mark,
+        'such as ";" or tab',
     ),
-    "quote": OptionCheck("the character around quoted fields, such as '", _is_quote),
+    "quote": OptionCheck("the character around quoted fields, such as '", _is_quote, "such as '"),
     "escape": one_of("none", "backslash", "in_quotes"),
-    "null": OptionCheck("the text that stands for null, such as \\N or NULL", _is_null),
+    "null": OptionCheck(
+        "the text that stands for null, such as \\N or NULL", _is_null, "such as NULL"
+    ),
     "short_rows": one_of("refuse", "fill"),
-    "comment": OptionCheck("what the lines to leave out begin with, such as #", _is_mark),
+    "comment": OptionCheck(
+        "what the lines to leave out begin with, such as #", _is_mark, "such as #"
+    ),
     "chunk_chars": whole_number(100),
 }
 """The options of a source, by name."""
