@@ -54,8 +54,6 @@ REFUSED = {
         "always alike",
     ),
     "responses": ({"endpoint": "/v1/responses"}, "/v1/chat/completions only"),
-    "earlier answers": ({"options": {"reuse_days": 3}}, "no use for the option reuse_days"),
-    "shared requests": ({"options": {"equal_rows": "share"}}, "no use for the option equal_rows"),
     "few rows": ({"limit": 499}, "does not pay for 499 requests"),
 }
 

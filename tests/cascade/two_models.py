@@ -58,7 +58,7 @@ class TwoModels:
         body = request.body
         model = body["model"]
         row = int(re.search(r"row (\d+)", body["messages"][-1]["content"])[1])
-        while self.holds:
+        while self.holds in (True, model):
             await anyio.sleep(0.02)
         self.asked[model] += 1
         self.rows_asked[model, row] += 1
@@ -95,6 +95,11 @@ def truth(row):
 
 def write_rows(path, count):
     """A table of so many rows."""
-    rows = "".join(f"{n},row {n} of it\n" for n in range(1, count + 1))
-    path.write_text("id,text\n" + rows, encoding="utf-8")
+    return write_texts(path, range(1, count + 1))
+
+
+def write_texts(path, numbers):
+    """A table of rows whose texts have these numbers; those of one number are equal."""
+    rows = "".join(f"{n},row {number} of it\n" for n, number in enumerate(numbers, 1))
+    path.write_text("id,text\n" + rows, encoding="utf-8", newline="\n")
     return path

@@ -177,7 +177,7 @@ def test_the_inspector_calls_every_tool_that_only_reads(tool, server_command, pr
     arguments = {"get_status": f"job={job}", "list": "kind=jobs"}
 
     read_only = {t["name"] for t in listed if t["annotations"].get("readOnlyHint")}
-    assert read_only == arguments.keys()
+    assert read_only == {"list"}  # get_status may send a round of a cascade
     for name, argument in arguments.items():
         reply = inspected(tool, server_command, *call, name, "--tool-arg", argument)
         assert not reply["isError"]

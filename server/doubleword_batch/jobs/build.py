@@ -25,7 +25,7 @@ from doubleword_batch.jobs.awaited import (
 )
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
 from doubleword_batch.jobs.build_request import BuildRequest
-from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.cascade.costs import record_most, with_cascade
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.delete import drop_unsent
@@ -36,6 +36,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
+from doubleword_batch.jobs.reuse.strong import write_strong_keys
 from doubleword_batch.jobs.reuse.taken import leave_out_known
 from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -51,7 +52,6 @@ from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from doubleword_batch.jobs.reuse.unfetched import Awaited
     from doubleword_batch.requests import BuildResult
 
 _NAMES_SHOWN = 5
@@ -183,8 +183,6 @@ def _build(
     failpoint("build.begun")
     try:
         ledger = Ledger(ws.store, job_id)
-        # A cascade's bounds need rows of their own, and its answers are of two models.
-        is_cascade = "cascade" in msgspec.json.decode(plan.stored_spec)
         equal_rows = EqualRows(staging.path, shares=plan.shares)
         keys = RequestKeys(ws.profile.name, ws.server, plan.spec.endpoint)
         sharing = Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows)
@@ -200,29 +198,34 @@ def _build(
                 (row, custom_id_for(row, None), outcome, cause, message)
                 for row, outcome, cause, message in rows
             ),
-            sharing=None if is_cascade else sharing,
+            sharing=sharing,
             on_progress=lambda rows: progress(rows, None, "rows built"),
             cancelled=cancelled,
             most_bytes=_bytes_left(ws),
         )
-        if is_cascade:
+        cascade = plan.cascade
+        if cascade is not None:
             refuse_small(sum(file.requests for file in built.files))
+            write_strong_keys(
+                staging.path, built, cascade, keys, shares=plan.shares, cancelled=cancelled
+            )
         failpoint("build.rows")
         fingerprint = _fingerprint(plan, built)
-        awaited: list[Awaited] = []
-        if not is_cascade:
-            built, awaited = leave_out_known(
-                ws,
-                job_id,
-                plan.spec,
-                built,
-                equal_rows,
-                staging,
-                plan.reuse,
-                has_images=(plan.spec.image_column or plan.source.image_column) is not None,
-                fetch=fetch_from_thread,
-                cancelled=cancelled,
-            )
+        built, awaited = leave_out_known(
+            ws,
+            job_id,
+            plan.spec,
+            built,
+            equal_rows,
+            staging,
+            plan.reuse,
+            has_images=(plan.spec.image_column or plan.source.image_column) is not None,
+            fetch=fetch_from_thread,
+            cancelled=cancelled,
+            cascade=cascade,
+        )
+        if cascade is not None:
+            record_most(ws.store, job_id, cascade, built, staging.path)
         failpoint("build.written")
         name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
         job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)

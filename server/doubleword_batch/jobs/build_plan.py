@@ -53,6 +53,7 @@ class BuildPlan:
         note: what is kept with the job for its readers.
         name_stem: how the job's name begins.
         notices: what the reply has to say of it.
+        cascade: a strong model behind that of the spec; None for nearly all jobs.
         shares: equal requests are sent once.
         reuse: from where answers may be taken; None where a new run is wanted.
     """
@@ -69,6 +70,7 @@ class BuildPlan:
     name: str | None = None
     note: str | None = None
     notices: tuple[str, ...] = ()
+    cascade: Cascade | None = None
     shares: bool = True
     reuse: Reuse | None = None
 
@@ -152,6 +154,7 @@ def plan_build(
         name=options.name,
         note=options.note,
         notices=(*notices, *(made.notices if made else ()), *read),
+        cascade=cascade,
         shares=shares_equal_rows(options, params),
         reuse=reuse_of(ws, options, new_run=request.new_run),
     )

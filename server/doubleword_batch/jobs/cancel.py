@@ -1,6 +1,7 @@
 """Stopping a job: the tool `cancel`."""
 
 from doubleword_batch.errors import Next
+from doubleword_batch.jobs.cascade.stop import cancel_cascade
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Cancelled
@@ -22,6 +23,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
             on with the batches that are left.
     """
     stored = await find_job(ws, job)
+    stops_cascade = cancel_cascade(stored)
     begun = {run.id for part, run in stored.newest_runs() if run and _has_open_cancel(stored, part)}
     await refresh(stored, also_terminal=True)
     stopping = [
@@ -30,7 +32,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         if run is not None and (not run.is_terminal or run.id in begun)
     ]
     if not stopping:
-        return _nothing_runs(stored)
+        return _nothing_runs(stored, stops_cascade=stops_cascade)
 
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
@@ -73,7 +75,7 @@ def _has_open_cancel(job: StoredJob, part: Part) -> bool:
     return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
 
 
-def _nothing_runs(job: StoredJob) -> Cancelled:
+def _nothing_runs(job: StoredJob, *, stops_cascade: bool) -> Cancelled:
     """The reply for a job of which nothing runs: it is as the caller wants it."""
     status = job.status()
     was_submitted = bool(job.batch_runs()) or not job.parts()
@@ -86,7 +88,9 @@ def _nothing_runs(job: StoredJob) -> Cancelled:
         batch_ids=[],
         stopped=0,
         finished=counts.completed + counts.failed,
-        note=f"Nothing was running: it was {status} already."
+        note="No batch was running, and no further round of its cascade is sent."
+        if stops_cascade
+        else f"Nothing was running: it was {status} already."
         if was_submitted
         else f"Nothing was running: it is {status} and was never submitted.",
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.journal import Journal
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -182,8 +183,17 @@ class StoredJob(JobRecord):
         """Whether every part has a batch, and all of them are terminal.
 
         A job without parts, all of whose rows were answered before, has ended when it is built.
+        Of a cascade that was cancelled, parts that were not sent count for nothing.
         """
-        return all(run is not None and run.is_terminal for _, run in self.newest_runs())
+        newest = self.newest_runs()
+        if self.is_cancelled_cascade():
+            newest = [(part, run) for part, run in newest if run or not part.retry_round]
+        return all(run is not None and run.is_terminal for _, run in newest)
+
+    def is_cancelled_cascade(self) -> bool:
+        """Whether its cascade was cancelled, and not told to go on since."""
+        has_cascade = '"cascade":{' in self.spec
+        return has_cascade and read_cascade(self.store, self.id).cancelled_at is not None
 
     def status(self) -> str:
         """One word for the whole job.
@@ -198,6 +208,8 @@ class StoredJob(JobRecord):
             return "uploaded" if all(part.input_file_id for part, _ in newest) else "built"
         statuses = [run.status if run else "uploaded" for _, run in newest]
         running = [run.status for _, run in newest if run and not run.is_terminal]
+        if not running and self.is_cancelled_cascade():
+            return "cancelled"
         if "uploaded" in statuses:
             return "in_progress" if running else "uploaded"
         if running:

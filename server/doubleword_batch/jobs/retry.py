@@ -19,6 +19,7 @@ from doubleword_batch.jobs.approvals import (
     questions_written_down,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
+from doubleword_batch.jobs.cascade.stop import let_go_on
 from doubleword_batch.jobs.costs import Cost, check_caps_of_retry
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -119,6 +120,7 @@ async def _retry_failed(
         await collect(stored)
         await fetch_bills(stored)
         retry = await _begin(stored.reloaded(), causes, params, progress)
+    let_go_on(stored)
     running = [run for _, run in stored.newest_runs() if run and not run.is_terminal]
     return Retried(
         provider=ws.provider,

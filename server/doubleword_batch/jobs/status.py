@@ -170,6 +170,8 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
             return carried_on
         if not (carried_on.has_begun or _goes_on(job) or _waits_for_a_person(job)):
             return carried_on
+        if carried_on.has_begun:  # new batches, which may be as quick as the first were
+            pause = _FIRST_POLL_SECONDS
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
 

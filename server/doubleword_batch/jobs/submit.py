@@ -15,6 +15,8 @@ from doubleword_batch.jobs.awaited import awaited_of, note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
+from doubleword_batch.jobs.cascade.rounds import carry_on
+from doubleword_batch.jobs.cascade.stop import let_go_on
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
@@ -148,9 +150,12 @@ async def _create_batch(
     check_metadata(metadata or {}, reserved_pairs=OWN_PAIRS, reserved_prefix=OWN_PREFIX)
     if not stored.parts():
         return _reply(stored, reused=True, cost=estimate_cost(stored, window))
+    goes_on = let_go_on(stored)
     if all(run for _, run in stored.newest_runs()):
         if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
             record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
+        if goes_on:
+            await carry_on(stored, progress)
         return _reply(stored, reused=True, cost=Cost(stored.cost_usd, "as estimated then"))
     if unsent_parts(stored):
         await fetch_bills_of_today(ws)

@@ -66,7 +66,8 @@ _RESULT_FIELDS = {
     "retry_failed": "job status rows batch_ids",
 }
 _log = logging.getLogger(__name__)
-_READ_ONLY = {"get_status", "fetch_results", "list"}
+_IN_READ_ONLY = {"get_status", "fetch_results", "list"}
+"""The tools of a server that was started read-only: there get_status sends nothing either."""
 
 
 def _hints(
@@ -89,7 +90,8 @@ _TOOLS = (
     ("create_batch_file", tools.create_batch_file, _hints(idempotent=True, open_world=False)),
     ("upload", tools.upload, _hints(idempotent=True)),
     ("create_batch", tools.create_batch, _hints(idempotent=True)),
-    ("get_status", tools.get_status, _hints(read_only=True)),
+    # It may send a round of a cascade that was agreed to with create_batch.
+    ("get_status", tools.get_status, _hints()),
     (
         "fetch_results",
         tools.fetch_results,
@@ -207,9 +209,15 @@ def build_server(
         extensions=[job_card()],
         middleware=[link_card],
         tools=[
-            _tool(name, function, annotations)
+            _tool(
+                name,
+                function,
+                _hints(read_only=True)
+                if settings.read_only and name == "get_status"
+                else annotations,
+            )
             for name, function, annotations in _TOOLS
-            if name in _READ_ONLY or not settings.read_only
+            if name in _IN_READ_ONLY or not settings.read_only
         ],
     )
 

@@ -55,8 +55,12 @@ class RequestKeys:
         try:
             decoded = msgspec.json.decode(body)
             if isinstance(decoded, dict):
-                fields = cast("dict[str, Any]", decoded)
-                body = _encode({name: fields[name] for name in sorted(fields)})
+                return self.of_fields(cast("dict[str, Any]", decoded))
         except (ValueError, RecursionError):
             pass
+        return sha256(self._asked + body).digest()[:KEY_BYTES]
+
+    def of_fields(self, fields: dict[str, Any]) -> bytes:
+        """The key of a body by its fields."""
+        body = _encode({name: fields[name] for name in sorted(fields)})
         return sha256(self._asked + body).digest()[:KEY_BYTES]

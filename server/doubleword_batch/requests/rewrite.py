@@ -5,6 +5,7 @@ from array import array
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import BinaryIO, Self
 
 import msgspec
 
@@ -46,6 +47,7 @@ def without_rows(
     is_left_out: Callable[[int], bool],
     *,
     has_images: bool = False,
+    aside: tuple[Path, Callable[[int], bool]] | None = None,
 ) -> Kept:
     """Write the files of a build again, without the lines of some of its rows.
 
@@ -58,6 +60,7 @@ def without_rows(
         folder: nobody else's.
         is_left_out: asked for each row that has a line.
         has_images: whether a body may hold an image, which counts otherwise than its bytes.
+        aside: a file that gets some of the lines that are left out, and which rows those are.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -66,11 +69,15 @@ def without_rows(
     target.mkdir(mode=0o700)
     text_bytes = images = requests = 0
     file_of = array("H", bytes(2 * (built.rows + 1)))  # by row: lines need not be in their order
-    with RequestFileWriter(
-        target, requests_in_a_file(spec, profile), profile.max_file_bytes, by_prefix=True
-    ) as writer:
+    with (
+        RequestFileWriter(
+            target, requests_in_a_file(spec, profile), profile.max_file_bytes, by_prefix=True
+        ) as writer,
+        _Aside(aside) as put_aside,
+    ):
         for row, line in _lines(built.files):
             if is_left_out(row):
+                put_aside.write(row, line)
                 continue
             number = writer.write(line)
             file_of[row] = number
@@ -87,6 +94,38 @@ def without_rows(
         output_tokens=estimate_output_tokens(spec, requests, input_tokens),
     )
     return Kept(changed, _ranges(file_of))
+
+
+class _Aside:
+    """The file for lines that are left out and kept all the same; none where None was given."""
+
+    def __init__(self, given: tuple[Path, Callable[[int], bool]] | None) -> None:
+        self._given = given
+        self._file: BinaryIO | None = None
+
+    def __enter__(self) -> Self:
+        if self._given is not None:
+            path, _ = self._given
+            try:
+                path.touch(mode=0o600)
+                self._file = path.open("wb")
+            except OSError as error:
+                raise not_written(path, error) from None
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._file is not None:
+            self._file.close()
+
+    def write(self, row: int, line: bytes) -> None:
+        if self._given is None or self._file is None:
+            return
+        path, is_wanted = self._given
+        if is_wanted(row):
+            try:
+                self._file.write(line)
+            except OSError as error:
+                raise not_written(path, error) from None
 
 
 def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:

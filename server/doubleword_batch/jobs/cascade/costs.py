@@ -3,12 +3,47 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from doubleword_batch.jobs.cascade.option import cascade_of
+from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.reuse.strong import not_sent_path
+from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
+from doubleword_batch.jobs.store.database import Database
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests import BuildResult
 
 _EXPECTED_SHARE = Decimal("0.5")
+
+
+def record_most(
+    database: Database, job: int, cascade: Cascade, built: "BuildResult", folder: Path
+) -> None:
+    """Note what may be sent to the strong model at most: what is sent, and what was put aside.
+
+    Where nothing is left for it, the cascade is done when the job is built.
+    """
+    from doubleword_batch.requests import estimate_file_tokens
+
+    requests = sum(file.requests for file in built.files)
+    read, written = built.input_tokens, built.output_tokens
+    aside = not_sent_path(folder)
+    if aside.exists():
+        more_read, more_written = estimate_file_tokens(aside)
+        read, written = read + more_read, written + more_written
+        with aside.open("rb") as lines:
+            requests += sum(1 for _ in lines)
+    record_cascade(
+        database,
+        job,
+        model=cascade.model,
+        requests=requests,
+        input_tokens=read,
+        output_tokens=written,
+        rest_sent=not requests,
+    )
 
 
 def with_cascade(
@@ -25,12 +60,17 @@ def with_cascade(
     cascade = cascade_of(job)
     if cascade is None or own.usd is None:
         return own
-    read, written = job.input_tokens, job.output_tokens
+    most = read_cascade(job.store, job.id)
+    read, written = most.input_tokens, most.output_tokens
+    if read is None or written is None:  # it was built before anybody counted
+        read, written = job.input_tokens, job.output_tokens
     if paths is not None:
         from doubleword_batch.requests import bound_tokens
 
-        most = bound_tokens([path for path in paths if path is not None and path.exists()])
-        read, written = most.input_tokens, most.output_tokens
+        own_paths = [path for path in paths if path is not None]
+        all_paths = [*own_paths, not_sent_path(job.folder)]
+        bound = bound_tokens([path for path in all_paths if path.exists()])
+        read, written = bound.input_tokens, bound.output_tokens
     strong = price_tokens(job.workspace, cascade.model, window, read, written // cascade.samples)
     both = own + strong
     if strong.usd is None or job.profile.free:

@@ -44,6 +44,11 @@ class Cascade:
         """How many answers the cheap model writes for each row."""
         return 2 if "n" in self.added else 1
 
+    def strong_body(self, body: Mapping[str, Any]) -> dict[str, Any]:
+        """What the strong model is asked, of what the cheap one is."""
+        kept = {name: value for name, value in body.items() if name not in self.added}
+        return kept | {"model": self.model}
+
     def stored(self) -> dict[str, Any]:
         """What of it is kept with the job."""
         return asdict(self)

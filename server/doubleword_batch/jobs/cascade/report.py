@@ -22,7 +22,7 @@ def awaits_round(job: StoredJob, carried_on: CarriedOn) -> bool:
     reason = carried_on.waits_for
     if reason is not None and reason.next is not None and reason.next.tool == "retry_failed":
         return False
-    return not is_done(job)
+    return not is_done(job)  # which a cancelled one is until it is told to go on
 
 
 def next_of(carried_on: CarriedOn) -> Next | None:
@@ -78,6 +78,11 @@ def _reason(carried_on: CarriedOn) -> str | None:
 
 
 def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | None:
+    if job.is_cancelled_cascade():
+        return (
+            "It was cancelled: rows keep the answers that they have, and not all of "
+            f"{job.model}'s were held against {cascade.model}."
+        )
     if outcome is None:
         return None
     if outcome.is_stopped:
@@ -103,8 +108,10 @@ def _saved(job: StoredJob, cascade: Cascade) -> Decimal | None:
     if not strong or not strong[0].answers or job.profile.free:
         return None
     (tokens,) = strong
-    sums = job.ledger.sums()
-    rows = sum(sums.values()) - sums.get("skipped", 0)
+    rows = read_cascade(job.store, job.id).requests
+    if rows is None:  # it was built before anybody counted
+        sums = job.ledger.sums()
+        rows = sum(sums.values()) - sums.get("skipped", 0)
     read = tokens.input_tokens * rows // tokens.answers
     written = tokens.output_tokens * rows // tokens.answers
     usd = price_tokens(job.workspace, cascade.model, job.window, read, written).usd

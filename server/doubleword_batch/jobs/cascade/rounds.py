@@ -10,7 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
+from functools import partial
 from hashlib import sha256
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -20,7 +22,13 @@ from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.cascade.labels import DOUBTS, doubt_of, label_fields, label_of
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.statistics import Decision, decide, sample_size
+from doubleword_batch.jobs.cascade.statistics import (
+    MOST_DRAWN,
+    Decision,
+    decide,
+    draw,
+    sample_size,
+)
 from doubleword_batch.jobs.costs import (
     check_caps,
     check_caps_of_retry,
@@ -36,6 +44,7 @@ from doubleword_batch.jobs.new_parts import (
     write_new_parts,
 )
 from doubleword_batch.jobs.request_costs import estimate_cost_of_parts
+from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.store.cascades import CascadeRecord, read_cascade, record_cascade
 from doubleword_batch.jobs.store.ledger_reader import ANSWERED, UNANSWERED, Entry
 from doubleword_batch.jobs.store.records import Part
@@ -52,7 +61,7 @@ class Sample:
     """The rows that both models answer.
 
     Attributes:
-        rows: their numbers, ascending.
+        rows: those that count, ascending, of equal rows the one with the request.
         by_doubt: how many rows of the whole job have each doubt: fixed before anybody knows who
             agrees.
     """
@@ -100,8 +109,11 @@ def outcome_of(record: CascadeRecord) -> Outcome | None:
 
 
 def is_done(job: StoredJob) -> bool:
-    """Whether no further round of a cascade will come; also of a job without one."""
-    return cascade_of(job) is None or read_cascade(job.store, job.id).rest_sent
+    """Whether no further round of a cascade will come by itself; also of a job without one."""
+    if cascade_of(job) is None:
+        return True
+    record = read_cascade(job.store, job.id)
+    return record.rest_sent or record.cancelled_at is not None
 
 
 async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedOn:
@@ -112,11 +124,11 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
             on where this one stopped.
     """
     cascade = cascade_of(job)
-    if cascade is None or not job.batch_runs() or (is_done(job) and not unsent_parts(job)):
+    if cascade is None or not job.batch_runs():
         return NOTHING
-    if any(run is None for part, run in job.newest_runs() if not part.retry_round):
-        return NOTHING  # it was not submitted as a whole
-    if not unsent_parts(job) and not job.has_ended():
+    if job.is_cancelled_cascade():
+        return CarriedOn(waits_for=_was_cancelled(job)) if job.has_ended() else NOTHING
+    if not _is_due(job):
         return NOTHING
     try:
         return await _carry_on(job, cascade, progress)
@@ -126,6 +138,13 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
         if error.code in _CAPS or isinstance(error, _WaitsError):
             return CarriedOn(waits_for=error)
         raise
+
+
+def _is_due(job: StoredJob) -> bool:
+    """Whether a round can be sent: one that was made, or the next, as nothing runs."""
+    if any(run is None for part, run in job.newest_runs() if not part.retry_round):
+        return False  # it was not submitted as a whole
+    return bool(unsent_parts(job)) or (job.has_ended() and not is_done(job))
 
 
 async def _carry_on(job: StoredJob, cascade: Cascade, progress: Progress) -> CarriedOn:
@@ -160,6 +179,8 @@ class _Round:
         self._fields = label_fields(msgspec.json.decode(job.spec).get("response_schema"))
         models = {part.id: part.model for part in job.parts()}
         self._strong_runs = {run.id for run in job.batch_runs() if models[run.part] is not None}
+        origins = job.ledger.unsent.origins()
+        self._strong_origins = {one.number for one in origins if one.model is not None}
 
     def prepare(self, cancelled: Callable[[], bool]) -> bool:
         """Write the round down and make its parts; False where there is none left."""
@@ -168,16 +189,19 @@ class _Round:
         if record.sample is None:
             self._refuse_unanswered()
             with closing(StoredLines(job)) as lines:
-                sample = self._drawn(lines)
+                sample, requests = self._drawn(lines)
             note = msgspec.json.encode(asdict(sample)).decode()
-            rows = frozenset(sample.rows)
-            self._write(
-                lambda entry: entry.row in rows, lambda: self._record(sample=note), cancelled
-            )
-            return True
-        outcome = outcome_of(record)
-        if outcome is None:
-            outcome = self._decided(msgspec.json.decode(record.sample, type=Sample))
+            if requests:
+                self._write(
+                    lambda entry: entry.row in requests,
+                    lambda: self._record(sample=note),
+                    cancelled,
+                )
+                return True
+            self._record(sample=note)  # the strong model has answered all that was answered
+        else:
+            sample = msgspec.json.decode(record.sample, type=Sample)
+        outcome = outcome_of(record) or self._decided(sample)
         if outcome.is_stopped or not self._has_rest(outcome):
             self._record(rest_sent=True)
             return False
@@ -190,34 +214,56 @@ class _Round:
         return True
 
     def _record(self, **columns: Any) -> None:
+        """Note how far it is; in the transaction that makes a round's parts."""
+        if read_cascade(self._job.store, self._job.id).cancelled_at is not None:
+            raise _was_cancelled(self._job)
         record_cascade(self._job.store, self._job.id, **columns)
 
     def _refuse_unanswered(self) -> None:
-        """Wait where the cheap model has not answered most rows, or somebody stopped it."""
+        """Wait where the cheap model has not answered most rows."""
         sums = self._job.ledger.sums()
         again = Next("retry_failed", {"job": self._job.name})
         if sums.get("cancelled"):
-            raise _WaitsError("the job was cancelled", again)
+            raise _WaitsError("rows of the first round were cancelled", again)
         unanswered = sum(sums.get(outcome, 0) for outcome in UNANSWERED)
         if 2 * unanswered > sum(sums.values()) - sums.get("skipped", 0):
             raise _WaitsError(f"{unanswered:,} rows have no answer of {self._job.model}", again)
 
     # The sample
 
-    def _drawn(self, lines: StoredLines) -> Sample:
-        """The rows for both models, each request with an answer as likely as any other."""
-        by_part = self._job.ledger.counts_by_part()
-        eligible = sum(sums.get("ok", 0) for part, sums in by_part.items() if part)
-        size = sample_size(eligible, self._cascade.target)
-        chosen = frozenset(self._random().sample(range(eligible), size))
-        rows: list[int] = []
+    def _drawn(self, lines: StoredLines) -> tuple[Sample, frozenset[int]]:
+        """The rows for both models, each with an answer of the cheap one as likely as any other.
+
+        Returns:
+            The sample, and the rows whose requests the strong model gets: where equal rows share
+            a request, more than count.
+        """
+        rows = requests = 0
         by_doubt = [0] * DOUBTS
-        entries = self._job.ledger.entries(outcomes=("ok",))
-        for place, entry in enumerate(entry for entry in entries if entry.part):
+        for entry in self._of_cheap():
+            rows += 1
+            requests += entry.shares is None
             by_doubt[self._doubt(entry, lines)] += 1
-            if place in chosen:
-                rows.append(entry.row)
-        return Sample(rows, by_doubt)
+        places = self._random().sample(range(rows), min(rows, MOST_DRAWN))
+        wanted = frozenset(places)
+        request_of = {
+            place: entry.shares or entry.row
+            for place, entry in enumerate(self._of_cheap())
+            if place in wanted
+        }
+        drawn = draw(
+            (request_of[place] for place in places), sample_size(requests, self._cascade.target)
+        )
+        return Sample(sorted(drawn.counted), by_doubt), drawn.requests
+
+    def _of_cheap(self) -> Iterator[Entry]:
+        """The rows with a good answer of the cheap model, also of an earlier job's."""
+        for entry in self._job.ledger.entries(outcomes=("ok",)):
+            if not self._is_of_strong(entry):
+                yield entry
+
+    def _is_of_strong(self, entry: Entry) -> bool:
+        return entry.origin in self._strong_origins or entry.batch_run in self._strong_runs
 
     def _random(self) -> Random:
         facts = (self._job.source_fingerprint or "", self._job.model, self._cascade.model)
@@ -278,6 +324,8 @@ class _Round:
 
     def _stays(self, entry: Entry, lines: StoredLines, outcome: Outcome) -> bool:
         limit = outcome.decision.limit
+        if self._is_of_strong(entry) and entry.outcome in ANSWERED:
+            return True
         if entry.outcome != "ok" or limit is None:
             return False
         return self._doubt(entry, lines) <= limit
@@ -286,10 +334,27 @@ class _Round:
         with closing(StoredLines(self._job)) as lines:
             return any(
                 not self._stays(entry, lines, outcome)
-                for part in self._job.parts()
-                if part.model is None
-                for entry in self._job.ledger.rows_of_part(part.number)
+                for number, _ in self._files_of_cheap()
+                for entry in self._rows_of(number)
             )
+
+    def _files_of_cheap(self) -> Iterator[tuple[int, Callable[[], Path]]]:
+        """Number and file of each part of the cheap model; 0 for what it had answered before.
+
+        And of those parts of the strong one that were cancelled: their rows may be sent again.
+        """
+        for part, run in self._job.newest_runs():
+            if part.model is None or (run is not None and run.status == "cancelled"):
+                yield part.number, partial(existing_file, self._job, part)
+        aside = not_sent_path(self._job.folder)
+        if aside.exists():
+            yield 0, lambda: aside
+
+    def _rows_of(self, number: int) -> Iterator[Entry]:
+        """The rows of a part that have a request; of the part 0 those that were answered before."""
+        for entry in self._job.ledger.rows_of_part(number):
+            if number or (entry.shares is None and entry.origin is not None):
+                yield entry
 
     # The requests
 
@@ -313,21 +378,33 @@ class _Round:
         """The wanted rows' requests, for the strong model, part by part."""
         from doubleword_batch.requests import requests_of_rows
 
-        job = self._job
-        for part in job.parts():
-            if part.model is not None:
-                continue
-            rows = {e.row for e in job.ledger.rows_of_part(part.number) if is_wanted(e)}
+        for number, file in self._files_of_cheap():
+            rows = {entry.row for entry in self._rows_of(number) if is_wanted(entry)}
             if rows:
-                for row, line in requests_of_rows(existing_file(job, part), rows):
+                for row, line in requests_of_rows(file(), rows):
                     yield NewRequest(row, self._for_strong(line), self._cascade.model)
 
     def _for_strong(self, line: bytes) -> bytes:
         request: dict[str, Any] = msgspec.json.decode(line)
-        added = self._cascade.added
-        body = {name: value for name, value in request["body"].items() if name not in added}
-        body["model"] = self._cascade.model
+        body = self._cascade.strong_body(request["body"])
         return msgspec.json.encode(request | {"body": body}) + b"\n"
+
+
+def _was_cancelled(job: StoredJob) -> DoublewordBatchError:
+    sums = job.ledger.sums()
+    was_first = any(
+        part.model is None and run is not None and run.status == "cancelled"
+        for part, run in job.newest_runs()
+    )
+    if was_first and (sums.get("cancelled") or sums.get("pending")):
+        return _WaitsError(
+            "it was cancelled in its first round, and goes on once its rows are run again",
+            Next("retry_failed", {"job": job.name}),
+        )
+    return _WaitsError(
+        "it was cancelled, and goes on once it is submitted again",
+        Next("create_batch", {"job": job.name}),
+    )
 
 
 class _WaitsError(InputError):

@@ -7,15 +7,24 @@ to reach it. Limits are tested from strict to loose, and the first that fails en
 are fixed by the doubts alone, before anybody knows who agrees, so that the order needs no
 correction: a wrong limit is only chosen where the first wrong one passes, which happens in at most
 5 % of all samples (fixed-sequence testing; Angelopoulos et al., "Learn then Test", 2021).
+
+Rows are drawn, and equal rows share a request, so that one drawn row takes all rows of its request
+to the strong model. What is frequent is drawn nearly surely and says little of the rows that keep
+the cheap model's answer. So a request counts where exactly one of its rows was drawn: a request of
+w rows is drawn once with the chance w f (1 - f)^(w - 1) and keeps its w rows with (1 - f)^w, and
+these two are in one proportion for every w (Good, "The population frequencies of species", 1953).
+Without equal rows every drawn row counts.
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
 CONFIDENCE = 0.95
 SMALLEST_SAMPLE, LARGEST_SAMPLE = 200, 400
+MOST_DRAWN = 8_000
+"""So many rows are drawn at most: where nearly all rows are equal, few of them count."""
 LEAST_TARGET, MOST_TARGET = 0.5, 0.99
 
 _STEP = 0.05
@@ -46,14 +55,47 @@ class Decision:
     upper: float = 1.0
 
 
-def sample_size(rows: int, target: float) -> int:
-    """How many of so many rows the strong model answers for comparison: 200 to 400, or all.
+@dataclass(frozen=True, slots=True)
+class Draw:
+    """What was drawn for the sample.
+
+    Attributes:
+        requests: those that the strong model answers.
+        counted: those of them that say something: of which one row was drawn and no other.
+    """
+
+    requests: frozenset[int]
+    counted: frozenset[int]
+
+
+def sample_size(requests: int, target: float) -> int:
+    """How many of so many requests count in the sample: 200 to 400, or all.
 
     More of a large table, of which they are a small part, and for a high target, which few rows
     cannot show.
     """
-    wanted = max(SMALLEST_SAMPLE, rows // 10, 3 * fewest_rows(target, disagreeing=1))
-    return min(rows, wanted, LARGEST_SAMPLE)
+    wanted = max(SMALLEST_SAMPLE, requests // 10, 3 * fewest_rows(target, disagreeing=1))
+    return min(requests, wanted, LARGEST_SAMPLE)
+
+
+def draw(rows: Iterable[int], size: int) -> Draw:
+    """Draw rows until so many requests count, and at most 400 of them are asked.
+
+    Args:
+        rows: of each row, in the random order in which they are drawn, the request.
+        size: how many are to count.
+    """
+    once: set[int] = set()
+    drawn: set[int] = set()
+    for request in rows:
+        if len(once) >= size or len(drawn) >= LARGEST_SAMPLE:
+            break
+        if request in drawn:
+            once.discard(request)
+        else:
+            once.add(request)
+            drawn.add(request)
+    return Draw(frozenset(drawn), frozenset(once))
 
 
 def decide(

@@ -103,7 +103,7 @@ class Table:
         if self._origin_column is not None:
             self.columns.insert(-1, self._origin_column)
         self.answer_columns = named.answers
-        self._models = _models_of(job) if MODEL in named.own else {}
+        self._models = _models_of(job) if MODEL in named.own else None
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
         self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
@@ -208,8 +208,8 @@ class Table:
         row[own["outcome"]] = outcome
         if self.mark_column is not None:
             row[self.mark_column] = self._marks.get(entry.row)
-        if self._models and outcome in ANSWERED:
-            row[own[MODEL]] = self._models.get(entry.batch_run, self._job.model)
+        if self._models is not None and outcome in ANSWERED:
+            row[own[MODEL]] = self._model_of(entry)
         if self._origin_column is not None:
             row[self._origin_column] = origin_of_row(entry, self._origins)
         if outcome not in _WITHOUT_ERROR:
@@ -223,6 +223,13 @@ class Table:
         else:
             row.update(self.values(entry, answer))
         return row
+
+    def _model_of(self, entry: Entry) -> str:
+        """Whose answer a row of a cascade has."""
+        origin = None if entry.origin is None else self._origins.get(entry.origin)
+        if origin is not None:
+            return origin.model or self._job.model
+        return (self._models or {}).get(entry.batch_run, self._job.model)
 
     def values(self, entry: Entry, answer: Answer) -> Iterator[tuple[str, Any]]:
         """(column, value) of an answer."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from itertools import islice
 
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.key_file import KeyFile, row_in
+from doubleword_batch.jobs.reuse.key_file import KEYS, STRONG_KEYS, KeyFile, row_in
 from doubleword_batch.jobs.reuse.spill import BUCKETS
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 from doubleword_batch.requests import KEY_BYTES
@@ -21,16 +21,27 @@ _ROWS_AT_ONCE = 500
 
 @dataclass(frozen=True, slots=True)
 class Match:
-    """A row of a new job, and one of an earlier job that asked the same."""
+    """A row of a new job, and one of an earlier job that asked the same.
+
+    Attributes:
+        of_strong: what asked the same is the earlier job's request for its cascade's strong model.
+    """
 
     row: int
     job: int
     earlier_row: int
+    of_strong: bool = False
 
 
 def jobs_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     """The jobs that asked the same model of the same server, the newest first."""
     records = ws.store.jobs_of(ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS)
+    return (StoredJob.of_record(ws, record) for record in records)
+
+
+def cascades_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
+    """The jobs whose cascade has asked that strong model of the same server, the newest first."""
+    records = ws.store.cascades_of(ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS)
     return (StoredJob.of_record(ws, record) for record in records)
 
 
@@ -58,21 +69,23 @@ def answered_rows(
     return found
 
 
-def matches_in_jobs(new: KeyFile, jobs: Iterable[StoredJob]) -> Iterator[Match]:
-    """What is in key files of jobs, in their order.
+def matches_in_jobs(
+    new: KeyFile, jobs: Iterable[StoredJob], *, of_strong: bool = False
+) -> Iterator[Match]:
+    """What is in key files of jobs, in their order; or in those of their strong models.
 
     It ends when ten times as many requests were looked at as the new job has: what is older than
     so much work is hardly ever what is wanted again.
     """
     left = _MOST_COMPARED + _MOST_COMPARED_EACH * len(new)
     for job in jobs:
-        with KeyFile(job.folder) as earlier:
+        with KeyFile(job.folder, STRONG_KEYS if of_strong else KEYS) as earlier:
             if not len(earlier):
                 continue
             for key_rows, earlier_rows in _in_both(new, earlier):
                 # Where equal rows want answers of their own, each answer is taken once.
                 for row, earlier_row in zip(key_rows, earlier_rows, strict=False):
-                    yield Match(row, job.id, earlier_row)
+                    yield Match(row, job.id, earlier_row, of_strong)
             left -= min(len(earlier), len(new) * _MUCH_SMALLER)
         if left <= 0:
             return

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from doubleword_batch.jobs.reuse.key_file import (
+    KEYS,
     RECORD_BYTES,
     ROW_BYTES,
     KeyFileWriter,
@@ -23,14 +24,16 @@ class EqualRows:
     Args:
         folder: in which the job is made.
         shares: whether equal rows become one request.
+        name: of the key file.
     """
 
-    def __init__(self, folder: Path, *, shares: bool) -> None:
+    def __init__(self, folder: Path, *, shares: bool, name: str = KEYS) -> None:
         self._folder = folder
+        self._name = name
         self._shares = shares
         self._recent: dict[bytes, int] = {}
         self._all: list[tuple[bytes, int]] = []  # where equal rows stay apart
-        self._keys = Spill(folder / ".keys", RECORD_BYTES)
+        self._keys = Spill(folder / f".{name}", RECORD_BYTES)
 
     def first_row(self, row: int, key: bytes) -> int | None:
         """The row that has asked the same lately; None for the first, which is noted."""
@@ -63,7 +66,7 @@ class EqualRows:
             StoreError: code `disk_full` or `not_written`.
         """
         self._drain()
-        writer = KeyFileWriter(self._folder)
+        writer = KeyFileWriter(self._folder, self._name)
         is_whole = False
         try:
             for bucket in range(BUCKETS):

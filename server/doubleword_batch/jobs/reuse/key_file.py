@@ -27,9 +27,14 @@ _COUNTS = struct.Struct("<256Q")
 _BEGIN = len(_MARK) + _COUNTS.size
 
 
-def key_file_path(folder: Path) -> Path:
+KEYS = "keys.bin"
+STRONG_KEYS = "strong-keys.bin"
+"""The same of what a cascade asks its strong model."""
+
+
+def key_file_path(folder: Path, name: str = KEYS) -> Path:
     """Where a job's keys lie."""
-    return folder / "keys.bin"
+    return folder / name
 
 
 def row_in(record: bytes) -> int:
@@ -44,8 +49,8 @@ class KeyFileWriter:
         StoreError: code `disk_full` or `not_written`.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = key_file_path(folder)
+    def __init__(self, folder: Path, name: str = KEYS) -> None:
+        self._path = key_file_path(folder, name)
         self._counts = [0] * BUCKETS
         try:
             self._path.touch(mode=0o600)
@@ -82,10 +87,10 @@ class KeyFileWriter:
 class KeyFile:
     """The keys of one job, to look into; of a file that is gone or not whole there are none."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, name: str = KEYS) -> None:
         self._map: mmap.mmap | None = None
         self._ends: tuple[int, ...] = (0,) * BUCKETS
-        path = key_file_path(folder)
+        path = key_file_path(folder, name)
         if not is_plain_file(path):  # a pipe would be waited for
             return
         with suppress(OSError, ValueError), path.open("rb") as file:

@@ -33,14 +33,11 @@ def shares_equal_rows(options: BuildOptions, params: Mapping[str, Any]) -> bool:
 
 
 def reuse_of(ws: Workspace, options: BuildOptions, *, new_run: bool) -> Reuse | None:
-    """From where answers may be taken; None, that is from nowhere, for a new run or a cascade.
+    """From where answers may be taken; None, that is from nowhere, for a new run.
 
     Raises:
-        InputError: `unknown_job`, or an option that contradicts a new run or a cascade.
+        InputError: `unknown_job`, or an option that contradicts a new run.
     """
-    if options.cascade is not None:
-        _refuse_beside_cascade(options)
-        return None
     given = [name for name in ("reuse_from", "reuse_days") if getattr(options, name) is not None]
     if new_run:
         if given:
@@ -53,15 +50,3 @@ def reuse_of(ws: Workspace, options: BuildOptions, *, new_run: bool) -> Reuse | 
     if name is not None and ws.store.job_named(name) is None:
         raise unknown_job(ws, name)
     return Reuse(name, None if days is None else ws.now() - days * _DAY_SECONDS)
-
-
-def _refuse_beside_cascade(options: BuildOptions) -> None:
-    """Refuse what a cascade has no use for: it asks every row by itself."""
-    given = [name for name in ("reuse_from", "reuse_days") if getattr(options, name) is not None]
-    if options.equal_rows == "share":
-        given.append("equal_rows")
-    if given:
-        raise InputError(
-            f"A cascade asks every row by itself, so it has no use for the option {given[0]}.",
-            hint="Leave out either cascade or the option.",
-        )

@@ -14,19 +14,22 @@ from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from doubleword_batch.atomic_files import not_written
+from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
     Match,
+    cascades_like,
     jobs_like,
     matches_in_calls,
     matches_in_jobs,
 )
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
-from doubleword_batch.jobs.reuse.key_file import KeyFile
+from doubleword_batch.jobs.reuse.key_file import STRONG_KEYS, KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
 from doubleword_batch.jobs.reuse.row_set import RowSet
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
+from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.reuse.unfetched import Awaited, Unfetched
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
@@ -41,7 +44,8 @@ if TYPE_CHECKING:
 
 _FIELD_BYTES = 6
 _RECORD_BYTES = 1 + 3 * _FIELD_BYTES
-_MOST = (1 << 8 * _FIELD_BYTES) - 1
+_OWN_MODEL = 1 << 46  # answers of the job's own model come after those of a strong one
+_MOST = _OWN_MODEL - 1
 _EQUAL = 0  # in place of a job: the other row is of the same job
 _ROWS_AT_ONCE = 500
 
@@ -58,6 +62,7 @@ def leave_out_known(
     has_images: bool,
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
+    cascade: Cascade | None = None,
 ) -> "tuple[BuildResult, list[Awaited]]":
     """Leave out of a job's request files what need not be sent.
 
@@ -72,6 +77,8 @@ def leave_out_known(
         has_images: whether a request may hold an image.
         fetch: reads what the provider has of earlier jobs that hold wanted rows.
         cancelled: asked now and then; True ends it.
+        cascade: its strong model's answers are taken first, and what its own model has answered
+            is put aside, since it may yet be sent to the other.
 
     Returns:
         What is left, and what of it is on its way in earlier jobs.
@@ -86,11 +93,14 @@ def leave_out_known(
         unfetched = None if reuse is None else Unfetched(ws, spec, keys, reuse)
         if reuse is not None and unfetched is not None:
             unfetched.fetch(fetch)
-            for match in _matches(ws, spec, keys, reuse):
-                found.add(match.row, match.job, match.earlier_row)
+            found.add_matches(_matches(ws, spec.endpoint, spec.model, keys, reuse))
+            if cascade is not None:
+                with KeyFile(staging.path, STRONG_KEYS) as strong_keys:
+                    matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
+                    found.add_matches(matches, for_strong=True)
         if found.spill.count:
             failpoint("reuse.begin")
-            answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse())
+            answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
             left = _without(
                 found, answers, built, spec, left_out, has_images=has_images, cancelled=cancelled
             )
@@ -112,12 +122,21 @@ def _without(
     """Take what was found, and write the request files again without those rows."""
     from doubleword_batch.requests.rewrite import without_rows
 
+    put_aside = RowSet(built.rows)
     with answers:
         for rows in found.in_order():
             if cancelled():
                 raise AbandonedError
-            for row in answers.of(rows):
+            for row, is_of_own_model in answers.of(rows).items():
                 left_out.add(row)
+                if is_of_own_model and answers.has_cascade:
+                    put_aside.add(row)
+        first = put_aside.first
+        if first is not None and len(left_out) == sum(file.requests for file in built.files):
+            # It is submitted, approved and held to caps as any other job: so one request goes out.
+            answers.give_back(first)
+            left_out.remove(first)
+            put_aside.remove(first)
         kept = without_rows(
             built,
             spec,
@@ -125,25 +144,47 @@ def _without(
             answers.folder,
             left_out.__contains__,
             has_images=has_images,
+            aside=(not_sent_path(answers.folder), put_aside.__contains__) if put_aside else None,
         )
         failpoint("reuse.written")
-        answers.finish(kept.ranges)
+        answers.finish(kept.ranges, go_on=answers.has_cascade)
     found.spill.remove()
     failpoint("reuse.moved")
     return kept.built
 
 
-def _matches(ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> Iterator[Match]:
+def _matches(
+    ws: Workspace, endpoint: str, model: str, keys: KeyFile, reuse: Reuse
+) -> Iterator[Match]:
     if reuse.only_from is not None:
-        return matches_in_jobs(keys, [StoredJob.named(ws, reuse.only_from)])
-    jobs = matches_in_jobs(keys, jobs_like(ws, spec.endpoint, spec.model))
+        job = StoredJob.named(ws, reuse.only_from)
+        return chain(matches_in_jobs(keys, [job]), matches_in_jobs(keys, [job], of_strong=True))
+    jobs = chain(
+        matches_in_jobs(keys, jobs_like(ws, endpoint, model)),
+        matches_in_jobs(keys, cascades_like(ws, endpoint, model), of_strong=True),
+    )
     calls = CallRows(ws.store)
     return jobs if calls.is_empty() else chain(jobs, matches_in_calls(keys, calls))
 
 
 @dataclass(frozen=True, slots=True)
+class _Try:
+    """Where a row may have its answer from.
+
+    Attributes:
+        job: the earlier job, or `_EQUAL`.
+        of_strong: it is the answer of that job's strong model.
+        for_strong: it answers what this job asks its own strong model.
+    """
+
+    job: int
+    of_strong: bool = False
+    for_strong: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class _Found:
-    """What was found for rows: (row, job, row there), in buckets by the first."""
+    """What was found for rows: (row, where to try, row there), in buckets by the first."""
 
     spill: Spill
     rows: int
@@ -151,39 +192,59 @@ class _Found:
     def bucket_of(self, row: int) -> int:
         return row * BUCKETS // (self.rows + 1)
 
-    def add(self, row: int, job: int, other: int) -> None:
-        # The newest job first: it is tried first.
-        place = _EQUAL if job == _EQUAL else _MOST - job
+    def add_matches(self, matches: Iterable[Match], *, for_strong: bool = False) -> None:
+        for match in matches:
+            # The newest job first: it is tried first.
+            place = _MOST - 2 * match.job - match.of_strong
+            self.add(match.row, place if for_strong else place + _OWN_MODEL, match.earlier_row)
+
+    def add(self, row: int, place: int, other: int) -> None:
         fields = (row, place, other)
         record = b"".join(field.to_bytes(_FIELD_BYTES, "big") for field in fields)
         self.spill.add([self.bucket_of(row).to_bytes(1, "big") + record])
 
-    def in_order(self) -> Iterator[dict[int, list[tuple[int, int]]]]:
-        """By row: (job, row there), bucket by bucket."""
+    def in_order(self) -> Iterator[dict[int, list[tuple[_Try, int]]]]:
+        """By row: (where to try, row there), bucket by bucket."""
         for bucket in range(BUCKETS):
-            rows: dict[int, list[tuple[int, int]]] = {}
+            rows: dict[int, list[tuple[_Try, int]]] = {}
             for record in self.spill.sorted_bucket(bucket):
                 row, place, other = (
                     int.from_bytes(record[start : start + _FIELD_BYTES], "big")
                     for start in range(1, _RECORD_BYTES, _FIELD_BYTES)
                 )
-                job = _EQUAL if place == _EQUAL else _MOST - place
-                rows.setdefault(row, []).append((job, other))
+                rows.setdefault(row, []).append((_try_at(place), other))
             yield rows
+
+
+def _try_at(place: int) -> _Try:
+    if place == _EQUAL:
+        return _Try(_EQUAL)
+    for_strong = place < _OWN_MODEL
+    job, of_strong = divmod(_MOST - (place if for_strong else place - _OWN_MODEL), 2)
+    return _Try(job, bool(of_strong), for_strong)
 
 
 class _Answers:
     """Takes answers over: into the ledger, and into the job's copy of their lines."""
 
-    def __init__(self, ws: Workspace, ledger: Ledger, staging: StagingFolder, reuse: Reuse) -> None:
+    def __init__(
+        self,
+        ws: Workspace,
+        ledger: Ledger,
+        staging: StagingFolder,
+        reuse: Reuse,
+        cascade: Cascade | None,
+    ) -> None:
         self.workspace = ws
         self.folder = staging.path
+        self.has_cascade = cascade is not None
+        self._strong = None if cascade is None else cascade.model
         self._ledger = ledger
         self._reuse = reuse
         self._path = taken_lines_path(staging.path)
         self._offset = 0
-        self._earlier: dict[int, _EarlierJob | None] = {}
-        self._origins: dict[tuple[str, float], int] = {}
+        self._earlier: dict[tuple[int, bool], _EarlierJob | None] = {}
+        self._origins: dict[tuple[str, float, str | None], int] = {}
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
@@ -197,27 +258,41 @@ class _Answers:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def of(self, found: dict[int, list[tuple[int, int]]]) -> set[int]:
-        """Note what is known of rows; returns those that need no request."""
-        equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0] == _EQUAL}
+    def of(self, found: dict[int, list[tuple[_Try, int]]]) -> dict[int, bool]:
+        """Note what is known of rows; returns those that need no request.
+
+        Returns:
+            Of each such row, whether it has an earlier answer of the job's own model.
+        """
+        equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0].job == _EQUAL}
         self._ledger.let_share(equal.items())
-        left_out = set(equal)
+        left_out = dict.fromkeys(equal, False)
         left = {row: tries for row, tries in found.items() if row not in equal}
         turn = 0
         while left := {row: tries for row, tries in left.items() if len(tries) > turn}:
-            by_job: dict[int, list[tuple[int, int]]] = {}
+            by_job: dict[_Try, list[tuple[int, int]]] = {}
             for row, tries in left.items():
-                job, earlier_row = tries[turn]
-                by_job.setdefault(job, []).append((row, earlier_row))
-            for job, pairs in by_job.items():
+                where, earlier_row = tries[turn]
+                by_job.setdefault(where, []).append((row, earlier_row))
+            for where, pairs in by_job.items():
                 for start in range(0, len(pairs), _ROWS_AT_ONCE):
-                    left_out |= self._take(job, pairs[start : start + _ROWS_AT_ONCE])
+                    taken = self._take(where, pairs[start : start + _ROWS_AT_ONCE])
+                    left_out |= dict.fromkeys(taken, not where.for_strong)
             left = {row: tries for row, tries in left.items() if row not in left_out}
             turn += 1
         return left_out
 
-    def finish(self, ranges: Iterable[tuple[int, int, int]]) -> None:
-        """Make the copy durable, and let the ledger know which file holds which rows."""
+    def give_back(self, row: int) -> None:
+        """Let a row be sent after all."""
+        self._ledger.give_back(row)
+
+    def finish(self, ranges: Iterable[tuple[int, int, int]], *, go_on: bool) -> None:
+        """Make the copy durable, and let the ledger know which file holds which rows.
+
+        Args:
+            ranges: of the files.
+            go_on: see `Ledger.finish_sharing`.
+        """
         try:
             self._copy.flush()
             os.fsync(self._copy.fileno())
@@ -229,20 +304,21 @@ class _Answers:
         with self.workspace.store.transaction():
             self._ledger.put_in_parts(ranges)
             self._ledger.finish_sharing(
-                (number, name, at) for (name, at), number in self._origins.items()
+                ((number, *origin) for origin, number in self._origins.items()), go_on=go_on
             )
 
-    def _take(self, job: int, pairs: list[tuple[int, int]]) -> set[int]:
+    def _take(self, where: _Try, pairs: list[tuple[int, int]]) -> set[int]:
         """Copy the good answers of an earlier job; returns the rows that have theirs now."""
-        earlier = self._of_job(job)
+        earlier = self._of_job(where)
         if earlier is None:
             return set()
         taken: list[TakenAnswer] = []
         lines: list[bytes] = []
         for row, entry, line in earlier.good(pairs):
-            origin = earlier.origin_of(entry)
-            if self._reuse.not_before is not None and origin[1] < self._reuse.not_before:
+            name, at = earlier.origin_of(entry)
+            if self._reuse.not_before is not None and at < self._reuse.not_before:
                 continue
+            origin = (name, at, self._strong if where.for_strong else None)
             number = self._origins.setdefault(origin, len(self._origins) + 1)
             answer = TakenAnswer(row, entry.cause, entry.message, self._offset, len(line), number)
             taken.append(answer)
@@ -255,21 +331,23 @@ class _Answers:
         self._ledger.take_answers(taken)
         return {answer.row for answer in taken}
 
-    def _of_job(self, job: int) -> "_EarlierJob | None":
-        if job not in self._earlier:
-            record = self.workspace.store.job_of_id(job)
-            earlier = (
-                None if record is None else _EarlierJob(StoredJob.of_record(self.workspace, record))
-            )
-            if earlier is not None:
+    def _of_job(self, where: _Try) -> "_EarlierJob | None":
+        place = (where.job, where.of_strong)
+        if place not in self._earlier:
+            record = self.workspace.store.job_of_id(where.job)
+            earlier = None
+            if record is not None:
+                job = StoredJob.of_record(self.workspace, record)
+                earlier = _EarlierJob(job, of_strong=where.of_strong)
                 self._stack.callback(earlier.lines.close)
-            self._earlier[job] = earlier
-        return self._earlier[job]
+            self._earlier[place] = earlier
+        return self._earlier[place]
 
 
 class _EarlierJob:
-    def __init__(self, job: StoredJob) -> None:
+    def __init__(self, job: StoredJob, *, of_strong: bool) -> None:
         self._job = job
+        self._of_strong = of_strong
         self.lines = StoredLines(job)
         self._answered_at = {
             run.id: run.ended_at or run.created_at or job.created_at for run in job.batch_runs()
@@ -278,7 +356,8 @@ class _EarlierJob:
 
     def good(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes]]:
         """(row, entry of the earlier row, its line) of those that have a good answer."""
-        entries = self._job.ledger.good_entries([earlier for _, earlier in pairs])
+        earlier_rows = [earlier for _, earlier in pairs]
+        entries = self._job.ledger.good_entries(earlier_rows, of_strong=self._of_strong)
         found: list[tuple[int, Entry, bytes]] = []
         for row, earlier in pairs:
             entry = entries.get(earlier)

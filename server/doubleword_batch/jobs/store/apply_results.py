@@ -302,5 +302,5 @@ def _with_offsets(lines: Sequence[RowLine], offset: int) -> Iterator[tuple[RowLi
 def _replaces(new: str, new_run: int, old: str, old_run: int | None) -> bool:
     new_rank, old_rank = _RANK[new], _RANK[old]
     return new_rank > old_rank or (
-        new_rank == old_rank and old_run is not None and new_run > old_run
+        new_rank == old_rank and new_run > (old_run or 0)  # an earlier job's answer has no run
     )

@@ -15,23 +15,33 @@ class CascadeRecord:
         sample: JSON, see `cascade/rounds.py`; None before it was drawn.
         decision: JSON; None before the sample was answered.
         rest_sent: no further round will come.
+        requests: how many may be sent to the strong model, at most; None where nobody counted.
+        input_tokens: that these read.
+        output_tokens: that these write, as the job's own model would.
+        cancelled_at: epoch seconds; it sends nothing until it is told to go on. None if it was not.
     """
 
     max_cost_usd: str | None = None
     sample: str | None = None
     decision: str | None = None
     rest_sent: bool = False
+    requests: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cancelled_at: float | None = None
 
 
 def read_cascade(database: Database, job: int) -> CascadeRecord:
     """How far the cascade of a job is."""
     found = database.query(
-        "SELECT max_cost_usd, sample, decision, rest_sent FROM cascades WHERE job = ?", (job,)
+        "SELECT max_cost_usd, sample, decision, rest_sent, requests, input_tokens, output_tokens, "
+        "cancelled_at FROM cascades WHERE job = ?",
+        (job,),
     )
     if not found:
         return CascadeRecord()
-    *plain, rest_sent = found[0]
-    return CascadeRecord(*plain, rest_sent=bool(rest_sent))
+    cap, sample, decision, rest_sent, *most = found[0]
+    return CascadeRecord(cap, sample, decision, bool(rest_sent), *most)
 
 
 def record_cascade(database: Database, job: int, **columns: Any) -> None:
@@ -72,11 +82,16 @@ _TOKENS = """
     GROUP BY 1 ORDER BY 1
 """
 _ROWS = """
-    SELECT ran.model, count(*), total(holds.model IS NOT NULL AND ran.model IS NULL)
+    SELECT coalesce(ran.model, origins.model), count(*),
+        total(holds.model IS NOT NULL AND ran.model IS NULL)
     FROM ledger LEFT JOIN batch_runs ON batch_runs.id = ledger.batch_run
     LEFT JOIN parts ran ON ran.id = batch_runs.part
-    LEFT JOIN parts holds ON holds.job = ledger.job AND holds.number = ledger.part
-    WHERE ledger.job = :job AND outcome IN ('ok', 'truncated', 'refused', 'invalid') GROUP BY 1
+    LEFT JOIN origins ON origins.job = ledger.job AND origins.number = ledger.origin
+    LEFT JOIN ledger first ON first.job = ledger.job AND first.row = ledger.shares
+    LEFT JOIN parts holds ON holds.job = ledger.job
+        AND holds.number = coalesce(first.part, ledger.part)
+    WHERE ledger.job = :job AND ledger.outcome IN ('ok', 'truncated', 'refused', 'invalid')
+    GROUP BY 1
 """
 
 

@@ -199,6 +199,18 @@ class Store(Database):
         )
         return [JobRecord.of(columns) for columns in found]
 
+    def cascades_of(
+        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
+    ) -> list[JobRecord]:
+        """Jobs whose cascade has asked that strong model there, newest first."""
+        found = self.query(
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
+            "AND endpoint = ? AND id IN (SELECT job FROM cascades WHERE cascades.model = ?) "
+            "ORDER BY id DESC LIMIT ?",
+            (provider, base_url, endpoint, model, limit),
+        )
+        return [JobRecord.of(columns) for columns in found]
+
     def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""
         return self._job(

@@ -13,7 +13,7 @@ from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, LedgerReader, 
 
 _VALUES = (
     "batch_run, outcome, cause, message, input_tokens, output_tokens, cached_tokens, kind, offset, "
-    "size_bytes"
+    "size_bytes, origin"
 )
 """What an outcome consists of; the same columns in the ledger and in the history."""
 
@@ -34,16 +34,17 @@ TAKEN = "taken"
 
 _TO_PENDING = """
     outcome = 'pending', cause = NULL, message = NULL, input_tokens = NULL, output_tokens = NULL,
-    cached_tokens = NULL, batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL
+    cached_tokens = NULL, batch_run = NULL, kind = NULL, offset = NULL, size_bytes = NULL,
+    origin = NULL
 """
 _ADD_NUMBERED = """
     WITH RECURSIVE numbers (row) AS (SELECT 1 UNION ALL SELECT row + 1 FROM numbers WHERE row < ?)
     INSERT INTO ledger (job, row, custom_id, part) SELECT ?, row, ? || row, ? FROM numbers
 """
 _FOLLOW = """
-    UPDATE ledger SET (outcome, cause, message, batch_run, kind, offset, size_bytes) =
-        (SELECT outcome, cause, message, batch_run, kind, offset, size_bytes FROM ledger AS first
-            WHERE first.job = ledger.job AND first.row = ledger.shares)
+    UPDATE ledger SET (outcome, cause, message, batch_run, kind, offset, size_bytes, origin) =
+        (SELECT outcome, cause, message, batch_run, kind, offset, size_bytes, origin
+            FROM ledger AS first WHERE first.job = ledger.job AND first.row = ledger.shares)
     WHERE job = ? AND shares NOTNULL
 """
 _SHARE_DIRECTLY = """
@@ -60,7 +61,8 @@ _TAKE_WITH_THE_FIRST = """
 """
 _COUNT_ORIGINS = """
     UPDATE origins SET rows =
-        (SELECT count(*) FROM ledger WHERE job = origins.job AND origin = origins.number)
+        (SELECT count(*) FROM ledger
+            WHERE job = origins.job AND origin = origins.number AND shares IS NULL)
     WHERE job = ?
 """
 _ENDINGS = """
@@ -158,17 +160,34 @@ class Ledger(LedgerReader):
                 ),
             )
 
-    def finish_sharing(self, origins: Iterable[tuple[int, str, float]]) -> None:
+    def give_back(self, row: int) -> None:
+        """Let a row be sent after all, though an earlier job has an answer to it."""
+        with self.database.transaction() as db:
+            db.execute(
+                f"UPDATE ledger SET part = 1, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
+                (self.job, row),
+            )
+
+    def finish_sharing(
+        self, origins: Iterable[tuple[int, str, float, str | None]], *, go_on: bool = False
+    ) -> None:
         """Let every row point at a row with a request, and those of answered rows be answered.
 
         Args:
-            origins: number, name and time of each job from which answers were taken.
+            origins: number, name, time and model of each job from which answers were taken; None
+                for the job's own model.
+            go_on: rows equal to an answered one go on to share what becomes of it: it may yet be
+                sent, to another model.
         """
         with self.database.transaction() as db:
             db.execute(_SHARE_DIRECTLY, {"job": self.job})
-            db.execute(_TAKE_WITH_THE_FIRST, {"job": self.job})
+            if go_on:
+                db.execute(_FOLLOW, (self.job,))
+            else:
+                db.execute(_TAKE_WITH_THE_FIRST, {"job": self.job})
             db.executemany(
-                "INSERT INTO origins (job, number, name, answered_at, rows) VALUES (?, ?, ?, ?, 0)",
+                "INSERT INTO origins (job, number, name, answered_at, model, rows) "
+                "VALUES (?, ?, ?, ?, ?, 0)",
                 ((self.job, *origin) for origin in origins),
             )
             db.execute(_COUNT_ORIGINS, (self.job,))
@@ -228,6 +247,18 @@ class Ledger(LedgerReader):
                     f"UPDATE ledger SET part = ?, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
                     (part_number, self.job, row),
                 )
+            self.follow()
+
+    def take_back(self, part_number: int) -> None:
+        """Give the pending rows of a part that was never sent the outcome that they had before."""
+        with self.database.transaction() as db:
+            found = db.execute(
+                "SELECT history.row, max(history.rowid) FROM history JOIN ledger USING (job, row) "
+                "WHERE job = ? AND ledger.part = ? AND ledger.outcome = 'pending' GROUP BY 1",
+                (self.job, part_number),
+            ).fetchall()
+            db.executemany(FROM_HISTORY, [(before, self.job, row) for row, before in found])
+            db.executemany("DELETE FROM history WHERE rowid = ?", [(one,) for _, one in found])
             self.follow()
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from doubleword_batch.jobs.store.asked import ASKED_AS_BUILT, ASKED_OF_STRONG
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.unsent_rows import UnsentRows
 
@@ -47,13 +48,6 @@ _ROWS_OF_FILE = f"""
     SELECT row FROM ledger WHERE job = :job AND (part = :part OR batch_run IN ({_RUNS_OF_PART}))
     UNION SELECT row FROM history WHERE job = :job AND batch_run IN ({_RUNS_OF_PART})
 """  # noqa: S608  # our own words
-
-
-ASKED_AS_BUILT = """
-    NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
-    WHERE batch_runs.id = ledger.batch_run AND (parts.is_changed OR parts.model NOTNULL))
-"""
-"""Of a row of the ledger: its answer is one to the request that was built for it."""
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -212,11 +206,17 @@ class LedgerReader:
         )
         return Entry(*found[0]) if found else None
 
-    def good_entries(self, rows: Sequence[int]) -> dict[int, Entry]:
-        """Those of some rows that have a good answer to the request that was built for them."""
+    def good_entries(self, rows: Sequence[int], *, of_strong: bool = False) -> dict[int, Entry]:
+        """Those of some rows that have a good answer to the request that was built for them.
+
+        Args:
+            rows: their numbers.
+            of_strong: those to the request for the strong model of a cascade.
+        """
+        is_asked = ASKED_OF_STRONG if of_strong else ASKED_AS_BUILT
         found = self.database.query(
             f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome = 'ok' "  # noqa: S608  # columns are ours
-            f"AND row IN ({marks(rows)}) AND {ASKED_AS_BUILT}",
+            f"AND row IN ({marks(rows)}) AND {is_asked}",
             (self.job, *rows),
         )
         return {entry.row: entry for entry in starmap(Entry, found)}
@@ -236,7 +236,8 @@ class LedgerReader:
         """What a row's outcome was before, the oldest first."""
         kept = "outcome, cause, message, input_tokens, output_tokens, batch_run, kind, offset, "
         found = self.database.query(
-            f"SELECT {kept}size_bytes FROM history WHERE job = ? AND row = ? ORDER BY rowid",  # noqa: S608  # ours
+            f"SELECT {kept}size_bytes, NULL, origin FROM history WHERE job = ? AND row = ? "  # noqa: S608  # ours
+            "ORDER BY rowid",
             (self.job, entry.shares or entry.row),
         )
         return [Entry(entry.row, entry.custom_id, entry.part, *columns) for columns in found]

@@ -306,4 +306,18 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-changed-requests",
         "ALTER TABLE parts ADD COLUMN is_changed INTEGER NOT NULL DEFAULT 0;",
     ),
+    (
+        # A cascade takes earlier answers, of either model.
+        "2026-11-cascades-paid-once",
+        """
+        ALTER TABLE origins ADD COLUMN model TEXT;   -- whose answers they are; NULL: the job's own
+        ALTER TABLE history ADD COLUMN origin INTEGER;
+        ALTER TABLE cascades ADD COLUMN model TEXT;  -- the strong one
+        ALTER TABLE cascades ADD COLUMN requests INTEGER;       -- that may be sent to it, at most,
+        ALTER TABLE cascades ADD COLUMN input_tokens INTEGER;   -- and their tokens, estimated
+        ALTER TABLE cascades ADD COLUMN output_tokens INTEGER;
+        ALTER TABLE cascades ADD COLUMN cancelled_at REAL;  -- NULL once it is told to go on
+        CREATE INDEX cascades_by_model ON cascades (model);
+        """,
+    ),
 )

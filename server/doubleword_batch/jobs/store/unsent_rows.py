@@ -14,13 +14,15 @@ class Origin:
         number: by which the ledger's rows name it.
         name: the job's.
         answered_at: when the batch ended that the answers are of; epoch seconds.
-        rows: how many rows have their answer from there.
+        rows: how many rows had their answer from there when the job was built.
+        model: whose answers they are; None for the job's own.
     """
 
     number: int
     name: str
     answered_at: float
     rows: int
+    model: str | None = None
 
 
 class UnsentRows:
@@ -38,7 +40,7 @@ class UnsentRows:
     def origins(self) -> list[Origin]:
         """From where answers were taken when the job was built, most rows first."""
         found = self.database.query(
-            "SELECT number, name, answered_at, rows FROM origins WHERE job = ? "
+            "SELECT number, name, answered_at, rows, model FROM origins WHERE job = ? "
             "ORDER BY rows DESC, number",
             (self.job,),
         )
