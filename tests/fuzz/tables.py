@@ -95,6 +95,12 @@ def some_options(chance):
         encoding=chance.choice(ENCODINGS),
         header_row=chance.choice([None, None, None, 0, 1, 2, 9]),
         quoting=chance.choice(["standard", "standard", "none"]),
+        delimiter=chance.choice([None, None, None, ";", "||", "tab", "§"]),
+        quote=chance.choice(['"', '"', "'"]),
+        escape=chance.choice(["none", "none", "backslash", "in_quotes"]),
+        null=chance.choice([None, None, "\\N"]),
+        comment=chance.choice([None, None, "#"]),
+        short_rows=chance.choice(["refuse", "fill"]),
         keeps_bad_rows=chance.random() < 0.5,
     )
 
