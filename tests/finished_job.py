@@ -96,7 +96,14 @@ class Finished:
 
 
 async def finished_job(
-    folder, store, source, *bodies, spec=None, endpoint="/v1/chat/completions", status="completed"
+    folder,
+    store,
+    source,
+    *bodies,
+    spec=None,
+    endpoint="/v1/chat/completions",
+    status="completed",
+    model="m",
 ):
     roots = Roots([folder])
     client = SimpleNamespace(files=Files(), batches=Batches())
@@ -107,9 +114,9 @@ async def finished_job(
         provider="local",
         base_url="local",
         endpoint=endpoint,
-        model="m",
+        model=model,
         fingerprint="f",
-        spec=json.dumps(spec or {"prompt": "p"}),
+        spec=json.dumps(spec or {"prompt": "p"}, separators=(",", ":")),
         source_fingerprint=opened.fingerprint(),
     )
     ws_ledger = [(row, f"r{row}", 1) for row in range(1, rows + 1)]

@@ -10,7 +10,7 @@ import httpx
 import uvicorn
 
 from doubleword_batch import Jobs
-from doubleword_batch.cli.console import console_roots
+from doubleword_batch.cli.console import PATIENCE_SECONDS, console_roots
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
 from doubleword_batch.console.context import Console
@@ -57,12 +57,14 @@ class Running:
 
 
 @contextmanager
-def running(home, *, read_only=False, port=0, settings=None):
+def running(home, *, read_only=False, port=0, settings=None, key="a key of the tests"):
     """A console on that state directory."""
     settings = settings or settings_of(home)
     listener = listen_on(port, who="The console", backlog=64)
-    access = Access.of("a key of the tests", listener.getsockname()[1])
-    console = Console(Jobs(settings, roots=console_roots(settings)), access, read_only)
+    access = Access.of(key, listener.getsockname()[1])
+    roots = console_roots(settings)
+    jobs = Jobs(settings, roots=roots, max_retry_seconds=PATIENCE_SECONDS)
+    console = Console(jobs, access, read_only)
     config = uvicorn.Config(
         build_app(console), log_level="critical", lifespan="off", timeout_graceful_shutdown=1
     )

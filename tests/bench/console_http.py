@@ -1,12 +1,13 @@
 """The console over a large job, over HTTP: pages, filters, sorts, searches, histograms.
 
-Run it alone: `python tests/bench/console_http.py [ROWS]`. It makes a job of that many rows
+Run it alone: `python tests/bench/console_http.py [--rows N]`. It makes a job of that many rows
 (1,000,000 by default) whose answers are read as a provider's, starts `doubleword-batch console`
 as a process of its own, and prints medians of five requests each, from the request to the last
 byte of the page; in brackets the first one. Where the first one answers that something is being
 prepared, it says how long that took, as the page that a person sees goes on by itself.
 """
 
+import argparse
 import json
 import os
 import statistics
@@ -42,7 +43,9 @@ _BLOCK = 5_000
 
 def main() -> None:
     """Make the job, serve it, ask."""
-    rows = int(sys.argv[1]) if len(sys.argv) > 1 else _ROWS
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--rows", type=int, default=_ROWS)
+    rows: int = parser.parse_args().rows
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder) / "home"
         began = time.perf_counter()

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import anyio
 import pytest
 
+from console.browsers import chromium, opened
 from running_console import SCHEMA, WAIT_SECONDS, finish, running, write_reviews
 
 
@@ -36,3 +37,6 @@ def console(home, reviews):
 def browser(console):
     with console.browser() as client:
         yield client
+
+
+__all__ = ["chromium", "opened"]  # fixtures of every file here

@@ -81,7 +81,7 @@ def main() -> int:
         with running(home) as console, sync_playwright() as driver:
             browser = driver.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
             page = browser.new_page(viewport=SIZE)
-            page.set_default_timeout(WAIT_SECONDS * 1000)
+            page.set_default_timeout(3_000 * WAIT_SECONDS)
             page.goto(console.access.first_address)
             page.wait_for_url(f"{console.base}/")
             take(page, "jobs")

@@ -3,35 +3,21 @@
 import csv
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import SimpleNamespace
 
-import anyio
 import pytest
 
 from agent import agent
+from console.browsers import needs_chromium, run_apart
 from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.marks import Marks
 from doubleword_batch.settings import Settings
 from finished_job import chat, finished_job
 from running_console import WAIT_SECONDS, running, write_reviews
 
-playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-
-pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="there is no chromium; Debian's package of that name has one"
-)
-
-_REPORT = """
-window.__violations = [];
-document.addEventListener("securitypolicyviolation", (event) =>
-  window.__violations.push(event.violatedDirective + " " + event.blockedURI + " " + event.sample));
-"""
+pytestmark = needs_chromium
 
 _SHAPES = [
     "<script>alert({n})</script>",
@@ -46,58 +32,6 @@ _SHAPES = [
     "\u202eabc\u2066 {n} \u200b<style>*{{display:none}}</style>",
 ]
 HOSTILE = [shape.format(n=n) for n in range(5) for shape in _SHAPES]
-
-
-def run_apart(work):
-    """Run an async function in a thread: Playwright keeps a loop of its own in this one."""
-    with ThreadPoolExecutor(1) as threads:
-        return threads.submit(anyio.run, work).result(WAIT_SECONDS)
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def opened(chromium):
-    """Opens a console in a context of its own; sees to it that no page does what it must not."""
-
-    @contextmanager
-    def open_console(console, **options):
-        context = chromium.new_context(**options)
-        context.set_default_timeout(WAIT_SECONDS * 1000)
-        context.add_init_script(_REPORT)
-        seen = SimpleNamespace(dialogs=[], elsewhere=[], violations=[], errors=[])
-
-        def look_at(page):
-            page.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.accept()))
-            page.on("pageerror", lambda error: seen.errors.append(str(error)))
-
-        def look_at_request(request):
-            if not request.url.startswith((console.base, "data:", "about:", "blob:")):
-                seen.elsewhere.append(request.url)
-
-        context.on("page", look_at)
-        context.on("request", look_at_request)
-        page = context.new_page()
-        page.goto(console.access.first_address)
-        page.wait_for_url(f"{console.base}/")
-        page.seen = seen
-        try:
-            yield page
-            for each in context.pages:
-                seen.violations += each.evaluate("window.__violations")
-        finally:
-            context.close()
-        assert seen.elsewhere == []
-        assert seen.violations == []
-        assert seen.errors == []
-
-    return open_console
 
 
 def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
@@ -265,6 +199,66 @@ def test_fifty_hostile_texts_are_text_wherever_they_stand(tmp_path, opened):
         page.wait_for_selector("#rendered article")
         assert HOSTILE[1] in page.inner_text("#rendered")
         assert page.seen.dialogs == []
+
+
+def test_hostile_models_notes_labels_and_marked_rows_are_text(tmp_path, opened):
+    home, folder = tmp_path / "home", tmp_path / "rows"
+    folder.mkdir()
+    source = write_reviews(folder, 4)
+    schema = {"type": "object", "properties": {HOSTILE[4]: {"enum": HOSTILE[:6]}}}
+    spec = {
+        "prompt": "p",
+        "response_schema": schema,
+        "note": HOSTILE[1],
+        "params": {"stop": HOSTILE[7]},
+        "made_from": HOSTILE[8],
+        "cascade": {"model": HOSTILE[2], "target": 0.95, "score": "logprobs", "added": []},
+    }
+    bodies = [chat(json.dumps({HOSTILE[4]: text})) for text in HOSTILE[:3]]
+    store = Store(home)
+    made = run_apart(
+        lambda: finished_job(
+            folder, store, str(source), *bodies, HOSTILE[3], spec=spec, model=HOSTILE[9]
+        )
+    )
+    Marks(store, made.job.id).set(1, "wrong")
+    store.close()
+    job = f"/jobs/{made.name}"
+    with running(home, read_only=True) as console, opened(console) as page:
+        page.goto(console.base)
+        shown = page.inner_text(".job")
+        for text in (HOSTILE[1], HOSTILE[9]):
+            assert " ".join(text.split()) in " ".join(shown.split())
+        page.goto(f"{console.base}{job}")
+        shown = page.inner_text("main")
+        for text in (HOSTILE[1], HOSTILE[2], HOSTILE[8], HOSTILE[9]):
+            assert " ".join(text.split()) in " ".join(shown.split())
+        for path in ("/answers?mark=any", "/failures", "/judge", "/rows/1"):
+            page.goto(f"{console.base}{job}{path}")
+            page.wait_for_function("!document.querySelector('[data-load]:empty:not([data-quiet])')")
+            assert page.inner_text("h1") == made.name
+        assert HOSTILE[4] in page.inner_text("dl.said dt")
+        assert page.locator("main img, main iframe, main script").count() == 0
+        assert page.seen.dialogs == []
+
+
+def test_two_prompts_are_tried_on_the_same_rows_and_stand_side_by_side(console, opened):
+    with opened(console) as page:
+        page.goto(f"{console.base}/new")
+        rows = "id,text\n" + "".join(f"{n},text {n}\n" for n in range(6))
+        file = {"name": "a.csv", "mimeType": "text/csv", "buffer": rows.encode()}
+        page.set_input_files("#file", file)
+        page.wait_for_url("**/new/*")
+        for words, seen in (("Name", "This prompt"), ("Count", "The prompt before")):
+            page.get_by_label("Prompt of each row").fill(words + " {{ text }}")
+            page.wait_for_selector(f"#rendered >> text={words} text 0")
+            page.get_by_role("button", name="Try it on 5 rows").click()
+            page.wait_for_selector(f"#pilots >> text={seen}")
+        page.wait_for_selector("#pilots tr:nth-child(6) td:nth-child(3) .said")
+        prompts = page.locator("#pilots .asked pre").all_inner_texts()
+        assert prompts == ["Name {{ text }}", "Count {{ text }}"]
+        heads = page.locator("#pilots tbody tr th").all_inner_texts()
+        assert heads[1:] == ["1", "2", "3", "4", "5"]
 
 
 def test_judging_needs_no_mouse(console, opened, reviews):

@@ -1,8 +1,7 @@
 """The job's card in the chat: an MCP App in a small host of our own, in Chromium."""
 
 import json
-import os
-import shutil
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -11,17 +10,17 @@ from mcp.client.extension import advertise
 from mcp.server.apps import APP_MIME_TYPE, EXTENSION_ID
 
 from agent import agent
-from console.test_browser import HOSTILE, run_apart
+from console.browsers import needs_chromium, run_apart
+from console.test_browser import HOSTILE
 from doubleword_batch.mcp_server import build_server
 from doubleword_batch.mcp_server.job_card import CARD_URI, page
 from doubleword_batch.settings import Settings
 from running_console import WAIT_SECONDS, write_reviews
 
 APPS = [advertise(EXTENSION_ID, {"mimeTypes": [APP_MIME_TYPE]})]
-CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
-needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no chromium")
 
 HOST = """<!doctype html><html><body><script>
+const OPTIONS = HOSTOPTIONS;
 window.seen = { calls: [], sizes: 0, initialized: false };
 const frame = document.createElement("iframe");
 frame.setAttribute("sandbox", "allow-scripts");
@@ -31,12 +30,13 @@ window.addEventListener("message", async (event) => {
   if (event.source !== frame.contentWindow) return;
   const { id, method, params } = event.data;
   if (method === "ui/initialize") send({ id, result: { protocolVersion: params.protocolVersion,
-    hostInfo: { name: "host", version: "1" }, hostCapabilities: { serverTools: {} },
-    hostContext: { theme: "dark" } } });
+    hostInfo: { name: "host", version: "1" }, hostCapabilities: OPTIONS.capabilities,
+    hostContext: OPTIONS.context } });
   if (method === "ui/notifications/initialized") window.seen.initialized = true;
   if (method === "ui/notifications/size-changed") window.seen.sizes += 1;
   if (method === "tools/call") {
     window.seen.calls.push(params);
+    if (OPTIONS.refuses) return send({ id, error: { code: -32000, message: OPTIONS.refuses } });
     const answer = JSON.parse(await window.callTool(JSON.stringify(params)));
     send({ id, result: answer });
   }
@@ -67,20 +67,15 @@ def jobs(tmp_path_factory):
     return SimpleNamespace(settings=settings, job=run_apart(work))
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
-    with playwright.sync_playwright() as driver:
-        browser = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
+PLAIN = {"capabilities": {"serverTools": {}}, "context": {}, "refuses": ""}
 
 
-@pytest.fixture
-def hosted(chromium, jobs):
+@contextmanager
+def hosting(chromium, jobs, *, color_scheme="light", width=1280, **options):
     """The page in a host that hands calls on to the MCP server; sees what it must not do."""
-    context = chromium.new_context()
-    context.set_default_timeout(WAIT_SECONDS * 1000)
+    viewport = {"width": width, "height": 720}
+    context = chromium.new_context(color_scheme=color_scheme, viewport=viewport)
+    context.set_default_timeout(3_000 * WAIT_SECONDS)
     host = context.new_page()
     seen = SimpleNamespace(dialogs=[], requests=[], errors=[])
     host.on("dialog", lambda dialog: (seen.dialogs.append(dialog.message), dialog.accept()))
@@ -104,7 +99,8 @@ def hosted(chromium, jobs):
         return json.dumps(run_apart(work))
 
     host.expose_function("callTool", call_tool)
-    host.set_content(HOST.replace("PAGE", json.dumps(page()).replace("</", "<\\/")))
+    text = HOST.replace("HOSTOPTIONS", json.dumps(PLAIN | options))
+    host.set_content(text.replace("PAGE", json.dumps(page()).replace("</", "<\\/")))
     host.wait_for_function("window.seen.initialized")
     (frame,) = [each for each in host.frames if each != host.main_frame]
     yield SimpleNamespace(host=host, frame=frame, seen=seen)
@@ -112,6 +108,32 @@ def hosted(chromium, jobs):
     assert seen.dialogs == []
     assert seen.errors == []
     assert [url for url in seen.requests if not url.startswith(("about:", "data:"))] == []
+
+
+@pytest.fixture
+def hosted(chromium, jobs):
+    with hosting(chromium, jobs, context={"theme": "dark"}) as opened:
+        yield opened
+
+
+def ground(hosted):
+    return hosted.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+def give(hosted, **structured):
+    result = {"content": [], "structuredContent": structured}
+    hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
+
+
+LIGHT, DARK = "rgb(255, 255, 255)", "rgb(27, 29, 39)"
+STATUS = {
+    "job": "reviews-1",
+    "status": "in_progress",
+    "complete": False,
+    "batch_ids": ["b"],
+    "counts": {"total": 10, "completed": 4, "failed": 1},
+    "provider": "Doubleword",
+}
 
 
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
@@ -201,3 +223,74 @@ def test_a_failed_call_is_a_sentence(hosted):
     hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
     hosted.frame.get_by_role("button", name="Look again").click()
     hosted.frame.wait_for_selector(".bad:has-text('There is no job no-such-job')")
+
+
+@needs_chromium
+def test_the_theme_is_the_hosts_and_without_one_the_systems(chromium, jobs):
+    with hosting(chromium, jobs, color_scheme="dark", context={"theme": "light"}) as hosted:
+        assert ground(hosted) == LIGHT
+        for theme, colour in (("dark", DARK), ("light", LIGHT), ("plaid", LIGHT)):
+            hosted.host.evaluate(
+                "theme => window.notify('ui/notifications/host-context-changed', { theme })", theme
+            )
+            hosted.frame.wait_for_function(
+                "colour => getComputedStyle(document.body).backgroundColor === colour", arg=colour
+            )
+    for scheme, colour in (("dark", DARK), ("light", LIGHT)):
+        with hosting(chromium, jobs, color_scheme=scheme) as hosted:
+            assert ground(hosted) == colour
+
+
+@needs_chromium
+def test_in_a_host_that_names_no_size_the_card_fits_and_says_how_high_it_is(chromium, jobs):
+    with hosting(chromium, jobs, width=320) as hosted:
+        give(hosted, **STATUS | {"job": "a-long-name-of-a-job-that-somebody-chose-for-it-1234567"})
+        hosted.frame.wait_for_selector("text=4 ok, 1 failed, 5 pending")
+        assert hosted.frame.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+        assert hosted.host.evaluate("window.seen.sizes") > 0
+
+
+@needs_chromium
+def test_a_call_that_the_host_refuses_is_a_sentence_and_can_be_made_again(chromium, jobs):
+    with hosting(chromium, jobs, refuses="The person did not allow it.") as hosted:
+        give(hosted, **STATUS)
+        for calls in (1, 2):
+            hosted.frame.get_by_role("button", name="Answers").click()
+            hosted.frame.wait_for_selector(".bad:has-text('The person did not allow it.')")
+            assert len(hosted.host.evaluate("window.seen.calls")) == calls
+        assert "4 ok" in hosted.frame.text_content("#card")  # what was known stays
+
+
+@needs_chromium
+def test_a_host_that_calls_no_tools_gets_no_buttons(chromium, jobs):
+    with hosting(chromium, jobs, capabilities={}) as hosted:
+        give(hosted, **STATUS)
+        hosted.frame.wait_for_selector("text=4 ok")
+        assert hosted.frame.query_selector("button") is None
+
+
+@needs_chromium
+def test_results_without_rows_with_failures_and_of_a_cascade_are_shown(hosted):
+    done = {"job": "reviews-1", "status": "completed", "complete": True, "provider": "Doubleword"}
+    give(hosted, **done, ledger={})
+    hosted.frame.wait_for_selector("text=no rows")
+    fault = {"cause": "http_429", "rows": 2, "message": "«busy»", "advice": "Retry these rows."}
+    give(hosted, **done, ledger={"failed": 2}, errors=[fault])
+    hosted.frame.wait_for_selector("text=2 http_429: «busy». Retry these rows.")
+    cascade = {
+        "model": "strong",
+        "round": 3,
+        "rows": {"cheap": 400, "strong": 200},
+        "sampled": 157,
+        "agreement": 0.98,
+        "interval": [0.955, 0.996],
+        "note": "Agreement is with strong, not with the truth.",
+    }
+    give(hosted, **done, ledger={"ok": 600}, cascade=cascade)
+    hosted.frame.wait_for_selector("text=98.0 % (95.5 % to 99.6 %) of 157 sampled rows agree")
+    hosted.frame.wait_for_selector("text=400 rows by cheap, 200 rows by strong")
+    waits = {"model": "strong", "round": 1, "waits_for": "The day's cap is reached."}
+    give(hosted, **STATUS, cascade=waits)
+    hosted.frame.wait_for_selector("text=The next round waits: The day's cap is reached.")

@@ -14,6 +14,9 @@ from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
 
+PATIENCE_SECONDS = 20.0
+"""How long a page waits for a provider that does not answer: a person sits before it."""
+
 
 def console(
     *,
@@ -47,7 +50,7 @@ def console(
         terminal.note(f"{note} Ctrl-C stops it; jobs at the provider go on.".strip())
 
     serve_console(
-        Jobs(settings, roots=console_roots(settings)),
+        Jobs(settings, roots=console_roots(settings), max_retry_seconds=PATIENCE_SECONDS),
         port=port,
         read_only=read_only,
         open_browser=browser,
