@@ -112,7 +112,7 @@ class LazyWorkspace:
         settings = self.settings
         described = profile(settings.provider)
         base_url, key, provider = settings.base_url, settings.api_key, described.title
-        is_there = None
+        is_there, executor = None, ""
         server = base_url
         async with AsyncExitStack() as opening:
             store = await to_thread.run_sync(Store, settings.home)
@@ -124,7 +124,8 @@ class LazyWorkspace:
                 running = self._local.running
                 base_url, key, server = running.base_url, running.token, "local"
                 is_there = _is_serving(settings.home, running.base_url)
-                provider = f"{described.title}, executor {running.executor}: {running.note}"
+                executor = f"{running.executor}: {running.note}"
+                provider = f"{described.title}, executor {executor}"
             client = await opening.enter_async_context(
                 BatchClient(
                     base_url=base_url,
@@ -143,6 +144,7 @@ class LazyWorkspace:
                 roots=self._roots,
                 provider=provider,
                 server=server,
+                executor=executor,
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
                 ask_above_usd=settings.ask_above_usd,

@@ -37,7 +37,9 @@ _MOST_BYTES = 64 << 10
 _MOST_SIGNATURES = 10
 _MOST_DIGITS = 12  # of an epoch time
 _ANSWER_SECONDS = 10.0
+_BODY_SECONDS = 10.0
 _BACKLOG = 16
+_MOST_AT_ONCE = 200  # behind a tunnel anybody may ask
 
 _log = logging.getLogger(__name__)
 
@@ -105,10 +107,14 @@ def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
 
     async def take(request: "Request") -> "Response":
         body = b""
-        async for block in request.stream():
-            body += block
-            if len(body) > _MOST_BYTES:
-                return Response(status_code=413)
+        try:
+            with anyio.fail_after(_BODY_SECONDS):
+                async for block in request.stream():
+                    body += block
+                    if len(body) > _MOST_BYTES:
+                        return Response(status_code=413)
+        except TimeoutError:
+            return Response(status_code=408)
         if not is_signed(secret, request.headers, body):
             return Response(status_code=401)
         return Response(status_code=await _heed(jobs, body))
@@ -165,6 +171,7 @@ def serve_webhook(
         lifespan="off",
         ws="none",
         server_header=False,
+        limit_concurrency=_MOST_AT_ONCE,
         timeout_graceful_shutdown=1,
     )
     server = uvicorn.Server(config)

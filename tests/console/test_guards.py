@@ -139,6 +139,12 @@ def test_a_form_that_never_ends_is_cut_off(console, browser):
     assert "larger than 4 MiB" in refused.text
 
 
+def test_a_form_of_many_fields_is_refused_in_words(browser):
+    refused = browser.post("/provider/adopt", data={f"a{number}": "1" for number in range(500)})
+    assert refused.status_code == 400
+    assert "more than 200 fields" in refused.text
+
+
 def test_the_address_that_a_browser_is_started_with_lets_one_in_within_a_minute(
     console, monkeypatch
 ):

@@ -109,9 +109,10 @@ def bad_rows(chance):
     return SourceOptions(keeps_bad_rows=chance.random() < 0.5)
 
 
-def workbooks(samples):
+def workbooks(samples, more=()):
     """A workbook one part of which is damaged, packed again as if nothing were."""
     words = [
+        *more,
         *(b'<c r="XFD1048576">', b'<row r="1048576">', b'r="A0"', b't="s"', b"<v>-1</v>", b"<is>"),
         *(b"<!DOCTYPE x>", b"&x;", b"<!--", b"<v>1e999</v>", b'ref="A1:XFD1048576"', b"<f>"),
     ]

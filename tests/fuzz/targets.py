@@ -5,6 +5,6 @@ raises for a finding: anything but the errors that the fed function documents, a
 promise that it states as an assertion.
 """
 
-from fuzz import replies, servers, tables, texts
+from fuzz import handed_over, replies, servers, tables, texts
 
-TARGETS = tables.TARGETS | texts.TARGETS | replies.TARGETS | servers.TARGETS
+TARGETS = tables.TARGETS | texts.TARGETS | replies.TARGETS | servers.TARGETS | handed_over.TARGETS

@@ -24,6 +24,7 @@ TOGETHER = (
     ("csv", "jsonl", "json", "gzip", "zstd", "xlsx", "parquet", "sqlite"),
     ("result_lines", "loose_json", "error_bodies", "templates", "request_files", "spending"),
     ("replies", "sql", "schemas", "stdin"),
+    ("old_workbooks", "lock_files", "webhooks"),
 )
 
 

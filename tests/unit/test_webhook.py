@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch import ConfigError, Jobs, Settings
+from doubleword_batch import ConfigError, Jobs, Settings, webhook
 from doubleword_batch.settings import Secret
 from doubleword_batch.webhook import TOLERANCE_SECONDS, build_app, is_signed
 
@@ -107,11 +107,11 @@ class Told:
         return True
 
 
-async def sent(jobs, body, **changed):
+async def sent(jobs, body, headers_of=None, **changed):
     app = build_app(jobs, SECRET)
     transport = httpx.ASGITransport(app)
     async with httpx.AsyncClient(transport=transport, base_url="http://tunnel.example") as client:
-        headers = headers_for(body, at=int(time.time())) | changed
+        headers = headers_for(headers_of or body, at=int(time.time())) | changed
         return (await client.post("/any/path", content=body, headers=headers)).status_code
 
 
@@ -143,6 +143,19 @@ async def test_a_batch_that_has_ended_is_looked_at(event, looked_at):
 async def test_what_is_not_the_providers_or_no_event_is_refused(body, changed, status):
     jobs = Told()
     assert await sent(jobs, body, **changed) == status
+    assert jobs.ids == []
+
+
+async def test_a_body_that_never_comes_is_not_waited_for(monkeypatch):
+    monkeypatch.setattr(webhook, "_BODY_SECONDS", 0.05)
+
+    async def body():
+        yield b"{"
+        await anyio.sleep_forever()
+
+    jobs = Told()
+    with anyio.fail_after(60):
+        assert await sent(jobs, body(), headers_of=b"{}") == 408
     assert jobs.ids == []
 
 

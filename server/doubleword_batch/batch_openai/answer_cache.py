@@ -45,7 +45,7 @@ class AnswerCache:
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may answer these calls; gives each call its key. Blocks."""
         for call in calls:
-            call.key = key_of_call(ws.profile.name, ws.server, call.endpoint, call.body)
+            call.key = key_of_call(ws.profile.name, ws.who_answers, call.endpoint, call.body)
         if self._has_past is None:
             has_calls = self._remember and not CallRows(ws.store).is_empty()
             self._has_tables = self._remember and has_tables(ws)

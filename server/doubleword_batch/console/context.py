@@ -96,7 +96,7 @@ async def form_of(request: Request) -> Mapping[str, str]:
 
     Raises:
         RefusedError: the console is read-only, or the page's token is not this browser's.
-        InputError: the form is too large.
+        InputError: the form is too large, or has too many fields.
     """
     body = b""
     async for block in request.stream():
@@ -105,11 +105,16 @@ async def form_of(request: Request) -> Mapping[str, str]:
             raise InputError(
                 "The form is larger than 4 MiB.", hint="Put long texts into the file of rows."
             )
-    fields = dict(
-        parse_qsl(
-            body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+    try:
+        fields = dict(
+            parse_qsl(
+                body.decode(errors="replace"), keep_blank_values=True, max_num_fields=_MOST_FIELDS
+            )
         )
-    )
+    except ValueError:
+        raise InputError(
+            f"The form has more than {_MOST_FIELDS} fields.", hint="Load the page again."
+        ) from None
     check_post(request, fields.pop("page_token", ""))
     return fields
 

@@ -184,7 +184,7 @@ def _build(
     try:
         ledger = Ledger(ws.store, job_id)
         equal_rows = EqualRows(staging.path, shares=plan.shares)
-        keys = RequestKeys(ws.profile.name, ws.server, plan.spec.endpoint)
+        keys = RequestKeys(ws.profile.name, ws.who_answers, plan.spec.endpoint)
         sharing = Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows)
         built = build_request_files(
             plan.source,

@@ -256,7 +256,7 @@ def _fingerprint(ws: Workspace, source: Source, spec: RequestSpec, asked: dict[s
         spec.model,
         spec.endpoint,
         ws.profile.name,
-        ws.server,
+        ws.who_answers,
     )
     if _order_of(spec.response_schema) != _order_of(spec.response_schema, order="sorted"):
         facts = (*facts, _order_of(spec.response_schema))

@@ -36,6 +36,7 @@ class Workspace:
         roots: where agents may read and write.
         provider: for replies: the provider's name, and what local answers are worth.
         server: which server the store's remote ids belong to: its base URL, or `local`.
+        executor: what answers at the local server; "" elsewhere.
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
         ask_above_usd: a person is asked before more than that is submitted at once.
@@ -57,6 +58,7 @@ class Workspace:
     roots: Roots
     provider: str
     server: str
+    executor: str = ""
     max_cost_usd: Decimal | None = None
     max_daily_usd: Decimal | None = None
     ask_above_usd: Decimal | None = None
@@ -70,6 +72,14 @@ class Workspace:
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
     now: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
+
+    @property
+    def who_answers(self) -> str:
+        """Whose answers are the same: the server, and at the local one what answers there.
+
+        Simulated answers are not taken for those of a model, nor one model server's for another's.
+        """
+        return f"{self.server} {self.executor}".rstrip()
 
     @property
     def journal(self) -> Journal:

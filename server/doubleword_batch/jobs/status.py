@@ -244,6 +244,11 @@ async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
     return found
 
 
+def percent_of(finished: int, total: int) -> float:
+    """How much has ended, 0 to 100, also where a provider counts more than there is."""
+    return min(round(100 * finished / total, 1), 100.0) if total else 0.0
+
+
 def counts_of(job: StoredJob) -> Counts:
     """The rows of a job, by what the provider counts, and by the ledger where rows have moved.
 
@@ -323,7 +328,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         counts=counts,
         reused_rows=saved.reused_rows,
         shared_rows=saved.shared_rows,
-        percent=min(round(100 * counts.finished / counts.total, 1), 100.0) if counts.total else 0.0,
+        percent=percent_of(counts.finished, counts.total),
         requests_per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,

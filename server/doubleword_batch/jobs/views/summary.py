@@ -15,7 +15,7 @@ from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import CascadeResult, Counts
 from doubleword_batch.jobs.reuse.told import rows_saved, said_of
-from doubleword_batch.jobs.status import counts_of, pace_of, problems_of
+from doubleword_batch.jobs.status import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows
 
@@ -197,7 +197,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         requests=sum(part.requests for part in job.parts() if not part.retry_round),
         saved=() if runs else tuple(said_of(rows_saved(job))),
         unsent_rows=sum(part.requests for part, run in newest if run is None) if runs else 0,
-        percent=round(100 * finished / counts.total, 1) if counts.total else 0.0,
+        percent=percent_of(finished, counts.total),
         per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
         cost=figures.cost if was_sent else None,
