@@ -280,7 +280,10 @@ class Workbook:
     def _sheets(self, main: str) -> Iterator[Sheet]:
         for name, attributes in self._elements(main, "sheet", "workbookPr"):
             if name == "workbookPr":
-                self.counts_from_1904 = attributes.get("date1904") in {"1", "true"}
+                self.counts_from_1904 |= attributes.get("date1904") in {
+                    "1",
+                    "true",
+                }  # Excel has two
             else:
                 # by its ending: the prefix is the writer's own
                 link = next((v for k, v in attributes.items() if k.endswith(":id")), "")

@@ -94,6 +94,19 @@ def test_an_inline_text_counts_above_a_number_beside_it(tmp_path, roots):
     assert row == {"a": "1.", "b": "ab", "c": "alone", "d": 5}
 
 
+def test_dates_count_from_1904_also_where_newer_properties_follow(tmp_path, roots):
+    cells = ['<c s="1"><v>24472</v></c>']
+    write_workbook(tmp_path / "t.xlsx", {"S": sheet(["day"], cells)}, date1904=True)
+    with zipfile.ZipFile(tmp_path / "t.xlsx") as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    newer = b'<extLst><ext><x:workbookPr xmlns:x="urn:x" chart="1"/></ext></extLst></workbook>'
+    parts["xl/workbook.xml"] = parts["xl/workbook.xml"].replace(b"</workbook>", newer)
+    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
+        for name, part in parts.items():
+            archive.writestr(name, part)
+    assert list(open_source("t.xlsx", roots).rows()) == [{"day": "1971-01-01"}]
+
+
 def test_a_workbook_of_opendocument_with_a_password_says_so(source):
     written = io.BytesIO()
     with zipfile.ZipFile(written, "w") as archive:
