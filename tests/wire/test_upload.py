@@ -6,6 +6,7 @@ from email.parser import BytesParser
 from email.policy import HTTP
 from pathlib import Path
 
+import anyio
 import pytest
 
 from doubleword_batch import errors
@@ -120,6 +121,9 @@ async def test_a_file_that_changes_on_the_way_is_not_stored(connect, tmp_path: P
     async with serving(STORED) as server:
         with pytest.raises(errors.InputError) as caught:
             await connect(server.base_url).files.upload(path, on_progress=write)
+        with anyio.fail_after(30):  # it sees the end of the connection a moment after we do
+            while not server.requests:
+                await anyio.sleep(0.01)
         (request,) = server.requests
         assert request.body_bytes < int(request.headers["content-length"])
     assert caught.value.code == "file_changed"

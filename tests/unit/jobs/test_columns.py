@@ -52,6 +52,12 @@ def test_a_table_of_an_earlier_job_loses_its_ledger_and_does_not_pile_up():
     ]
 
 
+def test_where_an_earlier_answer_is_from_is_not_said_of_the_new_one():
+    first = ["text", "custom_id", "outcome", "answer", "origin", "error"]
+    assert columns(first).renamed == {"answer": "source_answer", "origin": "source_origin"}
+    assert columns(["text", "origin"]).renamed == {}
+
+
 def test_what_the_prompt_takes_of_an_earlier_ledger_stays():
     named = columns(["text", "custom_id", "outcome", "answer", "error"], "Why {{ outcome }}?")
     assert named.renamed == {"outcome": "source_outcome", "answer": "source_answer"}

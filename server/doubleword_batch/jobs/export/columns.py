@@ -3,7 +3,8 @@
 The answer's columns have plain names, as the schema or the kind of answer says, and so have the
 ledger's. A column of the source of the same name becomes `source_` and the name. A source that is
 itself such a table, of an earlier job, has a `custom_id`, an `outcome` and an `error` of that job:
-they are left out unless the prompt speaks of them, so that tables of tables do not grow wider.
+they are left out unless the prompt speaks of them, so that tables of tables do not grow wider. What
+it says there of an answer's origin is about the earlier one, and is called `source_origin`.
 """
 
 import re
@@ -16,6 +17,9 @@ from doubleword_batch.jobs.extras import EXTRAS, argument_schemas, asks_for
 LEDGER = ("custom_id", "outcome", "error")
 MODEL = "model"
 """The column that says whose answer a row has, of a job with a cascade."""
+
+ORIGIN = "origin"
+"""The column that says from where an answer is that was not asked for."""
 
 TOOLS = ("tool_name", "tool_arguments", "tool_calls")
 TOOL_ARGUMENT = "tool_arguments."
@@ -82,7 +86,7 @@ def table_columns(given: Sequence[str], spec: dict[str, Any], endpoint: str) -> 
     for name in given:
         if name in left_out:
             continue
-        clashes = name.lower() in taken
+        clashes = name.lower() in taken or (name == ORIGIN and _is_table_of_answers(given))
         names[name] = _free(f"source_{name}", others, "source_") if clashes else name
     return Columns(names, own, properties, schemas, made, kinds)
 
@@ -117,11 +121,16 @@ def _free(name: str, taken: set[str], prefix: str) -> str:
     return numbered
 
 
+def _is_table_of_answers(given: Sequence[str]) -> bool:
+    """Whether a source with these columns was written by a job."""
+    if not set(LEDGER) <= set(given) or given[-1] != "error":
+        return False
+    return list(given).index("outcome") == list(given).index("custom_id") + 1
+
+
 def _of_an_earlier_job(given: Sequence[str], spec: dict[str, Any]) -> set[str]:
     """The ledger's columns of a source that was written as a table of answers."""
-    if not set(LEDGER) <= set(given) or given[-1] != "error":
-        return set()
-    if list(given).index("outcome") != list(given).index("custom_id") + 1:
+    if not _is_table_of_answers(given):
         return set()
     texts = f"{spec.get('prompt')} {spec.get('system')}"
     used = {spec.get("id_column"), spec.get("image_column")}

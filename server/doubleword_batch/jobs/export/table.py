@@ -34,7 +34,13 @@ import msgspec
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.dropped_files import dropped_files
-from doubleword_batch.jobs.export.columns import LEDGER, MODEL, TOOL_ARGUMENT, table_columns
+from doubleword_batch.jobs.export.columns import (
+    LEDGER,
+    MODEL,
+    ORIGIN,
+    TOOL_ARGUMENT,
+    table_columns,
+)
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
@@ -95,7 +101,7 @@ class Table:
         self.mark_column = _free_name("mark", named.all) if self._marks else None
         self._origins = {origin.number: origin for origin in job.ledger.unsent.origins()}
         self._origin_column = (
-            _free_name("origin", named.all) if self._origins or job.ledger.unsent.shared() else None
+            _free_name(ORIGIN, named.all) if self._origins or job.ledger.unsent.shared() else None
         )
         self.columns = named.all
         if self.mark_column is not None:  # before `error`, by which such a table is recognised

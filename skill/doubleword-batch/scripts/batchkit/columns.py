@@ -104,8 +104,11 @@ class Columns:
             for name in asked.properties
         }
         others = taken | {name.lower() for name in given}
+        earlier = {"origin"} if set(LEDGER) <= set(given) and given[-1] == "error" else set()
         self.names = {
-            name: _free(f"source_{name}", others, "source_") if name.lower() in taken else name
+            name: _free(f"source_{name}", others, "source_")
+            if name.lower() in taken or name in earlier
+            else name
             for name in given
         }
         made = [column for name, column in self._properties.items() if name != "answer"]
