@@ -174,3 +174,31 @@ async def test_lines_behind_a_byte_order_mark_and_a_wrong_length_are_read(tmp_pa
     async with serving(Answer(head + chunks)) as server:
         ran = await run(tmp_path, server.base_url, None, code=LONG)
     assert json.loads(ran.stdout.lstrip("\ufeff")) == {"custom_id": "r1"}, ran.stderr
+
+
+ASK_ON = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+from batchkit import api
+from batchkit.settings import read_settings
+asked = api.Api(read_settings(), 2)
+try:
+    for _ in range(2):
+        print(asked.get("/batches/b"))
+except api.Refused as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("refused", [1, 20])
+async def test_a_key_that_was_accepted_before_is_tried_again_for_a_while(tmp_path, refused):
+    """A server whose database is away refuses every key."""
+    there, away = answer(200, {"id": "b"}), answer(401, b"Authentication required")
+    async with serving(there, *[away] * refused, there) as server:
+        ran = await run(tmp_path, server.base_url, None, code=ASK_ON)
+    first, second = ran.stdout.splitlines()[:2]
+    assert first == "{'id': 'b'}"
+    if refused == 1:
+        assert second == first
+    else:
+        assert "401" in second
+        assert len(server.requests) > 2

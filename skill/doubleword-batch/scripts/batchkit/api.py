@@ -36,7 +36,7 @@ _LONGEST_LINE = 1 << 26
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
-_BAD_REQUEST, _TOO_MANY, _SERVER_ERROR = 400, 429, 500
+_BAD_REQUEST, _NOT_ACCEPTED, _TOO_MANY, _SERVER_ERROR = 400, 401, 429, 500
 _GONE = frozenset({404, 410})
 _GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
 _REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
@@ -53,14 +53,28 @@ _HINTS = {
 class Refused(Stop):
     """The server answered, and the answer is no."""
 
-    def __init__(self, status: int, asked: str, said: str, retry_after: float | None) -> None:
+    def __init__(
+        self,
+        status: int,
+        asked: str,
+        said: str,
+        retry_after: float | None,
+        *,
+        contradicts: bool = False,
+    ) -> None:
         passes = status in _REPEATABLE or status >= _SERVER_ERROR
         hint = _HINTS.get(status, "Run it again later." if passes else "")
+        if contradicts:
+            hint = (
+                "The key was accepted before, and a server whose database is away answers so: run "
+                "the same command again in a few minutes."
+            )
         words = f": {quoted(said)}" if said else ""
         super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
         self.status = status
         self.said = said
         self.retry_after = retry_after
+        self._contradicts = contradicts
 
     @property
     def is_gone(self) -> bool:
@@ -71,7 +85,8 @@ class Refused(Stop):
     def is_repeatable(self) -> bool:
         """Whether the same request may succeed later."""
         lasting = self.status == _TOO_MANY and "unverified" in self.said.lower()
-        return not lasting and (self.status in _REPEATABLE or self.status >= _SERVER_ERROR)
+        passes = self._contradicts or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
+        return passes and not lasting
 
     @property
     def may_have_happened(self) -> bool:
@@ -140,6 +155,7 @@ class Api:
     def __init__(self, settings: Settings, patience_seconds: float) -> None:
         self._settings = settings
         self._patience_seconds = patience_seconds
+        self._key_works = False
         # A proxy for plain http would read the key that is meant for this machine.
         proxies = [urllib.request.ProxyHandler({})] if settings.is_loopback else []
         self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
@@ -255,6 +271,7 @@ class Api:
                     "for.",
                     "Check DOUBLEWORD_BASE_URL.",
                 )
+            self._key_works = True
             yield response
 
     def _refused(self, error: urllib.error.HTTPError, asked: str) -> Stop:
@@ -266,7 +283,13 @@ class Api:
         if error.code < _BAD_REQUEST:
             said = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
         seconds = error.headers.get("Retry-After", "")
-        return Refused(error.code, asked, said, float(seconds) if seconds.isdecimal() else None)
+        return Refused(
+            error.code,
+            asked,
+            said,
+            float(seconds) if seconds.isdecimal() else None,
+            contradicts=error.code == _NOT_ACCEPTED and self._key_works,
+        )
 
 
 def safe(server_id: str) -> str:
