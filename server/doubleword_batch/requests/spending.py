@@ -16,6 +16,7 @@ import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.plain_text import one_line
 from doubleword_batch.requests.spec import COUNTS, EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
@@ -229,6 +230,8 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
     if decoder is None:
         raise _unknown("the request", f"the endpoint {quote_untrusted(endpoint, 60)} is not known")
     _refuse_twins(body)
+    if is_too_deep(body):  # some Pythons read it, some do not
+        raise _unknown("the request", "it is nested too deeply")
     try:
         fields = decoder.decode(body)
         images = _images(fields)  # decodes what was left as it is
