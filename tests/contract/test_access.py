@@ -127,9 +127,8 @@ def test_a_server_is_found_until_it_stops(tmp_path):
 FOREGROUND = """
 import sys
 from pathlib import Path
-from contract.stand_in import Echo
 from doubleword_batch.local import LocalConfig, serve
-serve(LocalConfig(Path(sys.argv[1])), lambda found: print(found.pid, flush=True), executor=Echo())
+serve(LocalConfig(Path(sys.argv[1])), lambda found: print(found.pid, flush=True))
 """
 
 
