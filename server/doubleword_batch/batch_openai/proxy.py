@@ -321,7 +321,8 @@ async def unless_disconnected(
     leaving = asyncio.ensure_future(disconnected())
     try:
         await asyncio.wait({response, leaving}, return_when=asyncio.FIRST_COMPLETED)
-        await turns_of_the_loop()
+        if not leaving.done():  # else its repeat may be here already, and has to find the call free
+            await turns_of_the_loop()
         return None if leaving.done() else response.result()
     finally:
         leaving.cancel()
