@@ -277,6 +277,17 @@ def test_a_job_that_begins_elsewhere_is_told_to_open_pages(console, browser, tmp
             assert job in other.get("/parts/jobs").text
 
 
+def test_a_page_is_told_what_happened_before_it_was_listening(tmp_path):
+    home, source = tmp_path / "home", write_reviews(tmp_path, 5)
+    with running(home) as console, console.browser() as browser:
+        browser.get("/")
+        job = anyio.run(lambda: finish(home, source, prompt="New {{ review }}"))
+        with browser.stream("GET", "/events", timeout=WAIT_SECONDS) as events:
+            lines = events.iter_lines()
+            assert [next(lines), next(lines)] == ["retry: 1000", "event: begin"]
+            assert any(f"job:{job}" in line for line in lines)  # its end was seen by the first look
+
+
 def test_a_page_goes_on_after_the_console_was_started_again(home, reviews):
     with running(home) as first, first.browser() as browser:
         port, cookies = first.access.port, dict(browser.cookies)

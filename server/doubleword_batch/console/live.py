@@ -62,7 +62,8 @@ class Watcher:
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._watch())
         try:
-            yield "retry: 1000\n\n"
+            # What changed since the page was made, and before it was listening, nobody told it.
+            yield "retry: 1000\nevent: begin\ndata: {}\n\n"
             while not self._closed:
                 topics = await listener.wait(_KEEP_ALIVE_SECONDS)
                 yield f"event: change\ndata: {json.dumps(topics)}\n\n" if topics else ": \n\n"
@@ -111,9 +112,8 @@ class Watcher:
         }
         changed = [name for name, stamp in stamps.items() if self._stamps.get(name) != stamp]
         gone = self._stamps.keys() - stamps.keys()
-        is_first = not self._stamps
         self._stamps = stamps
-        if (changed or gone) and not is_first:
+        if changed or gone:
             self.tell(JOBS, *changed)
 
     async def _ask(self, name: str) -> None:

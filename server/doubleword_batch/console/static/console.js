@@ -67,7 +67,7 @@ function listen() {
   const live = () => document.querySelectorAll("[data-live]");
   if (!live().length) return;
   const events = new EventSource("/events");
-  let wasLost = false;
+  events.addEventListener("begin", () => live().forEach(refresh));
   events.addEventListener("change", (event) => {
     const topics = JSON.parse(event.data);
     for (const element of live()) {
@@ -76,11 +76,8 @@ function listen() {
   });
   events.addEventListener("open", () => {
     lost.hidden = true;
-    if (wasLost) live().forEach(refresh);
-    wasLost = false;
   });
   events.addEventListener("error", () => {
-    wasLost = true;
     lost.hidden = false;
     if (events.readyState === EventSource.CLOSED) setTimeout(askAgain, 3000);
   });
