@@ -14,31 +14,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.awaited import (
-    awaited_of,
     fetch_from_thread,
     is_worth_building_anew,
     keep_awaited,
-    next_of_awaited,
-    said_of_awaited,
 )
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
+from doubleword_batch.jobs.build_reply import created_reply, warnings_of_new, warnings_of_same
 from doubleword_batch.jobs.build_request import BuildRequest
-from doubleword_batch.jobs.cascade.costs import record_most, with_cascade
+from doubleword_batch.jobs.cascade.costs import record_most
 from doubleword_batch.jobs.cascade.option import refuse_small
-from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.delete import drop_unsent
 from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
-from doubleword_batch.jobs.first_request import first_request
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.strong import write_strong_keys
 from doubleword_batch.jobs.reuse.taken import leave_out_known
-from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
@@ -48,15 +43,11 @@ from doubleword_batch.jobs.store.staging import (
     staging_folder,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.window_costs import compare_windows
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
-    from doubleword_batch.requests import BuildResult
+    from doubleword_batch.requests import BuildResult, RequestKeys
 
-_NAMES_SHOWN = 5
-_SHOWN_PATHS = 3
-_WARNINGS_SHOWN = 6
 _COPIED_BYTES = 1 << 20
 
 
@@ -110,16 +101,13 @@ def _create(
         is_wanted_anew = existing is not None and is_worth_building_anew(existing)
         if existing is not None and not is_wanted_anew:
             _keep_note(existing, plan)
-            notes = plan.source.notes
-            warnings = [*plan.notices, *_renamed(plan), *notes, *_left_out_before(existing)]
-            warnings += _keeps_its_name(existing, plan)
-            return _reply(existing, warnings, reused=True, copies=_copies(existing, plan))
+            warnings = warnings_of_same(existing, plan)
+            return created_reply(existing, warnings, reused=True, copies=_copies(existing, plan))
         if not is_wanted_anew:
             _refuse_taken_name(ws, plan.name)
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
-        warnings = [*plan.notices, *_renamed(plan), *_warnings(plan, built)]
-        warnings += _keeps_its_name(job, plan)
-        return _reply(job, warnings, reused=reused, copies=_copies(job, plan))
+        warnings = warnings_of_new(job, plan, built)
+        return created_reply(job, warnings, reused=reused, copies=_copies(job, plan))
 
 
 def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
@@ -129,12 +117,6 @@ def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
             hint="Give another name, or leave it out.",
             next=Next("get_status", {"job": name}),
         )
-
-
-def _keeps_its_name(job: StoredJob, plan: BuildPlan) -> list[str]:
-    if plan.name in {None, job.name}:
-        return []
-    return [f"This very work is job {job.name} already, so it keeps that name."]
 
 
 def _keep_note(job: StoredJob, plan: BuildPlan) -> None:
@@ -163,46 +145,13 @@ def _build(
     cancelled: Callable[[], bool],
 ) -> "tuple[StoredJob, BuildResult, bool]":
     """The job, what was built, and whether the same job was there already."""
-    from doubleword_batch.requests import (
-        RequestKeys,
-        Sharing,
-        build_request_files,
-        custom_id_for,
-    )
+    from doubleword_batch.requests import RequestKeys
 
-    job_id = ws.store.begin_job(
-        building=staging.token,
-        provider=ws.profile.name,
-        base_url=ws.server,
-        endpoint=plan.spec.endpoint,
-        model=plan.spec.model,
-        fingerprint=plan.fingerprint,
-        spec=plan.stored_spec,
-        source_fingerprint=plan.source.fingerprint(),
-    )
-    failpoint("build.begun")
+    job_id = _begin(ws, plan, staging)
     try:
-        ledger = Ledger(ws.store, job_id)
         equal_rows = EqualRows(staging.path, shares=plan.shares)
         keys = RequestKeys(ws.profile.name, ws.who_answers, plan.spec.endpoint)
-        sharing = Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows)
-        built = build_request_files(
-            plan.source,
-            plan.spec,
-            ws.profile,
-            staging.path,
-            limit=plan.limit,
-            copy_rows=staging.path.resolve() not in plan.source.paths[0].parents,
-            on_rows=ledger.add_rows,
-            on_left_out=lambda rows: ledger.leave_out(
-                (row, custom_id_for(row, None), outcome, cause, message)
-                for row, outcome, cause, message in rows
-            ),
-            sharing=sharing,
-            on_progress=lambda rows: progress(rows, None, "rows built"),
-            cancelled=cancelled,
-            most_bytes=_bytes_left(ws),
-        )
+        built = _write_requests(ws, job_id, plan, staging, keys, equal_rows, progress, cancelled)
         cascade = plan.cascade
         if cascade is not None:
             refuse_small(sum(file.requests for file in built.files))
@@ -236,6 +185,55 @@ def _build(
     failpoint("build.published")
     clear_building_mark(job.folder)
     return job, built, job.id != job_id
+
+
+def _begin(ws: Workspace, plan: BuildPlan, staging: StagingFolder) -> int:
+    """Open the job's record, as yet without a name; returns its id."""
+    job_id = ws.store.begin_job(
+        building=staging.token,
+        provider=ws.profile.name,
+        base_url=ws.server,
+        endpoint=plan.spec.endpoint,
+        model=plan.spec.model,
+        fingerprint=plan.fingerprint,
+        spec=plan.stored_spec,
+        source_fingerprint=plan.source.fingerprint(),
+    )
+    failpoint("build.begun")
+    return job_id
+
+
+def _write_requests(
+    ws: Workspace,
+    job_id: int,
+    plan: BuildPlan,
+    staging: StagingFolder,
+    keys: "RequestKeys",
+    equal_rows: EqualRows,
+    progress: Progress,
+    cancelled: Callable[[], bool],
+) -> "BuildResult":
+    """Write the request files, and open their rows in the ledger."""
+    from doubleword_batch.requests import Sharing, build_request_files, custom_id_for
+
+    ledger = Ledger(ws.store, job_id)
+    return build_request_files(
+        plan.source,
+        plan.spec,
+        ws.profile,
+        staging.path,
+        limit=plan.limit,
+        copy_rows=staging.path.resolve() not in plan.source.paths[0].parents,
+        on_rows=ledger.add_rows,
+        on_left_out=lambda rows: ledger.leave_out(
+            (row, custom_id_for(row, None), outcome, cause, message)
+            for row, outcome, cause, message in rows
+        ),
+        sharing=Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows),
+        on_progress=lambda rows: progress(rows, None, "rows built"),
+        cancelled=cancelled,
+        most_bytes=_bytes_left(ws),
+    )
 
 
 def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
@@ -326,98 +324,3 @@ def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
         with target.writing() as copy, (part.path or target.path).open("rb") as content:
             shutil.copyfileobj(content, copy, _COPIED_BYTES)
     return [target.path for target in targets]
-
-
-def _warnings(plan: BuildPlan, built: "BuildResult") -> list[str]:
-    """What a person should know before money is spent."""
-    warnings = list(plan.source.notes)
-    causes = dict(built.left_out_causes)
-    if blank := causes.pop("blank", 0):
-        warnings.append(
-            f"{blank} {_rows(blank)} blank in the columns that the prompt uses: skipped. The "
-            'option blanks = "send" sends them.'
-        )
-    if causes:
-        number = sum(causes.values())
-        first = built.left_out[0]
-        named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
-        warnings.append(
-            f"{number} {_rows(number)} left out ({named}); the first is row {first.row}: "
-            f"{first.message}"
-        )
-    return [*warnings, *built.warnings]
-
-
-def _renamed(plan: BuildPlan) -> list[str]:
-    """What the source's columns will be called beside the answer's, where it is not the same."""
-    from doubleword_batch.jobs.export.columns import table_columns
-
-    spec = msgspec.json.decode(plan.stored_spec)
-    named = table_columns(plan.source.columns, spec, plan.spec.endpoint)
-    warnings: list[str] = []
-    if named.renamed:
-        pairs = ", ".join(
-            f"{quote_untrusted(old, 60)} becomes {quote_untrusted(new, 67)}"
-            for old, new in list(named.renamed.items())[:_NAMES_SHOWN]
-        )
-        warnings.append(f"In the table, the answer's names go first; of the source, {pairs}.")
-    dropped = [name for name in plan.source.columns if name not in named.given]
-    if dropped:
-        warnings.append(
-            f"The source is a table of an earlier job: its {', '.join(dropped)} are left out."
-        )
-    return warnings
-
-
-def _left_out_before(job: StoredJob) -> list[str]:
-    """What a job that was built before has left out."""
-    causes = job.ledger.causes_without_request()
-    if not causes:
-        return []
-    number = sum(causes.values())
-    named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
-    return [f"{number} {_rows(number)} left out ({named})."]
-
-
-def _rows(count: int) -> str:
-    return "row is" if count == 1 else "rows are"
-
-
-def _reply(job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Path]) -> Created:
-    parts = [part for part in job.parts() if not part.retry_round]
-    paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
-    paths = paths[:_SHOWN_PATHS]
-    window = job.profile.windows[0]
-    cost = with_cascade(job, window, estimate_cost(job, window))
-    saved = rows_saved(job)
-    awaited = awaited_of(job) if job.store.is_unsent(job.id) else []
-    warnings = [*said_of_awaited(awaited), *said_of(saved), *warnings]
-    submit = Next("create_batch", {"job": job.name, "completion_window": window})
-    ways = compare_windows(job)
-    return Created(
-        provider=job.workspace.provider,
-        next=next_of_awaited(awaited) or submit
-        if parts
-        else Next("fetch_results", {"job": job.name}),
-        job=job.name,
-        reused=reused,
-        paths=paths,
-        rows=job.rows or 0,
-        requests=sum(part.requests for part in parts),
-        reused_rows=saved.reused_rows,
-        shared_rows=saved.shared_rows,
-        reused_from=saved.reused_from,
-        parts=len(parts),
-        size_bytes=sum(part.size_bytes for part in parts),
-        model=job.model,
-        input_tokens=job.input_tokens,
-        output_tokens=job.output_tokens,
-        cost_usd=cost.usd,
-        cost_note=cost.note,
-        windows=ways.windows,
-        realtime_usd=ways.realtime_usd,
-        advice=ways.advice or None,
-        source_rows=job.source_rows if job.source_rows != job.rows else None,
-        first_request="" if reused or not parts else first_request(parts[0].path),
-        warnings=warnings[:_WARNINGS_SHOWN],
-    )

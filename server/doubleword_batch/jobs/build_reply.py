@@ -1,0 +1,173 @@
+"""What a build answers: the job, its estimate, and what a person should know before it is paid."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import Next, quote_untrusted
+from doubleword_batch.jobs.awaited import awaited_of, next_of_awaited, said_of_awaited
+from doubleword_batch.jobs.build_plan import BuildPlan
+from doubleword_batch.jobs.cascade.costs import with_cascade
+from doubleword_batch.jobs.costs import estimate_cost
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import Created
+from doubleword_batch.jobs.reuse.told import rows_saved, said_of
+from doubleword_batch.jobs.window_costs import compare_windows
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests import BuildResult
+
+_NAMES_SHOWN = 5
+_SHOWN_PATHS = 3
+_SHOWN_CHARACTERS = 120
+_WARNINGS_SHOWN = 6
+
+
+def warnings_of_new(job: StoredJob, plan: BuildPlan, built: "BuildResult") -> list[str]:
+    """What a person should know of a job that was built just now."""
+    warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *_left_out(built)]
+    return [*warnings, *built.warnings, *_keeps_its_name(job, plan)]
+
+
+def warnings_of_same(job: StoredJob, plan: BuildPlan) -> list[str]:
+    """What a person should know of a job that was there already."""
+    warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *_left_out_before(job)]
+    return [*warnings, *_keeps_its_name(job, plan)]
+
+
+def created_reply(
+    job: StoredJob, warnings: list[str], *, reused: bool, copies: list[Path]
+) -> Created:
+    """What comes back of a build.
+
+    Args:
+        job: it.
+        warnings: what a person should know before money is spent.
+        reused: whether it was there already.
+        copies: where its request files were copied to.
+    """
+    parts = [part for part in job.parts() if not part.retry_round]
+    paths = [str(path) for path in copies or [part.path for part in parts if part.path]]
+    paths = paths[:_SHOWN_PATHS]
+    window = job.profile.windows[0]
+    cost = with_cascade(job, window, estimate_cost(job, window))
+    saved = rows_saved(job)
+    awaited = awaited_of(job) if job.store.is_unsent(job.id) else []
+    warnings = [*said_of_awaited(awaited), *said_of(saved), *warnings]
+    submit = Next("create_batch", {"job": job.name, "completion_window": window})
+    ways = compare_windows(job)
+    return Created(
+        provider=job.workspace.provider,
+        next=next_of_awaited(awaited) or submit
+        if parts
+        else Next("fetch_results", {"job": job.name}),
+        job=job.name,
+        reused=reused,
+        paths=paths,
+        rows=job.rows or 0,
+        requests=sum(part.requests for part in parts),
+        reused_rows=saved.reused_rows,
+        shared_rows=saved.shared_rows,
+        reused_from=saved.reused_from,
+        parts=len(parts),
+        size_bytes=sum(part.size_bytes for part in parts),
+        model=job.model,
+        input_tokens=job.input_tokens,
+        output_tokens=job.output_tokens,
+        cost_usd=cost.usd,
+        cost_note=cost.note,
+        windows=ways.windows,
+        realtime_usd=ways.realtime_usd,
+        advice=ways.advice or None,
+        source_rows=job.source_rows if job.source_rows != job.rows else None,
+        first_request="" if reused or not parts else _first_request(parts[0].path),
+        warnings=warnings[:_WARNINGS_SHOWN],
+    )
+
+
+def _left_out(built: "BuildResult") -> list[str]:
+    """The rows that have no request, and why."""
+    warnings: list[str] = []
+    causes = dict(built.left_out_causes)
+    if blank := causes.pop("blank", 0):
+        warnings.append(
+            f"{blank} {_rows(blank)} blank in the columns that the prompt uses: skipped. The "
+            'option blanks = "send" sends them.'
+        )
+    if causes:
+        number = sum(causes.values())
+        first = built.left_out[0]
+        named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+        warnings.append(
+            f"{number} {_rows(number)} left out ({named}); the first is row {first.row}: "
+            f"{first.message}"
+        )
+    return warnings
+
+
+def _left_out_before(job: StoredJob) -> list[str]:
+    """What a job that was built before has left out."""
+    causes = job.ledger.causes_without_request()
+    if not causes:
+        return []
+    number = sum(causes.values())
+    named = ", ".join(f"{count} {cause}" for cause, count in causes.items())
+    return [f"{number} {_rows(number)} left out ({named})."]
+
+
+def _rows(count: int) -> str:
+    return "row is" if count == 1 else "rows are"
+
+
+def _renamed(plan: BuildPlan) -> list[str]:
+    """What the source's columns will be called beside the answer's, where it is not the same."""
+    from doubleword_batch.jobs.export.columns import table_columns
+
+    spec = msgspec.json.decode(plan.stored_spec)
+    named = table_columns(plan.source.columns, spec, plan.spec.endpoint)
+    warnings: list[str] = []
+    if named.renamed:
+        pairs = ", ".join(
+            f"{quote_untrusted(old, 60)} becomes {quote_untrusted(new, 67)}"
+            for old, new in list(named.renamed.items())[:_NAMES_SHOWN]
+        )
+        warnings.append(f"In the table, the answer's names go first; of the source, {pairs}.")
+    dropped = [name for name in plan.source.columns if name not in named.given]
+    if dropped:
+        warnings.append(
+            f"The source is a table of an earlier job: its {', '.join(dropped)} are left out."
+        )
+    return warnings
+
+
+def _keeps_its_name(job: StoredJob, plan: BuildPlan) -> list[str]:
+    if plan.name in {None, job.name}:
+        return []
+    return [f"This very work is job {job.name} already, so it keeps that name."]
+
+
+def _first_request(path: Path | None) -> str:
+    """The messages of the first request of a file, cut; nothing without a file."""
+    if path is None:
+        return ""
+    with path.open("rb") as lines:
+        body = msgspec.json.decode(lines.readline())["body"]
+    messages: list[dict[str, Any]] = body.get("messages") or []
+    texts = [_text_of(message.get("content")) for message in messages]
+    if not texts:
+        texts = [body.get("instructions") or "", _text_of(body.get("input"))]
+    text = "\n".join(filter(None, texts))
+    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+
+
+def _text_of(content: Any) -> str:
+    """The text in a message's content, images as `[image]`."""
+    if isinstance(content, str):
+        return content
+    if not isinstance(content, list):
+        return ""
+    pieces = cast("list[dict[str, Any]]", content)
+    if pieces and "content" in pieces[0]:
+        return "\n".join(_text_of(piece["content"]) for piece in pieces)
+    return " ".join(piece.get("text") or "[image]" for piece in pieces)
