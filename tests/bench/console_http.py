@@ -164,6 +164,12 @@ def _looks(rows: int) -> list[tuple[str, str, dict[str, object]]]:
         ("text that is everywhere", answers, {"text": "lovely"}),
         ("text that is nowhere", answers, {"text": "zebra"}),
         ("text that is nowhere, sorted", answers, {"text": "zebra", "sort": "review"}),
+        ("text of one row, sorted", answers, {"text": f" {half}", "sort": "review"}),
+        (
+            "value and sort, at its end",
+            answers,
+            {"outcome": "failed", "sort": "answer", "descending": 1},
+        ),
         ("rows that fit, counted", count, wide),
         ("text, counted", count, {"text": "zebra"}),
         ("histogram of labels", of, {"of": "answer"}),

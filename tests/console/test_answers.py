@@ -10,7 +10,7 @@ from time import monotonic
 import anyio
 import pytest
 
-from doubleword_batch.library import answer_tables
+from doubleword_batch.library import answer_tables, views
 from running_console import WAIT_SECONDS, finish, write_reviews
 
 ROW_NUMBERS = re.compile(r'/rows/(\d+)" data-drawer')
@@ -20,10 +20,13 @@ def numbers(page):
     return [int(found) for found in ROW_NUMBERS.findall(page.text)]
 
 
+def following(page):
+    return re.search(r'rel="next" href="([^"]+)"', page.text)[1].replace("&amp;", "&")
+
+
 def test_pages_follow_each_other_and_hold_every_row_once(browser, reviews):
     first = browser.get(f"/jobs/{reviews}/answers")
-    following = re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&")
-    second = browser.get(following)
+    second = browser.get(following(first))
     assert numbers(first) + numbers(second) == list(range(1, 61))
     assert 'rel="next"' not in second.text
 
@@ -33,14 +36,15 @@ def test_a_column_of_numbers_sorts_as_numbers(browser, reviews):
     assert numbers(page)[:3] == [60, 59, 58]
 
 
-def test_sorting_goes_on_over_pages(browser, reviews):
-    query = {"sort": "score"}
-    pages = [
-        browser.get(f"/jobs/{reviews}/answers", params=query | {"after": after})
-        for after in (0, 50)
-    ]
-    found = [number for page in pages for number in numbers(page)]
-    assert sorted(found) == list(range(1, 61))
+@pytest.mark.parametrize("descending", ["", "1"])
+def test_sorting_goes_on_over_pages(browser, reviews, descending):
+    query = {"sort": "score", "descending": descending}
+    first = browser.get(f"/jobs/{reviews}/answers", params=query)
+    second = browser.get(
+        re.search(r'rel="next" href="([^"]+)"', first.text)[1].replace("&amp;", "&")
+    )
+    assert sorted(numbers(first) + numbers(second)) == list(range(1, 61))
+    assert 'rel="next"' not in second.text
 
 
 @pytest.mark.parametrize(
@@ -161,22 +165,47 @@ def test_a_mark_needs_a_row_and_one_of_three_words(console, browser, reviews):
 
 
 def test_while_an_index_is_made_the_page_says_so_and_then_goes_on(browser, reviews, monkeypatch):
-    gate, make = threading.Event(), answer_tables.answers.make_indexes
+    gate, make = threading.Event(), answer_tables.answer_lists.make_indexes
 
     def slow(*arguments):
         gate.wait(WAIT_SECONDS)
         make(*arguments)
 
-    monkeypatch.setattr(answer_tables.answers, "make_indexes", slow)
-    monkeypatch.setattr(answer_tables, "_INDEXED_AT_ONCE", 0)
-    monkeypatch.setattr(answer_tables, "_INDEX_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(answer_tables.answer_lists, "make_indexes", slow)
+    monkeypatch.setattr(answer_tables, "MANY_ROWS", 0)
+    monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", 0.01)
     sorted_by = f"/jobs/{reviews}/answers?sort=output_tokens"
     preparing = browser.get(sorted_by)
     assert "An index over output_tokens is being made for 60 rows" in preparing.text
     assert "An index over output_tokens" in browser.get(f"/jobs/{reviews}/answers").text
     gate.set()
-    monkeypatch.setattr(answer_tables, "_INDEX_WAIT_SECONDS", WAIT_SECONDS)
+    monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", WAIT_SECONDS)
     until = monotonic() + WAIT_SECONDS
     while "is being made" in (page := browser.get(sorted_by).text):
         assert monotonic() < until
     assert 'class="answers"' in page
+
+
+def test_while_all_rows_are_looked_through_the_page_says_so_and_then_goes_on(
+    browser, reviews, monkeypatch
+):
+    gate, make = threading.Event(), answer_tables.answer_lists.make_list
+    find = views.answers.page
+
+    def slow(*arguments):
+        gate.wait(WAIT_SECONDS)
+        make(*arguments)
+
+    monkeypatch.setattr(answer_tables.answer_lists, "make_list", slow)
+    monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", 0.01)
+    monkeypatch.setattr(
+        views.answers, "page", lambda *a, **k: find(*a, **k) if gate.is_set() else None
+    )
+    searched = f"/jobs/{reviews}/answers?sort=id&descending=1&text=number+5"
+    assert "All 60 rows are looked through" in browser.get(searched).text
+    gate.set()
+    monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", WAIT_SECONDS)
+    until = monotonic() + WAIT_SECONDS
+    while "looked through" in (page := browser.get(searched)).text:
+        assert monotonic() < until
+    assert numbers(page) == [*range(60, 50, -1), 6]

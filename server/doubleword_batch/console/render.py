@@ -136,6 +136,13 @@ def whole(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
+def many(distinct: int) -> str:
+    """How many values a column has, as far as they are counted."""
+    from doubleword_batch.library.views import MOST_DISTINCT
+
+    return whole(distinct) if distinct <= MOST_DISTINCT else f"more than {whole(MOST_DISTINCT)}"
+
+
 def iso(epoch: float) -> str:
     """A moment for programs."""
     return datetime.fromtimestamp(epoch, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -235,6 +242,7 @@ def segments(outcomes: Mapping[str, int], unread: int = 0) -> list[tuple[str, fl
 _FILTERS: dict[str, Any] = {
     "usd": usd,
     "whole": whole,
+    "many": many,
     "moment": moment,
     "iso": iso,
     "duration": duration,

@@ -6,14 +6,15 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.marks import Mark
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.views import answers, answers_database
-from doubleword_batch.jobs.views.answers import AnswerFilter
+from doubleword_batch.jobs.views import answer_lists, answers_database
+from doubleword_batch.jobs.views.answer_filter import AnswerFilter
+from doubleword_batch.jobs.views.answers import MANY_ROWS
 from doubleword_batch.jobs.views.answers_database import Snapshot
 
 _MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
-_INDEXED_AT_ONCE = 100_000  # rows: an index over fewer is made while the page waits
-_INDEX_WAIT_SECONDS = 1.0
+_WAIT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +23,13 @@ class Preparing:
 
     Attributes:
         columns: whose indexes are being made, where the table itself is there.
+        is_search: all rows of the table are being looked through.
     """
 
     done: int
     rows: int
     columns: tuple[str, ...] = ()
+    is_search: bool = False
 
 
 @dataclass(slots=True)
@@ -36,9 +39,9 @@ class _Making:
 
 
 @dataclass(slots=True)
-class _Indexing:
+class _Addition:
     future: "Future[None]"
-    columns: tuple[str, ...]
+    shown: Preparing
 
 
 class AnswerTables:
@@ -46,7 +49,7 @@ class AnswerTables:
 
     def __init__(self) -> None:
         self._making: dict[str, _Making] = {}
-        self._indexing: dict[str, _Indexing] = {}
+        self._additions: dict[str, _Addition] = {}
         self._makers = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._closed = threading.Event()
 
@@ -64,8 +67,8 @@ class AnswerTables:
         background, when there is no snapshot yet, when the job has ended since, or when it is
         wanted fresh.
         """
-        if (indexing := self._indexing_of(job.name)) is not None:
-            return Preparing(0, job.rows or 0, indexing.columns), False
+        if (addition := self._addition_to(job.name)) is not None:
+            return addition, False
         version = await in_thread(lambda _: answers_database.version_of(job))
         found = await in_thread(lambda _: answers_database.existing(job))
         if found is not None and found.version == version:
@@ -102,24 +105,46 @@ class AnswerTables:
         Raises:
             InputError: code `unknown_column`.
         """
-        if snapshot.rows <= _INDEXED_AT_ONCE:
+        if snapshot.rows <= MANY_ROWS:
             return None
-        missing = await in_thread(lambda _: answers.missing_indexes(snapshot, wanted, sort))
+        missing = await in_thread(lambda _: answer_lists.missing_indexes(snapshot, wanted, sort))
         if not missing:
             return None
-        work = self._makers.submit(answers.make_indexes, snapshot, missing)
-        self._indexing[job.name] = _Indexing(work, tuple(missing))
-        await asyncio.wait([asyncio.wrap_future(work)], timeout=_INDEX_WAIT_SECONDS)
-        return Preparing(0, snapshot.rows, tuple(missing)) if self._indexing_of(job.name) else None
+        ended = self._closed.is_set
+        work = self._makers.submit(answer_lists.make_indexes, snapshot, missing, ended)
+        return await self._added(job, work, Preparing(0, snapshot.rows, tuple(missing)))
 
-    def _indexing_of(self, name: str) -> "_Indexing | None":
-        """What is being indexed of a job's table, which nobody reads meanwhile."""
-        indexing = self._indexing.get(name)
-        if indexing is not None and indexing.future.done():
-            del self._indexing[name]
-            indexing.future.result()
+    async def begin_list(
+        self,
+        job: StoredJob,
+        snapshot: Snapshot,
+        wanted: AnswerFilter,
+        marks: dict[int, Mark],
+        sort: str | None,
+    ) -> Preparing | None:
+        """Look through all rows, for a page that is not found in its time; None once that is done.
+
+        It waits for it for a second.
+        """
+        ended = self._closed.is_set
+        work = self._makers.submit(answer_lists.make_list, snapshot, wanted, marks, sort, ended)
+        return await self._added(job, work, Preparing(0, snapshot.rows, is_search=True))
+
+    async def _added(
+        self, job: StoredJob, work: "Future[None]", shown: Preparing
+    ) -> Preparing | None:
+        self._additions[job.name] = _Addition(work, shown)
+        await asyncio.wait([asyncio.wrap_future(work)], timeout=_WAIT_SECONDS)
+        return self._addition_to(job.name)
+
+    def _addition_to(self, name: str) -> Preparing | None:
+        """What is being added to a job's table, which nobody reads meanwhile."""
+        addition = self._additions.get(name)
+        if addition is not None and addition.future.done():
+            del self._additions[name]
+            addition.future.result()
             return None
-        return indexing
+        return None if addition is None else addition.shown
 
 
 def _tell_nobody(_rows: int) -> None:

@@ -20,10 +20,12 @@ from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.jobs.views import answers, remote
-from doubleword_batch.jobs.views.answers import AnswerFilter, AnswerPage, AnswerRow, Bar, Histogram
+from doubleword_batch.jobs.views import answers, histograms, remote
+from doubleword_batch.jobs.views.answer_filter import AnswerFilter
+from doubleword_batch.jobs.views.answers import AnswerPage, AnswerRow, Count
 from doubleword_batch.jobs.views.answers_database import Snapshot
 from doubleword_batch.jobs.views.failures import FailureGroup, failures
+from doubleword_batch.jobs.views.histograms import MOST_DISTINCT, Bar, Histogram
 from doubleword_batch.jobs.views.judging import Accuracy, Judging, judging
 from doubleword_batch.jobs.views.preview import (
     PromptPreview,
@@ -54,12 +56,14 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import Workspace
 
 __all__ = [
+    "MOST_DISTINCT",
     "Accuracy",
     "AnswerFilter",
     "AnswerPage",
     "AnswerRow",
     "Bar",
     "Budget",
+    "Count",
     "FailureGroup",
     "Format",
     "Histogram",
@@ -192,23 +196,30 @@ class JobViews:
         descending: bool = False,
         after: int = 0,
         size: int = 50,
-    ) -> AnswerPage:
-        """A page of the rows that fit; see `jobs/views/answers.py`."""
+    ) -> AnswerPage | Preparing:
+        """A page of the rows that fit, or what it waits for; see `jobs/views/answers.py`."""
         marks = await self.marks(name)
-        return await in_thread(
-            lambda _: answers.page(
+
+        def find(_: object) -> AnswerPage | None:
+            return answers.page(
                 snapshot, wanted, marks, sort=sort, descending=descending, after=after, size=size
             )
-        )
 
-    async def count(self, name: str, snapshot: Snapshot, wanted: AnswerFilter) -> int:
+        found = await in_thread(find)
+        if found is None:
+            job = await self._found(name)
+            waits = await self._tables.begin_list(job, snapshot, wanted, marks, sort)
+            found = waits or await in_thread(find)
+        return found or Preparing(0, snapshot.rows, is_search=True)
+
+    async def count(self, name: str, snapshot: Snapshot, wanted: AnswerFilter) -> Count:
         """How many rows fit."""
         marks = await self.marks(name)
         return await in_thread(lambda _: answers.count(snapshot, wanted, marks))
 
     async def histogram(self, snapshot: Snapshot, column: str) -> Histogram:
         """How a column's values are spread."""
-        return await in_thread(lambda _: answers.histogram(snapshot, column))
+        return await in_thread(lambda _: histograms.histogram(snapshot, column))
 
     async def row(self, name: str, number: int) -> RowDetail:
         """A row whole.

@@ -31,6 +31,8 @@ _MEDIA = {
 
 async def answers(request: Request) -> Response:
     """The table, or while it is being made, how far that is."""
+    from doubleword_batch.library.views import Preparing
+
     console = console_of(request)
     name = name_of(request)
     job = await console.views.summary(name)
@@ -39,32 +41,29 @@ async def answers(request: Request) -> Response:
     snapshot, is_stale = await console.views.snapshot(name, fresh=_is(request, "fresh"))
     wanted, query = _wanted(request.query_params)
     shared = {"job": await console.views.summary(name), "query": query, "wanted": wanted}
-    if not hasattr(snapshot, "path"):
+    if isinstance(snapshot, Preparing):
         return page(request, "preparing.html", preparing=snapshot, **shared)
-    table: Snapshot = snapshot  # pyright: ignore[reportAssignmentType]
     sort = request.query_params.get("sort") or None
-    if indexing := await console.views.begin_indexes(name, table, wanted, sort):
+    if indexing := await console.views.begin_indexes(name, snapshot, wanted, sort):
         return page(request, "preparing.html", preparing=indexing, **shared)
     descending = _is(request, "descending")
     after = _whole(request.query_params.get("after"))
     found = await console.views.page(
-        name, table, wanted, sort=sort, descending=descending, after=after, size=_PAGE_ROWS
+        name, snapshot, wanted, sort=sort, descending=descending, after=after, size=_PAGE_ROWS
     )
-    last = found.rows[-1].number if found.rows else 0
-    if found.searched_to is not None:
-        last = found.searched_to
-    following = after + _PAGE_ROWS if sort else last
+    if isinstance(found, Preparing):
+        return page(request, "preparing.html", preparing=found, **shared)
+    following = found.rows[-1].number if found.rows and found.has_more else None
     return page(
         request,
         "answers.html",
-        snapshot=table,
+        snapshot=snapshot,
         is_stale=is_stale,
         found=found,
         sort=sort,
         descending=descending,
         after=after,
-        following=following if found.has_more or found.searched_to is not None else None,
-        page_rows=_PAGE_ROWS,
+        following=following,
         **shared,
     )
 
@@ -74,8 +73,8 @@ async def count(request: Request) -> Response:
     views = console_of(request).views
     snapshot = await _snapshot(request)
     wanted, _ = _wanted(request.query_params)
-    rows = await views.count(name_of(request), snapshot, wanted)
-    return page(request, "count.html", rows=rows, total=snapshot.rows)
+    found = await views.count(name_of(request), snapshot, wanted)
+    return page(request, "count.html", found=found, total=snapshot.rows)
 
 
 async def histogram(request: Request) -> Response:
@@ -153,12 +152,14 @@ async def _snapshot(request: Request) -> "Snapshot":
     Raises:
         InputError: it is still being made.
     """
+    from doubleword_batch.library.views import Preparing
+
     snapshot, _ = await console_of(request).views.snapshot(name_of(request))
-    if not hasattr(snapshot, "path"):
+    if isinstance(snapshot, Preparing):
         raise InputError(
             "The table of answers is still being prepared.", hint="Try again in some seconds."
         )
-    return snapshot  # pyright: ignore[reportReturnType]
+    return snapshot
 
 
 def _wanted(given: Mapping[str, str]) -> tuple["AnswerFilter", dict[str, Any]]:

@@ -72,6 +72,8 @@ class Table:
     Attributes:
         columns: names in order.
         answer_columns: those that hold the answer; of a response_schema, in its order.
+        source_columns: those of the source, by their names there; empty where some are left out, or
+            our copy of the rows stands in for it.
         schemas: the JSON Schema of each column that a response_schema makes.
         mark_column: name of the column of a person's marks, None while there are none.
         embedding_column: name of the column of vectors, None where there is none.
@@ -103,6 +105,8 @@ class Table:
         self._origin_column = (
             _free_name(ORIGIN, named.all) if self._origins or job.ledger.unsent.shared() else None
         )
+        is_whole = not isinstance(self._source, RowCopy) and len(named.given) == len(self._known)
+        self.source_columns: dict[str, str] = dict(named.given) if is_whole else {}
         self.columns = named.all
         if self.mark_column is not None:  # before `error`, by which such a table is recognised
             self.columns.insert(-1, self.mark_column)

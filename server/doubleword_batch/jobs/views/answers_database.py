@@ -1,9 +1,9 @@
 """The database behind the table of answers that a person pages through, sorts and filters.
 
 It lies beside the job's files as `answers.sqlite3` and is made when it is first looked at: each row
-of the table of answers with its entry of the ledger. An index on a column is made when that column
-is first sorted or filtered by, a histogram when it is first shown. It is a snapshot: what it was
-made of is written in it, and it is made again once the ledger has moved on.
+of the table of answers with its entry of the ledger. Indexes and lists are added to it as they are
+needed (`answer_lists.py`), a histogram when it is first shown. It is a snapshot: what it was made
+of is written in it, and it is made again once the ledger has moved on.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 _DATABASE = "answers.sqlite3"
-_LAYOUT = 1
+_LAYOUT = 2
 _SECONDS = 20.0
 _STEPS_BETWEEN_CHECKS = 100_000
 _CACHE_KIB = 65_536
@@ -44,6 +44,7 @@ class Snapshot:
         columns: of the table of answers, as `c0`, `c1`, ... in the database.
         numbers: those of text in which every value is a number.
         answer_columns: those that hold the answer.
+        source_columns: (name in the source, name here) of the columns that were read from it.
         rows: how many.
         warnings: what is to be said of the table.
     """
@@ -53,6 +54,7 @@ class Snapshot:
     columns: tuple[str, ...]
     numbers: frozenset[str]
     answer_columns: tuple[str, ...]
+    source_columns: tuple[tuple[str, str], ...]
     rows: int
     warnings: tuple[str, ...]
 
@@ -80,7 +82,7 @@ class Snapshot:
         Raises:
             InputError: it took longer.
         """
-        db = sqlite3.connect(self.path, isolation_level=None)
+        db = sqlite3.connect(self.path, isolation_level=None, timeout=_SECONDS)
         db.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
         db.execute("PRAGMA synchronous = OFF")
         bound(db)
@@ -88,7 +90,7 @@ class Snapshot:
             try:
                 yield db
             except sqlite3.OperationalError as error:
-                if "interrupted" not in str(error):
+                if not was_ended(error):
                     raise not_written(self.path, error) from None
                 raise InputError(
                     f"Looking through the rows took longer than {_SECONDS:.0f} s.",
@@ -96,10 +98,17 @@ class Snapshot:
                 ) from None
 
 
-def bound(db: sqlite3.Connection) -> None:
-    """End what takes longer than 20 s from now on."""
-    until = monotonic() + _SECONDS
-    db.set_progress_handler(lambda: monotonic() > until, _STEPS_BETWEEN_CHECKS)
+def bound(
+    db: sqlite3.Connection, seconds: float = _SECONDS, clock: Callable[[], float] = monotonic
+) -> None:
+    """End what takes longer than 20 s from now on, or as long as is said, by that clock."""
+    until = clock() + seconds
+    db.set_progress_handler(lambda: clock() > until, _STEPS_BETWEEN_CHECKS)
+
+
+def was_ended(error: sqlite3.OperationalError) -> bool:
+    """Whether a statement was ended because it took too long."""
+    return "interrupted" in str(error)
 
 
 def version_of(job: StoredJob) -> str:
@@ -128,6 +137,7 @@ def read(path: Path) -> Snapshot | None:
             columns=tuple(facts["columns"]),
             numbers=frozenset(facts["numbers"]),
             answer_columns=tuple(facts["answer_columns"]),
+            source_columns=tuple((given, here) for given, here in facts["source_columns"]),
             rows=facts["rows"],
             warnings=tuple(facts["warnings"]),
         )
@@ -214,10 +224,12 @@ def fill(
         "columns": columns,
         "numbers": [name for name, yes in zip(columns, cells.are_numbers(), strict=True) if yes],
         "answer_columns": table.answer_columns,
+        "source_columns": list(table.source_columns.items()),
         "rows": written,
         "warnings": table.warnings,
     }
     db.execute("CREATE TABLE about (facts TEXT)")
     db.execute("INSERT INTO about VALUES (?)", (msgspec.json.encode(facts).decode(),))
     db.execute("CREATE TABLE histograms (name TEXT PRIMARY KEY, bars TEXT)")
+    db.execute("CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE)")
     db.execute("COMMIT")

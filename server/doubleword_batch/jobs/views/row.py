@@ -17,10 +17,12 @@ from doubleword_batch.jobs.reuse.told import origin_of_row
 from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
+from doubleword_batch.jobs.views import answers_database
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.requests.row_copy import row_copy
 
 _TEXT_CHARACTERS = 100_000
+_READ_TO = 2_000  # rows of a source that are read over in no time
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,8 @@ def row_detail(job: StoredJob, number: int) -> RowDetail:
 def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...], str]:
     if job.source is None:
         return (), "The batch was made elsewhere, so its rows are not known here."
+    if number > _READ_TO and (found := _row_of_snapshot(job, number)):
+        return found, ""
     note = ""
     try:
         source = open_again(job)
@@ -127,6 +131,18 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
     with closing(rows):
         row = next(islice(rows, number - 1, None), None) or {}
     return tuple((name, _text(value)) for name, value in row.items()), note
+
+
+def _row_of_snapshot(job: StoredJob, number: int) -> tuple[tuple[str, str], ...]:
+    """The source's row in the table of answers, where that was made; empty where it was not."""
+    snapshot = answers_database.existing(job)
+    if snapshot is None or not snapshot.source_columns:
+        return ()
+    columns = ", ".join(f"c{snapshot.columns.index(name)}" for _, name in snapshot.source_columns)
+    with snapshot.opened() as db:
+        row = db.execute(f"SELECT {columns} FROM cells WHERE row_number = ?", (number,)).fetchone()  # noqa: S608  # ours
+    names = (name for name, _ in snapshot.source_columns)
+    return tuple((name, _text(value)) for name, value in zip(names, row or (), strict=False))
 
 
 def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
