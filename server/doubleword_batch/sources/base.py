@@ -116,9 +116,7 @@ def quoted_name(path: Path) -> str:
     return quote_untrusted(path.name, 100)
 
 
-def ragged_row(
-    path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
-) -> InputError:
+def ragged_row(path: Path, row: int, line: int, expected: int, found: int, hint: str) -> InputError:
     """The error for a row that is wider or narrower than the header.
 
     Args:
@@ -127,16 +125,11 @@ def ragged_row(
         line: the line it starts on.
         expected: columns of the header.
         found: columns of the row.
-        wording: how the two differ.
-        hint: what to correct, unless a title was taken for the header.
+        hint: what to correct.
     """
-    if expected == 1:
-        hint = (
-            f"The header is a single cell. If line {line} names the columns, delete the lines "
-            f"above it, or set header_row to {line}."
-        )
     return InputError(
-        f"Row {row} of {quoted_name(path)} (line {line}) {wording}.",
+        f"Row {row} of {quoted_name(path)} (line {line}) has {found} field{'s' * (found != 1)}; "
+        f"the header has {expected}.",
         hint=hint,
         code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},
@@ -205,6 +198,16 @@ def no_rows(path: Path, found: str) -> InputError:
         hint="Give a file with at least one row of data.",
         code="no_rows",
     )
+
+
+def only_a_header(path: Path) -> InputError:
+    """The error for a table of which one line alone is filled."""
+    error = no_rows(path, "there is a header line and nothing below it")
+    error.hint = (
+        "Give a file with at least one row of data; if that line is a row and no line names the "
+        "columns, set header_row to 0."
+    )
+    return error
 
 
 def record_too_large(path: Path, line: int) -> InputError:

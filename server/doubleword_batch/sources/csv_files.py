@@ -24,6 +24,7 @@ from doubleword_batch.sources.base import (
 from doubleword_batch.sources.compressed import open_bytes
 
 _BLOCK_BYTES = 1 << 18
+_BOM = b"\xef\xbb\xbf"
 _SHORT_FIELD_BYTES = 150
 _QUOTE_HINT = (
     'A quote inside a quoted field is written twice (""). If quotes are letters in this file, set '
@@ -46,6 +47,12 @@ class BadRecord(list[str]):
 
 class CsvRecords:
     """Iterates over the records of a file as lists of fields, blank lines as `[]`.
+
+    A byte order mark in front of a record, as files that were joined have it, is left out.
+
+    Attributes:
+        is_marked: whether one stood in front of the current record.
+        marks: how many there were so far, without that of the file.
 
     Args:
         stream: the file, opened in binary mode.
@@ -78,7 +85,9 @@ class CsvRecords:
         self._reads_short = quote == b'"' and newline == b"\n"
         self._skips = skips
         self._fault: InputError | None = None  # of the current record
-        self._holds_nul = False
+        self.is_marked = False
+        self.marks = 0
+        self._holds_nul = self._holds_mark = False
         self._delimiter = delimiter
         self._newline = newline
         self._separator = delimiter.decode()
@@ -107,6 +116,10 @@ class CsvRecords:
     def __iter__(self) -> Iterator[list[str]]:
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):
+            if self._holds_mark and self._buffer.startswith(_BOM, self._at):
+                self._at += len(_BOM)
+                self.is_marked = True
+                self.marks += 1
             try:
                 record = self._plain_record() if self._reads_plain else self._record()
                 if record is not None and self._holds_nul:
@@ -123,13 +136,13 @@ class CsvRecords:
                     fields, self._fault = BadRecord(self._fault), None
                 fields_read += len(fields)
                 yield fields
-                self._at = end
+                self._at, self.is_marked = end, False
                 continue
             self._fault = None
             are_short = self._at < fields_read * _SHORT_FIELD_BYTES
             fields_read = 0
             self._refill()
-            if are_short and self._reads_short and not self._holds_nul:
+            if are_short and self._reads_short and not (self._holds_nul or self._holds_mark):
                 fields_read = yield from self._short_records()
 
     def _short_records(self) -> Generator[list[str], None, int]:
@@ -190,7 +203,7 @@ class CsvRecords:
                     fields.append(self._text(at + 1, close).replace('""', '"'))
                 else:
                     fields.append(self._text(at + 1, close))
-                at = close + 1
+                at = self._after_quote(close)
                 if buffer.startswith(delimiter, at):
                     at += 1
                     continue
@@ -261,6 +274,15 @@ class CsvRecords:
             return end
         return len(self._buffer) if self._ended else None
 
+    def _after_quote(self, close: int) -> int:
+        """Where a delimiter or line end stands behind a closing quote: spaces there pad a field."""
+        at = close + 1
+        while self._buffer.startswith(b" ", at) and not self._buffer.startswith(
+            self._delimiter, at
+        ):
+            at += 1
+        return at
+
     def _end_after_quote(self, opening: int, at: int) -> int | None:
         end = self._end_of_line(at)
         if end is None:
@@ -312,5 +334,6 @@ class CsvRecords:
         self._bytes_before += self._at
         self._buffer = rest + block
         self._holds_nul = b"\0" in self._buffer
+        self._holds_mark = _BOM in self._buffer
         self._at = 0
         self._ended = not block

@@ -1,7 +1,7 @@
 """What the first records and a row that does not fit say of a dialect that nobody stated."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import islice
 
 from doubleword_batch.errors import quote_untrusted
@@ -21,19 +21,26 @@ _RECORDS_READ = 8
 
 
 def ragged_hint(
-    fields: Sequence[str | None], options: SourceOptions, width: int, *, has_r_names: bool
+    row: Record, options: SourceOptions, width: int, dialect: Dialect, *, has_r_names: bool
 ) -> str:
     """What to do about a row that is wider or narrower than the header.
 
     Args:
-        fields: of the row.
+        row: the record.
         options: of the source.
         width: fields of the header.
+        dialect: how the file is read.
         has_r_names: whether every row has one field more than the header.
     """
-    texts = [field or "" for field in fields]
-    if hint := _hint_of_dialect(texts, options):
+    texts = [field or "" for field in row.cells]
+    if hint := _hint_of_dialect(texts, options, dialect):
         return hint
+    if width == 1:
+        return (
+            f"The header is a single cell. If line {row.line} names the columns, delete the lines "
+            f"above it, or set header_row to {row.line}; if the table is one column of texts that "
+            "hold commas, set delimiter to tab."
+        )
     if any(texts) and len(texts) > 1 and not any(texts[width:]):
         return (
             "If its last fields are empty, as in some rows that Excel writes, set short_rows to "
@@ -47,8 +54,13 @@ def ragged_hint(
     )
 
 
-def _hint_of_dialect(texts: Sequence[str], options: SourceOptions) -> str | None:
+def _hint_of_dialect(texts: Sequence[str], options: SourceOptions, dialect: Dialect) -> str | None:
     whole = "".join(texts)
+    if "\ufeff" in whole:
+        return (
+            "A byte order mark stands in it, so a file was joined there to one whose last line had "
+            "no end: put a line break in front of the mark."
+        )
     if "\r" in whole and "\n" not in whole:
         return (
             "It holds a carriage return alone, so line ends are mixed: save the file with one "
@@ -62,9 +74,71 @@ def _hint_of_dialect(texts: Sequence[str], options: SourceOptions) -> str | None
             "A backslash stands before a delimiter or quote there: set escape to backslash "
             "(MySQL, PostgreSQL, Python), or to in_quotes (Spark)."
         )
+    return _hint_of_quotes(texts, options, dialect)
+
+
+def _hint_of_quotes(texts: Sequence[str], options: SourceOptions, dialect: Dialect) -> str | None:
+    if _pads_quotes(texts, dialect):
+        delimiter = dialect.delimiter.decode()
+        return (
+            "A space stands in front of a quote there, so the quote is read as a letter: set "
+            f'delimiter to "{delimiter} ", with the space.'
+        )
     if options.quote == '"' and any(text.lstrip().startswith("'") for text in texts):
         return "If its fields are in apostrophes, set quote to '."
     return None
+
+
+class JoinedFiles:
+    """What files that were joined end to end left between the rows of a table."""
+
+    def __init__(self) -> None:
+        self._left_out = 0
+        self._first = 0  # row that repeats the header
+        self._more = 0
+
+    def leaves_out(self, header: Sequence[object], number: int, *, is_marked: bool) -> bool:
+        """Whether a record that repeats the header is none of the rows: a mark proves it.
+
+        Args:
+            header: its cells.
+            number: of the row that the record would be.
+            is_marked: whether a byte order mark stands in front of it.
+        """
+        if is_marked:
+            self._left_out += 1
+        elif len(header) > 1:
+            self._more += bool(self._first)
+            self._first = self._first or number
+        return is_marked
+
+    def note(self, source: Source, marks: int) -> None:
+        """Note it, once the rows were read.
+
+        Args:
+            source: the table.
+            marks: how many records began with a byte order mark.
+        """
+        if marks:
+            words = "1 line begins" if marks == 1 else f"{marks} lines begin"
+            what = "the mark is left out" if marks == 1 else "the marks are left out"
+            if self._left_out:
+                left_out = "the line" if self._left_out == 1 else f"{self._left_out} lines"
+                what += f", and {left_out} that repeat{'s' * (self._left_out == 1)} the header"
+            others = marks - self._left_out
+            source.note(
+                "joined",
+                f"{words} with a byte order mark, as where files were joined: "
+                f"{what}."
+                + (" See whether the columns below the others are the same." if others else ""),
+            )
+        if self._first:
+            others = f" and {self._more} more repeat" if self._more else " repeats"
+            source.note(
+                "header_again",
+                f"Row {self._first}{others} the header, as where files were joined. Each is read "
+                "as a row: take it out of the file if it is none.",
+            )
 
 
 def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) -> None:
@@ -78,6 +152,13 @@ def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) ->
             "apostrophes",
             "The header's names are in apostrophes, which belong to the names as it is read: if "
             "they are quotes, set quote to '.",
+        )
+    if _pads_quotes([*header, *cells], dialect):
+        delimiter = dialect.delimiter.decode()
+        source.note(
+            "space_before_quotes",
+            "Fields begin with a space and a quote, which belong to the text as it is read: if "
+            f'they are quotes, set delimiter to "{delimiter} ", with the space.',
         )
     if dialect.escape == "none" and dialect.null is None and "\\N" in cells:
         source.note(
@@ -109,3 +190,10 @@ def _note_one_column(source: Source, name: str, rows: Sequence[Sequence[object]]
 def _in_apostrophes(cell: object) -> bool:
     text = str(cell).strip()
     return len(text) > 1 and text.startswith("'") and text.endswith("'")
+
+
+def _pads_quotes(cells: Iterable[object], dialect: Dialect) -> bool:
+    """Whether a space stands in front of quotes, behind a delimiter that can be seen."""
+    if dialect.quote != b'"' or dialect.delimiter.isspace():
+        return False
+    return any(text.startswith(" ") and text.lstrip().startswith('"') for text in map(str, cells))

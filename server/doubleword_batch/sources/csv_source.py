@@ -3,7 +3,7 @@
 from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from itertools import islice
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
@@ -11,6 +11,7 @@ from doubleword_batch.sources.base import (
     Row,
     Source,
     no_rows,
+    only_a_header,
     ragged_row,
 )
 from doubleword_batch.sources.csv_dialect import (
@@ -23,7 +24,7 @@ from doubleword_batch.sources.csv_dialect import (
     read_head,
 )
 from doubleword_batch.sources.csv_files import BadRecord, CsvRecords
-from doubleword_batch.sources.csv_hints import note_dialect, ragged_hint
+from doubleword_batch.sources.csv_hints import JoinedFiles, note_dialect, ragged_hint
 from doubleword_batch.sources.dialect_records import DialectRecords, even_lines
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (
@@ -63,6 +64,7 @@ class CsvSource(Source):
         self._skips = options.keeps_bad_rows
         super().__init__(location, (file.path,), ())
         self._records_above = 0  # those above the rows
+        self._header: list[Any] | None = None  # its cells as they stand there
         self._kept: list[tuple[str, int]] = []  # where a column was left out
         self._has_r_names = False  # perhaps: a hint
         start = 0
@@ -72,17 +74,21 @@ class CsvSource(Source):
         self._find_columns(options.header_row)
         with closing(self.rows()) as rows:
             if next(rows, None) is None:
-                raise no_rows(file.path, "there is a header line and nothing below it")
+                raise only_a_header(file.path)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         columns, kept = self.columns, self._kept
-        width = self._width
-        number = 0
+        width, header = self._width, self._header
+        number, joined = 0, JoinedFiles()
         fills = self._options.short_rows == "fill"
         with self._reading() as records:
             for fields in islice(_without_blank_lines(records), self._records_above, None):
                 if len(fields) != width and _is_blank_line(fields):
+                    continue
+                if fields == header and joined.leaves_out(
+                    fields, number + 1, is_marked=records.is_marked
+                ):
                     continue
                 number += 1
                 if fills and len(fields) != width and not isinstance(fields, BadRecord):
@@ -93,6 +99,7 @@ class CsvSource(Source):
                     yield {name: fields[at] for name, at in kept}
                 else:
                     yield dict(zip(columns, fields, strict=True))
+            joined.note(self, records.marks)
             if isinstance(records, DialectRecords) and (left_out := records.comments):
                 verb = "s were" if left_out > 1 else " was"
                 mark = quote_untrusted(self._options.comment or "", 20)
@@ -121,8 +128,13 @@ class CsvSource(Source):
             line,
             self._width,
             len(fields),
-            f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
-            ragged_hint(fields, self._options, self._width, has_r_names=self._has_r_names),
+            ragged_hint(
+                Record(line, fields),
+                self._options,
+                self._width,
+                self._dialect,
+                has_r_names=self._has_r_names,
+            ),
         )
         if not self._skips:
             raise fault
@@ -143,6 +155,7 @@ class CsvSource(Source):
             self.columns = tuple(f"column_{at}" for at in range(1, self._width + 1))
             return
         self._records_above = header + 1
+        self._header = list(records[header].cells)
         if header_row is None and records[header + 1 :]:
             note_values_for_names(self, records[header].cells, records[header + 1].cells)
         cells = self._as_wide_as_rows(records[header:])

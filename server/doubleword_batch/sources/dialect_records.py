@@ -96,12 +96,15 @@ class DialectRecords(CsvRecords):
 
     def _quoted_field(self, at: int) -> _Field | None:
         close = self._closing_quote(at)
-        if close is None or self._is_cut(close + 1):
+        if close is None:
             return None
         text = self._quoted_text(at + 1, close)
-        if self._buffer.startswith(self._delimiter, close + 1):
-            return _Field(text, close + 1 + len(self._delimiter), is_last=False)
-        end = self._end_after_quote(at, close + 1)
+        after = self._after_quote(close)
+        if self._is_cut(after):
+            return None
+        if self._buffer.startswith(self._delimiter, after):
+            return _Field(text, after + len(self._delimiter), is_last=False)
+        end = self._end_after_quote(at, after)
         return None if end is None else _Field(text, end, is_last=True)
 
     def _is_cut(self, at: int) -> bool:

@@ -72,7 +72,7 @@ class JsonLinesSource(Source):
         offset = 0
         with self._file.open() as stream:
             for number, line in enumerate(_lines(stream, path), 1):
-                text = line.removeprefix(_BOM) if number == 1 else line
+                text = line.removeprefix(_BOM)  # of the file, or of one that was joined to it
                 if not text.isspace():
                     try:
                         row = _decode_row(text)

@@ -7,6 +7,7 @@ from typing import Any, cast
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.sources.base import Row, Source
 
+_BOM = b"\xef\xbb\xbf"
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 
 
@@ -42,7 +43,8 @@ def object_ranges(text: bytes) -> "array[int] | None":
     for token in _STRUCTURE.finditer(text):
         sign = token[0]
         if depth == 0:
-            if sign != b"{" or text[end : token.start()].strip():
+            between = text[end : token.start()].replace(_BOM, b"")  # where files were joined
+            if sign != b"{" or between.strip():
                 return None
             begin = token.start()
         if sign in b"[{":

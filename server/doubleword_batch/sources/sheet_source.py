@@ -16,6 +16,7 @@ from doubleword_batch.sources.base import (
     Source,
     damaged,
     no_rows,
+    only_a_header,
     quoted_name,
     ragged_row,
     record_too_large,
@@ -81,7 +82,7 @@ class SheetSource(Source):
         self._find_columns()
         with closing(self.rows()) as rows:
             if next(rows, None) is None:
-                raise no_rows(path, "there is a header line and nothing below it")
+                raise only_a_header(path)
 
     @abstractmethod
     def _sheets(self) -> Sequence[SheetName]:

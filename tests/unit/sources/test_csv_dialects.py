@@ -5,6 +5,7 @@ import io
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -294,3 +295,36 @@ def test_whatever_python_writes_with_backslashes_comes_back(rows, dialect):
         path.write_bytes(text.getvalue().encode())
         read = open_source(str(path), Roots([path.parent]), options).rows()
         assert [tuple(row.values()) for row in read] == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "hint"),
+    [
+        ("1,2,3\n", "header_row to 0"),
+        ("text\nhello, world\n", "set delimiter to tab"),
+        ('a, b\n1, "x, y"\n', 'set delimiter to ", ", with the space'),
+        ('a; b\n1; "x; y"\n', 'set delimiter to "; ", with the space'),
+    ],
+)
+def test_the_way_out_names_the_option_that_reads_the_file(opened, content, hint):
+    with pytest.raises(InputError) as refused:
+        list(opened(content).rows())
+    assert hint in refused.value.hint
+
+
+def test_quotes_behind_a_space_are_said_and_read_with_the_delimiter_that_is_advised(opened):
+    content = 'Year, "Title"\n1968,  "Hi"\n1970, "Hi"\n'
+    said = opened(content)
+    assert [row['"Title"'] for row in said.rows()] == ['  "Hi"', ' "Hi"']
+    assert 'set delimiter to ", "' in said.notes[0]
+    read = opened('a, b\n1, "x, y"\n2, z\n', delimiter=", ")
+    assert [row["b"] for row in read.rows()] == ["x, y", "z"]
+
+
+def test_spaces_between_a_closing_quote_and_a_delimiter_pad_the_field(opened, tmp_path):
+    content = 'a,b\n"onions"  ,","\n"x" ,"y" \n' * 30
+    rows = [tuple(row.values()) for row in opened(content).rows()]
+    own = duckdb.read_csv(str(tmp_path / "t.csv"), all_varchar=True, header=True).fetchall()
+    assert rows == own
+    other = opened(content.replace("x", "\\x"), escape="backslash")
+    assert [tuple(row.values()) for row in other.rows()] == rows

@@ -192,6 +192,12 @@ def _records(path: Path, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
         line = lines_before + 1
         try:
             for fields in reader:
+                if fields and fields[0].startswith("\ufeff"):
+                    raise _bad(
+                        path,
+                        f"has a byte order mark on line {line}, as where files were joined",
+                        "Delete the mark, and that line where it repeats the header.",
+                    )
                 if fields not in ([], [""]):
                     yield line, fields
                 line = lines_before + reader.line_num + 1
@@ -211,7 +217,7 @@ def _records(path: Path, dialect: _Dialect) -> Iterator[tuple[int, list[str]]]:
 def _json_lines(path: Path) -> Iterator[Row]:
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
-            text = line.removeprefix(_BOM) if number == 1 else line
+            text = line.removeprefix(_BOM)
             if text.strip():
                 yield _object(path, _decoded(path, text, f"on line {number}"), f"Line {number}")
 
