@@ -116,7 +116,9 @@ def quoted_name(path: Path) -> str:
     return quote_untrusted(path.name, 100)
 
 
-def ragged_row(path: Path, row: int, line: int, expected: int, found: int, hint: str) -> InputError:
+def ragged_row(
+    path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
+) -> InputError:
     """The error for a row that is wider or narrower than the header.
 
     Args:
@@ -125,11 +127,11 @@ def ragged_row(path: Path, row: int, line: int, expected: int, found: int, hint:
         line: the line it starts on.
         expected: columns of the header.
         found: columns of the row.
+        wording: how the two differ.
         hint: what to correct.
     """
     return InputError(
-        f"Row {row} of {quoted_name(path)} (line {line}) has {found} field{'s' * (found != 1)}; "
-        f"the header has {expected}.",
+        f"Row {row} of {quoted_name(path)} (line {line}) {wording}.",
         hint=hint,
         code="malformed_row",
         details={"row": row, "line": line, "expected": expected, "found": found},

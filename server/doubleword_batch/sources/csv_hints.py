@@ -7,7 +7,7 @@ from itertools import islice
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.sources.base import Source
 from doubleword_batch.sources.csv_dialect import Dialect
-from doubleword_batch.sources.header import Record
+from doubleword_batch.sources.header import Record, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions
 
 _ROW_NAMES_HINT = (
@@ -37,9 +37,8 @@ def ragged_hint(
         return hint
     if width == 1:
         return (
-            f"The header is a single cell. If line {row.line} names the columns, delete the lines "
-            f"above it, or set header_row to {row.line}; if the table is one column of texts that "
-            "hold commas, set delimiter to tab."
+            f"{single_cell_hint(row.line)}; if the table is one column of texts that hold commas, "
+            "set delimiter to tab."
         )
     if any(texts) and len(texts) > 1 and not any(texts[width:]):
         return (

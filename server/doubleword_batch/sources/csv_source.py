@@ -128,6 +128,7 @@ class CsvSource(Source):
             line,
             self._width,
             len(fields),
+            f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
             ragged_hint(
                 Record(line, fields),
                 self._options,

@@ -164,6 +164,14 @@ def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
         )
 
 
+def single_cell_hint(line: int) -> str:
+    """What to do about a row on that line that has more than a header of one cell."""
+    return (
+        f"The header is a single cell. If line {line} names the columns, delete the lines above "
+        f"it, or set header_row to {line}"
+    )
+
+
 def no_header_row(source: Source, header_row: int) -> InputError:
     """The error for a `header_row` that is blank or beyond the end."""
     from doubleword_batch.sources.base import quoted_name

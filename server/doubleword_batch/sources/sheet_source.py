@@ -30,6 +30,7 @@ from doubleword_batch.sources.header import (
     no_header_row,
     note_rows_above,
     note_unnamed,
+    single_cell_hint,
 )
 from doubleword_batch.sources.options import SourceOptions
 from doubleword_batch.sources.xlsx_cells import MergedRanges
@@ -308,4 +309,6 @@ def _unreadable(path: Path, row: int, line: int, reason: str) -> InputError:
 def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> InputError:
     wording = f"has a value in column {found}; the header names {expected}"
     hint = "Name that column in the header, or delete what is beside the table."
+    if expected == 1:
+        hint = f"{single_cell_hint(line)}."
     return ragged_row(path, row, line, expected, found, wording, hint)
