@@ -10,7 +10,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
 from doubleword_batch.local.executors.faults import RequestFault
-from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body
+from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body, bound_tokens
 from doubleword_batch.settings import Settings
 from tools.conftest import listing
 
@@ -43,6 +43,9 @@ PRICED = [
     {"url": "/v1/other"},
     {"Max_Tokens": 1},
 ]
+
+# A video in results of tools, each in the next.
+IN_RESULTS = b'[{"type": "tool_result", "content": ' * 9 + b'[{"type": "video_url"}]' + b"}]" * 9
 
 
 def capped(environment, server, **more):
@@ -122,6 +125,15 @@ async def test_a_cap_named_at_the_end_counts_requests_without_a_limit_with_the_m
         (CHAT, b'{"max_tokens": 5, "tools": [{"type": "web_search_preview"}]}'),
         (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "file"}]}]}'),
         (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "video_url"}]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"video_url": {"url": "x"}}]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"image_url": {"url": "x"}}]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": {"type": "video_url"}}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": "x", "images": ["aGVsbG8="]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "file"}], "content": ""}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": "file"}]}], "messages": []}'),
+        (CHAT, b'{"max_tokens": 5, "messages": [{"content": [{"type": ["text"]}]}]}'),
+        (CHAT, b'{"max_tokens": 5, "messages": ' + IN_RESULTS + b"}"),
+        (RESPONSES, b'{"max_output_tokens": 5, "input": [{"image_url": "x"}]}'),
         (RESPONSES, b'{"max_tokens": 5, "max_output_tokens": 5}'),
         (RESPONSES, b'{"max_output_tokens": 5, "background": true}'),
         (RESPONSES, b'{"max_output_tokens": 5, "previous_response_id": "r"}'),
@@ -182,6 +194,23 @@ async def test_a_ready_file_is_held_to_the_cap_line_by_line(environment, faulty,
             reply = await a.fails("create_batch", job=uploaded["job"])
     assert reply["error"]["code"] == "unknown_cost"
     assert "line 2" in reply["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    "twins",
+    [
+        b'"body": {"max_tokens": 1000000}, "body": {"max_tokens": 5}',
+        b'"body": {"max_tokens": 5}, "b\\u006fdy": {"max_tokens": 1000000}',
+        b'"body": {"max_tokens": 5}, "Body": {"max_tokens": 1000000}',
+        b'"body": {"max_tokens": 5}, "url": "/v1/embeddings"',
+    ],
+)
+def test_no_line_of_a_ready_file_has_two_of_what_counts(tmp_path, twins):
+    file = tmp_path / "ready.jsonl"
+    file.write_bytes(b'{"custom_id": "c", "url": "/v1/chat/completions", ' + twins + b"}\n")
+    with pytest.raises(InputError, match=r"line 1 of the request file.*twice") as refused:
+        bound_tokens([file])
+    assert refused.value.code == "unknown_cost"
 
 
 @pytest.mark.parametrize("window", ["24h", "async"])

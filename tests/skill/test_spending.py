@@ -9,6 +9,7 @@ import pytest
 from attacks.test_caps import CHAT, COMPLETIONS, COUNTS_THAT_ARE_NONE, MESSAGES, PRICED, RESPONSES
 from doubleword_batch.errors import InputError
 from doubleword_batch.requests.spending import bound_body
+from skill.in_process import script_module
 from skill.places import SCRIPTS
 
 EMBEDDINGS = "/v1/embeddings"
@@ -41,6 +42,9 @@ PARAMS = [
     *({"prompt": "x"}, {"suffix": "x"}, {"metadata": {}}, {"dimensions": 8}, {"service_tier": "x"}),
     *({"messages": [{"content": [{"type": "image_url"}]}]}, {"input": [{"type": "x"}]}),
     *({"messages": [{"content": [{"type": "input_audio"}]}]}, {"messages": "x"}),
+    *({"messages": [{"content": [{"video_url": {}}]}]}, {"messages": [{"audio": {"id": "a"}}]}),
+    *({"messages": {"role": "user"}}, {"input": [{"image_url": "x"}]}, {"messages": [{"type": 5}]}),
+    *({"messages": [{"role": "assistant", "audio": None}]}, {"input": [{"output": {}}]}),
     *(
         {
             "messages": [
@@ -83,6 +87,14 @@ def test_the_script_and_the_package_count_the_same():
         if ours != theirs
     ]
     assert wrong == []
+
+
+def test_no_line_has_two_of_what_counts(tmp_path):
+    file = tmp_path / "ready.jsonl"
+    line = b'{"url": "/v1/chat/completions", "body": {"model": "m"}, "Body": {"max_tokens": 5}}'
+    file.write_bytes(line + b"\n")
+    with pytest.raises(script_module("ending").Stop, match="twice"):
+        script_module("spending").most_output_tokens(file)
 
 
 @pytest.mark.parametrize(

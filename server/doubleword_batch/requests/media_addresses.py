@@ -14,12 +14,14 @@ import msgspec
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.public_address import why_not_public
 
-_MEDIA = frozenset(
+MEDIA = frozenset(
     {
         *("image_url", "video_url", "audio_url", "file_url", "document_url", "input_image"),
         *("input_audio", "input_video", "input_file", "image", "audio", "video", "file", "source"),
     }
 )
+"""Members of a message or of a part of it that hold such an address, or the content itself."""
+
 _ADDRESSES = frozenset({"url", "uri", "data", "file_data", "path"})
 _QUOTED = ("tool_use", "function_call", "custom_tool_call")
 _SHOWN = 100
@@ -75,7 +77,7 @@ def _addresses(content: Any) -> Iterator[tuple[str, str]]:
             continue
         part = cast("dict[str, Any]", node)
         for name, value in part.items():
-            if name in _MEDIA:
+            if name in MEDIA:
                 yield from _of(name, value)
         if part.get("type") not in _QUOTED:
             waiting += reversed(part.values())

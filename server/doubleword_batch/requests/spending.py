@@ -18,7 +18,8 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.plain_text import one_line
-from doubleword_batch.requests.spec import COUNTS, EMBEDDINGS, RESPONSES
+from doubleword_batch.requests.media_addresses import MEDIA
+from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
 
 UNLIMITED_OUTPUT_TOKENS = 262_144
@@ -164,6 +165,7 @@ _KNOWN_CONTENT = frozenset(
     }
 )
 _IMAGES = frozenset({"image_url", "input_image", "image"})
+_MEDIA = MEDIA | {"images", "videos", "image_embeds", "image_pil", "audio_embeds"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +196,7 @@ class _Line(Struct):
 
 
 _decode_line = msgspec.json.Decoder(_Line).decode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 def bound_tokens(paths: Sequence[Path]) -> Bound:
@@ -211,6 +214,7 @@ def bound_tokens(paths: Sequence[Path]) -> Bound:
                 if not line.strip():
                     continue
                 try:
+                    _refuse_twins_of_line(line)
                     request = _decode_line(line)
                     total += bound_body(bytes(request.body), request.url)
                 except (ValueError, RecursionError) as error:
@@ -229,14 +233,15 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
     decoder = _DECODERS.get(endpoint)
     if decoder is None:
         raise _unknown("the request", f"the endpoint {quote_untrusted(endpoint, 60)} is not known")
-    _refuse_twins(body)
     if is_too_deep(body):  # some Pythons read it, some do not
         raise _unknown("the request", "it is nested too deeply")
     try:
         fields = decoder.decode(body)
-        images = _images(fields)  # decodes what was left as it is
+        values = msgspec.json.decode(body)
     except (ValueError, RecursionError) as error:
         raise _unknown("the request", str(error)) from None
+    _refuse_twins(body, values)
+    images = _images_in(values.get("messages", values.get("input")), 0)
     read = len(body) // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     if endpoint == EMBEDDINGS:
         return Bound(read)
@@ -270,18 +275,15 @@ def with_our_limit(
     return {**params, ours: OUR_LIMIT}
 
 
-def _images(fields: Any) -> int:
-    """Images among the messages; content of a kind whose cost is not known is refused."""
-    given = getattr(fields, "messages", UNSET)
-    given = getattr(fields, "input", UNSET) if given is UNSET else given
-    if given is UNSET or not isinstance(given, Raw) or b"[" not in bytes(given)[:1]:
-        return 0
-    return _images_in(msgspec.json.decode(given), 0)
-
-
 def _images_in(node: Any, depth: int) -> int:
-    """Walks messages, their content and what tools returned; not what lies inside of a part."""
-    if not isinstance(node, list) or depth > _DEEPEST:
+    """Images among messages, their content and what tools returned; not what lies inside of a part.
+
+    Content of a kind whose cost is not known is refused, also where it goes without its kind: some
+    servers tell it by its other members.
+    """
+    if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
+        raise _unknown("the request", "content in a place where none is expected")
+    if not isinstance(node, list):
         return 0
     count = 0
     for part in cast("list[Any]", node):
@@ -289,8 +291,12 @@ def _images_in(node: Any, depth: int) -> int:
             continue
         fields = cast("dict[str, Any]", part)
         kind = fields.get("type", "text")
-        if kind not in _KNOWN_CONTENT:
+        if not isinstance(kind, str) or kind not in _KNOWN_CONTENT:
             raise _unknown("the request", f"content of the type {quote_untrusted(str(kind), 40)}")
+        if kind not in _IMAGES:
+            media = next((n for n in _MEDIA & fields.keys() if fields[n] is not None), None)
+            if media is not None:
+                raise _unknown("the request", f"{media} in content that is no image by its type")
         count += kind in _IMAGES
         count += _images_in(fields.get("content"), depth + 1)
         count += _images_in(fields.get("output"), depth + 1)
@@ -301,21 +307,42 @@ _DEEPEST = 4
 _REASON_CHARACTERS = 300
 
 
-def _refuse_twins(body: bytes) -> None:
-    """Refuse a name that stands twice: the server might read the other one."""
-    if b"\\u00" not in body and all(body.count(b'"%b"' % n.encode()) < 2 for n in COUNTS):  # noqa: PLR2004
-        return
+def _refuse_twins_of_line(line: bytes) -> None:
+    """Refuse a line with a member that stands twice, in whatever case: some servers ignore it."""
+    members = _decode_members(line)
+    if len({name.casefold() for name in members}) != len(members):
+        raise _unknown("the request", _TWICE)
+    if msgspec.json.encode(members) != line.strip():
+        _look_for_twins(line)
 
+
+def _refuse_twins(body: bytes, values: Any) -> None:
+    """Refuse a name that stands twice in one object: the server might read the other one.
+
+    What is written anew as it stands there has none.
+    """
+    try:
+        if msgspec.json.encode(values) == body:
+            return
+    except (ValueError, OverflowError, RecursionError):
+        pass
+    _look_for_twins(body)
+
+
+def _look_for_twins(text: bytes) -> None:
     def checked(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         fields = dict(pairs)
         if len(fields) != len(pairs):
-            raise _unknown("the request", "a name stands twice in one object")
+            raise _unknown("the request", _TWICE)
         return fields
 
     try:
-        json.loads(body, object_pairs_hook=checked)
+        json.loads(text, object_pairs_hook=checked)
     except (ValueError, RecursionError):
         raise _unknown("the request", "it is not readable JSON") from None
+
+
+_TWICE = "a name stands twice in one object"
 
 
 def _shown(reason: str) -> str:

@@ -19,6 +19,7 @@ DOUBTS = 362
 
 LONGEST_LABEL = 64
 _SUREST, _STEPS_PER_DECADE = 1e-7, 40
+_LEAST_LOGPROB = -1e6  # no token is less likely; the sum of those of a hostile server stays finite
 _IN_DISPUTE = DOUBTS - 2
 _WITHOUT_SCORE = DOUBTS - 1
 _HOPS = 20
@@ -40,8 +41,9 @@ def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
             hint='Give one such as {"type": "object", "properties": {"label": {"enum": ["good", '
             '"bad"]}}, "required": ["label"], "additionalProperties": false}.',
         )
+    known: dict[int, bool] = {}
     for name, node in properties.items():
-        if not _is_label(schema or {}, node, _HOPS):
+        if not _is_label(schema or {}, node, _HOPS, known):
             raise InputError(
                 f"A cascade compares labels, and {quote_untrusted(name, 60)} may be free text or "
                 "a list, of which two models rarely write the same.",
@@ -51,25 +53,36 @@ def label_fields(schema: Mapping[str, Any] | None) -> tuple[str, ...]:
     return tuple(properties)
 
 
-def _is_label(schema: Mapping[str, Any], node: Any, hops: int) -> bool:
+def _is_label(schema: Mapping[str, Any], node: Any, hops: int, known: dict[int, bool]) -> bool:
+    """Whether all that a node allows are labels; `known` has what was found of each, by identity.
+
+    References may meet again and again: each node is looked at once.
+    """
     if not isinstance(node, dict) or not hops:
         return False
     fields = cast("dict[str, Any]", node)
+    if id(fields) not in known:
+        known[id(fields)] = False  # as long as it is looked at: a circle has no end
+        known[id(fields)] = _allows_labels(schema, fields, hops - 1, known)
+    return known[id(fields)]
+
+
+def _allows_labels(
+    schema: Mapping[str, Any], fields: dict[str, Any], hops: int, known: dict[int, bool]
+) -> bool:
     if "enum" in fields or "const" in fields:
         return True
     if isinstance(fields.get("$ref"), str):
-        return _is_label(schema, _target(schema, fields["$ref"]), hops - 1)
+        return _is_label(schema, _target(schema, fields["$ref"]), hops, known)
     for key in _KEYS_OF_A_CHOICE:
         if list_of(fields.get(key)):
-            return all(_is_label(schema, part, hops - 1) for part in list_of(fields[key]))
+            return all(_is_label(schema, part, hops, known) for part in list_of(fields[key]))
     types = fields.get("type")
-    named = set(list_of(types)) if isinstance(types, list) else {types}
-    if "string" in named:
-        longest = fields.get("maxLength")
-        is_short = isinstance(longest, int) and longest <= LONGEST_LABEL
-        named = named - {"string"} if is_short else {"string"}
-        return named <= _SHORT_TYPES
-    return bool(named) and named <= _SHORT_TYPES
+    named = list_of(types) if isinstance(types, list) else [types]
+    longest = fields.get("maxLength")
+    is_short = isinstance(longest, int) and longest <= LONGEST_LABEL
+    short = _SHORT_TYPES | {"string"} if is_short else _SHORT_TYPES
+    return bool(named) and all(isinstance(name, str) and name in short for name in named)
 
 
 def _target(schema: Mapping[str, Any], reference: str) -> Any:
@@ -100,7 +113,7 @@ def doubt_of(answer: Answer | None, fields: tuple[str, ...], score: str) -> int:
     values = list(_logprobs(answer.logprobs))
     if not values or None in values:
         return _WITHOUT_SCORE
-    return _doubt(-math.fsum(min(0.0, value) for value in values if value is not None))
+    return _doubt(-math.fsum(value for value in values if value is not None))
 
 
 def _doubt(surprise: float) -> int:
@@ -116,7 +129,7 @@ def _logprobs(given: Any) -> Iterator[float | None]:
     tokens = list_of(given) or list_of(object_of(given).get("content"))
     for token in tokens:
         value = object_of(token).get("logprob")
-        if isinstance(value, int | float) and math.isfinite(value):
-            yield float(value)
+        if isinstance(value, int | float) and -math.inf < value < math.inf:
+            yield float(min(max(value, _LEAST_LOGPROB), 0))
         else:
             yield None

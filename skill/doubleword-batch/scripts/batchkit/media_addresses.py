@@ -16,7 +16,7 @@ from batchkit.public_address import why_not_public
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_MEDIA = frozenset(
+MEDIA = frozenset(
     {
         *("image_url", "video_url", "audio_url", "file_url", "document_url", "input_image"),
         *("input_audio", "input_video", "input_file", "image", "audio", "video", "file", "source"),
@@ -48,7 +48,7 @@ def _addresses(content: Any) -> Iterator[tuple[str, str]]:
         if not isinstance(node, dict):
             continue
         for name, value in node.items():
-            if name in _MEDIA:
+            if name in MEDIA:
                 yield from _of(name, value)
         if node.get("type") not in _QUOTED:
             waiting += reversed(node.values())

@@ -12,6 +12,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.media_addresses import MEDIA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,7 +59,12 @@ _CONTENT = frozenset(
         *("image_url", "input_image", "image"),
     }
 )
+_IMAGES = frozenset({"image_url", "input_image", "image"})
+_MEDIA = MEDIA | {"images", "videos", "image_embeds", "image_pil", "audio_embeds"}
 _DEEPEST = 4
+
+
+_TWICE = "a name stands twice in one object"
 
 
 class _UnknownCost(Exception):  # noqa: N818  # becomes a Stop below
@@ -77,7 +83,7 @@ def most_output_tokens(path: Path) -> int:
             if not line.strip():
                 continue
             try:
-                request = json.loads(line, object_pairs_hook=_without_twins)
+                request = _members(line)
                 total += output_tokens_of(request["body"], request["url"])
             except (_UnknownCost, ValueError, KeyError, TypeError, RecursionError) as error:
                 raise Stop(
@@ -148,20 +154,32 @@ def _count(fields: dict[str, Any], name: str) -> int | None:
 
 
 def _check_content(node: Any, depth: int) -> None:
-    """Content of a kind whose cost is not known is refused."""
-    if not isinstance(node, list) or depth > _DEEPEST:
+    """Content of a kind whose cost is not known is refused, also where it goes without its kind."""
+    if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
+        raise _UnknownCost("content in a place where none is expected")
+    if not isinstance(node, list):
         return
     for part in node:
         if isinstance(part, dict):
             kind = part.get("type", "text")
-            if kind not in _CONTENT:
+            if not isinstance(kind, str) or kind not in _CONTENT:
                 raise _UnknownCost(f"content of the type {quoted(str(kind), 40)}")
+            if kind not in _IMAGES and any(part.get(name) is not None for name in _MEDIA):
+                raise _UnknownCost("media in content that is no image by its type")
             _check_content(part.get("content"), depth + 1)
             _check_content(part.get("output"), depth + 1)
+
+
+def _members(line: bytes) -> dict[str, Any]:
+    """The members of a line; some servers ignore the case of their names."""
+    members = json.loads(line, object_pairs_hook=_without_twins)
+    if len({name.casefold() for name in members}) != len(members):
+        raise _UnknownCost(_TWICE)
+    return members
 
 
 def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     fields = dict(pairs)
     if len(fields) != len(pairs):  # the server might read the other one
-        raise _UnknownCost("a name stands twice in one object")
+        raise _UnknownCost(_TWICE)
     return fields
