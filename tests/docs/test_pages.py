@@ -24,7 +24,7 @@ from docs.documents import (
 )
 from doubleword_batch.cli import app as cli
 from doubleword_batch.doctor import host_files
-from doubleword_batch.jobs.store.ledger_reader import OUTCOMES
+from doubleword_batch.jobs.store.records import OUTCOMES
 from skill import commands, markdown
 from skill.error_codes import codes_of_the_package
 

@@ -12,7 +12,7 @@ from importlib.metadata import version
 import jsonschema
 import pytest
 
-from doubleword_batch.jobs.store.ledger_reader import OUTCOMES
+from doubleword_batch.jobs.store.records import OUTCOMES
 from doubleword_batch.jobs.sync import causes
 from doubleword_batch.mcp_server import build_server
 from doubleword_batch.providers import profile

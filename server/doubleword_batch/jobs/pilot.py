@@ -9,7 +9,7 @@ from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import Projection
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
+from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.store.worker_threads import in_thread
 
 _GOOD = frozenset({"ok", "skipped"})

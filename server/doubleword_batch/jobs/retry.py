@@ -42,8 +42,8 @@ from doubleword_batch.jobs.retry_advice import (
 )
 from doubleword_batch.jobs.retry_in_place import retry_in_place
 from doubleword_batch.jobs.status import refresh
-from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, RetrySelection
-from doubleword_batch.jobs.store.records import Part
+from doubleword_batch.jobs.store.ledger_reader import RetrySelection
+from doubleword_batch.jobs.store.records import UNANSWERED, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import (

@@ -6,7 +6,7 @@ from typing import Any
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.ledger_reader import UNANSWERED
+from doubleword_batch.jobs.store.records import UNANSWERED
 from doubleword_batch.jobs.sync.causes import may_pass
 
 _FACTOR = 4

@@ -23,8 +23,7 @@ from doubleword_batch.jobs.on_end import is_told, tell_end
 from doubleword_batch.jobs.replies import Counts, Status, utc
 from doubleword_batch.jobs.reuse.told import rows_saved
 from doubleword_batch.jobs.store.approvals import Approval
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
-from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.store.records import ANSWERED, BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.views import answer_lists, answers, answers_database, histograms
 from doubleword_batch.jobs.views.answers import AnswerFilter
 

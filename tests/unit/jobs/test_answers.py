@@ -6,7 +6,7 @@ from contextlib import closing
 import msgspec
 import pytest
 
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
+from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync import parse
 from doubleword_batch.jobs.sync.parse import answer_in, read_line
 from doubleword_batch.jobs.sync.response import response_in

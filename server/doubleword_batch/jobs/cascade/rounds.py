@@ -46,8 +46,7 @@ from doubleword_batch.jobs.new_parts import (
 from doubleword_batch.jobs.request_costs import estimate_cost_of_parts
 from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.store.cascades import CascadeRecord, read_cascade, record_cascade
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED, UNANSWERED, Entry
-from doubleword_batch.jobs.store.records import Part
+from doubleword_batch.jobs.store.records import ANSWERED, UNANSWERED, Entry, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines

@@ -33,7 +33,7 @@ from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.reuse.unfetched import Awaited, Unfetched
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
-from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.store.staging import StagingFolder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.sync.parse import read_lines

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
-from doubleword_batch.jobs.store.ledger_reader import Entry
+from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.store.unsent_rows import Origin
 
 _ORIGINS_NAMED = 3

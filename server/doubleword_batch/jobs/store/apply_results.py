@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.store.ledger import FROM_HISTORY, TO_HISTORY, Ledger
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
+from doubleword_batch.jobs.store.records import ANSWERED
 
 _RANK = {
     "pending": 0,

@@ -8,10 +8,9 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from doubleword_batch.jobs.store.asked import ASKED_AS_BUILT
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
-from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
+from doubleword_batch.jobs.store.ledger_reader import ASKED_AS_BUILT
+from doubleword_batch.jobs.store.records import ANSWERED, RANDOM_FINGERPRINT
 
 _KEYS_AT_ONCE = 500
 _WAS_SENT = (

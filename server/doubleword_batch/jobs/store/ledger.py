@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from doubleword_batch.jobs.store.ledger_reader import UNANSWERED, LedgerReader, marks
+from doubleword_batch.jobs.store.ledger_reader import LedgerReader, marks
+from doubleword_batch.jobs.store.records import UNANSWERED
 
 _VALUES = (
     "batch_run, outcome, cause, message, input_tokens, output_tokens, cached_tokens, kind, offset, "

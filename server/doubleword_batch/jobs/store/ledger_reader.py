@@ -1,6 +1,6 @@
 """Reading the ledger: sums, causes, entries, and the rows that a retry selects.
 
-Outcomes are `OUTCOMES`; sums come from rows, never from the provider's counters.
+Sums come from rows, never from the provider's counters.
 """
 
 from collections.abc import Iterator, Sequence
@@ -8,35 +8,25 @@ from dataclasses import dataclass
 from itertools import starmap
 from typing import Any
 
-import msgspec
-
-from doubleword_batch.jobs.store.asked import ASKED_AS_BUILT, ASKED_OF_STRONG
 from doubleword_batch.jobs.store.database import Database
+from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry
 from doubleword_batch.jobs.store.unsent_rows import UnsentRows
 
-OUTCOMES = (
-    "ok",
-    "failed",
-    "truncated",
-    "refused",
-    "invalid",
-    "expired",
-    "cancelled",
-    "missing",
-    "skipped",
-    "pending",
-)
-"""ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut by the
-token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
-expired, cancelled: the batch ended before the row ran. missing: the batch ended and the provider
-has no line for the row. skipped: blank where the prompt looks, so it was not sent. pending: not
-answered yet."""
+ASKED_AS_BUILT = """
+    NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
+    WHERE batch_runs.id = ledger.batch_run AND (parts.is_changed OR parts.model NOTNULL))
+    AND NOT EXISTS (SELECT 1 FROM origins WHERE origins.job = ledger.job
+    AND origins.number = ledger.origin AND origins.model NOTNULL)
+"""
+"""Of a row of the ledger: its answer is one to the request that was built for it."""
 
-ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
-"""Outcomes that come with an answer of the model."""
-
-UNANSWERED = ("failed", "expired", "cancelled", "missing")
-"""Outcomes of a row that ended without an answer of the model."""
+ASKED_OF_STRONG = """
+    (EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
+    WHERE batch_runs.id = ledger.batch_run AND parts.model NOTNULL AND NOT parts.is_changed)
+    OR EXISTS (SELECT 1 FROM origins WHERE origins.job = ledger.job
+    AND origins.number = ledger.origin AND origins.model NOTNULL))
+"""
+"""The same of the request for the strong model of a cascade."""
 
 _PAGE_ROWS = 2_000
 
@@ -48,37 +38,6 @@ _ROWS_OF_FILE = f"""
     SELECT row FROM ledger WHERE job = :job AND (part = :part OR batch_run IN ({_RUNS_OF_PART}))
     UNION SELECT row FROM history WHERE job = :job AND batch_run IN ({_RUNS_OF_PART})
 """  # noqa: S608  # our own words
-
-
-class Entry(msgspec.Struct, frozen=True, gc=False):
-    """One row of the ledger.
-
-    Attributes:
-        row: its number in the source, from 1.
-        part: number of the part that holds its request, 0 for none.
-        batch_run: whose answer this is.
-        kind: `output` or `error`: which file of the batch.
-        offset: byte at which its line begins in our copy of that file.
-        size_bytes: the line's length.
-        shares: the row whose request is this one's too, and whose outcome it has; it has no
-            request and no tokens of its own.
-        origin: number of the job among `origins` from which the answer was taken.
-    """
-
-    row: int
-    custom_id: str
-    part: int
-    outcome: str
-    cause: str | None
-    message: str | None
-    input_tokens: int | None
-    output_tokens: int | None
-    batch_run: int | None
-    kind: str | None
-    offset: int | None
-    size_bytes: int | None
-    shares: int | None = None
-    origin: int | None = None
 
 
 _ENTRY = ", ".join(Entry.__struct_fields__)

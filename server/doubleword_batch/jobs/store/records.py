@@ -1,15 +1,42 @@
-"""The store's rows as values: jobs, their parts, their batches, and what was written remotely."""
+"""The store's rows as values: jobs, parts, batch runs, remote writes, and rows of the ledger."""
 
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Self
 
+import msgspec
+
 from doubleword_batch.errors import StoreError
 from doubleword_batch.models import TERMINAL
 
 RANDOM_FINGERPRINT = "calls:"
 """How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
+
+
+OUTCOMES = (
+    "ok",
+    "failed",
+    "truncated",
+    "refused",
+    "invalid",
+    "expired",
+    "cancelled",
+    "missing",
+    "skipped",
+    "pending",
+)
+"""ok: an acceptable answer. failed: an error, see its cause. truncated: the answer was cut by the
+token limit. refused: the model declined. invalid: the answer does not fit the response_schema.
+expired, cancelled: the batch ended before the row ran. missing: the batch ended and the provider
+has no line for the row. skipped: blank where the prompt looks, so it was not sent. pending: not
+answered yet."""
+
+ANSWERED = frozenset({"ok", "truncated", "refused", "invalid"})
+"""Outcomes that come with an answer of the model."""
+
+UNANSWERED = ("failed", "expired", "cancelled", "missing")
+"""Outcomes of a row that ended without an answer of the model."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,3 +190,34 @@ class Write:
 def columns_of(record: type[JobRecord | Part | BatchRun | Write]) -> str:
     """The columns of a record's table, in the order of its fields, for a SELECT."""
     return ", ".join(field.name for field in fields(record))
+
+
+class Entry(msgspec.Struct, frozen=True, gc=False):
+    """One row of the ledger.
+
+    Attributes:
+        row: its number in the source, from 1.
+        part: number of the part that holds its request, 0 for none.
+        batch_run: whose answer this is.
+        kind: `output` or `error`: which file of the batch.
+        offset: byte at which its line begins in our copy of that file.
+        size_bytes: the line's length.
+        shares: the row whose request is this one's too, and whose outcome it has; it has no
+            request and no tokens of its own.
+        origin: number of the job among `origins` from which the answer was taken.
+    """
+
+    row: int
+    custom_id: str
+    part: int
+    outcome: str
+    cause: str | None
+    message: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    batch_run: int | None
+    kind: str | None
+    offset: int | None
+    size_bytes: int | None
+    shares: int | None = None
+    origin: int | None = None

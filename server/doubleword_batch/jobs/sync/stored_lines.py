@@ -13,7 +13,7 @@ from doubleword_batch.atomic_files import not_written, sync_folder
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.ledger import TAKEN
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED, Entry
+from doubleword_batch.jobs.store.records import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
 from doubleword_batch.jobs.sync.parse import answer_in
 from doubleword_batch.open_files import NO_LINK, is_plain_file

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from math import sqrt
 
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.store.ledger_reader import ANSWERED
 from doubleword_batch.jobs.store.marks import Mark, Marks
+from doubleword_batch.jobs.store.records import ANSWERED
 
 _SAMPLE = 100
 _TRIES = 20

@@ -14,8 +14,8 @@ from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.reuse.told import origin_of_row
-from doubleword_batch.jobs.store.ledger_reader import Entry
 from doubleword_batch.jobs.store.marks import Mark, Marks
+from doubleword_batch.jobs.store.records import Entry
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.jobs.views import answers_database
 from doubleword_batch.loose_json import decode_or_none
