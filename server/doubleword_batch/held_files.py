@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
+from doubleword_batch.errors import InputError
+
 HELD = "another program has it open"
 CLOSE_IT = "Close it there (Excel, OneDrive, a scanner)"
 
@@ -95,9 +97,19 @@ def may_be_held(error: OSError, path: Path) -> bool:
     return path.exists() and os.access(path, os.W_OK)  # else the right to it is missing
 
 
-def advice_on_reading(error: OSError, otherwise: str) -> str:
-    """What to do about a file that cannot be read: let go of it, or what stands in `otherwise`."""
-    return f"{CLOSE_IT}, then try again." if error.strerror == HELD else otherwise
+def not_readable(what: str, error: OSError, hint: str) -> InputError:
+    """The error for a file that cannot be read.
+
+    Args:
+        what: the file, as its sentence begins.
+        error: why.
+        hint: what to do; where another program has it open, that says so itself.
+    """
+    return InputError(
+        f"{what} cannot be read: {error.strerror or error}.",
+        hint=f"{CLOSE_IT}, then try again." if error.strerror == HELD else hint,
+        code="not_readable",
+    )
 
 
 def _again_while(attempt: Callable[[], _Result], is_held: Callable[[OSError], bool]) -> _Result:

@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 
 ByteProgress = Callable[[int, int], None]
 """Called in the event loop with the file's bytes sent so far and in all."""
@@ -107,7 +107,7 @@ class FormWithFile:
         try:
             return self._file.read(_READ_BYTES)
         except OSError as error:
-            raise _not_readable(self._path, error) from None
+            raise _unreadable(self._path, error) from None
 
     def _size_now(self) -> int:
         return os.fstat(self._file.fileno()).st_size
@@ -118,7 +118,7 @@ def _opened(path: Path) -> BinaryIO:
         if path.is_file():  # opening a pipe would wait for its writer
             return path.open("rb")
     except OSError as error:
-        raise _not_readable(path, error) from None
+        raise _unreadable(path, error) from None
     raise InputError(f"There is no file {path}.", hint="Check the path.", code="file_not_found")
 
 
@@ -142,9 +142,6 @@ def _quotable(filename: str) -> str:
     )
 
 
-def _not_readable(path: Path, error: OSError) -> InputError:
-    return InputError(
-        f"The file {path} cannot be read: {error.strerror or error}.",
-        hint=advice_on_reading(error, "Check its permissions and those of its folder."),
-        code="not_readable",
-    )
+def _unreadable(path: Path, error: OSError) -> InputError:
+    hint = "Check its permissions and those of its folder."
+    return not_readable(f"The file {path}", error, hint)

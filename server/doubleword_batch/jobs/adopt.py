@@ -21,7 +21,7 @@ from doubleword_batch.errors import (
     NotFoundError,
     ProtocolError,
 )
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -197,11 +197,7 @@ def _copied(path: Path, copy: Path) -> Path:
     try:
         copy_file(path, copy, private=True)
     except OSError as error:
-        raise InputError(
-            f"{path.name} cannot be read: {error.strerror or error}.",
-            hint=advice_on_reading(error, "Give a JSONL file that can be read."),
-            code="not_readable",
-        ) from None
+        raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
     return copy
 
 

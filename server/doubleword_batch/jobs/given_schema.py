@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.saved_text import MARK, decode_saved
@@ -47,11 +47,7 @@ def _schema_file(path: Path) -> str:
         with open_regular(path) as file:
             content = file.read(_LARGEST_SCHEMA_BYTES + 1)
     except OSError as error:
-        raise InputError(
-            f"{path} cannot be read: {error.strerror or error}.",
-            hint=advice_on_reading(error, "Check the file and its permissions."),
-            code="not_readable",
-        ) from None
+        raise not_readable(str(path), error, "Check the file and its permissions.") from None
     if len(content) > _LARGEST_SCHEMA_BYTES:
         raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
     try:

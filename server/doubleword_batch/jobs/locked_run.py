@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import ApiError, InputError, Next, quote_untrusted
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.export.lock_file import FORMAT, Lock, price_of, read_lock, versions
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -71,11 +72,7 @@ def open_lock(ws: Workspace, path: str) -> LockedRun:
     try:
         lock = read_lock(resolved)
     except OSError as error:
-        raise InputError(
-            f"{resolved} cannot be read: {error.strerror or error}.",
-            hint="Check the file and its permissions.",
-            code="not_readable",
-        ) from None
+        raise not_readable(str(resolved), error, "Check the file and its permissions.") from None
     except (ValueError, RecursionError) as error:
         raise _unusable(resolved, quote_untrusted(str(error), 200)) from None
     if lock.doubleword_batch_lock > FORMAT:

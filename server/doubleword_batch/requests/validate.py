@@ -15,7 +15,7 @@ from typing import Any, BinaryIO, Literal
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
@@ -164,10 +164,8 @@ def validate_request_file(
             f"There is no file {quoted_name(path)}.", hint="Check the path.", code="file_not_found"
         ) from None
     except OSError as error:
-        raise InputError(
-            f"{quoted_name(path)} cannot be read: {error.strerror or error}.",
-            hint=advice_on_reading(error, "Give a JSONL file that can be read."),
-            code="not_readable",
+        raise not_readable(
+            quoted_name(path), error, "Give a JSONL file that can be read."
         ) from None
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.path_text import check_path_text
 from doubleword_batch.paths import Roots
@@ -121,10 +121,8 @@ class ImageReader:
             with open_regular(path) as stream:
                 data = stream.read(MAX_IMAGE_BYTES + 1)
         except OSError as error:
-            raise InputError(
-                f"The image {quoted_name(path)} cannot be read: {error.strerror or error}.",
-                hint=advice_on_reading(error, "Check the path and its permissions."),
-                code="not_readable",
+            raise not_readable(
+                f"The image {quoted_name(path)}", error, "Check the path and its permissions."
             ) from None
         return self._data_uri(data, quoted_name(path))
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import advice_on_reading
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
@@ -108,10 +108,8 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
     try:
         source = _open(location, roots, options)
     except OSError as error:
-        raise InputError(
-            f"{location!r} cannot be read: {error.strerror or error}.",
-            hint=advice_on_reading(error, "Check the permissions of the file and its folder."),
-            code="not_readable",
+        raise not_readable(
+            repr(location), error, "Check the permissions of the file and its folder."
         ) from None
     _refuse_options(source, options)
     source.roots = roots
