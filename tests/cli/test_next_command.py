@@ -6,7 +6,7 @@ import shlex
 import pytest
 import typer
 
-from doubleword_batch.cli.app import app
+from doubleword_batch.cli.app import command_line
 from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.cli.show import show_findings
 from doubleword_batch.cli.terminal import Terminal
@@ -48,7 +48,7 @@ def test_every_next_call_is_a_command_that_the_command_line_reads(next_call, com
     assert command_for(next_call) == f"doubleword-batch {command}"
     name, *arguments = shlex.split(command)
     if next_call.arguments:
-        commands = typer.main.get_command(app)
+        commands = typer.main.get_command(command_line())
         commands.commands[name].make_context(name, arguments).close()
 
 

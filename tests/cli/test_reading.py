@@ -6,23 +6,21 @@ import pytest
 import typer
 from rich.console import Console
 
-from doubleword_batch.cli.app import app, run_app
-from doubleword_batch.cli.console import run_console
+from doubleword_batch.cli.app import command_line, run_app
 from doubleword_batch.cli.show import table
 from doubleword_batch.cli.terminal import Terminal
 
 COMMANDS = [
     ["--help"],
     ["local", "pull", "--help"],
-    *([name, "--help"] for name in typer.main.get_command(app).list_commands(None)),
+    *([name, "--help"] for name in typer.main.get_command(command_line()).list_commands(None)),
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_has_no_boxes_is_not_cut_and_fits_80_columns(capsys, monkeypatch, command):
     monkeypatch.setenv("COLUMNS", "80")
-    run = run_console if command[0] == "console" else run_app
-    assert run(command) == 0
+    assert run_app(command) == 0
     shown = capsys.readouterr().out
     assert not set("╭╮╰╯─│") & set(shown)
     assert max(map(len, shown.splitlines())) <= 80

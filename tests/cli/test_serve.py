@@ -71,3 +71,26 @@ def test_an_unusable_environment_is_reported_on_stderr_and_stdout_stays_empty(sh
 
 def test_a_person_at_a_terminal_gets_the_help_by_name(shared):
     assert shared.run("--version").stdout == "doubleword-batch 0.1.0\n"
+
+
+def test_a_command_that_asks_the_provider_imports_no_other_command_and_nothing_to_draw_with(shared):
+    code = """
+import atexit, sys
+sys.argv = ["doubleword-batch", "list", "models", "--json"]
+unwanted = "pygments", "rich.syntax", "rich.progress", "doubleword_batch.cli.servers"
+atexit.register(lambda: print("httpx" in sys.modules, [m for m in unwanted if m in sys.modules]))
+from doubleword_batch.cli import main
+main()
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=shared.folder,
+        env=shared.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    listing, imported = ended.stdout.splitlines()
+    assert json.loads(listing)["lines"]
+    assert imported == "True []"

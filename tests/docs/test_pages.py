@@ -22,7 +22,7 @@ from docs.documents import (
     served,
     shell_commands,
 )
-from doubleword_batch.cli import app as cli
+from doubleword_batch.cli.app import command_line
 from doubleword_batch.doctor import host_files
 from doubleword_batch.jobs.store.records import OUTCOMES
 from skill import commands, markdown
@@ -120,7 +120,7 @@ def test_the_commands_and_their_exit_codes_are_those_of_the_program():
 def commands_of_the_program():
     import typer
 
-    return set(typer.main.get_command(cli.app).commands)
+    return set(typer.main.get_command(command_line()).commands)
 
 
 def test_the_settings_files_of_the_hosts_are_those_in_which_the_doctor_looks():

@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from doubleword_batch.cli import app as cli
+from doubleword_batch.cli.app import command_line
 from skill import markdown
 from skill.places import SCRIPTS
 
@@ -48,7 +48,7 @@ def check_mention(line):
 
 def _resolved(words):
     """The command that words name, its own words, and the context of its group."""
-    command = typer.main.get_command(cli.app)
+    command = typer.main.get_command(command_line())
     name, words = "doubleword-batch", list(words)
     context = command.make_context(name, [], resilient_parsing=True)
     while words and hasattr(command, "commands") and not words[0].startswith("-"):

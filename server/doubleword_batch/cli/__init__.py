@@ -16,15 +16,13 @@ def main() -> None:
     is the command line.
     """
     prepare_streams()
+    # httpx's own command, which the package imports with click, rich and pygments where they are.
+    sys.modules["httpx._main"] = None  # pyright: ignore[reportArgumentType]  # refuses an import
     arguments = sys.argv[1:]
     if arguments == ["serve"] or (not arguments and not _stdin_is_terminal()):
         from doubleword_batch.cli.mcp import serve_mcp
 
         sys.exit(serve_mcp())
-    if arguments[:1] == ["console"]:  # a person waits for its page: nothing else is imported
-        from doubleword_batch.cli.console import run_console
-
-        sys.exit(run_console(arguments))
     from doubleword_batch.cli.app import run_app
 
     sys.exit(run_app(arguments))

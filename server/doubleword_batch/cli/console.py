@@ -8,7 +8,6 @@ from rich.text import Text
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.terminal import Terminal
-from doubleword_batch.cli.typer_apps import PLAIN, run_typer
 from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.paths import Roots
@@ -62,15 +61,3 @@ def console(
 def console_roots(settings: Settings) -> Roots:
     """Where paths may lead: as for other commands, and to the files that were dropped."""
     return roots_of(settings).with_folder(dropped_files(settings.home))
-
-
-def run_console(arguments: list[str]) -> int:
-    """Run `console` alone, without importing what the other commands need.
-
-    Args:
-        arguments: without the program's name; the first is `console`.
-    """
-    app = typer.Typer(**PLAIN)
-    app.callback()(lambda: None)  # so that there are commands, and `console` is one
-    app.command()(console)
-    return run_typer(app, arguments)

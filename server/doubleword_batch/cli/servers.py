@@ -11,8 +11,7 @@ from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, interrupted
 from doubleword_batch.cli.next_command import quote_word, shell_here
 from doubleword_batch.cli.progress import progress_on
-from doubleword_batch.cli.show import lines
-from doubleword_batch.cli.terminal import Terminal, plain
+from doubleword_batch.cli.terminal import Terminal, lines, plain
 from doubleword_batch.cli.typer_apps import PLAIN, Group
 from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.errors import ConfigError

@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from doubleword_batch.cli.next_command import command_for
-from doubleword_batch.cli.terminal import Terminal, plain
+from doubleword_batch.cli.terminal import Facts, Terminal, lines, plain
 from doubleword_batch.doctor import Finding
 from doubleword_batch.jobs.replies import (
     Cancelled,
@@ -36,9 +36,6 @@ from doubleword_batch.jobs.replies import (
     WindowCost,
 )
 from doubleword_batch.requests import ValidationReport
-
-Facts = list[tuple[str, object]]
-"""Label and value, in the order of reading; None and "" are left out."""
 
 _MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
 _LONGEST_NAME = 64
@@ -107,13 +104,6 @@ def _finding_lines(finding: Finding) -> Iterator[Text]:
     command = command_for(finding.next) if finding.next else ""
     for line in filter(None, (finding.remedy, command)):
         yield Text(f"{'':<17}{plain(line)}", "dim")
-
-
-def lines(facts: Facts) -> Iterable[Text]:
-    """A line for each fact that has a value."""
-    for label, value in facts:
-        if value not in (None, ""):
-            yield Text.assemble((f"{label:<9} ", "bold"), plain(value))
 
 
 def table(title: str, columns: Iterable[str], rows: Iterable[Iterable[object]]) -> Table:

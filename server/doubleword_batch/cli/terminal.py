@@ -9,14 +9,19 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from rich.console import Console, RenderableType
+from rich.filesize import decimal
 from rich.text import Text
 
 from doubleword_batch.cli.next_command import command_for
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.plain_text import one_line
+
+Facts = list[tuple[str, object]]
+"""Label and value, in the order of reading; None and "" are left out."""
 
 _WIDEST = 1_000
 
@@ -24,6 +29,18 @@ _WIDEST = 1_000
 def plain(text: object) -> str:
     """The text in one line, with what is not to be seen replaced (see `plain_text`)."""
     return one_line(str(text))
+
+
+def lines(facts: Facts) -> Iterable[Text]:
+    """A line for each fact that has a value."""
+    for label, value in facts:
+        if value not in (None, ""):
+            yield Text.assemble((f"{label:<9} ", "bold"), plain(value))
+
+
+def amount(value: float, words: str) -> str:
+    """A number of what the words name: bytes in their unit, all else as a count."""
+    return decimal(int(value)) if words.startswith("bytes") else f"{int(value):,}"
 
 
 class Terminal:
