@@ -57,13 +57,21 @@ class Running:
 
 
 @contextmanager
-def running(home, *, read_only=False, port=0, settings=None, key="a key of the tests"):
+def running(
+    home,
+    *,
+    read_only=False,
+    port=0,
+    settings=None,
+    key="a key of the tests",
+    patience=PATIENCE_SECONDS,
+):
     """A console on that state directory."""
     settings = settings or settings_of(home)
     listener = listen_on(port, who="The console", backlog=64)
     access = Access.of(key, listener.getsockname()[1])
     roots = console_roots(settings)
-    jobs = Jobs(settings, roots=roots, max_retry_seconds=PATIENCE_SECONDS)
+    jobs = Jobs(settings, roots=roots, max_retry_seconds=patience)
     console = Console(jobs, access, read_only)
     config = uvicorn.Config(
         build_app(console), log_level="critical", lifespan="off", timeout_graceful_shutdown=1

@@ -84,7 +84,7 @@ def test_a_job_of_another_provider_is_shown_without_a_button(console, opened, tm
 
 def test_a_state_directory_that_is_gone_is_a_sentence_and_what_to_do(tmp_path, opened):
     home = tmp_path / "home"
-    with running(home) as console, opened(console) as page:
+    with running(home, patience=1.0) as console, opened(console) as page:
         drop(page, "good.csv", "id,text\n1,fine\n")
         page.wait_for_url("**/new/*")
         draft = page.url

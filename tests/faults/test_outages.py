@@ -9,7 +9,7 @@ import sys
 import openai
 import pytest
 
-from doubleword_batch.batch_openai import BatchOpenAI
+from doubleword_batch.batch_openai import BatchOpenAI, batch_task, dispatcher
 from doubleword_batch.jobs.submit import create_batch
 from faults.harness import CONTENT, CREATE, LIST, MODEL, SHOW, UPLOAD, built, ended, fetched, status
 
@@ -32,8 +32,11 @@ def calling(server, folder, **options):
 
 
 async def test_callers_that_wait_for_a_paid_batch_get_their_answers_after_an_outage(
-    harness, tmp_path
+    harness, tmp_path, monkeypatch
 ):
+    # As long as three repeated requests; with a minute for each this would take two.
+    monkeypatch.setattr(dispatcher, "_REQUEST_RETRY_SECONDS", 1.0)
+    monkeypatch.setattr(batch_task, "_LONGEST_PAUSE_SECONDS", 1.0)
     faults = [away(LIST, 12), away(SHOW, 12), away(CONTENT, 4)]
     with harness.serving(*faults) as server:
         async with calling(server, tmp_path / "calls") as client:

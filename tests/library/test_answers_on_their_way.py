@@ -119,6 +119,7 @@ async def test_a_provider_that_cannot_be_reached_ends_no_build(
     settings, tmp_path, server, release, monkeypatch
 ):
     monkeypatch.setattr(awaited, "_FOUND_WITHIN_SECONDS", 0.2)
+    monkeypatch.setattr(awaited, "_FETCHED_WITHIN_SECONDS", 1.0)
     async with Jobs(settings) as jobs:
         first = await submitted(jobs, tmp_path / "a.csv", ["a"])
         await first.wait(60)
