@@ -10,6 +10,7 @@ import anyio
 import pytest
 
 from doubleword_batch import errors
+from doubleword_batch.batch_openai import caller_transport
 from wire.certificates import self_signed
 from wire.scripted_server import Answer, answer, serving
 
@@ -103,7 +104,10 @@ async def test_over_the_clients_own_connections_one_request_is_enough(connect_di
         assert len(server.requests) == 1
 
 
-async def test_an_upload_that_breaks_without_an_answer_stays_in_doubt(connect, files, tls):
+async def test_an_upload_that_breaks_without_an_answer_stays_in_doubt(
+    connect, files, tls, monkeypatch
+):
+    monkeypatch.setattr(caller_transport, "_REFUSAL_SECONDS", 0.5)
     cut = Answer(refuse=100_000)
     async with serving(cut, cut, tls=tls) as server:
         with pytest.raises(errors.TransportError) as caught:

@@ -7,6 +7,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
+from doubleword_batch.batch_openai import caller_transport
 from wire.conftest import API
 from wire.scripted_server import Answer, answer, serving
 
@@ -247,7 +248,10 @@ async def test_an_upload_rejected_with_429_is_sent_again_whole(connect, tmp_path
         assert path.read_bytes() in second.body
 
 
-async def test_an_upload_whose_reply_is_lost_is_not_sent_twice(connect, tmp_path: Path):
+async def test_an_upload_whose_reply_is_lost_is_not_sent_twice(
+    connect, tmp_path: Path, monkeypatch
+):
+    monkeypatch.setattr(caller_transport, "_REFUSAL_SECONDS", 0.5)
     path = tmp_path / "requests.jsonl"
     path.write_bytes(b'{"custom_id":"1"}\n')
     async with serving(RESET, answer(201, {"id": ID})) as server:
