@@ -23,6 +23,24 @@ document.addEventListener("securitypolicyviolation", (event) =>
 """
 
 
+WAYS_TO_LOOK = (
+    {"color_scheme": "light", "viewport": {"width": 1440, "height": 900}},
+    {"color_scheme": "dark", "viewport": {"width": 360, "height": 740}},
+)
+
+
+def check_looks(page):
+    """See to it that axe finds nothing, and that nothing sticks out to the right."""
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    found = [
+        (fault["id"], [node["html"][:120] for node in fault["nodes"][:3]])
+        for fault in axe.run(page, options={"resultTypes": ["violations"]}).response["violations"]
+    ]
+    assert found == [], page.url
+    width = page.evaluate("document.documentElement.scrollWidth")
+    assert width <= page.viewport_size["width"], page.url
+
+
 def run_apart(work):
     """Run an async function in a thread: Playwright keeps a loop of its own in this one."""
     with ThreadPoolExecutor(1) as threads:

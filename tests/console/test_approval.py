@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import anyio
 import pytest
 
+from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium
 from doubleword_batch import Jobs
 from doubleword_batch.jobs.approvals import ApprovalError
 from doubleword_batch.local import LocalConfig, LocalServer
@@ -62,7 +63,7 @@ def question_on(page):
 
 def test_what_waits_is_on_the_list_and_on_the_jobs_page_with_its_price(asking, browser):
     job = asking.job()
-    assert f"{job}</a> waits for you: at most $0.1601 for 8 requests" in browser.get("/").text
+    assert f"{job}</a>, at most $0.1601 for 8 requests (24h)" in browser.get("/").text
     page = browser.get(f"/jobs/{job}").text
     assert "Submit at most $0.1601 for 8 requests" in page
     assert "Approve and submit" in page
@@ -125,3 +126,12 @@ def test_the_button_that_says_the_price_is_the_persons_yes(asking, browser):
     done = asking.console.post(browser, f"/jobs/{job}/submit", quote=quote, window="24h")
     assert done.status_code == 303
     assert "<dt>Batches</dt>" in browser.get(f"/jobs/{job}").text
+
+
+@needs_chromium
+def test_what_waits_is_accessible_and_fits_a_narrow_screen(asking, opened):
+    job = asking.job()
+    with opened(asking.console, **WAYS_TO_LOOK[-1]) as page:
+        for path in ("/", f"/jobs/{job}"):
+            page.goto(asking.console.base + path)
+            check_looks(page)

@@ -221,6 +221,36 @@ def test_a_batch_made_elsewhere_is_adopted_and_read(console, browser, tmp_path):
     assert batch not in browser.get("/provider").text
 
 
+def test_what_ended_before_it_was_adopted_is_read_while_a_page_is_open(
+    console, browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("doubleword_batch.console.live._LOOK_SECONDS", 0.05)
+
+    async def make():
+        async with Jobs(settings_of(console.home)) as jobs:
+            ws = await jobs.workspace()
+            body = {"model": "simulated-chat", "messages": [{"role": "user", "content": "ho"}]}
+            line = {"custom_id": "b", "method": "POST", "url": "/v1/chat/completions", "body": body}
+            path = tmp_path / "batch.jsonl"
+            path.write_text(json.dumps(line) + "\n", encoding="utf-8", newline="\n")
+            file = await ws.client.files.upload(path)
+            batch = await ws.client.batches.create(
+                input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+            )
+            with anyio.fail_after(WAIT_SECONDS):
+                while batch.status != "completed":
+                    await anyio.sleep(0.05)
+                    batch = await ws.client.batches.get(batch.id)
+            return batch.id
+
+    adopted = console.post(browser, "/provider/adopt", id=anyio.run(make)).headers["location"]
+    assert "1 ok" not in browser.get(adopted).text
+    until = monotonic() + WAIT_SECONDS
+    with browser.stream("GET", "/events", timeout=WAIT_SECONDS):
+        while "1 ok" not in (page := browser.get(adopted).text):
+            assert monotonic() < until, page
+
+
 def test_a_job_that_is_not_there_is_a_page_with_a_way_back(browser):
     for path in ("/jobs/nothing-1234", "/jobs/nothing-1234/answers", "/jobs/..%2f..%2fetc"):
         missing = browser.get(path)

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from cascade.two_models import CHEAP, PROMPT, SCHEMA, STRONG, TwoModels, write_rows
+from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium
 from doubleword_batch.local import LocalConfig, LocalServer
 from running_console import WAIT_SECONDS, running, settings_of
 
@@ -129,6 +130,26 @@ def test_too_few_rows_for_a_cascade_are_named_with_what_to_do(priced, browser):
     draft = draft_of(priced, browser, write_rows(priced.folder / "few.csv", 40))
     refused = priced.console.post(browser, f"{draft}/build", **(FIELDS | CASCADE))
     assert "does not pay for 40 requests" in refused.text
+
+
+@needs_chromium
+@pytest.mark.parametrize("way", WAYS_TO_LOOK)
+def test_windows_cascades_and_long_prompts_are_accessible_and_fit_the_screen(
+    priced, browser, opened, way
+):
+    lines = "\n".join(f"Consider the question {number} of it." for number in range(60))
+    draft = draft_of(priced, browser)
+    fields = FIELDS | CASCADE | {"prompt": f"{PROMPT}\n{lines}", "system": lines}
+    assert priced.console.post(browser, f"{draft}/preview", **fields).status_code == 200
+    job = built(priced, browser, **fields)
+    with opened(priced.console, **way) as page:
+        page.goto(priced.console.base + draft)
+        page.wait_for_selector("#rendered article")
+        check_looks(page)
+        page.goto(priced.console.base + job)
+        check_looks(page)
+        button = page.get_by_role("button", name=f"Submit {ROWS} rows for $").bounding_box()
+        assert button["x"] + button["width"] <= way["viewport"]["width"]
 
 
 def shown(browser, job, *words):

@@ -3,7 +3,8 @@
 Jinja escapes every value, in attributes as well; no template marks anything as safe.
 """
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from decimal import ROUND_UP, Decimal
 from functools import cache
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _BAR = 1_000
+_NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?")
 _NOT_FOUND = frozenset({"unknown_job", "malformed_id"})
 
 OUTCOMES = (
@@ -136,6 +138,11 @@ def whole(value: int | None) -> str:
     return "?" if value is None else f"{value:,}"
 
 
+def counted(number: int | None, noun: str) -> str:
+    """So many of something."""
+    return f"{whole(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def many(distinct: int) -> str:
     """How many values a column has, as far as they are counted."""
     from doubleword_batch.library.views import MOST_DISTINCT
@@ -185,10 +192,22 @@ def percent(share: float) -> str:
 
 
 def asked(question: "Approval") -> str:
-    """What a person is asked to pay for."""
-    from doubleword_batch.library.approvals import in_words
+    """What a person is asked to pay for; the page says of which job."""
+    from doubleword_batch.library.approvals import price_in_words
 
-    return in_words(question)
+    window = f" ({question.window})" if question.window else ""
+    return (
+        f"{price_in_words(question.cost_usd)} for {counted(question.requests, 'request')}{window}"
+    )
+
+
+def cost_in_words(job: "JobSummary") -> str:
+    """What a job costs, as far as that is known."""
+    if job.cost is None:
+        return f"estimate {usd(job.estimate.usd)}"
+    if job.cost.usd is None and not job.has_ended:
+        return "cost not known yet"
+    return f"cost {usd(job.cost.usd)}{'' if job.has_ended else ' so far'}"
 
 
 def size(size_bytes: int | None) -> str:
@@ -222,6 +241,15 @@ def with_query(path: str, values: Mapping[str, Any], **changed: Any) -> str:
     return f"{path}?{urlencode(given)}" if given else path
 
 
+def numeric_columns(rows: Sequence[Sequence[str]]) -> set[int]:
+    """The places of the columns of which every text is a number or empty, and one is a number."""
+    return {
+        place
+        for place, texts in enumerate(zip(*rows, strict=True))
+        if any(texts) and all(_NUMBER.fullmatch(text) for text in texts if text)
+    }
+
+
 def segments(outcomes: Mapping[str, int], unread: int = 0) -> list[tuple[str, float, float, int]]:
     """A stacked bar of rows by outcome: (name, begin, width, rows), of 1,000 in all."""
     rows = dict(outcomes)
@@ -243,6 +271,7 @@ _FILTERS: dict[str, Any] = {
     "usd": usd,
     "whole": whole,
     "many": many,
+    "numeric_columns": numeric_columns,
     "moment": moment,
     "iso": iso,
     "duration": duration,
@@ -255,5 +284,7 @@ _FILTERS: dict[str, Any] = {
     "segments": segments,
     "cell": cell,
     "asked": asked,
+    "cost_in_words": cost_in_words,
+    "counted": counted,
 }
 """What templates call these functions."""

@@ -27,8 +27,18 @@ function prepare(root) {
     time.title = time.dateTime;
   }
   for (const element of root.querySelectorAll("[data-load]")) loads.push(element);
+  letKeysScroll(root);
   loadNext();
 }
+
+function letKeysScroll(root) {
+  for (const box of root.querySelectorAll("pre.text, .first-rows, .scroll")) {
+    const scrolls = box.scrollHeight > box.clientHeight || box.scrollWidth > box.clientWidth;
+    if (scrolls) box.tabIndex = 0;
+  }
+}
+
+document.addEventListener("toggle", (event) => letKeysScroll(event.target), true); // was closed
 
 const loads = [];
 let loading = 0;

@@ -35,21 +35,27 @@ def rows_saved(job: StoredJob) -> RowsSaved:
     )
 
 
-def said_of(saved: RowsSaved) -> list[str]:
-    """The same in sentences, for whoever is about to submit."""
+def said_of(saved: RowsSaved, *, with_options: bool = True) -> list[str]:
+    """The same in sentences, for whoever is about to submit.
+
+    Args:
+        saved: what is said.
+        with_options: say also which option of a build would send all.
+    """
     sentences: list[str] = []
     if saved.reused_rows:
         is_one = saved.reused_rows == 1
         sentences.append(
             f"{_rows(saved.reused_rows)} {'was' if is_one else 'were'} answered before by "
-            f"{'; '.join(saved.reused_from)}: {'it is' if is_one else 'they are'} not sent again. "
-            "new_run = true would send all."
+            f"{'; '.join(saved.reused_from)}: {'it is' if is_one else 'they are'} not sent again."
+            + (" new_run = true would send all." if with_options else "")
         )
     if saved.shared_rows:
         is_one = saved.shared_rows == 1
         sentences.append(
             f"{_rows(saved.shared_rows)} {'asks' if is_one else 'ask'} the same as an earlier row: "
-            'equal requests are sent once. The option equal_rows = "separate" would send each.'
+            "equal requests are sent once."
+            + (' The option equal_rows = "separate" would send each.' if with_options else "")
         )
     return sentences
 

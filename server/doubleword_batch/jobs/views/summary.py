@@ -158,11 +158,18 @@ def _some(ws: Workspace, search: str, before: int | None, limit: int) -> Iterato
 
 
 def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
-    """The newest jobs here of which something runs at the provider, or will: a cascade's round."""
+    """The newest jobs here of which something runs, is not read yet, or will run (a round)."""
     jobs = (StoredJob.of_record(ws, record) for record in ws.store.jobs(limit=_PAGE))
     return [
-        job for job in jobs if job.matches_provider() and (_is_running(job) or _awaits_round(job))
+        job
+        for job in jobs
+        if job.matches_provider() and (_is_running(job) or _is_unread(job) or _awaits_round(job))
     ][:most]
+
+
+def _is_unread(job: StoredJob) -> bool:
+    """Whether lines of a batch that has ended are still to be read, as of one that was adopted."""
+    return not all(run.collected for run in job.batch_runs())
 
 
 def _awaits_round(job: StoredJob) -> bool:
@@ -195,7 +202,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
         requests=sum(part.requests for part in job.parts() if not part.retry_round),
-        saved=() if runs else tuple(said_of(rows_saved(job))),
+        saved=() if runs else tuple(said_of(rows_saved(job), with_options=False)),
         unsent_rows=sum(part.requests for part, run in newest if run is None) if runs else 0,
         percent=percent_of(finished, counts.total),
         per_second=pace.per_second,
