@@ -1,10 +1,18 @@
-"""This very machine as an address: the one check of it, and sockets that listen there."""
+"""This very machine as an address: the one check of it, and what listens there."""
 
+import logging
 import socket
 import sys
+from collections.abc import Awaitable, Callable
 from ipaddress import ip_address
+from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+_GRACE_SECONDS = 1
 
 
 def is_loopback(host: str) -> bool:
@@ -49,3 +57,43 @@ def listen_on(port: int, *, who: str, backlog: int) -> socket.socket:
             code="port_in_use",
         ) from error
     return listener
+
+
+def serve_app(
+    app: "ASGIApp",
+    listener: socket.socket,
+    *,
+    close: Callable[[], Awaitable[None]],
+    most_at_once: int | None = None,
+) -> None:
+    """Serve an app, without a word on stdout or stderr, until the process is told to end.
+
+    Args:
+        app: it.
+        listener: where it is asked.
+        close: called at the end, however it comes.
+        most_at_once: connections that are served; those beyond get a 503.
+    """
+    import anyio
+    import uvicorn
+
+    config = uvicorn.Config(
+        app,
+        log_level=logging.CRITICAL,
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        limit_concurrency=most_at_once,
+        timeout_graceful_shutdown=_GRACE_SECONDS,
+    )
+    server = uvicorn.Server(config)
+
+    async def serve() -> None:
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            with anyio.CancelScope(shield=True):
+                await close()
+
+    anyio.run(serve)

@@ -19,7 +19,7 @@ import msgspec
 
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.loopback import listen_on
+from doubleword_batch.loopback import listen_on, serve_app
 from doubleword_batch.settings import Secret
 
 if TYPE_CHECKING:
@@ -160,28 +160,7 @@ def serve_webhook(
     Raises:
         ConfigError: code `port_in_use`, or the secret is none.
     """
-    import uvicorn
-
     app = build_app(jobs, secret)
     listener = listen_on(port, who="The webhook", backlog=_BACKLOG)
-    config = uvicorn.Config(
-        app,
-        log_level=logging.CRITICAL,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        limit_concurrency=_MOST_AT_ONCE,
-        timeout_graceful_shutdown=1,
-    )
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            with anyio.CancelScope(shield=True):
-                await jobs.close()
-
     on_ready(f"http://127.0.0.1:{listener.getsockname()[1]}/")
-    anyio.run(serve)
+    serve_app(app, listener, close=jobs.close, most_at_once=_MOST_AT_ONCE)

@@ -1,14 +1,10 @@
 """Runs the console until Ctrl-C."""
 
-import logging
 import socket
 import threading
 import webbrowser
 from collections.abc import Callable
 from importlib import import_module
-
-import anyio
-import uvicorn
 
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
@@ -16,14 +12,13 @@ from doubleword_batch.console.context import Console
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.jobs import Jobs
-from doubleword_batch.loopback import listen_on
+from doubleword_batch.loopback import listen_on, serve_app
 
 DEFAULT_PORT = 8088
 """Kept from start to start, so that a page that is open goes on after a restart."""
 
 _VIEWS = "doubleword_batch.library.views"
 _BACKLOG = 128
-_GRACE_SECONDS = 1
 
 
 def serve_console(
@@ -51,31 +46,13 @@ def serve_console(
     listener, note = _listener(port)
     access = Access.of(key, listener.getsockname()[1])
     console = Console(jobs, access, read_only or jobs.settings.read_only)
-    config = uvicorn.Config(
-        build_app(console),
-        log_level=logging.CRITICAL,
-        access_log=False,
-        lifespan="off",
-        ws="none",
-        server_header=False,
-        timeout_graceful_shutdown=_GRACE_SECONDS,
-    )
-    server = uvicorn.Server(config)
-
-    async def serve() -> None:
-        try:
-            await server.serve(sockets=[listener])
-        finally:
-            with anyio.CancelScope(shield=True):
-                await console.close()
-
     on_ready(access.first_address, note)
     # What the first page needs is imported while the browser starts.
     threading.Thread(target=import_module, args=(_VIEWS,), daemon=True).start()
     if open_browser:  # a browser that has to be started first may take its time
         address = access.passing_address()
         threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-    anyio.run(serve)
+    serve_app(build_app(console), listener, close=console.close)
 
 
 def _listener(port: int | None) -> tuple[socket.socket, str]:

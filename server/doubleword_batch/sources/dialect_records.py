@@ -1,19 +1,15 @@
 """CSV as other programs than spreadsheets write it: backslashes, other quotes, nulls, comments."""
 
-import io
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import Any, BinaryIO, NamedTuple
 
 from doubleword_batch.sources.base import nul_character
+from doubleword_batch.sources.changed_stream import ChangedStream
 from doubleword_batch.sources.csv_dialect import Dialect
 from doubleword_batch.sources.csv_files import CsvRecords
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-_BLOCK_BYTES = 1 << 18
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "Z": "\x1a"}
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
 _LONE_RETURN = re.compile(rb"\r(?!\n)")
@@ -166,41 +162,23 @@ class DialectRecords(CsvRecords):
         return re.sub(_ESCAPED.pattern + doubled, character, text, flags=re.DOTALL)
 
 
-class _EvenLines(io.RawIOBase):
+class _EvenLines(ChangedStream):
     r"""Reads a file whose line ends are mixed: outside quotes a `\r` alone becomes `\n`.
 
     No byte is added or left out.
     """
 
     def __init__(self, stream: BinaryIO, quote: bytes) -> None:
-        super().__init__()
-        self._stream = stream
+        super().__init__(stream)
         self._quote = quote
         self._is_inside = False
         self._held = b""
-        self._ready = b""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        target = memoryview(buffer)
-        while not self._ready:
-            read = self._stream.read(_BLOCK_BYTES)
-            block, self._held = self._held + read, b""
-            if read and block.endswith(b"\r"):  # the next block says whether it stands alone
-                block, self._held = block[:-1], b"\r"
-            self._ready = self._even(block)
-            if not read:
-                break
-        piece = self._ready[: len(target)]
-        target[: len(piece)] = piece
-        self._ready = self._ready[len(piece) :]
-        return len(piece)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+    def _changed(self, block: bytes) -> bytes:
+        text, self._held = self._held + block, b""
+        if block and text.endswith(b"\r"):  # the next block says whether it stands alone
+            text, self._held = text[:-1], b"\r"
+        return self._even(text)
 
     def _even(self, block: bytes) -> bytes:
         if not self._quote:
@@ -214,4 +192,4 @@ class _EvenLines(io.RawIOBase):
 
 def even_lines(stream: BinaryIO, quote: bytes) -> BinaryIO:
     """The stream with its mixed line ends made even."""
-    return cast("BinaryIO", io.BufferedReader(_EvenLines(stream, quote), _BLOCK_BYTES))
+    return _EvenLines(stream, quote).buffered()

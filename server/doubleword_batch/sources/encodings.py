@@ -4,18 +4,14 @@ A byte order mark says what a file is, or the caller does; nothing is guessed.
 """
 
 import codecs
-import io
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import nul_character, quoted_name, unreadable_text
+from doubleword_batch.sources.changed_stream import ChangedStream
 from doubleword_batch.sources.compressed import open_bytes
 
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
-
-_BLOCK_BYTES = 1 << 18
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, which it begins like
@@ -51,8 +47,7 @@ class TextFile(NamedTuple):
         stream = open_bytes(self.path)
         if self.encoding is None:
             return stream
-        raw = _Transcoded(self.path, stream, self.encoding)
-        return cast("BinaryIO", io.BufferedReader(raw, _BLOCK_BYTES))
+        return _Transcoded(self.path, stream, self.encoding).buffered()
 
 
 def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
@@ -131,42 +126,24 @@ def refuse_nul(path: Path, content: bytes) -> None:
         raise nul_character(path, content.count(b"\n", 0, at) + 1, at)
 
 
-class _Transcoded(io.RawIOBase):
+class _Transcoded(ChangedStream):
     """Reads a stream in one encoding as UTF-8."""
 
     def __init__(self, path: Path, stream: BinaryIO, encoding: str) -> None:
-        super().__init__()
+        super().__init__(stream)
         self._path = path
-        self._stream = stream
         self._encoding = encoding
         self._decoder = codecs.getincrementaldecoder(encoding)("strict")
         self._read_bytes = 0
         self._line = 1
-        self._ready = b""
         self._has_begun = False
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        target = memoryview(buffer)
-        while not self._ready:
-            block = self._stream.read(_BLOCK_BYTES)
-            text = self._decoded(block)
-            if text and not self._has_begun:
-                self._has_begun = True
-                text = text.removeprefix("\ufeff")
-            self._ready = text.encode("utf-8", "surrogatepass")
-            if not block:
-                break
-        piece = self._ready[: len(target)]
-        target[: len(piece)] = piece
-        self._ready = self._ready[len(piece) :]
-        return len(piece)
-
-    def close(self) -> None:
-        self._stream.close()
-        super().close()
+    def _changed(self, block: bytes) -> bytes:
+        text = self._decoded(block)
+        if text and not self._has_begun:
+            self._has_begun = True
+            text = text.removeprefix("\ufeff")
+        return text.encode("utf-8", "surrogatepass")
 
     def _decoded(self, block: bytes) -> str:
         self._read_bytes += len(block)

@@ -180,34 +180,35 @@ class Store(Database):
         self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
     ) -> list[JobRecord]:
         """Jobs that asked that model there, single calls left out, newest first."""
-        found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
-            "AND endpoint = ? AND model = ? AND fingerprint NOT LIKE ? ORDER BY id DESC LIMIT ?",
-            (provider, base_url, endpoint, model, f"{RANDOM_FINGERPRINT}%", limit),
+        where = "model = ? AND fingerprint NOT LIKE ?"
+        return self._jobs_at(
+            provider, base_url, endpoint, where, model, f"{RANDOM_FINGERPRINT}%", limit=limit
         )
-        return [JobRecord.of(columns) for columns in found]
 
     def unfetched_jobs_of(
         self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
     ) -> list[JobRecord]:
         """The same with single calls, but only jobs with a batch of which not all was read."""
-        found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
-            "AND endpoint = ? AND model = ? AND EXISTS (SELECT 1 FROM batch_runs WHERE "
-            "batch_runs.job = jobs.id AND NOT collected) ORDER BY id DESC LIMIT ?",
-            (provider, base_url, endpoint, model, limit),
+        where = (
+            "model = ? AND EXISTS (SELECT 1 FROM batch_runs WHERE batch_runs.job = jobs.id "
+            "AND NOT collected)"
         )
-        return [JobRecord.of(columns) for columns in found]
+        return self._jobs_at(provider, base_url, endpoint, where, model, limit=limit)
 
     def cascades_of(
         self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
     ) -> list[JobRecord]:
         """Jobs whose cascade has asked that strong model there, newest first."""
+        where = "id IN (SELECT job FROM cascades WHERE cascades.model = ?)"
+        return self._jobs_at(provider, base_url, endpoint, where, model, limit=limit)
+
+    def _jobs_at(
+        self, provider: str, base_url: str, endpoint: str, where: str, *values: object, limit: int
+    ) -> list[JobRecord]:
         found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # columns are ours
-            "AND endpoint = ? AND id IN (SELECT job FROM cascades WHERE cascades.model = ?) "
-            "ORDER BY id DESC LIMIT ?",
-            (provider, base_url, endpoint, model, limit),
+            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # our own words
+            f"AND endpoint = ? AND {where} ORDER BY id DESC LIMIT ?",
+            (provider, base_url, endpoint, *values, limit),
         )
         return [JobRecord.of(columns) for columns in found]
 
