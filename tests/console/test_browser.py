@@ -52,7 +52,7 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
         page.get_by_role("button", name="Try it on 5 rows").click()
         page.wait_for_selector("#pilots >> text=[simulated]")
         page.get_by_role("button", name="Go on with all rows").click()
-        page.wait_for_selector("text=5 rows were answered before by")  # those of the trial
+        page.wait_for_selector("text=5 rows were answered before by")  # those of the pilot
         page.get_by_role("button", name="Submit 2 requests for $0").click()
         page.get_by_role("link", name="Look at the answers").click()
         with page.expect_download() as download:

@@ -288,7 +288,7 @@ class Dispatcher:
                     calls,
                     calls[0].endpoint,
                     [call.body for call in calls],
-                    self._options.batch_window(ws.profile),
+                    self._options.window_of_batches(ws.profile),
                 )
             )
         except DoublewordBatchError as error:

@@ -61,7 +61,7 @@ class BatchingOptions:
         """Whether calls go alone, in the provider's asynchronous tier."""
         return self.completion_window == ASYNC
 
-    def batch_window(self, profile: Profile) -> str:
+    def window_of_batches(self, profile: Profile) -> str:
         """The completion window of batches; in the asynchronous tier, of what cannot go alone."""
         if not self.is_async:
             return self.completion_window

@@ -1,4 +1,4 @@
-"""New job: a file of rows, a prompt beside it, a few rows as a trial, then the whole."""
+"""New job: a file of rows, a prompt beside it, a few rows as a pilot, then the whole."""
 
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
@@ -148,7 +148,7 @@ async def _created(request: Request, draft: "Draft", limit: int | None = None) -
         model=written.model or None,
         response_schema=written.schema(),
         params=written.params(),
-        cascade=written.cascade() if limit is None else None,  # a trial is too small for one
+        cascade=written.cascade() if limit is None else None,  # a pilot is too small for one
         limit=limit,
         max_cost_usd=amount_of(draft.max_cost_usd),
     )
@@ -180,7 +180,7 @@ async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
 
 
 def _whole_usd(job: "JobSummary") -> Decimal | None:
-    """What the whole costs at the rate of a trial; None where the trial does not tell."""
+    """What the whole costs at the rate of a pilot; None where it does not tell."""
     usd = None if job.cost is None else job.cost.usd
     if not usd or not job.has_ended or not job.pilot_of or job.requests != job.rows:
         return None
