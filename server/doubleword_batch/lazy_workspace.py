@@ -105,6 +105,7 @@ class LazyWorkspace:
     async def _open(self) -> "Workspace":
         from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
+        from doubleword_batch.jobs.prices import Prices
         from doubleword_batch.jobs.store.jobs import Store
         from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
@@ -137,6 +138,13 @@ class LazyWorkspace:
                     is_there=is_there,
                 )
             )
+            priced_by = [client]
+            management_url = settings.platform_url or described.management_url
+            if settings.platform_key is not None and management_url is not None:
+                platform = BatchClient(
+                    base_url=management_url, api_key=settings.platform_key, max_retry_seconds=0
+                )
+                priced_by.append(await opening.enter_async_context(platform))
             workspace = Workspace(
                 client=client,
                 profile=described,
@@ -153,6 +161,7 @@ class LazyWorkspace:
                 writes_locks=settings.lock_files,
                 on_done=settings.on_done,
                 notifies=settings.notify,
+                told_prices=Prices(described, settings.home, server, tuple(priced_by)),
                 read_only=settings.read_only,
             )
             # What was open before stays open to the end: a call may still be using it.

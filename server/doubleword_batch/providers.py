@@ -50,6 +50,8 @@ class PriceTable(BaseModel):
         cached: of input that the provider has in its cache, where that is known.
         realtime: of input and output of single calls, by model.
         realtime_cached: of their cached input.
+        told_on: when the provider told those of `told`, which stand among `models`.
+        told: by model and window, how many times as high the dated price is, where that is much.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
@@ -60,6 +62,24 @@ class PriceTable(BaseModel):
     cached: dict[str, dict[str, Decimal]] = {}
     realtime: dict[str, tuple[Decimal, Decimal]] = {}
     realtime_cached: dict[str, Decimal] = {}
+    told_on: date | None = None
+    told: dict[str, dict[str, Decimal]] = {}
+
+    def read_on(self, model: str, window: str) -> date:
+        """Of which day a price is."""
+        is_told = _of_window(self.told.get(model, {}), window) is not None
+        return self.told_on if self.told_on is not None and is_told else self.date
+
+    def words(self, title: str, model: str, window: str) -> str:
+        """From where a price is: told by the provider, or dated."""
+        times = _of_window(self.told.get(model, {}), window)
+        if times is None or self.told_on is None:
+            return f"by prices of {self.date.isoformat()}, not live"
+        told = f"by {title}'s own prices of {self.told_on.isoformat()}"
+        if times <= 1:
+            return told
+        many = f"{times:.1f} times as high" if times.is_finite() else "not zero"
+        return f"{told}; the price of {self.date.isoformat()} is {many}"
 
     def realtime_usd(self, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:
         """What these tokens cost in single calls, or None when that is not in the table."""
@@ -139,6 +159,8 @@ class Profile(BaseModel):
             list is the whole truth; elsewhere aliases work that no list names.
         text_only: models that are known to see no images.
         logprobs: its models write the log probabilities of their tokens where they are asked to.
+        tells_prices: GET /models takes `include=pricing`, and may tell them to a key.
+        management_url: where a platform key is told them; None where there is no such address.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True, extra="forbid")
@@ -169,6 +191,8 @@ class Profile(BaseModel):
     refuses_unlisted_models: bool = False
     text_only: tuple[str, ...] = ()
     logprobs: bool = False
+    tells_prices: bool = False
+    management_url: str | None = None
 
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.

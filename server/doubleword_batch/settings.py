@@ -104,6 +104,8 @@ class Settings:
         on_done: a command line to run when a job that an agent began has ended.
         notify: show a notification on the desktop then.
         webhook_secret: by which the provider's webhooks are known to be its own.
+        platform_key: of the provider's management API, which is asked for prices and nothing else.
+        platform_url: of that API; None for the provider's.
     """
 
     provider: ProviderName
@@ -128,6 +130,8 @@ class Settings:
     on_done: str | None = None
     notify: bool = False
     webhook_secret: Secret | None = None
+    platform_key: Secret | None = None
+    platform_url: str | None = None
 
     @classmethod
     def from_environment(
@@ -177,6 +181,8 @@ class Settings:
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
             notify=flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
             webhook_secret=_secret(env, "DOUBLEWORD_BATCH_WEBHOOK_SECRET"),
+            platform_key=_secret(env, "DOUBLEWORD_PLATFORM_KEY"),
+            platform_url=_address(env, "DOUBLEWORD_PLATFORM_URL"),
         )
 
 

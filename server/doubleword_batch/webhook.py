@@ -114,7 +114,7 @@ def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
                     if len(body) > _MOST_BYTES:
                         return Response(status_code=413)
         except TimeoutError:
-            return Response(status_code=408)
+            return Response(status_code=408, headers={"Connection": "close"})
         if not is_signed(secret, request.headers, body):
             return Response(status_code=401)
         return Response(status_code=await _heed(jobs, body))

@@ -113,7 +113,7 @@ async def test_annotations_tell_the_truth(settings):
     assert destructive == {"fetch_results", "cancel"}
     assert hints["retry_failed"].idempotent_hint is not True
     assert hints["create_batch"].idempotent_hint is True
-    assert hints["create_batch_file"].open_world_hint is False
+    assert hints["create_batch_file"].open_world_hint is not False  # it may ask for prices
 
 
 @pytest.mark.parametrize("also", [{}, {"DOUBLEWORD_API_KEY": "k"}])

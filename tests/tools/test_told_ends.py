@@ -3,6 +3,7 @@
 import json
 import os
 import shlex
+import signal
 import sys
 from dataclasses import replace
 
@@ -11,6 +12,7 @@ import pytest
 
 from agent import agent
 from doubleword_batch import Jobs
+from doubleword_batch.jobs import on_end
 from doubleword_batch.jobs.on_end import facts_of, notify
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.jobs.store.jobs import Store
@@ -126,20 +128,103 @@ async def test_nothing_is_told_of_a_persons_own_job_or_where_nobody_asked(
     assert lines_of(told) == []
 
 
-@pytest.mark.skipif(sys.platform == "darwin", reason="notify-send is of Linux")
-async def test_a_notification_goes_through_the_systems_program_with_counts_alone(
-    tmp_path, told, monkeypatch
+@pytest.fixture
+def stub(tmp_path, told, monkeypatch):
+    """Puts a program of that name alone on PATH; it writes its arguments and variables down."""
+
+    def put(name):
+        folder = tmp_path / "bin"
+        folder.mkdir()
+        script = folder / name
+        what = "{'arguments': sys.argv[1:], 'environment': dict(os.environ)}"
+        body = f"import json, os, sys; open({str(told)!r}, 'a').write(json.dumps({what}) + chr(10))"
+        script.write_text(f"#!{sys.executable}\n{body}\n", encoding="utf-8", newline="\n")
+        script.chmod(0o755)
+        monkeypatch.setenv("PATH", str(folder))
+
+    return put
+
+
+HOSTILE_NAMES = [
+    'x" & (do shell script "touch /tmp/owned") & "',
+    "x'); Start-Process calc; $('",
+    "$(touch owned)`touch owned`",
+    "-e",
+    "a\nb\\",
+    "«é☕»",
+]
+
+
+def words_of(name):
+    return f"Job {name} is completed: 2 of 3 rows answered, 1 failed."
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+async def test_for_osascript_a_jobs_name_is_an_argument_and_no_code(name, stub, told, monkeypatch):
+    monkeypatch.setattr(on_end, "_SYSTEM", "mac")
+    stub("osascript")
+    notify(facts_of(name, "completed", Counts(total=3, completed=2, failed=1)))
+    (seen,) = await appears(told)
+    *script, title, words = seen["arguments"]
+    assert script[::2] == ["-e"] * 3
+    assert not any(name in line for line in script[1::2] if name != "-e")
+    assert (title, words) == ("doubleword-batch", words_of(name))
+
+
+@pytest.mark.parametrize("name", HOSTILE_NAMES)
+async def test_for_powershell_a_jobs_name_is_a_variable_and_no_code(name, stub, told, monkeypatch):
+    monkeypatch.setattr(on_end, "_SYSTEM", "windows")
+    stub("powershell")
+    notify(facts_of(name, "completed", Counts(total=3, completed=2, failed=1)))
+    (seen,) = await appears(told)
+    *options, script = seen["arguments"]
+    assert options == ["-NoProfile", "-NonInteractive", "-Command"]
+    assert name not in script or name == "-e"
+    assert "$env:BATCH_WORDS" in script
+    assert seen["environment"]["BATCH_WORDS"] == words_of(name)
+
+
+async def test_a_process_killed_as_it_tells_tells_nobody_and_no_other_does(
+    settings, environment, reviews, told, command
 ):
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    script = folder / "notify-send"
-    body = f"import json, sys; open({str(told)!r}, 'a').write(json.dumps(sys.argv[1:]) + chr(10))"
-    script.write_text(f"#!{sys.executable}\n{body}\n")
-    script.chmod(0o755)
-    monkeypatch.setenv("PATH", str(folder))
+    roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
+    async with Jobs(replace(settings, on_done="exit 3"), roots=roots) as jobs:
+        job = await jobs.create("reviews.csv", prompt="Sort: {{ text }}")
+        await job.submit()
+    with anyio.fail_after(120):
+        child = await anyio.run_process(
+            [sys.executable, "-c", DIES_AS_IT_TELLS, job.name],
+            env={**os.environ, **environment},
+            check=False,
+        )
+    assert child.returncode == -signal.SIGKILL
+    async with Jobs(replace(settings, on_done=command)) as jobs:
+        assert (await jobs.job(job.name).wait(60)).complete
+    assert lines_of(told) == []
+
+
+DIES_AS_IT_TELLS = """
+import asyncio, os, signal, sys
+from doubleword_batch import Jobs, Settings
+from doubleword_batch.jobs import on_end
+
+on_end.start_command = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+os.environ["DOUBLEWORD_BATCH_ON_DONE"] = "true"
+
+async def look():
+    async with Jobs(Settings.from_environment()) as jobs:
+        await jobs.job(sys.argv[1]).wait(60)
+
+asyncio.run(look())
+"""
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="notify-send is of Linux")
+async def test_a_notification_goes_through_the_systems_program_with_counts_alone(stub, told):
+    stub("notify-send")
     notify(facts_of("reviews-7f3a", "«$(rm -rf /)»", Counts(total=3, completed=2, failed=1)))
-    (words,) = await appears(told)
-    assert words == [
+    (seen,) = await appears(told)
+    assert seen["arguments"] == [
         "--",
         "doubleword-batch",
         "Job reviews-7f3a is ended: 2 of 3 rows answered, 1 failed.",

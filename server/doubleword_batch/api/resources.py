@@ -16,6 +16,7 @@ from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
 from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch, BatchAnalytics, CostEstimate, File, Model, Page
 from doubleword_batch.providers import Profile, check_metadata
 
@@ -280,6 +281,17 @@ class Models:
         """
         page = await self._transport.call(ApiRequest("GET", "/models"), Page[Model])
         return page.data
+
+    async def tell_prices(self) -> Any:
+        """The models with their prices, as the server writes them; None for what is no JSON.
+
+        A server that has no prices for this key leaves them out: look for them. It is one try.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: as `list`.
+        """
+        request = ApiRequest("GET", "/models", {"include": "pricing"})
+        return decode_or_none(await self._transport.ask_once(request))
 
 
 async def _listed(

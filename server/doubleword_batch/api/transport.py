@@ -117,6 +117,11 @@ class Transport:
         """Send, and return the reply's body without the key; errors as in `call`."""
         return await self._persist(request, bytes)
 
+    async def ask_once(self, request: ApiRequest) -> bytes:
+        """The same in one try, for what can be done without."""
+        async with self.opened(request) as response:
+            return self.redact_lines(await whole_body(request, response, self.timeout_seconds))
+
     async def delete(self, request: ApiRequest) -> None:
         """Send a DELETE. A 404 after an earlier try that may have landed means that it is done.
 

@@ -150,7 +150,7 @@ async def _known_models(ws: Workspace) -> list[str]:
     listed: list[str] = []
     with anyio.move_on_after(_MODELS_SECONDS), suppress(DoublewordBatchError):
         listed = [model.id for model in await ws.client.models.list()]
-    priced = ws.profile.prices.models if ws.profile.prices is not None else ()
+    priced = ws.prices.models if ws.prices is not None else ()
     return [*listed, *priced] if listed else []
 
 

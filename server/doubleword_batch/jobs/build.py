@@ -59,6 +59,7 @@ async def create_batch_file(
     Raises:
         InputError: the source, a template, the schema or a parameter cannot be used.
     """
+    await ws.refresh_prices()
     model = request.model or await _default_model(ws, request.endpoint)
     made = await job_source(ws, request.source, progress)
     return await in_thread(lambda cancelled: _create(ws, request, model, made, progress, cancelled))

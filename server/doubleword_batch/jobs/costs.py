@@ -47,10 +47,10 @@ _NOTHING_SENT = Cost(Decimal(0), "nothing is sent: every row was answered before
 def price_tokens(
     ws: Workspace, model: str, window: str, input_tokens: int, output_tokens: int
 ) -> Cost:
-    """The cost of these tokens by the profile's price table."""
+    """The cost of these tokens, by the provider's own prices where it tells them."""
     if ws.profile.free:
         return Cost(Decimal(0), "free")
-    prices = ws.profile.prices
+    prices = ws.prices
     if prices is None:
         return Cost(None, f"unknown: no prices of {ws.profile.title} are on file")
     usd = prices.cost_usd(model, window, input_tokens, output_tokens)
@@ -60,7 +60,7 @@ def price_tokens(
         return Cost(
             None, f"unknown: no {window} price of {model or 'this model'} is on file{question}"
         )
-    return Cost(usd, f"by prices of {prices.date.isoformat()}, not live")
+    return Cost(usd, prices.words(ws.profile.title, model, window))
 
 
 def estimate_cost(job: StoredJob, window: str) -> Cost:
@@ -154,7 +154,7 @@ def compute_saved(job: StoredJob) -> Saved:
         return Saved(cached, None if listed is None else listed - bill.cost_usd)
     if cascade_of(job) is not None:
         return Saved(cached, _saved_by_model(job))
-    prices = job.profile.prices
+    prices = job.workspace.prices
     tokens = min(cached, job.ledger.tokens()[0])
     usd = None if prices is None else prices.saved_usd(job.model, job.window, tokens)
     return Saved(cached, usd)
@@ -175,7 +175,7 @@ def cost_by_model(job: StoredJob) -> Cost:
 
 
 def _saved_by_model(job: StoredJob) -> Decimal | None:
-    prices = job.profile.prices
+    prices = job.workspace.prices
     if prices is None:
         return None
     total = Decimal(0)

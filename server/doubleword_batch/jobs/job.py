@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from doubleword_batch.jobs.prices import Prices
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.journal import Journal
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part
 from doubleword_batch.paths import Roots
-from doubleword_batch.providers import Profile
+from doubleword_batch.providers import PriceTable, Profile
 
 if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
@@ -40,6 +41,7 @@ class Workspace:
         max_cost_usd: hard cap of one job.
         max_daily_usd: hard cap of one UTC day.
         ask_above_usd: a person is asked before more than that is submitted at once.
+        told_prices: what the provider itself says of its prices; None where nobody asks.
         read_only: nothing may be sent that was not sent already.
         max_state_bytes: most bytes of the request files of all jobs.
         strict_json: whether a structured answer's JSON has to stand alone.
@@ -67,6 +69,7 @@ class Workspace:
     writes_locks: bool = True
     on_done: str | None = None
     notifies: bool = False
+    told_prices: Prices | None = field(default=None, repr=False, compare=False)
     read_only: bool = False
     in_doubt_seconds: float = 30.0
     sleep: Callable[[float], Awaitable[None]] = anyio.sleep
@@ -85,6 +88,20 @@ class Workspace:
     def journal(self) -> Journal:
         """The journal of remote writes."""
         return Journal(self.store, self.now, self.monotonic)
+
+    @property
+    def prices(self) -> PriceTable | None:
+        """What models cost, for all that has to do with money; None where nothing is known."""
+        return self.profile.prices if self.told_prices is None else self.told_prices.table
+
+    async def refresh_prices(self, *, asks_all: bool = False) -> None:
+        """Ask the provider for its prices where those known are old; a second at most.
+
+        Args:
+            asks_all: see `Prices.refresh`.
+        """
+        if self.told_prices is not None:
+            await self.told_prices.refresh(self.now(), asks_all=asks_all, read_only=self.read_only)
 
     @property
     def is_capped(self) -> bool:

@@ -78,8 +78,9 @@ async def list_objects(
     if kind == "files":
         return await _remote(ws, wanted, client.files.list(search=asked), _file_line, page)
     models = _each(await client.models.list())
+    await ws.refresh_prices(asks_all=True)
     wanted = replace(wanted, is_searched=False)
-    return await _remote(ws, wanted, models, lambda model: model.id, page)
+    return await _remote(ws, wanted, models, lambda model: _model_line(ws, model), page)
 
 
 @dataclass(slots=True)
@@ -250,6 +251,19 @@ def _batch_line(batch: Batch) -> str:
     return (
         f"{batch.id}: {batch.status}, {counts.completed + counts.failed}/{counts.total} done, "
         f"{counts.failed} failed{', job ' + job[:64] if job else ''}"
+    )
+
+
+def _model_line(ws: Workspace, model: Model) -> str:
+    """A model with its price in the cheapest window, where that is known."""
+    window, prices = ws.profile.windows[0], ws.prices
+    price = None if prices is None or ws.profile.free else prices.price(model.id, window)
+    if prices is None or price is None:
+        return model.id
+    read, written = (amount.normalize() for amount in price)
+    return (
+        f"{model.id}: ${read:f} in, ${written:f} out a million tokens ({window}, "
+        f"{prices.read_on(model.id, window).isoformat()})"
     )
 
 

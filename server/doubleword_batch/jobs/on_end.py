@@ -19,6 +19,7 @@ from doubleword_batch.jobs.store.end_notices import EndNotices
 from doubleword_batch.models import TERMINAL
 
 _TITLE = "doubleword-batch"
+_SYSTEM = "windows" if os.name == "nt" else "mac" if sys.platform == "darwin" else "other"
 _MAC = (
     "on run words",
     "display notification (item 2 of words) with title (item 1 of words)",
@@ -113,10 +114,10 @@ def notify(facts: dict[str, str]) -> None:
 
 def _notifier(words: str) -> list[str] | None:
     """The command line of the system's notifications; None where there is none."""
-    if sys.platform == "darwin":
+    if _SYSTEM == "mac":
         name = "osascript"
         arguments = [word for line in _MAC for word in ("-e", line)] + [_TITLE, words]
-    elif os.name == "nt":
+    elif _SYSTEM == "windows":
         name, arguments = "powershell", ["-NoProfile", "-NonInteractive", "-Command", _WINDOWS]
     else:
         name, arguments = "notify-send", ["--", _TITLE, words]

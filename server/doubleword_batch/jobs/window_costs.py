@@ -1,7 +1,7 @@
 """The ways to have a job answered, side by side: each completion window, and single calls.
 
-The amounts are estimates by the profile's dated prices. A way whose price is not on file has no
-amount, and is never taken for free.
+The amounts are estimates by the prices that hold, see `prices.py`. A way whose price is not known
+has no amount, and is never taken for free.
 """
 
 from collections.abc import Mapping
@@ -66,7 +66,7 @@ def compare_windows_of(ws: Workspace, work: Work) -> WindowCosts:
         window: price_tokens(ws, work.model, window, work.input_tokens, work.output_tokens).usd
         for window in ws.profile.windows
     }
-    return _with_single_calls(costs, work, ws.profile)
+    return _with_single_calls(costs, work, ws)
 
 
 def compare_windows(job: StoredJob) -> WindowCosts:
@@ -83,7 +83,7 @@ def compare_windows(job: StoredJob) -> WindowCosts:
     spec: dict[str, Any] = msgspec.json.decode(job.spec or "{}")
     shared = shared_tokens(str(spec.get("system") or ""), str(spec.get("prompt") or ""))
     work = Work(job.model, job.rows or 0, job.input_tokens, job.output_tokens, shared)
-    return _with_single_calls(costs, work, profile)
+    return _with_single_calls(costs, work, job.workspace)
 
 
 def _side_by_side(costs: Mapping[str, Decimal | None], profile: Profile) -> list[WindowCost]:
@@ -94,12 +94,13 @@ def _side_by_side(costs: Mapping[str, Decimal | None], profile: Profile) -> list
 
 
 def _with_single_calls(
-    costs: Mapping[str, Decimal | None], work: Work, profile: Profile
+    costs: Mapping[str, Decimal | None], work: Work, ws: Workspace
 ) -> WindowCosts:
-    realtime = None if profile.prices is None else _realtime_usd(work, profile.prices)
+    prices = ws.prices
+    realtime = None if prices is None else _realtime_usd(work, prices)
     cheapest = min((usd for usd in costs.values() if usd is not None), default=None)
     advice = _advice(work.rows, cheapest, realtime)
-    return WindowCosts(_side_by_side(costs, profile), realtime, advice)
+    return WindowCosts(_side_by_side(costs, ws.profile), realtime, advice)
 
 
 def _realtime_usd(work: Work, prices: PriceTable) -> Decimal | None:

@@ -1,8 +1,9 @@
 """The configuration of one local server; nothing is read from the environment."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from doubleword_batch.local.executors.faults import Faults
 
@@ -29,6 +30,7 @@ class LocalConfig:
         max_requests: most lines of an input file.
         max_file_bytes: most bytes of an input file.
         max_request_bytes: most bytes of one request's body.
+        tariffs: what the list of models tells of prices, by model, as Doubleword writes them.
         dialect: whose form of the API is spoken where Doubleword's and OpenAI's differ.
         faults: the faults to simulate.
     """
@@ -47,6 +49,7 @@ class LocalConfig:
     max_requests: int = 50_000
     max_file_bytes: int = 200_000_000
     max_request_bytes: int = 10_485_760
+    tariffs: Mapping[str, Sequence[Mapping[str, Any]]] | None = None
     dialect: Dialect = "doubleword"
     faults: Faults | None = None
 

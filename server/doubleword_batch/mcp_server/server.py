@@ -75,19 +75,17 @@ def _hints(
     read_only: bool = False,
     destructive: bool = False,
     idempotent: bool = False,
-    open_world: bool = True,
 ) -> ToolAnnotations:
     """Annotations, without what equals the protocol's default or means nothing for a reader."""
     return ToolAnnotations(
         read_only_hint=read_only or None,
         destructive_hint=None if destructive or read_only else False,
         idempotent_hint=(idempotent and not read_only) or None,
-        open_world_hint=None if open_world else False,
     )
 
 
 _TOOLS = (
-    ("create_batch_file", tools.create_batch_file, _hints(idempotent=True, open_world=False)),
+    ("create_batch_file", tools.create_batch_file, _hints(idempotent=True)),
     ("upload", tools.upload, _hints(idempotent=True)),
     ("create_batch", tools.create_batch, _hints(idempotent=True)),
     # It may send a round of a cascade that was agreed to with create_batch.

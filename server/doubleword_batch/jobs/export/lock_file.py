@@ -256,11 +256,11 @@ def _lock_of(job: StoredJob, folder: Path, table: LockedTable, results: Results)
 
 def price_of(job: StoredJob) -> LockedPrice | None:
     """The price of a job's model in its window, where it is on file."""
-    prices = job.profile.prices
+    prices = job.workspace.prices
     price = None if prices is None else prices.price(job.model, job.window)
     if prices is None or price is None:
         return None
-    return LockedPrice(prices.date.isoformat(), *price)
+    return LockedPrice(prices.read_on(job.model, job.window).isoformat(), *price)
 
 
 def _request(job: StoredJob, spec: dict[str, Any]) -> LockedRequest:

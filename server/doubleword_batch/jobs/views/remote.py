@@ -105,12 +105,13 @@ async def models(ws: Workspace) -> Models:
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.
     """
-    table = ws.profile.prices
+    await ws.refresh_prices(asks_all=True)
+    table = ws.prices
     prices = {} if table is None else table.models
     listed = [model.id for model in await ws.client.models.list()]
     return Models(
         models=tuple(ModelPrice(name, dict(prices.get(name, {}))) for name in listed),
         windows=ws.profile.windows,
-        priced_on="" if table is None else table.date.isoformat(),
+        priced_on="" if table is None else (table.told_on or table.date).isoformat(),
         is_free=ws.profile.free,
     )

@@ -1,6 +1,7 @@
 """The routes under /v1/models."""
 
 from datetime import UTC, datetime
+from uuid import NAMESPACE_URL, uuid5
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -25,6 +26,7 @@ class ModelRoutes:
         return [
             Route("/v1/models", self._list, methods=["GET"]),
             Route("/v1/models/{id:path}", self._show, methods=["GET"]),
+            Route("/admin/api/v1/models", self._list_priced, methods=["GET"]),
         ]
 
     async def answers(self, model: str) -> bool:
@@ -42,11 +44,27 @@ class ModelRoutes:
         return sorted(model.id for model in await self._executor.models())
 
     async def _list(self, _request: Request) -> Response:
+        """The real server ignores `include` here, so this one does."""
         try:
             ids = await self._ids()
         except RequestFailed:
             return _unavailable()
         return JSONResponse({"object": "list", "data": [_shown(id_) for id_ in ids]})
+
+    async def _list_priced(self, request: Request) -> Response:
+        """The list of the management API, with prices where `include` names them."""
+        try:
+            ids = await self._ids()
+        except RequestFailed:
+            return _unavailable()
+        is_priced = "pricing" in request.query_params.get("include", "").split(",")
+        tariffs = self._config.tariffs or {}
+        data = [
+            {"id": str(uuid5(NAMESPACE_URL, id_)), "alias": id_, "model_name": id_}
+            | ({"tariffs": list(tariffs.get(id_, ()))} if is_priced else {})
+            for id_ in ids
+        ]
+        return JSONResponse({"data": data, "total_count": len(data), "skip": 0, "limit": len(data)})
 
     async def _show(self, request: Request) -> Response:
         """Show one model; the real server has no such route and answers 400."""

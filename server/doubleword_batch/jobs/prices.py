@@ -1,0 +1,281 @@
+"""What models cost: as the provider tells it to a key, else by the dated table of its profile.
+
+What a provider tells is kept in the state directory with its date and asked again after some hours,
+for a second at most. It is a server's word: an amount that cannot be a price is not taken, and the
+dated one stays. A price far below the dated one is taken and said, since caps are held by it.
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import anyio
+import msgspec
+
+from doubleword_batch.atomic_files import write_bytes
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.providers import PriceTable, Profile
+
+if TYPE_CHECKING:
+    from doubleword_batch.api import BatchClient
+
+_FRESH_SECONDS = 12 * 3_600.0
+_AGAIN_SECONDS = 600.0
+"""After a try that failed."""
+_WAIT_SECONDS = 1.0
+"""What asking may cost a call."""
+_MOST_BYTES = 4 << 20
+_MOST_MODELS = 2_000
+_NAME_CHARACTERS, _NUMBER_CHARACTERS = 200, 40
+_LEAST_USD, _MOST_USD = Decimal("1e-11"), Decimal("0.01")
+"""Of a token: what is outside is no price of a model."""
+_MUCH_CHEAPER = 2
+_MILLION = Decimal(1_000_000)
+
+Pair = tuple[Decimal, Decimal]
+
+
+class Told(msgspec.Struct, frozen=True):
+    """What a server told of its prices; US dollars per million tokens, input and output.
+
+    Attributes:
+        server: whose prices they are.
+        asked_at: when it was asked last, epoch seconds.
+        asked_with: how many keys.
+        has_failed: it did not answer then.
+        told_at: when it told these; None where it told none yet.
+        batch: by model and window.
+        realtime: of single calls, by model.
+    """
+
+    server: str
+    asked_at: float
+    asked_with: int = 1
+    has_failed: bool = False
+    told_at: float | None = None
+    batch: dict[str, dict[str, Pair]] = {}
+    realtime: dict[str, Pair] = {}
+
+
+class Prices:
+    """The prices of one provider, for all that has to do with money.
+
+    Args:
+        profile: has the dated table, and knows whether the provider tells its own.
+        folder: where they are kept.
+        server: of the provider; what another one told is not taken.
+        clients: who is asked, in turn.
+    """
+
+    def __init__(
+        self, profile: Profile, folder: Path, server: str, clients: "tuple[BatchClient, ...]"
+    ) -> None:
+        self._profile = profile
+        self._path = folder / "prices.json"
+        self._server = server
+        self._clients = clients if profile.tells_prices else ()
+        self._told: Told | None = None
+        self._table: PriceTable | None = None
+        self._is_read = False
+
+    @property
+    def table(self) -> PriceTable | None:
+        """The dated prices with the provider's own in place of them; None where there are none."""
+        self.read()
+        return self._profile.prices if self._told is None else self._table
+
+    async def refresh(self, now: float, *, asks_all: bool = False, read_only: bool = False) -> None:
+        """Ask for the prices where those that are known are old; never raises, a second at most.
+
+        Args:
+            now: epoch seconds.
+            asks_all: also where there is no platform key and nothing was told yet: by a call that
+                asks for the models anyway.
+            read_only: nothing is written.
+        """
+        if not self._clients:
+            return
+        self.read()
+        known = self._told
+        keys = len(self._clients)
+        was_told = known is not None and known.told_at is not None
+        if not (asks_all or was_told or keys > 1):
+            return
+        if known is not None and known.asked_with == keys and not _is_due(known, now):
+            return
+        replies = await self._asked()
+        told = Told(self._server, now, keys, has_failed=len(replies) < keys)
+        if known is not None:
+            told = msgspec.structs.replace(
+                told, told_at=known.told_at, batch=known.batch, realtime=known.realtime
+            )
+        for reply in replies:
+            batch, realtime = tariffs_in(reply, self._profile)
+            if batch or realtime:
+                told = msgspec.structs.replace(told, told_at=now, batch=batch, realtime=realtime)
+        self._take(told)
+        if not read_only:
+            with suppress(DoublewordBatchError, OSError):
+                write_bytes(self._path, msgspec.json.encode(told), private=True)
+
+    async def _asked(self) -> list[Any]:
+        """What each of the clients is told, up to the first that fails or takes too long."""
+        replies: list[Any] = []
+        with anyio.move_on_after(_WAIT_SECONDS), suppress(DoublewordBatchError):
+            for client in self._clients:
+                reply = await client.models.tell_prices()
+                replies.append(reply)
+        return replies
+
+    def read(self) -> None:
+        """Read what is kept, once."""
+        if not self._is_read:
+            self._is_read = True
+            self._take(_read(self._path, self._server) if self._clients else None)
+
+    def _take(self, told: Told | None) -> None:
+        self._told = told
+        self._table = None if told is None else merged(self._profile.prices, told)
+
+
+def _is_due(told: Told, now: float) -> bool:
+    if not told.asked_at <= now:  # a clock that was set back, or a file from elsewhere
+        return True
+    return now - told.asked_at >= (_AGAIN_SECONDS if told.has_failed else _FRESH_SECONDS)
+
+
+def _read(path: Path, server: str) -> Told | None:
+    """What is kept; None where there is nothing, or nothing that can be prices."""
+    try:
+        if path.stat().st_size > _MOST_BYTES:
+            return None
+        told = msgspec.json.decode(path.read_bytes(), type=Told)
+    except (OSError, ValueError, InvalidOperation, RecursionError):
+        return None
+    pairs = [*told.realtime.values(), *(p for w in told.batch.values() for p in w.values())]
+    is_sound = all(_is_price(read / _MILLION, written / _MILLION) for read, written in pairs)
+    return told if told.server == server and is_sound else None
+
+
+def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]], dict[str, Pair]]:
+    """The prices in a list of models: of batches by model and window, and of single calls.
+
+    Only a tariff that names its unit, whom it is for and, for batches, its window is one.
+    """
+    batch: dict[str, dict[str, Pair]] = {}
+    realtime: dict[str, Pair] = {}
+    for model in _objects(_fields(reply).get("data"))[:_MOST_MODELS]:
+        name = model.get("alias") or model.get("id")
+        if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
+            continue
+        for tariff in _tariffs(model):
+            pair = _pair(tariff)
+            window = tariff.get("completion_window")
+            if pair is None:
+                continue
+            if tariff.get("api_key_purpose") == "realtime":
+                realtime[name] = _dearer(realtime.get(name), pair)
+            elif tariff.get("api_key_purpose") == "batch" and isinstance(window, str):
+                windows = batch.setdefault(name, {})
+                own = profile.window_named(window)[:_NUMBER_CHARACTERS]
+                windows[own] = _dearer(windows.get(own), pair)
+    return {name: windows for name, windows in batch.items() if windows}, realtime
+
+
+def _tariffs(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    given = model.get("tariffs") or _fields(model.get("pricing")).get("tariffs")
+    for tariff in _objects(given)[:100]:
+        if tariff.get("is_active") is not False and tariff.get("valid_until") is None:
+            yield tariff
+
+
+def _pair(tariff: Mapping[str, Any]) -> Pair | None:
+    read = _amount(tariff.get("input_price_per_token"))
+    written = _amount(tariff.get("output_price_per_token"))
+    if read is None or written is None or not _is_price(read, written):
+        return None
+    return read * _MILLION, written * _MILLION
+
+
+def _amount(value: Any) -> Decimal | None:
+    """A number as servers write it, or as text; None for what is none."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        return None
+    text = str(value).strip()
+    if not text or len(text) > _NUMBER_CHARACTERS:
+        return None
+    try:
+        amount = Decimal(text)
+    except InvalidOperation:
+        return None
+    return amount if amount.is_finite() else None
+
+
+def _is_price(read: Decimal, written: Decimal) -> bool:
+    """Whether a model can cost that much a token; embeddings write nothing."""
+    if not (read.is_finite() and written.is_finite()):
+        return False
+    is_written = written == 0 or _LEAST_USD <= written <= _MOST_USD
+    return _LEAST_USD <= read <= _MOST_USD and is_written
+
+
+def _dearer(known: Pair | None, other: Pair) -> Pair:
+    """What is paid at most, where a server names several prices for the same."""
+    return other if known is None else (max(known[0], other[0]), max(known[1], other[1]))
+
+
+def merged(dated: PriceTable | None, told: Told) -> PriceTable | None:
+    """The dated table with the provider's own prices in place of them."""
+    if told.told_at is None:
+        return dated
+    on = _day(told.told_at)
+    if on is None:
+        return dated
+    base = dated or PriceTable(date=on, source="the provider", models={})
+    models = {name: dict(windows) for name, windows in base.models.items()}
+    told_of: dict[str, dict[str, Decimal]] = {}
+    for name, windows in told.batch.items():
+        for window, pair in windows.items():
+            before = base.price(name, window)
+            models.setdefault(name, {})[window] = pair
+            told_of.setdefault(name, {})[window] = _times(before, pair)
+    return base.model_copy(
+        update={
+            "models": models,
+            "realtime": {**base.realtime, **told.realtime},
+            "told_on": on,
+            "told": told_of,
+        }
+    )
+
+
+def _times(before: Pair | None, pair: Pair) -> Decimal:
+    """How many times as high the dated price is, where that is much; else 1."""
+    if before is None:
+        return Decimal(1)
+    times = max(
+        (old / new for old, new in zip(before, pair, strict=True) if new), default=Decimal(1)
+    )
+    if before[1] and not pair[1]:
+        return Decimal("Infinity")
+    return times if times >= _MUCH_CHEAPER else Decimal(1)
+
+
+def _day(seconds: float) -> date | None:
+    try:
+        return datetime.fromtimestamp(seconds, UTC).date()
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _objects(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
+        return []
+    return [_fields(one) for one in cast("list[Any]", value) if isinstance(one, dict)]
