@@ -3,10 +3,10 @@
 The data is `providers.toml`; code elsewhere asks a profile and never a provider's name.
 """
 
+import datetime as dt
 import difflib
 import re
 import tomllib
-from datetime import date
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -56,16 +56,16 @@ class PriceTable(BaseModel):
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
 
-    date: date
+    date: dt.date
     source: str
     models: dict[str, dict[str, tuple[Decimal, Decimal]]]
     cached: dict[str, dict[str, Decimal]] = {}
     realtime: dict[str, tuple[Decimal, Decimal]] = {}
     realtime_cached: dict[str, Decimal] = {}
-    told_on: date | None = None
+    told_on: dt.date | None = None
     told: dict[str, dict[str, Decimal]] = {}
 
-    def read_on(self, model: str, window: str) -> date:
+    def read_on(self, model: str, window: str) -> dt.date:
         """Of which day a price is."""
         is_told = _of_window(self.told.get(model, {}), window) is not None
         return self.told_on if self.told_on is not None and is_told else self.date

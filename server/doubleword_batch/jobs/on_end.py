@@ -19,7 +19,7 @@ from doubleword_batch.jobs.store.end_notices import EndNotices
 from doubleword_batch.models import TERMINAL
 
 _TITLE = "doubleword-batch"
-_SYSTEM = "windows" if os.name == "nt" else "mac" if sys.platform == "darwin" else "other"
+_SYSTEM: str = "windows" if os.name == "nt" else "mac" if sys.platform == "darwin" else "other"
 _MAC = (
     "on run words",
     "display notification (item 2 of words) with title (item 1 of words)",

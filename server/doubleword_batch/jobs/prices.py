@@ -17,6 +17,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import PriceTable, Profile
 
 if TYPE_CHECKING:
@@ -150,9 +151,11 @@ def _is_due(told: Told, now: float) -> bool:
 def _read(path: Path, server: str) -> Told | None:
     """What is kept; None where there is nothing, or nothing that can be prices."""
     try:
-        if path.stat().st_size > _MOST_BYTES:
+        with open_regular(path) as file:
+            content = file.read(_MOST_BYTES + 1)
+        if len(content) > _MOST_BYTES:
             return None
-        told = msgspec.json.decode(path.read_bytes(), type=Told)
+        told = msgspec.json.decode(content, type=Told)
     except (OSError, ValueError, InvalidOperation, RecursionError):
         return None
     pairs = [*told.realtime.values(), *(p for w in told.batch.values() for p in w.values())]
