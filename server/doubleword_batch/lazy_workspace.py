@@ -15,12 +15,15 @@ from anyio import to_thread
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.paths import Roots
-from doubleword_batch.settings import Settings
+from doubleword_batch.settings import Settings, provider_of
 
 if TYPE_CHECKING:
+    from doubleword_batch.api import BatchClient
     from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
+    from doubleword_batch.jobs.prices import Prices
     from doubleword_batch.local import FollowedServer, LocalConfig, LocalServer
+    from doubleword_batch.providers import Profile
 
 _log = logging.getLogger(__name__)
 
@@ -105,7 +108,6 @@ class LazyWorkspace:
     async def _open(self) -> "Workspace":
         from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
-        from doubleword_batch.jobs.prices import Prices
         from doubleword_batch.jobs.store.jobs import Store
         from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
@@ -138,13 +140,7 @@ class LazyWorkspace:
                     is_there=is_there,
                 )
             )
-            priced_by = [client]
-            management_url = settings.platform_url or described.management_url
-            if settings.platform_key is not None and management_url is not None:
-                platform = BatchClient(
-                    base_url=management_url, api_key=settings.platform_key, max_retry_seconds=0
-                )
-                priced_by.append(await opening.enter_async_context(platform))
+            prices = await _prices(settings, described, client, server, opening)
             workspace = Workspace(
                 client=client,
                 profile=described,
@@ -161,7 +157,7 @@ class LazyWorkspace:
                 writes_locks=settings.lock_files,
                 on_done=settings.on_done,
                 notifies=settings.notify,
-                told_prices=Prices(described, settings.home, server, tuple(priced_by)),
+                told_prices=prices,
                 read_only=settings.read_only,
             )
             # What was open before stays open to the end: a call may still be using it.
@@ -207,6 +203,27 @@ def local_config(settings: Settings) -> "LocalConfig":
         upstream_key=settings.local_key.reveal() if settings.local_key else None,
         model_path=settings.local_model,
     )
+
+
+async def _prices(
+    settings: Settings,
+    profile: "Profile",
+    client: "BatchClient",
+    server: str,
+    opening: AsyncExitStack,
+) -> "Prices":
+    """The provider's prices; a platform key goes to its own address, and to no other provider's."""
+    from doubleword_batch.api import BatchClient
+    from doubleword_batch.jobs.prices import Prices
+
+    url, key = settings.platform_url, settings.platform_key
+    if url is None and provider_of(settings.base_url) == settings.provider:
+        url = profile.management_url
+    if url is None or key is None or not profile.tells_prices:
+        return Prices(profile, settings.home, server, (client,))
+    platform = BatchClient(base_url=url, api_key=key, max_retry_seconds=0)
+    await opening.enter_async_context(platform)
+    return Prices(profile, settings.home, f"{server} {url}", (client, platform))
 
 
 def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | FollowedServer":

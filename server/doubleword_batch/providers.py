@@ -18,6 +18,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 
 _T = TypeVar("_T")
 _MILLION = Decimal(1_000_000)
+_A_LITTLE = Decimal("1.05")
 _NEAR = 0.85  # of a model's name to one that may be meant
 _MAX_METADATA_PAIRS = 16
 _MAX_METADATA_KEY = 64
@@ -51,7 +52,7 @@ class PriceTable(BaseModel):
         realtime: of input and output of single calls, by model.
         realtime_cached: of their cached input.
         told_on: when the provider told those of `told`, which stand among `models`.
-        told: by model and window, how many times as high the dated price is, where that is much.
+        told: by model and window, how many times as high the dated price is; 1 where it is not.
     """
 
     model_config: ClassVar[ConfigDict] = ConfigDict(frozen=True)
@@ -78,7 +79,10 @@ class PriceTable(BaseModel):
         told = f"by {title}'s own prices of {self.told_on.isoformat()}"
         if times <= 1:
             return told
-        many = f"{times:.1f} times as high" if times.is_finite() else "not zero"
+        if not times.is_finite():
+            many = "not zero"
+        else:
+            many = "a little higher" if times < _A_LITTLE else f"{times:.1f} times as high"
         return f"{told}; the price of {self.date.isoformat()} is {many}"
 
     def realtime_usd(self, model: str, input_tokens: int, output_tokens: int) -> Decimal | None:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from doubleword_batch import Jobs, Settings
+from doubleword_batch import BatchClient, Jobs, Settings
 from doubleword_batch.jobs.prices import Prices, tariffs_in
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.providers import profile
@@ -93,11 +93,47 @@ async def test_what_was_told_is_kept_with_its_date_and_not_asked_for_again(new_j
     assert kept.read_bytes() != before
 
 
-async def test_a_price_far_below_the_dated_one_is_said(new_jobs):
-    cheap = {MODEL: [tariff("0.000000004", "0.000000006")]}
-    async with new_jobs(cheap, DOUBLEWORD_BATCH_MAX_COST_USD="5") as jobs:
+@pytest.mark.parametrize(
+    ("read", "written", "words"),
+    [
+        ("0.000000004", "0.000000006", "10.0 times as high"),
+        ("0.00000004", "0.00000005", "1.2 times as high"),
+        ("0.0000000399", "0.00000006", "a little higher"),
+    ],
+    ids=["far below", "below", "a little below"],
+)
+async def test_a_price_below_the_dated_one_is_said(new_jobs, read, written, words):
+    told = {MODEL: [tariff(read, written)]}
+    async with new_jobs(told, DOUBLEWORD_BATCH_MAX_COST_USD="5") as jobs:
         made = await created(jobs)
-    assert made.cost_note.endswith("; the price of 2026-04-13 is 10.0 times as high")
+    assert made.cost_note.endswith(f"; the price of 2026-04-13 is {words}")
+
+
+async def test_a_platform_key_without_an_address_is_sent_to_nobody_else(tmp_path, monkeypatch):
+    environment = {
+        "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+        "DOUBLEWORD_API_KEY": "key",
+        "DOUBLEWORD_BASE_URL": "http://127.0.0.1:9/ai/v1",
+        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        "DOUBLEWORD_PLATFORM_KEY": "another-key",
+    }
+    opened = []
+    enter = BatchClient.__aenter__
+
+    async def counted(client):
+        opened.append(client.base_url)
+        return await enter(client)
+
+    monkeypatch.setattr(BatchClient, "__aenter__", counted)
+    for address in (environment["DOUBLEWORD_BASE_URL"], "https://api.doubleword.ai/v1"):
+        settings = Settings.from_environment(environment | {"DOUBLEWORD_BASE_URL": address})
+        async with Jobs(settings) as jobs:
+            await jobs.workspace()
+    assert opened == [
+        "http://127.0.0.1:9/ai/v1",
+        "https://api.doubleword.ai/v1",
+        "https://app.doubleword.ai/admin/api/v1",
+    ]
 
 
 HOSTILE = {
@@ -119,6 +155,11 @@ HOSTILE = {
     "no window": tariff(completion_window=None),
     "nobody's": tariff(api_key_purpose=None),
     "of the past": tariff(valid_until="2026-01-01T00:00:00Z"),
+    "of the future": tariff(valid_from="2126-01-01T00:00:00Z"),
+    "of no time": tariff(valid_from="soon"),
+    "in another currency": tariff(currency="EUR"),
+    "in no currency": tariff(currency=7),
+    "of thousands of digits": tariff(read=10**5_000),
     "not active": tariff(is_active=False),
 }
 

@@ -2,7 +2,7 @@
 
 What a provider tells is kept in the state directory with its date and asked again after some hours,
 for a second at most. It is a server's word: an amount that cannot be a price is not taken, and the
-dated one stays. A price far below the dated one is taken and said, since caps are held by it.
+dated one stays. A price below the dated one is taken and said, since caps are held by it.
 """
 
 from collections.abc import Iterator, Mapping
@@ -33,7 +33,6 @@ _MOST_MODELS = 2_000
 _NAME_CHARACTERS, _NUMBER_CHARACTERS = 200, 40
 _LEAST_USD, _MOST_USD = Decimal("1e-11"), Decimal("0.01")
 """Of a token: what is outside is no price of a model."""
-_MUCH_CHEAPER = 2
 _MILLION = Decimal(1_000_000)
 
 Pair = tuple[Decimal, Decimal]
@@ -67,7 +66,7 @@ class Prices:
     Args:
         profile: has the dated table, and knows whether the provider tells its own.
         folder: where they are kept.
-        server: of the provider; what another one told is not taken.
+        server: the addresses that are asked; what others told is not taken.
         clients: who is asked, in turn.
     """
 
@@ -166,15 +165,17 @@ def _read(path: Path, server: str) -> Told | None:
 def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]], dict[str, Pair]]:
     """The prices in a list of models: of batches by model and window, and of single calls.
 
-    Only a tariff that names its unit, whom it is for and, for batches, its window is one.
+    Only a tariff that names its unit, whom it is for and, for batches, its window is one; and
+    only one in US dollars that is in force.
     """
     batch: dict[str, dict[str, Pair]] = {}
     realtime: dict[str, Pair] = {}
+    now = datetime.now(UTC)
     for model in _objects(_fields(reply).get("data"))[:_MOST_MODELS]:
         name = model.get("alias") or model.get("id")
         if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
             continue
-        for tariff in _tariffs(model):
+        for tariff in _tariffs(model, now):
             pair = _pair(tariff)
             window = tariff.get("completion_window")
             if pair is None:
@@ -188,11 +189,30 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
     return {name: windows for name, windows in batch.items() if windows}, realtime
 
 
-def _tariffs(model: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
-    given = model.get("tariffs") or _fields(model.get("pricing")).get("tariffs")
+def _tariffs(model: Mapping[str, Any], now: datetime) -> Iterator[Mapping[str, Any]]:
+    pricing = _fields(model.get("pricing"))
+    given = model.get("tariffs") or pricing.get("tariffs")
     for tariff in _objects(given)[:100]:
-        if tariff.get("is_active") is not False and tariff.get("valid_until") is None:
+        is_dollars = all(_is_dollars(each) for each in (model, pricing, tariff))
+        is_over = tariff.get("is_active") is False or tariff.get("valid_until") is not None
+        if is_dollars and not is_over and _has_begun(tariff.get("valid_from"), now):
             yield tariff
+
+
+def _is_dollars(fields: Mapping[str, Any]) -> bool:
+    """Whether amounts are US dollars, as they are where no currency is named."""
+    currency = fields.get("currency")
+    return currency is None or (isinstance(currency, str) and currency.strip().upper() == "USD")
+
+
+def _has_begun(valid_from: Any, now: datetime) -> bool:
+    if valid_from is None:
+        return True
+    try:
+        began = datetime.fromisoformat(valid_from)
+    except (TypeError, ValueError):
+        return False
+    return (began if began.tzinfo else began.replace(tzinfo=UTC)) <= now
 
 
 def _pair(tariff: Mapping[str, Any]) -> Pair | None:
@@ -207,12 +227,12 @@ def _amount(value: Any) -> Decimal | None:
     """A number as servers write it, or as text; None for what is none."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
-    text = str(value).strip()
-    if not text or len(text) > _NUMBER_CHARACTERS:
-        return None
     try:
+        text = str(value).strip()
+        if not text or len(text) > _NUMBER_CHARACTERS:
+            return None
         amount = Decimal(text)
-    except InvalidOperation:
+    except (ValueError, InvalidOperation):  # a number of thousands of digits has no text
         return None
     return amount if amount.is_finite() else None
 
@@ -256,7 +276,7 @@ def merged(dated: PriceTable | None, told: Told) -> PriceTable | None:
 
 
 def _times(before: Pair | None, pair: Pair) -> Decimal:
-    """How many times as high the dated price is, where that is much; else 1."""
+    """How many times as high the dated price is; 1 where it is not higher."""
     if before is None:
         return Decimal(1)
     times = max(
@@ -264,7 +284,7 @@ def _times(before: Pair | None, pair: Pair) -> Decimal:
     )
     if before[1] and not pair[1]:
         return Decimal("Infinity")
-    return times if times >= _MUCH_CHEAPER else Decimal(1)
+    return max(times, Decimal(1))
 
 
 def _day(seconds: float) -> date | None:

@@ -39,13 +39,15 @@ class Models:
 
     Attributes:
         windows: of the provider, the default first.
-        priced_on: ISO date of the prices; "" where there are none.
+        priced_on: ISO date of the dated prices; "" where there are none.
+        told_on: ISO date of those that the provider told; "" where it told none.
         is_free: nothing is billed here.
     """
 
     models: tuple[ModelPrice, ...]
     windows: tuple[str, ...]
     priced_on: str
+    told_on: str
     is_free: bool
 
 
@@ -112,6 +114,7 @@ async def models(ws: Workspace) -> Models:
     return Models(
         models=tuple(ModelPrice(name, dict(prices.get(name, {}))) for name in listed),
         windows=ws.profile.windows,
-        priced_on="" if table is None else (table.told_on or table.date).isoformat(),
+        priced_on="" if table is None else table.date.isoformat(),
+        told_on="" if table is None or table.told_on is None else table.told_on.isoformat(),
         is_free=ws.profile.free,
     )
