@@ -229,7 +229,7 @@ def test_a_kept_file_that_cannot_be_prices_is_as_none(content, tmp_path):
     (tmp_path / "prices.json").write_bytes(content)
     hosted = profile("doubleword")
     prices = Prices(hosted, tmp_path, "s", (object(),))
-    assert prices.table == hosted.prices
+    assert prices.over(hosted.prices) == hosted.prices
 
 
 class Slow(BaseHTTPRequestHandler):

@@ -75,7 +75,7 @@ async def test_a_long_beginning_that_all_rows_share_can_make_single_calls_cheape
         prices = profile("doubleword").prices
         cached = prices.model_copy(update={"realtime_cached": {MODEL: Decimal("0.005")}})
         described = ws.profile.model_copy(update={"prices": cached})
-        job = StoredJob.named(replace(ws, profile=described, told_prices=None), made.name)
+        job = StoredJob.named(replace(ws, profile=described), made.name)
         ways = compare_windows(job)
     assert ways.realtime_usd < ways.windows[0].cost_usd
     assert ways.advice.startswith("A batch would be dearer here: single calls come to about $")

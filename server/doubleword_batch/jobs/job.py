@@ -92,7 +92,8 @@ class Workspace:
     @property
     def prices(self) -> PriceTable | None:
         """What models cost, for all that has to do with money; None where nothing is known."""
-        return self.profile.prices if self.told_prices is None else self.told_prices.table
+        dated = self.profile.prices
+        return dated if self.told_prices is None else self.told_prices.over(dated)
 
     async def refresh_prices(self, *, asks_all: bool = False) -> None:
         """Ask the provider for its prices where those known are old; a second at most.

@@ -78,14 +78,17 @@ class Prices:
         self._server = server
         self._clients = clients if profile.tells_prices else ()
         self._told: Told | None = None
-        self._table: PriceTable | None = None
+        self._merged: tuple[PriceTable | None, PriceTable | None] = None, None
         self._is_read = False
 
-    @property
-    def table(self) -> PriceTable | None:
-        """The dated prices with the provider's own in place of them; None where there are none."""
+    def over(self, dated: PriceTable | None) -> PriceTable | None:
+        """These dated prices with the provider's own in place of them; None where all are none."""
         self.read()
-        return self._profile.prices if self._told is None else self._table
+        if self._told is None:
+            return dated
+        if self._merged[1] is None or self._merged[0] is not dated:
+            self._merged = dated, merged(dated, self._told)
+        return self._merged[1]
 
     async def refresh(self, now: float, *, asks_all: bool = False, read_only: bool = False) -> None:
         """Ask for the prices where those that are known are old; never raises, a second at most.
@@ -138,7 +141,7 @@ class Prices:
 
     def _take(self, told: Told | None) -> None:
         self._told = told
-        self._table = None if told is None else merged(self._profile.prices, told)
+        self._merged = None, None
 
 
 def _is_due(told: Told, now: float) -> bool:
