@@ -249,7 +249,7 @@ def test_a_table_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path,
     import bz2
     import gzip
 
-    data = b"a\n" + b"x" * (100 << 20)
+    data = b"a\n" + (b"x" * 4_000 + b"\n") * 25_000  # no row is too large
     path = tmp_path / f"t.csv.{make}"
     if make == "zstd":
         zstd = pytest.importorskip("backports.zstd")
@@ -257,4 +257,7 @@ def test_a_table_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path,
     else:
         path.write_bytes({"gzip": gzip, "bz2": bz2}[make].compress(data))
     outcome, message, _, _ = read(path)
-    assert outcome in {"source_too_large", "unsupported_kind"}, message
+    if make == "bz2":
+        assert outcome == "unsupported_kind"
+    else:
+        assert (outcome, "to far more than a table" in message) == ("source_too_large", True)

@@ -13,6 +13,7 @@ from doubleword_batch.isolated.document import (
     DocumentReader,
     UnreadableDocumentError,
 )
+from doubleword_batch.open_files import is_link
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
@@ -247,7 +248,7 @@ def kinds_left_out(folder: Path, suffixes: frozenset[str]) -> str:
 
 def _refuse_link(folder: Path) -> None:
     # Following it may never end; leaving it out would pass off a part as the whole.
-    if folder.is_symlink():
+    if is_link(folder):
         raise InputError(
             f"{quoted_name(folder)} is a link to a folder, and such links are not followed.",
             hint="Give the folder it leads to, or a glob of the files you want.",

@@ -11,7 +11,7 @@ from batchkit.api import Lost, Refused
 from batchkit.ending import Exit, Stop
 from batchkit.loose_json import decode_or_none
 from batchkit.result_line import custom_id_in
-from batchkit.whole_files import private, write_whole
+from batchkit.whole_files import open_own, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,7 +58,7 @@ class LineFile:
     def take(self, lines: Iterator[bytes]) -> None:
         """Have these lines in place of all others."""
         self.forget()
-        with open(self._gathered, "wb", opener=private) as stream:
+        with open_own(self._gathered, "wb") as stream:
             for line in lines:
                 stream.write(line)
                 self.lines += 1
@@ -77,7 +77,7 @@ class LineFile:
         self._gathered.unlink(missing_ok=True)
 
     def _append(self, blocks: Iterator[bytes]) -> None:
-        with open(self._gathered, "ab", opener=private) as stream:
+        with open_own(self._gathered, "ab") as stream:
             for block in blocks:
                 stream.write(block)
                 stream.flush()
@@ -93,7 +93,7 @@ class LineFile:
         if not self._gathered.exists():
             return
         seen: set[str] = set()
-        with self._gathered.open("rb") as stream:
+        with open_own(self._gathered, "rb") as stream:
             for line in stream:
                 name = _name_of(line)
                 if name is not None and name not in seen:
@@ -105,7 +105,7 @@ class LineFile:
         if not self._gathered.exists():
             return 0
         lines = end = position = 0
-        with self._gathered.open("rb+") as stream:
+        with open_own(self._gathered, "rb+") as stream:
             for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
                 lines += block.count(b"\n")
                 last = block.rfind(b"\n")

@@ -9,15 +9,19 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
-from batchkit.whole_files import write_whole
+from batchkit.whole_files import open_own, write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
+_MOST_BYTES = 1 << 20
+_LAST_TIME = 1e12
+_TIMES = frozenset({"upload_sent_at", "create_sent_at"})
+_FIXED = frozenset({"sha256", "base_url"})
 
 
 @dataclass
@@ -69,13 +73,14 @@ class Journal:
         """How long a creation that was sent and never answered may still appear."""
         if self.entries.create_sent_at is None:
             return 0.0
-        return self.entries.create_sent_at + in_doubt_seconds - time.time()
+        now = time.time()
+        return min(self.entries.create_sent_at, now) + in_doubt_seconds - now
 
     def _read(self) -> Entries:
+        found = read_state(self.path)
         try:
-            found = json.loads(self.path.read_text(encoding="utf-8"))
             return Entries(**{name.name: found[name.name] for name in fields(Entries)})
-        except (ValueError, KeyError, TypeError):
+        except KeyError:
             raise Stop(
                 Exit.STATE,
                 f"{quoted(str(self.path))} cannot be read.",
@@ -90,6 +95,29 @@ class Journal:
                 f"Restore that, or give new requests a new file name; {quoted(str(self.path))} "
                 "tells what was sent.",
             )
+
+
+def read_state(path: Path) -> dict[str, Any]:
+    """The entries in the file of a journal, as far as they are ones.
+
+    Raises:
+        Stop: a link stands there, or something else that is no file.
+        OSError: it cannot be opened.
+    """
+    with open_own(path, "rb") as stream:
+        content = stream.read(_MOST_BYTES)
+    try:
+        found = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    members = found if isinstance(found, dict) else {}
+    return {name: value for name, value in members.items() if _is_entry(name, value)}
+
+
+def _is_entry(name: str, value: Any) -> bool:
+    if name in _TIMES:
+        return value is None or (isinstance(value, (int, float)) and 0 <= value < _LAST_TIME)
+    return isinstance(value, str) or (value is None and name not in _FIXED)
 
 
 def _sha256(path: Path) -> str:

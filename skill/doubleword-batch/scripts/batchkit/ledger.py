@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answers import Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.journal import read_state
 from batchkit.settings import takes_strict_json
 from batchkit.structured import SchemaCheck
 
@@ -118,8 +119,8 @@ def ended_without_a_line(files: Iterable[Path]) -> dict[str, str]:
     for path in files:
         state = path.with_name(path.name + ".state.json")
         try:
-            status = json.loads(state.read_text(encoding="utf-8")).get("ended")
-        except (OSError, ValueError, AttributeError):
+            status = read_state(state).get("ended")
+        except OSError:
             continue
         if status in STOPPED:
             ended.update((custom_id, status) for custom_id, _ in request_lines(path))

@@ -1,8 +1,13 @@
-"""Files that appear whole or not at all, readable by their owner only."""
+"""Files of the scripts' own: whole or not at all, readable by their owner only, never a link.
+
+They lie beside files that may have come from anybody, and so may what stands under their names: a
+link would choose which file of the person is read or written, and a pipe would be waited for.
+"""
 
 from __future__ import annotations
 
 import os
+import stat
 import time
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
@@ -21,6 +26,40 @@ _PAUSE_SECONDS = 0.05
 def private(path: str, flags: int) -> int:
     """An `opener` for `open`: a file it makes is readable by its owner only."""
     return os.open(path, flags, 0o600)
+
+
+_OWN_FLAGS = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_own(path: Path, mode: str) -> BinaryIO:
+    """Open a file that only the scripts write, bytes.
+
+    Raises:
+        Stop: a link stands there, or something else that is no file.
+        OSError: as `open`.
+    """
+    if path.is_symlink():
+        raise _not_ours(path)
+    try:
+        stream = open(  # noqa: SIM115  # the caller's
+            path, mode, opener=lambda name, flags: private(name, flags | _OWN_FLAGS)
+        )
+    except OSError:
+        if os.path.lexists(path) and not path.is_file():
+            raise _not_ours(path) from None
+        raise
+    if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        stream.close()
+        raise _not_ours(path)
+    return stream  # type: ignore[return-value]
+
+
+def _not_ours(path: Path) -> Stop:
+    return Stop(
+        Exit.STATE,
+        f"{quoted(str(path))} is a link, or no file.",
+        "Only these scripts write there: remove it.",
+    )
 
 
 def unfinished(path: Path) -> Path:
