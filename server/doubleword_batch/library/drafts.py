@@ -5,7 +5,8 @@ A draft survives a restart of the console and a browser that was closed.
 
 import re
 import secrets
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from doubleword_batch.atomic_files import write_text
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.jobs.views.written import Written
 from doubleword_batch.open_files import is_link, is_plain_file
+from doubleword_batch.sources.options import CHECKS, from_texts
 
 _ID = re.compile(r"[0-9a-f]{16}")
 _MOST_PILOTS = 20
@@ -41,12 +43,14 @@ class Draft:
         max_cost_usd: refuse above this, or "".
         cascade_model: the strong model behind the job's own, or "" for none.
         cascade_target: share of the rows that have to agree with it, in percent.
+        reading: how the source is read: options of it, as the texts of the form.
         pilots: the newest last.
     """
 
     id: str
     source: str
     shown_source: str = ""
+    reading: dict[str, str] = field(default_factory=dict[str, str])
     prompt: str = ""
     system: str = ""
     model: str = ""
@@ -71,13 +75,30 @@ class Draft:
             target=self.cascade_target,
         )
 
+    def options(self) -> dict[str, Any]:
+        """The options of the build."""
+        return from_texts(self.reading)
+
 
 _TEXTS = frozenset(field.name for field in fields(Draft)) - {
     "id",
     "source",
     "shown_source",
+    "reading",
     "pilots",
 }
+
+
+READING = CHECKS
+"""What a form offers for reading a source, by name; its fields are called `read_NAME`."""
+
+
+def reading_of(given: Mapping[str, str]) -> dict[str, str] | None:
+    """How a form says that the source is read; None where it has no such fields."""
+    fields_of = {name: given[f"read_{name}"] for name in READING if f"read_{name}" in given}
+    if not fields_of:
+        return None
+    return {name: str(value) for name, value in from_texts(fields_of).items()}
 
 
 class Drafts:
@@ -90,9 +111,9 @@ class Drafts:
     def __init__(self, home: Path) -> None:
         self._folder = home / "console" / "drafts"
 
-    def new(self, source: str, shown: str) -> Draft:
-        """A draft over a source."""
-        draft = Draft(secrets.token_hex(8), source, shown)
+    def new(self, source: str, shown: str, reading: Mapping[str, str] | None = None) -> Draft:
+        """A draft over a source that is read so."""
+        draft = Draft(secrets.token_hex(8), source, shown, dict(reading or {}))
         self.save(draft)
         return draft
 
@@ -121,6 +142,12 @@ class Drafts:
         changed = replace(draft, **texts)
         if changed != draft:
             self.save(changed)
+        return changed
+
+    def read_as(self, draft: Draft, reading: Mapping[str, str]) -> Draft:
+        """The draft with its source read otherwise."""
+        changed = replace(draft, reading=dict(reading))
+        self.save(changed)
         return changed
 
     def add_pilot(self, draft: Draft, job: str) -> Draft:

@@ -3,10 +3,12 @@
 They read the store and our own copies; only those that say so ask the provider.
 """
 
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from doubleword_batch.jobs.build_request import build_options
 from doubleword_batch.jobs.cascade.rounds import carry_on
 from doubleword_batch.jobs.dropped_files import keep_dropped, remove_unused
 from doubleword_batch.jobs.export.files import Format, write_table
@@ -315,15 +317,18 @@ class JobViews:
 
         await in_thread(work)
 
-    async def preview_source(self, location: str) -> SourcePreview:
-        """The first rows of a source.
+    async def preview_source(
+        self, location: str, options: Mapping[str, Any] | None = None
+    ) -> SourcePreview:
+        """The first rows of a source, read with these of a build's options.
 
         Raises:
             InputError: it cannot be read.
         """
         ws = await self._workspace()
         known = self._previews.get(location)
-        found = await in_thread(lambda _: preview_source(ws, location, known))
+        reading = replace(build_options(options).source, keeps_bad_rows=False)
+        found = await in_thread(lambda _: preview_source(ws, location, known, reading))
         self._previews.pop(location, None)
         self._previews[location] = found
         for oldest in list(self._previews)[:-_PREVIEWS_KEPT]:

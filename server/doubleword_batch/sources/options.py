@@ -5,7 +5,7 @@ door then takes it, lists it in errors and stores it with the job.
 """
 
 import codecs
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from typing import Any, Literal, NamedTuple
 
@@ -78,11 +78,15 @@ class OptionCheck(NamedTuple):
         values: in words, for errors and documents, such as `"skip" or "send"`.
         fits: whether a value may be used.
         short: the values in a few words, for the list of all options.
+        choices: all values, where they are few; the first is that of an option not given.
+        is_number: whether the value is a whole number.
     """
 
     values: str
     fits: Callable[[Any], bool]
     short: str = ""
+    choices: tuple[str, ...] = ()
+    is_number: bool = False
 
 
 def one_of(*names: str) -> OptionCheck:
@@ -91,7 +95,7 @@ def one_of(*names: str) -> OptionCheck:
     def fits(value: Any) -> bool:
         return isinstance(value, str) and value in names
 
-    return OptionCheck(" or ".join(f'"{name}"' for name in names), fits)
+    return OptionCheck(" or ".join(f'"{name}"' for name in names), fits, choices=names)
 
 
 def whole_number(least: int) -> OptionCheck:
@@ -100,7 +104,9 @@ def whole_number(least: int) -> OptionCheck:
     def fits(value: Any) -> bool:
         return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
-    return OptionCheck(f"a whole number, at least {least}", fits, f"a number from {least}")
+    return OptionCheck(
+        f"a whole number, at least {least}", fits, f"a number from {least}", is_number=True
+    )
 
 
 def some_text(words: str, short: str = "") -> OptionCheck:
@@ -175,3 +181,17 @@ CHECKS: dict[str, OptionCheck] = {
     "chunk_chars": whole_number(100),
 }
 """The options of a source, by name."""
+
+
+def from_texts(given: Mapping[str, str]) -> dict[str, Any]:
+    """Options whose values are texts of a form, as values; those left empty are not given.
+
+    What cannot be used stays the text that it is, for `OptionCheck.fits` to refuse.
+    """
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        check = CHECKS[name]
+        if text.strip() and text not in check.choices[:1]:
+            is_number = check.is_number and text.strip().isdecimal() and text.isascii()
+            values[name] = int(text) if is_number else text
+    return values

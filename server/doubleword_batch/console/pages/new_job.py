@@ -1,5 +1,6 @@
 """New job: a file of rows, a prompt beside it, a few rows as a pilot, then the whole."""
 
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -12,6 +13,8 @@ from doubleword_batch.console.context import RefusedError, check_post, console_o
 from doubleword_batch.console.pages.job import amount_of
 from doubleword_batch.console.render import job_url, link_of, page, status_of
 from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.library.drafts import READING, reading_of
+from doubleword_batch.sources.options import from_texts
 
 if TYPE_CHECKING:
     from doubleword_batch.library.drafts import Draft
@@ -26,7 +29,7 @@ _SHOWN_PILOTS = 2
 async def new_job(request: Request) -> Response:
     """Where a file is dropped, or its path given."""
     _refuse_read_only(request)
-    return page(request, "new_source.html", error=None, given="")
+    return page(request, "new_source.html", error=None, given="", reading={}, options=READING)
 
 
 async def take_file(request: Request) -> Response:
@@ -34,13 +37,15 @@ async def take_file(request: Request) -> Response:
     check_post(request, "")
     console = console_of(request)
     name = unquote(request.headers.get("x-file-name", "")) or "rows"
+    reading = reading_of(request.query_params) or {}
     path = await console.views.keep_dropped(name, request.stream())
     try:
-        await console.views.preview_source(str(path))
+        await console.views.preview_source(str(path), from_texts(reading))
     except DoublewordBatchError:
         path.unlink(missing_ok=True)
         raise
-    return JSONResponse({"location": f"/new/{console.drafts.new(str(path), path.name).id}"})
+    draft = console.drafts.new(str(path), path.name, reading)
+    return JSONResponse({"location": f"/new/{draft.id}"})
 
 
 async def take_path(request: Request) -> Response:
@@ -48,13 +53,15 @@ async def take_path(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     given = fields.get("source", "").strip()
+    reading = reading_of(fields) or {}
     try:
         if not given:
             raise InputError("No path was given.", hint="Give a file's path, or drop the file.")
-        await console.views.preview_source(given)
+        await console.views.preview_source(given, from_texts(reading))
     except DoublewordBatchError as error:
-        return page(request, "new_source.html", 400, error=error, given=given)
-    return RedirectResponse(f"/new/{console.drafts.new(given, given).id}", _SEE_OTHER)
+        shown = {"given": given, "reading": reading, "options": READING}
+        return page(request, "new_source.html", 400, error=error, **shown)
+    return RedirectResponse(f"/new/{console.drafts.new(given, given, reading).id}", _SEE_OTHER)
 
 
 async def draft_page(request: Request) -> Response:
@@ -64,10 +71,13 @@ async def draft_page(request: Request) -> Response:
 
 
 async def _shown(
-    request: Request, draft: "Draft", error: DoublewordBatchError | None = None
+    request: Request,
+    draft: "Draft",
+    error: DoublewordBatchError | None = None,
+    reading: Mapping[str, str] | None = None,
 ) -> Response:
     console = console_of(request)
-    source = await console.views.preview_source(draft.source)
+    source = await console.views.preview_source(draft.source, draft.options())
     return page(
         request,
         "new_job.html",
@@ -76,6 +86,8 @@ async def _shown(
         link=None if error is None else link_of(error),
         draft=draft,
         source=source,
+        reading=draft.reading if reading is None else reading,
+        options=READING,
         models=await console.views.models(),
         budget=await console.views.budget(),
         **await _rendered(request, draft, source),
@@ -88,7 +100,7 @@ async def preview(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.change(console.drafts.get(request.path_params["draft"]), fields)
-    source = await console.views.preview_source(draft.source)
+    source = await console.views.preview_source(draft.source, draft.options())
     return page(
         request,
         "prompt_part.html",
@@ -107,7 +119,9 @@ async def pilots_part(request: Request) -> Response:
 
 async def pilot(request: Request) -> Response:
     """Run the prompt on the first rows."""
-    console, draft = await _changed(request)
+    console, draft, reading = await _changed(request)
+    if reading != draft.reading:
+        return await _read_as(request, draft, reading)
     try:
         job = await _created(request, draft, limit=_PILOT_ROWS)
         draft = console.drafts.add_pilot(draft, job.name)
@@ -124,7 +138,9 @@ async def pilot(request: Request) -> Response:
 
 async def build(request: Request) -> Response:
     """Build the whole; nothing is sent. The job's page has the button that says what it costs."""
-    _, draft = await _changed(request)
+    _, draft, reading = await _changed(request)
+    if reading != draft.reading:
+        return await _read_as(request, draft, reading)
     try:
         job = await _created(request, draft)
     except DoublewordBatchError as error:
@@ -132,11 +148,30 @@ async def build(request: Request) -> Response:
     return RedirectResponse(job_url(job.name), _SEE_OTHER)
 
 
-async def _changed(request: Request) -> tuple[Any, "Draft"]:
+async def read_again(request: Request) -> Response:
+    """Read the source with other options; the draft as its rows are by now."""
+    _, draft, reading = await _changed(request)
+    return await _read_as(request, draft, reading)
+
+
+async def _read_as(request: Request, draft: "Draft", reading: Mapping[str, str]) -> Response:
+    """What is written stays; options with which the source cannot be read are not kept."""
+    console = console_of(request)
+    try:
+        await console.views.preview_source(draft.source, from_texts(reading))
+    except DoublewordBatchError as error:
+        return await _shown(request, draft, error, reading)
+    return RedirectResponse(f"/new/{console.drafts.read_as(draft, reading).id}", _SEE_OTHER)
+
+
+async def _changed(request: Request) -> tuple[Any, "Draft", Mapping[str, str]]:
+    """The draft as its form has it by now, and how the form says that the source is read."""
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.get(request.path_params["draft"])
-    return console, console.drafts.change(draft, fields)
+    reading = reading_of(fields)
+    draft = console.drafts.change(draft, fields)
+    return console, draft, draft.reading if reading is None else reading
 
 
 async def _created(request: Request, draft: "Draft", limit: int | None = None) -> "Job":
@@ -148,6 +183,7 @@ async def _created(request: Request, draft: "Draft", limit: int | None = None) -
         model=written.model or None,
         response_schema=written.schema(),
         params=written.params(),
+        options=draft.options(),
         cascade=written.cascade() if limit is None else None,  # a pilot is too small for one
         limit=limit,
         max_cost_usd=amount_of(draft.max_cost_usd),
@@ -200,6 +236,7 @@ ROUTES = [
     Route("/new/file", take_file, methods=["POST"]),
     Route("/new/path", take_path, methods=["POST"]),
     Route("/new/{draft}", draft_page),
+    Route("/new/{draft}/read", read_again, methods=["POST"]),
     Route("/new/{draft}/preview", preview, methods=["POST"]),
     Route("/new/{draft}/pilots", pilots_part),
     Route("/new/{draft}/pilot", pilot, methods=["POST"]),

@@ -167,7 +167,8 @@ async function take(file) {
   const note = document.getElementById("drop-note");
   note.textContent = `Taking ${file.name} …`;
   try {
-    const response = await fetch("/new/file", {
+    const said = [...document.querySelectorAll("[name^=read_]")].map((e) => [e.name, e.value]);
+    const response = await fetch(`/new/file?${new URLSearchParams(said)}`, {
       method: "POST",
       body: file,
       headers: {

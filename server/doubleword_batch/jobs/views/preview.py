@@ -23,7 +23,8 @@ from doubleword_batch.requests.response_schema import unwrapped
 from doubleword_batch.requests.spec import RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, estimate_output_tokens
-from doubleword_batch.sources import open_source
+from doubleword_batch.sources import SourceOptions, open_source
+from doubleword_batch.sources.options import DEFAULT_OPTIONS
 
 _ROWS = 20
 _RENDERED = 5
@@ -107,12 +108,18 @@ class PromptPreview:
     cascade: CascadePreview | None = None
 
 
-def preview_source(ws: Workspace, location: str, known: SourcePreview | None) -> SourcePreview:
+def preview_source(
+    ws: Workspace,
+    location: str,
+    known: SourcePreview | None,
+    options: SourceOptions = DEFAULT_OPTIONS,
+) -> SourcePreview:
     """The first rows of a source.
 
     Args:
         ws: its roots say what may be read.
         location: a path, folder or glob.
+        options: how it is read.
         known: an earlier preview, given back where its files are as they were.
 
     Raises:
@@ -123,9 +130,9 @@ def preview_source(ws: Workspace, location: str, known: SourcePreview | None) ->
             "A job's answers cannot be looked at here yet.",
             hint="Download that job's answers, and drop the file.",
         )
-    source = open_source(location, ws.roots)
+    source = open_source(location, ws.roots, options)
     stats = [path.stat() for path in source.paths]
-    stamp = (location, *((each.st_size, each.st_mtime_ns) for each in stats))
+    stamp = (location, options, *((each.st_size, each.st_mtime_ns) for each in stats))
     if known is not None and known.stamp == stamp:
         return known
     rows = source.rows()
