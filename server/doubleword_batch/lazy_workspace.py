@@ -108,6 +108,7 @@ class LazyWorkspace:
     async def _open(self) -> "Workspace":
         from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
+        from doubleword_batch.jobs.store.accepted_keys import AcceptedKey
         from doubleword_batch.jobs.store.jobs import Store
         from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
@@ -115,7 +116,7 @@ class LazyWorkspace:
         settings = self.settings
         described = profile(settings.provider)
         base_url, key, provider = settings.base_url, settings.api_key, described.title
-        is_there, executor = None, ""
+        is_there, executor, memory = None, "", None
         server = base_url
         async with AsyncExitStack() as opening:
             store = await to_thread.run_sync(Store, settings.home)
@@ -129,6 +130,8 @@ class LazyWorkspace:
                 is_there = _is_serving(settings.home, running.base_url)
                 executor = f"{running.executor}: {running.note}"
                 provider = f"{described.title}, executor {executor}"
+            elif key and self._http_options.custom_transport is None:
+                memory = AcceptedKey(store, base_url, key, read_only=settings.read_only)
             client = await opening.enter_async_context(
                 BatchClient(
                     base_url=base_url,
@@ -138,6 +141,7 @@ class LazyWorkspace:
                     headers=self._http_options.headers,
                     custom_transport=self._http_options.custom_transport,
                     is_there=is_there,
+                    key_memory=memory,
                 )
             )
             prices = await _prices(settings, described, client, server, opening)

@@ -5,6 +5,7 @@ The price of the model is $0.02 / $0.20 per million tokens; `max_tokens` makes t
 
 import dataclasses
 import json
+import re
 from decimal import Decimal
 
 import anyio
@@ -12,6 +13,7 @@ import pytest
 
 from doubleword_batch.errors import CreditError, InputError
 from doubleword_batch.jobs.delete import delete_job
+from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
 from doubleword_batch.local.store import batches
@@ -231,6 +233,46 @@ async def test_what_a_batch_has_cost_is_what_was_billed(harness):
     assert "billed by Doubleword; 1.5 s a request" in results.cost_note
     assert (results.input_tokens, results.output_tokens) == (400, 80)
     assert unpriced.cost_usd == Decimal("0.1234")
+
+
+async def line_of(ws, kind="jobs"):
+    (line,) = (await list_objects(ws, kind)).lines
+    return line
+
+
+async def test_a_list_tells_a_cost_from_the_estimate_to_the_bill_and_asks_nobody(harness):
+    gate = harness.folder / "gate"
+    with harness.serving(billing(), requests=[row(40, "hold", until=str(gate))]):
+        async with harness.workspace() as ws:
+            job = await built(ws)
+            unsent = await line_of(ws)
+            await create_batch(ws, job)
+            running = await line_of(ws)
+            gate.touch()
+            await ended(ws, job)
+            await fetched(ws, job)
+    async with harness.workspace() as ws:  # and nobody there who could be asked
+        fetched_line = await line_of(ws)
+    assert "$" not in unsent
+    assert re.search(r"Z, estimated \$0\.\d{4,}, «Say", running)
+    assert "Z, $0.1234 billed, «Say" in fetched_line
+
+
+async def test_a_list_goes_by_the_tokens_of_the_answers_where_no_bill_is_here(harness):
+    with harness.serving(billing(total_cost=None)):
+        async with harness.workspace() as ws:
+            job = await done(ws)
+            results = await fetched(ws, job)
+            assert f"about ${results.cost_usd:.6f}"[:13] in await line_of(ws)
+
+
+async def test_a_list_of_batches_brings_their_bills_along(harness, billed):
+    billed("0.0001")
+    with harness.serving(status(500, ANALYTICS, times=None)):
+        async with harness.workspace() as ws:
+            job = await done(ws)
+            line = await line_of(ws, "batches")
+    assert f"40/40 done, 0 failed, $0.0040 billed, job {job}" in line
 
 
 async def test_what_the_providers_cache_has_saved_is_the_bill_before_its_discount(harness):

@@ -202,3 +202,18 @@ async def test_a_key_that_was_accepted_before_is_tried_again_for_a_while(tmp_pat
     else:
         assert "401" in second
         assert len(server.requests) > 2
+
+
+@pytest.mark.parametrize("models", [500, 503, 401, 404])
+async def test_an_outage_at_first_contact_is_no_wrong_key(tmp_path, models):
+    """Such a server cannot list its models either; one that refuses the key there too can."""
+    plain, there = answer(401, b"Authentication required"), answer(200, {"id": "b"})
+    async with serving(plain, answer(models, b"no"), there, there) as server:
+        ran = await run(tmp_path, server.base_url, None, code=ASK_ON)
+        targets = [request.target for request in server.requests]
+    assert targets[1] == "/v1/models"
+    if models >= 500:
+        assert ran.stdout.startswith("{'id': 'b'}")
+    else:
+        assert "with 401" in ran.stdout
+        assert len(targets) == 2

@@ -100,6 +100,8 @@ async def test_each_error_says_what_happened_and_what_to_do(
     connect, status, kind, body, error_type, code, retryable, says, hints
 ):
     respx.get(f"{API}/batches/{ID}").respond(status, headers={"content-type": kind}, text=body)
+    if status == 401:
+        respx.get(f"{API}/models").respond(401)  # the second opinion
     with pytest.raises(errors.DoublewordBatchError) as caught:
         await connect(max_retry_seconds=0).batches.get(ID)
     error = caught.value
@@ -124,6 +126,8 @@ NEXT_CALLS = [
 @respx.mock
 async def test_a_rejection_names_the_call_that_helps(connect, method, path, status, expected):
     respx.request(method, API + path).respond(status, text="no")
+    if status == 401:
+        respx.get(f"{API}/models").respond(401)
     client = connect()
     calls = {
         f"GET /batches/{ID}": client.batches.get,

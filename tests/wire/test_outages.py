@@ -3,7 +3,7 @@
 import pytest
 
 from doubleword_batch import errors
-from wire.scripted_server import answer, serving
+from wire.scripted_server import Answer, answer, serving
 
 ID = "0191b5f2-0000-7000-8000-000000000001"
 BATCH = {"id": ID, "status": "in_progress"}
@@ -33,14 +33,85 @@ async def test_a_key_that_has_worked_is_refused_for_a_while_and_the_call_goes_on
         assert len(server.requests) == 4
 
 
-async def test_a_key_that_never_worked_is_refused_at_once(connect, fake_time):
-    async with serving(refused(401)) as server:
+REFUSED = [
+    answer(401, {"error": {"message": "Invalid API key", "code": "invalid_api_key"}}),
+    answer(401, b"Authentication required", kind="text/plain"),
+    answer(403, b"Forbidden", kind="text/plain"),
+    answer(404, b"Not Found", kind="text/plain"),
+    answer(200, b"<html>dashboard</html>", kind="text/html"),
+    answer(307, headers={"location": "https://elsewhere.example/models"}),
+]
+
+
+@pytest.mark.parametrize("models", REFUSED)
+async def test_a_key_that_never_worked_is_refused_at_once(connect, fake_time, models):
+    async with serving(refused(401), models) as server:
         with pytest.raises(errors.AuthError) as caught:
             await get(connect(server.base_url))
-        assert len(server.requests) == 1
+        assert [request.target for request in server.requests][1:] == ["/v1/models"]
     assert fake_time.waits == []
     assert caught.value.retryable is False
     assert caught.value.message.startswith("The server did not accept the key (HTTP 401")
+
+
+async def test_a_server_that_names_the_key_as_the_fault_is_asked_nothing_more(connect, fake_time):
+    async with serving(REFUSED[0]) as server:
+        with pytest.raises(errors.AuthError):
+            await get(connect(server.base_url))
+        assert len(server.requests) == 1
+    assert fake_time.waits == []
+
+
+AWAY = [
+    answer(500, {"error": {"message": "Internal server error", "code": "database_error"}}),
+    answer(503, {"error": "service_unavailable"}, headers={"retry-after": "30"}),
+    answer(429, {"error": "too_many_requests"}),
+    Answer(reset=True),
+]
+
+
+@pytest.mark.parametrize("models", AWAY)
+@pytest.mark.parametrize("call", [get, create])
+async def test_an_outage_at_first_contact_is_no_wrong_key(connect, fake_time, call, models):
+    outage = [refused(401), models] * 3
+    async with serving(*outage, WORKS) as server:
+        assert (await call(connect(server.base_url))).id == ID
+        assert len(server.requests) == 7
+
+
+async def test_an_outage_that_lasts_is_said_as_what_it_is(connect, fake_time):
+    async with serving(*[refused(401), AWAY[0]] * 60) as server:
+        with pytest.raises(errors.TransportError) as caught:
+            await create(connect(server.base_url, max_retry_seconds=20))
+    assert sum(fake_time.waits) == pytest.approx(50)
+    assert caught.value.message.startswith("The server could not check the key (HTTP 401 on POST")
+    assert "such as its database, is away" in caught.value.message
+    assert "DOUBLEWORD_API_KEY" not in str(caught.value)
+    assert caught.value.code == "server"
+    assert caught.value.retryable is True
+    assert caught.value.may_have_happened is False
+
+
+async def test_a_key_that_turns_out_wrong_after_an_outage_is_said_to_be_wrong(connect):
+    async with serving(refused(401), AWAY[0], refused(401), REFUSED[0]) as server:
+        with pytest.raises(errors.AuthError) as caught:
+            await get(connect(server.base_url))
+    assert caught.value.retryable is False
+
+
+async def test_a_server_that_takes_the_key_for_its_models_is_asked_again_for_a_moment(connect):
+    listed = answer(200, {"object": "list", "data": []})
+    async with serving(refused(401), listed, WORKS) as server:
+        assert (await get(connect(server.base_url))).id == ID
+
+
+async def test_models_that_anybody_may_list_do_not_make_a_wrong_key_right(connect, fake_time):
+    listed = answer(200, {"object": "list", "data": []})
+    async with serving(*[refused(401), listed] * 60) as server:
+        with pytest.raises(errors.AuthError) as caught:
+            await get(connect(server.base_url))
+    assert sum(fake_time.waits) == pytest.approx(15)
+    assert caught.value.retryable is False
 
 
 async def test_a_key_that_stays_refused_is_said_to_have_worked_before(connect, fake_time):

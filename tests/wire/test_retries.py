@@ -171,6 +171,8 @@ async def test_a_server_that_does_not_listen_is_reported_when_the_time_is_used_u
 @respx.mock
 async def test_a_rejected_request_is_not_repeated(connect, status):
     route = respx.get(f"{API}/batches/{ID}").respond(status)
+    if status == 401:
+        respx.get(f"{API}/models").respond(401)
     with pytest.raises(errors.ApiError):
         await get(connect())
     assert route.call_count == 1

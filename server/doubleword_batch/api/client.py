@@ -8,6 +8,7 @@ from typing import Self
 from doubleword_batch.api.custom_transport import CustomTransport
 from doubleword_batch.api.resources import Batches, Files, Models
 from doubleword_batch.api.responses import Responses
+from doubleword_batch.api.seen import KeyMemory
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.providers import Profile
@@ -43,6 +44,8 @@ class BatchClient:
         retry_clock: clock, sleep and jitter of the retries.
         is_there: whether the server still has that address, asked before anything is sent: the
             port of a program that ended may be a stranger's.
+        key_memory: what earlier processes know of this server and key: a refusal of a key that
+            has worked is waited out.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
@@ -71,6 +74,7 @@ class BatchClient:
         custom_transport: CustomTransport | None = None,
         retry_clock: RetryClock | None = None,
         is_there: Callable[[], bool] | None = None,
+        key_memory: KeyMemory | None = None,
     ) -> None:
         self.base_url: str = check_base_url("DOUBLEWORD_BASE_URL", base_url)
         self.profile: Profile = profile or profile_named(provider_of(self.base_url))
@@ -84,6 +88,7 @@ class BatchClient:
             custom_transport=custom_transport,
             retry_clock=retry_clock or RetryClock(),
             is_there=is_there,
+            key_memory=key_memory,
         )
         self.files: Files = Files(self._transport, self.profile)
         self.batches: Batches = Batches(self._transport, self.profile)

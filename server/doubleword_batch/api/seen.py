@@ -2,11 +2,16 @@
 
 A server whose database is away for a minute answers 401 to keys that are sound; behind a balancer,
 one of several servers may not know yet what the others know. Such a refusal is waited out, within
-bounds, and then said as what it is.
+bounds, and then said as what it is. Where the key has not been seen to work, the list of models is
+the second opinion: a server that cannot give it has more to mend than a key.
 """
 
 from collections import OrderedDict
+from typing import Literal, Protocol
 
+from anyio import to_thread
+
+from doubleword_batch.api.error_mapping import ErrorReply
 from doubleword_batch.api.request import ApiRequest
 from doubleword_batch.backoff import RetryBudget, RetryClock
 from doubleword_batch.errors import (
@@ -15,6 +20,7 @@ from doubleword_batch.errors import (
     DoublewordBatchError,
     ForbiddenError,
     NotFoundError,
+    TransportError,
 )
 
 _MOST_PATHS = 10_000
@@ -22,6 +28,24 @@ _RECENT_SECONDS = 900.0
 _OBJECT_SECONDS = 15.0
 _OUTAGE_SECONDS = 50.0  # databases were seen to be away for 45; hosts end a tool call at a minute
 _CONTRADICTS = "contradicts_earlier"
+_OUTAGE, _BRIEFLY = "outage", "briefly"  # how long what contradicts is waited out
+_UNAUTHORIZED = 401
+
+SecondOpinion = Literal["refused", "listed", "failed"]
+"""What became of the list of models after a refusal: of the key too, given, or not to be had."""
+MODELS = ApiRequest("GET", "/models")
+
+
+class KeyMemory(Protocol):
+    """What earlier processes know of a server and a key; both methods may read a disk."""
+
+    def has_worked(self) -> bool:
+        """Whether the server has accepted the key."""
+        ...
+
+    def remember(self) -> None:
+        """The server has just accepted the key."""
+        ...
 
 
 class Seen:
@@ -29,14 +53,16 @@ class Seen:
 
     Args:
         clock: tells what is recent.
+        key_memory: what earlier processes know; None where nothing is remembered.
     """
 
-    def __init__(self, clock: RetryClock) -> None:
+    def __init__(self, clock: RetryClock, key_memory: KeyMemory | None = None) -> None:
         self._clock = clock
         self._key_works = False
+        self._key_memory = self._to_remember = key_memory
         self._read_at = OrderedDict[str, float]()
 
-    def note(self, request: ApiRequest) -> None:
+    async def note(self, request: ApiRequest) -> None:
         """The server has just accepted this."""
         self._key_works = True
         if request.method == "DELETE":
@@ -44,6 +70,9 @@ class Seen:
                 del self._read_at[path]
         elif request.method == "GET":
             self._note_there(request.path)
+        if request.path != MODELS.path and self._to_remember is not None:  # models may be public
+            memory, self._to_remember = self._to_remember, None
+            await to_thread.run_sync(memory.remember)
 
     def note_made(self, request: ApiRequest, reply: object) -> None:
         """The server has just made this: a replica of its database may not have it yet."""
@@ -57,9 +86,38 @@ class Seen:
         if len(self._read_at) > _MOST_PATHS:
             self._read_at.popitem(last=False)
 
-    def judge(self, request: ApiRequest, error: DoublewordBatchError) -> DoublewordBatchError:
-        """The error, worth another try and saying why if it contradicts what was seen."""
-        if isinstance(error, AuthError) and self._key_works:
+    async def wants_second_opinion(self, request: ApiRequest, reply: ErrorReply) -> bool:
+        """Whether a refusal leaves open what is wrong: the key, or what it is checked against.
+
+        One with a code, such as `invalid_api_key`, is of a server that has looked.
+        """
+        if reply.status != _UNAUTHORIZED:
+            return False
+        if not self._key_works and self._key_memory is not None:
+            self._key_works = await to_thread.run_sync(self._key_memory.has_worked)
+        is_open = not reply.body.codes and request.path != MODELS.path
+        return is_open and not self._key_works
+
+    def judge(
+        self,
+        request: ApiRequest,
+        error: DoublewordBatchError,
+        second: SecondOpinion | None = None,
+    ) -> DoublewordBatchError:
+        """The error, worth another try and saying why if it contradicts what was seen.
+
+        Args:
+            request: what was refused.
+            error: how.
+            second: what became of the list of models, where it was asked for after that.
+        """
+        if second == "failed":
+            return _not_checked(error)
+        if second == "listed":
+            error.message += " It lists its models for this key all the same."
+            lasts = _BRIEFLY
+        elif isinstance(error, AuthError) and self._key_works:
+            lasts = _OUTAGE
             error.message = error.message.replace(
                 "did not accept the key", "did not accept the key that it accepted before", 1
             )
@@ -71,16 +129,30 @@ class Seen:
         elif isinstance(error, CreditError | ForbiddenError | NotFoundError) and (
             self._was_read_lately(request)
         ):
+            lasts = _BRIEFLY
             error.message += " The same request was answered a short while ago."
         else:
             return error
         error.retryable = True
-        error.details[_CONTRADICTS] = True
+        error.details[_CONTRADICTS] = lasts
         return error
 
     def _was_read_lately(self, request: ApiRequest) -> bool:
         at = self._read_at.get(request.path) if request.method == "GET" else None
         return at is not None and self._clock.now() - at < _RECENT_SECONDS
+
+
+def _not_checked(error: DoublewordBatchError) -> TransportError:
+    """The error for a server that refuses a key because it is not able to check it."""
+    return TransportError(
+        error.message.replace("did not accept the key", "could not check the key", 1)
+        + " It cannot list its models either: something behind it, such as its database, is away.",
+        may_have_happened=False,
+        hint="Call again in a few minutes; what is running there goes on. The key may be sound: "
+        "do not replace it for this.",
+        code="server",
+        details={**error.details, _CONTRADICTS: _OUTAGE},
+    )
 
 
 def contradicts(error: DoublewordBatchError) -> bool:
@@ -113,5 +185,11 @@ class Budgets:
         """Wait before the next try, or raise `error` if there should be none."""
         budget = self._all
         if contradicts(error):
-            budget = self._of_outages if isinstance(error, AuthError) else self._of_objects
-        await budget.wait_after(error)
+            is_outage = error.details[_CONTRADICTS] == _OUTAGE
+            budget = self._of_outages if is_outage else self._of_objects
+        try:
+            await budget.wait_after(error)
+        except AuthError:
+            # Whoever waits longer than a call waits for servers that are away, not for a key.
+            error.retryable = error.details.get(_CONTRADICTS) == _OUTAGE
+            raise

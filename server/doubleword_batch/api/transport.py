@@ -17,7 +17,7 @@ from doubleword_batch.api.custom_transport import CustomTransport, HttpxTranspor
 from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
 from doubleword_batch.api.request import ApiRequest, typed_reply
-from doubleword_batch.api.seen import Budgets, Seen, contradicts
+from doubleword_batch.api.seen import MODELS, Budgets, KeyMemory, SecondOpinion, Seen, contradicts
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
@@ -41,6 +41,8 @@ _SAME_METHOD = frozenset({307, 308})
 """Redirects after which a write is sent again as it was: it was not carried out where it came."""
 _SEE_OTHER = 303
 _CONNECT_SECONDS = 10.0
+_NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
+"""Statuses that say nothing about the key."""
 
 
 class Transport:
@@ -57,6 +59,7 @@ class Transport:
         retry_clock: clock, sleep and jitter of the retries.
         is_there: whether the server still has that address, asked before anything is sent; None
             where nothing but the network can tell.
+        key_memory: what earlier processes know of this server and key.
 
     Attributes:
         timeout_seconds: as given.
@@ -78,6 +81,7 @@ class Transport:
         custom_transport: CustomTransport | None,
         retry_clock: RetryClock,
         is_there: Callable[[], bool] | None,
+        key_memory: KeyMemory | None,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
@@ -86,7 +90,7 @@ class Transport:
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
         self._is_there = is_there
-        self._seen = Seen(retry_clock)
+        self._seen = Seen(retry_clock, key_memory)
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
         if api_key:
@@ -241,13 +245,30 @@ class Transport:
 
     async def _raise_unless_success(self, request: ApiRequest, response: httpx.Response) -> None:
         if response.is_success and not _is_html(response):
-            self._seen.note(request)
+            await self._seen.note(request)
             return
         said = await beginning(response)
         reply = read_error_reply(response.status_code, response.headers, said, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
-        raise self._seen.judge(request, error_of(request, reply))
+        second = None
+        if await self._seen.wants_second_opinion(request, reply):
+            await response.aclose()
+            second = await self._second_opinion()
+        raise self._seen.judge(request, error_of(request, reply), second)
+
+    async def _second_opinion(self) -> SecondOpinion:
+        """Whether the server can list its models for the key; asked once."""
+        try:
+            response = await self._follow(MODELS)
+        except httpx.RequestError:
+            return "failed"
+        except ProtocolError:  # it redirects elsewhere
+            return "refused"
+        await response.aclose()
+        if response.is_success and not _is_html(response):
+            return "listed"
+        return "failed" if response.status_code in _NOT_NOW else "refused"
 
 
 def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:

@@ -32,7 +32,7 @@ async def fetch_bills(job: StoredJob) -> None:
     ]
 
     async def fetch(run: BatchRun) -> None:
-        bill = _bill(await job.client.batches.analytics(run.batch_id))
+        bill = bill_of(await job.client.batches.analytics(run.batch_id))
         if bill is not None:
             await in_thread(lambda _: record_bill(job.store, run, bill))
 
@@ -60,7 +60,7 @@ async def fetch_bills_of_today(ws: Workspace) -> None:
     left = _MOST_LISTED
     try:
         async for batch in ws.client.batches.list(analytics=True):
-            run, bill = wanted.pop(batch.id, None), _bill(batch.analytics)
+            run, bill = wanted.pop(batch.id, None), bill_of(batch.analytics)
             if run is not None and bill is not None and batch.is_terminal:
                 now = replace(run, completed=batch.request_counts.completed)
                 await in_thread(lambda _, now=now, bill=bill: record_bill(ws.store, now, bill))
@@ -71,7 +71,7 @@ async def fetch_bills_of_today(ws: Workspace) -> None:
         _log.info("No bills of today's batches: %s", error.message)
 
 
-def _bill(told: BatchAnalytics | None) -> Bill | None:
+def bill_of(told: BatchAnalytics | None) -> Bill | None:
     """The bill in what a server tells; None where it has not added anything up."""
     if told is None or told.total_cost is None or not told.total_requests:
         return None

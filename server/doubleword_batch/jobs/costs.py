@@ -39,6 +39,7 @@ class Cost:
         return Cost(self.usd + other.usd, note, tokens or None)
 
 
+_ROWS_SUMMED = 100_000  # of a job in a list: the tokens of more would take a while to add up
 _NOTHING_SENT = Cost(Decimal(0), "nothing is sent: every row was answered before")
 
 # Estimates
@@ -124,6 +125,31 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
         return Cost(None, cost.note + _bill_to_come(job))
     saved = compute_saved(job).usd or Decimal(0)
     return Cost(max(cost.usd - saved, Decimal(0)), cost.note)
+
+
+def shown_cost(job: StoredJob) -> str:
+    """What a submitted job costs, in two words: `$0.0013 billed`; "" where nothing tells it.
+
+    As billed if that is known here, else by the tokens of its answers once it has ended, else as
+    it was estimated when it was submitted. The provider is not asked.
+    """
+    if job.profile.free or not job.matches_provider():
+        return ""
+    bill = _whole_bill(job)
+    if bill is not None:
+        return f"{usd_text(bill.cost_usd)} billed"
+    if job.has_ended() and (job.rows or 0) <= _ROWS_SUMMED:
+        usd = compute_cost_so_far(job).usd
+        if usd is not None:
+            return f"about {usd_text(usd)}" if usd else ""
+    estimate = job.cost_usd
+    return "" if estimate is None else f"estimated {usd_text(estimate)}"
+
+
+def usd_text(usd: Decimal) -> str:
+    """An amount as a person reads it: two digits that count, at least four decimals."""
+    places = max(4, 1 - usd.adjusted()) if usd else 4
+    return f"${usd:.{places}f}"
 
 
 def _bill_to_come(job: StoredJob) -> str:

@@ -8,6 +8,8 @@ from typing import Literal, TypeVar
 import msgspec
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.jobs.billing import bill_of
+from doubleword_batch.jobs.costs import shown_cost, usd_text
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Listing, utc
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, counts_of
@@ -72,7 +74,9 @@ async def list_objects(
     client, asked = ws.client, search if ws.profile.search else None
     wanted = _Wanted(kind, status, search, after, is_searched=ws.profile.search)
     if kind == "batches":
-        return await _remote(ws, wanted, client.batches.list(search=asked), _batch_line, page)
+        bills = not ws.profile.free
+        found = client.batches.list(search=asked, analytics=bills)
+        return await _remote(ws, wanted, found, _batch_line, page)
     if status is not None:
         raise InputError(f"{kind.capitalize()} have no status here.", hint="Leave status out.")
     if kind == "files":
@@ -248,10 +252,16 @@ async def _each(models: list[Model]) -> AsyncIterator[Model]:
 def _batch_line(batch: Batch) -> str:
     counts = batch.request_counts
     job = batch.metadata.get("dwb_job", "")
-    return (
-        f"{batch.id}: {batch.status}, {counts.completed + counts.failed}/{counts.total} done, "
-        f"{counts.failed} failed{', job ' + job[:64] if job else ''}"
-    )
+    facts = [
+        f"{batch.id}: {batch.status}",
+        f"{counts.completed + counts.failed}/{counts.total} done",
+        f"{counts.failed} failed",
+    ]
+    if bill := bill_of(batch.analytics):
+        so_far = "" if batch.is_terminal else " so far"
+        facts.append(f"{usd_text(bill.cost_usd)} billed{so_far}")
+    facts += [f"job {job[:64]}"] if job else []
+    return ", ".join(facts)
 
 
 def _model_line(ws: Workspace, model: Model) -> str:
@@ -272,7 +282,7 @@ def _file_line(file: File) -> str:
 
 
 def job_line(job: StoredJob, status: str) -> str:
-    """Name, status, how many rows and how far, model, when, and what it is about.
+    """Name, status, how many rows and how far, model, when, its cost, and what it is about.
 
     The numbers are those that were last known; the provider is not asked.
     """
@@ -282,6 +292,8 @@ def job_line(job: StoredJob, status: str) -> str:
     if spec.get("limit") is not None and job.rows != job.source_rows:
         facts.append(f"pilot of {job.source_rows or 'more'} rows")
     facts += [job.model or "model unknown", created]
+    if status not in {"built", "uploaded"} and (cost := shown_cost(job)):
+        facts.append(cost)
     if not job.matches_provider():
         facts.append(f"at {job.provider}")
     if made_from := spec.get("made_from"):

@@ -320,4 +320,17 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         CREATE INDEX cascades_by_model ON cascades (model);
         """,
     ),
+    (
+        # So that a server whose database is away is not taken for one that refuses the key.
+        "2026-11-accepted-keys",
+        """
+        CREATE TABLE accepted_keys (       -- which have worked; see accepted_keys.py
+            id INTEGER PRIMARY KEY,
+            base_url TEXT NOT NULL,
+            salt BLOB NOT NULL,
+            mark BLOB NOT NULL,            -- four bytes of a hash: a key is not kept
+            accepted_at REAL NOT NULL
+        );
+        """,
+    ),
 )

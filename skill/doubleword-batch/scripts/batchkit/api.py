@@ -48,6 +48,14 @@ _HINTS = {
     413: "Split the file.",
     429: "Wait, then run the same command again.",
 }
+_KEY_WAS_GOOD = (
+    "The key was accepted before, and a server whose database is away answers so: run the same "
+    "command again in a few minutes."
+)
+_NOT_CHECKED = (
+    "It cannot list its models either: something behind it, such as its database, is away. Run the "
+    "same command again in a few minutes; the key may be sound."
+)
 
 
 class Refused(Stop):
@@ -60,21 +68,16 @@ class Refused(Stop):
         said: str,
         retry_after: float | None,
         *,
-        contradicts: bool = False,
+        outage: str | None = None,
     ) -> None:
         passes = status in _REPEATABLE or status >= _SERVER_ERROR
-        hint = _HINTS.get(status, "Run it again later." if passes else "")
-        if contradicts:
-            hint = (
-                "The key was accepted before, and a server whose database is away answers so: run "
-                "the same command again in a few minutes."
-            )
+        hint = outage or _HINTS.get(status, "Run it again later." if passes else "")
         words = f": {quoted(said)}" if said else ""
         super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
         self.status = status
         self.said = said
         self.retry_after = retry_after
-        self._contradicts = contradicts
+        self._is_outage = outage is not None
 
     @property
     def is_gone(self) -> bool:
@@ -85,7 +88,7 @@ class Refused(Stop):
     def is_repeatable(self) -> bool:
         """Whether the same request may succeed later."""
         lasting = self.status == _TOO_MANY and "unverified" in self.said.lower()
-        passes = self._contradicts or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
+        passes = self._is_outage or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
         return passes and not lasting
 
     @property
@@ -156,6 +159,7 @@ class Api:
         self._settings = settings
         self._patience_seconds = patience_seconds
         self._key_works = False
+        self._has_asked = False  # for the models, to learn what a refusal means
         # A proxy for plain http would read the key that is meant for this machine.
         proxies = [urllib.request.ProxyHandler({})] if settings.is_loopback else []
         self._opener = urllib.request.build_opener(_NoRedirects, PlainHandler, TLSHandler, *proxies)
@@ -288,8 +292,29 @@ class Api:
             asked,
             said,
             float(seconds) if seconds.isdecimal() else None,
-            contradicts=error.code == _NOT_ACCEPTED and self._key_works,
+            outage=self._outage(content) if error.code == _NOT_ACCEPTED else None,
         )
+
+    def _outage(self, content: bytes) -> str | None:
+        """Why a refusal of the key is no wrong key; None where it may be one.
+
+        A server whose database is away refuses every key. It cannot list its models either.
+        """
+        if self._key_works:
+            return _KEY_WAS_GOOD
+        if self._has_asked or b'"code"' in content:  # a code names the key as the fault
+            return None
+        self._has_asked = True
+        try:
+            with self._opened("GET", "/models", {}):
+                self._key_works = False  # anybody may list them
+        except Lost:
+            return _NOT_CHECKED
+        except Stop as error:
+            return _NOT_CHECKED if getattr(error, "is_repeatable", False) else None
+        finally:
+            self._has_asked = False
+        return None
 
 
 def safe(server_id: str) -> str:
