@@ -1,10 +1,11 @@
 """Line files downloaded as whole lines, each handed over once, through cuts and server failures."""
 
 import json
+import logging
 import math
 import re
-from collections.abc import Awaitable, Callable, Generator
-from contextlib import aclosing, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -18,6 +19,8 @@ from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
 from doubleword_batch.provider_errors import read_error_body
+
+_log = logging.getLogger(__name__)
 
 Sink = Callable[[bytes], Awaitable[bool | None] | bool | None]
 """Takes blocks of whole lines, each line ending in a line feed. It may be a coroutine function, so
@@ -160,6 +163,7 @@ async def read_lines(
     """
     download = _Download(sink, skip, transport.timeout_seconds)
     budget = transport.retry_budget()
+    is_said = False
     while True:
         before = download.lines
         start = skip + before if can_skip else 0
@@ -172,16 +176,28 @@ async def read_lines(
                 raise
             if download.has_progress:
                 budget.renew()
+            if not is_said:
+                _log.warning("%s Going on behind line %d.", error.message, skip + download.lines)
+                is_said = True
             await budget.wait_after(error)
         else:
             return download.read(incomplete)
+
+
+@asynccontextmanager
+async def _opened(transport: Transport, request: ApiRequest) -> AsyncGenerator[httpx.Response]:
+    """As `Transport.opened`; a head that is slow to come is said."""
+    async with AsyncExitStack() as stack:
+        with transport.said_if_slow(request):
+            response = await stack.enter_async_context(transport.opened(request))
+        yield response
 
 
 async def _read_once(
     transport: Transport, request: ApiRequest, download: "_Download", leave_out: int
 ) -> bool | None:
     download.begin_try()
-    async with transport.opened(request) as response:
+    async with _opened(transport, request) as response:
         body = _Body(request, leave_out, transport.redact, download.note_progress)
         async with aclosing(pieces_of(request, response)) as pieces:
             with download.patience():

@@ -4,8 +4,10 @@ The key goes to the base URL's origin and nowhere else. A request that may have 
 repeated only if repeating it changes nothing.
 """
 
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import asynccontextmanager
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeVar
 
 import anyio
@@ -34,6 +36,7 @@ from doubleword_batch.network import proxy_for, tls_context
 from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import Secret, sendable
 
+_log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
 _R = TypeVar("_R")
 _MAX_REDIRECTS = 5
@@ -41,6 +44,7 @@ _SAME_METHOD = frozenset({307, 308})
 """Redirects after which a write is sent again as it was: it was not carried out where it came."""
 _SEE_OTHER = 303
 _CONNECT_SECONDS = 10.0
+_SLOW_SECONDS = 30.0
 _NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
 """Statuses that say nothing about the key."""
 
@@ -177,7 +181,21 @@ class Transport:
                 redact=self.redact,
             ) from error
 
+    @contextmanager
+    def said_if_slow(self, request: ApiRequest) -> Generator[None]:
+        """Say once that a call goes on, tries again or waits, when it has lasted for a while."""
+        loop = asyncio.get_running_loop()
+        later = loop.call_later(_SLOW_SECONDS, _say_slow, self.base_url, request)
+        try:
+            yield
+        finally:
+            later.cancel()
+
     async def _persist(self, request: ApiRequest, read: Callable[[bytes], _R]) -> _R:
+        with self.said_if_slow(request):
+            return await self._tried(request, read)
+
+    async def _tried(self, request: ApiRequest, read: Callable[[bytes], _R]) -> _R:
         budget = self.retry_budget()
         may_be_done = False
         while True:
@@ -269,6 +287,12 @@ class Transport:
         if response.is_success and not _is_html(response):
             return "listed"
         return "failed" if response.status_code in _NOT_NOW else "refused"
+
+
+def _say_slow(base_url: str, request: ApiRequest) -> None:
+    _log.warning(
+        "%s has not answered %s in %.0f s; still waiting.", base_url, request, _SLOW_SECONDS
+    )
 
 
 def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:

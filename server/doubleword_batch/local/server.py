@@ -37,6 +37,7 @@ _CLOSE_SECONDS = 2
 _KEEP_ALIVE_SECONDS = 60  # longer than clients keep theirs, so that no request meets a closing one
 _LISTEN_BACKLOG = 128
 _FOLLOW_SECONDS = 0.2
+_SAID_SECONDS = 10.0
 
 _log = logging.getLogger(__name__)
 
@@ -221,7 +222,8 @@ def find_or_start(
         ConfigError: the executor lacks something.
         StoreError: the state directory cannot be used.
     """
-    until = time.monotonic() + _START_SECONDS
+    begun = time.monotonic()
+    is_said = False
     while True:
         if running := discovery.discover(home):
             return FollowedServer(home, running, make_config)
@@ -229,8 +231,12 @@ def find_or_start(
         try:
             server.start()
         except StoreError as error:
-            if error.code != "store_locked" or time.monotonic() > until:
+            waited = time.monotonic() - begun
+            if error.code != "store_locked" or waited > _START_SECONDS:
                 raise
+            if waited > _SAID_SECONDS and not is_said:
+                _log.warning("The local server of another process does not answer yet; waiting.")
+                is_said = True
             time.sleep(_FOLLOW_SECONDS)  # another process starts one, or is too busy to answer
         else:
             return server

@@ -59,9 +59,9 @@ class AcceptedKey:
                     (self._server, salt, self._mark(salt), time.time()),
                 )
                 db.execute(
-                    "DELETE FROM accepted_keys WHERE base_url = ?1 AND id NOT IN (SELECT id FROM "
-                    "accepted_keys WHERE base_url = ?1 ORDER BY id DESC LIMIT ?2)",
-                    (self._server, _MOST_OF_A_SERVER),
+                    "DELETE FROM accepted_keys WHERE base_url = ? AND id NOT IN (SELECT id FROM "
+                    "accepted_keys WHERE base_url = ? ORDER BY id DESC LIMIT ?)",
+                    (self._server, self._server, _MOST_OF_A_SERVER),
                 )
         except StoreError as error:
             _log.info("That the key works is not remembered: %s", error.message)
