@@ -16,7 +16,10 @@ if sys.platform == "linux":
     windows_sharing.enforce()
 
 HOSTS = "tests/hosts/"
-LONG_FOLDERS = ("crash", "hosts", "engines", "console", "demo", "faults", "executors")
+LONG_FOLDERS = (
+    *("hosts", "crash", "console", "engines", "demo", "faults", "contract", "executors"),
+    *("cascade", "batch_openai", "cli", "packages", "agents", "fuzz", "attacks", "library"),
+)
 
 
 def pytest_xdist_auto_num_workers():

@@ -153,8 +153,12 @@ def test_the_doctor_finds_the_server_in_every_host_that_has_it(tool, simulated):
 # The Inspector
 
 
+INSPECTOR = ("mcp-inspector", "--cli")
+PATIENT = ("--connect-timeout", "60000")  # milliseconds; a loaded machine starts a server in 20 s
+
+
 def inspected(tool, server_command, *options):
-    done = tool("mcp-inspector", "--cli", *server_command, *options)
+    done = tool(*INSPECTOR, *server_command, *PATIENT, *options)
     assert done.returncode == 0, words(done)
     return json.loads(done.stdout)
 
@@ -163,11 +167,12 @@ def test_the_inspector_finds_every_tool_portable(tool, server_command):
     listed = inspected(tool, server_command, "--method", "tools/list", "--strict")
 
     assert len(listed["tools"]) == 8
+    read_only = {t["name"] for t in listed["tools"] if t["annotations"].get("readOnlyHint")}
+    assert read_only == {"list"}  # get_status may send a round of a cascade
 
 
 def test_the_inspector_calls_every_tool_that_only_reads(tool, server_command, project):
     (project / "t.csv").write_text("text\na\nb\n")
-    listed = inspected(tool, server_command, "--method", "tools/list")["tools"]
     call = ("--method", "tools/call", "--tool-name")
     made = inspected(
         tool, server_command, *call, "create_batch_file",
@@ -176,8 +181,6 @@ def test_the_inspector_calls_every_tool_that_only_reads(tool, server_command, pr
     job = made["structuredContent"]["job"]
     arguments = {"get_status": f"job={job}", "list": "kind=jobs"}
 
-    read_only = {t["name"] for t in listed if t["annotations"].get("readOnlyHint")}
-    assert read_only == {"list"}  # get_status may send a round of a cascade
     for name, argument in arguments.items():
         reply = inspected(tool, server_command, *call, name, "--tool-arg", argument)
         assert not reply["isError"]
@@ -189,6 +192,6 @@ def test_the_inspector_calls_every_tool_that_only_reads(tool, server_command, pr
 def test_the_text_of_an_error_reaches_the_agent(tool, server_command):
     call = ("--method", "tools/call", "--tool-name", "get_status", "--tool-arg", "job=nowhere")
 
-    done = tool("mcp-inspector", "--cli", *server_command, *call)
+    done = tool(*INSPECTOR, *server_command, *PATIENT, *call)
 
     assert "[unknown_job] There is no job nowhere here" in done.stdout
