@@ -103,3 +103,15 @@ def test_a_csv_begins_with_a_byte_order_mark_where_the_source_does_or_a_person_a
         assert marks("--overwrite") == [1, 0, 1, 1]
     table = (shell.folder / "a.csv").read_text(encoding="utf-8-sig")
     assert table.startswith("id,text,custom_id,outcome,answer,error\n1,Größe,")
+
+
+def test_says_what_goes_first_and_sends_the_others_behind_it(shell):
+    rows = "".join(f'{n},"{"word " * 1_000} question {n}"\n' for n in range(4))
+    shell.write("alike.csv", "id,text\n" + rows)
+    done = shell.run("run", "alike.csv", "-p", "{{ text }}", "-o", "out.csv", "--first-wave", "1")
+    assert done.returncode == 0, done.stderr
+    assert "1 request goes first; the other 3 wait until the first have ended." in done.stderr
+    assert "4: 4 ok" in done.stdout
+    job = shell.json("create-file", "alike.csv", "-p", "{{ text }}", "--option", "first_wave=1")
+    status = shell.json("status", job["job"])
+    assert (job["reused"], len(status["batch_ids"])) == (True, 2)

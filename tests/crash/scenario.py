@@ -70,6 +70,23 @@ async def _ended(ws, asked):
     raise AssertionError(f"{created.job} does not end")
 
 
+async def run_wave(ws, work):
+    """A job whose first requests go before the others: whoever looks sends these."""
+    created = await create_batch_file(
+        ws,
+        BuildRequest(source="alike.csv", prompt="{{ text }}", model="m", options={"first_wave": 1}),
+    )
+    await certain(lambda: create_batch(ws, created.job))
+    for _ in range(_CALLS):
+        if (await certain(lambda: get_status(ws, created.job, wait_seconds=10))).complete:
+            break
+    else:
+        raise AssertionError(f"{created.job} does not end")
+    await fetch_results(
+        ws, created.job, output_path=str(work / TABLES[0]), overwrite=True, sample=0
+    )
+
+
 async def once_more(ws, job):
     """Retry what was cut, in new parts, one time."""
     if all(not part.retry_round for part, _ in StoredJob.named(ws, job).newest_runs()):

@@ -99,6 +99,16 @@ CascadeTarget = Annotated[
         help="Share of the other rows that has to agree with it, 0.5 to 0.99; 0.95 by default.",
     ),
 ]
+FirstWave = Annotated[
+    int | None,
+    typer.Option(
+        "--first-wave",
+        metavar="N",
+        min=1,
+        max=1000,
+        help="Send N requests of each common beginning first, to warm the provider's cache.",
+    ),
+]
 Window = Annotated[
     str | None, typer.Option("--window", help="Completion window: 24h (cheapest) or 1h.")
 ]
@@ -158,6 +168,7 @@ def build_request(
     option: list[str] | None,
     cascade_model: str | None = None,
     cascade_target: float | None = None,
+    first_wave: int | None = None,
     output_path: str | None = None,
     overwrite: bool = False,
     max_cost: Decimal | None = None,
@@ -181,7 +192,9 @@ def build_request(
         image_column=image_column,
         limit=limit,
         new_run=new_run,
-        options=params_of(option, "--option") | _cascade(cascade_model, cascade_target),
+        options=params_of(option, "--option")
+        | _cascade(cascade_model, cascade_target)
+        | ({} if first_wave is None else {"first_wave": first_wave}),
         output_path=output_path,
         overwrite=overwrite,
         is_capped=max_cost is not None,

@@ -63,6 +63,7 @@ def run(
     option: options.Options = None,
     cascade_model: options.CascadeModel = None,
     cascade_target: options.CascadeTarget = None,
+    first_wave: options.FirstWave = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Submit without asking.")] = False,
     overwrite: options.Overwrite = False,
     formulas: options.Formulas = False,
@@ -89,6 +90,7 @@ def run(
             option=option,
             cascade_model=cascade_model,
             cascade_target=cascade_target,
+            first_wave=first_wave,
             endpoint=None if endpoint == options.CHAT else endpoint,
         )
     request = build_request(
@@ -106,6 +108,7 @@ def run(
         option=option,
         cascade_model=cascade_model,
         cascade_target=cascade_target,
+        first_wave=first_wave,
         max_cost=max_cost,
     )
     run_options = RunOptions(
@@ -286,7 +289,7 @@ class _RunFlow:
         stored = await find_job(ws, job.name)
         output, overwrite = self._options.output, self._options.overwrite
         await in_thread(lambda _: output_file(stored, output, overwrite=overwrite))
-        if all(run is not None for _, run in stored.newest_runs()):
+        if stored.is_submitted():
             self._submitted = True
             self._terminal.note("It was submitted before; --new-run runs the same work again.")
             return

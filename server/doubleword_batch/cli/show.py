@@ -192,6 +192,7 @@ def _(report: Submitted) -> Facts:
         ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
         ("cost", cost(report.cost_usd, report.cost_note)),
         ("waiting", report.waiting and no_capacity(report.waiting)),
+        ("waits", report.first_wave),
     ]
 
 
@@ -210,6 +211,7 @@ def _(report: Status) -> Facts:
         ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
         ("batches", ", ".join(report.batch_ids)),
         *_cascade(report.cascade),
+        ("waits", report.first_wave),
         *(("problem", problem) for problem in report.problems),
     ]
 

@@ -38,6 +38,7 @@ def create_file(
     option: options.Options = None,
     cascade_model: options.CascadeModel = None,
     cascade_target: options.CascadeTarget = None,
+    first_wave: options.FirstWave = None,
     as_json: options.AsJson = False,
 ) -> int:
     """Build a job's request files from a table and a prompt. Nothing is sent."""
@@ -60,6 +61,7 @@ def create_file(
         option=option,
         cascade_model=cascade_model,
         cascade_target=cascade_target,
+        first_wave=first_wave,
     )
     with progress_on(terminal.notes) as tell:
         report = call(settings, lambda jobs: jobs.build(request, progress=tell))

@@ -30,11 +30,13 @@ from doubleword_batch.jobs.export.output_file import output_file
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
+from doubleword_batch.jobs.later_parts import put_first_wave
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.strong import write_strong_keys
 from doubleword_batch.jobs.reuse.taken import leave_out_known
 from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import AFTER_FIRST_WAVE
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
     clear_building_mark,
@@ -176,6 +178,7 @@ def _build(
         )
         if cascade is not None:
             record_most(ws.store, job_id, cascade, built, staging.path)
+        built = put_first_wave(Ledger(ws.store, job_id), built, plan, ws.profile, staging.path)
         failpoint("build.written")
         name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
         job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)
@@ -286,6 +289,7 @@ def _publish(
                 requests=part.requests,
                 size_bytes=part.size_bytes,
                 sha256=part.sha256,
+                later=AFTER_FIRST_WAVE if 0 < built.first_files < part.number else 0,
             )
         is_inline = staging.path.resolve() in first.parents  # links to the home are gone there
         ws.store.set_job(

@@ -56,6 +56,7 @@ class BuildPlan:
         cascade: a strong model behind that of the spec; None for nearly all jobs.
         shares: equal requests are sent once.
         reuse: from where answers may be taken; None where a new run is wanted.
+        first_wave: see `BuildOptions`.
     """
 
     spec: RequestSpec
@@ -73,6 +74,7 @@ class BuildPlan:
     cascade: Cascade | None = None
     shares: bool = True
     reuse: Reuse | None = None
+    first_wave: int | None = None
 
 
 def plan_build(
@@ -157,6 +159,7 @@ def plan_build(
         cascade=cascade,
         shares=shares_equal_rows(options, params),
         reuse=reuse_of(ws, options, new_run=request.new_run),
+        first_wave=options.first_wave,
     )
 
 

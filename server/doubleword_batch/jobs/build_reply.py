@@ -11,6 +11,7 @@ from doubleword_batch.jobs.build_plan import BuildPlan
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.later_parts import said_of_waves
 from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.told import rows_saved, said_of
 from doubleword_batch.jobs.window_costs import compare_windows
@@ -54,7 +55,7 @@ def created_reply(
     cost = with_cascade(job, window, estimate_cost(job, window))
     saved = rows_saved(job)
     awaited = awaited_of(job) if job.store.is_unsent(job.id) else []
-    warnings = [*said_of_awaited(awaited), *said_of(saved), *warnings]
+    warnings = [*said_of_awaited(awaited), *said_of(saved), *said_of_waves(job), *warnings]
     submit = Next("create_batch", {"job": job.name, "completion_window": window})
     ways = compare_windows(job)
     return Created(

@@ -16,6 +16,7 @@ from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of,
 
 _NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_NAME, _LONGEST_NOTE = 48, 500
+_MOST_FIRST = 1_000
 # What stands for something else in a query, in a path of Windows, or at a provider.
 _NO_NAMES = re.compile(
     r"results|cells|main|temp|con|prn|aux|nul|com\d|lpt\d|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -34,6 +35,10 @@ def _is_note(value: Any) -> bool:
 
 def _is_days(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+def _is_first_wave(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _MOST_FIRST
 
 
 OF_THE_JOB = frozenset({"name", "note", "reuse_from", "reuse_days"})
@@ -57,6 +62,9 @@ OPTIONS: dict[str, OptionCheck] = {
     "equal_rows": one_of("share", "separate"),
     "reuse_from": some_text("the name of the one job whose answers may be taken", "a job"),
     "reuse_days": OptionCheck("a number of days, above 0", _is_days, "a number"),
+    "first_wave": OptionCheck(
+        f"a whole number from 1 to {_MOST_FIRST:,}", _is_first_wave, f"1 to {_MOST_FIRST:,}"
+    ),
     **SOURCE_CHECKS,
 }
 """Every option by its name."""
@@ -134,6 +142,8 @@ class BuildOptions:
             unless samples are wanted (see `wants_samples`).
         reuse_from: the only job whose answers may be taken; None for any of this server.
         reuse_days: how old they may be; None for any age.
+        first_wave: how many requests of each common beginning go first, so that the provider has
+            it in its cache when the others come; None sends all at once.
         source: how the source is read.
     """
 
@@ -146,6 +156,7 @@ class BuildOptions:
     equal_rows: str | None = None
     reuse_from: str | None = None
     reuse_days: float | None = None
+    first_wave: int | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
 
 
@@ -163,6 +174,11 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
             raise _unknown(name)
         if not check.fits(value):
             raise InputError(f"The option {name} must be {check.values}.")
+    if "cascade" in values and "first_wave" in values:
+        raise InputError(
+            "A cascade has rounds of its own, so it takes no first_wave.",
+            hint="Leave out either cascade or first_wave.",
+        )
     of_source = {name: values.pop(name) for name in SOURCE_CHECKS if name in values}
     return BuildOptions(
         **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)

@@ -4,6 +4,7 @@ from doubleword_batch.errors import Next
 from doubleword_batch.jobs.cascade.stop import cancel_cascade
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.later_parts import stop_waiting
 from doubleword_batch.jobs.replies import Cancelled
 from doubleword_batch.jobs.status import counts_of, refresh
 from doubleword_batch.jobs.store.journal import Intent
@@ -24,6 +25,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
     """
     stored = await find_job(ws, job)
     stops_cascade = cancel_cascade(stored)
+    never_sent = stop_waiting(stored)
     begun = {run.id for part, run in stored.newest_runs() if run and _has_open_cancel(stored, part)}
     await refresh(stored, also_terminal=True)
     stopping = [
@@ -32,7 +34,7 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         if run is not None and (not run.is_terminal or run.id in begun)
     ]
     if not stopping:
-        return _nothing_runs(stored, stops_cascade=stops_cascade)
+        return _nothing_runs(stored, never_sent, stops_cascade=stops_cascade)
 
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
@@ -75,7 +77,7 @@ def _has_open_cancel(job: StoredJob, part: Part) -> bool:
     return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
 
 
-def _nothing_runs(job: StoredJob, *, stops_cascade: bool) -> Cancelled:
+def _nothing_runs(job: StoredJob, never_sent: int, *, stops_cascade: bool) -> Cancelled:
     """The reply for a job of which nothing runs: it is as the caller wants it."""
     status = job.status()
     was_submitted = bool(job.batch_runs()) or not job.parts()
@@ -86,10 +88,13 @@ def _nothing_runs(job: StoredJob, *, stops_cascade: bool) -> Cancelled:
         job=job.name,
         status=status,
         batch_ids=[],
-        stopped=0,
+        stopped=never_sent,
         finished=counts.completed + counts.failed,
         note="No batch was running, and no further round of its cascade is sent."
         if stops_cascade
+        else f"No batch was running, and the {never_sent:,} requests that waited are never sent; a "
+        "retry can run them."
+        if never_sent
         else f"Nothing was running: it was {status} already."
         if was_submitted
         else f"Nothing was running: it is {status} and was never submitted.",

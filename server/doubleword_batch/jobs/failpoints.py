@@ -48,6 +48,10 @@ CASCADE_STEPS = ("cascade.decide", "cascade.decided")
 """Those of a job with a cascade, beside the steps of `rebuild`, `upload` and `create`."""
 
 
+WAVE_STEPS = ("wave.ended",)
+"""Those of a job with a first wave, beside the steps of `create`."""
+
+
 def _nobody(_step: str) -> None: ...
 
 

@@ -14,7 +14,13 @@ from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.journal import Journal
 from doubleword_batch.jobs.store.ledger import Ledger
-from doubleword_batch.jobs.store.records import BatchRun, JobRecord, Part
+from doubleword_batch.jobs.store.records import (
+    AFTER_FIRST_WAVE,
+    NEVER,
+    BatchRun,
+    JobRecord,
+    Part,
+)
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import PriceTable, Profile
 
@@ -211,12 +217,27 @@ class StoredJob(JobRecord):
         """Whether every part has a batch, and all of them are terminal.
 
         A job without parts, all of whose rows were answered before, has ended when it is built.
-        Of a cascade that was cancelled, parts that were not sent count for nothing.
+        Parts that were not sent when a cascade, or a first wave, was cancelled count for nothing.
         """
         newest = self.newest_runs()
         if self.is_cancelled_cascade():
             newest = [(part, run) for part, run in newest if run or not part.retry_round]
-        return all(run is not None and run.is_terminal for _, run in newest)
+        return all(part.later == NEVER if run is None else run.is_terminal for part, run in newest)
+
+    def is_submitted(self) -> bool:
+        """Whether every part has its batch, or gets it later by itself."""
+        newest = self.newest_runs()
+        has_begun = any(run is not None for _, run in newest)
+        return all(run is not None or (has_begun and part.later) for part, run in newest)
+
+    def waiting_parts(self) -> list[Part]:
+        """Those that are sent once the first wave has ended."""
+        runs = self.newest_runs()
+        return [part for part, run in runs if run is None and part.later == AFTER_FIRST_WAVE]
+
+    def first_wave(self) -> list[BatchRun | None]:
+        """The batches that those wait for."""
+        return [run for part, run in self.newest_runs() if not part.later and not part.retry_round]
 
     def is_cancelled_cascade(self) -> bool:
         """Whether its cascade was cancelled, and not told to go on since."""
@@ -234,12 +255,17 @@ class StoredJob(JobRecord):
             return "completed"
         if all(run is None for _, run in newest):
             return "uploaded" if all(part.input_file_id for part, _ in newest) else "built"
+        later = {part.later for part, run in newest if run is None}
+        newest = [(part, run) for part, run in newest if run is not None or not part.later]
         statuses = [run.status if run else "uploaded" for _, run in newest]
         running = [run.status for _, run in newest if run and not run.is_terminal]
-        if not running and self.is_cancelled_cascade():
+        was_retried = any(part.retry_round for part, _ in newest)
+        if not running and (self.is_cancelled_cascade() or (NEVER in later and not was_retried)):
             return "cancelled"
-        if "uploaded" in statuses:
-            return "in_progress" if running else "uploaded"
         if running:
-            return "in_progress" if "in_progress" in running else running[0]
-        return "completed" if "completed" in statuses else min(statuses)
+            is_going = "in_progress" in running or "uploaded" in statuses
+            return "in_progress" if is_going else running[0]
+        if "uploaded" in statuses:
+            return "uploaded"
+        ended = "completed" if "completed" in statuses else min(statuses)
+        return "in_progress" if ended == "completed" and AFTER_FIRST_WAVE in later else ended

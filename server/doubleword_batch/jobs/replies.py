@@ -134,6 +134,7 @@ class Submitted(Reply):
     cost_usd: Usd | None = None
     cost_note: str
     waiting: Waiting | None = None
+    first_wave: str | None = None
 
 
 class Counts(BaseModel):
@@ -197,6 +198,7 @@ class Status(Reply):
 
     Attributes:
         approval: what a person has to approve first, or has declined.
+        first_wave: what waits for the first wave, and why it is not sent where it could be.
     """
 
     job: str
@@ -214,6 +216,7 @@ class Status(Reply):
     approval: str | None = None
     problems: list[str]
     cascade: CascadeStage | None = None
+    first_wave: str | None = None
 
 
 class ErrorGroup(BaseModel):

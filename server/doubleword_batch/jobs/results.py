@@ -22,6 +22,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import tables_named_in
+from doubleword_batch.jobs.later_parts import said_of_first_wave
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
@@ -138,7 +139,14 @@ async def fetch_results(
                 cancelled=cancelled,
             )
         )
-    warnings = [*_apostrophes(written), *table.warnings, *collected.warnings(), *_unwrapped(stored)]
+    waits = said_of_first_wave(stored, carried_on)
+    warnings = [
+        *([waits] if waits else []),
+        *_apostrophes(written),
+        *table.warnings,
+        *collected.warnings(),
+        *_unwrapped(stored),
+    ]
     samples = await in_thread(lambda _: _samples(stored, table, sample))
     path = None if query is not None and is_private else str(written_path)
     results = await _reply(stored, table, path, samples, answer, warnings, carried_on)

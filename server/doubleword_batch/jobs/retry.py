@@ -23,6 +23,7 @@ from doubleword_batch.jobs.cascade.stop import let_go_on
 from doubleword_batch.jobs.costs import Cost, check_caps_of_retry
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.later_parts import has_more_to_send
 from doubleword_batch.jobs.new_parts import (
     NewRequest,
     existing_file,
@@ -141,6 +142,13 @@ async def _retry_failed(
 def _refuse_running(job: StoredJob) -> None:
     if job.has_ended():
         return
+    if has_more_to_send(job):
+        raise InputError(
+            f"Job {job.name} has requests that wait for its first wave, which has ended.",
+            hint="Submit the job again to send them, or cancel it.",
+            code="not_submitted",
+            next=Next("create_batch", {"job": job.name}),
+        )
     if job.status() in {"built", "uploaded"}:
         raise InputError(
             f"Job {job.name} is not fully submitted, so its failed rows cannot be run again yet.",
@@ -188,9 +196,11 @@ async def _begin(
 
 
 def _are_whole(job: StoredJob, selection: RetrySelection) -> bool:
-    """Whether no row has left these parts: its old request would run again with the others."""
-    parts = (part for part in job.parts() if part.number in selection.parts)
-    return all(job.ledger.rows_in(part.number) == part.requests for part in parts)
+    """Whether these parts were sent, and no row has left them: it would run again with them."""
+    parts = [(part, run) for part, run in job.newest_runs() if part.number in selection.parts]
+    return all(
+        run is not None and job.ledger.rows_in(part.number) == part.requests for part, run in parts
+    )
 
 
 def _requests(

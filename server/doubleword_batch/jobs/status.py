@@ -16,9 +16,10 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.jobs.approvals import in_words, question_about
 from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
-from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn, carry_on, is_done
+from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn, is_done
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.later_parts import carry_on, said_of_first_wave
 from doubleword_batch.jobs.on_end import is_told, tell_end
 from doubleword_batch.jobs.replies import Counts, Status, utc
 from doubleword_batch.jobs.reuse.told import rows_saved
@@ -109,7 +110,7 @@ async def wait_until_ended(
         if stored is None:
             raise _no_answer(ws)
         status = _reply(stored.reloaded(), carried_on)
-        if status.status in {"built", "uploaded"}:
+        if status.status in {"built", "uploaded"} and not carried_on.waits_for:
             raise _not_submitted(status)
         if status.complete or carried_on.waits_for or ws.monotonic() >= deadline:
             return status
@@ -152,7 +153,7 @@ def _not_submitted(status: Status) -> InputError:
 async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
     """Ask the provider until every batch is terminal or the time is up; asks at least once.
 
-    A cascade whose round has ended is carried on.
+    What waits for the first wave, or for a round of a cascade, is carried on.
     """
     if not seconds >= 0:
         raise InputError("wait_seconds must be at least 0.")
@@ -316,7 +317,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         provider=job.workspace.provider,
         next=next_of(carried_on)
         or (
-            _next(job, is_submitted=len(runs) == len(newest), ended=ended)
+            _next(job, is_submitted=job.is_submitted(), ended=ended)
             if question is None
             else _next_of_question(job, question)
         ),
@@ -335,6 +336,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         approval=None if question is None else _approval_in_words(question),
         problems=problems_of(runs),
         cascade=stage_of(job, carried_on),
+        first_wave=said_of_first_wave(job, carried_on),
     )
 
 

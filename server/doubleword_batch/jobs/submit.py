@@ -15,7 +15,6 @@ from doubleword_batch.jobs.awaited import awaited_of, note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.cascade.rounds import carry_on
 from doubleword_batch.jobs.cascade.stop import let_go_on
 from doubleword_batch.jobs.costs import (
     Cost,
@@ -29,6 +28,14 @@ from doubleword_batch.jobs.costs import (
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.later_parts import (
+    carry_on,
+    has_more_to_send,
+    is_sent_now,
+    keep_metadata,
+    said_of_first_wave,
+    unsent_of_first_run,
+)
 from doubleword_batch.jobs.new_parts import unsent_parts
 from doubleword_batch.jobs.on_end import want_notice
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
@@ -151,7 +158,7 @@ async def _create_batch(
     if not stored.parts():
         return _reply(stored, reused=True, cost=estimate_cost(stored, window))
     goes_on = let_go_on(stored)
-    if all(run for _, run in stored.newest_runs()):
+    if stored.is_submitted() and not has_more_to_send(stored):
         if max_cost_usd is not None and cascade_of(stored) is not None:  # of the rounds to come
             record_cascade(stored.store, stored.id, max_cost_usd=str(max_cost_usd))
         if goes_on:
@@ -207,8 +214,8 @@ async def _whole(job: StoredJob, window: str, own: Cost, max_cost_usd: Decimal |
 
 def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
     """The intents to create those batches of a job that are not there yet."""
-    has_batch = {part.id for part, run in job.newest_runs() if run is not None}
-    missing = [part for part in parts if part.id not in has_batch]
+    unsent = {part.id for part in unsent_of_first_run(job)}
+    missing = [part for part in parts if part.id in unsent]
     costs = split_cost_by_part(cost, missing, job.parts())
     return [create_intent(job, part, usd) for part, usd in zip(missing, costs, strict=True)]
 
@@ -229,7 +236,7 @@ async def _create(
     ws = job.workspace
     whole = await _whole(job, options.completion_window, cost, max_cost_usd)
     with job.store.transaction():
-        missing = [p for p, run in job.newest_runs() if run is None and p.id in uploaded]
+        missing = [p for p in unsent_of_first_run(job) if p.id in uploaded]
         check_caps(ws, whole, max_cost_usd)
         check_approval(ws, _intents(job, missing, whole), options.completion_window)
         costs = split_cost_by_part(cost, missing, job.parts())
@@ -239,8 +246,11 @@ async def _create(
             asked = None if max_cost_usd is None else str(max_cost_usd)
             record_cascade(job.store, job.id, max_cost_usd=asked)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
+        keep_metadata(job, options.metadata)
     failpoint("create.reserved")
-    return await create_parts(job, missing, costs, options)
+    now = dict(zip(missing, costs, strict=True))
+    now = {part: usd for part, usd in now.items() if is_sent_now(job, part)}
+    return await create_parts(job, list(now), list(now.values()), options)
 
 
 def _reply(
@@ -262,4 +272,5 @@ def _reply(
         cost_usd=cost.usd,
         cost_note=cost.note,
         waiting=waiting_for_capacity(results),
+        first_wave=said_of_first_wave(job),
     )

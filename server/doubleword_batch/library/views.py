@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.jobs.build_request import build_options
-from doubleword_batch.jobs.cascade.rounds import carry_on
 from doubleword_batch.jobs.dropped_files import keep_dropped, remove_unused
 from doubleword_batch.jobs.export.files import Format, write_table
 from doubleword_batch.jobs.export.query import query_rows
@@ -17,6 +16,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.job_tables import tables_named_in
+from doubleword_batch.jobs.later_parts import carry_on
 from doubleword_batch.jobs.replies import QueryResult
 from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.marks import Mark, Marks
@@ -163,7 +163,7 @@ class JobViews:
             await collect(job)
 
     async def carry_on(self, name: str) -> str:
-        """Send the next round of a job's cascade, if the one before has ended.
+        """Send what waits: behind a first wave that has ended, or a cascade's next round.
 
         Returns:
             Why it cannot be sent now and what to do; "" where nothing is in its way.

@@ -61,6 +61,7 @@ class BuildResult:
         left_out_causes: how many were left out, by cause; `blank` for blank rows.
         source_rows: rows of the whole source; None where it was not read to its end.
         warnings: what a person should look at before spending money.
+        first_files: how many of the files go before the others, as a first wave; 0 for none.
     """
 
     files: tuple[RequestFile, ...]
@@ -71,6 +72,7 @@ class BuildResult:
     left_out_causes: dict[str, int] = field(default_factory=dict[str, int])
     source_rows: int | None = None
     warnings: tuple[str, ...] = ()
+    first_files: int = 0
 
     @property
     def requests(self) -> int:

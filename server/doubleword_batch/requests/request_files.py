@@ -72,6 +72,18 @@ class PrefixOrder:
         return [(offsets[place], self._lengths[place]) for place in order]
 
 
+def beginnings(line: bytes) -> Iterator[int]:
+    """A number for each beginning of a request's body that is long enough, the shortest first.
+
+    Equal beginnings have equal numbers, in this process.
+    """
+    if len(line) > _FIRST_BYTES:
+        above = -1
+        for piece in _pieces(line, max(line.find(_BODY, 0, _FIRST_BYTES), 0)):
+            above = hash((above, piece))
+            yield above
+
+
 def _pieces(line: bytes, begin: int) -> Iterator[bytes]:
     """The first pieces of a request's body; what is left over at its end is none."""
     end = begin + _FIRST_BYTES

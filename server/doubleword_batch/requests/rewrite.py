@@ -3,6 +3,7 @@
 import re
 from array import array
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -75,7 +76,7 @@ def without_rows(
         ) as writer,
         _Aside(aside) as put_aside,
     ):
-        for row, line in _lines(built.files):
+        for row, line in numbered_lines(built.files):
             if is_left_out(row):
                 put_aside.write(row, line)
                 continue
@@ -89,11 +90,11 @@ def without_rows(
     input_tokens = text_bytes // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     changed = replace(
         built,
-        files=_put_in_place(built.files, files, folder),
+        files=put_in_place(built.files, files, folder),
         input_tokens=input_tokens,
         output_tokens=estimate_output_tokens(spec, requests, input_tokens),
     )
-    return Kept(changed, _ranges(file_of))
+    return Kept(changed, ranges(file_of))
 
 
 class _Aside:
@@ -128,8 +129,12 @@ class _Aside:
                 raise not_written(path, error) from None
 
 
-def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
-    """(file, first row, last row) of rows that follow each other, those in no file let through."""
+def ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
+    """(file, first row, last row) of rows that follow each other, those in no file let through.
+
+    Args:
+        file_of: the number of its file by row; 0 for none.
+    """
     number = first = last = 0
     for row, file in enumerate(file_of):
         if file and file != number:
@@ -142,7 +147,8 @@ def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
         yield number, first, last
 
 
-def _lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
+def numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
+    """(row, request line) of files that were built, in their order."""
     for file in files:
         with file.path.open("rb") as lines:
             for line in lines:
@@ -151,16 +157,23 @@ def _lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
                     yield int(found[1]), line
 
 
-def _put_in_place(
+def put_in_place(
     old: tuple[RequestFile, ...], new: tuple[RequestFile, ...], folder: Path
 ) -> tuple[RequestFile, ...]:
+    """Let files from folders inside of `folder` stand in it, by their numbers, for the old ones.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
     try:
         for file in old:
             file.path.unlink()
-        placed = tuple(replace(file, path=folder / file.path.name) for file in new)
+        placed = tuple(replace(file, path=folder / f"part-{file.number:04d}.jsonl") for file in new)
         for file, place in zip(new, placed, strict=True):
             rename(file.path, place.path)
-        (folder / "kept").rmdir()
+        for name in ("first", "kept"):
+            with suppress(FileNotFoundError):
+                (folder / name).rmdir()
     except OSError as error:
         raise not_written(folder, error) from None
     return placed

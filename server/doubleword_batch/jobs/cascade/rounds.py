@@ -52,7 +52,7 @@ from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
 
-_CAPS = frozenset({"over_cap", "unknown_cost"})
+CAPS = frozenset({"over_cap", "unknown_cost"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     except InputError as error:
         if error.code == "retried_already":  # another process was faster
             return CarriedOn(has_begun=True)
-        if error.code in _CAPS or isinstance(error, _WaitsError):
+        if error.code in CAPS or isinstance(error, _WaitsError):
             return CarriedOn(waits_for=error)
         raise
 

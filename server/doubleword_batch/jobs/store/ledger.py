@@ -224,12 +224,12 @@ class Ledger(LedgerReader):
 
     # Closing and opening again
 
-    def close_rows(self, endings: Iterable[tuple[int, str, str, int]]) -> None:
+    def close_rows(self, endings: Iterable[tuple[int, str, str, int | None]]) -> None:
         """Give the still pending rows of parts whose batches have ended their outcome.
 
         Args:
-            endings: part number, outcome, cause and batch run of each; the rows of all parts are
-                gone through once.
+            endings: part number, outcome, cause and batch run (None for none) of each; the rows of
+                all parts are gone through once.
         """
         with self.database.transaction() as db:
             db.execute(_ENDINGS)

@@ -60,6 +60,7 @@ class JobRecord:
     output_tokens: int
     completion_window: str | None
     source_rows: int | None
+    metadata: str | None
     cost_usd: Decimal | None
 
     @classmethod
@@ -74,6 +75,10 @@ class JobRecord:
         return self.fingerprint.startswith(RANDOM_FINGERPRINT)
 
 
+AFTER_FIRST_WAVE, NEVER = 1, 2
+"""When a part is sent that is not sent with the first: see `Part.later`."""
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """One request file of a job.
@@ -82,6 +87,8 @@ class Part:
         retry_round: 0 for the first run, then 1 more for each retry that built new files.
         model: whose answers its requests ask for; None for the job's own.
         is_changed: a retry changed parameters of its requests: they are not those that were built.
+        later: 0 for one that is sent with the job; `AFTER_FIRST_WAVE` for one that waits until the
+            first wave has ended; `NEVER` if the job was cancelled meanwhile.
     """
 
     id: int
@@ -95,6 +102,7 @@ class Part:
     input_file_id: str | None
     model: str | None = None
     is_changed: bool = False
+    later: int = 0
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:

@@ -333,4 +333,12 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         );
         """,
     ),
+    (
+        # A few requests go first, so that the provider has their common beginnings in its cache.
+        "2026-11-first-wave",
+        """
+        ALTER TABLE parts ADD COLUMN later INTEGER NOT NULL DEFAULT 0;  -- see records.Part
+        ALTER TABLE jobs ADD COLUMN metadata TEXT;  -- JSON: the caller's, for what is sent later
+        """,
+    ),
 )

@@ -15,7 +15,7 @@ from doubleword_batch.errors import DoublewordBatchError, NotFoundError, Rejecte
 from doubleword_batch.jobs.costs import reserve
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.journal import Intent
-from doubleword_batch.jobs.store.records import Part, Write
+from doubleword_batch.jobs.store.records import NEVER, Part, Write
 from doubleword_batch.jobs.sync.concurrency import CombinedProgress, PartResults, run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.jobs.sync.smaller_parts import TOO_LARGE, made_smaller
@@ -97,6 +97,8 @@ async def create_parts(
     async def create(part_and_cost: tuple[Part, Decimal | None]) -> bool:
         part, usd = part_and_cost
         with job.store.transaction():
+            if _now(job, part).later == NEVER:  # cancelled since
+                return False
             (write,) = reserve(
                 job.workspace, [create_intent(job, part, usd)], options.completion_window
             )

@@ -104,6 +104,7 @@ def _put_in_place(
             sha256=file.sha256,
             model=part.model,
             is_changed=part.is_changed,
+            later=part.later,
         )
         job.ledger.move_rows(number, rows_of[file.number])
     job.store.delete_part(part.id)

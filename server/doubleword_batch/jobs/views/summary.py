@@ -158,7 +158,7 @@ def _some(ws: Workspace, search: str, before: int | None, limit: int) -> Iterato
 
 
 def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:
-    """The newest jobs here of which something runs, is not read yet, or will run (a round)."""
+    """The newest jobs here of which something runs, is not read yet, or will run by itself."""
     jobs = (StoredJob.of_record(ws, record) for record in ws.store.jobs(limit=_PAGE))
     return [
         job
@@ -173,7 +173,7 @@ def _is_unread(job: StoredJob) -> bool:
 
 
 def _awaits_round(job: StoredJob) -> bool:
-    return bool(job.batch_runs()) and not is_done(job)
+    return bool(job.batch_runs()) and (bool(job.waiting_parts()) or not is_done(job))
 
 
 def _is_running(job: StoredJob) -> bool:

@@ -1,0 +1,175 @@
+"""What of a job is sent later: the parts behind its first wave, and the rounds of a cascade.
+
+A first wave of a few requests lets the provider put their common beginnings into its cache before
+the others come. All parts are uploaded and reserved when the job is submitted; those that wait get
+their batches from whoever looks at the job once the wave has ended, in whatever process. Each batch
+is written down before it is sent, as any other is.
+"""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.cascade.rounds import CAPS, NOTHING, CarriedOn
+from doubleword_batch.jobs.cascade.rounds import carry_on as carry_on_cascade
+from doubleword_batch.jobs.costs import Cost, split_cost_by_part
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.store.records import NEVER
+from doubleword_batch.jobs.sync.parts import BatchOptions, create_parts
+from doubleword_batch.progress import Progress, no_progress
+
+if TYPE_CHECKING:
+    from doubleword_batch.jobs.build_plan import BuildPlan
+    from doubleword_batch.jobs.job import StoredJob
+    from doubleword_batch.jobs.store.ledger import Ledger
+    from doubleword_batch.jobs.store.records import Part
+    from doubleword_batch.providers import Profile
+    from doubleword_batch.requests import BuildResult
+
+
+def put_first_wave(
+    ledger: "Ledger", built: "BuildResult", plan: "BuildPlan", profile: "Profile", folder: Path
+) -> "BuildResult":
+    """Put the requests that go first into files of their own, where the plan wants that."""
+    from doubleword_batch.requests.first_wave import split_first_wave
+
+    if plan.first_wave is None or not built.files:
+        return built
+    waves = split_first_wave(built, plan.spec, profile, folder, plan.first_wave)
+    ledger.put_in_parts(waves.ranges)
+    return waves.built
+
+
+async def carry_on(job: "StoredJob", progress: Progress = no_progress) -> CarriedOn:
+    """Send what waits, if what it waits for has ended.
+
+    Raises:
+        ApiError, TransportError: the provider refused or could not be reached; the same call goes
+            on where this one stopped.
+    """
+    waiting = job.waiting_parts()
+    if not waiting:
+        return await carry_on_cascade(job, progress)
+    if not _has_wave_ended(job):
+        return NOTHING
+    reason = _reason_to_wait(job)
+    if reason is not None:
+        return CarriedOn(waits_for=reason)
+    failpoint("wave.ended")
+    first = [part for part in job.parts() if not part.retry_round]
+    costs = split_cost_by_part(Cost(job.cost_usd, ""), waiting, first)
+    # What they cost was approved when the job was submitted.
+    job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
+    metadata: dict[str, str] = msgspec.json.decode(job.metadata or "{}")
+    try:
+        results = await create_parts(job, waiting, costs, BatchOptions(job.window, metadata))
+    except InputError as error:
+        if error.code in CAPS:
+            return CarriedOn(waits_for=error)
+        raise
+    if results.capacity_error is not None and not results.results:
+        return CarriedOn(waits_for=results.capacity_error)
+    return CarriedOn(has_begun=True)
+
+
+def _has_wave_ended(job: "StoredJob") -> bool:
+    return all(run is not None and run.is_terminal for run in job.first_wave())
+
+
+def _reason_to_wait(job: "StoredJob") -> InputError | None:
+    """Why the others should not follow a wave that has ended; None where they should."""
+    requests = sum(part.requests for part in job.waiting_parts())
+    if job.workspace.read_only:
+        return InputError(
+            f"{requests:,} requests wait: this server is read-only.",
+            next=Next("get_status", {"job": job.name}),
+        )
+    runs = [run for run in job.first_wave() if run is not None]
+    ended = ", ".join(sorted({run.status for run in runs} - {"completed"}))
+    if not ended and any(run.completed for run in runs):
+        return None
+    why = f"the first wave ended as {ended}" if ended else "no request of the first wave succeeded"
+    return InputError(
+        f"{requests:,} requests wait: {why}.",
+        hint="Submit the job again to send them all the same, or cancel it.",
+        next=Next("create_batch", {"job": job.name}),
+    )
+
+
+# When the job is submitted, and when it is cancelled
+
+
+def keep_metadata(job: "StoredJob", metadata: Mapping[str, str]) -> None:
+    """Keep the caller's metadata for parts that are sent later."""
+    if metadata and job.waiting_parts():
+        job.store.set_job(job.id, metadata=msgspec.json.encode(metadata).decode())
+
+
+def unsent_of_first_run(job: "StoredJob") -> "list[Part]":
+    """The parts that have no batch and shall have one."""
+    return [part for part, run in job.newest_runs() if run is None and part.later != NEVER]
+
+
+def is_sent_now(job: "StoredJob", part: "Part") -> bool:
+    """Whether a part need not wait for the first wave."""
+    return not part.later or _has_wave_ended(job)
+
+
+def has_more_to_send(job: "StoredJob") -> bool:
+    """Whether parts wait for a first wave that has ended: whoever submits sends them."""
+    return bool(job.waiting_parts()) and _has_wave_ended(job)
+
+
+def stop_waiting(job: "StoredJob") -> int:
+    """Never send what waits; its rows count as cancelled. Before the job was sent, that is all.
+
+    Written down before the batches are stopped, so that whoever looks meanwhile sends nothing.
+
+    Returns:
+        How many requests that were.
+    """
+    with job.store.transaction():
+        waiting = job.waiting_parts() if job.batch_runs() else []
+        for part in waiting:
+            job.store.set_part(part.id, later=NEVER)
+        job.ledger.close_rows((part.number, "cancelled", "cancelled", None) for part in waiting)
+        if waiting:
+            job.journal.release(job.id)
+    return sum(part.requests for part in waiting)
+
+
+# What replies say
+
+
+def said_of_first_wave(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str | None:
+    """What waits for the first wave; None where nothing does."""
+    waiting = sum(part.requests for part in job.waiting_parts())
+    if not waiting:
+        return None
+    if carried_on.waits_for is not None:
+        return f"{carried_on.waits_for.message} {carried_on.waits_for.hint}".strip()
+    first = sum(part.requests for part in job.parts() if not part.later and not part.retry_round)
+    return _in_words(first, waiting)
+
+
+def said_of_waves(job: "StoredJob") -> list[str]:
+    """What the reply to a build says of the first wave that was asked for."""
+    parts = [part for part in job.parts() if not part.retry_round]
+    spec: dict[str, Any] = msgspec.json.decode(job.spec)
+    first = spec.get("options", {}).get("first_wave")
+    if not parts or not first:
+        return []
+    later = sum(part.requests for part in parts if part.later)
+    if not later:
+        words = "one request shares" if first == 1 else f"{first:,} requests share"
+        return [f"No more than {words} any beginning of about 1,000 tokens, so all go at once."]
+    return [_in_words(sum(part.requests for part in parts) - later, later)]
+
+
+def _in_words(first: int, waiting: int) -> str:
+    go = "request goes" if first == 1 else "requests go"
+    return f"{first:,} {go} first; the other {waiting:,} wait until the first have ended."

@@ -1,0 +1,179 @@
+"""A few requests of each common beginning go first; the others wait until these have ended."""
+
+import csv
+
+import anyio
+import pytest
+
+from doubleword_batch import InputError, Jobs
+from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.settings import Settings
+
+ROWS, EACH = 24, 2
+DOCUMENTS = [f"document {n} " + "word " * 1_000 for n in range(3)]
+TEXTS = [f"{DOCUMENTS[n % 3]} question {n}" for n in range(ROWS)]
+WAITS = "6 requests go first; the other 18 wait until the first have ended."
+
+
+@pytest.fixture
+def release(tmp_path):
+    """The file whose being there lets the held requests go."""
+    return tmp_path / "release"
+
+
+@pytest.fixture
+def server(tmp_path, release):
+    faults = Faults(
+        requests=(
+            RequestFault(fault="hold", match=Match(contains="held"), until=str(release)),
+            RequestFault(fault="flaky", match=Match(contains="never"), times=1),
+        )
+    )
+    config = LocalConfig(
+        home=tmp_path / "server", executor="simulate", max_attempts=1, faults=faults
+    )
+    with LocalServer(config) as running:
+        yield running
+
+
+@pytest.fixture
+def settings(tmp_path, server):
+    return Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+            "DOUBLEWORD_API_KEY": server.token,
+            "DOUBLEWORD_BASE_URL": server.base_url,
+            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        }
+    )
+
+
+async def created(jobs, tmp_path, *, prompt="{{ text }}", texts=TEXTS, **options):
+    path = tmp_path / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in texts)])
+    options = {"first_wave": EACH} | options
+    return await jobs.create(path, prompt=prompt, model="m", options=options)
+
+
+async def batches(jobs):
+    ws = await jobs.workspace()
+    found = [batch async for batch in ws.client.batches.list()]
+    return sorted((batch.request_counts.total, batch.metadata.get("who")) for batch in found)
+
+
+async def test_a_few_requests_of_each_document_go_first_and_the_others_follow(settings, tmp_path):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path)
+        said = job.created.warnings[0]
+        assert said == WAITS
+        submitted = await job.submit(metadata={"who": "me"})
+        assert (len(submitted.batch_ids), submitted.next.tool) == (1, "get_status")
+        assert await batches(jobs) == [(6, "me")]
+        assert (await job.wait(60)).complete
+        assert await batches(jobs) == [(6, "me"), (18, "me")]
+        results = await job.results()
+    assert results.reply.ledger == {"ok": ROWS}
+    assert [row["text"] for row in results.rows()] == TEXTS
+
+
+async def test_what_waits_is_said_and_a_second_submission_sends_nothing_more(
+    settings, tmp_path, release
+):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path, prompt="{{ text }} held")
+        submitted = await job.submit()
+        again = await job.submit()
+        assert (again.reused, await batches(jobs)) == (True, [(6, None)])
+        status = await job.status()
+        assert (
+            status.first_wave
+            == "6 requests go first; the other 18 wait until the first have ended."
+        )
+        assert (status.status, status.next.tool) == ("in_progress", "get_status")
+        warnings = (await job.results()).reply.warnings
+        assert warnings[0] == status.first_wave == submitted.first_wave
+    release.touch()
+    async with Jobs(settings) as jobs:  # whoever looks carries it on
+        job = jobs.job(job.name)
+        assert (await job.wait(60)).first_wave is None
+        assert (await job.results()).reply.ledger == {"ok": ROWS}
+        assert await batches(jobs) == [(6, None), (18, None)]
+
+
+async def test_a_cancelled_wave_is_followed_by_nothing_and_a_retry_runs_the_rest(
+    settings, tmp_path, release
+):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path, prompt="{{ text }} held")
+        await job.submit()
+        await job.cancel()
+        release.touch()
+        assert (await job.wait(60)).complete
+        ledger = (await job.results()).reply.ledger
+        assert (sum(ledger.values()), ledger["cancelled"] >= 18) == (ROWS, True)
+        assert await batches(jobs) == [(6, None)]
+        await job.retry()
+        assert (await job.wait(60)).complete
+        assert (await job.results()).reply.ledger == {"ok": ROWS}
+        assert sum(total for total, _ in await batches(jobs)) <= 6 + ROWS
+
+
+async def test_a_wave_that_failed_is_followed_when_somebody_says_so(settings, tmp_path):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path, prompt="{{ text }} never")
+        await job.submit()
+        status = await job.wait(60)
+        assert status.first_wave.startswith("18 requests wait: the first wave ended as failed. ")
+        assert (status.complete, status.next.tool) == (False, "create_batch")
+        assert await batches(jobs) == [(6, None)]
+        with pytest.raises(InputError, match="wait for its first wave, which has ended"):
+            await job.retry()
+        await job.submit()
+        assert (await job.wait(60)).complete
+        assert (await job.results()).reply.ledger == {"failed": ROWS}
+
+
+async def test_where_nothing_begins_alike_all_go_at_once(settings, tmp_path):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path, texts=[f"text {n}" for n in range(5)])
+        assert job.created.warnings[0].startswith("No more than 2 requests share any beginning")
+        assert len((await job.submit()).batch_ids) == 1
+        for wrong in (0, True, "two", 1_001):
+            with pytest.raises(InputError, match="must be a whole number from 1 to 1,000"):
+                await created(jobs, tmp_path, first_wave=wrong)
+
+
+async def test_what_waited_for_a_wave_that_has_ended_is_never_sent_once_it_is_cancelled(
+    settings, tmp_path
+):
+    async with Jobs(settings) as jobs:
+        job = await created(jobs, tmp_path, prompt="{{ text }} never")
+        await job.submit()
+        await job.wait(60)
+        cancelled = await job.cancel()
+        assert (cancelled.status, cancelled.stopped) == ("cancelled", 18)
+        assert "the 18 requests that waited are never sent" in cancelled.note
+        status = await job.wait(60)
+        assert (status.complete, status.first_wave) == (True, None)
+        assert (await job.submit()).reused
+        assert await batches(jobs) == [(6, None)]
+        assert (await job.results()).reply.ledger == {"failed": 6, "cancelled": 18}
+
+
+async def test_two_who_look_at_the_same_time_send_what_waits_once(settings, tmp_path, release):
+    async with Jobs(settings) as jobs, Jobs(settings) as others:
+        job = await created(jobs, tmp_path, prompt="{{ text }} held")
+        await job.submit()
+        release.touch()
+        async with anyio.create_task_group() as tasks:
+            for each in (job, others.job(job.name)):
+                tasks.start_soon(each.wait, 60)
+        assert await batches(jobs) == [(6, None), (18, None)]
+
+
+async def test_a_cascade_takes_no_first_wave(settings, tmp_path):
+    async with Jobs(settings) as jobs:
+        with pytest.raises(InputError, match="takes no first_wave"):
+            await created(jobs, tmp_path, cascade={"model": "s"})
