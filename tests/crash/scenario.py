@@ -109,6 +109,19 @@ async def run_reuse(ws, work):
     await fetch_results(ws, job, output_path=str(work / TABLES[0]), overwrite=True, sample=0)
 
 
+async def run_anew(ws, work):
+    """A job that waits for answers of one that runs: made again, it is built anew."""
+    job = await submitted(ws, "held.csv", "Hold {{ text }}")
+    rows = (work / "held.csv").read_text(encoding="utf-8")
+    (work / "more.csv").write_text(rows + "d\n", encoding="utf-8", newline="\n")
+    asked = BuildRequest(source="more.csv", prompt="Hold {{ text }}", model="m")
+    for _ in range(2):
+        created = await create_batch_file(ws, asked)
+        with (work / "names.txt").open("a", encoding="utf-8") as names:
+            names.write(f"{created.job} {created.requests} {created.warnings[0]}\n")
+    await begun(lambda: cancel(ws, job))
+
+
 async def stopped(ws, work):
     """A job that never ends by itself is cancelled, and its rows are accounted for."""
     job = await submitted(ws, "held.csv", "Hold {{ text }}")

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Deleted
 from doubleword_batch.jobs.store.staging import mark_as_leftover
@@ -88,7 +89,9 @@ def drop_unsent(job: StoredJob) -> bool:
         mark_as_leftover(job.folder)
         WrittenFiles(job.store).forget(job.id)
         job.store.drop_job(job.id)
+    failpoint("drop.forgotten")
     shutil.rmtree(job.folder, ignore_errors=True)
+    failpoint("drop.removed")
     return True
 
 

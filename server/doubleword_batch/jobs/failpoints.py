@@ -40,6 +40,9 @@ STEPS = (
 REUSE_STEPS = ("reuse.begin", "reuse.written", "reuse.moved")
 """Those that every build meets whose rows are equal, or were answered before."""
 
+ANEW_STEPS = ("drop.forgotten", "drop.removed")
+"""Those of a build that takes the place of the same job, which waited for another's answers."""
+
 DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.published")
 """Those that a job meets only where the server takes smaller files than it should."""
 
