@@ -73,6 +73,26 @@ def test_macos_takes_every_case_and_form_of_a_folder_for_the_same(above):
         assert names_below(written / "a.csv", folder, "darwin") == ("a.csv",)
 
 
+ANCHORS = ("C:/", "Z:/", "//server/share/", "//server/share2/", "//server2/share/", "//?/C:/")
+PLAIN_NAMES = st.text(st.sampled_from("aBz1é -"), min_size=1, max_size=4)
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(ANCHORS),
+    st.sampled_from(ANCHORS),
+    st.lists(PLAIN_NAMES, max_size=3),
+    st.sampled_from([str.lower, str.upper, str.swapcase]),
+)
+def test_windows_takes_every_case_of_a_drive_or_share_for_the_same_and_no_other(
+    anchor, other, above, case
+):
+    folder = PureWindowsPath(anchor, *above)
+    assert names_below(PureWindowsPath(case(str(folder)), "a.csv"), folder, "win32") == ("a.csv",)
+    elsewhere = PureWindowsPath(other, *above, "a.csv")
+    assert (names_below(elsewhere, folder, "win32") is None) == (other != anchor)
+
+
 def test_a_name_that_only_looks_the_same_opens_nothing_on_a_stricter_disk(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "names_below", lambda path, root: names_below(path, root, "darwin"))
     for name in ("data", "DATA"):
