@@ -244,6 +244,21 @@ def test_a_format_of_brackets_takes_no_time(tmp_path):
     assert read(path) == ["read", "", 1, 0]
 
 
+@pytest.mark.parametrize("name", ["a", "", "a,A"])
+def test_a_header_of_many_equal_names_takes_no_time(tmp_path, name):
+    path = tmp_path / "t.csv"
+    header = ",".join([name] * (60_000 // len(name.split(","))))
+    path.write_text(f"first,{header}\n" + "1," * 60_000 + "1\n", encoding="utf-8", newline="\n")
+    outcome, message, rows, bad = read(path)
+    assert (outcome, rows, bad) == ("read", 1, 0), message
+
+
+def test_a_tag_without_an_end_is_not_gathered(tmp_path):
+    path = book(tmp_path / "t.xlsx", SOUND + '<row><c r="' + "A" * 20_000_000)
+    outcome, message, _, _ = read(path)
+    assert (outcome, "never ends" in message) == ("damaged_file", True), message
+
+
 @pytest.mark.parametrize("make", ["gzip", "zstd", "bz2"])
 def test_a_table_that_unpacks_to_hundreds_of_times_its_size_is_refused(tmp_path, make):
     import bz2

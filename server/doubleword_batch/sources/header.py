@@ -79,12 +79,13 @@ def name_columns(source: Source, cells: Iterable[Any], *, strip: bool = True) ->
     taken, seen = set(given), set[str]()
     unnamed = tuple(at for at, name in enumerate(given) if not name.strip())
     renamed: dict[str, str] = {}
+    numbers: dict[str, int] = {}
     for at, name in enumerate(given):
         chosen = name
-        if at in unnamed:
-            chosen = _free(f"column_{at + 1}", taken)
+        if not name.strip():
+            chosen = _free(f"column_{at + 1}", taken, numbers)
         elif name in seen:
-            chosen = _free(name, taken)
+            chosen = _free(name, taken, numbers)
             renamed[chosen] = name
         taken.add(chosen)
         seen.add(chosen)
@@ -210,8 +211,10 @@ def _is_number(cell: Any) -> bool:
     return _NUMBER.fullmatch(text) is not None and not _YEAR.fullmatch(text)
 
 
-def _free(name: str, taken: set[str]) -> str:
-    chosen, number = name, 2
+def _free(name: str, taken: set[str], numbers: dict[str, int]) -> str:
+    """A name that is not taken; `numbers` has where the search for one like it goes on."""
+    chosen, number = name, numbers.get(name, 2)
     while chosen in taken:
         chosen, number = f"{name}_{number}", number + 1
+    numbers[name] = number
     return chosen
