@@ -13,6 +13,8 @@ from agent import agent
 from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium, run_apart
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.marks import Marks
+from doubleword_batch.local import LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import Faults, Match, RequestFault
 from doubleword_batch.settings import Settings
 from finished_job import chat, finished_job
 from running_console import WAIT_SECONDS, running, write_reviews
@@ -123,30 +125,44 @@ def started(home, port):
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="there is no SIGKILL")
-def test_after_a_sigkill_of_the_console_an_open_page_goes_on(home, reviews, chromium):
-    process, address = started(home, 0)
+def test_a_console_that_is_killed_while_a_job_runs_goes_on_on_the_page_that_was_open(
+    tmp_path, chromium
+):
+    home, gate = tmp_path / "home", tmp_path / "gate"
+    hold = RequestFault(fault="hold", until=str(gate), match=Match(contains="number 3"))
+    config = LocalConfig(home=home, executor="simulate", faults=Faults(requests=(hold,)))
     page = chromium.new_page()
     page.set_default_timeout(WAIT_SECONDS * 1000)
-    base, port = address.partition("/enter")[0], int(address.split(":")[2].partition("/")[0])
-    try:
-        page.goto(address)
-        page.goto(f"{base}/jobs/{reviews}")
-        page.evaluate("window.__same = true")
-        process.kill()
-        assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
-        page.wait_for_selector("#lost:visible")
-        process.stdout.close()
-        process, _ = started(home, port)
-        page.wait_for_selector("#lost", state="hidden")
-        assert page.evaluate("window.__same")
-        page.get_by_role("link", name="Judge", exact=True).click()
-        page.get_by_role("button", name="Right").first.click()
-        page.wait_for_url("**place=**")
-    finally:
-        process.terminate()
-        process.wait(WAIT_SECONDS)
-        process.stdout.close()
-        page.close()
+    with LocalServer(config):
+        process, address = started(home, 0)
+        base, port = address.partition("/enter")[0], int(address.split(":")[2].partition("/")[0])
+        try:
+            page.goto(address)
+            page.goto(f"{base}/new")
+            page.set_input_files("#file", write_reviews(tmp_path, 4))
+            page.wait_for_url("**/new/*")
+            page.get_by_label("Prompt of each row").fill("Judge {{ review }}")
+            page.get_by_role("button", name="Go on with all rows").click()
+            page.get_by_role("button", name="Submit 4 rows for $0").click()
+            page.wait_for_selector(".legend >> text=1 pending")
+            page.evaluate("window.__same = true")
+            process.kill()
+            assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
+            page.wait_for_selector("#lost:visible")
+            process.stdout.close()
+            process, _ = started(home, port)
+            page.wait_for_selector("#lost", state="hidden")
+            gate.touch()
+            page.wait_for_selector(".legend >> text=4 ok")
+            assert page.evaluate("window.__same")
+            page.get_by_role("link", name="Judge", exact=True).click()
+            page.get_by_role("button", name="Right").first.click()
+            page.wait_for_url("**place=**")
+        finally:
+            process.terminate()
+            process.wait(WAIT_SECONDS)
+            process.stdout.close()
+            page.close()
 
 
 def test_fifty_hostile_texts_are_text_wherever_they_stand(tmp_path, opened):
