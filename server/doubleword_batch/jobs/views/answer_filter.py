@@ -36,6 +36,11 @@ class AnswerFilter:
         """Whether every row fits."""
         return self == AnswerFilter()
 
+    @property
+    def is_of_several_values(self) -> bool:
+        """Whether the rows that an index on `column` gives are not in the order of the source."""
+        return self.low is not None or self.high is not None or _number(self.value) is not None
+
 
 def condition(
     snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark], unindexed: str = ""
@@ -94,14 +99,20 @@ def _add_value(parts: list[str], values: list[Any], expression: str, value: str)
     if not value:
         parts.append(f"({expression} IS NULL OR {expression} = '')")
         return
-    try:
-        number = float(value)
-    except ValueError:
+    number = _number(value)
+    if number is None:
         parts.append(f"{expression} = ?")
         values.append(value)
     else:
         parts.append(f"{expression} IN (?, ?)")
         values += [value, number]
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
 
 
 def _pattern(text: str) -> str:

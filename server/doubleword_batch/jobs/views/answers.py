@@ -91,8 +91,9 @@ def page(
             found = _of_list(db, snapshot, table, after, size + 1, descending=descending)
         else:
             where, values = condition(snapshot, wanted, marks)
-            # The sorted column's index leads to many rows sooner, and to those that need reading.
-            if sort and sort != wanted.column and (wanted.text or _are_many(db, where, values)):
+            # What is in the page's order leads to many rows sooner, and to those that need reading.
+            is_by_another = sort != wanted.column if sort else wanted.is_of_several_values
+            if is_by_another and (wanted.text or _are_many(db, where, values)):
                 where, values = condition(snapshot, wanted, marks, unindexed="+")
             if snapshot.rows > MANY_ROWS:
                 bound(db, _PAGE_SECONDS, thread_time)  # not what others take of the processor
