@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from doubleword_batch.library.drafts import READING
+from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.sources.options import CHECKS
 
 ODD = "# of May\n1^it''s, good^NULL\n2^'bad^er'^x\n"
@@ -78,4 +78,4 @@ def test_drafts_of_before_are_read_as_the_file_says_it(console, browser, odd):
 
 
 def test_the_list_of_options_is_the_one_of_every_door():
-    assert READING is CHECKS
+    assert Drafts.offered is CHECKS

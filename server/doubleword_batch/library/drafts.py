@@ -89,27 +89,27 @@ _TEXTS = frozenset(field.name for field in fields(Draft)) - {
 }
 
 
-READING = CHECKS
-"""What a form offers for reading a source, by name; its fields are called `read_NAME`."""
-
-
-def reading_of(given: Mapping[str, str]) -> dict[str, str] | None:
-    """How a form says that the source is read; None where it has no such fields."""
-    fields_of = {name: given[f"read_{name}"] for name in READING if f"read_{name}" in given}
-    if not fields_of:
-        return None
-    return {name: str(value) for name, value in from_texts(fields_of).items()}
-
-
 class Drafts:
     """The drafts of a state directory.
 
     Args:
         home: the state directory.
+
+    Attributes:
+        offered: the options with which a form lets a source be read; its fields are `read_NAME`.
     """
+
+    offered = CHECKS
 
     def __init__(self, home: Path) -> None:
         self._folder = home / "console" / "drafts"
+
+    def reading_of(self, given: Mapping[str, str]) -> dict[str, str] | None:
+        """How a form says that the source is read; None where it has no such fields."""
+        named = {name: given[f"read_{name}"] for name in self.offered if f"read_{name}" in given}
+        if not named:
+            return None
+        return {name: str(value) for name, value in from_texts(named).items()}
 
     def new(self, source: str, shown: str, reading: Mapping[str, str] | None = None) -> Draft:
         """A draft over a source that is read so."""

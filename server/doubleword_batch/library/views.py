@@ -51,6 +51,7 @@ from doubleword_batch.library.answer_tables import AnswerTables, Preparing
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.progress import no_progress
+from doubleword_batch.sources.options import from_texts
 
 if TYPE_CHECKING:
     from array import array
@@ -318,17 +319,18 @@ class JobViews:
         await in_thread(work)
 
     async def preview_source(
-        self, location: str, options: Mapping[str, Any] | None = None
+        self, location: str, reading: Mapping[str, str] | None = None
     ) -> SourcePreview:
-        """The first rows of a source, read with these of a build's options.
+        """The first rows of a source, read with these of a build's options, as texts of a form.
 
         Raises:
             InputError: it cannot be read.
         """
         ws = await self._workspace()
         known = self._previews.get(location)
-        reading = replace(build_options(options).source, keeps_bad_rows=False)
-        found = await in_thread(lambda _: preview_source(ws, location, known, reading))
+        options = build_options(from_texts(reading or {})).source
+        read_as = replace(options, keeps_bad_rows=False)
+        found = await in_thread(lambda _: preview_source(ws, location, known, read_as))
         self._previews.pop(location, None)
         self._previews[location] = found
         for oldest in list(self._previews)[:-_PREVIEWS_KEPT]:

@@ -13,8 +13,6 @@ from doubleword_batch.console.context import RefusedError, check_post, console_o
 from doubleword_batch.console.pages.job import amount_of
 from doubleword_batch.console.render import job_url, link_of, page, status_of
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.library.drafts import READING, reading_of
-from doubleword_batch.sources.options import from_texts
 
 if TYPE_CHECKING:
     from doubleword_batch.library.drafts import Draft
@@ -29,7 +27,8 @@ _SHOWN_PILOTS = 2
 async def new_job(request: Request) -> Response:
     """Where a file is dropped, or its path given."""
     _refuse_read_only(request)
-    return page(request, "new_source.html", error=None, given="", reading={}, options=READING)
+    offered = console_of(request).drafts.offered
+    return page(request, "new_source.html", error=None, given="", reading={}, options=offered)
 
 
 async def take_file(request: Request) -> Response:
@@ -37,10 +36,10 @@ async def take_file(request: Request) -> Response:
     check_post(request, "")
     console = console_of(request)
     name = unquote(request.headers.get("x-file-name", "")) or "rows"
-    reading = reading_of(request.query_params) or {}
+    reading = console.drafts.reading_of(request.query_params) or {}
     path = await console.views.keep_dropped(name, request.stream())
     try:
-        await console.views.preview_source(str(path), from_texts(reading))
+        await console.views.preview_source(str(path), reading)
     except DoublewordBatchError:
         path.unlink(missing_ok=True)
         raise
@@ -53,13 +52,13 @@ async def take_path(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     given = fields.get("source", "").strip()
-    reading = reading_of(fields) or {}
+    reading = console.drafts.reading_of(fields) or {}
     try:
         if not given:
             raise InputError("No path was given.", hint="Give a file's path, or drop the file.")
-        await console.views.preview_source(given, from_texts(reading))
+        await console.views.preview_source(given, reading)
     except DoublewordBatchError as error:
-        shown = {"given": given, "reading": reading, "options": READING}
+        shown = {"given": given, "reading": reading, "options": console.drafts.offered}
         return page(request, "new_source.html", 400, error=error, **shown)
     return RedirectResponse(f"/new/{console.drafts.new(given, given, reading).id}", _SEE_OTHER)
 
@@ -77,7 +76,7 @@ async def _shown(
     reading: Mapping[str, str] | None = None,
 ) -> Response:
     console = console_of(request)
-    source = await console.views.preview_source(draft.source, draft.options())
+    source = await console.views.preview_source(draft.source, draft.reading)
     return page(
         request,
         "new_job.html",
@@ -87,7 +86,7 @@ async def _shown(
         draft=draft,
         source=source,
         reading=draft.reading if reading is None else reading,
-        options=READING,
+        options=console.drafts.offered,
         models=await console.views.models(),
         budget=await console.views.budget(),
         **await _rendered(request, draft, source),
@@ -100,7 +99,7 @@ async def preview(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.change(console.drafts.get(request.path_params["draft"]), fields)
-    source = await console.views.preview_source(draft.source, draft.options())
+    source = await console.views.preview_source(draft.source, draft.reading)
     return page(
         request,
         "prompt_part.html",
@@ -158,7 +157,7 @@ async def _read_as(request: Request, draft: "Draft", reading: Mapping[str, str])
     """What is written stays; options with which the source cannot be read are not kept."""
     console = console_of(request)
     try:
-        await console.views.preview_source(draft.source, from_texts(reading))
+        await console.views.preview_source(draft.source, reading)
     except DoublewordBatchError as error:
         return await _shown(request, draft, error, reading)
     return RedirectResponse(f"/new/{console.drafts.read_as(draft, reading).id}", _SEE_OTHER)
@@ -169,7 +168,7 @@ async def _changed(request: Request) -> tuple[Any, "Draft", Mapping[str, str]]:
     fields = await form_of(request)
     console = console_of(request)
     draft = console.drafts.get(request.path_params["draft"])
-    reading = reading_of(fields)
+    reading = console.drafts.reading_of(fields)
     draft = console.drafts.change(draft, fields)
     return console, draft, draft.reading if reading is None else reading
 
