@@ -45,7 +45,7 @@ def faulty(home):
     @contextmanager
     def start(*, server=(), requests=()):
         faults = Faults(server=tuple(server), requests=tuple(requests))
-        config = LocalConfig(home=home, executor="simulate", faults=faults)
+        config = LocalConfig(home=home, executor="simulate", faults=faults, max_attempts=1)
         with LocalServer(config) as running:
             yield running
 
