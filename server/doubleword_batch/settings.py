@@ -103,6 +103,7 @@ class Settings:
         lock_files: whether a table of answers gets a lock file beside it.
         on_done: a command line to run when a job that an agent began has ended.
         notify: show a notification on the desktop then.
+        channel: tell the host's session of the ends of its jobs, through its channel.
         webhook_secret: by which the provider's webhooks are known to be its own.
         platform_key: of the provider's management API, which is asked for prices and nothing else.
         platform_url: of that API; None for the provider's.
@@ -129,6 +130,7 @@ class Settings:
     lock_files: bool = True
     on_done: str | None = None
     notify: bool = False
+    channel: bool = False
     webhook_secret: Secret | None = None
     platform_key: Secret | None = None
     platform_url: str | None = None
@@ -180,6 +182,7 @@ class Settings:
             lock_files=flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
             notify=flag(env, "DOUBLEWORD_BATCH_NOTIFY"),
+            channel=flag(env, "DOUBLEWORD_BATCH_CHANNEL"),
             webhook_secret=_secret(env, "DOUBLEWORD_BATCH_WEBHOOK_SECRET"),
             platform_key=_secret(env, "DOUBLEWORD_PLATFORM_KEY"),
             platform_url=_address(env, "DOUBLEWORD_PLATFORM_URL"),

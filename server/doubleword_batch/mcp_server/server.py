@@ -8,7 +8,7 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
@@ -25,6 +25,9 @@ from doubleword_batch.mcp_server.job_card import job_card, link_card
 from doubleword_batch.mcp_server.replies import error_reply
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
+
+if TYPE_CHECKING:
+    from doubleword_batch.mcp_server.channel import Channel
 
 INSTRUCTIONS = """\
 Batch (bulk) LLM inference over tables: cheaper than realtime, asynchronous, results by file.
@@ -183,6 +186,8 @@ def build_server(
             unusable=settings,
         )
 
+    channel = _channel() if settings.channel else None
+
     @asynccontextmanager
     async def lifespan(_: MCPServer[Jobs]) -> AsyncGenerator[Jobs]:
         roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
@@ -191,6 +196,8 @@ def build_server(
             background.start_soon(jobs.resume_local_work)
             if settings.on_done is not None or settings.notify:
                 background.start_soon(_watch_ends, jobs)
+            if channel is not None:
+                background.start_soon(channel.watch, jobs)
             try:
                 yield jobs
             finally:
@@ -205,7 +212,7 @@ def build_server(
         log_level="WARNING",
         request_state_security=sealed_with_kept_key(settings.home),
         extensions=[job_card()],
-        middleware=[link_card],
+        middleware=[link_card] if channel is None else [link_card, channel.middleware],
         tools=[
             _tool(
                 name,
@@ -218,6 +225,12 @@ def build_server(
             if name in _IN_READ_ONLY or not settings.read_only
         ],
     )
+
+
+def _channel() -> "Channel":
+    from doubleword_batch.mcp_server.channel import Channel
+
+    return Channel()
 
 
 async def _watch_ends(jobs: Jobs) -> None:
