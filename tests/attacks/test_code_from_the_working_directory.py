@@ -113,7 +113,8 @@ def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch
 
     for name in (
         "DOUBLEWORD_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY",
-        "GITHUB_TOKEN", "DB_PASSWORD", "DOUBLEWORD_BATCH_PROXY_KEY", "PYTHONPATH",
+        "GITHUB_TOKEN", "DB_PASSWORD", "DOUBLEWORD_BATCH_PROXY_KEY", "PYTHONPATH", "GH_PAT",
+        "SESSION_COOKIE",
     ):  # fmt: skip
         monkeypatch.setenv(name, "sk-victim")
     monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "the index's own")

@@ -155,6 +155,25 @@ HOSTILE_NAMES = [
 ]
 
 
+COUNTS = Counts(total=3, completed=2, failed=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "told_as"),
+    [
+        ("march-reviews_2.a", "march-reviews_2.a"),
+        ("a & calc", "a___calc"),
+        ("%COMSPEC%", "_COMSPEC_"),
+        ("$(touch owned)", "__touch_owned_"),
+        ("--help", "help"),
+        ("a\nBATCH_STATUS=x", "a_BATCH_STATUS_x"),
+        ("x" * 5_000, "x" * 100),
+    ],
+)
+def test_whatever_a_changed_store_calls_a_job_no_shell_runs_it(name, told_as):
+    assert facts_of(name, "completed", COUNTS)["BATCH_JOB"] == told_as
+
+
 def words_of(name):
     return f"Job {name} is completed: 2 of 3 rows answered, 1 failed."
 
@@ -163,7 +182,7 @@ def words_of(name):
 async def test_for_osascript_a_jobs_name_is_an_argument_and_no_code(name, stub, told, monkeypatch):
     monkeypatch.setattr(on_end, "_SYSTEM", "mac")
     stub("osascript")
-    notify(facts_of(name, "completed", Counts(total=3, completed=2, failed=1)))
+    notify(facts_of("j", "completed", COUNTS) | {"BATCH_JOB": name})
     (seen,) = await appears(told)
     *script, title, words = seen["arguments"]
     assert script[::2] == ["-e"] * 3
@@ -175,7 +194,7 @@ async def test_for_osascript_a_jobs_name_is_an_argument_and_no_code(name, stub, 
 async def test_for_powershell_a_jobs_name_is_a_variable_and_no_code(name, stub, told, monkeypatch):
     monkeypatch.setattr(on_end, "_SYSTEM", "windows")
     stub("powershell")
-    notify(facts_of(name, "completed", Counts(total=3, completed=2, failed=1)))
+    notify(facts_of("j", "completed", COUNTS) | {"BATCH_JOB": name})
     (seen,) = await appears(told)
     *options, script = seen["arguments"]
     assert options == ["-NoProfile", "-NonInteractive", "-Command"]

@@ -7,6 +7,7 @@ status and counts; no row, no answer, no key.
 
 import logging
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -37,6 +38,9 @@ $n = [Windows.UI.Notifications.ToastNotification]::new($x)
 $m::CreateToastNotifier('PowerShell').Show($n)
 """
 
+_NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9._-]")
+_LONGEST_NAME = 100
+
 _log = logging.getLogger(__name__)
 
 
@@ -64,9 +68,12 @@ def tell_end(job: StoredJob, counts: Counts) -> None:
 
 
 def facts_of(job: str, status: str, counts: Counts) -> dict[str, str]:
-    """The variables that tell a child of a job that has ended."""
+    """The variables that tell a child of a job that has ended.
+
+    A store that somebody changed may call a job anything, and cmd runs what is in `%BATCH_JOB%`.
+    """
     return {
-        "BATCH_JOB": job,
+        "BATCH_JOB": _NOT_IN_A_NAME.sub("_", job).lstrip("-.")[:_LONGEST_NAME],
         "BATCH_STATUS": status if status in TERMINAL else "ended",
         "BATCH_ROWS": str(counts.total),
         "BATCH_COMPLETED": str(counts.completed),
