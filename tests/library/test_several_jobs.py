@@ -1,0 +1,104 @@
+"""Jobs one after the other over tables that change: each distinct question is paid for once."""
+
+import csv
+from random import Random
+
+import pytest
+
+from doubleword_batch import Jobs
+from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.settings import Settings
+
+JOBS = 5
+TEXTS = [f"plain {n}" for n in range(7)] + [f"flaky {n}" for n in range(3)]
+
+
+@pytest.fixture
+def settings(tmp_path):
+    flaky = RequestFault(fault="flaky", match=Match(contains="flaky"), times=1)
+    config = LocalConfig(
+        home=tmp_path / "server",
+        executor="simulate",
+        max_attempts=1,
+        faults=Faults(requests=(flaky,)),
+    )
+    with LocalServer(config) as running:
+        yield Settings.from_environment(
+            {
+                "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+                "DOUBLEWORD_API_KEY": running.token,
+                "DOUBLEWORD_BASE_URL": running.base_url,
+                "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            }
+        )
+
+
+def edited(random, rows):
+    """The table before with rows changed, added, doubled and left out."""
+    kept = [text for text in rows if random.random() < 0.8]
+    new = [random.choice(TEXTS) for _ in range(random.randint(2, 5))]
+    doubled = random.sample(kept, min(2, len(kept)))
+    found = kept + new + doubled
+    random.shuffle(found)
+    return found
+
+
+async def sent_of(jobs, submitted):
+    """How many requests the server has of a submission's batches."""
+    ws = await jobs.workspace()
+    found = [await ws.client.batches.get(batch) for batch in submitted.batch_ids]
+    return sum(batch.request_counts.total for batch in found)
+
+
+async def fetched(job, texts):
+    """The rows' outcomes and answers by text, after what must hold of any job was seen to hold."""
+    results = await job.results()
+    rows = list(results.rows())
+    assert sum(results.reply.ledger.values()) == len(rows) == len(texts)
+    assert [row["text"] for row in rows] == texts
+    by_text = {}
+    for row in rows:
+        found = (row["outcome"], row["answer"])
+        assert by_text.setdefault(row["text"], found) == found
+    return by_text
+
+
+@pytest.mark.parametrize("seed", [3, 17])
+async def test_each_distinct_question_without_an_answer_is_sent_once(seed, settings, tmp_path):
+    random = Random(seed)
+    answers: dict[str, str] = {}
+    rows: list[str] = random.choices(TEXTS, k=6)
+    async with Jobs(settings) as jobs:
+        for number in range(JOBS):
+            rows = edited(random, rows)
+            path = tmp_path / f"rows-{number}.csv"
+            with path.open("w", encoding="utf-8", newline="") as file:
+                csv.writer(file).writerows([["text"], *([text] for text in rows)])
+            is_new = random.random() < 0.2
+            options = {} if is_new else random.choice([{}, {"reuse_days": 1}])
+            job = await jobs.create(
+                path, prompt="Say {{ text }}", model="m", new_run=is_new, options=options
+            )
+            wanted = set(rows) if is_new else set(rows) - answers.keys()
+            assert job.created.requests == len(wanted)
+            submitted = await job.submit()
+            was_cancelled = random.random() < 0.2
+            if was_cancelled:
+                await job.cancel()
+            assert (await job.wait(120)).complete
+            if wanted and not was_cancelled:
+                assert await sent_of(jobs, submitted) == len(wanted)
+            found = await fetched(job, rows)
+            failed = {text for text, (outcome, _) in found.items() if outcome != "ok"}
+            assert failed <= wanted
+            if failed and random.random() < 0.5:
+                retried = await job.retry()
+                assert retried.rows + (retried.shared_rows or 0) == sum(t in failed for t in rows)
+                assert (await job.wait(120)).complete
+                found = await fetched(job, rows)
+            for text, (outcome, answer) in found.items():
+                if text not in wanted:
+                    assert (outcome, answer) == ("ok", answers[text])
+                if outcome == "ok":
+                    answers[text] = answer
