@@ -92,6 +92,17 @@ async def test_an_outage_that_lasts_is_said_as_what_it_is(connect, fake_time):
     assert caught.value.may_have_happened is False
 
 
+@pytest.mark.parametrize("models", [AWAY[0], answer(200, {"object": "list", "data": []})])
+@pytest.mark.parametrize("then", [answer(503), Answer(reset=True)])
+async def test_a_restart_within_an_outage_has_the_time_of_the_outage(
+    connect, fake_time, models, then
+):
+    async with serving(refused(401), models, *[then] * 60) as server:
+        with pytest.raises(errors.DoublewordBatchError):
+            await get(connect(server.base_url, max_retry_seconds=20))
+    assert sum(fake_time.waits) == pytest.approx(50, abs=0.6)  # a pause before it is known
+
+
 async def test_a_key_that_turns_out_wrong_after_an_outage_is_said_to_be_wrong(connect):
     async with serving(refused(401), AWAY[0], refused(401), REFUSED[0]) as server:
         with pytest.raises(errors.AuthError) as caught:

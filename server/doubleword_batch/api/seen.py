@@ -174,19 +174,23 @@ class Budgets:
         # Who does not want to wait does not wait here either.
         outage = max(seconds, _OUTAGE_SECONDS) if seconds >= _OBJECT_SECONDS else seconds
         self._of_outages = RetryBudget(outage, clock=clock)
+        self._is_outage = False
 
     def renew(self) -> None:
         """Start over, because there was progress."""
         self._all.renew()
         self._of_objects.renew()
         self._of_outages.renew()
+        self._is_outage = False
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next try, or raise `error` if there should be none."""
-        budget = self._all
-        if contradicts(error):
-            is_outage = error.details[_CONTRADICTS] == _OUTAGE
-            budget = self._of_outages if is_outage else self._of_objects
+        lasts = error.details.get(_CONTRADICTS)
+        # What comes after a refused key, such as the server's restart, belongs to that outage.
+        self._is_outage |= lasts == _OUTAGE or (lasts == _BRIEFLY and isinstance(error, AuthError))
+        budget = self._of_outages if self._is_outage else self._all
+        if lasts == _BRIEFLY:
+            budget = self._of_objects
         try:
             await budget.wait_after(error)
         except AuthError:
