@@ -122,18 +122,8 @@ def plan_build(
     copy_to = None
     if request.output_path:
         copy_to = output_path(ws, request.output_path, overwrite=request.overwrite)
-    kept_options = _kept_options(request, options)
     asked = {
-        "prompt": spec.prompt,
-        "system": spec.system,
-        "response_schema": spec.response_schema,
-        "params": params,
-        "id_column": spec.id_column,
-        "image_column": spec.image_column,
-        "limit": request.limit,
-        **({} if schema_format == AS_ANSWER else {"schema_format": asdict(schema_format)}),
-        **({"options": kept_options} if kept_options else {}),
-        **({"made_from": rows.made_from} if rows.made_from else {}),
+        **_asked(request, options, spec, params, rows.made_from),
         **({"cascade": cascade.stored()} if cascade else {}),
         "run": secrets.token_hex(4) if request.new_run else request.run,
     }
@@ -161,6 +151,32 @@ def plan_build(
         reuse=reuse_of(ws, options, new_run=request.new_run),
         first_wave=options.first_wave,
     )
+
+
+def _asked(
+    request: BuildRequest,
+    options: BuildOptions,
+    spec: RequestSpec,
+    params: dict[str, Any],
+    made_from: str | None,
+) -> dict[str, Any]:
+    """What of the request makes it the same work as another."""
+    asked: dict[str, Any] = {
+        "prompt": spec.prompt,
+        "system": spec.system,
+        "response_schema": spec.response_schema,
+        "params": params,
+        "id_column": spec.id_column,
+        "image_column": spec.image_column,
+        "limit": request.limit,
+    }
+    if spec.schema_format != AS_ANSWER:
+        asked["schema_format"] = asdict(spec.schema_format)
+    if kept := _kept_options(request, options):
+        asked["options"] = kept
+    if made_from:
+        asked["made_from"] = made_from
+    return asked
 
 
 def _schema(ws: Workspace, request: BuildRequest) -> tuple[dict[str, Any] | None, SchemaFormat]:

@@ -1,5 +1,6 @@
 """Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
@@ -90,18 +91,8 @@ async def fetch_results(
         InputError: no such job, it was never submitted, a bad path or query.
     """
     stored = await find_job(ws, job)
-    if sample is None:
-        sample = 0 if query is not None else _SAMPLES
-    if not 0 <= sample <= _MOST_SAMPLES:
-        raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
-    if not stored.batch_runs() and stored.parts():
-        raise InputError(
-            f"Job {stored.name} was never submitted, so it has no results.",
-            hint="Submit it first.",
-            code="not_submitted",
-            next=Next("create_batch", {"job": stored.name}),
-        )
-    is_private = output_path is None
+    samples_wanted = _checked_sample(sample, query)
+    _refuse_unsent(stored)
     target: Path | OutputFile = stored.folder / "answers.jsonl"
     if output_path is not None:
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
@@ -114,30 +105,16 @@ async def fetch_results(
     stored = stored.reloaded()
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     begins_with_bom = table.has_byte_order_mark if bom is None else bom
+    into = _Target(target, target_format, formulas, begins_with_bom)
     answer: QueryResult | None = None
     written: Written | None = None
-    if query is not None:
-        answer, written = await _answer(
-            stored,
-            table,
-            query,
-            target=None if is_private else target,
-            table_format=target_format,
-            formulas=formulas,
-            bom=begins_with_bom,
-            all_rows=all_rows,
-            progress=progress,
-        )
+    is_kept = query is None or output_path is not None
+    if query is None:
+        written = await in_thread(lambda cancelled: _written(table, into, cancelled))
     else:
-        written = await in_thread(
-            lambda cancelled: write_table(
-                table,
-                target,
-                target_format,
-                formulas=formulas,
-                bom=begins_with_bom,
-                cancelled=cancelled,
-            )
+        kept = into if is_kept else None
+        answer, written = await _answer(
+            stored, table, query, kept, all_rows=all_rows, progress=progress
         )
     waits = said_of_first_wave(stored, carried_on)
     warnings = [
@@ -147,12 +124,47 @@ async def fetch_results(
         *collected.warnings(),
         *_unwrapped(stored),
     ]
-    samples = await in_thread(lambda _: _samples(stored, table, sample))
-    path = None if query is not None and is_private else str(written_path)
+    samples = await in_thread(lambda _: _samples(stored, table, samples_wanted))
+    path = str(written_path) if is_kept else None
     results = await _reply(stored, table, path, samples, answer, warnings, carried_on)
-    if not (lock and ws.writes_locks and isinstance(target, OutputFile) and path is not None):
+    if not (lock and ws.writes_locks and isinstance(target, OutputFile)):
         return results
     return await in_thread(lambda _: _with_lock(stored, target, target_format, results, query))
+
+
+def _checked_sample(sample: int | None, query: str | None) -> int:
+    """How many answers to show."""
+    if sample is None:
+        return 0 if query is not None else _SAMPLES
+    if not 0 <= sample <= _MOST_SAMPLES:
+        raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
+    return sample
+
+
+def _refuse_unsent(job: StoredJob) -> None:
+    if not job.batch_runs() and job.parts():
+        raise InputError(
+            f"Job {job.name} was never submitted, so it has no results.",
+            hint="Submit it first.",
+            code="not_submitted",
+            next=Next("create_batch", {"job": job.name}),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """Where rows are written and how; see `write_table`."""
+
+    file: "Path | OutputFile"
+    format: Format
+    formulas: bool
+    bom: bool
+
+
+def _written(table: Table, into: _Target, cancelled: "Callable[[], bool]") -> Written:
+    return write_table(
+        table, into.file, into.format, formulas=into.formulas, bom=into.bom, cancelled=cancelled
+    )
 
 
 def _with_lock(
@@ -180,19 +192,16 @@ async def _answer(
     job: StoredJob,
     table: Table,
     query: str,
+    into: _Target | None,
     *,
-    target: "Path | OutputFile | None",
-    table_format: Format,
-    formulas: bool,
-    bom: bool,
     all_rows: bool,
     progress: Progress,
 ) -> tuple[QueryResult, Written | None]:
-    """Run the query over this job and those that it names; its rows go to the target."""
+    """Run the query over this job and those that it names; its rows go where they are wanted."""
     others = await tables_named_in(job.workspace, query, progress)
 
     def run(cancelled: "Callable[[], bool]") -> tuple[QueryResult, Written | None]:
-        if target is None:
+        if into is None:
             found = query_table(
                 table, job.folder, query, others=others, all_rows=all_rows, cancelled=cancelled
             )
@@ -201,11 +210,11 @@ async def _answer(
             table,
             job.folder,
             query,
-            target,
-            table_format,
+            into.file,
+            into.format,
             others=others,
-            formulas=formulas,
-            bom=bom,
+            formulas=into.formulas,
+            bom=into.bom,
             cancelled=cancelled,
         )
 

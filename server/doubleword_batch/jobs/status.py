@@ -82,12 +82,7 @@ async def wait_until_ended(
         DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
     deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
-    outage = RetryBudget(
-        _OUTAGE_SECONDS,
-        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
-        first_pause_seconds=_FIRST_PAUSE_SECONDS,
-        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
-    )
+    outage = _outage_budget(ws)
 
     def on_pause(error: DoublewordBatchError, seconds: float) -> None:
         note(f"{error.message} Trying again in {seconds:.0f} s.")
@@ -114,6 +109,15 @@ async def wait_until_ended(
             raise _not_submitted(status)
         if status.complete or carried_on.waits_for or ws.monotonic() >= deadline:
             return status
+
+
+def _outage_budget(ws: Workspace) -> RetryBudget:
+    return RetryBudget(
+        _OUTAGE_SECONDS,
+        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+    )
 
 
 async def _outlast(
