@@ -138,6 +138,7 @@ def test_a_console_that_is_killed_while_a_job_runs_goes_on_on_the_page_that_was_
         base, port = address.partition("/enter")[0], int(address.split(":")[2].partition("/")[0])
         try:
             page.goto(address)
+            page.wait_for_url(f"{base}/")  # where the page that lets in leads by itself
             page.goto(f"{base}/new")
             page.set_input_files("#file", write_reviews(tmp_path, 4))
             page.wait_for_url("**/new/*")
