@@ -5,6 +5,7 @@ import signal
 import sys
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import windows_sharing
@@ -14,6 +15,10 @@ import windows_sharing
 signal.signal(signal.SIGINT, signal.default_int_handler)
 if sys.platform == "linux":
     windows_sharing.enforce()
+
+# A deadline measures the machine: where others work beside the tests, any example can pass it.
+hypothesis.settings.register_profile("no_deadline", deadline=None)
+hypothesis.settings.load_profile("no_deadline")
 
 HOSTS = "tests/hosts/"
 LONG_FOLDERS = (

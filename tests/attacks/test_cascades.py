@@ -81,7 +81,7 @@ def test_absurd_probabilities_are_doubts(logprobs):
     assert 0 <= doubt(logprobs) < DOUBTS
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_whatever_stands_for_probabilities_is_a_doubt(logprobs):
     assert 0 <= doubt(logprobs) < DOUBTS
@@ -97,7 +97,7 @@ def test_references_that_meet_again_and_again_are_followed_once():
         label_fields(schema)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(JSON)
 def test_whatever_stands_for_a_schema_is_labels_or_refused_in_words(node):
     found = None

@@ -4,7 +4,7 @@ import re
 import shlex
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword_batch.cli.next_command import join_words, shell_here
@@ -72,19 +72,16 @@ def powershell_words(line):
     ]
 
 
-@settings(deadline=None)
 @given(WORDS)
 def test_cmd_passes_the_words_on_as_they_are(words):
     assert program_words(after_cmd(join_words(words, "cmd"))) == words
 
 
-@settings(deadline=None)
 @given(WORDS)
 def test_powershell_passes_the_words_on_as_they_are(words):
     assert powershell_words(join_words(words, "pwsh")) == words
 
 
-@settings(deadline=None)
 @given(WORDS)
 def test_windows_powershell_passes_the_words_on_as_they_are(words):
     read = powershell_words(join_words(words, "powershell"))
@@ -92,7 +89,6 @@ def test_windows_powershell_passes_the_words_on_as_they_are(words):
     assert program_words(passed) == words
 
 
-@settings(deadline=None)
 @given(WORDS)
 def test_other_shells_pass_the_words_on_as_they_are(words):
     assert shlex.split(join_words(words, "sh")) == words

@@ -202,7 +202,7 @@ json_values = st.recursive(
 )
 
 
-@hypothesis_settings(deadline=None, max_examples=150)
+@hypothesis_settings(max_examples=150)
 @given(json_values)
 def test_whatever_a_server_writes_only_positive_finite_prices_are_taken(value):
     for reply in (value, {"data": value}, {"data": [{"alias": "m", "tariffs": value}]}):

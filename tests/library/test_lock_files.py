@@ -258,7 +258,7 @@ PLAIN = st.recursive(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(plain=PLAIN, name=NAMES, depth=st.integers(0, 4))
 def test_a_secret_is_found_by_its_name_at_any_depth(plain, name, depth):
     value = {name: SECRET, "other": plain}

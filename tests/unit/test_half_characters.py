@@ -17,7 +17,7 @@ def mended(text):
     return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
 
 
-@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(suppress_health_check=[HealthCheck.too_slow])
 @given(texts=st.lists(TEXTS, min_size=1, max_size=3), cut=st.integers(1, 40))
 def test_every_text_arrives_with_its_whole_characters_and_no_half(texts, cut):
     stream = b"".join(json.dumps({"t": text}).encode() + b"\n" for text in texts)

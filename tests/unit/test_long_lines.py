@@ -20,7 +20,7 @@ VALUES = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     custom_id=CUSTOM_IDS,
     fields=st.dictionaries(st.sampled_from(["id", "model", "x"]), VALUES),

@@ -5,7 +5,7 @@ from contextlib import nullcontext
 from pathlib import PurePosixPath, PureWindowsPath
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword_batch import paths
@@ -56,7 +56,6 @@ def test_names_are_compared_as_the_file_system_does(platform, given, root, is_in
     assert below in {None, ("a.csv",)}
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, max_size=4), st.lists(NAMES, max_size=3))
 def test_whatever_lies_in_a_folder_does_so_on_every_system(above, below):
     folder = PurePosixPath("/", *above)
@@ -64,7 +63,6 @@ def test_whatever_lies_in_a_folder_does_so_on_every_system(above, below):
         assert names_below(folder.joinpath(*below), folder, platform) == tuple(below)
 
 
-@settings(deadline=None)
 @given(st.lists(NAMES, min_size=1, max_size=4))
 def test_macos_takes_every_case_and_form_of_a_folder_for_the_same(above):
     folder = PurePosixPath("/", *above)
@@ -77,7 +75,6 @@ ANCHORS = ("C:/", "Z:/", "//server/share/", "//server/share2/", "//server2/share
 PLAIN_NAMES = st.text(st.sampled_from("aBz1é -"), min_size=1, max_size=4)
 
 
-@settings(deadline=None)
 @given(
     st.sampled_from(ANCHORS),
     st.sampled_from(ANCHORS),

@@ -1,7 +1,7 @@
 """Prompts and schemas as editors and shells save them."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword_batch.saved_text import decode_saved
@@ -10,13 +10,11 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\uf
 ENCODINGS = ["utf-8", "utf-8-sig", "utf-16"]
 
 
-@settings(deadline=None)
 @given(TEXTS, st.sampled_from(ENCODINGS), st.sampled_from(["\n", "\r\n", "\r"]))
 def test_a_text_is_the_same_in_every_encoding_that_says_what_it_is(text, encoding, newline):
     assert decode_saved(text.replace("\n", newline).encode(encoding)) == text
 
 
-@settings(deadline=None)
 @given(st.binary())
 def test_bytes_are_text_or_an_error_and_never_replaced(content):
     try:

@@ -58,9 +58,7 @@ def walk(snapshot, wanted, marks, sort, descending, size):
         after = page.rows[-1].number
 
 
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     rows=st.lists(st.tuples(CELLS, CELLS), min_size=1, max_size=25),
     sort=st.sampled_from([None, "row_number", "given", "answer", "outcome", "output_tokens"]),

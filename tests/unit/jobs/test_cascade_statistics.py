@@ -9,7 +9,7 @@ from fractions import Fraction
 from random import Random
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword_batch.jobs.cascade.statistics import (
@@ -134,7 +134,6 @@ def test_with_equal_rows_the_rows_that_stay_miss_the_target_in_at_most_one_run_o
     assert sum(runs) <= RUNS // 20
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 60), max_size=500), st.integers(0, 400))
 def test_what_is_drawn_twice_is_asked_and_does_not_count(rows, size):
     drawn = draw(rows, size)
@@ -164,7 +163,6 @@ def test_the_bounds_are_those_of_the_exact_binomial_tail(trials):
     assert upper_bound(trials, trials) == 1
 
 
-@settings(deadline=None)
 @given(st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_an_interval_holds_what_was_measured_and_grows_with_the_hits(counts):
     hits, trials = counts
@@ -179,7 +177,6 @@ def test_how_many_rows_show_a_target():
     assert [fewest_rows(target, disagreeing=1) for target in (0.9, 0.95)] == [46, 93]
 
 
-@settings(deadline=None)
 @given(st.integers(1, 10**7), st.sampled_from([0.5, 0.8, 0.9, 0.95, 0.97, 0.99]))
 def test_a_sample_has_two_hundred_to_four_hundred_rows_or_all(rows, target):
     size = sample_size(rows, target)
@@ -198,7 +195,6 @@ def test_where_no_limit_passes_no_row_is_accepted():
     assert decide([], [], 0.9) == Decision(None)
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(0, 50), min_size=1, max_size=20).flatmap(
         lambda rows: st.tuples(

@@ -23,7 +23,7 @@ json_values = st.recursive(
 bodies = st.dictionaries(st.text(max_size=6), json_values, max_size=5)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(bodies, st.randoms())
 def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(body, chance):
     keys = RequestKeys("p", "s", "/v1/chat/completions")
@@ -66,7 +66,7 @@ def built(folder, keys, *, shares):
     return {row: first.get(found, found) for row, found in first.items()}
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.lists(st.integers(0, 30), max_size=200), st.integers(1, 20), st.integers(1, 60))
 def test_each_row_shares_the_first_of_its_equals_in_whatever_memory_there_is(
     tmp_path_factory, numbers, recent, in_memory

@@ -68,7 +68,7 @@ def test_what_gains_nothing_stays_as_it_was(tmp_path, texts):
     assert file.sha256 == plain.sha256
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(names=st.lists(st.sampled_from(["a", "b", "ab", "short"]), min_size=1, max_size=12))
 def test_every_line_is_there_once_and_the_first_stays_first(tmp_path_factory, names):
     texts = {"a": "a" * 9_000, "b": "b" * 9_000, "ab": "a" * 6_000 + "b" * 6_000, "short": "s"}

@@ -282,7 +282,7 @@ DIALECTS = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=4), dialect=DIALECTS)
 def test_whatever_python_writes_with_backslashes_comes_back(rows, dialect):
     text = io.StringIO(newline="")

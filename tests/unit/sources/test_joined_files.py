@@ -42,7 +42,7 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("joined")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(parts=PARTS, newlines=st.lists(st.sampled_from(["\n", "\r\n"]), min_size=4, max_size=4))
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-16-le"])
 def test_tables_with_marks_that_were_joined_are_the_rows_of_each(folder, parts, newlines, encoding):

@@ -29,7 +29,6 @@ from doubleword_batch.sources.values import as_text
 
 held = settings(
     max_examples=12,
-    deadline=None,
     derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )

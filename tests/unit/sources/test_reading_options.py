@@ -205,7 +205,7 @@ def test_a_stated_encoding_that_the_byte_order_mark_contradicts_is_refused(opene
     assert refused.value.code == "invalid_argument"
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.sampled_from(["utf-16", "utf-16-le", "utf-32", "utf-8-sig", "gb18030"]),
     st.lists(
