@@ -200,8 +200,8 @@ def test_patterns_mean_what_they_meant():
         good, bad = {"a": "yes", "b": "xx"}, {"a": "nope"}
         assert checker.problems([good, bad, {"b": "xy"}]) == [
             None,
-            "a breaks the schema's pattern",
-            "b breaks the schema's pattern",
+            "a breaks 'pattern' of the schema",
+            "b breaks 'pattern' of the schema",
         ]
     finally:
         checker.close()

@@ -66,7 +66,7 @@ def _wrong(validator: jsonschema_rs.Validator, value: Any) -> str:
     errors = islice(validator.iter_errors(value), _ERRORS_LOOKED_AT)
     error = min(errors, key=lambda error: len(error.instance_path))
     where = "/".join(map(str, error.instance_path)) or "the answer"
-    return f"{where} breaks the schema's {error.kind.name}"
+    return f"{where} breaks '{error.kind.name}' of the schema"
 
 
 def _reason(words: str) -> str:

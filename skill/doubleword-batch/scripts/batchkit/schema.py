@@ -72,7 +72,7 @@ class Checker:
             return None
         first = min(faults, key=lambda fault: len(fault.place))
         where = "/".join(map(str, first.place)) or "the answer"
-        return f"{where} breaks the schema's {first.keyword}"[:300]
+        return f"{where} breaks '{first.keyword}' of the schema"[:300]
 
     def _faults(
         self, value: Any, schema: Any, place: tuple[Any, ...], depth: int
