@@ -21,6 +21,10 @@ from doubleword_batch.variables import GIGABYTE, flag, full_path, gigabytes, mon
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
 
+# As a hint names them: which one is read depends on the provider (`_key_and_address`).
+KEY_VARIABLES = "DOUBLEWORD_API_KEY (or OPENAI_API_KEY, where that is the one set)"
+BASE_URL_VARIABLES = "DOUBLEWORD_BASE_URL (or OPENAI_BASE_URL, where that is the one set)"
+
 ProviderName = Literal["doubleword", "openai", "local", "generic"]
 ExecutorName = Literal["builtin", "simulate", "upstream"]
 LogLevel = Literal["debug", "info", "warning", "error", "critical"]

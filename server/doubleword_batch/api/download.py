@@ -19,6 +19,7 @@ from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
 from doubleword_batch.provider_errors import read_error_body
+from doubleword_batch.settings import BASE_URL_VARIABLES
 
 _log = logging.getLogger(__name__)
 
@@ -356,7 +357,7 @@ class _Body:
             raise ProtocolError(
                 f"The server answered {self._request} with status 200, but with {quoted} in place "
                 "of lines.",
-                hint="Call again in a minute; if it lasts, check the id and DOUBLEWORD_BASE_URL.",
+                hint=f"Call again in a minute; if it lasts, check the id and {BASE_URL_VARIABLES}.",
             )
 
 

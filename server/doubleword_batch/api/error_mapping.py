@@ -29,6 +29,7 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.network import shown_proxy
 from doubleword_batch.provider_errors import ProviderError, read_error_body, seconds_of
+from doubleword_batch.settings import BASE_URL_VARIABLES, KEY_VARIABLES
 
 _MEANT_BY_A_GATEWAY = frozenset({408, 413, 425, 429, 499})
 """Statuses that say the same whoever answers, in HTML too: too large, too much, not now."""
@@ -108,7 +109,7 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
         return ProtocolError(
             f"The server answered with a status that this API does not use (HTTP {status} on "
             f"{request}).",
-            hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1.",
+            hint=f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1.",
             details={"status": status},
         )
     mapping = _BY_STATUS.get(status, _REJECTED)
@@ -138,8 +139,8 @@ def html_error(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
     if reply.retry_after_seconds is not None:
         details["retry_after_seconds"] = reply.retry_after_seconds
     hint = (
-        "Check that DOUBLEWORD_BASE_URL is the API's address, with /v1, and that no proxy asks for "
-        "a login."
+        f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1, and that no proxy asks "
+        "for a login."
     )
     look_first = request.writes and not 300 <= status < 500  # noqa: PLR2004
     if look_first:
@@ -173,8 +174,8 @@ _BY_STATUS = {
     401: _Mapping(
         AuthError,
         "The server did not accept the key",
-        "Check DOUBLEWORD_API_KEY: it must be an inference key (a platform key is rejected), "
-        "whole, not revoked, and made for the server that DOUBLEWORD_BASE_URL names.",
+        f"Check {KEY_VARIABLES}: it must be an inference key (a platform key is rejected), whole, "
+        "not revoked, and made for the server at the base URL that is set.",
     ),
     402: _Mapping(
         CreditError,
@@ -224,10 +225,10 @@ def _missing_api(request: ApiRequest, reply: ErrorReply) -> NotFoundError | None
     else:
         message = "There is no Batch API at this address"
         hint = (
-            "Check that DOUBLEWORD_BASE_URL ends in /v1. A server that only answers single "
+            f"Check that {BASE_URL_VARIABLES} ends in /v1. A server that only answers single "
             "requests (Ollama, llama.cpp, vLLM, LM Studio) runs batches through the local batch "
-            "server: set DOUBLEWORD_BATCH_LOCAL_URL to its address and unset DOUBLEWORD_BASE_URL "
-            "and DOUBLEWORD_API_KEY."
+            "server: set DOUBLEWORD_BATCH_LOCAL_URL to its address, and unset the base URL and the "
+            "key."
         )
         code = "no_batch_api"
     return NotFoundError(
@@ -362,7 +363,7 @@ def lost_reply(
         return TransportError(
             f"The certificate of {host} could not be verified.",
             may_have_happened=False,
-            hint="Check DOUBLEWORD_BASE_URL; where a company or a local gateway has its own "
+            hint=f"Check {BASE_URL_VARIABLES}; where a company or a local gateway has its own "
             "authority, set SSL_CERT_FILE to its certificate. Verification is never turned off.",
             code="tls",
             retryable=False,
@@ -370,7 +371,7 @@ def lost_reply(
     never_sent = isinstance(error, _NEVER_SENT)
     may_have_happened = request.writes and not never_sent
     what = "could not be reached" if never_sent else "gave no complete reply"
-    hint = "Check the network and DOUBLEWORD_BASE_URL, then call again."
+    hint = f"Check the network and {BASE_URL_VARIABLES}, then call again."
     if proxy is not None and never_sent:
         what += f" through the proxy {shown_proxy(proxy)}"
         hint = (

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from doubleword_batch.api.upload import FormWithFile
 from doubleword_batch.errors import InputError, Next, ProtocolError, quote_untrusted
+from doubleword_batch.settings import BASE_URL_VARIABLES
 
 LOOK_FIRST = "The request may have been carried out: look for its result before repeating it."
 """The hint for a write whose reply did not arrive."""
@@ -110,8 +111,8 @@ def unexpected(request: ApiRequest, why: str, *, retryable: bool = False) -> Pro
     """The error for a successful status with something else behind it."""
     return ProtocolError(
         f"The server's reply {why}.",
-        hint="Check that DOUBLEWORD_BASE_URL is the API's address, with /v1; if it is, the server "
-        "is newer or older than this client: report it.",
+        hint=f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1; if it is, the "
+        "server is newer or older than this client: report it.",
         retryable=retryable,
         details={"may_have_happened": True} if request.writes else None,
     )

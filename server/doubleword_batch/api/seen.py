@@ -22,6 +22,7 @@ from doubleword_batch.errors import (
     NotFoundError,
     TransportError,
 )
+from doubleword_batch.settings import KEY_VARIABLES
 
 _MOST_PATHS = 10_000
 _RECENT_SECONDS = 900.0
@@ -124,7 +125,7 @@ class Seen:
             error.hint = (
                 "A server whose database is down also answers so: call again in a few minutes; "
                 "what is running there goes on. If it lasts, the key was revoked: a person has "
-                "to replace DOUBLEWORD_API_KEY."
+                f"to replace {KEY_VARIABLES}."
             )
         elif isinstance(error, CreditError | ForbiddenError | NotFoundError) and (
             self._was_read_lately(request)

@@ -34,7 +34,7 @@ from doubleword_batch.errors import (
 )
 from doubleword_batch.network import proxy_for, tls_context
 from doubleword_batch.redaction import redacted, redacted_lines
-from doubleword_batch.settings import Secret, sendable
+from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, sendable
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T", bound=BaseModel)
@@ -346,7 +346,7 @@ def _origin(url: httpx.URL) -> str:
 def _redirect_error(request: ApiRequest, how: str, *, is_done: bool = False) -> ProtocolError:
     return ProtocolError(
         f"The server redirected {request} {how}; the key was not sent there.",
-        hint="Set DOUBLEWORD_BASE_URL to the API's final address, with /v1.",
+        hint=f"Set {BASE_URL_VARIABLES} to the API's final address, with /v1.",
         code="redirect",
         details={"may_have_happened": True} if is_done else None,
     )
