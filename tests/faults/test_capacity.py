@@ -1,6 +1,7 @@
 """A provider without capacity for every part: the others go on, and nothing is paid twice."""
 
 import dataclasses
+import json
 from contextlib import asynccontextmanager
 from decimal import Decimal
 
@@ -68,6 +69,33 @@ async def test_where_no_part_gets_through_the_refusal_itself_is_the_answer(harne
                 await create_batch(ws, name)
         assert harness.batches() == []
     assert refused.value.retry_after_seconds == 60
+
+
+UNVERIFIED = {
+    "error": "too_many_requests",
+    "message": "Unverified accounts can submit at most 1000 request(s) per 1h.",
+    "retry_after_seconds": 30,
+}
+
+
+@pytest.mark.parametrize("route", [UPLOAD, CREATE])
+async def test_an_account_that_may_not_send_as_much_is_told_once_and_not_to_wait(harness, route):
+    refused = status(429, route, json.dumps(UNVERIFIED), times=1, **FULL)  # a second try gets in
+    with harness.serving(refused):
+        async with four_parts(harness, max_daily_usd=Decimal("1.5")) as ws:
+            name = await built(ws)
+            with pytest.raises(RateLimitedError) as told:
+                await create_batch(ws, name)
+            begun = len(harness.batches())
+            again = await create_batch(ws, name)
+            await ended(ws, name)
+            results = await fetched(ws, name)
+        assert (len(harness.batches()), len(harness.input_files())) == (4, 4)
+    assert (told.value.code, told.value.retryable) == ("credit", False)
+    assert "payment method" in told.value.hint
+    assert begun < 4
+    assert again.waiting is None
+    assert results.ledger == {"ok": 40}
 
 
 async def test_a_part_that_is_tried_again_counts_in_the_days_cap_once(harness):

@@ -134,6 +134,14 @@ async def test_a_batch_refused_after_its_creation_fails_every_row_and_says_why(r
     assert found.errors[0].cause == "batch_failed"
 
 
+async def test_a_batch_that_failed_without_a_reason_and_without_counts_fails_every_row(results_of):
+    found = await results_of(
+        status="failed", model="mixed", request_counts={"total": 0, "completed": 0, "failed": 0}
+    )
+    assert found.ledger == {"failed": 10}
+    assert found.errors[0].cause == "batch_failed"
+
+
 async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(results_of):
     foreign = json.dumps({"id": "x", "custom_id": "somebody-else", "response": None})
     lines = [answer(row) for row in (9, 2, 2, 10, 1, 3, 8, 7, 6, 5, 4)]

@@ -279,7 +279,8 @@ class _Check:
         """Report it; returns what it is known by from here on."""
         name = quote_untrusted(custom_id, _QUOTED)
         if not is_safe:
-            self._found.add("custom_id_not_header_safe", number, f"custom_id {name} is not ASCII.")
+            what = "has a control character" if custom_id.isascii() else "is not ASCII"
+            self._found.add("custom_id_not_header_safe", number, f"custom_id {name} {what}.")
         size = len(custom_id.encode())
         if size <= self._longest_id:
             return custom_id

@@ -97,6 +97,15 @@ def test_how_deep_a_line_may_be_nested_is_the_same_on_every_python(check, value)
     assert check(line().replace('"m"', '"m", "x": ' + value)).ok
 
 
+@pytest.mark.parametrize(
+    ("custom_id", "words"),
+    [("größe", "is not ASCII"), ("a\nb", "a control character"), ("a\x7f", "a control character")],
+)
+def test_what_is_wrong_with_a_custom_id_is_said(check, custom_id, words):
+    (group,) = check(line(custom_id=custom_id)).groups
+    assert words in group.first[0].message
+
+
 def test_a_url_that_is_not_run_in_batches_is_named(check):
     report = check(line("a", url="/v1/moderations"))
     assert kinds(report) == {"url": [1]}

@@ -215,7 +215,8 @@ class _Check:
             add("custom_id_missing", number, "custom_id is empty.")
             return
         if not (custom_id.isascii() and custom_id.isprintable()):
-            add("custom_id_not_header_safe", number, f"custom_id {name} is not ASCII.")
+            what = "has a control character" if custom_id.isascii() else "is not ASCII"
+            add("custom_id_not_header_safe", number, f"custom_id {name} {what}.")
         size = len(custom_id.encode("utf-8"))
         if size > limit:
             message = f"custom_id {name} has {size} bytes; {limit} are allowed."
