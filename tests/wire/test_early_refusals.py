@@ -50,9 +50,10 @@ def files(tmp_path_factory):
 
 
 def refusing(reply, tls, *, refuse=0):
-    """Twice: over a caller's HTTP client, which loses it, the server is asked once more."""
+    """Over a caller's HTTP client, which loses it, the server is asked once more; of a 401 without
+    a code, its list of models says whether it is the key's."""
     refusal = replace(reply, refuse=refuse)
-    return serving(refusal, refusal, tls=tls)
+    return serving(refusal, refusal, refusal, tls=tls)
 
 
 @pytest.mark.parametrize("size", SIZES)
