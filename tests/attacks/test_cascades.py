@@ -7,10 +7,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascade.conftest import environment, new_jobs, server, small_table, two_models
-from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA
+from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG
 from doubleword_batch import InputError
 from doubleword_batch.jobs.cascade.labels import DOUBTS, LOGPROBS, doubt_of, label_fields
 from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.library.approvals import ApprovalError, JobApprovals
+from doubleword_batch.providers import PriceTable
 
 __all__ = ["environment", "new_jobs", "server", "small_table", "two_models"]
 
@@ -110,3 +112,37 @@ def test_whatever_stands_for_a_schema_is_labels_or_refused_in_words(node):
 def test_a_type_that_is_none_is_no_label(types):
     with pytest.raises(InputError, match="may be free text"):
         label_fields({"properties": {"label": {"type": types}}})
+
+
+async def test_a_price_raised_between_rounds_is_not_what_the_person_approved(
+    new_jobs, small_table, two_models, monkeypatch
+):
+    asks = {"DOUBLEWORD_BATCH_ASK_ABOVE_USD": "0.004"}
+    async with new_jobs(**asks) as jobs:
+        job = await jobs.create(
+            small_table,
+            prompt=PROMPT,
+            model=CHEAP,
+            response_schema=SCHEMA,
+            options={"cascade": OPTION},
+            params={"max_tokens": 20},
+        )
+        with pytest.raises(ApprovalError):
+            await job.submit()
+        (question,) = await JobApprovals(jobs).waiting()
+        await JobApprovals(jobs).decide(question.id, "approved", "console")
+        await job.submit()
+    honest = PriceTable.cost_usd
+    monkeypatch.setattr(PriceTable, "cost_usd", lambda *given: honest(*given) * 20)
+    async with new_jobs(**asks) as jobs:
+        job = jobs.job(job.name)
+        status = await job.wait(60)
+        assert not two_models.asked[STRONG]
+        assert "A person has to approve at most $" in status.cascade.waits_for
+        (dearer,) = await JobApprovals(jobs).waiting()
+        assert dearer.cost_usd > question.cost_usd
+        with pytest.raises(ApprovalError):  # nor does submitting it again send it
+            await job.submit()
+        await JobApprovals(jobs).decide(dearer.id, "approved", "console")
+        await job.status(wait_seconds=30)
+    assert two_models.asked[STRONG]

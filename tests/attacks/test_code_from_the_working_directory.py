@@ -133,3 +133,19 @@ def test_a_program_of_the_working_directory_is_not_taken_for_a_client(
     for path in (".", "", str(hostile_archives)):
         monkeypatch.setenv("PATH", path)
         assert program_in_path("uv") is None
+
+
+def test_a_program_of_a_folder_in_the_working_directory_is_not_taken_for_a_client(
+    monkeypatch, tmp_path
+):
+    from doubleword_batch.child_environment import program_in_path
+
+    name = "uv.exe" if os.name == "nt" else "uv"
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / name).write_text("#!/bin/sh\n", encoding="utf-8", newline="\n")
+    (tmp_path / "bin" / name).chmod(0o700)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    assert program_in_path("uv")
+    monkeypatch.setenv("PATH", "bin")
+    assert program_in_path("uv") is None

@@ -9,6 +9,7 @@ import pytest
 
 from agent import agent
 from doubleword_batch.isolated import schema as checking
+from doubleword_batch.isolated import schema_child
 from doubleword_batch.isolated.schema import InvalidSchemaError, SchemaChecker
 from doubleword_batch.requests.response_schema import unwrapped
 from finished_job import chat
@@ -245,3 +246,18 @@ async def test_schemas_come_in_every_form_in_which_people_have_them(settings, re
     assert list(unwrapped(wrapped)[0]["properties"]) == ["b", "a"]
     recursive, _ = unwrapped(forms["a recursive model"][0])
     assert recursive == {**NODE, "$defs": {"Node": NODE}}
+
+
+@pytest.mark.parametrize("raised", [ValueError("odd"), RecursionError(), MemoryError(), KeyError()])
+def test_whatever_the_checker_raises_makes_that_answer_invalid(monkeypatch, raised):
+    class Raising:
+        def is_valid(self, value):
+            if value == {}:
+                raise raised
+            return True
+
+    monkeypatch.setattr(schema_child, "_validators", [Raising()])
+    (reply,) = schema_child.handle({"do": "check", "answers": ["[]", "{}", "[]"]})
+    before, wrong, after = reply["wrong"]
+    assert (before, after) == (None, None)
+    assert wrong.startswith("the answer ")

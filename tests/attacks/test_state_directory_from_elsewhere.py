@@ -9,7 +9,7 @@ from contextlib import suppress
 import pytest
 
 from doubleword_batch import Jobs
-from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.errors import ConfigError, DoublewordBatchError
 from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.views import JobViews
@@ -177,6 +177,15 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(settings, work, h
         assert let_go.is_alive()
     finally:
         let_go.cancel()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes")
+async def test_a_pipe_among_our_files_is_refused_at_start_in_words(settings, home):
+    home.mkdir(mode=0o700, exist_ok=True)
+    os.mkfifo(home / "prices.json")
+    with pytest.raises(ConfigError, match="is a pipe, which nothing of ours is"):
+        async with Jobs(settings) as jobs:
+            await jobs.workspace()
 
 
 async def test_a_link_among_the_locks_neither_breaks_a_build_nor_harms(

@@ -1,7 +1,9 @@
 """A link that takes a file's or a folder's place after the check leads nowhere; no pipe hangs."""
 
 import os
+import sys
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,9 @@ from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources import open_source
+
+if sys.platform == "win32":
+    import _winapi
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"0" * 50
 
@@ -153,3 +158,40 @@ async def test_an_image_that_is_a_pipe_or_a_device_is_refused_at_once(settings, 
     async with agent(settings) as a:
         for name in ("pipe.png", "zero.png"):
             await a.fails("create_batch_file", rows=[{"i": name}], prompt="look", image_column="i")
+
+
+class Junction:
+    """What `lstat` tells of a junction of Windows: a folder that leads elsewhere."""
+
+    st_reparse_tag = 0xA0000003
+
+    def __init__(self, found):
+        self._found = found
+
+    def __getattr__(self, name):
+        return getattr(self._found, name)
+
+
+@pytest.fixture
+def junction(work, outside, monkeypatch):
+    """A folder of texts in which a junction leads out; elsewhere than on Windows, its double."""
+    place = work / "notes" / "far"
+    place.parent.mkdir()
+    (place.parent / "a.txt").write_text("mine", encoding="utf-8")
+    if sys.platform == "win32":
+        _winapi.CreateJunction(str(outside), str(place))
+        return place
+    place.mkdir()
+    (place / "b.txt").write_text("secret", encoding="utf-8")
+    real = Path.lstat
+    monkeypatch.setattr(
+        Path, "lstat", lambda path: Junction(real(path)) if path == place else real(path)
+    )
+    monkeypatch.setattr(open_files, "_JUNCTION", Junction.st_reparse_tag)
+    return place
+
+
+def test_a_junction_in_a_folder_of_texts_is_refused(work, junction):
+    assert open_files.is_link(junction)
+    with pytest.raises(InputError, match="is a link to a folder"):
+        open_source(str(work / "notes"), Roots([work]))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.request_costs import bound_cost
 from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
 from doubleword_batch.jobs.store.database import Database
@@ -78,3 +79,16 @@ def with_cascade(
     expected = own.usd + strong.usd * _EXPECTED_SHARE
     note = f"{own.note}; at most, if every row goes to both models: about ${expected:.4f} if half"
     return Cost(both.usd, note, both.output_tokens)
+
+
+def is_as_submitted(job: StoredJob) -> bool:
+    """Whether all rounds cost no more by today's prices than when the job was submitted.
+
+    Only then does a person's yes of that time cover those to come.
+    """
+    if job.cost_usd is None:  # the yes was to an unknown cost
+        return True
+    paths = [part.path for part in job.parts() if not part.retry_round]
+    own = bound_cost(job, paths, job.window)
+    most = with_cascade(job, job.window, own, paths)
+    return most.usd is not None and most.usd <= job.cost_usd

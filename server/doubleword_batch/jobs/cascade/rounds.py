@@ -19,7 +19,13 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.jobs.approvals import (
+    ApprovalError,
+    arguments_of,
+    questions_written_down,
+)
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
+from doubleword_batch.jobs.cascade.costs import is_as_submitted
 from doubleword_batch.jobs.cascade.labels import DOUBTS, doubt_of, label_fields, label_of
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.cascade.statistics import (
@@ -134,7 +140,7 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     except InputError as error:
         if error.code == "retried_already":  # another process was faster
             return CarriedOn(has_begun=True)
-        if error.code in CAPS or isinstance(error, _WaitsError):
+        if error.code in CAPS or isinstance(error, _WaitsError | ApprovalError):
             return CarriedOn(waits_for=error)
         raise
 
@@ -149,8 +155,9 @@ def _is_due(job: StoredJob) -> bool:
 async def _carry_on(job: StoredJob, cascade: Cascade, progress: Progress) -> CarriedOn:
     if job.workspace.read_only:
         raise _WaitsError("this server is read-only", Next("get_status", {"job": job.name}))
-    # What all rounds can cost at most was approved when the job was submitted.
-    job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
+    if job.workspace.ask_above_usd is not None and await in_thread(lambda _: is_as_submitted(job)):
+        # What all rounds can cost at most was approved when the job was submitted.
+        job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
     record = read_cascade(job.store, job.id)
     cap = None if record.max_cost_usd is None else Decimal(record.max_cost_usd)
     if not unsent_parts(job):
@@ -162,7 +169,9 @@ async def _carry_on(job: StoredJob, cascade: Cascade, progress: Progress) -> Car
         has_more = await in_thread(round_.prepare)
         if not has_more:
             return NOTHING
-    results = (await submit_new_parts(job, progress, cap))[2]
+    asked = arguments_of(job=job.name, max_cost_usd=None if cap is None else float(cap))
+    with questions_written_down(job.workspace, Next("create_batch", dict(asked))):
+        results = (await submit_new_parts(job, progress, cap))[2]
     if results.capacity_error is not None and not results.results:
         return CarriedOn(waits_for=results.capacity_error)
     return CarriedOn(has_begun=True)
