@@ -68,6 +68,36 @@ async def test_an_early_refusal_is_shown(tmp_path, tls, status, size):
     assert KEY not in ran.stderr
 
 
+ASK = """
+import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
+from batchkit import api
+from batchkit.settings import read_settings
+try:
+    print(api.Api(read_settings(), 90).get("/batches/b"))
+except Exception as error:
+    print(type(error).__name__, error)
+"""
+FOR_A_PERSON = {
+    "unverified": (
+        {"error": "too_many_requests", "message": "Unverified accounts can submit at most 1000."},
+        "add a payment method",
+    ),
+    "quota": ({"error": {"message": "m", "type": "insufficient_quota"}}, "needs credit"),
+    "cap": ({"error": {"message": "m", "code": "spend_cap_exceeded"}}, "spend cap"),
+}
+
+
+@pytest.mark.parametrize("why", FOR_A_PERSON)
+async def test_a_429_that_waiting_does_not_end_says_who_has_to_act(tmp_path, why):
+    body, hint = FOR_A_PERSON[why]
+    refusal = answer(429, body, headers={"Retry-After": "60"})
+    async with serving(refusal, answer(200, {"id": "b"})) as server:
+        ran = await run(tmp_path, server.base_url, None, code=ASK)
+        assert len(server.requests) == 1
+    assert hint in ran.stdout
+    assert "Wait, then" not in ran.stdout
+
+
 SLOW = """
 import sys; sys.path.insert(0, "."); sys.dont_write_bytecode = True
 from batchkit import api

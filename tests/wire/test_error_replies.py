@@ -55,6 +55,8 @@ ERRORS = [
      "asks to wait 500 seconds (HTTP 429", "in 500 seconds"),
     (429, PLAIN, "Unverified accounts can submit at most 1000", errors.RateLimitedError,
      "credit", False, "not verified", "payment method"),
+    (429, PLAIN, "Your account is unverified", errors.RateLimitedError,
+     "credit", False, "not verified", "payment method"),
     (429, JSON, '{"error": {"message": "m", "type": "insufficient_quota", "code": null}}',
      errors.RateLimitedError, "credit", False, "quota or spend cap", "add credits"),
     (429, JSON, '{"error": {"message": "m", "type": "x", "code": "spend_cap_exceeded"}}',

@@ -248,7 +248,7 @@ def _rate_limited(request: ApiRequest, reply: ErrorReply) -> RateLimitedError:
     if reply.body.codes & _QUOTA_CODES:
         message, code = "The account's quota or spend cap is used up", "credit"
         hint = "A person has to add credits or raise the cap in the provider's console."
-    elif reply.body.message.startswith("Unverified accounts"):
+    elif "unverified" in reply.body.message.lower():
         message, code = "The account is not verified for this much work", "credit"
         hint = "A person has to add a payment method in the provider's console; or use fewer rows."
     elif seconds is not None:

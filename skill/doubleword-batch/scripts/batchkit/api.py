@@ -20,6 +20,7 @@ from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.long_lines import LineCutter
 from batchkit.redaction import redacted, redacted_lines
+from batchkit.refusals import Lost, Refused, read_refusal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,18 +37,7 @@ _LONGEST_LINE = 1 << 26
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
-_BAD_REQUEST, _NOT_ACCEPTED, _TOO_MANY, _SERVER_ERROR = 400, 401, 429, 500
-_GONE = frozenset({404, 410})
-_GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
-_REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
-_HINTS = {
-    401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
-    402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
-    403: "The key may not do this, or not with this model: choose another model.",
-    404: "It is not there, or not this key's.",
-    413: "Split the file.",
-    429: "Wait, then run the same command again.",
-}
+_BAD_REQUEST, _NOT_ACCEPTED = 400, 401
 _KEY_WAS_GOOD = (
     "The key was accepted before, and a server whose database is away answers so: run the same "
     "command again in a few minutes."
@@ -56,60 +46,6 @@ _NOT_CHECKED = (
     "It cannot list its models either: something behind it, such as its database, is away. Run the "
     "same command again in a few minutes; the key may be sound."
 )
-
-
-class Refused(Stop):
-    """The server answered, and the answer is no."""
-
-    def __init__(
-        self,
-        status: int,
-        asked: str,
-        said: str,
-        retry_after: float | None,
-        *,
-        outage: str | None = None,
-    ) -> None:
-        passes = status in _REPEATABLE or status >= _SERVER_ERROR
-        hint = outage or _HINTS.get(status, "Run it again later." if passes else "")
-        words = f": {quoted(said)}" if said else ""
-        super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
-        self.status = status
-        self.said = said
-        self.retry_after = retry_after
-        self._is_outage = outage is not None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether what was asked for is not there, or not any more."""
-        return self.status in _GONE
-
-    @property
-    def is_repeatable(self) -> bool:
-        """Whether the same request may succeed later."""
-        lasting = self.status == _TOO_MANY and "unverified" in self.said.lower()
-        passes = self._is_outage or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
-        return passes and not lasting
-
-    @property
-    def may_have_happened(self) -> bool:
-        """Whether a write that was answered so may have landed all the same."""
-        return self.status in _GIVEN_UP or self.status >= _SERVER_ERROR
-
-
-class Lost(Stop):
-    """No complete answer arrived."""
-
-    retry_after = None
-
-    def __init__(self, asked: str, reason: str, *, may_have_happened: bool) -> None:
-        super().__init__(
-            Exit.NO_CONNECTION,
-            f"No complete answer to {asked}: {quoted(reason)}.",
-            "Check the connection and DOUBLEWORD_BASE_URL, then run the same command again.",
-        )
-        self.is_repeatable = True
-        self.may_have_happened = may_have_happened
 
 
 class _NoRedirects(urllib.request.HTTPRedirectHandler):
@@ -283,7 +219,8 @@ class Api:
             content = error.read(_BLOCK_BYTES)
         except (OSError, http.client.HTTPException):
             content = b""
-        said = redacted(_words(content), self._settings.key)
+        read = read_refusal(content)
+        said = redacted(read.message, self._settings.key)
         if error.code < _BAD_REQUEST:
             said = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
         seconds = error.headers.get("Retry-After", "")
@@ -293,6 +230,7 @@ class Api:
             said,
             float(seconds) if seconds.isdecimal() else None,
             outage=self._outage(content) if error.code == _NOT_ACCEPTED else None,
+            codes=read.codes,
         )
 
     def _outage(self, content: bytes) -> str | None:
@@ -397,22 +335,6 @@ def _without_first(blocks: Iterator[bytes], lines: int) -> Iterator[bytes]:
             left = left[left.index(b"\n") + 1 :]
         if left:
             yield left
-
-
-def _words(content: bytes) -> str:
-    """The words of an error body: text, or JSON in one of the shapes that servers use."""
-    text = _shown(content)
-    if text.lstrip().startswith("<"):
-        return "an HTML page, so perhaps a proxy answered"
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if not isinstance(value, dict):
-        return text
-    inner = value.get("error")
-    words = inner.get("message") if isinstance(inner, dict) else value.get("message") or inner
-    return words if isinstance(words, str) else text
 
 
 def _shown(content: bytes) -> str:

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchkit.api import Lost, Refused
 from batchkit.ending import Exit, Stop
 from batchkit.loose_json import decode_or_none
+from batchkit.refusals import Lost, Refused
 from batchkit.result_line import custom_id_in
 from batchkit.whole_files import open_own, write_whole
 

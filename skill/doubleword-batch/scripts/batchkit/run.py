@@ -6,12 +6,13 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchkit.api import Refused, safe
+from batchkit.api import safe
 from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
 from batchkit.limits import Limits
+from batchkit.refusals import Refused
 from batchkit.submission import Order, Submission
 
 if TYPE_CHECKING:

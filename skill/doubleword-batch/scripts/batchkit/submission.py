@@ -11,8 +11,9 @@ import time
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchkit.api import Lost, Refused, safe
+from batchkit.api import safe
 from batchkit.ending import Exit, Stop, note
+from batchkit.refusals import Lost, Refused
 from batchkit.spending import most_output_tokens
 
 if TYPE_CHECKING:

@@ -1,0 +1,94 @@
+"""How a request ends without what was asked for: refused by the server, or without an answer."""
+
+from __future__ import annotations
+
+from batchkit.ending import Exit, Stop, quoted
+from batchkit.provider_errors import ProviderError, read_error_body
+
+_TOO_MANY, _SERVER_ERROR = 429, 500
+_GONE = frozenset({404, 410})
+_GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
+_REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
+_HINTS = {
+    401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
+    402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
+    403: "The key may not do this, or not with this model: choose another model.",
+    404: "It is not there, or not this key's.",
+    413: "Split the file.",
+    429: "Wait, then run the same command again.",
+}
+_QUOTA_CODES = frozenset({"insufficient_quota", "spend_cap_exceeded"})
+_UNVERIFIED = (
+    "Waiting does not help: a person has to add a payment method in the provider's console; or "
+    "send fewer rows."
+)
+
+
+class Refused(Stop):
+    """The server answered, and the answer is no."""
+
+    def __init__(
+        self,
+        status: int,
+        asked: str,
+        said: str,
+        retry_after: float | None,
+        *,
+        outage: str | None = None,
+        codes: frozenset[str] = frozenset(),
+    ) -> None:
+        passes = status in _REPEATABLE or status >= _SERVER_ERROR
+        account = _account_fault(said, codes) if status == _TOO_MANY else None
+        hint = account or outage or _HINTS.get(status, "Run it again later." if passes else "")
+        words = f": {quoted(said)}" if said else ""
+        super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
+        self.status = status
+        self.said = said
+        self.retry_after = retry_after
+        self._is_outage = outage is not None
+        self._is_for_a_person = account is not None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was asked for is not there, or not any more."""
+        return self.status in _GONE
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the same request may succeed later."""
+        passes = self._is_outage or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
+        return passes and not self._is_for_a_person
+
+    @property
+    def may_have_happened(self) -> bool:
+        """Whether a write that was answered so may have landed all the same."""
+        return self.status in _GIVEN_UP or self.status >= _SERVER_ERROR
+
+
+class Lost(Stop):
+    """No complete answer arrived."""
+
+    retry_after = None
+
+    def __init__(self, asked: str, reason: str, *, may_have_happened: bool) -> None:
+        super().__init__(
+            Exit.NO_CONNECTION,
+            f"No complete answer to {asked}: {quoted(reason)}.",
+            "Check the connection and DOUBLEWORD_BASE_URL, then run the same command again.",
+        )
+        self.is_repeatable = True
+        self.may_have_happened = may_have_happened
+
+
+def read_refusal(content: bytes) -> ProviderError:
+    """What the body of an error answer says, whatever its form."""
+    if content.lstrip().startswith(b"<"):
+        return ProviderError("an HTML page, so perhaps a proxy answered")
+    return read_error_body(content)
+
+
+def _account_fault(said: str, codes: frozenset[str]) -> str | None:
+    """What a person has to do about a 429 that waiting does not end; None for any other."""
+    if codes & _QUOTA_CODES:
+        return _HINTS[402]
+    return _UNVERIFIED if "unverified" in said.lower() else None
