@@ -82,11 +82,7 @@ async def wait_until_ended(
         DoublewordBatchError: a failure that a later try cannot cure, or that lasted too long.
     """
     deadline = math.inf if timeout_seconds is None else ws.monotonic() + timeout_seconds
-    outage = _outage_budget(ws)
-
-    def on_pause(error: DoublewordBatchError, seconds: float) -> None:
-        note(f"{error.message} Trying again in {seconds:.0f} s.")
-
+    outage = _Outage(ws, note)
     stored: StoredJob | None = None
     carried_on = NOTHING
     while True:
@@ -95,12 +91,12 @@ async def wait_until_ended(
             with anyio.move_on_after(left + _LAST_ANSWER_SECONDS):
                 stored = stored or await find_job(ws, job)
                 carried_on = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
-                outage.renew()
+                outage.ended()
         except DoublewordBatchError as error:
             if left <= 0:
                 raise
             with anyio.move_on_after(left):
-                await _outlast(error, outage, on_pause, ws)
+                await outage.wait_after(error)
             continue
         if stored is None:
             raise _no_answer(ws)
@@ -111,29 +107,39 @@ async def wait_until_ended(
             return status
 
 
-def _outage_budget(ws: Workspace) -> RetryBudget:
-    return RetryBudget(
-        _OUTAGE_SECONDS,
-        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
-        first_pause_seconds=_FIRST_PAUSE_SECONDS,
-        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
-    )
+class _Outage:
+    """Waits after failures that may pass; `note` is told of each."""
 
+    def __init__(self, ws: Workspace, note: Callable[[str], None]) -> None:
+        self._sleep = ws.sleep
+        self._note = note
+        self._budget = RetryBudget(
+            _OUTAGE_SECONDS,
+            clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
+            first_pause_seconds=_FIRST_PAUSE_SECONDS,
+            longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+        )
 
-async def _outlast(
-    error: DoublewordBatchError,
-    outage: RetryBudget,
-    on_pause: Callable[[DoublewordBatchError, float], None],
-    ws: Workspace,
-) -> None:
-    """Wait before the next look; a server that says when to come back is there, and is believed."""
-    asked = float(error.details.get("retry_after_seconds") or 0.0)
-    if not error.retryable or asked <= _OUTAGE_SECONDS:
-        await outage.wait_after(error, on_pause)
-        return
-    pause = min(asked, _LONGEST_ASKED_SECONDS)
-    on_pause(error, pause)
-    await ws.sleep(pause)
+    def ended(self) -> None:
+        """The provider answers: a later outage has all its time again."""
+        self._budget.renew()
+
+    async def wait_after(self, error: DoublewordBatchError) -> None:
+        """Wait before the next look; a server that says when to come back is believed.
+
+        Raises:
+            DoublewordBatchError: the error itself, where waiting does not help or lasted too long.
+        """
+        asked = float(error.details.get("retry_after_seconds") or 0.0)
+        if not error.retryable or asked <= _OUTAGE_SECONDS:
+            await self._budget.wait_after(error, self._tell)
+            return
+        pause = min(asked, _LONGEST_ASKED_SECONDS)
+        self._tell(error, pause)
+        await self._sleep(pause)
+
+    def _tell(self, error: DoublewordBatchError, seconds: float) -> None:
+        self._note(f"{error.message} Trying again in {seconds:.0f} s.")
 
 
 def _no_answer(ws: Workspace) -> TransportError:
