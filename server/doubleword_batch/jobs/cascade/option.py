@@ -105,6 +105,21 @@ def planned(
             f"The cascade's strong model is the job's own, {model}.",
             hint="Name a stronger one in cascade, or leave cascade out.",
         )
+    _check_requests(endpoint, schema, params)
+    score = str(given.get("score") or _score(params, profile))
+    if score == LOGPROBS:
+        has = params.get("logprobs") is True
+        added = {} if has else {"logprobs": True}
+    else:
+        _refuse_zero_temperature(params)
+        added = {"n": 2}
+    return Cascade(strong, target, score, tuple(added)), {**params, **added}
+
+
+def _check_requests(
+    endpoint: str, schema: Mapping[str, Any] | None, params: Mapping[str, Any]
+) -> None:
+    """Refuse requests whose answers cannot be compared as labels, one for each row."""
     if endpoint != ENDPOINTS[0]:
         raise InputError(
             f"A cascade runs at {ENDPOINTS[0]} only.", hint="Use that endpoint, or leave it out."
@@ -120,14 +135,6 @@ def planned(
             "A cascade decides on one answer for each row, and n asks for more.",
             hint="Leave n out; without log probabilities the cascade asks for two by itself.",
         )
-    score = str(given.get("score") or _score(params, profile))
-    if score == LOGPROBS:
-        has = params.get("logprobs") is True
-        added = {} if has else {"logprobs": True}
-    else:
-        _refuse_zero_temperature(params)
-        added = {"n": 2}
-    return Cascade(strong, target, score, tuple(added)), {**params, **added}
 
 
 def _score(params: Mapping[str, Any], profile: Profile) -> str:
