@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from doubleword_batch.api import (
         BatchClient,
         CustomTransport,
+        KeyMemory,
         RetryClock,
         TransportRequest,
         TransportResponse,
@@ -93,6 +94,7 @@ __all__ = [
     "Job",
     "JobResults",
     "Jobs",
+    "KeyMemory",
     "Listing",
     "LocalConfig",
     "LocalServer",
@@ -131,6 +133,7 @@ _MODULES = {
     "api": (
         "BatchClient",
         "CustomTransport",
+        "KeyMemory",
         "RetryClock",
         "TransportRequest",
         "TransportResponse",

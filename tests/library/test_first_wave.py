@@ -91,7 +91,8 @@ async def test_what_waits_is_said_and_a_second_submission_sends_nothing_more(
             status.first_wave
             == "6 requests go first; the other 18 wait until the first have ended."
         )
-        assert (status.status, status.next.tool) == ("in_progress", "get_status")
+        assert status.status in {"validating", "in_progress"}
+        assert status.next.tool == "get_status"
         warnings = (await job.results()).reply.warnings
         assert warnings[0] == status.first_wave == submitted.first_wave
     release.touch()

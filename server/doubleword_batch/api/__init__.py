@@ -13,6 +13,7 @@ from doubleword_batch.api.custom_transport import (
 )
 from doubleword_batch.api.download import ContentRead, Sink
 from doubleword_batch.api.resources import Batches, Files, Models
+from doubleword_batch.api.seen import KeyMemory
 from doubleword_batch.api.upload import ByteProgress
 from doubleword_batch.backoff import RetryClock
 
@@ -23,6 +24,7 @@ __all__ = [
     "ContentRead",
     "CustomTransport",
     "Files",
+    "KeyMemory",
     "Models",
     "NoResponseError",
     "RetryClock",
