@@ -1,5 +1,7 @@
 """A key that an earlier process has seen work is known again: its refusal is an outage."""
 
+from contextlib import closing
+
 import pytest
 
 from doubleword_batch import errors
@@ -94,3 +96,14 @@ async def test_a_store_that_is_closed_costs_nobody_a_request(tmp_path):
     store.close()
     key.remember()
     assert key.has_worked() is False
+
+
+@pytest.mark.parametrize(("salt", "mark"), [("text", b"mark"), (b"salt", "text"), (7, 1.5)])
+async def test_what_is_no_mark_in_a_store_from_elsewhere_is_none(tmp_path, salt, mark):
+    with closing(Store(tmp_path)) as store:
+        with store.transaction() as db:
+            db.execute(
+                "INSERT INTO accepted_keys (base_url, salt, mark, accepted_at) VALUES (?, ?, ?, 0)",
+                ("https://here", salt, mark),
+            )
+        assert not AcceptedKey(store, "https://here", Secret(KEY)).has_worked()

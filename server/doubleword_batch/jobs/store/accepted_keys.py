@@ -39,7 +39,9 @@ class AcceptedKey:
         """Whether it is remembered; not, where the store cannot be read."""
         try:
             found = self._database.query(
-                "SELECT salt, mark FROM accepted_keys WHERE base_url = ?", (self._server,)
+                "SELECT salt, mark FROM accepted_keys WHERE base_url = ? "
+                "AND typeof(salt) = 'blob' AND typeof(mark) = 'blob'",
+                (self._server,),
             )
         except StoreError as error:
             _log.info("Whether the key has worked before is not known: %s", error.message)
