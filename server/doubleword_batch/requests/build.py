@@ -231,8 +231,9 @@ class _Build:
             self._add(number, made)
 
     def _add(self, number: int, made: RequestLine) -> None:
-        if self.sharing is not None:
-            first = self.sharing.first_row(number, made.key)
+        sharing = self.sharing
+        if sharing is not None:
+            first = sharing.first_row(number, made.key)
             if first is not None:
                 self._shared.append((number, made.custom_id, first))
                 return

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
@@ -109,7 +109,7 @@ def read_head(line: bytes) -> RequestHead:
         return msgspec.convert(decode(line), RequestHead)
 
 
-class RequestLine(NamedTuple):
+class RequestLine(msgspec.Struct, frozen=True, gc=False):
     """A row's line with its newline, and the bytes of its body and of the image in the body.
 
     Attributes:
@@ -229,7 +229,8 @@ class RequestLines:
 
     def _count_blanks(self, row: Row) -> None:
         for column in self._inserted:
-            if _is_empty(row.get(column)):
+            value = row.get(column)
+            if (not value or (isinstance(value, str) and value.isspace())) and _is_empty(value):
                 self.blank_cells[column] = self.blank_cells.get(column, 0) + 1
 
     def _is_blank(self, row: Row) -> bool:

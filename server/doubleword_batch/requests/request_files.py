@@ -5,7 +5,7 @@ from array import array
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import accumulate, count
+from itertools import accumulate
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,8 @@ _FIRST_BYTES = 4_096
 """Below about 1,000 tokens providers keep nothing."""
 _STEP_BYTES = 2_048
 _MOST_BYTES = 18_432
+_NUMBERS = 16
+"""For each line: more than it has first pieces."""
 
 
 class PrefixOrder:
@@ -28,44 +30,46 @@ class PrefixOrder:
     requests stand together, in the order in which their beginnings first come; all others stay
     where they are.
 
-    It sees the lines of one file as they are written; memory is a few bytes a line. Of lines that
+    It sees the lines of one file as they are written; memory is eight bytes a line. Of lines that
     are long enough it keeps a number for each of their first pieces: equal numbers stand for equal
-    beginnings.
+    beginnings. They rise with the lines in which these first come.
     """
 
     def __init__(self) -> None:
-        self._numbers = count()
         self._known: dict[tuple[int, int], int] = {}
-        self._paths: list[tuple[int, ...]] = []
+        self._paths: dict[int, tuple[int, ...]] = {}
         self._lengths = array("q")
         self._is_shared = False
 
-    def add(self, line: bytes) -> None:
+    def add(self, line: bytes, length: int) -> None:
         """See the next line."""
-        self._lengths.append(len(line))
-        if len(line) <= _FIRST_BYTES:
-            self._paths.append((next(self._numbers),))
-            return
+        self._lengths.append(length)
+        if length > _FIRST_BYTES:
+            self._add_long(line, len(self._lengths) - 1)
+
+    def _add_long(self, line: bytes, place: int) -> None:
         begin = max(line.find(_BODY, 0, _FIRST_BYTES), 0)
         path: list[int] = []
         above = -1
-        for piece in _pieces(line, begin):
+        for number, piece in enumerate(_pieces(line, begin), place * _NUMBERS):
             key = (above, hash(piece))
-            known = self._known.get(key)
-            if known is None:
-                known = self._known[key] = next(self._numbers)
-            else:
+            known = self._known.setdefault(key, number)
+            if known != number:
                 self._is_shared = True
             path.append(known)
             above = known
-        self._paths.append((*path, next(self._numbers)))  # none is the beginning of another
+        # None is the beginning of another.
+        self._paths[place] = (*path, place * _NUMBERS + _NUMBERS - 1)
 
     def places(self) -> list[tuple[int, int]] | None:
         """(offset, length) of the lines in their new order; None where the old one is as good."""
         if not self._is_shared:
             return None
         paths = self._paths
-        order = sorted(range(len(paths)), key=paths.__getitem__)
+        order = sorted(
+            range(len(self._lengths)),
+            key=lambda place: paths.get(place) or (place * _NUMBERS,),
+        )
         if all(place == number for number, place in enumerate(order)):
             return None
         offsets = list(accumulate(self._lengths, initial=0))
@@ -160,26 +164,23 @@ class RequestFileWriter:
         Raises:
             StoreError: code `disk_full` (also for `most_bytes`) or `not_written`.
         """
-        self._take(len(line))
+        size_bytes = len(line)
+        if self._bytes_left is not None:
+            self._bytes_left -= size_bytes
+            if self._bytes_left < 0:
+                raise _too_many_bytes()
         try:
-            file = self._file_for(line)
-            file.append(line)
+            file = self._open
+            if (
+                file is None
+                or file.requests == self._max_requests
+                or file.size_bytes + size_bytes > self._max_bytes
+            ):
+                file = self._next_file()
+            file.append(line, size_bytes)
         except OSError as error:
             raise not_written(self._folder, error) from None
         return file.number
-
-    def _take(self, size_bytes: int) -> None:
-        if self._bytes_left is None:
-            return
-        self._bytes_left -= size_bytes
-        if self._bytes_left < 0:
-            raise StoreError(
-                "The request files of all jobs would be larger than the state directory may hold.",
-                hint="Use fewer rows (limit) or a shorter prompt. A person can delete jobs "
-                "(`doubleword-batch doctor` names the largest) or raise "
-                "DOUBLEWORD_BATCH_MAX_STATE_GB.",
-                code="disk_full",
-            )
 
     def publish(self) -> tuple[RequestFile, ...]:
         """Finish the last file and give all of them their names.
@@ -196,19 +197,14 @@ class RequestFileWriter:
             raise not_written(self._folder, error) from None
         return tuple(self._done)
 
-    def _file_for(self, line: bytes) -> "_OpenFile":
-        file = self._open
-        if file is not None and (
-            file.requests == self._max_requests or file.size_bytes + len(line) > self._max_bytes
-        ):
-            self._finish(file)
-            file = None
-        if file is None:
-            number = len(self._done) + 1
-            target = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
-            self._files.append(target)
-            order = PrefixOrder() if self._by_prefix else None
-            file = self._open = _OpenFile(number, target, self._hasher, order)
+    def _next_file(self) -> "_OpenFile":
+        if self._open is not None:
+            self._finish(self._open)
+        number = len(self._done) + 1
+        target = AtomicFile(self._folder / f"part-{number:04}.jsonl", private=True)
+        self._files.append(target)
+        order = PrefixOrder() if self._by_prefix else None
+        file = self._open = _OpenFile(number, target, self._hasher, order)
         return file
 
     def _finish(self, file: "_OpenFile") -> None:
@@ -227,10 +223,20 @@ class RequestFileWriter:
             with before.temporary.open("rb") as lines:
                 for offset, length in places:
                     lines.seek(offset)
-                    ordered.append(lines.read(length))
+                    ordered.append(lines.read(length), length)
         finally:
             before.discard()
         return ordered.finish()
+
+
+def _too_many_bytes() -> StoreError:
+    return StoreError(
+        "The request files of all jobs would be larger than the state directory may hold.",
+        hint="Use fewer rows (limit) or a shorter prompt. A person can delete jobs "
+        "(`doubleword-batch doctor` names the largest) or raise "
+        "DOUBLEWORD_BATCH_MAX_STATE_GB.",
+        code="disk_full",
+    )
 
 
 class _OpenFile:
@@ -252,13 +258,13 @@ class _OpenFile:
         self._hasher = hasher
         self._hashing: Future[None] | None = None
 
-    def append(self, line: bytes) -> None:
+    def append(self, line: bytes, length: int) -> None:
         self._lines.append(line)
         if self.order is not None:
-            self.order.add(line)
+            self.order.add(line, length)
         self.requests += 1
-        self.size_bytes += len(line)
-        self._pending_bytes += len(line)
+        self.size_bytes += length
+        self._pending_bytes += length
         if self._pending_bytes >= _BLOCK_BYTES:
             self._flush()
 

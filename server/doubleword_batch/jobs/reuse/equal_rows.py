@@ -1,6 +1,9 @@
 """Equal rows of a job, found while it is built and once more at the end, in bounded memory."""
 
+import struct
 from collections.abc import Callable
+from itertools import islice
+from operator import eq
 from pathlib import Path
 
 from doubleword_batch.jobs.reuse.key_file import (
@@ -14,6 +17,7 @@ from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
 from doubleword_batch.requests import KEY_BYTES
 
 _RECENT = 20_000
+_KEYS_IN = struct.Struct(f"{KEY_BYTES}s{ROW_BYTES}x").iter_unpack
 
 
 class EqualRows:
@@ -81,7 +85,8 @@ class EqualRows:
 
 
 def _first_of_each(records: list[bytes], on_equal: Callable[[int, int], None]) -> list[bytes]:
-    if len({record[:KEY_BYTES] for record in records}) == len(records):
+    keys = [key for (key,) in _KEYS_IN(b"".join(records))]
+    if not any(map(eq, keys, islice(keys, 1, None))):  # they are in order
         return records
     firsts: list[bytes] = []
     for record in records:

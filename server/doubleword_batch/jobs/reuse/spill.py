@@ -1,6 +1,7 @@
 """Records sorted into buckets as they come, of which only a part is ever in memory."""
 
-from collections.abc import Iterator, Sequence
+import struct
+from collections.abc import Sequence
 from pathlib import Path
 
 from doubleword_batch.atomic_files import not_written
@@ -21,7 +22,7 @@ class Spill:
 
     def __init__(self, path: Path, record_bytes: int) -> None:
         self._path = path
-        self._record_bytes = record_bytes
+        self._records_in = struct.Struct(f"{record_bytes}s").iter_unpack
         self._buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
         self._written: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
         self._size_bytes = 0
@@ -48,7 +49,8 @@ class Spill:
         Raises:
             StoreError: code `not_written`: what was written cannot be read again.
         """
-        records = [*self._read(bucket), *self._buckets[bucket]]
+        records = [record for (record,) in self._records_in(self._read(bucket))]
+        records += self._buckets[bucket]
         self._in_memory -= len(self._buckets[bucket])
         self._buckets[bucket] = []
         records.sort()
@@ -58,16 +60,16 @@ class Spill:
         """Remove the file, if there is one."""
         self._path.unlink(missing_ok=True)
 
-    def _read(self, bucket: int) -> Iterator[bytes]:
+    def _read(self, bucket: int) -> bytes:
         places = self._written[bucket]
         if not places:
-            return
+            return b""
+        blocks: list[bytes] = []
         with self._path.open("rb", buffering=0) as file:
             for offset, size_bytes in places:
                 file.seek(offset)
-                content = file.read(size_bytes)
-                for start in range(0, size_bytes, self._record_bytes):
-                    yield content[start : start + self._record_bytes]
+                blocks.append(file.read(size_bytes))
+        return b"".join(blocks)
 
     def _write(self) -> None:
         blocks = [b"".join(records) for records in self._buckets]

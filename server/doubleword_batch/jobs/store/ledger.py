@@ -97,8 +97,8 @@ class Ledger(LedgerReader):
         """Open rows as pending: (row number, custom_id, part number)."""
         with self.database.transaction() as db:
             db.executemany(
-                "INSERT INTO ledger (job, row, custom_id, part) VALUES (?, ?, ?, ?)",
-                ((self.job, *row) for row in rows),
+                f"INSERT INTO ledger (job, row, custom_id, part) VALUES ({self.job:d}, ?, ?, ?)",  # noqa: S608  # a number
+                rows,
             )
 
     def add_numbered_rows(self, count: int, part: int, prefix: str) -> None:
