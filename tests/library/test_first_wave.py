@@ -6,13 +6,16 @@ import anyio
 import pytest
 
 from doubleword_batch import InputError, Jobs
+from doubleword_batch.library.approvals import ApprovalError, JobApprovals
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.providers import PriceTable
 from doubleword_batch.settings import Settings
 
 ROWS, EACH = 24, 2
 DOCUMENTS = [f"document {n} " + "word " * 1_000 for n in range(3)]
 TEXTS = [f"{DOCUMENTS[n % 3]} question {n}" for n in range(ROWS)]
+PRICED = "Qwen/Qwen3-14B-FP8"
 WAITS = "6 requests go first; the other 18 wait until the first have ended."
 
 
@@ -38,23 +41,26 @@ def server(tmp_path, release):
 
 
 @pytest.fixture
-def settings(tmp_path, server):
-    return Settings.from_environment(
-        {
-            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
-        }
-    )
+def environment(tmp_path, server):
+    return {
+        "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+        "DOUBLEWORD_API_KEY": server.token,
+        "DOUBLEWORD_BASE_URL": server.base_url,
+        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+    }
 
 
-async def created(jobs, tmp_path, *, prompt="{{ text }}", texts=TEXTS, **options):
+@pytest.fixture
+def settings(environment):
+    return Settings.from_environment(environment)
+
+
+async def created(jobs, tmp_path, *, prompt="{{ text }}", texts=TEXTS, model="m", **options):
     path = tmp_path / "rows.csv"
     with path.open("w", encoding="utf-8", newline="") as file:
         csv.writer(file).writerows([["text"], *([text] for text in texts)])
     options = {"first_wave": EACH} | options
-    return await jobs.create(path, prompt=prompt, model="m", options=options)
+    return await jobs.create(path, prompt=prompt, model=model, options=options)
 
 
 async def batches(jobs):
@@ -178,3 +184,52 @@ async def test_a_cascade_takes_no_first_wave(settings, tmp_path):
     async with Jobs(settings) as jobs:
         with pytest.raises(InputError, match="takes no first_wave"):
             await created(jobs, tmp_path, cascade={"model": "s"})
+
+
+def raise_prices(monkeypatch, factor):
+    honest = PriceTable.cost_usd
+    monkeypatch.setattr(PriceTable, "cost_usd", lambda *given: honest(*given) * factor)
+
+
+async def test_at_a_raised_price_a_person_is_asked_again_for_what_waits(
+    environment, tmp_path, release, monkeypatch
+):
+    asks = environment | {"DOUBLEWORD_BATCH_ASK_ABOVE_USD": "0.0001"}
+    async with Jobs(Settings.from_environment(asks)) as jobs:
+        approvals = JobApprovals(jobs)
+        job = await created(jobs, tmp_path, prompt="{{ text }} held", model=PRICED)
+        with pytest.raises(ApprovalError):
+            await job.submit()
+        (question,) = await approvals.waiting()
+        await approvals.decide(question.id, "approved", "console")
+        await job.submit()
+        raise_prices(monkeypatch, 20)
+        release.touch()
+        status = await job.wait(60)
+        assert "A person has to approve at most $" in status.first_wave
+        with pytest.raises(ApprovalError):  # nor does submitting it again send it
+            await job.submit()
+        assert await batches(jobs) == [(6, None)]
+        (dearer,) = await approvals.waiting()
+        assert (dearer.requests, dearer.cost_usd > question.cost_usd) == (18, True)
+        await approvals.decide(dearer.id, "approved", "console")
+        assert (await job.wait(60)).complete
+        assert await batches(jobs) == [(6, None), (18, None)]
+
+
+@pytest.mark.parametrize(("factor", "sent"), [(1, [6, 18]), (20, [6])])
+async def test_what_waits_is_held_to_the_cap_at_the_price_of_its_day(
+    environment, tmp_path, release, monkeypatch, factor, sent
+):
+    capped = environment | {"DOUBLEWORD_BATCH_MAX_COST_USD": "0.05"}
+    async with Jobs(Settings.from_environment(capped)) as jobs:
+        job = await created(jobs, tmp_path, prompt="{{ text }} held", model=PRICED)
+        await job.submit()
+        raise_prices(monkeypatch, factor)
+        release.touch()
+        status = await job.wait(60)
+        assert (status.complete, "over the cap" in (status.first_wave or "")) == (
+            len(sent) == 2,
+            len(sent) == 1,
+        )
+        assert [total for total, _ in await batches(jobs)] == sent

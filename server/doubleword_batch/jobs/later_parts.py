@@ -6,7 +6,7 @@ their batches from whoever looks at the job once the wave has ended, in whatever
 is written down before it is sent, as any other is.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +14,22 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
+from doubleword_batch.jobs.approvals import ApprovalError, questions_written_down
 from doubleword_batch.jobs.cascade.rounds import CAPS, NOTHING, CarriedOn
 from doubleword_batch.jobs.cascade.rounds import carry_on as carry_on_cascade
-from doubleword_batch.jobs.costs import Cost, split_cost_by_part
+from doubleword_batch.jobs.costs import (
+    Cost,
+    check_caps,
+    choose_cost_for_caps,
+    fetch_estimated_cost,
+    reserve,
+    split_cost_by_part,
+)
 from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.request_costs import bound_cost
 from doubleword_batch.jobs.store.records import NEVER
-from doubleword_batch.jobs.sync.parts import BatchOptions, create_parts
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.sync.parts import BatchOptions, create_intent, create_parts
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
@@ -27,6 +37,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob
     from doubleword_batch.jobs.store.ledger import Ledger
     from doubleword_batch.jobs.store.records import Part
+    from doubleword_batch.jobs.sync.concurrency import PartResults
     from doubleword_batch.providers import Profile
     from doubleword_batch.requests import BuildResult
 
@@ -60,20 +71,49 @@ async def carry_on(job: "StoredJob", progress: Progress = no_progress) -> Carrie
     if reason is not None:
         return CarriedOn(waits_for=reason)
     failpoint("wave.ended")
-    first = [part for part in job.parts() if not part.retry_round]
-    costs = split_cost_by_part(Cost(job.cost_usd, ""), waiting, first)
-    # What they cost was approved when the job was submitted.
-    job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
-    metadata: dict[str, str] = msgspec.json.decode(job.metadata or "{}")
     try:
-        results = await create_parts(job, waiting, costs, BatchOptions(job.window, metadata))
+        results = await _send(job, waiting)
     except InputError as error:
-        if error.code in CAPS:
+        if error.code in CAPS or isinstance(error, ApprovalError):
             return CarriedOn(waits_for=error)
         raise
     if results.capacity_error is not None and not results.results:
         return CarriedOn(waits_for=results.capacity_error)
     return CarriedOn(has_begun=True)
+
+
+async def _send(job: "StoredJob", waiting: "Sequence[Part]") -> "PartResults[bool]":
+    """Create the batches of what waited: at the price that was approved, or asked for anew."""
+    first = [part for part in job.parts() if not part.retry_round]
+    dearer = await _dearer_than_approved(job, first)
+    cost = Cost(job.cost_usd, "") if dearer is None else dearer
+    costs = split_cost_by_part(cost, waiting, first)
+    if dearer is None:
+        job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
+    else:
+        check_caps(job.workspace, dearer, None)
+        again = Next("create_batch", {"job": job.name})
+        with questions_written_down(job.workspace, again), job.store.transaction():
+            intents = [create_intent(job, *each) for each in zip(waiting, costs, strict=True)]
+            reserve(job.workspace, intents, job.window)
+    metadata: dict[str, str] = msgspec.json.decode(job.metadata or "{}")
+    return await create_parts(job, waiting, costs, BatchOptions(job.window, metadata))
+
+
+async def _dearer_than_approved(job: "StoredJob", parts: "Sequence[Part]") -> Cost | None:
+    """What the job can cost by today's prices; None where that is no more than was approved.
+
+    Not known any more counts as dearer: a cap refuses it, and a person is asked.
+    """
+    if job.cost_usd is None or not job.workspace.is_bounded:
+        return None
+    await job.workspace.refresh_prices()
+    paths = [part.path for part in parts]
+    now = await in_thread(lambda _: bound_cost(job, paths, job.window))
+    if now.usd is None:
+        files = [part.input_file_id for part in parts if part.input_file_id]
+        now = choose_cost_for_caps(job, now, await fetch_estimated_cost(job, files, job.window))
+    return None if now.usd is not None and now.usd <= job.cost_usd else now
 
 
 def _has_wave_ended(job: "StoredJob") -> bool:
