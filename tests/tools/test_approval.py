@@ -172,6 +172,22 @@ async def test_an_unknown_cost_counts_as_above(environment, faulty, reviews, mod
     assert "for an unknown cost?" in question.message
 
 
+async def test_a_yes_to_an_unknown_cost_is_for_the_window_that_was_shown(
+    environment, faulty, reviews
+):
+    with faulty() as server:
+        settings = asking(environment, server)
+        async with host(settings, "auto") as a, Jobs(settings) as jobs:
+            job = (await a.calls("create_batch_file", **DEAR | {"model": "unpriced"}))["job"]
+            await a.fails("create_batch", job=job)
+            (question,) = await JobApprovals(jobs).waiting()
+            await JobApprovals(jobs).decide(question.id, "approved", "console")
+            dearer = await a.fails("create_batch", job=job, completion_window="1h")
+            assert "(1h)" in dearer.text
+            assert batches_at(server) == []
+            await a.calls("create_batch", job=job)
+
+
 @both_eras
 async def test_a_retry_is_asked_for_and_changes_nothing_before_the_yes(
     environment, faulty, reviews, mode

@@ -97,7 +97,9 @@ def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> lis
     questions = Approvals(ws.store).of_job(job)
     given = [found for found in questions if found.decision_at(ws.now()) == "approved"]
     open_intents = [intent for intent in intents if not _is_sent(ws, intent)]
-    covered = {i.key: found for i in open_intents for found in given if _is_covered(i, found)}
+    covered = {
+        i.key: found for i in open_intents for found in given if _is_covered(i, window, found)
+    }
     left = [intent for intent in open_intents if intent.key not in covered]
     total = _total(left)
     if total is not None and total <= limit:
@@ -112,11 +114,13 @@ def _is_sent(ws: Workspace, intent: Intent) -> bool:
     return ws.journal.is_sent(intent.key)
 
 
-def _is_covered(intent: Intent, approval: Approval) -> bool:
+def _is_covered(intent: Intent, window: str, approval: Approval) -> bool:
     if intent.key not in approval.writes:
         return False
     most = approval.writes[intent.key]
-    return most is None or (intent.cost_usd is not None and intent.cost_usd <= most)
+    if most is None:  # no price tells one window from another
+        return window == approval.window
+    return intent.cost_usd is not None and intent.cost_usd <= most
 
 
 def _total(intents: Sequence[Intent]) -> Decimal | None:
