@@ -75,7 +75,7 @@ def decode_or_none(data: bytes | str) -> Any:
 
 def is_too_deep(data: bytes) -> bool:
     """Whether lists and objects stand deeper inside each other than `DEEPEST_TAKEN`."""
-    if data.count(b"[") + data.count(b"{") <= DEEPEST_TAKEN:
+    if len(data) <= DEEPEST_TAKEN or data.count(b"[") + data.count(b"{") <= DEEPEST_TAKEN:
         return False
     depth = 0
     in_string = False

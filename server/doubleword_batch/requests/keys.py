@@ -6,15 +6,27 @@ says nothing. Inside of them order counts: that of a schema's properties changes
 answers.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from hashlib import sha256
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
 KEY_BYTES = 16
 
 _encode = msgspec.json.Encoder().encode
+
+
+class BodyPieces(NamedTuple):
+    """A body as compact JSON, cut at the places where bodies differ.
+
+    Attributes:
+        begin: what stands before the first place.
+        places: (name, what stands behind it) of each place.
+    """
+
+    begin: bytes
+    places: tuple[tuple[str, bytes], ...]
 
 
 class RequestKeys:
@@ -29,35 +41,21 @@ class RequestKeys:
     def __init__(self, provider: str, server: str, endpoint: str) -> None:
         self._asked = b"\0".join((provider.encode(), server.encode(), endpoint.encode(), b""))
 
-    def maker(self, body: bytes, names: Sequence[bytes]) -> Callable[[dict[bytes, bytes]], bytes]:
-        """Make a function that gives the key of a body by the fields that differ.
+    def maker(self, body: BodyPieces) -> Callable[[Mapping[str, bytes]], bytes]:
+        """Make a function that gives the key of a body by what goes into its places.
 
         Args:
-            body: a template of bytes: an object whose fields are in order, as compact JSON, with a
-                place such as `%(messages)b` for each of those fields.
-            names: of those fields, in the order of their places.
+            body: an object whose fields are in order.
         """
-        # JSON holds no null byte. What is the same in all bodies is hashed once.
-        begin, *texts = (body % dict.fromkeys(names, b"\0")).split(b"\0")
-        begun = sha256(self._asked + begin)
-        places = tuple(zip(names, texts, strict=True))
+        begun = sha256(self._asked + body.begin)  # what is the same in all bodies is hashed once
 
-        def key_of(fields: dict[bytes, bytes]) -> bytes:
+        def key_of(texts: Mapping[str, bytes]) -> bytes:
             key = begun.copy()
-            for name, text in places:
-                key.update(fields[name] + text)
+            for name, after in body.places:
+                key.update(texts[name] + after)
             return key.digest()[:KEY_BYTES]
 
-        if len(places) != 1:
-            return key_of
-        only, rest = places[0]
-
-        def key_of_one(fields: dict[bytes, bytes]) -> bytes:  # every row comes by here
-            key = begun.copy()
-            key.update(fields[only] + rest)
-            return key.digest()[:KEY_BYTES]
-
-        return key_of_one
+        return key_of
 
     def of_body(self, body: bytes) -> bytes:
         """The key of a body as JSON, however it is written; of what no parser reads, as it is."""

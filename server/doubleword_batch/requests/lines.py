@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.loose_json import decode
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.keys import RequestKeys
+from doubleword_batch.requests.keys import BodyPieces, RequestKeys
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.sources.base import Row, Source
@@ -28,6 +28,9 @@ _OURS = re.compile(ROW_PREFIX + r"([1-9][0-9]{0,17})(?:-[A-Za-z0-9._-]+)?")
 
 _ABSENT = object()  # not blank: a fault of the row
 _ROW_NAMES = frozenset({"id", "name", "path", "title", "document", "position"})
+
+_BEFORE_ID = b'{"custom_id":"'
+_END = b"}\n"
 
 _encode = msgspec.json.Encoder().encode
 
@@ -173,13 +176,16 @@ class RequestLines:
         self._inserted = self._counted_for_blanks(spec)
         self._images = images
         self._image_column = spec.image_column or ""
-        self._bodies = bodies = _Bodies(spec)
-        self._body = bodies.body
-        self._key = None if keys is None else keys.maker(bodies.in_order, bodies.names)
-        frame = f'{{"custom_id":"%b","method":"POST","url":"{spec.endpoint}","body":%b}}\n'
-        self._frame = frame.encode()
+        self._put_image = _image_beside(spec.endpoint)
+        body = _body_pieces(spec)
+        self._key = None if keys is None else keys.maker(_body_pieces(spec, in_order=True))
+        self._after_id = f'","method":"POST","url":"{spec.endpoint}","body":'.encode() + body.begin
+        self._places = body.places
+        self._around_body = len(_BEFORE_ID) + len(self._after_id) - len(body.begin) + len(_END)
+        self._most_in_body = limit
+        self._most_in_line = profile.max_file_bytes
         self._id_column = spec.id_column
-        self._profile = profile
+        self._longest_id = profile.max_custom_id_bytes
 
     def line(self, number: int, row: Row) -> RequestLine | None:
         """The request line of row `number`; None for a blank row that is not to be sent.
@@ -196,26 +202,34 @@ class RequestLines:
             image = None
             if self._images is not None:
                 image = self._images.url(row.get(self._image_column))
-            fields = self._bodies.fields(self._prompt.render(row), system, image)
-            body = self._body % fields
+            prompt = self._prompt.render(row)
+            content = prompt if image is None else self._put_image(prompt, image)
+            texts = {"prompt": _encode(content)}
+            if system is not None:
+                texts["system"] = _encode(system)
         except (TypeError, ValueError) as error:
             raise InputError(
                 f"It cannot be written as JSON: {error}.",
                 hint="Correct that row's text.",
                 code="malformed_row",
             ) from None
-        line = self._frame % (custom_id.encode(), body)
-        limit = self._profile.max_request_bytes
-        if len(body) > limit or len(line) > self._profile.max_file_bytes:
+        pieces = [_BEFORE_ID, custom_id.encode(), self._after_id]
+        for name, after in self._places:
+            pieces += texts[name], after
+        pieces.append(_END)
+        line = b"".join(pieces)
+        body_bytes = len(line) - self._around_body - len(custom_id)  # ids are ASCII
+        if body_bytes > self._most_in_body or len(line) > self._most_in_line:
             raise InputError(
-                f"Its request has {len(body)} bytes; the provider takes at most {limit}.",
+                f"Its request has {body_bytes} bytes; the provider takes at most "
+                f"{self._most_in_body}.",
                 hint="Shorten the row's texts, for example {{ text[:20000] }}.",
                 code="request_too_large",
             )
         if self._inserted:
             self._count_blanks(row)
-        key = b"" if self._key is None else self._key(fields)
-        return RequestLine(custom_id, line, len(body), len(image or ""), key)
+        key = b"" if self._key is None else self._key(texts)
+        return RequestLine(custom_id, line, body_bytes, len(image or ""), key)
 
     def _counted_for_blanks(self, spec: RequestSpec) -> tuple[str, ...]:
         """The columns whose blanks are worth a word, where their rows are sent."""
@@ -245,7 +259,7 @@ class RequestLines:
 
     def _custom_id(self, number: int, row: Row) -> str:
         label = None if self._id_column is None else as_text(row.get(self._id_column))
-        return custom_id_for(number, label, self._profile.max_custom_id_bytes)
+        return custom_id_for(number, label, self._longest_id)
 
 
 def _is_empty(value: Any) -> bool:
@@ -264,49 +278,39 @@ def _columns_to_copy(spec: RequestSpec, source: Source, used: frozenset[str]) ->
     )
 
 
-class _Bodies:
-    """Makes bodies of prompts; what is the same in all of them is encoded once.
+def _body_pieces(spec: RequestSpec, *, in_order: bool = False) -> BodyPieces:
+    """The body of all requests, with places for `prompt` and `system`; its fields may be in order.
 
-    Attributes:
-        body: the body as it is sent, with a place for each field that differs.
-        in_order: the same with the fields in order, of which keys are made.
-        names: of the fields that differ, in the order of their places in `in_order`.
+    What is the same in all of them is encoded once.
     """
-
-    def __init__(self, spec: RequestSpec) -> None:
-        self._endpoint = spec.endpoint
-        names = ["model", "messages"]
-        if spec.endpoint == EMBEDDINGS:
-            names = ["model", "input"]
-        elif spec.endpoint == RESPONSES:
-            instructions = [] if spec.system is None else ["instructions"]
-            names = ["model", *instructions, "input"]
-        places = {name: b"%%(%b)b" % name.encode() for name in names}
-        given = {"model": spec.model, **_constants(spec)}
-        self.names = tuple(sorted(name.encode() for name in names if name not in given))
-        constants = {name: _encode(value).replace(b"%", b"%%") for name, value in given.items()}
-        self.body = _object(places | constants)
-        self.in_order = _object(dict(sorted((places | constants).items())))
-
-    def fields(self, prompt: str, system: str | None, image: str | None) -> dict[bytes, bytes]:
-        """What goes into the places."""
-        if self._endpoint == EMBEDDINGS:
-            return {b"input": _encode(prompt)}
-        if self._endpoint == RESPONSES:
-            asked = prompt if image is None else _responses_input(prompt, image)
-            given = {} if system is None else {b"instructions": _encode(system)}
-            return {**given, b"input": _encode(asked)}
-        content = prompt if image is None else _chat_content(prompt, image)
-        messages = [{"role": "user", "content": content}]
-        if system is not None:
-            messages.insert(0, {"role": "system", "content": system})
-        return {b"messages": _encode(messages)}
+    prompt, system = _place("prompt"), _place("system")
+    if spec.endpoint == EMBEDDINGS:
+        fields = {"input": prompt}
+    elif spec.endpoint == RESPONSES:
+        fields = {} if spec.system is None else {"instructions": system}
+        fields["input"] = prompt
+    else:
+        instructions = b'{"role":"system","content":%b},' % system
+        before = b"" if spec.system is None else instructions
+        fields = {"messages": b'[%b{"role":"user","content":%b}]' % (before, prompt)}
+    given = {name: _encode(value) for name, value in _constants(spec).items()}
+    fields = {"model": _encode(spec.model), **fields} | given
+    if in_order:
+        fields = dict(sorted(fields.items()))
+    body = b",".join(_encode(name) + b":" + value for name, value in fields.items())
+    begin, *rest = (b"{" + body + b"}").split(b"\0")
+    names = (name.decode() for name in rest[::2])
+    return BodyPieces(begin, tuple(zip(names, rest[1::2], strict=True)))
 
 
-def _object(fields: dict[str, bytes]) -> bytes:
-    """A JSON object of encoded values, as a template of bytes."""
-    pairs = (_encode(name).replace(b"%", b"%%") + b":" + value for name, value in fields.items())
-    return b"{" + b",".join(pairs) + b"}"
+def _place(name: str) -> bytes:
+    """What stands for a place until the body is cut: JSON holds no null byte."""
+    return b"\0%b\0" % name.encode()
+
+
+def _image_beside(endpoint: str) -> Callable[[str, str], list[dict[str, Any]]]:
+    """What puts an image beside a prompt, as the content of a message (chat) or as `input`."""
+    return _responses_input if endpoint == RESPONSES else _chat_content
 
 
 def _chat_content(prompt: str, image: str) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Checks any request file: all faults of all lines in one pass, before money is spent.
 
 Servers stop at the first fault, and some faults (two lines with one custom_id) they do not see.
-Sound lines take a fast way through msgspec; only a broken one is looked at closely, in
-`line_checks`.
+Most lines take a fast way (`plain_lines`), others a closer look; what is wrong with a broken one is
+found in `line_checks`.
 """
 
 import difflib
@@ -21,6 +21,7 @@ from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
 from doubleword_batch.requests.media_addresses import media_fault
+from doubleword_batch.requests.plain_lines import read_plain
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN
 from doubleword_batch.sources.base import quoted_name
@@ -141,6 +142,15 @@ class _CheckedLine(msgspec.Struct):
 _decode = msgspec.json.Decoder(_CheckedLine).decode
 
 
+def _read(line: bytes) -> _CheckedLine | None:
+    try:
+        if not line.isascii():
+            str(line, "utf-8")  # msgspec does not look into fields that are not declared
+        return None if is_too_deep(line) else _decode(line)
+    except (ValueError, RecursionError):
+        return None
+
+
 def validate_request_file(
     path: Path, profile: Profile, models: Collection[str] = ()
 ) -> ValidationReport:
@@ -227,22 +237,16 @@ class _Check:
         if len(line) > self._longest_line:
             self._found.add("body_too_large", number, self._too_large("more"))
             return
-        try:
-            if not line.isascii():
-                str(line, "utf-8")  # msgspec does not look into fields that are not declared
-            request = None if is_too_deep(line) else _decode(line)
-        except (ValueError, RecursionError):
-            request = None
+        request = read_plain(line) or _read(line)
         if request is None:
             self._broken(number, line)
             return
-        if request.body.stream:
-            self._found.add("stream", number, "body.stream is on.")
         self._custom_id(number, request.custom_id)
         self._method(number, request.method)
         self._target(number, request.url)
         self._model(number, request.body.model)
-        self._content(number, request, line)
+        if isinstance(request, _CheckedLine):
+            self._content(number, request, line)
         if request.url == EMBEDDINGS and self._profile.max_embedding_inputs is not None:
             self._inputs += inputs_of(_body_of(line))
         if len(line) > self._profile.max_request_bytes:
@@ -329,6 +333,8 @@ class _Check:
 
     def _content(self, number: int, request: _CheckedLine, line: bytes) -> None:
         """What is asked, as far as that can be told without reading all of it."""
+        if request.body.stream:
+            self._found.add("stream", number, "body.stream is on.")
         fault = content_fault(request.url, request.body)
         if fault and request.url == RESPONSES and not request.body.input:
             names = msgspec.json.decode(_body_of(line), type=dict[str, msgspec.Raw])

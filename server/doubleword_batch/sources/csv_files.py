@@ -334,6 +334,6 @@ class CsvRecords:
         self._bytes_before += self._at
         self._buffer = rest + block
         self._holds_nul = b"\0" in self._buffer
-        self._holds_mark = _BOM in self._buffer
+        self._holds_mark = _BOM[:1] in self._buffer and _BOM in self._buffer  # the first is fast
         self._at = 0
         self._ended = not block
