@@ -2,11 +2,13 @@
 
 import asyncio
 
+import openai
+import pytest
 from anyio import fail_after
 
 from batch_openai.conftest import batches_of, chat_call, quick
 from doubleword_batch import Jobs
-from doubleword_batch.local.executors.faults import RequestFault
+from doubleword_batch.local.executors.faults import Match, RequestFault
 
 PROMPT = "Say {{ text }}"
 ASKED = {"prompt": PROMPT, "model": "chat-1"}
@@ -117,3 +119,93 @@ async def test_a_table_says_which_of_its_rows_are_calls_on_their_way(faulty, tmp
             await call
             anew = await jobs.create(rows("a", "b"), **asked)
     assert (anew.name, anew.created.requests) == (job.name, 1)
+
+
+HELD_PARAMS = {"max_tokens": 500}
+
+
+@pytest.fixture
+def held(faulty, tmp_path):
+    """A local server that answers `Say held` once the file it gives is there."""
+    gate = tmp_path / "gate"
+    match = Match(contains="Say held")
+    with faulty(requests=[RequestFault(fault="hold", match=match, until=str(gate))]):
+        yield gate
+
+
+async def running_table(jobs, *texts):
+    """A job of which some rows are on their way."""
+    job = await jobs.create(rows(*texts), **ASKED, params=HELD_PARAMS)
+    await job.submit()
+    return job
+
+
+async def looked_up(client, batches):
+    """Make another call and wait for its batch: what was called before has been looked up."""
+    other = asyncio.create_task(chat_call(client, "Say another"))
+    with fail_after(60):
+        while len(await batches_of(client)) < batches:
+            await asyncio.sleep(0.02)
+    return other
+
+
+async def test_a_call_waits_for_a_row_of_a_table_that_is_on_its_way(held):
+    async with quick() as client, Jobs() as jobs:
+        job = await running_table(jobs, "held", "held 2", "done")
+        calls = [
+            asyncio.create_task(chat_call(client, f"Say {text}", **HELD_PARAMS))
+            for text in ("held", "held 2")
+        ]
+        other = await looked_up(client, 2)
+        held.touch()
+        found = [(await call).choices[0].message.content for call in calls]
+        await other
+        assert len(await batches_of(client)) == 2  # that of the table, and that of the other call
+        assert (await job.wait(60)).complete
+        answers = [row["answer"] for row in (await job.results()).rows()]
+    assert found == answers[:2]
+
+
+async def test_a_call_whose_row_of_a_table_is_cancelled_is_sent(held):
+    async with quick() as client, Jobs() as jobs:
+        job = await running_table(jobs, "held", "held 2")
+        call = asyncio.create_task(chat_call(client, "Say held", **HELD_PARAMS))
+        other = await looked_up(client, 2)
+        await job.cancel()
+        with fail_after(60):
+            while len(await batches_of(client)) < 3:
+                await asyncio.sleep(0.02)
+        held.touch()
+        assert (await call).choices[0].message.content
+        await other
+
+
+async def test_a_call_waits_for_no_table_that_may_take_longer_than_its_own_batch(held):
+    async with Jobs() as jobs:
+        await running_table(jobs, "held", "held 2")
+        async with quick(completion_window="1h") as client:
+            call = asyncio.create_task(chat_call(client, "Say held", **HELD_PARAMS))
+            with fail_after(60):
+                while len(await batches_of(client)) < 2:
+                    await asyncio.sleep(0.02)
+            held.touch()
+            assert (await call).choices[0].message.content
+
+
+async def test_a_call_that_waits_for_a_table_is_told_when_its_time_is_up(held):
+    async with Jobs() as jobs, quick() as client:
+        await running_table(jobs, "held", "held 2")
+        with pytest.raises(openai.APITimeoutError, match="The same call made again gets"):
+            await chat_call(client, "Say held", timeout=0.5, **HELD_PARAMS)
+        assert len(await batches_of(client)) == 1
+        held.touch()
+        assert (await chat_call(client, "Say held", **HELD_PARAMS)).choices[0].message.content
+        assert len(await batches_of(client)) == 1
+
+
+async def test_a_table_that_was_not_submitted_holds_no_call_up(held):
+    held.touch()
+    async with Jobs() as jobs, quick() as client:
+        await jobs.create(rows("held", "more"), **ASKED, params=HELD_PARAMS)
+        assert (await chat_call(client, "Say held", **HELD_PARAMS)).choices[0].message.content
+        assert len(await batches_of(client)) == 1

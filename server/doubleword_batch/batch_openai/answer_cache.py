@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from doubleword_batch.batch_openai.call import Call
 from doubleword_batch.jobs.call_jobs import CallRow, CallRows, key_of_call
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.reuse.earlier import answered_rows, has_tables
+from doubleword_batch.jobs.reuse.earlier import answered_rows, awaited_rows, has_tables
 
 _KEPT_AT_LEAST = 1_000
 
@@ -47,9 +47,10 @@ class AnswerCache:
         for call in calls:
             call.key = key_of_call(ws.profile.name, ws.who_answers, call.endpoint, call.body)
         if self._has_past is None:
-            has_calls = self._remember and not CallRows(ws.store).is_empty()
-            self._has_tables = self._remember and has_tables(ws)
-            self._has_past = has_calls or self._has_tables
+            self._has_past = self._remember and not CallRows(ws.store).is_empty()
+        if self._remember and not self._has_tables:  # the first may come at any time
+            self._has_tables = has_tables(ws)
+            self._has_past = self._has_past or self._has_tables
         is_first = not (self._has_past or self._share or self._released)
         if is_first and not any(call.is_repeat for call in calls):
             return {}  # a first run has nothing to find
@@ -61,14 +62,15 @@ class AnswerCache:
     def _look_into_tables(
         self, ws: Workspace, calls: Sequence[Call], found: dict[bytes, list[CallRow]]
     ) -> None:
-        """Add the answers that jobs over tables have to what calls found nowhere else."""
+        """Add the rows of tables to what calls found nowhere else: answered, or on their way."""
         keys: dict[tuple[str, str], set[bytes]] = {}
         for call in calls:
             if call.key is not None and call.key not in found:
                 keys.setdefault((call.endpoint, call.model), set()).add(call.key)
         for (endpoint, model), wanted in keys.items():
-            for key, row in answered_rows(ws, endpoint, model, wanted).items():
-                found[key] = [row]
+            answered = answered_rows(ws, endpoint, model, wanted)
+            awaited = awaited_rows(ws, endpoint, model, wanted - answered.keys())
+            found |= {key: [row] for key, row in (answered | awaited).items()}
 
     def take(
         self,

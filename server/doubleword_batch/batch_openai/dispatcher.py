@@ -24,6 +24,7 @@ from doubleword_batch.batch_openai.batcher import Batcher
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
+from doubleword_batch.batch_openai.table_task import TableTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.call_jobs import (
     CallRow,
@@ -194,20 +195,29 @@ class Dispatcher:
         """The same, of a row that is in the store."""
         if call.key is None:
             return False
-        row = self._cache.take(known.get(call.key, ()), self._is_awaited, is_repeat=call.is_repeat)
+        rows = [row for row in known.get(call.key, ()) if self._comes_in_time(ws, row)]
+        row = self._cache.take(rows, self._is_awaited, is_repeat=call.is_repeat)
         if row is None:
             return False
         call.job_row = (row.job, row.row)
-        if row.is_of_table:
+        if row.is_of_table and row.ends_at is None:
             self._answer_from_table(ws, call)
             return True
         batch_task = self._batch_tasks.get(row.job)
         if batch_task is not None:
             batch_task.wait_for(row.row, call)
         else:
-            batch_task = self._batch_task(ws, StoredJob.named(ws, row.job), {row.row: call})
+            job = StoredJob.named(ws, row.job)
+            batch_task = self._batch_task(ws, job, {row.row: call}, is_of_table=row.is_of_table)
             self._spawn(self._run_batch(ws, batch_task), [call])
         return True
+
+    def _comes_in_time(self, ws: "Workspace", row: CallRow) -> bool:
+        """Whether a row's batch ends about as soon as one that is sent now."""
+        if row.ends_at is None:
+            return True
+        latest = ws.now() + self._options.usual_wait_seconds
+        return row.ends_at <= latest and not self._options.is_async
 
     def _check_tier(self, ws: "Workspace") -> None:
         if self._options.is_async and not ws.profile.asynchronous:
@@ -325,11 +335,20 @@ class Dispatcher:
         self._cache.add_job(job.name)
         return job
 
-    def _batch_task(self, ws: "Workspace", job: StoredJob, calls: dict[int, Call]) -> BatchTask:
-        task_type = ResponseTask if job.window == ASYNC else BatchTask
+    def _batch_task(
+        self,
+        ws: "Workspace",
+        job: StoredJob,
+        calls: dict[int, Call],
+        *,
+        is_of_table: bool = False,
+    ) -> BatchTask:
+        task_type = TableTask if is_of_table else ResponseTask if job.window == ASYNC else BatchTask
         batch_task = self._batch_tasks[job.name] = task_type(
             ws, self._options, job, calls, self._limits, self._poller_for(ws)
         )
+        if isinstance(batch_task, TableTask):
+            batch_task.send = lambda calls: self._send(ws, calls)
         return batch_task
 
     def _poller_for(self, ws: "Workspace") -> Poller:

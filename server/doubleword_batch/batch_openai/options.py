@@ -72,5 +72,10 @@ class BatchingOptions:
         """How long a call waits for its response."""
         if self.deadline_seconds is not None:
             return self.deadline_seconds
+        return self.usual_wait_seconds
+
+    @property
+    def usual_wait_seconds(self) -> float:
+        """The completion window and a little more: so long a call may take that is sent now."""
         window = _WINDOW_SECONDS.get(self.completion_window, _WINDOW_SECONDS["24h"])
         return window + _GRACE_SECONDS

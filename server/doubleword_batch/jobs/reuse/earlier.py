@@ -57,16 +57,56 @@ def answered_rows(
     found: dict[bytes, CallRow] = {}
     wanted = set(keys)
     for job in islice(jobs_like(ws, endpoint, model), _MOST_TABLES):
-        with KeyFile(job.folder) as earlier:
-            key_of = {row: key for key, row in earlier.rows_of(wanted)} if len(earlier) else {}
-        rows = sorted(key_of)
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            for row in job.ledger.good_entries(rows[start : start + _ROWS_AT_ONCE]):
+        key_of = _rows_in(job, wanted)
+        for group in _groups(sorted(key_of)):
+            for row in job.ledger.good_entries(group):
                 found.setdefault(key_of[row], CallRow(key_of[row], job.name, row, is_of_table=True))
         wanted -= found.keys()
         if not wanted:
             break
     return found
+
+
+def awaited_rows(
+    ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
+) -> dict[bytes, CallRow]:
+    """A row of a table that was sent and has no outcome yet, for as many of these keys as have one.
+
+    The newest jobs come first. Rows that wait for something else before they are sent are not
+    among them.
+    """
+    found: dict[bytes, CallRow] = {}
+    wanted = set(keys)
+    records = ws.store.unfetched_jobs_of(
+        ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
+    )
+    for job in (StoredJob.of_record(ws, record) for record in records):
+        key_of = _rows_in(job, wanted)
+        ends_at = {
+            part.number: run.expires_at
+            for part, run in job.newest_runs()
+            if run is not None and run.expires_at is not None
+        }
+        for group in _groups(sorted(key_of)):
+            for row, part in job.ledger.pending_among(group).items():
+                if part in ends_at:
+                    place = CallRow(key_of[row], job.name, row, True, ends_at[part])  # noqa: FBT003
+                    found.setdefault(key_of[row], place)
+        wanted -= found.keys()
+        if not wanted:
+            break
+    return found
+
+
+def _rows_in(job: StoredJob, keys: Iterable[bytes]) -> dict[int, bytes]:
+    """The rows of a job that ask one of these, each with its key."""
+    with KeyFile(job.folder) as earlier:
+        return {row: key for key, row in earlier.rows_of(keys)} if len(earlier) else {}
+
+
+def _groups(rows: list[int]) -> Iterator[list[int]]:
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        yield rows[start : start + _ROWS_AT_ONCE]
 
 
 def matches_in_jobs(

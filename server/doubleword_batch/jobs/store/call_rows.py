@@ -49,13 +49,16 @@ class CallRow:
     """A row that stands for a call of that key: answered, or on its way.
 
     Attributes:
-        is_of_table: it is a good answer in a job that was made of a table.
+        is_of_table: it is in a job that was made of a table.
+        ends_at: when its batch ends at the latest, epoch seconds; None for one that is answered,
+            or of a call.
     """
 
     key: bytes
     job: str
     row: int
     is_of_table: bool = False
+    ends_at: float | None = None
 
 
 class CallRows:

@@ -180,16 +180,20 @@ class LedgerReader:
         )
         return {entry.row: entry for entry in starmap(Entry, found)}
 
-    def pending_among(self, rows: Sequence[int]) -> set[int]:
-        """Those of some rows that have no outcome yet to the request that was built for them."""
+    def pending_among(self, rows: Sequence[int]) -> dict[int, int]:
+        """Those of some rows that have no outcome yet to the request that was built for them.
+
+        Returns:
+            The number of each one's part.
+        """
         found = self.database.query(
-            f"SELECT row FROM ledger WHERE job = ? AND outcome = 'pending' "  # noqa: S608  # marks
+            f"SELECT row, part FROM ledger WHERE job = ? AND outcome = 'pending' "  # noqa: S608  # marks
             f"AND row IN ({marks(rows)}) AND NOT EXISTS (SELECT 1 FROM parts WHERE "
             "parts.job = ledger.job AND parts.number = ledger.part "
             "AND (parts.is_changed OR parts.model NOTNULL))",
             (self.job, *rows),
         )
-        return {row for (row,) in found}
+        return dict(found)
 
     def replaced(self, entry: Entry) -> list[Entry]:
         """What a row's outcome was before, the oldest first."""

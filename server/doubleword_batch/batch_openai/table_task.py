@@ -1,0 +1,82 @@
+"""Rows of a table's job for which calls wait: the job is followed and read, and never changed."""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from doubleword_batch.batch_openai.batch_task import BatchTask, outcome_of
+from doubleword_batch.batch_openai.call import Call, Outcome, deliver
+from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.call_jobs import finished_rows
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.worker_threads import in_thread
+from doubleword_batch.jobs.sync.collect import collect
+
+_ROWS_AT_ONCE = 500
+_log = logging.getLogger(__name__)
+
+
+class TableTask(BatchTask):
+    """A table's job and the calls that wait for its rows; as `BatchTask` otherwise.
+
+    Whoever has made the job may cancel it, or run its rows again with other parameters. So a call
+    whose row ends without a good answer to what was asked is sent by itself.
+
+    Attributes:
+        send: sends calls by themselves; set by whoever makes this.
+    """
+
+    send: Callable[[list[Call]], None]
+
+    async def _submit_approved(self) -> None:
+        """Nothing: a row for which a call waits has its batch."""
+
+    async def _poll(self) -> bool:
+        await self._poller.poll(self.job)
+        runs = self.job.batch_runs()
+        ended = sum(run.is_terminal for run in runs)
+        news = ended + sum(run.completed + run.failed for run in runs)
+        if news != self._ended_rows and (ended or self._ws.profile.skip):
+            async with self._limits.collecting:
+                await collect(self.job)
+            self._ended_rows = news
+        await self._deliver_seen()
+        return ended == len(runs)
+
+    async def _deliver_seen(self) -> None:
+        """Deliver the answers that are there, and let go who waits for none any more."""
+        waiting = self.waiting
+        rows = list(waiting)
+        answered, waits = await in_thread(lambda _: _seen(self.job, rows))
+        deliver((waiting.pop(row), outcome) for row, outcome in answered if row in waiting)
+        self._send_alone([row for row in rows if row in waiting and row not in waits])
+
+    async def _fail_rest(self, error: DoublewordBatchError) -> None:
+        """Send the calls by themselves for which the job has nothing; some may have joined late."""
+        _log.info("Calls wait no longer for job %s: %s", self.job.name, error.message)
+        seen: dict[int, Call] = {}
+        while any(seen.get(row) is not call for row, call in self.waiting.items()):
+            seen |= self.waiting
+            await self._deliver_seen()
+        self._send_alone(list(self.waiting))
+
+    def _send_alone(self, rows: Iterable[int]) -> None:
+        calls = [self.waiting.pop(row) for row in rows]
+        for call in calls:
+            call.job_row = None
+        if calls:
+            self.send(calls)
+
+
+def _seen(job: StoredJob, rows: list[int]) -> tuple[list[tuple[int, Outcome]], set[int]]:
+    """The answers to what was asked first, by row, and the rows that still wait for theirs."""
+    answered: list[tuple[int, Outcome]] = []
+    waits: set[int] = set()
+    for start in range(0, len(rows), _ROWS_AT_ONCE):
+        group = rows[start : start + _ROWS_AT_ONCE]
+        waits.update(job.ledger.pending_among(group))
+        answered += [
+            (finished.row, outcome_of(finished, ""))
+            for finished in finished_rows(job, job.ledger.good_entries(group))
+            if finished.line is not None
+        ]
+    return answered, waits
