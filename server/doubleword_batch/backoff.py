@@ -2,7 +2,9 @@
 
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -43,6 +45,9 @@ class RetryBudget:
     `first_pause_seconds * 2**(n-1)`, at most `longest_pause_seconds`; the last one is cut so that
     the last try starts when the budget ends.
 
+    Budgets nest: one that is made inside another's work has no more time than that. A failure in
+    there starts the time of both, so that the outermost says how long all of it goes on.
+
     Args:
         seconds: time from the first failure to the start of the last try; 0 to try once.
         clock: clock, sleep and jitter.
@@ -64,11 +69,21 @@ class RetryBudget:
         self._longest_pause_seconds = longest_pause_seconds
         self._deadline: float | None = None
         self._failures = 0
+        self._around = _AROUND.get()
+        self._started: list[RetryBudget] = []  # those around it whose time began with its failure
 
     def renew(self) -> None:
-        """Start over with the whole budget, because there was progress."""
-        self._deadline = None
-        self._failures = 0
+        """Start over with the whole budget, because there was progress; so do those around it."""
+        self._start_over()
+        for budget in self._around:
+            budget.renew()
+
+    def recovered(self) -> None:
+        """The work got through after all: its failures count no more, here or around it."""
+        self._start_over()
+        for budget in self._started:
+            budget.recovered()
+        self._started.clear()
 
     def next_pause(self, at_least_seconds: float = 0.0) -> float | None:
         """Count a failure and draw the pause before the next try, in seconds.
@@ -79,10 +94,7 @@ class RetryBudget:
         Returns:
             None when the next try would start after the end of the budget.
         """
-        now = self._clock.now()
-        if self._deadline is None:
-            self._deadline = now + self._seconds
-        remaining = self._deadline - now
+        remaining = self.seconds_left()
         if remaining <= 0 or at_least_seconds > remaining:
             return None
         longest = self._first_pause_seconds * 2 ** min(self._failures, _DOUBLINGS)
@@ -128,6 +140,45 @@ class RetryBudget:
         """
         while True:
             try:
-                return await work()
+                with within(self):
+                    result = await work()
             except DoublewordBatchError as error:
                 await self.wait_after(error, on_pause)
+            else:
+                self.recovered()
+                return result
+
+    def seconds_left(self) -> float:
+        """Seconds left, here and around it; the time begins to run if it does not yet."""
+        now = self._clock.now()
+        if self._deadline is None:
+            self._deadline = now + self._seconds
+            self._started = [budget for budget in self._around if budget.is_unused]
+        return min([self._deadline - now, *(budget.seconds_left() for budget in self._around)])
+
+    @property
+    def is_unused(self) -> bool:
+        """Whether nothing has failed yet, or all of it went well in the end."""
+        return self._deadline is None
+
+    def _start_over(self) -> None:
+        self._deadline = None
+        self._failures = 0
+
+
+_AROUND: ContextVar[tuple[RetryBudget, ...]] = ContextVar("_AROUND", default=())
+
+
+@contextmanager
+def within(*budgets: RetryBudget) -> Generator[None]:
+    """Work whose own budgets end with these, also in tasks that are begun inside."""
+    token = _AROUND.set(budgets)
+    try:
+        yield
+    finally:
+        _AROUND.reset(token)
+
+
+def budgets_around() -> tuple[RetryBudget, ...]:
+    """The budgets with which the work that runs now ends; for `within` where others carry it on."""
+    return _AROUND.get()

@@ -3,7 +3,13 @@
 import anyio.lowlevel
 import pytest
 
-from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
+from doubleword_batch.backoff import (
+    RetryBudget,
+    RetryClock,
+    budgets_around,
+    within,
+    without_jitter,
+)
 from doubleword_batch.errors import InputError, RateLimitedError, ServerError
 from fake_time import FakeTime
 
@@ -92,6 +98,59 @@ async def test_each_pause_is_announced_with_its_reason(time):
     budget = RetryBudget(100, clock=time.clock, first_pause_seconds=2)
     await budget.persist(failing(2), lambda error, seconds: told.append((error.code, seconds)))
     assert told == [("server", 2), ("server", 4)]
+
+
+def persisting(time, seconds, work):
+    return RetryBudget(seconds, clock=time.clock).persist(work)
+
+
+@pytest.mark.parametrize("inner", [5, 60, 1_000])
+async def test_work_inside_work_has_no_more_time_than_that(time, inner):
+    with pytest.raises(ServerError):
+        await persisting(
+            time, 70, lambda: persisting(time, inner, lambda: persisting(time, 60, failing(10**6)))
+        )
+    assert sum(time.waits) == pytest.approx(70)
+
+
+async def test_a_server_that_asks_for_a_minute_is_not_given_three(time):
+    async def busy():
+        raise RateLimitedError("Slow down.", retry_after_seconds=60)
+
+    with pytest.raises(RateLimitedError):
+        await persisting(time, 70, lambda: persisting(time, 60, busy))
+    assert 60 <= sum(time.waits) <= 70
+
+
+async def test_failures_inside_that_went_well_in_the_end_cost_what_comes_after_nothing(time):
+    async def first_quick_then_slow():
+        await persisting(time, 60, failing(2))
+        time.now_seconds += 1_000
+        return await persisting(time, 60, failing(3))
+
+    assert await persisting(time, 70, first_quick_then_slow) == 4
+
+
+async def test_what_goes_well_inside_gives_work_that_has_failed_no_new_time(time):
+    async def half():
+        await persisting(time, 60, failing(1))
+        raise failure()
+
+    with pytest.raises(ServerError):
+        await persisting(time, 70, half)
+    assert time.now_seconds <= 71
+
+
+async def test_progress_inside_is_progress(time):
+    outer = RetryBudget(1, clock=time.clock, first_pause_seconds=1)
+    with within(outer):
+        inner = RetryBudget(1, clock=time.clock, first_pause_seconds=1)
+        assert budgets_around() == (outer,)
+    for _ in range(3):
+        await inner.wait_after(failure())
+        inner.renew()
+    assert time.waits == [1, 1, 1]
+    assert budgets_around() == ()
 
 
 def test_a_pause_without_jitter_is_the_longest_it_can_be():

@@ -182,6 +182,7 @@ async def read_lines(
                 is_said = True
             await budget.wait_after(error)
         else:
+            budget.recovered()
             return download.read(incomplete)
 
 

@@ -38,7 +38,7 @@ MODELS = ApiRequest("GET", "/models")
 
 
 class KeyMemory(Protocol):
-    """What earlier processes know of a server and a key; both methods may read a disk."""
+    """What earlier processes know of a server and a key; each method may read a disk."""
 
     def has_worked(self) -> bool:
         """Whether the server has accepted the key."""
@@ -46,6 +46,10 @@ class KeyMemory(Protocol):
 
     def remember(self) -> None:
         """The server has just accepted the key."""
+        ...
+
+    def has_seen(self, path: str) -> bool:
+        """Whether this key was shown what is at the path, and it ought to be there still."""
         ...
 
 
@@ -62,11 +66,13 @@ class Seen:
         self._key_works = False
         self._key_memory = self._to_remember = key_memory
         self._read_at = OrderedDict[str, float]()
+        self._deleted = set[str]()
 
     async def note(self, request: ApiRequest) -> None:
         """The server has just accepted this."""
         self._key_works = True
         if request.method == "DELETE":
+            self._deleted.add(request.path)
             for path in [path for path in self._read_at if path.startswith(request.path)]:
                 del self._read_at[path]
         elif request.method == "GET":
@@ -99,7 +105,7 @@ class Seen:
         is_open = not reply.body.codes and request.path != MODELS.path
         return is_open and not self._key_works
 
-    def judge(
+    async def judged(
         self,
         request: ApiRequest,
         error: DoublewordBatchError,
@@ -128,19 +134,27 @@ class Seen:
                 f"to replace {KEY_VARIABLES}."
             )
         elif isinstance(error, CreditError | ForbiddenError | NotFoundError) and (
-            self._was_read_lately(request)
+            seen := await self._seen_before(request)
         ):
             lasts = _BRIEFLY
-            error.message += " The same request was answered a short while ago."
+            error.message += seen
         else:
             return error
         error.retryable = True
         error.details[_CONTRADICTS] = lasts
         return error
 
-    def _was_read_lately(self, request: ApiRequest) -> bool:
-        at = self._read_at.get(request.path) if request.method == "GET" else None
-        return at is not None and self._clock.now() - at < _RECENT_SECONDS
+    async def _seen_before(self, request: ApiRequest) -> str:
+        """What the refusal of a read contradicts, as a sentence; empty where nothing does."""
+        if request.method != "GET":
+            return ""
+        at = self._read_at.get(request.path)
+        if at is not None and self._clock.now() - at < _RECENT_SECONDS:
+            return " The same request was answered a short while ago."
+        if self._key_memory is None or request.path in self._deleted:
+            return ""
+        seen = await to_thread.run_sync(self._key_memory.has_seen, request.path)
+        return " It was there for an earlier run with the same key." if seen else ""
 
 
 def _not_checked(error: DoublewordBatchError) -> TransportError:
@@ -179,10 +193,14 @@ class Budgets:
 
     def renew(self) -> None:
         """Start over, because there was progress."""
-        self._all.renew()
-        self._of_objects.renew()
-        self._of_outages.renew()
+        for budget in (self._all, self._of_objects, self._of_outages):
+            budget.renew()
         self._is_outage = False
+
+    def recovered(self) -> None:
+        """The call got through after all; see `RetryBudget.recovered`."""
+        for budget in (self._all, self._of_objects, self._of_outages):
+            budget.recovered()
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next try, or raise `error` if there should be none."""
@@ -194,7 +212,9 @@ class Budgets:
             budget = self._of_objects
         try:
             await budget.wait_after(error)
-        except AuthError:
-            # Whoever waits longer than a call waits for servers that are away, not for a key.
-            error.retryable = error.details.get(_CONTRADICTS) == _OUTAGE
+        except DoublewordBatchError:
+            # Whoever waits longer than a call waits for servers that are away: not for a key, nor
+            # for what has stayed gone.
+            if isinstance(error, AuthError) or lasts == _BRIEFLY:
+                error.retryable = lasts == _OUTAGE
             raise

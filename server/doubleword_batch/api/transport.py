@@ -202,7 +202,7 @@ class Transport:
             try:
                 async with self.opened(request) as response:
                     body = await whole_body(request, response, self.timeout_seconds)
-                return read(self.redact_lines(body))
+                found = read(self.redact_lines(body))
             except DoublewordBatchError as error:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:
@@ -211,6 +211,9 @@ class Transport:
                     raise
                 may_be_done = may_be_done or not _surely_not_done(error)
                 await budget.wait_after(error)
+            else:
+                budget.recovered()
+                return found
 
     async def _follow(self, request: ApiRequest) -> httpx.Response:
         params = {k: v for k, v in request.params.items() if v is not None}
@@ -273,7 +276,7 @@ class Transport:
         if await self._seen.wants_second_opinion(request, reply):
             await response.aclose()
             second = await self._second_opinion()
-        raise self._seen.judge(request, error_of(request, reply), second)
+        raise await self._seen.judged(request, error_of(request, reply), second)
 
     async def _second_opinion(self) -> SecondOpinion:
         """Whether the server can list its models for the key; asked once."""

@@ -4,8 +4,9 @@ import asyncio
 import logging
 import time
 from collections.abc import Coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from doubleword_batch.backoff import RetryBudget, budgets_around, within
 from doubleword_batch.batch_openai.call import unexpected
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.status import refresh, refresh_from_list
@@ -13,11 +14,17 @@ from doubleword_batch.jobs.status import refresh, refresh_from_list
 if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob, Workspace
 
-    _Waiter = tuple[StoredJob, asyncio.Future[None]]
-
 _SINGLE_AT_ONCE = 8
 _NO_LIST_SECONDS = 300.0  # after a list that failed: each attempt at it may have cost a minute
 _log = logging.getLogger(__name__)
+
+
+class _Waiter(NamedTuple):
+    """Who waits for a status, and the budgets with which its retries end."""
+
+    job: "StoredJob"
+    polled: "asyncio.Future[None]"
+    budgets: tuple[RetryBudget, ...]
 
 
 class Poller:
@@ -47,7 +54,7 @@ class Poller:
             ApiError, TransportError, ProtocolError: the status could not be fetched.
         """
         polled = asyncio.get_running_loop().create_future()
-        self._waiters.append((job, polled))
+        self._waiters.append(_Waiter(job, polled, budgets_around()))
         if self._polling is None:
             self._polling = self._spawn(self._poll_while_awaited())
         await polled
@@ -70,33 +77,36 @@ class Poller:
                 begun = time.monotonic()
                 waiters, self._waiters = self._waiters, []
                 listed = await self._refresh_from_list(
-                    [job for job, polled in waiters if not polled.done()]
+                    [waiter for waiter in waiters if not waiter.polled.done()]
                 )
-                for job, polled in waiters:
-                    if job.id not in listed:  # not awaited: one of them may take long
-                        self._spawn(self._poll_single(job, polled))
-                    elif not polled.done():
-                        polled.set_result(None)
+                for waiter in waiters:
+                    if waiter.job.id not in listed:  # not awaited: one of them may take long
+                        self._spawn(self._poll_single(waiter))
+                    elif not waiter.polled.done():
+                        waiter.polled.set_result(None)
                 await asyncio.sleep(max(0.0, begun + self._interval_seconds - time.monotonic()))
         finally:
             self._polling = None
 
-    async def _refresh_from_list(self, jobs: "list[StoredJob]") -> set[int]:
+    async def _refresh_from_list(self, waiters: list[_Waiter]) -> set[int]:
         """The ids of those jobs that the provider's list of batches has brought up to date."""
         if time.monotonic() < self._no_list_until:
             return set()
         try:
-            return await refresh_from_list(jobs)
+            with within(*(budget for waiter in waiters for budget in waiter.budgets)):
+                return await refresh_from_list([waiter.job for waiter in waiters])
         except Exception as error:  # noqa: BLE001  # each batch is then polled by itself
             _log.info("The list of batches cannot be used: %s", error)
             self._no_list_until = time.monotonic() + _NO_LIST_SECONDS
             return set()
 
-    async def _poll_single(self, job: "StoredJob", polled: "asyncio.Future[None]") -> None:
+    async def _poll_single(self, waiter: _Waiter) -> None:
+        polled = waiter.polled
         try:
             async with self._single_polls:
                 if not polled.done():
-                    await refresh(job)
+                    with within(*waiter.budgets):
+                        await refresh(waiter.job)
         except DoublewordBatchError as error:
             _resolve(polled, error)
         except Exception as error:  # noqa: BLE001  # callers must not wait for ever for a bug

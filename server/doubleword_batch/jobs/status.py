@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import anyio
 
-from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
+from doubleword_batch.backoff import RetryBudget, RetryClock, within, without_jitter
 from doubleword_batch.errors import (
     DoublewordBatchError,
     InputError,
@@ -88,7 +88,7 @@ async def wait_until_ended(
     while True:
         left = max(0.0, deadline - ws.monotonic())
         try:
-            with anyio.move_on_after(left + _LAST_ANSWER_SECONDS):
+            with anyio.move_on_after(left + _LAST_ANSWER_SECONDS), within(outage.budget):
                 stored = stored or await find_job(ws, job)
                 carried_on = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
                 outage.ended()
@@ -108,12 +108,16 @@ async def wait_until_ended(
 
 
 class _Outage:
-    """Waits after failures that may pass; `note` is told of each."""
+    """Waits after failures that may pass; `note` is told of each.
+
+    Attributes:
+        budget: how long it goes on; single requests end with it.
+    """
 
     def __init__(self, ws: Workspace, note: Callable[[str], None]) -> None:
         self._sleep = ws.sleep
         self._note = note
-        self._budget = RetryBudget(
+        self.budget = RetryBudget(
             _OUTAGE_SECONDS,
             clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
             first_pause_seconds=_FIRST_PAUSE_SECONDS,
@@ -122,7 +126,7 @@ class _Outage:
 
     def ended(self) -> None:
         """The provider answers: a later outage has all its time again."""
-        self._budget.renew()
+        self.budget.renew()
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next look; a server that says when to come back is believed.
@@ -132,11 +136,12 @@ class _Outage:
         """
         asked = float(error.details.get("retry_after_seconds") or 0.0)
         if not error.retryable or asked <= _OUTAGE_SECONDS:
-            await self._budget.wait_after(error, self._tell)
+            await self.budget.wait_after(error, self._tell)
             return
         pause = min(asked, _LONGEST_ASKED_SECONDS)
         self._tell(error, pause)
         await self._sleep(pause)
+        self.budget.renew()
 
     def _tell(self, error: DoublewordBatchError, seconds: float) -> None:
         self._note(f"{error.message} Trying again in {seconds:.0f} s.")

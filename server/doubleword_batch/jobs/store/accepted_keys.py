@@ -1,4 +1,4 @@
-"""The keys that a server has accepted before, so that a later process knows them again.
+"""The keys that a server has accepted before, and what it has shown them, for later processes.
 
 A key is not kept: what stands here knows it again by four bytes, too few to find it from.
 """
@@ -15,6 +15,24 @@ from doubleword_batch.settings import Secret
 _log = logging.getLogger(__name__)
 _SALT_BYTES, _MARK_BYTES = 16, 4
 _MOST_OF_A_SERVER = 8
+_LATELY_SECONDS = 900.0
+_GOES_ON = """
+    SELECT 1 FROM batch_runs r JOIN jobs j ON j.id = r.job WHERE j.base_url = :server AND
+    (r.ended_at > :lately OR (
+        r.status NOT IN ('cancelled', 'completed', 'expired', 'failed')
+        AND coalesce(r.expires_at, :now) >= :now)) AND """
+_BATCH = _GOES_ON + "r.batch_id = :id"
+_WAS_READ = """EXISTS (
+    SELECT 1 FROM cursors c WHERE c.batch_run = r.id AND c.lines > 0 AND (
+        (c.kind = 'output' AND r.output_file_id = :id)
+        OR (c.kind = 'error' AND r.error_file_id = :id)))
+"""  # nothing is put into it
+_CONTENT = _GOES_ON + _WAS_READ
+_FILE = """
+    SELECT 1 FROM writes w JOIN jobs j ON j.id = w.job WHERE j.base_url = :server
+    AND w.kind = 'upload' AND w.remote_id = :id AND w.answered_at > :lately
+"""
+_QUERIES = {("batches", ""): _BATCH, ("files", "content"): _CONTENT, ("files", ""): _FILE}
 
 
 class AcceptedKey:
@@ -47,6 +65,26 @@ class AcceptedKey:
             _log.info("Whether the key has worked before is not known: %s", error.message)
             return False
         return any(hmac.compare_digest(mark, self._mark(salt)) for salt, mark in found)
+
+    def has_seen(self, path: str) -> bool:
+        """Whether a batch of ours that goes on, or has just ended, was seen there; or our upload.
+
+        What ended longer ago may have been deleted since, which is no contradiction. Of a file of
+        results some lines have to be here.
+        """
+        kind, _, rest = path.strip("/").partition("/")
+        remote_id, _, extension = rest.partition("/")
+        query = _QUERIES.get((kind, extension))
+        if query is None or not self.has_worked():
+            return False
+        try:
+            now = time.time()
+            times = {"now": now, "lately": now - _LATELY_SECONDS}
+            values = {"server": self._server, "id": remote_id, **times}
+            return bool(self._database.query(query, values))
+        except StoreError as error:
+            _log.info("Whether %s was there before is not known: %s", path, error.message)
+            return False
 
     def remember(self) -> None:
         """The server has just accepted it."""

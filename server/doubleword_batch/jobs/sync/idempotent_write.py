@@ -67,12 +67,7 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
     if earlier is not None:
         return _recorded(ws, remote, earlier), False
     lost: DoublewordBatchError | None = None
-    search = RetryBudget(
-        _LONGEST_SEARCH_SECONDS,
-        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
-        first_pause_seconds=_FIRST_PAUSE_SECONDS,
-        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
-    )
+    search = _search(ws)
     while True:
         write = ws.journal.read(remote.write.key)
         found = await _found(remote, write, lost)
@@ -84,13 +79,23 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
             if not isinstance(answer, DoublewordBatchError):
                 return _recorded(ws, remote, answer), True
             if lost is None:
-                search.renew()
+                search = _search(ws)
             lost = answer
             continue
         pause = search.next_pause()
         if pause is None:
             raise _unconfirmed(in_doubt, lost) from lost
         await ws.sleep(min(pause, in_doubt) if in_doubt > 0 else pause)
+
+
+def _search(ws: Workspace) -> RetryBudget:
+    """How long a write that may have been sent is looked for."""
+    return RetryBudget(
+        _LONGEST_SEARCH_SECONDS,
+        clock=RetryClock(now=ws.monotonic, sleep=ws.sleep, jitter=without_jitter),
+        first_pause_seconds=_FIRST_PAUSE_SECONDS,
+        longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
+    )
 
 
 async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
