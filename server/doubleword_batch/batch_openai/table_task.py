@@ -52,12 +52,21 @@ class TableTask(BatchTask):
 
     async def _fail_rest(self, error: DoublewordBatchError) -> None:
         """Send the calls by themselves for which the job has nothing; some may have joined late."""
+        self._forget_given_up()  # before anybody can join: who repeats such a call finds the row
+        if not self.waiting:
+            return
         _log.info("Calls wait no longer for job %s: %s", self.job.name, error.message)
         seen: dict[int, Call] = {}
         while any(seen.get(row) is not call for row, call in self.waiting.items()):
             seen |= self.waiting
             await self._deliver_seen()
         self._send_alone(list(self.waiting))
+
+    def _forget_given_up(self) -> None:
+        for row, call in list(self.waiting.items()):
+            if not call.is_wanted:
+                call.has_outcome = True
+                del self.waiting[row]
 
     def _send_alone(self, rows: Iterable[int]) -> None:
         calls = [self.waiting.pop(row) for row in rows]
