@@ -30,7 +30,8 @@ def _cell_text(value):
     return elapsed(value) if isinstance(value, dt.timedelta) else text_of(value)
 
 
-def _old_sheet_rows(path):
+def old_sheet_rows(path):
+    """The texts of an `.xls` as xlrd reads it."""
     book = xlrd.open_workbook(path, formatting_info=True)
     sheet = book.sheet_by_index(0)
     names, *rows = ([_old_cell(book, cell) for cell in sheet.row(n)] for n in range(sheet.nrows))
@@ -46,7 +47,8 @@ def _old_cell(book, cell):
     return text_of(_whole(cell.value))
 
 
-def _open_rows(path):
+def open_rows(path):
+    """The texts of an `.ods` as odfpy reads it."""
     frame = pd.read_excel(path, engine="odf", dtype=object, keep_default_na=False, na_values=[])
     return [
         {name: _cell_text(_whole(value)) for name, value in row.items()}
@@ -116,11 +118,9 @@ def workbook_files():
                 written = {"moment": TIMES["moment"][:4]}
             write_columns = partial(write, columns=written)
             yield CorpusFile(f"{writer}-{group}.xlsx", write_columns, _sheet_rows)
-        yield CorpusFile(
-            f"xlwt-{group}.xls", partial(_write_xlwt, columns=columns), _old_sheet_rows
-        )
+        yield CorpusFile(f"xlwt-{group}.xls", partial(_write_xlwt, columns=columns), old_sheet_rows)
         if group != "texts":  # odfpy writes line breaks that no spreadsheet keeps
             odf = lambda path, columns: pd.DataFrame(columns).to_excel(  # noqa: E731
                 path, index=False, engine="odf"
             )
-            yield CorpusFile(f"pandas-{group}.ods", partial(odf, columns=columns), _open_rows)
+            yield CorpusFile(f"pandas-{group}.ods", partial(odf, columns=columns), open_rows)

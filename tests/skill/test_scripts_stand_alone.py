@@ -4,6 +4,7 @@ import ast
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,10 @@ def oldest_python():
     ]:  # fmt: skip
         if python is None:
             continue
-        asked = subprocess.run([python, "--version"], capture_output=True, text=True, check=False)
-        if asked.returncode == 0 and asked.stdout.split(".")[1] in {"9", "10"}:
+        # of this system: Wine starts those of Linux, too
+        show = "import sys; print(sys.platform, sys.version_info[1])"
+        asked = subprocess.run([python, "-c", show], capture_output=True, text=True, check=False)
+        if asked.stdout.split() in ([sys.platform, "9"], [sys.platform, "10"]):
             return python
     return None
 

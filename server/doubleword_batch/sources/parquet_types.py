@@ -1,11 +1,11 @@
 """How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
 
-import struct
 from collections.abc import Callable, Iterator, Sequence
 from datetime import timedelta
 from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
+from doubleword_batch.sources.narrow_floats import shortest
 from doubleword_batch.sources.values import elapsed_text, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
@@ -224,16 +224,5 @@ def _duration(unit: str) -> Read:
 
 
 def _half(number: float | None) -> float | None:
-    """A number of 16 bits with the fewest digits that tell it from its neighbours."""
     number = without_nan(number)
-    if number is None:
-        return None
-    packed = struct.pack("<e", number)
-    for digits in range(1, 6):
-        shortest = float(f"{number:.{digits}g}")
-        try:
-            if struct.pack("<e", shortest) == packed:
-                return shortest
-        except OverflowError:  # rounded up beyond the largest
-            continue
-    return number
+    return None if number is None else shortest(number, 16)

@@ -18,6 +18,7 @@ import pytest
 
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.sources import is_object_source, objects, open_source, write_objects
+from doubleword_batch.sources.narrow_floats import shortest
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 
@@ -113,6 +114,10 @@ def test_the_same_table_gives_the_same_rows_whatever_holds_it(rows_of, seed):
         ((1, [Decimal(2)], {"a": None}), [1, ["2"], {"a": None}]),
         (np.int64(7), 7),
         (np.float32(0.5), 0.5),
+        (np.float32(19.99), 19.99),
+        (np.float16(0.1), 0.1),
+        (np.longdouble(0.5), 0.5),
+        (np.array([[19.99], [np.nan]], "f4"), [[19.99], [None]]),
         (np.bool_(1), True),
         (np.array([[1, 2]]), [[1, 2]]),
         (np.datetime64("2024-02-29T10:00:00.000000001", "ns"), "2024-02-29T10:00:00"),
@@ -128,6 +133,44 @@ def test_a_value_keeps_its_type_or_becomes_its_text(rows_of, value, read):
 def test_the_index_of_a_pandas_frame_is_not_a_column_and_gaps_are_null(rows_of):
     frame = pd.DataFrame({"n": [1, None], 2: ["x", None]}, index=["a", "b"])
     assert rows_of(frame) == [{"n": 1.0, "2": "x"}, {"n": None, "2": None}]
+
+
+def test_a_narrow_number_of_a_frame_has_the_digits_that_its_library_shows(rows_of):
+    narrow = pd.Series([19.99, 0.1, 3.4028235e38], dtype="float32")
+    frame = pd.DataFrame(
+        {
+            "numpy": narrow,
+            "masked": narrow.astype("Float32"),
+            "arrow": narrow.astype(pd.ArrowDtype(pa.float32())),
+            "half": narrow[:2].astype("float16"),
+            "category": narrow.astype("category"),
+        }
+    )
+    first, _, last = rows_of(frame)
+    assert first == dict.fromkeys(frame, 19.99) | {"half": 19.98}
+    assert last == dict.fromkeys(frame, 3.4028235e38) | {"half": None}
+    polars = pl.DataFrame({"v": [19.99], "l": [[0.1]], "s": [{"x": 2.5e-7}]}).cast(
+        {"v": pl.Float32, "l": pl.List(pl.Float32), "s": pl.Struct({"x": pl.Float32})}
+    )
+    assert rows_of(polars) == [{"v": 19.99, "l": [0.1], "s": {"x": 2.5e-7}}]
+
+
+def test_every_number_of_16_bits_and_every_power_of_two_has_the_digits_that_numpy_gives():
+    halves = np.arange(0x7C00, dtype="u2").view("f2")
+    powers = (2.0 ** np.arange(-149, 128)).astype("f4")
+    for numbers, bits in ((halves, 16), (powers, 32)):
+        for number in numbers:
+            assert shortest(float(number), bits) == float(str(number))
+            assert shortest(-float(number), bits) == -float(str(number))
+
+
+def test_keys_of_an_arrow_map_are_texts(rows_of):
+    kind = pa.map_(pa.date32(), pa.float32())
+    table = pa.table({"m": pa.array([[(date(2024, 2, 29), 0.1)], None, []], kind)})
+    expected = [{"m": {"2024-02-29": 0.1}}, {"m": None}, {"m": {}}]
+    assert rows_of(table) == expected
+    assert rows_of(table.to_pandas(types_mapper=pd.ArrowDtype)) == expected
+    assert rows_of(pl.from_arrow(table)) == expected
 
 
 def test_what_speaks_the_arrow_stream_is_a_source_whoever_made_it(rows_of):

@@ -1,6 +1,7 @@
 """Any values: what a file's own tool reads is the source's value, the prompt's and the table's.
 
-The same examples in every run. The tools: csv and pandas, json, sqlite3, pyarrow, openpyxl.
+The same examples in every run. The tools: csv and pandas, json, sqlite3, pyarrow, openpyxl; for
+tables in memory pyarrow, pandas and polars.
 """
 
 import csv
@@ -13,6 +14,7 @@ from types import SimpleNamespace
 
 import openpyxl
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 import xlsxwriter
@@ -24,7 +26,7 @@ from corpus.texts import elapsed, text_of
 from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.paths import Roots
 from doubleword_batch.requests import Template
-from doubleword_batch.sources import SourceOptions, open_source
+from doubleword_batch.sources import SourceOptions, open_source, write_objects
 from doubleword_batch.sources.values import as_text
 
 held = settings(
@@ -60,7 +62,7 @@ def cells_of(path, **options):
     st.sampled_from([csv.QUOTE_MINIMAL, csv.QUOTE_ALL]),
 )
 def test_a_csv_is_what_csv_and_pandas_read(tmp_path, rows, delimiter, line_end, quoting):
-    path = tmp_path / "t.csv"
+    path = tmp_path / ("t.tsv" if delimiter == "\t" else "t.csv")
     dialect = {"delimiter": delimiter, "lineterminator": line_end, "quoting": quoting}
     with path.open("w", encoding="utf-8", newline="") as file:
         # a writer told to end lines with a line feed leaves a lone carriage return unquoted
@@ -177,6 +179,44 @@ def test_parquet_is_what_arrow_reads(tmp_path, kind):
             {name: text_of(value, kinds[name]) for name, value in row.items()}
             for row in own.to_pylist(maps_as_pydicts="strict")
         ]
+
+    same()
+
+
+def in_memory(value):
+    """A value with dates and times in ISO 8601, as frames give them."""
+    if isinstance(value, dt.datetime | dt.time):
+        return value.isoformat()
+    if isinstance(value, dict):
+        return {key: in_memory(inner) for key, inner in value.items()}
+    return [in_memory(inner) for inner in value] if isinstance(value, list) else value
+
+
+FRAMES = {
+    "arrow": lambda table: table,
+    "pandas": lambda table: table.to_pandas(types_mapper=pd.ArrowDtype),
+    "polars": pl.from_arrow,
+}
+
+
+@pytest.mark.parametrize("kind", SCALARS, ids=str)
+def test_a_frame_is_what_arrow_holds(tmp_path, kind):
+    forms, path = list(nested(kind, SCALARS[kind])), tmp_path / "t.jsonl"
+
+    @settings(held, max_examples=3)
+    @given(st.tuples(*(st.lists(values, min_size=4, max_size=4) for _, values in forms)))
+    def same(columns):
+        arrays = [pa.array(v, form) for v, (form, _) in zip(columns, forms, strict=True)]
+        table = pa.table(arrays, names=[f"c{n}" for n in range(len(arrays))])
+        kinds = {field.name: field.type for field in table.schema}
+        expected = [
+            {name: text_of(in_memory(value), kinds[name]) for name, value in row.items()}
+            for row in table.to_pylist(maps_as_pydicts="strict")
+        ]
+        for holder, hold in FRAMES.items():
+            write_objects(hold(table), path)
+            read = [{n: as_text(v) for n, v in row.items()} for row in opened(path).rows()]
+            assert read == expected, holder
 
     same()
 

@@ -1,0 +1,181 @@
+"""Tables in memory as rows of Python's values: frames of pandas and polars, and streams of Arrow.
+
+Numbers of 16 and 32 bits become those of 64 bits with their digits, as their libraries show them:
+19.99, which is 19.989999771118164 to Python.
+"""
+
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.extra_packages import missing_extra
+from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.narrow_floats import shortest
+from doubleword_batch.sources.python_values import is_missing, json_value
+from doubleword_batch.sources.values import as_text
+
+_ROWS_AT_ONCE = 500
+
+Read = Callable[[Any], Any]
+
+
+def rows_of_pandas(frame: Any) -> Generator[Row]:
+    """The rows of a pandas frame; its index is no column."""
+    names = unique_names([str(name) for name in frame.columns])
+    readers = _readers(zip(names, map(_of_pandas, frame.dtypes), strict=True))
+    for values in frame.itertuples(index=False, name=None):
+        yield _read(dict(zip(names, values, strict=True)), readers)
+
+
+def rows_of_polars(frame: Any) -> Generator[Row]:
+    """The rows of a polars frame."""
+    readers = _readers((name, _of_polars(kind)) for name, kind in frame.schema.items())
+    for row in frame.iter_rows(named=True):
+        yield _read(row, readers)
+
+
+def rows_of_arrow(data: Any) -> Generator[Row]:
+    """The rows of what has `__arrow_c_stream__`.
+
+    Raises:
+        ConfigError: code `no_extra`: there is no pyarrow.
+        InputError: code `invalid_argument` or `malformed_row`: no table, or two columns of a name.
+    """
+    try:
+        arrow = import_module("pyarrow")
+    except ImportError:
+        raise missing_extra(
+            f"Reading a {type(data).__name__}",
+            "pyarrow",
+            otherwise="Give an iterable of dictionaries",
+        ) from None
+    try:
+        with arrow.RecordBatchReader.from_stream(data) as batches:
+            unique_names(batches.schema.names)
+            readers = _readers((field.name, _of_arrow(field.type)) for field in batches.schema)
+            for batch in batches:
+                for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
+                    rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
+                    yield from (_read(row, readers) for row in rows)
+    except (arrow.ArrowException, ValueError) as error:
+        raise InputError(
+            f"The Arrow stream of a {type(data).__name__} cannot be read as rows: "
+            f"{quote_untrusted(str(error))}.",
+            hint="Give a table: named columns of plain values.",
+        ) from None
+
+
+def unique_names(names: list[str]) -> list[str]:
+    """The names, no two of which are the same.
+
+    Raises:
+        InputError: code `malformed_row`.
+    """
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            raise InputError(
+                f"Two columns are called {quote_untrusted(name, 60)}.",
+                hint="Rename one of them.",
+                code="malformed_row",
+            )
+        seen.add(name)
+    return names
+
+
+def _readers(columns: Iterable[tuple[str, Read | None]]) -> list[tuple[str, Read]]:
+    return [(name, read) for name, read in columns if read]
+
+
+def _read(row: Row, readers: Sequence[tuple[str, Read]]) -> Row:
+    for name, read in readers:
+        row[name] = read(row[name])
+    return row
+
+
+def _of_pandas(kind: Any) -> Read | None:
+    """The reader of a column of a pandas frame; None where its values stay."""
+    if (inner := getattr(kind, "pyarrow_dtype", None)) is not None:
+        return _of_arrow(inner)
+    if (categories := getattr(kind, "categories", None)) is not None:
+        return _of_pandas(categories.dtype)
+    if getattr(kind, "kind", "") != "f":
+        return None
+    return {2: _half, 4: _single}.get(kind.itemsize)
+
+
+def _of_polars(kind: Any) -> Read | None:
+    name = type(kind).__name__
+    if name in _NARROW_OF_POLARS:
+        return _NARROW_OF_POLARS[name]
+    if name in {"List", "Array"}:
+        return _each(_of_polars(kind.inner))
+    if name == "Map":
+        return _pairs(_of_polars(kind.key), _of_polars(kind.value))
+    if name == "Struct":
+        return _fields({field.name: _of_polars(field.dtype) for field in kind.fields})
+    return None
+
+
+def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type after the other
+    types = import_module("pyarrow").types
+    if types.is_float32(kind):
+        return _single
+    if types.is_float16(kind):
+        return _half
+    if types.is_map(kind):
+        return _pairs(_of_arrow(kind.key_type), _of_arrow(kind.item_type))
+    if types.is_struct(kind):
+        return _fields({field.name: _of_arrow(field.type) for field in kind})
+    if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
+        return _of_arrow(kind.value_type)
+    if getattr(kind, "storage_type", None) is not None:  # of an extension
+        return _of_arrow(kind.storage_type)
+    if getattr(kind, "value_type", None) is not None:  # of each kind of list
+        return _each(_of_arrow(kind.value_type))
+    return None
+
+
+def _single(value: Any) -> Any:
+    return shortest(value, 32) if isinstance(value, float) else value
+
+
+def _half(value: Any) -> Any:
+    return shortest(float(value), 16) if isinstance(value, float) else value
+
+
+_NARROW_OF_POLARS: dict[str, Read] = {"Float32": _single, "Float16": _half}
+
+
+def _each(read: Read | None) -> Read | None:
+    if read is None:
+        return None
+    return lambda values: None if is_missing(values) else [read(value) for value in values]
+
+
+def _fields(readers: Mapping[str, Read | None]) -> Read | None:
+    reading = _readers(readers.items())
+    if not reading:
+        return None
+    return lambda value: None if is_missing(value) else _read(value, reading)
+
+
+def _pairs(key: Read | None, item: Read | None) -> Read:
+    """The reader of a map, whose keys become texts as those of an object in JSON are."""
+
+    def read(value: Any) -> Any:
+        if is_missing(value):
+            return None
+        pairs: Iterable[tuple[Any, Any]] = value.items() if hasattr(value, "items") else value
+        return {_key(_of(key, name)): _of(item, inner) for name, inner in pairs}
+
+    return read
+
+
+def _of(read: Read | None, value: Any) -> Any:
+    return read(value) if read else value
+
+
+def _key(value: Any) -> str:
+    return as_text(json_value(value))

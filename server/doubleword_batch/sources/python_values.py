@@ -1,0 +1,96 @@
+"""Values of Python and its libraries in the types that JSON has."""
+
+import math
+import sys
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from typing import Any, Literal, cast
+from uuid import UUID
+
+from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.images import HEAD_BYTES, media_type
+from doubleword_batch.sources.narrow_floats import shortest
+from doubleword_batch.sources.values import elapsed_text
+
+_INTEGERS = range(-(1 << 63), 1 << 64)  # what JSON readers keep exactly; text beyond
+_HALF_BYTES = 2
+_DOUBLE_BYTES = 8
+
+
+def is_instance(data: object, module: str, name: str) -> bool:
+    """Whether it is of a class of a library; an object of it cannot exist before its import."""
+    return isinstance(data, getattr(sys.modules.get(module), name, ()))
+
+
+def is_missing(value: object) -> bool:
+    """Whether it is None, or NA or NaT of pandas."""
+    return value is None or type(value).__name__ in {"NAType", "NaTType"}
+
+
+def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after the other
+    """A value in the types of JSON: texts, numbers, booleans, null, lists and objects of them.
+
+    Raises:
+        TypeError: it has no form there.
+        RecursionError: it is nested too deeply.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, int):
+        return value if value in _INTEGERS else str(value)
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return _json_object(cast("Mapping[Any, Any]", value))
+    if isinstance(value, list | tuple):
+        return [json_value(element) for element in cast("list[Any]", value)]
+    if isinstance(value, bytes | bytearray | memoryview):
+        return _bytes_text(bytes(cast("bytes", value)))
+    if isinstance(value, Decimal):
+        return format(value, "f") if value.is_finite() else None
+    if is_instance(value, "numpy", "generic") or is_instance(value, "numpy", "ndarray"):
+        return json_value(_of_numpy(value))
+    return None if is_missing(value) else _scalar_text(value)
+
+
+def _scalar_text(value: Any) -> str:
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return elapsed_text(value)
+    if isinstance(value, UUID):
+        return str(value)
+    raise TypeError(f"{type(value).__name__} cannot be represented in JSON")
+
+
+def _json_object(value: Mapping[Any, Any]) -> Row:
+    for name in value:
+        if not isinstance(name, str):
+            raise TypeError(f"the name of a column or field is {name!r} and not a text")
+    return {name: json_value(field) for name, field in value.items()}
+
+
+def _of_numpy(value: Any) -> Any:
+    """A number or list of Python; nanoseconds, which Python's times lack, are cut."""
+    kind, size = value.dtype.kind, value.dtype.itemsize
+    if kind in "mM":
+        return value.astype(f"{kind}8[us]").tolist()
+    if kind == "f" and size < _DOUBLE_BYTES:
+        return _shortest_each(value.tolist(), 16 if size == _HALF_BYTES else 32)
+    if kind == "f" and size > _DOUBLE_BYTES:
+        return value.astype("f8").tolist()
+    return value.tolist()
+
+
+def _shortest_each(value: Any, bits: Literal[16, 32]) -> Any:
+    if isinstance(value, list):
+        return [_shortest_each(element, bits) for element in cast("list[Any]", value)]
+    return shortest(value, bits)
+
+
+def _bytes_text(content: bytes) -> str:
+    text = b64encode(content).decode("ascii")
+    kind = media_type(content[:HEAD_BYTES])
+    return f"data:{kind};base64,{text}" if kind else text
