@@ -6,7 +6,7 @@ epoch seconds, epoch milliseconds or ISO 8601; a time is None or has its zone. L
 decode only what is needed of them.
 """
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
@@ -21,6 +21,9 @@ _LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is millisec
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
+
+LONGEST_CANCELLATION = timedelta(hours=1)
+"""After that a batch that is still `cancelling` counts as cancelled: some stay so for ever."""
 
 
 def _moment(seconds: float) -> datetime | None:
@@ -228,6 +231,8 @@ class Batch(_Object):
         metadata: as given to `batches.create`; Doubleword adds keys of its own.
         errors: why OpenAI rejected its input file after creation; None otherwise.
         analytics: what it has used and cost, in a list that was asked for it (Doubleword).
+        still_cancelling: it counts as cancelled because it has been `cancelling` for longer than
+            `LONGEST_CANCELLATION`.
     """
 
     id: str
@@ -252,6 +257,21 @@ class Batch(_Object):
     )
     errors: Annotated[BatchErrors | None, BeforeValidator(_only_object)] = None
     analytics: Annotated[BatchAnalytics | None, BeforeValidator(_analytics)] = None
+    still_cancelling: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _end_a_long_cancellation(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = dict(cast("dict[str, Any]", data))
+        since = _time(fields.get("cancelling_at")) or _time(fields.get("expires_at"))
+        fields["still_cancelling"] = (
+            _status(fields.get("status")) == "cancelling"
+            and isinstance(since, datetime)
+            and datetime.now(UTC) - since > LONGEST_CANCELLATION
+        )
+        return fields | ({"status": "cancelled"} if fields["still_cancelling"] else {})
 
     @property
     def is_terminal(self) -> bool:

@@ -28,6 +28,15 @@ async def test_answers_of_a_deleted_output_file_come_from_the_list_of_results(ha
     assert all(row["answer"] for row in table(harness))
 
 
+@pytest.mark.parametrize("cut", [1, 3_000, 20_000])
+async def test_a_list_of_results_that_breaks_off_costs_no_row(harness, cut):
+    broken = fault("cut", RESULTS, bytes=cut, times=2)
+    with harness.serving(status(404, CONTENT, times=None), broken):
+        async with harness.workspace() as ws:
+            results = await fetched(ws, await done(ws))
+    assert results.ledger == {"ok": 40}
+
+
 async def test_lines_that_the_files_never_bring_are_found_in_the_list_of_results(harness):
     with harness.serving(fault("late_lines", CONTENT, lines=5, times=None)):
         async with harness.workspace() as ws:

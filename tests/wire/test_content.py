@@ -145,6 +145,24 @@ async def test_a_download_without_progress_ends_and_says_what_arrived(connect, f
     assert sum(fake_time.waits) == pytest.approx(60)
 
 
+@pytest.mark.parametrize("cut_bytes", [3, len(ROWS[4]) + 1, len(WHOLE)], ids=["mid", "at", "all"])
+@pytest.mark.parametrize("end", ["closed", "reset", "silence"])
+async def test_a_list_of_results_that_breaks_after_its_200_goes_on_at_the_right_line(
+    connect, cut_bytes, end
+):
+    arrived = (len(WHOLE) - cut_bytes) // (len(ROWS[0]) + 1)
+    broken = lines(*ROWS, cut_bytes=cut_bytes)
+    broken.reset, broken.hold = end == "reset", end == "silence"
+    async with serving(broken, lines(*ROWS[arrived:])) as server:
+        got: list[bytes] = []
+        client = connect(server.base_url, timeout_seconds=0.5)
+        read = await client.batches.results(ID, got.append)
+        asked = [request.target.removeprefix(f"/v1/batches/{ID}") for request in server.requests]
+    assert asked == ["/results", f"/results?skip={arrived}" if arrived else "/results"]
+    assert b"".join(got) == WHOLE
+    assert (read.lines, read.next_skip) == (5, 5)
+
+
 @pytest.mark.parametrize("status", [429, 500, 503])
 async def test_a_download_goes_on_after_a_server_failure_in_its_middle(connect, status):
     async with serving(lines(*ROWS, cut_bytes=3), answer(status), lines(ROWS[4])) as server:

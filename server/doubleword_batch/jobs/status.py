@@ -402,6 +402,12 @@ def problems_of(runs: list[BatchRun]) -> list[str]:
         f"batch {run.batch_id}: {quote_untrusted(run.errors, 200)}" for run in runs if run.errors
     ]
     problems += [
+        f"batch {run.batch_id} counts as cancelled: the provider has been cancelling it for over "
+        "an hour"
+        for run in runs
+        if run.still_cancelling
+    ]
+    problems += [
         f"batch {run.batch_id} was refused as a whole: no request ran"
         for run in runs
         if run.status == "failed" and not run.total and not run.errors

@@ -37,10 +37,12 @@ _SEEN = """
         created_at = coalesce(:created, created_at), started_at = coalesce(:started, started_at),
         ended_at = :ended, expires_at = coalesce(:expires, expires_at),
         output_file_id = :output, error_file_id = :error, errors = :errors,
+        still_cancelling = :still,
         sightings = sightings + 1
     WHERE batch_id = :batch AND (
-        (status, total, completed, failed, ended_at, output_file_id, error_file_id, errors) IS NOT
-        (:status, :total, :completed, :failed, :ended, :output, :error, :errors)
+        (status, total, completed, failed, ended_at, output_file_id, error_file_id, errors,
+            still_cancelling)
+        IS NOT (:status, :total, :completed, :failed, :ended, :output, :error, :errors, :still)
         OR created_at IS NOT coalesce(:created, created_at)
         OR started_at IS NOT coalesce(:started, started_at)
         OR expires_at IS NOT coalesce(:expires, expires_at)
@@ -373,4 +375,5 @@ def _sighting(batch: Batch) -> dict[str, Any]:
         "output": batch.output_file_id,
         "error": batch.error_file_id,
         "errors": batch.errors.model_dump_json() if batch.errors else None,
+        "still": batch.still_cancelling,
     }

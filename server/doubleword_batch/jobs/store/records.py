@@ -135,6 +135,8 @@ class BatchRun:
         sightings: how often a change of it was recorded; who asks remembers it, so that
             an older answer never replaces a newer one.
         collected: everything of it has been read and compared with the provider's counts.
+        still_cancelling: the provider has been cancelling it for so long that it counts as
+            cancelled.
     """
 
     id: int
@@ -154,12 +156,13 @@ class BatchRun:
     errors: str | None
     sightings: int
     collected: bool
+    still_cancelling: bool
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:
         """The batch run in a row of the table."""
-        *plain, collected = columns
-        return cls(*plain, collected=bool(collected))
+        *plain, collected, still_cancelling = columns
+        return cls(*plain, collected=bool(collected), still_cancelling=bool(still_cancelling))
 
     @property
     def is_terminal(self) -> bool:

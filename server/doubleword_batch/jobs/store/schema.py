@@ -341,4 +341,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         ALTER TABLE jobs ADD COLUMN metadata TEXT;  -- JSON: the caller's, for what is sent later
         """,
     ),
+    (
+        # Some servers never say that a cancellation has ended; see models.Batch.
+        "2026-11-long-cancellations",
+        "ALTER TABLE batch_runs ADD COLUMN still_cancelling INTEGER NOT NULL DEFAULT 0;",
+    ),
 )

@@ -12,7 +12,7 @@ from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
 from batchkit.limits import Limits
-from batchkit.refusals import Refused
+from batchkit.refusals import Lost, Refused
 from batchkit.submission import Order, Submission
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 _TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _REREADS = 3
 _FIRST_PAUSE_SECONDS = 0.25
+_LONGEST_CANCELLATION_SECONDS = 3600
 
 
 class Terms(NamedTuple):
@@ -119,7 +120,7 @@ class Run:
             self._collect(output, batch.get("output_file_id"), counts[0])
             self._collect(errors, batch.get("error_file_id"), counts[1])
         except Refused as error:
-            if not error.is_gone or not self._collect_list(output, errors):
+            if not error.is_gone or not self._collect_list(output, errors, status):
                 raise
         _refuse_empty_failure(batch, output.lines + errors.lines)
         errors.publish()
@@ -139,7 +140,7 @@ class Run:
             file.forget()
             file.read_on(self._api, _content_of(file_id))
 
-    def _collect_list(self, output: LineFile, errors: LineFile) -> bool:
+    def _collect_list(self, output: LineFile, errors: LineFile, status: str) -> bool:
         """Take the lines of files that are gone from the batch's list of results, if it has one."""
         listed = LineFile(self._path.with_name(self._path.stem + ".list.jsonl"), self._requests)
         listed.forget()
@@ -151,6 +152,9 @@ class Run:
             if error.is_gone:
                 return False
             raise
+        except Lost:  # the list of a batch that ended with its input file breaks off each time
+            if status != "cancelled":
+                raise
         note(f"{self._path}: a result file is gone; the lines come from the list of results")
         output.take(listed.with_status("completed"))
         errors.take(listed.with_status("failed"))
@@ -192,7 +196,12 @@ def _unless_gone() -> Iterator[None]:
 
 def _status(batch: dict[str, Any]) -> str:
     word = "".join(c for c in str(batch.get("status")).lower() if c.isalpha() or c == "_")[:40]
-    return {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
+    word = {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
+    if word == "cancelling":  # some servers leave it so for ever
+        since = _count(batch.get("cancelling_at") or batch.get("expires_at"))
+        if since and time.time() - since > _LONGEST_CANCELLATION_SECONDS:
+            return "cancelled"
+    return word
 
 
 def _counts(batch: dict[str, Any]) -> tuple[int, int]:
