@@ -108,6 +108,37 @@ async def test_in_the_second_round_the_rows_keep_the_cheap_answers_until_it_goes
         await goes_on(job, two_models)
 
 
+@pytest.mark.parametrize("step", ["cancel.intended", "cancel.answered"])
+async def test_killed_inside_the_cancel_of_its_second_round_it_is_cancelled_by_the_next_and_goes_on(
+    step, new_jobs, small_table, two_models, monkeypatch
+):
+    def end_here(reached):
+        if reached == step:
+            raise Killed
+
+    two_models.holds = STRONG
+    async with new_jobs() as jobs:
+        job = await submitted(jobs, small_table)
+        for _ in range(20):
+            if (await job.status(wait_seconds=5)).cascade.round == 2:
+                break
+        monkeypatch.setattr(failpoints, "observer", end_here)
+        with pytest.raises(BaseException):  # noqa: B017, PT011  # alone, or in a group
+            await job.cancel()
+        monkeypatch.undo()
+    async with new_jobs() as jobs:
+        job = jobs.job(job.name)
+        await job.cancel()
+        two_models.holds = False
+        await job.wait(WAIT_SECONDS)
+        status, results = await is_cancelled(job, in_round=2)
+        assert status.next.tool == "create_batch"
+        assert results.ledger == {"ok": 600}
+        two_models.rows_asked.clear()  # a row that was on its way is asked again
+        await job.submit()
+        await goes_on(job, two_models)
+
+
 async def test_killed_before_a_round_was_sent_it_can_be_cancelled_and_carried_on(
     new_jobs, small_table, two_models, monkeypatch
 ):

@@ -1,11 +1,13 @@
 """A few requests of each common beginning go first; the others wait until these have ended."""
 
 import csv
+from dataclasses import replace
 
 import anyio
 import pytest
 
-from doubleword_batch import InputError, Jobs
+from doubleword_batch import InputError, Jobs, run
+from doubleword_batch.jobs.locked_run import locked_request, open_lock
 from doubleword_batch.library.approvals import ApprovalError, JobApprovals
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
@@ -140,6 +142,27 @@ async def test_a_wave_that_failed_is_followed_when_somebody_says_so(settings, tm
         await job.submit()
         assert (await job.wait(60)).complete
         assert (await job.results()).reply.ledger == {"failed": ROWS}
+
+
+def test_a_lock_file_repeats_a_job_with_its_first_wave(settings, tmp_path, monkeypatch):
+    async def repeated():
+        async with Jobs(replace(settings, home=tmp_path / "fresh")) as jobs:
+            ws = await jobs.workspace()
+            created = await jobs.build(locked_request(ws, open_lock(ws, "answers.lock.json")))
+            assert created.warnings[0] == WAITS
+            job = jobs.job(created.job)
+            assert len((await job.submit()).batch_ids) == 1
+            assert (await job.wait(60)).complete
+            # Its batches are found at the provider again: nothing is paid twice.
+            assert await batches(jobs) == [(6, None), (18, None)]
+            assert (await job.results()).reply.ledger == {"ok": ROWS}
+
+    monkeypatch.chdir(tmp_path)
+    with (tmp_path / "rows.csv").open("w", encoding="utf-8", newline="") as file:
+        csv.writer(file).writerows([["text"], *([text] for text in TEXTS)])
+    asked = {"prompt": "{{ text }}", "model": "m", "options": {"first_wave": EACH}}
+    run("rows.csv", **asked, output_path="answers.csv", settings=settings)
+    anyio.run(repeated)
 
 
 async def test_where_nothing_begins_alike_all_go_at_once(settings, tmp_path):
