@@ -10,8 +10,10 @@ from contextlib import suppress
 
 import pytest
 
+import processes
 from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
+from processes import COMMAND
 
 HELLO = {
     "protocolVersion": "2025-06-18",
@@ -25,8 +27,8 @@ ENDS_WITHIN = 60
 def server(environment, work):
     """A server as a host starts it, past its handshake."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "doubleword_batch"],
+    process = processes.Popen(
+        COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**kept, **environment},

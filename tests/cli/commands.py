@@ -3,10 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 import threading
 from contextlib import contextmanager
 from pathlib import Path
+
+import processes
+from processes import COMMAND
 
 SECONDS = 60
 ROWS = "id,text\n1,good\n2,bad\n3,so so\n"
@@ -31,8 +33,8 @@ class Shell:
         return name
 
     def start(self, *arguments, **options):
-        return subprocess.Popen(
-            [sys.executable, "-m", "doubleword_batch", *arguments],
+        return processes.Popen(
+            [*COMMAND, *arguments],
             cwd=self.folder,
             env=self.environment,
             stdin=options.pop("stdin", subprocess.DEVNULL),
@@ -42,8 +44,8 @@ class Shell:
         )
 
     def run(self, *arguments, stdin="", **environment):
-        return subprocess.run(
-            [sys.executable, "-m", "doubleword_batch", *arguments],
+        return processes.run(
+            [*COMMAND, *arguments],
             cwd=self.folder,
             env=self.environment | environment,
             input=stdin,

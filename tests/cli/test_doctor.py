@@ -3,13 +3,13 @@
 import json
 import os
 import stat
-import subprocess
-import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
+import processes
 from cli.commands import serving
+from processes import COMMAND
 
 KEY = "sk-do-not-show-this"
 
@@ -24,8 +24,8 @@ def doctor(tmp_path):
     def run(*arguments, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
         kept |= {"HOME": str(tmp_path), "DOUBLEWORD_BATCH_HOME": str(tmp_path / "state")}
-        return subprocess.run(
-            [sys.executable, "-m", "doubleword_batch", "doctor", *arguments],
+        return processes.run(
+            [*COMMAND, "doctor", *arguments],
             capture_output=True,
             env=kept | environment,
             cwd=work,

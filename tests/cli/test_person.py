@@ -5,11 +5,12 @@ import os
 import select
 import signal
 import subprocess
-import sys
 
 import pytest
 
+import processes
 from cli.commands import SECONDS, Shell
+from processes import COMMAND
 
 pty = pytest.importorskip("pty")
 PROMPT = ("-p", "Say {{ text }}", "-m", "simulated-chat")
@@ -20,8 +21,8 @@ class Person:
 
     def __init__(self, shell, *arguments, **environment):
         self._screen, inside = pty.openpty()
-        self.command = subprocess.Popen(
-            [sys.executable, "-m", "doubleword_batch", *arguments],
+        self.command = processes.Popen(
+            [*COMMAND, *arguments],
             cwd=shell.folder,
             env=shell.environment | environment,
             stdin=inside,

@@ -8,8 +8,10 @@ import sys
 import pytest
 from rich.console import Console
 
+import processes
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.terminal import plain
+from processes import COMMAND
 
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/] \u202egnp\x9b2J"
 
@@ -48,8 +50,8 @@ def test_a_terminal_that_is_not_utf_8_gets_question_marks_and_no_traceback(share
 def test_a_reader_that_leaves_early_changes_nothing_and_causes_no_error(shared):
     reading, writing = os.pipe()
     os.close(reading)
-    ended = subprocess.run(
-        [sys.executable, "-m", "doubleword_batch", "list", "models"],
+    ended = processes.run(
+        [*COMMAND, "list", "models"],
         cwd=shared.folder,
         env=shared.environment,
         stdin=subprocess.DEVNULL,

@@ -3,13 +3,13 @@
 import io
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
+import processes
 from cli.commands import ROWS
 from doubleword_batch.cli.streams import piped
+from processes import COMMAND
 
 ASCII_SYSTEM = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
 PROMPT = "Übersetze 日本: {{ text }}"
@@ -37,9 +37,9 @@ def test_files_and_pipes_get_utf_8(shell):
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
 def test_a_prompt_from_a_pipe_arrives_as_it_was_written(shell, encoding):
     shell.write("rows.csv", ROWS)
-    made = subprocess.run(
+    made = processes.run(
         [
-            *(sys.executable, "-m", "doubleword_batch", "create-file", "rows.csv"),
+            *(*COMMAND, "create-file", "rows.csv"),
             *("--model", "m", "--prompt", "-", "-o", "requests.jsonl"),
         ],
         cwd=shell.folder,
@@ -57,9 +57,9 @@ def test_a_prompt_from_a_pipe_arrives_as_it_was_written(shell, encoding):
 
 def test_a_pipe_in_another_encoding_is_refused_before_anything_is_made(shell):
     shell.write("rows.csv", ROWS)
-    made = subprocess.run(
+    made = processes.run(
         [
-            *(sys.executable, "-m", "doubleword_batch", "create-file", "rows.csv"),
+            *(*COMMAND, "create-file", "rows.csv"),
             *("--model", "m", "--prompt", "-", "--json"),
         ],
         cwd=shell.folder,

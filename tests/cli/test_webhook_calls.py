@@ -6,16 +6,17 @@ import hmac
 import json
 import socket
 import subprocess
-import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
 
+import processes
 from doubleword_batch import Jobs, Settings
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.paths import Roots
+from processes import COMMAND
 
 KEY = b"twenty-four-bytes-of-key"
 WAIT_SECONDS = 60
@@ -54,8 +55,8 @@ def environment(tmp_path_factory, server):
 @pytest.fixture(scope="module")
 def address(environment, clean_environment):
     """Where the running command takes calls."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "doubleword_batch", "webhook", "--port", "0"],
+    process = processes.Popen(
+        [*COMMAND, "webhook", "--port", "0"],
         env=clean_environment | environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

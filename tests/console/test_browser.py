@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import processes
 from agent import agent
 from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium, run_apart
 from doubleword_batch.jobs.store.jobs import Store
@@ -17,6 +18,7 @@ from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Faults, Match, RequestFault
 from doubleword_batch.settings import Settings
 from finished_job import chat, finished_job
+from processes import COMMAND
 from running_console import WAIT_SECONDS, running, write_reviews
 
 pytestmark = needs_chromium
@@ -114,8 +116,8 @@ def test_a_page_goes_on_by_itself_after_the_console_was_killed(home, reviews, op
 
 def started(home, port):
     """A console as a process of its own, and the address that it shows."""
-    command = [sys.executable, "-m", "doubleword_batch", "console", "--no-browser", "--json"]
-    process = subprocess.Popen(
+    command = [*COMMAND, "console", "--no-browser", "--json"]
+    process = processes.Popen(
         [*command, "--port", str(port)],
         stdout=subprocess.PIPE,
         env=os.environ

@@ -8,10 +8,12 @@ import sys
 import httpx
 import pytest
 
+import processes
 from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.console import serve
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import listen_on
+from processes import COMMAND
 from running_console import WAIT_SECONDS
 
 
@@ -20,8 +22,8 @@ def start(home, *options):
         "DOUBLEWORD_BATCH_HOME": str(home),
         "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
     }
-    command = [sys.executable, "-m", "doubleword_batch", "console", "--no-browser", "--json"]
-    return subprocess.Popen(
+    command = [*COMMAND, "console", "--no-browser", "--json"]
+    return processes.Popen(
         [*command, *options],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -4,10 +4,11 @@ import contextlib
 import json
 import os
 import subprocess
-import sys
 import threading
 
-COMMAND = [sys.executable, "-m", "doubleword_batch"]
+import processes
+from processes import COMMAND
+
 HELLO = {
     "protocolVersion": "2025-06-18",
     "capabilities": {},
@@ -27,7 +28,7 @@ class McpProcess:
 
     def __init__(self, environment, kill=None):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
-        self._process = subprocess.Popen(
+        self._process = processes.Popen(
             COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -5,12 +5,12 @@ import json
 import re
 import shutil
 import subprocess
-import sys
 import tomllib
 from pathlib import Path
 
 import pytest
 
+import processes
 from docs.documents import (
     DOCS,
     DOCUMENTS,
@@ -25,6 +25,7 @@ from docs.documents import (
 from doubleword_batch.cli.app import command_line
 from doubleword_batch.doctor import host_files
 from doubleword_batch.jobs.store.records import OUTCOMES
+from processes import COMMAND
 from skill import commands, markdown
 from skill.error_codes import codes_of_the_package
 
@@ -107,8 +108,8 @@ def test_every_decision_says_what_would_change_it():
 def test_the_commands_and_their_exit_codes_are_those_of_the_program():
     text = (DOCS / "command-line.md").read_text(encoding="utf-8")
     listed = [markdown.named(row[0]) for row in markdown.rows(text) if markdown.named(row[0])]
-    shown = subprocess.run(
-        [sys.executable, "-m", "doubleword_batch", "--help"],
+    shown = processes.run(
+        [*COMMAND, "--help"],
         capture_output=True, text=True, timeout=60, check=True,
     ).stdout  # fmt: skip
     codes = [row[0] for row in markdown.rows(section(DOCS / "command-line.md", "Exit codes"))]

@@ -3,12 +3,12 @@
 import os
 import re
 import shlex
-import subprocess
-import sys
 
 import pytest
 
+import processes
 from docs.documents import DOCS, README, ROOT, prepare_examples, run_example, served, shell_commands
+from processes import COMMAND
 from skill import commands, markdown
 
 TEXT = README.read_text(encoding="utf-8")
@@ -75,8 +75,8 @@ def test_the_line_for_a_table_of_ones_own_makes_a_table_of_answers(tmp_path):
         "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
     }
 
-    done = subprocess.run(
-        [sys.executable, "-m", "doubleword_batch", *shlex.split(line)[1:]],
+    done = processes.run(
+        [*COMMAND, *shlex.split(line)[1:]],
         cwd=tmp_path, env=environment | simulated, capture_output=True, timeout=60, check=False,
     )  # fmt: skip
 

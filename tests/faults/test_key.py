@@ -5,14 +5,14 @@ The server that it is planted at repeats it in its own refusals, as a careless o
 
 import logging
 import os
-import subprocess
-import sys
 
 import pytest
 
+import processes
 from agent import agent
 from doubleword_batch.settings import Settings
 from faults.harness import CONTENT, CREATE, MODEL, SHOW, UPLOAD, fault, row, status
+from processes import COMMAND
 
 KEY = "sk-planted-DO-NOT-LEAK-0123456789abcdef"
 ECHO = f"Bearer {KEY} is not enough"
@@ -85,8 +85,8 @@ def test_a_key_is_in_no_output_of_the_command_line(harness, planted):
     ]
     said = ""
     for _ in range(8):
-        ran = subprocess.run(
-            [sys.executable, "-m", "doubleword_batch", *command],
+        ran = processes.run(
+            [*COMMAND, *command],
             cwd=harness.work,
             env={**os.environ, **planted},
             capture_output=True,

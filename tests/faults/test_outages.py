@@ -3,15 +3,15 @@
 import asyncio
 import json
 import os
-import subprocess
-import sys
 
 import openai
 import pytest
 
+import processes
 from doubleword_batch.batch_openai import BatchOpenAI, batch_task, dispatcher
 from doubleword_batch.jobs.submit import create_batch
 from faults.harness import CONTENT, CREATE, LIST, MODEL, SHOW, UPLOAD, built, ended, fetched, status
+from processes import COMMAND
 
 AWAY = "Authentication required"
 
@@ -83,8 +83,8 @@ async def test_a_job_is_submitted_and_fetched_through_an_outage(harness, route):
 
 def test_a_wait_on_the_command_line_outlasts_an_outage(harness):
     def command(*words):
-        return subprocess.run(
-            [sys.executable, "-m", "doubleword_batch", *words],
+        return processes.run(
+            [*COMMAND, *words],
             cwd=harness.work,
             env={**os.environ, **harness.environment()},
             capture_output=True,

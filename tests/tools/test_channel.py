@@ -4,14 +4,15 @@ import json
 import os
 import queue
 import subprocess
-import sys
 import threading
 from types import SimpleNamespace
 
 import pytest
 
+import processes
 from doubleword_batch.jobs.replies import Counts
 from doubleword_batch.mcp_server.channel import message_of
+from processes import COMMAND
 
 CHANNEL = "notifications/claude/channel"
 WAIT_SECONDS = 120
@@ -23,8 +24,8 @@ class Host:
 
     def __init__(self, environment, folder, version):
         self._version = version
-        self._process = subprocess.Popen(
-            [sys.executable, "-m", "doubleword_batch"],
+        self._process = processes.Popen(
+            COMMAND,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -3,18 +3,17 @@
 import json
 import os
 import subprocess
-import sys
 
 import anyio
 import pytest
 from mcp.client.client import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
 
+import processes
 from agent import Agent, agent
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.mcp_server.stdio import Messages
-
-COMMAND = [sys.executable, "-m", "doubleword_batch"]
+from processes import COMMAND
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def process_environment(environment):
 
 def exchange(requests, environment):
     """What the server writes to stdout for these messages, each line parsed."""
-    with subprocess.Popen(
+    with processes.Popen(
         COMMAND,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -87,7 +86,7 @@ async def test_a_whole_job_runs_over_pipes(process_environment, reviews, work, m
 
 def test_a_setting_that_cannot_be_used_is_reported_on_stderr(process_environment):
     process_environment["DOUBLEWORD_BATCH_MAX_COST_USD"] = "much"
-    done = subprocess.run(
+    done = processes.run(
         COMMAND,
         input=b"",
         capture_output=True,
