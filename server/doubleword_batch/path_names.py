@@ -60,9 +60,9 @@ def is_nobodys_data(folder: PurePath, home: PurePath, env: Mapping[str, str]) ->
         home: the user's home folder, of the same kind of path: those of Windows know no case.
         env: where Windows says where it and its programs lie.
     """
-    kind = type(folder)
-    if folder in {kind(folder.anchor), home}:
+    if not folder.name or folder == home:  # a disk, a drive and a share have no name
         return True
+    kind = type(folder)
     systems = (kind(env[name]) for name in _FOLDERS_OF_WINDOWS if env.get(name))
     return any(folder == system or system in folder.parents for system in systems)
 

@@ -1,16 +1,18 @@
 r"""What the text of a path may say, when an agent or a row gave it: looked at before the disk is.
 
 On Windows a path alone can reach a network (resolving `\\host\share` sends the user's password
-hash to that host), a device (`NUL`, `COM1`) or a hidden part of a file (`a.csv:stream`). A synced
+hash to that host; one that a person made a root is known already), a device (`NUL`, `COM1`) or a hidden part of a file (`a.csv:stream`). A synced
 folder carries names from one system to another, so the rules are the same everywhere.
 """
 
 import os
 import re
 import unicodedata
+from collections.abc import Sequence
+from pathlib import PurePath
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.path_names import fault_on_windows, is_too_long_for_windows
+from doubleword_batch.path_names import fault_on_windows, is_too_long_for_windows, names_below
 from doubleword_batch.plain_text import is_plain
 
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
@@ -23,18 +25,26 @@ _CONTROLS = frozenset({"Cc", "Zl", "Zp", "Cs"})
 _IS_WINDOWS = os.name == "nt"
 
 
-def check_path_text(text: str, *, is_output: bool = False) -> None:
+def is_network_path(text: str) -> bool:
+    """Whether a path leads to a network or a device by its beginning."""
+    return bool(_NETWORK_OR_DEVICE.match(text))
+
+
+def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[PurePath] = ()) -> None:
     """Refuse the text of a path that could reach anything but a plain file of this machine.
 
     Args:
         text: as it was given.
+        shares: folders on a network that a person named; paths below them may be given whole.
         is_output: whether a file will be made there; its name must then be a plain one on every
             system. Files that are there may have any name that this system gives no other meaning.
 
     Raises:
         InputError: code `outside_roots`.
     """
-    if _NETWORK_OR_DEVICE.match(text):
+    if is_network_path(text) and (below := _below_a_share(text, shares)) is not None:
+        text = below
+    if is_network_path(text):
         raise _refused(text, "is a network or device path", "Copy the file to a folder first.")
     if _ADDRESS.match(text):
         raise _refused(text, "is an address, not a path", "Give a path of this machine.")
@@ -44,6 +54,15 @@ def check_path_text(text: str, *, is_output: bool = False) -> None:
         raise _refused(text, "holds a character that nobody sees", "Give a path without it.")
     if is_output or _IS_WINDOWS:
         _check_names(text, may_be_pattern=not is_output)
+
+
+def _below_a_share(text: str, shares: Sequence[PurePath]) -> str | None:
+    """What follows the share in a path that leads into one of them, without going up on the way."""
+    path = PurePath(text)
+    if ".." in path.parts:
+        return None
+    found = (names_below(path, share) for share in shares)
+    return next(("/".join(names) for names in found if names is not None), None)
 
 
 def check_names_of_windows(text: str) -> None:

@@ -21,6 +21,7 @@ from doubleword_batch.path_text import (
     check_names_of_windows,
     check_path_text,
     hidden_name,
+    is_network_path,
     is_pseudo_file,
 )
 
@@ -57,6 +58,8 @@ class Roots:
         self._base = Path.cwd() if not folders else folders[0]
         self._folders = None if folders is None else tuple(f.resolve() for f in folders)
         self._shown = () if folders is None else tuple(str(f) for f in folders)
+        named = (*(folders or ()), *(self._folders or ()))
+        self._shares = tuple(folder for folder in named if is_network_path(str(folder)))
         self._state = state_directory
         self._ours: tuple[Path, ...] = ()
         self._outside_state: set[Path] = set()
@@ -126,7 +129,7 @@ class Roots:
         would look like a complete job.
         """
         if self.is_for_agent:
-            check_path_text(pattern)
+            check_path_text(pattern, shares=self._shares)
         if not self._has_wildcards(pattern):
             return [self.readable(pattern)]
         self._check_pattern(pattern)
@@ -185,7 +188,7 @@ class Roots:
             StoreError: code `disk_full`.
         """
         if self.is_for_agent:
-            check_path_text(str(path), is_output=True)
+            check_path_text(str(path), is_output=True, shares=self._shares)
         resolved = self._inside(path, is_output=True)
         if _is_for_windows(resolved):
             check_names_of_windows(str(path))
@@ -247,7 +250,7 @@ class Roots:
         if "\0" in text or not text:
             raise InputError("The path is empty or holds a NUL.", hint="Give a file's path.")
         if self.is_for_agent:
-            check_path_text(text)
+            check_path_text(text, shares=self._shares)
         try:
             resolved = (self._base / text).resolve()
         except (OSError, RuntimeError) as error:

@@ -1,5 +1,6 @@
 """Only what lies inside the roots is read or written, whatever the path looks like."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -156,3 +157,39 @@ def test_a_pattern_that_leaves_the_roots_is_refused_before_anything_is_looked_at
 
 def test_without_roots_every_path_is_allowed(inside, tmp_path):
     assert Roots(None).readable(tmp_path / "secret.txt").name == "secret.txt"
+
+
+ON_A_NETWORK = (
+    "\\\\?\\" if os.name == "nt" else "/"
+)  # before a plain path: it begins like a share's
+
+
+def test_a_root_on_a_network_is_used_by_its_whole_name_and_by_wildcards(inside):
+    share = f"{ON_A_NETWORK}{inside}"
+    roots = Roots([Path(share)], is_for_agent=True)
+    a_file = inside / "a.txt"
+    assert roots.matches("*.txt") == roots.matches(str(Path(share) / "*.txt")) == [a_file]
+    assert roots.readable(str(Path(share) / "a.txt")) == a_file
+    table = roots.writable(str(Path(share) / "o.csv"))
+    assert roots.writable_lock(table.with_name("o.csv.lock.json")).parent == inside
+    for other in (f"{share}-too/c.txt", f"{share}/../secret.txt", f"{share}/.env", "//evil/x.csv"):
+        for use in (roots.readable, roots.matches, roots.writable):
+            with pytest.raises(InputError) as refused:
+                use(other)
+            assert refused.value.code == "outside_roots", other
+
+
+def test_a_drive_that_stands_for_a_share_is_used_by_the_names_that_the_share_gives(
+    inside, monkeypatch
+):
+    resolve = Path.resolve
+    # as Windows does: what lies on a mapped drive resolves to the share
+    monkeypatch.setattr(Path, "resolve", lambda path: Path(f"{ON_A_NETWORK}{resolve(path)}"))
+    roots = Roots([inside], is_for_agent=True)
+    found = roots.readable("a.txt")
+    assert str(found).startswith(ON_A_NETWORK)
+    assert roots.readable(str(found)) == found
+    assert roots.matches("*.txt") == [found]
+    table = roots.writable("o.csv")
+    assert roots.writable(str(table)) == table
+    assert roots.writable_lock(table.with_name("o.csv.lock.json")).parent == table.parent
