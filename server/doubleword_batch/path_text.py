@@ -1,8 +1,9 @@
 r"""What the text of a path may say, when an agent or a row gave it: looked at before the disk is.
 
 On Windows a path alone can reach a network (resolving `\\host\share` sends the user's password
-hash to that host; one that a person made a root is known already), a device (`NUL`, `COM1`) or a hidden part of a file (`a.csv:stream`). A synced
-folder carries names from one system to another, so the rules are the same everywhere.
+hash to that host; one that a person made a root is known already), a device (`NUL`, `COM1`) or a
+hidden part of a file (`a.csv:stream`). A synced folder carries names from one system to another,
+so the rules are the same everywhere.
 """
 
 import os
