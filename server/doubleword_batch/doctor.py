@@ -30,7 +30,9 @@ _MOST_CONFIG_BYTES = 4_000_000
 _MAX_RETRY_SECONDS = 3.0
 _PARTS_NAMED = 3
 _MANY_BYTES = 1_000_000_000
-_THOUSAND = 1000
+_TIGHT = 0.8
+"""From that share of the bound on it is said."""
+_JOBS_LOOKED_AT, _JOBS_NAMED = 50, 5
 _CONTROL_LAYER_PATH = "/ai/v1"
 
 
@@ -146,31 +148,44 @@ def _store(ws: "Workspace") -> Finding:
 
 
 def _disk(ws: "Workspace") -> Finding:
-    """What the state directory holds, and how large it is."""
-    from doubleword_batch.jobs.delete import bytes_of
+    """What the state directory holds, how large it is, and what of it may go."""
+    from doubleword_batch.jobs.room import bytes_of, free_bytes, size_in_words
 
     home = ws.store.home
     parts = sorted(((bytes_of(path), path.name) for path in home.iterdir()), reverse=True)
     jobs = sorted(((bytes_of(path), path.name) for path in (home / "jobs").iterdir()), reverse=True)
-    named = ", ".join(f"{name} {_size(size)}" for size, name in parts[:_PARTS_NAMED] if size)
-    largest = ", ".join(f"{name} {_size(size)}" for size, name in jobs[:_PARTS_NAMED] if size)
-    found = f"{_size(sum(size for size, _ in parts))} in {home} ({named})"
+    taken = sum(size for size, _ in parts)
+    most, free = ws.max_state_bytes, free_bytes(home)
+    is_tight = (most is not None and taken > most * _TIGHT) or (free is not None and free < 0)
+    is_large = is_tight or sum(size for size, _ in jobs) > _MANY_BYTES
+    named = ", ".join(
+        f"{name} {size_in_words(size)}" for size, name in parts[:_PARTS_NAMED] if size
+    )
+    largest = ", ".join(
+        f"{name} {size_in_words(size)}" for size, name in jobs[:_PARTS_NAMED] if size
+    )
+    bound = "" if most is None else f" of at most {size_in_words(most)}"
+    found = f"{size_in_words(taken)}{bound} in {home} ({named})"
+    if largest:
+        found += f"; the largest of {len(jobs)} jobs: {largest}"
     return Finding(
         subject="disk",
-        state="ok",
-        found=f"{found}; the largest of {len(jobs)} jobs: {largest}" if largest else found,
-        remedy="doubleword-batch delete JOB removes a job that is no longer needed."
-        if sum(size for size, _ in jobs) > _MANY_BYTES
-        else "",
+        state="note" if is_tight else "ok",
+        found=found,
+        remedy=_what_may_go(ws, [name for _, name in jobs[:_JOBS_LOOKED_AT]]) if is_large else "",
     )
 
 
-def _size(size_bytes: int) -> str:
-    amount, units = float(size_bytes), iter(("bytes", "KB", "MB", "GB"))
-    unit = next(units)
-    while amount >= _THOUSAND and unit != "GB":
-        amount, unit = amount / _THOUSAND, next(units)
-    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
+def _what_may_go(ws: "Workspace", largest: list[str]) -> str:
+    """The line that deletes the largest jobs of which nothing would be lost."""
+    from doubleword_batch.jobs.delete import would_be_lost
+    from doubleword_batch.jobs.job import StoredJob
+
+    records = [record for name in largest if (record := ws.store.job_named(name)) is not None]
+    whole = [r.name for r in records if would_be_lost(StoredJob.of_record(ws, r)) is None]
+    if not whole:
+        return "doubleword-batch delete JOB removes a job that is no longer needed."
+    return f"No answer is lost with: doubleword-batch delete {' '.join(whole[:_JOBS_NAMED])}"
 
 
 async def _answers(ws: "Workspace") -> list[Finding]:

@@ -103,7 +103,7 @@ class Settings:
         local_model: a GGUF file for the builtin executor; None for the bundled one.
         log_level: level of the log on stderr.
         proxy_key: what programs must send to the proxy as their key; None for the one it makes.
-        max_state_bytes: most bytes that request files of all jobs may take in the state directory.
+        max_state_bytes: beyond so many bytes in the state directory nothing is built.
         lock_files: whether a table of answers gets a lock file beside it.
         on_done: a command line to run when a job that an agent began has ended.
         notify: show a notification on the desktop then.
@@ -130,7 +130,7 @@ class Settings:
     local_model: Path | None = None
     log_level: LogLevel = "warning"
     proxy_key: Secret | None = None
-    max_state_bytes: int = 50 * GIGABYTE
+    max_state_bytes: int = 20 * GIGABYTE
     lock_files: bool = True
     on_done: str | None = None
     notify: bool = False
@@ -182,7 +182,7 @@ class Settings:
             local_model=_file(env, "DOUBLEWORD_BATCH_LOCAL_MODEL"),
             log_level=one_of(env, "DOUBLEWORD_BATCH_LOG", LogLevel) or "warning",
             proxy_key=_secret(env, "DOUBLEWORD_BATCH_PROXY_KEY"),
-            max_state_bytes=gigabytes(env, "DOUBLEWORD_BATCH_MAX_STATE_GB", default=50),
+            max_state_bytes=gigabytes(env, "DOUBLEWORD_BATCH_MAX_STATE_GB", default=20),
             lock_files=flag(env, "DOUBLEWORD_BATCH_LOCK_FILES", default=True),
             on_done=env.get("DOUBLEWORD_BATCH_ON_DONE", "").strip() or None,
             notify=flag(env, "DOUBLEWORD_BATCH_NOTIFY"),

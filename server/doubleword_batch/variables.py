@@ -62,7 +62,7 @@ def gigabytes(env: Mapping[str, str], name: str, *, default: int) -> int:
         value = Decimal(0)
     if not value.is_finite() or not 0 < value <= _MOST_GIGABYTES:
         raise ConfigError(
-            f"{name}={text!r} is not a size.", hint="Use gigabytes, such as 50 or 0.5."
+            f"{name}={text!r} is not a size.", hint="Use gigabytes, such as 20 or 0.5."
         )
     return int(value * GIGABYTE)
 

@@ -2,44 +2,101 @@
 
 import os
 import sys
+from types import SimpleNamespace
 
 import pytest
 
 from agent import agent
-from doubleword_batch.errors import ConfigError, InputError
+from doubleword_batch import Jobs
+from doubleword_batch.doctor import examine
+from doubleword_batch.errors import ConfigError, InputError, StoreError
+from doubleword_batch.jobs.room import bytes_of
 from doubleword_batch.local import Faults
 from doubleword_batch.settings import Settings
 
+BOUND_BYTES = 6_000_000
+LONG = "A long question about {{ text }}. " * 1_000
+
 
 @pytest.fixture
-def settings(environment):
-    return Settings.from_environment({**environment, "DOUBLEWORD_BATCH_MAX_STATE_GB": "0.0001"})
+def bounded(environment):
+    return environment | {"DOUBLEWORD_BATCH_MAX_STATE_GB": str(BOUND_BYTES / 1e9)}
 
 
-def bytes_of(home):
-    return sum(path.stat().st_size for path in (home / "jobs").rglob("part-*.jsonl"))
+@pytest.fixture
+def settings(bounded):
+    return Settings.from_environment(bounded)
 
 
-async def test_one_build_that_would_pass_the_bound_leaves_nothing(settings, work, home):
-    (work / "t.csv").write_text("text\n" + "".join(f"a{n}\n" for n in range(300)), encoding="utf-8")
+@pytest.fixture
+def table(work):
+    """300 rows: with the long question eight megabytes of requests."""
+    path = work / "t.csv"
+    lines = ["text", *(f"a{n}" for n in range(300))]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    return path
+
+
+async def test_one_build_that_would_pass_the_bound_leaves_nothing(settings, table, home):
     async with agent(settings) as a:
-        reply = await a.fails(
-            "create_batch_file", source="t.csv", prompt="A long question about {{ text }}. " * 30
-        )
+        reply = await a.fails("create_batch_file", source="t.csv", prompt=LONG)
         assert reply["error"]["code"] == "disk_full"
+        assert "would take more than its 6.0 MB" in reply.text
         assert "DOUBLEWORD_BATCH_MAX_STATE_GB" in reply["error"]["hint"]
-        assert not bytes_of(home)
+        assert [path.name for path in (home / "jobs").iterdir()] == []
         await a.calls("create_batch_file", source="t.csv", prompt="{{ text }}", limit=10)
 
 
-async def test_builds_of_all_jobs_count_together(settings, work, home):
-    (work / "t.csv").write_text("text\n" + "".join(f"a{n}\n" for n in range(200)), encoding="utf-8")
+async def test_builds_of_all_jobs_count_together(settings, table, home):
     async with agent(settings) as a:
-        for number in range(3):
-            await a.calls("create_batch_file", source="t.csv", prompt=f"{number} {{{{ text }}}}")
-        reply = await a.fails("create_batch_file", source="t.csv", prompt="last {{ text }}")
+        for number in range(20):
+            prompt = f"{number} {LONG}"
+            reply = await a.tries("create_batch_file", source="t.csv", prompt=prompt, limit=40)
+            if reply.is_error:
+                break
+    assert (reply["error"]["code"], number > 1) == ("disk_full", True)
+    assert bytes_of(home) < 2 * BOUND_BYTES
+
+
+async def test_a_file_of_requests_counts_too(settings, work):
+    path = work / "requests.jsonl"
+    path.write_bytes(b" " * BOUND_BYTES)
+    async with agent(settings) as a:
+        reply = await a.fails("upload", path="requests.jsonl")
     assert reply["error"]["code"] == "disk_full"
-    assert bytes_of(home) < 100_000
+
+
+async def test_what_is_paid_for_is_kept_beyond_the_bound_and_delete_makes_room(
+    environment, bounded, table, work
+):
+    unbounded = Settings.from_environment(environment)
+    async with Jobs(unbounded) as jobs:
+        job = await jobs.create(table, prompt=LONG)
+        await job.submit()
+        await job.wait(60)
+    async with Jobs(Settings.from_environment(bounded)) as jobs:
+        kept = jobs.job(job.name)
+        await kept.results(output_path=work / "answers.csv")
+        assert len((work / "answers.csv").read_text(encoding="utf-8").splitlines()) == 301
+        with pytest.raises(StoreError, match="would take more"):
+            await jobs.create(table, prompt=f"Another one: {LONG}", limit=1)
+        (disk,) = [f for f in await examine(jobs.settings) if f.subject == "disk"]
+        assert disk.state == "note"
+        assert "of at most 6.0 MB" in disk.found
+        assert disk.remedy == f"No answer is lost with: doubleword-batch delete {job.name}"
+        before = bytes_of(jobs.settings.home / "jobs")
+        await kept.delete()
+        assert bytes_of(jobs.settings.home / "jobs") < before / 10
+
+
+async def test_a_build_leaves_room_on_the_disk_for_answers(settings, table, monkeypatch):
+    nearly_full = SimpleNamespace(total=500 * 10**9, used=0, free=10**9 + 50_000)
+    monkeypatch.setattr("shutil.disk_usage", lambda _: nearly_full)
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", source="t.csv", prompt=LONG)
+        assert reply["error"]["code"] == "disk_full"
+        assert "answers that are paid for need room" in reply.text
+        await a.calls("create_batch_file", source="t.csv", prompt="{{ text }}", limit=10)
 
 
 @pytest.mark.parametrize("size", ["0", "-1", "much", "inf", "1e99"])

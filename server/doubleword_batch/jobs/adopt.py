@@ -24,6 +24,7 @@ from doubleword_batch.errors import (
 from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.room import refuse_without_room
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import (
@@ -158,6 +159,7 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
     from doubleword_batch.requests import estimate_file_tokens, validate_request_file
 
     remove_leftovers(ws.store)
+    refuse_without_room(ws, path.stat().st_size)
     with staging_folder(ws.store) as staging:
         copy = _copied(path, staging.path / _REQUEST_FILE)  # what is checked is what is sent
         report = validate_request_file(copy, ws.profile, models)

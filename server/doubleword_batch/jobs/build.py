@@ -35,6 +35,7 @@ from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.strong import write_strong_keys
 from doubleword_batch.jobs.reuse.taken import leave_out_known
+from doubleword_batch.jobs.room import room_of
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import AFTER_FIRST_WAVE
 from doubleword_batch.jobs.store.staging import (
@@ -236,7 +237,7 @@ def _write_requests(
         sharing=Sharing(keys, equal_rows.first_row, ledger.add_sharing_rows),
         on_progress=lambda rows: progress(rows, None, "rows built"),
         cancelled=cancelled,
-        most_bytes=_bytes_left(ws),
+        room=room_of(ws),
     )
 
 
@@ -246,13 +247,6 @@ def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
     if older is not None and is_worth_building_anew(older) and drop_unsent(older):
         return older.name
     return None
-
-
-def _bytes_left(ws: Workspace) -> int | None:
-    """How much more request files may take; without a bound an agent that builds fills the disk."""
-    if ws.max_state_bytes is None:
-        return None
-    return max(ws.max_state_bytes - ws.store.bytes_of_parts(), 0)
 
 
 def _fingerprint(plan: BuildPlan, built: "BuildResult") -> str:

@@ -5,13 +5,12 @@ for it: an agent never deletes what a person has paid for.
 """
 
 import shutil
-from contextlib import suppress
-from pathlib import Path
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Deleted
+from doubleword_batch.jobs.room import bytes_of
 from doubleword_batch.jobs.store.staging import mark_as_leftover
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.store.written_files import WrittenFiles
@@ -34,7 +33,7 @@ async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Delete
     if record is None:
         raise unknown_job(ws, name)
     job = StoredJob.of_record(ws, record)
-    lost = None if force else await in_thread(lambda _: _would_be_lost(job))
+    lost = None if force else await in_thread(lambda _: would_be_lost(job))
     if lost is not None:
         reason, next_call = lost
         raise InputError(
@@ -53,7 +52,18 @@ async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Delete
     )
 
 
-def _would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
+def _delete(job: StoredJob) -> int:
+    """Forget the job, then remove its folder; a crash in between leaves work for a clean-up."""
+    size = bytes_of(job.folder)
+    mark_as_leftover(job.folder)
+    with job.store.transaction():
+        WrittenFiles(job.store).forget(job.id)
+        job.store.drop_job(job.id)
+    shutil.rmtree(job.folder, ignore_errors=True)
+    return size
+
+
+def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
     """What speaks against deleting a job, and what to do first; None where nothing does."""
     fetch = Next("fetch_results", {"job": job.name})
     if job.journal.is_in_doubt(job.id):
@@ -70,17 +80,6 @@ def _would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
     return None
 
 
-def _delete(job: StoredJob) -> int:
-    """Forget the job, then remove its folder; a crash in between leaves work for a clean-up."""
-    size = bytes_of(job.folder)
-    mark_as_leftover(job.folder)
-    with job.store.transaction():
-        WrittenFiles(job.store).forget(job.id)
-        job.store.drop_job(job.id)
-    shutil.rmtree(job.folder, ignore_errors=True)
-    return size
-
-
 def drop_unsent(job: StoredJob) -> bool:
     """Forget a job of which nothing was sent; False where something was by now."""
     with job.store.transaction():
@@ -93,12 +92,3 @@ def drop_unsent(job: StoredJob) -> bool:
     shutil.rmtree(job.folder, ignore_errors=True)
     failpoint("drop.removed")
     return True
-
-
-def bytes_of(path: Path) -> int:
-    """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
-    total = 0
-    for each in (path, *path.rglob("*")):
-        with suppress(OSError):
-            total += each.lstat().st_size if each.is_file() else 0
-    return total

@@ -49,7 +49,7 @@ class Workspace:
         ask_above_usd: a person is asked before more than that is submitted at once.
         told_prices: what the provider itself says of its prices; None where nobody asks.
         read_only: nothing may be sent that was not sent already.
-        max_state_bytes: most bytes of the request files of all jobs.
+        max_state_bytes: beyond so many bytes in the state directory nothing is built.
         strict_json: whether a structured answer's JSON has to stand alone.
         writes_locks: whether tables get a lock file beside them.
         on_done: a person's command for the end of an agent's job.

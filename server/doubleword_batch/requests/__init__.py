@@ -12,7 +12,7 @@ from doubleword_batch.requests.lines import (
     requests_of_rows,
     row_of,
 )
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import RequestSpec, check_counts, check_limit
 from doubleword_batch.requests.spending import (
@@ -45,6 +45,7 @@ __all__ = [
     "RequestHead",
     "RequestKeys",
     "RequestSpec",
+    "Room",
     "RowCopy",
     "Sharing",
     "Template",

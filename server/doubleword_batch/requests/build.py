@@ -11,7 +11,7 @@ from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
 from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
 from doubleword_batch.requests.lines import RequestLine, RequestLines
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopyWriter
 from doubleword_batch.requests.spec import EMBEDDINGS, RequestSpec, check_limit, check_spec
 from doubleword_batch.requests.template import in_braces, no_column
@@ -93,7 +93,7 @@ def build_request_files(
     sharing: Sharing | None = None,
     on_progress: Callable[[int], None] | None = None,
     cancelled: Callable[[], bool] | None = None,
-    most_bytes: int | None = None,
+    room: Room | None = None,
 ) -> BuildResult:
     """Write the request files `part-0001.jsonl`, ... for the rows of a source.
 
@@ -115,13 +115,13 @@ def build_request_files(
         sharing: how rows may share a request; None for a request of each row's own.
         on_progress: called with the number of rows so far, about every 1,000 rows and at the end.
         cancelled: called every 100 rows; True stops the build.
-        most_bytes: of all files together; None for no bound.
+        room: for all files together; None for no bound.
 
     Raises:
         InputError: the spec (see `check_spec`, `Template`), the limit or rows (see `open_source`)
             cannot be used; `request_too_large` if every row was left out.
         DoublewordBatchError: code `interrupted`: `cancelled` returned True.
-        StoreError: code `disk_full` (also for `most_bytes`) or `not_written`.
+        StoreError: code `disk_full` (also where there is no room) or `not_written`.
     """
     check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
@@ -140,7 +140,7 @@ def build_request_files(
     columns = lines.columns_to_copy if copy_rows else ()
     with (
         RequestFileWriter(
-            folder, max_requests, profile.max_file_bytes, by_prefix=True, most_bytes=most_bytes
+            folder, max_requests, profile.max_file_bytes, by_prefix=True, room=room
         ) as writer,
         RowCopyWriter(folder, source, columns) as copy,
     ):

@@ -22,6 +22,19 @@ _NUMBERS = 16
 """For each line: more than it has first pieces."""
 
 
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much the request files of a build may take.
+
+    Attributes:
+        left_bytes: all of them together.
+        error: what is raised beyond that.
+    """
+
+    left_bytes: int
+    error: StoreError
+
+
 class PrefixOrder:
     """The order in which the requests of a file stand: those that begin alike together.
 
@@ -126,7 +139,7 @@ class RequestFileWriter:
         max_requests: lines in one file.
         max_bytes: bytes in one file.
         by_prefix: whether the requests of a file that begin alike are put together.
-        most_bytes: in all files together; None for no bound.
+        room: for all files together; None for no bound.
     """
 
     def __init__(
@@ -136,7 +149,7 @@ class RequestFileWriter:
         max_bytes: int,
         *,
         by_prefix: bool = False,
-        most_bytes: int | None = None,
+        room: Room | None = None,
     ) -> None:
         for leftover in folder.glob(".part-*.part"):  # left by a process that was killed
             leftover.unlink(missing_ok=True)
@@ -144,7 +157,8 @@ class RequestFileWriter:
         self._max_requests = max_requests
         self._max_bytes = max_bytes
         self._by_prefix = by_prefix
-        self._bytes_left = most_bytes
+        self._room = room
+        self._bytes_left = 0 if room is None else room.left_bytes
         self._files: list[AtomicFile] = []
         self._done: list[RequestFile] = []
         self._open: _OpenFile | None = None
@@ -162,13 +176,13 @@ class RequestFileWriter:
         """Append a line; return the number of the file that holds it.
 
         Raises:
-            StoreError: code `disk_full` (also for `most_bytes`) or `not_written`.
+            StoreError: code `disk_full` (also where there is no room) or `not_written`.
         """
         size_bytes = len(line)
-        if self._bytes_left is not None:
+        if self._room is not None:
             self._bytes_left -= size_bytes
             if self._bytes_left < 0:
-                raise _too_many_bytes()
+                raise self._room.error
         try:
             file = self._open
             if (
@@ -227,16 +241,6 @@ class RequestFileWriter:
         finally:
             before.discard()
         return ordered.finish()
-
-
-def _too_many_bytes() -> StoreError:
-    return StoreError(
-        "The request files of all jobs would be larger than the state directory may hold.",
-        hint="Use fewer rows (limit) or a shorter prompt. A person can delete jobs "
-        "(`doubleword-batch doctor` names the largest) or raise "
-        "DOUBLEWORD_BATCH_MAX_STATE_GB.",
-        code="disk_full",
-    )
 
 
 class _OpenFile:

@@ -70,11 +70,6 @@ class Store(Database):
             )
         return folder
 
-    def bytes_of_parts(self) -> int:
-        """What the request files of all jobs take on the disk."""
-        found = self.query("SELECT sum(size_bytes) FROM parts WHERE path IS NOT NULL")
-        return found[0][0] or 0
-
     # Jobs
 
     def begin_job(self, building: str | None = None, **columns: Any) -> int:

@@ -1,0 +1,103 @@
+"""How much more may be put into the state directory for nothing.
+
+All of it counts: what was built, what the local server keeps of it, what was answered. Beyond the
+bound only what costs nothing is refused. An answer is paid for and always kept, so builds leave it
+some room on the disk as well.
+"""
+
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.job import Workspace
+
+if TYPE_CHECKING:
+    from doubleword_batch.requests import Room
+
+_FREE_BYTES = 1_000_000_000
+_FREE_SHARE = 20
+"""Of a smaller disk, one part in so many."""
+_THOUSAND = 1_000
+_HINT = (
+    "Use fewer rows (limit) or a shorter prompt. `doubleword-batch doctor` says which jobs a "
+    "person can delete without losing an answer"
+)
+
+
+def room_of(ws: Workspace) -> "Room | None":
+    """What a build may put there; None where nobody set a bound."""
+    from doubleword_batch.requests import Room
+
+    if ws.max_state_bytes is None:
+        return None
+    home = ws.store.home
+    left = ws.max_state_bytes - bytes_of(home)
+    free = free_bytes(home)
+    if free is not None and free < left:
+        error = StoreError(
+            "The disk of the state directory would be nearly full, and answers that are paid for "
+            "need room.",
+            hint=f"{_HINT}.",
+            code="disk_full",
+        )
+        return Room(free, error)
+    error = StoreError(
+        f"The state directory would take more than its {size_in_words(ws.max_state_bytes)}.",
+        hint=f"{_HINT}, and DOUBLEWORD_BATCH_MAX_STATE_GB raises the bound.",
+        code="disk_full",
+    )
+    return Room(left, error)
+
+
+def refuse_without_room(ws: Workspace, size_bytes: int) -> None:
+    """Refuse a file of that size.
+
+    Raises:
+        StoreError: code `disk_full`.
+    """
+    room = room_of(ws)
+    if room is not None and size_bytes > room.left_bytes:
+        raise room.error
+
+
+def free_bytes(folder: Path) -> int | None:
+    """What builds may still take of the folder's disk; None where its system does not say."""
+    try:
+        disk = shutil.disk_usage(folder)
+    except OSError:
+        return None
+    if disk.total <= 0:  # of some network disks
+        return None
+    return disk.free - min(_FREE_BYTES, disk.total // _FREE_SHARE)
+
+
+def bytes_of(path: Path) -> int:
+    """The size of a file, or of all files in a folder; what vanishes meanwhile does not count."""
+    if path.is_dir():
+        return sum(_sizes_in(path))
+    with suppress(OSError):
+        return path.lstat().st_size
+    return 0
+
+
+def _sizes_in(folder: str | Path) -> Iterator[int]:
+    with suppress(FileNotFoundError, PermissionError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    yield from _sizes_in(entry.path)
+                elif entry.is_file(follow_symlinks=False):
+                    yield entry.stat(follow_symlinks=False).st_size
+
+
+def size_in_words(size_bytes: int) -> str:
+    """A size as a person reads it: `812 bytes`, `1.2 GB`."""
+    amount, units = float(size_bytes), iter(("bytes", "KB", "MB", "GB"))
+    unit = next(units)
+    while amount >= _THOUSAND and unit != "GB":
+        amount, unit = amount / _THOUSAND, next(units)
+    return f"{amount:.0f} {unit}" if unit == "bytes" else f"{amount:.1f} {unit}"
