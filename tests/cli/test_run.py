@@ -2,9 +2,11 @@
 
 import codecs
 import csv
-import json
 
 import pytest
+
+from doubleword_batch.local import Faults, LocalConfig, LocalServer
+from doubleword_batch.local.executors.faults import Match, RequestFault
 
 PROMPT = ("--prompt", "Say {{ text }}")
 
@@ -68,9 +70,11 @@ def test_takes_the_prompt_from_stdin_and_params_as_json(shell):
 
 @pytest.mark.parametrize(("status", "can_help"), [(500, True), (400, False)])
 def test_ends_with_8_and_says_why_when_rows_have_no_good_answer(shell, status, can_help):
-    fault = {"match": {"contains": "bad"}, "fault": "error", "status": status}
-    shell.write("faults.json", json.dumps({"requests": [fault]}))
-    with shell.local("--faults", "faults.json"):
+    fault = RequestFault(match=Match(contains="bad"), fault="error", status=status)
+    faults = Faults(requests=(fault,))
+    with LocalServer(  # the command finds it
+        LocalConfig(home=shell.home, executor="simulate", faults=faults, max_attempts=1)
+    ):
         ended = shell.run("run", "rows.csv", *PROMPT, "-o", "answers.csv")
     assert ended.returncode == 8, ended.stderr
     assert "3: 2 ok, 1 failed" in ended.stdout
