@@ -224,10 +224,11 @@ async def _prices(
     if url is None and provider_of(settings.base_url) == settings.provider:
         url = profile.management_url
     if url is None or key is None or not profile.tells_prices:
-        return Prices(profile, settings.home, server, (client,))
+        return Prices(profile, settings.home, server, (client,), (settings.api_key,))
     platform = BatchClient(base_url=url, api_key=key, max_retry_seconds=0)
     await opening.enter_async_context(platform)
-    return Prices(profile, settings.home, f"{server} {url}", (client, platform))
+    keys = (settings.api_key, key)
+    return Prices(profile, settings.home, f"{server} {url}", (client, platform), keys)
 
 
 def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | FollowedServer":

@@ -31,13 +31,14 @@ def new_jobs(tmp_path):
     """Opens jobs at a server that tells these tariffs to a platform key."""
     running = []
 
-    def new(tariffs, **more):
+    def new(tariffs, *, again=False, **more):
         config = LocalConfig(
             home=tmp_path / f"server-{len(running)}", models=(MODEL, DATED_ONLY), tariffs=tariffs
         )
-        server = LocalServer(config)
-        server.start()
-        running.append(server)
+        server = running[-1] if again else LocalServer(config)
+        if not again:
+            server.start()
+            running.append(server)
         management = server.base_url.removesuffix("/v1") + "/admin/api/v1"
         environment = {
             "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
@@ -91,6 +92,21 @@ async def test_what_was_told_is_kept_with_its_date_and_not_asked_for_again(new_j
         again = (await jobs.create(ws_rows, prompt="{{ text }}", model=MODEL)).created
     assert again.cost_note == first.cost_note
     assert kept.read_bytes() != before
+
+
+async def test_what_one_account_was_told_is_no_price_of_another(new_jobs, tmp_path):
+    kept = tmp_path / "home" / "prices.json"
+    async with new_jobs({MODEL: [tariff()]}) as jobs:
+        own = await created(jobs)
+    token = jobs.settings.platform_key.reveal()
+    assert token not in kept.read_text(encoding="utf-8")
+    rest = {"again": True, "DOUBLEWORD_PLATFORM_KEY": "of-another-account"}
+    async with new_jobs({}, **rest) as jobs:
+        other = await created(jobs, new_run=True)
+    async with new_jobs({}, again=True) as jobs:
+        back = await created(jobs, new_run=True)
+    assert other.cost_note == "by prices of 2026-04-13, not live"
+    assert back.cost_note == own.cost_note == f"by Doubleword's own prices of {TODAY}"
 
 
 @pytest.mark.parametrize(
@@ -211,25 +227,40 @@ def test_whatever_a_server_writes_only_positive_finite_prices_are_taken(value):
         assert all(0 < read <= 10_000 and 0 <= written <= 10_000 for read, written in pairs)
 
 
+# The mark is that of no key and no salt.
+SOUND = b"""{"server": "s", "mark": "b613679a", "asked_at": 1,
+    "batch": {"m": {"24h": ["1", "2"]}}, "told_at": 1}"""
+
+
 @pytest.mark.parametrize(
     "content",
     [
         b"",
         b"no JSON",
         b"[" * 100_000,
-        b'{"server": "s", "asked_at": 1, "batch": {"m": {"24h": ["-1", "2"]}}, "told_at": 1}',
-        b'{"server": "s", "asked_at": 1, "batch": {"m": {"24h": ["NaN", "2"]}}, "told_at": 1}',
-        b'{"server": "s", "asked_at": 1, "batch": {"m": {"24h": ["0", "0"]}}, "told_at": 1}',
-        b'{"server": "other", "asked_at": 1, "batch": {"m": {"24h": ["1", "2"]}}, "told_at": 1}',
-        b'{"server": "s", "asked_at": 1, "batch": {"m": {"24h": ["1", "2"]}}, "told_at": 1e300}',
+        SOUND.replace(b'"1"', b'"-1"'),
+        SOUND.replace(b'"1"', b'"NaN"'),
+        SOUND.replace(b'"1", "2"', b'"0", "0"'),
+        SOUND.replace(b'"s"', b'"other"'),
+        SOUND.replace(b'"told_at": 1', b'"told_at": 1e300'),
+        SOUND.replace(b"b613679a", b"b613679b"),
+        SOUND.replace(b'"mark"', b'"salt": "no hex", "mark"'),
+        SOUND.replace(b'"mark"', b'"salt": "01", "mark"'),
     ],
-    ids=range(8),
+    ids=range(11),
 )
 def test_a_kept_file_that_cannot_be_prices_is_as_none(content, tmp_path):
     (tmp_path / "prices.json").write_bytes(content)
     hosted = profile("doubleword")
     prices = Prices(hosted, tmp_path, "s", (object(),))
     assert prices.over(hosted.prices) == hosted.prices
+
+
+def test_a_kept_file_that_can_be_prices_is_taken(tmp_path):
+    (tmp_path / "prices.json").write_bytes(SOUND)
+    hosted = profile("doubleword")
+    prices = Prices(hosted, tmp_path, "s", (object(),))
+    assert prices.over(hosted.prices) != hosted.prices
 
 
 class Slow(BaseHTTPRequestHandler):

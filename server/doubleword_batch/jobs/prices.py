@@ -5,7 +5,9 @@ for a second at most. It is a server's word: an amount that cannot be a price is
 dated one stays. A price below the dated one is taken and said, since caps are held by it.
 """
 
-from collections.abc import Iterator, Mapping
+import hmac
+import secrets
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
@@ -19,6 +21,7 @@ from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import PriceTable, Profile
+from doubleword_batch.settings import Secret
 
 if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
@@ -28,6 +31,7 @@ _AGAIN_SECONDS = 600.0
 """After a try that failed."""
 _WAIT_SECONDS = 1.0
 """What asking may cost a call."""
+_SALT_BYTES, _MARK_BYTES = 16, 4
 _MOST_BYTES = 4 << 20
 _MOST_MODELS = 2_000
 _NAME_CHARACTERS, _NUMBER_CHARACTERS = 200, 40
@@ -44,7 +48,8 @@ class Told(msgspec.Struct, frozen=True):
     Attributes:
         server: whose prices they are.
         asked_at: when it was asked last, epoch seconds.
-        asked_with: how many keys.
+        salt: hex, of the mark.
+        mark: knows the keys again with which it was asked: another account may be told others.
         has_failed: it did not answer then.
         told_at: when it told these; None where it told none yet.
         batch: by model and window.
@@ -53,7 +58,8 @@ class Told(msgspec.Struct, frozen=True):
 
     server: str
     asked_at: float
-    asked_with: int = 1
+    salt: str = ""
+    mark: str = ""
     has_failed: bool = False
     told_at: float | None = None
     batch: dict[str, dict[str, Pair]] = {}
@@ -68,15 +74,22 @@ class Prices:
         folder: where they are kept.
         server: the addresses that are asked; what others told is not taken.
         clients: who is asked, in turn.
+        keys: those of the clients.
     """
 
     def __init__(
-        self, profile: Profile, folder: Path, server: str, clients: "tuple[BatchClient, ...]"
+        self,
+        profile: Profile,
+        folder: Path,
+        server: str,
+        clients: "tuple[BatchClient, ...]",
+        keys: Iterable[Secret | None] = (),
     ) -> None:
         self._profile = profile
         self._path = folder / "prices.json"
         self._server = server
         self._clients = clients if profile.tells_prices else ()
+        self._keys = tuple(key for key in keys if key is not None)
         self._told: Told | None = None
         self._merged: tuple[PriceTable | None, PriceTable | None] = None, None
         self._is_read = False
@@ -103,14 +116,21 @@ class Prices:
             return
         self.read()
         known = self._told
-        keys = len(self._clients)
+        number = len(self._clients)
         was_told = known is not None and known.told_at is not None
-        if not (asks_all or was_told or keys > 1):
+        if not (asks_all or was_told or number > 1):
             return
-        if known is not None and known.asked_with == keys and not _is_due(known, now):
+        if known is not None and not _is_due(known, now):
             return
         replies = await self._asked()
-        told = Told(self._server, now, keys, has_failed=len(replies) < keys)
+        salt = secrets.token_bytes(_SALT_BYTES)
+        told = Told(
+            self._server,
+            now,
+            salt=salt.hex(),
+            mark=self._mark(salt),
+            has_failed=len(replies) < number,
+        )
         if known is not None:
             told = msgspec.structs.replace(
                 told, told_at=known.told_at, batch=known.batch, realtime=known.realtime
@@ -137,7 +157,20 @@ class Prices:
         """Read what is kept, once."""
         if not self._is_read:
             self._is_read = True
-            self._take(_read(self._path, self._server) if self._clients else None)
+            told = _read(self._path, self._server) if self._clients else None
+            self._take(told if told is not None and self._is_told_to_us(told) else None)
+
+    def _is_told_to_us(self, told: Told) -> bool:
+        try:
+            salt = bytes.fromhex(told.salt)
+        except ValueError:
+            return False
+        return hmac.compare_digest(self._mark(salt).encode(), told.mark.encode())
+
+    def _mark(self, salt: bytes) -> str:
+        """Four bytes, too few to find the keys from."""
+        keys = "\0".join(key.reveal() for key in self._keys)
+        return hmac.digest(salt, keys.encode(), "sha256")[:_MARK_BYTES].hex()
 
     def _take(self, told: Told | None) -> None:
         self._told = told
