@@ -4,10 +4,12 @@ Read in the one way that programs agree on: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY a
 system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
 """
 
+import os
 import ssl
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
+from doubleword_batch.errors import ConfigError, quote_untrusted
 from doubleword_batch.loopback import is_loopback
 
 
@@ -32,7 +34,10 @@ def proxy_for(url: str) -> str | None:
 
 def shown_proxy(proxy: str) -> str:
     """A proxy's address for people: without the user and password that may stand in it."""
-    parts = urlsplit(proxy)
+    try:
+        parts = urlsplit(proxy)
+    except ValueError:  # a bracket that does not close
+        return proxy.rpartition("@")[2]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
@@ -43,10 +48,23 @@ def tls_context(url: str) -> ssl.SSLContext:
     them they are those of certifi. For plain http nothing is loaded, and nothing would be trusted.
 
     Raises:
-        OSError, ValueError: the file or folder cannot be used (an `ssl.SSLError` is an OSError).
+        ConfigError: the file or folder cannot be used; the message names it and its variable.
     """
     if urlsplit(url).scheme != "https":
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     from httpx import create_ssl_context
 
-    return create_ssl_context()
+    name = "SSL_CERT_FILE" if os.environ.get("SSL_CERT_FILE") else "SSL_CERT_DIR"
+    named = os.environ.get(name)
+    try:
+        if named and name == "SSL_CERT_DIR":
+            os.scandir(named).close()  # a folder that is not there would only trust nobody
+        return create_ssl_context()
+    except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
+        if not named:
+            raise
+        reason = "holds no certificates" if isinstance(error, ssl.SSLError) else "cannot be read"
+        raise ConfigError(
+            f"{name} names {quote_untrusted(named, 200)}, which {reason}.",
+            hint=f"Set {name} to the certificates of your authorities, in PEM form, or unset it.",
+        ) from None

@@ -53,6 +53,39 @@ def hashed(folder, certificate):
     return found
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("SSL_CERT_FILE", "nowhere.pem", "cannot be read"),
+        ("SSL_CERT_FILE", "a folder", "cannot be read"),
+        ("SSL_CERT_FILE", "no-certificate.pem", "holds no certificates"),
+        ("SSL_CERT_DIR", "nowhere", "cannot be read"),
+        ("SSL_CERT_DIR", "no-certificate.pem", "cannot be read"),
+    ],
+)
+async def test_authorities_that_cannot_be_used_are_named_with_their_variable(
+    connect_directly, tmp_path, monkeypatch, name, value, said
+):
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "no-certificate.pem").write_text("text", encoding="utf-8")
+    monkeypatch.setenv(name, str(tmp_path / value))
+    with pytest.raises(errors.ConfigError) as caught:
+        await connect_directly("https://api.example.test/v1").models.list()
+    assert caught.value.message == f"{name} names «{tmp_path / value}», which {said}."
+    assert name in caught.value.hint
+
+
+@pytest.mark.parametrize("proxy", ["socks5://user:secret@proxy.test:1", "http://user:secret@[::1"])
+async def test_a_proxy_that_cannot_be_used_is_named_and_its_password_is_not(
+    connect_directly, monkeypatch, proxy
+):
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    with pytest.raises(errors.ConfigError) as caught:
+        await connect_directly("https://api.example.test/v1").models.list()
+    assert proxy.rpartition("@")[2] in caught.value.message
+    assert "secret" not in str(caught.value)
+
+
 async def list_models(client):
     await client.models.list()
 

@@ -32,7 +32,7 @@ from doubleword_batch.errors import (
     TransportError,
     quote_untrusted,
 )
-from doubleword_batch.network import proxy_for, tls_context
+from doubleword_batch.network import proxy_for, shown_proxy, tls_context
 from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, sendable
 
@@ -331,9 +331,10 @@ def _http_client(
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
         raise ConfigError(
-            "A proxy or a certificate file named in the environment cannot be used.",
-            hint="Check HTTPS_PROXY, ALL_PROXY (http and https proxies work, SOCKS does not), "
-            "SSL_CERT_FILE and SSL_CERT_DIR.",
+            "The proxy that the environment names cannot be used"
+            + (f": {shown_proxy(proxy)}." if proxy else "."),
+            hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http and https proxies work, SOCKS "
+            "does not.",
         ) from None
 
 
