@@ -216,6 +216,38 @@ def test_hostile_texts_are_text_in_the_card(hosted):
         assert text in hosted.frame.text_content(".cell")
 
 
+TAG = "<img src=x onerror=alert(1)>"
+DONE = {"job": "reviews-1", "status": "completed", "complete": True, "ledger": {"ok": 7}}
+OTHER_FORMS = (
+    *({**STATUS, "counts": counts} for counts in (TAG, dict.fromkeys(STATUS["counts"], TAG))),
+    *({**STATUS, "problems": problems} for problems in (5, {"a": TAG}, [None, {"a": TAG}])),
+    {**STATUS, "counts": {"total": 1e308, "completed": 1e308, "failed": -5}},
+    *({**DONE, "ledger": ledger} for ledger in (TAG, [1, TAG], {"ok": "1e999"})),
+    *({**DONE, "samples": samples} for samples in (TAG, 7, [None], [{"a": {"b": TAG}}])),
+    *({**DONE, "errors": errors} for errors in ({"a": 1}, [None], [{"rows": TAG}])),
+    *({**DONE, "cascade": cascade} for cascade in (TAG, {"agreement": 0.5, "interval": TAG})),
+)
+
+
+@needs_chromium
+def test_a_reply_of_another_form_neither_breaks_the_card_nor_runs_in_it(hosted):
+    for form in OTHER_FORMS:
+        give(hosted, **form)
+    give(hosted, **DONE)
+    give(hosted, **STATUS | {"complete": True})
+    hosted.frame.wait_for_selector("text=7 ok")
+    assert hosted.frame.evaluate("document.querySelectorAll('img, iframe, a').length") == 0
+
+
+@needs_chromium
+@pytest.mark.parametrize("seconds", [TAG, 1e308, -1, 0])
+def test_no_pause_that_is_named_makes_the_card_ask_without_a_pause(hosted, seconds):
+    give(hosted, **STATUS, next_check_seconds=seconds)
+    hosted.frame.wait_for_selector("text=4 ok")
+    assert 5 <= hosted.frame.evaluate("pause()") <= 3600
+    assert hosted.host.evaluate("window.seen.calls") == []
+
+
 @needs_chromium
 def test_a_failed_call_is_a_sentence(hosted):
     result = {"structuredContent": {"job": "no-such-job", "status": "built", "counts": {

@@ -17,6 +17,7 @@ from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.cascades import tokens_by_model
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
+from doubleword_batch.plain_text import one_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,8 @@ def price_tokens(
     if usd is None:
         near = prices.model_like(model)
         question = f"; did you mean {near}?" if near else ""
-        return Cost(
-            None, f"unknown: no {window} price of {model or 'this model'} is on file{question}"
-        )
+        name = one_line(model) or "this model"  # somebody wrote it, and every entry point shows it
+        return Cost(None, f"unknown: no {window} price of {name} is on file{question}")
     return Cost(usd, prices.words(ws.profile.title, model, window))
 
 
