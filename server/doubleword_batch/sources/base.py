@@ -1,6 +1,7 @@
 """What a source is: rows in order that can be read again and are identified by a fingerprint."""
 
 import hashlib
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Generator
 from pathlib import Path
@@ -169,9 +170,12 @@ def unreadable_text(path: Path, encoding: str, line: int, offset: int) -> InputE
 
 def nul_character(path: Path, line: int, offset: int) -> InputError:
     """The error for a NUL in a text, which no prompt can hold; arguments as for `not_utf8`."""
+    way = "export the table again without it"
+    if os.name == "posix":
+        way = "this does: tr -d '\\000' < old > new"
     return InputError(
         f"Line {line} of {quoted_name(path)} holds a NUL character (byte {offset}).",
-        hint="Remove it; this does: tr -d '\\000' < old > new.",
+        hint=f"Remove it; {way}.",
         code="malformed_row",
         details={"line": line, "byte": offset},
     )
