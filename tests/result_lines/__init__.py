@@ -3,9 +3,16 @@
 The package and the skill's scripts read the same lines; both have to come to these outcomes.
 """
 
-from result_lines import chat, errors, odd_json, other_shapes, public_reports
+from result_lines import chat, errors, odd_json, other_shapes, public_reports, variants
 
-CASES = odd_json.CASES | chat.CASES | other_shapes.CASES | errors.CASES | public_reports.CASES
+CASES = (
+    odd_json.CASES
+    | chat.CASES
+    | other_shapes.CASES
+    | errors.CASES
+    | public_reports.CASES
+    | variants.CASES
+)
 
 """By name. Every line is of the row `r1`."""
 

@@ -306,7 +306,7 @@ def _vector(value: Any) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        data = base64.b64decode(value, validate=True)
+        data = base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):
         return value
     if not data or len(data) % _FLOAT_BYTES:
