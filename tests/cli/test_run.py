@@ -114,7 +114,7 @@ def test_says_what_goes_first_and_sends_the_others_behind_it(shell):
     shell.write("alike.csv", "id,text\n" + rows)
     done = shell.run("run", "alike.csv", "-p", "{{ text }}", "-o", "out.csv", "--first-wave", "1")
     assert done.returncode == 0, done.stderr
-    assert "1 request goes first; the other 3 wait until the first have ended." in done.stderr
+    assert "1 request goes first; the other 3 wait until it has ended." in done.stderr
     assert "4: 4 ok" in done.stdout
     job = shell.json("create-file", "alike.csv", "-p", "{{ text }}", "--option", "first_wave=1")
     status = shell.json("status", job["job"])

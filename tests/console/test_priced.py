@@ -2,13 +2,16 @@
 
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from time import monotonic, sleep
 from types import SimpleNamespace
 
+import anyio
 import pytest
 
 from cascade.two_models import CHEAP, PROMPT, SCHEMA, STRONG, TwoModels, write_rows
 from console.browsers import WAYS_TO_LOOK, check_looks, needs_chromium
+from doubleword_batch import Jobs
 from doubleword_batch.local import LocalConfig, LocalServer
 from running_console import WAIT_SECONDS, running, settings_of
 
@@ -60,6 +63,30 @@ def built(priced, browser, **more):
     answer = priced.console.post(browser, f"{draft_of(priced, browser)}/build", **(FIELDS | more))
     assert answer.status_code == 303, answer.text
     return answer.headers["location"]
+
+
+def test_what_waits_for_a_first_wave_and_what_costs_nothing_is_told(priced, browser):
+    source = priced.folder / "alike.csv"
+    texts = [f"{'word ' * 1_000} row {n}" for n in (1, 2, 3, 4, 1)]
+    source.write_text("text\n" + "\n".join(texts), encoding="utf-8", newline="\n")
+
+    async def submitted():
+        async with Jobs(priced.settings) as jobs:
+            asked = {"prompt": "{{ text }}", "model": CHEAP, "options": {"first_wave": 1}}
+            job = await jobs.create(str(source), **asked)
+            await job.submit()
+            return job.name
+
+    priced.models.holds = True
+    try:
+        with ThreadPoolExecutor(1) as threads:  # Playwright keeps a loop of its own in this thread
+            name = threads.submit(anyio.run, submitted).result(WAIT_SECONDS)
+        page = browser.get(f"/jobs/{name}").text
+    finally:
+        priced.models.holds = False
+    assert "1 request goes first; the other 3 wait until it has ended." in page
+    assert "Submit the rest" not in page
+    assert re.search(r"equal row(&#39;|')s request</dt><dd>1 row</dd>", page)
 
 
 def test_the_windows_stand_side_by_side_while_the_prompt_is_written(priced, browser):

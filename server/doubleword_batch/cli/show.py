@@ -133,7 +133,7 @@ def cost(usd: Decimal | None, note: str) -> str:
     """An amount and where it comes from."""
     if not usd:  # not known, or free: the note says which
         return note
-    amount = f"${usd:.4f}" if usd >= _SMALLEST_USD else f"under ${_SMALLEST_USD}"
+    amount = _dollars(usd)
     return f"{amount} ({note})"
 
 
@@ -154,15 +154,16 @@ def facts(report: Reply) -> Facts:
 @facts.register
 def _(report: Created) -> Facts:
     again = " (built before, unchanged)" if report.reused else ""
+    files = _counted(report.parts, "file")
     return [
         ("job", report.job + again),
-        ("requests", f"{report.requests:,} from {report.rows:,} rows in {report.parts} file(s)"),
-        ("reused", _saved(report.reused_rows, report.shared_rows)),
+        ("requests", f"{report.requests:,} from {_counted(report.rows, 'row')} in {files}"),
+        *_saved(report.reused_rows, report.shared_rows),
         ("model", report.model),
         ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *(("window", _window(way)) for way in report.windows),
-        ("realtime", report.realtime_usd and f"${report.realtime_usd:.4f} in single calls"),
+        ("realtime", report.realtime_usd and f"{_dollars(report.realtime_usd)} in single calls"),
         ("advice", report.advice),
         *(("file", path) for path in report.paths),
         ("first", report.first_request),
@@ -175,7 +176,7 @@ def _(report: Uploaded) -> Facts:
     return [
         ("job", report.job),
         ("uploaded", f"{report.requests:,} requests, {report.size_bytes:,} bytes"),
-        ("reused", f"{report.reused} file(s) were there already" if report.reused else ""),
+        ("reused", f"{_counted(report.reused, 'file')} there already" if report.reused else ""),
         ("files", ", ".join(report.input_file_ids)),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *_warnings(report.warnings),
@@ -206,6 +207,7 @@ def _(report: Status) -> Facts:
         ("status", report.status),
         ("waits", report.approval),
         ("finished", done + (f", {counts.failed:,} failed" if counts.failed else "")),
+        *_saved(report.reused_rows, report.shared_rows),
         ("rate", rate and f"{rate:g} requests/s"),
         ("ETA", None if eta is None else duration(eta)),
         ("expires", report.expires_at and f"{report.expires_at:%Y-%m-%d %H:%M} UTC"),
@@ -223,7 +225,7 @@ def _(report: Results) -> Facts:
         ("job", report.job),
         ("status", report.status),
         ("rows", f"{report.rows:,}: " + _sums(report.ledger)),
-        ("reused", _saved(report.reused_rows, report.shared_rows, report.reused_from)),
+        *_saved(report.reused_rows, report.shared_rows, report.reused_from),
         ("answers", report.output_path),
         ("lock", report.lock),
         ("tokens", tokens if report.input_tokens or report.output_tokens else ""),
@@ -306,7 +308,7 @@ def _tables(report: Results) -> Iterable[RenderableType]:
 
 
 def _window(way: WindowCost) -> str:
-    price = "price unknown" if way.cost_usd is None else f"${way.cost_usd:.4f}"
+    price = "price unknown" if way.cost_usd is None else _dollars(way.cost_usd)
     return ", ".join(filter(None, (way.completion_window, price, _usually(way.usual))))
 
 
@@ -317,7 +319,7 @@ def _usually(time: str | None) -> str:
 def _cached(report: Results) -> str | None:
     if not report.cached_tokens:
         return None
-    saved = f", which saved ${report.saved_usd:.4f}" if report.saved_usd else ""
+    saved = f", which saved {_dollars(report.saved_usd)}" if report.saved_usd else ""
     return f"{report.cached_tokens:,} of the input tokens{saved}"
 
 
@@ -325,11 +327,22 @@ def _sums(counts: dict[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
 
 
-def _saved(reused: int | None, shared: int | None, origins: list[str] | None = None) -> str:
-    """Rows that cost nothing: `12 rows from earlier jobs, 3 rows from equal rows`."""
-    facts = [f"{reused:,} rows from earlier jobs"] if reused else []
-    facts += [f"{shared:,} rows from equal rows"] if shared else []
-    return ", ".join(facts) + (f": {'; '.join(origins)}" if origins else "")
+def _saved(reused: int | None, shared: int | None, origins: list[str] | None = None) -> Facts:
+    """The rows that cost nothing."""
+    where = "; ".join(origins or ()) or "earlier jobs"
+    one = "the request of an equal row"
+    return [
+        ("reused", f"{_counted(reused, 'row')} from {where}" if reused else ""),
+        ("shared", f"{_counted(shared, 'row')} with {one}" if shared else ""),
+    ]
+
+
+def _counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number:,} {what}s"
+
+
+def _dollars(usd: Decimal) -> str:
+    return f"${usd:.4f}" if usd >= _SMALLEST_USD else f"under ${_SMALLEST_USD}"
 
 
 def _warnings(warnings: list[str]) -> Facts:

@@ -92,10 +92,17 @@ def _nothing_runs(job: StoredJob, never_sent: int, *, stops_cascade: bool) -> Ca
         finished=counts.completed + counts.failed,
         note="No batch was running, and no further round of its cascade is sent."
         if stops_cascade
-        else f"No batch was running, and the {never_sent:,} requests that waited are never sent; a "
-        "retry can run them."
+        else f"No batch was running, and {_counted(never_sent)} never sent; a retry can do that."
         if never_sent
         else f"Nothing was running: it was {status} already."
         if was_submitted
         else f"Nothing was running: it is {status} and was never submitted.",
+    )
+
+
+def _counted(requests: int) -> str:
+    return (
+        "the request that waited is"
+        if requests == 1
+        else f"the {requests:,} requests that waited are"
     )

@@ -123,9 +123,10 @@ def _has_wave_ended(job: "StoredJob") -> bool:
 def _reason_to_wait(job: "StoredJob") -> InputError | None:
     """Why the others should not follow a wave that has ended; None where they should."""
     requests = sum(part.requests for part in job.waiting_parts())
+    waiting = "1 request waits" if requests == 1 else f"{requests:,} requests wait"
     if job.workspace.read_only:
         return InputError(
-            f"{requests:,} requests wait: this server is read-only.",
+            f"{waiting}: this server is read-only.",
             next=Next("get_status", {"job": job.name}),
         )
     runs = [run for run in job.first_wave() if run is not None]
@@ -134,8 +135,8 @@ def _reason_to_wait(job: "StoredJob") -> InputError | None:
         return None
     why = f"the first wave ended as {ended}" if ended else "no request of the first wave succeeded"
     return InputError(
-        f"{requests:,} requests wait: {why}.",
-        hint="Submit the job again to send them all the same, or cancel it.",
+        f"{waiting}: {why}.",
+        hint="Submit the job again to send what waits all the same, or cancel it.",
         next=Next("create_batch", {"job": job.name}),
     )
 
@@ -190,8 +191,11 @@ def said_of_first_wave(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str
     waiting = sum(part.requests for part in job.waiting_parts())
     if not waiting:
         return None
-    if carried_on.waits_for is not None:
-        return f"{carried_on.waits_for.message} {carried_on.waits_for.hint}".strip()
+    reason = carried_on.waits_for
+    if reason is None and _has_wave_ended(job):
+        reason = _reason_to_wait(job)
+    if reason is not None:
+        return f"{reason.message} {reason.hint}".strip()
     first = sum(part.requests for part in job.parts() if not part.later and not part.retry_round)
     return _in_words(first, waiting)
 
@@ -211,5 +215,7 @@ def said_of_waves(job: "StoredJob") -> list[str]:
 
 
 def _in_words(first: int, waiting: int) -> str:
-    go = "request goes" if first == 1 else "requests go"
-    return f"{first:,} {go} first; the other {waiting:,} wait until the first have ended."
+    begin = "1 request goes" if first == 1 else f"{first:,} requests go"
+    others = "the other one waits" if waiting == 1 else f"the other {waiting:,} wait"
+    ended = "it has" if first == 1 else "the first have"
+    return f"{begin} first; {others} until {ended} ended."

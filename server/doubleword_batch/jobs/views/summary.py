@@ -13,10 +13,12 @@ from doubleword_batch.jobs.cascade.report import cascade_result
 from doubleword_batch.jobs.cascade.rounds import NOTHING, is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.later_parts import has_more_to_send, said_of_first_wave
 from doubleword_batch.jobs.replies import CascadeResult, Counts
-from doubleword_batch.jobs.reuse.told import rows_saved, said_of
+from doubleword_batch.jobs.reuse.told import RowsSaved, rows_saved, said_of
 from doubleword_batch.jobs.status import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.cascades import read_cascade
+from doubleword_batch.jobs.store.records import NEVER, BatchRun, Part
 from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows
 
 _PROMPT_CHARACTERS = 2_000
@@ -35,6 +37,9 @@ class JobSummary:
             read yet; among the pending ones.
         requests: how many a submission sends; fewer than rows where answers are there already.
         saved: what is not sent and why, in sentences, until it is submitted.
+        reused_rows: they have answers of earlier jobs; None for none.
+        shared_rows: they have the request of an equal row; None for none.
+        first_wave: what waits for the first wave, or why it is not sent behind it.
         unsent_rows: requests of parts that have no batch yet, where other parts have one: they wait
             for capacity, or their submission was interrupted.
         percent: 0 to 100, of the rows of which nothing more is expected.
@@ -61,6 +66,9 @@ class JobSummary:
     unread: int
     requests: int
     saved: tuple[str, ...]
+    reused_rows: int | None
+    shared_rows: int | None
+    first_wave: str | None
     unsent_rows: int
     percent: float
     per_second: float | None
@@ -116,6 +124,7 @@ class Figures:
     tokens: tuple[int, int]
     counts: Counts
     cascade: CascadeResult | None
+    saved: RowsSaved
 
 
 FiguresCache = dict[int, Figures]
@@ -190,6 +199,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
     is_running = _is_running(job)
     was_sent = bool(runs) or not job.parts()
     newest = job.newest_runs()
+    saved = figures.saved
     pace = pace_of(job, newest)
     finished = max(counts.finished, read)
     return JobSummary(
@@ -202,8 +212,11 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
         requests=sum(part.requests for part in job.parts() if not part.retry_round),
-        saved=() if runs else tuple(said_of(rows_saved(job), with_options=False)),
-        unsent_rows=sum(part.requests for part, run in newest if run is None) if runs else 0,
+        saved=() if runs else tuple(said_of(saved, with_options=False)),
+        reused_rows=saved.reused_rows,
+        shared_rows=saved.shared_rows,
+        first_wave=said_of_first_wave(job) if runs else None,
+        unsent_rows=_unsent(job, newest) if runs else 0,
         percent=percent_of(finished, counts.total),
         per_second=pace.per_second,
         eta_seconds=pace.eta_seconds,
@@ -234,6 +247,14 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
     )
 
 
+def _unsent(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> int:
+    """The requests that are not sent, but for those that wait for a first wave that runs."""
+    unsent = sum(part.requests for part, run in newest if run is None and part.later != NEVER)
+    if has_more_to_send(job):
+        return unsent
+    return unsent - sum(part.requests for part in job.waiting_parts())
+
+
 def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
     ledger = job.ledger
     runs = [(run.id, run.status, run.completed, run.failed) for run in job.batch_runs()]
@@ -249,6 +270,7 @@ def _figures(job: StoredJob, cache: FiguresCache) -> Figures:
             ledger.tokens(),
             counts_of(job),
             cascade_result(job, NOTHING),
+            rows_saved(job),
         )
         cache[job.id] = known
     return known
