@@ -2,6 +2,7 @@
 
 import glob
 import os
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,26 +29,30 @@ NETWORK = (
 )
 
 
-@pytest.fixture
-def untouched_disk(monkeypatch):
-    """Whatever resolves or looks at a path fails the test."""
+@contextmanager
+def untouched_disk():
+    """Whatever resolves or looks at a path in here fails the test.
+
+    Not until the test's end: who writes down why it failed looks at paths, too.
+    """
 
     def touched(*_args, **_more):
         pytest.fail("the disk was looked at")
 
-    for name in ("resolve", "exists", "stat", "lstat", "is_file", "open"):
-        monkeypatch.setattr(Path, name, touched)
-    monkeypatch.setattr(os.path, "exists", touched)
-    monkeypatch.setattr(os.path, "realpath", touched)
-    monkeypatch.setattr(glob, "glob", touched)
+    with pytest.MonkeyPatch.context() as patched:
+        for name in ("resolve", "exists", "stat", "lstat", "is_file", "open"):
+            patched.setattr(Path, name, touched)
+        patched.setattr(os.path, "exists", touched)
+        patched.setattr(os.path, "realpath", touched)
+        patched.setattr(glob, "glob", touched)
+        yield
 
 
 @pytest.mark.parametrize("path", NETWORK)
-def test_a_network_path_is_refused_before_the_disk_is_looked_at(work, path, request):
+def test_a_network_path_is_refused_before_the_disk_is_looked_at(work, path):
     roots = Roots([work], is_for_agent=True)
-    request.getfixturevalue("untouched_disk")
     for use in (roots.readable, roots.matches, roots.writable, roots.readable_file):
-        with pytest.raises(InputError) as refused:
+        with untouched_disk(), pytest.raises(InputError) as refused:
             use(path)
         assert refused.value.code == "outside_roots"
 
