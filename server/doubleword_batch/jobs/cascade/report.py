@@ -4,7 +4,8 @@ from decimal import Decimal
 
 from doubleword_batch.errors import Next
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.rounds import CarriedOn, Outcome, is_done, outcome_of
+from doubleword_batch.jobs.cascade.rounds import CarriedOn, is_done
+from doubleword_batch.jobs.cascade.two_models import Outcome, outcome_of
 from doubleword_batch.jobs.costs import cost_by_model, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import CascadeResult, CascadeStage

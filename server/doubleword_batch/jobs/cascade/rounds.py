@@ -11,9 +11,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from functools import partial
-from hashlib import sha256
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import msgspec
@@ -26,15 +24,8 @@ from doubleword_batch.jobs.approvals import (
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import is_as_submitted
-from doubleword_batch.jobs.cascade.labels import DOUBTS, doubt_of, label_fields, label_of
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.statistics import (
-    MOST_DRAWN,
-    Decision,
-    decide,
-    draw,
-    sample_size,
-)
+from doubleword_batch.jobs.cascade.two_models import Outcome, Sample, TwoModels, outcome_of
 from doubleword_batch.jobs.costs import (
     check_caps,
     check_caps_of_retry,
@@ -51,44 +42,14 @@ from doubleword_batch.jobs.new_parts import (
 )
 from doubleword_batch.jobs.request_costs import estimate_cost_of_parts
 from doubleword_batch.jobs.reuse.strong import not_sent_path
-from doubleword_batch.jobs.store.cascades import CascadeRecord, read_cascade, record_cascade
-from doubleword_batch.jobs.store.records import ANSWERED, UNANSWERED, Entry, Part
+from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
+from doubleword_batch.jobs.store.records import UNANSWERED, Entry, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
 
 CAPS = frozenset({"over_cap", "unknown_cost"})
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """The rows that both models answer.
-
-    Attributes:
-        rows: those that count, ascending, of equal rows the one with the request.
-        by_doubt: how many rows of the whole job have each doubt: fixed before anybody knows who
-            agrees.
-    """
-
-    rows: list[int]
-    by_doubt: list[int]
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """What the sample showed.
-
-    Attributes:
-        decision: which rows keep the cheap model's answer.
-        compared: sampled rows that both models have answered.
-        is_stopped: the strong model answered fewer than half of the sample, so that it is asked
-            for nothing more: every row keeps the answer that it has.
-    """
-
-    decision: Decision
-    compared: int
-    is_stopped: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +67,6 @@ class CarriedOn:
 
 NOTHING = CarriedOn()
 """There is nothing to do, or the batches of a round still run."""
-
-
-def outcome_of(record: CascadeRecord) -> Outcome | None:
-    """What the sample showed; None as long as nothing is decided."""
-    return None if record.decision is None else msgspec.json.decode(record.decision, type=Outcome)
 
 
 def is_done(job: StoredJob) -> bool:
@@ -184,11 +140,7 @@ class _Round:
         self._job = job
         self._cascade = cascade
         self._max_cost_usd = max_cost_usd
-        self._fields = label_fields(msgspec.json.decode(job.spec).get("response_schema"))
-        models = {part.id: part.model for part in job.parts()}
-        self._strong_runs = {run.id for run in job.batch_runs() if models[run.part] is not None}
-        origins = job.ledger.unsent.origins()
-        self._strong_origins = {one.number for one in origins if one.model is not None}
+        self._models = TwoModels(job, cascade)
 
     def prepare(self, cancelled: Callable[[], bool]) -> bool:
         """Write the round down and make its parts; False where there is none left."""
@@ -196,8 +148,7 @@ class _Round:
         record = read_cascade(job.store, job.id)
         if record.sample is None:
             self._refuse_unanswered()
-            with closing(StoredLines(job)) as lines:
-                sample, requests = self._drawn(lines)
+            sample, requests = self._models.draw_sample()
             note = msgspec.json.encode(asdict(sample)).decode()
             if requests:
                 self._write(
@@ -215,7 +166,7 @@ class _Round:
             return False
         with closing(StoredLines(job)) as lines:
             self._write(
-                lambda entry: not self._stays(entry, lines, outcome),
+                lambda entry: not self._models.keep(entry, lines, outcome),
                 lambda: self._record(rest_sent=True),
                 cancelled,
             )
@@ -237,54 +188,9 @@ class _Round:
         if 2 * unanswered > sum(sums.values()) - sums.get("skipped", 0):
             raise _WaitsError(f"{unanswered:,} rows have no answer of {self._job.model}", again)
 
-    # The sample
-
-    def _drawn(self, lines: StoredLines) -> tuple[Sample, frozenset[int]]:
-        """The rows for both models, each with an answer of the cheap one as likely as any other.
-
-        Returns:
-            The sample, and the rows whose requests the strong model gets: where equal rows share
-            a request, more than count.
-        """
-        rows = requests = 0
-        by_doubt = [0] * DOUBTS
-        for entry in self._of_cheap():
-            rows += 1
-            requests += entry.shares is None
-            by_doubt[self._doubt(entry, lines)] += 1
-        places = self._random().sample(range(rows), min(rows, MOST_DRAWN))
-        wanted = frozenset(places)
-        request_of = {
-            place: entry.shares or entry.row
-            for place, entry in enumerate(self._of_cheap())
-            if place in wanted
-        }
-        drawn = draw(
-            (request_of[place] for place in places), sample_size(requests, self._cascade.target)
-        )
-        return Sample(sorted(drawn.counted), by_doubt), drawn.requests
-
-    def _of_cheap(self) -> Iterator[Entry]:
-        """The rows with a good answer of the cheap model, also of an earlier job's."""
-        for entry in self._job.ledger.entries(outcomes=("ok",)):
-            if not self._is_of_strong(entry):
-                yield entry
-
-    def _is_of_strong(self, entry: Entry) -> bool:
-        return entry.origin in self._strong_origins or entry.batch_run in self._strong_runs
-
-    def _random(self) -> Random:
-        facts = (self._job.source_fingerprint or "", self._job.model, self._cascade.model)
-        return Random(sha256("\0".join(facts).encode()).digest())  # noqa: S311  # has to repeat
-
-    def _doubt(self, entry: Entry, lines: StoredLines) -> int:
-        return doubt_of(lines.answer(entry), self._fields, self._cascade.score)
-
-    # The decision
-
     def _decided(self, sample: Sample) -> Outcome:
         """What the sample shows, written down; where another process was faster, what it saw."""
-        outcome = self._compared(sample)
+        outcome = self._models.compare(sample)
         failpoint("cascade.decide")
         with self._job.store.transaction():
             known = outcome_of(read_cascade(self._job.store, self._job.id))
@@ -294,54 +200,10 @@ class _Round:
         failpoint("cascade.decided")
         return outcome
 
-    def _compared(self, sample: Sample) -> Outcome:
-        compared: list[tuple[int, bool]] = []
-        with closing(StoredLines(self._job)) as lines:
-            for row in sample.rows:
-                pair = self._pair(row, lines)
-                if pair is not None:
-                    compared.append(pair)
-        is_stopped = 2 * len(compared) < len(sample.rows)
-        decision = (
-            Decision(None)
-            if is_stopped
-            else decide(sample.by_doubt, compared, self._cascade.target)
-        )
-        return Outcome(decision, len(compared), is_stopped)
-
-    def _pair(self, row: int, lines: StoredLines) -> tuple[int, bool] | None:
-        """Doubt and agreement of a sampled row; None where one of the models has no answer.
-
-        An answer of the strong model that is cut, refused or invalid agrees with nothing.
-        """
-        entry = self._job.ledger.entry(row)
-        if entry is None:
-            return None
-        tries = [entry, *reversed(self._job.ledger.replaced(entry))]
-        strong = [one for one in tries if one.batch_run in self._strong_runs]
-        cheap = [one for one in tries if one not in strong and one.outcome == "ok"]
-        strong = [one for one in strong if one.outcome in ANSWERED]
-        if not cheap or not strong:
-            return None
-        good = next((one for one in strong if one.outcome == "ok"), None)
-        label = label_of(lines.answer(cheap[0]), self._fields)
-        agrees = good is not None and label == label_of(lines.answer(good), self._fields)
-        return self._doubt(cheap[0], lines), agrees and label is not None
-
-    # The rest
-
-    def _stays(self, entry: Entry, lines: StoredLines, outcome: Outcome) -> bool:
-        limit = outcome.decision.limit
-        if self._is_of_strong(entry) and entry.outcome in ANSWERED:
-            return True
-        if entry.outcome != "ok" or limit is None:
-            return False
-        return self._doubt(entry, lines) <= limit
-
     def _has_rest(self, outcome: Outcome) -> bool:
         with closing(StoredLines(self._job)) as lines:
             return any(
-                not self._stays(entry, lines, outcome)
+                not self._models.keep(entry, lines, outcome)
                 for number, _ in self._files_of_cheap()
                 for entry in self._rows_of(number)
             )
