@@ -10,6 +10,7 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
+from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 from doubleword_batch.jobs.store.staging import clear_building_mark, publish_folder, staging_folder
@@ -95,9 +97,8 @@ def job_of_calls(
     nonce = uuid.uuid4().hex
     name = f"calls-{nonce[:12]}"
     folder = ws.store.job_folder(name)
-    tokens = sum(map(len, bodies)) // 4
     with staging_folder(ws.store) as staging:
-        size_bytes, sha256 = _write(staging.path / _FILE, endpoint, bodies)
+        written = _write(staging.path / _FILE, endpoint, bodies)
         failpoint("build.written")
         with ws.store.transaction():
             job_id = ws.store.begin_job(
@@ -109,27 +110,15 @@ def job_of_calls(
                 fingerprint=f"{RANDOM_FINGERPRINT}{nonce}",
                 spec="{}",
                 source=str(folder / _FILE),  # the answers' table shows what was asked
-                source_fingerprint=sha256,
+                source_fingerprint=written.sha256,
                 source_stamp=stamp_of((staging.path / _FILE,)),
                 rows=len(bodies),
-                input_tokens=tokens,
-                output_tokens=tokens,
+                input_tokens=written.tokens,
+                output_tokens=written.tokens,
                 completion_window=window,
             )
             failpoint("build.begun")
-            ws.store.add_part(
-                job=job_id,
-                number=1,
-                retry_round=0,
-                path=str(folder / _FILE),
-                requests=len(bodies),
-                size_bytes=size_bytes,
-                sha256=sha256,
-            )
-            Ledger(ws.store, job_id).add_numbered_rows(len(bodies), 1, ROW_PREFIX)
-            failpoint("build.rows")
-            if keys is not None:
-                CallRows(ws.store).remember(job_id, keys)
+            _add_rows(ws.store, job_id, folder / _FILE, written, keys)
             publish_folder(staging, folder)
             failpoint("build.renamed")
         failpoint("build.published")
@@ -183,8 +172,44 @@ class _Body(msgspec.Struct):
     body: msgspec.Raw
 
 
-def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str]:
-    """Write the request file; returns its size and sha256."""
+@dataclass(frozen=True, slots=True)
+class _RequestFile:
+    """The request file of a job of calls.
+
+    Attributes:
+        requests: its lines.
+        tokens: of all bodies, roughly.
+        size_bytes: of the file.
+        sha256: of the file, in hexadecimal.
+    """
+
+    requests: int
+    tokens: int
+    size_bytes: int
+    sha256: str
+
+
+def _add_rows(
+    store: Store, job_id: int, path: Path, written: _RequestFile, keys: Sequence[bytes] | None
+) -> None:
+    """The job's one part, its open rows and what they are remembered by."""
+    store.add_part(
+        job=job_id,
+        number=1,
+        retry_round=0,
+        path=str(path),
+        requests=written.requests,
+        size_bytes=written.size_bytes,
+        sha256=written.sha256,
+    )
+    Ledger(store, job_id).add_numbered_rows(written.requests, 1, ROW_PREFIX)
+    failpoint("build.rows")
+    if keys is not None:
+        CallRows(store).remember(job_id, keys)
+
+
+def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> _RequestFile:
+    """Write the request file."""
     digest = hashlib.sha256()
     size_bytes = 0
     try:
@@ -201,7 +226,8 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> tuple[int, str
     except OSError as error:
         then = "make the calls again; nothing was sent"
         raise not_written(path.parent.parent, error, then=then) from None
-    return size_bytes, digest.hexdigest()
+    tokens = sum(map(len, bodies)) // 4
+    return _RequestFile(len(bodies), tokens, size_bytes, digest.hexdigest())
 
 
 def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:
