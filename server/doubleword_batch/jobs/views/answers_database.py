@@ -196,29 +196,15 @@ def fill(
         cancelled: see `make`.
     """
     cells = Cells(table, columns)
-    written = 0
-
-    def rows() -> Iterator[tuple[Any, ...]]:
-        nonlocal written
-        for entry, row in table.entries_and_rows():
-            values = (cells.value(name, row[name]) for name in columns)
-            cause = None if entry.outcome in {"ok", "pending"} else entry.cause or entry.outcome
-            ledger = (entry.row, entry.outcome, cause, entry.input_tokens, entry.output_tokens)
-            yield (*ledger, *values)
-            written += 1
-            if written % _ROWS_BETWEEN_CHECKS == 0:
-                tell(written)
-                if cancelled():
-                    raise AbandonedError
-
     names = [f"c{number}" for number in range(len(columns))]
+    defined = ", ".join(("row_number INTEGER PRIMARY KEY", *LEDGER_FIELDS[1:], *names))
     marks = ", ".join("?" * (len(LEDGER_FIELDS) + len(names)))
     db.execute("PRAGMA journal_mode = OFF")
     db.execute("PRAGMA synchronous = OFF")
     db.execute("BEGIN")
-    defined = ", ".join(("row_number INTEGER PRIMARY KEY", *LEDGER_FIELDS[1:], *names))
     db.execute(f"CREATE TABLE cells ({defined})")
-    db.executemany(f"INSERT INTO cells VALUES ({marks})", rows())  # noqa: S608  # only marks
+    rows = _rows(table, columns, cells, tell, cancelled)
+    written = db.executemany(f"INSERT INTO cells VALUES ({marks})", rows).rowcount  # noqa: S608  # only marks
     facts = {
         "version": version,
         "columns": columns,
@@ -233,3 +219,22 @@ def fill(
     db.execute("CREATE TABLE histograms (name TEXT PRIMARY KEY, bars TEXT)")
     db.execute("CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE)")
     db.execute("COMMIT")
+
+
+def _rows(
+    table: Table,
+    columns: list[str],
+    cells: Cells,
+    tell: Callable[[int], None],
+    cancelled: Callable[[], bool],
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of the database: what the ledger says of each, then its cells."""
+    for written, (entry, row) in enumerate(table.entries_and_rows(), start=1):
+        values = (cells.value(name, row[name]) for name in columns)
+        cause = None if entry.outcome in {"ok", "pending"} else entry.cause or entry.outcome
+        ledger = (entry.row, entry.outcome, cause, entry.input_tokens, entry.output_tokens)
+        yield (*ledger, *values)
+        if written % _ROWS_BETWEEN_CHECKS == 0:
+            tell(written)
+            if cancelled():
+                raise AbandonedError
