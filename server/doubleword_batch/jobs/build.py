@@ -167,15 +167,12 @@ def _build(
         built, awaited = leave_out_known(
             ws,
             job_id,
-            plan.spec,
+            plan,
             built,
             equal_rows,
             staging,
-            plan.reuse,
-            has_images=(plan.spec.image_column or plan.source.image_column) is not None,
             fetch=fetch_from_thread,
             cancelled=cancelled,
-            cascade=cascade,
         )
         if cascade is not None:
             record_most(ws.store, job_id, cascade, built, staging.path)

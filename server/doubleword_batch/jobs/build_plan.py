@@ -76,6 +76,11 @@ class BuildPlan:
     reuse: Reuse | None = None
     first_wave: int | None = None
 
+    @property
+    def has_images(self) -> bool:
+        """Whether a request may hold an image."""
+        return (self.spec.image_column or self.source.image_column) is not None
+
 
 def plan_build(
     ws: Workspace,
@@ -101,8 +106,55 @@ def plan_build(
     ws.profile.check_endpoint(request.endpoint)
     check_limit(request.limit)
     options = build_options(request.options)
-    schema, schema_format = _schema(ws, request)
+    work = _plan_work(ws, request, options, model)
     rows = open_rows(ws, request, options, staging, cancelled, made)
+    path = request.output_path
+    copy_to = output_path(ws, path, overwrite=request.overwrite) if path else None
+    asked = _asked(request, options, work, rows.made_from)
+    told = {
+        "made_from": rows.made_from or written_by_a_job(ws, rows.source),
+        "note": options.note,
+        "given": _given(request, options),
+    }
+    return BuildPlan(
+        work.spec,
+        rows.source,
+        fingerprint=_fingerprint(ws, rows.source, work.spec, asked),
+        stamp=stamp_of(rows.source.paths),
+        stored_spec=_stored(asked, told),
+        limit=request.limit,
+        copy_to=copy_to,
+        overwrite=request.overwrite,
+        name_stem=rows.name_stem,
+        name=options.name,
+        note=options.note,
+        notices=(*work.notices, *(made.notices if made else ())),
+        cascade=work.cascade,
+        shares=shares_equal_rows(options, work.params),
+        reuse=reuse_of(ws, options, new_run=request.new_run),
+        first_wave=options.first_wave,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What is asked, whatever the rows are.
+
+    Attributes:
+        spec: what to ask of each row.
+        params: those of the spec, without what a cascade adds to them.
+        cascade: a strong model behind that of the spec.
+        notices: what the reply has to say of it.
+    """
+
+    spec: RequestSpec
+    params: dict[str, Any]
+    cascade: Cascade | None
+    notices: tuple[str, ...]
+
+
+def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, model: str) -> _Work:
+    schema, schema_format = _schema(ws, request)
     params, notices = _capped(ws, request, model)
     sent_params, cascade = _planned_cascade(ws, request, options, model, schema, params)
     prompt, system, read = _prompts(ws, request)
@@ -119,56 +171,23 @@ def plan_build(
         blanks=options.blanks,
         on_bad_row=options.on_bad_row,
     )
-    copy_to = None
-    if request.output_path:
-        copy_to = output_path(ws, request.output_path, overwrite=request.overwrite)
-    asked = {
-        **_asked(request, options, spec, params, rows.made_from),
-        **({"cascade": cascade.stored()} if cascade else {}),
-        "run": secrets.token_hex(4) if request.new_run else request.run,
-    }
-    told = {
-        "made_from": rows.made_from or written_by_a_job(ws, rows.source),
-        "note": options.note,
-        "given": _given(request, options),
-    }
-    stored = asked | {name: value for name, value in told.items() if value}
-    return BuildPlan(
-        spec,
-        rows.source,
-        fingerprint=_fingerprint(ws, rows.source, spec, asked),
-        stamp=stamp_of(rows.source.paths),
-        stored_spec=msgspec.json.encode(stored).decode(),  # the schema's order is the columns'
-        limit=request.limit,
-        copy_to=copy_to,
-        overwrite=request.overwrite,
-        name_stem=rows.name_stem,
-        name=options.name,
-        note=options.note,
-        notices=(*notices, *(made.notices if made else ()), *read),
-        cascade=cascade,
-        shares=shares_equal_rows(options, params),
-        reuse=reuse_of(ws, options, new_run=request.new_run),
-        first_wave=options.first_wave,
-    )
+    return _Work(spec, params, cascade, (*notices, *read))
 
 
 def _asked(
-    request: BuildRequest,
-    options: BuildOptions,
-    spec: RequestSpec,
-    params: dict[str, Any],
-    made_from: str | None,
+    request: BuildRequest, options: BuildOptions, work: _Work, made_from: str | None
 ) -> dict[str, Any]:
     """What of the request makes it the same work as another."""
+    spec = work.spec
     asked: dict[str, Any] = {
         "prompt": spec.prompt,
         "system": spec.system,
         "response_schema": spec.response_schema,
-        "params": params,
+        "params": work.params,
         "id_column": spec.id_column,
         "image_column": spec.image_column,
         "limit": request.limit,
+        "run": secrets.token_hex(4) if request.new_run else request.run,
     }
     if spec.schema_format != AS_ANSWER:
         asked["schema_format"] = asdict(spec.schema_format)
@@ -176,7 +195,14 @@ def _asked(
         asked["options"] = kept
     if made_from:
         asked["made_from"] = made_from
+    if work.cascade:
+        asked["cascade"] = work.cascade.stored()
     return asked
+
+
+def _stored(asked: dict[str, Any], told: dict[str, Any]) -> str:
+    """What of the request is kept with the job, as JSON; the schema's order is the columns'."""
+    return msgspec.json.encode(asked | {name: fact for name, fact in told.items() if fact}).decode()
 
 
 def _schema(ws: Workspace, request: BuildRequest) -> tuple[dict[str, Any] | None, SchemaFormat]:

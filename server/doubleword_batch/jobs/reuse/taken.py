@@ -40,7 +40,8 @@ from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.stored_lines import StoredLines, taken_lines_path
 
 if TYPE_CHECKING:
-    from doubleword_batch.requests import BuildResult, RequestSpec
+    from doubleword_batch.jobs.build_plan import BuildPlan
+    from doubleword_batch.requests import BuildResult
 
 _FIELD_BYTES = 6
 _RECORD_BYTES = 1 + 3 * _FIELD_BYTES
@@ -53,32 +54,28 @@ _ROWS_AT_ONCE = 500
 def leave_out_known(
     ws: Workspace,
     job: int,
-    spec: "RequestSpec",
+    plan: "BuildPlan",
     built: "BuildResult",
     equal_rows: EqualRows,
     staging: StagingFolder,
-    reuse: Reuse | None,
     *,
-    has_images: bool,
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
-    cascade: Cascade | None = None,
 ) -> "tuple[BuildResult, list[Awaited]]":
     """Leave out of a job's request files what need not be sent.
+
+    Of a cascade, the strong model's answers are taken first, and what the job's own model has
+    answered is put aside, since it may yet be sent to the other.
 
     Args:
         ws: the workspace.
         job: which is being built; its rows are open in the ledger.
-        spec: what it asks.
+        plan: what it asks, and from where answers may be taken.
         built: its request files.
         equal_rows: the keys of its requests.
         staging: where its files are.
-        reuse: from where answers may be taken; None for nowhere.
-        has_images: whether a request may hold an image.
         fetch: reads what the provider has of earlier jobs that hold wanted rows.
         cancelled: asked now and then; True ends it.
-        cascade: its strong model's answers are taken first, and what its own model has answered
-            is put aside, since it may yet be sent to the other.
 
     Returns:
         What is left, and what of it is on its way in earlier jobs.
@@ -86,6 +83,7 @@ def leave_out_known(
     Raises:
         StoreError: code `disk_full` or `not_written`.
     """
+    spec, reuse, cascade = plan.spec, plan.reuse, plan.cascade
     found = _Found(Spill(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     left_out = RowSet(built.rows)
@@ -98,14 +96,11 @@ def leave_out_known(
                 with KeyFile(staging.path, STRONG_KEYS) as strong_keys:
                     matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
                     found.add_matches(matches, for_strong=True)
+        left = built
         if found.spill.count:
             failpoint("reuse.begin")
             answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
-            left = _without(
-                found, answers, built, spec, left_out, has_images=has_images, cancelled=cancelled
-            )
-        else:
-            left = built
+            left = _without(found, answers, built, plan, left_out, cancelled)
         return left, [] if unfetched is None else unfetched.awaited(built.rows, left_out)
 
 
@@ -113,10 +108,8 @@ def _without(
     found: "_Found",
     answers: "_Answers",
     built: "BuildResult",
-    spec: "RequestSpec",
+    plan: "BuildPlan",
     left_out: RowSet,
-    *,
-    has_images: bool,
     cancelled: Callable[[], bool],
 ) -> "BuildResult":
     """Take what was found, and write the request files again without those rows."""
@@ -139,11 +132,11 @@ def _without(
             put_aside.remove(first)
         kept = without_rows(
             built,
-            spec,
+            plan.spec,
             answers.workspace.profile,
             answers.folder,
             left_out.__contains__,
-            has_images=has_images,
+            has_images=plan.has_images,
             aside=(not_sent_path(answers.folder), put_aside.__contains__) if put_aside else None,
         )
         failpoint("reuse.written")
