@@ -98,11 +98,7 @@ async def fetch_results(
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
     written_path = target.path if isinstance(target, OutputFile) else target
     target_format = format_of(written_path, table_format, stored.name)
-    carried_on = await wait(stored, wait_seconds, progress)
-    await refresh(stored, also_terminal=True)
-    collected = await collect(stored, progress=progress)
-    await fetch_bills(stored)
-    stored = stored.reloaded()
+    stored, carried_on, notes = await _brought_up_to_date(stored, wait_seconds, progress)
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     begins_with_bom = table.has_byte_order_mark if bom is None else bom
     into = _Target(target, target_format, formulas, begins_with_bom)
@@ -121,7 +117,7 @@ async def fetch_results(
         *([waits] if waits else []),
         *_apostrophes(written),
         *table.warnings,
-        *collected.warnings(),
+        *notes,
         *_unwrapped(stored),
     ]
     samples = await in_thread(lambda _: _samples(stored, table, samples_wanted))
@@ -149,6 +145,17 @@ def _refuse_unsent(job: StoredJob) -> None:
             code="not_submitted",
             next=Next("create_batch", {"job": job.name}),
         )
+
+
+async def _brought_up_to_date(
+    job: StoredJob, wait_seconds: float, progress: Progress
+) -> tuple[StoredJob, CarriedOn, list[str]]:
+    """Wait, then read all that the provider has of a job: it, what was begun, and warnings."""
+    carried_on = await wait(job, wait_seconds, progress)
+    await refresh(job, also_terminal=True)
+    collected = await collect(job, progress=progress)
+    await fetch_bills(job)
+    return job.reloaded(), carried_on, collected.warnings()
 
 
 @dataclass(frozen=True, slots=True)

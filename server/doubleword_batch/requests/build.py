@@ -126,15 +126,7 @@ def build_request_files(
     check_limit(limit)
     if spec.image_column is None and source.image_column is not None:
         spec = replace(spec, image_column=source.image_column)
-    keys = None if sharing is None else sharing.keys
-    try:
-        warnings = check_spec(spec, source.columns, profile)
-        lines = RequestLines(spec, source, profile, _image_reader(source, spec), keys)
-    except InputError as error:
-        raise _below_a_title(error, source) from None
-    if lines.is_constant:
-        warnings = ("The prompt uses no column.", *warnings)
-    warnings = (*_left_as_text(spec, source), *warnings)
+    lines, warnings = _lines_and_warnings(source, spec, profile, sharing)
     folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     max_requests = requests_in_a_file(spec, profile)
     columns = lines.columns_to_copy if copy_rows else ()
@@ -151,17 +143,22 @@ def build_request_files(
         copy.finish()
         files = writer.publish()
         copy.publish()
-    input_tokens = build.text_bytes // BYTES_PER_TOKEN + build.images * TOKENS_PER_IMAGE
-    return BuildResult(
-        files=files,
-        rows=build.rows,
-        input_tokens=input_tokens,
-        output_tokens=estimate_output_tokens(spec, build.requests, input_tokens),
-        left_out=tuple(build.left_out.first),
-        left_out_causes=build.left_out.causes,
-        source_rows=build.source_rows,
-        warnings=(*warnings, *build.warnings, *_blank_in_part(lines)),
-    )
+    return build.result(files, warnings)
+
+
+def _lines_and_warnings(
+    source: Source, spec: RequestSpec, profile: Profile, sharing: Sharing | None
+) -> tuple[RequestLines, tuple[str, ...]]:
+    """What makes the lines, and what to say of the spec beside these columns."""
+    keys = None if sharing is None else sharing.keys
+    try:
+        warnings = check_spec(spec, source.columns, profile)
+        lines = RequestLines(spec, source, profile, _image_reader(source, spec), keys)
+    except InputError as error:
+        raise _below_a_title(error, source) from None
+    if lines.is_constant:
+        warnings = ("The prompt uses no column.", *warnings)
+    return lines, (*_left_as_text(spec, source), *warnings)
 
 
 @dataclass(slots=True)
@@ -196,6 +193,19 @@ class _Build:
         self._report()
         if not self.requests:
             raise self.left_out.nothing_left(self.rows)
+
+    def result(self, files: tuple[RequestFile, ...], warnings: tuple[str, ...]) -> BuildResult:
+        input_tokens = self.text_bytes // BYTES_PER_TOKEN + self.images * TOKENS_PER_IMAGE
+        return BuildResult(
+            files=files,
+            rows=self.rows,
+            input_tokens=input_tokens,
+            output_tokens=estimate_output_tokens(self.spec, self.requests, input_tokens),
+            left_out=tuple(self.left_out.first),
+            left_out_causes=self.left_out.causes,
+            source_rows=self.source_rows,
+            warnings=(*warnings, *self.warnings, *_blank_in_part(self.lines)),
+        )
 
     def _read(self, source: Source, limit: int | None) -> None:
         records = source.rows()
