@@ -15,13 +15,14 @@ from anyio import to_thread
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.paths import Roots
-from doubleword_batch.settings import Settings, provider_of
+from doubleword_batch.settings import Secret, Settings, provider_of
 
 if TYPE_CHECKING:
     from doubleword_batch.api import BatchClient
     from doubleword_batch.api.custom_transport import CustomTransport
     from doubleword_batch.jobs.job import Workspace
     from doubleword_batch.jobs.prices import Prices
+    from doubleword_batch.jobs.store.jobs import Store
     from doubleword_batch.local import FollowedServer, LocalConfig, LocalServer
     from doubleword_batch.providers import Profile
 
@@ -39,6 +40,27 @@ class HttpOptions:
 
     headers: Mapping[str, str] | None = None
     custom_transport: "CustomTransport | None" = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Server:
+    """Who answers a workspace's requests.
+
+    Attributes:
+        base_url: its address.
+        key: what it asks for: the provider's key, or the local server's token.
+        name: by which the store knows it.
+        provider: who it is, in words.
+        executor: what answers at a local server; empty for others.
+        is_there: whether a local server still has its address; None for others.
+    """
+
+    base_url: str
+    key: Secret | None
+    name: str
+    provider: str
+    executor: str = ""
+    is_there: Callable[[], bool] | None = None
 
 
 class LazyWorkspace:
@@ -106,53 +128,29 @@ class LazyWorkspace:
         return self._local is not None and not self._local.is_running()
 
     async def _open(self) -> "Workspace":
-        from doubleword_batch.api import BatchClient
         from doubleword_batch.jobs.job import Workspace
-        from doubleword_batch.jobs.store.accepted_keys import AcceptedKey
         from doubleword_batch.jobs.store.jobs import Store
         from doubleword_batch.jobs.store.staging import remove_leftovers
         from doubleword_batch.providers import profile
 
         settings = self.settings
         described = profile(settings.provider)
-        base_url, key, provider = settings.base_url, settings.api_key, described.title
-        is_there, executor, memory = None, "", None
-        server = base_url
         async with AsyncExitStack() as opening:
             store = await to_thread.run_sync(Store, settings.home)
             opening.callback(store.close)
             if not settings.read_only:
                 await to_thread.run_sync(remove_leftovers, store)
-            if settings.provider == "local":
-                self._local = await to_thread.run_sync(_local_server, settings, opening)
-                running = self._local.running
-                base_url, key, server = running.base_url, running.token, "local"
-                is_there = _is_serving(settings.home, running.base_url)
-                executor = f"{running.executor}: {running.note}"
-                provider = f"{described.title}, executor {executor}"
-            elif key and self._http_options.custom_transport is None:
-                memory = AcceptedKey(store, base_url, key, read_only=settings.read_only)
-            client = await opening.enter_async_context(
-                BatchClient(
-                    base_url=base_url,
-                    api_key=key,
-                    profile=described,
-                    max_retry_seconds=self._max_retry_seconds,
-                    headers=self._http_options.headers,
-                    custom_transport=self._http_options.custom_transport,
-                    is_there=is_there,
-                    key_memory=memory,
-                )
-            )
-            prices = await _prices(settings, described, client, server, opening)
+            server = await self._find_server(described, opening)
+            client = await opening.enter_async_context(self._client_of(server, described, store))
+            prices = await _prices(settings, described, client, server.name, opening)
             workspace = Workspace(
                 client=client,
                 profile=described,
                 store=store,
                 roots=self._roots,
-                provider=provider,
-                server=server,
-                executor=executor,
+                provider=server.provider,
+                server=server.name,
+                executor=server.executor,
                 max_cost_usd=settings.max_cost_usd,
                 max_daily_usd=settings.max_daily_usd,
                 ask_above_usd=settings.ask_above_usd,
@@ -167,6 +165,44 @@ class LazyWorkspace:
             # What was open before stays open to the end: a call may still be using it.
             self._stack.push_async_callback(opening.pop_all().aclose)
         return workspace
+
+    async def _find_server(self, described: "Profile", opening: AsyncExitStack) -> _Server:
+        """The provider, or the local server, which is started where none runs."""
+        settings = self.settings
+        if settings.provider != "local":
+            url = settings.base_url
+            return _Server(url, settings.api_key, name=url, provider=described.title)
+        self._local = await to_thread.run_sync(_local_server, settings, opening)
+        running = self._local.running
+        executor = f"{running.executor}: {running.note}"
+        return _Server(
+            running.base_url,
+            Secret(running.token),
+            name="local",
+            provider=f"{described.title}, executor {executor}",
+            executor=executor,
+            is_there=_is_serving(settings.home, running.base_url),
+        )
+
+    def _client_of(self, server: _Server, described: "Profile", store: "Store") -> "BatchClient":
+        from doubleword_batch.api import BatchClient
+        from doubleword_batch.jobs.store.accepted_keys import AcceptedKey
+
+        options, memory = self._http_options, None
+        if self.settings.provider != "local" and server.key and options.custom_transport is None:
+            memory = AcceptedKey(
+                store, server.base_url, server.key, read_only=self.settings.read_only
+            )
+        return BatchClient(
+            base_url=server.base_url,
+            api_key=server.key,
+            profile=described,
+            max_retry_seconds=self._max_retry_seconds,
+            headers=options.headers,
+            custom_transport=options.custom_transport,
+            is_there=server.is_there,
+            key_memory=memory,
+        )
 
 
 @asynccontextmanager

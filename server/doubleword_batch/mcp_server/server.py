@@ -6,7 +6,7 @@ The schemas are small, because every agent pays for them in every session.
 import errno
 import logging
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any, cast
 
@@ -69,8 +69,6 @@ _RESULT_FIELDS = {
     "retry_failed": "job status rows batch_ids",
 }
 _log = logging.getLogger(__name__)
-_IN_READ_ONLY = {"get_status", "fetch_results", "list"}
-"""The tools of a server that was started read-only: there get_status sends nothing either."""
 
 
 def _hints(
@@ -102,6 +100,11 @@ _TOOLS = (
     ("list", tools.list_, _hints(read_only=True)),
     ("retry_failed", tools.retry_failed, _hints()),
 )
+_READ_ONLY_TOOLS = (
+    ("get_status", tools.get_status, _hints(read_only=True)),  # it sends nothing there either
+    *(tool for tool in _TOOLS if tool[0] in {"fetch_results", "list"}),
+)
+"""The tools of a server that was started read-only."""
 
 
 class BatchServer(MCPServer[Jobs]):
@@ -182,28 +185,14 @@ def build_server(
             version=version("doubleword-batch"),
             instructions=f"Nothing works until a person corrects this: {settings}",
             log_level="WARNING",
-            tools=[_tool(*definition) for definition in _TOOLS],
+            tools=[_tool(*tool) for tool in _TOOLS],
             unusable=settings,
         )
 
     channel = _channel() if settings.channel else None
 
-    @asynccontextmanager
-    async def lifespan(_: MCPServer[Jobs]) -> AsyncGenerator[Jobs]:
-        roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
-        jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
-        async with anyio.create_task_group() as background:
-            background.start_soon(jobs.resume_local_work)
-            if settings.on_done is not None or settings.notify:
-                background.start_soon(_watch_ends, jobs)
-            if channel is not None:
-                background.start_soon(channel.watch, jobs)
-            try:
-                yield jobs
-            finally:
-                background.cancel_scope.cancel()
-                with anyio.CancelScope(shield=True):
-                    await jobs.close()
+    def lifespan(_: MCPServer[Jobs]) -> AbstractAsyncContextManager[Jobs]:
+        return _open_jobs(settings, max_retry_seconds, channel)
 
     return BatchServer(
         version=version("doubleword-batch"),
@@ -213,18 +202,29 @@ def build_server(
         request_state_security=sealed_with_kept_key(settings.home),
         extensions=[job_card()],
         middleware=[link_card] if channel is None else [link_card, channel.middleware],
-        tools=[
-            _tool(
-                name,
-                function,
-                _hints(read_only=True)
-                if settings.read_only and name == "get_status"
-                else annotations,
-            )
-            for name, function, annotations in _TOOLS
-            if name in _IN_READ_ONLY or not settings.read_only
-        ],
+        tools=[_tool(*tool) for tool in (_READ_ONLY_TOOLS if settings.read_only else _TOOLS)],
     )
+
+
+@asynccontextmanager
+async def _open_jobs(
+    settings: Settings, max_retry_seconds: float, channel: "Channel | None"
+) -> AsyncGenerator[Jobs]:
+    """The jobs that the tools work on, and what goes on beside the calls while they are open."""
+    roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
+    jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
+    async with anyio.create_task_group() as background:
+        background.start_soon(jobs.resume_local_work)
+        if settings.on_done is not None or settings.notify:
+            background.start_soon(_watch_ends, jobs)
+        if channel is not None:
+            background.start_soon(channel.watch, jobs)
+        try:
+            yield jobs
+        finally:
+            background.cancel_scope.cancel()
+            with anyio.CancelScope(shield=True):
+                await jobs.close()
 
 
 def _channel() -> "Channel":
