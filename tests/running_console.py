@@ -4,6 +4,7 @@ import threading
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 
 import anyio
 import httpx
@@ -118,3 +119,14 @@ async def finish(home, source, **request):
         await job.wait(WAIT_SECONDS)
         await job.results()
         return job.name
+
+
+def ended(browser, job):
+    """The job's page once it has ended."""
+    until = monotonic() + WAIT_SECONDS
+    while monotonic() < until:
+        browser.get(f"/jobs/{job}/failures")  # this asks the provider
+        page = browser.get(f"/jobs/{job}").text
+        if "Look at the answers" in page:
+            return page
+    raise AssertionError(f"{job} did not end: {page}")
