@@ -91,35 +91,35 @@ class SingleRoutes:
             async for piece in request.stream():
                 received += piece
                 if len(received) > most:
-                    return _refused(413, f"The body is larger than {most} bytes.", "too_large")
+                    return openai_error(413, f"The body is larger than {most} bytes.", "too_large")
             body = msgspec.json.decode(received)
         except ClientDisconnect:
-            return _refused(400, "The connection was closed in the middle.", "invalid_request")
+            return openai_error(400, "The connection was closed in the middle.", "invalid_request")
         except (ValueError, RecursionError) as error:
-            return _refused(400, f"The body is not valid JSON: {error}.", "invalid_request")
+            return openai_error(400, f"The body is not valid JSON: {error}.", "invalid_request")
         if not isinstance(body, dict):
-            return _refused(400, "The body must be a JSON object.", "invalid_request")
+            return openai_error(400, "The body must be a JSON object.", "invalid_request")
         return cast("dict[str, Any]", body)
 
     async def _reason_against(self, url: str, body: dict[str, Any]) -> Response | None:
         model, tier = body.get("model"), body.get("service_tier")
         if not isinstance(model, str) or not model:
-            return _refused(400, "model must be a text.", "invalid_request")
+            return openai_error(400, "model must be a text.", "invalid_request")
         if not await self._models.answers(model):
             message = "The model has not been configured or is not available to user."
-            return _refused(404, message, "model_not_found")
+            return openai_error(404, message, "model_not_found")
         if tier is not None and tier not in _TIERS:
             allowed = ", ".join(sorted(_TIERS))
-            return _refused(400, f"service_tier must be one of {allowed}.", "invalid_request")
+            return openai_error(400, f"service_tier must be one of {allowed}.", "invalid_request")
         if body.get("background") and url != _RESPONSES:
             message = "background is supported at /v1/responses only."
-            return _refused(400, message, "invalid_request")
+            return openai_error(400, message, "invalid_request")
         if body.get("stream"):
             message = (
                 "This server does not stream; leave stream out, or go through the proxy "
                 "(doubleword-batch proxy), which does."
             )
-            return _refused(400, message, "invalid_request")
+            return openai_error(400, message, "invalid_request")
         return None
 
     async def _awaited(self, id_: str, url: str) -> Response:
@@ -127,11 +127,11 @@ class SingleRoutes:
         while time.monotonic() < until:
             found = await self._database.read(find_single, id_, url)
             if found is None:
-                return _refused(404, "The request was deleted.", "not_found")
+                return openai_error(404, "The request was deleted.", "not_found")
             if found.ok is not None:
                 return _answer(found, url)
             await asyncio.sleep(_POLL_SECONDS)
-        return _refused(504, "No answer came in time.", "timeout")
+        return openai_error(504, "No answer came in time.", "timeout")
 
     async def _show(self, request: Request) -> Response:
         found = await self._found(request)
@@ -199,8 +199,4 @@ def _failure(found: SingleRequest) -> tuple[int, str, str]:
 
 
 def _unknown() -> Response:
-    return _refused(404, "There is no such response.", "not_found")
-
-
-def _refused(status: int, message: str, code: str) -> Response:
-    return openai_error(status, message, code)
+    return openai_error(404, "There is no such response.", "not_found")
