@@ -80,7 +80,7 @@ def copy_file(source: Path, path: Path, *, private: bool = False) -> None:
     """Copy the content of a file; errors as in `atomic_file`.
 
     Raises:
-        OSError: the source cannot be opened, or is no regular file.
+        OSError: the source cannot be opened, or is not a regular file.
     """
     with open_regular(source.resolve()) as content, atomic_file(path, private=private) as file:
         shutil.copyfileobj(content, file, _COPIED_BYTES)

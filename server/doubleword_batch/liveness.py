@@ -87,7 +87,7 @@ class LivenessLock:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a living process holds the lock of that file; a link or a folder is no lock."""
+    """Whether a living process holds the lock of that file; a link or a folder is not a lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_LINK)
     except (FileNotFoundError, IsADirectoryError):

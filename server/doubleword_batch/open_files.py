@@ -71,7 +71,7 @@ def open_regular(path: Path, buffering: int = _BUFFER_BYTES) -> BufferedReader:
         buffering: bytes that are read ahead.
 
     Raises:
-        OSError: it cannot be opened, is no regular file, or a link stands in its path by now.
+        OSError: it cannot be opened, is not a regular file, or a link stands in its path by now.
     """
     descriptor = _open_file(path)
     try:

@@ -135,7 +135,7 @@ class Roots:
         self._check_pattern(pattern)
         full = os.path.join(self._base, os.path.expanduser(pattern))  # noqa: PTH111, PTH118
         found = sorted(glob.glob(full, recursive=True))  # noqa: PTH207  # patterns may be absolute
-        # A pipe or a device is no file; a link to what is not allowed is an error.
+        # A pipe or a device is not a file; a link to what is not allowed is an error.
         files = [self.readable(p) for p in found if os.path.isfile(p)]  # noqa: PTH113
         if not files:
             raise InputError(

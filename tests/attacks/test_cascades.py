@@ -109,7 +109,7 @@ def test_whatever_stands_for_a_schema_is_labels_or_refused_in_words(node):
 
 
 @pytest.mark.parametrize("types", [[["string"]], {"a": 1}, [{}], 5, "object", []])
-def test_a_type_that_is_none_is_no_label(types):
+def test_a_type_that_is_none_is_not_a_label(types):
     with pytest.raises(InputError, match="may be free text"):
         label_fields({"properties": {"label": {"type": types}}})
 

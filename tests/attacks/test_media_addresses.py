@@ -116,7 +116,7 @@ def test_a_name_in_escapes_hides_nothing(kinds):
         {"type": [], "image_url": None, "source": ["http://intranet/"]},
     ],
 )
-def test_what_is_only_quoted_is_no_address(kinds, part):
+def test_what_is_only_quoted_is_not_an_address(kinds, part):
     assert kinds(line(MESSAGES, said(part), "")) == {}
 
 

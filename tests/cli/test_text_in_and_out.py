@@ -88,7 +88,7 @@ def test_prompts_and_schemas_may_begin_with_a_byte_order_mark(shell, encoding):
     assert "größe" in (shell.folder / "requests.jsonl").read_text(encoding="utf-8")
 
 
-def test_a_byte_order_mark_that_a_shell_passes_on_is_no_part_of_the_prompt(shell):
+def test_a_byte_order_mark_that_a_shell_passes_on_is_not_part_of_the_prompt(shell):
     assert made_prompt(shell, "--prompt", "\ufeffSay {{ text }}") == "Say good"
 
 

@@ -101,7 +101,7 @@ def test_a_post_that_names_no_origin_is_refused(console, browser, reviews, path)
 
 
 @pytest.mark.parametrize("path", POSTS)
-def test_what_changes_something_is_no_get(browser, reviews, path):
+def test_what_changes_something_is_not_a_get(browser, reviews, path):
     assert browser.get(filled(path, reviews)).status_code in {404, 405}
 
 

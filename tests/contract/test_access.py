@@ -351,7 +351,7 @@ def test_who_asks_for_json_gets_the_same_reason_in_it(caller):
     assert error["type"] == "invalid_request_error"
 
 
-def test_stopping_twice_or_before_the_start_is_no_error(tmp_path):
+def test_stopping_twice_or_before_the_start_is_not_an_error(tmp_path):
     server = LocalServer(LocalConfig(tmp_path), executor=(executor := Echo()))
     server.stop()
     server.start()

@@ -71,7 +71,7 @@ def test_create_checks_window_endpoint_id_and_file_in_this_order(caller):
     assert_plain(create(input_file_id=UNKNOWN), 404, f"File with ID {UNKNOWN} not found")
 
 
-def test_an_output_file_is_no_input_file(caller):
+def test_an_output_file_is_not_an_input_file(caller):
     batch = caller.create(line("a"))
     assert_plain(caller.post_batch(batch["output_file_id"]), 404)
 

@@ -152,7 +152,9 @@ async def test_the_wait_that_a_429_asks_for_is_passed_on(stub, executor, header,
         (AnyResponse(b""), "not JSON"),
     ],
 )
-async def test_a_200_that_is_no_answer_is_a_failure_with_its_text(stub, executor, answer, words):
+async def test_a_200_that_is_not_an_answer_is_a_failure_with_its_text(
+    stub, executor, answer, words
+):
     stub.answer = answer
     failed = await failure(executor)
     assert (failed.kind, failed.status) == ("NonRetriableHttpStatus", 200)
@@ -235,7 +237,7 @@ async def test_a_server_that_is_not_there_is_a_network_error():
         await executor.close()
 
 
-async def test_a_proxy_of_the_environment_is_no_way_to_this_machine(stub, monkeypatch):
+async def test_a_proxy_of_the_environment_is_not_a_way_to_this_machine(stub, monkeypatch):
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
     for name in ("NO_PROXY", "no_proxy"):

@@ -181,7 +181,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_what_is_no_price_is_not_taken(kind):
+def test_what_is_not_a_price_is_not_taken(kind):
     reply = {"data": [{"alias": MODEL, "tariffs": [HOSTILE[kind]]}]}
     assert tariffs_in(reply, profile("doubleword")) == ({}, {})
 

@@ -231,7 +231,7 @@ def test_a_table_elsewhere_is_refused(workspace, tmp_path, name):
     ],
     ids=["empty", "null", "nested", "bare", "objects", "letters", "large"],
 )
-def test_anything_else_is_no_lock_file(workspace, tmp_path, content):
+def test_anything_else_is_not_a_lock_file(workspace, tmp_path, content):
     (tmp_path / "a.lock.json").write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match="is not a lock file"):
         open_lock(workspace, str(tmp_path / "a.lock.json"))
@@ -289,6 +289,6 @@ def test_ordinary_parameters_stay(name):
     assert masked({name: "value"}) == ({name: "value"}, [])
 
 
-def test_the_schema_of_a_tools_argument_is_no_secret():
+def test_the_schema_of_a_tools_argument_is_not_a_secret():
     value = {"properties": {"token": {"type": "string", "description": "which word"}}}
     assert masked(value) == (value, [])

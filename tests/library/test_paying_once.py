@@ -243,7 +243,7 @@ async def test_samples_are_taken_over_one_by_one(settings, tmp_path):
     assert (job.created.requests, job.created.reused_rows) == (1, 2)
 
 
-async def test_what_a_retry_asked_with_other_parameters_is_no_answer_to_the_old_request(
+async def test_what_a_retry_asked_with_other_parameters_is_not_an_answer_to_the_old_request(
     settings, tmp_path
 ):
     rows = ["flaky", "fine"]
@@ -277,7 +277,7 @@ async def test_rows_that_share_fail_together_and_are_retried_with_one_request(se
     assert anew.created.requests == 0
 
 
-async def test_a_failed_row_is_no_answer_and_a_cancelled_one_neither(settings, tmp_path):
+async def test_a_failed_row_is_not_an_answer_and_a_cancelled_one_neither(settings, tmp_path):
     held = ["held", "other", "held"]
     async with Jobs(settings) as jobs:
         job = await jobs.create(table(tmp_path / "held.csv", held), prompt=PROMPT, model="m")
@@ -293,7 +293,7 @@ async def test_a_failed_row_is_no_answer_and_a_cancelled_one_neither(settings, t
     assert later.created.requests == 1
 
 
-async def test_a_key_file_or_a_copy_that_is_damaged_is_no_answer(settings, tmp_path):
+async def test_a_key_file_or_a_copy_that_is_damaged_is_not_an_answer(settings, tmp_path):
     asked = {"prompt": PROMPT, "model": "m"}
     async with Jobs(settings) as jobs:
         job, _ = await done(jobs, table(tmp_path / "a.csv", texts(3)))

@@ -188,9 +188,9 @@ def test_says_in_one_line_what_is_wrong_with_a_table(run, work, case):
     ("options", "words"),
     [
         (["--prompt", "{{ txt }}"], "Did you mean «text»?"),
-        (["--prompt", "{{ text|upper }}"], "is no column"),
-        (["--prompt", "{% if text %}x{% endif %}"], "is no column"),
-        (["--prompt", "{{ text"], "is no column"),
+        (["--prompt", "{{ text|upper }}"], "is not a column"),
+        (["--prompt", "{% if text %}x{% endif %}"], "is not a column"),
+        (["--prompt", "{{ text"], "is not a column"),
         (["--prompt", " "], "The prompt is empty"),
         (["--prompt", "x", "--id-column", "nope"], "--id-column names the column «nope»"),
         (["--prompt", "x", "--param", "stream=true"], "cannot stream"),

@@ -103,7 +103,7 @@ def test_links_lead_somewhere(path):
         assert target.startswith("https://") or (path.parent / target).exists(), target
 
 
-def test_the_repositorys_own_guide_is_no_skill():
+def test_the_repositorys_own_guide_is_not_a_skill():
     text = (ROOT / "SKILL.md").read_text(encoding="utf-8")
 
     assert text.startswith("# ")

@@ -15,7 +15,7 @@ KEY = "do-not-leak-6f1d"
 
 CONFIG = {
     "no key": ({}, "DOUBLEWORD_API_KEY is not set"),
-    "a key that is none": ({"DOUBLEWORD_API_KEY": "a\nb"}, "is no key"),
+    "a key that is none": ({"DOUBLEWORD_API_KEY": "a\nb"}, "is not a key"),
     "plain http": ({"DOUBLEWORD_BASE_URL": "http://example.com/v1"}, "over plain http"),
     "no address": ({"DOUBLEWORD_BASE_URL": "ftp://x"}, "not a plain http(s) address"),
     "credentials": ({"DOUBLEWORD_BASE_URL": "https://a:b@x/v1"}, "not a plain http(s) address"),
@@ -25,7 +25,7 @@ CONFIG = {
     ),
     "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot keep"),
     "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot keep"),
-    "no amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, "is no amount"),
+    "no amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, "is not an amount"),
 }
 
 

@@ -237,7 +237,7 @@ async def test_a_key_that_was_accepted_before_is_tried_again_for_a_while(tmp_pat
 
 
 @pytest.mark.parametrize("models", [500, 503, 401, 404])
-async def test_an_outage_at_first_contact_is_no_wrong_key(tmp_path, models):
+async def test_an_outage_at_first_contact_is_not_a_wrong_key(tmp_path, models):
     """Such a server cannot list its models either; one that refuses the key there too can."""
     plain, there = answer(401, b"Authentication required"), answer(200, {"id": "b"})
     async with serving(plain, answer(models, b"no"), there, there) as server:

@@ -193,7 +193,7 @@ def test_a_file_of_results_is_not_taken_for_requests(run, work):
     done = run("summarize_results.py", "results.jsonl", "--requests", "results.jsonl")
 
     assert done.code == 3
-    assert "Line 1 of «results.jsonl» is no request" in done.err
+    assert "Line 1 of «results.jsonl» is not a request" in done.err
 
 
 def test_a_request_without_a_line_is_missing(run, work, requests_of):

@@ -7,7 +7,7 @@ from agent import agent
 ORDER = {"source": "reviews.csv", "prompt": "Sort: {{ text }}"}
 
 
-async def test_a_cancel_that_is_repeated_or_late_is_no_error(settings, reviews):
+async def test_a_cancel_that_is_repeated_or_late_is_not_an_error(settings, reviews):
     async with agent(settings) as a:
         created = await a.calls("create_batch_file", **ORDER)
         unsent = await a.calls("cancel", job=created["job"])

@@ -76,7 +76,7 @@ async def test_a_job_judges_the_answers_of_another_wherever_its_files_are(settin
     assert (again["job"], again["reused"]) == (judged["job"], True)
 
 
-async def test_a_job_without_answers_yet_is_no_source(settings, reviews):
+async def test_a_job_without_answers_yet_is_not_a_source(settings, reviews):
     async with agent(settings) as a:
         built = await a.calls("create_batch_file", source="reviews.csv", prompt="{{ text }}")
         source = f"job:{built['job']}"
@@ -232,7 +232,7 @@ async def test_a_name_that_means_something_else_somewhere_is_refused(settings, r
     assert not listed.fields.get("lines")
 
 
-async def test_a_job_called_like_a_column_is_no_table_of_a_query_that_means_the_column(
+async def test_a_job_called_like_a_column_is_not_a_table_of_a_query_that_means_the_column(
     settings, reviews
 ):
     async with agent(settings) as a:

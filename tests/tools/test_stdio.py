@@ -181,7 +181,7 @@ async def test_cancelling_a_build_leaves_no_job_and_no_files(settings, home, wor
 
 
 @pytest.mark.parametrize("size", [1, 3, 7, 1000])
-def test_lines_that_are_no_message_are_left_out_and_messages_come_whole(size):
+def test_lines_that_are_not_messages_are_left_out_and_messages_come_whole(size):
     sent = (
         b'\n\n{"a":1}\n'
         + b"garbage\n" * 3

@@ -50,7 +50,7 @@ async def test_few_rows_are_said_to_be_hardly_worth_a_batch(hosted, reviews):
     )
 
 
-async def test_an_unknown_price_is_no_amount_and_a_free_provider_has_no_ways(
+async def test_an_unknown_price_is_not_an_amount_and_a_free_provider_has_no_ways(
     hosted, settings, reviews
 ):
     async with agent(hosted) as a:

@@ -128,13 +128,13 @@ HOME = PureWindowsPath(r"C:\Users\Ada")
         (r"C:\Windows.old", False),
     ],
 )
-def test_a_host_s_working_directory_on_windows_is_no_root_where_nobody_s_data_lies(
+def test_a_host_s_working_directory_on_windows_is_not_a_root_where_nobody_s_data_lies(
     folder, is_nobodys
 ):
     assert is_nobodys_data(PureWindowsPath(folder), HOME, WINDOWS) == is_nobodys
 
 
-def test_elsewhere_the_disk_and_the_home_folder_are_no_roots():
+def test_elsewhere_the_disk_and_the_home_folder_are_not_roots():
     home = PurePosixPath("/home/ada")
     assert is_nobodys_data(PurePosixPath("/"), home, {})
     assert is_nobodys_data(home, home, {})

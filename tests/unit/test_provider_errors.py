@@ -127,7 +127,7 @@ def test_a_reason_without_an_answer_has_its_kind(reason, expected):
 
 
 @pytest.mark.parametrize("text", ["", "it broke", "null", "[]", '{"error":{"message":"x"}}'])
-def test_other_messages_are_no_failure_reason(text):
+def test_other_messages_are_not_failure_reasons(text):
     assert read_failure_reason(text) is None
 
 

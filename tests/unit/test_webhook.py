@@ -86,7 +86,7 @@ def test_only_the_signed_body_is_believed(body, other):
 @pytest.mark.parametrize(
     "text", ["", "whsec_", "whsec_not base64!", "MfKQ9r8GKYqrTwjUPD8ILPZIo2La"]
 )
-def test_what_is_no_secret_is_said_at_the_start(text):
+def test_what_is_not_a_secret_is_said_at_the_start(text):
     with pytest.raises(ConfigError) as error:
         build_app(None, Secret(text))
     assert "WEBHOOK_SECRET" in str(error.value)

@@ -61,7 +61,7 @@ async def test_as_the_last_line_it_needs_no_line_feed(connect, framed):
     assert (found.lines, got[0]["custom_id"]) == (1, "r1")
 
 
-async def test_one_that_an_unframed_body_cuts_off_is_no_line(connect):
+async def test_one_that_an_unframed_body_cuts_off_is_not_a_line(connect):
     cut = answer(200, long().encode()[:-50], kind="application/x-ndjson", framed=False)
     with pytest.raises(errors.TransportError):
         await read(connect, cut)

@@ -72,7 +72,7 @@ AWAY = [
 
 @pytest.mark.parametrize("models", AWAY)
 @pytest.mark.parametrize("call", [get, create])
-async def test_an_outage_at_first_contact_is_no_wrong_key(connect, fake_time, call, models):
+async def test_an_outage_at_first_contact_is_not_a_wrong_key(connect, fake_time, call, models):
     outage = [refused(401), models] * 3
     async with serving(*outage, WORKS) as server:
         assert (await call(connect(server.base_url))).id == ID

@@ -99,7 +99,7 @@ async def test_a_store_that_is_closed_costs_nobody_a_request(tmp_path):
 
 
 @pytest.mark.parametrize(("salt", "mark"), [("text", b"mark"), (b"salt", "text"), (7, 1.5)])
-async def test_what_is_no_mark_in_a_store_from_elsewhere_is_none(tmp_path, salt, mark):
+async def test_what_is_not_a_mark_in_a_store_from_elsewhere_is_none(tmp_path, salt, mark):
     with closing(Store(tmp_path)) as store:
         with store.transaction() as db:
             db.execute(

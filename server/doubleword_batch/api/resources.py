@@ -283,7 +283,7 @@ class Models:
         return page.data
 
     async def tell_prices(self) -> Any:
-        """The models with their prices, as the server writes them; None for what is no JSON.
+        """The models with their prices, as the server writes them; None for what is not JSON.
 
         A server that has no prices for this key leaves them out: look for them. It is one try.
 

@@ -16,7 +16,7 @@ Handler = Callable[[Request], Iterator[Any]]
 
 _CPU_SECONDS = 90  # without a frame; our parent is more patient nowhere
 _FILE_BYTES = 1 << 20  # SQLite writes the index of a write-ahead log, and nothing else
-_LIBRARIES_BYTES = 512 << 20  # address space that is no memory yet
+_LIBRARIES_BYTES = 512 << 20  # address space that is not memory yet
 
 
 def main(work: str, memory_bytes: int) -> None:

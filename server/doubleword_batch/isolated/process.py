@@ -36,7 +36,7 @@ Reason = Literal["too_slow", "abandoned", "gone"]
 
 
 class ChildEndedError(Exception):
-    """The child is no more.
+    """The child has ended.
 
     Attributes:
         reason: `too_slow` and `abandoned`: it was killed; `gone`: it ended by itself, in most cases
@@ -109,7 +109,7 @@ class ChildProcess:
         """Send a request.
 
         Raises:
-            ChildEndedError: it is no more.
+            ChildEndedError: it has ended.
             StoreError: code `no_process`: it did not come up.
         """
         if not self._is_up:
@@ -127,7 +127,7 @@ class ChildProcess:
         """The next frame, waited for so long.
 
         Raises:
-            ChildEndedError: it is no more.
+            ChildEndedError: it has ended.
         """
         self._until = time.monotonic() + seconds
         try:

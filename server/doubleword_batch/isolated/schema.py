@@ -58,7 +58,7 @@ class SchemaChecker:
         """Start the child and compile the schema; references are resolved now.
 
         Raises:
-            InvalidSchemaError: it is no schema, a reference in it leads nowhere or elsewhere, or
+            InvalidSchemaError: it is not a schema, a reference in it leads nowhere or elsewhere, or
                 compiling it takes too much time or memory.
             StoreError: code `no_process`.
         """

@@ -85,7 +85,7 @@ async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: 
                 return estimate_cost(job, window)
             total += estimate.total_estimated_cost
             output_tokens += estimate.total_estimated_output_tokens
-    if not total:  # the server counts a model without a tariff as zero, which is no price at all
+    if not total:  # the server counts a model without a tariff as zero, which is not a price
         return estimate_cost(job, window)
     return Cost(total, f"{profile.title}'s estimate", output_tokens)
 

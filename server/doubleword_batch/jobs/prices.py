@@ -36,7 +36,7 @@ _MOST_BYTES = 4 << 20
 _MOST_MODELS = 2_000
 _NAME_CHARACTERS, _NUMBER_CHARACTERS = 200, 40
 _LEAST_USD, _MOST_USD = Decimal("1e-11"), Decimal("0.01")
-"""Of a token: what is outside is no price of a model."""
+"""Of a token: what is outside is not a price of a model."""
 _MILLION = Decimal(1_000_000)
 
 Pair = tuple[Decimal, Decimal]

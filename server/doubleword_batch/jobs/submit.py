@@ -169,7 +169,7 @@ async def _create_batch(
         retry = await finish_retry(stored, progress, max_cost_usd)
         return _reply(stored, reused=False, cost=retry.cost, results=retry.results)
     await ws.refresh_prices()
-    want_notice(stored)  # before a person is asked: whoever submits it then is no agent
+    want_notice(stored)  # before a person is asked: whoever submits it then is not an agent
     if stored.rows is None:
         stored = await read_input(stored)
     cost = own = await _own_cost(stored, window, max_cost_usd)

@@ -59,7 +59,7 @@ class Work:
 
 
 def compare_windows_of(ws: Workspace, work: Work) -> WindowCosts:
-    """The ways for work that is no job yet."""
+    """The ways for work that is not a job yet."""
     if ws.profile.free:
         return WindowCosts([], None, "")
     costs = {

@@ -95,7 +95,7 @@ class Jobs:
         await watch_ends(await self._workspace.get())
 
     async def look_at_batch(self, *batch_ids: str) -> bool:
-        """Ask the provider how far a job is, by its batch's id; False where it is no job's here.
+        """Ask the provider how far a job is, by its batch's id; False where no job here has it.
 
         Args:
             batch_ids: spellings of the id, of which one may be known.

@@ -349,7 +349,7 @@ class JobViews:
         return await remote.models(await self._workspace())
 
     async def not_ours(self) -> list[RemoteObject]:
-        """The newest batches and input files of the provider that are no job here."""
+        """The newest batches and input files of the provider that are not jobs here."""
         return await remote.not_ours(await self._workspace())
 
     async def adopt(self, remote_id: str) -> str:

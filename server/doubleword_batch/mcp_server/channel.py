@@ -119,7 +119,7 @@ class Channel:
         self._waited_for.discard(status.job)
         told = Notification[dict[str, Any], str](method=_METHOD, params=message_of(status))
         try:
-            await self._session.send_notification(cast("Any", told))  # one that is no part of MCP
+            await self._session.send_notification(cast("Any", told))  # one that is not part of MCP
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             _log.info("The host was not told that job %s has ended: %s", status.job, error)
 

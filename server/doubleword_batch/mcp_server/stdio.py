@@ -55,7 +55,7 @@ def serve(settings: Settings | ConfigError) -> None:
 
 
 class Messages:
-    """Leaves out lines that are no message: the SDK takes each for an error, which takes its time.
+    """Leaves out lines that are not messages: the SDK takes time over each, as over an error.
 
     A message is an object or an array of them; what is blank or begins otherwise is none.
     """

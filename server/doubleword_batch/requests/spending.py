@@ -296,7 +296,9 @@ def _images_in(node: Any, depth: int) -> int:
         if kind not in _IMAGES:
             media = next((n for n in _MEDIA & fields.keys() if fields[n] is not None), None)
             if media is not None:
-                raise _unknown("the request", f"{media} in content that is no image by its type")
+                raise _unknown(
+                    "the request", f"{media} in content that is not an image by its type"
+                )
         count += kind in _IMAGES
         count += _images_in(fields.get("content"), depth + 1)
         count += _images_in(fields.get("output"), depth + 1)

@@ -74,7 +74,7 @@ def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
 
 
 def refuse_binary(path: Path, head: bytes) -> None:
-    """Refuse what is no text in UTF-8; single NUL characters are left to who knows their line.
+    """Refuse what is not text in UTF-8; single NUL characters are left to who knows their line.
 
     Args:
         path: the file.

@@ -370,7 +370,7 @@ def _refuse_other(path: Path, head: bytes) -> None:
 
 def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
     """The error for a text whose name says no kind; many call web pages and XML .xls."""
-    kind = f"has an ending that is no known kind of table or text ({suffix})"
+    kind = f"has an ending that is not a known kind of table or text ({suffix})"
     if not suffix:
         kind = "has no ending that says what it is"
     hint = (

@@ -35,7 +35,7 @@ _MEMORY_LIMIT = "1GB"
 _NAMES_SHOWN = 5
 # What DuckDB puts before a reason: its own kind of error and the path, which may fill the message.
 _PATH = re.compile(r"^\w+(?: \w+)* Error: (?:Failed to read (?:Parquet )?file \".*?\": )?")
-_FILE = "read_parquet(?, hive_partitioning = false)"  # a folder `k=5` is no column of the file
+_FILE = "read_parquet(?, hive_partitioning = false)"  # a folder `k=5` is not a column of the file
 
 
 class ParquetSource(Source):
@@ -176,7 +176,7 @@ def duckdb_connection(kind: str) -> "DuckDBPyConnection":
         "autoload_known_extensions": "false",
         "memory_limit": _MEMORY_LIMIT,
         "temp_directory": "",
-        "threads": "1",  # more are no faster for rows that go through Python
+        "threads": "1",  # more are not faster for rows that go through Python
     }
     duck = duckdb.connect(":memory:", config=config)
     duck.execute("SET enable_progress_bar = false")  # stdout is the MCP server's protocol

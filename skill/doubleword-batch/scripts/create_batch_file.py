@@ -141,7 +141,7 @@ def _schema(given: str) -> dict[str, Any]:
     except ValueError as error:
         raise Stop(Exit.INPUT, f"--schema is not JSON: {error}.") from None
     if not isinstance(schema, dict) or schema.get("type") != "object":
-        raise Stop(Exit.INPUT, '--schema is no JSON Schema with "type": "object" at its top.')
+        raise Stop(Exit.INPUT, '--schema is not JSON Schema with "type": "object" at its top.')
     return schema
 
 

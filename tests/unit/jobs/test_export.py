@@ -193,7 +193,7 @@ async def test_vectors_of_one_length_are_of_that_fixed_length_for_readers_of_arr
         ([[0.5, 1], [2, 3]], "[[0.5,1],[2,3]]"),
     ],
 )
-async def test_vectors_that_are_not_of_one_length_are_no_lists_of_a_fixed_length(
+async def test_vectors_that_are_not_of_one_length_are_not_lists_of_a_fixed_length(
     finish, written, tmp_path, second, shown
 ):
     (tmp_path / "t.csv").write_text("t\na\nb\n")

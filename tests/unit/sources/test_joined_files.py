@@ -78,7 +78,7 @@ def test_a_header_that_comes_again_without_a_mark_stays_a_row_and_is_said(opened
     assert note.startswith("Row 2 and 1 more repeat the header")
 
 
-def test_a_text_that_is_the_name_of_its_only_column_is_no_header(opened):
+def test_a_text_that_is_the_name_of_its_only_column_is_not_a_header(opened):
     table = opened("text\nhello\ntext\n")
     assert [row["text"] for row in table.rows()] == ["hello", "text"]
     assert table.notes == ()

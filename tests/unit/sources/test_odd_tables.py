@@ -47,12 +47,12 @@ def test_a_row_of_the_wrong_width_is_not_explained_by_the_quotes_of_another_deli
 
 
 @pytest.mark.parametrize("end", ["\x1a", "   \n", "\n \t\n", "\x1a\x1a"])
-def test_lines_of_spaces_and_the_mark_that_dos_ended_with_are_no_rows(source, end):
+def test_lines_of_spaces_and_the_mark_that_dos_ended_with_are_not_rows(source, end):
     table = source("t.csv", "a,b\n1,2\n \n3,4\n" + end)
     assert [row["a"] for row in table.rows()] == ["1", "3"]
 
 
-def test_a_byte_order_mark_written_twice_is_no_part_of_a_name(source):
+def test_a_byte_order_mark_written_twice_is_not_part_of_a_name(source):
     assert source("t.csv", "\ufeff\ufeffa,b\n1,2\n").columns == ("a", "b")
 
 

@@ -162,7 +162,7 @@ def test_two_cells_that_span_the_largest_sheet_are_refused_and_end_a_child_alone
 
 
 @pytest.mark.parametrize("length", [600, 3000])
-def test_what_is_no_workbook_or_is_cut_is_refused(xls, source, tmp_path, length):
+def test_what_is_not_a_workbook_or_is_cut_is_refused(xls, source, tmp_path, length):
     xls({"S": [["a"], [1]]})
     data = (tmp_path / "t.xls").read_bytes()[:length]
     with pytest.raises(InputError, match=r"damaged or not a workbook \(\.xls\)") as refused:

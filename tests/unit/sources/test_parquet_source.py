@@ -170,7 +170,7 @@ def test_durations_of_pandas_and_polars_are_durations(tmp_path, roots):
         assert list(open_source(name, roots).rows()) == [{"v": "30:00:00"}], name
 
 
-def test_a_damaged_arrow_schema_is_no_reason_to_refuse_a_file():
+def test_a_damaged_arrow_schema_is_not_a_reason_to_refuse_a_file():
     from base64 import b64encode
     from random import Random
 
@@ -195,7 +195,7 @@ def test_names_of_any_letters_and_files_of_any_name_are_read_in_order(parquet):
     assert [row["größe in cm"] for row in table.rows()] == list(range(5000))
 
 
-def test_the_name_of_a_folder_is_no_column_of_the_file(tmp_path, roots):
+def test_the_name_of_a_folder_is_not_a_column_of_the_file(tmp_path, roots):
     folder = tmp_path / "a=9" / "k=5"
     folder.mkdir(parents=True)
     arrow_parquet.write_table(pa.table({"a": [1]}), folder / "t.parquet")

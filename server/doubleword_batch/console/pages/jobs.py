@@ -1,4 +1,4 @@
-"""The list of jobs, and what the provider has that is no job here."""
+"""The list of jobs, and what the provider has that is not a job here."""
 
 from typing import Any
 
@@ -40,7 +40,7 @@ async def _listed(request: Request) -> dict[str, Any]:
 
 
 async def provider(request: Request) -> Response:
-    """Batches and files of the provider that are no job here."""
+    """Batches and files of the provider that are not jobs here."""
     views = console_of(request).views
     return page(
         request,

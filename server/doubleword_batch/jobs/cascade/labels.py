@@ -125,7 +125,7 @@ def _doubt(surprise: float) -> int:
 
 
 def _logprobs(given: Any) -> Iterator[float | None]:
-    """The log probability of each token of an answer; None for what is no number."""
+    """The log probability of each token of an answer; None for what is not a number."""
     tokens = list_of(given) or list_of(object_of(given).get("content"))
     for token in tokens:
         value = object_of(token).get("logprob")

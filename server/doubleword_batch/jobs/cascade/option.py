@@ -66,7 +66,7 @@ def is_cascade(value: Any) -> bool:
         and bool(model.strip())
         and is_number
         and LEAST_TARGET <= target <= MOST_TARGET
-        and fields.get("score", LOGPROBS) in (LOGPROBS, AGREEMENT)  # it may be no text
+        and fields.get("score", LOGPROBS) in (LOGPROBS, AGREEMENT)  # it may not be text
     )
 
 

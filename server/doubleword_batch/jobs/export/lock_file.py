@@ -151,7 +151,7 @@ def read_lock(path: Path) -> Lock:
 
     Raises:
         OSError: it cannot be opened.
-        ValueError, RecursionError: it is no lock file.
+        ValueError, RecursionError: it is not a lock file.
     """
     with open_regular(path) as file:
         content = file.read(MOST_BYTES + 1)

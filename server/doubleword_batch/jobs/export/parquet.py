@@ -124,7 +124,7 @@ class _Column:
         return f"{value} AS {quoted_name(self.name)}"
 
     def length(self) -> int | None:
-        """The length of all vectors, None for what are no vectors or of several lengths."""
+        """The length of all vectors, None for what are not vectors or are of several lengths."""
         if self.type() != "FLOAT[]" or len(self._lengths) != 1:
             return None
         return max(self._lengths) or None

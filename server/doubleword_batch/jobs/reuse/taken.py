@@ -357,7 +357,7 @@ class _EarlierJob:
             line = None if entry is None else self._line(entry)
             if entry is not None and line is not None:
                 found.append((row, entry, line))
-        # A copy that was damaged since is no answer.
+        # A copy that was damaged since is not an answer.
         outcomes = read_lines([line for *_, line in found], None)
         for one, outcome in zip(found, outcomes, strict=True):
             if outcome is not None and outcome.outcome == "ok":

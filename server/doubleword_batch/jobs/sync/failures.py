@@ -104,7 +104,7 @@ def is_success(status: int | None) -> bool:
 
 
 def _name_of(fields: dict[str, Any]) -> str:
-    """What an error is called; a number that is no status, as of Google's, is no name."""
+    """What an error is called; a number that is not a status, as of Google's, is not a name."""
     names = (text_of(fields.get(name)) for name in ("code", "status", "type"))
     return next((name for name in names if name and not name.isdecimal()), "")
 

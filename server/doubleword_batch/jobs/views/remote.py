@@ -1,4 +1,4 @@
-"""What the provider has: batches and files that are no job here yet, and models with prices."""
+"""What the provider has: batches and files that are not jobs here yet, and models with prices."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,7 @@ _MOST_LOOKED_AT = 200
 
 @dataclass(frozen=True, slots=True)
 class RemoteObject:
-    """A batch or an input file of the provider that is no job here."""
+    """A batch or an input file of the provider that is not a job here."""
 
     kind: str
     id: str
@@ -52,7 +52,7 @@ class Models:
 
 
 async def not_ours(ws: Workspace, most: int = 50) -> list[RemoteObject]:
-    """The newest batches and input files of the provider that are no job here.
+    """The newest batches and input files of the provider that are not jobs here.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.

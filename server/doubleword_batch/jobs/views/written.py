@@ -39,7 +39,7 @@ class Written:
         """The parameters of each request.
 
         Raises:
-            InputError: the longest answer is no number of tokens.
+            InputError: the longest answer is not a number of tokens.
         """
         tokens = self.max_tokens.strip()
         if not tokens:

@@ -93,7 +93,7 @@ def _read_form(form: dict[str, UploadFile | str]) -> Upload:
         raise HTTPException(400, "The field file is missing")
     seconds = form.get("expires_after[seconds]")
     if not (isinstance(seconds, str) and seconds.isascii() and seconds.isdecimal()):
-        seconds = None  # what is no number is ignored
+        seconds = None  # what is not a number is ignored
     return Upload(
         file=file,
         filename=(file.filename or "upload.jsonl")[:_MOST_FILENAME_CHARACTERS],

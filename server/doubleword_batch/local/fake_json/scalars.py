@@ -213,7 +213,7 @@ class _Pattern:
         end = self._pattern.find("}", self._at)
         low, comma, high = self._pattern[self._at + 1 : end].partition(",")
         if end < 0 or not (low + high).isdecimal():
-            return None  # a brace that is no quantifier stands for itself
+            return None  # a brace that is not a quantifier stands for itself
         self._at = end + 1
         least = int(low or 0)
         if not comma:

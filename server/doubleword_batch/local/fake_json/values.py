@@ -54,7 +54,7 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
         seed: whatever decides about the free choices.
 
     Raises:
-        UnusableSchemaError: it is no schema, nothing conforms to it, or what does is too large.
+        UnusableSchemaError: it is not a schema, nothing conforms to it, or what does is too large.
     """
     encoded = msgspec.json.encode(schema)
     validator = _validator(encoded)
@@ -267,7 +267,7 @@ class _FlatSchemas:
 
     def _target(self, reference: Any) -> Any:
         if not isinstance(reference, str) or not f"{reference}/".startswith("#/"):
-            raise ValueError(f"the reference {reference!r} is no path inside the schema")
+            raise ValueError(f"the reference {reference!r} is not a path inside the schema")
         target: Any = self._root
         for step in reference.removeprefix("#").split("/")[1:]:
             name = unquote(step).replace("~1", "/").replace("~0", "~")

@@ -45,7 +45,7 @@ class Answer:
         logprobs: as the server wrote them, where they were asked for.
         audio: spoken answer, base64 as it came.
         others: the further choices of `n` above 1, in the order of their index.
-        is_broken: a tool call has arguments that are no JSON, or an embedding is none.
+        is_broken: a tool call has arguments that are not JSON, or an embedding is none.
         is_unknown: the body has no known shape; `text` is the body.
     """
 
@@ -71,7 +71,7 @@ class Answer:
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
-    """The answer in a body that is no error."""
+    """The answer in a body that is not an error."""
     answer = _answer(body)
     usage = object_of(body.get("usage") or body.get("usageMetadata"))
     read, written = _first(usage, _INPUT_TOKENS), _first(usage, _OUTPUT_TOKENS)

@@ -23,7 +23,7 @@ _Verdict = tuple  # (outcome, cause, message)
 
 
 def read_line(line: bytes) -> Reading | None:
-    """Read one line of an output or error file; None when it is no result line."""
+    """Read one line of an output or error file; None when it is not a result line."""
     result = result_line(line)
     return None if result is None else _reading_of(result)
 

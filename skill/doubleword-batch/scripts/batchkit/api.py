@@ -234,7 +234,7 @@ class Api:
         )
 
     def _outage(self, content: bytes) -> str | None:
-        """Why a refusal of the key is no wrong key; None where it may be one.
+        """Why a refusal of the key is not a wrong key; None where it may be one.
 
         A server whose database is away refuses every key. It cannot list its models either.
         """
@@ -258,7 +258,7 @@ class Api:
 def safe(server_id: str) -> str:
     """An id of the server, as one segment of a path."""
     if not server_id or set(server_id) <= {"."}:
-        raise Stop(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is no id.")
+        raise Stop(Exit.NO_CONNECTION, f"{quoted(server_id, 80)} is not an id.")
     return quote(server_id, safe="")
 
 

@@ -116,7 +116,7 @@ class LineFile:
 
 
 def _name_of(line: bytes) -> str | None:
-    """What tells a result line from all others; None for what is no result line."""
+    """What tells a result line from all others; None for what is not a result line."""
     result: Any = decode_or_none(line)
     name = custom_id_in(result) if isinstance(result, dict) else None
     return None if name is None else str(result.get("id") or name)

@@ -101,7 +101,7 @@ def read_state(path: Path) -> dict[str, Any]:
     """The entries in the file of a journal, as far as they are ones.
 
     Raises:
-        Stop: a link stands there, or something else that is no file.
+        Stop: a link stands there, or something else that is not a file.
         OSError: it cannot be opened.
     """
     with open_own(path, "rb") as stream:

@@ -142,6 +142,6 @@ def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:
             except (ValueError, TypeError, KeyError):
                 raise Stop(
                     Exit.INPUT,
-                    f"Line {number} of {quoted(path.name)} is no request.",
+                    f"Line {number} of {quoted(path.name)} is not a request.",
                     "validate_batch_file.py says more.",
                 ) from None

@@ -55,7 +55,7 @@ def decode(data: bytes | str) -> Any:
 
 
 def decode_or_none(data: bytes | str) -> Any:
-    """The same; None for what is no JSON."""
+    """The same; None for what is not JSON."""
     try:
         return decode(data)
     except ValueError:

@@ -56,7 +56,9 @@ def read_settings() -> Settings:
             "the command `doubleword-batch` runs batches on this machine.",
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
-        raise Stop(Exit.CONFIG, "DOUBLEWORD_API_KEY is no key: it holds blanks or odd characters.")
+        raise Stop(
+            Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds blanks or odd characters."
+        )
     if named == "local":
         raise Stop(
             Exit.CONFIG,
@@ -108,7 +110,9 @@ def _usd(text: str | None) -> Decimal | None:
     except InvalidOperation:
         value = Decimal(-1)
     if not value.is_finite() or value < 0:
-        raise Stop(Exit.CONFIG, f"DOUBLEWORD_BATCH_MAX_COST_USD={quoted(text, 40)} is no amount.")
+        raise Stop(
+            Exit.CONFIG, f"DOUBLEWORD_BATCH_MAX_COST_USD={quoted(text, 40)} is not an amount."
+        )
     return value
 
 

@@ -165,7 +165,7 @@ def _check_content(node: Any, depth: int) -> None:
             if not isinstance(kind, str) or kind not in _CONTENT:
                 raise _UnknownCost(f"content of the type {quoted(str(kind), 40)}")
             if kind not in _IMAGES and any(part.get(name) is not None for name in _MEDIA):
-                raise _UnknownCost("media in content that is no image by its type")
+                raise _UnknownCost("media in content that is not an image by its type")
             _check_content(part.get("content"), depth + 1)
             _check_content(part.get("output"), depth + 1)
 

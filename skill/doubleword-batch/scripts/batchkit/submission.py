@@ -114,7 +114,7 @@ class Submission:
             return None, 0
         tokens = estimate.get("total_estimated_output_tokens")
         is_count = isinstance(tokens, int) and tokens > 0
-        # a model without a tariff counts as zero, which is no price; below zero is none either
+        # a model without a tariff counts as zero, which is not a price; below zero is none either
         return (usd if usd.is_finite() and usd > 0 else None), (tokens if is_count else 0)
 
     def _most_usd(self, file_id: str) -> Decimal | None:

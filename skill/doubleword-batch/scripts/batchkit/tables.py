@@ -239,7 +239,7 @@ def _decoded(path: Path, text: bytes, place: str) -> Any:
 
 def _object(path: Path, row: Any, place: str) -> Row:
     if not isinstance(row, dict):
-        raise _bad(path, f"is no table: {place} is not an object", 'A row is {"column": value}.')
+        raise _bad(path, f"is not a table: {place} is not an object", 'A row is {"column": value}.')
     return row
 
 

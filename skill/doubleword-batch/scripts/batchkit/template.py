@@ -88,5 +88,5 @@ def _column(tag: re.Match[str], columns: Sequence[str], name: str) -> str:
     if _LOOKS_LIKE_A_NAME.fullmatch(inner):
         check_column(inner, columns, f"The {name}")
     raise Stop(
-        Exit.INPUT, f"The {name} holds {quoted(tag[0], 60)}, which is no column.", _PLAIN_ONLY
+        Exit.INPUT, f"The {name} holds {quoted(tag[0], 60)}, which is not a column.", _PLAIN_ONLY
     )

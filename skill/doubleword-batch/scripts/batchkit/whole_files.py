@@ -35,7 +35,7 @@ def open_own(path: Path, mode: str) -> BinaryIO:
     """Open a file that only the scripts write, bytes.
 
     Raises:
-        Stop: a link stands there, or something else that is no file.
+        Stop: a link stands there, or something else that is not a file.
         OSError: as `open`.
     """
     if path.is_symlink():
