@@ -153,3 +153,18 @@ def test_results_are_kept_without_the_key(environment, echo):
             check=True,
         )
     assert json.loads(done.stdout)["response"]["body"] == "x***"
+
+
+def test_a_proxy_that_is_not_there_is_named_and_its_password_is_not(run, requests_of):
+    requests_of(1, "requests.jsonl")
+    with socket.socket() as held:  # bound, and not listening: nobody answers there
+        held.bind(("127.0.0.1", 0))
+        port = held.getsockname()[1]
+        done = run(
+            "run_batch.py", "requests.jsonl", "--patience", "0",
+            DOUBLEWORD_BASE_URL="https://api.example.test/v1", DOUBLEWORD_API_KEY="key",
+            HTTPS_PROXY=f"http://user:secret@127.0.0.1:{port}", NO_PROXY="", no_proxy="",
+        )  # fmt: skip
+    assert done.code == 6
+    assert f"through the proxy 127.0.0.1:{port}" in done.err
+    assert "secret" not in done.err

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.path_text import is_network_path
 from doubleword_batch.paths import Roots
 
 
@@ -168,10 +169,11 @@ def test_a_root_on_a_network_is_used_by_its_whole_name_and_by_wildcards(inside):
     share = f"{ON_A_NETWORK}{inside}"
     roots = Roots([Path(share)], is_for_agent=True)
     a_file = inside / "a.txt"
-    assert roots.matches("*.txt") == roots.matches(str(Path(share) / "*.txt")) == [a_file]
-    assert roots.readable(str(Path(share) / "a.txt")) == a_file
+    for pattern in ("*.txt", str(Path(share) / "*.txt"), str(Path(share) / "a.txt")):
+        (found,) = roots.matches(pattern)
+        assert found.samefile(a_file)
     table = roots.writable(str(Path(share) / "o.csv"))
-    assert roots.writable_lock(table.with_name("o.csv.lock.json")).parent == inside
+    assert roots.writable_lock(table.with_name("o.csv.lock.json")).parent.samefile(inside)
     for other in (f"{share}-too/c.txt", f"{share}/../secret.txt", f"{share}/.env", "//evil/x.csv"):
         for use in (roots.readable, roots.matches, roots.writable):
             with pytest.raises(InputError) as refused:
@@ -183,8 +185,12 @@ def test_a_drive_that_stands_for_a_share_is_used_by_the_names_that_the_share_giv
     inside, monkeypatch
 ):
     resolve = Path.resolve
-    # as Windows does: what lies on a mapped drive resolves to the share
-    monkeypatch.setattr(Path, "resolve", lambda path: Path(f"{ON_A_NETWORK}{resolve(path)}"))
+
+    def to_the_share(path):  # as Windows does with what lies on a mapped drive
+        text = str(resolve(path))
+        return Path(text if is_network_path(text) else f"{ON_A_NETWORK}{text}")
+
+    monkeypatch.setattr(Path, "resolve", to_the_share)
     roots = Roots([inside], is_for_agent=True)
     found = roots.readable("a.txt")
     assert str(found).startswith(ON_A_NETWORK)

@@ -13,7 +13,7 @@ import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, Callable
-from urllib.parse import quote, urlencode
+from urllib.parse import quote, urlencode, urlsplit
 
 from batchkit import strict_json
 from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
@@ -201,7 +201,10 @@ class Api:
             with error:
                 raise self._refused(error, asked) from None
         except (OSError, http.client.HTTPException) as error:
-            raise _lost(asked, error) from None
+            # urllib puts a proxy in the place of the server, and its password into a header
+            is_direct = request.host == urlsplit(url).netloc
+            way = "" if is_direct else f" through the proxy {request.host}"
+            raise _lost(asked + way, error) from None
         with closing(response):
             packed = response.headers.get("Content-Encoding", "identity")
             if packed.lower() != "identity":  # a small answer could unpack to any size
