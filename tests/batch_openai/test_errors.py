@@ -185,9 +185,10 @@ async def test_a_rejected_upload_or_creation_reaches_every_caller_in_time(faulty
     assert failures[0] is not failures[1]  # tracebacks do not mix
 
 
-async def test_the_clients_time_bounds_the_repeats_of_its_single_requests_too(faulty):
+@pytest.mark.parametrize("route", ["POST /v1/batches", "GET /v1/batches/{id}"])
+async def test_the_clients_time_bounds_the_repeats_of_its_single_requests_too(faulty, route):
     """Two refusals use up three seconds; a third request would succeed."""
-    busy = {"route": "POST /v1/batches", "fault": "status", "status": 429, "times": 2}
+    busy = {"route": route, "fault": "status", "status": 429, "times": 2}
     with faulty(server=[ServerFault(**busy, headers={"Retry-After": "2"})]):
         async with quick(max_retry_seconds=3) as client:
             (failure,) = await outcomes(chat_call(client, "a"))

@@ -132,7 +132,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         batch_metadata: kept with each batch at the provider.
         deadline_seconds: after how long a call without an answer raises `CallTimeoutError`; by
             default the completion window and two hours more.
-        max_retry_seconds: how long a batch is retried while its provider fails.
+        max_retry_seconds: how long a batch is retried while its provider fails, the repeats of its
+            single requests included.
         remember_answers: give a call the answer that an earlier run was already charged for.
         share_identical: equal calls that wait at the same time share one request.
         state_dir: where jobs and answers are kept; falls back to DOUBLEWORD_BATCH_HOME.
