@@ -76,7 +76,9 @@ def is_signed(
     signed = b".".join((identity.encode(errors="replace"), stamp.encode(), body))
     wanted = b"v1," + base64.b64encode(hmac.digest(key, signed, hashlib.sha256))
     given = headers.get("webhook-signature", "").split(" ")[:_MOST_SIGNATURES]
-    return any(hmac.compare_digest(wanted, one.encode(errors="replace")) for one in given)
+    return any(
+        hmac.compare_digest(wanted, signature.encode(errors="replace")) for signature in given
+    )
 
 
 def _key(secret: Secret) -> bytes:

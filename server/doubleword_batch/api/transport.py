@@ -268,8 +268,8 @@ class Transport:
         if response.is_success and not _is_html(response):
             await self._seen.note(request)
             return
-        said = await beginning(response)
-        reply = read_error_reply(response.status_code, response.headers, said, self.redact)
+        text = await beginning(response)
+        reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
         second = None

@@ -127,10 +127,10 @@ class Dispatcher:
                 finished = await in_thread(
                     lambda _, name=name, rows=rows: finished_rows(StoredJob.named(ws, name), rows)
                 )
-                for one in finished:
-                    if one.line is not None:
-                        outcome = outcome_of(one, "")
-                        deliver((call, outcome) for call in left.pop((name, one.row)))
+                for ended in finished:
+                    if ended.line is not None:
+                        outcome = outcome_of(ended, "")
+                        deliver((call, outcome) for call in left.pop((name, ended.row)))
         gone = [call for calls in left.values() for call in calls]
         for call in gone:
             call.job_row = None

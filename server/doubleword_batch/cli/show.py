@@ -298,8 +298,8 @@ def _tables(report: Results) -> Iterable[RenderableType]:
         )
         yield table("Rows without a good answer", columns, rows)
     if report.samples:
-        names = list(dict.fromkeys(name for one in report.samples for name in one.columns))
-        rows = ((one.row, *map(one.columns.get, names)) for one in report.samples)
+        names = list(dict.fromkeys(name for sample in report.samples for name in sample.columns))
+        rows = ((sample.row, *map(sample.columns.get, names)) for sample in report.samples)
         yield table("Some answers (written by the model)", ("row", *names), rows)
     if report.query is not None:
         found = report.query

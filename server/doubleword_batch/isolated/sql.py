@@ -164,12 +164,12 @@ class SqlProcess(ChildProcess):
             SqlError: here and from the rows: SQLite refuses it.
             ChildEndedError: here and from the rows: it takes too long or too much memory.
         """
-        some = (
+        bounds = (
             {}
             if shown is None
             else {"rows": shown.rows, "characters": shown.characters, "count": shown.counted}
         )
-        columns = self._reply("select", databases, sql=sql, **some)["columns"]
+        columns = self._reply("select", databases, sql=sql, **bounds)["columns"]
         return Selection(columns, self._rows())
 
     def _rows(self) -> Iterator[dict[str, Any]]:

@@ -48,7 +48,7 @@ async def _fetch(jobs: Sequence[StoredJob]) -> None:
 def keep_awaited(job: StoredJob, awaited: Sequence[Awaited]) -> StoredJob:
     """Keep with a new job what is on its way."""
     if awaited:
-        kept = [msgspec.to_builtins(one) for one in awaited[:_JOBS_NAMED]]
+        kept = [msgspec.to_builtins(rows) for rows in awaited[:_JOBS_NAMED]]
         spec = msgspec.json.decode(job.spec) | {_KEPT: kept}
         job.store.set_job(job.id, spec=msgspec.json.encode(spec).decode())
     return job.reloaded()
@@ -57,7 +57,7 @@ def keep_awaited(job: StoredJob, awaited: Sequence[Awaited]) -> StoredJob:
 def awaited_of(job: StoredJob) -> list[Awaited]:
     """What was on its way when a job was built."""
     kept = msgspec.json.decode(job.spec).get(_KEPT, [])
-    return [msgspec.convert(one, Awaited) for one in kept]
+    return [msgspec.convert(rows, Awaited) for rows in kept]
 
 
 def is_worth_building_anew(job: StoredJob) -> bool:
@@ -92,6 +92,6 @@ def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
 
 
 def _rows(awaited: Sequence[Awaited]) -> str:
-    total = sum(one.rows for one in awaited)
-    named = ", ".join(f"job {one.job} ({one.rows:,})" for one in awaited)
+    total = sum(earlier.rows for earlier in awaited)
+    named = ", ".join(f"job {earlier.job} ({earlier.rows:,})" for earlier in awaited)
     return f"{total:,} {'row was' if total == 1 else 'rows were'} asked already by {named}"

@@ -337,4 +337,4 @@ def _fields(value: Any) -> dict[str, Any]:
 def _objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         return []
-    return [_fields(one) for one in cast("list[Any]", value) if isinstance(one, dict)]
+    return [_fields(item) for item in cast("list[Any]", value) if isinstance(item, dict)]

@@ -134,8 +134,8 @@ def proof_of(token: str, challenge: str, port: int, pid: int) -> str:
 
     With the port in it, a stranger cannot pass on the proof of a server that lives elsewhere.
     """
-    said = f"doubleword-batch local server\n{challenge}\n{port}\n{pid}"
-    return hmac.new(token.encode(), said.encode(), "sha256").hexdigest()
+    message = f"doubleword-batch local server\n{challenge}\n{port}\n{pid}"
+    return hmac.new(token.encode(), message.encode(), "sha256").hexdigest()
 
 
 def _notice_of_living_server(home: Path) -> _Notice | None:

@@ -148,8 +148,8 @@ def _text(fields: dict[str, Any]) -> str:
         if name in {"provider", "next", "untrusted"}:
             continue
         shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        said = _UNTRUSTED.get(name) or _EXPLAINED.get(name)
-        label = f"{name} ({said})" if said else name
+        explained = _UNTRUSTED.get(name) or _EXPLAINED.get(name)
+        label = f"{name} ({explained})" if explained else name
         lines.append(f"{label}: {one_line(shown)}")
     lines.append(f"provider: {one_line(fields['provider'])}")
     if "next" in fields:

@@ -32,8 +32,8 @@ def split_first_wave(
     """
     most = requests_in_a_file(spec, profile)
     folders = (folder / "first", folder / "kept")
-    for one in folders:
-        one.mkdir(mode=0o700)
+    for target in folders:
+        target.mkdir(mode=0o700)
     place_of = array("i", bytes(4 * (built.rows + 1)))  # by row: below 0 in the first wave
     with (
         RequestFileWriter(folders[0], most, profile.max_file_bytes) as first,

@@ -67,12 +67,12 @@ async def submit(request: Request) -> Response:
     fields = await form_of(request)
     console = console_of(request)
     found = await console.views.summary(name_of(request))
-    window, _, said = fields.get("way", "").partition(" ")  # a button of another window
-    window, said = (window, said) if said else (fields.get("window", ""), fields.get("quote", ""))
+    window, _, told = fields.get("way", "").partition(" ")  # a button of another window
+    window, told = (window, told) if told else (fields.get("window", ""), fields.get("quote", ""))
     quote = _quote(found, window)
-    if said != quote:
+    if told != quote:
         raise InputError(
-            f"The price is {quote} now, and the button said {said}. Nothing was submitted.",
+            f"The price is {quote} now, and the button said {told}. Nothing was submitted.",
             hint="Look at the job again, and submit it if that is right.",
         )
     job = console.jobs.job(found.name)

@@ -200,16 +200,18 @@ async def _pilots(request: Request, draft: "Draft") -> list[dict[str, Any]]:
     """The last trials, the newest last, each with its rows."""
     views = console_of(request).views
     found: list[dict[str, Any]] = []
-    for one in draft.pilots[-_SHOWN_PILOTS:]:
+    for pilot in draft.pilots[-_SHOWN_PILOTS:]:
         try:
-            await views.update(one.job)
-            job = await views.summary(one.job)
-            rows = [await views.row(one.job, number) for number in range(1, (job.rows or 0) + 1)]
+            await views.update(pilot.job)
+            job = await views.summary(pilot.job)
+            rows = [await views.row(pilot.job, number) for number in range(1, (job.rows or 0) + 1)]
         except DoublewordBatchError as error:
-            found.append({"pilot": one, "error": error, "job": None, "rows": [], "whole_usd": None})
+            found.append(
+                {"pilot": pilot, "error": error, "job": None, "rows": [], "whole_usd": None}
+            )
             continue
         found.append(
-            {"pilot": one, "error": None, "job": job, "rows": rows, "whole_usd": _whole_usd(job)}
+            {"pilot": pilot, "error": None, "job": job, "rows": rows, "whole_usd": _whole_usd(job)}
         )
     return found
 

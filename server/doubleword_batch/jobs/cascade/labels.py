@@ -106,7 +106,7 @@ def doubt_of(answer: Answer | None, fields: tuple[str, ...], score: str) -> int:
     if answer is None:
         return _WITHOUT_SCORE
     if score == AGREEMENT:
-        labels = {label_of(one, fields) for one in (answer, *answer.others)}
+        labels = {label_of(written, fields) for written in (answer, *answer.others)}
         if not answer.others or None in labels:
             return _WITHOUT_SCORE
         return 0 if len(labels) == 1 else _IN_DISPUTE

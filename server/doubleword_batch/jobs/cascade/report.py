@@ -105,7 +105,9 @@ def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | No
 def _saved(job: StoredJob, cascade: Cascade) -> Decimal | None:
     """What the strong model would have cost for every row, less what both have cost."""
     spent = cost_by_model(job).usd
-    strong = [one for one in tokens_by_model(job.store, job.id) if one.model == cascade.model]
+    strong = [
+        tokens for tokens in tokens_by_model(job.store, job.id) if tokens.model == cascade.model
+    ]
     if not strong or not strong[0].answers or job.profile.free:
         return None
     (tokens,) = strong

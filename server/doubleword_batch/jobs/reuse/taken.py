@@ -359,9 +359,9 @@ class _EarlierJob:
                 found.append((row, entry, line))
         # A copy that was damaged since is not an answer.
         outcomes = read_lines([line for *_, line in found], None)
-        for one, outcome in zip(found, outcomes, strict=True):
+        for answer, outcome in zip(found, outcomes, strict=True):
             if outcome is not None and outcome.outcome == "ok":
-                yield one
+                yield answer
 
     def origin_of(self, entry: Entry) -> tuple[str, float]:
         """The job that was answered, and when."""

@@ -259,7 +259,9 @@ class Ledger(LedgerReader):
                 (self.job, part_number),
             ).fetchall()
             db.executemany(FROM_HISTORY, [(before, self.job, row) for row, before in found])
-            db.executemany("DELETE FROM history WHERE rowid = ?", [(one,) for _, one in found])
+            db.executemany(
+                "DELETE FROM history WHERE rowid = ?", [(replaced,) for _, replaced in found]
+            )
             self.follow()
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:

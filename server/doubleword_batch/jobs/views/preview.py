@@ -171,8 +171,8 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> Pr
         _rendered(number, record, template, above)
         for number, record in enumerate(source.records[:_RENDERED], start=1)
     )
-    good = [one for one in rendered if not one.fault]
-    read = sum(one.tokens for one in good)
+    good = [row for row in rendered if not row.fault]
+    read = sum(row.tokens for row in good)
     spec = RequestSpec("/v1/chat/completions", written.model, written.prompt, params=params)
     answered = estimate_output_tokens(spec, len(good), read)
     rows = len(good) or 1

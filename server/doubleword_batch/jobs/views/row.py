@@ -216,28 +216,28 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
     models = {run.id: model_of[run.part] for run in runs}
     found: list[Attempt] = []
     with closing(StoredLines(job)) as lines:
-        for one in (entry, *reversed(job.ledger.replaced(entry))):
-            if one.outcome == "pending" and one is not entry:
+        for attempt in (entry, *reversed(job.ledger.replaced(entry))):
+            if attempt.outcome == "pending" and attempt is not entry:
                 continue
-            text = _answer(lines, one)
+            text = _answer(lines, attempt)
             found.append(
                 Attempt(
-                    outcome=one.outcome,
-                    cause=one.cause,
-                    message=one.message or _origin(job, one),
+                    outcome=attempt.outcome,
+                    cause=attempt.cause,
+                    message=attempt.message or _origin(job, attempt),
                     text=text,
                     fields=_fields(text),
-                    batch_id=batches.get(one.batch_run or 0),
-                    input_tokens=one.input_tokens,
-                    output_tokens=one.output_tokens,
+                    batch_id=batches.get(attempt.batch_run or 0),
+                    input_tokens=attempt.input_tokens,
+                    output_tokens=attempt.output_tokens,
                     cost=price_tokens(
                         job.workspace,
-                        models.get(one.batch_run or 0, job.model),
+                        models.get(attempt.batch_run or 0, job.model),
                         job.window,
-                        one.input_tokens or 0,
-                        one.output_tokens or 0,
+                        attempt.input_tokens or 0,
+                        attempt.output_tokens or 0,
                     ),
-                    is_current=one is entry,
+                    is_current=attempt is entry,
                 )
             )
     return found
