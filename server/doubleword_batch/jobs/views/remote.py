@@ -7,6 +7,7 @@ from itertools import count
 
 from doubleword_batch.jobs.job import Workspace
 
+_MOST_SHOWN = 50
 _MOST_LOOKED_AT = 200
 
 
@@ -51,7 +52,7 @@ class Models:
     is_free: bool
 
 
-async def not_ours(ws: Workspace, most: int = 50) -> list[RemoteObject]:
+async def not_ours(ws: Workspace) -> list[RemoteObject]:
     """The newest batches and input files of the provider that are not jobs here.
 
     Raises:
@@ -77,7 +78,7 @@ async def not_ours(ws: Workspace, most: int = 50) -> list[RemoteObject]:
                     batch.created_at,
                 )
             )
-        if len(found) >= most or next(looked) >= _MOST_LOOKED_AT:
+        if len(found) >= _MOST_SHOWN or next(looked) >= _MOST_LOOKED_AT:
             break
     looked = count(1)
     async for file in ws.client.files.list(purpose="batch"):
@@ -96,7 +97,7 @@ async def not_ours(ws: Workspace, most: int = 50) -> list[RemoteObject]:
                     file.created_at,
                 )
             )
-        if len(found) >= most or next(looked) >= _MOST_LOOKED_AT:
+        if len(found) >= _MOST_SHOWN or next(looked) >= _MOST_LOOKED_AT:
             break
     return found
 
