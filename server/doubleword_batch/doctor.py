@@ -31,7 +31,7 @@ _MAX_RETRY_SECONDS = 3.0
 _PARTS_NAMED = 3
 _MANY_BYTES = 1_000_000_000
 _TIGHT = 0.8
-"""From that share of the bound on it is said."""
+"""From this share of the bound on, a person is told."""
 _JOBS_LOOKED_AT, _JOBS_NAMED = 50, 5
 _CONTROL_LAYER_PATH = "/ai/v1"
 

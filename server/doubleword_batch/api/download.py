@@ -188,7 +188,7 @@ async def read_lines(
 
 @asynccontextmanager
 async def _opened(transport: Transport, request: ApiRequest) -> AsyncGenerator[httpx.Response]:
-    """As `Transport.opened`; a head that is slow to come is said."""
+    """As `Transport.opened`; says so where the reply is slow to begin."""
     async with AsyncExitStack() as stack:
         with transport.said_if_slow(request):
             response = await stack.enter_async_context(transport.opened(request))

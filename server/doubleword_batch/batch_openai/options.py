@@ -76,6 +76,6 @@ class BatchingOptions:
 
     @property
     def usual_wait_seconds(self) -> float:
-        """The completion window and a little more: so long a call may take that is sent now."""
+        """How long a call that is sent now may take: the completion window and a little more."""
         window = _WINDOW_SECONDS.get(self.completion_window, _WINDOW_SECONDS["24h"])
         return window + _GRACE_SECONDS

@@ -43,7 +43,7 @@ class TableTask(BatchTask):
         return ended == len(runs)
 
     async def _deliver_seen(self) -> None:
-        """Deliver the answers that are there, and let go who waits for none any more."""
+        """Deliver the answers that are there, and release the callers who no longer wait."""
         waiting = self.waiting
         rows = list(waiting)
         answered, waits = await in_thread(lambda _: _seen(self.job, rows))

@@ -31,7 +31,7 @@ _LOOK = frozenset({"get_status", "fetch_results"})
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9-]{0,99}")
 _MOST_JOBS = 1_000
 _FIRST_WAIT_SECONDS = 45.0
-"""So long a job is watched closely: a small one ends within it."""
+"""How long a job is watched closely: a small one ends within it."""
 _PAUSE_SECONDS = 30.0
 
 _log = logging.getLogger(__name__)

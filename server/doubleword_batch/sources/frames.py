@@ -21,7 +21,7 @@ Read = Callable[[Any], Any]
 
 
 def rows_of_pandas(frame: Any) -> Generator[Row]:
-    """The rows of a pandas frame; its index is no column."""
+    """The rows of a pandas frame; its index is not a column."""
     names = unique_names([str(name) for name in frame.columns])
     readers = _readers(zip(names, map(_of_pandas, frame.dtypes), strict=True))
     for values in frame.itertuples(index=False, name=None):

@@ -70,7 +70,7 @@ def answered_rows(
 def awaited_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
-    """A row of a table that was sent and has no outcome yet, for as many of these keys as have one.
+    """For as many of these keys as have one: a table's row that was sent and has no outcome yet.
 
     The newest jobs come first. Rows that wait for something else before they are sent are not
     among them.
