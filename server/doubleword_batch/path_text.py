@@ -18,7 +18,8 @@ from doubleword_batch.plain_text import is_plain
 
 _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
-_DRIVE = re.compile(r"[A-Za-z]:(?=[\\/]|$)")
+_DRIVE = re.compile(r"(?:[\\/]{2}[?.][\\/])?(?:[A-Za-z]:(?=[\\/]|$))?")
+r"""What stands before the first name of a path: `C:`, also as `\\?\C:`, or nothing."""
 _SEPARATORS = re.compile(r"[\\/]+")
 _PSEUDO = re.compile(r"/(?:proc|sys|dev)(?:/|$)")
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: files of people lie there

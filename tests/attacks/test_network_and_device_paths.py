@@ -92,6 +92,14 @@ def test_on_windows_plain_paths_pass_the_check_of_their_text(monkeypatch, path):
     path_text.check_path_text(path, is_output=True)
 
 
+def test_the_names_of_a_path_begin_behind_its_drive():
+    path_text.check_names_of_windows(r"\\?\C:\data\x.csv")
+    for path in (r"\\.\COM1", r"\\?\C:\data\NUL", r"sub\C:\x.csv", r"\\?\C:\a?.csv"):
+        with pytest.raises(InputError) as refused:
+            path_text.check_names_of_windows(path)
+        assert refused.value.code == "not_written"
+
+
 def test_names_with_colons_are_read_where_the_system_has_them(work):
     (work / "12:30 notes.csv").write_text("text\nx\n", encoding="utf-8")
     roots = Roots([work], is_for_agent=True)
