@@ -167,6 +167,20 @@ async def test_a_statement_that_wants_much_memory_is_refused_and_writes_no_files
     assert not list(spilled.iterdir())
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to such a limit")
+def test_a_child_is_held_to_its_memory_whatever_takes_it():
+    takes = "from doubleword_batch.isolated.child import limit_resources; limit_resources(64 << 20)"
+    ran = subprocess.run(
+        [sys.executable, "-c", f"{takes}; bytearray(2 << 30)"],
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        timeout=120,
+        check=False,
+    )
+    assert ran.stderr.splitlines()[-1:] == ["MemoryError"]
+
+
 async def test_only_functions_of_a_list_may_be_called(finished):
     calls = (
         "load_extension('x')",
