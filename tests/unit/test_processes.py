@@ -77,15 +77,18 @@ def test_a_signal_ends_it_and_its_descriptors_are_its_own(environment, tmp_path,
         stderr=subprocess.PIPE,
         start_new_session=True,
     ) as server:
-        assert server.stdout.readline().startswith(b"{")
-        assert server.poll() is None
-        assert os.getpgid(server.pid) == server.pid
-        assert Path(f"/proc/{server.pid}/cwd").resolve() == tmp_path
-        links = [each.readlink() for each in Path(f"/proc/{server.pid}/fd").iterdir()]
-        assert sum(str(link).startswith("pipe:") for link in links) == 2
-        server.send_signal(number)
-        server.wait(SECONDS)
-        assert server.stderr.read() == b""
+        try:
+            assert server.stdout.readline().startswith(b"{")
+            assert server.poll() is None
+            assert os.getpgid(server.pid) == server.pid
+            assert Path(f"/proc/{server.pid}/cwd").resolve() == tmp_path
+            links = [each.readlink() for each in Path(f"/proc/{server.pid}/fd").iterdir()]
+            assert sum(str(link).startswith("pipe:") for link in links) == 2
+            server.send_signal(number)
+            server.wait(SECONDS)
+            assert server.stderr.read() == b""
+        finally:
+            server.kill()
     assert server.returncode in {-signal.SIGKILL, 0, 130}
     assert (server.returncode == -signal.SIGKILL) is (number == signal.SIGKILL)
 
