@@ -54,7 +54,8 @@ async def test_a_batch_that_goes_on_is_asked_for_again(harness, process, gate, c
 
 
 async def test_a_file_of_which_lines_are_here_is_asked_for_again(harness, process, gate):
-    gone = [status(404, RESULTS, times=None), status(404, CONTENT, times=2, after=1)]
+    # As often as both files are read in vain, and again for the counts: the rows would be missing.
+    gone = [status(404, RESULTS, times=None), status(404, CONTENT, times=4, after=1)]
     with harness.serving(*gone, requests=held(gate, range(21, 41))):
         async with process() as ws:
             job = await submitted(ws)
@@ -62,7 +63,7 @@ async def test_a_file_of_which_lines_are_here_is_asked_for_again(harness, proces
                 await asyncio.sleep(0.05)
             first = await fetched(ws, job)
         gate.touch()
-        async with process() as ws:
+        async with process(max_retry_seconds=20) as ws:
             await ended(ws, job)
             results = await fetched(ws, job)
     assert first.ledger == {"ok": 20, "pending": 20}
