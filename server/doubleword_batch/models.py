@@ -2,10 +2,11 @@
 
 They follow OpenAI's Files, Batch and Models APIs; what is Doubleword's is marked so. Objects
 (pydantic) tolerate unknown fields, missing optional ones, null or "" for an absent id, and times as
-epoch seconds, epoch milliseconds or ISO 8601; a time is None or has its zone. Lines (msgspec)
-decode only what is needed of them.
+epoch seconds or milliseconds or ISO 8601; a time is None or has its zone. What is only shown costs
+nobody an object, whatever type it has.
 """
 
+import re
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
@@ -17,7 +18,7 @@ ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 
 _MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
 _LONGEST_STATUS = 40  # characters; the words that are known have at most 12
-_LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds
+_LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds, or smaller
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
@@ -25,11 +26,24 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 LONGEST_CANCELLATION = timedelta(hours=1)
 """After that a batch that is still `cancelling` counts as cancelled: some stay so for ever."""
 
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
+_SPELT = {
+    "completed": "complete succeeded success successful done finished ended completed_with_errors "
+    "partially_completed partially_succeeded",
+    "cancelled": "canceled aborted stopped terminated",
+    "cancelling": "canceling cancellation_requested cancel_requested stopping",
+    "expired": "timeout timed_out timeout_exceeded",
+    "failed": "error errored failure",
+    "in_progress": "running",
+}
+_WORDS = {word: status for status, words in _SPELT.items() for word in words.split()}
+
 
 def _moment(seconds: float) -> datetime | None:
-    """The moment of an epoch time in seconds or, where it is too large for them, milliseconds."""
-    if seconds > _LAST_SECOND:
-        seconds /= 1000
+    """The moment of an epoch time in seconds or, where it is too large, milli- to nanoseconds."""
+    for _ in range(3):
+        seconds = seconds / 1000 if seconds > _LAST_SECOND else seconds
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (ValueError, OverflowError, OSError):
@@ -44,12 +58,23 @@ def _texts(value: Any) -> Any:
     return {name: str(text) for name, text in pairs.items() if text is not None}
 
 
-def _only_object(value: Any) -> Any:
-    return cast("Any", value) if isinstance(value, dict | BaseModel) else None
+def _errors(value: Any) -> Any:
+    """What is wrong with a batch: OpenAI's `{"data": [...]}`, or a list, an object or a text."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        itself = fields if fields.get("message") or fields.get("code") else None
+        value = fields.get("data") or fields.get("errors") or itself
+    entries: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    data: list[Any] = [
+        {"message": entry} if isinstance(entry, str) else entry
+        for entry in entries
+        if entry and isinstance(entry, str | dict)
+    ]
+    return {"data": data} if data else None
 
 
 def _time(value: object) -> object:
-    if value in (None, "", 0):
+    if value in (None, "", 0) or isinstance(value, bool):
         return None
     if isinstance(value, int | float):
         return _moment(value)
@@ -66,9 +91,10 @@ def _time(value: object) -> object:
 
 def _status(value: object) -> str:
     """Lower case, spelled as OpenAI does; whatever it is, it is a word to show."""
-    text = _text(value)[:_LONGEST_STATUS]
+    text = _HUMP.sub("_", _text(value)[:_LONGEST_STATUS])
     word = "_".join(text.lower().replace("-", " ").split()) or "unknown"
-    return {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
+    word = _OF_A_STATE.sub("", word, count=1)
+    return _WORDS.get(word, word)
 
 
 def _text(value: object) -> str:
@@ -82,8 +108,22 @@ def _line_number(value: object) -> int | None:
         return None
 
 
+def _id(value: Any) -> Any:
+    """An id, also where it is a number, or inside an object or a list of one."""
+    found: Any = value
+    if isinstance(found, list) and len(cast("list[Any]", found)) == 1:
+        found = found[0]
+    if isinstance(found, dict):
+        found = cast("dict[str, Any]", found).get("id")
+    return str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+
+
 def _blank_is_none(value: object) -> object:
-    return None if value == "" else value
+    return None if value in ("", "null", "None", False) else value
+
+
+def _flag(value: object) -> bool:
+    return str(value).lower() not in {"false", "0", "no", "none", ""}
 
 
 def _object_or_empty(value: Any) -> Any:
@@ -121,7 +161,9 @@ Time = Annotated[datetime | None, BeforeValidator(_time)]
 Count = Annotated[int, BeforeValidator(_count)]
 ShownCount = Annotated[int, BeforeValidator(_shown_count)]
 Dollars = Annotated[Decimal, BeforeValidator(_dollars)]
-Id = Annotated[str | None, BeforeValidator(_blank_is_none)]
+Text = Annotated[str, BeforeValidator(_text)]
+GivenId = Annotated[str, BeforeValidator(_id)]
+Id = Annotated[str | None, BeforeValidator(_blank_is_none), BeforeValidator(_id)]
 
 
 class _Object(BaseModel):
@@ -149,11 +191,11 @@ class File(_Object):
         expires_at: when the server deletes it.
     """
 
-    id: str
-    size_bytes: int = Field(default=0, alias="bytes")
+    id: GivenId
+    size_bytes: ShownCount = Field(default=0, alias="bytes")
     created_at: Time = None
-    filename: str = ""
-    purpose: str = ""
+    filename: Text = ""
+    purpose: Text = ""
     expires_at: Time = None
 
 
@@ -170,7 +212,7 @@ class BatchError(_Object):
 
     code: Annotated[str | None, BeforeValidator(_text)] = None
     line: Annotated[int | None, BeforeValidator(_line_number)] = None
-    message: Annotated[str, BeforeValidator(_text)] = ""
+    message: Text = ""
     param: Annotated[str | None, BeforeValidator(_text)] = None
 
 
@@ -235,13 +277,13 @@ class Batch(_Object):
             `LONGEST_CANCELLATION`.
     """
 
-    id: str
-    endpoint: str = ""
+    id: GivenId
+    endpoint: Text = ""
     status: Annotated[str, BeforeValidator(_status)] = "unknown"
     input_file_id: Id = None
     output_file_id: Id = None
     error_file_id: Id = None
-    completion_window: Annotated[str, BeforeValidator(_text)] = ""
+    completion_window: Text = ""
     created_at: Time = None
     in_progress_at: Time = None
     finalizing_at: Time = None
@@ -255,7 +297,7 @@ class Batch(_Object):
     metadata: Annotated[dict[str, str], BeforeValidator(_texts)] = Field(
         default_factory=dict[str, str]
     )
-    errors: Annotated[BatchErrors | None, BeforeValidator(_only_object)] = None
+    errors: Annotated[BatchErrors | None, BeforeValidator(_errors)] = None
     analytics: Annotated[BatchAnalytics | None, BeforeValidator(_analytics)] = None
     still_cancelling: bool = False
 
@@ -282,9 +324,9 @@ class Batch(_Object):
 class Model(_Object):
     """A model that the key may use; `created` and `owned_by` as the server reports them."""
 
-    id: str
+    id: GivenId
     created: Time = None
-    owned_by: str = ""
+    owned_by: Text = ""
 
 
 class CostEstimate(_Object):
@@ -304,18 +346,31 @@ _T = TypeVar("_T", bound=_Object)
 
 
 class Page(_Object, Generic[_T]):
-    """One page of a list, of which null is an empty one; `last_id` is the next one's `after`."""
+    """One page of a list, of which null is an empty one; `last_id` is the next one's `after`.
+
+    A list without anything around it is a page. Beside objects of the list, nulls and what has no
+    id are left out; a list of nothing else is none.
+    """
 
     data: list[_T]
-    has_more: bool = False
+    has_more: Annotated[bool, BeforeValidator(_flag)] = False
     last_id: Id = None
 
     @model_validator(mode="before")
     @classmethod
     def _null_is_absent(cls, data: Any) -> Any:
-        if not isinstance(data, dict):
-            return data
-        fields: dict[str, Any] = dict(cast("dict[str, Any]", data))
+        whole = cast("Any", {"data": data} if isinstance(data, list) else data)
+        if not isinstance(whole, dict):
+            return whole
+        fields: dict[str, Any] = dict(cast("dict[str, Any]", whole))
         if fields.get("data", ...) is None:
             fields["data"] = []
+        if isinstance(fields.get("data"), list):
+            listed: list[Any] = fields["data"]
+            fields["data"] = [one for one in listed if _has_id(one)] or listed
         return {name: value for name, value in fields.items() if value is not None}
+
+
+def _has_id(listed: Any) -> bool:
+    fields = cast("dict[str, Any]", listed) if isinstance(listed, dict) else {}
+    return isinstance(listed, BaseModel) or fields.get("id") is not None

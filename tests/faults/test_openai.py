@@ -32,7 +32,7 @@ def result(row, **fields):
 class OpenAI:
     """What a batch of ten rows ended as: its object, and its two files."""
 
-    def __init__(self, router, *, output=(), error=(), **batch):
+    def __init__(self, router, *, output=(), error=(), file=None, **batch):
         self.created = 0
         self._batch = {
             "id": "batch_1",
@@ -45,7 +45,7 @@ class OpenAI:
             "created_at": 1_700_000_000,
             **batch,
         }
-        file = {"id": "file-in", "object": "file", "bytes": 0, "filename": "x", "purpose": "batch"}
+        file = file or {"id": "file-in", "bytes": 0, "filename": "x", "purpose": "batch"}
         nothing = {"object": "list", "data": [], "has_more": False}
         router.get("/files").respond(json=nothing)
         router.get("/batches").respond(json=nothing)
@@ -132,6 +132,7 @@ async def test_a_batch_refused_after_its_creation_fails_every_row_and_says_why(r
     found = await results_of(status="failed", errors=wrong, request_counts=None)
     assert found.ledger == {"failed": 10}
     assert found.errors[0].cause == "batch_failed"
+    assert any("bad url" in warning for warning in found.warnings)
 
 
 async def test_a_batch_that_failed_without_a_reason_and_without_counts_fails_every_row(results_of):
@@ -140,6 +141,36 @@ async def test_a_batch_that_failed_without_a_reason_and_without_counts_fails_eve
     )
     assert found.ledger == {"failed": 10}
     assert found.errors[0].cause == "batch_failed"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        [{"code": "invalid", "message": "bad url"}],
+        {"data": {"message": "bad url"}},
+        "bad url",
+    ],
+)
+async def test_what_a_server_says_of_a_refused_batch_is_read_whatever_it_stands_in(
+    results_of, wrong
+):
+    found = await results_of(status="FAILED", errors=wrong, request_counts=None)
+    assert found.ledger == {"failed": 10}
+    assert any("bad url" in warning for warning in found.warnings)
+
+
+async def test_an_object_whose_fields_have_other_types_is_not_a_lost_reply(results_of):
+    found = await results_of(
+        file={"id": "file-in", "bytes": "12 KB", "filename": 7, "purpose": ["batch"]},
+        id="batch_1",
+        status="JOB_STATE_SUCCEEDED",
+        endpoint=None,
+        errors={"object": "list", "data": None},
+        output=[answer(row) for row in range(1, 11)],
+        request_counts="10",
+        created_at=1_700_000_000_000_000,
+    )
+    assert found.ledger == {"ok": 10}
 
 
 async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(results_of):

@@ -135,6 +135,46 @@ async def test_an_unknown_status_is_shown_and_is_not_terminal(connect):
     assert (batch.status, batch.is_terminal) == ("napping", False)
 
 
+@pytest.mark.parametrize(
+    ("spelt", "status"),
+    [
+        ("SUCCEEDED", "completed"),
+        ("JOB_STATE_CANCELLED", "cancelled"),
+        ("CANCELLATION_REQUESTED", "cancelling"),
+        ("PartiallyCompleted", "completed"),
+        ("TIMEOUT_EXCEEDED", "expired"),
+        ("Error", "failed"),
+        ("in-queue", "in_queue"),
+    ],
+)
+@respx.mock
+async def test_a_status_is_known_however_it_is_spelt(connect, spelt, status):
+    respx.get(f"{API}/batches/{ID}").respond(200, json={"id": ID, "status": spelt})
+    assert (await connect().batches.get(ID)).status == status
+
+
+@respx.mock
+async def test_ids_are_read_as_numbers_in_objects_and_in_lists_of_one(connect):
+    batch = {"id": 7, "output_file_id": ["out"], "error_file_id": {"id": 8}, "input_file_id": False}
+    respx.post(f"{API}/batches/{ID}/cancel").respond(200, json=batch)
+    read = await connect().batches.cancel(ID)
+    assert (read.id, read.output_file_id, read.error_file_id) == ("7", "out", "8")
+    assert read.input_file_id is None
+
+
+@respx.mock
+async def test_one_odd_entry_does_not_cost_the_list(connect):
+    route = respx.get(f"{API}/batches")
+    for listed in ([{"id": "a"}, None, {"status": "x"}, {"id": 7}], [{"id": "a"}, {"id": 7}]):
+        for page in (listed, {"data": listed, "has_more": "no"}):
+            route.respond(200, json=page)
+            assert [batch.id async for batch in connect().batches.list()] == ["a", "7"]
+    for no_list in ([{"error": {"message": "no"}}], [None], {"data": [{"error": "no"}]}):
+        route.respond(200, json=no_list)
+        with pytest.raises(errors.ProtocolError):
+            _ = [batch async for batch in connect().batches.list()]
+
+
 @respx.mock
 async def test_a_cost_estimate_is_exact_money(connect):
     estimate = {"file_id": ID, "total_requests": 3, "total_estimated_cost": "0.000000123"}

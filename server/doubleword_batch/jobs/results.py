@@ -28,7 +28,7 @@ from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
 from doubleword_batch.jobs.reuse.told import rows_saved
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh, wait
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, problems_of, refresh, wait
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
@@ -286,8 +286,15 @@ async def _reply(
         causes=_all_causes(causes) if len(causes) > (0 if answer else _EXPLAINED) else None,
         samples=samples,
         query=answer,
-        warnings=warnings[:_MOST_WARNINGS],
+        warnings=[*_refused_batches(job, causes), *warnings][:_MOST_WARNINGS],
     )
+
+
+def _refused_batches(job: StoredJob, causes: list[tuple[str, str, int, str]]) -> list[str]:
+    """What the provider says of batches that it refused as a whole, while rows lack answers."""
+    if all(cause != "batch_failed" for _, cause, _, _ in causes):
+        return []
+    return problems_of([run for run in job.batch_runs() if run.status == "failed"])
 
 
 def _begun(made_from: str | None) -> str | None:

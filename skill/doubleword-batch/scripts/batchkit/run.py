@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
+from batchkit.batch_status import TERMINAL, first_error, status_of
 from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from batchkit.api import Api
     from batchkit.settings import Settings
 
-_TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 _REREADS = 3
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_CANCELLATION_SECONDS = 3600
@@ -89,7 +89,7 @@ class Run:
         if batch_id is None:
             raise Stop(Exit.INPUT, f"No batch of {quoted(str(self._path))} is known to be running.")
         path = f"/batches/{safe(batch_id)}"
-        if _status(self._api.get(path)) not in _TERMINAL:
+        if _status(self._api.get(path)) not in TERMINAL:
             self._api.post(path + "/cancel")
 
     def follow(self, deadline: float | None) -> Exit:
@@ -106,7 +106,7 @@ class Run:
             if progress != said:
                 note(f"{self._path}: {progress} of {self._requests}")
                 said = progress
-            if status in _TERMINAL:
+            if status in TERMINAL:
                 break
             if batch.get("output_file_id"):
                 with _unless_gone():
@@ -195,13 +195,12 @@ def _unless_gone() -> Iterator[None]:
 
 
 def _status(batch: dict[str, Any]) -> str:
-    word = "".join(c for c in str(batch.get("status")).lower() if c.isalpha() or c == "_")[:40]
-    word = {"canceled": "cancelled", "canceling": "cancelling"}.get(word, word)
-    if word == "cancelling":  # some servers leave it so for ever
+    status = status_of(batch)
+    if status == "cancelling":  # some servers leave it so for ever
         since = _count(batch.get("cancelling_at") or batch.get("expires_at"))
         if since and time.time() - since > _LONGEST_CANCELLATION_SECONDS:
             return "cancelled"
-    return word
+    return status
 
 
 def _counts(batch: dict[str, Any]) -> tuple[int, int]:
@@ -222,10 +221,7 @@ def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
     """Of a batch that was refused as a whole, the server's words are all there is."""
     if _status(batch) != "failed" or lines:
         return
-    errors = batch.get("errors")
-    found = errors.get("data") if isinstance(errors, dict) else None
-    first = found[0] if isinstance(found, list) and found else {}
-    words = str(first.get("message") or "") if isinstance(first, dict) else ""
+    words = first_error(batch)
     raise Stop(
         Exit.REFUSED,
         f"The server failed the batch as a whole{': ' + quoted(words) if words else ''}.",

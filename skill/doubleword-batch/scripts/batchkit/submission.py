@@ -12,6 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
+from batchkit.batch_status import status_of
 from batchkit.ending import Exit, Stop, note
 from batchkit.refusals import Lost, Refused
 from batchkit.spending import most_output_tokens
@@ -191,7 +192,7 @@ class Submission:
         was_sent = self._journal.entries.create_sent_at is not None
         for batch in self._listed("/batches", self._mark):
             marked = (batch.get("metadata") or {}).get(FINGERPRINT_KEY) == self._mark
-            if marked and (was_sent or str(batch.get("status")).lower() not in _SPENT):
+            if marked and (was_sent or status_of(batch) not in _SPENT):
                 return _id_of(batch)
         return None
 

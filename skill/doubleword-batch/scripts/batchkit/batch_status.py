@@ -1,0 +1,41 @@
+"""What a batch's status and errors mean, however its server writes them."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
+"""Statuses after which no more lines come; one that is not known is not among them."""
+
+_LONGEST = 40
+_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
+_SPELT = {
+    "completed": "complete succeeded success successful done finished ended completed_with_errors "
+    "partially_completed partially_succeeded",
+    "cancelled": "canceled aborted stopped terminated",
+    "cancelling": "canceling cancellation_requested cancel_requested stopping",
+    "expired": "timeout timed_out timeout_exceeded",
+    "failed": "error errored failure",
+    "in_progress": "running",
+}
+_WORDS = {word: status for status, words in _SPELT.items() for word in words.split()}
+
+
+def status_of(batch: dict[str, Any]) -> str:
+    """A word of lower-case letters, digits and underscores, spelled as OpenAI does."""
+    text = _HUMP.sub("_", str(batch.get("status") or "unknown")[:_LONGEST])
+    word = "_".join(text.lower().replace("-", " ").split())
+    word = "".join(c for c in _OF_A_STATE.sub("", word, count=1) if c.isalnum() or c == "_")
+    return _WORDS.get(word, word)
+
+
+def first_error(batch: dict[str, Any]) -> str:
+    """The first of the server's words on a batch that it refused as a whole; "" without any."""
+    found = batch.get("errors")
+    if isinstance(found, dict):
+        found = found.get("data") or found.get("errors") or found
+    first = found[0] if isinstance(found, list) and found else found
+    words = first.get("message") or first.get("code") if isinstance(first, dict) else first
+    return words if isinstance(words, str) else ""
