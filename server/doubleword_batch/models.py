@@ -110,12 +110,11 @@ def _line_number(value: object) -> int | None:
 
 def _id(value: Any) -> Any:
     """An id, also where it is a number, or inside an object or a list of one."""
-    found: Any = value
-    if isinstance(found, list) and len(cast("list[Any]", found)) == 1:
-        found = found[0]
-    if isinstance(found, dict):
-        found = cast("dict[str, Any]", found).get("id")
-    return str(found) if isinstance(found, int) and not isinstance(found, bool) else found
+    listed: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    found: Any = listed[0] if len(listed) == 1 else listed
+    fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {"id": found}
+    one: Any = fields.get("id", fields)
+    return str(one) if isinstance(one, int) and not isinstance(one, bool) else one
 
 
 def _blank_is_none(value: object) -> object:
@@ -365,8 +364,9 @@ class Page(_Object, Generic[_T]):
         fields: dict[str, Any] = dict(cast("dict[str, Any]", whole))
         if fields.get("data", ...) is None:
             fields["data"] = []
-        if isinstance(fields.get("data"), list):
-            listed: list[Any] = fields["data"]
+        found: Any = fields.get("data")
+        if isinstance(found, list):
+            listed = cast("list[Any]", found)
             fields["data"] = [one for one in listed if _has_id(one)] or listed
         return {name: value for name, value in fields.items() if value is not None}
 

@@ -3,7 +3,15 @@
 The package and the skill's scripts read the same lines; both have to come to these outcomes.
 """
 
-from result_lines import chat, errors, odd_json, other_shapes, public_reports, variants
+from result_lines import (
+    chat,
+    errors,
+    gateways,
+    odd_json,
+    other_shapes,
+    public_reports,
+    variants,
+)
 
 CASES = (
     odd_json.CASES
@@ -12,6 +20,7 @@ CASES = (
     | errors.CASES
     | public_reports.CASES
     | variants.CASES
+    | gateways.CASES
 )
 
 """By name. Every line is of the row `r1`."""

@@ -22,7 +22,13 @@ MOST_TOKENS = 1 << 40
 _INPUT_TOKENS = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
 _CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount")
 _OUTPUT_TOKENS = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
-_THOUGHTS = frozenset({"thinking", "reasoning", "redacted_thinking", "thought", "reasoning_text"})
+_THOUGHTS = frozenset(
+    {
+        "thinking", "think", "redacted_thinking", "thought", "thoughts", "analysis", "reasoning",
+        "reasoning_text", "reasoning_content", "reasoning_summary", "reasoning.text",
+        "reasoning.summary", "reasoning.encrypted", "summary_text",
+    }
+)  # fmt: skip
 _CALLS = frozenset({"function_call", "custom_tool_call", "tool_use", "tool_call"})
 _FLOAT_BYTES = 4
 _MOST_DIGITS = 18
@@ -92,7 +98,9 @@ def _cached(usage: dict[str, Any]) -> int | None:
 def _answer(body: dict[str, Any]) -> Answer:
     choices = _listed(body.get("choices"))
     if choices or isinstance(body.get("choices"), list):
-        return _of_choices([_choice(object_of(choice)) for choice in _in_order(choices)])
+        return _of_choices(
+            [_choice(object_of(choice) or {"text": choice}) for choice in _in_order(choices)]
+        )
     if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
         return _of_candidates(body)
     if "output" in body or "output_text" in body:
@@ -112,7 +120,7 @@ def _of_choices(choices: list[Answer]) -> Answer:
 
 
 def _choice(choice: dict[str, Any]) -> Answer:
-    message = choice.get("message", choice.get("delta"))
+    message = _first(choice, ("message", "delta"))
     fields = object_of(message)
     if isinstance(message, dict):
         answer = _content(fields.get("content"))
@@ -130,8 +138,8 @@ def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
     calls = _listed(message.get("tool_calls"))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
-    for call in calls:
-        _add_call(answer, object_of(call))
+    for call in filter(None, map(object_of, calls)):
+        _add_call(answer, call)
     answer.refusal = answer.refusal or _text(message.get("refusal"))
     audio = object_of(message.get("audio"))
     if isinstance(audio.get("data"), str):
@@ -186,8 +194,9 @@ def _of_message(body: dict[str, Any], message: Any) -> Answer:
     answer = _content(fields.get("content", message))
     if "content" in fields:
         _add_parts_of_message(answer, fields)
-    for name in ("stop_reason", "finish_reason", "done_reason", "stop_type"):
-        answer.finish_reason = answer.finish_reason or body.get(name)
+    for place in (body, object_of(body.get("details")), object_of(body.get("meta_info"))):
+        for name in ("stop_reason", "finish_reason", "done_reason", "stop_type"):
+            answer.finish_reason = answer.finish_reason or place.get(name)
     if ending_of(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
     return answer
@@ -256,7 +265,7 @@ def _text(content: Any) -> str | None:
     if isinstance(content, str):
         return content or None
     if isinstance(content, dict):
-        return _text(cast("dict[str, Any]", content).get("value"))
+        return _text(_first(cast("dict[str, Any]", content), ("value", "text")))
     pieces = (object_of(piece).get("text") for piece in list_of(content))
     return "".join(piece for piece in pieces if isinstance(piece, str)) or None
 
@@ -277,6 +286,8 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     if isinstance(arguments, str) and not is_free_text:
         # A function without parameters: some servers write "" for {}.
         parsed: Any = decode_or_none(arguments) if arguments.strip() else {}
+        if isinstance(parsed, str):  # written as JSON twice
+            parsed = object_of(decode_or_none(parsed)) or parsed
         if parsed is None and arguments.strip() != "null":
             answer.is_broken = True
         else:
@@ -292,10 +303,12 @@ def _of_vectors(body: dict[str, Any]) -> Answer:
     found = body.get("data", body.get("embeddings", body.get("embedding")))
     if "data" not in body and "embeddings" not in body:
         found = [found]
+    if isinstance(found, dict):
+        found = cast("dict[str, Any]", found).get("float", [found])
     vectors: list[Any] = []
     for one in _in_order(found):
         vector = object_of(one).get("embedding", object_of(one).get("values", one))
-        vectors.append(_vector(vector))
+        vectors.append(_vector(object_of(vector).get("float", vector)))
     answer = Answer(embedding=vectors[0] if len(vectors) == 1 else vectors or None)
     answer.is_broken = not all(_is_vector(vector) for vector in vectors)
     return answer
@@ -305,6 +318,8 @@ def _vector(value: Any) -> Any:
     """A vector as numbers; base64 is what `encoding_format` asks for, floats of 32 bits."""
     if not isinstance(value, str):
         return value
+    if value.startswith("["):
+        return decode_or_none(value) or value
     try:
         data = base64.b64decode("".join(value.split()), validate=True)
     except (binascii.Error, ValueError):

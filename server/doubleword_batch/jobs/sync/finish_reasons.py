@@ -15,20 +15,24 @@ _COMPLETE = frozenset(
         "", "null", "none", "stop", "stopped", "stop_sequence", "stop_token", "end_turn", "end",
         "eos", "eos_token", "endoftext", "end_of_text", "end_of_turn", "complete", "completed",
         "done", "finish", "finished", "success", "succeeded", "tool_call", "tool_calls",
-        "tool_use", "function_call", "function_calls", "word",
+        "tool_use", "function_call", "function_calls", "word", "normal", "eos_found", "eos_id",
+        "end_id", "stop_criteria_met", "stop_words", "stop_word", "stop_str", "stop_string",
+        "stop_string_found", "s",  # </s>
     }
 )  # fmt: skip
 _CUT = frozenset(
     {
         "length", "length_limit", "max_length", "max_tokens", "max_output_tokens",
         "max_completion_tokens", "max_new_tokens", "max_token", "token_limit", "limit", "truncated",
-        "incomplete", "max_tokens_reached", "output_limit",
+        "incomplete", "max_tokens_reached", "output_limit", "max_output", "max_seq_len",
+        "max_predicted_tokens_reached", "length_exceeded", "length_reached",
     }
 )  # fmt: skip
 _FULL = frozenset(
     {
         "model_length", "model_context_window_exceeded", "context_length", "error_limit",
         "context_length_exceeded", "context_window_exceeded", "max_context_length",
+        "context_length_reached", "max_context",
     }
 )  # fmt: skip
 _REFUSED = frozenset(
@@ -37,7 +41,7 @@ _REFUSED = frozenset(
         "language", "blocklist", "prohibited_content", "spii", "refusal", "refused", "sensitive",
         "guardrail_intervened", "guardrails", "error_toxic", "blocked", "moderation",
         "moderation_blocked", "policy_violation", "image_safety", "image_prohibited_content",
-        "image_recitation", "model_armor",
+        "image_recitation", "model_armor", "content_policy", "content_policy_violation",
     }
 )  # fmt: skip
 _FAILED = frozenset(
@@ -47,7 +51,8 @@ _FAILED = frozenset(
         "network_error", "server_error", "internal_error", "model_error", "user_cancel",
         "insufficient_system_resource", "overloaded", "malformed_function_call",
         "malformed_tool_use", "malformed_model_output", "malformed_response",
-        "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature",
+        "unexpected_tool_call", "too_many_tool_calls", "missing_thought_signature", "user_stopped",
+        "model_unloaded", "not_finished", "time_limit",
     }
 )  # fmt: skip
 _SETS: tuple[tuple[frozenset[str], Ending], ...] = (

@@ -22,12 +22,24 @@ from doubleword_batch.jobs.sync.result_line import ResultLine, body_object, erro
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
 from doubleword_batch.provider_errors import read_error_body
 
+_log = logging.getLogger(__name__)
+
+_ANSWERS = frozenset(
+    {
+        "choices", "candidates", "output", "output_text", "data", "embedding", "embeddings",
+        "content", "generated_text", "completion", "response", "text",
+    }
+)  # fmt: skip
+_CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})
+_FAULTS = (
+    "errors", "error_code", "errorCode", "error_msg", "error_message", "errorMessage", "detail",
+    "fault", "exception",
+)  # fmt: skip
+
 # The line that nearly all lines are, decoded in one step: a chat answer of text that ended well.
 #
 # It takes half of the time of the general way, which is for everything else: any field that differs
 # from what stands here makes a line not plain.
-
-_log = logging.getLogger(__name__)
 
 _Count = Annotated[int, msgspec.Meta(ge=0, lt=MOST_TOKENS)]
 
@@ -208,7 +220,13 @@ def _outcome_of_line(result: ResultLine, check: Check | None) -> LineOutcome:
 
 def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
-    return says_so or (error_in(body.get("error")) is not None and not body.get("choices"))
+    if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
+        return True
+    if not _ANSWERS.isdisjoint(body):
+        return False
+    has_words = isinstance(body.get("message"), str) and not _CODES.isdisjoint(body)
+    faults = (error_in(body.get(name)) for name in _FAULTS)
+    return has_words or body.get("success") is False or any(fault is not None for fault in faults)
 
 
 def _outcome_of(custom_id: str, answer: Answer, check: Check | None) -> LineOutcome:

@@ -10,10 +10,25 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.sync.answers import list_of, object_of, whole_number
+from doubleword_batch.jobs.sync.stream_pieces import joined
 from doubleword_batch.loose_json import decode_or_none
 
-_NAMES = ("custom_id", "key", "recordId")
-_BODIES = ("body", "modelOutput")
+_NAMES = ("custom_id", "customId", "key", "recordId")
+_BODIES = ("body", "modelOutput", "output", "data")
+_STATUSES = ("status_code", "statusCode", "status")
+_LEAST_STATUS = 100
+_WORDS = ("error_message", "errorMessage", "message")
+_FAILED = frozenset({"failed", "error", "errored"})
+_ENDED = frozenset({"expired", "cancelled", "canceled"})
+_NOTHING = frozenset({"", "null", "none", "nil", "undefined", "n/a", "0", "200", "ok", "success"})
+_OF_ANTHROPIC = frozenset({"succeeded", "errored", "expired", "canceled", "cancelled"})
+_ENVELOPES = ("data", "result", "response", "output", "body")
+_ANSWERS = frozenset(
+    {
+        "choices", "candidates", "output", "output_text", "generated_text", "response", "text",
+        "embedding", "embeddings",
+    }
+)  # fmt: skip
 
 
 class ResultLine(msgspec.Struct, frozen=True):
@@ -45,7 +60,10 @@ def result_line(line: bytes) -> ResultLine | None:
         return None
     error = error_in(fields.get("error"))
     if "result" in fields and "response" not in fields:
-        return _of_anthropic(custom_id, _opened(fields["result"]))
+        result = _opened(fields["result"])
+        if _is_of_anthropic(object_of(result)):
+            return _of_anthropic(custom_id, result)
+        fields = fields | {"response": result}
     if "response_body" in fields:
         waits = fields.get("status") in ("pending", "in_progress") and error is None
         body = _opened(fields["response_body"])
@@ -53,9 +71,10 @@ def result_line(line: bytes) -> ResultLine | None:
     response = _opened(fields.get("response"))
     if not isinstance(response, dict):
         body = response if response is not None else _opened(_first(fields, _BODIES))
-        return ResultLine(custom_id, whole_number(fields.get("status_code")) or None, body, error)
+        told = _told(fields) if body is None else None
+        return ResultLine(custom_id, _status(fields), body, error or told)
     response = object_of(response)
-    status = whole_number(response.get("status_code", response.get("status"))) or None  # 0: none
+    status = _status(response) or _status(fields)
     body = _opened(response["body"]) if "body" in response else _bare(response)
     return ResultLine(custom_id, status, body, error or error_in(response.get("error")))
 
@@ -68,8 +87,33 @@ def custom_id_in(fields: dict[str, Any]) -> str | None:
     return name if isinstance(name, str) else None
 
 
+def _status(fields: dict[str, Any]) -> int | None:
+    """The HTTP status that an object tells, also as `500 Internal Server Error`; else None."""
+    for name in _STATUSES:
+        told = fields.get(name)
+        number = whole_number(told[:3] if isinstance(told, str) else told)
+        if number is not None and number >= _LEAST_STATUS:
+            return number
+    return None
+
+
+def _told(fields: dict[str, Any]) -> Any:
+    """The error of a line that has nothing else: its words, or a status that says so."""
+    status, words = fields.get("status"), _first(fields, _WORDS)
+    if isinstance(status, dict):
+        return error_in(status)
+    word = status.lower() if isinstance(status, str) else ""
+    code = word if word in _ENDED else None
+    is_error = bool(words or code or word in _FAILED)
+    return {"code": code, "message": words or word} if is_error else None
+
+
 def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((fields[name] for name in names if fields.get(name) is not None), None)
+
+
+def _is_of_anthropic(result: dict[str, Any]) -> bool:
+    return result.get("type") in _OF_ANTHROPIC or isinstance(result.get("message"), dict)
 
 
 def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
@@ -93,15 +137,19 @@ def _opened(value: Any) -> Any:
         inner: Any = decode_or_none(opened) if isinstance(opened, str) else None
         if inner is not None and not isinstance(inner, bool | int | float):
             opened = inner
-    return opened
+    return joined(opened)
 
 
 def error_in(error: Any) -> Any:
-    """An error that says something: servers also write {}, [], "" and objects of nothing."""
-    if isinstance(error, dict):
-        fields = object_of(error)
-        return fields if any(fields.values()) else None
-    return None if error in ("null", "None") else error or None
+    """An error that says something: servers also write {}, [], "", "success" and code 0."""
+    return None if _says_nothing(error) else error
+
+
+def _says_nothing(value: Any) -> bool:
+    if isinstance(value, str):
+        return value.strip().lower() in _NOTHING
+    inside = list(object_of(value).values()) or list_of(value)
+    return all(map(_says_nothing, inside)) if inside else value in (None, False, 0, 200, {}, [])
 
 
 def _is_vector(value: Any) -> bool:
@@ -111,8 +159,21 @@ def _is_vector(value: Any) -> bool:
 def body_object(body: Any) -> dict[str, Any]:
     """The object in a body; a list is vectors, or an object inside one."""
     if not isinstance(body, list):
-        return object_of(body)
+        return _unwrapped(object_of(body))
     elements: list[Any] = list_of(body)
     if elements and all(_is_vector(element) for element in elements):
         return {"data": elements}
-    return object_of(next(iter(elements), None))
+    if _is_vector(elements):
+        return {"data": [elements]}
+    return _unwrapped(object_of(next(iter(elements), None)))
+
+
+def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:
+    """What a gateway has put inside `{"code": 0, "data": {...}}`, with the usage beside it."""
+    if body.get("choices") or error_in(body.get("error")) is not None:
+        return body
+    for name in _ENVELOPES:
+        inner = object_of(_opened(body.get(name)))
+        if not _ANSWERS.isdisjoint(inner):
+            return {"usage": body.get("usage")} | inner
+    return body

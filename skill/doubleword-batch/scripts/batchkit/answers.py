@@ -19,6 +19,18 @@ from batchkit.result_line import ResultLine, body_object, error_in, result_line
 
 __all__ = ["Reading", "read_line"]
 
+_ANSWERS = frozenset(
+    {
+        "choices", "candidates", "output", "output_text", "data", "embedding", "embeddings",
+        "content", "generated_text", "completion", "response", "text",
+    }
+)  # fmt: skip
+_CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})
+_FAULTS = (
+    "errors", "error_code", "errorCode", "error_msg", "error_message", "errorMessage", "detail",
+    "fault", "exception",
+)  # fmt: skip
+
 _Verdict = tuple  # (outcome, cause, message)
 
 
@@ -124,4 +136,10 @@ def _words(error: Any) -> str:
 
 def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
-    return says_so or (error_in(body.get("error")) is not None and not body.get("choices"))
+    if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
+        return True
+    if not _ANSWERS.isdisjoint(body):
+        return False
+    has_words = isinstance(body.get("message"), str) and not _CODES.isdisjoint(body)
+    faults = (error_in(body.get(name)) for name in _FAULTS)
+    return has_words or body.get("success") is False or any(fault is not None for fault in faults)

@@ -25,7 +25,8 @@ _ENDED = {
     "cancelled": "cancelled",
     "canceled": "cancelled",
 }
-_STATUSES = ("code", "status", "status_code", "errorCode")
+_STATUSES = ("code", "status", "status_code", "statusCode", "errorCode")
+_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
 _FILTERS = frozenset(
     {
         "content_filter",
@@ -100,7 +101,8 @@ def _failed_with(custom_id: str, status: int, text: str, codes: frozenset[str]) 
     words = quoted(text) if text else ""
     if codes & _FILTERS:
         return Reading(custom_id, "refused", "content_filter", message=words)
-    return Reading(custom_id, "failed", _http_cause(status, text), message=words)
+    cause = "context_length" if codes & _TOO_LONG else _http_cause(status, text)
+    return Reading(custom_id, "failed", cause, message=words)
 
 
 def is_success(status: int | None) -> bool:
@@ -126,7 +128,9 @@ def _error_status(status: int | None) -> int | None:
 
 def _http_cause(status: int, text: str) -> str:
     lowered = text.lower()
-    too_long = any(word in lowered for word in ("length", "window", "maximum"))
-    if status in {400, 413, 422} and "context" in lowered and too_long:
+    too_long = any(word in lowered for word in ("length", "window", "maximum", "size"))
+    is_input = "input token" in lowered and any(word in lowered for word in ("exceed", "longer"))
+    is_full = ("context" in lowered and too_long) or is_input or "prompt is too long" in lowered
+    if status in {400, 413, 422} and is_full:
         return "context_length"
     return f"http_{status}"

@@ -101,10 +101,12 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     if not isinstance(error, str):  # a text here may be a name beside the message
         yield error
     yield fields.get("message")
-    yield fields.get("errorMessage")
+    for name in ("errorMessage", "error_message", "error_msg", "faultstring", "exception"):
+        yield fields.get(name)
     yield fields.get("detail")
     yield _validation_error(fields)
     yield fields.get("errors")
+    yield fields.get("fault")
     if isinstance(error, str):
         yield error
     yield fields.get("code")
