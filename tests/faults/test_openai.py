@@ -1,5 +1,6 @@
 """The same promises where a server keeps OpenAI's conventions and not Doubleword's."""
 
+import gzip
 import json
 
 import httpx
@@ -54,8 +55,9 @@ class OpenAI:
         router.post("/batches").mock(side_effect=self._create)
         router.get("/batches/batch_1").respond(json=self._batch)
         for name, lines in (("out", output), ("err", error)):
-            text = "".join(line + "\n" for line in lines)
-            router.get(f"/files/file-{name}/content").respond(text=text)
+            whole = lines if isinstance(lines, str | bytes) else "".join(f"{x}\n" for x in lines)
+            content = whole if isinstance(whole, bytes) else whole.encode()
+            router.get(f"/files/file-{name}/content").respond(content=content)
 
     def _create(self, _request):
         self.created += 1
@@ -184,6 +186,42 @@ async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(resul
     assert found.ledger == {"ok": 10}
     assert any("not of this job" in warning for warning in found.warnings)
     assert any("not result lines" in warning for warning in found.warnings)
+
+
+def _listed(lines):
+    return "[\n" + ",\n".join(lines) + "\n]\n"
+
+
+LAYOUTS = {
+    "a list of a line": lambda lines: f"[{','.join(lines)}]",
+    "a list of several lines": _listed,
+    "lines without breaks between them": "".join,
+    "lines that end with CR": "\r".join,
+    "events": lambda lines: "".join(f"data: {line}\n\n" for line in lines),
+    "lines with a mark in front": lambda lines: "".join(f"\x1e{line}\n" for line in lines),
+    "lines packed with gzip": lambda lines: gzip.compress("\n".join(lines).encode()),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+async def test_no_answer_is_missing_because_of_what_stands_between_the_lines(results_of, layout):
+    lines = [answer(row).replace("answer", r"a \"}{\" answer") for row in range(1, 11)]
+    found = await results_of(
+        status="completed",
+        output=LAYOUTS[layout](lines),
+        request_counts={"total": 10, "completed": 10, "failed": 0},
+    )
+    assert found.ledger == {"ok": 10}
+
+
+async def test_lines_that_are_read_again_are_counted_once(results_of):
+    found = await results_of(
+        status="completed",
+        output=["no line", "none", *(answer(row) for row in range(1, 9))],
+        request_counts={"total": 10, "completed": 10, "failed": 0},
+    )
+    assert found.ledger == {"ok": 8, "missing": 2}
+    assert "2 lines that are not result lines were ignored" in found.warnings
 
 
 async def test_a_custom_id_of_ours_with_another_label_is_nobodys_answer(results_of):

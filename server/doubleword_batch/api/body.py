@@ -12,6 +12,8 @@ from doubleword_batch.api.error_mapping import ErrorReply, html_error
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 
+_GZIP = b"\x1f\x8b"
+
 
 async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGenerator[bytes, None]:
     """The body, in pieces that stay small however well they were packed.
@@ -33,6 +35,28 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
         raise httpx.DecodingError(f"the reply {error}") from None
     if not unpacker.is_whole:
         raise httpx.RemoteProtocolError("the packed reply ended before its end")
+
+
+async def pieces_of_file(
+    request: ApiRequest, response: httpx.Response
+) -> AsyncGenerator[bytes, None]:
+    """The same of a file's content; one that the server keeps packed with gzip is unpacked, too.
+
+    Raises:
+        ProtocolError, httpx.RequestError: as `pieces_of`.
+    """
+    unpacker: Unpacker | None = None
+    async with aclosing(pieces_of(request, response)) as pieces:
+        async for data in pieces:
+            if unpacker is None:
+                unpacker = Unpacker("gzip" if data.startswith(_GZIP) else "")
+            try:
+                for piece in unpacker.unpacked(data):
+                    yield piece
+            except EncodingError as error:
+                raise httpx.DecodingError(f"the file {error}") from None
+    if unpacker is not None and not unpacker.is_whole:
+        raise httpx.RemoteProtocolError("the packed file ended before its end")
 
 
 async def whole_body(

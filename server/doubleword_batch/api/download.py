@@ -13,7 +13,7 @@ import anyio
 import httpx
 import msgspec
 
-from doubleword_batch.api.body import pieces_of
+from doubleword_batch.api.body import pieces_of_file
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport, may_be_repeated
@@ -201,7 +201,7 @@ async def _read_once(
     download.begin_try()
     async with _opened(transport, request) as response:
         body = _Body(request, leave_out, transport.redact, download.note_progress)
-        async with aclosing(pieces_of(request, response)) as pieces:
+        async with aclosing(pieces_of_file(request, response)) as pieces:
             with download.patience():
                 async for piece in pieces:
                     await download.hand_over(transport.redact_lines(body.lines_of(piece)))

@@ -33,6 +33,7 @@ from doubleword_batch.jobs.store.apply_results import (
 )
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.jobs.sync.joined_lines import objects_in
 from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck, schema_check
@@ -193,6 +194,7 @@ class _BatchReader:
         self._collected = collected
         self._progress = progress
         self._names = names
+        self._foreign = self._unreadable = 0
 
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
@@ -219,7 +221,10 @@ class _BatchReader:
                 await self._read(kind, file_id)
 
     def read_again(self) -> None:
-        """Let both files be read from their first line again."""
+        """Let both files be read from their first line again, what was odd in them included."""
+        self._collected.foreign -= self._foreign
+        self._collected.unreadable -= self._unreadable
+        self._foreign = self._unreadable = 0
         read_again(self._ledger, self.batch_run.id)
 
     async def read_list(self, *, is_short: bool) -> None:
@@ -325,6 +330,8 @@ class _BatchReader:
             self._collected.lines += group.received
             self._collected.moved += applied.moved
             self._collected.repeated += applied.repeated
+            self._foreign += applied.foreign + group.foreign
+            self._unreadable += group.unreadable
             self._collected.foreign += applied.foreign + group.foreign
             self._collected.unreadable += group.unreadable
         return now
@@ -334,11 +341,19 @@ class _BatchReader:
         lines = list(io.BytesIO(data))
         for text, outcome in zip(lines, read_lines(lines, self._check), strict=True):
             group.received += 1
-            if outcome is None:
-                group.unreadable += bool(text.strip())
-            else:
+            if outcome is not None:
                 group.outcomes.append((outcome, text))
+            elif text.strip():
+                inside = self._joined(text)
+                group.unreadable += not inside
+                group.outcomes += inside
         return group
+
+    def _joined(self, text: bytes) -> list[tuple[LineOutcome, bytes]]:
+        """The result lines inside a line that is none."""
+        lines = [line + b"\n" for line in objects_in(text)]
+        outcomes = zip(read_lines(lines, self._check), lines, strict=True)
+        return [(outcome, line) for outcome, line in outcomes if outcome is not None]
 
     def _name(self, group: _Group) -> None:
         """Find out whose the lines of a group are."""
