@@ -197,7 +197,8 @@ def check_column(name: str, columns: Sequence[str], user: str) -> None:
     shown = ", ".join(quote_untrusted(column, 60) for column in columns[:_COLUMNS_SHOWN])
     more = len(columns) - _COLUMNS_SHOWN
     hint = f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
-    for near in difflib.get_close_matches(name, columns, n=1):
+    same = [column for column in columns if column.casefold() == name.casefold()]
+    for near in same[:1] or difflib.get_close_matches(name, columns, n=1):
         hint = f"Did you mean {quote_untrusted(near, 60)}? " + hint
     raise InputError(
         f"{user} names the column {quote_untrusted(name, 60)}, which the source does not have.",

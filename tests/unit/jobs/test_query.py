@@ -170,6 +170,15 @@ async def test_a_damaged_database_is_made_again(reviews):
     assert ask(reviews, "SELECT count(label) FROM results").rows == [[8]]
 
 
+@pytest.mark.parametrize(
+    "written", ["star_rating", '"star_rating"', "`star_rating`", "[star_rating]"]
+)
+def test_the_query_that_is_advised_quotes_a_name_of_several_words(written):
+    error = InputError("x", details={"column": "star_rating", "near": "Star Rating"})
+    advised = query.corrected(f"SELECT {written} FROM results", error)
+    assert advised == 'SELECT "Star Rating" FROM results'
+
+
 async def test_names_that_differ_by_case_only_get_numbers(finish, tmp_path):
     (tmp_path / "t.csv").write_text('a,A,"x ""y"" z",row_number\n1,2,3,4\n')
     job = await finish("t.csv", chat("b"))

@@ -67,6 +67,7 @@ def test_markup_is_not_escaped():
         "{{ row['txet'] }}",
         "{{ row.txet }}",
         "{{ txet|default(1) }}",
+        "{{ TEXT }}",
     ],
 )
 def test_an_unknown_column_is_named_with_those_there_are_and_the_nearest(text):

@@ -285,7 +285,9 @@ def corrected(sql: str, error: InputError) -> str:
     near: str | None = error.details.get("near")
     wrong: str | None = error.details.get("column")
     if near and wrong:
-        repaired = re.sub(rf"\b{re.escape(wrong)}\b", lambda _: near, sql)
+        is_quoted = near.isidentifier() or near.startswith('"')
+        name = near if is_quoted else quoted_name(near)
+        repaired = re.sub(rf'["`\[]?\b{re.escape(wrong)}\b["`\]]?', lambda _: name, sql)
         if repaired != sql:
             return repaired
     return _LOOK
