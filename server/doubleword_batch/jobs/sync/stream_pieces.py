@@ -47,7 +47,8 @@ class _Choice:
 
     def add(self, choice: dict[str, Any]) -> None:
         delta = object_of(choice.get("delta") or choice.get("message"))
-        self._texts += [text for text in (delta.get("content"), choice.get("text")) if _is(text)]
+        for words in (delta.get("content"), choice.get("text")):
+            self._texts += [words] if isinstance(words, str) else []
         self._refusals += [delta["refusal"]] if _is(delta.get("refusal")) else []
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
