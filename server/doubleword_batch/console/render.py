@@ -1,6 +1,8 @@
 """Pages and fragments of pages from templates. Whatever is put into one is text everywhere.
 
-Jinja escapes every value, in attributes as well; no template marks anything as safe.
+Jinja escapes every value, in attributes as well; no template marks anything as safe. What nobody
+sees in a text, or what turns the direction of writing, is shown as U+FFFD (`plain_text`), but for
+what a form sends back, which is `exact`.
 """
 
 import re
@@ -16,6 +18,7 @@ from starlette.responses import HTMLResponse
 
 from doubleword_batch.console.context import RefusedError, console_of, cookie_of
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
+from doubleword_batch.plain_text import readable
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -112,11 +115,28 @@ def _environment() -> "Environment":
         loader=PackageLoader("doubleword_batch.console"),
         autoescape=True,
         undefined=StrictUndefined,
+        finalize=_shown,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     made.filters.update(_FILTERS)
     return made
+
+
+class _Exact(str):
+    __slots__ = ()
+
+
+def exact(value: object) -> str:
+    """A value as it is, for forms that send it back."""
+    return _Exact(value)
+
+
+def _shown(value: object) -> object:
+    """A value that is put into a page: of a text, what a person is to see."""
+    if not isinstance(value, str) or isinstance(value, _Exact) or hasattr(value, "__html__"):
+        return value
+    return readable(value)
 
 
 # How values are written
@@ -281,6 +301,7 @@ _FILTERS: dict[str, Any] = {
     "size": size,
     "job_url": job_url,
     "query": with_query,
+    "exact": exact,
     "segments": segments,
     "cell": cell,
     "asked": asked,
