@@ -10,7 +10,6 @@ import subprocess
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from itertools import product
 from pathlib import Path
 
 import httpx2
@@ -23,6 +22,7 @@ from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.settings import Settings
+from early_refusals import cases, of_largest
 from faults.harness import MODEL, UPLOAD, built, status
 from wire.certificates import self_signed
 from wire.scripted_server import answer, serving
@@ -33,11 +33,9 @@ KINDS = {
     413: ("File exceeds the maximum", errors.RejectedError, openai.APIStatusError),
     429: ("No capacity", errors.RateLimitedError, openai.RateLimitError),
 }
-UPLOADS = pytest.mark.parametrize(("code", "size"), [*product(KINDS, [1, 2_000]), (429, 50_000)])
-"""Bytes of each of the 1,000 rows' text. What 2 MB and 50 MB show is the same for every code."""
-CALLS = pytest.mark.parametrize(
-    ("code", "size"), [*product(KINDS, [300, 2_000_000]), (429, 50_000_000)]
-)
+UPLOADS = pytest.mark.parametrize(("code", "size"), cases(1, 2_000, 50_000))
+"""Bytes of each of the 1,000 rows' text."""
+CALLS = pytest.mark.parametrize(("code", "size"), cases(300, 2_000_000, 50_000_000))
 
 LARGEST_CALL = 5_000_000
 
@@ -140,7 +138,7 @@ def calls_of(client, size):
     ]
 
 
-@pytest.mark.parametrize("code", [413, 429])
+@pytest.mark.parametrize("code", of_largest(413, 429))
 async def test_batch_openai_raises_what_is_said_to_fifty_megabytes(harness, tmp_path, code):
     with harness.serving(refusal(code)) as server:
         async with BatchOpenAI(

@@ -6,12 +6,12 @@ import subprocess
 import sys
 from dataclasses import replace
 from functools import partial
-from itertools import product
 from pathlib import Path
 
 import pytest
 from anyio import to_thread
 
+from early_refusals import cases
 from wire.certificates import self_signed
 from wire.scripted_server import Answer, answer, serving
 
@@ -59,9 +59,7 @@ def upload_refused(status, words):
     return [lambda asked: refusal if asked.method == "POST" else NO_FILES] * 10
 
 
-@pytest.mark.parametrize(
-    ("status", "size"), [*product([401, 403, 413, 429], [1, 2_000]), (429, 50_000)]
-)
+@pytest.mark.parametrize(("status", "size"), cases(1, 2_000, 50_000))
 async def test_an_early_refusal_is_shown(tmp_path, tls, status, size):
     context, certificate = tls
     async with serving(*upload_refused(status, b"Not for you"), tls=context) as server:
