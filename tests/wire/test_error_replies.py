@@ -81,7 +81,7 @@ ERRORS = [
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
     (200, JSON, " <!doctype html><html>", errors.ProtocolError, "html", False,
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
-    (200, JSON, '{"id": 5}', errors.ProtocolError, "unexpected_reply", False,
+    (200, JSON, '{"id": {}}', errors.ProtocolError, "unexpected_reply", False,
      "does not fit what GET /batches/", "with /v1"),
     (200, JSON, '{"id": "b", "sta', errors.ProtocolError, "unexpected_reply", True,
      "does not fit", "with /v1"),
@@ -212,7 +212,7 @@ async def test_server_text_is_quoted_cut_and_kept_on_one_line(connect):
 @pytest.mark.parametrize("status", [200, 400, 401, 429, 500])
 @respx.mock
 async def test_a_server_that_echoes_the_key_does_not_get_it_into_the_error(connect, status):
-    echo = {"id": 1, KEY: KEY, "error": {"message": f"bad header Bearer {KEY}", "code": KEY}}
+    echo = {"id": None, KEY: KEY, "error": {"message": f"bad header Bearer {KEY}", "code": KEY}}
     headers = {"x-request-id": KEY}
     respx.get(f"{API}/batches/{ID}").respond(status, json=echo, headers=headers)
     respx.get(f"{API}/files/{ID}/content").respond(status, json=echo, headers=headers)
