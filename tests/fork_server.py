@@ -35,9 +35,9 @@ def main() -> None:
     _import_everything()
     gc.collect()
     gc.freeze()  # or each child copies these pages as it looks for garbage
-    control = socket.socket(fileno=int(sys.argv[1]))
-    control.send(b"!")
-    order = _serve(control)
+    with socket.socket(fileno=int(sys.argv[1])) as control:
+        control.send(b"!")
+        order = _serve(control)
     if order is not None:
         _become(order)
         runpy._run_module_as_main(PACKAGE)  # what the option -m calls

@@ -1,9 +1,11 @@
 """The MCP server as a host starts it."""
 
+import ctypes
 import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import anyio
 import pytest
@@ -61,6 +63,22 @@ def test_a_signal_ends_it_quietly_although_the_host_keeps_its_pipe_open(shared, 
     assert server.wait(30) in {0, 128 + number}
     assert server.stderr.read() == b""
     server.communicate()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a signal to one thread of another process")
+def test_a_signal_that_does_not_reach_the_waiting_main_thread_ends_it_as_well(shared):
+    with shared.start(stdin=subprocess.PIPE) as server:
+        try:
+            server.stdin.write(json.dumps(INITIALIZE).encode() + b"\n")
+            server.stdin.flush()
+            assert json.loads(server.stdout.readline())["id"] == 1
+            threads = {int(path.name) for path in Path(f"/proc/{server.pid}/task").iterdir()}
+            other = min(threads - {server.pid})
+            assert ctypes.CDLL(None).tgkill(server.pid, other, signal.SIGINT) == 0
+            assert server.wait(30) in {0, 128 + signal.SIGINT}
+            assert server.stderr.read() == b""
+        finally:
+            server.kill()
 
 
 def test_an_unusable_environment_is_reported_on_stderr_and_stdout_stays_empty(shared):

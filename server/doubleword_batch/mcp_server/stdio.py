@@ -110,13 +110,32 @@ def _end_at_last(code: int) -> None:
 
 
 def _end_by_signal(end: Callable[[], None]) -> None:
-    def stop(number: int, _frame: FrameType | None) -> None:
+    """Call `end` on SIGINT or SIGTERM, also while the main thread waits for its next event.
+
+    A handler in Python runs in the main thread between two steps. A signal that comes after the
+    last step before a wait, or to another thread, would be handled after the wait only, which ends
+    with the host's next message; so a thread reads what Python writes at the signal itself.
+    """
+
+    def stop(number: int, _frame: FrameType | None = None) -> None:
         signal.signal(number, signal.SIG_DFL)  # a second one does not wait
+        begin(number)
+
+    def begin(number: int) -> None:
         _end_at_last(128 + number)
         end()
 
+    def watch() -> None:
+        while number := os.read(signals, 1):
+            begin(number[0])
+
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if sys.platform != "win32":  # there asyncio's loop has the only such descriptor
+        signals, writing = os.pipe()
+        os.set_blocking(writing, False)
+        signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+        threading.Thread(target=watch, name="signals", daemon=True).start()
 
 
 class WholeCharacters:
