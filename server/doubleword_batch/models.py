@@ -7,6 +7,7 @@ nobody an object, whatever type it has.
 """
 
 import re
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
@@ -25,6 +26,9 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 LONGEST_CANCELLATION = timedelta(hours=1)
 """After that a batch that is still `cancelling` counts as cancelled: some stay so for ever."""
+
+_LISTS = ("data", "batches", "files", "models", "items")
+"""What servers call the list of a page."""
 
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
@@ -321,11 +325,22 @@ class Batch(_Object):
 
 
 class Model(_Object):
-    """A model that the key may use; `created` and `owned_by` as the server reports them."""
+    """A model that the key may use; `created` and `owned_by` as the server reports them.
+
+    A model without an id is called by its name.
+    """
 
     id: GivenId
     created: Time = None
     owned_by: Text = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_is_id(cls, data: Any) -> Any:
+        if not isinstance(data, dict):
+            return data
+        fields = cast("dict[str, Any]", data)
+        return fields if fields.get("id") is not None else {**fields, "id": fields.get("name")}
 
 
 class CostEstimate(_Object):
@@ -347,8 +362,8 @@ _T = TypeVar("_T", bound=_Object)
 class Page(_Object, Generic[_T]):
     """One page of a list, of which null is an empty one; `last_id` is the next one's `after`.
 
-    A list without anything around it is a page. Beside objects of the list, nulls and what has no
-    id are left out; a list of nothing else is none.
+    A list without anything around it is a page, and servers call it `batches` or `items`. Beside
+    objects of the list, nulls and what has no id are left out; a list of nothing else is none.
     """
 
     data: list[_T]
@@ -362,15 +377,22 @@ class Page(_Object, Generic[_T]):
         if not isinstance(whole, dict):
             return whole
         fields: dict[str, Any] = dict(cast("dict[str, Any]", whole))
-        if fields.get("data", ...) is None:
+        named = next((name for name in _LISTS if isinstance(fields.get(name), list)), "data")
+        found: Any = fields.get(named, ...)
+        if found is None:
             fields["data"] = []
-        found: Any = fields.get("data")
-        if isinstance(found, list):
+        elif isinstance(found, list):
             listed = cast("list[Any]", found)
-            fields["data"] = [one for one in listed if _has_id(one)] or listed
+            fields["data"] = next((these for these in _objects_of(listed) if these), listed)
         return {name: value for name, value in fields.items() if value is not None}
 
 
-def _has_id(listed: Any) -> bool:
-    fields = cast("dict[str, Any]", listed) if isinstance(listed, dict) else {}
-    return isinstance(listed, BaseModel) or fields.get("id") is not None
+def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
+    """The objects of a list: those with an id or, where none has one, those with a name."""
+    for key in ("id", "name"):
+        yield [
+            one
+            for one in listed
+            if isinstance(one, BaseModel)
+            or (isinstance(one, dict) and cast("dict[str, Any]", one).get(key) is not None)
+        ]

@@ -1,18 +1,18 @@
 """The same promises where a server keeps OpenAI's conventions and not Doubleword's."""
 
-import gzip
 import json
 
 import httpx
 import pytest
 import respx
 
-from doubleword_batch.errors import Next
+from doubleword_batch.errors import Next, ProtocolError
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 from faults.harness import MODEL, built
+from result_files import LAYOUTS, NOT_READ
 
 BASE = "https://api.openai.test/v1"
 
@@ -188,30 +188,29 @@ async def test_lines_of_others_cut_lines_and_lines_in_any_order_do_no_harm(resul
     assert any("not result lines" in warning for warning in found.warnings)
 
 
-def _listed(lines):
-    return "[\n" + ",\n".join(lines) + "\n]\n"
+USUAL = (  # of all that tests/unit/test_result_files.py tries
+    "a list on a line", "a list of lines", "events", "a page printed over many lines",
+    "UTF-16 with a mark", "packed with gzip",
+)  # fmt: skip
 
 
-LAYOUTS = {
-    "a list of a line": lambda lines: f"[{','.join(lines)}]",
-    "a list of several lines": _listed,
-    "lines without breaks between them": "".join,
-    "lines that end with CR": "\r".join,
-    "events": lambda lines: "".join(f"data: {line}\n\n" for line in lines),
-    "lines with a mark in front": lambda lines: "".join(f"\x1e{line}\n" for line in lines),
-    "lines packed with gzip": lambda lines: gzip.compress("\n".join(lines).encode()),
-}
-
-
-@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize("layout", USUAL)
 async def test_no_answer_is_missing_because_of_what_stands_between_the_lines(results_of, layout):
-    lines = [answer(row).replace("answer", r"a \"}{\" answer") for row in range(1, 11)]
+    lines = [answer(row).replace("answer", r"a \"}{\" é answer") for row in range(1, 11)]
     found = await results_of(
         status="completed",
         output=LAYOUTS[layout](lines),
         request_counts={"total": 10, "completed": 10, "failed": 0},
     )
     assert found.ledger == {"ok": 10}
+
+
+@pytest.mark.parametrize("kind", ["Zstandard", "words", "an empty page"])
+async def test_answers_in_a_file_that_cannot_be_read_are_not_missing(results_of, kind):
+    content, words = NOT_READ[kind]
+    with pytest.raises(ProtocolError, match=words) as caught:
+        await results_of(status="completed", output=content, request_counts=None)
+    assert "Nothing has to be paid again" in caught.value.hint
 
 
 async def test_lines_that_are_read_again_are_counted_once(results_of):

@@ -1,11 +1,12 @@
-"""The scripts read a batch's status and errors as the package does."""
+"""The scripts read a batch's status, errors and lists as the package does."""
 
 import pytest
 
-from doubleword_batch.models import Batch
+from doubleword_batch.models import Batch, Model, Page
 from skill.in_process import script_module
 
 batch_status = script_module("batch_status")
+Stop = script_module("ending").Stop
 STATUSES = (
     "COMPLETED", "Completed ", "succeeded", "JOB_STATE_SUCCEEDED", "PartiallyCompleted", "done",
     "CANCELED", "Stopped", "CANCELLATION_REQUESTED", "TIMEOUT_EXCEEDED", "error", "failed",
@@ -29,3 +30,26 @@ def test_what_a_server_says_of_a_refused_batch_is_the_same_in_both(errors):
     read = Batch.model_validate(batch).errors
     first = read.data[0] if read else None
     assert batch_status.first_error(batch) == ((first and (first.message or first.code)) or "")
+
+
+LISTS = ("data", "batches", "files", "models", "items")
+
+
+@pytest.mark.parametrize("name", LISTS)
+def test_a_page_is_read_whatever_its_list_is_called(name):
+    page = {name: [{"id": "a"}, None, {"name": "x"}], "has_more": False}
+    assert [batch.id for batch in Page[Batch].model_validate(page).data] == ["a"]
+    assert batch_status.objects_of(page) == [{"id": "a"}, {"name": "x"}]
+
+
+@pytest.mark.parametrize("page", [{}, {"id": "a"}, {"data": {"id": "a"}}, {"items": None}])
+def test_what_has_no_list_is_not_an_empty_page(page):
+    with pytest.raises(ValueError, match="data"):
+        Page[Batch].model_validate(page)
+    with pytest.raises(Stop, match="has no list"):
+        batch_status.objects_of(page)
+
+
+def test_models_without_an_id_go_by_their_name():
+    page = {"models": [{"name": "m-1"}, {"name": "m-2", "object": "model"}, {}]}
+    assert [model.id for model in Page[Model].model_validate(page).data] == ["m-1", "m-2"]

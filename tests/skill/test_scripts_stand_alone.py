@@ -24,7 +24,7 @@ STANDARD = {
     "itertools", "json", "math", "msvcrt",
     "os", "pathlib", "random", "re", "secrets", "socket", "ssl", "stat", "struct", "sys", "time",
     "types",
-    "typing", "unicodedata", "urllib",
+    "typing", "unicodedata", "urllib", "zlib",
     "selectors",
     "functools",
 }  # fmt: skip

@@ -9,10 +9,11 @@ import httpx
 
 from doubleword_batch.api import limits
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.line_layout import LineLayout
 from doubleword_batch.api.request import ApiRequest, unexpected
+from doubleword_batch.api.stored_form import FormError, StoredForm
 from doubleword_batch.content_encoding import EncodingError, Unpacker
-
-_GZIP = b"\x1f\x8b"
+from doubleword_batch.errors import ProtocolError
 
 
 async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGenerator[bytes, None]:
@@ -40,23 +41,31 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
 async def pieces_of_file(
     request: ApiRequest, response: httpx.Response
 ) -> AsyncGenerator[bytes, None]:
-    """The same of a file's content; one that the server keeps packed with gzip is unpacked, too.
+    """A file of result lines, in pieces, whatever form and layout the server keeps it in.
 
     Raises:
-        ProtocolError, httpx.RequestError: as `pieces_of`.
+        ProtocolError, httpx.RequestError: as `pieces_of`, or it has a form that is not read.
     """
-    unpacker: Unpacker | None = None
-    async with aclosing(pieces_of(request, response)) as pieces:
-        async for data in pieces:
-            if unpacker is None:
-                unpacker = Unpacker("gzip" if data.startswith(_GZIP) else "")
-            try:
-                for piece in unpacker.unpacked(data):
-                    yield piece
-            except EncodingError as error:
-                raise httpx.DecodingError(f"the file {error}") from None
-    if unpacker is not None and not unpacker.is_whole:
+    form, layout = StoredForm(), LineLayout()
+    try:
+        async with aclosing(pieces_of(request, response)) as pieces:
+            async for data in pieces:
+                for piece in form.opened(data):
+                    if lines := layout.lines_of(piece):
+                        yield lines
+        for piece in form.rest():
+            yield layout.lines_of(piece)
+    except FormError as error:
+        raise ProtocolError(
+            f"The file behind {request} is {error}, which is not read here.",
+            hint="Nothing has to be paid again: the answers are in that file. Download it, and "
+            "report how the provider keeps it.",
+        ) from None
+    except EncodingError as error:
+        raise httpx.DecodingError(f"the file {error}") from None
+    if not form.is_whole:
         raise httpx.RemoteProtocolError("the packed file ended before its end")
+    yield layout.rest()
 
 
 async def whole_body(

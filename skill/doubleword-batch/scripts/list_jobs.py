@@ -16,6 +16,7 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.answer_shapes import object_of  # noqa: E402  # after the line above
 from batchkit.api import Api  # noqa: E402
+from batchkit.batch_status import objects_of  # noqa: E402
 from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
 from batchkit.settings import read_settings  # noqa: E402
 
@@ -49,15 +50,15 @@ def main() -> Exit:
 
 
 def _models(api: Api) -> Iterator[str]:
-    for one in map(object_of, api.get("/models").get("data") or []):
-        yield quoted(str(one.get("id")), 120).strip("«»")
+    for one in objects_of(api.get("/models")):
+        yield quoted(str(one.get("id") or one.get("name")), 120).strip("«»")
 
 
 def _batches(api: Api, status: str | None) -> Iterator[str]:
     after: str | None = None
     for _ in range(_MOST_SEARCHED // _PAGE):
         page = api.get("/batches", limit=_PAGE, **({"after": after} if after else {}))
-        data = [one for one in page.get("data") or [] if isinstance(one, dict)]
+        data = objects_of(page)
         for batch in data:
             if status is None or str(batch.get("status")).lower() == status.lower():
                 yield _line(batch)

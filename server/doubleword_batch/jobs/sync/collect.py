@@ -16,7 +16,8 @@ from dataclasses import dataclass, field
 import anyio
 from anyio import to_thread
 
-from doubleword_batch.errors import DoublewordBatchError, NotFoundError
+from doubleword_batch.api.line_layout import ObjectLines
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError, ProtocolError
 from doubleword_batch.jobs.adopt import read_input
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
@@ -33,7 +34,6 @@ from doubleword_batch.jobs.store.apply_results import (
 )
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.jobs.sync.joined_lines import objects_in
 from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck, schema_check
@@ -43,7 +43,8 @@ from doubleword_batch.progress import Progress, no_progress
 _GROUP_BYTES = 1 << 20
 _GROUP_SECONDS = 10.0
 _MOST_RACES = 20
-_LIST = "results"
+_ODD_BYTES = 64 * 1024
+_LIST, _UNREADABLE = "results", "unreadable"
 _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
     OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
@@ -134,8 +135,11 @@ async def _close(job: StoredJob, ended: "list[_BatchReader]", numbers: dict[int,
         if job.ledger.has_pending(numbers[run.part]):
             await reader.read_list(is_short=rows.get(run.id, 0) < run.completed + run.failed)
     failpoint("collect.close")
-    await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in ended], numbers)
+    readable = [reader for reader in ended if not reader.is_unreadable]
+    await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in readable], numbers)
     failpoint("collect.closed")
+    for reader in ended:
+        await to_thread.run_sync(reader.refuse_if_unreadable)
 
 
 def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
@@ -194,7 +198,32 @@ class _BatchReader:
         self._collected = collected
         self._progress = progress
         self._names = names
-        self._foreign = self._unreadable = 0
+        self._foreign = self._unreadable = self._readable = 0
+        self._odd = b""
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether there was something in the files, answers perhaps, but not one result line."""
+        run = self.batch_run
+        may_hold_answers = run.completed + run.failed > 0 or _ending(run)[0] == "missing"
+        return self._unreadable > 0 and not self._readable and may_hold_answers
+
+    def refuse_if_unreadable(self) -> None:
+        """Keep the beginning of what came: no row of such a batch is missing.
+
+        Raises:
+            ProtocolError: it is unreadable.
+        """
+        if not self.is_unreadable:
+            return
+        path = stored_lines_path(self._job, self.batch_run.id, _UNREADABLE)
+        append_lines(path, 0, self._odd)
+        raise ProtocolError(
+            f"The files of results of batch {self.batch_run.batch_id} hold no line that can be "
+            f"read; the beginning of what came lies in {path}.",
+            hint="Nothing has to be paid again: the answers are in those files at the provider. "
+            "Call again in a minute; if it lasts, report what the lines look like.",
+        )
 
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
@@ -225,6 +254,7 @@ class _BatchReader:
         self._collected.foreign -= self._foreign
         self._collected.unreadable -= self._unreadable
         self._foreign = self._unreadable = 0
+        self._odd = b""
         read_again(self._ledger, self.batch_run.id)
 
     async def read_list(self, *, is_short: bool) -> None:
@@ -332,6 +362,7 @@ class _BatchReader:
             self._collected.repeated += applied.repeated
             self._foreign += applied.foreign + group.foreign
             self._unreadable += group.unreadable
+            self._readable += len(group.outcomes)
             self._collected.foreign += applied.foreign + group.foreign
             self._collected.unreadable += group.unreadable
         return now
@@ -345,13 +376,15 @@ class _BatchReader:
                 group.outcomes.append((outcome, text))
             elif text.strip():
                 inside = self._joined(text)
-                group.unreadable += not inside
+                if not inside:
+                    group.unreadable += 1
+                    self._odd = (self._odd + text)[:_ODD_BYTES]
                 group.outcomes += inside
         return group
 
     def _joined(self, text: bytes) -> list[tuple[LineOutcome, bytes]]:
-        """The result lines inside a line that is none."""
-        lines = [line + b"\n" for line in objects_in(text)]
+        """The result lines inside a line that is none, such as `data: {...}`."""
+        lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
         outcomes = zip(read_lines(lines, self._check), lines, strict=True)
         return [(outcome, line) for outcome, line in outcomes if outcome is not None]
 

@@ -18,9 +18,11 @@ from urllib.parse import quote, urlencode, urlsplit
 from batchkit import strict_json
 from batchkit.connections import Deadline, PlainHandler, Request, TLSHandler
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.line_layout import LineLayout
 from batchkit.long_lines import LineCutter
 from batchkit.redaction import redacted, redacted_lines
 from batchkit.refusals import Lost, Refused, read_refusal
+from batchkit.stored_form import EncodingError, FormError, StoredForm
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -35,6 +37,7 @@ _BLOCK_BYTES = 1 << 16
 _LONGEST_JSON = 1 << 22
 _LONGEST_LINE = 1 << 26
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
+_BEGINNINGS = (b"{", b"[", b"data:", b"event:", b"id:", b":", b"\x1e")  # also of events
 _FIRST_BACKOFF_SECONDS = 0.5
 _LONGEST_BACKOFF_SECONDS = 20.0
 _BAD_REQUEST, _NOT_ACCEPTED = 400, 401
@@ -142,7 +145,8 @@ class Api:
         params = {"skip": skip} if skip else {}
         with self._opened("GET", path, params, deadline=deadline) as response:
             knows_skip = response.headers.get("X-Incomplete") is not None
-            lines = _whole_lines(_blocks(response, path), path, deadline)
+            blocks = _opened_up(_blocks(response, path), path)
+            lines = _whole_lines(blocks, path, deadline)
             for block in lines if knows_skip else _without_first(lines, skip):
                 yield redacted_lines(block, self._settings.key)
 
@@ -304,6 +308,28 @@ def _blocks(response: http.client.HTTPResponse, path: str) -> Iterator[bytes]:
         raise Lost(asked, "the answer was cut", may_have_happened=False)
 
 
+def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
+    """The blocks of a file as lines, whatever form and layout the server keeps it in."""
+    form, layout = StoredForm(), LineLayout()
+    try:
+        for block in blocks:
+            for piece in form.opened(block):
+                yield layout.lines_of(piece)
+        for piece in form.rest():
+            yield layout.lines_of(piece)
+    except FormError as error:
+        raise Stop(
+            Exit.NO_CONNECTION,
+            f"The file behind GET {path} is {error}, which is not read here.",
+            "Nothing has to be paid again: the answers are in that file. Download it.",
+        ) from None
+    except EncodingError as error:
+        raise Lost(f"GET {path}", f"the file {error}", may_have_happened=False) from None
+    if not form.is_whole:
+        raise Lost(f"GET {path}", "the packed file was cut", may_have_happened=False)
+    yield layout.rest()
+
+
 def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iterator[bytes]:
     """Cut blocks into blocks of whole lines; result lines renew the deadline, others do not."""
     cutter = LineCutter(_LONGEST_LINE)
@@ -311,7 +337,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
     for block in blocks:
         if not is_checked and (beginning := (cutter.rest + block).lstrip(_BLANK_OR_BOM)):
             is_checked = True
-            if not beginning.startswith(b"{"):
+            if not beginning.startswith(_BEGINNINGS):
                 raise Stop(
                     Exit.NO_CONNECTION,
                     f"GET {path} gives no result lines: {quoted(_shown(block), 80)}.",

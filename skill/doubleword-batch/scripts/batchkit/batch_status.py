@@ -1,13 +1,16 @@
-"""What a batch's status and errors mean, however its server writes them."""
+"""What a batch's status and errors mean, and lists of batches, as servers write them."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
+from batchkit.ending import Exit, Stop
+
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more lines come; one that is not known is not among them."""
 
+_LISTS = ("data", "batches", "files", "models", "items")  # what servers call the list of a page
 _LONGEST = 40
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
@@ -21,6 +24,21 @@ _SPELT = {
     "in_progress": "running",
 }
 _WORDS = {word: status for status, words in _SPELT.items() for word in words.split()}
+
+
+def objects_of(page: dict[str, Any]) -> list[dict[str, Any]]:
+    """The objects of one page of a list, of which null is an empty one.
+
+    Raises:
+        Stop: it has no list: nobody knows whether what is looked for is there.
+    """
+    named = next((name for name in _LISTS if isinstance(page.get(name), list)), "data")
+    listed = page.get(named, ...) or []
+    if not isinstance(listed, list):
+        raise Stop(
+            Exit.NO_CONNECTION, "The server's list has no list in it.", "Check DOUBLEWORD_BASE_URL."
+        )
+    return [one for one in listed if isinstance(one, dict)]
 
 
 def status_of(batch: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop
+from batchkit.ending import Exit, Stop, quoted
+from batchkit.line_layout import ObjectLines
 from batchkit.loose_json import decode_or_none
 from batchkit.refusals import Lost, Refused
 from batchkit.result_line import custom_id_in
@@ -76,6 +77,15 @@ class LineFile:
         write_whole(self.path, self._unique())
         self._gathered.unlink(missing_ok=True)
 
+    def refuse_if_unreadable(self) -> None:
+        """Stop where something came, answers perhaps, but not one result line."""
+        if self.lines and not self.count_unique():
+            raise Stop(
+                Exit.NO_CONNECTION,
+                f"{quoted(str(self._gathered))} is what came; no line of it can be read.",
+                "Nothing has to be paid again: the answers are in that file, at the server too.",
+            )
+
     def _append(self, blocks: Iterator[bytes]) -> None:
         with open_own(self._gathered, "ab") as stream:
             for block in blocks:
@@ -95,10 +105,10 @@ class LineFile:
         seen: set[str] = set()
         with open_own(self._gathered, "rb") as stream:
             for line in stream:
-                name = _name_of(line)
-                if name is not None and name not in seen:
-                    seen.add(name)
-                    yield line
+                for name, one in _results_in(line):
+                    if name not in seen:
+                        seen.add(name)
+                        yield one
 
     def _cut_to_whole_lines(self) -> int:
         """What a killed process left may end inside a line."""
@@ -113,6 +123,18 @@ class LineFile:
                 position += len(block)
             stream.truncate(end)
         return lines
+
+
+def _results_in(line: bytes) -> Iterator[tuple[str, bytes]]:
+    """The result line with its name; of `data: {...}` and lines that were joined, those inside."""
+    name = _name_of(line)
+    if name is not None:
+        yield name, line
+    elif line.strip():
+        for inside in ObjectLines().lines_of(line).splitlines(keepends=True):
+            name = _name_of(inside) if inside.endswith(b"\n") else None
+            if name is not None:
+                yield name, inside
 
 
 def _name_of(line: bytes) -> str | None:

@@ -123,6 +123,9 @@ class Run:
             if not error.is_gone or not self._collect_list(output, errors, status):
                 raise
         _refuse_empty_failure(batch, output.lines + errors.lines)
+        if sum(counts) or status == "completed":
+            output.refuse_if_unreadable()
+            errors.refuse_if_unreadable()
         errors.publish()
         output.publish()
         self._journal.note(ended=status)

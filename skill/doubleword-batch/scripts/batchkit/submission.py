@@ -12,7 +12,7 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
-from batchkit.batch_status import status_of
+from batchkit.batch_status import objects_of, status_of
 from batchkit.ending import Exit, Stop, note
 from batchkit.refusals import Lost, Refused
 from batchkit.spending import most_output_tokens
@@ -211,7 +211,7 @@ class Submission:
         for _ in range(_MOST_LISTED // _PAGE):
             cursor = {"after": after} if after else {}
             page = self._api.get(path, limit=_PAGE, **params, **cursor)
-            data = [one for one in page.get("data") or [] if isinstance(one, dict)]
+            data = objects_of(page)
             yield from data
             last = str(data[-1].get("id")) if data else None
             if not page.get("has_more") or last in {None, after}:

@@ -1,0 +1,185 @@
+"""How a server keeps a file of results: packed, or in another encoding than UTF-8.
+
+It is opened as it comes, in small pieces: gzip, zlib and zip are unpacked, UTF-16 and UTF-32 become
+UTF-8. What is of another known form is named.
+"""
+
+import codecs
+import struct
+import zlib
+from collections.abc import Callable, Iterator
+
+from doubleword_batch.content_encoding import EncodingError, Unpacker
+
+_SEEN_BYTES = 4
+_PIECE_BYTES = 64 * 1024
+_OTHERS = {
+    b"\x28\xb5\x2f\xfd": "packed with Zstandard",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zX": "packed with xz",
+    b"7z\xbc\xaf": "a 7-Zip archive",
+    b"Rar!": "a RAR archive",
+    b"PAR1": "a Parquet file",
+}
+_MARKS = {
+    b"\xff\xfe\0\0": "utf-32",
+    b"\0\0\xfe\xff": "utf-32",
+    b"\xff\xfe": "utf-16",
+    b"\xfe\xff": "utf-16",
+}
+_MEMBER, _DIRECTORY = b"PK\x03\x04", b"PK\x01\x02"
+_HEAD_BYTES = 30  # of a member of a zip file, before its name
+_BETWEEN_BYTES = 28  # the most that stands behind a member, and the next signature
+_IS_ENCRYPTED, _SIZE_COMES_LATER = 1, 8
+_SIZE_IS_ELSEWHERE = 0xFFFFFFFF
+_STORED, _DEFLATED = 0, 8
+
+_Opens = Callable[[bytes], Iterator[bytes]]
+
+
+class FormError(ValueError):
+    """A form that is not read; the words go on behind `The file is ...`."""
+
+
+class StoredForm:
+    """Opens one file.
+
+    Raises:
+        FormError: from `opened` and `rest`, for a form that is not read.
+        EncodingError: from the same, for what does not unpack.
+    """
+
+    def __init__(self) -> None:
+        self._unpacker: Unpacker | _Zip | None = None
+        self._packed = _Beginning(self._unpacking)
+        self._text = _Beginning(_decoding)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the file may end here."""
+        return self._unpacker is None or self._unpacker.is_whole
+
+    def opened(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes hold, as UTF-8, in pieces."""
+        for piece in self._packed.passed(data):
+            yield from self._text.passed(piece)
+
+    def rest(self) -> Iterator[bytes]:
+        """What was held back of a file that is very short."""
+        for piece in self._packed.rest():
+            yield from self._text.passed(piece)
+        yield from self._text.rest()
+
+    def _unpacking(self, head: bytes) -> _Opens:
+        name = next((_OTHERS[magic] for magic in _OTHERS if head.startswith(magic)), None)
+        if name is not None:
+            raise FormError(name)
+        if head.startswith(b"\x1f\x8b"):
+            self._unpacker = Unpacker("gzip")
+        elif head.startswith(b"x") and int.from_bytes(head[:2], "big") % 31 == 0:
+            self._unpacker = Unpacker("deflate")
+        elif head == _MEMBER:
+            self._unpacker = _Zip()
+        return _as_it_is if self._unpacker is None else self._unpacker.unpacked
+
+
+class _Beginning:
+    """Holds the first bytes back until they tell how to open the whole."""
+
+    def __init__(self, choose: Callable[[bytes], _Opens]) -> None:
+        self._choose = choose
+        self._held = b""
+        self._open: _Opens | None = None
+
+    def passed(self, data: bytes) -> Iterator[bytes]:
+        if self._open is None:
+            self._held += data
+            if len(self._held) < _SEEN_BYTES:
+                return
+            yield from self.rest()
+        else:
+            yield from self._open(data)
+
+    def rest(self) -> Iterator[bytes]:
+        if self._open is None:
+            self._open = self._choose(self._held[:_SEEN_BYTES])
+            yield from self._open(self._held)
+            self._held = b""
+
+
+def _as_it_is(data: bytes) -> Iterator[bytes]:
+    yield data
+
+
+def _decoding(head: bytes) -> _Opens:
+    name = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
+    zeros = tuple(byte == 0 for byte in head)
+    if name is None and True in zeros and len(head) == _SEEN_BYTES:
+        width = "32" if zeros.count(True) > len(head) // 2 else "16"
+        name = f"utf-{width}-{'be' if zeros[0] else 'le'}"
+    if name is None:
+        return _as_it_is
+    decode = codecs.getincrementaldecoder(name)("replace").decode
+
+    def decoded(data: bytes) -> Iterator[bytes]:
+        yield decode(data).encode()
+
+    return decoded
+
+
+class _Zip:
+    """Unpacks the members of a zip file, one behind the other."""
+
+    def __init__(self) -> None:
+        self._head = bytearray()
+        self._unzip: zlib._Decompress | None = None  # pyright: ignore[reportPrivateUsage]
+        self._stored_bytes = 0
+        self.is_whole: bool = False
+        self._is_over = False
+
+    def unpacked(self, data: bytes) -> Iterator[bytes]:
+        """What the next bytes of the file unpack to, in pieces of at most 64 KiB."""
+        while data and not self._is_over:
+            if self._unzip is not None:
+                try:
+                    piece = self._unzip.decompress(data, _PIECE_BYTES)
+                except zlib.error:
+                    raise EncodingError("is a zip file that is broken") from None
+                data = self._unzip.unconsumed_tail
+                if self._unzip.eof:
+                    data, self._unzip, self.is_whole = self._unzip.unused_data, None, True
+                if piece:
+                    yield piece
+            elif self._stored_bytes:
+                piece, data = data[: self._stored_bytes], data[self._stored_bytes :]
+                self._stored_bytes -= len(piece)
+                self.is_whole = not self._stored_bytes
+                yield piece
+            else:
+                self._head += data
+                data = self._begun()
+
+    def _begun(self) -> bytes:
+        """What stands behind the head of the next member, once that is here."""
+        place = self._head.find(_MEMBER, 0, _BETWEEN_BYTES)
+        if place < 0:
+            self._is_over = len(self._head) >= _BETWEEN_BYTES or _DIRECTORY in self._head
+            return b""
+        head = self._head[place:]
+        if len(head) < _HEAD_BYTES:
+            return b""
+        flags, method = struct.unpack_from("<HH", head, 6)
+        (size,) = struct.unpack_from("<I", head, 18)
+        begin = _HEAD_BYTES + sum(struct.unpack_from("<HH", head, 26))
+        if len(head) < begin:
+            return b""
+        has_size = not flags & _SIZE_COMES_LATER and size < _SIZE_IS_ELSEWHERE
+        is_known = method == _DEFLATED or (method == _STORED and has_size)
+        if flags & _IS_ENCRYPTED or not is_known:
+            raise FormError("a zip file that is encrypted, or of a kind that is rarely met")
+        self._head.clear()
+        if method == _DEFLATED:
+            self._unzip, self.is_whole = zlib.decompressobj(-zlib.MAX_WBITS), False
+        else:
+            self._stored_bytes, self.is_whole = size, size == 0
+        return bytes(head[begin:])
