@@ -237,4 +237,4 @@ def test_a_batch_of_odd_values_is_a_batch():
             "errors": {"data": [{"code": 7, "line": "x", "message": None}]},
         }
     )
-    assert (batch.status, batch.completion_window, batch.created_at) == ("running", "24", None)
+    assert (batch.status, batch.completion_window, batch.created_at) == ("in_progress", "24", None)
