@@ -51,6 +51,44 @@ CASES = {
             {"message": "null"},
         )
     },
+    # Errors that are some: the answer beside them is kept, for it was paid for
+    "words of an error beside an answer": line(
+        {"response": {"status_code": 200, "body": GOOD}, "error": "filtered by the gateway"},
+        outcome="invalid",
+        cause="error",
+        answer="hi",
+        words="filtered by the gateway",
+    ),
+    "an error with a status beside an answer": line(
+        {"response": {"body": GOOD}, "error": {"code": 429, "message": "why"}},
+        outcome="invalid",
+        cause="http_429",
+        answer="hi",
+        words="why",
+    ),
+    "an error inside a response with an answer": line(
+        {"response": {"status_code": 200, "body": GOOD, "error": {"message": "why"}}},
+        outcome="invalid",
+        cause="error",
+        answer="hi",
+        words="why",
+    ),
+    "an error beside a response of no success": line(
+        {"response": {"status_code": 500, "body": GOOD}, "error": {"message": "why"}},
+        outcome="failed",
+        cause="http_500",
+        words="why",
+    ),
+    "an error beside an empty answer": line(
+        {"response": {"status_code": 200, "body": {"choices": []}}, "error": {"message": "why"}},
+        **_FAILED,
+    ),
+    "the end of a batch beside an answer": line(
+        {"response": {"body": GOOD}, "error": {"code": "batch_expired", "message": "why"}},
+        outcome="expired",
+        cause="expired",
+        words="why",
+    ),
     # Envelopes
     "a result of a chat": line({"result": GOOD}, answer="hi"),
     "a result with a status": line({"result": {"status_code": 200, "body": GOOD}}, answer="hi"),

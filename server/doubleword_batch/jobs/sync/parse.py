@@ -171,7 +171,7 @@ def answer_in(line: bytes) -> Answer | None:
     if plain is not None:
         return _of_plain(plain)
     result = result_line(line)
-    if result is None or result.error is not None or not is_success(result.status):
+    if result is None or not is_success(result.status):
         return None
     body = body_object(result.body)
     return answer_of(body) if body and not _is_error(body) else None
@@ -206,7 +206,7 @@ def _outcome_of_line(result: ResultLine, check: Check | None) -> LineOutcome:
     if result.is_waiting:
         return LineOutcome(result.custom_id, "pending")
     if result.error is not None:
-        return failed(result)
+        return _beside_answer(result, failed(result), check)
     if result.body is None and result.status is None:
         return LineOutcome(result.custom_id, "failed", "no_response")
     body = body_object(result.body)
@@ -216,6 +216,22 @@ def _outcome_of_line(result: ResultLine, check: Check | None) -> LineOutcome:
         words = quote_untrusted(result.body) if isinstance(result.body, str) else None
         return LineOutcome(result.custom_id, "failed", "not_json", words)
     return _outcome_of(result.custom_id, answer_of(body), check)
+
+
+def _beside_answer(result: ResultLine, error: LineOutcome, check: Check | None) -> LineOutcome:
+    """What an error makes of its row; a good answer beside it is paid for: it is kept, as invalid.
+
+    Whoever wants it asked again says so; whether the error spoils it nobody can tell.
+    """
+    body = body_object(result.body)
+    if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
+        return error
+    answered = _outcome_of(result.custom_id, answer_of(body), check)
+    if answered.outcome != "ok":
+        return error
+    return msgspec.structs.replace(
+        answered, outcome="invalid", cause=error.cause, message=error.message
+    )
 
 
 def _is_error(body: dict[str, Any]) -> bool:

@@ -44,7 +44,7 @@ def _reading_of(result: ResultLine) -> Reading:
     if result.is_waiting:
         return Reading(result.custom_id, "pending")
     if result.error is not None:
-        return failed(result)
+        return _beside_answer(result, failed(result))
     if result.body is None and result.status is None:
         return Reading(result.custom_id, "failed", "no_response")
     body = body_object(result.body)
@@ -54,6 +54,20 @@ def _reading_of(result: ResultLine) -> Reading:
         words = quoted(result.body) if isinstance(result.body, str) else ""
         return Reading(result.custom_id, "failed", "not_json", message=words)
     return _answered(result.custom_id, answer_of(body))
+
+
+def _beside_answer(result: ResultLine, error: Reading) -> Reading:
+    """What an error makes of its request; a good answer beside it is paid for: kept, as invalid.
+
+    Whoever wants it asked again says so; whether the error spoils it nobody can tell.
+    """
+    body = body_object(result.body)
+    if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
+        return error
+    answered = _answered(result.custom_id, answer_of(body))
+    if answered.outcome != "ok":
+        return error
+    return answered._replace(outcome="invalid", cause=error.cause, message=error.message)
 
 
 def _answered(custom_id: str, answer: Answer) -> Reading:
