@@ -36,7 +36,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS
-from doubleword_batch.jobs.unknown_job import unknown_job
+from doubleword_batch.jobs.unknown_job import job_for_a_file, unknown_job
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
 from doubleword_batch.open_files import open_regular
@@ -133,7 +133,10 @@ async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
         InputError: `invalid_request_file`: some line is wrong; the message names the first of
             each kind.
     """
-    resolved = ws.roots.readable_file(path)
+    try:
+        resolved = ws.roots.readable_file(path)
+    except InputError as error:
+        raise job_for_a_file(ws, path) or error from None
     if resolved.suffix.lower() in _TABLES:
         raise InputError(
             f"{resolved.name} is a table and not a request file.",

@@ -22,7 +22,7 @@ from doubleword_batch.jobs.awaited import (
 )
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
 from doubleword_batch.jobs.build_reply import created_reply, warnings_of_new, warnings_of_same
-from doubleword_batch.jobs.build_request import BuildRequest
+from doubleword_batch.jobs.build_request import BuildRequest, plain_options
 from doubleword_batch.jobs.cascade.costs import record_most
 from doubleword_batch.jobs.cascade.option import refuse_small
 from doubleword_batch.jobs.delete import drop_unsent
@@ -47,6 +47,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.progress import Progress, no_progress
+from doubleword_batch.sources.values import plain_number
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import BuildResult, RequestKeys
@@ -62,10 +63,24 @@ async def create_batch_file(
     Raises:
         InputError: the source, a template, the schema or a parameter cannot be used.
     """
+    request = _as_meant(request)
     await ws.refresh_prices()
     model = request.model or await _default_model(ws, request.endpoint)
     made = await job_source(ws, request.source, progress)
     return await in_thread(lambda cancelled: _create(ws, request, model, made, progress, cancelled))
+
+
+def _as_meant(request: BuildRequest) -> BuildRequest:
+    """The request with numbers for numbers that were written as text, and a model's bare id."""
+    from doubleword_batch.requests import model_id, with_numbers
+
+    return replace(
+        request,
+        model=model_id(request.model) if request.model else None,
+        params=with_numbers(request.params),
+        limit=plain_number(request.limit),
+        options=plain_options(request.options),
+    )
 
 
 async def _default_model(ws: Workspace, endpoint: str) -> str:

@@ -13,6 +13,7 @@ from doubleword_batch.jobs.cascade.option import VALUES as CASCADE_VALUES
 from doubleword_batch.jobs.cascade.option import is_cascade
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
 from doubleword_batch.sources.options import OptionCheck, SourceOptions, one_of, some_text
+from doubleword_batch.sources.values import plain_number
 
 _NAME = re.compile(r"(?!file-)[a-z0-9]+(?:-[a-z0-9]+)*")
 _LONGEST_NAME, _LONGEST_NOTE = 48, 500
@@ -122,6 +123,16 @@ class BuildRequest:
     texts_are_literal: bool = False
     data_folder: Path | None = None
 
+    def beside_source(self) -> dict[str, Any]:
+        """The arguments of `create_batch_file` that were given beside the source, as they are."""
+        names = (
+            "prompt system model endpoint response_schema params id_column image_column limit "
+            "output_path new_run options"
+        )
+        plain = BuildRequest()
+        values = {name: getattr(self, name) for name in names.split()}
+        return {name: value for name, value in values.items() if value != getattr(plain, name)}
+
 
 @dataclass(frozen=True, slots=True)
 class BuildOptions:
@@ -167,7 +178,7 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
         InputError: code `invalid_argument`; the hint for an unknown option lists them all with
             their values.
     """
-    values = dict(given or {})
+    values = plain_options(given)
     for name, value in values.items():
         check = OPTIONS.get(name)
         if check is None:
@@ -183,6 +194,16 @@ def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
     return BuildOptions(
         **values, source=SourceOptions(**of_source, keeps_bad_rows="group_by" not in values)
     )
+
+
+def plain_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The options with numbers where numbers belong and were written as text."""
+    values = dict(given or {})
+    for name, value in values.items():
+        check = OPTIONS.get(name)
+        if check is not None and not check.fits(value) and check.fits(plain_number(value)):
+            values[name] = plain_number(value)
+    return values
 
 
 def wants_samples(params: Mapping[str, Any]) -> bool:

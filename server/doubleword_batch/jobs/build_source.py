@@ -82,6 +82,7 @@ def _source(
     made: MadeRows | None,
 ) -> "Source":
     from doubleword_batch.sources import open_source, write_objects, write_rows
+    from doubleword_batch.sources.text_for_a_path import rows_for_a_path
 
     given = [
         value for value in (request.source, request.rows, request.objects) if value is not None
@@ -98,7 +99,10 @@ def _source(
     if request.source is not None:
         folder = request.data_folder
         roots = ws.roots if folder is None else ws.roots.for_data(folder)
-        return open_source(request.source, roots, options.source)
+        try:
+            return open_source(request.source, roots, options.source)
+        except InputError as error:
+            raise rows_for_a_path(request.source, request.beside_source()) or error from None
     if given := options.source.given():
         raise InputError(
             f"The option {given[0]} is for files, and these rows are in none.",

@@ -8,6 +8,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.unknown_job import file_for_a_job, malformed_handle
 
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
+_SOURCE_PREFIX = re.compile(r"job:(?=[^:]+$)")  # as a source names a job
 
 
 async def find_job(ws: Workspace, handle: str) -> StoredJob:
@@ -19,9 +20,10 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
         InputError: `malformed_id`, or `unknown_job`.
         ConfigError: `other_provider`: the job lives at another provider than the one set now.
     """
+    handle = _SOURCE_PREFIX.sub("", handle.strip(), count=1)
     record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
     if record is None:
-        error = file_for_a_job(handle)
+        error = file_for_a_job(ws, handle)
         if error is not None:
             raise error
         if not _HANDLE.fullmatch(handle):

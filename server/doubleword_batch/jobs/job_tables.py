@@ -100,14 +100,15 @@ async def job_source(ws: Workspace, location: str | None, progress: Progress) ->
 
 
 def _refuse_bare_name(ws: Workspace, location: str) -> None:
-    if ws.store.job_named(location) is None:
+    record = ws.store.job_named(location) or ws.store.job_of_remote_id(location)
+    if record is None:
         return
     try:
         ws.roots.readable(location)
     except InputError:
         raise InputError(
             f"{location} is a job, and there is no file of that name.",
-            hint=f"Its answers are the source job:{location}.",
+            hint=f"Its answers are the source job:{record.name}.",
             code="file_not_found",
         ) from None
 

@@ -1,64 +1,16 @@
 """What an agent reads when a call's arguments are not the tool's, with the call that was meant."""
 
-import difflib
 import json
-import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
+from doubleword_batch.mcp_server.argument_names import Tools
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
     from pydantic_core import ErrorDetails
 
-_MEANT = {
-    "create_batch_file": {
-        "input": "source",
-        "path": "source",
-        "file": "source",
-        "data": "source",
-        "template": "prompt",
-        "schema": "response_schema",
-        "output": "output_path",
-        "sample": "limit",
-        "system_prompt": "system",
-    },
-    "upload": {"file": "path", "source": "path", "name": "job"},
-    "create_batch": {
-        "window": "completion_window",
-        "max_cost": "max_cost_usd",
-        "name": "job",
-        "batch_id": "job",
-        "input_file_id": "job",
-    },
-    "fetch_results": {
-        "output": "output_path",
-        "path": "output_path",
-        "sql": "query",
-        "samples": "sample",
-        "limit": "sample",
-    },
-    "list": {"type": "kind", "query": "search", "name": "search"},
-    "retry_failed": {"cause": "causes", "outcomes": "causes"},
-}
-_MEANT_ANYWHERE = {
-    "batch": "job",
-    "batch_id": "job",
-    "id": "job",
-    "job_id": "job",
-    "job_name": "job",
-    "wait": "wait_seconds",
-    "timeout": "wait_seconds",
-}
-# fmt: off
-_PARAMETERS = frozenset((
-    "audio", "dimensions", "extra_body", "frequency_penalty", "guided_json", "logit_bias",
-    "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "min_p", "modalities",
-    "n", "parallel_tool_calls", "presence_penalty", "reasoning", "reasoning_effort",
-    "repetition_penalty", "response_format", "seed", "stop", "temperature", "thinking",
-    "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "verbosity",
-))
-# fmt: on
 _MUST_BE = {
     "missing": "is missing",
     "dict_type": "must be an object",
@@ -76,57 +28,55 @@ _MOST_BYTES = 600
 _SHOWN = 60
 
 
-def unknown_arguments(tool: str, given: dict[str, Any], known: list[str]) -> InputError:
+def unknown_arguments(
+    tool: str, given: dict[str, Any], tools: Mapping[str, list[str]]
+) -> InputError:
     """An error for arguments that the tool does not have: a misspelt one must not be ignored.
 
     Where every one of them has a place, `next` is the call with all of them there.
+
+    Args:
+        tool: its name.
+        given: the arguments of the call.
+        tools: the arguments that each tool has.
     """
+    from doubleword_batch.jobs.build_request import OPTIONS
+
+    known = tools[tool]
+    names = Tools(tools, tuple(OPTIONS))
     unknown = sorted(set(given) - set(known))
     call = {name: value for name, value in given.items() if name in known}
     hints: list[str] = []
     is_whole = True
     for name in unknown:
-        place, hint = _place_of(tool, name, given[name], known)
-        if place is None or (set(place) & set(call)) - {"params", "options"}:
+        place = names.place_of(tool, name, given[name], call)
+        if place.arguments is None or (set(place.arguments) & set(call)) - {"params", "options"}:
             is_whole = False
         else:
-            _put(call, place)
-        hints += [hint] if hint else []
+            _put(call, place.arguments)
+        hints += [place.hint] if place.hint else []
     if len(hints) < len(unknown):
         hints.append(f"Arguments are: {', '.join(known)}.")
-    names = ", ".join(quote_untrusted(name, _SHOWN).strip("«»") for name in unknown[:5])
-    is_short = len(json.dumps(call, ensure_ascii=False).encode()) <= _MOST_BYTES
+    shown = ", ".join(quote_untrusted(name, _SHOWN).strip("«»") for name in unknown[:5])
     return InputError(
-        f"There is no argument {names}.",
+        f"There is no argument {shown}.",
         hint=" ".join(hints),
-        next=Next(tool, call) if is_whole and is_short else None,
+        next=Next(tool, call) if is_whole and _is_short(call) else None,
     )
 
 
-def _place_of(
-    tool: str, name: str, value: Any, known: list[str]
-) -> tuple[dict[str, Any] | None, str]:
-    """Where a value belongs, as arguments, and what to say of it."""
-    from doubleword_batch.jobs.build_request import OPTIONS
-
-    if name in _PARAMETERS and "params" in known:
-        return {"params": {name: _plain(value)}}, f"{name} goes into params."
-    if name in OPTIONS and "options" in known:
-        return {"options": {name: value}}, f"{name} goes into options."
-    meant = _MEANT.get(tool, {}).get(name) or _MEANT_ANYWHERE.get(name)
-    if meant not in known:
-        near = difflib.get_close_matches(name.lower(), known, n=1)
-        meant = near[0] if near else None
-    if meant is None:
-        return None, ""
-    return {meant: value}, f"Did you mean {meant}?"
-
-
-def _plain(value: Any) -> Any:
-    """A number that was written as text, as a number."""
-    if isinstance(value, str) and re.fullmatch(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?", value):
-        return json.loads(value)
-    return value
+def truth_for_a_number(
+    given: dict[str, Any], properties: Mapping[str, Mapping[str, Any]]
+) -> InputError | None:
+    """An error for true or false where a number belongs, which would count as 1 or 0."""
+    kinds = {"integer": "a whole number", "number": "a number"}
+    for name, value in given.items():
+        kind = kinds.get(properties.get(name, {}).get("type", ""))
+        if isinstance(value, bool) and kind is not None:
+            return InputError(
+                f"The arguments do not fit: {name} must be {kind}.", code="invalid_argument"
+            )
+    return None
 
 
 def _put(call: dict[str, Any], place: dict[str, Any]) -> None:
@@ -135,7 +85,9 @@ def _put(call: dict[str, Any], place: dict[str, Any]) -> None:
         call[name] = inside | value if isinstance(inside, dict) else value
 
 
-def wrong_arguments(error: "ValidationError", known: list[str]) -> InputError:
+def wrong_arguments(
+    tool: str, error: "ValidationError", given: dict[str, Any], known: list[str]
+) -> InputError:
     """An error for arguments that do not fit, without repeating their values."""
     words: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_input=False):
@@ -147,11 +99,22 @@ def wrong_arguments(error: "ValidationError", known: list[str]) -> InputError:
         for place, kinds in words.items()
     ]
     hint = f"Arguments are: {', '.join(known)}."
+    helps = None
+    if isinstance(given.get("source"), list) and "rows" in known:
+        call = {"rows": given["source"]} | {n: v for n, v in given.items() if n != "source"}
+        hint, helps = "Did you mean rows?", Next(tool, call) if _is_short(call) else None
+    elif not any("is missing" in place for place in wrong):
+        hint = ""
     return InputError(
         f"The arguments do not fit: {'; '.join(wrong[:_MOST_WRONG])}.",
-        hint=hint if any("is missing" in place for place in wrong) else "",
+        hint=hint,
         code="invalid_argument",
+        next=helps,
     )
+
+
+def _is_short(call: dict[str, Any]) -> bool:
+    return len(json.dumps(call, ensure_ascii=False).encode()) <= _MOST_BYTES
 
 
 def _is_a_kind(step: int | str) -> bool:

@@ -8,12 +8,13 @@ import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.server.mcpserver.exceptions import ToolError, UnexpectedToolError
 from mcp.server.mcpserver.tools import Tool
+from mcp.server.mcpserver.utilities.func_metadata import FuncMetadata
 from mcp.types import CallToolResult, InputRequiredResult, ToolAnnotations
 from pydantic import ValidationError
 
@@ -121,7 +122,8 @@ class BatchServer(MCPServer[Jobs]):
     ) -> None:
         super().__init__("doubleword-batch", tools=tools, **options)
         self._unusable = unusable
-        self._arguments = {tool.name: list(tool.parameters["properties"]) for tool in tools}
+        self._properties = {tool.name: tool.parameters["properties"] for tool in tools}
+        self._arguments = {name: list(given) for name, given in self._properties.items()}
 
     async def call_tool(
         self,
@@ -136,7 +138,13 @@ class BatchServer(MCPServer[Jobs]):
         if set(arguments) - set(known):
             from doubleword_batch.mcp_server.arguments import unknown_arguments
 
-            return error_reply(unknown_arguments(name, arguments, known))
+            return error_reply(unknown_arguments(name, arguments, self._arguments))
+        if any(isinstance(value, bool) for value in arguments.values()):
+            from doubleword_batch.mcp_server.arguments import truth_for_a_number
+
+            wrong = truth_for_a_number(arguments, self._properties.get(name, {}))
+            if wrong is not None:
+                return error_reply(wrong)
         if context is not None and context.request_state is not None:
             await take_answer(context)
         return await self._call(name, arguments, context)
@@ -156,7 +164,7 @@ class BatchServer(MCPServer[Jobs]):
             if isinstance(cause, ValidationError) and not isinstance(error, UnexpectedToolError):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
 
-                return error_reply(wrong_arguments(cause, known))
+                return error_reply(wrong_arguments(name, cause, arguments, known))
             if isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}:
                 return error_reply(_TOO_MANY_FILES)
             raise
@@ -248,8 +256,26 @@ def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations)
     """
     tool = Tool.from_function(function, name=name, annotations=annotations)
     tool.parameters = _argument_schema(tool.parameters)
-    tool.fn_metadata.output_schema = _result_schema(name)
+    read = tool.fn_metadata
+    tool.fn_metadata = _Arguments(arg_model=read.arg_model, output_schema=_result_schema(name))
     return tool
+
+
+class _Arguments(FuncMetadata):
+    """A tool's arguments, in which a text stays one although it reads as JSON.
+
+    The SDK parses such a text for the hosts that send objects and lists as texts; where only a text
+    belongs, as for `source` and `system`, it is what was meant.
+    """
+
+    def pre_parse_json(self, data: dict[str, Any]) -> dict[str, Any]:
+        """The arguments, with objects and lists for texts of them where they belong."""
+        parsed = super().pre_parse_json(data)
+        for name, field in self.arg_model.model_fields.items():
+            is_for_text = set(get_args(field.annotation)) == {str, type(None)}
+            if is_for_text and isinstance(parsed.get(name), dict | list | bool):
+                parsed[name] = data[name]
+        return parsed
 
 
 def _result_schema(tool: str) -> dict[str, Any]:

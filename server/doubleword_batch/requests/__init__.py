@@ -14,7 +14,13 @@ from doubleword_batch.requests.lines import (
 )
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
-from doubleword_batch.requests.spec import RequestSpec, check_counts, check_limit
+from doubleword_batch.requests.spec import (
+    RequestSpec,
+    check_counts,
+    check_limit,
+    model_id,
+    with_numbers,
+)
 from doubleword_batch.requests.spending import (
     OUR_LIMIT,
     UNLIMITED_OUTPUT_TOKENS,
@@ -58,10 +64,12 @@ __all__ = [
     "custom_id_for",
     "estimate_file_tokens",
     "inputs_of",
+    "model_id",
     "read_head",
     "requests_of_rows",
     "row_copy",
     "row_of",
     "validate_request_file",
+    "with_numbers",
     "with_our_limit",
 ]

@@ -4,12 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.models import ENDPOINTS
+from doubleword_batch.plain_text import is_plain
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.response_schema import AS_ANSWER, SchemaFormat, check_schema
 from doubleword_batch.requests.template import check_column
-from doubleword_batch.sources.values import as_json
+from doubleword_batch.sources.values import as_json, plain_number
 
 CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 
@@ -19,6 +20,13 @@ OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _MOST = 10_000_000  # of any count; sums over all rows have to fit into the store
 COUNTS = ("n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "max_output_tokens")
 """Parameters that are whole numbers from 1, and multiply or bound what is paid for."""
+
+# fmt: off
+_NUMBERS = (
+    "temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty",
+    "repetition_penalty", "top_logprobs", "dimensions",
+)
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,13 +73,7 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
             or `invalid_argument` for params and for what an embedding does not take.
     """
     profile.check_endpoint(spec.endpoint)
-    if not spec.model.strip():
-        raise InputError(
-            "No model is named.",
-            hint="Give the id of one of the provider's models.",
-            code="no_model_given",
-            next=Next("list", {"kind": "models"}),
-        )
+    model_id(spec.model)
     if spec.endpoint == EMBEDDINGS and (spec.system is not None or spec.response_schema):
         raise InputError(
             "An embedding has neither a system prompt nor a response schema.",
@@ -85,13 +87,49 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
     return () if spec.response_schema is None else check_schema(spec.response_schema)
 
 
-def check_limit(limit: int | None) -> None:
-    """Reject a number of rows below 1; None stands for all rows.
+def model_id(given: str) -> str:
+    """The id of a model, without the blanks and line breaks around it.
+
+    Raises:
+        InputError: `no_model_given`, or `invalid_argument` for one with a line break inside.
+    """
+    name = given.strip()
+    if not name:
+        raise InputError(
+            "No model is named.",
+            hint="Give the id of one of the provider's models.",
+            code="no_model_given",
+            next=Next("list", {"kind": "models"}),
+        )
+    if not is_plain(name):
+        raise InputError(
+            f"{quote_untrusted(name, 80)} is no model's id: it holds a line break or a character "
+            "that nobody sees.",
+            hint="Give the id of one of the provider's models, and nothing else.",
+            next=Next("list", {"kind": "models"}),
+        )
+    return name
+
+
+def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters with numbers where numbers belong and were written as text, as `"0.2"`."""
+    known = {*COUNTS, *_NUMBERS}
+    return {name: plain_number(value) if name in known else value for name, value in params.items()}
+
+
+def check_limit(limit: object) -> None:
+    """Reject what is not a number of rows from 1; None stands for all rows.
 
     Raises:
         InputError: code `invalid_argument`.
     """
-    if limit is not None and limit < 1:
+    if limit is None:
+        return
+    if not isinstance(limit, int) or isinstance(limit, bool):
+        raise InputError(
+            "limit must be a whole number, at least 1.", hint="Leave it out for all rows."
+        )
+    if limit < 1:
         raise InputError(
             f"limit is {limit}, but must be at least 1.",
             hint="Leave it out for all rows.",
@@ -141,11 +179,20 @@ def _check_params(spec: RequestSpec) -> None:
 
 
 def check_counts(params: Mapping[str, Any]) -> None:
-    """Refuse a count that is not a whole number from 1: servers read such values differently.
+    """Refuse a count that is not a whole number from 1, and what is no number where one belongs.
+
+    Servers read such values differently.
 
     Raises:
         InputError: code `invalid_argument`.
     """
+    for name in _NUMBERS:
+        value = params.get(name)
+        if isinstance(value, bool) or not isinstance(value, int | float | None):
+            raise InputError(
+                f"The parameter {name} must be a number.",
+                hint="Give the number without quotes, or leave it out.",
+            )
     nested = {
         f"{outer}.{inner}": value
         for outer, inner in (("thinking", "budget_tokens"), ("reasoning", "max_tokens"))

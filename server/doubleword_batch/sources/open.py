@@ -38,6 +38,7 @@ from doubleword_batch.sources.json_files import (
     begins_over_lines,
 )
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
+from doubleword_batch.sources.text_for_a_path import rows_for_a_path
 
 WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
 """The kinds of sources that have worksheets."""
@@ -129,6 +130,9 @@ def _refuse_options(source: Source, options: SourceOptions) -> None:
 
 def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
     _refuse_url(location)
+    error = rows_for_a_path(location)
+    if error is not None and not _exists(location, roots):
+        raise error
     path, selection = parse_location(location, roots)
     files = roots.matches(path)
     first = files[0]

@@ -1,6 +1,8 @@
 """Values of a row as text and as JSON: what a prompt shows is what a table of texts holds."""
 
+import json
 import math
+import re
 from base64 import b64encode
 from datetime import timedelta
 from typing import Any, cast
@@ -44,6 +46,16 @@ def without_nan(value: Any) -> Any:
         return {key: without_nan(v) for key, v in cast("dict[str, Any]", value).items()}
     if isinstance(value, list):
         return [without_nan(v) for v in cast("list[Any]", value)]
+    return value
+
+
+_NUMBER = re.compile(r"-?(0|[1-9][0-9]{0,8})(\.[0-9]{1,9})?")
+
+
+def plain_number(value: Any) -> Any:
+    """A number that was written as text, as `"5"` or `"0.2"`, as a number; all else as it is."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value.strip()):
+        return json.loads(value)
     return value
 
 

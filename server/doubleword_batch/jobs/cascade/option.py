@@ -99,7 +99,9 @@ def planned(
     Raises:
         InputError: these requests cannot be decided by a cascade; the message says why.
     """
-    strong, target = str(given["model"]), float(given.get("target", _DEFAULT_TARGET))
+    from doubleword_batch.requests import model_id
+
+    strong, target = model_id(str(given["model"])), float(given.get("target", _DEFAULT_TARGET))
     if strong == model:
         raise InputError(
             f"The cascade's strong model is the job's own, {model}.",

@@ -120,6 +120,15 @@ class Store(Database):
         """The job of that number in the store."""
         return self._job("id = ? AND name IS NOT NULL", job)
 
+    def names_made_of(self, *sources: str) -> list[str]:
+        """Up to three names of jobs that were made of one of these sources, newest first."""
+        found = self.query(
+            "SELECT name FROM jobs WHERE name IS NOT NULL AND "
+            "source IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT 3",
+            (json.dumps(sources),),
+        )
+        return [name for (name,) in found]
+
     def names_among(self, words: Iterable[str]) -> list[str]:
         """Which of these are names of jobs, sorted."""
         found = self.query(

@@ -59,6 +59,14 @@ class WrittenFiles:
         )
         return found[0][0] if found else None
 
+    def last_writer(self, path: Path) -> int | None:
+        """The job that wrote to `path` last, whatever stands there now."""
+        found = self._store.query(
+            "SELECT job FROM written_files WHERE path = ? ORDER BY written_at DESC LIMIT 1",
+            (_key(path),),
+        )
+        return found[0][0] if found else None
+
     def writer(self, path: Path) -> int | None:
         """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.
 

@@ -1,0 +1,176 @@
+"""Words of agents that guess: the error names what was meant, and the next call is that."""
+
+import pytest
+
+from agent import agent
+
+ORDER = {"source": "reviews.csv", "prompt": "Sort: {{ text }}"}
+
+
+@pytest.mark.parametrize(
+    ("tool", "name", "value", "says"),
+    [
+        ("create_batch_file", "columns", ["text"], "The prompt names the columns"),
+        ("create_batch_file", "output_schema", {}, "Did you mean response_schema?"),
+        ("create_batch_file", "schema", {}, "Did you mean response_schema?"),
+        ("create_batch_file", "json_schema", {}, "Did you mean response_schema?"),
+        ("create_batch_file", "prompt_template", "x", "Did you mean prompt?"),
+        ("create_batch_file", "instructions", "x", "Did you mean system?"),
+        ("create_batch_file", "filename", "a.csv", "Did you mean source?"),
+        ("create_batch_file", "csv", "a.csv", "Did you mean source?"),
+        ("create_batch_file", "input_file", "a.csv", "Did you mean source?"),
+        ("create_batch_file", "data", "a.csv", "Did you mean source?"),
+        ("create_batch_file", "data", [{"text": "a"}], "Did you mean rows?"),
+        ("create_batch_file", "n_rows", 5, "Did you mean limit?"),
+        ("create_batch_file", "rows_limit", 5, "Did you mean limit?"),
+        ("create_batch_file", "rowsLimit", 5, "Did you mean limit?"),
+        ("create_batch_file", "temperature", 0, "temperature goes into params."),
+        ("create_batch_file", "maxTokens", 9, "max_tokens goes into params."),
+        ("create_batch_file", "job_name", "march", "job_name goes into options as name."),
+        ("create_batch_file", "job_id", "march", "job_id goes into options as name."),
+        ("create_batch_file", "budget", 5, "budget goes into create_batch as max_cost_usd."),
+        ("create_batch_file", "max_cost", 5, "max_cost goes into create_batch as max_cost_usd."),
+        ("create_batch_file", "api_key", "k", "is set by a person"),
+        ("create_batch", "max_cost", 5, "Did you mean max_cost_usd?"),
+        ("create_batch", "temperature", 0, "temperature goes into params of create_batch_file."),
+        ("get_status", "job_id", "x", "Did you mean job?"),
+        ("get_status", "query", "SELECT 1", "query goes into fetch_results."),
+        ("fetch_results", "n_rows", 5, "Did you mean sample?"),
+        ("fetch_results", "filename", "a.csv", "Did you mean output_path?"),
+        ("retry_failed", "max_tokens", 5, "max_tokens goes into params."),
+        ("upload", "filename", "a.jsonl", "Did you mean path?"),
+    ],
+)
+async def test_a_guessed_argument_is_told_its_right_name_and_place(
+    settings, tool, name, value, says
+):
+    async with agent(settings) as a:
+        reply = await a.fails(tool, **{name: value})
+    assert says in reply.text
+    assert "id_column?" not in reply.text
+
+
+async def test_a_guess_beside_what_is_right_becomes_the_next_call(settings):
+    async with agent(settings) as a:
+        reply = await a.fails(
+            "create_batch_file",
+            csv="reviews.csv",
+            promptTemplate="Sort: {{ text }}",
+            instructions="Be brief.",
+            temperature="0.2",
+            jobName="march",
+        )
+    assert reply["error"]["next"] == (
+        'create_batch_file(source="reviews.csv", system="Be brief.", options={"name": "march"}, '
+        'prompt="Sort: {{ text }}", params={"temperature": 0.2})'
+    )
+
+
+@pytest.mark.parametrize(
+    ("tool", "arguments", "says"),
+    [
+        ("create_batch_file", {**ORDER, "limit": True}, "limit must be a whole number"),
+        ("create_batch", {"job": "x", "max_cost_usd": True}, "max_cost_usd must be a number"),
+        ("get_status", {"job": "x", "wait_seconds": False}, "wait_seconds must be a number"),
+        ("fetch_results", {"job": "x", "sample": True}, "sample must be a whole number"),
+        ("list", {"limit": True}, "limit must be a whole number"),
+        ("create_batch_file", {**ORDER, "params": {"temperature": True}}, "must be a number"),
+        ("create_batch_file", {**ORDER, "params": {"temperature": "hot"}}, "must be a number"),
+        ("create_batch_file", {**ORDER, "params": {"max_tokens": True}}, "a whole number"),
+        ("create_batch_file", {**ORDER, "options": {"header_row": True}}, "a whole number"),
+    ],
+)
+async def test_true_and_false_are_no_numbers(settings, reviews, tool, arguments, says):
+    async with agent(settings) as a:
+        reply = await a.fails(tool, **arguments)
+    assert says in reply.text
+
+
+async def test_a_number_that_was_written_as_text_is_the_number_everywhere(settings, reviews):
+    texts = {"limit": "5", "params": {"max_tokens": "50", "temperature": "0.2"}}
+    numbers = {"limit": 5, "params": {"max_tokens": 50, "temperature": 0.2}}
+    async with agent(settings) as a:
+        built = await a.calls("create_batch_file", **ORDER, **texts, options={"header_row": "1"})
+        same = await a.calls("create_batch_file", **ORDER, **numbers, options={"header_row": 1})
+    assert built["requests"] == 5
+    assert (same["job"], same["reused"]) == (built["job"], True)
+
+
+@pytest.mark.parametrize("blanks", [" {} ", "{}\n", "\t{}"])
+async def test_the_blanks_around_a_models_name_are_none_of_it(settings, reviews, blanks):
+    model = "simulated"
+    async with agent(settings) as a:
+        built = await a.calls("create_batch_file", **ORDER, model=blanks.format(model))
+        same = await a.calls("create_batch_file", **ORDER, model=model)
+    assert (same["job"], same["reused"]) == (built["job"], True)
+
+
+@pytest.mark.parametrize("model", ["one\ntwo", "one\x00", "one\u200btwo", "one\u2028two"])
+async def test_a_models_name_with_what_nobody_sees_in_it_builds_nothing(settings, reviews, model):
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", **ORDER, model=model)
+        jobs = await a.calls("list")
+    assert "is no model's id" in reply.text
+    assert reply["error"]["next"] == 'list(kind="models")'
+    assert "lines" not in jobs.fields
+
+
+@pytest.mark.parametrize(
+    ("source", "row"),
+    [
+        ("id,text\n1,good\n", '{"id": "1", "text": "good"}'),
+        ("id;text\r\n1;good", '{"id": "1", "text": "good"}'),
+        ('[{"text": "good"}]', '{"text": "good"}'),
+        ('{"text": "good"}\n', '{"text": "good"}'),
+    ],
+)
+async def test_rows_where_a_path_belongs_are_moved_into_rows(settings, work, source, row):
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", source=source, prompt="Sort: {{ text }}")
+        listed = await a.fails("create_batch_file", source=[{"a": 1}], prompt="{{ a }}")
+        long = await a.fails("create_batch_file", source="a,b\n" + "1,2\n" * 500, prompt="{{ a }}")
+    assert "holds rows, and not the path of a file" in reply.text
+    assert reply["error"]["next"] == (
+        f'create_batch_file(rows=[{row}], prompt="Sort: {{{{ text }}}}")'
+    )
+    assert listed["error"]["next"] == ('create_batch_file(rows=[{"a": 1}], prompt="{{ a }}")')
+    assert "give its path" in long.text
+    assert "next" not in long["error"]
+
+
+async def test_a_text_that_reads_as_json_stays_a_text(settings):
+    text = '{"role":  "judge"}'
+    async with agent(settings) as a:
+        built = await a.calls(
+            "create_batch_file", rows=[{"text": "x"}], prompt="{{ text }}", system=text
+        )
+        rows = await a.calls("create_batch_file", rows='[{"text": "y"}]', prompt="{{ text }}")
+    assert built["requests"] == rows["requests"] == 1
+
+
+async def test_a_file_of_a_job_where_its_name_belongs_names_the_job(settings, reviews, work):
+    async with agent(settings) as a:
+        built = await a.calls("create_batch_file", **ORDER, output_path="requests.jsonl")
+        job = built["job"]
+        await a.calls("create_batch", job=job)
+        status = await a.ends(job)
+        await a.calls("fetch_results", job=job, output_path="table.csv")
+        batch = status["batch_ids"][0]
+        (work / "other").mkdir()
+        given = ["table.csv", "./table.csv", str(work / "table.csv"), "requests.jsonl"]
+        given += ["reviews.csv", f"{job}.csv", f"{batch}_output.jsonl", f"out/{job}.jsonl"]
+        replies = [await a.fails("get_status", job=word) for word in given]
+        unknown = await a.fails("get_status", job="other.csv")
+        taken = [await a.calls("get_status", job=word) for word in (batch, f"job:{job}")]
+        for word in (job, batch):
+            upload = await a.fails("upload", path=word)
+            assert upload["error"]["next"] == f'upload(job="{job}")'
+            source = await a.fails("create_batch_file", source=word, prompt="{{ text }}")
+            assert f"job:{job}" in source.text
+    for reply in replies:
+        assert reply["error"]["next"] == f'get_status(job="{job}")', reply.text
+        assert "and not a job" in reply.text
+    assert "a file that the job" in replies[0].text
+    assert "was made of" in replies[4].text
+    assert unknown["error"]["next"] == 'list(kind="jobs")'
+    assert {status["job"] for status in taken} == {job}
