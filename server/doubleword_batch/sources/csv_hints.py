@@ -17,6 +17,7 @@ _ROW_NAMES_HINT = (
 )
 
 _PLAIN_NAME = re.compile(r"[\w .()/%€$£-]*")
+_RULE = re.compile(r":?-{2,}:?")
 _RECORDS_READ = 8
 
 
@@ -138,6 +139,27 @@ class JoinedFiles:
                 f"Row {self._first}{others} the header, as where files were joined. Each is read "
                 "as a row: take it out of the file if it is none.",
             )
+
+
+def note_markdown_rule(source: Source, records: Sequence[Record], delimiter: str) -> None:
+    """Say that the line below the header is the rule of a Markdown table, which is no row.
+
+    Args:
+        source: the table.
+        records: from the header on.
+        delimiter: between their fields.
+    """
+    cells = [field or "" for field in records[1].cells] if len(records) > 1 else []
+    filled = [cell.strip() for cell in cells if cell.strip()]
+    if not filled or not all(map(_RULE.fullmatch, filled)):
+        return
+    line = delimiter.join(cells)
+    mark = line[: line.index("--") + 2]
+    source.note(
+        "markdown",
+        f"Line {records[1].line} is the rule of a Markdown table and is read as a row; with "
+        f'comment set to "{mark}" it is left out.',
+    )
 
 
 def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) -> None:

@@ -24,7 +24,12 @@ from doubleword_batch.sources.csv_dialect import (
     read_head,
 )
 from doubleword_batch.sources.csv_files import BadRecord, CsvRecords
-from doubleword_batch.sources.csv_hints import JoinedFiles, note_dialect, ragged_hint
+from doubleword_batch.sources.csv_hints import (
+    JoinedFiles,
+    note_dialect,
+    note_markdown_rule,
+    ragged_hint,
+)
 from doubleword_batch.sources.dialect_records import DialectRecords, even_lines
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (
@@ -151,6 +156,7 @@ class CsvSource(Source):
         elif header_row and (records[0].line != header_row or not _has_value(records[0])):
             raise no_header_row(self, header_row)
         note_dialect(self, records[header:], self._dialect)
+        note_markdown_rule(self, records[header:], self._dialect.delimiter.decode("latin-1"))
         if header_row == 0:
             self._width = len(records[0].cells)
             self.columns = tuple(f"column_{at}" for at in range(1, self._width + 1))

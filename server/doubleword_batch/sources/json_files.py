@@ -112,6 +112,14 @@ class JsonArraySource(Source):
         try:
             elements = self._elements(text)
         except _ERRORS as error:
+            if _are_lists(text):
+                raise InputError(
+                    f"The lines of {quoted_name(path)} are lists, and not objects.",
+                    hint='Write an object of columns and values on each line, such as {"text": '
+                    '"..."}; or save it as CSV, whose first line names the columns.',
+                    code="malformed_row",
+                    details={"line": 1},
+                ) from None
             place = _BYTE.search(str(error))
             line = text.count(b"\n", 0, int(place[1]) if place else len(text)) + 1
             raise _bad_json(path, f"Line {line}", text, error, {"line": line}) from None
@@ -175,6 +183,15 @@ def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
         if ranges is None:
             raise
         return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
+
+
+def _are_lists(text: bytes) -> bool:
+    """Whether the first two lines are a list each."""
+    lines = text.lstrip().split(b"\n", 2)[:2]
+    try:
+        return len([msgspec.json.decode(line, type=list[msgspec.Raw]) for line in lines]) > 1
+    except _ERRORS:
+        return False
 
 
 def _columns(source: Source) -> tuple[str, ...]:

@@ -37,6 +37,7 @@ from doubleword_batch.sources.json_files import (
     JsonObjectsSource,
     begins_over_lines,
 )
+from doubleword_batch.sources.kinds import refuse_other, refuse_pages, unsupported
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 from doubleword_batch.sources.text_for_a_path import rows_for_a_path
 
@@ -67,12 +68,6 @@ _KINDS_OF_OPTIONS = {
     "comment": ("csv", "tsv"),
     "short_rows": ("csv", "tsv"),
     "chunk_chars": ("texts",),
-}
-
-_UNREADABLE = {
-    b"%PDF": "a PDF in a compressed file",
-    b"BZh": "compressed with bzip2",
-    b"\xfd7zXZ": "compressed with xz",
 }
 
 
@@ -142,7 +137,7 @@ def _open(location: str, roots: Roots, options: SourceOptions) -> Source:
     if len(files) > 1 or (is_pattern and not _is_table(first)):
         return _of_files(location, files, options)
     if not first.is_file():
-        raise _unsupported(first, "not a regular file")
+        raise unsupported(first, "not a regular file")
     source = _open_file(location, first, _selection(selection, options), options)
     if selection is not None and source.kind not in {*WORKBOOKS, "sqlite"}:
         raise InputError(
@@ -248,7 +243,7 @@ def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileS
                 code="unsupported_kind",
             )
         if not document_kind(path, head):
-            _refuse_other(path, head)
+            refuse_other(path, head)
     return TextSource(location, tuple(files), folder, options)
 
 
@@ -278,7 +273,7 @@ def _open_file(location: str, path: Path, selection: str | None, options: Source
     if is_compressed(head):
         with open_bytes(path) as stream:
             head = stream.read(HEAD_BYTES)
-    _refuse_other(path, head)
+    refuse_other(path, head)
     return _open_text(location, path, head, options)
 
 
@@ -294,6 +289,8 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
         with file.open() as stream:
             head = stream.read(HEAD_BYTES)
     text = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix in _TABLE_SUFFIXES:
+        refuse_pages(path, text)
     if is_delimited:
         return CsvSource(location, file, _CSV_SUFFIXES.get(suffix, "csv"), options)
     if suffix in _CSV_SUFFIXES and not text.startswith((b'{"', b'[{"')):
@@ -366,12 +363,6 @@ def _is_table(path: Path) -> bool:
     return uncompressed_suffix(path) in _TABLE_SUFFIXES
 
 
-def _refuse_other(path: Path, head: bytes) -> None:
-    for magic, kind in _UNREADABLE.items():
-        if head.startswith(magic):
-            raise _unsupported(path, kind)
-
-
 def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
     """The error for a text whose name says no kind; many call web pages and XML .xls."""
     kind = f"has an ending that is not a known kind of table or text ({suffix})"
@@ -384,11 +375,3 @@ def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
         kind = "is a web page or XML; that kind is not supported"
         hint = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
     return InputError(f"{quoted_name(path)} {kind}.", hint=hint, code="unsupported_kind")
-
-
-def _unsupported(path: Path, kind: str) -> InputError:
-    return InputError(
-        f"{quoted_name(path)} is {kind}; that kind is not supported.",
-        hint="Export it as CSV or JSONL (UTF-8) and give that file.",
-        code="unsupported_kind",
-    )

@@ -1,0 +1,85 @@
+"""Kinds of files that are known by their first bytes, and that no reader here reads."""
+
+import codecs
+import re
+from pathlib import Path
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.sources.base import quoted_name
+
+_AS_TEXT = "Export it as CSV or JSONL (UTF-8) and give that file."
+_AS_PARQUET = "Save it as Parquet or CSV (UTF-8) and give that file."
+_OF_BYTES = {
+    b"BZh": ("compressed with bzip2", _AS_TEXT),
+    b"\xfd7zXZ": ("compressed with xz", _AS_TEXT),
+    b"7z\xbc\xaf\x27\x1c": ("a 7z archive", _AS_TEXT),
+    b"Rar!\x1a": ("a RAR archive", _AS_TEXT),
+    b"ARROW1": ("an Arrow or Feather file", _AS_PARQUET),
+    b"\xff\xff\xff\xff": ("an Arrow stream", _AS_PARQUET),
+    b"FEA1": ("a Feather file", _AS_PARQUET),
+    b"ORC": ("an ORC file", _AS_PARQUET),
+    b"Obj\x01": ("an Avro file", _AS_PARQUET),
+    b"\x89HDF": ("an HDF5 file", _AS_PARQUET),
+    b"\x93NUMPY": ("a NumPy array", _AS_PARQUET),
+    b"$FL2@(#)": ("an SPSS file", _AS_TEXT),
+    b"$FL3@(#)": ("an SPSS file", _AS_TEXT),
+}
+_OF_TEXT = {
+    b"%PDF": ("a PDF in a compressed file", _AS_TEXT),
+    b"{\\rtf": ("an RTF document", "Save it as plain text (UTF-8) or as DOCX."),
+    b"<stata_dta>": ("a Stata file", "Export it as CSV (UTF-8) and give that file."),
+}
+_PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
+
+
+def refuse_other(path: Path, head: bytes) -> None:
+    """Refuse a file that only other programs read.
+
+    Args:
+        path: the file.
+        head: its first bytes, decompressed.
+
+    Raises:
+        InputError: code `unsupported_kind`.
+    """
+    known = _OF_TEXT if _is_text(head) else _OF_BYTES | _OF_TEXT
+    for magic, (kind, hint) in known.items():
+        if head.startswith(magic):
+            raise unsupported(path, kind, hint)
+
+
+def refuse_pages(path: Path, text: bytes) -> None:
+    """Refuse a web page or XML under the name of a table, as many sites call theirs.
+
+    Args:
+        path: the file.
+        text: its beginning, without blanks in front.
+
+    Raises:
+        InputError: code `unsupported_kind`.
+    """
+    if _PAGE.match(text):
+        raise unsupported(
+            path,
+            "a web page or XML",
+            "If it is the page of a download that failed, download the table again; else open it "
+            "in a spreadsheet and save it as CSV UTF-8.",
+        )
+
+
+def unsupported(path: Path, kind: str, hint: str = _AS_TEXT) -> InputError:
+    """The error for a file of a kind that no reader here reads."""
+    return InputError(
+        f"{quoted_name(path)} is {kind}; that kind is not supported.",
+        hint=hint,
+        code="unsupported_kind",
+    )
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether the first bytes are those of a text: a column may be called ORC."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)  # the last character may be cut
+    except UnicodeDecodeError:
+        return False
+    return not any(byte < ord(" ") and byte not in b"\t\n\v\f\r\x1a\x1b" for byte in head)

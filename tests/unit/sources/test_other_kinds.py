@@ -1,0 +1,85 @@
+"""Files of kinds that are not read say which kind they are, whatever they are called."""
+
+import pytest
+
+from doubleword_batch.errors import InputError
+from doubleword_batch.paths import Roots
+from doubleword_batch.sources import SourceOptions, open_source
+
+_BINARY = b"\x00\x01\xfe\xff" * 20
+
+
+@pytest.fixture
+def opened(tmp_path):
+    """Writes a file and opens it."""
+
+    def open_it(name, content, **options):
+        (tmp_path / name).write_bytes(content)
+        return open_source(str(tmp_path / name), Roots(None), SourceOptions(**options))
+
+    return open_it
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind", "way"),
+    [
+        ("t.arrow", b"ARROW1\0\0" + _BINARY, "an Arrow or Feather file", "Save it as Parquet"),
+        ("t.csv", b"ARROW1\0\0" + _BINARY, "an Arrow or Feather file", "Save it as Parquet"),
+        ("t.arrows", b"\xff\xff\xff\xff" + _BINARY, "an Arrow stream", "Save it as Parquet"),
+        ("t.csv", b"ORC\n" + _BINARY, "an ORC file", "Save it as Parquet"),
+        ("t.csv", b"Obj\x01" + _BINARY, "an Avro file", "Save it as Parquet"),
+        ("t.csv", b"{\\rtf1\\ansi one, two}", "an RTF document", "plain text"),
+        ("t.txt", b"{\\rtf1\\ansi one, two}", "an RTF document", "plain text"),
+        ("t.dta", b"<stata_dta><header>118</header>", "a Stata file", "Export it as CSV"),
+        (
+            "t.csv",
+            b"<!DOCTYPE html>\n<html>a</html>\n",
+            "a web page or XML",
+            "download that failed",
+        ),
+        ("t.csv", b"\xef\xbb\xbf\n<HTML>\n<body>\n", "a web page or XML", "download that failed"),
+        ("t.jsonl", b"<html>\n</html>\n", "a web page or XML", "download that failed"),
+    ],
+)
+def test_a_file_of_another_kind_says_which_it_is(opened, name, content, kind, way):
+    with pytest.raises(InputError) as caught:
+        opened(name, content)
+    assert caught.value.code == "unsupported_kind"
+    assert f"is {kind};" in caught.value.message
+    assert way in caught.value.hint
+
+
+@pytest.mark.parametrize("name", ["ORC", "ORCID", "ARROW1", "FEA1", "BZh", "<html_id>", "<xml>"])
+def test_a_column_may_be_called_like_another_kind(opened, name):
+    source = opened("t.csv", f"{name},text\n1,☕\n".encode())
+    assert list(source.rows()) == [{name: "1", "text": "☕"}]
+
+
+@pytest.mark.parametrize(
+    ("text", "mark"),
+    [
+        ("| id | text |\n|----|:---:|\n| 1 | a |\n", "|--"),
+        ("id | text\n---|---\n1 | a\n", "--"),
+        ("| id | text |\n| :-- | --- |\n| 1 | a |\n", "| :--"),
+    ],
+)
+def test_the_rule_of_a_markdown_table_is_said_and_can_be_left_out(opened, text, mark):
+    told = (
+        "Line 2 is the rule of a Markdown table and is read as a row; with comment set to "
+        f'"{mark}" it is left out.'
+    )
+    assert told in opened("t.csv", text.encode()).notes
+    source = opened("t.csv", text.encode(), comment=mark)
+    assert [row["id"].strip() for row in source.rows()] == ["1"]
+    assert told not in source.notes
+
+
+def test_dashes_in_a_row_are_no_rule(opened):
+    source = opened("t.csv", b"id|text\n--|a\n---|\n--|--\n")
+    assert not any("Markdown" in note for note in source.notes)
+
+
+def test_a_list_on_each_line_is_said_to_be_one(opened):
+    for name in ("t.jsonl", "t.json"):
+        with pytest.raises(InputError, match="are lists, and not objects"):
+            opened(name, b'["id", "text"]\n["1", "a"]\n')
