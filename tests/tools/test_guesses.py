@@ -110,7 +110,7 @@ async def test_a_models_name_with_what_nobody_sees_in_it_builds_nothing(settings
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER, model=model)
         jobs = await a.calls("list")
-    assert "is no model's id" in reply.text
+    assert "is not a model's id" in reply.text
     assert reply["error"]["next"] == 'list(kind="models")'
     assert "lines" not in jobs.fields
 
