@@ -54,6 +54,14 @@ def test_the_response_for_a_single_caller_is_json_that_every_parser_takes(name):
         json.loads(response.body, parse_constant=pytest.fail)
 
 
+@pytest.mark.parametrize("error", ["why", {"code": 429, "message": "why"}])
+def test_a_single_caller_gets_the_answer_that_stands_beside_an_error(error):
+    body = {"choices": [{"message": {"content": "hi"}, "finish_reason": "stop"}]}
+    line = {"custom_id": "r1", "response": {"body": body}, "error": error}
+    response = response_in(json.dumps(line).encode())
+    assert (response.status, json.loads(response.body)) == (200, body)
+
+
 def test_a_row_of_results_that_has_not_run_is_pending():
     for status in ("pending", "in_progress"):
         fields = {"custom_id": "r1", "status": status, "response_body": None, "error": None}

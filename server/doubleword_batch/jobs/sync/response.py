@@ -9,6 +9,7 @@ from doubleword_batch.jobs.sync.result_line import result_line
 from doubleword_batch.provider_errors import read_failure_reason
 
 _OK, _FIRST_ERROR = 200, 400
+_ANSWERS = frozenset({"choices", "output", "data"})  # which say that a body is one, beside errors
 _MOST_DIGITS = 4_000
 
 
@@ -60,7 +61,7 @@ def _response_in_any(line: bytes) -> Response | None:
     if result is None:
         return None
     status, body = result.status, object_of(result.body)
-    if status is None and result.error is None and body:
+    if status is None and body and (result.error is None or not _ANSWERS.isdisjoint(body)):
         status = _OK
     if status:
         return Response(status, msgspec.json.encode(result.body))
