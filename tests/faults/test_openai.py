@@ -1,5 +1,6 @@
 """The same promises where a server keeps OpenAI's conventions and not Doubleword's."""
 
+import dataclasses
 import json
 
 import httpx
@@ -7,6 +8,7 @@ import pytest
 import respx
 
 from doubleword_batch.errors import Next, ProtocolError
+from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.lazy_workspace import LazyWorkspace
@@ -35,7 +37,7 @@ class OpenAI:
 
     def __init__(self, router, *, output=(), error=(), file=None, **batch):
         self.created = 0
-        self._batch = {
+        self.batch = {
             "id": "batch_1",
             "object": "batch",
             "endpoint": "/v1/chat/completions",
@@ -53,7 +55,7 @@ class OpenAI:
         router.post("/files").respond(json=file)
         router.get("/files/file-in").respond(json=file)
         router.post("/batches").mock(side_effect=self._create)
-        router.get("/batches/batch_1").respond(json=self._batch)
+        router.get("/batches/batch_1").respond(json=self.batch)
         for name, lines in (("out", output), ("err", error)):
             whole = lines if isinstance(lines, str | bytes) else "".join(f"{x}\n" for x in lines)
             content = whole if isinstance(whole, bytes) else whole.encode()
@@ -61,13 +63,11 @@ class OpenAI:
 
     def _create(self, _request):
         self.created += 1
-        return httpx.Response(200, json=self._batch)
+        return httpx.Response(200, json=self.batch)
 
 
-@pytest.fixture
-async def results_of(harness):
-    harness.table(10)
-    settings = Settings.from_environment(
+def settings_of(harness):
+    return Settings.from_environment(
         {
             "DOUBLEWORD_BATCH_HOME": str(harness.home),
             "DOUBLEWORD_BATCH_ROOTS": str(harness.work),
@@ -76,6 +76,12 @@ async def results_of(harness):
             "DOUBLEWORD_BATCH_PROVIDER": "openai",
         }
     )
+
+
+@pytest.fixture
+async def results_of(harness):
+    harness.table(10)
+    settings = settings_of(harness)
     with respx.mock(base_url=BASE, assert_all_called=False) as router:
 
         async def results(**batch):
@@ -211,6 +217,38 @@ async def test_answers_in_a_file_that_cannot_be_read_are_not_missing(results_of,
     with pytest.raises(ProtocolError, match=words) as caught:
         await results_of(status="completed", output=content, request_counts=None)
     assert "Nothing has to be paid again" in caught.value.hint
+
+
+@respx.mock(base_url=BASE, assert_all_called=False)
+async def test_answers_of_a_batch_come_though_another_has_a_file_that_cannot_be_read(
+    harness, respx_mock
+):
+    harness.table(10)
+    batch = {"status": "completed", "request_counts": {"total": 5, "completed": 5, "failed": 0}}
+    first = OpenAI(respx_mock, output=["later"], **batch)
+    second = first.batch | {"id": "batch_2", "output_file_id": "file-odd"}
+    respx_mock.post("/batches").mock(
+        side_effect=[httpx.Response(200, json=first.batch), httpx.Response(200, json=second)]
+    )
+    respx_mock.get("/batches/batch_2").respond(json=second)
+    respx_mock.get("/files/file-odd/content").respond(content=b"neither\nline\n")
+    lazy_workspace = LazyWorkspace(settings_of(harness), max_retry_seconds=0)
+    try:
+        ws = await lazy_workspace.get()
+        small = ws.profile.model_copy(update={"max_requests": 5})
+        ws = dataclasses.replace(ws, profile=small)
+        job = await built(ws, model=MODEL)
+        await create_batch(ws, job)
+        stored = StoredJob.named(ws, job)
+        part = next(run.part for run in stored.batch_runs() if run.batch_id == "batch_1")
+        number = next(found.number for found in stored.parts() if found.id == part)
+        lines = "".join(f"{answer(row)}\n" for row in range(5 * number - 4, 5 * number + 1))
+        respx_mock.get("/files/file-out/content").respond(content=lines.encode())
+        found = await fetch_results(ws, job, sample=0)
+    finally:
+        await lazy_workspace.close()
+    assert found.ledger == {"ok": 5, "pending": 5}
+    assert any("batch_2 hold no line that can be read" in words for words in found.warnings)
 
 
 async def test_lines_that_are_read_again_are_counted_once(results_of):

@@ -12,6 +12,7 @@ and the reading goes on from there.
 
 import io
 from dataclasses import dataclass, field
+from functools import partial
 
 import anyio
 from anyio import to_thread
@@ -138,8 +139,9 @@ async def _close(job: StoredJob, ended: "list[_BatchReader]", numbers: dict[int,
     readable = [reader for reader in ended if not reader.is_unreadable]
     await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in readable], numbers)
     failpoint("collect.closed")
+    has_answers = bool(await to_thread.run_sync(rows_by_batch_run, job.ledger))
     for reader in ended:
-        await to_thread.run_sync(reader.refuse_if_unreadable)
+        await to_thread.run_sync(partial(reader.tell_if_unreadable, may_raise=not has_answers))
 
 
 def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
@@ -208,8 +210,11 @@ class _BatchReader:
         may_hold_answers = run.completed + run.failed > 0 or _ending(run)[0] == "missing"
         return self._unreadable > 0 and not self._readable and may_hold_answers
 
-    def refuse_if_unreadable(self) -> None:
-        """Keep the beginning of what came: no row of such a batch is missing.
+    def tell_if_unreadable(self, *, may_raise: bool) -> None:
+        """Keep the beginning of what came: no row of such a batch is missing, all are pending.
+
+        Args:
+            may_raise: whether that is an error, and not a note beside the answers of others.
 
         Raises:
             ProtocolError: it is unreadable.
@@ -218,12 +223,15 @@ class _BatchReader:
             return
         path = stored_lines_path(self._job, self.batch_run.id, _UNREADABLE)
         append_lines(path, 0, self._odd)
-        raise ProtocolError(
+        error = ProtocolError(
             f"The files of results of batch {self.batch_run.batch_id} hold no line that can be "
             f"read; the beginning of what came lies in {path}.",
             hint="Nothing has to be paid again: the answers are in those files at the provider. "
             "Call again in a minute; if it lasts, report what the lines look like.",
         )
+        if may_raise:
+            raise error
+        self._collected.notes.add(f"{error.message} {error.hint}")
 
     async def read_both(self) -> None:
         """Read on in both files; one that is gone at the provider is noted and passed over.
