@@ -87,7 +87,7 @@ async def test_true_and_false_are_no_numbers(settings, reviews, tool, arguments,
 
 
 async def test_a_number_that_was_written_as_text_is_the_number_everywhere(settings, reviews):
-    texts = {"limit": "5", "params": {"max_tokens": "50", "temperature": "0.2"}}
+    texts = {"limit": "5", "params": {"max_tokens": 50, "temperature": "0.2"}}
     numbers = {"limit": 5, "params": {"max_tokens": 50, "temperature": 0.2}}
     async with agent(settings) as a:
         built = await a.calls("create_batch_file", **ORDER, **texts, options={"header_row": "1"})

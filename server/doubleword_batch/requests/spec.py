@@ -112,9 +112,13 @@ def model_id(given: str) -> str:
 
 
 def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters with numbers where numbers belong and were written as text, as `"0.2"`."""
-    known = {*COUNTS, *_NUMBERS}
-    return {name: plain_number(value) if name in known else value for name, value in params.items()}
+    """The parameters with numbers where numbers belong and were written as text, as `"0.2"`.
+
+    Counts stay as they are, and `check_counts` refuses them: they are what multiplies the cost.
+    """
+    return {
+        name: plain_number(value) if name in _NUMBERS else value for name, value in params.items()
+    }
 
 
 def check_limit(limit: object) -> None:
