@@ -316,7 +316,7 @@ def test_a_text_that_cannot_be_read_fails_alone_among_files(tmp_path, roots):
         ({"encoding": "rot13"}, "encoding must be"),
         ({"encoding": 5}, "encoding must be"),
         ({"header_row": -1}, "header_row must be"),
-        ({"header_row": "2"}, "header_row must be"),
+        ({"header_row": "two"}, "header_row must be"),
         ({"header_row": True}, "header_row must be"),
         ({"sheet": ""}, "sheet must be"),
         ({"merged": "all"}, 'merged must be "first" or "repeat"'),
