@@ -287,6 +287,26 @@ def test_two_prompts_are_tried_on_the_same_rows_and_stand_side_by_side(console, 
         assert heads[1:] == ["1", "2", "3", "4", "5"]
 
 
+def test_a_prompt_written_before_the_script_has_come_is_rendered_too(console, opened):
+    with opened(console) as page:
+        page.goto(f"{console.base}/new")
+        rows = {"name": "a.csv", "mimeType": "text/csv", "buffer": b"id,text\n1,good\n"}
+        page.set_input_files("#file", rows)
+        page.wait_for_url("**/new/*")
+        held = []
+
+        def hold(route):
+            held.append(route)
+
+        page.route("**/console.js", hold)
+        with page.expect_request("**/console.js"):
+            page.goto(page.url, wait_until="commit")
+        page.get_by_label("Prompt of each row").fill("Judge {{ text }}")
+        page.wait_for_selector("#pilots", state="attached")  # the last of the page
+        held[0].continue_()
+        page.wait_for_selector("#rendered >> text=Judge good")
+
+
 def test_judging_needs_no_mouse(console, opened, reviews):
     with opened(console) as page:
         page.goto(f"{console.base}/jobs/{reviews}/judge?place=0")

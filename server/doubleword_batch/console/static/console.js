@@ -225,6 +225,10 @@ if (draft) {
     clearTimeout(timer);
     timer = setTimeout(preview, 250);
   });
+  window.addEventListener("pageshow", () => {
+    // written before this module ran, or put back by the browser
+    if ([...draft.elements].some(isChanged)) preview();
+  });
   draft.addEventListener("click", (event) => {
     const chip = event.target.closest("[data-insert]");
     if (chip) {
@@ -235,6 +239,12 @@ if (draft) {
     }
     if (event.target.closest("[data-add]")) addColumn();
   });
+}
+
+function isChanged(field) {
+  if (!field.options) return field.defaultValue !== undefined && field.value !== field.defaultValue;
+  const served = [...field.options].find((option) => option.defaultSelected) ?? field.options[0];
+  return field.value !== served?.value;
 }
 
 function addColumn() {
