@@ -153,6 +153,27 @@ def test_a_server_in_the_foreground_is_found_and_ends_cleanly_on_a_signal(tmp_pa
     assert discover(tmp_path) is None
 
 
+LEFT_RUNNING = """
+import sys, threading
+from pathlib import Path
+from doubleword_batch.local import LocalConfig, LocalServer
+LocalServer(LocalConfig(Path(sys.argv[1]))).start()
+threading.Thread(target=threading.Event().wait, args=(1.5,)).start()  # it looks for work meanwhile
+"""
+
+
+def test_a_program_that_leaves_its_server_running_ends_without_a_word(tmp_path):
+    ended = subprocess.run(
+        [sys.executable, "-c", LEFT_RUNNING, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
+
+
 def test_a_second_server_on_one_state_directory_is_refused(caller, tmp_path):
     with pytest.raises(StoreError) as caught:
         LocalServer(LocalConfig(tmp_path), executor=Echo()).start()

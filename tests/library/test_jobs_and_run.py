@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import traceback
 from pathlib import Path
 
 import pandas as pd
@@ -185,6 +186,13 @@ def test_run_raises_what_went_wrong_in_the_callers_thread(settings):
         return error.value.code
 
     assert asyncio.run(inside_a_loop()) == "unknown_column"
+
+
+def test_what_run_raises_shows_nothing_but_its_cause(tmp_path):
+    here = {"DOUBLEWORD_BATCH_HOME": str(tmp_path), "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "builtin"}
+    with pytest.raises(ConfigError) as error:
+        run(ROWS, prompt=PROMPT, settings=Settings.from_environment(here))
+    assert "no running event loop" not in "".join(traceback.format_exception(error.value))
 
 
 def test_an_interrupt_of_run_where_an_event_loop_runs_ends_its_work(settings):

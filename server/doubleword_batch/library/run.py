@@ -115,9 +115,15 @@ def run(
 
 def _blocking(work: Callable[[], Awaitable[JobResults]]) -> JobResults:
     """Run in an event loop of its own; in a thread where the caller's already runs one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
+    if not _is_in_a_loop():
         return anyio.run(work)
     with start_blocking_portal() as portal:  # a Ctrl-C here cancels the work and waits for its end
         return portal.call(work)
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -42,10 +42,10 @@ class LocalDatabase:
         self._reader_thread = ThreadPoolExecutor(1, thread_name_prefix="local-store-read")
         try:
             _make_private(path)
-            self._writer = _connect(path)
+            self._writer = self._writer_thread.submit(_connect, path).result()
             try:
                 _migrate(self._writer)
-                self._reader = _connect(path)
+                self._reader = self._reader_thread.submit(_connect, path).result()
             except BaseException:
                 self._writer.close()
                 raise
@@ -68,7 +68,7 @@ class LocalDatabase:
             with _transaction(self._writer):
                 return change(self._writer, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._writer_thread, run)
+        return await _run_in(self._writer_thread, run)
 
     async def read(
         self,
@@ -81,7 +81,7 @@ class LocalDatabase:
         def run() -> _T:
             return query(self._reader, *args, **kwargs)
 
-        return await asyncio.get_running_loop().run_in_executor(self._reader_thread, run)
+        return await _run_in(self._reader_thread, run)
 
     def close(self) -> None:
         """Wait for the running statement of each thread and close the file."""
@@ -89,6 +89,15 @@ class LocalDatabase:
         self._reader_thread.shutdown(wait=True, cancel_futures=True)
         self._reader.close()
         self._writer.close()
+
+
+async def _run_in(thread: ThreadPoolExecutor, work: Callable[[], _T]) -> _T:
+    try:
+        running = asyncio.get_running_loop().run_in_executor(thread, work)
+    except RuntimeError:
+        # The thread runs since the file was opened: the interpreter is ending, and nobody waits.
+        raise asyncio.CancelledError from None
+    return await running
 
 
 @contextmanager
