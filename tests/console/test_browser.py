@@ -154,6 +154,7 @@ def test_a_console_that_is_killed_while_a_job_runs_goes_on_on_the_page_that_was_
             page.get_by_role("button", name="Go on with all rows").click()
             page.get_by_role("button", name="Submit 4 rows for $0").click()
             page.wait_for_selector(".legend >> text=1 pending")
+            page.wait_for_load_state()  # its script, too, is there
             page.evaluate("window.__same = true")
             process.kill()
             assert process.wait(WAIT_SECONDS) == -signal.SIGKILL
