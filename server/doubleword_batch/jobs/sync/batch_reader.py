@@ -1,0 +1,336 @@
+"""Reading the files of one batch: its lines into our copy and into the ledger, resumably.
+
+The lines that count are appended to our copy and moved in the ledger as one step, under the store's
+write lock: after a crash, or beside another process, the copy is cut back to what the ledger knows
+and the reading goes on from there.
+"""
+
+import io
+from dataclasses import dataclass, field
+
+import anyio
+from anyio import to_thread
+
+from doubleword_batch.api.line_layout import ObjectLines
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError, ProtocolError
+from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.apply_results import (
+    Cursor,
+    LineOutcome,
+    RowLine,
+    apply_lines,
+    move_cursor,
+    read_again,
+    read_cursor,
+)
+from doubleword_batch.jobs.store.records import BatchRun
+from doubleword_batch.jobs.sync.parse import read_lines
+from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
+from doubleword_batch.jobs.sync.schema_check import SchemaCheck
+from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
+from doubleword_batch.progress import Progress
+
+_GROUP_BYTES = 1 << 20
+_GROUP_SECONDS = 10.0
+_MOST_RACES = 20
+_ODD_BYTES = 64 * 1024
+_LIST, _UNREADABLE = "results", "unreadable"
+_NOTES = {
+    TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
+    OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
+}
+
+
+@dataclass(slots=True)
+class Collected:
+    """What was read, and what was odd about it."""
+
+    lines: int = 0
+    moved: int = 0
+    repeated: int = 0
+    foreign: int = 0
+    unreadable: int = 0
+    gone: set[str] = field(default_factory=set[str])
+    listed: int = 0
+    notes: set[str] = field(default_factory=set[str])
+
+    def warnings(self) -> list[str]:
+        """Warnings for people: nothing here changed the ledger for the worse."""
+        named = (
+            (self.foreign, "lines with a custom_id that is not of this job were ignored"),
+            (self.unreadable, "lines that are not result lines were ignored"),
+            (len(self.gone), "result files are gone at the provider: what was read before is kept"),
+            (self.listed, "answers were taken from the provider's lists of results"),
+        )
+        return [*sorted(self.notes), *(f"{count} {words}" for count, words in named if count)]
+
+
+def outcome_without_line(run: BatchRun) -> tuple[str, str]:
+    """Outcome and cause of the rows that have no line although their batch has ended."""
+    if run.status in {"expired", "cancelled"}:
+        return run.status, run.status
+    if run.status == "failed" and run.completed + run.failed == 0:
+        return "failed", "batch_failed"
+    return "missing", "missing"
+
+
+@dataclass(slots=True)
+class _Group:
+    """Lines that came together, and those of them that may be of this job."""
+
+    received: int = 0
+    unreadable: int = 0
+    foreign: int = 0
+    outcomes: list[tuple[LineOutcome, bytes]] = field(
+        default_factory=list[tuple[LineOutcome, bytes]]
+    )
+    lines: list[RowLine] = field(default_factory=list[RowLine])
+
+
+class _CursorMovedError(Exception):
+    """Another process has read on; read again from where it is now."""
+
+
+class BatchReader:
+    """Reads the output file and the error file of one batch, resumably."""
+
+    def __init__(
+        self,
+        job: StoredJob,
+        batch_run: BatchRun,
+        names: RowNames,
+        check: SchemaCheck | None,
+        collected: Collected,
+        progress: Progress,
+    ) -> None:
+        self.batch_run = batch_run
+        self._job = job
+        self._ledger = job.ledger
+        self._check = check
+        self._collected = collected
+        self._progress = progress
+        self._names = names
+        self._foreign = self._unreadable = self._readable = 0
+        self._odd = b""
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether there was something in the files, answers perhaps, but not one result line."""
+        run = self.batch_run
+        may_hold_answers = (
+            run.completed + run.failed > 0 or outcome_without_line(run)[0] == "missing"
+        )
+        return self._unreadable > 0 and not self._readable and may_hold_answers
+
+    def tell_if_unreadable(self, *, may_raise: bool) -> None:
+        """Keep the beginning of what came: no row of such a batch is missing, all are pending.
+
+        Args:
+            may_raise: whether that is an error, and not a note beside the answers of others.
+
+        Raises:
+            ProtocolError: it is unreadable.
+        """
+        if not self.is_unreadable:
+            return
+        path = stored_lines_path(self._job, self.batch_run.id, _UNREADABLE)
+        append_lines(path, 0, self._odd)
+        error = ProtocolError(
+            f"The files of results of batch {self.batch_run.batch_id} hold no line that can be "
+            f"read; the beginning of what came lies in {path}.",
+            hint="Nothing has to be paid again: the answers are in those files at the provider. "
+            "Call again in a minute; if it lasts, report what the lines look like.",
+        )
+        if may_raise:
+            raise error
+        self._collected.notes.add(f"{error.message} {error.hint}")
+
+    async def read_both(self) -> None:
+        """Read on in both files; one that is gone at the provider is noted and passed over.
+
+        While a batch runs and counts no failure, its error file can wait.
+
+        Raises:
+            ApiError, TransportError, ProtocolError: what was read before is kept.
+            StoreError: the same.
+        """
+        run = self.batch_run
+        if self._names.kind:
+            self._collected.notes.add(_NOTES[self._names.kind])
+        if self._names.kind == TWINS:  # their order counts, from the first line on
+            read_again(self._ledger, run.id)
+            self._names.begin()
+            if await self._read_list():
+                return
+        has_no_failure = not run.is_terminal and run.total > 0 and run.failed == 0
+        files = (("output", run.output_file_id), ("error", run.error_file_id))
+        for kind, file_id in files:
+            if file_id and not (kind == "error" and has_no_failure):
+                self._mend_copy(kind)
+                await self._read(kind, file_id)
+
+    def read_again(self) -> None:
+        """Let both files be read from their first line again, what was odd in them included."""
+        self._collected.foreign -= self._foreign
+        self._collected.unreadable -= self._unreadable
+        self._foreign = self._unreadable = 0
+        self._odd = b""
+        read_again(self._ledger, self.batch_run.id)
+
+    async def read_list(self, *, is_short: bool) -> None:
+        """Look for the lines that the files lack in the provider's list of the batch's results.
+
+        Args:
+            is_short: whether there are fewer lines than requests that have ended.
+
+        Raises:
+            ApiError, TransportError: the provider could not be asked; no row is called missing.
+        """
+        if is_short or self._collected.gone or outcome_without_line(self.batch_run)[0] == "missing":
+            await self._read_list()
+
+    async def _read_list(self) -> bool:
+        """Read the list of results from its start; False where there is none."""
+        if not self._job.profile.results:
+            return False
+        before = self._collected.moved
+        read_again(self._ledger, self.batch_run.id, _LIST)
+        self._names.begin()
+        try:
+            await self._read(_LIST, self.batch_run.batch_id)
+        except NO_SUCH_LIST:
+            return False
+        except DoublewordBatchError:
+            # The list of a batch that ended with its input file breaks off each time.
+            if self.batch_run.status != "cancelled":
+                raise
+            return False
+        self._collected.listed += self._collected.moved - before
+        return True
+
+    async def _read(self, kind: str, file_id: str) -> None:
+        for _ in range(_MOST_RACES):
+            try:
+                return await self._read_on(kind, file_id)
+            except _CursorMovedError:
+                continue
+            except NotFoundError:
+                if kind == _LIST:
+                    raise
+                # A batch that runs may have no such file yet; one that has ended lost it.
+                if self.batch_run.is_terminal:
+                    self._collected.gone.add(file_id)
+                return None
+        return None
+
+    async def _read_on(self, kind: str, file_id: str) -> None:
+        cursor = self._cursor(kind)
+        buffer: list[bytes] = []
+        buffered = 0
+        first_line, committed_at = cursor.lines, anyio.current_time()
+
+        async def keep(data: bytes) -> bool:
+            """Keep the lines; True when what came lately is of use."""
+            nonlocal cursor, buffered, committed_at
+            buffer.append(data)
+            buffered += len(data)
+            if buffered < _GROUP_BYTES and anyio.current_time() < committed_at + _GROUP_SECONDS:
+                return False
+            before, is_full = cursor, buffered >= _GROUP_BYTES
+            cursor = await self._commit(kind, cursor, buffer)
+            buffered, committed_at = 0, anyio.current_time()
+            is_new = cursor.size_bytes > before.size_bytes
+            # A file that is read again brings what is known, but no more lines than it has.
+            return is_new or (is_full and cursor.lines - first_line <= self.batch_run.total)
+
+        client = self._job.client
+        try:
+            if kind == _LIST:
+                await client.batches.results(file_id, keep, skip=cursor.lines)
+            else:
+                await client.files.content(file_id, keep, skip=cursor.lines)
+        finally:
+            if buffer:
+                await self._commit(kind, cursor, buffer)
+
+    async def _commit(self, kind: str, cursor: Cursor, buffer: list[bytes]) -> Cursor:
+        data = b"".join(buffer)
+        buffer.clear()
+        failpoint("collect.received")
+        moved = await to_thread.run_sync(self._commit_now, kind, cursor, data)
+        failpoint("collect.committed")
+        self._progress(self._collected.lines, self._job.rows, "result lines read")
+        return moved
+
+    def _commit_now(self, kind: str, cursor: Cursor, data: bytes) -> Cursor:
+        """Append the lines that count to our copy and move their rows, as one step."""
+        group = self._group(data)
+        run = self.batch_run.id
+        with self._job.store.transaction():
+            if self._cursor(kind) != cursor:
+                raise _CursorMovedError
+            self._name(group)
+            applied = apply_lines(self._ledger, run, kind, cursor.size_bytes, group.lines)
+            path = stored_lines_path(self._job, run, kind)
+            append_lines(path, cursor.size_bytes, applied.text)
+            failpoint("collect.copied")
+            now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
+            move_cursor(self._ledger, run, kind, now)
+            # Under the store's lock: other parts are read in other threads.
+            self._collected.lines += group.received
+            self._collected.moved += applied.moved
+            self._collected.repeated += applied.repeated
+            self._foreign += applied.foreign + group.foreign
+            self._unreadable += group.unreadable
+            self._readable += len(group.outcomes)
+            self._collected.foreign += applied.foreign + group.foreign
+            self._collected.unreadable += group.unreadable
+        return now
+
+    def _group(self, data: bytes) -> _Group:
+        group = _Group()
+        lines = list(io.BytesIO(data))
+        for text, outcome in zip(lines, read_lines(lines, self._check), strict=True):
+            group.received += 1
+            if outcome is not None:
+                group.outcomes.append((outcome, text))
+            elif text.strip():
+                inside = self._joined(text)
+                if not inside:
+                    group.unreadable += 1
+                    self._odd = (self._odd + text)[:_ODD_BYTES]
+                group.outcomes += inside
+        return group
+
+    def _joined(self, text: bytes) -> list[tuple[LineOutcome, bytes]]:
+        """The result lines inside a line that is none, such as `data: {...}`."""
+        lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
+        outcomes = zip(read_lines(lines, self._check), lines, strict=True)
+        return [(outcome, line) for outcome, line in outcomes if outcome is not None]
+
+    def _name(self, group: _Group) -> None:
+        """Find out whose the lines of a group are."""
+        rows = self._names.rows_of([outcome.custom_id for outcome, _ in group.outcomes])
+        for (outcome, text), row in zip(group.outcomes, rows, strict=True):
+            if outcome.outcome == "pending":  # a row of the list of results that has not run
+                continue
+            if row is None:
+                group.foreign += 1
+            else:
+                group.lines.append(RowLine(row, outcome, text))
+
+    def _mend_copy(self, kind: str) -> None:
+        """Where our copy has lost lines that the ledger points at, read the file again."""
+        run = self.batch_run.id
+        path = stored_lines_path(self._job, run, kind)
+        if is_whole(path, self._cursor(kind).size_bytes):
+            return
+        with self._job.store.transaction():
+            if is_whole(path, self._cursor(kind).size_bytes):  # another process has mended it
+                return
+            self._ledger.reopen_lost(run, kind)
+            move_cursor(self._ledger, run, kind, Cursor())
+
+    def _cursor(self, kind: str) -> Cursor:
+        return read_cursor(self._ledger, self.batch_run.id, kind)
