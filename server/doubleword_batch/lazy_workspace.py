@@ -4,11 +4,12 @@ Everything heavy is imported here, when the first call needs it, so that a progr
 """
 
 import logging
+import threading
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import anyio
 from anyio import to_thread
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from doubleword_batch.providers import Profile
 
 _log = logging.getLogger(__name__)
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +109,14 @@ class LazyWorkspace:
             return self._workspace
 
     async def close(self) -> None:
-        """Close what was opened; a local server of this process stops and can be resumed."""
-        self._workspace = None
-        await self._stack.aclose()
+        """Close what was opened; a local server of this process stops and can be resumed.
+
+        What is just being opened is waited for, as nobody would close it later.
+        """
+        with anyio.CancelScope(shield=True):
+            async with self._lock:
+                self._workspace = None
+                await self._stack.aclose()
 
     async def resume_local_work(self) -> None:
         """Start the local server if it has data here, so that unfinished batches go on."""
@@ -136,8 +143,7 @@ class LazyWorkspace:
         settings = self.settings
         described = profile(settings.provider)
         async with AsyncExitStack() as opening:
-            store = await to_thread.run_sync(Store, settings.home)
-            opening.callback(store.close)
+            store = await _opened(lambda: Store(settings.home), Store.close, opening)
             if not settings.read_only:
                 await to_thread.run_sync(remove_leftovers, store)
             server = await self._find_server(described, opening)
@@ -172,7 +178,7 @@ class LazyWorkspace:
         if settings.provider != "local":
             url = settings.base_url
             return _Server(url, settings.api_key, name=url, provider=described.title)
-        self._local = await to_thread.run_sync(_local_server, settings, opening)
+        self._local = await _local_server(settings, opening)
         running = self._local.running
         executor = f"{running.executor}: {running.note}"
         return _Server(
@@ -267,12 +273,40 @@ async def _prices(
     return Prices(profile, settings.home, f"{server} {url}", (client, platform), keys)
 
 
-def _local_server(settings: Settings, opening: AsyncExitStack) -> "LocalServer | FollowedServer":
+async def _local_server(
+    settings: Settings, opening: AsyncExitStack
+) -> "LocalServer | FollowedServer":
     from doubleword_batch.local import find_or_start
 
-    server = find_or_start(settings.home, lambda: local_config(settings))
-    opening.callback(server.stop)
-    return server
+    def find() -> "LocalServer | FollowedServer":
+        return find_or_start(settings.home, lambda: local_config(settings))
+
+    return await _opened(find, lambda server: server.stop(), opening)
+
+
+async def _opened(
+    open_: Callable[[], _T], close: Callable[[_T], object], stack: AsyncExitStack
+) -> _T:
+    """What `open_` makes in a thread; `stack` closes it.
+
+    A caller that is cancelled may not wait for the thread; then the thread itself closes it.
+    """
+    lock, is_abandoned = threading.Lock(), False
+
+    def open_in_thread() -> _T:
+        opened = open_()
+        with lock:
+            if not is_abandoned:
+                stack.callback(close, opened)
+                return opened
+        close(opened)
+        return opened
+
+    try:
+        return await to_thread.run_sync(open_in_thread)
+    finally:
+        with lock:
+            is_abandoned = True
 
 
 def _is_serving(home: Path, base_url: str) -> Callable[[], bool]:

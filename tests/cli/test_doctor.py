@@ -23,7 +23,8 @@ def doctor(tmp_path):
 
     def run(*arguments, **environment):
         kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
-        kept |= {"HOME": str(tmp_path), "DOUBLEWORD_BATCH_HOME": str(tmp_path / "state")}
+        kept |= dict.fromkeys(("HOME", "USERPROFILE"), str(tmp_path))
+        kept["DOUBLEWORD_BATCH_HOME"] = str(tmp_path / "state")
         return processes.run(
             [*COMMAND, "doctor", *arguments],
             capture_output=True,

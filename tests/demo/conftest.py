@@ -3,7 +3,7 @@
 import pytest
 
 from demo.runs import demo_in
-from executors.conftest import home_with_models  # noqa: F401  # a fixture, shared by name
+from executors.conftest import extra_local, home_with_models  # noqa: F401  # shared by name
 
 
 @pytest.fixture

@@ -147,7 +147,7 @@ def test_a_folder_of_that_name_that_is_not_the_demos_is_left_alone(demo):
     assert [path.name for path in demo.folder.iterdir()] == ["answers.csv"]
 
 
-def test_without_the_model_and_a_way_to_fetch_it_the_ways_out_are_named(demo):
+def test_without_the_model_and_a_way_to_fetch_it_the_ways_out_are_named(extra_local, demo):
     nowhere = "http://127.0.0.1:9/simple"
     run = demo.run(
         DOUBLEWORD_BATCH_LOCAL_EXECUTOR="", PATH="", PIP_INDEX_URL=nowhere, UV_DEFAULT_INDEX=nowhere
@@ -160,7 +160,7 @@ def test_without_the_model_and_a_way_to_fetch_it_the_ways_out_are_named(demo):
     assert "create_batch_file:" not in output
 
 
-def test_a_tool_error_is_shown_as_the_agent_reads_it_and_ends_the_demo(demo):
+def test_a_tool_error_is_shown_as_the_agent_reads_it_and_ends_the_demo(extra_local, demo):
     run = demo.run(
         DOUBLEWORD_BATCH_LOCAL_EXECUTOR="builtin",
         DOUBLEWORD_BATCH_LOCAL_MODEL=str(demo.where / "absent.gguf"),
@@ -207,7 +207,7 @@ def test_it_gives_up_when_the_time_is_up_and_says_so(demo, held, monkeypatch):
     assert "doubleword-batch fetch wordnet-nouns" in failure.value.hint
 
 
-def test_the_time_for_the_models_download_counts(demo, monkeypatch):
+def test_the_time_for_the_models_download_counts(extra_local, demo, monkeypatch):
     monkeypatch.chdir(demo.where)
     monkeypatch.setenv("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", "builtin")
     with pytest.raises(TransportError, match="not done after 0 seconds") as failure:

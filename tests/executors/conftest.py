@@ -7,11 +7,19 @@ from pathlib import Path
 
 import pytest
 
+from doubleword_batch.local.executors.choice import missing_packages
 from doubleword_batch.local.model_download import model_files, pull
 
 
 @pytest.fixture(scope="session")
-def home_with_models():
+def extra_local():
+    """The packages of the built-in model; an environment without them is a legitimate one."""
+    if missing := missing_packages():
+        pytest.skip(f"the extra `local` is not installed: {', '.join(missing)}")
+
+
+@pytest.fixture(scope="session")
+def home_with_models(extra_local):
     """A state directory into which the demo model was really pulled."""
     named = os.environ.get("DOUBLEWORD_BATCH_TEST_MODELS")
     home = Path(named or Path(tempfile.gettempdir()) / f"doubleword-batch-models-{os.getuid()}")

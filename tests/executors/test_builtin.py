@@ -151,7 +151,7 @@ async def test_another_model_is_not_answered_under_a_false_name(executor):
     }
 
 
-async def test_a_file_that_is_not_a_model_fails_its_requests_with_its_name(tmp_path):
+async def test_a_file_that_is_not_a_model_fails_its_requests_with_its_name(extra_local, tmp_path):
     (tmp_path / "broken.gguf").write_bytes(b"GGUF and nothing that follows")
     config = LocalConfig(tmp_path, executor="builtin", model_path=tmp_path / "broken.gguf")
     executor = build_executor(config)

@@ -64,7 +64,7 @@ def test_a_model_file_that_is_not_there_is_named(tmp_path):
     assert "absent.gguf" in error.message
 
 
-async def test_a_model_of_ones_own_is_known_by_its_file_name(tmp_path):
+async def test_a_model_of_ones_own_is_known_by_its_file_name(extra_local, tmp_path):
     gguf = tmp_path / "my-model.gguf"
     gguf.write_bytes(b"GGUF")
     executor = build_executor(LocalConfig(home=tmp_path, executor="builtin", model_path=gguf))

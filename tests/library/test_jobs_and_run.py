@@ -9,7 +9,10 @@ import sys
 import threading
 import traceback
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 
+import anyio
 import pandas as pd
 import polars as pl
 import pyarrow as pa
@@ -17,6 +20,7 @@ import pytest
 
 import doubleword_batch
 from doubleword_batch import ConfigError, InputError, Jobs, Settings, run
+from doubleword_batch.jobs.store.jobs import Store
 
 ROWS = [{"text": "a fine book", "stars": 5}, {"text": "a dull one", "stars": 1}]
 PROMPT = "Good or bad? {{ text }}"
@@ -52,6 +56,46 @@ async def test_a_job_goes_from_a_table_to_a_table_by_its_verbs(settings, table, 
         assert (await job.submit()).reused
         listed = await jobs.list()
         assert listed.lines[0].startswith(job.name)
+
+
+@pytest.fixture
+def slow_store(monkeypatch):
+    """A store that opens when it may; the events at which it begins to, may, and was closed."""
+    events = SimpleNamespace(began=Event(), go_on=Event(), closed=Event())
+
+    class SlowStore(Store):
+        def __init__(self, home):
+            events.began.set()
+            assert events.go_on.wait(60)
+            super().__init__(home)
+
+        def close(self):
+            super().close()
+            events.closed.set()
+
+    monkeypatch.setattr("doubleword_batch.jobs.store.jobs.Store", SlowStore)
+    return events
+
+
+async def test_closing_closes_what_is_just_being_opened_as_well(settings, slow_store):
+    jobs = Jobs(settings)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(jobs.workspace)
+        assert await anyio.to_thread.run_sync(slow_store.began.wait, 60)
+        tasks.start_soon(jobs.close)
+        await anyio.wait_all_tasks_blocked()
+        slow_store.go_on.set()
+    assert slow_store.closed.is_set()
+
+
+async def test_what_opens_for_a_caller_that_was_cancelled_is_closed(settings, slow_store):
+    async with Jobs(settings) as jobs:
+        caller = asyncio.create_task(jobs.workspace())
+        assert await anyio.to_thread.run_sync(slow_store.began.wait, 60)
+        caller.cancel()
+        await asyncio.wait([caller])
+        slow_store.go_on.set()
+        assert await anyio.to_thread.run_sync(slow_store.closed.wait, 60)
 
 
 async def test_a_job_is_found_again_by_its_name_in_another_process_of_the_library(settings, table):

@@ -221,18 +221,20 @@ async def _open_jobs(
     """The jobs that the tools work on, and what goes on beside the calls while they are open."""
     roots = Roots(settings.roots, state_directory=settings.home, is_for_agent=True)
     jobs = Jobs(settings, roots=roots, max_retry_seconds=max_retry_seconds)
-    async with anyio.create_task_group() as background:
-        background.start_soon(jobs.resume_local_work)
-        if settings.on_done is not None or settings.notify:
-            background.start_soon(_watch_ends, jobs)
-        if channel is not None:
-            background.start_soon(channel.watch, jobs)
-        try:
-            yield jobs
-        finally:
-            background.cancel_scope.cancel()
-            with anyio.CancelScope(shield=True):
-                await jobs.close()
+    try:
+        async with anyio.create_task_group() as background:
+            background.start_soon(jobs.resume_local_work)
+            if settings.on_done is not None or settings.notify:
+                background.start_soon(_watch_ends, jobs)
+            if channel is not None:
+                background.start_soon(channel.watch, jobs)
+            try:
+                yield jobs
+            finally:
+                background.cancel_scope.cancel()
+    finally:  # once nothing in the background can open anything more
+        with anyio.CancelScope(shield=True):
+            await jobs.close()
 
 
 def _channel() -> "Channel":
