@@ -31,6 +31,13 @@ def readable(text: str) -> str:
     return _plain(_LINE_ENDS.sub("\n", text) if not text.isprintable() else text, "\n\t")
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in a text that is seen: blanks, controls, marks without width."""
+    if "!" <= text[:1] <= "~":  # nearly every text
+        return False
+    return not any(c.isprintable() and c != " " and not _UNSEEN.match(c) for c in text)
+
+
 def is_plain(text: str) -> bool:
     """Whether a text is shown as it is."""
     return one_line(text) == text

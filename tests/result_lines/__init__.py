@@ -5,6 +5,7 @@ The package and the skill's scripts read the same lines; both have to come to th
 
 from result_lines import (
     chat,
+    elsewhere,
     errors,
     gateways,
     odd_json,
@@ -21,6 +22,7 @@ CASES = (
     | public_reports.CASES
     | variants.CASES
     | gateways.CASES
+    | elsewhere.CASES
 )
 
 """By name. Every line is of the row `r1`."""

@@ -13,6 +13,8 @@ from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from result_lines import CASES, NO_RESULT_LINES
+from result_lines.elsewhere import WAITING
+from skill.in_process import script_module
 
 FAST = ("--poll", "0.1", "--patience", "20")
 FILES = ("requests.results.jsonl", "requests.errors.jsonl")
@@ -47,6 +49,11 @@ async def test_counts_what_the_packages_ledger_counts(run, work, served, request
     assert {"ok", "failed", "truncated", "refused"} == ledger_in(done.out).keys()
     assert "failed (http_400): 1, for example «no»" in done.out
     assert len(done.out.encode()) < 2048
+
+
+def test_a_request_that_waits_has_no_outcome_yet():
+    read = script_module("answers").read_line
+    assert {read(line).outcome for line in WAITING} == {"pending"}
 
 
 def test_every_line_is_what_the_package_calls_it(run, work):

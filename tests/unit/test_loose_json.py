@@ -1,8 +1,26 @@
 """What comes out of the tolerant reader is JSON again, whatever went in."""
 
-import pytest
+import json
+import time
 
-from doubleword_batch.loose_json import decode
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+
+from doubleword_batch.loose_json import decode, decode_relaxed_or_none
+
+VALUES = some.recursive(
+    some.none()
+    | some.booleans()
+    | some.integers(-(2**53), 2**53)
+    | some.floats(allow_nan=False, allow_infinity=False)
+    | some.text(alphabet=some.characters(exclude_categories=("Cs",))),
+    lambda inner: (
+        some.lists(inner, max_size=4)
+        | some.dictionaries(some.text("ab'\"\\:/,]", max_size=4), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
 
 
 @pytest.mark.parametrize("sign", ["", "-"])
@@ -20,3 +38,26 @@ def test_a_whole_number_that_a_float_holds_stays_one():
         -(10**299),
         12345678901234567890,
     ]
+
+
+@given(some.lists(VALUES, max_size=4))
+def test_relaxed_reading_takes_json_and_what_python_prints_for_what_it_is(value):
+    assert decode_relaxed_or_none(json.dumps(value)) == value
+    assert decode_relaxed_or_none(json.dumps(value, ensure_ascii=False)) == value
+    assert decode_relaxed_or_none(repr(value)) == value
+
+
+@pytest.mark.parametrize("text", ["", "a", "7", "{'a'", "{'a': b}", '{"a": "b\\', "{a b}", "[1 2]"])
+def test_relaxed_reading_takes_nothing_that_is_neither_object_nor_list(text):
+    assert decode_relaxed_or_none(text) is None
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ['\\"', "'", '"', "/*", ",  ", "a ", "a" * 9, "0x", "9", ".", "+", "[", "\\U00110000", "//"],
+)
+def test_relaxed_reading_takes_time_that_grows_with_the_text_alone(piece):
+    begin = time.process_time()
+    for before in ("{", '["', "['", "[1,"):
+        decode_relaxed_or_none(before + piece * (100_000 // len(piece)))
+    assert time.process_time() - begin < 10

@@ -10,6 +10,7 @@ import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.loose_json import decode
+from doubleword_batch.plain_text import is_blank
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import BodyPieces, RequestKeys
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
@@ -244,14 +245,15 @@ class RequestLines:
     def _count_blanks(self, row: Row) -> None:
         for column in self._inserted:
             value = row.get(column)
-            if (not value or (isinstance(value, str) and value.isspace())) and _is_empty(value):
+            is_said = isinstance(value, str) and "!" <= value[:1] <= "~"
+            if not is_said and _is_empty(value):
                 self.blank_cells[column] = self.blank_cells.get(column, 0) + 1
 
     def _is_blank(self, row: Row) -> bool:
         for column in self._content:
             value = row.get(column, _ABSENT)
             if value.__class__ is str:
-                if value and not value.isspace():
+                if "!" <= value[:1] <= "~" or not is_blank(value):
                     return False
             elif not _is_empty(value):
                 return False
@@ -265,7 +267,7 @@ class RequestLines:
 def _is_empty(value: Any) -> bool:
     """Whether a value says nothing: null, blank text, an empty list or object."""
     if isinstance(value, str):
-        return not value or value.isspace()
+        return is_blank(value)
     return value is None or (isinstance(value, list | dict | bytes) and not value)
 
 

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
-from batchkit.answer_shapes import object_of  # noqa: E402  # after the line above
 from batchkit.api import Api  # noqa: E402
 from batchkit.batch_status import objects_of  # noqa: E402
 from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
+from batchkit.json_values import object_of  # noqa: E402  # after the line above
 from batchkit.settings import read_settings  # noqa: E402
 
 if TYPE_CHECKING:

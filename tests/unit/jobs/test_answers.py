@@ -12,6 +12,7 @@ from doubleword_batch.jobs.sync.parse import answer_in, read_line
 from doubleword_batch.jobs.sync.response import response_in
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines import CASES, NO_RESULT_LINES
+from result_lines.elsewhere import WAITING
 from result_lines.structured import EVERY_SCHEMA, GOOD, LABEL, TEXTS, line_of
 
 
@@ -34,6 +35,11 @@ def test_the_short_way_and_the_long_one_agree(monkeypatch, name):
     short = read_line(data), answer_in(data)
     monkeypatch.setattr(parse, "plain_line", lambda _: None)
     assert (read_line(data), answer_in(data)) == short
+
+
+@pytest.mark.parametrize("data", WAITING)
+def test_a_request_that_waits_has_no_outcome_yet(data):
+    assert read_line(data).outcome == "pending"
 
 
 def test_a_plain_line_takes_the_short_way():

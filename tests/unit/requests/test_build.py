@@ -147,7 +147,7 @@ def test_a_row_too_large_for_the_provider_is_skipped_and_reported(source, build)
     ],
 )
 def test_rows_that_are_blank_where_the_prompt_looks_are_skipped(source, build, prompt, blank):
-    values = [("good", 1, 7), ("", 2, 7), (" \n\u00a0", None, 7), (None, 0, 7)]
+    values = [("good", 1, 7), ("", 2, 7), (" \n\u00a0\u200b", None, 7), (None, 0, 7)]
     lines = [json.dumps(dict(zip(("text", "stars", "n"), row, strict=True))) for row in values]
     left_out = []
     built = build(

@@ -7,7 +7,8 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.sync.answers import Answer, list_of, object_of
+from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.jobs.sync.schema_check import structured
 
 LOGPROBS, AGREEMENT = "logprobs", "agreement"

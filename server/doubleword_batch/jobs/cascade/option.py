@@ -9,7 +9,7 @@ import msgspec
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.cascade.labels import AGREEMENT, LOGPROBS, label_fields
 from doubleword_batch.jobs.cascade.statistics import LEAST_TARGET, MOST_TARGET
-from doubleword_batch.jobs.sync.answers import object_of
+from doubleword_batch.jobs.sync.json_values import object_of
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.providers import Profile
 

@@ -5,23 +5,38 @@ candidates, and what servers like them make of these. A body of no known shape i
 the answer, as JSON, and said to be strange.
 """
 
-import base64
-import binascii
-import math
-import struct
+import re
 from typing import Any, cast
 
 import msgspec
 
-from doubleword_batch.jobs.sync.finish_reasons import ending_of
+from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of
+from doubleword_batch.jobs.sync.json_values import (
+    as_json,
+    count_of,
+    first,
+    in_order,
+    list_of,
+    listed,
+    object_of,
+    word,
+)
+from doubleword_batch.jobs.sync.vectors import is_something, vectors_in
 from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.plain_text import is_blank
 
-MOST_TOKENS = 1 << 40
-"""No answer has as many tokens: what says so does not count them."""
-
-_INPUT_TOKENS = ("prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens")
+_INPUT_TOKENS = (
+    "prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "promptTokens",
+)  # fmt: skip
 _CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount")
-_OUTPUT_TOKENS = ("completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens")
+_OUTPUT_TOKENS = (
+    "completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens",
+    "completionTokens",
+)  # fmt: skip
+_ENDS = (
+    "finish_reason", "finishReason", "stop_reason", "stopReason", "finish_details", "done_reason",
+    "stop_type",
+)  # fmt: skip
 _THOUGHTS = frozenset(
     {
         "thinking", "think", "redacted_thinking", "thought", "thoughts", "analysis", "reasoning",
@@ -30,8 +45,8 @@ _THOUGHTS = frozenset(
     }
 )  # fmt: skip
 _CALLS = frozenset({"function_call", "custom_tool_call", "tool_use", "tool_call"})
-_FLOAT_BYTES = 4
-_MOST_DIGITS = 18
+END_OF_THOUGHTS = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
+"""Where what a model thought ends, and its answer begins."""
 
 
 class Answer(msgspec.Struct):
@@ -72,45 +87,47 @@ class Answer(msgspec.Struct):
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing that could be called an answer."""
-        has_text = self.text is not None and not self.text.isspace() and self.text != ""
-        return not (has_text or self.tool_calls or self.audio) and not _is_something(self.embedding)
+        has_text = self.text is not None and not says_nothing(self.text)
+        return not (has_text or self.tool_calls or self.audio) and not is_something(self.embedding)
 
 
 def answer_of(body: dict[str, Any]) -> Answer:
     """The answer in a body that is not an error."""
     answer = _answer(body)
     usage = object_of(body.get("usage") or body.get("usageMetadata"))
-    read, written = _first(usage, _INPUT_TOKENS), _first(usage, _OUTPUT_TOKENS)
-    answer.input_tokens = _count(body.get("prompt_eval_count") if read is None else read)
-    answer.output_tokens = _count(body.get("eval_count") if written is None else written)
+    read, written = first(usage, _INPUT_TOKENS), first(usage, _OUTPUT_TOKENS)
+    answer.input_tokens = count_of(body.get("prompt_eval_count") if read is None else read)
+    answer.output_tokens = count_of(body.get("eval_count") if written is None else written)
     answer.cached_tokens = _cached(usage)
     return answer
 
 
 def _cached(usage: dict[str, Any]) -> int | None:
     for name in ("prompt_tokens_details", "input_tokens_details"):
-        told = _count(object_of(usage.get(name)).get("cached_tokens"))
+        told = count_of(object_of(usage.get(name)).get("cached_tokens"))
         if told is not None:
             return told
-    return _count(_first(usage, _CACHED_TOKENS))
+    return count_of(first(usage, _CACHED_TOKENS))
 
 
 def _answer(body: dict[str, Any]) -> Answer:
-    choices = _listed(body.get("choices"))
+    choices = listed(body.get("choices"))
     if choices or isinstance(body.get("choices"), list):
         return _of_choices(
-            [_choice(object_of(choice) or {"text": choice}) for choice in _in_order(choices)]
+            [_choice(object_of(choice) or {"text": choice}) for choice in in_order(choices)]
         )
     if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
         return _of_candidates(body)
     if "output" in body or "output_text" in body:
         return _of_response(body)
     if any(name in body for name in ("data", "embedding", "embeddings")):
-        return _of_vectors(body)
+        embedding, is_broken = vectors_in(body)
+        return Answer(embedding=embedding, is_broken=is_broken)
     for name in ("content", "message", "generated_text", "completion", "response", "text"):
         if name in body:
             return _of_message(body, body[name])
-    return Answer(text=_as_json(body), is_unknown=True)
+    is_nothing = body.get("choices", ...) is None
+    return Answer() if is_nothing else Answer(text=as_json(body), is_unknown=True)
 
 
 def _of_choices(choices: list[Answer]) -> Answer:
@@ -120,22 +137,35 @@ def _of_choices(choices: list[Answer]) -> Answer:
 
 
 def _choice(choice: dict[str, Any]) -> Answer:
-    message = _first(choice, ("message", "delta"))
-    fields = object_of(message)
-    if isinstance(message, dict):
+    message = first(choice, ("message", "delta"))
+    fields = object_of(message) or object_of(next(iter(list_of(message)), None))
+    if isinstance(message, dict) or fields:
         answer = _content(fields.get("content"))
         _add_parts_of_message(answer, fields)
+        answer.text = answer.text or _text(choice.get("text"))
     else:
         answer = _content(choice.get("text") if message is None else message)
-    answer.finish_reason = choice.get("finish_reason", choice.get("stop_reason"))
+    answer.finish_reason = _end_of(choice, fields)
     answer.logprobs = choice.get("logprobs")
     answer.error = choice.get("error")
     return answer
 
 
+def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
+    """Why a choice ended; where the usual field says nothing, by any name that tells it.
+
+    A stop token or text that some servers name beside it is no reason.
+    """
+    usual = choice.get("finish_reason", choice.get("stop_reason"))
+    if text_of(usual):
+        return usual
+    told = (place[name] for place in (choice, message) for name in _ENDS if name in place)
+    return next((end for end in told if text_of(end) and ending_of(end) != "unknown"), usual)
+
+
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
     """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
-    calls = _listed(message.get("tool_calls"))
+    calls = listed(message.get("tool_calls"))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
     for call in filter(None, map(object_of, calls)):
@@ -153,7 +183,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
     output = body.get("output")
     answer = Answer(finish_reason="stop")
     if isinstance(output, list):
-        answer = _content([_unwrapped(object_of(one)) for one in cast("list[Any]", output)])
+        answer = _content([_unwrapped(one) for one in _said(cast("list[Any]", output))])
     elif output is not None:
         message = object_of(output).get("message")
         answer = _content(output if message is None else object_of(message).get("content"))
@@ -167,6 +197,13 @@ def _of_response(body: dict[str, Any]) -> Answer:
     else:
         answer.finish_reason = body.get("stopReason") or "stop"
     return answer
+
+
+def _said(output: list[Any]) -> list[dict[str, Any]]:
+    """The outputs of a response, without remarks on the way to the final answer."""
+    outputs = [object_of(one) for one in output]
+    is_final = any(one.get("phase") == "final_answer" for one in outputs)
+    return [one for one in outputs if not (is_final and one.get("phase") == "commentary")]
 
 
 def _unwrapped(output: dict[str, Any]) -> Any:
@@ -215,7 +252,7 @@ def _content(content: Any) -> Answer:
             texts.append(piece)
             continue
         fields = object_of(piece)
-        kind = _word(fields.get("type"))
+        kind = word(fields.get("type"))
         if kind in _THOUGHTS or fields.get("thought") is True:
             continue
         if kind in _CALLS or "functionCall" in fields or "toolUse" in fields:
@@ -229,7 +266,7 @@ def _content(content: Any) -> Answer:
             strange.append(piece)
     answer.text = "".join(texts) or None
     if strange and not (answer.text or answer.tool_calls or answer.refusal):
-        answer.text = _as_json(strange)
+        answer.text = as_json(strange if isinstance(content, list) else strange[0])
     answer.logprobs = probabilities or None
     return answer
 
@@ -243,29 +280,36 @@ def _pieces(content: Any) -> list[Any]:
     if isinstance(content, dict):
         fields = cast("dict[str, Any]", content)
         for name in ("parts", "content"):
-            if isinstance(fields.get(name), list | str):
+            if isinstance(fields.get(name), list | str) and _is_wrapper(fields, name):
                 return _pieces(fields[name])
         is_piece = isinstance(fields.get("text"), str) or isinstance(fields.get("type"), str)
-        return [fields] if is_piece and not _is_of_the_model(fields) else [_as_json(fields)]
+        return [fields] if is_piece and not _is_of_the_model(fields) else [as_json(fields)]
     if isinstance(content, list):
         pieces: list[Any] = []
         for piece in cast("list[Any]", content):
             pieces += _pieces(piece) if isinstance(piece, list) else [piece]
         return pieces
-    return [_as_json(content)]
+    return [as_json(content)]
 
 
 def _is_of_the_model(fields: dict[str, Any]) -> bool:
     """Whether an object is the model's own, and no piece of content that holds the answer."""
     known = {"text", "type", "annotations", "logprobs", "citations", "refusal", "thinking"}
-    return _word(fields.get("type")) not in _CALLS | _THOUGHTS and not fields.keys() <= known
+    kind = word(fields.get("type"))
+    is_piece = fields.keys() <= known and (not kind or "text" in kind or kind == "refusal")
+    return kind not in _CALLS | _THOUGHTS and not is_piece
+
+
+def _is_wrapper(fields: dict[str, Any], name: str) -> bool:
+    """Whether an object stands around content, and is not an answer that has such a field."""
+    return "role" in fields or fields.keys() <= {name, "type", "id", "status"}
 
 
 def _text(content: Any) -> str | None:
     if isinstance(content, str):
         return content or None
     if isinstance(content, dict):
-        return _text(_first(cast("dict[str, Any]", content), ("value", "text")))
+        return _text(first(cast("dict[str, Any]", content), ("value", "text")))
     pieces = (object_of(piece).get("text") for piece in list_of(content))
     return "".join(piece for piece in pieces if isinstance(piece, str)) or None
 
@@ -296,107 +340,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     answer.tool_calls = [*calls, {"name": inner.get("name"), "arguments": arguments}]
 
 
-# Embeddings
-
-
-def _of_vectors(body: dict[str, Any]) -> Answer:
-    found = body.get("data", body.get("embeddings", body.get("embedding")))
-    if "data" not in body and "embeddings" not in body:
-        found = [found]
-    if isinstance(found, dict):
-        found = cast("dict[str, Any]", found).get("float", [found])
-    vectors: list[Any] = []
-    for one in _in_order(found):
-        vector = object_of(one).get("embedding", object_of(one).get("values", one))
-        vectors.append(_vector(object_of(vector).get("float", vector)))
-    answer = Answer(embedding=vectors[0] if len(vectors) == 1 else vectors or None)
-    answer.is_broken = not all(_is_vector(vector) for vector in vectors)
-    return answer
-
-
-def _vector(value: Any) -> Any:
-    """A vector as numbers; base64 is what `encoding_format` asks for, floats of 32 bits."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("["):
-        return decode_or_none(value) or value
-    try:
-        data = base64.b64decode("".join(value.split()), validate=True)
-    except (binascii.Error, ValueError):
-        return value
-    if not data or len(data) % _FLOAT_BYTES:
-        return value
-    numbers = struct.unpack(f"<{len(data) // _FLOAT_BYTES}f", data)
-    return [number if math.isfinite(number) else None for number in numbers]
-
-
-def _is_vector(value: Any) -> bool:
-    """Numbers, those that JSON cannot hold as None; or a vector for each token."""
-    if not isinstance(value, list):
-        return value is None
-    return all(
-        element is None
-        or (isinstance(element, int | float) and not isinstance(element, bool))
-        or (isinstance(element, list) and _is_vector(cast("Any", element)))
-        for element in cast("list[Any]", value)
-    )
-
-
-def _is_something(embedding: Any) -> bool:
-    if isinstance(embedding, list):
-        return any(_is_something(one) for one in cast("list[Any]", embedding))
-    return embedding is not None
-
-
-# JSON of unknown shape
-
-
-def object_of(value: Any) -> dict[str, Any]:
-    """The value where it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def list_of(value: Any) -> list[Any]:
-    """The value where it is a list, else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def _listed(value: Any) -> list[Any]:
-    """The elements of a list; some servers write the only one without it."""
-    return [value] if isinstance(value, dict) and value else list_of(value)
-
-
-def _word(value: Any) -> str:
-    return value if isinstance(value, str) else ""
-
-
-def whole_number(value: Any) -> int | None:
-    """A whole number of at least 0, however it is written: 200, 200.0, "200"."""
-    number: Any = value
-    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.strip().isascii():
-        number = int(value) if value.strip().isdigit() else None
-    elif isinstance(value, float) and value.is_integer():
-        number = int(value)
-    is_number = isinstance(number, int) and not isinstance(number, bool)
-    return number if is_number and number >= 0 else None
-
-
-def _in_order(values: Any) -> list[Any]:
-    """Choices or vectors by their index, where all have one."""
-    values = list_of(values)
-    if len(values) > 1 and all(isinstance(object_of(one).get("index"), int) for one in values):
-        values = sorted(values, key=lambda one: one["index"])
-    return values
-
-
-def _count(value: Any) -> int | None:
-    count = whole_number(value)
-    return count if count is not None and count < MOST_TOKENS else None
-
-
-def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
-
-
-def _as_json(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
+def says_nothing(text: str) -> bool:
+    """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
+    is_thought = "</" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
+    return is_thought or is_blank(text)

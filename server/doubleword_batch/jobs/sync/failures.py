@@ -6,8 +6,8 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.answers import object_of, whole_number
 from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
+from doubleword_batch.jobs.sync.json_values import object_of, whole_number
 from doubleword_batch.jobs.sync.result_line import ResultLine, body_object
 from doubleword_batch.provider_errors import FailureReason, read_error_body, read_failure_reason
 
@@ -17,6 +17,8 @@ _ENDED = {
     "expired": "expired",
     "batch_cancelled": "cancelled",
     "batch_canceled": "cancelled",
+    "request_cancelled": "cancelled",
+    "request_canceled": "cancelled",
     "cancelled": "cancelled",
     "canceled": "cancelled",
 }
@@ -40,16 +42,17 @@ def failed(result: ResultLine) -> LineOutcome:
     fields = object_of(result.error)
     code = _name_of(fields)
     message = result.error if isinstance(result.error, str) else fields.get("message")
-    ended = _ENDED.get(code.lower())
+    ended = _ENDED.get(slug(code))
     if ended is not None:
         words = message if isinstance(message, str) and message else code
         return LineOutcome(result.custom_id, ended, ended, quote_untrusted(words))
-    reason = read_failure_reason(message) if isinstance(message, str) else None
+    reason = read_failure_reason(message)
     if reason is not None:
         return _failed_for(result.custom_id, reason)
     read = read_error_body(msgspec.json.encode(result.error))
     inner = object_of(fields.get("error"))
     status = _error_status(result.status) or _told_status(fields) or _told_status(inner)
+    status = status or _error_status(whole_number(result.error))
     if status is not None:
         return _failed_with(result.custom_id, status, read.message, read.codes)
     outcome = "refused" if read.codes & _FILTERS else "failed"

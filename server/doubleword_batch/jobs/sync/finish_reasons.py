@@ -83,6 +83,8 @@ def word_of(reason: Any) -> str:
 
 def text_of(reason: Any) -> str:
     """A finish reason as text; some servers wrap it in an object, or send a number."""
+    if isinstance(reason, list) and len(cast("list[Any]", reason)) == 1:
+        reason = cast("list[Any]", reason)[0]
     if isinstance(reason, dict):
         fields = cast("dict[str, Any]", reason)
         reason = fields.get("reason", fields.get("type"))

@@ -15,10 +15,17 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.answers import MOST_TOKENS, Answer, answer_of
+from doubleword_batch.jobs.sync.answers import Answer, answer_of, says_nothing
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
-from doubleword_batch.jobs.sync.result_line import ResultLine, body_object, error_in, result_line
+from doubleword_batch.jobs.sync.json_values import MOST_TOKENS
+from doubleword_batch.jobs.sync.result_line import (
+    ResultLine,
+    body_object,
+    error_in,
+    result_line,
+    says_all_is_well,
+)
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
 from doubleword_batch.provider_errors import read_error_body
 
@@ -105,7 +112,7 @@ def plain_line(line: bytes) -> _PlainLine | None:
         plain = _decode_plain(line)
     except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
         return None
-    return None if plain.response.body.choices[0].message.content.isspace() else plain
+    return None if says_nothing(plain.response.body.choices[0].message.content) else plain
 
 
 # From a line to an outcome
@@ -227,6 +234,8 @@ def _beside_answer(result: ResultLine, error: LineOutcome, check: Check | None) 
     if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
         return error
     answered = _outcome_of(result.custom_id, answer_of(body), check)
+    if says_all_is_well(result.error):
+        return answered
     if answered.outcome != "ok":
         return error
     return msgspec.structs.replace(
@@ -247,6 +256,8 @@ def _is_error(body: dict[str, Any]) -> bool:
 
 def _outcome_of(custom_id: str, answer: Answer, check: Check | None) -> LineOutcome:
     outcome, cause, message = _judge(answer, check)
+    if outcome == "failed" and any(_judge(other, None)[0] == "ok" for other in answer.others):
+        outcome, message = "invalid", f"answer 1 of {len(answer.others) + 1}: {message or cause}"
     for number, other in enumerate(answer.others, start=2):
         if outcome != "ok":
             break

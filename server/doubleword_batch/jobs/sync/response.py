@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from doubleword_batch.jobs.sync.answers import object_of
+from doubleword_batch.jobs.sync.json_values import object_of
 from doubleword_batch.jobs.sync.result_line import result_line
 from doubleword_batch.provider_errors import read_failure_reason
 
@@ -67,7 +67,7 @@ def _response_in_any(line: bytes) -> Response | None:
         return Response(status, msgspec.json.encode(result.body))
     error = result.error
     message = error if isinstance(error, str) else object_of(error).get("message")
-    reason = read_failure_reason(message) if isinstance(message, str) else None
+    reason = read_failure_reason(message)
     if reason is not None and reason.status is not None and reason.status >= _FIRST_ERROR:
         return Response(reason.status, reason.body)
     return None

@@ -9,9 +9,10 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.jobs.sync.answers import list_of, object_of, whole_number
+from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
+from doubleword_batch.jobs.sync.json_values import list_of, object_of, whole_number
 from doubleword_batch.jobs.sync.stream_pieces import joined
-from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
 
 _NAMES = ("custom_id", "customId", "key", "recordId")
 _BODIES = ("body", "modelOutput", "output", "data")
@@ -20,7 +21,21 @@ _LEAST_STATUS = 100
 _WORDS = ("error_message", "errorMessage", "message")
 _FAILED = frozenset({"failed", "error", "errored"})
 _ENDED = frozenset({"expired", "cancelled", "canceled"})
-_NOTHING = frozenset({"", "null", "none", "nil", "undefined", "n/a", "0", "200", "ok", "success"})
+_NOTHING = frozenset(
+    {
+        "", "null", "none", "nil", "undefined", "n/a", "0", "200", "ok", "success", "successful",
+        "succeeded", "no error", "no errors", "no_error", "noerror", "false", "-",
+    }
+)  # fmt: skip
+_WELL = frozenset({"0", "200", "ok", "success", "successful", "succeeded"})
+_WAITS = frozenset(
+    {
+        "pending", "in_progress", "queued", "running", "processing", "claimed", "scheduled",
+        "not_started", "waiting", "submitted", "validating",
+    }
+)  # fmt: skip
+_SPELT = ("custom_id", "response", "error", "status_code", "request_id", "body", "response_body")
+_PLAIN = {name.replace("_", ""): name for name in _SPELT}
 _OF_ANTHROPIC = frozenset({"succeeded", "errored", "expired", "canceled", "cancelled"})
 _ENVELOPES = ("data", "result", "response", "output", "body")
 _ANSWERS = frozenset(
@@ -54,8 +69,11 @@ def result_line(line: bytes) -> ResultLine | None:
 
     OpenAI's errors carry a `code` such as `batch_expired`, Doubleword's a JSON text as `message`.
     """
-    fields = object_of(decode_or_none(line))
+    fields = object_of(decode_or_none(line) or decode_relaxed_or_none(line))
     custom_id = custom_id_in(fields)
+    if custom_id is None and fields:
+        fields = _respelt(fields)
+        custom_id = custom_id_in(fields)
     if custom_id is None:
         return None
     error = error_in(fields.get("error"))
@@ -65,18 +83,35 @@ def result_line(line: bytes) -> ResultLine | None:
             return _of_anthropic(custom_id, result)
         fields = fields | {"response": result}
     if "response_body" in fields:
-        waits = fields.get("status") in ("pending", "in_progress") and error is None
-        body = _opened(fields["response_body"])
-        return ResultLine(custom_id, None, body, error, is_waiting=waits and not body)
+        return _without_status(custom_id, fields, _opened(fields["response_body"]), error)
     response = _opened(fields.get("response"))
     if not isinstance(response, dict):
         body = response if response is not None else _opened(_first(fields, _BODIES))
-        told = _told(fields) if body is None else None
-        return ResultLine(custom_id, _status(fields), body, error or told)
+        return _without_status(custom_id, fields, body, error, _status(fields))
     response = object_of(response)
     status = _status(response) or _status(fields)
     body = _opened(response["body"]) if "body" in response else _bare(response)
     return ResultLine(custom_id, status, body, error or error_in(response.get("error")))
+
+
+def _without_status(
+    custom_id: str, fields: dict[str, Any], body: Any, error: Any, status: int | None = None
+) -> ResultLine:
+    """A line whose answer has no envelope; one with nothing in it may say what became of it."""
+    if body or error is not None:
+        return ResultLine(custom_id, status, body, error)
+    if slug(text_of(fields.get("status"))) in _WAITS:
+        return ResultLine(custom_id, is_waiting=True)
+    return ResultLine(custom_id, status, body, _told(fields))
+
+
+def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
+    """A line with its own names as they are usual: `CustomId` and `custom-id` are `custom_id`."""
+    found: dict[str, Any] = {}
+    for name, value in fields.items():
+        usual = _PLAIN.get(name.replace("_", "").replace("-", "").lower(), name)
+        found[usual] = _respelt(object_of(value)) if usual == "response" and value else value
+    return found
 
 
 def custom_id_in(fields: dict[str, Any]) -> str | None:
@@ -102,6 +137,8 @@ def _told(fields: dict[str, Any]) -> Any:
     status, words = fields.get("status"), _first(fields, _WORDS)
     if isinstance(status, dict):
         return error_in(status)
+    if error_in(fields.get("errors")) is not None:
+        return fields["errors"]
     word = status.lower() if isinstance(status, str) else ""
     code = word if word in _ENDED else None
     is_error = bool(words or code or word in _FAILED)
@@ -134,7 +171,10 @@ def _opened(value: Any) -> Any:
     """The value; where it is a JSON text of an object or list, what that says."""
     opened: Any = value
     for _ in range(2):
-        inner: Any = decode_or_none(opened) if isinstance(opened, str) else None
+        inner: Any = None
+        if isinstance(opened, str):
+            inner = decode_or_none(opened)
+            inner = decode_relaxed_or_none(opened) if inner is None else inner
         if inner is not None and not isinstance(inner, bool | int | float):
             opened = inner
     return joined(opened)
@@ -143,6 +183,11 @@ def _opened(value: Any) -> Any:
 def error_in(error: Any) -> Any:
     """An error that says something: servers also write {}, [], "", "success" and code 0."""
     return None if _says_nothing(error) else error
+
+
+def says_all_is_well(error: Any) -> bool:
+    """Whether an error has the code of a success, whatever its words are."""
+    return str(object_of(error).get("code")).strip().lower() in _WELL
 
 
 def _says_nothing(value: Any) -> bool:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from doubleword_batch.isolated.schema import SchemaChecker
-from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.jobs.sync.answers import END_OF_THOUGHTS, Answer
 from doubleword_batch.loose_json import decode
 
 FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
@@ -21,7 +21,6 @@ WRAPPED = {FENCED: "inside a code fence", AFTER_THOUGHTS: "behind the model's th
 """The same for people."""
 
 _FENCE = "```"
-_END_OF_THOUGHTS = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")
 
 
@@ -65,7 +64,7 @@ def structured(text: str | None) -> Structured | None:
 def _unwrapped(text: str) -> tuple[str, str | None]:
     """What stands behind a model's thoughts and in its only code fence, and which it was."""
     wrapping = None
-    last = _END_OF_THOUGHTS.split(text)[-1]
+    last = END_OF_THOUGHTS.split(text)[-1]
     if len(last) < len(text):
         text, wrapping = last, AFTER_THOUGHTS
     before, fence, rest = text.partition(_FENCE)

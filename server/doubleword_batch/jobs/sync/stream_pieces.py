@@ -7,7 +7,7 @@ Read here are chat completions, completions, and responses, whose last event hol
 import re
 from typing import Any
 
-from doubleword_batch.jobs.sync.answers import list_of, object_of
+from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")

@@ -15,7 +15,13 @@ from batchkit.failures import failed, is_success, rejected
 from batchkit.finish_reasons import ending_of, text_of, word_of
 from batchkit.provider_errors import read_error_body
 from batchkit.reading import Reading
-from batchkit.result_line import ResultLine, body_object, error_in, result_line
+from batchkit.result_line import (
+    ResultLine,
+    body_object,
+    error_in,
+    result_line,
+    says_all_is_well,
+)
 
 __all__ = ["Reading", "read_line"]
 
@@ -65,6 +71,8 @@ def _beside_answer(result: ResultLine, error: Reading) -> Reading:
     if error.outcome != "failed" or not is_success(result.status) or not body or _is_error(body):
         return error
     answered = _answered(result.custom_id, answer_of(body))
+    if says_all_is_well(result.error):
+        return answered
     if answered.outcome != "ok":
         return error
     return answered._replace(outcome="invalid", cause=error.cause, message=error.message)
@@ -72,6 +80,8 @@ def _beside_answer(result: ResultLine, error: Reading) -> Reading:
 
 def _answered(custom_id: str, answer: Answer) -> Reading:
     outcome, cause, message = _judge(answer)
+    if outcome == "failed" and any(_judge(other)[0] == "ok" for other in answer.others):
+        outcome, message = "invalid", f"answer 1 of {len(answer.others) + 1}: {message or cause}"
     for number, other in enumerate(answer.others, start=2):
         if outcome != "ok":
             break

@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
-from batchkit.answer_shapes import list_of, object_of
+from batchkit.json_values import list_of, object_of
 from batchkit.ledger import request_lines
 from batchkit.limits import EMBEDDINGS
 from batchkit.structured import structured

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit import strict_json
-from batchkit.answer_shapes import object_of, whole_number
 from batchkit.ending import quoted
 from batchkit.finish_reasons import slug, text_of
+from batchkit.json_values import object_of, whole_number
 from batchkit.provider_errors import read_error_body, read_failure_reason
 from batchkit.reading import Reading
 from batchkit.result_line import body_object
@@ -22,6 +22,8 @@ _ENDED = {
     "expired": "expired",
     "batch_cancelled": "cancelled",
     "batch_canceled": "cancelled",
+    "request_cancelled": "cancelled",
+    "request_canceled": "cancelled",
     "cancelled": "cancelled",
     "canceled": "cancelled",
 }
@@ -45,16 +47,17 @@ def failed(result: ResultLine) -> Reading:
     fields = object_of(result.error)
     code = _name_of(fields)
     message = result.error if isinstance(result.error, str) else fields.get("message")
-    ended = _ENDED.get(code.lower())
+    ended = _ENDED.get(slug(code))
     if ended is not None:
         words = message if isinstance(message, str) and message else code
         return Reading(result.custom_id, ended, ended, message=quoted(words))
-    reason = read_failure_reason(message) if isinstance(message, str) else None
+    reason = read_failure_reason(message)
     if reason is not None:
         return _failed_for(result.custom_id, reason)
     read = read_error_body(strict_json.encode(result.error))
     inner = object_of(fields.get("error"))
     status = _error_status(result.status) or _told_status(fields) or _told_status(inner)
+    status = status or _error_status(whole_number(result.error))
     if status is not None:
         return _failed_with(result.custom_id, status, read.message, read.codes)
     outcome = "refused" if read.codes & _FILTERS else "failed"

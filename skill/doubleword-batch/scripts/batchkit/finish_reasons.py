@@ -85,6 +85,8 @@ def word_of(reason: Any) -> str:
 
 def text_of(reason: Any) -> str:
     """A finish reason as text; some servers wrap it in an object, or send a number."""
+    if isinstance(reason, list) and len(reason) == 1:
+        reason = reason[0]
     if isinstance(reason, dict):
         reason = reason.get("reason", reason.get("type"))
     if reason is None or isinstance(reason, (bool, list, dict)):

@@ -17,6 +17,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -112,3 +113,70 @@ def _float(digits: str) -> float | str:
 
 def _int(digits: str) -> int | str:
     return int(digits) if len(digits) <= _MOST_DIGITS else digits
+
+
+# What only relaxed parsers take
+
+_RELAXED = re.compile(
+    r"""(?P<text>"(?:[^"\\]|\\.?)*(?:"|\Z)|'(?:[^'\\]|\\.?)*(?:'|\Z))
+    |(?P<left_out>//[^\n]*|/\*.*?(?:\*/|\Z)|,(?=\s*[}\]]))
+    |(?P<name>[A-Za-z_$][\w$]*(?=\s*:))
+    |(?P<word>[+-]?(?:Infinity|[A-Za-z_$][\w$]*))
+    |(?P<number>[+-]?(?:0[xX][0-9a-fA-F]+|[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?
+        |\.[0-9]+(?:[eE][+-]?[0-9]+)?))""",
+    re.DOTALL | re.VERBOSE,
+)
+_ESCAPED = re.compile(r"\\(?:x([0-9a-fA-F]{2})|U([0-9a-fA-F]{8})|(.?))|\"", re.DOTALL)
+_WORDS = {
+    "true": "true", "false": "false", "null": "null", "none": "null", "nil": "null",
+    "undefined": "null", "nan": "null", "inf": "null", "infinity": "null",
+}  # fmt: skip
+
+
+def decode_relaxed_or_none(data: bytes | str) -> Any:
+    """An object or list as relaxed parsers take it; None for what is none.
+
+    Read are commas behind the last element, comments, names without quotes, texts in single ones,
+    escapes that JSON lacks, numbers such as `+1`, `.5` and `0x1F`, and words of other languages:
+    `True`, `None`, `undefined`, `inf`.
+    """
+    text = data if isinstance(data, str) else data.decode("utf-8", "replace")
+    text = text.strip(_BLANK)
+    if not text.startswith(("{", "[")):
+        return None
+    return decode_or_none(_RELAXED.sub(_strict, text))
+
+
+def _strict(found: re.Match[str]) -> str:
+    token = found[0]
+    if found["text"]:
+        return '"' + _ESCAPED.sub(_strict_escape, token[1:-1]) + '"'
+    if found["left_out"]:
+        return " "
+    if found["name"]:
+        return f'"{token}"'
+    if found["word"]:
+        return _WORDS.get(token.lstrip("+-").lower(), token)
+    return _strict_number(token)
+
+
+def _strict_escape(found: re.Match[str]) -> str:
+    sign = found[3]
+    if sign is None:
+        code = found[1] or found[2]
+        if code is None:
+            return '\\"'
+        number = int(code, 16)
+        return json.dumps(chr(number))[1:-1] if number <= sys.maxunicode else "\ufffd"
+    return found[0] if sign and sign in '"\\/bfnrtu' else {"0": "\\u0000"}.get(sign, sign)
+
+
+def _strict_number(token: str) -> str:
+    sign = "-" if token.startswith("-") else ""
+    digits = token.lstrip("+-")
+    if digits[:2] in {"0x", "0X"}:
+        return sign + str(int(digits[:_MOST_DIGITS], 16))
+    mantissa, mark, exponent = digits.lower().partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    decimals = f".{fraction}" if fraction else ""
+    return f"{sign}{whole.lstrip('0') or '0'}{decimals}{mark}{exponent}"

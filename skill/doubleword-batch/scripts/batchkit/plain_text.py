@@ -27,6 +27,13 @@ def one_line(text: str) -> str:
     return _plain(text)
 
 
+def is_blank(text: str) -> bool:
+    """Whether there is nothing in a text that is seen: blanks, controls, marks without width."""
+    if "!" <= text[:1] <= "~":  # nearly every text
+        return False
+    return not any(c.isprintable() and c != " " and not _UNSEEN.match(c) for c in text)
+
+
 def is_plain(text: str) -> bool:
     """Whether a text is shown as it is."""
     return one_line(text) == text

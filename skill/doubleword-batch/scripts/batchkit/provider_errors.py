@@ -8,6 +8,7 @@ Doubleword puts into the `error.message` of a result line. All text is untrusted
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _DEPTH = 6  # an error inside a detail inside a JSON text, and then some
 _LIST_SHOWN = 3
+_STATUS = re.compile("[1-5][0-9]{2}")
 _PLAIN_BYTES = 16_384  # of a body without known fields; a message shows less
 
 
@@ -63,14 +65,15 @@ def read_error_body(body: bytes) -> ProviderError:
     return ProviderError(message, _codes(fields))
 
 
-def read_failure_reason(message: str) -> FailureReason | None:
+def read_failure_reason(message: Any) -> FailureReason | None:
     """Read the `error.message` of a Doubleword error line; None when it is not such a reason."""
-    reason = _object(decode_or_none(message))
+    reason = _object(decode_or_none(message) if isinstance(message, str) else message)
     details = _object(reason.get("details"))
     kind, status, body = reason.get("type"), details.get("status"), details.get("body")
     kind = kind if isinstance(kind, str) else ""
+    status = int(status) if isinstance(status, str) and _STATUS.fullmatch(status) else status
     status = status if isinstance(status, int) and not isinstance(status, bool) else None
-    if not kind and status is None:
+    if (not kind and status is None) or not (details or isinstance(message, str)):
         return None
     words = _words(body) or _words(details.get("error")) or kind
     encoded = body.encode() if isinstance(body, str) else strict_json.encode(body)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchkit import strict_json
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.limits import CHAT, EMBEDDINGS, RESPONSES
+from batchkit.plain_text import is_blank
 from batchkit.template import Template, check_column
 
 if TYPE_CHECKING:
@@ -94,7 +95,7 @@ class RequestLines:
 
 def _is_empty(value: Any) -> bool:
     if isinstance(value, str):
-        return not value or value.isspace()
+        return is_blank(value)
     return value is None or (isinstance(value, (list, dict)) and not value)
 
 

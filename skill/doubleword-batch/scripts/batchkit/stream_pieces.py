@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchkit.answer_shapes import list_of, object_of
+from batchkit.json_values import list_of, object_of
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchkit.answer_shapes import END_OF_THOUGHTS
 from batchkit.loose_json import decode
 from batchkit.schema import Checker
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from batchkit.reading import Reading
 
 _FENCE = "```"
-_END_OF_THOUGHTS = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")
 _THOUGHTS, _FENCED = "behind the model's thoughts", "inside a code fence"
 _CAUSES = {_FENCED: "fenced", _THOUGHTS: "think_prefix"}
@@ -83,7 +83,7 @@ def _invalid(reading: Reading, cause: str, message: str) -> Reading:
 def _unwrapped(text: str) -> tuple[str, str]:
     """What stands behind a model's thoughts and in its only code fence, and which it was."""
     place = ""
-    last = _END_OF_THOUGHTS.split(text)[-1]
+    last = END_OF_THOUGHTS.split(text)[-1]
     if len(last) < len(text):
         text, place = last, _THOUGHTS
     before, fence, rest = text.partition(_FENCE)

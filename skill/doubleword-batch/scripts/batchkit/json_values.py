@@ -1,0 +1,67 @@
+"""Values of JSON whose shape nobody promised, taken for what they should be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from batchkit import strict_json
+
+MOST_TOKENS = 1 << 40
+"""No answer has as many tokens: what says so does not count them."""
+
+_MOST_DIGITS = 18
+
+
+def object_of(value: Any) -> dict[str, Any]:
+    """The value where it is an object, else an empty one."""
+    return value if isinstance(value, dict) else {}
+
+
+def list_of(value: Any) -> list[Any]:
+    """The value where it is a list, else an empty one."""
+    return value if isinstance(value, list) else []
+
+
+def listed(value: Any) -> list[Any]:
+    """The elements of a list; some servers write the only one without it."""
+    return [value] if isinstance(value, dict) and value else list_of(value)
+
+
+def word(value: Any) -> str:
+    """The value where it is a text, else an empty one."""
+    return value if isinstance(value, str) else ""
+
+
+def whole_number(value: Any) -> int | None:
+    """A whole number of at least 0, however it is written: 200, 200.0, "200"."""
+    number: Any = value
+    if isinstance(value, str) and len(value) <= _MOST_DIGITS and value.strip().isascii():
+        number = int(value) if value.strip().isdigit() else None
+    elif isinstance(value, float) and value.is_integer():
+        number = int(value)
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    return number if is_number and number >= 0 else None
+
+
+def in_order(values: Any) -> list[Any]:
+    """Choices or vectors by their index, where all have one."""
+    values = list_of(values)
+    if len(values) > 1 and all(isinstance(object_of(one).get("index"), int) for one in values):
+        values = sorted(values, key=lambda one: one["index"])
+    return values
+
+
+def count_of(value: Any) -> int | None:
+    """A number of tokens; None for what is none."""
+    count = whole_number(value)
+    return count if count is not None and count < MOST_TOKENS else None
+
+
+def first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
+    """The value of the first of these names that has one."""
+    return next((fields[name] for name in names if fields.get(name) is not None), None)
+
+
+def as_json(value: Any) -> str:
+    """The value as a text of JSON."""
+    return strict_json.encode(value).decode()
