@@ -240,6 +240,31 @@ def test_a_reply_of_another_form_neither_breaks_the_card_nor_runs_in_it(hosted):
 
 
 @needs_chromium
+def test_what_was_told_last_counts_whether_the_job_has_ended_or_runs_again(hosted):
+    give(hosted, **STATUS)
+    hosted.frame.wait_for_selector("text=4 ok, 1 failed, 5 pending")
+    give(hosted, **DONE)
+    hosted.frame.wait_for_selector(".status:has-text('completed')")
+    hosted.frame.wait_for_selector("text=7 ok")
+    give(hosted, **STATUS)
+    hosted.frame.wait_for_selector(".status:has-text('in progress')")
+    hosted.frame.wait_for_selector("text=4 ok, 1 failed, 5 pending")
+
+
+@needs_chromium
+def test_names_of_other_types_leave_the_job_its_name(hosted):
+    give(hosted, **STATUS)
+    for name in ({"a": 1}, ["x"], None):
+        give(hosted, **STATUS | {"job": name})
+        hosted.host.evaluate(
+            "job => window.notify('ui/notifications/tool-input', { arguments: { job } })", name
+        )
+    give(hosted, **DONE | {"job": None})
+    hosted.frame.wait_for_selector("text=7 ok")
+    assert hosted.frame.text_content("h1") == "reviews-1"
+
+
+@needs_chromium
 @pytest.mark.parametrize("seconds", [TAG, 1e308, -1, 0])
 def test_no_pause_that_is_named_makes_the_card_ask_without_a_pause(hosted, seconds):
     give(hosted, **STATUS, next_check_seconds=seconds)

@@ -103,6 +103,19 @@ def test_no_document_message_or_hint_installs_the_package_by_its_name():
     assert {name: lines for name, lines in found.items() if lines} == {}
 
 
+TAKES_MODULES_OF_THE_FOLDER = re.compile(r"\bpython3?(?:\.exe)? -(?:m (?!venv\b)|c )[^`\n]*")
+"""`venv` is made in a clone of this repository, whose files are trusted."""
+
+
+def test_no_document_has_a_line_that_takes_a_module_from_the_folder_it_is_typed_in():
+    texts = {name: (ROOT / name).read_text("utf-8") for name in files() if name.endswith(".md")}
+    found = {name: TAKES_MODULES_OF_THE_FOLDER.findall(text) for name, text in texts.items()}
+
+    assert TAKES_MODULES_OF_THE_FOLDER.search("python3 -m zipfile -e skill.zip .claude/skills")
+    assert not TAKES_MODULES_OF_THE_FOLDER.search("python -I -m zipfile -e skill.zip .")
+    assert {name: lines for name, lines in found.items() if lines} == {}
+
+
 def commands(node):
     """Every command with its arguments, at any depth of a manifest."""
     if isinstance(node, dict):

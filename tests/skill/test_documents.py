@@ -28,8 +28,8 @@ ELSEWHERE = {"claude", "codex", "curl", "export", "gemini", "npx", "openclaw"}
 KNOWN = (
     "pip install '.[local]'",
     # both are run in tests/hosts
-    'python3 -c "import shutil; shutil.make_archive(',
-    "python3 -m zipfile -e ",
+    'python3 -I -c "import shutil; shutil.make_archive(',
+    "python3 -I -m zipfile -e ",
 )
 
 documents = pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: path.name)

