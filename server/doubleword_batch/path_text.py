@@ -76,7 +76,10 @@ def check_names_of_windows(text: str) -> None:
     _check_names(text, code="not_written")
     if any(map(is_too_long_for_windows, _names(text))):
         raise _refused(
-            text, "has a name of more than 255 characters", "Give another name.", "not_written"
+            text,
+            "has a name that is too long: more than 255 characters",
+            "Give another name.",
+            "not_written",
         )
 
 

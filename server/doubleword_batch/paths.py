@@ -263,6 +263,7 @@ class Roots:
             raise InputError(
                 f"The path {text!r} cannot be used: {error.strerror or error}.",
                 hint="Give another path.",
+                code="not_written" if is_output else "invalid_argument",
             ) from None
         return resolved
 

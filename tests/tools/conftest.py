@@ -71,7 +71,7 @@ def reviews(work):
     path = work / "reviews.csv"
     rows = ["id,text,stars"]
     rows += [f'a{n},"Review {n}, with a comma\nand a line break ☕",{n % 5 + 1}' for n in range(40)]
-    path.write_text("\n".join(rows), encoding="utf-8")
+    path.write_text("\n".join(rows), encoding="utf-8", newline="\n")
     return path
 
 

@@ -112,7 +112,7 @@ async def test_an_output_path_whose_name_is_too_long_is_refused_before_any_work(
         if tool == "fetch_results":
             arguments = {"job": (await a.runs_job(**ORDER))["job"]}
         reply = await a.fails(tool, **arguments, output_path="x" * 256 + ".jsonl")
-    assert reply["error"]["code"] == "invalid_argument"
+    assert reply["error"]["code"] == "not_written"
     assert "too long" in reply["error"]["message"]
     assert sorted(work.iterdir()) == before
 
