@@ -1,13 +1,12 @@
 """Packages of the extras: which are missing, and the line that installs them into this Python."""
 
-import os
 import re
-import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 
 from doubleword_batch.errors import ConfigError, Next
+from doubleword_batch.shell_words import join_words
 
 _DISTRIBUTION = "doubleword-batch"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
@@ -57,7 +56,7 @@ def install_line(*packages: str) -> str:
         words = [sys.executable, "-m", "pip", "install", *wanted]
     else:
         words = ["uv", "pip", "install", "--python", sys.executable, *wanted]
-    return " ".join(map(_quoted, words))
+    return join_words(words)
 
 
 def _requirement(package: str) -> str:
@@ -76,9 +75,3 @@ def _requirement(package: str) -> str:
 
 def _normal(name: str) -> str:
     return re.sub(r"[-_.]+", "-", name).lower()
-
-
-def _quoted(word: str) -> str:
-    if os.name == "nt":  # for cmd and PowerShell alike
-        return f'"{word}"' if set(word) & set(" <>&|^,;") else word
-    return shlex.quote(word)

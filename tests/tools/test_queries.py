@@ -24,7 +24,8 @@ def rows_of(path):
         return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
     import duckdb
 
-    return duckdb.sql(f"FROM '{path}'").to_arrow_table().to_pylist()
+    read = duckdb.sql(f"FROM '{path}'")
+    return [dict(zip(read.columns, row, strict=True)) for row in read.fetchall()]
 
 
 @pytest.mark.parametrize("ending", [".csv", ".jsonl", ".parquet"])

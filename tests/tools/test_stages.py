@@ -21,7 +21,7 @@ def reports(work):
     folder.mkdir()
     for name in ("a", "b"):
         text = "\n\n".join(f"Paragraph {n} of {name}. " + "Words. " * 20 for n in range(6))
-        (folder / f"{name}.txt").write_text(text, encoding="utf-8")
+        (folder / f"{name}.txt").write_text(text, encoding="utf-8", newline="\n")
     return folder
 
 

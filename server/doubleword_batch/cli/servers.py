@@ -9,7 +9,6 @@ from rich.text import Text
 
 from doubleword_batch.cli import options
 from doubleword_batch.cli.exit_codes import Exit, interrupted
-from doubleword_batch.cli.next_command import quote_word, shell_here
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.terminal import Terminal, lines, plain
 from doubleword_batch.cli.typer_apps import PLAIN, Group
@@ -17,6 +16,7 @@ from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import local_config
 from doubleword_batch.settings import Settings, check_base_url
+from doubleword_batch.shell_words import quote_word, shell_here
 
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer

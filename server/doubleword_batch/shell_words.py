@@ -1,0 +1,74 @@
+"""Command lines quoted for the shell in which a person will paste them."""
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+Shell = Literal["sh", "cmd", "powershell", "pwsh"]
+"""`powershell` is Windows PowerShell 5; `pwsh` is PowerShell from 7.3 on, with sound quotes."""
+
+_PLAIN = re.compile(r"[\w+:./\\=-]+", re.ASCII)
+_QUOTED_BY_BOTH = re.compile(r"[^\"$`%!\u201c-\u201e\n\r]*[^\"$`%!\u201c-\u201e\n\r\\]")
+_CMD_SIGNS = re.compile(r'([()%!^"<>&|])')
+
+
+def shell_here(env: Mapping[str, str] = os.environ, platform: str = sys.platform) -> Shell:
+    """The shell that runs, as far as its environment tells.
+
+    PowerShell puts its user's modules into PSModulePath; cmd inherits the system's alone.
+    """
+    if platform != "win32" or env.get("MSYSTEM") or env.get("SHELL"):
+        return "sh"
+    modules = env.get("PSModulePath", "").lower()
+    profile = env.get("USERPROFILE", "").lower()
+    if not profile or profile not in modules:
+        return "cmd"
+    return "pwsh" if "\\powershell\\7" in modules else "powershell"
+
+
+def join_words(words: Sequence[str], shell: Shell | None = None) -> str:
+    """The words as one command line, which that shell takes apart into the same words.
+
+    Args:
+        words: the program and its arguments, none of them empty and each in one line.
+        shell: the one that runs, by default.
+    """
+    shell = shell or shell_here()
+    if shell == "sh":
+        return shlex.join(words)
+    line = " ".join(_quoted(word, shell) for word in words)
+    if shell != "cmd" and line[0] in "'\"":  # a text to PowerShell, unless it is called
+        return f"& {line}"
+    return line
+
+
+def quote_word(word: str, shell: Shell | None = None) -> str:
+    """One word that is no program, as in `join_words`."""
+    shell = shell or shell_here()
+    return shlex.quote(word) if shell == "sh" else _quoted(word, shell)
+
+
+def _quoted(word: str, shell: Shell) -> str:
+    if _PLAIN.fullmatch(word):
+        return word
+    if _QUOTED_BY_BOTH.fullmatch(word):
+        return f'"{word}"'
+    if shell == "cmd":
+        return _CMD_SIGNS.sub(r"^\1", _argument(word))
+    text = re.sub("(['\u2018-\u201b])", r"\1\1", word)  # it takes typographic ones for its own
+    if shell == "powershell" and '"' in text:
+        # What 5 passes on is read once more by the rules of programs, and it adds no backslashes.
+        text = re.sub(r'(\\*)"', r'\1\1\\"', text)
+    if shell == "powershell" and " " in text:  # it puts quotes around what holds a space
+        text = re.sub(r"(\\+)$", r"\1\1", text)
+    return f"'{text}'"
+
+
+def _argument(word: str) -> str:
+    """A word by the rules by which programs of Windows take their command line apart."""
+    escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
+    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
+    return f'"{escaped}"'
