@@ -27,7 +27,7 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 LONGEST_CANCELLATION = timedelta(hours=1)
 """After that a batch that is still `cancelling` counts as cancelled: some stay so for ever."""
 
-_LISTS = ("data", "batches", "files", "models", "items")
+LISTS = ("data", "batches", "files", "models", "items")
 """What servers call the list of a page."""
 
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -377,7 +377,7 @@ class Page(_Object, Generic[_T]):
         if not isinstance(whole, dict):
             return whole
         fields: dict[str, Any] = dict(cast("dict[str, Any]", whole))
-        named = next((name for name in _LISTS if isinstance(fields.get(name), list)), "data")
+        named = next((name for name in LISTS if isinstance(fields.get(name), list)), "data")
         found: Any = fields.get(named, ...)
         if found is None:
             fields["data"] = []

@@ -64,6 +64,11 @@ def _page(name, **fields):
     return lambda lines: json.dumps(fields | {name: _objects(lines)}).encode()
 
 
+def _named(lines):
+    results = _objects(lines)
+    return {result.pop("custom_id"): result for result in results}
+
+
 LAYOUTS = {
     "lines": _plain,
     "lines without the last break": lambda lines: "\n".join(lines).encode(),
@@ -86,6 +91,22 @@ LAYOUTS = {
     "a page in an object": lambda lines: json.dumps({"data": {"items": _objects(lines)}}).encode(),
     "a page printed over many lines": lambda lines: _printed({"data": _objects(lines)}),
     "pages, one a line": lambda lines: b"\n".join(_page("data")([line]) for line in lines),
+    "a list of texts": lambda lines: json.dumps(lines).encode(),
+    "a list of texts, printed": lambda lines: _printed([f"{line}\n" for line in lines]),
+    "texts on lines": lambda lines: "\n".join(json.dumps(line) for line in lines).encode(),
+    "texts in UTF-8": lambda lines: json.dumps(lines, ensure_ascii=False).encode(),
+    "a page of texts": lambda lines: json.dumps({"object": "list", "data": lines}).encode(),
+    "by custom_id": lambda lines: json.dumps(_named(lines)).encode(),
+    "by custom_id, printed": lambda lines: _printed(_named(lines)),
+    "by custom_id, which they have too": lambda lines: json.dumps(
+        {name: {"id": name, "custom_id": name, **result} for name, result in _named(lines).items()}
+    ).encode(),
+    "by custom_id, in a page": lambda lines: _printed(
+        {"object": "list", "total": 10, "results": _named(lines)}
+    ),
+    "by custom_id, one a line": lambda lines: b"\n".join(
+        json.dumps(_named([line])).encode() for line in lines
+    ),
     "lines behind a mark of UTF-8": lambda lines: codecs.BOM_UTF8 + _plain(lines),
     "UTF-16 with a mark": lambda lines: _plain(lines).decode().encode("utf-16"),
     "UTF-16 without a mark": lambda lines: _plain(lines).decode().encode("utf-16-le"),

@@ -2,7 +2,8 @@
 
 import pytest
 
-from doubleword_batch.models import Batch, Model, Page
+from doubleword_batch.api.model_list import ModelList
+from doubleword_batch.models import Batch, Page
 from skill.in_process import script_module
 
 batch_status = script_module("batch_status")
@@ -50,6 +51,24 @@ def test_what_has_no_list_is_not_an_empty_page(page):
         batch_status.objects_of(page)
 
 
+GOOD = {"id": "good"}
+ENTRIES = (
+    None, 5, True, "text", " ", [], [GOOD], {}, {"name": "n"}, {"id": None, "name": "n"},
+    {"id": {}, "name": "n"}, {"id": {"id": "x"}}, {"id": ["a", "b"]}, {"id": ["a"]}, {"id": 7},
+    {"id": True}, {"id": 1.5}, {"id": " "}, {"id": "x", "created": "?", "owned_by": [1]}, GOOD,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ["data", "models"])
+@pytest.mark.parametrize("entry", ENTRIES)
+def test_an_odd_entry_of_a_list_of_models_costs_none_of_the_others(entry, name):
+    alone, among = {name: [entry]}, {name: [{"name": "m"}, entry, "t"]}
+    models = [model.id for model in ModelList.model_validate(alone).data]
+    assert [model.id for model in ModelList.model_validate(among).data] == ["m", *models, "t"]
+    assert batch_status.models_of(alone) == models
+    assert batch_status.models_of(among) == ["m", *models, "t"]
+
+
 def test_models_without_an_id_go_by_their_name():
     page = {"models": [{"name": "m-1"}, {"name": "m-2", "object": "model"}, {}]}
-    assert [model.id for model in Page[Model].model_validate(page).data] == ["m-1", "m-2"]
+    assert [model.id for model in ModelList.model_validate(page).data] == ["m-1", "m-2"]

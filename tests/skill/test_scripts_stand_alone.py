@@ -25,7 +25,7 @@ STANDARD = {
     "os", "pathlib", "random", "re", "secrets", "socket", "ssl", "stat", "struct", "sys", "time",
     "types",
     "typing", "unicodedata", "urllib", "zlib",
-    "selectors",
+    "selectors", "tempfile",
     "functools",
 }  # fmt: skip
 

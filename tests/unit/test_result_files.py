@@ -78,8 +78,13 @@ JSON = st.recursive(
 )
 @settings(max_examples=40, deadline=None)
 def test_any_values_come_out_as_they_went_in(rows, layout, size, reader):
+    if layout.startswith("by custom_id"):  # there are no two of a name, and they have a response
+        rows = [
+            {"response": None, **row} for row in {row["custom_id"]: row for row in rows}.values()
+        ]
     lines = [json.dumps(row) for row in rows]
-    assert objects(reader, LAYOUTS[layout](lines), size) == rows
+    found = objects(reader, LAYOUTS[layout](lines), size)
+    assert [{name: row[name] for name in row if name != "id"} for row in found] == rows
 
 
 @given(

@@ -1,70 +1,30 @@
 """Files of results that are no lines, made into lines as they come.
 
 Gateways write a list in place of lines, also printed over many, or put it into an object as a page
-of an API; they leave the line breaks out, or end lines with CR alone. What makes lines of it keeps
-nothing but the beginning of a file, until that tells; a file of lines passes untouched.
+of an API, or as its fields by custom_id; they write each result as a JSON text, leave the line
+breaks out, or end lines with CR alone. What makes lines of it keeps nothing but the beginning of a
+file, until that tells, and the text that is being read; a file of lines passes untouched.
 """
 
 import re
 
 import msgspec
 
+from doubleword_batch.api.object_lines import NamedObjectLines, ObjectLines, TextLines
+
 _HEAD_BYTES = 64 * 1024
 _BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
-_SIGNS = re.compile(rb'\\.|["{}\r\n]', re.DOTALL)
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 _NAMES = frozenset({b'"custom_id"', b'"customId"'})
 _MORE_NAMES = frozenset({b'"key"', b'"recordId"'})  # which stand inside of answers, too
+_FIELDS = frozenset(
+    {*_NAMES, b'"response"', b'"result"', b'"status_code"'}
+)  # the first of a result
+_DIGIT = re.compile(rb"\d")
 _MOST_OBJECTS = 3  # with that of the result itself
-_ESCAPED = {b"\n": rb"\n", b"\r": rb"\r"}
 _PRINTED = re.compile(rb'\{\s*\n\s*"|\{[^\n]*(?:[,{]\s*\n\s*"|\[\s*\n\s*["{])')
+_TEXT = re.compile(rb'"\s*\{(?:[^"\\]|\\.)*?\\"(?:custom_id|customId)\\"', re.DOTALL)
 _LIST_OF_LINES = re.compile(rb"\[\s*\n\s*\{[^\n]*\}\s*,?\s*\n")
-
-
-class ObjectLines:
-    """The objects that stand side by side, each as a line; one that is cut has no line break.
-
-    Args:
-        around: how many objects each of them stands in.
-    """
-
-    def __init__(self, around: int = 0) -> None:
-        self._around = around
-        self._depth = 0
-        self._in_string = False
-        self._held = b""
-
-    def lines_of(self, piece: bytes) -> bytes:
-        """What the next piece of the file has of them."""
-        piece = self._held + piece
-        self._held = b"\\" if (len(piece) - len(piece.rstrip(b"\\"))) % 2 else b""
-        piece = piece.removesuffix(self._held)
-        found: list[bytes] = []
-        begin = 0
-        for mark in _SIGNS.finditer(piece):
-            sign = mark[0]
-            is_inside = self._depth > self._around
-            if sign == b'"':
-                self._in_string = self._depth > 0 and not self._in_string
-            elif sign in _ESCAPED:
-                if is_inside:
-                    found += (
-                        piece[begin : mark.start()],
-                        _ESCAPED[sign] if self._in_string else b" ",
-                    )
-                    begin = mark.end()
-            elif self._in_string or len(sign) > 1:
-                continue
-            elif sign == b"{":
-                self._depth += 1
-                begin = begin if is_inside else mark.start()
-            elif self._depth:
-                self._depth -= 1
-                if is_inside and self._depth == self._around:
-                    found += piece[begin : mark.end()], b"\n"
-        if self._depth > self._around:
-            found.append(piece[begin:])
-        return b"".join(found)
 
 
 class LineLayout:
@@ -72,15 +32,14 @@ class LineLayout:
 
     def __init__(self) -> None:
         self._head = bytearray()
-        self._objects: ObjectLines | None = None
-        self._is_known = False
+        self._reader: _Reader | None = None
         self._has_line = False
         self._look_at = 0
 
     def lines_of(self, piece: bytes) -> bytes:
         """What the next piece has; nothing as long as the layout is not known."""
-        if self._is_known:
-            return piece if self._objects is None else self._objects.lines_of(piece)
+        if self._reader is not None:
+            return self._reader.lines_of(piece)
         self._head += piece
         is_first_line = not self._has_line and b"\n" in piece
         if len(self._head) < self._look_at and not is_first_line:
@@ -91,43 +50,60 @@ class LineLayout:
 
     def rest(self) -> bytes:
         """What was held back of a file that is short."""
-        return b"" if self._is_known else self._passed(is_all=True)
+        return b"" if self._reader is not None else self._passed(is_all=True)
 
     def _passed(self, *, is_all: bool) -> bytes:
         head = bytes(self._head)
         text = head.lstrip(_BLANK_OR_BOM)
         if not text and not is_all:
             return b""
-        around = _around_each(text, is_all=is_all)
-        if around is None:
+        self._reader = _reader_of(text, is_all=is_all)
+        if self._reader is None:
             return b""
-        self._is_known = True
         self._head.clear()
-        if around < 0:
-            return head
-        self._objects = ObjectLines(around)
-        return self._objects.lines_of(text)
+        return self._reader.lines_of(head)
 
 
-_LINES = -1  # in place of a number of objects: a file of lines
+class _Lines:
+    """A file of lines, as it is."""
+
+    def lines_of(self, piece: bytes) -> bytes:
+        return piece
 
 
-def _around_each(text: bytes, *, is_all: bool) -> int | None:
-    """How many objects stand around each result by the beginning of a file; None: not told yet."""
+_Reader = _Lines | ObjectLines | TextLines
+
+
+def _reader_of(text: bytes, *, is_all: bool) -> _Reader | None:
+    """What reads a file by its beginning; None: not told yet."""
     line, feed, behind = text.partition(b"\n")
-    if not text.startswith((b"{", b"[")) or (feed and _is_line(line)):
-        return _LINES
+    if not text.startswith((b"{", b"[", b'"')) or (feed and _is_line(line)):
+        return _Lines()
     if not is_all and not (feed and behind.strip()):
         return None
     # A list of lines is read line by line: one that is broken costs no other.
-    around, is_closed = _first_result(line if _is_whole_or_cut(text) else text)
-    if not around and (_LIST_OF_LINES.match(text) or _is_whole_or_cut(text)):
-        return _LINES
+    is_whole_or_cut = _is_whole_or_cut(text)
+    seen = line if is_whole_or_cut else text
+    around, is_closed = _first_result(seen)
+    if around is None and (reader := _reader_of_fields_or_texts(seen)):
+        return reader
+    if not around and (_LIST_OF_LINES.match(text) or is_whole_or_cut):
+        return _Lines()
+    if around is None and not is_all:
+        return None
     if around is None:
-        has_objects = text.startswith(b"[") and b"{" in text
-        return None if not is_all else 0 if has_objects else _LINES
-    is_long_line = text.startswith(b"{") and not feed and not is_closed
-    return _LINES if is_long_line else around
+        is_lines = not text.startswith(b"[") or b"{" not in text
+    else:  # or the beginning of a line that is very long
+        is_lines = text.startswith(b"{") and not feed and not is_closed
+    return _Lines() if is_lines else ObjectLines(around or 0)
+
+
+def _reader_of_fields_or_texts(text: bytes) -> _Reader | None:
+    """What reads results that are the fields of an object, or JSON texts; None for others."""
+    around = _around_named(text)
+    if around is not None:
+        return NamedObjectLines(around)
+    return TextLines() if _TEXT.search(text) else None
 
 
 def _is_whole_or_cut(text: bytes) -> bool:
@@ -171,3 +147,27 @@ def _first_result(text: bytes) -> tuple[int | None, bool]:
                 depth = objects - 1
         before = token
     return depth, False
+
+
+def _around_named(text: bytes) -> int | None:
+    """How many objects stand around results that are the fields of one; None where none are seen.
+
+    They are known by the first field of a result, which has no list in front.
+    """
+    depth = 0
+    name = before = b""
+    for found in _TOKEN.finditer(text):
+        token = found[0]
+        if token == b"{":
+            depth, name = depth + 1, before
+        elif token == b"}":
+            depth -= 1
+        elif token == b"[" or depth > _MOST_OBJECTS:
+            break
+        elif token == b":":
+            is_error = before == b'"error"' and _DIGIT.search(name) is not None
+            if before in _FIELDS or is_error:
+                return depth - 1 if depth > 1 else None
+            continue  # what stands before an object is its name
+        before = token
+    return None

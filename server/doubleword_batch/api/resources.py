@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
+from doubleword_batch.api.model_list import ModelList
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
@@ -274,12 +275,12 @@ class Models:
         self._transport = transport
 
     async def list(self) -> list[Model]:
-        """The models that the key may use, in the server's order.
+        """The models that the key may use, in the server's order; odd entries are left out.
 
         Raises:
             ApiError, TransportError, ProtocolError: as in `Files` and `Batches`.
         """
-        page = await self._transport.call(ApiRequest("GET", "/models"), Page[Model])
+        page = await self._transport.call(ApiRequest("GET", "/models"), ModelList)
         return page.data
 
     async def tell_prices(self) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.api import Api  # noqa: E402
-from batchkit.batch_status import objects_of  # noqa: E402
+from batchkit.batch_status import models_of, objects_of  # noqa: E402
 from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
 from batchkit.json_values import object_of  # noqa: E402  # after the line above
 from batchkit.settings import read_settings  # noqa: E402
@@ -50,8 +50,8 @@ def main() -> Exit:
 
 
 def _models(api: Api) -> Iterator[str]:
-    for one in objects_of(api.get("/models")):
-        yield quoted(str(one.get("id") or one.get("name")), 120).strip("«»")
+    for name in models_of(api.get("/models")):
+        yield quoted(name, 120).strip("«»")
 
 
 def _batches(api: Api, status: str | None) -> Iterator[str]:

@@ -20,6 +20,7 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 
 from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the line above
 from batchkit.columns import asked_by  # noqa: E402
+from batchkit.downloaded import in_lines  # noqa: E402
 from batchkit.ending import (  # noqa: E402
     OFFLINE,
     Exit,
@@ -54,10 +55,15 @@ def main() -> Exit:
         raise Stop(Exit.USAGE, "--retry needs --requests.", "See --help.")
     if options.source is not None and options.table is None:
         raise Stop(Exit.USAGE, "--source needs --table.", "See --help.")
+    with in_lines(options.results) as results:
+        return _summarize(options, results)
+
+
+def _summarize(options: argparse.Namespace, results: list[Path]) -> Exit:
     source = None if options.source is None else open_table(options.source)
     asked = asked_by(options.requests)
     ended = ended_without_a_line(options.requests)
-    ledger = Ledger(options.results, asked.schema, ended)
+    ledger = Ledger(results, asked.schema, ended)
     wanted = (id_ for path in options.requests for id_, _ in request_lines(path))
     custom_ids = list(dict.fromkeys(wanted)) or list(ledger.outcomes)
     if source is not None:

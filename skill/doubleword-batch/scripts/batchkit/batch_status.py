@@ -32,13 +32,41 @@ def objects_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     Raises:
         Stop: it has no list: nobody knows whether what is looked for is there.
     """
+    return [one for one in _list_in(page) if isinstance(one, dict)]
+
+
+def models_of(page: dict[str, Any]) -> list[str]:
+    """The ids of a list of models, or their names; what names no model is left out.
+
+    Raises:
+        Stop: it has no list.
+    """
+    entries = [{"id": one} if isinstance(one, str) else one for one in _list_in(page)]
+    found = (
+        _text_id(one.get("id")) or _text_id(one.get("name"))
+        for one in entries
+        if isinstance(one, dict)
+    )
+    return [name for name in found if name]
+
+
+def _text_id(value: Any) -> str:
+    """An id, also as a number or inside an object or a list of one; "" for what is none."""
+    one = value[0] if isinstance(value, list) and len(value) == 1 else value
+    one = one.get("id") if isinstance(one, dict) else one
+    if isinstance(one, int) and not isinstance(one, bool):
+        return str(one)
+    return one if isinstance(one, str) and one.strip() else ""
+
+
+def _list_in(page: dict[str, Any]) -> list[Any]:
     named = next((name for name in _LISTS if isinstance(page.get(name), list)), "data")
     listed = page.get(named, ...) or []
     if not isinstance(listed, list):
         raise Stop(
             Exit.NO_CONNECTION, "The server's list has no list in it.", "Check DOUBLEWORD_BASE_URL."
         )
-    return [one for one in listed if isinstance(one, dict)]
+    return listed
 
 
 def status_of(batch: dict[str, Any]) -> str:

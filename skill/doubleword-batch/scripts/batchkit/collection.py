@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
-from batchkit.line_layout import ObjectLines
 from batchkit.loose_json import decode_or_none
+from batchkit.object_lines import ObjectLines
 from batchkit.refusals import Lost, Refused
 from batchkit.result_line import custom_id_in
 from batchkit.whole_files import open_own, write_whole

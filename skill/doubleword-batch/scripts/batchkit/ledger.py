@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from batchkit.answers import Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.journal import read_state
+from batchkit.object_lines import ObjectLines
 from batchkit.settings import takes_strict_json
 from batchkit.structured import SchemaCheck
 
@@ -25,10 +26,11 @@ _RANK = {"ok": 3, "truncated": 2, "refused": 2, "invalid": 2, "failed": 1}
 
 
 class Place(NamedTuple):
-    """Where the line of a request's outcome lies."""
+    """Where a request's outcome lies: the line at that offset, or the nth result in that line."""
 
     file: int
     offset: int
+    nth: int | None
 
 
 class Ledger:
@@ -73,7 +75,9 @@ class Ledger:
                     continue
                 stream = streams[found[1].file]
                 stream.seek(found[1].offset)
-                yield self._read(stream.readline()) or MISSING._replace(custom_id=custom_id)
+                line, nth = stream.readline(), found[1].nth
+                reading = self._read(line if nth is None else _results_in(line)[nth])
+                yield reading or MISSING._replace(custom_id=custom_id)
         finally:
             for stream in streams:
                 stream.close()
@@ -85,15 +89,22 @@ class Ledger:
         with path.open("rb") as stream:
             for line in stream:
                 reading = self._read(line)
-                self._add_tokens(line, reading)
-                if reading is not None and reading.outcome != "pending":
-                    rank = _RANK.get(reading.outcome, 0)
-                    known = self.outcomes.get(reading.custom_id)
-                    if known is None or rank > known[0]:
-                        self.outcomes[reading.custom_id] = (rank, Place(number, offset))
-                elif reading is None and line.strip():
-                    self.unreadable += 1
+                if reading is not None:
+                    self._add(line, reading, Place(number, offset, None))
+                elif line.strip():
+                    for nth, result in enumerate(_results_in(line)):
+                        self._add(result, self._read(result), Place(number, offset, nth))
                 offset += len(line)
+
+    def _add(self, line: bytes, reading: Reading | None, place: Place) -> None:
+        self._add_tokens(line, reading)
+        if reading is not None and reading.outcome != "pending":
+            rank = _RANK.get(reading.outcome, 0)
+            known = self.outcomes.get(reading.custom_id)
+            if known is None or rank > known[0]:
+                self.outcomes[reading.custom_id] = (rank, place)
+        elif reading is None:
+            self.unreadable += 1
 
     def _read(self, line: bytes) -> Reading | None:
         """A line's outcome, an answer held against the schema."""
@@ -111,6 +122,12 @@ class Ledger:
             self._counted.add(digest)
             self.tokens[0] += reading.input_tokens
             self.tokens[1] += reading.output_tokens
+
+
+def _results_in(line: bytes) -> list[bytes]:
+    """The objects inside of what is no result line, such as `data: {...}`; without any, itself."""
+    inside = ObjectLines().lines_of(line).splitlines(keepends=True)
+    return [one for one in inside if one.endswith(b"\n")] or [line]
 
 
 def ended_without_a_line(files: Iterable[Path]) -> dict[str, str]:
