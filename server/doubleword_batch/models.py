@@ -117,8 +117,9 @@ def _id(value: Any) -> Any:
     listed: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
     found: Any = listed[0] if len(listed) == 1 else listed
     fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {"id": found}
-    one: Any = fields.get("id", fields)
-    return str(one) if isinstance(one, int) and not isinstance(one, bool) else one
+    value_of_id: Any = fields.get("id", fields)
+    is_number = isinstance(value_of_id, int) and not isinstance(value_of_id, bool)
+    return str(value_of_id) if is_number else value_of_id
 
 
 def _blank_is_none(value: object) -> object:
@@ -391,8 +392,8 @@ def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
     """The objects of a list: those with an id or, where none has one, those with a name."""
     for key in ("id", "name"):
         yield [
-            one
-            for one in listed
-            if isinstance(one, BaseModel)
-            or (isinstance(one, dict) and cast("dict[str, Any]", one).get(key) is not None)
+            item
+            for item in listed
+            if isinstance(item, BaseModel)
+            or (isinstance(item, dict) and cast("dict[str, Any]", item).get(key) is not None)
         ]

@@ -57,7 +57,7 @@ def decoded(text, depth=3):
 
 
 def shows(text, key=KEY):
-    return any(key in one for one in decoded(text))
+    return any(key in form for form in decoded(text))
 
 
 def client_of(server):
@@ -78,10 +78,10 @@ async def test_an_error_does_not_say_it(echo, status):
         async with serving(answer(status, body.encode())) as server, client_of(server) as client:
             with pytest.raises(errors.ApiError) as caught:
                 await client.models.list()
-        said = f"{caught.value} {caught.value.details}"
-        assert "***" in said
-        assert echo not in said
-        assert not shows(said)
+        shown = f"{caught.value} {caught.value.details}"
+        assert "***" in shown
+        assert echo not in shown
+        assert not shows(shown)
 
 
 @pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
@@ -105,13 +105,13 @@ async def test_the_local_server_does_not_hand_on_what_its_upstream_echoes(echo, 
         executor = UpstreamExecutor(f"{url}/v1", KEY, timeout_seconds=20)
         try:
             done = await executor.run(Request("q1", "r1", "/v1/chat/completions", {"model": "m"}))
-            said = json.dumps(done.body)
+            shown = json.dumps(done.body)
         except RequestFailed as failed:
-            said = str(vars(failed))
+            shown = str(vars(failed))
         finally:
             await executor.close()
-    assert "***" in said
-    assert not shows(said)
+    assert "***" in shown
+    assert not shows(shown)
 
 
 @given(

@@ -92,8 +92,8 @@ def test_no_text_breaks_the_check(text):
 )
 def test_no_number_inside_passes_in_any_notation(address, forms):
     four = ".".join(form.format(byte) for form, byte in zip(forms, address.packed, strict=True))
-    one = forms[0].format(int(address))
-    for host in (four, one, f"[::ffff:{address}]"):
+    number = forms[0].format(int(address))
+    for host in (four, number, f"[::ffff:{address}]"):
         assert why_not_public(f"https://{host}/")
 
 

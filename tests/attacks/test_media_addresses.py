@@ -12,7 +12,7 @@ INSIDE = "https://169.254.169.254/latest"
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 
 
-def said(part):
+def user(part):
     return {"messages": [{"role": "user", "content": [{"type": "text", "text": "Look"}, part]}]}
 
 
@@ -21,17 +21,17 @@ def put_in(part):
 
 
 FETCHED = {
-    "an image": (CHAT, said({"type": "image_url", "image_url": {"url": "@"}})),
-    "an image by its address alone": (CHAT, said({"type": "image_url", "image_url": "@"})),
-    "an image without a type": (CHAT, said({"image_url": "@"})),
-    "a video": (CHAT, said({"type": "video_url", "video_url": {"url": "@"}})),
-    "a sound": (CHAT, said({"type": "audio_url", "audio_url": {"url": "@"}})),
+    "an image": (CHAT, user({"type": "image_url", "image_url": {"url": "@"}})),
+    "an image by its address alone": (CHAT, user({"type": "image_url", "image_url": "@"})),
+    "an image without a type": (CHAT, user({"image_url": "@"})),
+    "a video": (CHAT, user({"type": "video_url", "video_url": {"url": "@"}})),
+    "a sound": (CHAT, user({"type": "audio_url", "audio_url": {"url": "@"}})),
     "a sound in place of its data": (
         CHAT,
-        said({"type": "input_audio", "input_audio": {"data": "@"}}),
+        user({"type": "input_audio", "input_audio": {"data": "@"}}),
     ),
-    "a file in place of its data": (CHAT, said({"type": "file", "file": {"file_data": "@"}})),
-    "an image as some servers take it": (CHAT, said({"type": "image", "image": "@"})),
+    "a file in place of its data": (CHAT, user({"type": "file", "file": {"file_data": "@"}})),
+    "an image as some servers take it": (CHAT, user({"type": "image", "image": "@"})),
     "an image of a tool": (
         CHAT,
         {"messages": [{"role": "tool", "content": [{"type": "image_url", "image_url": "@"}]}]},
@@ -46,10 +46,10 @@ FETCHED = {
         RESPONSES,
         {"prompt": {"id": "p", "variables": {"x": {"type": "input_image", "image_url": "@"}}}},
     ),
-    "a source": (MESSAGES, said({"type": "image", "source": {"type": "url", "url": "@"}})),
+    "a source": (MESSAGES, user({"type": "image", "source": {"type": "url", "url": "@"}})),
     "a document of a tool's result": (
         MESSAGES,
-        said({"type": "tool_result", "content": [{"type": "document", "source": {"url": "@"}}]}),
+        user({"type": "tool_result", "content": [{"type": "document", "source": {"url": "@"}}]}),
     ),
 }
 
@@ -117,7 +117,7 @@ def test_a_name_in_escapes_hides_nothing(kinds):
     ],
 )
 def test_what_is_only_quoted_is_not_an_address(kinds, part):
-    assert kinds(line(MESSAGES, said(part), "")) == {}
+    assert kinds(line(MESSAGES, user(part), "")) == {}
 
 
 def test_a_number_that_nobody_reads_beside_an_address_is_a_fault_of_its_line(kinds):

@@ -14,7 +14,7 @@ GARBAGE = {"bytes": b"\0\xff garbage\n" * 50, "nothing": b"", "depth": b'{"a":' 
 
 async def asked(settings, name, tmp_path):
     """What a person would ask of an old job; the errors."""
-    said = []
+    raised = []
     async with Jobs(settings, max_retry_seconds=0) as jobs:
         job = jobs.job(name)
         asks = (
@@ -26,8 +26,8 @@ async def asked(settings, name, tmp_path):
             try:
                 await ask()
             except DoublewordBatchError as error:  # whatever else leaves is a bug
-                said.append(error)
-    return said
+                raised.append(error)
+    return raised
 
 
 @pytest.mark.parametrize("garbage", GARBAGE.values(), ids=GARBAGE)

@@ -45,7 +45,7 @@ def is_untouched(victim):
 
 async def refused(settings, work, name):
     """What a person does with a state directory; the errors, each in words."""
-    said = []
+    raised = []
     try:
         async with Jobs(settings, max_retry_seconds=0) as jobs:
             asks = (
@@ -57,10 +57,10 @@ async def refused(settings, work, name):
                 try:
                     await ask()
                 except DoublewordBatchError as error:  # whatever else leaves is a bug
-                    said.append(error)
+                    raised.append(error)
     except DoublewordBatchError as error:
-        said.append(error)
-    return said
+        raised.append(error)
+    return raised
 
 
 @pytest.mark.parametrize("name", ["../../victim", "..", "a/../../../victim", "VICTIM"])
@@ -71,8 +71,8 @@ async def test_a_name_in_the_store_that_leads_out_is_refused(
     with sqlite3.connect(home / "store.sqlite3") as store:
         store.execute("UPDATE jobs SET name = ?", (name,))
     store.close()
-    said = await refused(settings, work, name)
-    assert said
+    raised = await refused(settings, work, name)
+    assert raised
     assert is_untouched(victim)
 
 
@@ -81,8 +81,8 @@ async def test_a_link_in_the_place_of_a_folder_is_refused(settings, work, home, 
     place = home / where.replace("JOB", job)
     shutil.rmtree(place)
     place.symlink_to(victim)
-    said = await refused(settings, work, job)
-    assert any("link" in str(error) or "folder of it" in str(error) for error in said)
+    raised = await refused(settings, work, job)
+    assert any("link" in str(error) or "folder of it" in str(error) for error in raised)
     assert is_untouched(victim)
 
 

@@ -36,7 +36,7 @@ async def test_a_call_gets_the_answer_of_a_table(faulty):
             assert len(await batches_of(client)) == before
             await chat_call(client, "Say c")
             assert len(await batches_of(client)) == before + 1
-    assert [one.choices[0].message.content for one in found] == [wanted["a"], wanted["b"]]
+    assert [answer.choices[0].message.content for answer in found] == [wanted["a"], wanted["b"]]
 
 
 async def test_a_table_takes_the_answers_of_calls(faulty):
@@ -48,7 +48,7 @@ async def test_a_table_takes_the_answers_of_calls(faulty):
             job, results = await fetched(jobs, *texts, params={"max_tokens": 500})
         assert (job.created.requests, job.created.reused_rows) == (1, 3)
         found = [row["answer"] for row in results.rows()]
-    assert found[:3] == [one.choices[0].message.content for one in answers]
+    assert found[:3] == [answer.choices[0].message.content for answer in answers]
 
 
 async def test_a_call_never_submits_the_job_whose_answer_it_takes(faulty):

@@ -53,18 +53,18 @@ def peer_environment(folder, *packages):
 
 def run(command, environment=None):
     """Run a command; the last line of its output may be JSON, as a `Stopwatch` gives it."""
-    with tempfile.TemporaryFile() as said:
+    with tempfile.TemporaryFile() as stderr:
         begun = time.perf_counter()
         with subprocess.Popen(
-            [str(part) for part in command], stdout=subprocess.PIPE, stderr=said, env=environment
+            [str(part) for part in command], stdout=subprocess.PIPE, stderr=stderr, env=environment
         ) as process:
             output = process.stdout.read()
             _, status, used = os.wait4(process.pid, 0)
             wall = time.perf_counter() - begun
             process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
-            said.seek(0)
-            words = said.read()[-2_000:].decode(errors="replace")
+            stderr.seek(0)
+            words = stderr.read()[-2_000:].decode(errors="replace")
             shown = " ".join(map(str, command))
             raise SystemExit(f"{shown} ended with {process.returncode}: {words}")
     lines = output.splitlines()

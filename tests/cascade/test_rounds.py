@@ -86,7 +86,7 @@ async def test_an_agent_runs_a_cascade_by_the_tools_in_replies_of_two_kilobytes(
         fetched = await a.calls("fetch_results", job=created["job"])
     assert status["cascade"] == {"model": STRONG, "round": 3}
     assert sum(fetched["cascade"]["rows"].values()) == 600
-    assert max(one.size_bytes for one in (created, status, fetched)) <= 2_048
+    assert max(reply.size_bytes for reply in (created, status, fetched)) <= 2_048
 
 
 async def test_whoever_looks_at_the_job_carries_it_on(new_jobs, small_table, two_models):

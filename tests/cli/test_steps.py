@@ -75,7 +75,7 @@ def test_delete_asks_where_something_would_be_lost_and_doctor_says_how_large_it_
     job = created["job"]
     shell.json("create", job)  # it pauses with the command
     asked = shell.json("delete", job, code=3)["error"]
-    found = {one["subject"]: one for one in shell.json("doctor")["findings"]}
+    found = {finding["subject"]: finding for finding in shell.json("doctor")["findings"]}
     deleted = shell.json("delete", job, "--yes")
     assert asked["code"] == "not_confirmed"
     assert "still runs" in asked["message"] or "not fetched" in asked["message"]

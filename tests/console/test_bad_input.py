@@ -112,17 +112,17 @@ def test_of_two_consoles_the_second_yes_pays_nothing_again(
 
     source = write_reviews(tmp_path, 3)
     job = run_apart(build)
-    with running(home) as second, opened(console) as one, opened(second) as other:
-        one.goto(f"{console.base}/jobs/{job}")
-        other.goto(f"{second.base}/jobs/{job}")
-        one.get_by_role("button", name="Submit 3 rows for $0").click()
-        one.wait_for_selector("text=Look at the answers")
-        other.wait_for_selector("text=Look at the answers")  # it moved by itself
-        one.goto(f"{console.base}/jobs/{job}/judge?place=0")
-        one.keyboard.press("y")
-        one.wait_for_url("**place=1")
-        other.goto(f"{second.base}/jobs/{job}/judge?place=0")
-        assert "1 of 3 judged" in other.inner_text("main")
+    with running(home) as second, opened(console) as first_page, opened(second) as second_page:
+        first_page.goto(f"{console.base}/jobs/{job}")
+        second_page.goto(f"{second.base}/jobs/{job}")
+        first_page.get_by_role("button", name="Submit 3 rows for $0").click()
+        first_page.wait_for_selector("text=Look at the answers")
+        second_page.wait_for_selector("text=Look at the answers")  # it moved by itself
+        first_page.goto(f"{console.base}/jobs/{job}/judge?place=0")
+        first_page.keyboard.press("y")
+        first_page.wait_for_url("**place=1")
+        second_page.goto(f"{second.base}/jobs/{job}/judge?place=0")
+        assert "1 of 3 judged" in second_page.inner_text("main")
 
     async def batches():
         async with Jobs(settings_of(home)) as jobs:
@@ -153,9 +153,9 @@ def test_a_page_of_another_session_changes_nothing_and_says_so(console, reviews,
     with opened(console) as page:
         page.goto(f"{console.base}/jobs/{reviews}/judge?place=0")
         page.context.clear_cookies()  # let in anew, with another cookie, in another tab
-        other = page.context.new_page()
-        other.goto(console.access.first_address)
-        other.wait_for_url(f"{console.base}/")
+        second_page = page.context.new_page()
+        second_page.goto(console.access.first_address)
+        second_page.wait_for_url(f"{console.base}/")
         page.get_by_role("button", name="Right").click()
         page.wait_for_selector("text=This page is from another session of the console")
         assert "Load the page again" in page.inner_text("main")

@@ -264,7 +264,7 @@ def test_hostile_models_notes_labels_and_marked_rows_are_text(tmp_path, opened):
             page.goto(f"{console.base}{job}{path}")
             page.wait_for_function("!document.querySelector('[data-load]:empty:not([data-quiet])')")
             assert page.inner_text("h1") == made.name
-        assert HOSTILE[4] in page.inner_text("dl.said dt")
+        assert HOSTILE[4] in page.inner_text("dl.answer-text dt")
         assert page.locator("main img, main iframe, main script").count() == 0
         assert page.seen.dialogs == []
 
@@ -281,7 +281,7 @@ def test_two_prompts_are_tried_on_the_same_rows_and_stand_side_by_side(console, 
             page.wait_for_selector(f"#rendered >> text={words} text 0")
             page.get_by_role("button", name="Try it on 5 rows").click()
             page.wait_for_selector(f"#pilots >> text={seen}")
-        page.wait_for_selector("#pilots tr:nth-child(6) td:nth-child(3) .said")
+        page.wait_for_selector("#pilots tr:nth-child(6) td:nth-child(3) .answer-text")
         prompts = page.locator("#pilots .asked pre").all_inner_texts()
         assert prompts == ["Name {{ text }}", "Count {{ text }}"]
         heads = page.locator("#pilots tbody tr th").all_inner_texts()

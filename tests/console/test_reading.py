@@ -8,7 +8,7 @@ from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.sources.options import CHECKS
 
 ODD = "# of May\n1^it''s, good^NULL\n2^'bad^er'^x\n"
-SAID = {"read_delimiter": "^", "read_header_row": "0", "read_quote": "'", "read_comment": "#"}
+DIALECT = {"read_delimiter": "^", "read_header_row": "0", "read_quote": "'", "read_comment": "#"}
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def odd(console, tmp_path):
 
 
 def test_both_pages_of_a_new_job_offer_every_option_of_a_source(console, browser, odd):
-    taken = console.post(browser, "/new/path", source=str(odd), **SAID)
+    taken = console.post(browser, "/new/path", source=str(odd), **DIALECT)
     for page in ("/new", taken.headers["location"]):
         text = browser.get(page).text
         assert all(f'name="read_{name}"' in text for name in CHECKS)
@@ -30,26 +30,26 @@ def test_a_file_is_read_as_the_form_says_and_so_is_its_job(console, browser, odd
     assert refused.status_code == 400
     assert "The header is a single cell" in refused.text
     assert 'name="read_delimiter" value="^"' in refused.text  # what was said stays
-    draft = console.post(browser, "/new/path", source=str(odd), **SAID).headers["location"]
+    draft = console.post(browser, "/new/path", source=str(odd), **DIALECT).headers["location"]
     page = browser.get(draft).text
     assert "bad^er" in page
     assert "column_3" in page
     prompt = "Rate {{ column_2 }} {{ column_3 }}"
     assert "Rate bad^er x" in console.post(browser, f"{draft}/preview", prompt=prompt).text
-    built = console.post(browser, f"{draft}/build", prompt=prompt, **SAID).headers["location"]
+    built = console.post(browser, f"{draft}/build", prompt=prompt, **DIALECT).headers["location"]
     assert "Submit 2 rows" in browser.get(built).text
 
 
 def test_an_option_changed_on_the_way_shows_the_rows_again_before_anything_is_built(
     console, browser, odd
 ):
-    draft = console.post(browser, "/new/path", source=str(odd), **SAID).headers["location"]
+    draft = console.post(browser, "/new/path", source=str(odd), **DIALECT).headers["location"]
     prompt = "Rate {{ column_3 }}"
-    shown = console.post(browser, f"{draft}/build", prompt=prompt, **SAID, read_null="NULL")
+    shown = console.post(browser, f"{draft}/build", prompt=prompt, **DIALECT, read_null="NULL")
     assert shown.headers["location"] == draft
     assert prompt in browser.get(draft).text
-    said = {**SAID, "read_null": "NULL"}
-    bad = console.post(browser, f"{draft}/read", prompt="Another", **said | {"read_quote": "ab"})
+    dialect = {**DIALECT, "read_null": "NULL"}
+    bad = console.post(browser, f"{draft}/read", prompt="Another", **dialect | {"read_quote": "ab"})
     assert "The option quote must be" in bad.text
     assert 'name="read_quote" value="ab"' in bad.text
     page = browser.get(draft).text  # what cannot be used is not kept; what was written is

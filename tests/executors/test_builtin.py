@@ -178,7 +178,7 @@ async def test_near_meanings_lie_near_and_far_ones_far(executor):
         "the central bank raised rates",
     ]
     parsed = CreateEmbeddingResponse.model_validate(await body_of(executor, embeddings(texts)))
-    cat, kitten, bank = (one.embedding for one in parsed.data)
+    cat, kitten, bank = (item.embedding for item in parsed.data)
     assert len(cat) == 384
     assert math.hypot(*cat) == pytest.approx(1, abs=1e-5)
     assert dot(cat, kitten) > 0.5
@@ -186,8 +186,8 @@ async def test_near_meanings_lie_near_and_far_ones_far(executor):
     assert parsed.usage.prompt_tokens > 0
 
 
-def dot(one, other):
-    return sum(a * b for a, b in zip(one, other, strict=True))
+def dot(first, second):
+    return sum(a * b for a, b in zip(first, second, strict=True))
 
 
 async def test_embeddings_come_as_base64_when_asked_for_and_long_texts_are_cut(executor):

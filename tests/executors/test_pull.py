@@ -123,10 +123,10 @@ def test_the_model_is_there_whole_and_private_and_a_second_pull_fetches_nothing(
     home_with_models, use_index
 ):
     use_index.at("http://127.0.0.1:9/simple")
-    said = []
-    files = pull(home_with_models, lambda *progress: said.append(progress))
+    calls = []
+    files = pull(home_with_models, lambda *progress: calls.append(progress))
     assert files == (model_files(home_with_models).chat, model_files(home_with_models).tokenizer)
-    assert said == []
+    assert calls == []
     for path in files:
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(files[0].parent.stat().st_mode) == 0o700

@@ -175,11 +175,11 @@ async def test_embeddings_have_unit_length_and_the_dimensions_asked_for():
     parsed = CreateEmbeddingResponse.model_validate(
         await answer(request(body, "/v1/embeddings")), strict=True
     )
-    assert [one.index for one in parsed.data] == [0, 1]
+    assert [item.index for item in parsed.data] == [0, 1]
     assert parsed.data[0].embedding != parsed.data[1].embedding
-    for one in parsed.data:
-        assert len(one.embedding) == 64
-        assert math.hypot(*one.embedding) == pytest.approx(1)
+    for item in parsed.data:
+        assert len(item.embedding) == 64
+        assert math.hypot(*item.embedding) == pytest.approx(1)
 
 
 async def test_embeddings_come_as_base64_when_asked_for():

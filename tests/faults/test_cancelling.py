@@ -138,7 +138,7 @@ async def test_while_a_batch_is_being_cancelled_its_answers_come_and_nothing_run
         await retry_failed(ws, job)
     assert (provider.created, provider.cancels) == (1, 1)
     assert {again.status, seen.status, waited.status, results.status} == {"cancelling"}
-    assert [one.complete for one in (seen, waited, results)] == [False] * 3
+    assert [reply.complete for reply in (seen, waited, results)] == [False] * 3
     assert results.ledger == {"ok": 4, "pending": 6}
     assert refused.value.code == "still_running"
 

@@ -10,12 +10,12 @@ from faults.harness import UPLOAD, built, ended, fetched, row, rows_of, status
 
 async def until_taken(call):
     """Make the same call again for as long as the files are too large."""
-    said = []
+    refusals = []
     for tries in range(6):
         try:
-            return tries, said, await call()
+            return tries, refusals, await call()
         except RejectedError as error:
-            said.append((error.code, error.retryable, error.next and error.next.tool))
+            refusals.append((error.code, error.retryable, error.next and error.next.tool))
     raise AssertionError("the files stay too large")
 
 
@@ -48,12 +48,12 @@ async def test_where_the_limit_is_not_named_the_parts_are_halved_until_they_fit(
     with harness.serving(status(413, UPLOAD, "<html>", times=3, content_type=kind)):
         async with harness.workspace() as ws:
             name = await built(ws)
-            tries, said, _ = await until_taken(lambda: create_batch(ws, name))
+            tries, refusals, _ = await until_taken(lambda: create_batch(ws, name))
             await ended(ws, name)
             results = await fetched(ws, name)
         assert len(harness.batches()) >= 4
     assert tries >= 2
-    assert said == [("too_large", True, "upload")] * tries
+    assert refusals == [("too_large", True, "upload")] * tries
     assert results.ledger == {"ok": 64}
 
 

@@ -128,13 +128,13 @@ async def test_two_processes_that_submit_one_job_create_its_batch_once_and_both_
 
     with harness.serving(slow):
         async with (
-            harness.workspace(in_doubt_seconds=30) as one,
-            harness.workspace(in_doubt_seconds=30) as two,
+            harness.workspace(in_doubt_seconds=30) as first,
+            harness.workspace(in_doubt_seconds=30) as second,
         ):
-            job = await built(one)
+            job = await built(first)
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(create, one, job)
-                tasks.start_soon(create, two, job)
+                tasks.start_soon(create, first, job)
+                tasks.start_soon(create, second, job)
         assert len(harness.batches()) == 1
     assert batches[0] == batches[1]
 
@@ -145,11 +145,11 @@ async def test_two_processes_that_build_the_same_job_get_one(harness):
     async def build(ws):
         names.append(await built(ws))
 
-    async with Anywhere(harness) as (one, two):
+    async with Anywhere(harness) as (first, second):
         async with anyio.create_task_group() as tasks:
-            tasks.start_soon(build, one)
-            tasks.start_soon(build, two)
-        count = one.store.query("SELECT count(*) FROM jobs")
+            tasks.start_soon(build, first)
+            tasks.start_soon(build, second)
+        count = first.store.query("SELECT count(*) FROM jobs")
     assert names[0] == names[1]
     assert count == [(1,)]
 
@@ -180,12 +180,12 @@ async def test_two_processes_that_adopt_one_batch_get_one_job(harness):
             await done(maker)
         batch = harness.batches()[0]["id"]
         harness.home = harness.folder / "other"
-        async with harness.workspace() as one, harness.workspace() as two:
+        async with harness.workspace() as first, harness.workspace() as second:
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(adopt, one, batch)
-                tasks.start_soon(adopt, two, batch)
-            count = one.store.query("SELECT count(*) FROM jobs")
-            rows = one.store.query("SELECT outcome, count(*) FROM ledger GROUP BY 1")
+                tasks.start_soon(adopt, first, batch)
+                tasks.start_soon(adopt, second, batch)
+            count = first.store.query("SELECT count(*) FROM jobs")
+            rows = first.store.query("SELECT outcome, count(*) FROM ledger GROUP BY 1")
     assert names[0] == names[1]
     assert (count, rows) == ([(1,)], [("ok", 40)])
 

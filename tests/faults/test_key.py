@@ -46,12 +46,12 @@ def leaks(harness):
 
 async def test_a_key_is_in_no_reply_no_log_and_no_file(harness, planted, caplog):
     caplog.set_level(logging.DEBUG)
-    said = []
+    shown = []
     async with agent(Settings.from_environment(planted)) as a:
 
         async def tries(tool, **arguments):
             reply = await a.tries(tool, **arguments)
-            said.append(f"{reply.text}{reply.fields}")
+            shown.append(f"{reply.text}{reply.fields}")
             return reply
 
         job = (await tries("create_batch_file", **ORDER))["job"]
@@ -65,8 +65,8 @@ async def test_a_key_is_in_no_reply_no_log_and_no_file(harness, planted, caplog)
             await tries("list", kind=kind)
         for tool in ("retry_failed", "cancel", "get_status"):
             await tries(tool, job=job)
-    assert sum("is not enough" in text for text in said) >= 2, "the server did repeat it"
-    assert [text for text in said if KEY in text] == []
+    assert sum("is not enough" in text for text in shown) >= 2, "the server did repeat it"
+    assert [text for text in shown if KEY in text] == []
     assert KEY not in caplog.text
     assert leaks(harness) == []
 
@@ -83,7 +83,7 @@ def test_a_key_is_in_no_output_of_the_command_line(harness, planted):
         "out.csv",
         "--yes",
     ]
-    said = ""
+    shown = ""
     for _ in range(8):
         ran = processes.run(
             [*COMMAND, *command],
@@ -95,9 +95,9 @@ def test_a_key_is_in_no_output_of_the_command_line(harness, planted):
             timeout=60,
             check=False,
         )
-        said += ran.stdout + ran.stderr
+        shown += ran.stdout + ran.stderr
         if ran.returncode == 0:
             break
-    assert "is not enough" in said, "the server did repeat it"
-    assert KEY not in said
+    assert "is not enough" in shown, "the server did repeat it"
+    assert KEY not in shown
     assert leaks(harness) == []

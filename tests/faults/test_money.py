@@ -134,11 +134,11 @@ async def test_two_processes_cannot_both_take_the_last_dollar(harness, estimatin
             codes.append(error.code)
 
     with harness.serving():
-        async with estimating(**caps(day="1.5")) as one, estimating(**caps(day="1.5")) as two:
-            names = [await built(one, **A_DOLLAR), await built(two, **A_DOLLAR, new_run=True)]
+        async with estimating(**caps(day="1.5")) as first, estimating(**caps(day="1.5")) as second:
+            names = [await built(first, **A_DOLLAR), await built(second, **A_DOLLAR, new_run=True)]
             async with anyio.create_task_group() as tasks:
-                tasks.start_soon(create, one, names[0])
-                tasks.start_soon(create, two, names[1])
+                tasks.start_soon(create, first, names[0])
+                tasks.start_soon(create, second, names[1])
         assert len(harness.batches()) == 1
     assert sorted(codes) == ["created", "over_cap"]
 

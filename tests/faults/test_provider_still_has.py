@@ -110,7 +110,7 @@ def asked(custom_id, **body):
     return json.dumps(request | {"body": body})
 
 
-def said(custom_id, text):
+def answered(custom_id, text):
     return answer(1).replace('"r1"', json.dumps(custom_id)).replace("answer 1", text)
 
 
@@ -142,7 +142,7 @@ async def adopted(harness):
         yield fetch
 
 
-ANSWERS = [said("c", "third"), said("a", "first"), said("b", "second")]
+ANSWERS = [answered("c", "third"), answered("a", "first"), answered("b", "second")]
 
 
 async def test_a_batch_whose_input_file_is_gone_is_a_table_by_custom_id(adopted):
@@ -159,7 +159,7 @@ async def test_a_batch_whose_input_file_is_gone_is_a_table_by_custom_id(adopted)
 
 async def test_the_row_of_a_long_answer_says_why_and_the_others_come(adopted, monkeypatch):
     monkeypatch.setattr(download, "MAX_LINE_BYTES", 100_000)
-    output = [said("a", "first"), said("b", "x" * 200_000), said("c", "third")]
+    output = [answered("a", "first"), answered("b", "x" * 200_000), answered("c", "third")]
     results, rows, _ = await adopted(output=output)
     assert results.ledger == {"ok": 2, "failed": 1}
     assert [(row["custom_id"], row["answer"]) for row in rows if row["outcome"] == "ok"] == [
@@ -196,7 +196,7 @@ async def test_rows_with_one_custom_id_have_each_their_answer_by_the_list_of_res
         listed("b", "second", {"x": 1}),
         listed("a", "third", {"x": 1}),
     ]
-    output = [said("a", "third"), said("b", "second"), said("a", "first")]
+    output = [answered("a", "third"), answered("b", "second"), answered("a", "first")]
     results, rows, _ = await adopted(requests=requests, output=output, listed=lines)
     assert [row["answer"] for row in rows] == ["first", "second", "third"]
     assert any("share a custom_id" in warning for warning in results.warnings)
@@ -204,7 +204,7 @@ async def test_rows_with_one_custom_id_have_each_their_answer_by_the_list_of_res
 
 async def test_rows_with_one_custom_id_lose_no_answer_without_such_a_list(adopted):
     requests = [asked("a"), asked("b"), asked("a")]
-    output = [said("a", "one"), said("b", "two"), said("a", "three")]
+    output = [answered("a", "one"), answered("b", "two"), answered("a", "three")]
     for _ in range(2):
         results, rows, _ = await adopted(requests=requests, output=output)
         assert results.ledger == {"ok": 3}

@@ -55,9 +55,9 @@ async def test_a_fetch_takes_as_long_as_its_slow_requests_together_and_says_each
             began = time.monotonic()
             results = await fetched(ws, batch_id)
             took = time.monotonic() - began
-    said = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
+    warnings = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert not results.complete
-    of_the_batch = [text for text in said if f"answered GET /batches/{batch_id} " in text]
-    of_files = [text for text in said if "/content in" in text]  # the requests, the answers
+    of_the_batch = [text for text in warnings if f"answered GET /batches/{batch_id} " in text]
+    of_files = [text for text in warnings if "/content in" in text]  # the requests, the answers
     assert (len(of_the_batch), len(of_files)) == (3, 2)
     assert took >= 5 * 0.3

@@ -142,7 +142,7 @@ def webhooks(_folder):
         status = asyncio.run(answered(app, list(zip(names, given, strict=True)), body))
         assert status in ({204, 400} if is_signed else {401}), status
         assert is_signed or not asked
-        assert all(isinstance(one, str) for ids in asked for one in ids)
+        assert all(isinstance(element, str) for ids in asked for element in ids)
 
     yield together(bodies, any_of([True, False]), *(damaged(samples) for _ in range(3))), check
 

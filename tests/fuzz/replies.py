@@ -92,7 +92,7 @@ def replies(folder):
         requests = folder / "requests.jsonl"
         requests.write_text('{"custom_id": "r1"}\n', encoding="utf-8")
         bodies = one_of(
-            encoded(grafted(BODIES, WORDS)), damaged([json.dumps(one).encode() for one in BODIES])
+            encoded(grafted(BODIES, WORDS)), damaged([json.dumps(body).encode() for body in BODIES])
         )
 
         def written(chance):

@@ -69,9 +69,9 @@ def sql(folder):
         except ChildEndedError:
             pass
         assert path.read_bytes() == before
-        assert {one.name for one in folder.iterdir()} == {"results.db"}
+        assert {file.name for file in folder.iterdir()} == {"results.db"}
 
-    yield damaged([one.encode() for one in STATEMENTS], SQL_WORDS, most=3), check
+    yield damaged([text.encode() for text in STATEMENTS], SQL_WORDS, most=3), check
 
 
 # Schemas
@@ -113,7 +113,7 @@ def schemas(_folder):
             checker.open()
             found = checker.problems(answers)
             assert len(found) == len(answers)
-            assert all(one is None or one.encode() for one in found)
+            assert all(text is None or text.encode() for text in found)
             assert found == checker.problems(answers)
             if schema is True:
                 assert found == [None] * len(answers)
@@ -220,7 +220,7 @@ def stdin(folder):
     (folder / "t.csv").write_text("a,b\n1,2\n", encoding="utf-8")
     server = McpServer(folder)
     written = encoded(grafted(MESSAGES, MESSAGE_WORDS))
-    lines = damaged([json.dumps(one).encode() for one in MESSAGES], BYTES)
+    lines = damaged([json.dumps(message).encode() for message in MESSAGES], BYTES)
     try:
         server.feed(json.dumps(HELLO).encode())
         server.feed(b'{"jsonrpc": "2.0", "method": "notifications/initialized"}')

@@ -62,11 +62,11 @@ def suppress_said():
 
 def assert_said_well(error):
     """What an agent or a person is shown has a code and an end, and controls no terminal."""
-    said = f"{error} {error.hint or ''}"
-    assert error.code, said
-    assert len(said) < 3000, said
-    loud = [sign for sign in said if not (sign.isprintable() or sign in "\n\u200c\u200d")]
-    assert not loud, ascii(said)
+    message = f"{error} {error.hint or ''}"
+    assert error.code, message
+    assert len(message) < 3000, message
+    loud = [sign for sign in message if not (sign.isprintable() or sign in "\n\u200c\u200d")]
+    assert not loud, ascii(message)
 
 
 def table(suffix, samples, words=(), *, options=True):

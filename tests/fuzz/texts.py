@@ -86,8 +86,8 @@ def loose(_folder):
     yield damaged(samples), check
 
 
-def _same(one, other):
-    return json.dumps(one, sort_keys=False) == json.dumps(other, sort_keys=False)
+def _same(value, other):
+    return json.dumps(value, sort_keys=False) == json.dumps(other, sort_keys=False)
 
 
 @contextmanager

@@ -69,8 +69,8 @@ async def test_rows_on_their_way_are_named_and_taken_once_they_are_there(
         first = await submitted(jobs, tmp_path / "a.csv", ["held 1", "held 2", "a", "held 1"])
         path = table(tmp_path / "b.csv", ["held 1", "new", "held 2", "held 2"])
         job = await jobs.create(path, **ASKED)
-        said = job.created.warnings[0]
-        assert said.startswith(f"2 rows were asked already by job {first.name} (2), without")
+        warning = job.created.warnings[0]
+        assert warning.startswith(f"2 rows were asked already by job {first.name} (2), without")
         next_call = job.created.next
         assert (next_call.tool, next_call.arguments["job"]) == ("get_status", first.name)
         same = await jobs.create(path, **ASKED)

@@ -74,8 +74,8 @@ async def batches(jobs):
 async def test_a_few_requests_of_each_document_go_first_and_the_others_follow(settings, tmp_path):
     async with Jobs(settings) as jobs:
         job = await created(jobs, tmp_path)
-        said = job.created.warnings[0]
-        assert said == WAITS
+        warning = job.created.warnings[0]
+        assert warning == WAITS
         submitted = await job.submit(metadata={"who": "me"})
         assert (len(submitted.batch_ids), submitted.next.tool) == (1, "get_status")
         assert await batches(jobs) == [(6, "me")]

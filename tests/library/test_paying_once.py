@@ -128,9 +128,9 @@ async def test_the_estimate_is_that_of_what_is_sent(settings, tmp_path):
         alone = await jobs.create(
             table(tmp_path / "alone.csv", ["new 1", "new 2"]), prompt=PROMPT, model="m"
         )
-    one, other = mixed.created, alone.created
-    assert (one.requests, one.reused_rows, one.shared_rows) == (2, 50, 1)
-    assert (one.input_tokens, one.output_tokens) == (other.input_tokens, other.output_tokens)
+    first, other = mixed.created, alone.created
+    assert (first.requests, first.reused_rows, first.shared_rows) == (2, 50, 1)
+    assert (first.input_tokens, first.output_tokens) == (other.input_tokens, other.output_tokens)
 
 
 async def test_a_job_of_which_all_was_answered_sends_nothing(settings, tmp_path):
@@ -197,11 +197,11 @@ async def test_answers_to_something_else_are_not_taken(settings, tmp_path, other
 
 async def test_answers_can_be_taken_from_one_job_alone(settings, tmp_path):
     async with Jobs(settings) as jobs:
-        one, _ = await done(jobs, table(tmp_path / "one.csv", ["a", "b"]))
+        first, _ = await done(jobs, table(tmp_path / "one.csv", ["a", "b"]))
         await done(jobs, table(tmp_path / "two.csv", ["c", "d"]))
         path = table(tmp_path / "new.csv", ["a", "b", "c", "d"])
         asked = {"prompt": PROMPT, "model": "m"}
-        job = await jobs.create(path, **asked, options={"reuse_from": one.name, "reuse_days": 2})
+        job = await jobs.create(path, **asked, options={"reuse_from": first.name, "reuse_days": 2})
         assert (job.created.requests, job.created.reused_rows) == (2, 2)
         for options, code in (
             ({"reuse_from": "nobody"}, "unknown_job"),
@@ -301,15 +301,15 @@ async def test_a_key_file_or_a_copy_that_is_damaged_is_not_an_answer(settings, t
         keys, copy = (folder / "keys.bin"), next(folder.glob("batch-run-*-output.jsonl"))
         content, lines = keys.read_bytes(), copy.read_bytes()
         copy.write_bytes(lines.replace(b'"choices"', b'"nothing"'))
-        one = await jobs.create(table(tmp_path / "b.csv", texts(2)), **asked)
+        first = await jobs.create(table(tmp_path / "b.csv", texts(2)), **asked)
         copy.unlink()
-        two = await jobs.create(table(tmp_path / "c.csv", texts(1)), **asked)
+        second = await jobs.create(table(tmp_path / "c.csv", texts(1)), **asked)
         copy.write_bytes(lines)
         keys.write_bytes(content[:-1])
         three = await jobs.create(table(tmp_path / "d.csv", texts(2)), **asked, new_run=False,
                                   options={"name": "three"})  # fmt: skip
         keys.write_bytes(content)
-    assert [j.created.reused_rows for j in (one, two)] == [None, None]
+    assert [j.created.reused_rows for j in (first, second)] == [None, None]
     assert three.created.requests in {0, 2}
 
 

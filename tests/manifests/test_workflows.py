@@ -19,7 +19,9 @@ def test_every_action_is_pinned_to_a_commit_and_says_which_version_that_is(workf
     used = re.findall(r"uses: (.*)", workflow)
 
     assert used
-    assert [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", one)] == []
+    assert [
+        action for action in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[\d.]+", action)
+    ] == []
 
 
 def test_no_right_is_given_to_all_jobs_and_every_other_one_has_its_reason(workflow):

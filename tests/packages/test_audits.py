@@ -80,7 +80,7 @@ def test_what_has_its_reason_is_let_pass(repository):
 
 
 @pytest.mark.parametrize(
-    ("exit_code", "said", "required", "passes", "shown"),
+    ("exit_code", "output", "required", "passes", "shown"),
     [
         (0, "", "", True, "no known vulnerability"),
         (2, "error: error sending request for url\n  cause: dns error", "", True, "SKIPPED"),
@@ -89,9 +89,9 @@ def test_what_has_its_reason_is_let_pass(repository):
         (2, "error: the lock is broken", "", False, "broken"),
     ],
 )
-def test_an_audit_that_could_not_look_says_so(tmp_path, exit_code, said, required, passes, shown):
+def test_an_audit_that_could_not_look_says_so(tmp_path, exit_code, output, required, passes, shown):
     uv = tmp_path / "uv"
-    uv.write_text(f"#!/bin/sh\ncat <<'E' >&2\n{said}\nE\nexit {exit_code}\n", encoding="utf-8")
+    uv.write_text(f"#!/bin/sh\ncat <<'E' >&2\n{output}\nE\nexit {exit_code}\n", encoding="utf-8")
     uv.chmod(0o755)
 
     done = subprocess.run(

@@ -37,8 +37,8 @@ def clone(tmp_path_factory, copy, litter, secret):
 def release(clone, run, tmp_path_factory):
     """The folder of a release that was built twice."""
     folder = tmp_path_factory.mktemp("release")
-    said = run(".ci/release.py", folder, "--twice", cwd=clone, UV=programs.uv())
-    assert "built twice: the same bytes" in said
+    output = run(".ci/release.py", folder, "--twice", cwd=clone, UV=programs.uv())
+    assert "built twice: the same bytes" in output
     return folder
 
 

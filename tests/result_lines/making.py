@@ -77,7 +77,7 @@ def error(fields, status=None, **meaning):
 
 
 def vectors(*embeddings, **meaning):
-    data = [{"index": n, "embedding": one} for n, one in enumerate(embeddings)]
+    data = [{"index": n, "embedding": vector} for n, vector in enumerate(embeddings)]
     return body({"object": "list", "data": data}, **meaning)
 
 

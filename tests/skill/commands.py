@@ -17,8 +17,8 @@ _BLOCK = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 def mentioned(path):
     """What stands between back quotes in running text and begins with a command of ours."""
     text = _BLOCK.sub("", path.read_text(encoding="utf-8"))
-    found = (" ".join(one.split()) for one in re.findall(r"`([^`]+)`", text))
-    return [one for one in found if is_ours(one)]
+    found = (" ".join(command.split()) for command in re.findall(r"`([^`]+)`", text))
+    return [command for command in found if is_ours(command)]
 
 
 def is_ours(line):

@@ -73,10 +73,10 @@ def test_openclaw_learns_every_variable_and_program_and_that_no_key_is_needed():
 
     assert declared["primaryEnv"] == "DOUBLEWORD_API_KEY"
     assert declared["requires"] == {"bins": ["python3"]}
-    assert {one["name"] for one in declared["envVars"]} == set(
+    assert {variable["name"] for variable in declared["envVars"]} == set(
         re.findall(r'"(DOUBLEWORD_[A-Z_]+)"', source)
     )
-    assert {one["required"] for one in declared["envVars"]} == {"false"}
+    assert {variable["required"] for variable in declared["envVars"]} == {"false"}
 
 
 def test_it_can_be_read_at_once_and_leads_on():

@@ -41,7 +41,9 @@ def test_no_answer_is_lost_because_of_what_stands_between_the_lines(read, layout
     path = read(LAYOUTS[layout]([answer(row) for row in range(1, 11)]))
     names = [f"r{row}" for row in range(1, 11)]
     readings = list(ledger.Ledger([path]).readings(names))
-    assert [(one.outcome, one.answer) for one in readings] == [("ok", 'a \\"}{\\" é')] * 10
+    assert [(reading.outcome, reading.answer) for reading in readings] == [
+        ("ok", 'a \\"}{\\" é')
+    ] * 10
 
 
 @pytest.mark.parametrize("kind", NOT_READ)

@@ -188,13 +188,13 @@ except api.Lost as error:
 """
 
 
-@pytest.mark.parametrize(("call", "said"), [("get", "{'id': 'b'}"), ("post", "Lost True")])
-async def test_an_object_that_ends_in_the_middle_is_a_lost_answer(tmp_path, call, said):
+@pytest.mark.parametrize(("call", "printed"), [("get", "{'id': 'b'}"), ("post", "Lost True")])
+async def test_an_object_that_ends_in_the_middle_is_a_lost_answer(tmp_path, call, printed):
     cut = Answer(b'HTTP/1.0 200 X\r\n\r\n{"id": "b')
     code = ASK_TWICE.replace("sys.argv[1]", repr(call))
     async with serving(cut, answer(200, {"id": "b"})) as server:
         ran = await run(tmp_path, server.base_url, None, code=code)
-    assert ran.stdout.strip() == said, ran.stderr
+    assert ran.stdout.strip() == printed, ran.stderr
 
 
 async def test_lines_behind_a_byte_order_mark_and_a_wrong_length_are_read(tmp_path):

@@ -64,10 +64,10 @@ def test_two_runs_of_four_files_make_four_batches(run, served, requests_of):
             codes.append(run("run_batch.py", *names, *FAST, **server.variables).code)
 
         both = [threading.Thread(target=work) for _ in range(2)]
-        for one in both:
-            one.start()
-        for one in both:
-            one.join(100)
+        for thread in both:
+            thread.start()
+        for thread in both:
+            thread.join(100)
         batches = batches_at(server)
 
     assert sorted(codes) in ([0, 0], [0, 7])  # the second came while the first ran, or after it

@@ -79,11 +79,11 @@ def test_the_script_and_the_package_count_the_same():
         timeout=60,
         check=True,
     )
-    said = [None if line == "None" else int(line) for line in done.stdout.splitlines()]
+    printed = [None if line == "None" else int(line) for line in done.stdout.splitlines()]
     wanted = [package_says(*case) for case in cases]
     wrong = [
         (case, ours, theirs)
-        for case, ours, theirs in zip(cases, said, wanted, strict=True)
+        for case, ours, theirs in zip(cases, printed, wanted, strict=True)
         if ours != theirs
     ]
     assert wrong == []

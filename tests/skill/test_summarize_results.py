@@ -28,7 +28,7 @@ FAULTS = (
 
 def ledger_in(out):
     first = out.splitlines()[0].partition(": ")[2]
-    return {outcome: int(count) for count, outcome in (one.split() for one in first.split(", "))}
+    return {outcome: int(count) for count, outcome in (part.split() for part in first.split(", "))}
 
 
 async def test_counts_what_the_packages_ledger_counts(run, work, served, requests_of, tmp_path):

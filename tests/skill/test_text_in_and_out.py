@@ -83,8 +83,8 @@ def test_a_reader_that_has_gone_changes_neither_the_work_nor_its_exit_code(
         stderr=subprocess.PIPE,
     ) as script:
         script.stdout.close()
-        said = script.stderr.read()
+        printed = script.stderr.read()
         code = script.wait(60)
 
-    assert (code, said) == (0, b"")
+    assert (code, printed) == (0, b"")
     assert (work / "r.jsonl").is_file()

@@ -77,11 +77,12 @@ def test_finds_the_faults_that_the_package_finds(run, work, case):
     assert found["ok"] == expected.ok
     assert done.code == (0 if expected.ok else 8)
     lines = {
-        fault["kind"]: (fault["count"], [one["line"] for one in fault["first"]])
+        fault["kind"]: (fault["count"], [place["line"] for place in fault["first"]])
         for fault in found["faults"]
     }
     assert lines == {
-        group.kind: (group.count, [one.line for one in group.first]) for group in expected.groups
+        group.kind: (group.count, [place.line for place in group.first])
+        for group in expected.groups
     }
 
 

@@ -123,10 +123,10 @@ async def test_a_prompt_without_a_column_is_an_error_over_several_rows(
 ):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", source="reviews.csv", prompt=prompt)
-        one = await a.calls("create_batch_file", rows=[{"text": "x"}], prompt=prompt)
+        built = await a.calls("create_batch_file", rows=[{"text": "x"}], prompt=prompt)
     assert "so it would ask the same of every row" in reply.text
     assert hint in reply.text
-    assert one["requests"] == 1
+    assert built["requests"] == 1
 
 
 async def test_a_column_in_single_braces_is_said_where_others_are_used(settings, reviews):

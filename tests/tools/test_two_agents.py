@@ -21,10 +21,10 @@ async def two_agents(environment):
         command=COMMAND[0], args=list(COMMAND[1:]), env={**kept, **environment}
     )
     async with (
-        Client(stdio_client(server)) as one,
-        Client(stdio_client(server)) as other,
+        Client(stdio_client(server)) as first,
+        Client(stdio_client(server)) as second,
     ):
-        yield Agent(one), Agent(other)
+        yield Agent(first), Agent(second)
 
 
 async def both(*calls):
@@ -50,19 +50,19 @@ async def deleted(job, environment):
 
 
 async def test_what_two_agents_do_at_once_is_done_once(environment, reviews, work):
-    async with two_agents(environment) as (one, other):
-        built = await both(*(a.calls("create_batch_file", **ORDER) for a in (one, other)))
+    async with two_agents(environment) as (first, second):
+        built = await both(*(a.calls("create_batch_file", **ORDER) for a in (first, second)))
         assert built[0]["job"] == built[1]["job"]
         job = built[0]["job"]
-        sent = await both(*(a.tries("create_batch", job=job) for a in (one, other)))
-        status = await one.ends(job)
+        sent = await both(*(a.tries("create_batch", job=job) for a in (first, second)))
+        status = await first.ends(job)
         fetched, cancelled = await both(
-            one.calls("fetch_results", job=job, output_path="table.csv"),
-            other.calls("cancel", job=job),
+            first.calls("fetch_results", job=job, output_path="table.csv"),
+            second.calls("cancel", job=job),
         )
-        batches = await other.calls("list", kind="batches")
-        gone, seen = await both(deleted(job, environment), other.tries("get_status", job=job))
-        after = await one.fails("get_status", job=job)
+        batches = await second.calls("list", kind="batches")
+        gone, seen = await both(deleted(job, environment), second.tries("get_status", job=job))
+        after = await first.fails("get_status", job=job)
     for reply in sent:
         assert not reply.is_error or reply["error"]["retryable"], reply.text
     assert len(status["batch_ids"]) == 1

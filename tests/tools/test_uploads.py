@@ -39,8 +39,8 @@ async def test_what_is_only_odd_in_a_request_file_is_said_with_the_upload(settin
     async with agent(settings) as a:
         first = await a.calls("upload", path="mine.jsonl")
         again = await a.calls("upload", path="mine.jsonl")
-    said = ["blank_line (2 lines, the first is 2): The line is blank."]
-    assert (first["warnings"], again["warnings"]) == (said, said)
+    warnings = ["blank_line (2 lines, the first is 2): The line is blank."]
+    assert (first["warnings"], again["warnings"]) == (warnings, warnings)
     assert again["job"] == first["job"]
 
 

@@ -43,7 +43,7 @@ def environment(tmp_path):
 def test_a_job_prints_the_same_bytes_forked_and_cold(environment, tmp_path):
     def journey(cold):
         environment["DOUBLEWORD_BATCH_HOME"] = str(tmp_path / f"state-{cold}")
-        said = []
+        results = []
         for words in (
             ["create-file", "rows.csv", "-p", "Größe {{ text }}", "-m", "simulated-chat"],
             ["list", "--json"],
@@ -61,8 +61,10 @@ def test_a_job_prints_the_same_bytes_forked_and_cold(environment, tmp_path):
             assert ("_told" in vars(process)) is not cold
             text = b"".join(process.communicate(timeout=SECONDS))
             text = text.replace(str(cold).encode(), b"")
-            said.append((process.returncode, re.sub(rb"rows-[a-z0-9]+|\d+[-:T]\d\S+", b"", text)))
-        return said
+            results.append(
+                (process.returncode, re.sub(rb"rows-[a-z0-9]+|\d+[-:T]\d\S+", b"", text))
+            )
+        return results
 
     assert journey(cold=False) == journey(cold=True)
 

@@ -97,13 +97,13 @@ async def test_what_was_packed_is_what_is_unpacked(encoding):
 
 @pytest.mark.parametrize("encoding", ["gzip", "deflate"])
 async def test_bytes_that_are_not_packed_are_an_error_and_nothing_else(encoding):
-    said = set()
+    messages = set()
     for seed in CASES:
         try:
             list(Unpacker(encoding).unpacked(Random(seed).randbytes(300)))
         except EncodingError as error:
-            said.add(str(error))
-    assert said == {f"is not {encoding}, though it is said to be"}
+            messages.add(str(error))
+    assert messages == {f"is not {encoding}, though it is said to be"}
 
 
 TRICKLE = "HTTP/1.1 200 X\r\nContent-Type: application/x-ndjson\r\nConnection: close\r\n"

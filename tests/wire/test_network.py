@@ -54,7 +54,7 @@ def hashed(folder, certificate):
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "reason"),
     [
         ("SSL_CERT_FILE", "nowhere.pem", "cannot be read"),
         ("SSL_CERT_FILE", "a folder", "cannot be read"),
@@ -64,14 +64,14 @@ def hashed(folder, certificate):
     ],
 )
 async def test_authorities_that_cannot_be_used_are_named_with_their_variable(
-    connect_directly, tmp_path, monkeypatch, name, value, said
+    connect_directly, tmp_path, monkeypatch, name, value, reason
 ):
     (tmp_path / "a folder").mkdir()
     (tmp_path / "no-certificate.pem").write_text("text", encoding="utf-8")
     monkeypatch.setenv(name, str(tmp_path / value))
     with pytest.raises(errors.ConfigError) as caught:
         await connect_directly("https://api.example.test/v1").models.list()
-    assert caught.value.message == f"{name} names «{tmp_path / value}», which {said}."
+    assert caught.value.message == f"{name} names «{tmp_path / value}», which {reason}."
     assert name in caught.value.hint
 
 

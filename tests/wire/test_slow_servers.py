@@ -28,8 +28,8 @@ async def test_a_call_that_gets_no_answer_says_so_once_while_it_waits(connect, c
         client = connect(slow.base_url, timeout_seconds=0.5, max_retry_seconds=1)
         with pytest.raises(errors.TransportError):
             await get(client)
-    (said,) = words(caplog)
-    assert said.startswith(f"{slow.base_url} has not answered GET /batches/{ID}")
+    (message,) = words(caplog)
+    assert message.startswith(f"{slow.base_url} has not answered GET /batches/{ID}")
 
 
 async def test_a_download_whose_head_does_not_come_says_so(connect, caplog):
@@ -45,8 +45,8 @@ async def test_a_download_that_has_to_go_on_says_from_where(connect, caplog):
     cut = answer(200, lines, kind="application/x-ndjson", cut_bytes=5)
     async with serving(cut, cut, answer(200, lines[:19])) as gaps:
         await connect(gaps.base_url).files.content(ID, lambda _: None)
-    (said,) = [text for text in words(caplog) if "Going on" in text]
-    assert said.endswith("Going on behind line 2.")
+    (message,) = [text for text in words(caplog) if "Going on" in text]
+    assert message.endswith("Going on behind line 2.")
 
 
 async def test_a_local_server_of_another_process_that_stays_silent_is_named(

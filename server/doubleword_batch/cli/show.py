@@ -330,10 +330,9 @@ def _sums(counts: dict[str, int]) -> str:
 def _saved(reused: int | None, shared: int | None, origins: list[str] | None = None) -> Facts:
     """The rows that cost nothing."""
     where = "; ".join(origins or ()) or "earlier jobs"
-    one = "the request of an equal row"
     return [
         ("reused", f"{_counted(reused, 'row')} from {where}" if reused else ""),
-        ("shared", f"{_counted(shared, 'row')} with {one}" if shared else ""),
+        ("shared", f"{_counted(shared, 'row')} with the request of an equal row" if shared else ""),
     ]
 
 

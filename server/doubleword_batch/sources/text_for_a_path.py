@@ -59,8 +59,8 @@ def _json_rows(text: str) -> list[dict[str, Any]]:
 def _csv_rows(text: str) -> list[dict[str, Any]]:
     lines = text.splitlines(keepends=True)
     delimiter = max(_DELIMITERS, key=lines[0].count)
-    header, *records = [one for one in csv.reader(lines, delimiter=delimiter, strict=True) if one]
+    header, *records = filter(None, csv.reader(lines, delimiter=delimiter, strict=True))
     header = [name.strip() for name in header]
-    if len(set(header)) < len(header) or any(len(one) != len(header) for one in records):
+    if len(set(header)) < len(header) or any(len(record) != len(header) for record in records):
         return []
-    return [dict(zip(header, one, strict=True)) for one in records]
+    return [dict(zip(header, record, strict=True)) for record in records]

@@ -79,7 +79,7 @@ def _summarize(options: argparse.Namespace, results: list[Path]) -> Exit:
         _say_left_out(source, len(custom_ids))
     if options.retry is not None:
         readings = ledger.readings(custom_ids)
-        again = {one.custom_id for one in readings if _is_wanted(one, options.cause)}
+        again = {reading.custom_id for reading in readings if _is_wanted(reading, options.cause)}
         if again:
             write_whole(options.retry, _only(again, options.requests))
         left = f"{options.retry}, {len(again)} requests" if again else "nothing is left"
@@ -143,9 +143,10 @@ def _say_left_out(source: Table | None, requests: int) -> None:
         say(f"not in the table: {left} rows of the source without a request, such as blank ones")
 
 
-def _is_wanted(one: Reading, causes: list[str]) -> bool:
+def _is_wanted(reading: Reading, causes: list[str]) -> bool:
     """Whether a request is to be asked again: it has no good answer, for one of these reasons."""
-    return one.outcome != "ok" and (not causes or one.outcome in causes or one.cause in causes)
+    is_named = not causes or reading.outcome in causes or reading.cause in causes
+    return reading.outcome != "ok" and is_named
 
 
 def _only(wanted: set[str], files: list[Path]) -> Iterator[bytes]:

@@ -15,7 +15,7 @@ FOUR = SimpleNamespace(parts_at_once=4)
 async def test_as_many_as_the_provider_takes_are_on_their_way_and_no_more():
     inside, most, full = 0, 0, anyio.Event()
 
-    async def work(one):
+    async def work(item):
         nonlocal inside, most
         inside += 1
         most = max(most, inside)
@@ -24,7 +24,7 @@ async def test_as_many_as_the_provider_takes_are_on_their_way_and_no_more():
         await full.wait()
         await anyio.lowlevel.checkpoint()
         inside -= 1
-        return one * 10
+        return item * 10
 
     with anyio.fail_after(WAIT_SECONDS):  # it would hang if they went one by one
         done = await run_concurrently(FOUR, range(10), work)
@@ -34,26 +34,26 @@ async def test_as_many_as_the_provider_takes_are_on_their_way_and_no_more():
 async def test_a_refused_one_is_tried_again_after_the_others_have_got_through():
     order = []
 
-    async def work(one):
-        order.append(one)
-        if one == 0 and len(order) < 8:
+    async def work(item):
+        order.append(item)
+        if item == 0 and len(order) < 8:
             raise RateLimitedError("full")
-        return one
+        return item
 
     done = await run_concurrently(FOUR, range(8), work)
     assert done.results == list(range(8))
     assert order.count(0) > 1
-    assert all(order.count(one) == 1 for one in range(1, 8))
+    assert all(order.count(item) == 1 for item in range(1, 8))
 
 
 async def test_one_that_is_always_refused_holds_nobody_up_and_is_not_asked_for_ever():
     asked = []
 
-    async def work(one):
-        asked.append(one)
-        if one == 2:
+    async def work(item):
+        asked.append(item)
+        if item == 2:
             raise RateLimitedError("full", retry_after_seconds=60)
-        return one
+        return item
 
     with anyio.fail_after(WAIT_SECONDS):
         done = await run_concurrently(FOUR, range(6), work)
@@ -71,14 +71,14 @@ async def test_one_that_is_always_refused_holds_nobody_up_and_is_not_asked_for_e
 async def test_after_a_failure_nothing_new_begins_and_what_is_on_its_way_ends(failure):
     begun, ended, others = [], [], anyio.Event()
 
-    async def work(one):
-        begun.append(one)
-        if one == 3:
+    async def work(item):
+        begun.append(item)
+        if item == 3:
             others.set()
             raise failure
         await others.wait()
         await anyio.lowlevel.checkpoint()
-        ended.append(one)
+        ended.append(item)
 
     with anyio.fail_after(WAIT_SECONDS), pytest.raises(type(failure)):
         await run_concurrently(FOUR, range(20), work)

@@ -29,13 +29,13 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
     keys = RequestKeys("p", "s", "/v1/chat/completions")
     names = list(body)
     chance.shuffle(names)
-    one = msgspec.json.encode(body)
-    other = msgspec.json.format(msgspec.json.encode({name: body[name] for name in names}))
-    assert keys.of_body(one) == keys.of_body(other)
+    first = msgspec.json.encode(body)
+    second = msgspec.json.format(msgspec.json.encode({name: body[name] for name in names}))
+    assert keys.of_body(first) == keys.of_body(second)
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("first", "second"),
     [
         (b'{"a":{"b":1,"c":2}}', b'{"a":{"c":2,"b":1}}'),  # a schema's order counts
         (b'{"a":1}', b'{"a":1.5}'),
@@ -44,9 +44,9 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
         (b"no json", b"no  json"),
     ],
 )
-def test_other_requests_have_other_keys(one, other):
+def test_other_requests_have_other_keys(first, second):
     keys = RequestKeys("p", "s", "/v1/chat/completions")
-    assert keys.of_body(one) != keys.of_body(other)
+    assert keys.of_body(first) != keys.of_body(second)
 
 
 def test_a_key_says_whom_is_asked():

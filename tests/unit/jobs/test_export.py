@@ -212,11 +212,11 @@ async def test_one_tool_call_is_two_columns_and_several_are_a_list(finish, writt
         chat("just text"),
         spec={"params": {"tools": [{"type": "function"}]}},
     )
-    one, two, text, missing = written(job.table(), "jsonl")
+    first, second, text, missing = written(job.table(), "jsonl")
     names = ("tool_name", "tool_arguments", "tool_calls", "answer")
-    assert [one[n] for n in names] == ["find", {"x": 1}, None, None]
+    assert [first[n] for n in names] == ["find", {"x": 1}, None, None]
     calls = [{"name": "find", "arguments": {}}, {"name": "send", "arguments": "no JSON"}]
-    assert [two[n] for n in names] == [None, None, calls, None]
+    assert [second[n] for n in names] == [None, None, calls, None]
     assert [text[n] for n in names] == [None, None, None, "just text"]
     assert [missing[n] for n in names] == [None] * 4
     assert json.loads(written(job.table(), "csv")[0]["tool_arguments"]) == {"x": 1}

@@ -90,8 +90,8 @@ def test_comments_above_the_header_are_left_out_and_a_header_with_a_sign_is_none
 ):
     table = opened(content)
     assert (table.columns, values(table)) == (columns, rows)
-    said = [note for note in table.notes if "begin" in note]
-    assert said[0].startswith(f"{left_out} lines") if left_out else said == []
+    notes = [note for note in table.notes if "begin" in note]
+    assert notes[0].startswith(f"{left_out} lines") if left_out else notes == []
 
 
 # Line ends
@@ -314,9 +314,9 @@ def test_the_way_out_names_the_option_that_reads_the_file(opened, content, hint)
 
 def test_quotes_behind_a_space_are_said_and_read_with_the_delimiter_that_is_advised(opened):
     content = 'Year, "Title"\n1968,  "Hi"\n1970, "Hi"\n'
-    said = opened(content)
-    assert [row['"Title"'] for row in said.rows()] == ['  "Hi"', ' "Hi"']
-    assert 'set delimiter to ", "' in said.notes[0]
+    table = opened(content)
+    assert [row['"Title"'] for row in table.rows()] == ['  "Hi"', ' "Hi"']
+    assert 'set delimiter to ", "' in table.notes[0]
     read = opened('a, b\n1, "x, y"\n2, z\n', delimiter=", ")
     assert [row["b"] for row in read.rows()] == ["x, y", "z"]
 

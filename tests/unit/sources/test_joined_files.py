@@ -99,9 +99,11 @@ def test_marks_inside_a_text_stay_there(opened):
     assert table.notes == ()
 
 
-@pytest.mark.parametrize(("name", "one"), [("t.jsonl", b'{"a": 1}\n'), ("t.json", b'{\n"a": 1}\n')])
-def test_joined_json_is_the_rows_of_each(opened, name, one):
-    assert list(opened((codecs.BOM_UTF8 + one) * 3, name).rows()) == [{"a": 1}] * 3
+@pytest.mark.parametrize(
+    ("name", "content"), [("t.jsonl", b'{"a": 1}\n'), ("t.json", b'{\n"a": 1}\n')]
+)
+def test_joined_json_is_the_rows_of_each(opened, name, content):
+    assert list(opened((codecs.BOM_UTF8 + content) * 3, name).rows()) == [{"a": 1}] * 3
 
 
 def test_texts_of_a_folder_each_lose_their_mark(tmp_path):

@@ -61,7 +61,7 @@ def test_columns_without_a_name_or_named_twice_go_through_and_are_said(
 ):
     table = opened("t.csv", content)
     assert table.columns == columns
-    assert all(said in " ".join(table.notes) for said in notes)
+    assert all(note in " ".join(table.notes) for note in notes)
     assert len(table.notes) == len(notes)
     assert all(tuple(row) == columns for row in table.rows())
 

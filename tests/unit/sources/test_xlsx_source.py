@@ -151,8 +151,8 @@ def test_hidden_rows_and_columns_are_read_and_said(book):
     assert table.notes == (
         "1 row and 2 columns («b», «c») are hidden in the sheet, and were read like the others.",
     )
-    one = book({"S": rows.replace("<row><c><v>4", '<row hidden="true"><c><v>4')})
-    assert one.notes == ("1 row is hidden in the sheet, and was read like the others.",)
+    table = book({"S": rows.replace("<row><c><v>4", '<row hidden="true"><c><v>4')})
+    assert table.notes == ("1 row is hidden in the sheet, and was read like the others.",)
     assert book({"S": rows}).notes == ()
 
 

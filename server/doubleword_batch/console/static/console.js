@@ -167,8 +167,8 @@ async function take(file) {
   const note = document.getElementById("drop-note");
   note.textContent = `Taking ${file.name} …`;
   try {
-    const said = [...document.querySelectorAll("[name^=read_]")].map((e) => [e.name, e.value]);
-    const response = await fetch(`/new/file?${new URLSearchParams(said)}`, {
+    const options = [...document.querySelectorAll("[name^=read_]")].map((e) => [e.name, e.value]);
+    const response = await fetch(`/new/file?${new URLSearchParams(options)}`, {
       method: "POST",
       body: file,
       headers: {

@@ -44,8 +44,8 @@ def whole_number(value: Any) -> int | None:
 def in_order(values: Any) -> list[Any]:
     """Choices or vectors by their index, where all have one."""
     values = list_of(values)
-    if len(values) > 1 and all(isinstance(object_of(one).get("index"), int) for one in values):
-        values = sorted(values, key=lambda one: one["index"])
+    if len(values) > 1 and all(isinstance(object_of(value).get("index"), int) for value in values):
+        values = sorted(values, key=lambda value: value["index"])
     return values
 
 

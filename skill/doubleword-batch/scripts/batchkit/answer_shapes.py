@@ -173,7 +173,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
     output = body.get("output")
     answer = Answer(finish_reason="stop")
     if isinstance(output, list):
-        answer = _content([_unwrapped(one) for one in _said(output)])
+        answer = _content([_unwrapped(item) for item in _spoken(output)])
     elif output is not None:
         message = object_of(output).get("message")
         answer = _content(output if message is None else object_of(message).get("content"))
@@ -189,11 +189,11 @@ def _of_response(body: dict[str, Any]) -> Answer:
     return answer
 
 
-def _said(output: list[Any]) -> list[dict[str, Any]]:
+def _spoken(output: list[Any]) -> list[dict[str, Any]]:
     """The outputs of a response, without remarks on the way to the final answer."""
-    outputs = [object_of(one) for one in output]
-    is_final = any(one.get("phase") == "final_answer" for one in outputs)
-    return [one for one in outputs if not (is_final and one.get("phase") == "commentary")]
+    outputs = [object_of(item) for item in output]
+    is_final = any(item.get("phase") == "final_answer" for item in outputs)
+    return [item for item in outputs if not (is_final and item.get("phase") == "commentary")]
 
 
 def _unwrapped(output: dict[str, Any]) -> Any:

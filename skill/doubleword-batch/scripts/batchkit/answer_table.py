@@ -36,7 +36,7 @@ def answer_table(
         asked: what the requests ask for.
     """
     columns = Columns(() if source is None else source.columns, asked)
-    rows = ((row, _cells(one, columns)) for row, one in _joined(readings, source))
+    rows = ((row, _cells(reading, columns)) for row, reading in _joined(readings, source))
     if path.suffix.lower() != ".csv":
         for row, cells in rows:
             shown = {columns.names.get(name, name): value for name, value in row.items()}
@@ -83,14 +83,14 @@ def _joined(readings: Iterable[Reading], source: Table | None) -> Iterator[tuple
         yield row, reading
 
 
-def _cells(one: Reading, columns: Columns) -> dict[str, Any]:
+def _cells(reading: Reading, columns: Columns) -> dict[str, Any]:
     """Our cells of a row, all of them, in order."""
     error = None
-    if one.outcome not in ("ok", "pending"):
-        error = f"{one.cause}: {one.message}" if one.message else one.cause
+    if reading.outcome not in ("ok", "pending"):
+        error = f"{reading.cause}: {reading.message}" if reading.message else reading.cause
     cells = dict.fromkeys(columns.ours)
-    cells.update(columns.cells(one.parts, one.outcome))
-    cells.update(custom_id=one.custom_id, outcome=one.outcome, error=error)
+    cells.update(columns.cells(reading.parts, reading.outcome))
+    cells.update(custom_id=reading.custom_id, outcome=reading.outcome, error=error)
     return cells
 
 

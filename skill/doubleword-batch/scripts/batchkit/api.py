@@ -227,14 +227,14 @@ class Api:
         except (OSError, http.client.HTTPException):
             content = b""
         read = read_refusal(content)
-        said = redacted(read.message, self._settings.key)
+        reason = redacted(read.message, self._settings.key)
         if error.code < _BAD_REQUEST:
-            said = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
+            reason = "a redirect, which is not followed: the key stays with DOUBLEWORD_BASE_URL"
         seconds = error.headers.get("Retry-After", "")
         return Refused(
             error.code,
             asked,
-            said,
+            reason,
             float(seconds) if seconds.isdecimal() else None,
             outage=self._outage(content) if error.code == _NOT_ACCEPTED else None,
             codes=read.codes,

@@ -105,10 +105,10 @@ class LineFile:
         seen: set[str] = set()
         with open_own(self._gathered, "rb") as stream:
             for line in stream:
-                for name, one in _results_in(line):
+                for name, result in _results_in(line):
                     if name not in seen:
                         seen.add(name)
-                        yield one
+                        yield result
 
     def _cut_to_whole_lines(self) -> int:
         """What a killed process left may end inside a line."""

@@ -31,19 +31,19 @@ class Refused(Stop):
         self,
         status: int,
         asked: str,
-        said: str,
+        reason: str,
         retry_after: float | None,
         *,
         outage: str | None = None,
         codes: frozenset[str] = frozenset(),
     ) -> None:
         passes = status in _REPEATABLE or status >= _SERVER_ERROR
-        account = _account_fault(said, codes) if status == _TOO_MANY else None
+        account = _account_fault(reason, codes) if status == _TOO_MANY else None
         hint = account or outage or _HINTS.get(status, "Run it again later." if passes else "")
-        words = f": {quoted(said)}" if said else ""
+        words = f": {quoted(reason)}" if reason else ""
         super().__init__(Exit.REFUSED, f"The server answers {asked} with {status}{words}.", hint)
         self.status = status
-        self.said = said
+        self.reason = reason
         self.retry_after = retry_after
         self._is_outage = outage is not None
         self._is_for_a_person = account is not None
@@ -87,8 +87,8 @@ def read_refusal(content: bytes) -> ProviderError:
     return read_error_body(content)
 
 
-def _account_fault(said: str, codes: frozenset[str]) -> str | None:
+def _account_fault(reason: str, codes: frozenset[str]) -> str | None:
     """What a person has to do about a 429 that waiting does not end; None for any other."""
     if codes & _QUOTA_CODES:
         return _HINTS[402]
-    return _UNVERIFIED if "unverified" in said.lower() else None
+    return _UNVERIFIED if "unverified" in reason.lower() else None

@@ -98,14 +98,14 @@ class Run:
             return self._report(self._journal.entries.ended)
         output = LineFile(self._output, self._requests)
         errors = LineFile(self._errors, self._requests)
-        said, pause = "", _FIRST_PAUSE_SECONDS
+        noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
             batch = self._api.get(f"/batches/{safe(self._journal.entries.batch_id or '')}")
             status, counts = _status(batch), _counts(batch)
             progress = f"{status}, {counts[0]} answered and {counts[1]} failed"
-            if progress != said:
+            if progress != noted:
                 note(f"{self._path}: {progress} of {self._requests}")
-                said = progress
+                noted = progress
             if status in TERMINAL:
                 break
             if batch.get("output_file_id"):

@@ -99,7 +99,7 @@ class Checker:
             yield "type"
         if "const" in schema and not _same(value, schema["const"]):
             yield "const"
-        if "enum" in schema and not any(_same(value, one) for one in schema["enum"]):
+        if "enum" in schema and not any(_same(value, allowed) for allowed in schema["enum"]):
             yield "enum"
         if isinstance(value, str):
             yield from _beyond(len(value), schema, "minLength", "maxLength")
@@ -124,19 +124,19 @@ class Checker:
             yield from missing
             missing = []
         properties = schema.get("properties", {})
-        for name, one in value.items():
+        for name, member in value.items():
             if name in properties:
-                yield from self._faults(one, properties[name], (*place, name), depth)
+                yield from self._faults(member, properties[name], (*place, name), depth)
         named = set(properties)
         for name, inner in self._by_pattern(value, schema, named):
             yield from self._faults(value[name], inner, (*place, name), depth)
-        others = {name: one for name, one in value.items() if name not in named}
+        others = {name: member for name, member in value.items() if name not in named}
         if is_closed and others:
             yield _Fault(place, "additionalProperties" if is_named else "falseSchema")
         elif "additionalProperties" in schema:
-            for name, one in others.items():
+            for name, member in others.items():
                 inner = schema["additionalProperties"]
-                yield from self._faults(one, inner, (*place, name), depth)
+                yield from self._faults(member, inner, (*place, name), depth)
         yield from missing
         if "propertyNames" in schema:
             names = schema["propertyNames"]
@@ -158,13 +158,13 @@ class Checker:
         prefix = schema.get("prefixItems", ())
         if "items" in schema:
             for position in range(len(prefix), len(value)):
-                one = value[position]
-                yield from self._faults(one, schema["items"], (*place, position), depth)
-        for position, (one, inner) in enumerate(zip(value, prefix)):
-            yield from self._faults(one, inner, (*place, position), depth)
+                element = value[position]
+                yield from self._faults(element, schema["items"], (*place, position), depth)
+        for position, (element, inner) in enumerate(zip(value, prefix)):
+            yield from self._faults(element, inner, (*place, position), depth)
         if "contains" in schema:
             fits, is_sure = self._surely(
-                lambda: [not self._breaks(one, schema["contains"], depth) for one in value]
+                lambda: [not self._breaks(element, schema["contains"], depth) for element in value]
             )
             most = schema.get("maxContains", len(value))
             if sum(fits) < schema.get("minContains", 1) or (is_sure and sum(fits) > most):
@@ -175,11 +175,13 @@ class Checker:
     ) -> Iterator[_Fault]:
         for inner in schema.get("allOf", ()):
             yield from self._faults(value, inner, place, depth)
-        if "anyOf" in schema and all(self._breaks(value, one, depth) for one in schema["anyOf"]):
+        if "anyOf" in schema and all(
+            self._breaks(value, inner, depth) for inner in schema["anyOf"]
+        ):
             yield _Fault(place, "anyOf")
         if "oneOf" in schema:
             fits, is_sure = self._surely(
-                lambda: [not self._breaks(value, one, depth) for one in schema["oneOf"]]
+                lambda: [not self._breaks(value, inner, depth) for inner in schema["oneOf"]]
             )
             if sum(fits) == 0 or (is_sure and sum(fits) > 1):
                 yield _Fault(place, "oneOf")
@@ -262,19 +264,19 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are one in JSON, where 1 and 1.0 are, and 1 and true are not."""
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(_same, one, other))
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(_same(one[key], other[key]) for key in one)
-    return type(one) is type(other) and one == other if not _is_number(one) else one == other
+def _same(value: Any, other: Any) -> bool:
+    """Whether two values are the same in JSON, where 1 and 1.0 are, and 1 and true are not."""
+    if isinstance(value, bool) or isinstance(other, bool):
+        return value is other
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_same, value, other))
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_same(value[key], other[key]) for key in value)
+    return value == other and (_is_number(value) or type(value) is type(other))
 
 
 def _has_twins(values: list[Any]) -> bool:
-    return any(_same(one, other) for n, one in enumerate(values) for other in values[:n])
+    return any(_same(value, other) for n, value in enumerate(values) for other in values[:n])
 
 
 def _beyond(size: int, schema: dict[str, Any], least: str, most: str) -> Iterator[str]:

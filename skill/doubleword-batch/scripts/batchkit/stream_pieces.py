@@ -79,7 +79,7 @@ class _Choice:
 def _pieces(body: Any) -> list[dict[str, Any]]:
     if isinstance(body, list):
         found = [object_of(piece) for piece in list_of(body)]
-        choices = [object_of(one) for piece in found for one in list_of(piece.get("choices"))]
+        choices = [object_of(choice) for piece in found for choice in list_of(piece.get("choices"))]
         return found if any("delta" in choice for choice in choices) else []
     if not isinstance(body, str) or "data:" not in body:
         return []
