@@ -19,9 +19,8 @@ from doubleword_batch.jobs.build_request import (
 from doubleword_batch.jobs.build_source import MadeRows, open_rows, stamp_of, written_by_a_job
 from doubleword_batch.jobs.cascade.option import Cascade, planned
 from doubleword_batch.jobs.export.output_file import output_path
-from doubleword_batch.jobs.given_schema import given_schema
+from doubleword_batch.jobs.given_texts import given_schema, prompt_text
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.prompt_text import prompt_text
 from doubleword_batch.jobs.reuse.limits import Reuse, reuse_of, shares_equal_rows
 from doubleword_batch.requests import (
     OUR_LIMIT,

@@ -27,10 +27,9 @@ from doubleword_batch.jobs.reuse.earlier import (
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.key_file import STRONG_KEYS, KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
-from doubleword_batch.jobs.reuse.row_set import RowSet
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
 from doubleword_batch.jobs.reuse.strong import not_sent_path
-from doubleword_batch.jobs.reuse.unfetched import Awaited, Unfetched
+from doubleword_batch.jobs.reuse.unfetched import Awaited, RowSet, Unfetched
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
 from doubleword_batch.jobs.store.records import Entry

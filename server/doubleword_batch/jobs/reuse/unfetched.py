@@ -14,7 +14,6 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import Match, matches_in_jobs, matches_on_their_way
 from doubleword_batch.jobs.reuse.key_file import KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
-from doubleword_batch.jobs.reuse.row_set import RowSet
 from doubleword_batch.jobs.store.call_rows import CallRows
 
 if TYPE_CHECKING:
@@ -22,6 +21,40 @@ if TYPE_CHECKING:
 
 _MOST_JOBS = 50
 _ROWS_AT_ONCE = 500
+
+
+class RowSet:
+    """Rows of a job, numbered from 1, at a bit a row.
+
+    Args:
+        rows: the largest number.
+
+    Attributes:
+        first: the row that was put in before all others; None before that.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self._bits = bytearray((rows >> 3) + 1)
+        self._count = 0
+        self.first: int | None = None
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __contains__(self, row: int) -> bool:
+        return bool(self._bits[row >> 3] & 1 << (row & 7))
+
+    def add(self, row: int) -> None:
+        """Put a row in."""
+        if row not in self:
+            self._bits[row >> 3] |= 1 << (row & 7)
+            self._count += 1
+            self.first = row if self.first is None else self.first
+
+    def remove(self, row: int) -> None:
+        """Take a row out that is in it."""
+        self._bits[row >> 3] &= ~(1 << (row & 7))
+        self._count -= 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,112 @@
+"""The prompt and the answers' schema of a request to build, in the forms that people give."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any, cast
+
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.held_files import not_readable
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.open_files import open_regular
+from doubleword_batch.paths import Roots
+from doubleword_batch.saved_text import MARK, decode_saved
+
+_LONGEST_PATH = 500
+_LARGEST_PROMPT_BYTES = 10 << 20
+_LARGEST_SCHEMA_BYTES = 1 << 20
+_TEMPLATE_FILE = re.compile(r"\.(txt|md|markdown|j2|jinja2?|prompt|tmpl|tpl)", re.IGNORECASE)
+
+
+def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
+    """The text of a prompt, and the file that it was read from.
+
+    `@FILE` is read, and so is a bare path to a text file; `@@` stands for a leading `@`. What has
+    braces or several lines is the prompt itself.
+
+    Raises:
+        InputError: it names a file that is not there, may not be read, or is not UTF-8.
+    """
+    given = given.removeprefix(MARK)  # a shell passes it on
+    if given.startswith("@@"):
+        return given[1:], None
+    if not _is_path(given.strip()):
+        return given, None
+    path = roots.readable_file(given.strip().removeprefix("@"))
+    return _prompt_file(path), path
+
+
+def _is_path(text: str) -> bool:
+    if len(text) > _LONGEST_PATH or not text.isprintable() or "{" in text:
+        return False
+    has_suffix = _TEMPLATE_FILE.fullmatch(Path(text).suffix) is not None
+    is_one_word = " " not in text
+    if text.startswith("@"):
+        return len(text) > 1 and (is_one_word or has_suffix)
+    return is_one_word and has_suffix
+
+
+def _prompt_file(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            content = file.read(_LARGEST_PROMPT_BYTES + 1)
+        text = decode_saved(content)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"The prompt's file {quote_untrusted(path.name)} cannot be read as UTF-8 text: "
+            f"{getattr(error, 'strerror', None) or error}.",
+            hint="Give a text file, or the prompt itself.",
+            code="not_readable",
+        ) from None
+    if len(content) > _LARGEST_PROMPT_BYTES:
+        raise InputError(
+            f"The prompt's file {quote_untrusted(path.name)} is too large.",
+            hint=f"At most {_LARGEST_PROMPT_BYTES:,} bytes are read.",
+            code="not_readable",
+        )
+    return text.removesuffix("\n")
+
+
+def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
+    """The JSON Schema that was given as an object, as its text, or as the path of a file.
+
+    Raises:
+        InputError: code `invalid_schema`, or `not_readable`.
+    """
+    if given is None or isinstance(given, dict):
+        return given
+    text = given.removeprefix(MARK)
+    if not text.lstrip().startswith("{"):
+        text = _schema_file(ws.roots.readable_file(given))
+    try:
+        schema = json.loads(text)
+    except ValueError as error:
+        is_python = text.lstrip()[1:].lstrip().startswith("'")
+        raise InputError(
+            f"response_schema is not JSON: {error}.",
+            hint="JSON has double quotes, and true, false and null."
+            if is_python
+            else "Give a JSON Schema object, its text, or the path of a file that holds one.",
+            code="invalid_schema",
+        ) from None
+    if not isinstance(schema, dict):
+        raise InputError(
+            "response_schema is not an object.", hint="Give a JSON Schema.", code="invalid_schema"
+        )
+    return cast("dict[str, Any]", schema)
+
+
+def _schema_file(path: Path) -> str:
+    try:
+        with open_regular(path) as file:
+            content = file.read(_LARGEST_SCHEMA_BYTES + 1)
+    except OSError as error:
+        raise not_readable(str(path), error, "Check the file and its permissions.") from None
+    if len(content) > _LARGEST_SCHEMA_BYTES:
+        raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
+    try:
+        return decode_saved(content)
+    except UnicodeDecodeError as error:
+        raise InputError(
+            f"{path} is not UTF-8 text: {error}.", hint="Save it as UTF-8.", code="invalid_schema"
+        ) from None
