@@ -24,7 +24,7 @@ def ods_cell(value, kind="string", **more):
 
 
 def ods_row(*cells, **more):
-    """A row of cells, those that are no XML as strings."""
+    """A row of cells, those that are not XML as strings."""
     more = "".join(f' table:{key.replace("_", "-")}="{text}"' for key, text in more.items())
     made = (cell if cell.startswith("<table:") else ods_cell(cell) for cell in cells)
     return f"<table:table-row{more}>{''.join(made)}</table:table-row>"

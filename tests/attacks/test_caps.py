@@ -292,7 +292,13 @@ def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):
         b"\xff\xfe{",
         b"",
     ],
-    ids=["bytes that are no text", "nested without end", "a name of no text", "no JSON", "nothing"],
+    ids=[
+        "bytes that are not text",
+        "nested without end",
+        "a name of no text",
+        "no JSON",
+        "nothing",
+    ],
 )
 def test_a_body_that_nobody_can_read_passes_no_cap(body):
     with pytest.raises(InputError) as refused:

@@ -57,8 +57,8 @@ BAD_LINES = {
     "GET": (line("a", method="GET"), 400, "Line 2"),
     "unknown url": (line("a", url="/v1/moderations"), 400, "Line 2"),
     "no model": (line("a", body={"messages": []}), 400, "Line 2"),
-    "model is no string": (line("a", body={"model": 3}), 400, "Line 2"),
-    "body is no object": (line("a", body=[1]), 400, "Line 2"),
+    "model is not a string": (line("a", body={"model": 3}), 400, "Line 2"),
+    "body is not an object": (line("a", body=[1]), 400, "Line 2"),
     "not UTF-8": (b'{"custom_id":"a\xff"}\n', 400, "Invalid UTF-8 on line 2 at byte offset 15"),
     "NaN": (b'{"custom_id":"a","method":"POST","url":"/v1/x","body":NaN}\n', 400, "line 2"),
     "embedding model in chat": (line("a", model="embed-1"), 400, "Line 2"),
@@ -284,7 +284,7 @@ def test_a_custom_id_may_be_empty_or_not_ascii(caller, custom_id):
 
 
 def test_what_a_form_may_leave_out_or_get_wrong(caller):
-    """The purpose; and an expiry that is no number is ignored."""
+    """The purpose; and an expiry that is not a number is ignored."""
     answer = caller.http.post(
         "/files",
         data={"expires_after[seconds]": "soon"},

@@ -65,7 +65,7 @@ async def test_a_download_cut_for_good_keeps_what_came_and_goes_on_at_the_next_c
 
 @pytest.mark.parametrize("kind", ["no_skip", "duplicate_lines", "garbage_line"])
 async def test_a_server_that_resumes_wrongly_does_no_harm(harness, kind):
-    """It ignores `skip`; repeats lines and the one before a resume; puts in what is no line."""
+    """It ignores `skip`; repeats lines and the one before a resume; puts in what is not a line."""
     gate = harness.folder / "gate"
     held = [row(n, "hold", until=str(gate)) for n in range(21, 41)]
     with harness.serving(fault(kind, CONTENT, times=None), requests=held):

@@ -283,7 +283,7 @@ async def test_a_failed_row_is_not_an_answer_and_a_cancelled_one_neither(setting
         job = await jobs.create(table(tmp_path / "held.csv", held), prompt=PROMPT, model="m")
         await job.submit()
         running = await jobs.create(table(tmp_path / "b.csv", held[:1]), prompt=PROMPT, model="m")
-        assert running.created.requests == 1  # what is on its way is no answer yet
+        assert running.created.requests == 1  # what is on its way is not an answer yet
         await job.cancel()
         await job.wait(60)
         ledger = (await job.results()).reply.ledger

@@ -29,7 +29,7 @@ CASES = {
         "function_call",
         answer=CALL,
     ),
-    "arguments that are no JSON": chat(
+    "arguments that are not JSON": chat(
         call('{"x":'),
         "tool_calls",
         outcome="invalid",

@@ -57,7 +57,7 @@ def call(arguments, name="f"):
 
 
 def inside(text):
-    """A good line whose body is this text, of what is no JSON for every parser."""
+    """A good line whose body is this text, which not every parser takes for JSON."""
     return '{"custom_id":"r1","response":{"status_code":200,"body":' + text + '},"error":null}'
 
 

@@ -91,7 +91,7 @@ CASES = {
     ),
     # Tools
     "arguments as null": chat(call(None), answer=[{"name": "f", "arguments": None}]),
-    "a function_call whose arguments are no JSON": chat(
+    "a function_call whose arguments are not JSON": chat(
         {"content": None, "function_call": {"name": "f", "arguments": "{x"}},
         "function_call",
         outcome="invalid",

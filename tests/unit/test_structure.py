@@ -48,6 +48,6 @@ def test_no_file_is_much_longer_than_four_hundred_lines():
 
 
 def test_nothing_waits_for_msgspecs_error_alone():
-    """Bytes that are no UTF-8 and endless nesting raise others: `(ValueError, RecursionError)`."""
+    """Bytes that are not UTF-8 and endless nesting raise others: `(ValueError, RecursionError)`."""
     alone = r"except \(?[^:\n]*msgspec\.(DecodeError|MsgspecError)"
     assert not files_that_say(alone)

@@ -14,7 +14,7 @@ from doubleword_batch.requests import inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
 
 if TYPE_CHECKING:
-    from openai._models import FinalRequestOptions
+    from doubleword_batch.batch_openai.sdk_internals import FinalRequestOptions
 
 BATCHED = {
     "chat/completions": "/v1/chat/completions",

@@ -65,8 +65,8 @@ def open_lock(ws: Workspace, path: str) -> LockedRun:
     """Read a lock file for a repetition.
 
     Raises:
-        InputError: it is not there (`file_not_found`), cannot be read (`not_readable`), or is no
-            lock file that this version knows (`invalid_argument`).
+        InputError: it is not there (`file_not_found`), cannot be read (`not_readable`), or is not
+            a lock file that this version knows (`invalid_argument`).
     """
     resolved = ws.roots.readable_file(path)
     try:

@@ -183,7 +183,7 @@ def _check_params(spec: RequestSpec) -> None:
 
 
 def check_counts(params: Mapping[str, Any]) -> None:
-    """Refuse a count that is not a whole number from 1, and what is no number where one belongs.
+    """Refuse a count that is not a whole number from 1, and anything but a number in its place.
 
     Servers read such values differently.
 

@@ -142,7 +142,7 @@ class JoinedFiles:
 
 
 def note_markdown_rule(source: Source, records: Sequence[Record], delimiter: str) -> None:
-    """Say that the line below the header is the rule of a Markdown table, which is no row.
+    """Say that the line below the header is the rule of a Markdown table, not a row.
 
     Args:
         source: the table.

@@ -161,7 +161,7 @@ class Workbook:
 
     Attributes:
         sheets: its worksheets, in order.
-        other_kind: which workbook it is if it is no `.xlsx`; it has no sheets then.
+        other_kind: which workbook it is if it is not an `.xlsx`; it has no sheets then.
         counts_from_1904: whether dates count from 1904, as on old Macs.
 
     Raises:

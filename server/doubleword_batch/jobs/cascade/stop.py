@@ -25,7 +25,7 @@ def cancel_cascade(job: StoredJob) -> bool:
 
 
 def let_go_on(job: StoredJob) -> bool:
-    """Let a cancelled cascade go on; False for a job that is none.
+    """Let a cancelled cascade go on; False for a job that is not one.
 
     What was cut short is asked again: the rest, or a sample on which nothing was decided yet.
     """

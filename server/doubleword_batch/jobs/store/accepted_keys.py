@@ -69,7 +69,7 @@ class AcceptedKey:
     def has_seen(self, path: str) -> bool:
         """Whether a batch of ours that goes on, or has just ended, was seen there; or our upload.
 
-        What ended longer ago may have been deleted since, which is no contradiction. Of a file of
+        What ended longer ago may have been deleted since, so that contradicts nothing. Of a file of
         results some lines have to be here.
         """
         kind, _, rest = path.strip("/").partition("/")

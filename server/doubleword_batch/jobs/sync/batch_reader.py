@@ -304,7 +304,7 @@ class BatchReader:
         return group
 
     def _joined(self, text: bytes) -> list[tuple[LineOutcome, bytes]]:
-        """The result lines inside a line that is none, such as `data: {...}`."""
+        """The result lines inside a line that is not one, such as `data: {...}`."""
         lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
         outcomes = zip(read_lines(lines, self._check), lines, strict=True)
         return [(outcome, line) for outcome, line in outcomes if outcome is not None]

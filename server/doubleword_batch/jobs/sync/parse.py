@@ -287,7 +287,7 @@ def _judge(answer: Answer, check: Check | None) -> Verdict:
 
 
 def _judge_content(answer: Answer) -> Verdict | None:
-    """The verdict on an answer that is none, or is not what was asked for, whatever the job."""
+    """The verdict on an empty answer, or one that is not what was asked for, whatever the job."""
     if answer.is_empty:
         return "failed", "empty_answer", None
     if answer.is_unknown:

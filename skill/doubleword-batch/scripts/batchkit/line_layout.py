@@ -1,4 +1,4 @@
-"""Files of results that are no lines, made into lines as they come.
+"""Files of results that do not come as lines, made into lines as they come.
 
 Gateways write a list in place of lines, also printed over many, or put it into an object as a page
 of an API, or as its fields by custom_id; they write each result as a JSON text, leave the line

@@ -66,7 +66,7 @@ class Checker:
             self.unchecked.add("nesting")
             return None
         except (TypeError, ValueError, AttributeError, ArithmeticError, re.error):
-            self.unchecked.add("a keyword that is none")  # the schema is not JSON Schema
+            self.unchecked.add("an invalid keyword")  # the schema is not JSON Schema
             return None
         if not faults:
             return None
