@@ -24,6 +24,7 @@ from docs.documents import (
 )
 from doubleword_batch.cli.app import command_line
 from doubleword_batch.doctor import host_files
+from doubleword_batch.jobs import failpoints
 from doubleword_batch.jobs.store.records import OUTCOMES
 from processes import COMMAND
 from skill import commands, markdown
@@ -85,8 +86,26 @@ def test_the_layers_are_the_tree_there_is():
 
 def test_every_module_that_the_architecture_names_exists():
     page = (DOCS / "architecture.md").read_text(encoding="utf-8")
-    for name in re.findall(r"`((?:\w+/)+\w+\.py)`", page):
-        assert (PACKAGE / name).is_file(), name
+    for name in re.findall(r"`((?:\w+/)*\w+\.py)`", page):
+        assert (PACKAGE / name).is_file() or ("/" not in name and [*PACKAGE.rglob(name)]), name
+
+
+def test_each_of_the_five_paths_through_the_code_has_at_most_eight_stops():
+    paths = section(DOCS / "architecture.md", "Five paths through the code")
+    stops = [len(re.findall(r"^\d+\. ", path, re.MULTILINE)) for path in paths.split("\n**")[1:]]
+    assert len(stops) == 5
+    assert max(stops) <= 8
+
+
+def test_the_guarantees_count_the_steps_at_which_a_process_is_killed():
+    steps = {
+        step
+        for name in vars(failpoints)
+        if name.endswith("STEPS")
+        for step in getattr(failpoints, name)
+    }
+    page = (DOCS / "guarantees.md").read_text(encoding="utf-8")
+    assert f"each of {len(steps)} named steps" in page
 
 
 def test_every_dependency_has_its_reason_in_the_decisions():
