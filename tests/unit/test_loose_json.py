@@ -5,19 +5,19 @@ import time
 
 import pytest
 from hypothesis import given
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from doubleword_batch.loose_json import decode, decode_relaxed_or_none
 
-VALUES = some.recursive(
-    some.none()
-    | some.booleans()
-    | some.integers(-(2**53), 2**53)
-    | some.floats(allow_nan=False, allow_infinity=False)
-    | some.text(alphabet=some.characters(exclude_categories=("Cs",))),
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(alphabet=st.characters(exclude_categories=("Cs",))),
     lambda inner: (
-        some.lists(inner, max_size=4)
-        | some.dictionaries(some.text("ab'\"\\:/,]", max_size=4), inner, max_size=4)
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.text("ab'\"\\:/,]", max_size=4), inner, max_size=4)
     ),
     max_leaves=12,
 )
@@ -40,7 +40,7 @@ def test_a_whole_number_that_a_float_holds_stays_one():
     ]
 
 
-@given(some.lists(VALUES, max_size=4))
+@given(st.lists(VALUES, max_size=4))
 def test_relaxed_reading_takes_json_and_what_python_prints_for_what_it_is(value):
     assert decode_relaxed_or_none(json.dumps(value)) == value
     assert decode_relaxed_or_none(json.dumps(value, ensure_ascii=False)) == value

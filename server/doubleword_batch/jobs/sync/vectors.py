@@ -20,8 +20,8 @@ def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
     if isinstance(found, dict):
         found = cast("dict[str, Any]", found).get("float", [found])
     vectors: list[Any] = []
-    for one in in_order(found):
-        vector = object_of(one).get("embedding", object_of(one).get("values", one))
+    for element in in_order(found):
+        vector = object_of(element).get("embedding", object_of(element).get("values", element))
         vectors.append(_vector(object_of(vector).get("float", vector)))
     is_broken = not all(_is_vector(vector) for vector in vectors)
     return vectors[0] if len(vectors) == 1 else vectors or None, is_broken
@@ -58,5 +58,5 @@ def _is_vector(value: Any) -> bool:
 def is_something(embedding: Any) -> bool:
     """Whether there is a number in an embedding."""
     if isinstance(embedding, list):
-        return any(is_something(one) for one in cast("list[Any]", embedding))
+        return any(is_something(element) for element in cast("list[Any]", embedding))
     return embedding is not None

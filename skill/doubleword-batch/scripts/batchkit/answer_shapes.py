@@ -173,7 +173,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
     output = body.get("output")
     answer = Answer(finish_reason="stop")
     if isinstance(output, list):
-        answer = _content([_unwrapped(item) for item in _spoken(output)])
+        answer = _content([_unwrapped(item) for item in _final_outputs(output)])
     elif output is not None:
         message = object_of(output).get("message")
         answer = _content(output if message is None else object_of(message).get("content"))
@@ -189,7 +189,7 @@ def _of_response(body: dict[str, Any]) -> Answer:
     return answer
 
 
-def _spoken(output: list[Any]) -> list[dict[str, Any]]:
+def _final_outputs(output: list[Any]) -> list[dict[str, Any]]:
     """The outputs of a response, without remarks on the way to the final answer."""
     outputs = [object_of(item) for item in output]
     is_final = any(item.get("phase") == "final_answer" for item in outputs)
