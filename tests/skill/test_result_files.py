@@ -60,7 +60,7 @@ def test_a_file_that_was_downloaded_by_hand_is_read_in_any_layout(layout, tmp_pa
     with downloaded.in_lines([path]) as files:
         found = ledger.Ledger(files)
         readings = list(found.readings([f"r{row}" for row in range(1, 11)]))
-    assert [(one.outcome, one.answer) for one in readings] == [("ok", 'a \\"}{\\" é')] * 10
+    assert [(row.outcome, row.answer) for row in readings] == [("ok", 'a \\"}{\\" é')] * 10
     assert found.unreadable == (2 if layout == "a list of lines" else 0)  # its brackets
     assert files[0] == path or not files[0].exists()
 

@@ -47,6 +47,12 @@ def test_no_file_is_much_longer_than_four_hundred_lines():
     assert {name: lines for name, lines in lengths.items() if lines > 430} == {}
 
 
+def test_variables_are_called_after_what_they_hold():
+    empty = "(one|ones|some|those|said)"
+    loop, assignment = rf"\bfor (\w+, )?{empty}(, \w+)? in ", rf"(?m)^ *{empty}(: [^=\n]+)? = "
+    assert files_that_say(f"{assignment}|{loop}|lambda {empty}: ") == set()
+
+
 def test_nothing_waits_for_msgspecs_error_alone():
     """Bytes that are not UTF-8 and endless nesting raise others: `(ValueError, RecursionError)`."""
     alone = r"except \(?[^:\n]*msgspec\.(DecodeError|MsgspecError)"

@@ -32,7 +32,7 @@ def objects_of(page: dict[str, Any]) -> list[dict[str, Any]]:
     Raises:
         Stop: it has no list: nobody knows whether what is looked for is there.
     """
-    return [one for one in _list_in(page) if isinstance(one, dict)]
+    return [value for value in _list_in(page) if isinstance(value, dict)]
 
 
 def models_of(page: dict[str, Any]) -> list[str]:
@@ -41,22 +41,22 @@ def models_of(page: dict[str, Any]) -> list[str]:
     Raises:
         Stop: it has no list.
     """
-    entries = [{"id": one} if isinstance(one, str) else one for one in _list_in(page)]
+    entries = [{"id": value} if isinstance(value, str) else value for value in _list_in(page)]
     found = (
-        _text_id(one.get("id")) or _text_id(one.get("name"))
-        for one in entries
-        if isinstance(one, dict)
+        _text_id(entry.get("id")) or _text_id(entry.get("name"))
+        for entry in entries
+        if isinstance(entry, dict)
     )
     return [name for name in found if name]
 
 
 def _text_id(value: Any) -> str:
-    """An id, also as a number or inside an object or a list of one; "" for what is none."""
-    one = value[0] if isinstance(value, list) and len(value) == 1 else value
-    one = one.get("id") if isinstance(one, dict) else one
-    if isinstance(one, int) and not isinstance(one, bool):
-        return str(one)
-    return one if isinstance(one, str) and one.strip() else ""
+    """An id, also as a number or inside an object or a list of one; "" where there is none."""
+    found = value[0] if isinstance(value, list) and len(value) == 1 else value
+    found = found.get("id") if isinstance(found, dict) else found
+    if isinstance(found, int) and not isinstance(found, bool):
+        return str(found)
+    return found if isinstance(found, str) and found.strip() else ""
 
 
 def _list_in(page: dict[str, Any]) -> list[Any]:

@@ -125,9 +125,9 @@ class Ledger:
 
 
 def _results_in(line: bytes) -> list[bytes]:
-    """The objects inside of what is no result line, such as `data: {...}`; without any, itself."""
+    """The objects inside a line that is not a result (`data: {...}`); without any, the line."""
     inside = ObjectLines().lines_of(line).splitlines(keepends=True)
-    return [one for one in inside if one.endswith(b"\n")] or [line]
+    return [inner for inner in inside if inner.endswith(b"\n")] or [line]
 
 
 def ended_without_a_line(files: Iterable[Path]) -> dict[str, str]:
