@@ -208,6 +208,7 @@ async def test_embeddings_come_as_base64_when_asked_for():
         ("/v1/embeddings", {"model": "m", "input": []}),
         ("/v1/embeddings", {"model": "m", "input": [""]}),
         ("/v1/embeddings", {"model": "m", "input": "x", "encoding_format": "hex"}),
+        ("/v1/embeddings", {"model": "m", "input": "x", "encoding_format": ["float"]}),
         ("/v1/embeddings", {"model": "m", "input": "x", "dimensions": 10**9}),
     ],
 )

@@ -127,6 +127,9 @@ CASES = {
     ),
     "a stream of an error": body(_stream({"error": {"message": "why"}}), **_FAILED),
     "a stream of a response": body(_EVENTS, answer="a b"),
+    "a stream in which a type is a list": body(
+        _stream({"type": ["message"]}, _piece(content="a b", finish="stop")), answer="a b"
+    ),
     # Errors by other names, in good responses
     **{
         f"{name} in a good response": body(fields, **_FAILED)

@@ -104,6 +104,7 @@ def test_no_line_has_two_of_what_counts(tmp_path):
         ({"max_tokens": "100000"}, "not a whole number"),
         ({}, "by the requests' token limits"),
         ({"max_tokens": 1, "tools": [{"type": "web_search"}]}, "it holds «tools»"),
+        ({"max_tokens": 1, "tools": [{"type": ["function"]}]}, "it holds «tools»"),
     ],
 )
 def test_a_cheap_estimate_does_not_pass_a_cap_that_the_requests_limits_do_not(

@@ -22,7 +22,8 @@ from doubleword_batch.local.json_types import (
 EMBEDDINGS = "/v1/embeddings"
 
 _MOST_CHOICES = 64
-_TEXT_PARTS = frozenset({"text", "input_text", "output_text"})
+# Not a set: what stands in the place of a word may be a list, which has no hash.
+_TEXT_PARTS = ("text", "input_text", "output_text")
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +115,7 @@ def parse_embeddings(body: dict[str, Any]) -> ParsedEmbeddings:
     if not inputs:
         raise rejected("input is empty", param="input")
     encoding = body.get("encoding_format") or "float"
-    if encoding not in {"float", "base64"}:
+    if encoding not in ("float", "base64"):
         raise rejected("encoding_format must be float or base64", param="encoding_format")
     return ParsedEmbeddings(
         model=_model(body),
@@ -229,7 +230,7 @@ def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
     if isinstance(name, str):
         return name
     kind = choice.get("type")
-    return kind if kind in {"none", "auto"} else "required"
+    return kind if kind in ("none", "auto") else "required"
 
 
 def _number_of_choices(body: dict[str, Any]) -> int:

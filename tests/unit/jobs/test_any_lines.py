@@ -13,9 +13,11 @@ from doubleword_batch.jobs.export.query import query_table
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.parse import answer_in, read_line
 from doubleword_batch.jobs.sync.response import response_in
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
 from finished_job import chat, result_line
 from result_lines import CASES
+from skill.in_process import script_module
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
 SPECS = {
@@ -63,6 +65,33 @@ def read_everywhere(job, tmp_path):
         response = response_in(finished.line) if finished.line is not None else None
         if response is not None and response.status < 400:
             json.loads(response.body)
+
+
+def with_a_list_for_each_text(value):
+    """The same value as often as it has texts, each time with one of them in a list."""
+    if isinstance(value, str):
+        yield [value]
+    elif isinstance(value, dict):
+        for name, inner in value.items():
+            yield from ({**value, name: new} for new in with_a_list_for_each_text(inner))
+    elif isinstance(value, list):
+        for at, inner in enumerate(value[:3]):
+            for new in with_a_list_for_each_text(inner):
+                yield [*value[:at], new, *value[at + 1 :]]
+
+
+def test_a_list_in_the_place_of_any_word_costs_neither_reader_its_line():
+    read_by_the_skill = script_module("answers").read_line
+    values = [decode_or_none(line) for line in LINES if len(line) < 2_000]
+    lines = {
+        json.dumps(odd).encode() for value in values for odd in with_a_list_for_each_text(value)
+    }
+    assert len(lines) > 1_000
+    for line in lines:
+        ours, theirs = read_line(line), read_by_the_skill(line)
+        assert (ours is None) == (theirs is None), line
+        if ours is not None:
+            assert (ours.custom_id, ours.outcome) == (theirs.custom_id, theirs.outcome), line
 
 
 @pytest.mark.parametrize("name", SPECS)

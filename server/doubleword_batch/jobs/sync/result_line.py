@@ -36,7 +36,8 @@ _WAITS = frozenset(
 )  # fmt: skip
 _SPELT = ("custom_id", "response", "error", "status_code", "request_id", "body", "response_body")
 _PLAIN = {name.replace("_", ""): name for name in _SPELT}
-_OF_ANTHROPIC = frozenset({"succeeded", "errored", "expired", "canceled", "cancelled"})
+# Not a set: what stands in the place of a word may be a list, which has no hash.
+_OF_ANTHROPIC = ("succeeded", "errored", "expired", "canceled", "cancelled")
 _ENVELOPES = ("data", "result", "response", "output", "body")
 _ANSWERS = frozenset(
     {

@@ -257,7 +257,7 @@ def _has_type(value: Any, named: Any) -> bool:
         return "boolean" in names
     if isinstance(value, float) and value.is_integer() and "integer" in names:
         return True
-    return any(isinstance(value, _TYPES.get(name, ())) for name in names)
+    return any(isinstance(value, _TYPES.get(str(name), ())) for name in names)
 
 
 def _is_number(value: Any) -> bool:

@@ -128,7 +128,7 @@ def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
 def _is_bounded(name: str, value: Any, endpoint: str) -> bool:
     """Whether a parameter of one of the odd kinds costs no more than tokens."""
     if name == "tools":
-        kinds = {"function", "custom"}
+        kinds = ("function", "custom")
         return value is None or (
             isinstance(value, list)
             and all(

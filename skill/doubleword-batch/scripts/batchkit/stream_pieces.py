@@ -13,7 +13,8 @@ from batchkit.json_values import list_of, object_of
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
-_WHOLE = frozenset({"response.completed", "response.incomplete", "response.failed"})
+# Not a set: what stands in the place of a word may be a list, which has no hash.
+_WHOLE = ("response.completed", "response.incomplete", "response.failed")
 CUT = "stream_cut"
 """The finish reason of a stream that ended without one."""
 

@@ -199,7 +199,7 @@ class Submission:
     def _file_named(self, name: str) -> str | None:
         size = self._order.path.stat().st_size
         for file in self._listed("/files", name, purpose="batch"):
-            if file.get("filename") == name and file.get("bytes") in {0, None, size}:
+            if file.get("filename") == name and file.get("bytes") in (0, None, size):
                 return _id_of(file)
         return None
 
