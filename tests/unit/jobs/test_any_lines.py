@@ -31,6 +31,13 @@ SPECS = {
 LINES = [case.line for case in CASES.values()]
 
 
+@pytest.fixture(autouse=True)
+def no_mistakes(caplog):
+    """A mistake in reading costs no other line its answer, and is logged: there are none."""
+    yield
+    assert "could not be read" not in caplog.text
+
+
 def for_row(row, line):
     return line.replace(b'"r1"', b'"r%d"' % row) + b"\n"
 
@@ -104,6 +111,24 @@ async def test_every_known_line_leaves_its_neighbours_alone_and_can_be_read(fini
         assert found == [(case.outcome, case.cause) for case in CASES.values()]
     assert "pending" not in {entry.outcome for entry in entries}
     read_everywhere(job, tmp_path)
+
+
+async def test_a_line_in_which_the_reader_makes_a_mistake_keeps_its_row_and_its_neighbours(
+    finish, tmp_path, monkeypatch, caplog
+):
+    def mistaken(error):
+        if error == "odd":
+            raise TypeError("unhashable type: 'list'")
+
+    lines = [b'{"custom_id": "r1", "response": {"body": {"choices": [1]}}, "error": "odd"}']
+    monkeypatch.setattr("doubleword_batch.jobs.sync.result_line.error_in", mistaken)
+    job = await collected(finish, tmp_path, lines)
+    found = [(entry.outcome, entry.cause) for entry in job.job.ledger.entries()]
+    assert found == [("ok", None), ("invalid", "unknown_body")]
+    read_everywhere(job, tmp_path)
+    assert '\\"choices\\": [1]' in (tmp_path / "out.jsonl").read_text(encoding="utf-8")
+    assert "could not be read" in caplog.text
+    caplog.clear()
 
 
 async def test_every_known_line_can_be_read_as_an_embedding(finish, tmp_path):

@@ -18,15 +18,17 @@ from doubleword_batch.jobs.store.apply_results import LineOutcome
 from doubleword_batch.jobs.sync.answers import Answer, answer_of, says_nothing
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
-from doubleword_batch.jobs.sync.json_values import MOST_TOKENS
+from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
 from doubleword_batch.jobs.sync.result_line import (
     ResultLine,
     body_object,
+    custom_id_in,
     error_in,
     result_line,
     says_all_is_well,
 )
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.provider_errors import read_error_body
 
 _log = logging.getLogger(__name__)
@@ -169,11 +171,27 @@ def _read(line: bytes, check: Check | None) -> LineOutcome | None:
         return read_line(line, check)
     except Exception:  # noqa: BLE001  # it is logged
         _log.exception("A result line could not be read")
+        return _kept(line)
+
+
+def _kept(line: bytes) -> LineOutcome | None:
+    """The outcome of a line in which our reading made a mistake: it is paid for, and not missing."""
+    custom_id = custom_id_in(object_of(decode_or_none(line)))
+    if custom_id is None:
         return None
+    return LineOutcome(custom_id, "invalid", "unknown_body", "the line has no known shape")
 
 
 def answer_in(line: bytes) -> Answer | None:
     """The answer of a line that `read_line` called answered; None when there is none."""
+    try:
+        return _answer_in(line)
+    except Exception:  # noqa: BLE001  # it is logged; the table has the other rows
+        _log.exception("A result line could not be read")
+        return Answer(text=line.decode("utf-8", "replace").strip(), is_unknown=True)
+
+
+def _answer_in(line: bytes) -> Answer | None:
     plain = plain_line(line)
     if plain is not None:
         return _of_plain(plain)

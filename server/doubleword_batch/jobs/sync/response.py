@@ -1,12 +1,15 @@
 """The HTTP response in a result line, as the caller of a single request would have got it."""
 
+import logging
 from typing import NamedTuple
 
 import msgspec
 
 from doubleword_batch.jobs.sync.json_values import object_of
-from doubleword_batch.jobs.sync.result_line import result_line
+from doubleword_batch.jobs.sync.result_line import ResultLine, result_line
 from doubleword_batch.provider_errors import read_failure_reason
+
+_log = logging.getLogger(__name__)
 
 _OK, _FIRST_ERROR = 200, 400
 _ANSWERS = frozenset({"choices", "output", "data"})  # which say that a body is one, beside errors
@@ -57,7 +60,14 @@ def response_in(line: bytes) -> Response | None:
 
 
 def _response_in_any(line: bytes) -> Response | None:
-    result = result_line(line)
+    try:
+        return _response_of(result_line(line))
+    except Exception:  # noqa: BLE001  # it is logged; other callers get theirs
+        _log.exception("A result line could not be read")
+        return None
+
+
+def _response_of(result: ResultLine | None) -> Response | None:
     if result is None:
         return None
     status, body = result.status, object_of(result.body)
