@@ -8,9 +8,9 @@ from result_files import LAYOUTS, NOT_READ
 from skill.in_process import script_module
 from skill.servers import answering
 
-api, collection, downloaded, ending, ledger, settings = (
+answers, api, collection, downloaded, ending, ledger, settings = (
     script_module(name)
-    for name in ("api", "collection", "downloaded", "ending", "ledger", "settings")
+    for name in ("answers", "api", "collection", "downloaded", "ending", "ledger", "settings")
 )
 
 
@@ -44,6 +44,21 @@ def test_no_answer_is_lost_because_of_what_stands_between_the_lines(read, layout
     assert [(reading.outcome, reading.answer) for reading in readings] == [
         ("ok", 'a \\"}{\\" é')
     ] * 10
+
+
+def test_a_line_in_which_the_reader_makes_a_mistake_costs_no_other_its_answer(read, monkeypatch):
+    def mistaken(body):
+        raise TypeError("unhashable type: 'list'")
+
+    odd = '{"custom_id": "r2", "response": {"status_code": 200, "body": {"choices": [1]}}}'
+    path = read("\n".join([answer(1), odd, answer(3)]).encode())
+    normal = answers.answer_of
+    monkeypatch.setattr(
+        answers, "answer_of", lambda body: (mistaken if body["choices"] == [1] else normal)(body)
+    )
+    readings = list(ledger.Ledger([path]).readings(["r1", "r2", "r3"]))
+    assert [reading.outcome for reading in readings] == ["ok", "invalid", "ok"]
+    assert (readings[1].cause, readings[1].answer) == ("unknown_body", odd)
 
 
 @pytest.mark.parametrize("kind", NOT_READ)

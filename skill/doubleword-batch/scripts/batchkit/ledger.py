@@ -6,10 +6,14 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from batchkit.answer_shapes import Answer
 from batchkit.answers import Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.journal import read_state
+from batchkit.json_values import object_of
+from batchkit.loose_json import decode_or_none
 from batchkit.object_lines import ObjectLines
+from batchkit.result_line import custom_id_in
 from batchkit.settings import takes_strict_json
 from batchkit.structured import SchemaCheck
 
@@ -108,10 +112,13 @@ class Ledger:
 
     def _read(self, line: bytes) -> Reading | None:
         """A line's outcome, an answer held against the schema."""
-        reading = read_line(line)
-        if reading is None or reading.outcome != "ok" or self._check is None:
-            return reading
-        return self._check.judged(reading)
+        try:
+            reading = read_line(line)
+            if reading is None or reading.outcome != "ok" or self._check is None:
+                return reading
+            return self._check.judged(reading)
+        except Exception:  # noqa: BLE001  # a mistake of ours in one line costs no other its answer
+            return _kept(line)
 
     def _add_tokens(self, line: bytes, reading: Reading | None) -> None:
         """Count what a line cost, once, also if it stands in two files."""
@@ -122,6 +129,22 @@ class Ledger:
             self._counted.add(digest)
             self.tokens[0] += reading.input_tokens
             self.tokens[1] += reading.output_tokens
+
+
+def _kept(line: bytes) -> Reading | None:
+    """The outcome of a line that could not be read: it is paid for, and kept as it came."""
+    custom_id = custom_id_in(object_of(decode_or_none(line)))
+    if custom_id is None:
+        return None
+    text = line.decode("utf-8", "replace").strip()
+    return Reading(
+        custom_id,
+        "invalid",
+        "unknown_body",
+        text,
+        "the line has no known shape",
+        parts=Answer(text),
+    )
 
 
 def _results_in(line: bytes) -> list[bytes]:
