@@ -30,6 +30,9 @@ LONGEST_CANCELLATION = timedelta(hours=1)
 LISTS = ("data", "batches", "files", "models", "items")
 """What servers call the list of a page."""
 
+LONGEST_ID = 512
+"""Characters of an id, or of a model's name; what is longer is left out of a list."""
+
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
 _SPELT = {
@@ -395,5 +398,9 @@ def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
             item
             for item in listed
             if isinstance(item, BaseModel)
-            or (isinstance(item, dict) and cast("dict[str, Any]", item).get(key) is not None)
+            or (isinstance(item, dict) and _can_be_named(cast("dict[str, Any]", item).get(key)))
         ]
+
+
+def _can_be_named(given: Any) -> bool:
+    return given is not None and not (isinstance(given, str) and len(given) > LONGEST_ID)

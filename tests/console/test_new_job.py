@@ -1,5 +1,6 @@
 """A new job over HTTP: the dropped file or path, the prompt on real rows, what cannot be built."""
 
+import json
 import os
 import shutil
 from time import monotonic, sleep, time
@@ -7,6 +8,7 @@ from time import monotonic, sleep, time
 import pytest
 
 from running_console import WAIT_SECONDS, ended, running, settings_of, write_reviews
+from skill.servers import answering
 
 FRAGMENT = {"x-fragment": "1"}
 
@@ -178,3 +180,21 @@ def test_what_was_dropped_and_never_became_a_job_goes_after_a_month(tmp_path):
         assert browser.get(places[2]).status_code == 200
     assert files["built.csv"].exists()
     assert files["fresh.csv"].exists()
+
+
+def test_a_page_offers_so_many_models_and_says_how_many_more_there_are(home, tmp_path):
+    source = write_reviews(tmp_path, 2)
+    offered = json.dumps({"data": [{"id": f"model-{n}"} for n in range(1_500)]}).encode()
+    with answering(200, offered, {"Content-Length": str(len(offered))}) as (url, _):
+        settings = settings_of(
+            home,
+            DOUBLEWORD_BATCH_PROVIDER="generic",
+            DOUBLEWORD_API_KEY="k",
+            DOUBLEWORD_BASE_URL=f"{url}/v1",
+        )
+        with running(home, settings=settings) as console, console.browser() as browser:
+            draft = console.post(browser, "/new/path", source=str(source)).headers["location"]
+            page = browser.get(draft).text
+    assert "500 more models are not listed here" in page
+    assert page.count('<option value="model-999"') == 2
+    assert "model-1000" not in page

@@ -56,6 +56,7 @@ ENTRIES = (
     None, 5, True, "text", " ", [], [GOOD], {}, {"name": "n"}, {"id": None, "name": "n"},
     {"id": {}, "name": "n"}, {"id": {"id": "x"}}, {"id": ["a", "b"]}, {"id": ["a"]}, {"id": 7},
     {"id": True}, {"id": 1.5}, {"id": " "}, {"id": "x", "created": "?", "owned_by": [1]}, GOOD,
+    {"id": "x" * 513}, {"id": "x" * 512}, {"id": "x" * 513, "name": "n"},
 )  # fmt: skip
 
 

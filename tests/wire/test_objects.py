@@ -176,6 +176,15 @@ async def test_one_odd_entry_does_not_cost_the_list(connect):
 
 
 @respx.mock
+async def test_what_no_agent_could_name_is_left_out_of_a_list(connect):
+    listed = {"data": [{"id": "x" * 513}, {"id": "y" * 512}, {"id": "b1"}]}
+    respx.get(f"{API}/batches").respond(json=listed)
+    respx.get(f"{API}/models").respond(json=listed)
+    assert [len(batch.id) async for batch in connect().batches.list()] == [512, 2]
+    assert [len(model.id) for model in await connect().models.list()] == [512, 2]
+
+
+@respx.mock
 async def test_a_cost_estimate_is_exact_money(connect):
     estimate = {"file_id": ID, "total_requests": 3, "total_estimated_cost": "0.000000123"}
     route = respx.get(f"{API}/files/{ID}/cost-estimate", params={"completion_window": "1h"})

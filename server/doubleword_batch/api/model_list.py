@@ -4,7 +4,7 @@ from typing import Any, cast
 
 from pydantic import model_validator
 
-from doubleword_batch.models import LISTS, Model, Page
+from doubleword_batch.models import LISTS, LONGEST_ID, Model, Page
 
 
 class ModelList(Page[Model]):
@@ -35,6 +35,6 @@ def _model(entry: Any) -> Model | None:
             model = Model.model_validate(named)
         except ValueError:
             continue
-        if model.id.strip():
+        if model.id.strip() and len(model.id) <= LONGEST_ID:
             return model
     return None

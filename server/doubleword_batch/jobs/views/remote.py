@@ -9,6 +9,7 @@ from doubleword_batch.jobs.job import Workspace
 
 _MOST_SHOWN = 50
 _MOST_LOOKED_AT = 200
+_MOST_MODELS = 1_000  # to choose from on a page
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,7 @@ class Models:
         priced_on: ISO date of the dated prices; "" where there are none.
         told_on: ISO date of those that the provider told; "" where it told none.
         is_free: nothing is billed here.
+        left_out: how many more there are.
     """
 
     models: tuple[ModelPrice, ...]
@@ -50,6 +52,7 @@ class Models:
     priced_on: str
     told_on: str
     is_free: bool
+    left_out: int = 0
 
 
 async def not_ours(ws: Workspace) -> list[RemoteObject]:
@@ -113,9 +116,12 @@ async def models(ws: Workspace) -> Models:
     prices = {} if table is None else table.models
     listed = [model.id for model in await ws.client.models.list()]
     return Models(
-        models=tuple(ModelPrice(name, dict(prices.get(name, {}))) for name in listed),
+        models=tuple(
+            ModelPrice(name, dict(prices.get(name, {}))) for name in listed[:_MOST_MODELS]
+        ),
         windows=ws.profile.windows,
         priced_on="" if table is None else table.date.isoformat(),
         told_on="" if table is None or table.told_on is None else table.told_on.isoformat(),
         is_free=ws.profile.free,
+        left_out=max(0, len(listed) - _MOST_MODELS),
     )

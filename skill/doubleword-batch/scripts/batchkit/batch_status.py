@@ -12,6 +12,7 @@ TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 
 _LISTS = ("data", "batches", "files", "models", "items")  # what servers call the list of a page
 _LONGEST = 40
+_LONGEST_ID = 512
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
 _OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
 _SPELT = {
@@ -56,7 +57,8 @@ def _text_id(value: Any) -> str:
     found = found.get("id") if isinstance(found, dict) else found
     if isinstance(found, int) and not isinstance(found, bool):
         return str(found)
-    return found if isinstance(found, str) and found.strip() else ""
+    is_name = isinstance(found, str) and found.strip() and len(found) <= _LONGEST_ID
+    return found if is_name else ""
 
 
 def _list_in(page: dict[str, Any]) -> list[Any]:
