@@ -175,7 +175,7 @@ def _read(line: bytes, check: Check | None) -> LineOutcome | None:
 
 
 def _kept(line: bytes) -> LineOutcome | None:
-    """The outcome of a line in which our reading made a mistake: it is paid for, and not missing."""
+    """The outcome of a line in which our reading made a mistake: paid for, and not missing."""
     custom_id = custom_id_in(object_of(decode_or_none(line)))
     if custom_id is None:
         return None
