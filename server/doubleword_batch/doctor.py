@@ -58,7 +58,7 @@ async def examine(settings: Settings) -> list[Finding]:
     """Examine everything, in the order in which it would fail."""
     return [
         *_configuration(settings),
-        _state_directory(settings.home),
+        state_directory(settings.home),
         *await _provider(settings),
         _local_model(settings),
         _command(),
@@ -101,7 +101,8 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
     )
 
 
-def _state_directory(home: Path) -> Finding:
+def state_directory(home: Path) -> Finding:
+    """Whether the state directory is its owner's alone, as far as this system tells."""
     if not home.exists():
         return Finding(subject="state", state="ok", found=f"{home} will be created when needed")
     from doubleword_batch.jobs.store.private import check_private

@@ -3,12 +3,15 @@
 import json
 import os
 import stat
+import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 import processes
 from cli.commands import serving
+from doubleword_batch.doctor import host_files, state_directory
 from processes import COMMAND
 
 KEY = "sk-do-not-show-this"
@@ -116,3 +119,27 @@ def test_the_address_of_a_dashboard_is_told_from_that_of_its_api(doctor):
     assert found["state"] == "wrong"
     assert f"{url}/ai/v1" in found["remedy"]
     assert [key for path, key in server.keys if path.startswith("/ai/v1")] == [None]
+
+
+def test_the_settings_of_claude_desktop_from_the_store_are_found_where_the_store_has_them(tmp_path):
+    of_store = "AppData/Local/Packages/Claude_pzs8sxrjxfjjc/LocalCache/Roaming"
+    places = [tmp_path / of_store, tmp_path / "AppData/Roaming"]
+    (tmp_path / of_store).mkdir(parents=True)
+    found = host_files(tmp_path, "win32")["Claude Desktop"]
+    assert found == tuple(place / "Claude/claude_desktop_config.json" for place in places)
+    assert len(host_files(tmp_path, "darwin")["Claude Desktop"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("place", "state", "said"),
+    [("profile/state", "ok", "but you and administrators"), ("d/state", "note", "not looked up")],
+)
+def test_on_windows_it_says_who_may_open_the_state_directory_only_where_it_knows(
+    tmp_path, monkeypatch, place, state, said
+):
+    home = tmp_path / place
+    home.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(sys, "platform", "win32")
+    monkeypatch.setattr(Path, "home", lambda: tmp_path / "profile")
+    finding = state_directory(home)
+    assert (finding.state, said in finding.found) == (state, True)

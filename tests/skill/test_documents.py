@@ -171,6 +171,7 @@ def test_the_scripts_of_the_skill_do_every_step_that_it_describes(work, served, 
     assert len((work / "answers.csv").read_text().splitlines()) == 31
 
 
+@pytest.mark.posix("lines for bash")
 def test_the_curl_forms_work_on_the_local_server(work, served, environment, requests_of):
     requests_of(3)
     path = SKILL / "references" / "api_reference.md"

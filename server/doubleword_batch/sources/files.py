@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -189,7 +189,7 @@ def require_documents(kind: DocumentKind | None) -> None:
         raise missing_extra(f"Reading {KINDS[kind]}", package)
 
 
-_BREAKS = ("\n\n", "\n", ". ", " ")
+_BREAKS = (("\n\n", "\r\n\r\n"), ("\n",), (". ",), (" ",))
 
 
 def pieces(text: str, most: int) -> Generator[str]:
@@ -200,13 +200,19 @@ def pieces(text: str, most: int) -> Generator[str]:
     """
     start = 0
     while len(text) - start > most:
-        ends = (text.rfind(mark, start + most // 2, start + most) for mark in _BREAKS)
-        found = ((end, mark) for end, mark in zip(ends, _BREAKS, strict=True) if end >= 0)
-        end, mark = next(found, (start + most, ""))
-        yield text[start : end + len(mark)]
-        start = end + len(mark)
+        half, end = start + most // 2, start + most
+        ends = (_last_end(text, marks, half, end) for marks in _BREAKS)
+        end = next(filter(None, ends), end)
+        yield text[start:end]
+        start = end
     if start < len(text) or not text:
         yield text[start:]
+
+
+def _last_end(text: str, marks: Sequence[str], start: int, end: int) -> int:
+    """Where the last of these marks between two places ends; 0 where there is none."""
+    found = ((at, mark) for mark in marks if (at := text.rfind(mark, start, end)) >= 0)
+    return max((at + len(mark) for at, mark in found), default=0)
 
 
 def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tuple[Path, ...]:
