@@ -197,6 +197,7 @@ def test_two_runs_of_one_file_do_not_meet(run, work, served, requests_of, comman
     assert first.returncode == 0
 
 
+@pytest.mark.posix("an interrupt of one process")
 def test_interrupted_it_says_how_to_go_on(work, served, requests_of, command, environment):
     requests_of(2)
     faults = [RequestFault(fault="hold", until=str(work / "never"))]

@@ -38,7 +38,7 @@ async def run(folder, base_url, certificate, *, size=1, code=""):
         environment["SSL_CERT_FILE"] = str(certificate)
     command = [sys.executable, str(SCRIPTS / "run_batch.py"), str(requests), "--patience", "0"]
     if code:
-        command = [sys.executable, "-c", code]
+        command = [sys.executable, "-X", "utf8", "-c", code]
     work = partial(
         subprocess.run,
         command,

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -39,11 +40,13 @@ def oldest_python():
     ]:  # fmt: skip
         if python is None:
             continue
-        # of this system: Wine starts those of Linux, too
         show = "import sys; print(sys.platform, sys.version_info[1])"
-        asked = subprocess.run([python, "-c", show], capture_output=True, text=True, check=False)
-        if asked.stdout.split() in ([sys.platform, "9"], [sys.platform, "10"]):
-            return python
+        with suppress(OSError):  # not there, or of another system: Wine finds those of Linux
+            asked = subprocess.run(
+                [python, "-c", show], capture_output=True, text=True, check=False
+            )
+            if asked.stdout.split() in ([sys.platform, "9"], [sys.platform, "10"]):
+                return python
     return None
 
 
