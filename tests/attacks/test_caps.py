@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from agent import agent
+from as_doubleword import as_doubleword
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
@@ -52,9 +53,7 @@ def capped(environment, server, **more):
     return Settings.from_environment(
         {
             **environment,
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
             "DOUBLEWORD_BATCH_MAX_COST_USD": "0.01",
             **more,
         }

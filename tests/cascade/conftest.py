@@ -2,6 +2,7 @@
 
 import pytest
 
+from as_doubleword import as_doubleword
 from cascade.two_models import TwoModels, write_rows
 from doubleword_batch import Jobs, Settings
 from doubleword_batch.local import LocalConfig, LocalServer
@@ -23,9 +24,7 @@ def server(tmp_path, two_models):
 def environment(tmp_path, server):
     return {
         "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-        "DOUBLEWORD_API_KEY": server.token,
-        "DOUBLEWORD_BASE_URL": server.base_url,
-        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        **as_doubleword(server),
         "DOUBLEWORD_BATCH_ROOTS": str(tmp_path),
     }
 

@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 import processes
+from as_doubleword import as_doubleword
 from doubleword_batch import Jobs, Settings
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.paths import Roots
@@ -43,9 +44,7 @@ def environment(tmp_path_factory, server):
     work = tmp_path_factory.mktemp("work")
     return {
         "DOUBLEWORD_BATCH_HOME": str(tmp_path_factory.mktemp("home")),
-        "DOUBLEWORD_API_KEY": server.token,
-        "DOUBLEWORD_BASE_URL": server.base_url,
-        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        **as_doubleword(server),
         "DOUBLEWORD_BATCH_ROOTS": str(work),
         "DOUBLEWORD_BATCH_WEBHOOK_SECRET": "whsec_" + base64.b64encode(KEY).decode(),
         "DOUBLEWORD_BATCH_ON_DONE": f"echo told >> {work / 'told'}",

@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from as_doubleword import as_doubleword
 from crash.mcp_process import DiedError, McpProcess
 from crash.test_random_kills import seeds
 
@@ -38,9 +39,7 @@ def test_a_job_whose_mcp_server_is_killed_is_run_once_and_loses_nothing(seed, tm
     environment = {
         "DOUBLEWORD_BATCH_HOME": str(home),
         "DOUBLEWORD_BATCH_ROOTS": str(work),
-        "DOUBLEWORD_API_KEY": server.token,
-        "DOUBLEWORD_BASE_URL": server.base_url,
-        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        **as_doubleword(server),
     }
     died = 0
     for _ in range(KILLS):

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 import httpx
 
+from as_doubleword import as_doubleword
 from doubleword_batch.jobs.build import create_batch_file
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.results import fetch_results
@@ -72,9 +73,7 @@ class Harness:
         return {
             "DOUBLEWORD_BATCH_HOME": str(self.home),
             "DOUBLEWORD_BATCH_ROOTS": str(self.work),
-            "DOUBLEWORD_API_KEY": self.server.token,
-            "DOUBLEWORD_BASE_URL": self.server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(self.server),
             **more,
         }
 

@@ -4,6 +4,7 @@ import csv
 
 import pytest
 
+from as_doubleword import as_doubleword
 from doubleword_batch import Jobs
 from doubleword_batch.jobs import awaited
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
@@ -33,9 +34,7 @@ def settings(tmp_path, server):
     return Settings.from_environment(
         {
             "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
             "DOUBLEWORD_BATCH_ROOTS": str(tmp_path),
         }
     )

@@ -6,6 +6,7 @@ from dataclasses import replace
 import anyio
 import pytest
 
+from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs, run
 from doubleword_batch.jobs.locked_run import locked_request, open_lock
 from doubleword_batch.library.approvals import ApprovalError, JobApprovals
@@ -46,9 +47,7 @@ def server(tmp_path, release):
 def environment(tmp_path, server):
     return {
         "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-        "DOUBLEWORD_API_KEY": server.token,
-        "DOUBLEWORD_BASE_URL": server.base_url,
-        "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+        **as_doubleword(server),
     }
 
 

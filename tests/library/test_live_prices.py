@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
+from as_doubleword import as_doubleword
 from doubleword_batch import BatchClient, Jobs, Settings
 from doubleword_batch.jobs.prices import Prices, tariffs_in
 from doubleword_batch.local import LocalConfig, LocalServer
@@ -42,9 +43,7 @@ def new_jobs(tmp_path):
         management = server.base_url.removesuffix("/v1") + "/admin/api/v1"
         environment = {
             "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
             "DOUBLEWORD_PLATFORM_KEY": server.token,
             "DOUBLEWORD_PLATFORM_URL": management,
         }

@@ -6,6 +6,7 @@ import shutil
 
 import pytest
 
+from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs, run
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
@@ -33,9 +34,7 @@ def settings(tmp_path, server):
     return Settings.from_environment(
         {
             "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
         }
     )
 

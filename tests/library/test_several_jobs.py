@@ -5,6 +5,7 @@ from random import Random
 
 import pytest
 
+from as_doubleword import as_doubleword
 from doubleword_batch import Jobs
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
@@ -27,9 +28,7 @@ def settings(tmp_path):
         yield Settings.from_environment(
             {
                 "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-                "DOUBLEWORD_API_KEY": running.token,
-                "DOUBLEWORD_BASE_URL": running.base_url,
-                "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+                **as_doubleword(running),
             }
         )
 

@@ -10,6 +10,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.types import ElicitResult
 
 from agent import Agent
+from as_doubleword import as_doubleword
 from doubleword_batch import Jobs
 from doubleword_batch.jobs.store.approvals import ANSWER_SECONDS, Approvals
 from doubleword_batch.jobs.store.jobs import Store
@@ -28,9 +29,7 @@ def asking(environment, server, above="0.50", **more):
     return Settings.from_environment(
         {
             **environment,
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
             "DOUBLEWORD_BATCH_ASK_ABOVE_USD": above,
             **more,
         }

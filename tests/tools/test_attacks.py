@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agent import agent
+from as_doubleword import as_doubleword
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
@@ -24,9 +25,7 @@ def capped(home, environment):
         return Settings.from_environment(
             {
                 **environment,
-                "DOUBLEWORD_API_KEY": server.token,
-                "DOUBLEWORD_BASE_URL": server.base_url,
-                "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+                **as_doubleword(server),
                 "DOUBLEWORD_BATCH_MAX_COST_USD": "0.01",
             }
         )

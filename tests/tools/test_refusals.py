@@ -3,6 +3,7 @@
 import pytest
 
 from agent import agent
+from as_doubleword import as_doubleword
 from doubleword_batch.local.executors.faults import ServerFault
 from doubleword_batch.settings import Settings
 
@@ -20,9 +21,7 @@ def hosted(faulty, environment):
         server = running.__enter__()
         env = {
             **environment,
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
         }
         started.append(running)
         return Settings.from_environment(env)

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from agent import agent
+from as_doubleword import as_doubleword
 from doubleword_batch.local.executors.faults import ServerFault
 from doubleword_batch.settings import Settings
 from tools.conftest import listing
@@ -25,9 +26,7 @@ def at_doubleword(environment):
 
     def settings(server):
         named = {
-            "DOUBLEWORD_API_KEY": server.token,
-            "DOUBLEWORD_BASE_URL": server.base_url,
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+            **as_doubleword(server),
         }
         return Settings.from_environment(environment | named)
 

@@ -26,7 +26,6 @@ from doubleword_batch.api.custom_transport import httpx_error
 _BLOCK_BYTES = 256 * 1024
 _CHECK_SECONDS = 0.25  # how soon a thread notices that nobody waits for it any more
 _MOST_AT_ONCE = 16
-_EITHER = selectors.EVENT_READ | selectors.EVENT_WRITE
 _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HTTPCORE_ERRORS = (
     httpcore.NetworkError,
