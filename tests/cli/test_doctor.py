@@ -52,6 +52,9 @@ def test_a_setup_that_works_has_nothing_wrong_and_exits_with_0(doctor):
     assert {f["state"] for f in found.values()} <= {"ok", "note"}
     assert found["answers"]["found"].startswith("local batch server, executor simulate")
     assert found["store"]["found"] == "sound, 0 jobs"
+    command = found["command"]["found"].split(": the absolute path, for hosts")[0]
+    assert Path(command.removesuffix(" -m doubleword_batch")).is_file()
+    assert Path(command).is_absolute()
 
 
 def test_without_a_key_or_a_model_it_names_the_ways_out_and_exits_with_4(doctor):

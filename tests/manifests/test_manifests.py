@@ -89,6 +89,7 @@ def test_the_bundle_asks_for_what_it_passes_on_and_hides_the_key():
 
     assert passed == set(fields)
     assert all(entry["description"] for entry in fields.values())
+    assert fields["folder"]["default"] == "${DOCUMENTS}"  # a place that every system has
     assert fields["api_key"]["sensitive"]
     assert not fields["api_key"]["required"]
     assert (ROOT / manifest["server"]["entry_point"]).exists()
