@@ -20,6 +20,7 @@ _NETWORK_OR_DEVICE = re.compile(r"[\\/]{2}")
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[\\/]{2}")
 _DRIVE = re.compile(r"(?:[\\/]{2}[?.][\\/])?(?:[A-Za-z]:(?=[\\/]|$))?")
 r"""What stands before the first name of a path: `C:`, also as `\\?\C:`, or nothing."""
+_ON_A_DRIVE = re.compile(r"[A-Za-z]:[\\/]")
 _SEPARATORS = re.compile(r"[\\/]+")
 _PSEUDO = re.compile(r"/(?:proc|sys|dev)(?:/|$)")
 _SHARED_MEMORY = "/dev/shm/"  # noqa: S108  # named, not used: files of people lie there
@@ -52,6 +53,8 @@ def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[Pure
         raise _refused(text, "is an address, not a path", "Give a path of this machine.")
     if any(unicodedata.category(character) in _CONTROLS for character in text):
         raise _refused(text, "holds a control character", "Give a path without it.")
+    if is_output and not _IS_WINDOWS and _ON_A_DRIVE.match(text):
+        raise _refused(text, "is a path of Windows", "Give a path of this machine.")
     if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
         raise _refused(text, "holds a character that nobody sees", "Give a path without it.")
     if is_output or _IS_WINDOWS:

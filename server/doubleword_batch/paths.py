@@ -33,6 +33,7 @@ LOCK_SUFFIX = ".lock.json"
 
 _TABLE_SUFFIXES = frozenset({".csv", ".jsonl", ".parquet"})
 _NAMES_LOOKED_AT = 1_000
+_SEPARATORS = re.compile(r"[\\/]")
 _MOST_ANY_DEPTH = 2
 
 
@@ -335,8 +336,12 @@ def _near_name(path: Path) -> str:
                     break
     except OSError:
         return ""
-    same_stem = [name for name in sorted(names) if Path(name).stem == path.name]
-    near = same_stem or difflib.get_close_matches(path.name, names, n=1, cutoff=0.7)
+    last = _SEPARATORS.split(path.name)[-1].partition("?")[0]  # of a path of Windows, or a URL
+    word = last.strip(" \"'`[]").casefold() or path.name
+    folded = {name.casefold(): name for name in sorted(names, reverse=True)}
+    same_stem = [name for name in folded if Path(name).stem == word]
+    near = same_stem or difflib.get_close_matches(word, folded, n=1, cutoff=0.7)
+    near = [folded[name] for name in near]
     return f"Did you mean {quote_untrusted(near[0], 100)}? " if near else ""
 
 

@@ -1,5 +1,8 @@
 """Words of agents that guess: the error names what was meant, and the next call is that."""
 
+import json
+import sys
+
 import pytest
 
 from agent import agent
@@ -174,3 +177,67 @@ async def test_a_file_of_a_job_where_its_name_belongs_names_the_job(settings, re
     assert "was made of" in replies[4].text
     assert unknown["error"]["next"] == 'list(kind="jobs")'
     assert {status["job"] for status in taken} == {job}
+
+
+MESSAGES = [
+    {"role": "system", "content": "Be brief."},
+    {"role": "user", "content": "Sort: {{ text }}"},
+]
+
+
+async def test_what_can_only_mean_one_thing_is_taken_for_it(settings, reviews):
+    async with agent(settings) as a:
+        usual = await a.calls("create_batch_file", **ORDER)
+        brief = await a.calls("create_batch_file", system="Be brief.", **ORDER)
+        for source in (
+            ["reviews.csv"],
+            '["reviews.csv"]',
+            {"path": "reviews.csv"},
+            '{"type": "csv", "file": "reviews.csv"}',
+        ):
+            same = await a.calls("create_batch_file", **(ORDER | {"source": source}))
+            assert same["job"] == usual["job"]
+        for prompt in (MESSAGES, json.dumps(MESSAGES)):
+            same = await a.calls("create_batch_file", source="reviews.csv", prompt=prompt)
+            assert same["job"] == brief["job"]
+        assert (await a.calls("get_status", job=[usual["job"]]))["job"] == usual["job"]
+        for kind in ("Jobs", "job", ["jobs"]):
+            assert (await a.calls("list", kind=kind))["kind"] == "jobs"
+
+
+@pytest.mark.parametrize(
+    ("argument", "value", "says"),
+    [
+        ("prompt", [*MESSAGES, *MESSAGES], "The arguments do not fit: prompt must be text."),
+        ("prompt", json.dumps([*MESSAGES, *MESSAGES]), "The prompt holds messages"),
+        ("prompt", "{{ data.text }}", "Did you mean «text»?"),
+        ("prompt", "{{ item['text'] }}", "Did you mean «text»?"),
+        ("prompt", "{{ text if stars > 3 else '' }}", "convert them with |int or |float"),
+        ("source", "REVIEWS.CSV", "Did you mean «reviews.csv»?"),
+        ("source", "C:\\data\\reviews.csv", "Did you mean «reviews.csv»?"),
+        ("source", ["reviews.csv", "b.csv"], "The arguments do not fit: source must be text."),
+        ("response_schema", "z.object({})", "neither JSON nor the path of a file"),
+        ("response_schema", "class A:\n    label: str", "neither JSON nor the path of a file"),
+        ("response_schema", "json_object", "neither JSON nor the path of a file"),
+        ("response_schema", "@nothing.json", "There is no file"),
+        ("params", {"maxTokens": 5}, "There is no parameter maxTokens. Did you mean max_tokens?"),
+        ("params", {"Top-P": 1}, "Did you mean top_p?"),
+        ("params", {"params": {"max_tokens": 5}}, "without another one"),
+        ("params", {"tools": "search"}, "The parameter tools must be a list."),
+    ],
+)
+async def test_what_would_be_sent_as_something_else_is_an_error(
+    settings, reviews, argument, value, says
+):
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", **(ORDER | {argument: value}))
+    assert says in reply.text
+    assert "next" not in reply["error"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="there it is a path")
+async def test_a_path_of_windows_makes_no_file_elsewhere(settings, reviews, work):
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", output_path="C:\\o.csv", **ORDER)
+    assert "is a path of Windows" in reply.text
+    assert [path.name for path in work.iterdir() if path.suffix] == ["reviews.csv"]

@@ -159,7 +159,7 @@ async def test_a_misspelt_file_gets_its_neighbour(settings, reviews, work):
         ("create_batch_file", {**ORDER, "params": "max_tokens"}, "params must be an object"),
         ("create_batch_file", {"rows": ["a"], "prompt": "x"}, "rows.0 must be an object"),
         ("create_batch", {"job": "x", "metadata": {"n": 7}}, "metadata.n must be text"),
-        ("list", {"kind": "job"}, "kind must be 'jobs', 'batches', 'files' or 'models'"),
+        ("list", {"kind": "answers"}, "kind must be 'jobs', 'batches', 'files' or 'models'"),
         ("list", {"limit": "many"}, "limit must be a whole number"),
         ("create_batch_file", {"prompt": "{{ a }}"}, "Give the rows: either source"),
     ],

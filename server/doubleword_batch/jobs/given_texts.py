@@ -8,6 +8,7 @@ from typing import Any, cast
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.saved_text import MARK, decode_saved
@@ -15,6 +16,7 @@ from doubleword_batch.saved_text import MARK, decode_saved
 _LONGEST_PATH = 500
 _LARGEST_PROMPT_BYTES = 10 << 20
 _LARGEST_SCHEMA_BYTES = 1 << 20
+_NO_PATH = re.compile(r"[(){}<>\[\]]|: ")
 _TEMPLATE_FILE = re.compile(r"\.(txt|md|markdown|j2|jinja2?|prompt|tmpl|tpl)", re.IGNORECASE)
 
 
@@ -28,12 +30,29 @@ def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
         InputError: it names a file that is not there, may not be read, or is not UTF-8.
     """
     given = given.removeprefix(MARK)  # a shell passes it on
+    if messages_in(given) is not None:
+        raise InputError(
+            "The prompt holds messages, and would be sent as they stand here, as a text.",
+            hint="Give what the user says as the prompt, and what the system says as system.",
+            code="invalid_template",
+        )
     if given.startswith("@@"):
         return given[1:], None
     if not _is_path(given.strip()):
         return given, None
     path = roots.readable_file(given.strip().removeprefix("@"))
     return _prompt_file(path), path
+
+
+def messages_in(given: Any) -> list[dict[str, Any]] | None:
+    """The messages that a prompt is made of, as a list, as one, or as their text; else None."""
+    value = given
+    if isinstance(given, str) and given.lstrip().startswith(("[", "{")) and '"role"' in given:
+        value = decode_or_none(given)
+    listed: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    messages = [cast("dict[str, Any]", item) for item in listed if isinstance(item, dict)]
+    are_messages = all({"role", "content"} <= message.keys() for message in messages)
+    return messages if messages and len(messages) == len(listed) and are_messages else None
 
 
 def _is_path(text: str) -> bool:
@@ -77,7 +96,7 @@ def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str,
         return given
     text = given.removeprefix(MARK)
     if not text.lstrip().startswith("{"):
-        text = _schema_file(ws.roots.readable_file(given))
+        text = _schema_file(_schema_path(ws, text))
     try:
         schema = json.loads(text)
     except ValueError as error:
@@ -94,6 +113,22 @@ def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str,
             "response_schema is not an object.", hint="Give a JSON Schema.", code="invalid_schema"
         )
     return cast("dict[str, Any]", schema)
+
+
+def _schema_path(ws: Workspace, text: str) -> Path:
+    try:
+        if text.isprintable() and _NO_PATH.search(text) is None:
+            return ws.roots.readable_file(text.removeprefix("@"))
+    except InputError as error:
+        if error.code != "file_not_found" or "." in text:
+            raise
+    raise InputError(
+        f"response_schema is neither JSON nor the path of a file: {quote_untrusted(text)}.",
+        hint="Give the JSON Schema of an object, such as "
+        '{"type": "object", "properties": {"label": {"type": "string"}}}; a class of a program has '
+        "a function that makes it.",
+        code="invalid_schema",
+    )
 
 
 def _schema_file(path: Path) -> str:

@@ -100,7 +100,8 @@ def wrong_arguments(
     ]
     hint = f"Arguments are: {', '.join(known)}."
     helps = None
-    if isinstance(given.get("source"), list) and "rows" in known:
+    source = given.get("source")
+    if isinstance(source, list) and source and "rows" in known and _are_rows(source):
         call = {"rows": given["source"]} | {n: v for n, v in given.items() if n != "source"}
         hint, helps = "Did you mean rows?", Next(tool, call) if _is_short(call) else None
     elif not any("is missing" in place for place in wrong):
@@ -111,6 +112,10 @@ def wrong_arguments(
         code="invalid_argument",
         next=helps,
     )
+
+
+def _are_rows(listed: Any) -> bool:
+    return all(isinstance(row, dict) for row in listed)
 
 
 def _is_short(call: dict[str, Any]) -> bool:

@@ -139,6 +139,10 @@ class BatchServer(MCPServer[Jobs]):
             from doubleword_batch.mcp_server.arguments import unknown_arguments
 
             return error_reply(unknown_arguments(name, arguments, self._arguments))
+        if any(not isinstance(value, bool | int) for value in arguments.values()):
+            from doubleword_batch.mcp_server.as_meant import as_meant
+
+            arguments = as_meant(arguments, self._properties.get(name, {}))
         if any(isinstance(value, bool) for value in arguments.values()):
             from doubleword_batch.mcp_server.arguments import truth_for_a_number
 

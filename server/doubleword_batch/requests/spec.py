@@ -1,5 +1,6 @@
 """What to ask of every row, checked once before the first row is read."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -14,6 +15,7 @@ from doubleword_batch.sources.values import as_json, plain_number
 
 CHAT, EMBEDDINGS, RESPONSES = ENDPOINTS
 
+_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 OUTPUT_LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 """The parameters by which the endpoints limit an answer's tokens."""
 
@@ -22,6 +24,10 @@ COUNTS = ("n", "best_of", "min_tokens", "max_tokens", "max_completion_tokens", "
 """Parameters that are whole numbers from 1, and multiply or bound what is paid for."""
 
 # fmt: off
+_OTHERS = (
+    "stop", "logprobs", "logit_bias", "response_format", "tools", "tool_choice", "modalities",
+    "parallel_tool_calls", "reasoning_effort", "verbosity",
+)
 _NUMBERS = (
     "temperature", "top_p", "top_k", "min_p", "seed", "frequency_penalty", "presence_penalty",
     "repetition_penalty", "top_logprobs", "dimensions",
@@ -171,6 +177,7 @@ def _check_params(spec: RequestSpec) -> None:
             "A batch cannot stream its answers.",
             hint="Take stream out of params.",
         )
+    _check_spelling(spec.params)
     check_counts(spec.params)
     for name, value in spec.params.items():
         try:
@@ -180,6 +187,27 @@ def _check_params(spec: RequestSpec) -> None:
                 f"The parameter {name!r} cannot be written as JSON: {error}.",
                 hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
             ) from None
+
+
+def _check_spelling(params: Mapping[str, Any]) -> None:
+    """Refuse what a server would pass over in silence: `maxTokens`, or params inside params."""
+    known = {*COUNTS, *_NUMBERS, *_OTHERS}
+    for name, value in params.items():
+        spelt = _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
+        if name not in known and spelt in known:
+            raise InputError(
+                f"There is no parameter {quote_untrusted(name, 60).strip('«»')}.",
+                hint=f"Did you mean {spelt}?",
+            )
+        if name == "params" and isinstance(value, Mapping):
+            raise InputError(
+                "params holds params.", hint="Give what is inside as params, without another one."
+            )
+    if not isinstance(params.get("tools"), list | None):
+        raise InputError(
+            "The parameter tools must be a list.",
+            hint='Give [{"type": "function", "function": {...}}].',
+        )
 
 
 def check_counts(params: Mapping[str, Any]) -> None:

@@ -28,6 +28,10 @@ _NAMES_SHOWN = 10
 _SHOWN_LENGTH = 60
 
 
+_CORRECT = "Correct the template, or that row's value."
+_CONVERT = "The cells of a CSV are text: convert them with |int or |float."
+
+
 class Template:
     """A Jinja template over a row's columns, sandboxed and strict.
 
@@ -142,7 +146,7 @@ class Template:
                 check_column(name, self._columns, user)
             raise self._syntax(error) from None
         for column in sorted(used.columns):
-            check_column(column, self._columns, user)
+            check_column(column, self._columns, user, _behind(column, text))
         columns = frozenset(self._columns) if used.takes_row else used.columns
         if not used.takes_row and not _CONDITION.search(text):
             self.inserted = columns
@@ -169,7 +173,7 @@ class Template:
     def _failed(self, error: Exception) -> InputError:
         return InputError(
             f"The {self._name} cannot be rendered: {quote_untrusted(str(error))}.",
-            hint="Correct the template, or that row's value.",
+            hint=_CONVERT if "not supported between" in str(error) else _CORRECT,
             code="invalid_template",
         )
 
@@ -181,13 +185,20 @@ class Template:
         )
 
 
-def check_column(name: str, columns: Sequence[str], user: str) -> None:
+def _behind(name: str, text: str) -> str | None:
+    """The name behind another: of `data.text` and `data["text"]` the text."""
+    found = re.search(rf"\b{re.escape(name)}\s*(?:\.\s*(\w+)|\[\s*[\"']([^\"']+))", text)
+    return found and (found[1] or found[2])
+
+
+def check_column(name: str, columns: Sequence[str], user: str, behind: str | None = None) -> None:
     """Reject the name of a column that does not exist.
 
     Args:
         name: the column's name.
         columns: the columns of the source.
         user: what names the column; the message begins with it.
+        behind: a name that stands behind it, as if it were a column of a table of that name.
 
     Raises:
         InputError: code `unknown_column`; the hint lists the columns and the nearest name.
@@ -197,7 +208,8 @@ def check_column(name: str, columns: Sequence[str], user: str) -> None:
     shown = ", ".join(quote_untrusted(column, 60) for column in columns[:_COLUMNS_SHOWN])
     more = len(columns) - _COLUMNS_SHOWN
     hint = f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
-    same = [column for column in columns if column.casefold() == name.casefold()]
+    same = [behind] if behind is not None and behind in columns else []
+    same = same or [column for column in columns if column.casefold() == name.casefold()]
     for near in same[:1] or difflib.get_close_matches(name, columns, n=1):
         hint = f"Did you mean {quote_untrusted(near, 60)}? " + hint
     raise InputError(
