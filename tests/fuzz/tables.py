@@ -33,6 +33,10 @@ JSON = [
 ]
 
 
+MOST_ROWS = 200_000
+"""A few packed bytes can be millions of honest rows, which take longer than an input may."""
+
+
 def check_rows(folder, suffix, options):
     """Read the one table of a folder to its end, and hold every row to what is said of rows."""
     roots = Roots([folder])
@@ -47,6 +51,8 @@ def check_rows(folder, suffix, options):
                 assert isinstance(name, str)
                 as_text(value).encode()
             as_json(dict(row))
+            if seen == MOST_ROWS:
+                return
         assert count is None or count == seen, (count, seen)
         assert all(isinstance(note, str) for note in source.notes)
 
