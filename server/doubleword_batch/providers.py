@@ -198,6 +198,11 @@ class Profile(BaseModel):
     tells_prices: bool = False
     management_url: str | None = None
 
+    @property
+    def called(self) -> str:
+        """Its name within a sentence."""
+        return f"the {self.title}" if self.title.endswith(" server") else self.title
+
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.
 
@@ -225,7 +230,7 @@ class Profile(BaseModel):
         """
         if window not in self.windows and not self.other_windows:
             raise InputError(
-                f"{self.title} has no completion window {quote_untrusted(window, 80)}.",
+                f"There is no completion window {quote_untrusted(window, 80)} at {self.called}.",
                 hint=f"Use one of {', '.join(self.windows)}.",
             )
 

@@ -47,6 +47,7 @@ class Provider:
 
     def __init__(self, router, seconds):
         self.uploaded, self.created, self.cancels = [], 0, 0
+        self.said = {}  # of the first batch, whatever was done to it
         self.counts = {"total": 10, "completed": 4, "failed": 0}
         self.output = [answer(number) for number in (7, 2, 9, 4)]
         self._seconds = seconds
@@ -91,6 +92,7 @@ class Provider:
             since = int(time.time()) - self._seconds
             batch |= {"status": "cancelling", "cancelling_at": since}
             batch["request_counts"] = self.counts
+        batch |= self.said if number == 1 else {}
         if number == 2:
             batch |= {"status": "completed", "completed_at": int(time.time())}
             batch["request_counts"] = {"total": 6, "completed": 6, "failed": 0}
@@ -121,7 +123,8 @@ async def cancelled(harness):
             async def make(seconds):
                 provider = Provider(router, seconds)
                 job = await submitted(ws, model="gpt-4o-mini")
-                await cancel(ws, job)
+                if seconds is not None:
+                    await cancel(ws, job)
                 return ws, job, provider
 
             yield make
@@ -187,3 +190,39 @@ def test_how_long_is_told_by_the_providers_times(fields, status):
     batch = Batch.model_validate({"id": "b", "status": "Canceling", **fields})
     assert batch.status == status
     assert batch.still_cancelling == (status == "cancelled")
+
+
+@pytest.mark.parametrize("word", ["stopped", "terminated", "aborted", "cancelled"])
+async def test_a_batch_that_was_stopped_elsewhere_and_ends_later_gives_all_its_answers(
+    cancelled, word
+):
+    ws, job, provider = await cancelled(seconds=None)
+    four = {"total": 10, "completed": 4, "failed": 0}
+    provider.said = {"status": word, "request_counts": four}
+    stopped = await fetched(ws, job)
+    provider.said = {"status": "in_progress", "request_counts": four}
+    going_on = await get_status(ws, job)
+    provider.said = {"status": word, "request_counts": four}
+    again = await get_status(ws, job)
+    provider.output = [answer(number) for number in range(1, 11)]
+    provider.said = {"status": "completed", "request_counts": {**four, "completed": 10}}
+    seen = await get_status(ws, job)
+    results = await fetched(ws, job)
+    assert (stopped.status, stopped.ledger) == ("cancelled", {"ok": 4, "cancelled": 6})
+    assert (going_on.status, again.status, seen.status) == ("in_progress", "cancelled", "completed")
+    assert (results.ledger, provider.created) == ({"ok": 10}, 1)
+
+
+@pytest.mark.parametrize("counted", [0, 10])
+async def test_answers_that_a_stopped_batch_counted_before_it_had_them_are_taken_later(
+    cancelled, counted
+):
+    ws, job, provider = await cancelled(seconds=None)
+    counts = {"total": 10, "completed": counted, "failed": 0}
+    provider.said = {"status": "stopped", "request_counts": counts, "output_file_id": None}
+    stopped = await fetched(ws, job)
+    provider.output = [answer(number) for number in range(1, 11)]
+    provider.said = {"status": "completed", "request_counts": counts}
+    results = await fetched(ws, job)
+    assert stopped.ledger == {"cancelled": 10}
+    assert results.ledger == {"ok": 10}

@@ -7,9 +7,11 @@ import httpx
 import pytest
 import respx
 
-from doubleword_batch.errors import Next, ProtocolError
+from doubleword_batch.errors import InputError, Next, ProtocolError
+from doubleword_batch.jobs.cancel import cancel
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.results import fetch_results
+from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
@@ -249,6 +251,46 @@ async def test_answers_of_a_batch_come_though_another_has_a_file_that_cannot_be_
         await lazy_workspace.close()
     assert found.ledger == {"ok": 5, "pending": 5}
     assert any("batch_2 hold no line that can be read" in words for words in found.warnings)
+
+
+@respx.mock(base_url=BASE, assert_all_called=False)
+async def test_rows_whose_files_stay_unreadable_can_be_given_up_and_still_come_later(
+    harness, respx_mock
+):
+    harness.table(10)
+    OpenAI(
+        respx_mock,
+        output=["later"],
+        status="completed",
+        request_counts={"total": 10, "completed": 10, "failed": 0},
+    )
+    content = respx_mock.get("/files/file-out/content")
+    content.respond(content=b"neither\nline\n")
+    lazy_workspace = LazyWorkspace(settings_of(harness), max_retry_seconds=0)
+    try:
+        ws = await lazy_workspace.get()
+        job = await built(ws, model=MODEL)
+        await create_batch(ws, job)
+        with pytest.raises(ProtocolError, match="Cancelling the job gives these rows up"):
+            await fetch_results(ws, job)
+        given_up = await cancel(ws, job)
+        after = await fetch_results(ws, job, sample=0)
+        with pytest.raises(InputError) as refused:
+            await retry_failed(ws, job)
+        again = await cancel(ws, job)
+        content.respond(content="".join(f"{answer(row)}\n" for row in range(1, 11)).encode())
+        late = await fetch_results(ws, job, sample=0)
+    finally:
+        await lazy_workspace.close()
+    assert given_up.note.startswith("Nothing was running. 10 rows are given up")
+    assert (after.ledger, after.errors[0].cause, after.next) == (
+        {"missing": 10},
+        "unreadable",
+        None,
+    )
+    assert refused.value.code == "nothing_to_retry"
+    assert again.note == "Nothing was running: it was completed already."
+    assert late.ledger == {"ok": 10}
 
 
 async def test_lines_that_are_read_again_are_counted_once(results_of):

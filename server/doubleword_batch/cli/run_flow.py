@@ -11,7 +11,7 @@ from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
-from doubleword_batch.cli.show import cost, no_capacity, show
+from doubleword_batch.cli.show import cost, counted, no_capacity, show
 from doubleword_batch.cli.terminal import Terminal, person_agrees
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
@@ -280,7 +280,9 @@ class _RunFlow:
         with progress_on(self._terminal.notes) as tell:
             created = await jobs.build(self._request, progress=tell)
         self._job = created.job
-        self._terminal.note(f"job {created.job}: {created.requests:,} requests, {created.model}")
+        self._terminal.note(
+            f"job {created.job}: {counted(created.requests, 'request')}, {created.model}"
+        )
         for warning in created.warnings:
             self._terminal.note(f"warning: {warning}")
         return jobs.job(created.job)

@@ -34,12 +34,12 @@ from doubleword_batch.jobs.replies import (
     Uploaded,
     Waiting,
     WindowCost,
+    small_usd,
 )
 from doubleword_batch.requests import ValidationReport
 
 _MARKS = {"ok": "ok", "note": "-", "wrong": "WRONG"}
 _LONGEST_NAME = 64
-_SMALLEST_USD = Decimal("0.0001")
 
 
 def show(terminal: Terminal, report: Reply) -> None:
@@ -154,10 +154,10 @@ def facts(report: Reply) -> Facts:
 @facts.register
 def _(report: Created) -> Facts:
     again = " (built before, unchanged)" if report.reused else ""
-    files = _counted(report.parts, "file")
+    files = counted(report.parts, "file")
     return [
         ("job", report.job + again),
-        ("requests", f"{report.requests:,} from {_counted(report.rows, 'row')} in {files}"),
+        ("requests", f"{report.requests:,} from {counted(report.rows, 'row')} in {files}"),
         *_saved(report.reused_rows, report.shared_rows),
         ("model", report.model),
         ("tokens", f"about {report.input_tokens:,} in, {report.output_tokens:,} out"),
@@ -176,7 +176,7 @@ def _(report: Uploaded) -> Facts:
     return [
         ("job", report.job),
         ("uploaded", f"{report.requests:,} requests, {report.size_bytes:,} bytes"),
-        ("reused", f"{_counted(report.reused, 'file')} there already" if report.reused else ""),
+        ("reused", f"{counted(report.reused, 'file')} there already" if report.reused else ""),
         ("files", ", ".join(report.input_file_ids)),
         ("cost", cost(report.cost_usd, report.cost_note)),
         *_warnings(report.warnings),
@@ -249,7 +249,9 @@ def _cascade(stage: CascadeStage | None) -> Facts:
         if stage.kept:
             shown.append(("kept", f"{stage.kept:,} rows: the strong model gave them no answer"))
         if stage.saved_usd is not None:
-            shown.append(("saved", f"${stage.saved_usd:.4f} less than the strong model for all"))
+            shown.append(
+                ("saved", f"{_dollars(stage.saved_usd)} less than the strong model for all")
+            )
         shown.append(("note", stage.note))
     return [*shown, ("waits", stage.waits_for)]
 
@@ -331,17 +333,18 @@ def _saved(reused: int | None, shared: int | None, origins: list[str] | None = N
     """The rows that cost nothing."""
     where = "; ".join(origins or ()) or "earlier jobs"
     return [
-        ("reused", f"{_counted(reused, 'row')} from {where}" if reused else ""),
-        ("shared", f"{_counted(shared, 'row')} with the request of an equal row" if shared else ""),
+        ("reused", f"{counted(reused, 'row')} from {where}" if reused else ""),
+        ("shared", f"{counted(shared, 'row')} with the request of an equal row" if shared else ""),
     ]
 
 
-def _counted(number: int, what: str) -> str:
+def counted(number: int, what: str) -> str:
+    """A number of things: `1 row`, `2,000 rows`."""
     return f"1 {what}" if number == 1 else f"{number:,} {what}s"
 
 
 def _dollars(usd: Decimal) -> str:
-    return f"${usd:.4f}" if usd >= _SMALLEST_USD else f"under ${_SMALLEST_USD}"
+    return f"${small_usd(usd)}"
 
 
 def _warnings(warnings: list[str]) -> Facts:

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from doubleword_batch.library.approvals import Approval
     from doubleword_batch.library.views import JobSummary
 
+_FOUR_DIGITS = Decimal("0.0001")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _BAR = 1_000
 _NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?")
@@ -143,14 +144,18 @@ def _shown(value: object) -> object:
 
 
 def usd(value: Decimal | None) -> str:
-    """An amount: cents from a dollar on, below it four digits."""
+    """An amount: cents from a dollar on, below it four digits, or two that count."""
+    from doubleword_batch.library.views import small_usd
+
     if value is None:
         return "unknown"
     if value == 0:
         return "$0"
     if value >= 1:
         return f"${value.quantize(Decimal('0.01'), ROUND_UP):,}"
-    return f"${value.quantize(Decimal('0.0001'), ROUND_UP)}"
+    return (
+        f"${small_usd(value if value < _FOUR_DIGITS else value.quantize(_FOUR_DIGITS, ROUND_UP))}"
+    )
 
 
 def whole(value: int | None) -> str:

@@ -219,7 +219,7 @@ def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputErro
     )
     fixes = list(dict.fromkeys(group.fix for group in groups))[:_FIXES_SHOWN]
     return InputError(
-        f"{path.name} is not a request file that {ws.profile.title} takes. {kinds}.",
+        f"{path.name} is not a request file that {ws.profile.called} takes. {kinds}.",
         hint=" ".join((*fixes, "Nothing was uploaded.")),
         code="invalid_request_file",
         details={"kinds": {group.kind: group.count for group in groups}},

@@ -9,15 +9,20 @@ from doubleword_batch.jobs.replies import Cancelled
 from doubleword_batch.jobs.status import counts_of, refresh
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.sync.causes import UNREADABLE
+from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
 from doubleword_batch.models import Batch
+
+_MOST_CAUSES = 1_000
 
 
 async def cancel(ws: Workspace, job: str) -> Cancelled:
     """Stop a job's batches; what has finished stays downloadable.
 
-    Where nothing runs, nothing is done, and the reply says why.
+    Where nothing runs, the reply says so; rows whose files of results cannot be read are given up:
+    they are missing, until somebody can read them.
 
     Raises:
         ApiError, TransportError: the provider refused or could not be reached; calling again goes
@@ -34,7 +39,8 @@ async def cancel(ws: Workspace, job: str) -> Cancelled:
         if run is not None and (not run.is_terminal or run.id in begun)
     ]
     if not stopping:
-        return _nothing_runs(stored, never_sent, stops_cascade=stops_cascade)
+        given_up = await _give_up_unreadable(stored)
+        return _nothing_runs(stored, never_sent, given_up, stops_cascade=stops_cascade)
 
     async def cancel_batch(part_and_run: tuple[Part, BatchRun]) -> None:
         await _cancel_batch(stored, *part_and_run)
@@ -72,12 +78,27 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
     await write_once(job.workspace, remote)
 
 
+async def _give_up_unreadable(job: StoredJob) -> int:
+    """Close the rows that wait only because their files cannot be read; how many they are."""
+    if not (job.has_ended() and job.ledger.sums().get("pending")):
+        return 0
+    before = _unreadable_rows(job)
+    await collect(job, gives_up=True)
+    return _unreadable_rows(job) - before
+
+
+def _unreadable_rows(job: StoredJob) -> int:
+    return sum(rows for _, cause, rows, _ in job.ledger.causes(_MOST_CAUSES) if cause == UNREADABLE)
+
+
 def _has_open_cancel(job: StoredJob, part: Part) -> bool:
     """Whether a cancel of this part's batch was begun and its end is not known."""
     return bool(job.journal.find(job.id, part.id, "cancel", answered=False))
 
 
-def _nothing_runs(job: StoredJob, never_sent: int, *, stops_cascade: bool) -> Cancelled:
+def _nothing_runs(
+    job: StoredJob, never_sent: int, given_up: int, *, stops_cascade: bool
+) -> Cancelled:
     """The reply for a job of which nothing runs: it is as the caller wants it."""
     status = job.status()
     was_submitted = bool(job.batch_runs()) or not job.parts()
@@ -92,12 +113,19 @@ def _nothing_runs(job: StoredJob, never_sent: int, *, stops_cascade: bool) -> Ca
         finished=counts.completed + counts.failed,
         note="No batch was running, and no further round of its cascade is sent."
         if stops_cascade
+        else f"Nothing was running. {_rows(given_up)} given up, since the files cannot be read; a "
+        "later fetch still looks, and a retry for the cause unreadable pays again."
+        if given_up
         else f"No batch was running, and {_counted(never_sent)} never sent; a retry can do that."
         if never_sent
         else f"Nothing was running: it was {status} already."
         if was_submitted
         else f"Nothing was running: it is {status} and was never submitted.",
     )
+
+
+def _rows(number: int) -> str:
+    return "1 row is" if number == 1 else f"{number:,} rows are"
 
 
 def _counted(requests: int) -> str:

@@ -12,6 +12,7 @@ from doubleword_batch.errors import InputError, Next, NotFoundError, RejectedErr
 from doubleword_batch.jobs.approvals import check_approval
 from doubleword_batch.jobs.cascade.option import cascade_of
 from doubleword_batch.jobs.job import ASYNC, StoredJob, Workspace
+from doubleword_batch.jobs.replies import small_usd
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
 from doubleword_batch.jobs.store.cascades import tokens_by_model
@@ -147,9 +148,8 @@ def shown_cost(job: StoredJob) -> str:
 
 
 def usd_text(usd: Decimal) -> str:
-    """An amount as a person reads it: two digits that count, at least four decimals."""
-    places = max(4, 1 - usd.adjusted()) if usd else 4
-    return f"${usd:.{places}f}"
+    """An amount as a person reads it."""
+    return f"${small_usd(usd)}"
 
 
 def _bill_to_come(job: StoredJob) -> str:
@@ -274,7 +274,7 @@ def check_caps(ws: Workspace, cost: Cost, asked_max_usd: Decimal | None) -> None
         )
     if caps and cost.usd > min(caps):
         raise InputError(
-            f"The job is estimated at ${cost.usd:.4f} ({cost.note}), over the cap of "
+            f"The job is estimated at {usd_text(cost.usd)} ({cost.note}), over the cap of "
             f"${min(caps).normalize():f}; nothing was submitted.",
             hint="Use fewer rows (limit), a smaller max_tokens, a cheaper model or window, or ask "
             "the person to raise the cap.",
@@ -310,8 +310,8 @@ def refuse_over_daily_cap(ws: Workspace, cost: Cost) -> None:
 
 def _over_daily_cap(usd: Decimal, today: Decimal, cap: Decimal) -> InputError:
     return InputError(
-        f"With this job's ${usd:.4f}, today's jobs would come to ${today:.4f}, over the daily "
-        f"cap of ${cap}. Nothing was submitted.",
+        f"With this job's {usd_text(usd)}, today's jobs would come to {usd_text(today)}, over the "
+        f"daily cap of ${cap}. Nothing was submitted.",
         hint="Wait for the next UTC day, or ask the person to raise "
         "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
         code="over_cap",

@@ -12,9 +12,18 @@ from pydantic import BaseModel, ConfigDict, PlainSerializer, model_serializer
 
 from doubleword_batch.errors import Next
 
+_MOST_PLACES = 10
+
+
+def small_usd(value: Decimal) -> str:
+    """An amount to four decimals, or to two digits that count where those would be zeros."""
+    places = min(max(4, 1 - value.adjusted()), _MOST_PLACES) if value else 4
+    shown = max(abs(value), Decimal(1).scaleb(-_MOST_PLACES)) if value else value
+    return f"{'-' if value < 0 else ''}{shown:.{places}f}"
+
 
 def _money(value: Decimal) -> str:
-    return f"{value:.4f}" if value < 1 else f"{value:.2f}"
+    return small_usd(value) if value < 1 else f"{value:.2f}"
 
 
 def _iso(value: datetime) -> str:

@@ -201,7 +201,10 @@ def _waits_for_a_person(job: StoredJob) -> bool:
 
 
 async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
-    """Ask the provider for every batch that may have changed, and record what it says."""
+    """Ask the provider for every batch that may have changed, and record what it says.
+
+    A batch that was stopped, and not by us, may be taken up again where it was.
+    """
 
     async def see(part_and_run: tuple[Part, BatchRun]) -> None:
         part, run = part_and_run
@@ -211,11 +214,17 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
     asked = [
         (part, run)
         for part, run in job.newest_runs()
-        if run and (also_terminal or not run.is_terminal)
+        if run and (also_terminal or not run.is_terminal or _was_stopped_elsewhere(job, part, run))
     ]
     (await run_concurrently(job.profile, asked, see)).results_or_raise()
     if is_told(job.workspace) and job.has_ended() and is_done(job):
         tell_end(job, counts_of(job))
+
+
+def _was_stopped_elsewhere(job: StoredJob, part: Part, run: BatchRun) -> bool:
+    return run.status == "cancelled" and not job.journal.find(
+        job.id, part.id, "cancel", answered=True
+    )
 
 
 async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:

@@ -15,12 +15,11 @@ from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
 from doubleword_batch.jobs.costs import estimate_cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.replies import WindowCost
+from doubleword_batch.jobs.replies import WindowCost, small_usd
 from doubleword_batch.providers import PriceTable, Profile
 
 _FEW_ROWS = 20
 _WORTH_WAITING_USD = Decimal("0.01")
-_SMALLEST_USD = Decimal("0.0001")
 _CACHED_FROM_TOKENS = 1024
 """Below that providers keep no beginning of a prompt."""
 _BYTES_PER_TOKEN = 4
@@ -140,4 +139,4 @@ def _advice(rows: int, batch: Decimal | None, realtime: Decimal | None) -> str:
 
 
 def _usd(amount: Decimal) -> str:
-    return f"${amount:.4f}" if amount >= _SMALLEST_USD else f"under ${_SMALLEST_USD}"
+    return f"${small_usd(amount)}"

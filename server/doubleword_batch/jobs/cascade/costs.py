@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.replies import small_usd
 from doubleword_batch.jobs.request_costs import bound_cost
 from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
@@ -77,7 +78,8 @@ def with_cascade(
     if strong.usd is None or job.profile.free:
         return both
     expected = own.usd + strong.usd * _EXPECTED_SHARE
-    note = f"{own.note}; at most, if every row goes to both models: about ${expected:.4f} if half"
+    half = f"about ${small_usd(expected)} if half"
+    note = f"{own.note}; at most, if every row goes to both models: {half}"
     return Cost(both.usd, note, both.output_tokens)
 
 

@@ -140,7 +140,8 @@ class BatchReader:
             f"The files of results of batch {self.batch_run.batch_id} hold no line that can be "
             f"read; the beginning of what came lies in {path}.",
             hint="Nothing has to be paid again: the answers are in those files at the provider. "
-            "Call again in a minute; if it lasts, report what the lines look like.",
+            "Call again in a minute; if it lasts, report what the lines look like. Cancelling the "
+            "job gives these rows up; what can be read of them later still counts.",
         )
         if may_raise:
             raise error

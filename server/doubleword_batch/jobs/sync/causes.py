@@ -12,6 +12,9 @@ _FAULTS_OF_ROWS = (
 )
 """Causes of rows that could not become a request: codes of errors, where they are left out."""
 
+UNREADABLE = "unreadable"
+"""The cause of rows that were given up since no line of their files can be read."""
+
 _ADVICE = {
     "length": "The answer was cut by the token limit: retry these rows with a larger max_tokens.",
     "schema": "The answer does not fit the response_schema: retry, or use a stronger model.",
@@ -34,6 +37,8 @@ _ADVICE = {
     "expired": "The window ended before the row ran: retry these rows.",
     "cancelled": "The batch was cancelled before the row ran: retry if the rows are wanted.",
     "missing": "The provider has no line for the row: fetch again later, then retry these rows.",
+    UNREADABLE: "The answers are in files that cannot be read here: fetch again later, or retry, "
+    "which is paid again.",
     "line_too_long": "The answer is too long to be read; the provider keeps it. Ask for less.",
     "batch_failed": "The provider refused the batch as a whole: the job's status says why.",
     "http_400": "The server refuses these requests as they stand: fix params or rows, then retry.",
@@ -69,6 +74,7 @@ _LASTING = frozenset(
         "blank",
         "batch_failed",
         "line_too_long",
+        UNREADABLE,
         "request_builder",
         "refusal",
         "content_filter",

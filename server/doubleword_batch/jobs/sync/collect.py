@@ -16,14 +16,22 @@ from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.apply_results import keep_better_answers, rows_by_batch_run
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected, outcome_without_line
+from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.row_names import RowNames
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from doubleword_batch.progress import Progress, no_progress
 
 
-async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collected:
+async def collect(
+    job: StoredJob, *, progress: Progress = no_progress, gives_up: bool = False
+) -> Collected:
     """Read what is new.
+
+    Args:
+        job: the job.
+        progress: told the lines.
+        gives_up: whether rows whose files cannot be read are closed as missing.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider could not be read; what was read
@@ -51,7 +59,8 @@ async def collect(job: StoredJob, *, progress: Progress = no_progress) -> Collec
     finally:
         try:
             if ended:
-                await _close(job, ended, {part.id: part.number for part in parts.values()})
+                numbers = {part.id: part.number for part in parts.values()}
+                await _close(job, ended, numbers, gives_up=gives_up)
         finally:
             if check is not None:
                 check.close()
@@ -72,7 +81,9 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
     return [list(rounds[number].values()) for number in sorted(rounds)]
 
 
-async def _close(job: StoredJob, ended: list[BatchReader], numbers: dict[int, int]) -> None:
+async def _close(
+    job: StoredJob, ended: list[BatchReader], numbers: dict[int, int], *, gives_up: bool
+) -> None:
     rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
     for reader in ended:
         run = reader.batch_run
@@ -83,12 +94,28 @@ async def _close(job: StoredJob, ended: list[BatchReader], numbers: dict[int, in
         if job.ledger.has_pending(numbers[run.part]):
             await reader.read_list(is_short=is_short)
     failpoint("collect.close")
-    readable = [reader for reader in ended if not reader.is_unreadable]
-    await to_thread.run_sync(_close_now, job, [reader.batch_run for reader in readable], numbers)
+    readable = [reader.batch_run for reader in ended if not reader.is_unreadable]
+    unreadable = [reader.batch_run for reader in ended if reader.is_unreadable]
+    await to_thread.run_sync(_close_now, job, readable, numbers)
+    if gives_up:
+        await to_thread.run_sync(_give_up, job, unreadable, numbers)
     failpoint("collect.closed")
     has_answers = bool(await to_thread.run_sync(rows_by_batch_run, job.ledger))
     for reader in ended:
-        await to_thread.run_sync(partial(reader.tell_if_unreadable, may_raise=not has_answers))
+        waits = job.ledger.has_pending(numbers[reader.batch_run.part])
+        may_raise = waits and not has_answers
+        await to_thread.run_sync(partial(reader.tell_if_unreadable, may_raise=may_raise))
+
+
+def _give_up(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
+    """Close the rows of batches that cannot be read; what is read of them later still counts."""
+    newest = {run.part: run.id for run in job.batch_runs()}
+    with job.store.transaction():
+        job.ledger.close_rows(
+            (numbers[run.part], "missing", UNREADABLE, run.id)
+            for run in runs
+            if newest[run.part] == run.id
+        )
 
 
 def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:

@@ -142,8 +142,8 @@ class Submission:
                 )
             raise Stop(
                 Exit.INPUT,
-                f"The cost is up to ${usd:.4f} by the requests' token limits, and the cap is "
-                f"${cap}; nothing was submitted.",
+                f"The cost is up to ${usd.normalize():f} by the requests' token limits, and the "
+                f"cap is ${cap}; nothing was submitted.",
                 "Give every request a token limit (max_tokens), use fewer rows or a cheaper model, "
                 "or ask the person who set the cap.",
             )
