@@ -13,6 +13,7 @@ from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
+from doubleword_batch.jobs.sync.stored_lines import stored_lines_path
 from doubleword_batch.models import Batch
 
 _MOST_CAUSES = 1_000
@@ -80,7 +81,8 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
 
 async def _give_up_unreadable(job: StoredJob) -> int:
     """Close the rows that wait only because their files cannot be read; how many they are."""
-    if not (job.has_ended() and job.ledger.sums().get("pending")):
+    met = any(stored_lines_path(job, run.id, UNREADABLE).exists() for run in job.batch_runs())
+    if not (met and job.has_ended() and job.ledger.sums().get("pending")):
         return 0
     before = _unreadable_rows(job)
     await collect(job, gives_up=True)
