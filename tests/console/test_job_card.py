@@ -136,6 +136,49 @@ STATUS = {
 }
 
 
+def message(method, params):
+    return {"jsonrpc": "2.0", "method": method, "params": params}
+
+
+RESULT, INPUT = "ui/notifications/tool-result", "ui/notifications/tool-input"
+CONTEXT = "ui/notifications/host-context-changed"
+EVIL = {"job": "EVIL", "counts": {"total": 1, "completed": 1, "failed": 0}}
+ODD_MESSAGES = [
+    *(None, 5, "x", [], {}),
+    message(RESULT, {"structuredContent": EVIL}) | {"jsonrpc": "1.0"},
+    {"jsonrpc": "2.0", "id": 99, "result": {"structuredContent": EVIL}},
+    *({"jsonrpc": "2.0", "id": 1, "error": None}, {"jsonrpc": "2.0", "id": "__proto__"}),
+    {"jsonrpc": "2.0", "method": RESULT},
+    *(message(RESULT, 5), message(RESULT, {"content": 5, "isError": True})),
+    message(RESULT, {"isError": True, "content": [{"text": {"a": 1}}]}),
+    message(INPUT, {"arguments": 5}),
+    *(message(CONTEXT, None), message(CONTEXT, {"theme": '" onload=alert(1)'})),
+    *(message("eval", "alert(1)") | {"id": 7}, message({}, {})),
+]
+SIBLING = """message => {
+  const frame = document.createElement("iframe");
+  frame.setAttribute("sandbox", "allow-scripts");
+  const told = new Promise((done) => window.addEventListener("message", (event) => {
+    if (event.data === "told") done();
+  }));
+  frame.srcdoc = `<script>parent.frames[0].postMessage(${JSON.stringify(message)}, "*");
+    parent.postMessage("told", "*");<` + "/script>";
+  document.body.append(frame);
+  return told;
+}"""
+
+
+@needs_chromium
+def test_messages_of_other_forms_and_of_other_frames_change_nothing(hosted):
+    give(hosted, **STATUS)
+    for odd in ODD_MESSAGES:
+        hosted.host.evaluate("m => frame.contentWindow.postMessage(m, '*')", odd)
+    hosted.host.evaluate(SIBLING, message(RESULT, {"structuredContent": EVIL}))
+    give(hosted, **STATUS | {"job": None, "provider": "Elsewhere"})
+    hosted.frame.wait_for_selector("text=Elsewhere")
+    assert hosted.frame.inner_text("h1") == "reviews-1"
+
+
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_only_a_host_that_shows_such_pages_is_told_of_it(jobs, mode):
     plain, shown = [], []
