@@ -9,6 +9,7 @@ from anyio import fail_after
 from batch_openai.conftest import batches_of, chat_call, quick
 from doubleword_batch import Jobs
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.requests import keys
 
 PROMPT = "Say {{ text }}"
 ASKED = {"prompt": PROMPT, "model": "chat-1"}
@@ -86,6 +87,24 @@ async def test_a_client_that_remembers_nothing_asks_anew(faulty):
             before = len(await batches_of(client))
             await chat_call(client, "Say a")
             assert len(await batches_of(client)) == before + 1
+
+
+async def test_a_call_finds_what_was_asked_with_its_numbers_written_otherwise(faulty, monkeypatch):
+    """Also what a version remembered that told 0 from 0.0."""
+    with faulty():
+        async with quick() as client:
+            with monkeypatch.context() as before:
+                before.setattr(keys, "by_value", lambda fields: fields)
+                await chat_call(client, "Say a", temperature=0.0)
+            await chat_call(client, "Say b", temperature=0)
+        async with quick() as client:
+            before = len(await batches_of(client))
+            await chat_call(client, "Say a", temperature=0.0)
+            await chat_call(client, "Say b", temperature=0.0, extra_body={"seed": None})
+            assert len(await batches_of(client)) == before
+        async with Jobs() as jobs:
+            job = await jobs.create(rows("a", "b"), **ASKED, params={"temperature": 0.0})
+            assert job.created.reused_rows == 2
 
 
 async def test_a_call_finds_its_answer_however_its_body_is_ordered(faulty):

@@ -8,8 +8,10 @@ import pytest
 
 from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs, run
+from doubleword_batch.jobs.reuse import key_file
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
+from doubleword_batch.requests import keys, lines
 from doubleword_batch.settings import Settings
 
 PROMPT = "Say {{ text }}"
@@ -385,3 +387,42 @@ async def test_answers_that_were_all_taken_over_are_a_source_as_others_are(setti
         assert job.created.requests == 0
         next_job = await jobs.create(f"job:{job.name}", prompt="Judge {{ answer }}", model="m")
     assert next_job.created.requests == 3
+
+
+@pytest.mark.parametrize(
+    ("before", "now"),
+    [
+        ({"temperature": 0}, {"temperature": 0.0}),
+        ({"temperature": 0.0, "top_p": 1.0}, {"top_p": 1, "temperature": 0, "seed": None}),
+        ({"stop": None, "logit_bias": {"5": -1e2}}, {"logit_bias": {"5": -100}}),
+    ],
+)
+async def test_parameters_that_are_equal_by_value_ask_the_same(settings, tmp_path, before, now):
+    async with Jobs(settings) as jobs:
+        await done(jobs, table(tmp_path / "rows.csv", texts(4)), params=before)
+        again = await jobs.create(
+            table(tmp_path / "rows.csv", texts(5)), prompt=PROMPT, model="m", params=now
+        )
+        assert (again.created.requests, again.created.reused_rows) == (1, 4)
+
+
+async def test_answers_under_the_keys_of_earlier_versions_are_found(
+    settings, tmp_path, monkeypatch
+):
+    """Those told 0 from 0.0 and a null from nothing, and said so in the mark of their key file."""
+    asked = {"params": {"temperature": 0.0, "seed": None}}
+    async with Jobs(settings) as jobs:
+        with monkeypatch.context() as before:
+            before.setattr(keys, "by_value", lambda fields: fields)
+            before.setattr(lines, "by_value", lambda fields: fields)
+            before.setattr(key_file, "_MARK", b"dwbkeys1")
+            await done(jobs, table(tmp_path / "rows.csv", texts(4)), **asked)
+        job, _ = await done(jobs, table(tmp_path / "rows.csv", texts(5)), **asked)
+        assert (job.created.requests, job.created.reused_rows) == (1, 4)
+        folder = tmp_path / "home" / "jobs" / job.name
+        assert [path.name for path in folder.glob("*keys*")] == ["keys.bin"]
+        plain = {"params": {"temperature": 0}}
+        job = await jobs.create(
+            table(tmp_path / "rows.csv", texts(6)), prompt=PROMPT, model="m", **plain
+        )
+        assert (job.created.requests, job.created.reused_rows) == (1, 5)

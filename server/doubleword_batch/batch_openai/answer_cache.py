@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.jobs.call_jobs import CallRow, CallRows, key_of_call
+from doubleword_batch.jobs.call_jobs import CallRow, CallRows, keys_of_call
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.reuse.earlier import answered_rows, awaited_rows, has_tables
 
@@ -45,7 +45,8 @@ class AnswerCache:
     def look_up(self, ws: Workspace, calls: Sequence[Call]) -> dict[bytes, list[CallRow]]:
         """The rows that may answer these calls; gives each call its key. Blocks."""
         for call in calls:
-            call.key = key_of_call(ws.profile.name, ws.who_answers, call.endpoint, call.body)
+            keys = keys_of_call(ws.profile.name, ws.who_answers, call.endpoint, call.body)
+            call.key, call.former_key = keys
         if self._has_past is None:
             self._has_past = self._remember and not CallRows(ws.store).is_empty()
         if self._remember and not self._has_tables:  # the first may come at any time
@@ -54,9 +55,12 @@ class AnswerCache:
         is_first = not (self._has_past or self._share or self._released)
         if is_first and not any(call.is_repeat for call in calls):
             return {}  # a first run has nothing to find
-        found = CallRows(ws.store).find(call.key for call in calls if call.key is not None)
+        found = CallRows(ws.store).find(key for call in calls for key in call.keys)
         if self._has_tables:
             self._look_into_tables(ws, calls, found)
+        for former, key in {call.former_key: call.key for call in calls}.items():
+            if former is not None and key is not None and former in found:
+                found[key] = [*found.get(key, ()), *found[former]]
         return found
 
     def _look_into_tables(
@@ -65,8 +69,8 @@ class AnswerCache:
         """Add the rows of tables to what calls found nowhere else: answered, or on their way."""
         keys: dict[tuple[str, str], set[bytes]] = {}
         for call in calls:
-            if call.key is not None and call.key not in found:
-                keys.setdefault((call.endpoint, call.model), set()).add(call.key)
+            if found.keys().isdisjoint(call.keys):
+                keys.setdefault((call.endpoint, call.model), set()).update(call.keys)
         for (endpoint, model), wanted in keys.items():
             answered = answered_rows(ws, endpoint, model, wanted)
             awaited = awaited_rows(ws, endpoint, model, wanted - answered.keys())

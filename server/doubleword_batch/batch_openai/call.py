@@ -90,6 +90,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
         delivery: the way back to the caller's event loop.
         future: belongs to that loop.
         key: what the call is remembered by; None when nothing is remembered.
+        former_key: what versions before this one remembered it by, where that was another.
         job_row: the job's name and the row that hold the call, once there are any.
         inputs: of an embeddings call, where the provider counts them; else 0.
         is_repeat: its caller says that it made the same call before and gave it up.
@@ -113,6 +114,12 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     followers: "list[Call] | None" = None
     is_told: bool = False
     has_outcome: bool = False
+    former_key: bytes | None = None
+
+    @property
+    def keys(self) -> list[bytes]:
+        """All that it may be remembered by."""
+        return [key for key in (self.key, self.former_key) if key is not None]
 
     @property
     def is_wanted(self) -> bool:

@@ -37,7 +37,7 @@ __all__ = [
     "forget_abandoned",
     "forget_unsent",
     "job_of_calls",
-    "key_of_call",
+    "keys_of_call",
 ]
 
 _FILE = "part-0001.jsonl"
@@ -64,12 +64,17 @@ class FinishedRow(msgspec.Struct, frozen=True, gc=False):
     line: bytes | None
 
 
-def key_of_call(provider: str, server: str, endpoint: str, body: bytes) -> bytes:
+def keys_of_call(
+    provider: str, server: str, endpoint: str, body: bytes
+) -> tuple[bytes, bytes | None]:
     """What a call is remembered by: whom it asks, where, and what; see `RequestKeys`.
 
     The rows of tables have such keys, too: an answer to one is an answer to the other.
+
+    Returns:
+        The key, and the one that versions before this one remembered it by, where it differs.
     """
-    return _keys_of(provider, server, endpoint).of_body(body)
+    return _keys_of(provider, server, endpoint).both_of_body(body)
 
 
 _keys_of = lru_cache(maxsize=64)(RequestKeys)

@@ -2,12 +2,14 @@
 
 A key is made of whom is asked, where, and the body; neither of the custom_id nor of the window. It
 is the same whatever made the request, a table or a single call. The order of the body's own fields
-says nothing. Inside of them order counts: that of a schema's properties changes what a model
-answers.
+says nothing, and neither does a field that is null, nor how a number is written: 1, 1.0 and 1e0
+are one. Inside of the fields order counts: that of a schema's properties changes what a model
+answers. Of a body with neither such numbers nor nulls, the key is what it always was.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
+from operator import is_not
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -59,15 +61,63 @@ class RequestKeys:
 
     def of_body(self, body: bytes) -> bytes:
         """The key of a body as JSON, however it is written; of what no parser reads, as it is."""
+        return self.both_of_body(body)[0]
+
+    def both_of_body(self, body: bytes) -> tuple[bytes, bytes | None]:
+        """The same, with the body's former key where that was another (see `both_of_fields`)."""
         try:
             decoded = msgspec.json.decode(body)
             if isinstance(decoded, dict):
-                return self.of_fields(cast("dict[str, Any]", decoded))
+                return self.both_of_fields(cast("dict[str, Any]", decoded))
         except (ValueError, RecursionError):
             pass
-        return sha256(self._asked + body).digest()[:KEY_BYTES]
+        return self._hashed(body), None
 
     def of_fields(self, fields: dict[str, Any]) -> bytes:
         """The key of a body by its fields."""
-        body = _encode({name: fields[name] for name in sorted(fields)})
+        return self.both_of_fields(fields)[0]
+
+    def both_of_fields(self, fields: dict[str, Any]) -> tuple[bytes, bytes | None]:
+        """The key of a body, and the one that versions before this one gave it, where it differs.
+
+        Those told 0 from 0.0, and a null from nothing; stores of that time hold such keys.
+        """
+        plain = by_value(fields)
+        key = self._of_sorted(plain)
+        return key, None if plain is fields else self._of_sorted(fields)
+
+    def _of_sorted(self, fields: dict[str, Any]) -> bytes:
+        return self._hashed(_encode({name: fields[name] for name in sorted(fields)}))
+
+    def _hashed(self, body: bytes) -> bytes:
         return sha256(self._asked + body).digest()[:KEY_BYTES]
+
+
+def by_value(fields: dict[str, Any]) -> dict[str, Any]:
+    """A decoded body without its null fields, and with whole numbers written without a point.
+
+    Returns:
+        The same object where there is nothing to change.
+    """
+    plain = _numbers_by_value(fields)
+    if None in plain.values():
+        return {name: value for name, value in plain.items() if value is not None}
+    return plain
+
+
+def _numbers_by_value(value: Any) -> Any:
+    if isinstance(value, float):
+        return int(value) if value.is_integer() else value
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        plain = {name: _numbers_by_value(field) for name, field in fields.items()}
+        return plain if _differ(plain.values(), fields.values()) else fields
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        others = [_numbers_by_value(item) for item in items]
+        return others if _differ(others, items) else items
+    return value
+
+
+def _differ(some: Iterable[Any], others: Iterable[Any]) -> bool:
+    return any(map(is_not, some, others))

@@ -12,7 +12,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.loose_json import decode
 from doubleword_batch.plain_text import is_blank
 from doubleword_batch.providers import Profile
-from doubleword_batch.requests.keys import BodyPieces, RequestKeys
+from doubleword_batch.requests.keys import BodyPieces, RequestKeys, by_value
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES, RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.sources.base import Row, Source
@@ -281,9 +281,13 @@ def _columns_to_copy(spec: RequestSpec, source: Source, used: frozenset[str]) ->
 
 
 def _body_pieces(spec: RequestSpec, *, in_order: bool = False) -> BodyPieces:
-    """The body of all requests, with places for `prompt` and `system`; its fields may be in order.
+    """The body of all requests, with places for `prompt` and `system`.
 
     What is the same in all of them is encoded once.
+
+    Args:
+        spec: what they ask.
+        in_order: the body as its key is made of it: fields in order, parameters by their value.
     """
     prompt, system = _place("prompt"), _place("system")
     if spec.endpoint == EMBEDDINGS:
@@ -295,7 +299,10 @@ def _body_pieces(spec: RequestSpec, *, in_order: bool = False) -> BodyPieces:
         instructions = b'{"role":"system","content":%b},' % system
         before = b"" if spec.system is None else instructions
         fields = {"messages": b'[%b{"role":"user","content":%b}]' % (before, prompt)}
-    given = {name: _encode(value) for name, value in _constants(spec).items()}
+    constants = _constants(spec)
+    if in_order:
+        constants = by_value(msgspec.json.decode(_encode(constants)))
+    given = {name: _encode(value) for name, value in constants.items()}
     fields = {"model": _encode(spec.model), **fields} | given
     if in_order:
         fields = dict(sorted(fields.items()))

@@ -1,5 +1,6 @@
 """Which rows ask the same: keys, buckets on disk, key files, and the ledger of shared rows."""
 
+import json
 import random
 
 import msgspec
@@ -41,12 +42,91 @@ def test_a_key_does_not_depend_on_the_order_or_the_spelling_of_a_bodys_fields(bo
         (b'{"a":1}', b'{"a":1.5}'),
         (b'{"a":1}', b'{"a":"1"}'),
         (b'{"a":[1,2]}', b'{"a":[2,1]}'),
+        (b'{"a":1}', b'{"a":true}'),
+        (b'{"a":0}', b"{}"),
+        (b'{"a":{"b":null}}', b'{"a":{}}'),  # inside of a schema a null says something
+        (b'{"a":9007199254740993}', b'{"a":9007199254740992.0}'),
         (b"no json", b"no  json"),
     ],
 )
 def test_other_requests_have_other_keys(first, second):
     keys = RequestKeys("p", "s", "/v1/chat/completions")
     assert keys.of_body(first) != keys.of_body(second)
+
+
+numbers = st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False)
+values = st.recursive(
+    st.booleans() | numbers | st.text(max_size=4),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner),
+    max_leaves=6,
+)
+
+
+def respelt(value, chance):
+    """The same value as JSON, its numbers written in another way."""
+    if isinstance(value, dict):
+        members = (f"{json.dumps(name)}: {respelt(field, chance)}" for name, field in value.items())
+        return "{" + ", ".join(members) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(respelt(item, chance) for item in value) + "]"
+    if isinstance(value, int) and not isinstance(value, bool):
+        return chance.choice([f"{value}", f"{value}.0", f"{value}e0", f"{value}0E-1"])
+    return json.dumps(value)
+
+
+@settings(max_examples=60)
+@given(st.dictionaries(st.text(max_size=6), values, max_size=4), st.randoms())
+def test_a_number_has_one_key_however_it_is_written_and_a_null_is_nothing(body, chance):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    members = [f"{json.dumps(name)}:{respelt(value, chance)}" for name, value in body.items()]
+    members += ['"1 null":null', '"2 nulls" : null']
+    chance.shuffle(members)
+    written = "{" + ",".join(members) + "}"
+    assert keys.of_body(written.encode()) == keys.of_body(msgspec.json.encode(body))
+
+
+@settings(max_examples=60)
+@given(values, values)
+def test_other_values_have_other_keys(first, second):
+    keys = RequestKeys("p", "s", "/v1/chat/completions")
+    # An order of fields inside counts, and Python counts True as 1: compared is what is written.
+    if plainly(first) != plainly(second):
+        bodies = [msgspec.json.encode({"a": value}) for value in (first, second)]
+        assert keys.of_body(bodies[0]) != keys.of_body(bodies[1])
+
+
+def plainly(value):
+    """As JSON, with whole numbers as such."""
+    if isinstance(value, dict):
+        return [(name, plainly(field)) for name, field in value.items()]
+    if isinstance(value, list):
+        return ["list", *map(plainly, value)]
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return repr(value) if isinstance(value, str) else str(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "key"),
+    [
+        (
+            '{"model":"m","messages":[{"role":"user","content":"Say a"}],"temperature":0}',
+            "da11842c757afc016e187b12a4a08e47",
+        ),
+        ('{"model":"m","input":"x","dimensions":8}', "f2b99f513522b512f3117ec811a65e4b"),
+        (
+            (
+                '{"temperature":0.5,"messages":[{"role":"user","content":"null 1.0"}],"model":"m",'
+                '"response_format":{"type":"json_schema","json_schema":{"schema":{"default":null,'
+                '"enum":[null,1.5]}}}}'
+            ),
+            "afbeaab3cde7bcbe272a98ee330aa69b",
+        ),
+    ],
+)
+def test_stored_keys_stay_those_of_the_same_requests(body, key):
+    keys = RequestKeys("doubleword", "https://api.doubleword.ai/v1", "/v1/chat/completions")
+    assert keys.both_of_body(body.encode()) == (bytes.fromhex(key), None)
 
 
 def test_a_key_says_whom_is_asked():
@@ -94,7 +174,7 @@ def test_where_samples_are_wanted_every_row_keeps_its_key(tmp_path):
         assert list(found.rows_of([b"\0" * 16, b"\xff" * 16])) == []
 
 
-@pytest.mark.parametrize("damage", [b"", b"x", b"dwbkeys1", None])
+@pytest.mark.parametrize("damage", [b"", b"x", b"dwbkeys1", b"dwbkeys2", None])
 def test_a_key_file_that_is_not_whole_counts_as_none(tmp_path, damage):
     built(tmp_path, [bytes([n]) * 16 for n in range(20)], shares=True)
     path = key_file_path(tmp_path)

@@ -22,7 +22,10 @@ from doubleword_batch.requests import KEY_BYTES
 ROW_BYTES = 6
 RECORD_BYTES = KEY_BYTES + ROW_BYTES
 
-_MARK = b"dwbkeys1"
+_MARK = b"dwbkeys2"
+_FORMER_MARK = b"dwbkeys1"
+"""Of files whose keys may tell 0 from 0.0, and a null from nothing; they are read as others are."""
+
 _COUNTS = struct.Struct("<256Q")
 _BEGIN = len(_MARK) + _COUNTS.size
 
@@ -85,9 +88,15 @@ class KeyFileWriter:
 
 
 class KeyFile:
-    """The keys of one job, to look into; of a file that is gone or not whole there are none."""
+    """The keys of one job, to look into; of a file that is gone or not whole there are none.
+
+    Attributes:
+        is_former: it is of a version that made other keys of some bodies; see
+            `RequestKeys.both_of_fields`.
+    """
 
     def __init__(self, folder: Path, name: str = KEYS) -> None:
+        self.is_former = False
         self._map: mmap.mmap | None = None
         self._ends: tuple[int, ...] = (0,) * BUCKETS
         path = key_file_path(folder, name)
@@ -98,13 +107,14 @@ class KeyFile:
             ends = _COUNTS.unpack_from(content, len(_MARK)) if len(content) >= _BEGIN else None
             if (
                 ends is None
-                or content[: len(_MARK)] != _MARK
+                or content[: len(_MARK)] not in {_MARK, _FORMER_MARK}
                 or len(content) != _BEGIN + RECORD_BYTES * ends[-1]
                 or any(before > after for before, after in pairwise(ends))
             ):
                 content.close()
                 return
             self._map, self._ends = content, ends
+            self.is_former = content[: len(_MARK)] == _FORMER_MARK
 
     def __enter__(self) -> Self:
         return self

@@ -1,6 +1,6 @@
 """What a cascade would ask its strong model: the keys, and the requests that were put aside."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +41,19 @@ def write_strong_keys(
     Raises:
         StoreError: code `disk_full` or `not_written`.
     """
+    found = EqualRows(folder, shares=shares, name=STRONG_KEYS)
+    for row, body in bodies_of(built, cancelled):
+        found.first_row(row, keys.of_fields(cascade.strong_body(body)))
+    found.write_keys(known_already)
+
+
+def bodies_of(
+    built: "BuildResult", cancelled: Callable[[], bool]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row, body) of the lines of the request files."""
     from doubleword_batch.requests import row_of
 
     decode = msgspec.json.Decoder(_Line).decode
-    found = EqualRows(folder, shares=shares, name=STRONG_KEYS)
     count = 0
     for file in built.files:
         with file.path.open("rb") as lines:
@@ -52,12 +61,11 @@ def write_strong_keys(
                 request = decode(line)
                 row = row_of(request.custom_id)
                 if row is not None:
-                    found.first_row(row, keys.of_fields(cascade.strong_body(request.body)))
+                    yield row, request.body
                 count += 1
                 if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
                     raise AbandonedError
-    found.write_keys(_equal)
 
 
-def _equal(_row: int, _first: int) -> None:
-    """Nothing: the keys of the job's own requests have told it."""
+def known_already(_row: int, _first: int) -> None:
+    """Nothing: the keys of the job's own requests have told which rows are equal."""

@@ -25,7 +25,8 @@ from doubleword_batch.jobs.reuse.earlier import (
     matches_in_jobs,
 )
 from doubleword_batch.jobs.reuse.equal_rows import EqualRows
-from doubleword_batch.jobs.reuse.key_file import STRONG_KEYS, KeyFile
+from doubleword_batch.jobs.reuse.former_keys import wanted_keys
+from doubleword_batch.jobs.reuse.key_file import KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
 from doubleword_batch.jobs.reuse.strong import not_sent_path
@@ -86,13 +87,15 @@ def leave_out_known(
     found = _Found(Spill(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     left_out = RowSet(built.rows)
-    with KeyFile(staging.path) as keys:
+    with wanted_keys(ws, plan, built, staging.path, cancelled) as keys:
         unfetched = None if reuse is None else Unfetched(ws, spec, keys, reuse)
         if reuse is not None and unfetched is not None:
             unfetched.fetch(fetch)
             found.add_matches(_matches(ws, spec.endpoint, spec.model, keys, reuse))
             if cascade is not None:
-                with KeyFile(staging.path, STRONG_KEYS) as strong_keys:
+                with wanted_keys(
+                    ws, plan, built, staging.path, cancelled, of_strong=True
+                ) as strong_keys:
                     matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
                     found.add_matches(matches, for_strong=True)
         left = built
