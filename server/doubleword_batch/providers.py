@@ -203,6 +203,11 @@ class Profile(BaseModel):
         """Its name within a sentence."""
         return f"the {self.title}" if self.title.endswith(" server") else self.title
 
+    @property
+    def called_first(self) -> str:
+        """Its name where a sentence begins with it."""
+        return self.called[0].upper() + self.called[1:]
+
     def check_endpoint(self, endpoint: str) -> None:
         """Reject an endpoint that the provider does not run in batches.
 
@@ -211,7 +216,8 @@ class Profile(BaseModel):
         """
         if endpoint not in self.endpoints:
             raise InputError(
-                f"{self.title} runs no batches for the endpoint {quote_untrusted(endpoint, 80)}.",
+                f"{self.called_first} runs no batches for the endpoint "
+                f"{quote_untrusted(endpoint, 80)}.",
                 hint=f"Use one of {', '.join(self.endpoints)}.",
                 code="unknown_endpoint",
             )

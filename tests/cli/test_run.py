@@ -119,3 +119,12 @@ def test_says_what_goes_first_and_sends_the_others_behind_it(shell):
     job = shell.json("create-file", "alike.csv", "-p", "{{ text }}", "--option", "first_wave=1")
     status = shell.json("status", job["job"])
     assert (job["reused"], len(status["batch_ids"])) == (True, 2)
+
+
+def test_a_run_without_what_it_needs_says_all_that_is_missing(shared):
+    without_prompt = shared.run("run", "rows.csv", "-o", "out.csv")
+    bare = shared.run("run")
+    assert "Give a prompt with --prompt." in without_prompt.stderr
+    both = "Give the table to read, a prompt with --prompt and the file to write with --output."
+    assert both in " ".join(bare.stderr.split())
+    assert without_prompt.returncode == bare.returncode == 3

@@ -50,3 +50,14 @@ def test_metadata_beyond_the_limits_is_refused_with_what_is_wrong(metadata, name
 def test_metadata_within_the_limits_is_taken():
     check_metadata({f"key-{n}": "x" * 512 for n in range(16)})
     check_metadata({"dwb_job": "x", "k" * 64: ""})
+
+
+def test_a_provider_is_named_as_a_sentence_needs_it():
+    local = profile("local")
+    assert (local.called, local.called_first) == (
+        "the local batch server",
+        "The local batch server",
+    )
+    assert (profile("openai").called, profile("openai").called_first) == ("OpenAI", "OpenAI")
+    with pytest.raises(InputError, match=r"^The OpenAI-compatible server runs no batches"):
+        profile("generic").check_endpoint("/v1/audio")

@@ -46,6 +46,8 @@ class BatchClient:
             port of a program that ended may be a stranger's.
         key_memory: what earlier processes know of this server and key: a refusal of a key that
             has worked is waited out.
+        stands_in: the server is this machine's own, which answers where no key is in use: an error
+            for a model that it does not have says so.
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
@@ -75,6 +77,7 @@ class BatchClient:
         retry_clock: RetryClock | None = None,
         is_there: Callable[[], bool] | None = None,
         key_memory: KeyMemory | None = None,
+        stands_in: bool = False,
     ) -> None:
         self.base_url: str = check_base_url("DOUBLEWORD_BASE_URL", base_url)
         self.profile: Profile = profile or profile_named(provider_of(self.base_url))
@@ -89,6 +92,7 @@ class BatchClient:
             retry_clock=retry_clock or RetryClock(),
             is_there=is_there,
             key_memory=key_memory,
+            stands_in=stands_in,
         )
         self.files: Files = Files(self._transport, self.profile)
         self.batches: Batches = Batches(self._transport, self.profile)

@@ -18,6 +18,7 @@ from doubleword_batch.api.body import beginning, whole_body
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
+from doubleword_batch.api.own_server import is_of_a_model, model_ids, model_not_here
 from doubleword_batch.api.request import ApiRequest, typed_reply
 from doubleword_batch.api.seen import MODELS, Budgets, KeyMemory, SecondOpinion, Seen, contradicts
 from doubleword_batch.backoff import RetryClock
@@ -64,6 +65,7 @@ class Transport:
         is_there: whether the server still has that address, asked before anything is sent; None
             where nothing but the network can tell.
         key_memory: what earlier processes know of this server and key.
+        stands_in: the server is this machine's own, which answers where no key is in use.
 
     Attributes:
         timeout_seconds: as given.
@@ -86,6 +88,7 @@ class Transport:
         retry_clock: RetryClock,
         is_there: Callable[[], bool] | None,
         key_memory: KeyMemory | None,
+        stands_in: bool,
     ) -> None:
         self.base_url = base_url
         self._api_key = api_key
@@ -94,6 +97,7 @@ class Transport:
         self._custom_transport = custom_transport
         self._retry_clock = retry_clock
         self._is_there = is_there
+        self._stands_in = stands_in
         self._seen = Seen(retry_clock, key_memory)
         sent = httpx.Headers(headers)  # whatever case they come in, ours replace them
         sent["User-Agent"] = user_agent
@@ -272,11 +276,25 @@ class Transport:
         reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
+        if self._stands_in and is_of_a_model(request, reply):
+            await response.aclose()
+            raise model_not_here(request, reply, await self._models())
         second = None
         if await self._seen.wants_second_opinion(request, reply):
             await response.aclose()
             second = await self._second_opinion()
         raise await self._seen.judged(request, error_of(request, reply), second)
+
+    async def _models(self) -> list[str]:
+        """The ids of the server's models, asked for once; none where it does not list them."""
+        try:
+            response = await self._follow(MODELS)
+            try:
+                return model_ids(await beginning(response))
+            finally:
+                await response.aclose()
+        except (httpx.RequestError, ProtocolError):
+            return []
 
     async def _second_opinion(self) -> SecondOpinion:
         """Whether the server can list its models for the key; asked once."""

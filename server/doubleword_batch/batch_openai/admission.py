@@ -86,14 +86,14 @@ def admitted(calls: Sequence[Call], profile: Profile) -> list[Call]:
 def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
     if len(call.body) > profile.max_request_bytes:
         return InputError(
-            f"The call's body has {len(call.body)} bytes; {profile.title} takes at most "
+            f"The call's body has {len(call.body)} bytes; {profile.called} takes at most "
             f"{profile.max_request_bytes} in a request.",
             hint="Shorten the messages, or send images by URL.",
             code="request_too_large",
         )
     if call.endpoint not in profile.endpoints:
         return InputError(
-            f"{profile.title} runs no batches for {call.endpoint}.",
+            f"{profile.called_first} runs no batches for {call.endpoint}.",
             hint=f"It takes {', '.join(profile.endpoints)}.",
             code="unknown_endpoint",
         )
@@ -102,7 +102,7 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
     max_inputs = profile.max_embedding_inputs
     if max_inputs is not None and call.inputs > max_inputs:
         return InputError(
-            f"The call embeds {call.inputs} inputs; {profile.title} takes at most {max_inputs} in "
+            f"The call embeds {call.inputs} inputs; {profile.called} takes at most {max_inputs} in "
             "a batch.",
             hint="Split it into several calls.",
             code="request_too_large",

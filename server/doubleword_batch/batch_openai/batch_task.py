@@ -282,7 +282,7 @@ class BatchTask:
             return
         reason = quote_untrusted(run.errors) if run.errors else "no reason is given"
         error = CallFailedError(
-            f"{self._ws.profile.title} rejected batch {run.batch_id} as a whole: {reason}.",
+            f"{self._ws.profile.called_first} rejected batch {run.batch_id} as a whole: {reason}.",
             hint="Correct the call; nothing of the batch has run.",
             code="batch_failed",
             details={"batch_id": run.batch_id},

@@ -222,8 +222,8 @@ class Dispatcher:
     def _check_tier(self, ws: "Workspace") -> None:
         if self._options.is_async and not ws.profile.asynchronous:
             raise InputError(
-                f"{ws.profile.title} has no asynchronous tier, which completion_window='async' "
-                "asks for.",
+                f"{ws.profile.called_first} has no asynchronous tier, which "
+                "completion_window='async' asks for.",
                 hint=f"Use one of {', '.join(ws.profile.windows)}.",
             )
 

@@ -9,6 +9,7 @@ import typer
 from doubleword_batch.cli import options
 from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
+from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, counted, no_capacity, show
@@ -93,9 +94,11 @@ def run(
             first_wave=first_wave,
             endpoint=None if endpoint == options.CHAT else endpoint,
         )
+    else:
+        _refuse_without(source, prompt, output)
     request = build_request(
-        source=_given(source, "SOURCE", locked),
-        prompt=_given(prompt, "--prompt", locked),
+        source=source or "",
+        prompt=prompt or "",
         system=system,
         model=model,
         endpoint=endpoint,
@@ -112,7 +115,7 @@ def run(
         max_cost=max_cost,
     )
     run_options = RunOptions(
-        output=_given(output, "--output", locked),
+        output=output or "",
         overwrite=overwrite,
         formulas=formulas,
         bom=bom,
@@ -128,11 +131,21 @@ def run(
     return exit_of_results(report) if isinstance(report, Results) else Exit.INCOMPLETE
 
 
-def _given(value: str | None, name: str, locked: str | None) -> str:
-    """A value that only a lock file can stand in for."""
-    if value is None and locked is None:
-        raise typer.BadParameter("it is needed, unless --locked names a lock file", param_hint=name)
-    return value or ""
+def _refuse_without(source: str | None, prompt: str | None, output: str | None) -> None:
+    """Name together all that is missing where no lock file stands in for it."""
+    needed = {
+        "the table to read": source,
+        "a prompt with --prompt": prompt,
+        "the file to write with --output": output,
+    }
+    missing = [words for words, value in needed.items() if value is None]
+    if missing:
+        *before, last = missing
+        raise InputError(
+            f"Give {', '.join(before)}{' and ' if before else ''}{last}.",
+            hint=f"See {PROGRAM} run --help; --locked with the lock file of an earlier run repeats "
+            "that one.",
+        )
 
 
 def _refuse_beside_locked(**given: object) -> None:
@@ -320,7 +333,7 @@ class _RunFlow:
     def _confirm(self, ws: Workspace, expected: Cost) -> None:
         """Return only if this may be paid for, or a person is asked when it is submitted."""
         price = cost(expected.usd, expected.note)
-        self._terminal.note(f"estimated cost at {ws.profile.title}: {price}")
+        self._terminal.note(f"estimated cost at {ws.profile.called}: {price}")
         if self._options.agreed or self._options.max_cost_usd is not None:
             return
         limit = ws.ask_above_usd

@@ -79,7 +79,7 @@ def validate(
     settings = configured()
     described = profile(settings.provider)
     report = validate_request_file(roots_of(settings).readable(file), described)
-    show_check(terminal, report, described.title)
+    show_check(terminal, report, described.called_first)
     return Exit.DONE if report.ok else Exit.INCOMPLETE
 
 

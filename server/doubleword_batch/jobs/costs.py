@@ -55,14 +55,14 @@ def price_tokens(
         return Cost(Decimal(0), "free")
     prices = ws.prices
     if prices is None:
-        return Cost(None, f"unknown: no prices of {ws.profile.title} are on file")
+        return Cost(None, f"unknown: no prices of {ws.profile.called} are on file")
     usd = prices.cost_usd(model, window, input_tokens, output_tokens)
     if usd is None:
         near = prices.model_like(model)
         question = f"; did you mean {near}?" if near else ""
         name = one_line(model) or "this model"  # somebody wrote it, and every entry point shows it
         return Cost(None, f"unknown: no {window} price of {name} is on file{question}")
-    return Cost(usd, prices.words(ws.profile.title, model, window))
+    return Cost(usd, prices.words(ws.profile.called, model, window))
 
 
 def estimate_cost(job: StoredJob, window: str) -> Cost:
@@ -88,7 +88,7 @@ async def fetch_estimated_cost(job: StoredJob, file_ids: Sequence[str], window: 
             output_tokens += estimate.total_estimated_output_tokens
     if not total:  # the server counts a model without a tariff as zero, which is not a price
         return estimate_cost(job, window)
-    return Cost(total, f"{profile.title}'s estimate", output_tokens)
+    return Cost(total, f"{profile.called}'s estimate", output_tokens)
 
 
 def choose_cost_for_caps(job: StoredJob, own: Cost, theirs: Cost) -> Cost:
@@ -113,7 +113,7 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
     bill = _whole_bill(job)
     if bill is not None:
         seconds = "" if bill.seconds is None else f"; {bill.seconds:.2g} s a request on the average"
-        return Cost(bill.cost_usd, f"billed by {job.profile.title}{seconds}")
+        return Cost(bill.cost_usd, f"billed by {job.profile.called}{seconds}")
     if not job.parts():
         return _NOTHING_SENT
     input_tokens, output_tokens = job.ledger.tokens()
@@ -155,7 +155,7 @@ def usd_text(usd: Decimal) -> str:
 def _bill_to_come(job: StoredJob) -> str:
     if not job.profile.analytics or job.window == ASYNC or not job.has_ended():
         return ""
-    return f"; {job.profile.title}'s bill is not there yet, fetch again in a minute"
+    return f"; {job.profile.called}'s bill is not there yet, fetch again in a minute"
 
 
 @dataclass(frozen=True, slots=True)

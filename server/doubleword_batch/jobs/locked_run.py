@@ -196,7 +196,7 @@ async def differences(ws: Workspace, run: LockedRun, job: StoredJob) -> list[str
     found = [*_differences(ws, run, job)]
     if await _is_gone(ws, job.model):
         what = (
-            f"The model {quote_untrusted(job.model, _SHOWN)} is not among {ws.profile.title}'s now"
+            f"The model {quote_untrusted(job.model, _SHOWN)} is not among {ws.profile.called}'s now"
         )
         if not job.batch_runs():
             raise InputError(

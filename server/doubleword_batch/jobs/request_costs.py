@@ -77,7 +77,7 @@ def estimate_cost_of_parts(
 class Tariff:
     """What the provider estimates for requests that it has: the measure for those of a retry."""
 
-    title: str
+    provider: str
     requests: int
     input_tokens: int
     output_tokens: int
@@ -95,12 +95,12 @@ class Tariff:
             )
             if of
         ]
-        return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.title}'s estimate")
+        return Cost(self.usd * max(shares, default=Decimal(1)), f"by {self.provider}'s estimate")
 
     def cost_of_rows(self, rows: int) -> Cost:
         """The cost of so many of the requests."""
         share = Decimal(rows) / Decimal(self.requests or rows)
-        return Cost(self.usd * share, f"by {self.title}'s estimate")
+        return Cost(self.usd * share, f"by {self.provider}'s estimate")
 
 
 async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
@@ -127,7 +127,7 @@ async def fetch_tariff(job: StoredJob, parts: Sequence[Part]) -> Tariff | None:
         usd += found.total_estimated_cost
     if not usd:
         return None
-    return Tariff(profile.title, requests, input_tokens, output_tokens, usd)
+    return Tariff(profile.called, requests, input_tokens, output_tokens, usd)
 
 
 def holds_cap(ws: Workspace, asked_max_usd: Decimal | None) -> bool:

@@ -38,7 +38,15 @@ class Job:
         self.created = created
 
     def __repr__(self) -> str:
-        return f"Job({self.name!r})"
+        """The name, and of a job that was built here its rows and what it may cost."""
+        made = self.created
+        if made is None:
+            return f"Job({self.name!r})"
+        from doubleword_batch.jobs.replies import small_usd
+
+        rows = f"{made.rows:,} {'row' if made.rows == 1 else 'rows'}"
+        cost = f"about ${small_usd(made.cost_usd)}" if made.cost_usd else made.cost_note
+        return f"Job({self.name!r}: {rows}, {'cost unknown' if made.cost_usd is None else cost})"
 
     async def upload(self, *, progress: Progress = no_progress) -> "Uploaded":
         """Upload its request files without starting them; what is there is not sent again.

@@ -17,7 +17,7 @@ TableFormat = Literal["jsonl", "csv", "parquet"]
 """How tables of answers are written."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class JobResults:
     """The table of answers as it was written, and what is to be said of it.
 
@@ -28,6 +28,18 @@ class JobResults:
 
     reply: "Results"
     format: TableFormat | None = None
+
+    def __repr__(self) -> str:
+        """The job, its rows by outcome, what it cost, and where the table lies, in one line."""
+        from doubleword_batch.jobs.replies import small_usd
+
+        reply = self.reply
+        outcomes = [f"{rows:,} {outcome}" for outcome, rows in reply.ledger.items() if rows]
+        parts = [f"{reply.rows:,} {'row' if reply.rows == 1 else 'rows'}", *outcomes]
+        cost = f"${small_usd(reply.cost_usd)}" if reply.cost_usd else reply.cost_note
+        parts.append("cost unknown" if reply.cost_usd is None else cost)
+        table = "" if reply.output_path is None else f", {reply.output_path!r}"
+        return f"JobResults({reply.job!r}: {', '.join(parts)}{table})"
 
     @property
     def path(self) -> Path:

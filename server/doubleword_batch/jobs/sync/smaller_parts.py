@@ -47,8 +47,8 @@ async def made_smaller(
     profile = job.profile
     return RejectedError(
         f"The largest request file of job {job.name} has {largest:,} bytes, which "
-        f"{profile.title} should take (up to {profile.max_file_bytes:,}) and this server does not. "
-        f"{error.message}",
+        f"{profile.called} should take (up to {profile.max_file_bytes:,}) and this server does "
+        f"not. {error.message}",
         status=error.status,
         request_id=error.request_id,
         hint=f"The job's request files are smaller now, up to {most_bytes:,} bytes each; nothing "

@@ -12,7 +12,7 @@ _REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
 _HINTS = {
     401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
     402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
-    403: "The key may not do this, or not with this model: choose another model.",
+    403: "The server does not have the model, or not for this key: choose another model.",
     404: "It is not there, or not this key's.",
     413: "Split the file.",
     429: "Wait, then run the same command again.",
