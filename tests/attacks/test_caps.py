@@ -321,3 +321,15 @@ async def test_a_count_that_no_store_holds_is_refused_in_words(settings, reviews
         )
     assert reply["error"]["code"] == "invalid_argument"
     assert "at most 10,000,000" in reply["error"]["message"]
+
+
+def test_a_clock_set_back_over_midnight_does_not_free_the_day_that_had_begun(tmp_path):
+    day = 86_400
+    monday = 20_000.0 * day - 60
+    tuesday = monday + 120
+    log_spending(tmp_path, tuesday, {"a": Decimal(3)})
+    log_spending(tmp_path, monday, {"b": Decimal(2)})
+    log_spending(tmp_path, tuesday, {"c": Decimal(1)})
+    assert logged_today(tmp_path, tuesday) == {"a": Decimal(3), "c": Decimal(1)}
+    log_spending(tmp_path, tuesday + day, {"d": Decimal(1)})
+    assert (logged_today(tmp_path, tuesday), logged_today(tmp_path, monday)) == ({}, {})

@@ -2,7 +2,8 @@
 
 A file of the state directory, a JSON line for each reservation: the day, the write's key, and what
 it is estimated to cost, US dollars (0 once it is free again). The last line of a key counts. It is
-written under the store's write lock, and begun anew with each day.
+written under the store's write lock, and begun anew with each day, but for one to which a clock
+that was set back has returned.
 """
 
 import json
@@ -16,6 +17,7 @@ from typing import Any, cast
 from doubleword_batch.open_files import NO_LINK
 
 _NAME = "spending.jsonl"
+_DAY_SECONDS = 86_400
 
 
 def log_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
@@ -32,8 +34,11 @@ def log_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
     if not costs:
         return
     day = _day(now)
-    is_new_day = _last_day(home) not in {None, day}
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_new_day else 0) | NO_LINK
+    # What is of tomorrow was written before the clock was set back: that day comes again.
+    is_over = {day, _day(now + _DAY_SECONDS)}.isdisjoint(
+        str(line.get("day")) for line in _lines(home)
+    )
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_over else 0) | NO_LINK
     lines = [{"day": day, "key": key, "usd": str(usd)} for key, usd in costs.items()]
     descriptor = os.open(home / _NAME, flags, 0o600)
     try:
@@ -51,13 +56,6 @@ def logged_today(home: Path, now: float) -> dict[str, Decimal]:
             with suppress(InvalidOperation):
                 found[str(line.get("key"))] = Decimal(str(line.get("usd")))
     return {key: usd for key, usd in found.items() if usd.is_finite()}
-
-
-def _last_day(home: Path) -> str | None:
-    last = None
-    for line in _lines(home):
-        last = str(line.get("day"))
-    return last
 
 
 def _lines(home: Path) -> list[dict[str, Any]]:
