@@ -310,10 +310,13 @@ class Batch(_Object):
 
     @model_validator(mode="before")
     @classmethod
-    def _end_a_long_cancellation(cls, data: Any) -> Any:
+    def _mend(cls, data: Any) -> Any:
         if not isinstance(data, dict):
             return data
         fields = dict(cast("dict[str, Any]", data))
+        for name in ("output_file_id", "error_file_id"):  # its requests are nobody's answers
+            if fields.get(name) == fields.get("input_file_id"):
+                fields[name] = None
         since = _time(fields.get("cancelling_at")) or _time(fields.get("expires_at"))
         fields["still_cancelling"] = (
             _status(fields.get("status")) == "cancelling"

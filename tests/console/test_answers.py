@@ -209,3 +209,14 @@ def test_while_all_rows_are_looked_through_the_page_says_so_and_then_goes_on(
     while "looked through" in (page := browser.get(searched)).text:
         assert monotonic() < until
     assert numbers(page) == [*range(60, 50, -1), 6]
+
+
+@pytest.mark.parametrize("number", ["0", "61", "-1", "1.5", "one", "²", "9" * 15, "9" * 5000])
+def test_a_number_that_is_no_rows_is_said_on_a_page(console, browser, reviews, number):
+    for answer in (
+        browser.get(f"/jobs/{reviews}/rows/{number}"),
+        console.post(browser, f"/jobs/{reviews}/marks", row=number, mark="right"),
+    ):
+        assert answer.status_code == 400
+        assert "row" in answer.text.split("<main")[1]
+    assert browser.get(f"/jobs/{reviews}/judge?place={number}").status_code == 200

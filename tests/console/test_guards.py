@@ -27,7 +27,7 @@ PAGES = [
 
 
 def filled(path, name):
-    return path.replace("{name}", name).replace("{draft}", "0" * 16).replace("{number:int}", "3")
+    return path.replace("{name}", name).replace("{draft}", "0" * 16).replace("{number}", "3")
 
 
 @pytest.mark.parametrize("path", ["/", "/parts/jobs", "/events", "/new", "/nowhere"])

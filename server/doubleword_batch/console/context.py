@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _MOST_FORM_BYTES = 4 << 20
 _MOST_FIELDS = 200
+_MOST_DIGITS = 15
 
 
 @dataclass(slots=True)
@@ -137,3 +138,20 @@ def check_post(request: Request, token: str) -> None:
             "This page is from another session of the console, so nothing was changed.",
             hint="Load the page again, and repeat what you did.",
         )
+
+
+def whole_number(text: str) -> int | None:
+    """The number that an address or a form names; None for what is none, or longer than any is."""
+    return int(text) if text.isdecimal() and len(text) <= _MOST_DIGITS else None
+
+
+def row_number(text: str) -> int:
+    """The number of a row, likewise.
+
+    Raises:
+        InputError: it is none.
+    """
+    number = whole_number(text)
+    if number is None:
+        raise InputError("That is not the number of a row.", hint="Open the table anew.")
+    return number

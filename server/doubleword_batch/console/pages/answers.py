@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import FileResponse, Response
 from starlette.routing import Route
 
-from doubleword_batch.console.context import console_of
+from doubleword_batch.console.context import console_of, row_number, whole_number
 from doubleword_batch.console.pages.job import name_of
 from doubleword_batch.console.render import page
 from doubleword_batch.errors import DoublewordBatchError, InputError
@@ -91,7 +91,7 @@ async def histogram(request: Request) -> Response:
 async def row(request: Request) -> Response:
     """One row whole."""
     console = console_of(request)
-    found = await console.views.row(name_of(request), request.path_params["number"])
+    found = await console.views.row(name_of(request), row_number(request.path_params["number"]))
     job = await console.views.summary(name_of(request))
     return page(request, "row.html", row=found, job=job)
 
@@ -189,7 +189,7 @@ def _number(text: str | None) -> float | None:
 
 
 def _whole(text: str | None) -> int:
-    return int(text) if text and text.isdecimal() and len(text) < 16 else 0  # noqa: PLR2004  # digits
+    return whole_number(text or "") or 0
 
 
 def _is(request: Request, name: str) -> bool:
@@ -200,7 +200,7 @@ ROUTES = [
     Route("/jobs/{name}/answers", answers),
     Route("/jobs/{name}/count", count),
     Route("/jobs/{name}/histogram", histogram),
-    Route("/jobs/{name}/rows/{number:int}", row),
+    Route("/jobs/{name}/rows/{number}", row),
     Route("/jobs/{name}/query", query),
     Route("/jobs/{name}/download", download),
 ]

@@ -6,7 +6,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from doubleword_batch.console.context import console_of, form_of
+from doubleword_batch.console.context import console_of, form_of, row_number, whole_number
 from doubleword_batch.console.pages.job import name_of
 from doubleword_batch.console.render import job_url, page
 from doubleword_batch.errors import InputError
@@ -22,7 +22,8 @@ async def judge(request: Request) -> Response:
     found = await views.judging(name)
     given = request.query_params.get("place", "")
     unmarked = (place for place, row in enumerate(found.sample) if row not in found.marks)
-    place = int(given) if given.isdecimal() and len(given) < 9 else next(unmarked, 0)  # noqa: PLR2004  # digits
+    place = whole_number(given)
+    place = next(unmarked, 0) if place is None else place
     place = min(place, max(len(found.sample) - 1, 0))
     row = await views.row(name, found.sample[place]) if found.sample else None
     return page(
@@ -40,13 +41,13 @@ async def mark(request: Request) -> Response:
     """Mark a row, and go on to where the form says."""
     fields = await form_of(request)
     given = fields.get("mark", "")
-    row = fields.get("row", "")
-    if given not in _MARKS or not row.isdecimal():
+    row = row_number(fields.get("row", ""))
+    if given not in _MARKS:
         raise InputError("A row is marked right, wrong, or none.", hint="Use the buttons.")
     marked = cast('Literal["right", "wrong"] | None', _MARKS[given])
-    await console_of(request).views.mark(name_of(request), int(row), marked)
+    await console_of(request).views.mark(name_of(request), row, marked)
     place = fields.get("place", "")
-    where = f"/judge?place={place}" if place.isdecimal() else f"/rows/{int(row)}"
+    where = f"/judge?place={place}" if place.isdecimal() else f"/rows/{row}"
     return RedirectResponse(job_url(name_of(request)) + where, _SEE_OTHER)
 
 

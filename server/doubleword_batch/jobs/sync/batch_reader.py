@@ -35,6 +35,8 @@ _GROUP_BYTES = 1 << 20
 _GROUP_SECONDS = 10.0
 _MOST_RACES = 20
 _ODD_BYTES = 64 * 1024
+_GONE = frozenset({404, 410})
+"""Of a file. A server that offers no such thing today, 405 or 501, may still have it."""
 _LIST, _UNREADABLE = "results", "unreadable"
 _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
@@ -113,15 +115,28 @@ class BatchReader:
         self._names = names
         self._foreign = self._unreadable = self._readable = 0
         self._odd = b""
+        self._is_gone = False
 
     @property
     def is_unreadable(self) -> bool:
-        """Whether there was something in the files, answers perhaps, but not one result line."""
+        """Whether there was something in the files, answers perhaps, but not one result line.
+
+        Or nothing at all, although the provider says that requests were answered: it names the
+        files later, or they are empty for a while. What is gone is another matter.
+        """
         run = self.batch_run
         may_hold_answers = (
             run.completed + run.failed > 0 or outcome_without_line(run)[0] == "missing"
         )
-        return self._unreadable > 0 and not self._readable and may_hold_answers
+        is_odd = self._unreadable > 0 and may_hold_answers
+        return not self._readable and (is_odd or self._is_withheld)
+
+    @property
+    def _is_withheld(self) -> bool:
+        run = self.batch_run
+        was_answered = run.completed > 0 or (run.status == "completed" and not run.failed)
+        would_be_missing = was_answered and outcome_without_line(run)[0] == "missing"
+        return would_be_missing and not self._is_gone and not self._unreadable
 
     def tell_if_unreadable(self, *, may_raise: bool) -> None:
         """Keep the beginning of what came: no row of such a batch is missing, all are pending.
@@ -135,13 +150,24 @@ class BatchReader:
         if not self.is_unreadable:
             return
         path = stored_lines_path(self._job, self.batch_run.id, _UNREADABLE)
-        append_lines(path, 0, self._odd)
+        append_lines(path, 0, self._odd or b"\n")  # that it is there tells that it was met
+        batch = self.batch_run.batch_id
+        if self._is_withheld:
+            message = f"Batch {batch} has ended, but the provider does not give its answers yet."
+            report, reason = "ask the provider for them", "the provider should have the answers"
+        else:
+            message = (
+                f"The files of results of batch {batch} hold no line that can be "
+                f"read; the beginning of what came lies in {path}."
+            )
+            report = "report what the lines look like"
+            reason = "the answers are in those files at the provider"
         error = ProtocolError(
-            f"The files of results of batch {self.batch_run.batch_id} hold no line that can be "
-            f"read; the beginning of what came lies in {path}.",
-            hint="Nothing has to be paid again: the answers are in those files at the provider. "
-            "Call again in a minute; if it lasts, report what the lines look like. Cancelling the "
-            "job gives these rows up; what can be read of them later still counts.",
+            message,
+            hint=f"Nothing has to be paid again: {reason}. Call again in a minute; if it lasts, "
+            f"{report}. Cancelling the job gives these rows up; what can be read of them later "
+            "still counts.",
+            retryable=self._is_withheld,
         )
         if may_raise:
             raise error
@@ -165,6 +191,7 @@ class BatchReader:
             if await self._read_list():
                 return
         has_no_failure = not run.is_terminal and run.total > 0 and run.failed == 0
+        self._is_gone = False
         files = (("output", run.output_file_id), ("error", run.error_file_id))
         for kind, file_id in files:
             if file_id and not (kind == "error" and has_no_failure):
@@ -216,12 +243,13 @@ class BatchReader:
                 return await self._read_on(kind, file_id)
             except _CursorMovedError:
                 continue
-            except NotFoundError:
-                if kind == _LIST:
+            except NotFoundError as error:
+                if kind == _LIST or error.status not in _GONE:
                     raise
                 # A batch that runs may have no such file yet; one that has ended lost it.
                 if self.batch_run.is_terminal:
                     self._collected.gone.add(file_id)
+                    self._is_gone = True
                 return None
         return None
 

@@ -94,14 +94,18 @@ async def _close(
         if job.ledger.has_pending(numbers[run.part]):
             await reader.read_list(is_short=is_short)
     failpoint("collect.close")
-    readable = [reader.batch_run for reader in ended if not reader.is_unreadable]
-    unreadable = [reader.batch_run for reader in ended if reader.is_unreadable]
+    rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
+    waiting = [
+        reader for reader in ended if reader.is_unreadable and not rows.get(reader.batch_run.id)
+    ]
+    unreadable = [reader.batch_run for reader in waiting]
+    readable = [reader.batch_run for reader in ended if reader not in waiting]
     await to_thread.run_sync(_close_now, job, readable, numbers)
     if gives_up:
         await to_thread.run_sync(_give_up, job, unreadable, numbers)
     failpoint("collect.closed")
-    has_answers = bool(await to_thread.run_sync(rows_by_batch_run, job.ledger))
-    for reader in ended:
+    has_answers = bool(rows)
+    for reader in waiting:
         waits = job.ledger.has_pending(numbers[reader.batch_run.part])
         may_raise = waits and not has_answers
         await to_thread.run_sync(partial(reader.tell_if_unreadable, may_raise=may_raise))
