@@ -241,3 +241,19 @@ async def test_a_path_of_windows_makes_no_file_elsewhere(settings, reviews, work
         reply = await a.fails("create_batch_file", output_path="C:\\o.csv", **ORDER)
     assert "is a path of Windows" in reply.text
     assert [path.name for path in work.iterdir() if path.suffix] == ["reviews.csv"]
+
+
+async def test_null_and_blanks_for_what_need_not_be_given_are_not_given(settings, reviews):
+    async with agent(settings) as a:
+        blank = {"kind": None, "status": "", "search": " ", "limit": None, "after": ""}
+        listed = await a.calls("list", **blank)
+        kind = await a.calls("list", kind="")
+        created = await a.calls(
+            "create_batch_file", source="reviews.csv", prompt="{{ text }}", endpoint=None,
+            model="", limit="", output_path="", new_run=None, options=None, response_schema="",
+        )  # fmt: skip
+        submitted = await a.calls("create_batch", job=created["job"], max_cost_usd="$5")
+        wrong = await a.fails("create_batch", job=created["job"], max_cost_usd="five")
+    assert listed.text == kind.text
+    assert submitted["job"] == created["job"]
+    assert "max_cost_usd must be a number" in wrong.text

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 def usd(text: str) -> Decimal:
     """An amount of US dollars."""
     try:
-        value = Decimal(text)
+        value = Decimal(text.strip().removeprefix("$"))
     except InvalidOperation:
         value = Decimal(-1)
     if not value.is_finite() or value < 0:
-        raise typer.BadParameter(f"{text!r} is not an amount of US dollars, such as 2.50.")
+        raise typer.BadParameter(f"{text!r} is not an amount in US dollars, such as 2.50.")
     return value
 
 

@@ -55,9 +55,6 @@ _OF_MODELS = frozenset(
     {"model_missing", "model_unknown", "model_not_listed", "image_for_text_model"}
 )
 _MODELS_SECONDS = 5.0
-_TABLES = frozenset(
-    {".csv", ".tsv", ".parquet", ".xlsx", ".xls", ".xlsb", ".ods", ".db", ".sqlite"}
-)
 _UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
 
 
@@ -137,14 +134,25 @@ async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
         resolved = ws.roots.readable_file(path)
     except InputError as error:
         raise job_for_a_file(ws, path) or error from None
-    if resolved.suffix.lower() in _TABLES:
-        raise InputError(
-            f"{resolved.name} is a table and not a request file.",
-            hint="Build a job of it with a prompt; request files hold one JSON request a line.",
-            code="invalid_request_file",
-        )
+    await in_thread(lambda _: _refuse_table(resolved))
     models = await _known_models(ws)
     return await in_thread(lambda _: _job_of_file(ws, resolved, models))
+
+
+def _refuse_table(path: Path) -> None:
+    from doubleword_batch.requests.other_tables import other_table
+
+    try:
+        kind = other_table(path)
+    except OSError as error:
+        raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
+    if kind is not None:
+        raise InputError(
+            f"{path.name} is {kind} and not a request file.",
+            hint="Make a job of it with a prompt (create_batch_file, `create-file`); request files "
+            "hold one JSON request a line.",
+            code="invalid_request_file",
+        )
 
 
 async def _known_models(ws: Workspace) -> list[str]:

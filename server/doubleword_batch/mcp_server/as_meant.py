@@ -1,6 +1,6 @@
 """Arguments in another form than the tool takes, where only one thing can be meant by them."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, cast
 
 from doubleword_batch.jobs.given_texts import messages_in
@@ -11,21 +11,28 @@ _BESIDE_A_FILE = frozenset({"type", "kind", "format"})
 
 
 def as_meant(
-    given: Mapping[str, Any], properties: Mapping[str, Mapping[str, Any]]
+    given: Mapping[str, Any],
+    properties: Mapping[str, Mapping[str, Any]],
+    required: Collection[str] = (),
 ) -> dict[str, Any]:
     """The arguments of a call in the form that its tool takes.
 
     A list of one text is the text, a choice in other letters or in the singular is that choice, an
     object that holds a path is the path, and messages are a prompt and what the system says.
+    Null and blank text for what need not be given are not given; $5 is the number 5.
 
     Args:
         given: the arguments; not changed.
         properties: the schema of each argument that the tool has.
+        required: those that have to be given.
     """
     call = dict(given)
     if "source" in call:
         call["source"] = _path_in(call["source"])
     for name, value in given.items():
+        if _is_blank(value) and name not in required:
+            del call[name]
+            continue
         kinds = properties.get(name, {})
         kinds = [kinds, *cast("list[Mapping[str, Any]]", kinds.get("anyOf", []))]
         types = {kind.get("type") for kind in kinds}
@@ -34,11 +41,15 @@ def as_meant(
         choices = [choice for kind in kinds for choice in kind.get("enum", ())]
         if choices and value not in choices:
             call[name] = _choice(call[name], choices)
-            if call[name] in (None, "") and "default" in properties[name]:
-                del call[name]
+        if "number" in types and isinstance(value, str):
+            call[name] = value.strip().removeprefix("$")
     if "prompt" in properties and (messages := messages_in(call.get("prompt"))) is not None:
         call |= _prompts(messages, call)
     return call
+
+
+def _is_blank(value: Any) -> bool:
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def _only_text(value: Any) -> Any:
@@ -51,7 +62,7 @@ def _choice(value: Any, choices: list[Any]) -> Any:
         return value
     word = value.strip().lower()
     meant = [choice for choice in choices if str(choice).lower() in _forms(word)]
-    return meant[0] if len(meant) == 1 else word and value
+    return meant[0] if len(meant) == 1 else value
 
 
 def _forms(word: str) -> set[str]:

@@ -123,6 +123,7 @@ class BatchServer(MCPServer[Jobs]):
         super().__init__("doubleword-batch", tools=tools, **options)
         self._unusable = unusable
         self._properties = {tool.name: tool.parameters["properties"] for tool in tools}
+        self._required = {tool.name: tool.parameters.get("required", ()) for tool in tools}
         self._arguments = {name: list(given) for name, given in self._properties.items()}
 
     async def call_tool(
@@ -142,7 +143,9 @@ class BatchServer(MCPServer[Jobs]):
         if any(not isinstance(value, bool | int) for value in arguments.values()):
             from doubleword_batch.mcp_server.as_meant import as_meant
 
-            arguments = as_meant(arguments, self._properties.get(name, {}))
+            arguments = as_meant(
+                arguments, self._properties.get(name, {}), self._required.get(name, ())
+            )
         if any(isinstance(value, bool) for value in arguments.values()):
             from doubleword_batch.mcp_server.arguments import truth_for_a_number
 

@@ -13,6 +13,7 @@ from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
 from batchkit.limits import Limits
+from batchkit.other_tables import refuse_table
 from batchkit.refusals import Lost, Refused
 from batchkit.submission import Order, Submission
 
@@ -52,6 +53,7 @@ class Run:
         self._api = api
         self._path = path
         self._poll_seconds = terms.poll_seconds
+        refuse_table(path)
         report = check_file(path, Limits())
         if not report.is_ok:
             kind, faults = next((k, f) for k, f in report.faults.items() if k != "blank_line")
