@@ -125,6 +125,6 @@ async def test_one_of_another_owner_is_refused_and_the_doctor_says_so(
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER)
     assert "belongs to another user" in reply["error"]["message"]
-    finding = doctor._state_directory(state)
+    finding = doctor.state_directory(state)
     assert finding.state == "wrong"
     assert "belongs to another user" in finding.found

@@ -4,6 +4,7 @@ there."""
 import anyio
 import pytest
 
+from doubleword_batch.api.resources import Batches
 from doubleword_batch.errors import RateLimitedError, TransportError
 from doubleword_batch.jobs.cancel import cancel
 from doubleword_batch.jobs.retry import retry_failed
@@ -52,6 +53,27 @@ async def test_a_lost_reply_to_a_create_leaves_one_batch(harness, lost):
             results = await fetched(ws, job)
         assert len(harness.batches()) == 1
     assert results.ledger == {"ok": 40}
+
+
+@pytest.mark.parametrize("kept", [{}, str.upper], ids=["no metadata", "metadata in capitals"])
+async def test_a_lost_create_is_found_where_the_list_has_other_metadata(harness, monkeypatch, kept):
+    listed = Batches.list
+
+    async def other_list(self, **options):
+        async for batch in listed(self, **options):
+            metadata = {kept(name): text for name, text in batch.metadata.items()} if kept else {}
+            yield batch.model_copy(update={"metadata": metadata})
+
+    monkeypatch.setattr(Batches, "list", other_list)
+    with harness.serving(fault("drop_after", CREATE), fault("drop_before", CREATE)):
+        async with harness.workspace() as ws:
+            first = await submitted(ws)
+            await ended(ws, first)
+            again = await submitted(ws, new_run=True)  # over the file that is there already
+            await ended(ws, again)
+            results = [await fetched(ws, job) for job in (first, again)]
+        assert len(harness.batches()) == 2
+    assert [result.ledger for result in results] == [{"ok": 40}] * 2
 
 
 @pytest.mark.parametrize("lost", LOST)

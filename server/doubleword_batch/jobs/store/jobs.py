@@ -348,6 +348,10 @@ class Store(Database):
                 (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
             )
 
+    def knows_batch(self, batch_id: str) -> bool:
+        """Whether a batch of the provider is one of a job here."""
+        return self._batch_run_of(batch_id) is not None
+
     def _batch_run_of(self, batch_id: str) -> BatchRun | None:
         found = self.query(
             f"SELECT {_BATCH_RUN} FROM batch_runs WHERE batch_id = ?",  # noqa: S608  # columns are ours

@@ -162,7 +162,7 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
     remote = RemoteWrite(
         write=write,
         send=lambda: _send_batch(job, part, options.completion_window, marked),
-        find_at_provider=lambda: _batch_marked(job, fingerprint),
+        find_at_provider=lambda: _batch_of(job, part, fingerprint),
         get_by_id=job.client.batches.get,
         record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
         accepts_existing=_is_of_use if _others_may_have_sent(job) else None,
@@ -225,10 +225,17 @@ async def _file_named(job: StoredJob, name: str, size_bytes: int) -> File | None
     return None
 
 
-async def _batch_marked(job: StoredJob, fingerprint: str) -> Batch | None:
+async def _batch_of(job: StoredJob, part: Part, fingerprint: str) -> Batch | None:
+    """A part's batch: that with its mark; of a server that keeps no metadata, that of its file.
+
+    The name of the mark may come back in other letters; its value is nobody else's.
+    """
     search = fingerprint if job.profile.search else None
     async for batch in _first(job.client.batches.list(search=search)):
-        if batch.metadata.get(FINGERPRINT_KEY) == fingerprint:
+        if fingerprint in batch.metadata.values():
+            return batch
+        is_unmarked = not batch.metadata and batch.input_file_id == part.input_file_id
+        if is_unmarked and not job.store.knows_batch(batch.id):
             return batch
     return None
 
