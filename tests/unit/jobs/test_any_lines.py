@@ -46,7 +46,7 @@ async def collected(finish, tmp_path, lines, **options):
     """A job whose odd rows have a good line and whose even ones have these."""
     rows = "".join(f"row {n}\n" for n in range(1, 2 * len(lines) + 1))
     (tmp_path / "t.csv").write_text("t\n" + rows)
-    job = await finish("t.csv", **options)
+    job = await finish("t.csv", chat("answer 0"), **options)
     store, files = job.ws.store, job.ws.client.files.content_of
     good = [result_line(2 * n + 1, chat(f"answer {n}")) for n in range(len(lines))]
     odd = [for_row(2 * n + 2, line) for n, line in enumerate(lines)]
