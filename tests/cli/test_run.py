@@ -124,7 +124,7 @@ def test_says_what_goes_first_and_sends_the_others_behind_it(shell):
 def test_a_run_without_what_it_needs_says_all_that_is_missing(shared):
     without_prompt = shared.run("run", "rows.csv", "-o", "out.csv")
     bare = shared.run("run")
-    assert "Give a prompt with --prompt." in without_prompt.stderr
-    both = "Give the table to read, a prompt with --prompt and the file to write with --output."
-    assert both in " ".join(bare.stderr.split())
-    assert without_prompt.returncode == bare.returncode == 3
+    assert "Give a prompt (--prompt)." in without_prompt.stderr
+    all_three = "the table to read (SOURCE), a prompt (--prompt) and the file to write (--output)"
+    assert f"Give {all_three}." in " ".join(bare.stderr.split())
+    assert without_prompt.returncode == bare.returncode == 2

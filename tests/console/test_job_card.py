@@ -168,17 +168,6 @@ SIBLING = """message => {
 }"""
 
 
-@needs_chromium
-def test_messages_of_other_forms_and_of_other_frames_change_nothing(hosted):
-    give(hosted, **STATUS)
-    for odd in ODD_MESSAGES:
-        hosted.host.evaluate("m => frame.contentWindow.postMessage(m, '*')", odd)
-    hosted.host.evaluate(SIBLING, message(RESULT, {"structuredContent": EVIL}))
-    give(hosted, **STATUS | {"job": None, "provider": "Elsewhere"})
-    hosted.frame.wait_for_selector("text=Elsewhere")
-    assert hosted.frame.inner_text("h1") == "reviews-1"
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 async def test_only_a_host_that_shows_such_pages_is_told_of_it(jobs, mode):
     plain, shown = [], []
@@ -208,6 +197,17 @@ def test_the_page_loads_nothing_and_its_policy_names_its_own_script_alone():
     assert "unsafe" not in policy
     assert "http" not in text.replace("http://www.w3.org/2000/svg", "").replace("http-equiv", "")
     assert "innerHTML" not in text
+
+
+@needs_chromium
+def test_messages_of_other_forms_and_of_other_frames_change_nothing(hosted):
+    give(hosted, **STATUS)
+    for odd in ODD_MESSAGES:
+        hosted.host.evaluate("m => frame.contentWindow.postMessage(m, '*')", odd)
+    hosted.host.evaluate(SIBLING, message(RESULT, {"structuredContent": EVIL}))
+    give(hosted, **STATUS | {"job": None, "provider": "Elsewhere"})
+    hosted.frame.wait_for_selector("text=Elsewhere")
+    assert hosted.frame.inner_text("h1") == "reviews-1"
 
 
 @needs_chromium

@@ -9,7 +9,6 @@ import typer
 from doubleword_batch.cli import options
 from doubleword_batch.cli.approve import asking
 from doubleword_batch.cli.exit_codes import Exit, exit_of_results, interrupted
-from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.options import build_request
 from doubleword_batch.cli.progress import progress_on, wait_interrupted
 from doubleword_batch.cli.show import cost, counted, no_capacity, show
@@ -134,18 +133,21 @@ def run(
 def _refuse_without(source: str | None, prompt: str | None, output: str | None) -> None:
     """Name together all that is missing where no lock file stands in for it."""
     needed = {
-        "the table to read": source,
-        "a prompt with --prompt": prompt,
-        "the file to write with --output": output,
+        "the table to read (SOURCE)": source,
+        "a prompt (--prompt)": prompt,
+        "the file to write (--output)": output,
     }
     missing = [words for words, value in needed.items() if value is None]
     if missing:
         *before, last = missing
-        raise InputError(
-            f"Give {', '.join(before)}{' and ' if before else ''}{last}.",
-            hint=f"See {PROGRAM} run --help; --locked with the lock file of an earlier run repeats "
-            "that one.",
-        )
+        raise _MissingError(f"Give {', '.join(before)}{' and ' if before else ''}{last}.")
+
+
+class _MissingError(typer.BadParameter):
+    """What the command line lacks, in a sentence of its own."""
+
+    def format_message(self) -> str:
+        return self.message
 
 
 def _refuse_beside_locked(**given: object) -> None:
