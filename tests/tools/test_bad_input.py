@@ -193,7 +193,7 @@ async def test_retrying_when_nothing_failed_is_refused(settings, reviews):
         "PRAGMA table_info(results)",
         "SELECT 1; SELECT 2",
         "SELEC 1",
-        "",
+        ";",
     ],
 )
 async def test_a_query_that_is_not_one_select_is_refused(settings, reviews, query):

@@ -149,9 +149,10 @@ def _refuse_table(path: Path) -> None:
     if kind is not None:
         raise InputError(
             f"{path.name} is {kind} and not a request file.",
-            hint="Make a job of it with a prompt (create_batch_file, `create-file`); request files "
-            "hold one JSON request a line.",
+            hint="Make a job of it, with a prompt that renders a request for each of its rows; "
+            "request files hold one JSON request a line.",
             code="invalid_request_file",
+            next=Next("create_batch_file", {"source": str(path), "prompt": "... {{ column }}"}),
         )
 
 
