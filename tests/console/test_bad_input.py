@@ -47,6 +47,7 @@ def test_a_schema_that_is_none_is_said_as_it_is_written_and_nothing_is_lost(cons
         page.wait_for_selector("#rendered >> text=The schema is not JSON")
         page.get_by_role("button", name="Go on with all rows").click()
         page.wait_for_selector("main > .notice.error >> text=The schema is not JSON")
+        page.wait_for_load_state()  # its script adds the column
         assert page.get_by_label("Prompt of each row").input_value() == "Judge {{ text }}"
         assert page.get_by_label("JSON Schema").input_value() == '{"type": '
         page.get_by_label("JSON Schema").fill("")

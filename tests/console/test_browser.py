@@ -48,6 +48,7 @@ def test_from_a_dropped_file_to_a_downloaded_table(console, opened, tmp_path):
     with opened(console, accept_downloads=True) as page:
         page.get_by_role("link", name="New job").first.click()
         page.wait_for_selector("#drop")
+        page.wait_for_load_state()  # its script takes what is dropped
         dropped = page.evaluate_handle(
             """() => { const data = new DataTransfer();
             data.items.add(new File(["id,text\\n1,good\\n2,bad\\n3,so so\\n",
