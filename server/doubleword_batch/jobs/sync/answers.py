@@ -342,5 +342,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
 
 def says_nothing(text: str) -> bool:
     """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
+    if "!" <= text[-1:] <= "~" and text[-1] != ">":  # nearly every text: its end is seen
+        return False
     is_thought = "</" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
     return is_thought or is_blank(text)
