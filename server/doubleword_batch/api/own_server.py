@@ -1,10 +1,9 @@
 """What this machine's own server refuses where it answers because no key is in use."""
 
-import json
 from collections.abc import Sequence
-from typing import Any
 
 from doubleword_batch.api.error_mapping import ErrorReply
+from doubleword_batch.api.model_list import ModelList
 from doubleword_batch.api.request import ApiRequest
 from doubleword_batch.errors import ApiError, ForbiddenError, Next, NotFoundError, quote_untrusted
 
@@ -21,9 +20,8 @@ def is_of_a_model(request: ApiRequest, reply: ErrorReply) -> bool:
 def model_ids(body: bytes) -> list[str]:
     """The ids in its list of models; none where it does not give one."""
     try:
-        listed: Any = json.loads(body)
-        return [str(model["id"]) for model in listed["data"]]
-    except (ValueError, LookupError, TypeError):
+        return [model.id for model in ModelList.model_validate_json(body).data]
+    except ValueError:
         return []
 
 
