@@ -1,4 +1,5 @@
-"""What a person sees who prints a job or its results in a notebook: one line that says what is."""
+"""What a person sees who prints a job or its results in a notebook: one line that says what is,
+and of a reply only what there is to say."""
 
 from decimal import Decimal
 
@@ -19,12 +20,18 @@ async def test_a_printed_job_and_its_results_are_a_line_with_name_rows_outcomes_
         rows = [{"text": f"row {n}"} for n in range(3)]
         job = await jobs.create(rows, prompt="Say {{ text }}")
         await job.submit()
-        await job.wait()
+        ended = await job.wait()
         results = await job.results(tmp_path / "answers.csv")
         table = results.reply.output_path
     assert str(job) == f"Job({job.name!r}: 3 rows, free)"
     assert str(jobs.job(job.name)) == f"Job({job.name!r})"
     assert str(results) == f"JobResults({job.name!r}: 3 rows, 3 ok, free, {table!r})"
+    counts = "Counts(total=3, completed=3, failed=0, skipped=None)"
+    batches = f"batch_ids={ended.batch_ids!r}"
+    shown = (
+        f"job={job.name!r} status='completed' complete=True {batches} counts={counts} percent=100.0"
+    )
+    assert str(ended) == shown
 
 
 def test_the_line_has_each_outcome_and_the_cost_or_that_it_is_unknown():

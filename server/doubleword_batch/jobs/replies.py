@@ -4,6 +4,7 @@ Lists are cut, text is cut, and `next` is the one call that comes next, for each
 to render in its own language.
 """
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, ClassVar
@@ -56,6 +57,12 @@ class Reply(BaseModel):
 
     provider: str
     next: Next | None = None
+
+    def __repr_args__(self) -> Iterator[tuple[str | None, Any]]:
+        """For a person at a prompt: what there is to say, without `next` and `provider`."""
+        for name, value in super().__repr_args__():
+            if name not in {"next", "provider"} and value is not None and value != []:
+                yield name, value
 
 
 class WindowCost(BaseModel):
