@@ -76,7 +76,7 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
         yield Finding(
             subject="roots",
             state="wrong",
-            found="none: the working directory is the whole disk or a home folder",
+            found="none: the working directory holds the home folder, or belongs to the system",
             remedy="List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
         )
     else:

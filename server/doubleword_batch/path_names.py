@@ -52,19 +52,23 @@ def names_below(
     return path.parts[len(above) :]
 
 
-def is_nobodys_data(folder: PurePath, home: PurePath, env: Mapping[str, str]) -> bool:
-    """Whether a folder is the whole disk, a home folder, or one of Windows or its programs.
+def is_nobodys_data(
+    folder: PurePath, home: PurePath, env: Mapping[str, str], platform: str = sys.platform
+) -> bool:
+    """Whether a folder is the whole disk, holds the home folder, or is of Windows or its programs.
 
     Args:
-        folder: absolute.
-        home: the user's home folder, of the same kind of path: those of Windows know no case.
+        folder: absolute, links resolved.
+        home: the user's home folder, the same way.
         env: where Windows says where it and its programs lie.
+        platform: as in `names_below`.
     """
-    if not folder.name or folder == home:  # a disk, a drive and a share have no name
+    if not folder.name:  # a disk, a drive and a share have no name
         return True
-    kind = type(folder)
-    systems = (kind(env[name]) for name in _FOLDERS_OF_WINDOWS if env.get(name))
-    return any(folder == system or system in folder.parents for system in systems)
+    systems = (type(folder)(env[name]) for name in _FOLDERS_OF_WINDOWS if env.get(name))
+    return names_below(home, folder, platform) is not None or any(
+        names_below(folder, system, platform) is not None for system in systems
+    )
 
 
 def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:

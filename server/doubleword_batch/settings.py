@@ -88,7 +88,7 @@ class Settings:
         api_key: sent to `base_url` and nowhere else; None for the local server.
         home: the state directory (created by whoever first writes to it).
         roots: folders that agents may read and write; none when nobody listed any and the server
-            was started in the root of the disk or in a home folder.
+            was started in a folder that holds the home folder, or in one of Windows.
         roots_are_explicit: whether a person listed them; the command line, where the person types
             the paths, applies only such.
         max_cost_usd: hard cap for one job, US dollars; None for no cap.
@@ -375,15 +375,17 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
 
 
 def _working_directory() -> tuple[Path, ...]:
-    """The working directory, unless it is the whole disk, a home folder or the system's.
+    """The working directory, unless it is the whole disk, holds the home folder or is the system's.
 
-    Desktop hosts start their servers there, and nobody meant to hand over everything.
+    Desktop hosts start their servers there, and nobody meant to hand over everything. A home folder
+    may be reached by a link, and a folder of Windows by its short name.
     """
     try:
-        folder, home = Path.cwd(), Path.home()
+        folder, home = Path.cwd(), Path.home().resolve()
+        is_nobodys = is_nobodys_data(folder.resolve(), home, os.environ)
     except (OSError, RuntimeError):
         return ()
-    return () if is_nobodys_data(folder, home, os.environ) else (folder,)
+    return () if is_nobodys else (folder,)
 
 
 def _address(env: Mapping[str, str], name: str) -> str | None:

@@ -33,6 +33,19 @@ def test_an_empty_environment_is_the_local_server_in_the_working_directory():
     assert not settings.read_only
 
 
+@pytest.mark.posix("links")
+@pytest.mark.parametrize("started_in", ["", "ada", "ada/data"])
+def test_a_home_folder_that_is_reached_by_a_link_is_no_root_nor_what_holds_it(
+    tmp_path, monkeypatch, started_in
+):
+    (tmp_path / "disk" / "ada" / "data").mkdir(parents=True)
+    (tmp_path / "home").symlink_to(tmp_path / "disk")
+    monkeypatch.setenv("HOME", str(tmp_path / "home" / "ada"))
+    monkeypatch.chdir(tmp_path / "home" / started_in)
+    expected = (tmp_path / "disk" / started_in,) if started_in == "ada/data" else ()
+    assert read({}).roots == expected
+
+
 @pytest.mark.parametrize(
     ("env", "provider", "url"),
     [

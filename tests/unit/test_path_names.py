@@ -123,6 +123,8 @@ HOME = PureWindowsPath(r"C:\Users\Ada")
         ("\\\\srv\\share\\", True),
         (r"\\srv\share\data", False),
         (r"C:\Users\ada", True),
+        (r"C:\users", True),
+        (r"C:\Users\Ad", False),
         (r"C:\Users\Ada\data", False),
         (r"D:\data", False),
         (r"C:\Windows.old", False),
@@ -131,14 +133,26 @@ HOME = PureWindowsPath(r"C:\Users\Ada")
 def test_a_host_s_working_directory_on_windows_is_not_a_root_where_nobody_s_data_lies(
     folder, is_nobodys
 ):
-    assert is_nobodys_data(PureWindowsPath(folder), HOME, WINDOWS) == is_nobodys
+    assert is_nobodys_data(PureWindowsPath(folder), HOME, WINDOWS, "win32") == is_nobodys
 
 
-def test_elsewhere_the_disk_and_the_home_folder_are_not_roots():
+@pytest.mark.parametrize(
+    ("platform", "folder", "is_nobodys"),
+    [
+        ("linux", "/", True),
+        ("linux", "/home", True),
+        ("linux", "/home/ada", True),
+        ("linux", "/home/ada/data", False),
+        ("linux", "/home/Ada", False),
+        ("darwin", "/Home/Ada", True),
+        ("darwin", "/home/ada/data", False),
+    ],
+)
+def test_elsewhere_the_disk_and_what_holds_the_home_folder_are_not_roots(
+    platform, folder, is_nobodys
+):
     home = PurePosixPath("/home/ada")
-    assert is_nobodys_data(PurePosixPath("/"), home, {})
-    assert is_nobodys_data(home, home, {})
-    assert not is_nobodys_data(home / "data", home, {})
+    assert is_nobodys_data(PurePosixPath(folder), home, {}, platform) == is_nobodys
 
 
 @pytest.mark.parametrize(
