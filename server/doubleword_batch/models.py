@@ -1,4 +1,4 @@
-"""The objects and result lines of the Batch API, as typed values.
+"""The objects of the Batch API, as typed values.
 
 They follow OpenAI's Files, Batch and Models APIs; what is Doubleword's is marked so. Objects
 (pydantic) tolerate unknown fields, missing optional ones, null or "" for an absent id, and times as
@@ -6,7 +6,6 @@ epoch seconds or milliseconds or ISO 8601; a time is None or has its zone. What 
 nobody an object, whatever type it has.
 """
 
-import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -14,12 +13,25 @@ from typing import Annotated, Any, ClassVar, Generic, TypeVar, cast
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
+from doubleword_batch.lenient_values import (
+    Count,
+    Dollars,
+    Flag,
+    GivenId,
+    Id,
+    LineNumber,
+    OptionalText,
+    ShownCount,
+    StatusWord,
+    Text,
+    Texts,
+    Time,
+    status_of,
+    time_of,
+)
+
 ENDPOINTS = ("/v1/chat/completions", "/v1/embeddings", "/v1/responses")
 """The endpoints a job can be built for."""
-
-_MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
-_LONGEST_STATUS = 40  # characters; the words that are known have at most 12
-_LAST_SECOND = 32_503_680_000  # the year 3000: whatever lies beyond is milliseconds, or smaller
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more result lines are expected. An unknown status is not terminal."""
@@ -32,145 +44,6 @@ LISTS = ("data", "batches", "files", "models", "items")
 
 LONGEST_ID = 512
 """Characters of an id, or of a model's name; what is longer is left out of a list."""
-
-_HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
-_OF_A_STATE = re.compile(r"(job|batch)_(state|status)_")
-_SPELT = {
-    "completed": "complete succeeded success successful done finished ended completed_with_errors "
-    "partially_completed partially_succeeded",
-    "cancelled": "canceled aborted stopped terminated",
-    "cancelling": "canceling cancellation_requested cancel_requested stopping",
-    "expired": "timeout timed_out timeout_exceeded",
-    "failed": "error errored failure",
-    "in_progress": "running",
-}
-_WORDS = {word: status for status, words in _SPELT.items() for word in words.split()}
-
-
-def _moment(seconds: float) -> datetime | None:
-    """The moment of an epoch time in seconds or, where it is too large, milli- to nanoseconds."""
-    for _ in range(3):
-        seconds = seconds / 1000 if seconds > _LAST_SECOND else seconds
-    try:
-        return datetime.fromtimestamp(seconds, UTC)
-    except (ValueError, OverflowError, OSError):
-        return None
-
-
-def _texts(value: Any) -> Any:
-    """Metadata maps text to text; some servers keep numbers in it."""
-    if not isinstance(value, dict):
-        return {}
-    pairs = cast("dict[str, Any]", value)
-    return {name: str(text) for name, text in pairs.items() if text is not None}
-
-
-def _errors(value: Any) -> Any:
-    """What is wrong with a batch: OpenAI's `{"data": [...]}`, or a list, an object or a text."""
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        itself = fields if fields.get("message") or fields.get("code") else None
-        value = fields.get("data") or fields.get("errors") or itself
-    entries: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
-    data: list[Any] = [
-        {"message": entry} if isinstance(entry, str) else entry
-        for entry in entries
-        if entry and isinstance(entry, str | dict)
-    ]
-    return {"data": data} if data else None
-
-
-def _time(value: object) -> object:
-    if value in (None, "", 0) or isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return _moment(value)
-    if isinstance(value, str):
-        if value.replace(".", "", 1).isdigit():
-            return _moment(float(value))
-        try:
-            parsed = datetime.fromisoformat(value)
-        except ValueError:
-            return None
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-    return value if isinstance(value, datetime) else None
-
-
-def _status(value: object) -> str:
-    """Lower case, spelled as OpenAI does; whatever it is, it is a word to show."""
-    text = _HUMP.sub("_", _text(value)[:_LONGEST_STATUS])
-    word = "_".join(text.lower().replace("-", " ").split()) or "unknown"
-    word = _OF_A_STATE.sub("", word, count=1)
-    return _WORDS.get(word, word)
-
-
-def _text(value: object) -> str:
-    return value if isinstance(value, str) else "" if value is None else str(value)
-
-
-def _line_number(value: object) -> int | None:
-    try:
-        return int(str(value))
-    except ValueError:
-        return None
-
-
-def _id(value: Any) -> Any:
-    """An id, also where it is a number, or inside an object or a list of one."""
-    listed: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
-    found: Any = listed[0] if len(listed) == 1 else listed
-    fields = cast("dict[str, Any]", found) if isinstance(found, dict) else {"id": found}
-    value_of_id: Any = fields.get("id", fields)
-    is_number = isinstance(value_of_id, int) and not isinstance(value_of_id, bool)
-    return str(value_of_id) if is_number else value_of_id
-
-
-def _blank_is_none(value: object) -> object:
-    return None if value in ("", "null", "None", False) else value
-
-
-def _flag(value: object) -> bool:
-    return str(value).lower() not in {"false", "0", "no", "none", ""}
-
-
-def _object_or_empty(value: Any) -> Any:
-    return cast("Any", value) if isinstance(value, dict | BaseModel) else {}
-
-
-def _count(value: object) -> object:
-    """A number of things; what no store could hold is cut, and nothing is less than none."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return min(max(value, 0), _MOST) if isinstance(value, int) else value
-
-
-def _shown_count(value: object) -> int:
-    """A count that is only shown: what cannot be read as one is none."""
-    try:
-        number = Decimal(str(value))
-    except (ArithmeticError, ValueError):
-        return 0
-    return int(min(max(number, Decimal(0)), Decimal(_MOST))) if number.is_finite() else 0
-
-
-def _dollars(value: object) -> object:
-    """An amount: one that no cap allows where it is absurd, and none where it is negative."""
-    try:
-        amount = Decimal(str(value))
-    except ArithmeticError:
-        return value
-    if not amount.is_finite():
-        return Decimal(_MOST)
-    return min(max(amount, Decimal(0)), Decimal(_MOST))
-
-
-Time = Annotated[datetime | None, BeforeValidator(_time)]
-Count = Annotated[int, BeforeValidator(_count)]
-ShownCount = Annotated[int, BeforeValidator(_shown_count)]
-Dollars = Annotated[Decimal, BeforeValidator(_dollars)]
-Text = Annotated[str, BeforeValidator(_text)]
-GivenId = Annotated[str, BeforeValidator(_id)]
-Id = Annotated[str | None, BeforeValidator(_blank_is_none), BeforeValidator(_id)]
 
 
 class _Object(BaseModel):
@@ -217,10 +90,25 @@ class RequestCounts(_Object):
 class BatchError(_Object):
     """One entry of a batch's `errors.data`; `line` counts from 1 in its input file."""
 
-    code: Annotated[str | None, BeforeValidator(_text)] = None
-    line: Annotated[int | None, BeforeValidator(_line_number)] = None
+    code: OptionalText = None
+    line: LineNumber = None
     message: Text = ""
-    param: Annotated[str | None, BeforeValidator(_text)] = None
+    param: OptionalText = None
+
+
+def _errors(value: Any) -> Any:
+    """What is wrong with a batch: OpenAI's `{"data": [...]}`, or a list, an object or a text."""
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        itself = fields if fields.get("message") or fields.get("code") else None
+        value = fields.get("data") or fields.get("errors") or itself
+    entries: list[Any] = cast("list[Any]", value) if isinstance(value, list) else [value]
+    data: list[Any] = [
+        {"message": entry} if isinstance(entry, str) else entry
+        for entry in entries
+        if entry and isinstance(entry, str | dict)
+    ]
+    return {"data": data} if data else None
 
 
 class BatchErrors(_Object):
@@ -259,6 +147,10 @@ def _analytics(value: Any) -> Any:
         return None
 
 
+def _object_or_empty(value: Any) -> Any:
+    return cast("Any", value) if isinstance(value, dict | BaseModel) else {}
+
+
 class Batch(_Object):
     """A batch.
 
@@ -286,7 +178,7 @@ class Batch(_Object):
 
     id: GivenId
     endpoint: Text = ""
-    status: Annotated[str, BeforeValidator(_status)] = "unknown"
+    status: StatusWord = "unknown"
     input_file_id: Id = None
     output_file_id: Id = None
     error_file_id: Id = None
@@ -301,9 +193,7 @@ class Batch(_Object):
     cancelling_at: Time = None
     cancelled_at: Time = None
     request_counts: Annotated[RequestCounts, BeforeValidator(_object_or_empty)] = RequestCounts()
-    metadata: Annotated[dict[str, str], BeforeValidator(_texts)] = Field(
-        default_factory=dict[str, str]
-    )
+    metadata: Texts = Field(default_factory=dict[str, str])
     errors: Annotated[BatchErrors | None, BeforeValidator(_errors)] = None
     analytics: Annotated[BatchAnalytics | None, BeforeValidator(_analytics)] = None
     still_cancelling: bool = False
@@ -317,9 +207,9 @@ class Batch(_Object):
         for name in ("output_file_id", "error_file_id"):  # its requests are nobody's answers
             if fields.get(name) == fields.get("input_file_id"):
                 fields[name] = None
-        since = _time(fields.get("cancelling_at")) or _time(fields.get("expires_at"))
+        since = time_of(fields.get("cancelling_at")) or time_of(fields.get("expires_at"))
         fields["still_cancelling"] = (
-            _status(fields.get("status")) == "cancelling"
+            status_of(fields.get("status")) == "cancelling"
             and isinstance(since, datetime)
             and datetime.now(UTC) - since > LONGEST_CANCELLATION
         )
@@ -374,7 +264,7 @@ class Page(_Object, Generic[_T]):
     """
 
     data: list[_T]
-    has_more: Annotated[bool, BeforeValidator(_flag)] = False
+    has_more: Flag = False
     last_id: Id = None
 
     @model_validator(mode="before")
@@ -390,7 +280,7 @@ class Page(_Object, Generic[_T]):
             fields["data"] = []
         elif isinstance(found, list):
             listed = cast("list[Any]", found)
-            fields["data"] = next((these for these in _objects_of(listed) if these), listed)
+            fields["data"] = next((objects for objects in _objects_of(listed) if objects), listed)
         return {name: value for name, value in fields.items() if value is not None}
 
 

@@ -134,15 +134,15 @@ def test_the_settings_of_claude_desktop_from_the_store_are_found_where_the_store
 
 
 @pytest.mark.parametrize(
-    ("place", "state", "said"),
+    ("place", "state", "words"),
     [("profile/state", "ok", "but you and administrators"), ("d/state", "note", "not looked up")],
 )
 def test_on_windows_it_says_who_may_open_the_state_directory_only_where_it_knows(
-    tmp_path, monkeypatch, place, state, said
+    tmp_path, monkeypatch, place, state, words
 ):
     home = tmp_path / place
     home.mkdir(parents=True, mode=0o700)
     monkeypatch.setattr(sys, "platform", "win32")
     monkeypatch.setattr(Path, "home", lambda: tmp_path / "profile")
     finding = state_directory(home)
-    assert (finding.state, said in finding.found) == (state, True)
+    assert (finding.state, words in finding.found) == (state, True)

@@ -47,7 +47,7 @@ class Provider:
 
     def __init__(self, router, seconds):
         self.uploaded, self.created, self.cancels = [], 0, 0
-        self.said = {}  # of the first batch, whatever was done to it
+        self.first_batch = {}  # of the first batch, whatever was done to it
         self.counts = {"total": 10, "completed": 4, "failed": 0}
         self.output = [answer(number) for number in (7, 2, 9, 4)]
         self._seconds = seconds
@@ -92,7 +92,7 @@ class Provider:
             since = int(time.time()) - self._seconds
             batch |= {"status": "cancelling", "cancelling_at": since}
             batch["request_counts"] = self.counts
-        batch |= self.said if number == 1 else {}
+        batch |= self.first_batch if number == 1 else {}
         if number == 2:
             batch |= {"status": "completed", "completed_at": int(time.time())}
             batch["request_counts"] = {"total": 6, "completed": 6, "failed": 0}
@@ -198,14 +198,14 @@ async def test_a_batch_that_was_stopped_elsewhere_and_ends_later_gives_all_its_a
 ):
     ws, job, provider = await cancelled(seconds=None)
     four = {"total": 10, "completed": 4, "failed": 0}
-    provider.said = {"status": word, "request_counts": four}
+    provider.first_batch = {"status": word, "request_counts": four}
     stopped = await fetched(ws, job)
-    provider.said = {"status": "in_progress", "request_counts": four}
+    provider.first_batch = {"status": "in_progress", "request_counts": four}
     going_on = await get_status(ws, job)
-    provider.said = {"status": word, "request_counts": four}
+    provider.first_batch = {"status": word, "request_counts": four}
     again = await get_status(ws, job)
     provider.output = [answer(number) for number in range(1, 11)]
-    provider.said = {"status": "completed", "request_counts": {**four, "completed": 10}}
+    provider.first_batch = {"status": "completed", "request_counts": {**four, "completed": 10}}
     seen = await get_status(ws, job)
     results = await fetched(ws, job)
     assert (stopped.status, stopped.ledger) == ("cancelled", {"ok": 4, "cancelled": 6})
@@ -219,10 +219,10 @@ async def test_answers_that_a_stopped_batch_counted_before_it_had_them_are_taken
 ):
     ws, job, provider = await cancelled(seconds=None)
     counts = {"total": 10, "completed": counted, "failed": 0}
-    provider.said = {"status": "stopped", "request_counts": counts, "output_file_id": None}
+    provider.first_batch = {"status": "stopped", "request_counts": counts, "output_file_id": None}
     stopped = await fetched(ws, job)
     provider.output = [answer(number) for number in range(1, 11)]
-    provider.said = {"status": "completed", "request_counts": counts}
+    provider.first_batch = {"status": "completed", "request_counts": counts}
     results = await fetched(ws, job)
     assert stopped.ledger == {"cancelled": 10}
     assert results.ledger == {"ok": 10}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from doubleword_batch.backoff import RetryBudget, budgets_around, within
 from doubleword_batch.batch_openai.call import unexpected
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.status import refresh, refresh_from_list
+from doubleword_batch.jobs.refresh import refresh, refresh_from_list
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob, Workspace

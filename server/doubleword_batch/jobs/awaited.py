@@ -14,8 +14,9 @@ from anyio import from_thread
 
 from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.reuse.unfetched import Awaited
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.jobs.sync.collect import collect
 
 _FOUND_WITHIN_SECONDS = 5.0

@@ -5,8 +5,9 @@ from doubleword_batch.jobs.cascade.stop import cancel_cascade
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import stop_waiting
+from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Cancelled
-from doubleword_batch.jobs.status import counts_of, refresh
+from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.causes import UNREADABLE

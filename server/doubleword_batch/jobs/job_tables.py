@@ -17,7 +17,8 @@ from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, refresh
+from doubleword_batch.jobs.refresh import refresh
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.progress import Progress

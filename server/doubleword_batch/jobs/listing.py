@@ -12,7 +12,8 @@ from doubleword_batch.jobs.billing import bill_of
 from doubleword_batch.jobs.costs import shown_cost, usd_text
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Listing, utc
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, counts_of
+from doubleword_batch.jobs.row_counts import counts_of
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.models import TERMINAL, Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]

@@ -1,9 +1,7 @@
 """Collect, account for every row, write the table, answer questions: the tool `fetch_results`."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
-
-import msgspec
+from typing import TYPE_CHECKING
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.billing import fetch_bills
@@ -14,7 +12,6 @@ from doubleword_batch.jobs.costs import (
     compute_saved,
     compute_tokens_so_far,
 )
-from doubleword_batch.jobs.export.columns import TOOL_ARGUMENT
 from doubleword_batch.jobs.export.files import Format, Written, format_of, write_table
 from doubleword_batch.jobs.export.lock_file import write_lock
 from doubleword_batch.jobs.export.output_file import OutputFile, output_file
@@ -25,22 +22,23 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.later_parts import said_of_first_wave
 from doubleword_batch.jobs.pilot import projected
+from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
 from doubleword_batch.jobs.retry_advice import next_retry
 from doubleword_batch.jobs.reuse.told import rows_saved
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, problems_of, refresh, wait
+from doubleword_batch.jobs.row_counts import problems_of
+from doubleword_batch.jobs.samples import first_answers
+from doubleword_batch.jobs.status import MAX_WAIT_SECONDS, wait
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.schema_check import WRAPPED
-from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-_SAMPLES_BYTES = 500
 _SAMPLES, _MOST_SAMPLES = 3, 20
 _MOST_COLUMNS = 20
 _EXPLAINED = 3
@@ -49,7 +47,6 @@ _MOST_CAUSES = 1_000
 _MESSAGE_CHARACTERS = 120
 _MADE_FROM_CHARACTERS = 100
 _MOST_WARNINGS = 4
-_NOT_READABLE = frozenset({"logprobs", "audio"})
 
 
 async def fetch_results(
@@ -120,7 +117,7 @@ async def fetch_results(
         *notes,
         *_unwrapped(stored),
     ]
-    samples = await in_thread(lambda _: _samples(stored, table, samples_wanted))
+    samples = await in_thread(lambda _: first_answers(stored, table, samples_wanted))
     path = str(written_path) if is_kept else None
     results = await _reply(stored, table, path, samples, answer, warnings, carried_on)
     if not (lock and ws.writes_locks and isinstance(target, OutputFile)):
@@ -342,61 +339,3 @@ def _unwrapped(job: StoredJob) -> list[str]:
         for cause, rows in job.ledger.causes_of_ok().items()
         if cause in WRAPPED
     ]
-
-
-def _samples(job: StoredJob, table: Table, count: int) -> list[Sample]:
-    """The first good answers, each cut so that all of them together stay small."""
-    if not count:
-        return []
-    lines = StoredLines(job)
-    each = max(24, _SAMPLES_BYTES // count - 24)
-    samples: list[Sample] = []
-    try:
-        for entry in job.ledger.entries(outcomes=("ok",), limit=count):
-            answer = lines.answer(entry)
-            if answer is None:
-                continue
-            shown = _readable(dict(table.values(entry, answer)))
-            samples.append(Sample(row=entry.row, columns=_cut(shown, each)))
-    finally:
-        lines.close()
-    return samples
-
-
-def _readable(columns: dict[str, Any]) -> dict[str, Any]:
-    """The columns of an answer that say something at a glance."""
-    shown = {
-        name: _shown_vectors(value) if name == "embedding" else value
-        for name, value in columns.items()
-        if value is not None and name not in _NOT_READABLE
-    }
-    arguments = shown.get("tool_arguments")
-    if isinstance(arguments, dict):
-        names = {TOOL_ARGUMENT + name for name in cast("dict[str, Any]", arguments)}
-        if names and names <= columns.keys():  # each of them stands in a column of its own
-            del shown["tool_arguments"]
-    return shown
-
-
-def _shown_vectors(embedding: Any) -> Any:
-    if not isinstance(embedding, list):
-        return embedding
-    vectors = cast("list[Any]", embedding)
-    if vectors and isinstance(vectors[0], list):
-        return f"{len(vectors)} embeddings"
-    return f"embedding of {len(vectors)} numbers"
-
-
-def _cut(columns: dict[str, Any], most: int) -> dict[str, Any]:
-    """Columns of about so many characters together; what is cut ends in an ellipsis."""
-    cut: dict[str, Any] = {}
-    left = most
-    for name, value in columns.items():
-        text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-        cut[name] = value if len(text) <= left else text[:left] + "…"
-        left -= len(text) + len(name)
-        if left <= 0:
-            break
-    if rest := len(columns) - len(cut):
-        cut["…"] = f"{rest} more"
-    return cut

@@ -32,6 +32,7 @@ from doubleword_batch.jobs.new_parts import (
     unsent_parts,
     write_new_parts,
 )
+from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Retried
 from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_parts, fetch_tariff
 from doubleword_batch.jobs.retry_advice import (
@@ -42,7 +43,6 @@ from doubleword_batch.jobs.retry_advice import (
     nothing_to_retry,
 )
 from doubleword_batch.jobs.retry_in_place import retry_in_place
-from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.ledger_reader import RetrySelection
 from doubleword_batch.jobs.store.records import UNANSWERED, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread

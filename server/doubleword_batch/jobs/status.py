@@ -1,32 +1,23 @@
-"""How far a job is: the tool `get_status`, and the looks at the provider behind it."""
+"""How far a job is, and waiting for its end: the tool `get_status`."""
 
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 
 import anyio
 
 from doubleword_batch.backoff import RetryBudget, RetryClock, within, without_jitter
-from doubleword_batch.errors import (
-    DoublewordBatchError,
-    InputError,
-    Next,
-    TransportError,
-    quote_untrusted,
-)
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next, TransportError
 from doubleword_batch.jobs.approvals import in_words, question_about
 from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
-from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn, is_done
+from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import carry_on, said_of_first_wave
-from doubleword_batch.jobs.on_end import is_told, tell_end
-from doubleword_batch.jobs.replies import Counts, Status, utc
+from doubleword_batch.jobs.refresh import refresh
+from doubleword_batch.jobs.replies import Status, utc
 from doubleword_batch.jobs.reuse.told import rows_saved
+from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.approvals import Approval
-from doubleword_batch.jobs.store.records import ANSWERED, BatchRun, Part
-from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
 
 MAX_WAIT_SECONDS = 45
@@ -37,9 +28,6 @@ _OUTAGE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
 _LONGEST_ASKED_SECONDS = 3600.0  # how long a server may ask us to stay away
 _LAST_ANSWER_SECONDS = 2.0  # what a request may take beyond the time that the caller gave
-_WORTH_A_LIST = 3  # batches: from here on the list is asked first
-_LISTED_FOR_EACH = 10  # how far it is followed for each of them: others may have come after it
-_MOST_LISTED_AT_ONCE = 100
 
 
 async def get_status(
@@ -200,134 +188,6 @@ def _waits_for_a_person(job: StoredJob) -> bool:
     return question is not None and question.decision is None
 
 
-async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
-    """Ask the provider for every batch that may have changed, and record what it says.
-
-    A batch that was stopped, and not by us, may be taken up again where it was.
-    """
-
-    async def see(part_and_run: tuple[Part, BatchRun]) -> None:
-        part, run = part_and_run
-        batch = await job.client.batches.get(run.batch_id)
-        job.store.record_batch(job.id, part.id, batch, asked_with=run)
-
-    asked = [
-        (part, run)
-        for part, run in job.newest_runs()
-        if run and (also_terminal or not run.is_terminal or _was_stopped_elsewhere(job, part, run))
-    ]
-    (await run_concurrently(job.profile, asked, see)).results_or_raise()
-    if is_told(job.workspace) and job.has_ended() and is_done(job):
-        tell_end(job, counts_of(job))
-
-
-def _was_stopped_elsewhere(job: StoredJob, part: Part, run: BatchRun) -> bool:
-    return run.status == "cancelled" and not job.journal.find(
-        job.id, part.id, "cancel", answered=True
-    )
-
-
-async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
-    """The same for several jobs of a workspace with one list: less than many single requests.
-
-    Returns:
-        The jobs that are up to date now, by id. The others' batches are too few to be worth a
-        list, or not among the newest: `refresh` those.
-
-    Raises:
-        ApiError, TransportError, ProtocolError: the provider gave no list.
-    """
-    running = {
-        job.id: [(part, run) for part, run in job.newest_runs() if run and not run.is_terminal]
-        for job in jobs
-    }
-    wanted = {run.batch_id for runs in running.values() for _, run in runs}
-    if len(wanted) < _WORTH_A_LIST:
-        return set()
-    ws = jobs[0].workspace
-    listed = await _listed(ws, wanted)
-    with ws.store.transaction():
-        for job, runs in running.items():
-            for part, run in runs:
-                if run.batch_id in listed:
-                    ws.store.record_batch(job, part.id, listed[run.batch_id], asked_with=run)
-    return {job for job, runs in running.items() if all(run.batch_id in listed for _, run in runs)}
-
-
-async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
-    """Those of the wanted batches that are among the newest."""
-    found: dict[str, Batch] = {}
-    left = len(wanted) * _LISTED_FOR_EACH
-    page_size = min(len(wanted) * 2 + _LISTED_FOR_EACH, _MOST_LISTED_AT_ONCE)
-    async for batch in ws.client.batches.list(page_size=page_size):
-        if batch.id in wanted:
-            found[batch.id] = batch
-        left -= 1
-        if len(found) == len(wanted) or not left:
-            break
-    return found
-
-
-def percent_of(finished: int, total: int) -> float:
-    """How much has ended, 0 to 100, also where a provider counts more than there is."""
-    return min(round(100 * finished / total, 1), 100.0) if total else 0.0
-
-
-def counts_of(job: StoredJob) -> Counts:
-    """The rows of a job, by what the provider counts, and by the ledger where rows have moved.
-
-    A row counts where it runs now: in its own part, or in that of a retry. Rows that share a
-    request count in proportion to the requests, until their outcome is known.
-    """
-    newest = job.newest_runs()
-    shared = job.ledger.unsent.shared()
-    if shared and all(run is not None and run.collected for _, run in newest):
-        counts = Counts(total=job.rows or 0, completed=0, failed=0)
-        _add_outcomes(counts, job.ledger.sums())
-        return counts
-    first = [(part, run) for part, run in newest if not part.retry_round]
-    total = job.rows
-    if total is None:  # a batch made elsewhere, of which nothing else is known yet
-        total = sum((run.total if run else 0) or part.requests for part, run in first)
-    counts = Counts(total=total, completed=0, failed=0)
-    rows_of = None
-    if len(first) < len(newest) or sum(part.requests for part, _ in first) != total:
-        rows_of = job.ledger.counts_by_part()
-    for part, run in newest:
-        rows = None if rows_of is None else rows_of.get(part.number, {})
-        if rows is not None and sum(rows.values()) != part.requests:
-            _add_outcomes(counts, rows)  # the others of this part run elsewhere now
-        elif run is not None:
-            counts.completed += run.completed
-            counts.failed += run.failed
-    without_request = {} if rows_of is None else rows_of.get(0, {})
-    if shared:  # until its answer is read, a shared row is as far as the requests are
-        requests = max(1, total - shared - sum(without_request.values()))
-        counts.completed += shared * counts.completed // requests
-        counts.failed += shared * counts.failed // requests
-    _add_outcomes(counts, without_request)
-    return counts
-
-
-def _add_outcomes(counts: Counts, rows: dict[str, int]) -> None:
-    for outcome, number in rows.items():
-        if outcome == "skipped":
-            counts.skipped = (counts.skipped or 0) + number
-        elif outcome in ANSWERED:
-            counts.completed += number
-        elif outcome != "pending":
-            counts.failed += number
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """How fast a job is; None where nothing is known of it."""
-
-    per_second: float | None
-    eta_seconds: int | None
-    next_check_seconds: int | None
-
-
 def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
     newest = job.newest_runs()
     runs = [run for _, run in newest if run]
@@ -388,37 +248,3 @@ def _approval_in_words(question: Approval) -> str:
 
 def _look_again(job: StoredJob) -> Next:
     return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
-
-
-def pace_of(job: StoredJob, newest: list[tuple[Part, BatchRun | None]]) -> Pace:
-    """How fast the batches that run are, and when the last of their requests may be finished."""
-    running = [(part, run) for part, run in newest if run and not run.is_terminal]
-    if not running:
-        return Pace(None, None, None)
-    finished = sum(run.completed + run.failed for _, run in running)
-    starts = [at for _, run in running if (at := run.started_at or run.created_at)]
-    elapsed = job.workspace.now() - min(starts) if starts else 0.0
-    if finished == 0 or elapsed <= 0:
-        return Pace(None, None, 60)
-    per_second = finished / elapsed
-    eta = max(0, sum(part.requests for part, _ in running) - finished) / per_second
-    return Pace(round(per_second, 3), round(eta), max(5, min(300, round(eta / 4))))
-
-
-def problems_of(runs: list[BatchRun]) -> list[str]:
-    """What the provider says of batches as a whole."""
-    problems = [
-        f"batch {run.batch_id}: {quote_untrusted(run.errors, 200)}" for run in runs if run.errors
-    ]
-    problems += [
-        f"batch {run.batch_id} counts as cancelled: the provider has been cancelling it for over "
-        "an hour"
-        for run in runs
-        if run.still_cancelling
-    ]
-    problems += [
-        f"batch {run.batch_id} was refused as a whole: no request ran"
-        for run in runs
-        if run.status == "failed" and not run.total and not run.errors
-    ]
-    return problems[:3]

@@ -5,7 +5,7 @@ from dataclasses import replace
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.adopt import job_of_file, read_input
+from doubleword_batch.jobs.adopt import read_input
 from doubleword_batch.jobs.approvals import (
     arguments_of,
     check_approval,
@@ -38,6 +38,7 @@ from doubleword_batch.jobs.later_parts import (
 )
 from doubleword_batch.jobs.new_parts import unsent_parts
 from doubleword_batch.jobs.on_end import want_notice
+from doubleword_batch.jobs.ready_files import job_of_file
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.request_costs import (
     bound_cost,

@@ -101,7 +101,7 @@ class Jobs:
             batch_ids: spellings of the id, of which one may be known.
         """
         from doubleword_batch.jobs.job import StoredJob
-        from doubleword_batch.jobs.status import refresh
+        from doubleword_batch.jobs.refresh import refresh
 
         ws = await self._workspace.get()
         found = next(filter(None, map(ws.store.job_of_remote_id, batch_ids)), None)

@@ -17,8 +17,8 @@ from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.job_tables import tables_named_in
 from doubleword_batch.jobs.later_parts import carry_on
+from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import QueryResult, small_usd
-from doubleword_batch.jobs.status import refresh
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect

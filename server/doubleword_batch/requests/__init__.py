@@ -1,6 +1,7 @@
 """Rows into request files, and request files checked: synchronous, streaming, in flat memory."""
 
 from doubleword_batch.requests.build import BuildResult, Sharing, build_request_files
+from doubleword_batch.requests.findings import Problem, ProblemGroup, ValidationReport
 from doubleword_batch.requests.keys import KEY_BYTES, RequestKeys
 from doubleword_batch.requests.left_out import LeftOut
 from doubleword_batch.requests.line_checks import inputs_of
@@ -30,12 +31,7 @@ from doubleword_batch.requests.spending import (
 )
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import estimate_file_tokens
-from doubleword_batch.requests.validate import (
-    Problem,
-    ProblemGroup,
-    ValidationReport,
-    validate_request_file,
-)
+from doubleword_batch.requests.validate import validate_request_file
 
 __all__ = [
     "KEY_BYTES",

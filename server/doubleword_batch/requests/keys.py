@@ -119,5 +119,5 @@ def _numbers_by_value(value: Any) -> Any:
     return value
 
 
-def _differ(some: Iterable[Any], others: Iterable[Any]) -> bool:
-    return any(map(is_not, some, others))
+def _differ(values: Iterable[Any], others: Iterable[Any]) -> bool:
+    return any(map(is_not, values, others))

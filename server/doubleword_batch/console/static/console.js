@@ -152,7 +152,7 @@ document.addEventListener("keydown", (event) => {
     field.form.requestSubmit();
   }
   if (field || event.ctrlKey || event.metaKey || event.altKey || drawer?.open) return;
-  const target = [...document.querySelectorAll("[data-key]")].find((one) => one.dataset.key === event.key);
+  const target = [...document.querySelectorAll("[data-key]")].find((control) => control.dataset.key === event.key);
   if (!target) return;
   event.preventDefault();
   if (target.matches("input")) target.focus();
@@ -252,7 +252,7 @@ function addColumn() {
   const name = form.querySelector("[data-name]").value.trim();
   if (!name) return;
   const kind = form.querySelector("[data-kind]").value;
-  const values = form.querySelector("[data-values]").value.split(",").map((one) => one.trim()).filter(Boolean);
+  const values = form.querySelector("[data-values]").value.split(",").map((value) => value.trim()).filter(Boolean);
   const text = draft.elements.response_schema;
   let schema = { type: "object", properties: {}, required: [], additionalProperties: false };
   try {

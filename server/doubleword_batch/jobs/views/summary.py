@@ -16,7 +16,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import has_more_to_send, said_of_first_wave
 from doubleword_batch.jobs.replies import CascadeResult, Counts
 from doubleword_batch.jobs.reuse.told import RowsSaved, rows_saved, said_of
-from doubleword_batch.jobs.status import counts_of, pace_of, percent_of, problems_of
+from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.records import NEVER, BatchRun, Part
 from doubleword_batch.jobs.window_costs import WindowCosts, compare_windows

@@ -1,0 +1,83 @@
+"""The looks at the provider: what it says of each batch is recorded."""
+
+from collections.abc import Sequence
+
+from doubleword_batch.jobs.cascade.rounds import is_done
+from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.on_end import is_told, tell_end
+from doubleword_batch.jobs.row_counts import counts_of
+from doubleword_batch.jobs.store.records import BatchRun, Part
+from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.models import Batch
+
+_WORTH_A_LIST = 3  # batches: from here on the list is asked first
+_LISTED_FOR_EACH = 10  # how far it is followed for each of them: others may have come after it
+_MOST_LISTED_AT_ONCE = 100
+
+
+async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
+    """Ask the provider for every batch that may have changed, and record what it says.
+
+    A batch that was stopped, and not by us, may be taken up again where it was.
+    """
+
+    async def see(part_and_run: tuple[Part, BatchRun]) -> None:
+        part, run = part_and_run
+        batch = await job.client.batches.get(run.batch_id)
+        job.store.record_batch(job.id, part.id, batch, asked_with=run)
+
+    asked = [
+        (part, run)
+        for part, run in job.newest_runs()
+        if run and (also_terminal or not run.is_terminal or _was_stopped_elsewhere(job, part, run))
+    ]
+    (await run_concurrently(job.profile, asked, see)).results_or_raise()
+    if is_told(job.workspace) and job.has_ended() and is_done(job):
+        tell_end(job, counts_of(job))
+
+
+def _was_stopped_elsewhere(job: StoredJob, part: Part, run: BatchRun) -> bool:
+    return run.status == "cancelled" and not job.journal.find(
+        job.id, part.id, "cancel", answered=True
+    )
+
+
+async def refresh_from_list(jobs: Sequence[StoredJob]) -> set[int]:
+    """The same for several jobs of a workspace with one list: less than many single requests.
+
+    Returns:
+        The jobs that are up to date now, by id. The others' batches are too few to be worth a
+        list, or not among the newest: `refresh` those.
+
+    Raises:
+        ApiError, TransportError, ProtocolError: the provider gave no list.
+    """
+    running = {
+        job.id: [(part, run) for part, run in job.newest_runs() if run and not run.is_terminal]
+        for job in jobs
+    }
+    wanted = {run.batch_id for runs in running.values() for _, run in runs}
+    if len(wanted) < _WORTH_A_LIST:
+        return set()
+    ws = jobs[0].workspace
+    listed = await _listed(ws, wanted)
+    with ws.store.transaction():
+        for job, runs in running.items():
+            for part, run in runs:
+                if run.batch_id in listed:
+                    ws.store.record_batch(job, part.id, listed[run.batch_id], asked_with=run)
+    return {job for job, runs in running.items() if all(run.batch_id in listed for _, run in runs)}
+
+
+async def _listed(ws: Workspace, wanted: set[str]) -> dict[str, Batch]:
+    """Those of the wanted batches that are among the newest."""
+    found: dict[str, Batch] = {}
+    left = len(wanted) * _LISTED_FOR_EACH
+    page_size = min(len(wanted) * 2 + _LISTED_FOR_EACH, _MOST_LISTED_AT_ONCE)
+    async for batch in ws.client.batches.list(page_size=page_size):
+        if batch.id in wanted:
+            found[batch.id] = batch
+        left -= 1
+        if len(found) == len(wanted) or not left:
+            break
+    return found
