@@ -1,4 +1,4 @@
-"""Command lines quoted for the shell in which a person will paste them."""
+"""Lines quoted for the shell in which a person will paste them."""
 
 import os
 import re
@@ -45,10 +45,35 @@ def join_words(words: Sequence[str], shell: Shell | None = None) -> str:
     return line
 
 
-def quote_word(word: str, shell: Shell | None = None) -> str:
-    """One word that is no program, as in `join_words`."""
+def set_variable(name: str, value: str, shell: Shell | None = None) -> str:
+    """The line that sets a variable for the programs that a shell starts.
+
+    Args:
+        name: of letters and underscores.
+        value: an address or a key, which no shell reads otherwise.
+        shell: the one that runs, by default.
+    """
     shell = shell or shell_here()
-    return shlex.quote(word) if shell == "sh" else _quoted(word, shell)
+    if shell == "cmd":
+        return f"set {name}={value}"
+    if shell == "sh":
+        return f"export {name}={shlex.quote(value)}"
+    return f"$env:{name} = {_text_of_powershell(value)}"
+
+
+def set_variable_from(name: str, path: str, shell: Shell | None = None) -> str:
+    """The line that sets a variable to the one line of a file; its path may hold any character."""
+    shell = shell or shell_here()
+    if shell == "cmd":
+        return f'set /p {name}=<"{path}"'
+    if shell == "sh":
+        return f'export {name}="$(cat {shlex.quote(path)})"'
+    # Without -LiteralPath brackets stand for other characters.
+    return f"$env:{name} = (Get-Content -LiteralPath {_text_of_powershell(path)})"
+
+
+def _text_of_powershell(text: str) -> str:
+    return "'" + re.sub("(['\u2018-\u201b])", r"\1\1", text) + "'"  # all are quotes to it
 
 
 def _quoted(word: str, shell: Shell) -> str:
@@ -58,13 +83,12 @@ def _quoted(word: str, shell: Shell) -> str:
         return f'"{word}"'
     if shell == "cmd":
         return _CMD_SIGNS.sub(r"^\1", _argument(word))
-    text = re.sub("(['\u2018-\u201b])", r"\1\1", word)  # it takes typographic ones for its own
-    if shell == "powershell" and '"' in text:
+    if shell == "powershell" and '"' in word:
         # What 5 passes on is read once more by the rules of programs, and it adds no backslashes.
-        text = re.sub(r'(\\*)"', r'\1\1\\"', text)
-    if shell == "powershell" and " " in text:  # it puts quotes around what holds a space
-        text = re.sub(r"(\\+)$", r"\1\1", text)
-    return f"'{text}'"
+        word = re.sub(r'(\\*)"', r'\1\1\\"', word)
+    if shell == "powershell" and " " in word:  # it puts quotes around what holds a space
+        word = re.sub(r"(\\+)$", r"\1\1", word)
+    return _text_of_powershell(word)
 
 
 def _argument(word: str) -> str:

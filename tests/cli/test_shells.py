@@ -2,6 +2,7 @@
 
 import re
 import shlex
+import subprocess
 import sys
 
 import pytest
@@ -9,7 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from doubleword_batch.extra_packages import install_line
-from doubleword_batch.shell_words import join_words, shell_here
+from doubleword_batch.shell_words import (
+    join_words,
+    set_variable,
+    set_variable_from,
+    shell_here,
+)
 
 WORDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), min_size=1
@@ -119,6 +125,61 @@ def test_the_line_that_installs_a_package_runs_a_python_below_a_name_with_a_spac
     monkeypatch.setattr("doubleword_batch.shell_words.shell_here", lambda: shell)
     begins = rf'{begin}\Users\Ada L\python.exe" -m pip install "duckdb>='
     assert install_line("duckdb").startswith(begins)
+
+
+ODD_NAMES = [
+    "plain",
+    "two words",
+    "O'Brien",
+    "Ada\u2019s",
+    "a [b] c",
+    "Größe",
+    "100%",
+    "R&D!",
+    "$HOME",
+]
+
+
+@pytest.mark.parametrize("folder", ODD_NAMES)
+@pytest.mark.parametrize("shell", ["powershell", "pwsh"])
+def test_powershell_reads_a_key_from_a_file_below_any_name(folder, shell):
+    path = rf"C:\Users\{folder}\token"
+    line = set_variable_from("OPENAI_API_KEY", path, shell)
+    assert line.startswith("$env:OPENAI_API_KEY = (Get-Content -LiteralPath '")
+    command = line.partition(" = (")[2].removesuffix(")")
+    assert powershell_words(command) == ["Get-Content", "-LiteralPath", path]
+
+
+@pytest.mark.parametrize("folder", ODD_NAMES)
+@pytest.mark.posix("a shell of POSIX")
+def test_other_shells_read_a_key_from_a_file_below_any_name(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "token").write_text("k-1\n", encoding="utf-8")
+    lines = [
+        set_variable("OPENAI_BASE_URL", "http://127.0.0.1:8000/v1", "sh"),
+        set_variable_from("OPENAI_API_KEY", str(tmp_path / folder / "token"), "sh"),
+        'echo "$OPENAI_BASE_URL $OPENAI_API_KEY"',
+    ]
+    ran = subprocess.run(
+        ["sh", "-c", "\n".join(lines)], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert (ran.stdout, ran.stderr) == ("http://127.0.0.1:8000/v1 k-1\n", "")
+
+
+@pytest.mark.skipif(sys.platform != "win32", reason="cmd")
+@pytest.mark.parametrize("folder", [name for name in ODD_NAMES if name != "Größe"])
+def test_cmd_reads_a_key_from_a_file_below_any_name(tmp_path, folder):
+    (tmp_path / folder).mkdir()
+    (tmp_path / folder / "token").write_text("k-1\n", encoding="utf-8")
+    line = set_variable_from("OPENAI_API_KEY", str(tmp_path / folder / "token"), "cmd")
+    ran = subprocess.run(
+        f'cmd /d /s /c "{line}&& set OPENAI_API_KEY"',
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.stdout.strip() == "OPENAI_API_KEY=k-1"
 
 
 @pytest.mark.parametrize(

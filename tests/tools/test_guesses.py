@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -184,6 +185,11 @@ MESSAGES = [
     {"role": "user", "content": "Sort: {{ text }}"},
 ]
 
+KNOWS_CASE = pytest.mark.skipif(
+    Path(__file__.upper()).exists(), reason="this disk finds a name in any case"
+)
+NO_DRIVES = pytest.mark.skipif(sys.platform == "win32", reason="there it is a path")
+
 
 async def test_what_can_only_mean_one_thing_is_taken_for_it(settings, reviews):
     async with agent(settings) as a:
@@ -213,8 +219,11 @@ async def test_what_can_only_mean_one_thing_is_taken_for_it(settings, reviews):
         ("prompt", "{{ data.text }}", "Did you mean «text»?"),
         ("prompt", "{{ item['text'] }}", "Did you mean «text»?"),
         ("prompt", "{{ text if stars > 3 else '' }}", "convert them with |int or |float"),
-        ("source", "REVIEWS.CSV", "Did you mean «reviews.csv»?"),
-        ("source", "C:\\data\\reviews.csv", "Did you mean «reviews.csv»?"),
+        ("source", "REVIEW.CSV", "Did you mean «reviews.csv»?"),
+        pytest.param("source", "REVIEWS.CSV", "Did you mean «reviews.csv»?", marks=KNOWS_CASE),
+        pytest.param(
+            "source", "C:\\data\\reviews.csv", "Did you mean «reviews.csv»?", marks=NO_DRIVES
+        ),
         ("source", ["reviews.csv", "b.csv"], "The arguments do not fit: source must be text."),
         ("response_schema", "z.object({})", "neither JSON nor the path of a file"),
         ("response_schema", "class A:\n    label: str", "neither JSON nor the path of a file"),
@@ -235,7 +244,7 @@ async def test_what_would_be_sent_as_something_else_is_an_error(
     assert "next" not in reply["error"]
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="there it is a path")
+@NO_DRIVES
 async def test_a_path_of_windows_makes_no_file_elsewhere(settings, reviews, work):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", output_path="C:\\o.csv", **ORDER)

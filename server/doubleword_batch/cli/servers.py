@@ -16,7 +16,7 @@ from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import local_config
 from doubleword_batch.settings import Settings, check_base_url
-from doubleword_batch.shell_words import quote_word, shell_here
+from doubleword_batch.shell_words import set_variable, set_variable_from
 
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer
@@ -222,28 +222,13 @@ def _announce(
         )
     )
     terminal.note("For the openai SDK and other clients:")
-    key = server.token if show_token else token_file
-    for line in _environment(server.base_url, key):
+    key = "OPENAI_API_KEY"
+    for line in (
+        set_variable("OPENAI_BASE_URL", server.base_url),
+        set_variable(key, server.token) if show_token else set_variable_from(key, str(token_file)),
+    ):
         terminal.show(Text(plain(line)))
     terminal.note("doubleword-batch finds it by itself. Ctrl-C stops it; its work can be resumed.")
-
-
-def _environment(base_url: str, key: str | Path) -> tuple[str, str]:
-    """What to paste into the shell that runs; a path names the file that holds the key."""
-    shell, path = shell_here(), str(key)
-    is_file = isinstance(key, Path)
-    if shell == "cmd":
-        from_file = f'set /p OPENAI_API_KEY=<"{path}"'
-        return (
-            f"set OPENAI_BASE_URL={base_url}",
-            from_file if is_file else f"set OPENAI_API_KEY={key}",
-        )
-    if shell != "sh":
-        quoted = path.replace("'", "''")
-        value = f"(Get-Content '{quoted}')" if is_file else f"'{key}'"
-        return f"$env:OPENAI_BASE_URL = '{base_url}'", f"$env:OPENAI_API_KEY = {value}"
-    value = f'"$(cat {quote_word(path, shell)})"' if is_file else key
-    return f"export OPENAI_BASE_URL={base_url}", f"export OPENAI_API_KEY={value}"
 
 
 def webhook(
