@@ -37,6 +37,17 @@ def test_repeats_the_same_job_and_in_a_fresh_state_directory_says_what_has_chang
     assert "nothing was submitted" in error["message"]
 
 
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+def test_a_lock_file_that_an_editor_of_windows_saved_is_read(shell, encoding):
+    shell.json("run", "rows.csv", *PROMPT, "-o", "answers.csv")
+    path = shell.folder / "answers.lock.json"
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text, encoding=encoding, newline="\r\n")
+    again = shell.run("run", "--locked", "answers.lock.json")
+    assert again.returncode == 0, again.stderr
+    assert "Nothing has changed" in again.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [

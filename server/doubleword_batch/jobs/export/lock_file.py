@@ -24,6 +24,7 @@ from doubleword_batch.jobs.replies import Results, utc
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import LOCK_SUFFIX
+from doubleword_batch.saved_text import decode_saved
 from doubleword_batch.sources.open import parse_location
 
 FORMAT = 1
@@ -144,7 +145,7 @@ def lock_beside(table: Path) -> Path:
 
 
 def read_lock(path: Path) -> Lock:
-    """Read a lock file, whoever wrote it.
+    """Read a lock file, whoever wrote it, in an editor that puts a byte order mark before it, too.
 
     Args:
         path: resolved and allowed.
@@ -157,7 +158,7 @@ def read_lock(path: Path) -> Lock:
         content = file.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
         raise ValueError(f"it is larger than {MOST_BYTES >> 20} MiB")
-    return _decode(content)
+    return _decode(decode_saved(content))
 
 
 def versions() -> dict[str, str]:
