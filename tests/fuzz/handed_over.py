@@ -8,13 +8,16 @@ import io
 import json
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import msgspec
 import xlwt
 
 from doubleword_batch.errors import InputError
+from doubleword_batch.isolated import workbook
+from doubleword_batch.isolated.process import ChildEndedError
 from doubleword_batch.jobs.export.lock_file import Lock
 from doubleword_batch.jobs.locked_run import locked_request, open_lock
 from doubleword_batch.paths import Roots
@@ -31,9 +34,45 @@ ODS_WORDS = [
 ]
 
 
+class KeptChild:
+    """A child that reads one workbook after another; starting it takes longer than reading."""
+
+    def __init__(self, start=workbook._child):
+        self._start, self._child, self._frames = start, None, []
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        """It goes on living."""
+
+    def ask(self, request, *, seconds):
+        self._child = self._child or self._start()
+        self._frames = []
+        try:
+            self._child.ask(request, seconds=seconds)
+            last = {}
+            while not {"sheets", "wrong", "error", "end"} & last.keys():
+                last = self._child.frame(seconds=seconds)
+                self._frames.append(last)
+        except ChildEndedError as ended:
+            self._child = None
+            self._frames.append(ended)
+
+    def frame(self, **_):
+        frame = self._frames.pop(0)
+        if isinstance(frame, ChildEndedError):
+            raise frame
+        return frame
+
+    def close(self):
+        if self._child:
+            self._child.close()
+
+
 @contextmanager
 def old_workbooks(folder):
-    """`.xls`, `.xlsb` and `.ods`: their reader is a child, so an input costs a process or two."""
+    """`.xls`, `.xlsb` and `.ods`, whose reader is a child."""
     book = xlwt.Workbook()
     page = book.add_sheet("S")
     for line, cells in enumerate((["id", "text"], [1, "größe"], [2.5, True])):
@@ -58,7 +97,9 @@ def old_workbooks(folder):
         with suppress_said():
             check_rows(folder, ".xls", options)
 
-    yield together(inputs, bad_rows), check
+    kept = KeptChild()
+    with closing(kept), patch.object(workbook, "_child", lambda: kept):
+        yield together(inputs, bad_rows), check
 
 
 LOCK = {

@@ -5,10 +5,11 @@ import io
 import sqlite3
 import zipfile
 from contextlib import contextmanager, suppress
+from unittest.mock import patch
 
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources import SourceOptions, open_source
+from doubleword_batch.sources import SourceOptions, open_source, parquet
 from doubleword_batch.sources.values import as_json, as_text
 from fuzz.inputs import damaged, one_of, together
 from workbook import sheet, write_workbook
@@ -192,6 +193,18 @@ def parquet_samples(folder):
     return made
 
 
+@contextmanager
+def parquets(folder):
+    """Each reading has a session of one database: opening a database takes longer than reading."""
+    reading = table(".parquet", parquet_samples, options=False)
+    with (
+        parquet.duckdb_connection("") as database,
+        reading(folder) as fed_and_check,
+        patch.object(parquet, "duckdb_connection", lambda _kind: database.cursor()),
+    ):
+        yield fed_and_check
+
+
 def compressed(samples):
     return [gzip.compress(sample, mtime=0) for sample in samples]
 
@@ -212,7 +225,7 @@ TARGETS = {
     "jsonl": table(".jsonl", JSON_LINES),
     "json": table(".json", JSON),
     "xlsx": table(".xlsx", xlsx_samples, options=False),
-    "parquet": table(".parquet", parquet_samples, options=False),
+    "parquet": parquets,
     "sqlite": table(".db", sqlite_samples, SQLITE_WORDS, options=False),
     "gzip": table(".csv.gz", compressed([*CSV[:2], b"a,b\n" + b"1,2\n" * 50_000])),
     "zstd": table(".jsonl.zst", zstandard(JSON_LINES)),

@@ -214,11 +214,12 @@ def _error_response(status: int, message: str, code: str) -> Response:
 
 
 def _reply(endpoint: str, body: dict[str, Any], response: CallResponse) -> Response:
+    kind = "application/json"
+    if body.get("stream") and response.status < _ERRORS_FROM:
+        kind, response = "text/event-stream", as_stream(endpoint, body, response)
     if response.status >= _ERRORS_FROM:
         return _failed_row(response)
-    if not body.get("stream"):
-        return Response(response.body, response.status, media_type="application/json")
-    return Response(as_stream(endpoint, body, response).body, media_type="text/event-stream")
+    return Response(response.body, response.status, media_type=kind)
 
 
 def _failure(error: DoublewordBatchError) -> Response:

@@ -12,33 +12,42 @@ import msgspec
 from doubleword_batch.batch_openai.call import CallResponse
 
 _CHAT = "/v1/chat/completions"
+_BAD_GATEWAY = 502
+_NOT_MADE = {
+    "message": "The provider's answer is not of this endpoint's form: no stream can be made of it.",
+    "type": "server_error",
+    "param": None,
+    "code": "row_failed",
+}
 
 
 def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> CallResponse:
-    """The response as a body of server-sent events.
+    """The response as a body of server-sent events; status 502 where its body has no such form.
 
     Args:
         endpoint: of the call.
         body: of the call, `stream_options` included.
-        response: a JSON body with a status below 400.
+        response: of a status below 400.
     """
     try:
-        result = msgspec.json.decode(response.body)
-    except (ValueError, RecursionError):
-        return response
-    if endpoint == _CHAT:
-        options = body.get("stream_options")
-        with_usage = isinstance(options, dict) and bool(
-            cast("dict[str, Any]", options).get("include_usage")
-        )
-        events = [_data(chunk) for chunk in _chat_chunks(result, with_usage=with_usage)]
-        events.append(b"data: [DONE]\n\n")
-    else:
-        events = [
+        events = _events(endpoint, body, msgspec.json.decode(response.body))
+    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
+        return CallResponse(_BAD_GATEWAY, msgspec.json.encode({"error": _NOT_MADE}))
+    return CallResponse(response.status, b"".join(events))
+
+
+def _events(endpoint: str, body: dict[str, Any], result: Any) -> list[bytes]:
+    if endpoint != _CHAT:
+        return [
             b"event: %b\n" % event["type"].encode() + _data(event | {"sequence_number": number})
             for number, event in enumerate(_response_events(result))
         ]
-    return CallResponse(response.status, b"".join(events))
+    options = body.get("stream_options")
+    with_usage = isinstance(options, dict) and bool(
+        cast("dict[str, Any]", options).get("include_usage")
+    )
+    events = [_data(chunk) for chunk in _chat_chunks(result, with_usage=with_usage)]
+    return [*events, b"data: [DONE]\n\n"]
 
 
 def _data(event: dict[str, Any]) -> bytes:

@@ -55,6 +55,7 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
             unique_names(batches.schema.names)
             readers = _readers((field.name, _of_arrow(field.type)) for field in batches.schema)
             for batch in batches:
+                batch.validate(full=True)  # offsets that lie end the process that reads
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
                     yield from (_read(row, readers) for row in rows)
@@ -100,9 +101,11 @@ def _of_pandas(kind: Any) -> Read | None:
         return _of_arrow(inner)
     if (categories := getattr(kind, "categories", None)) is not None:
         return _of_pandas(categories.dtype)
+    if (dense := getattr(kind, "subtype", None)) is not None:  # of a sparse column, an interval
+        return _of_pandas(dense)
     if getattr(kind, "kind", "") != "f":
         return None
-    return {2: _half, 4: _single}.get(kind.itemsize)
+    return {2: _half, 4: _single}.get(getattr(kind, "itemsize", 0))
 
 
 def _of_polars(kind: Any) -> Read | None:

@@ -7,10 +7,13 @@ from typing import Any, cast
 
 from doubleword_batch.atomic_files import atomic_file
 from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.plain_text import one_line
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
 from doubleword_batch.sources.frames import rows_of_arrow, rows_of_pandas, rows_of_polars
 from doubleword_batch.sources.python_values import is_instance, json_value
 from doubleword_batch.sources.values import as_json
+
+_MOST_SAID = 200
 
 MAX_INLINE_ROWS = 100
 """Rows that an agent may pass by value; more of them belong in a file."""
@@ -129,7 +132,7 @@ def _json_row(row: Any, number: int) -> Any:
         return row
     try:
         return json_value(cast("Mapping[str, Any]", row))
-    except (TypeError, RecursionError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         raise _bad_value(number, error) from None
 
 
@@ -156,7 +159,8 @@ def _line(row: Any, number: int, value: Any) -> bytes:
 
 
 def _bad_value(number: int, error: Exception) -> InputError:
-    reason = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+    said = one_line(str(error)[:_MOST_SAID])  # it names classes, which the caller's data may bring
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else said
     return InputError(
         f"Row {number} cannot be written as JSON: {reason}.",
         hint="Use text, finite numbers, true, false, null, and lists or objects of them.",

@@ -14,7 +14,9 @@ from doubleword_batch.sources.images import HEAD_BYTES, media_type
 from doubleword_batch.sources.narrow_floats import shortest
 from doubleword_batch.sources.values import elapsed_text
 
-_INTEGERS = range(-(1 << 63), 1 << 64)  # what JSON readers keep exactly; text beyond
+_LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep them; text beyond
+_MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them
+_PLAIN_KINDS = frozenset({int, float, bool, type(None)})  # whose repr is short, and Python's own
 _HALF_BYTES = 2
 _DOUBLE_BYTES = 8
 
@@ -32,16 +34,24 @@ def is_missing(value: object) -> bool:
 def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after the other
     """A value in the types of JSON: texts, numbers, booleans, null, lists and objects of them.
 
+    What a class of the caller's derives from a text or a number counts as that text or number,
+    whatever it says of itself: members of an `IntEnum`, texts of numpy.
+
     Raises:
         TypeError: it has no form there.
+        ValueError: an integer of thousands of digits.
         RecursionError: it is nested too deeply.
     """
-    if value is None or isinstance(value, str | bool):
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return value if type(value) is str else str.__str__(value)
     if isinstance(value, int):
-        return value if value in _INTEGERS else str(value)
+        whole = int.__int__(value)
+        return whole if _LEAST_INTEGER <= whole <= _MOST_INTEGER else str(whole)
     if isinstance(value, float):
-        return value if math.isfinite(value) else None
+        number = float.__float__(value)
+        return number if math.isfinite(number) else None
     if isinstance(value, Mapping):
         return _json_object(cast("Mapping[Any, Any]", value))
     if isinstance(value, list | tuple):
@@ -49,10 +59,17 @@ def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after t
     if isinstance(value, bytes | bytearray | memoryview):
         return _bytes_text(bytes(cast("bytes", value)))
     if isinstance(value, Decimal):
-        return format(value, "f") if value.is_finite() else None
+        return _digits(value)
     if is_instance(value, "numpy", "generic") or is_instance(value, "numpy", "ndarray"):
         return json_value(_of_numpy(value))
     return None if is_missing(value) else _scalar_text(value)
+
+
+def _digits(value: Decimal) -> str | None:
+    """All digits of a decimal; one such as 1E+999999999 as it is written."""
+    if not value.is_finite():
+        return None
+    return format(value, "f" if abs(value.adjusted()) < _MOST_DIGITS else "")
 
 
 def _scalar_text(value: Any) -> str:
@@ -68,8 +85,9 @@ def _scalar_text(value: Any) -> str:
 def _json_object(value: Mapping[Any, Any]) -> Row:
     for name in value:
         if not isinstance(name, str):
-            raise TypeError(f"the name of a column or field is {name!r} and not a text")
-    return {name: json_value(field) for name, field in value.items()}
+            shown = repr(name) if type(name) in _PLAIN_KINDS else type(name).__name__
+            raise TypeError(f"the name of a column or field is {shown} and not a text")
+    return {str.__str__(name): json_value(field) for name, field in value.items()}
 
 
 def _of_numpy(value: Any) -> Any:

@@ -11,13 +11,18 @@ from doubleword_batch.provider_errors import read_failure_reason
 
 _log = logging.getLogger(__name__)
 
-_OK, _FIRST_ERROR = 200, 400
+_OK, _FIRST_ERROR, _LAST, _BAD_GATEWAY = 200, 400, 599, 502
 _ANSWERS = frozenset({"choices", "output", "data"})  # which say that a body is one, beside errors
 _MOST_DIGITS = 4_000
 
 
 class Response(NamedTuple):
-    """Status and body; the body is JSON, whatever the server wrote."""
+    """Status and body, as an HTTP server sends them, whatever the provider wrote.
+
+    Attributes:
+        status: 200 for every answer, since 204 and 304 have no body; 400 to 599 for a failure.
+        body: JSON.
+    """
 
     status: int
     body: bytes
@@ -55,7 +60,7 @@ def response_in(line: bytes) -> Response | None:
         return _response_in_any(line)
     body = bytes(envelope.body)
     if envelope.status_code and body.startswith(b"{"):
-        return Response(envelope.status_code, body)
+        return Response(_as_sent(envelope.status_code), body)
     return _response_in_any(line)
 
 
@@ -74,10 +79,16 @@ def _response_of(result: ResultLine | None) -> Response | None:
     if status is None and body and (result.error is None or not _ANSWERS.isdisjoint(body)):
         status = _OK
     if status:
-        return Response(status, msgspec.json.encode(result.body))
+        return Response(_as_sent(status), msgspec.json.encode(result.body))
     error = result.error
     message = error if isinstance(error, str) else object_of(error).get("message")
     reason = read_failure_reason(message)
     if reason is not None and reason.status is not None and reason.status >= _FIRST_ERROR:
-        return Response(reason.status, reason.body)
+        return Response(_as_sent(reason.status), reason.body)
     return None
+
+
+def _as_sent(status: int) -> int:
+    if status < _FIRST_ERROR:
+        return _OK
+    return status if status <= _LAST else _BAD_GATEWAY
