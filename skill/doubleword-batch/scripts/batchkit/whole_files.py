@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-_HELD = frozenset({5, 32, 33})  # access denied, sharing violation, lock violation
+_ACCESS_DENIED, _SHARING_VIOLATION, _LOCK_VIOLATION = 5, 32, 33  # error codes of Windows
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
 
@@ -111,10 +111,17 @@ def _renamed(part: Path, path: Path) -> bool:
     try:
         part.replace(path)
     except OSError as error:
-        if getattr(error, "winerror", None) not in _HELD:
+        if not _may_be_held(error, path):
             raise
         return False
     return True
+
+
+def _may_be_held(error: OSError, path: Path) -> bool:
+    code = getattr(error, "winerror", None)
+    if code != _ACCESS_DENIED:
+        return code in (_SHARING_VIOLATION, _LOCK_VIOLATION)
+    return path.is_file() and os.access(path, os.W_OK)  # else the right to it is missing
 
 
 def write_whole(path: Path, pieces: Iterable[bytes]) -> None:

@@ -1,0 +1,54 @@
+"""A file that Windows does not let go: another program has it open, or a right is missing."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from skill.in_process import script_module
+
+ACCESS_DENIED, SHARING_VIOLATION = 5, 32
+
+
+@pytest.fixture
+def written(tmp_path, monkeypatch):
+    """Write over a file that Windows does not let go, for so many times."""
+    whole_files = script_module("whole_files")
+    monkeypatch.setattr(whole_files, "_PATIENCE_SECONDS", 0.1)
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b"old")
+    real = Path.replace
+
+    def write(code, times):
+        refused = iter(range(times))
+
+        def replace(part, target):
+            if next(refused, None) is None:
+                return real(part, target)
+            error = PermissionError(13, "Access is denied", str(part))
+            error.winerror = code
+            raise error
+
+        monkeypatch.setattr(Path, "replace", replace)
+        whole_files.write_whole(path, [b"new"])
+        return path.read_bytes()
+
+    return write
+
+
+@pytest.mark.parametrize("code", [ACCESS_DENIED, SHARING_VIOLATION])
+def test_one_that_is_held_for_a_moment_is_replaced(written, code):
+    assert written(code, times=1) == b"new"
+
+
+@pytest.mark.parametrize("code", [ACCESS_DENIED, SHARING_VIOLATION])
+def test_one_that_stays_open_elsewhere_is_named_as_that(written, code):
+    with pytest.raises(Exception, match="Another program has") as stopped:
+        written(code, times=1_000)
+    assert type(stopped.value).__name__ == "Stop"
+
+
+def test_one_that_may_not_be_written_is_not_said_to_be_open_elsewhere(written, monkeypatch):
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(PermissionError, match="Access is denied"):
+        written(ACCESS_DENIED, times=1_000)
