@@ -56,7 +56,7 @@ def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[Pure
     if is_output and not _IS_WINDOWS and _ON_A_DRIVE.match(text):
         raise _refused(text, "is a path of Windows", "Give a path of this machine.")
     if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
-        raise _refused(text, "holds a character that nobody sees", "Give a path without it.")
+        raise _refused(text, "holds an invisible character", "Give a path without it.")
     if is_output or _IS_WINDOWS:
         _check_names(text, may_be_pattern=not is_output)
 

@@ -65,7 +65,7 @@ def is_signed(
         now: epoch seconds; the clock's by default.
 
     Raises:
-        ConfigError: the secret is none.
+        ConfigError: the secret is not one.
     """
     key = _key(secret)
     identity, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
@@ -99,7 +99,7 @@ def build_app(jobs: Jobs, secret: Secret) -> "Starlette":
     """The application that takes webhooks.
 
     Raises:
-        ConfigError: the secret is none.
+        ConfigError: the secret is not one.
     """
     from starlette.applications import Starlette
     from starlette.responses import Response
@@ -143,7 +143,7 @@ async def _heed(jobs: Jobs, body: bytes) -> int:
         _log.warning("A webhook's batch could not be looked at: %s", error)
         return 503
     _log.info(
-        "A webhook told the end of a batch %s", "of this machine" if is_known else "elsewhere"
+        "A webhook announced the end of a batch %s", "of this machine" if is_known else "elsewhere"
     )
     return 204
 
@@ -160,7 +160,7 @@ def serve_webhook(
         on_ready: told the address.
 
     Raises:
-        ConfigError: code `port_in_use`, or the secret is none.
+        ConfigError: code `port_in_use`, or the secret is not one.
     """
     app = build_app(jobs, secret)
     listener = listen_on(port, who="The webhook", backlog=_BACKLOG)

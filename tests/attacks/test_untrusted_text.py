@@ -185,4 +185,4 @@ async def test_a_name_that_is_not_what_it_looks_like_is_not_written(echoing, nam
         results = await a.runs_job(rows=[{"t": "x"}], prompt="{{ t }}", model="m")
         refused = await a.fails("fetch_results", job=results["job"], output_path=name)
     assert refused["error"]["code"] == "outside_roots"
-    assert "nobody sees" in refused["error"]["message"]
+    assert "invisible character" in refused["error"]["message"]

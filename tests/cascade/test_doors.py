@@ -54,7 +54,7 @@ REFUSED = {
         "always alike",
     ),
     "responses": ({"endpoint": "/v1/responses"}, "/v1/chat/completions only"),
-    "few rows": ({"limit": 499}, "does not pay for 499 requests"),
+    "few rows": ({"limit": 499}, "not worth it for 499 requests"),
 }
 
 

@@ -143,7 +143,9 @@ def test_a_browser_that_was_left_open_over_a_week_is_told_how_to_go_on(home, rev
     with running(home, port=port, key="another key") as console:
         judge.wait_for_selector("#lost:visible >> text=Run doubleword-batch console")
         page.get_by_role("button", name="Right").click()
-        page.wait_for_selector("text=This browser has not been let in, or its week is over.")
+        page.wait_for_selector(
+            "text=This browser has no access to the console, or its week of access is over."
+        )
         assert "open the address that it shows" in page.inner_text(".hint")
         page.goto(console.access.first_address)
         page.wait_for_selector("h1 >> text=Jobs")

@@ -128,7 +128,7 @@ def test_paths_follow_the_roots_where_a_person_listed_them(tmp_path):
         ({"response_schema": "{"}, "The schema is not JSON"),
         ({"response_schema": "/etc/passwd"}, "The schema is not JSON"),
         ({"response_schema": "[1]"}, "The schema is not a JSON object"),
-        ({"max_tokens": "many"}, "not a number of tokens"),
+        ({"max_tokens": "many"}, "must be a whole number of tokens"),
         ({"max_cost_usd": "-1"}, "not an amount of US dollars"),
         ({"window": "7 moons"}, ""),
         ({"prompt": ""}, "empty"),

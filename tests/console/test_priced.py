@@ -138,7 +138,7 @@ def test_a_cascade_says_what_it_can_cost_before_anything_is_sent(priced, browser
         ({"cascade_target": "many"}, "Write a percentage from 50 to 99"),
         ({"response_schema": "{"}, "The schema is not JSON"),
         ({"response_schema": '{"type": "thing"}'}, "not a usable schema"),
-        ({"max_tokens": "0"}, "not a number of tokens"),
+        ({"max_tokens": "0"}, "must be a whole number of tokens"),
     ],
 )
 def test_what_a_cascade_or_a_schema_lacks_is_said_while_it_is_written(
@@ -156,7 +156,7 @@ def test_what_a_cascade_or_a_schema_lacks_is_said_while_it_is_written(
 def test_too_few_rows_for_a_cascade_are_named_with_what_to_do(priced, browser):
     draft = draft_of(priced, browser, write_rows(priced.folder / "few.csv", 40))
     refused = priced.console.post(browser, f"{draft}/build", **(FIELDS | CASCADE))
-    assert "does not pay for 40 requests" in refused.text
+    assert "not worth it for 40 requests" in refused.text
 
 
 @needs_chromium

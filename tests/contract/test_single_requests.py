@@ -67,7 +67,7 @@ def test_a_failed_response_says_why(simulated):
         "/responses", json={"model": "chat-1", "input": [], "background": True}
     ).json()["id"]
     failed = until(lambda: (r := show(simulated, id_))["status"] == "failed" and r)
-    assert "input must be a text" in failed["error"]["message"]
+    assert "input must be a string" in failed["error"]["message"]
 
 
 def test_a_deleted_response_is_gone(simulated):

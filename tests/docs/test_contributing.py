@@ -23,10 +23,15 @@ def test_every_recipe_that_it_names_exists():
     assert named <= there
 
 
-def test_what_just_quick_runs_is_there():
-    (paths,) = re.findall(r'^quick := "(.+)"$', RECIPES, re.MULTILINE)
-    for path in paths.split():
+def test_what_just_quick_runs_and_leaves_out_is_there():
+    runs, leaves_out = (
+        re.search(rf'^{name} := "(.+)"$', RECIPES, re.MULTILINE).group(1).split()
+        for name in ("quick", "not_quick")
+    )
+    for path in (*runs, *leaves_out):
         assert (ROOT / path).exists(), path
+    for path in leaves_out:
+        assert any(Path(path).is_relative_to(folder) for folder in runs), path
 
 
 def test_just_can_read_the_justfile():

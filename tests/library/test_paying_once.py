@@ -1,81 +1,14 @@
-"""Nothing is paid for twice: equal rows are one request, and earlier answers are taken over."""
+"""Nothing is paid for twice: earlier answers are taken over."""
 
-import csv
 import json
 import shutil
 
 import pytest
 
-from as_doubleword import as_doubleword
 from doubleword_batch import InputError, Jobs, run
 from doubleword_batch.jobs.reuse import key_file
-from doubleword_batch.local import Faults, LocalConfig, LocalServer
-from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.requests import keys, lines
-from doubleword_batch.settings import Settings
-
-PROMPT = "Say {{ text }}"
-FAULTS = Faults(
-    requests=(
-        RequestFault(fault="flaky", match=Match(contains="Say flaky"), times=1),
-        RequestFault(fault="hold", match=Match(contains="Say held"), until="/never"),
-    )
-)
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    home = tmp_path_factory.mktemp("server")
-    config = LocalConfig(home=home, executor="simulate", max_attempts=1, faults=FAULTS)
-    with LocalServer(config) as running:
-        yield running
-
-
-@pytest.fixture
-def settings(tmp_path, server):
-    return Settings.from_environment(
-        {
-            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            **as_doubleword(server),
-        }
-    )
-
-
-class Sent:
-    """What a server has been asked for since it was made."""
-
-    def __init__(self, jobs):
-        self._jobs = jobs
-
-    async def requests(self, *jobs):
-        """Requests of these jobs' batches, as the server counts them."""
-        ws = await self._jobs.workspace()
-        runs = [r for j in jobs for r in ws.store.batch_runs(ws.store.job_named(j.name).id)]
-        return sum([(await ws.client.batches.get(r.batch_id)).request_counts.total for r in runs])
-
-
-def table(path, texts):
-    with path.open("w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["text"])
-        rows.writerows([text] for text in texts)
-    return path
-
-
-def texts(count):
-    return [f"row {n}" for n in range(count)]
-
-
-async def done(jobs, source, **asked):
-    """A job from a table to its answers."""
-    job = await jobs.create(source, prompt=PROMPT, model="m", **asked)
-    await job.submit()
-    assert (await job.wait(60)).complete
-    return job, await job.results()
-
-
-def answers(results):
-    return [(row["text"], row["outcome"], row["answer"]) for row in results.rows()]
+from library.tables import PROMPT, Sent, answers, done, table, texts
 
 
 async def test_three_changed_rows_of_a_thousand_are_three_requests(settings, tmp_path):
@@ -106,19 +39,6 @@ async def test_three_changed_rows_of_a_thousand_are_three_requests(settings, tmp
     assert origins.count(None) == 3
     assert origins[3] is None
     assert origins[0].startswith(f"job:{first.name}, 20")
-
-
-async def test_equal_rows_are_one_request_and_each_has_its_outcome(settings, tmp_path):
-    path = table(tmp_path / "rows.csv", [f"row {n % 1_129}" for n in range(2_000)])
-    async with Jobs(settings) as jobs:
-        job, results = await done(jobs, path)
-        assert await Sent(jobs).requests(job) == 1_129
-    assert (job.created.requests, job.created.shared_rows) == (1_129, 871)
-    assert (results.reply.ledger, results.reply.shared_rows) == ({"ok": 2_000}, 871)
-    found = list(results.rows())
-    assert [row["custom_id"] for row in found] == [f"r{n}" for n in range(1, 2_001)]
-    assert found[1_129]["answer"] == found[0]["answer"]
-    assert [found[n]["origin"] for n in (0, 1_129)] == [None, "row 1"]
 
 
 async def test_the_estimate_is_that_of_what_is_sent(settings, tmp_path):
@@ -216,26 +136,6 @@ async def test_answers_can_be_taken_from_one_job_alone(settings, tmp_path):
             await jobs.create(path, **asked, new_run=True, options={"reuse_days": 1})
 
 
-@pytest.mark.parametrize(
-    ("params", "options", "requests"),
-    [
-        ({}, {}, 2),
-        ({"temperature": 0}, {}, 2),
-        ({"temperature": 0.7}, {}, 6),
-        ({"n": 2}, {}, 6),
-        ({}, {"equal_rows": "separate"}, 6),
-        ({"temperature": 0.7}, {"equal_rows": "share"}, 2),
-    ],
-)
-async def test_rows_share_a_request_unless_samples_are_wanted(
-    settings, tmp_path, params, options, requests
-):
-    path = table(tmp_path / "rows.csv", ["a", "b", "a", "a", "b", "a"])
-    async with Jobs(settings) as jobs:
-        job = await jobs.create(path, prompt=PROMPT, model="m", params=params, options=options)
-    assert job.created.requests == requests
-
-
 async def test_samples_are_taken_over_one_by_one(settings, tmp_path):
     async with Jobs(settings) as jobs:
         await done(jobs, table(tmp_path / "a.csv", ["a", "a"]), params={"temperature": 1})
@@ -258,24 +158,6 @@ async def test_what_a_retry_asked_with_other_parameters_is_not_an_answer_to_the_
         more = table(tmp_path / "more.csv", [*rows, "new"])
         anew = await jobs.create(more, prompt=PROMPT, model="m", params={"seed": 1})
     assert (anew.created.requests, anew.created.reused_rows) == (2, 1)
-
-
-async def test_rows_that_share_fail_together_and_are_retried_with_one_request(settings, tmp_path):
-    rows = ["flaky", "fine", "flaky", "flaky"]
-    async with Jobs(settings) as jobs:
-        job, results = await done(jobs, table(tmp_path / "rows.csv", rows))
-        assert results.reply.ledger == {"ok": 1, "failed": 3}
-        retried = await job.retry()
-        assert (retried.rows, retried.shared_rows) == (1, 2)
-        pending = (await jobs.workspace()).store.query(
-            "SELECT count(*) FROM ledger WHERE outcome = 'pending'"
-        )
-        assert pending == [(3,)]
-        await job.wait(60)
-        again = await job.results()
-        assert again.reply.ledger == {"ok": 4}
-        anew = await jobs.create(table(tmp_path / "new.csv", rows), prompt=PROMPT, model="m")
-    assert anew.created.requests == 0
 
 
 async def test_a_failed_row_is_not_an_answer_and_a_cancelled_one_neither(settings, tmp_path):

@@ -1,6 +1,7 @@
 """Every error code that the package can give, read from its source."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import doubleword_batch
@@ -8,6 +9,7 @@ import doubleword_batch
 _NAMES = {"code", "default_code"}
 
 
+@cache
 def codes_of_the_package():
     """The literal codes: `code="..."` and `default_code = "..."`."""
     root = Path(doubleword_batch.__file__).parent
@@ -17,7 +19,7 @@ def codes_of_the_package():
             continue  # what the local server says is an API's answer, not an error of ours
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             found |= set(_codes_in(node))
-    return found
+    return frozenset(found)
 
 
 def _codes_in(node):

@@ -133,7 +133,7 @@ async def test_rows_where_a_path_belongs_are_moved_into_rows(settings, work, sou
         reply = await a.fails("create_batch_file", source=source, prompt="Sort: {{ text }}")
         listed = await a.fails("create_batch_file", source=[{"a": 1}], prompt="{{ a }}")
         long = await a.fails("create_batch_file", source="a,b\n" + "1,2\n" * 500, prompt="{{ a }}")
-    assert "holds rows, and not the path of a file" in reply.text
+    assert "holds rows and not the path of a file" in reply.text
     assert reply["error"]["next"] == (
         f'create_batch_file(rows=[{row}], prompt="Sort: {{{{ text }}}}")'
     )

@@ -59,7 +59,7 @@ async def _explained(request: Request, error: Exception) -> Response:
 
 async def _not_there(request: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    words = "There is no such page." if status == 404 else "That is not how this page is asked."  # noqa: PLR2004
+    words = "There is no such page." if status == 404 else "This page cannot be requested that way."  # noqa: PLR2004
     return error_page(request, InputError(words, hint="Go back to the list of jobs."), status)
 
 
@@ -72,7 +72,7 @@ async def _bug(request: Request, error: Exception) -> Response:
 
 _REFUSED: dict[Reason, tuple[str, str, int]] = {
     "no_cookie": (
-        "This browser has not been let in, or its week is over.",
+        "This browser has no access to the console, or its week of access is over.",
         "Run doubleword-batch console, and open the address that it shows.",
         401,
     ),
@@ -81,7 +81,7 @@ _REFUSED: dict[Reason, tuple[str, str, int]] = {
         "Open the console by typing its address, or run doubleword-batch console.",
         403,
     ),
-    "method": ("That is not how a page is asked.", "Go back to the list of jobs.", 405),
+    "method": ("Pages cannot be requested that way.", "Go back to the list of jobs.", 405),
 }
 
 

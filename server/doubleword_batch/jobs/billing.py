@@ -39,7 +39,7 @@ async def fetch_bills(job: StoredJob) -> None:
     try:
         (await run_concurrently(job.profile, wanted, fetch)).results_or_raise()
     except DoublewordBatchError as error:
-        _log.info("No bill of job %s: %s", job.name, error.message)
+        _log.info("The bill of job %s could not be fetched: %s", job.name, error.message)
 
 
 async def fetch_bills_of_today(ws: Workspace) -> None:
@@ -68,7 +68,7 @@ async def fetch_bills_of_today(ws: Workspace) -> None:
             if not wanted or not left:
                 break
     except DoublewordBatchError as error:
-        _log.info("No bills of today's batches: %s", error.message)
+        _log.info("The bills of today's batches could not be fetched: %s", error.message)
 
 
 def bill_of(told: BatchAnalytics | None) -> Bill | None:

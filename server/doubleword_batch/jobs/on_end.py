@@ -144,7 +144,7 @@ def _start(command: str | list[str], facts: dict[str, str]) -> None:
             **apart(),
         )
     except (OSError, RuntimeError) as error:
-        _log.warning("The end of a job could not be told: %s", error)
+        _log.warning("The end of a job could not be announced: %s", error)
         return
     threading.Thread(target=child.wait, daemon=True).start()
 

@@ -260,7 +260,7 @@ def _pair(tariff: Mapping[str, Any]) -> Pair | None:
 
 
 def _amount(value: Any) -> Decimal | None:
-    """A number as servers write it, or as text; None for what is none."""
+    """A number as servers write it, or as text; None for what is not one."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None
     try:

@@ -22,5 +22,5 @@ async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
             try:
                 await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
             except DoublewordBatchError as error:
-                _log.info("Not known how far job %s is: %s", name, error.message)
+                _log.info("Could not find out how far job %s is: %s", name, error.message)
         await ws.sleep(seconds)

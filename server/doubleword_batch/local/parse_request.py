@@ -130,7 +130,7 @@ def _embedding_input(given: Any) -> str | tuple[int, ...]:
         return given
     if is_list(given) and given and _are_tokens(given):
         return tuple(given)
-    raise rejected("input must be a text or a list of texts, none of them empty", param="input")
+    raise rejected("input must be a string or a list of strings, none of them empty", param="input")
 
 
 def _parse_chat(body: dict[str, Any]) -> ParsedRequest:
@@ -180,7 +180,7 @@ def _parse_responses(body: dict[str, Any]) -> ParsedRequest:
 def _model(body: dict[str, Any]) -> str:
     model = body.get("model")
     if not isinstance(model, str) or not model:
-        raise rejected("model must be a text", param="model")
+        raise rejected("model must be a string", param="model")
     return model
 
 
@@ -248,7 +248,7 @@ def _conversation(instructions: Any, given: Any) -> tuple[dict[str, Any], ...]:
     if isinstance(given, str):
         return (*messages, {"role": "user", "content": given})
     if not is_list(given) or not given:
-        raise rejected("input must be a text or a list of items", param="input")
+        raise rejected("input must be a string or a list of items", param="input")
     messages.extend(message for item in given for message in _from_item(item))
     return tuple(messages)
 

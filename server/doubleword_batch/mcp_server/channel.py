@@ -99,7 +99,7 @@ class Channel:
             try:
                 status = await jobs.job(job).status(wait_seconds=wait_seconds)
             except DoublewordBatchError as error:
-                _log.info("Not known how far job %s is: %s", job, error.message)
+                _log.info("Could not find out how far job %s is: %s", job, error.message)
             except Exception as error:  # noqa: BLE001  # the next call of a tool says it readably
                 _log.info("Job %s is not watched any more: %s", job, error)
                 self._waited_for.discard(job)

@@ -173,7 +173,7 @@ def _messages_fault(first: bytes) -> str:
     if inside.startswith(b"]"):
         return "body.messages is empty."
     if inside and not inside.startswith(b"{"):
-        return "body.messages is a list of something else than objects."
+        return "body.messages is a list of something other than objects."
     return ""
 
 

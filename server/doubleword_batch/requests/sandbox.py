@@ -156,7 +156,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def _replace(self, value: Any, old: str, new: str) -> str:
         text = _text(value)
         if not old:
-            raise ValueError("replace needs a text to look for")
+            raise ValueError("replace needs text to look for")
         self.spend(len(text) + text.count(old) * len(new))
         return text.replace(old, new)
 

@@ -109,8 +109,8 @@ def model_id(given: str) -> str:
         )
     if not is_plain(name):
         raise InputError(
-            f"{quote_untrusted(name, 80)} is not a model's id: it holds a line break or a "
-            "character that nobody sees.",
+            f"{quote_untrusted(name, 80)} is not a model's id: it holds a line break or an "
+            "invisible character.",
             hint="Give the id of one of the provider's models, and nothing else.",
             next=Next("list", {"kind": "models"}),
         )

@@ -137,7 +137,7 @@ class JoinedFiles:
             source.note(
                 "header_again",
                 f"Row {self._first}{others} the header, as where files were joined. Each is read "
-                "as a row: take it out of the file if it is none.",
+                "as a row: take it out of the file if it is not a row.",
             )
 
 

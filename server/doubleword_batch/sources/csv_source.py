@@ -190,7 +190,8 @@ class CsvSource(Source):
             return header
         self.note(
             "row_names",
-            "The header has one name less than the rows have fields, as R's write.table leaves it.",
+            "The header has one name fewer than the rows have fields, as R's write.table leaves "
+            "it.",
         )
         return ["", *header]
 

@@ -31,7 +31,7 @@ def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> Inp
         if len(json.dumps(arguments, ensure_ascii=False).encode()) <= _MOST_BYTES:
             helps = Next("create_batch_file", arguments)
     return InputError(
-        "The source holds rows, and not the path of a file.",
+        "The source holds rows and not the path of a file.",
         hint=f"Save them as a file and give its path, or give up to {_MOST_ROWS} of them as rows: "
         '[{"column": "value"}, ...].',
         next=helps,

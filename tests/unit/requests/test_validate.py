@@ -250,7 +250,7 @@ def test_the_inputs_of_all_embeddings_are_counted_where_the_provider_limits_them
         ("/v1/chat/completions", {"messages": {"role": "user"}}, "messages is not a list"),
         ("/v1/chat/completions", {"messages": None}, "messages is not a list"),
         ("/v1/chat/completions", {"messages": []}, "messages is empty"),
-        ("/v1/chat/completions", {"messages": ["hello"]}, "something else than objects"),
+        ("/v1/chat/completions", {"messages": ["hello"]}, "something other than objects"),
         ("/v1/embeddings", {"input": 7}, "neither text nor a list"),
         ("/v1/responses", {"input": ""}, "input is empty"),
         ("/v1/chat/completions", {}, "messages is missing"),

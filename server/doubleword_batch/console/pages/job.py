@@ -102,7 +102,9 @@ async def approve(request: Request) -> Response:
     decision = fields.get("decision")
     question = await console.approvals.about(name)
     if decision not in ("approved", "declined") or question is None:
-        raise InputError("Nothing of this job waits for an answer.", hint="Look at the job again.")
+        raise InputError(
+            "Nothing in this job is waiting for an answer.", hint="Look at the job again."
+        )
     if question.id != fields.get("question"):
         raise InputError(
             "What is asked has changed since this page was shown. Nothing was submitted.",

@@ -43,7 +43,9 @@ async def mark(request: Request) -> Response:
     given = fields.get("mark", "")
     row = row_number(fields.get("row", ""))
     if given not in _MARKS:
-        raise InputError("A row is marked right, wrong, or none.", hint="Use the buttons.")
+        raise InputError(
+            "A row can be marked right or wrong, or its mark cleared.", hint="Use the buttons."
+        )
     marked = cast('Literal["right", "wrong"] | None', _MARKS[given])
     await console_of(request).views.mark(name_of(request), row, marked)
     place = fields.get("place", "")

@@ -173,7 +173,7 @@ def refuse_small(rows: int) -> None:
     """
     if rows < FEWEST_ROWS:
         raise InputError(
-            f"A cascade does not pay for {rows:,} requests: the sample that both models answer is "
-            f"200 rows at least, so it needs {FEWEST_ROWS}. Nothing was built.",
+            f"A cascade is not worth it for {rows:,} requests: the sample that both models answer "
+            f"is 200 rows at least, so it needs {FEWEST_ROWS}. Nothing was built.",
             hint="Leave cascade out and give the strong model as model.",
         )

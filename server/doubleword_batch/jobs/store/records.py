@@ -114,14 +114,14 @@ class Part:
         """The part with its file in a folder, the one of its job; of the path the name counts.
 
         Raises:
-            StoreError: something else than a file stands there.
+            StoreError: something other than a file stands there.
         """
         if self.path is None:
             return self
         path = folder / self.path.name
         if path.is_symlink() or (path.exists() and not path.is_file()):
             raise StoreError(
-                f"{path} in the state directory is a link or no file, so it is not sent.",
+                f"{path} in the state directory is a link or not a file, so it is not sent.",
                 hint="Somebody has changed the state directory. Use another one.",
             )
         return self if path == self.path else replace(self, path=path)

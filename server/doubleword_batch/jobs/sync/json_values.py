@@ -50,7 +50,7 @@ def in_order(values: Any) -> list[Any]:
 
 
 def count_of(value: Any) -> int | None:
-    """A number of tokens; None for what is none."""
+    """A number of tokens; None for what is not one."""
     count = whole_number(value)
     return count if count is not None and count < MOST_TOKENS else None
 

@@ -94,7 +94,7 @@ class Snapshot:
                     raise not_written(self.path, error) from None
                 raise InputError(
                     f"Looking through the rows took longer than {_SECONDS:.0f} s.",
-                    hint="Filter by an outcome or a value first, or take the sort away.",
+                    hint="Filter by an outcome or a value first, or remove the sorting.",
                 ) from None
 
 

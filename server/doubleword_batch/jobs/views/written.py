@@ -46,7 +46,7 @@ class Written:
             return None
         if not tokens.isdecimal() or len(tokens) > _MOST_DIGITS or not int(tokens):
             raise InputError(
-                "The longest answer is not a number of tokens.",
+                "The longest answer must be a whole number of tokens.",
                 hint="Write it like 300, or leave it empty.",
             )
         return {"max_tokens": int(tokens)}
@@ -64,7 +64,7 @@ class Written:
         """The option `cascade` of the build.
 
         Raises:
-            InputError: the target is none.
+            InputError: the target is not one.
         """
         if not self.strong_model.strip():
             return None
@@ -78,7 +78,7 @@ class Written:
         option = {"model": self.strong_model.strip(), "target": round(target, 6)}
         if not is_cascade(option):
             raise InputError(
-                "The share of rows that has to agree with the strong model is not one.",
+                "The share of rows that has to agree with the strong model must be a percentage.",
                 hint="Write a percentage from 50 to 99, such as 95.",
             )
         return option

@@ -30,7 +30,7 @@ _RESPONSES = "/v1/responses"
 _URLS = ("/v1/chat/completions", "/v1/embeddings", _RESPONSES)
 _TIERS = frozenset({"auto", "default", "flex", "priority"})
 _OURS = frozenset({"background", "service_tier"})
-"""What asks for a way of running, and is nothing that an executor knows."""
+"""What asks for a way of running; executors do not know it."""
 
 _FLEX_SECONDS = 3600
 _POLL_SECONDS = 0.03
@@ -104,7 +104,7 @@ class SingleRoutes:
     async def _reason_against(self, url: str, body: dict[str, Any]) -> Response | None:
         model, tier = body.get("model"), body.get("service_tier")
         if not isinstance(model, str) or not model:
-            return openai_error(400, "model must be a text.", "invalid_request")
+            return openai_error(400, "model must be a string.", "invalid_request")
         if not await self._models.answers(model):
             message = "The model has not been configured or is not available to user."
             return openai_error(404, message, "model_not_found")

@@ -123,7 +123,7 @@ class BuiltinExecutor:
         parsed = parse_embeddings(request.body)
         texts = [text for text in parsed.inputs if isinstance(text, str)]
         if len(texts) != len(parsed.inputs):
-            raise rejected("token lists are not embedded here; send texts", param="input")
+            raise rejected("token lists are not embedded here; send text", param="input")
         if parsed.dimensions not in {None, DIMENSIONS}:
             raise rejected(
                 f"{EMBEDDING_MODEL} has {DIMENSIONS} dimensions and no others", param="dimensions"

@@ -59,8 +59,8 @@ class Llama:
         except RuntimeError:
             raise RequestFailed(
                 "NonRetriableHttpStatus",
-                f"the model file {path.name} cannot be loaded: it is broken, or no GGUF file that "
-                "llama.cpp reads, or there is too little memory",
+                f"the model file {path.name} cannot be loaded: it is broken, or not a GGUF file "
+                "that llama.cpp reads, or there is too little memory",
                 status=500,
             ) from None
 

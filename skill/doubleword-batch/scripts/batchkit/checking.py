@@ -268,7 +268,7 @@ def _messages_fault(body: dict[str, Any]) -> str:
     if not messages:
         return "body.messages is empty."
     if not isinstance(messages[0], dict):
-        return "body.messages is a list of something else than objects."
+        return "body.messages is a list of something other than objects."
     return ""
 
 
