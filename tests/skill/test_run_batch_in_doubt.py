@@ -9,6 +9,7 @@ from contextlib import suppress
 import pytest
 
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
+from faults.acting import CARRIED_OUT, acting
 from skill.results import FAST, batches_at, expected_ids, ids_of
 from skill.servers import never_answering_creations
 
@@ -76,6 +77,24 @@ def test_a_creation_whose_reply_is_lost_is_looked_for_and_not_sent_twice(
     assert first.code == (0 if created else 6), first.err
     assert second.code == 0, second.err
     assert len(batches) == 1
+
+
+@pytest.mark.parametrize("route", [CREATE, UPLOAD])
+@pytest.mark.parametrize("manner", CARRIED_OUT)
+def test_what_was_carried_out_and_then_refused_is_carried_out_once(
+    run, served, requests_of, manner, route
+):
+    requests_of(5)
+    with served() as server, acting(server, route, CARRIED_OUT[manner]) as act:
+        variables = {**server.variables, "DOUBLEWORD_BASE_URL": act.base_url}
+        for _ in range(2):
+            done = run("run_batch.py", "requests.jsonl", *FAST, **variables)
+            if done.code == 0:
+                break
+        batches = batches_at(server)
+
+    assert done.code == 0, done.err
+    assert len(batches) == act.writes == 1
 
 
 @pytest.mark.parametrize("status", [408, 499, 500])

@@ -4,6 +4,7 @@ import pytest
 
 from doubleword_batch import errors
 from wire.scripted_server import Answer, answer, serving
+from wire.test_key_and_origin import moved
 
 ID = "0191b5f2-0000-7000-8000-000000000001"
 BATCH = {"id": ID, "status": "in_progress"}
@@ -18,19 +19,84 @@ async def get(client):
     return await client.batches.get(ID)
 
 
-async def create(client):
+async def create(client, **options):
     return await client.batches.create(
-        input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
+        input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h", **options
     )
 
 
-@pytest.mark.parametrize("call", [get, create])
-async def test_a_key_that_has_worked_is_refused_for_a_while_and_the_call_goes_on(connect, call):
+async def create_after_a_look(client):
+    async def find():
+        async for batch in client.batches.list():
+            return batch
+        return None
+
+    return await create(client, find=find)
+
+
+NOTHING = answer(200, {"object": "list", "data": []})
+
+
+async def test_a_key_that_has_worked_is_refused_for_a_while_and_the_call_goes_on(connect):
     async with serving(WORKS, refused(401), refused(401), WORKS) as server:
         client = connect(server.base_url)
         await get(client)
-        assert (await call(client)).id == ID
+        assert (await get(client)).id == ID
         assert len(server.requests) == 4
+
+
+async def test_a_batch_is_looked_for_before_it_is_created_after_a_refusal(connect):
+    refusals = [refused(401), NOTHING, refused(401), refused(401), NOTHING]
+    async with serving(WORKS, *refusals, answer(201, BATCH)) as server:
+        client = connect(server.base_url)
+        await get(client)
+        assert (await create_after_a_look(client)).id == ID
+        made = [request.method for request in server.requests][1:]
+    assert made == ["POST", "GET", "POST", "GET", "GET", "POST"]
+
+
+@pytest.mark.parametrize("denial", [refused(401), answer(429), answer(425), moved("/v1/batches")])
+async def test_a_batch_that_is_there_after_a_refusal_is_not_created_again(connect, denial):
+    listed = answer(200, {"object": "list", "data": [BATCH]})
+    async with serving(WORKS, denial, listed) as server:
+        client = connect(server.base_url)
+        await get(client)
+        assert (await create_after_a_look(client)).id == ID
+        assert len(server.requests) == 3
+
+
+@pytest.mark.parametrize("denial", [refused(401), moved("/v1/batches")])
+@pytest.mark.parametrize("listing", [refused(403), refused(404), refused(405), refused(501)])
+async def test_where_nobody_can_look_only_what_was_not_taken_is_sent_again(
+    connect, denial, listing
+):
+    async with serving(WORKS, answer(429), listing, denial, listing) as server:
+        client = connect(server.base_url)
+        await get(client)
+        with pytest.raises((errors.AuthError, errors.ProtocolError)):
+            await create_after_a_look(client)
+        assert [request.method for request in server.requests].count("POST") == 2
+
+
+async def test_a_batch_that_nobody_looks_for_is_not_created_again(connect, fake_time):
+    async with serving(WORKS, refused(401)) as server:
+        client = connect(server.base_url)
+        await get(client)
+        with pytest.raises(errors.AuthError) as caught:
+            await create(client)
+        assert len(server.requests) == 2
+    assert caught.value.retryable is True
+    assert fake_time.waits == []
+
+
+async def test_a_response_whose_refusal_contradicts_is_not_begun_again(connect):
+    for denial in (refused(401), moved("/v1/responses")):
+        async with serving(WORKS, answer(429), denial) as server:
+            client = connect(server.base_url)
+            await get(client)
+            with pytest.raises((errors.AuthError, errors.ProtocolError)):
+                await client.responses.create({"model": "m", "input": "Say 1"})
+            assert len(server.requests) == 3
 
 
 REFUSED = [
@@ -71,18 +137,25 @@ AWAY = [
 
 
 @pytest.mark.parametrize("models", AWAY)
-@pytest.mark.parametrize("call", [get, create])
-async def test_an_outage_at_first_contact_is_not_a_wrong_key(connect, fake_time, call, models):
+async def test_an_outage_at_first_contact_is_not_a_wrong_key(connect, fake_time, models):
     outage = [refused(401), models] * 3
     async with serving(*outage, WORKS) as server:
-        assert (await call(connect(server.base_url))).id == ID
+        assert (await get(connect(server.base_url))).id == ID
         assert len(server.requests) == 7
+
+
+@pytest.mark.parametrize("models", AWAY)
+async def test_an_outage_at_the_first_creation_is_not_a_wrong_key(connect, fake_time, models):
+    outage = [refused(401), models] * 2
+    async with serving(*outage, NOTHING, answer(201, BATCH)) as server:
+        assert (await create_after_a_look(connect(server.base_url))).id == ID
+        assert len(server.requests) == 6
 
 
 async def test_an_outage_that_lasts_is_said_as_what_it_is(connect, fake_time):
     async with serving(*[refused(401), AWAY[0]] * 60) as server:
         with pytest.raises(errors.TransportError) as caught:
-            await create(connect(server.base_url, max_retry_seconds=20))
+            await create_after_a_look(connect(server.base_url, max_retry_seconds=20))
     assert sum(fake_time.waits) == pytest.approx(50)
     assert caught.value.message.startswith("The server could not check the key (HTTP 401 on POST")
     assert "such as its database, is away" in caught.value.message

@@ -15,8 +15,9 @@ import msgspec
 
 from doubleword_batch.api.body import pieces_of_file
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.repeating import may_be_repeated
 from doubleword_batch.api.request import ApiRequest, unexpected
-from doubleword_batch.api.transport import Transport, may_be_repeated
+from doubleword_batch.api.transport import Transport
 from doubleword_batch.errors import DoublewordBatchError, ProtocolError, quote_untrusted
 from doubleword_batch.provider_errors import read_error_body
 from doubleword_batch.settings import BASE_URL_VARIABLES

@@ -31,6 +31,7 @@ class ApiRequest:
         content: a form that is streamed, once per try; excludes `body`.
         headers: beyond those that every request has.
         idempotent: doing it twice is the same as doing it once.
+        address: where a redirect has sent it, in place of its path below the base URL.
     """
 
     method: Literal["GET", "POST", "DELETE"]
@@ -40,6 +41,7 @@ class ApiRequest:
     content: FormWithFile | None = None
     headers: dict[str, str] = field(default_factory=dict[str, str])
     idempotent: bool = True
+    address: str | None = None
 
     @property
     def writes(self) -> bool:

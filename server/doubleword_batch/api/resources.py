@@ -5,7 +5,7 @@ only where the `Profile` says that the server offers it.
 """
 
 import re
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
 from doubleword_batch.api.model_list import ModelList
+from doubleword_batch.api.repeating import Find
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
@@ -45,6 +46,7 @@ class Files:
         filename: str | None = None,
         expires_after_seconds: int | None = None,
         on_progress: ByteProgress | None = None,
+        find: Callable[[], Awaitable[File | None]] | None = None,
     ) -> File:
         """Upload a request file with purpose `batch`, streamed from disk in constant memory.
 
@@ -58,6 +60,7 @@ class Files:
                 server's default.
             on_progress: called with the bytes sent and the bytes in all; starts over when the
                 upload is repeated.
+            find: looks for the file that an earlier try has stored; see `Batches.create`.
 
         Returns:
             The stored file; its `id` is what `batches.create` takes.
@@ -73,7 +76,7 @@ class Files:
             request = ApiRequest(
                 "POST", "/files", content=form, headers=form.headers, idempotent=False
             )
-            return await self._transport.call(request, File)
+            return await self._transport.call(request, File, find)
 
     async def get(self, file_id: str) -> File:
         """One file's name, size and times."""
@@ -131,8 +134,8 @@ class Batches:
     Every method raises `InputError` for an id that cannot be one, `ApiError` for an error status,
     `TransportError` when no complete reply comes within the retry time, and `ProtocolError` for
     a reply that is not of this API. `create`, `retry` and `retry_requests` are repeated only if
-    they were surely not received: after a TransportError with `may_have_happened`, a ServerError
-    or a ProtocolError, look before calling again.
+    they were surely not received, or after a look (`find`): after a TransportError with
+    `may_have_happened`, a ServerError, a ProtocolError or an AuthError, look before calling again.
     """
 
     def __init__(self, transport: Transport, profile: Profile) -> None:
@@ -146,6 +149,7 @@ class Batches:
         endpoint: str,
         completion_window: str,
         metadata: dict[str, str] | None = None,
+        find: Callable[[], Awaitable[Batch | None]] | None = None,
     ) -> Batch:
         """Start a batch. This is what costs money.
 
@@ -155,6 +159,9 @@ class Batches:
             completion_window: such as `24h`.
             metadata: at most 16 pairs, keys to 64 and values to 512 characters; put something
                 unique in it, so that a batch whose reply was lost can be found by `list(search=)`.
+            find: looks for what an earlier try has made; asked before it is sent again after a
+                refusal that may pass. Without it, it is sent again only where the status says that
+                it was not taken: 425, 429, 307, 308.
 
         Raises:
             InputError: code `invalid_metadata`, or `malformed_id`.
@@ -167,7 +174,7 @@ class Batches:
         if metadata:
             check_metadata(metadata)
             body["metadata"] = metadata
-        return await self._write("/batches", body)
+        return await self._write("/batches", body, find=find)
 
     async def get(self, batch_id: str) -> Batch:
         """One batch as it is now, under the id by which it was asked for.
@@ -221,9 +228,16 @@ class Batches:
         """
         return await self._write(_batch_path(batch_id) + "/cancel", idempotent=True)
 
-    async def retry(self, batch_id: str) -> Batch:
-        """Run all failed and cancelled requests of a batch again, in place (Doubleword)."""
-        return await self._write(_batch_path(batch_id) + "/retry")
+    async def retry(
+        self, batch_id: str, *, find: Callable[[], Awaitable[Batch | None]] | None = None
+    ) -> Batch:
+        """Run all failed and cancelled requests of a batch again, in place (Doubleword).
+
+        Args:
+            batch_id: the batch.
+            find: gives the batch if it runs again already; see `create`.
+        """
+        return await self._write(_batch_path(batch_id) + "/retry", find=find)
 
     async def retry_requests(self, batch_id: str, request_ids: Sequence[str]) -> Batch:
         """Run these requests of a batch again, in place (Doubleword).
@@ -262,10 +276,15 @@ class Batches:
         return await self._transport.call(request, BatchAnalytics)
 
     async def _write(
-        self, path: str, body: dict[str, Any] | None = None, *, idempotent: bool = False
+        self,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        idempotent: bool = False,
+        find: Find[Batch] | None = None,
     ) -> Batch:
         request = ApiRequest("POST", path, body=body, idempotent=idempotent)
-        return await self._transport.call(request, Batch)
+        return await self._transport.call(request, Batch, find)
 
 
 class Models:

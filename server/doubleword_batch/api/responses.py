@@ -5,8 +5,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from doubleword_batch.api.repeating import Find
 from doubleword_batch.api.request import ApiRequest, checked_id, typed_reply
 from doubleword_batch.api.transport import Transport
+from doubleword_batch.errors import NotFoundError
 
 _ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
 
@@ -50,11 +52,11 @@ class Responses:
 
         Raises:
             ApiError, TransportError, ProtocolError: as in `Batches`. There is no list to look in
-                for a response whose reply was lost.
+                for a response whose reply was lost, so it is sent again after 425 and 429 alone.
         """
         flags = {"background": True, "service_tier": "flex"}
         return await self._read(
-            ApiRequest("POST", "/responses", body=body | flags, idempotent=False)
+            ApiRequest("POST", "/responses", body=body | flags, idempotent=False), _nowhere
         )
 
     async def get(self, response_id: str) -> BackgroundResponse:
@@ -62,10 +64,16 @@ class Responses:
         path = f"/responses/{checked_id('response id', response_id)}"
         return await self._read(ApiRequest("GET", path))
 
-    async def _read(self, request: ApiRequest) -> BackgroundResponse:
-        body = await self._transport.call_raw(request)
+    async def _read(
+        self, request: ApiRequest, find: Find[bytes] | None = None
+    ) -> BackgroundResponse:
+        body = await self._transport.call_raw(request, find)
         state = typed_reply(request, body, _State, self._transport.redact)
         return BackgroundResponse(state.id, state.status.lower(), body)
+
+
+async def _nowhere() -> None:
+    raise NotFoundError("There is no list of responses.", status=404)
 
 
 class _State(BaseModel):

@@ -7,13 +7,14 @@ the second opinion: a server that cannot give it has more to mend than a key.
 """
 
 from collections import OrderedDict
+from contextlib import AbstractContextManager
 from typing import Literal, Protocol
 
 from anyio import to_thread
 
 from doubleword_batch.api.error_mapping import ErrorReply
 from doubleword_batch.api.request import ApiRequest
-from doubleword_batch.backoff import RetryBudget, RetryClock
+from doubleword_batch.backoff import RetryBudget, RetryClock, budgets_around, within
 from doubleword_batch.errors import (
     AuthError,
     CreditError,
@@ -171,7 +172,7 @@ def _not_checked(error: DoublewordBatchError) -> TransportError:
 
 
 def contradicts(error: DoublewordBatchError) -> bool:
-    """Whether it is a refusal of what was accepted before; nothing was carried out then."""
+    """Whether it is a refusal of what was accepted before."""
     return bool(error.details.get(_CONTRADICTS))
 
 
@@ -201,6 +202,10 @@ class Budgets:
         """The call got through after all; see `RetryBudget.recovered`."""
         for budget in (self._all, self._of_objects, self._of_outages):
             budget.recovered()
+
+    def around(self) -> AbstractContextManager[None]:
+        """Work, such as a look between two tries, that ends with the time of an outage."""
+        return within(*budgets_around(), self._of_outages)
 
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next try, or raise `error` if there should be none."""

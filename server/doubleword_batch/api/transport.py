@@ -1,13 +1,15 @@
 """The one path that every request takes: key, retries, redirects, errors.
 
 The key goes to the base URL's origin and nowhere else. A request that may have been carried out is
-repeated only if repeating it changes nothing.
+repeated only if repeating it changes nothing, or if what it would have made was looked for and is
+not there.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import replace
 from typing import TypeVar
 
 import anyio
@@ -19,18 +21,22 @@ from doubleword_batch.api.custom_transport import CustomTransport, HttpxTranspor
 from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
 from doubleword_batch.api.own_server import is_of_a_model, model_ids, model_not_here
+from doubleword_batch.api.repeating import (
+    Find,
+    MovedError,
+    made_already,
+    may_be_repeated,
+    surely_not_done,
+)
 from doubleword_batch.api.request import ApiRequest, typed_reply
-from doubleword_batch.api.seen import MODELS, Budgets, KeyMemory, SecondOpinion, Seen, contradicts
+from doubleword_batch.api.seen import MODELS, Budgets, KeyMemory, SecondOpinion, Seen
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
-    ApiError,
     ConfigError,
     DoublewordBatchError,
     NotFoundError,
     ProtocolError,
-    RateLimitedError,
-    TransportError,
     quote_untrusted,
 )
 from doubleword_batch.network import proxy_for, shown_proxy, tls_context
@@ -42,7 +48,7 @@ _T = TypeVar("_T", bound=BaseModel)
 _R = TypeVar("_R")
 _MAX_REDIRECTS = 5
 _SAME_METHOD = frozenset({307, 308})
-"""Redirects after which a write is sent again as it was: it was not carried out where it came."""
+"""Redirects after which a write is sent again as it was."""
 _SEE_OTHER = 303
 _CONNECT_SECONDS = 10.0
 _SLOW_SECONDS = 30.0
@@ -111,8 +117,13 @@ class Transport:
         """Close all connections."""
         await self._http.aclose()
 
-    async def call(self, request: ApiRequest, model: type[_T]) -> _T:
+    async def call(self, request: ApiRequest, model: type[_T], find: Find[_T] | None = None) -> _T:
         """Send, and return the reply as `model`.
+
+        Args:
+            request: what to send.
+            model: what the reply is.
+            find: looks for what a write has made; see `repeating`.
 
         Raises:
             ApiError: the server answered with an error status.
@@ -120,14 +131,14 @@ class Transport:
             ProtocolError: the reply is not one of this API.
         """
         reply = await self._persist(
-            request, lambda body: typed_reply(request, body, model, self.redact)
+            request, lambda body: typed_reply(request, body, model, self.redact), find
         )
         self._seen.note_made(request, reply)
         return reply
 
-    async def call_raw(self, request: ApiRequest) -> bytes:
-        """Send, and return the reply's body without the key; errors as in `call`."""
-        return await self._persist(request, bytes)
+    async def call_raw(self, request: ApiRequest, find: Find[bytes] | None = None) -> bytes:
+        """Send, and return the reply's body without the key; all else as in `call`."""
+        return await self._persist(request, bytes, find)
 
     async def ask_once(self, request: ApiRequest) -> bytes:
         """The same in one try, for what can be done without."""
@@ -195,13 +206,17 @@ class Transport:
         finally:
             later.cancel()
 
-    async def _persist(self, request: ApiRequest, read: Callable[[bytes], _R]) -> _R:
+    async def _persist(
+        self, request: ApiRequest, read: Callable[[bytes], _R], find: Find[_R] | None = None
+    ) -> _R:
         with self.said_if_slow(request):
-            return await self._tried(request, read)
+            return await self._tried(request, read, find)
 
-    async def _tried(self, request: ApiRequest, read: Callable[[bytes], _R]) -> _R:
+    async def _tried(
+        self, request: ApiRequest, read: Callable[[bytes], _R], find: Find[_R] | None
+    ) -> _R:
         budget = self.retry_budget()
-        may_be_done = False
+        may_be_done, moves = False, 0
         while True:
             try:
                 async with self.opened(request) as response:
@@ -211,17 +226,28 @@ class Transport:
                 is_gone = isinstance(error, NotFoundError) and request.method == "DELETE"
                 if is_gone and may_be_done:
                     return read(b"")
-                if not may_be_repeated(request, error):
+                if not may_be_repeated(request, error, looks=find is not None):
                     raise
-                may_be_done = may_be_done or not _surely_not_done(error)
-                await budget.wait_after(error)
+                may_be_done = may_be_done or not surely_not_done(error)
+                if isinstance(error, MovedError):
+                    moves += 1
+                    if moves > _MAX_REDIRECTS:
+                        raise _redirect_error(request, "in a circle") from error
+                    request = replace(request, address=error.address)
+                else:
+                    await budget.wait_after(error)
+                if find is not None and not request.idempotent:
+                    with budget.around():
+                        found = await made_already(find, error)
+                    if found is not None:
+                        return found
             else:
                 budget.recovered()
                 return found
 
     async def _follow(self, request: ApiRequest) -> httpx.Response:
         params = {k: v for k, v in request.params.items() if v is not None}
-        url = httpx.URL(self.base_url + request.path)
+        url = httpx.URL(request.address or self.base_url + request.path)
         if params:
             url = url.copy_with(params=params)
         for _ in range(_MAX_REDIRECTS + 1):
@@ -238,6 +264,8 @@ class Transport:
                 return response
             await response.aclose()
             url = self._redirected(request, response)
+            if not request.idempotent:
+                raise MovedError(request, str(url))
         raise _redirect_error(request, "in a circle")
 
     async def _answered(self, request: httpx.Request) -> httpx.Response:
@@ -314,18 +342,6 @@ def _say_slow(base_url: str, request: ApiRequest) -> None:
     _log.warning(
         "%s has not answered %s in %.0f s; still waiting.", base_url, request, _SLOW_SECONDS
     )
-
-
-def may_be_repeated(request: ApiRequest, error: DoublewordBatchError) -> bool:
-    """Whether sending `request` again is safe after `error`, and may help."""
-    is_of_the_server = isinstance(error, ApiError | TransportError | ProtocolError)
-    return is_of_the_server and error.retryable and (request.idempotent or _surely_not_done(error))
-
-
-def _surely_not_done(error: DoublewordBatchError) -> bool:
-    if isinstance(error, TransportError):
-        return not error.may_have_happened
-    return isinstance(error, RateLimitedError) or contradicts(error)
 
 
 def _http_client(

@@ -2,17 +2,16 @@
 
 A call is a job of one row, as every other single call is, so that it is remembered, capped and
 counted alike. The journal has the write before it is sent and the response's id afterwards; a
-write whose reply was lost cannot be looked for at the provider, and is therefore never repeated.
+write whose reply was lost, or whose refusal contradicts what the provider accepted before, cannot
+be looked for there, and is therefore never repeated.
 """
 
 import msgspec
 
+from doubleword_batch.api.repeating import may_have_happened
 from doubleword_batch.api.responses import BackgroundResponse
-from doubleword_batch.errors import (
-    DoublewordBatchError,
-    ServerError,
-    TransportError,
-)
+from doubleword_batch.api.seen import contradicts
+from doubleword_batch.errors import DoublewordBatchError, TransportError
 from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of
 from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
@@ -56,9 +55,9 @@ async def begin_response(job: StoredJob) -> str:
     try:
         response = await ws.client.responses.create(msgspec.json.decode(body))
     except DoublewordBatchError as error:
-        if _may_have_happened(error):
+        if may_have_happened(error) or contradicts(error):
             raise _unconfirmed() from error
-        ws.journal.mark_without_effect(write)
+        ws.journal.mark_refused(write)
         raise
     failpoint("respond.answered")
     ws.journal.record_answer(write, response.id)
@@ -154,12 +153,6 @@ class _Error(msgspec.Struct):
 
 class _Failed(msgspec.Struct):
     error: _Error | None = None
-
-
-def _may_have_happened(error: DoublewordBatchError) -> bool:
-    if isinstance(error, TransportError):
-        return error.may_have_happened
-    return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
 def _unconfirmed() -> TransportError:

@@ -71,7 +71,7 @@ async def _cancel_batch(job: StoredJob, part: Part, run: BatchRun) -> None:
 
     remote = RemoteWrite(
         write=job.journal.record_intent(Intent("cancel", key, job.id, part.id)),
-        send=lambda: job.client.batches.cancel(run.batch_id),
+        send=lambda _: job.client.batches.cancel(run.batch_id),
         find_at_provider=find_at_provider,
         get_by_id=job.client.batches.get,
         record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),

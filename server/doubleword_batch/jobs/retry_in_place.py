@@ -17,7 +17,7 @@ from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import RetrySelection
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, write_once
+from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, recorded, write_once
 from doubleword_batch.models import Batch
 
 
@@ -86,12 +86,17 @@ async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, intent: Intent
 
     remote = RemoteWrite(
         write=write,
-        send=lambda: job.client.batches.retry(run.batch_id),
+        send=lambda find: job.client.batches.retry(run.batch_id, find=find),
         find_at_provider=find_at_provider,
         get_by_id=job.client.batches.get,
         record_result=record_result,
     )
-    await write_once(job.workspace, remote)
+    try:
+        await write_once(job.workspace, remote)
+    except (RejectedError, NotFoundError):  # its rows would be sent in another batch now
+        if (batch := await find_at_provider()) is None:
+            raise
+        recorded(job.workspace, remote, batch)
 
 
 def _state_of_run(run: BatchRun) -> str:

@@ -125,10 +125,16 @@ class Journal:
                 (self.now(), self.monotonic(), write.id),
             )
 
-    def mark_without_effect(self, write: Write) -> None:
-        """Note that the write surely changed nothing; what it reserved is free again."""
+    def mark_refused(self, write: Write) -> None:
+        """Note that the write changed nothing, as it seems; what it reserved is free again."""
         self.store.change(
-            "writes", write.id, sent_at=None, sent_monotonic=None, cost_usd=None, reserved_at=None
+            "writes",
+            write.id,
+            sent_at=None,
+            sent_monotonic=None,
+            refused_at=self.now(),
+            cost_usd=None,
+            reserved_at=None,
         )
 
     def record_answer(self, write: Write, remote_id: str) -> None:

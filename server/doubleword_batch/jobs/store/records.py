@@ -181,6 +181,7 @@ class Write:
         sent_at: the last moment, by the wall clock, at which it was on its way.
         sent_monotonic: the same moment by the monotonic clock of this machine.
         remote_id: the id of what it made or changed, once that is known.
+        refused_at: when the provider last refused it.
     """
 
     id: int
@@ -191,6 +192,7 @@ class Write:
     sent_monotonic: float | None
     answered_at: float | None
     remote_id: str | None
+    refused_at: float | None
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:

@@ -346,4 +346,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-long-cancellations",
         "ALTER TABLE batch_runs ADD COLUMN still_cancelling INTEGER NOT NULL DEFAULT 0;",
     ),
+    (
+        # A gateway may refuse what the server behind it has carried out.
+        "2026-11-refused-writes",
+        "ALTER TABLE writes ADD COLUMN refused_at REAL;",
+    ),
 )

@@ -2,7 +2,8 @@
 
 The intent is in the journal before anything is sent. A write that may have been sent is looked for
 at the provider, and "not in the list" is not yet "not there": it is sent again only when it has not
-appeared for `Workspace.in_doubt_seconds` since the last moment at which it may have left.
+appeared for `Workspace.in_doubt_seconds` since the last moment at which it may have left. One that
+was refused is looked for, too, before it is sent again: by then it may be there all the same.
 """
 
 from collections.abc import Awaitable, Callable
@@ -12,10 +13,12 @@ from typing import Generic, TypeVar
 
 import anyio
 
+from doubleword_batch.api.repeating import Find, may_have_happened
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
     DoublewordBatchError,
-    ServerError,
+    ForbiddenError,
+    NotFoundError,
     StoreError,
     TransportError,
 )
@@ -37,7 +40,8 @@ class RemoteWrite(Generic[_T]):
 
     Attributes:
         write: its intent.
-        send: sends it; returns what it made or changed.
+        send: sends it; returns what it made or changed. It is given what to ask before it sends
+            again by itself.
         find_at_provider: finds what it made or changed, or None; asked when it may have been sent
             already.
         get_by_id: what has the id that another process noted as the fact.
@@ -47,8 +51,8 @@ class RemoteWrite(Generic[_T]):
     """
 
     write: Write
-    send: Callable[[], Awaitable[_T]]
-    find_at_provider: Callable[[], Awaitable[_T | None]]
+    send: Callable[[Find[_T]], Awaitable[_T]]
+    find_at_provider: Find[_T]
     get_by_id: Callable[[str], Awaitable[_T]]
     record_result: Callable[[_T], None]
     accepts_existing: Callable[[_T], bool] | None = None
@@ -65,19 +69,19 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
     """
     earlier = await _earlier(remote)
     if earlier is not None:
-        return _recorded(ws, remote, earlier), False
+        return recorded(ws, remote, earlier), False
     lost: DoublewordBatchError | None = None
     search = _search(ws)
     while True:
         write = ws.journal.read(remote.write.key)
         found = await _found(remote, write, lost)
         if found is not None:
-            return _recorded(ws, remote, found), lost is not None
+            return recorded(ws, remote, found), lost is not None
         in_doubt = _in_doubt_seconds(ws, write)
         if in_doubt <= 0 and ws.journal.mark_sending(write):
             answer = await _sent(ws, remote)
             if not isinstance(answer, DoublewordBatchError):
-                return _recorded(ws, remote, answer), True
+                return recorded(ws, remote, answer), True
             if lost is None:
                 search = _search(ws)
             lost = answer
@@ -99,11 +103,20 @@ def _search(ws: Workspace) -> RetryBudget:
 
 
 async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
-    """What is there already, if it may stand for what is asked now."""
-    if remote.accepts_existing is None or remote.write.sent_at is not None:
+    """What is there already, if it may stand for what is asked now.
+
+    After a refusal, too: whoever refused it may not have been the only one who got it.
+    """
+    accepts, write = remote.accepts_existing, remote.write
+    if write.sent_at is not None or (accepts is None and write.refused_at is None):
         return None
-    found = await remote.find_at_provider()
-    return found if found is not None and remote.accepts_existing(found) else None
+    try:
+        found = await remote.find_at_provider()
+    except (ForbiddenError, NotFoundError):
+        if accepts is not None:
+            raise
+        return None  # the provider has no list: a refusal is taken at its word
+    return found if found is not None and (accepts is None or accepts(found)) else None
 
 
 async def _found(
@@ -120,7 +133,8 @@ async def _found(
         return None  # what lost the reply may still be in the way: look again
 
 
-def _recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
+def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
+    """Note what a write has made as its fact; returns it."""
     with ws.store.transaction():
         ws.journal.record_answer(remote.write, found.id)
         remote.record_result(found)
@@ -146,17 +160,17 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_heartbeat, ws, remote.write)
         try:
-            answer = await remote.send()
+            answer = await remote.send(remote.find_at_provider)
         except DoublewordBatchError as error:
             answer = error
         tasks.cancel_scope.cancel()
     if not isinstance(answer, DoublewordBatchError):
         failpoint(f"{kind}.answered")
         return answer
-    if _may_have_happened(answer):
+    if may_have_happened(answer):
         ws.journal.mark_in_flight(remote.write)
         return answer
-    ws.journal.mark_without_effect(remote.write)
+    ws.journal.mark_refused(remote.write)
     raise answer
 
 
@@ -166,13 +180,6 @@ async def _heartbeat(ws: Workspace, write: Write) -> None:
         await anyio.sleep(min(_HEARTBEAT_SECONDS, ws.in_doubt_seconds / 4))
         with suppress(StoreError):  # somebody else is writing: the next beat is soon enough
             ws.journal.mark_in_flight(write)
-
-
-def _may_have_happened(error: DoublewordBatchError) -> bool:
-    """Whether a write that ended so may have reached the provider all the same."""
-    if isinstance(error, TransportError):
-        return error.may_have_happened
-    return isinstance(error, ServerError) or bool(error.details.get("may_have_happened"))
 
 
 def _unconfirmed(seconds: float, lost: DoublewordBatchError | None) -> TransportError:

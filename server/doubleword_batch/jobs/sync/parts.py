@@ -11,6 +11,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
+from doubleword_batch.api.repeating import Find
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError, StoreError
 from doubleword_batch.jobs.costs import reserve
 from doubleword_batch.jobs.job import StoredJob
@@ -132,7 +133,7 @@ async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]
     key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
     remote = RemoteWrite(
         write=job.journal.record_intent(Intent("upload", key, job.id, part.id)),
-        send=lambda: _send_file(job, path, name, tell),
+        send=lambda find: _send_file(job, path, name, tell, find),
         find_at_provider=lambda: _file_named(job, name, part.size_bytes),
         get_by_id=job.client.files.get,
         record_result=lambda file: job.store.set_part(part.id, input_file_id=file.id),
@@ -161,7 +162,7 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
     }
     remote = RemoteWrite(
         write=write,
-        send=lambda: _send_batch(job, part, options.completion_window, marked),
+        send=lambda find: _send_batch(job, part, options.completion_window, marked, find),
         find_at_provider=lambda: _batch_of(job, part, fingerprint),
         get_by_id=job.client.batches.get,
         record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
@@ -189,19 +190,24 @@ def _fingerprint(job: StoredJob, part: Part) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
-async def _send_file(job: StoredJob, path: Path, name: str, tell: Callable[[float], None]) -> File:
+async def _send_file(
+    job: StoredJob, path: Path, name: str, tell: Callable[[float], None], find: Find[File]
+) -> File:
     return await job.client.files.upload(
-        path, filename=name, on_progress=lambda done, _total: tell(done)
+        path, filename=name, on_progress=lambda done, _total: tell(done), find=find
     )
 
 
-async def _send_batch(job: StoredJob, part: Part, window: str, metadata: dict[str, str]) -> Batch:
+async def _send_batch(
+    job: StoredJob, part: Part, window: str, metadata: dict[str, str], find: Find[Batch]
+) -> Batch:
     try:
         return await job.client.batches.create(
             input_file_id=part.input_file_id or "",
             endpoint=job.endpoint,
             completion_window=window,
             metadata=metadata,
+            find=find,
         )
     except NotFoundError:
         # The file was deleted or has expired: forget it, so that the next call uploads it anew.

@@ -12,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Any, Callable, Optional
 from urllib.parse import quote, urlencode, urlsplit
 
 from batchkit import strict_json
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from batchkit.settings import Settings
 
 Params = dict[str, Any]
+Find = Callable[[], Optional[str]]
 
 _TIMEOUT_SECONDS = 120
 _BLOCK_BYTES = 1 << 16
@@ -111,14 +112,24 @@ class Api:
         """GET an object; repeated as long as that may help."""
         return self._repeated(lambda: self._object("GET", path, params))
 
-    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """POST JSON; repeated only after answers that say that nothing was done (429)."""
+    def post(
+        self, path: str, body: dict[str, Any] | None = None, find: Find | None = None
+    ) -> dict[str, Any]:
+        """POST JSON; repeated only after answers that say that nothing was done (429).
+
+        Args:
+            path: where to.
+            body: what.
+            find: the id of what an earlier try has made all the same; asked before it is repeated.
+        """
         data = strict_json.encode(body or {})
         headers = {"Content-Type": "application/json"}
-        return self._repeated(lambda: self._object("POST", path, {}, data, headers), write=True)
+        return self._repeated(
+            lambda: self._object("POST", path, {}, data, headers), write=True, find=find
+        )
 
-    def upload(self, path: Path, name: str) -> dict[str, Any]:
-        """Upload a request file under a name, streamed from the disk."""
+    def upload(self, path: Path, name: str, find: Find | None = None) -> dict[str, Any]:
+        """Upload a request file under a name, streamed from the disk; `find` as in `post`."""
         boundary = secrets.token_hex(16)
         head = (
             f'--{boundary}\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nbatch\r\n'
@@ -133,6 +144,7 @@ class Api:
         return self._repeated(
             lambda: self._object("POST", "/files", {}, _pieces(head, path, tail), headers),
             write=True,
+            find=find,
         )
 
     def lines(self, path: str, skip: int) -> Iterator[bytes]:
@@ -151,7 +163,11 @@ class Api:
                 yield redacted_lines(block, self._settings.key)
 
     def _repeated(
-        self, send: Callable[[], dict[str, Any]], *, write: bool = False
+        self,
+        send: Callable[[], dict[str, Any]],
+        *,
+        write: bool = False,
+        find: Find | None = None,
     ) -> dict[str, Any]:
         patience = self.patience()
         while True:
@@ -161,6 +177,9 @@ class Api:
                 if write and error.may_have_happened:
                     raise
                 patience.outlast(error)
+                made = find() if find is not None and isinstance(error, Refused) else None
+                if made is not None:
+                    return {"id": made}
 
     def _object(
         self, method: str, path: str, params: Params, data: Any = None, headers: Any = None

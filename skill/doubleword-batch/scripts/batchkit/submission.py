@@ -83,7 +83,8 @@ class Submission:
             found = self._file_named(name)
             if found is None:
                 self._journal.note(upload_sent_at=time.time())
-                found = _id_of(self._api.upload(self._order.path, name))
+                sent = self._api.upload(self._order.path, name, lambda: self._file_named(name))
+                found = _id_of(sent)
             self._journal.note(file_id=found)
         return str(entries.file_id)
 
@@ -161,7 +162,7 @@ class Submission:
         }
         self._journal.note(create_sent_at=time.time())
         try:
-            return _id_of(self._api.post("/batches", body))
+            return _id_of(self._api.post("/batches", body, self._look))
         except (Refused, Lost) as error:
             if not error.may_have_happened:
                 gone = isinstance(error, Refused) and error.status == _NOT_FOUND
