@@ -159,8 +159,8 @@ def _line(row: Any, number: int, value: Any) -> bytes:
 
 
 def _bad_value(number: int, error: Exception) -> InputError:
-    said = one_line(str(error)[:_MOST_SAID])  # it names classes, which the caller's data may bring
-    reason = "it is nested too deeply" if isinstance(error, RecursionError) else said
+    words = one_line(str(error)[:_MOST_SAID])  # it names classes, which the caller's data may bring
+    reason = "it is nested too deeply" if isinstance(error, RecursionError) else words
     return InputError(
         f"Row {number} cannot be written as JSON: {reason}.",
         hint="Use text, finite numbers, true, false, null, and lists or objects of them.",
