@@ -161,7 +161,7 @@ class ConflictError(ApiError):
 
 
 class RejectedError(ApiError):
-    """400, 413, 415, 422: the server rejects the request as it stands."""
+    """400, 413, 415, 422 and other 4xx: the server rejects the request as it stands."""
 
     default_code = "rejected"
 

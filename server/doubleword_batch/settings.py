@@ -100,7 +100,7 @@ class Settings:
         local_executor: what answers the local server's requests; None to choose by what is there.
         local_url: upstream executor's OpenAI-compatible base URL.
         local_key: upstream executor's key.
-        local_model: a GGUF file for the builtin executor; None for the bundled one.
+        local_model: a GGUF file for the builtin executor; None for the fetched one.
         log_level: level of the log on stderr.
         proxy_key: what programs must send to the proxy as their key; None for the one it makes.
         max_state_bytes: beyond so many bytes in the state directory nothing is built.

@@ -51,8 +51,8 @@ class BatchClient:
 
     Attributes:
         files: upload, get, list, content, delete, estimate_cost.
-        batches: create, get, list, cancel, retry, retry_requests, results.
-        models: list.
+        batches: create, get, list, cancel, retry, retry_requests, results, analytics.
+        models: list, tell_prices.
         responses: create, get: single responses in the background.
         profile: the profile in use.
         base_url: without a trailing slash.

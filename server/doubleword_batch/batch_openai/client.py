@@ -255,7 +255,8 @@ class BatchOpenAI(openai.AsyncOpenAI):
         """The response to the body of one call, to be awaited; it may have an error status.
 
         Raises:
-            DoublewordBatchError: here or when awaited: there is none; `as_sdk_error` raises it.
+            DoublewordBatchError: here or when awaited: there is no response; `as_sdk_error` makes
+                an exception of the SDK's of it.
         """
         shared = self._state.shared
         if shared is None:

@@ -102,7 +102,7 @@ def _announce(settings: Settings, notes: Console) -> None:
 
 
 def _needs_model(settings: Settings) -> bool:
-    """Whether the bundled model is to answer and is not there yet."""
+    """Whether the built-in model is to answer and is not there yet."""
     if settings.local_executor not in {None, "builtin"}:
         return False
     from doubleword_batch.local.executors.choice import missing_packages
