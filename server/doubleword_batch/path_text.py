@@ -33,6 +33,24 @@ def is_network_path(text: str) -> bool:
     return bool(_NETWORK_OR_DEVICE.match(text))
 
 
+def check_is_utf8(text: str, hint: str = "Rename it.") -> None:
+    """Refuse a name of other bytes, as archives of older systems leave them, or half a character.
+
+    No table, no request and no database takes it.
+
+    Args:
+        text: the name, or another word that somebody typed.
+        hint: what to do about it.
+
+    Raises:
+        InputError: code `invalid_argument`.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise _refused(text, "is not UTF-8", hint, "invalid_argument") from None
+
+
 def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[PurePath] = ()) -> None:
     """Refuse the text of a path that could reach anything but a plain file of this machine.
 

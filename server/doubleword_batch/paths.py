@@ -18,6 +18,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import is_link
 from doubleword_batch.path_names import names_below
 from doubleword_batch.path_text import (
+    check_is_utf8,
     check_names_of_windows,
     check_path_text,
     hidden_name,
@@ -250,6 +251,7 @@ class Roots:
         text = os.path.expanduser(str(path))  # noqa: PTH111  # Path.expanduser raises on ~unknown
         if "\0" in text or not text:
             raise InputError("The path is empty or holds a NUL.", hint="Give a file's path.")
+        check_is_utf8(text)
         if self.is_for_agent:
             check_path_text(text, shares=self._shares)
         try:

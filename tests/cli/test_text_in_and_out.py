@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import sys
 
 import pytest
 
@@ -101,3 +102,38 @@ def test_a_closed_pipe_of_windows_is_told_as_everywhere():
         pytest.raises(BrokenPipeError),
     ):
         stream.buffer.raw.write(b"a line")
+
+
+LATIN_1 = os.fsdecode("Größe".encode("latin-1"))  # as an archive of an older system unpacks it
+ANY_BYTES = pytest.mark.skipif(sys.platform != "linux", reason="a disk that takes UTF-8 names only")
+
+
+@ANY_BYTES
+@pytest.mark.parametrize(
+    "source",
+    ["texts", "texts/*.txt", f"texts/{LATIN_1}.txt"],
+    ids=["folder", "pattern", "file"],
+)
+def test_a_file_whose_name_is_not_utf_8_is_to_be_renamed(shell, source):
+    (shell.folder / "texts").mkdir()
+    for name in ("a", LATIN_1):
+        shell.write(f"texts/{name}.txt", "good")
+    words = ("create-file", source, "--model", "m", "--prompt", "{{ text }}")
+
+    error = shell.json(*words, code=3)["error"]
+
+    assert error["code"] == "invalid_argument"
+    assert "Gr\ufffde.txt» is not UTF-8" in error["message"]
+    assert error["hint"].startswith("Rename ")
+
+
+@ANY_BYTES
+@pytest.mark.parametrize(
+    "words",
+    [("status", LATIN_1), ("create-file", "rows.csv", "-p", LATIN_1)],
+    ids=["job", "prompt"],
+)
+def test_no_word_of_the_command_line_that_is_not_utf_8_is_called_a_bug(shared, words):
+    ended = shared.run(*words)
+    assert ended.returncode == 3
+    assert ended.stderr.startswith("Error: «Gr\ufffde» is not UTF-8.\n")

@@ -2,7 +2,9 @@
 
 import codecs
 import json
+import os
 import subprocess
+import sys
 
 import pytest
 
@@ -28,6 +30,15 @@ def test_what_is_not_a_terminal_gets_utf_8(run, table):
 
     assert made.code == 0, made.err
     assert "Grüße" in made.out
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a disk that takes UTF-8 names only")
+def test_a_name_that_is_not_utf_8_ends_no_script(run, table):
+    name = os.fsdecode("Größe.jsonl".encode("latin-1"))
+    words = (table.name, "--prompt", "Say {{ text }}", "--model", "m", "--output", name)
+    made = run("create_batch_file.py", *words)
+    assert (made.code, made.err) == (0, "")
+    assert "wrote Gr\\udcf6\\udcdfe.jsonl" in made.out
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

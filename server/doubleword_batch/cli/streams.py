@@ -26,7 +26,7 @@ def _prepared(stream: TextIO) -> TextIO:
     if not _is_text_file(stream) or stream.isatty():
         return stream
     if "PYTHONIOENCODING" not in os.environ:
-        stream.reconfigure(encoding="utf-8")
+        stream.reconfigure(encoding="utf-8", errors=stream.errors)  # which it would forget
     with suppress(OSError):
         if sys.platform == "win32" and stat.S_ISFIFO(os.fstat(stream.fileno()).st_mode):
             return piped(stream)

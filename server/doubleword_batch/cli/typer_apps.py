@@ -14,6 +14,7 @@ from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.path_text import check_is_utf8
 
 PLAIN: dict[str, Any] = {
     "add_completion": False,
@@ -33,6 +34,8 @@ def run_typer(app: typer.Typer, arguments: list[str]) -> int:
     """
     as_json = "--json" in arguments
     try:
+        for word in arguments:
+            check_is_utf8(word, "Rename the file; any other word is typed in UTF-8.")
         code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
     except typer.TyperException as error:
         Terminal(as_json=as_json).fail(_usage(error))

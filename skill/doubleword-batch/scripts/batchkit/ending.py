@@ -70,9 +70,10 @@ def exit_codes(*codes: Exit) -> str:
 def end(main: Callable[[], Exit]) -> NoReturn:
     """Run a script's `main` and leave with its exit code."""
     for stream in (sys.stdout, sys.stderr):
-        stream.reconfigure(errors="backslashreplace")  # a terminal may know less than UTF-8
         if not stream.isatty() and "PYTHONIOENCODING" not in os.environ:
             stream.reconfigure(encoding="utf-8")  # whatever the system writes into files
+        # A terminal may know less than UTF-8, and a file's name may be more.
+        stream.reconfigure(errors="backslashreplace")
     try:
         code = main()
     except Stop as stop:
