@@ -258,6 +258,7 @@ class Roots:
             resolved = (self._base / text).resolve()
         except (OSError, RuntimeError) as error:
             raise InputError(f"The path {text!r} cannot be resolved.", hint=str(error)) from None
+        check_is_utf8(str(resolved))  # its folders may have such names
         self._check_place(path, resolved, is_output=is_output)
         try:
             with suppress(FileNotFoundError, NotADirectoryError):

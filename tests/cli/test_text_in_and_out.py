@@ -8,7 +8,7 @@ import sys
 import pytest
 
 import processes
-from cli.commands import ROWS
+from cli.commands import ROWS, Shell
 from doubleword_batch.cli.streams import piped
 from processes import COMMAND
 
@@ -125,6 +125,15 @@ def test_a_file_whose_name_is_not_utf_8_is_to_be_renamed(shell, source):
     assert error["code"] == "invalid_argument"
     assert "Gr\ufffde.txt» is not UTF-8" in error["message"]
     assert error["hint"].startswith("Rename ")
+
+
+@ANY_BYTES
+def test_a_folder_to_work_in_whose_name_is_not_utf_8_is_to_be_renamed(tmp_path):
+    (tmp_path / LATIN_1).mkdir()
+    shell = Shell(tmp_path / LATIN_1, DOUBLEWORD_BATCH_HOME=str(tmp_path / "state"))
+    shell.write("rows.csv", ROWS)
+    error = shell.json("create-file", "rows.csv", "-m", "m", "-p", "{{ text }}", code=3)["error"]
+    assert "Gr\ufffde/rows.csv» is not UTF-8" in error["message"]
 
 
 @ANY_BYTES
