@@ -124,16 +124,11 @@ class RetryBudget:
             on_pause(error, pause)
         await self._clock.sleep(pause)
 
-    async def persist(
-        self,
-        work: Callable[[], Awaitable[_T]],
-        on_pause: Callable[[DoublewordBatchError, float], None] | None = None,
-    ) -> _T:
+    async def persist(self, work: Callable[[], Awaitable[_T]]) -> _T:
         """Do `work` until it succeeds, fails for good, or the budget is used up.
 
         Args:
             work: safe to repeat after an error that is retryable.
-            on_pause: as in `wait_after`.
 
         Raises:
             DoublewordBatchError: the last failure.
@@ -143,7 +138,7 @@ class RetryBudget:
                 with within(self):
                     result = await work()
             except DoublewordBatchError as error:
-                await self.wait_after(error, on_pause)
+                await self.wait_after(error)
             else:
                 self.recovered()
                 return result

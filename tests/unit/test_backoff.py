@@ -96,7 +96,8 @@ async def test_an_error_that_will_not_pass_is_raised_at_once(time):
 async def test_each_pause_is_announced_with_its_reason(time):
     told = []
     budget = RetryBudget(100, clock=time.clock, first_pause_seconds=2)
-    await budget.persist(failing(2), lambda error, seconds: told.append((error.code, seconds)))
+    for _ in range(2):
+        await budget.wait_after(failure(), lambda error, pause: told.append((error.code, pause)))
     assert told == [("server", 2), ("server", 4)]
 
 

@@ -59,12 +59,11 @@ class RequestKeys:
 
         return key_of
 
-    def of_body(self, body: bytes) -> bytes:
-        """The key of a body as JSON, however it is written; of what no parser reads, as it is."""
-        return self.both_of_body(body)[0]
-
     def both_of_body(self, body: bytes) -> tuple[bytes, bytes | None]:
-        """The same, with the body's former key where that was another (see `both_of_fields`)."""
+        """The key of a body as JSON, however it is written; of what no parser reads, as it is.
+
+        With it the former key where that was another (see `both_of_fields`).
+        """
         try:
             decoded = msgspec.json.decode(body)
             if isinstance(decoded, dict):
