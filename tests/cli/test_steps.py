@@ -53,6 +53,15 @@ def test_validate_names_every_kind_of_fault_at_once_and_ends_with_8(shell):
     assert "would reject it" in shown.stdout
 
 
+def test_validate_calls_a_table_a_table_and_shows_the_command_that_makes_a_job_of_it(shell):
+    shell.write("reviews.csv", "id,text\n1,good\n")
+    refused = shell.run("validate", "reviews.csv")
+    assert refused.returncode == 3
+    assert "reviews.csv is a table and not a request file." in refused.stderr
+    assert "create-file" in refused.stderr
+    assert "missing_field" not in refused.stdout + refused.stderr
+
+
 def test_list_shows_the_jobs_and_the_models_that_exist(shared):
     made = shared.json("create-file", "rows.csv", "-p", "List {{ text }}")
     assert shared.json("list")["lines"][0].startswith(f"{made['job']}: built, 3 rows")

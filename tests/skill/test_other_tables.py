@@ -74,3 +74,12 @@ def test_the_skill_stops_at_a_table_and_names_the_script_that_makes_a_request_fi
         script_module("other_tables").refuse_table(path)
     assert "is a table and not a request file" in str(told.value)
     assert "create_batch_file.py" in str(told.value)
+
+
+def test_the_check_of_a_table_says_what_it_is_in_place_of_what_its_lines_lack(work, run):
+    (work / "reviews.csv").write_text("id,text\n1,good\n", encoding="utf-8", newline="\n")
+    (work / "sound.jsonl").write_text(REQUEST, encoding="utf-8", newline="\n")
+    done = run("validate_batch_file.py", "sound.jsonl", "reviews.csv")
+    assert (done.code, done.out) == (3, "")
+    assert "is a table and not a request file" in done.err
+    assert "create_batch_file.py" in done.err

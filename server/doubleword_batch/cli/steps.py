@@ -15,7 +15,7 @@ from doubleword_batch.cli.show import show, show_check
 from doubleword_batch.cli.terminal import Terminal
 from doubleword_batch.cli.workspace import call, configured, roots_of, runs_inside
 from doubleword_batch.providers import profile
-from doubleword_batch.requests import validate_request_file
+from doubleword_batch.requests import refuse_table, validate_request_file
 
 
 def create_file(
@@ -78,7 +78,9 @@ def validate(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     described = profile(settings.provider)
-    report = validate_request_file(roots_of(settings).readable(file), described)
+    path = roots_of(settings).readable(file)
+    refuse_table(path)
+    report = validate_request_file(path, described)
     show_check(terminal, report, described.called_first)
     return Exit.DONE if report.ok else Exit.INCOMPLETE
 

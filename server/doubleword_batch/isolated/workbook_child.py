@@ -14,7 +14,8 @@ _BLOCK_CELLS = 20_000
 _EXACT = 2**53
 _CONTENT, _MANIFEST = "content.xml", "META-INF/manifest.xml"
 _MARK = "\ue000"  # of times in OpenDocument files, which calamine gives as texts
-_TIME = re.compile(_MARK + r"(-?)PT(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?")
+_TIME = re.compile(_MARK + r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d*)?)S)?)?")
+_CALENDAR = re.compile(_MARK + r"-?P[\dYMDTHS.,]+")
 _CHANGES = (
     # Calamine leaves these out, and joins what they part.
     (rb"<text:tab\s*/>", b"\t"),
@@ -75,11 +76,18 @@ def _plain(value: Any) -> Any:
         return {"microseconds": value // dt.timedelta(microseconds=1)}
     if isinstance(value, dt.datetime | dt.date | dt.time):
         return value.isoformat().removesuffix("T00:00:00")
-    if isinstance(value, str) and (time := _TIME.fullmatch(value)):
-        sign, hours, minutes, seconds = time.groups(default="0")
-        number = int(hours) * 3600 + int(minutes) * 60 + float(seconds)
-        return {"microseconds": round(number * 1_000_000) * (-1 if sign == "-" else 1)}
-    return value
+    return _elapsed(value) if isinstance(value, str) else value
+
+
+def _elapsed(text: str) -> Any:
+    """A time of an OpenDocument file as an elapsed time; other texts as they are."""
+    time = _TIME.fullmatch(text)
+    if time is None:  # perhaps one of months or years, which are of no fixed length
+        return text.removeprefix(_MARK) if _CALENDAR.fullmatch(text) else text
+    sign, days, hours, minutes, seconds = time.groups(default="0")
+    number = (int(days) * 24 + int(hours)) * 3600 + int(minutes) * 60
+    number += float(seconds.replace(",", "."))
+    return {"microseconds": round(number * 1_000_000) * (-1 if sign == "-" else 1)}
 
 
 def _readable(content: bytes) -> bytes:

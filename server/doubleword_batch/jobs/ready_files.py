@@ -47,26 +47,11 @@ async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
         resolved = ws.roots.readable_file(path)
     except InputError as error:
         raise job_for_a_file(ws, path) or error from None
-    await in_thread(lambda _: _refuse_table(resolved))
+    from doubleword_batch.requests import refuse_table
+
+    await in_thread(lambda _: refuse_table(resolved))
     models = await _known_models(ws)
     return await in_thread(lambda _: _job_of_file(ws, resolved, models))
-
-
-def _refuse_table(path: Path) -> None:
-    from doubleword_batch.requests.other_tables import other_table
-
-    try:
-        kind = other_table(path)
-    except OSError as error:
-        raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
-    if kind is not None:
-        raise InputError(
-            f"{path.name} is {kind} and not a request file.",
-            hint="Make a job of it, with a prompt that renders a request for each of its rows; "
-            "request files hold one JSON request a line.",
-            code="invalid_request_file",
-            next=Next("create_batch_file", {"source": str(path), "prompt": "... {{ column }}"}),
-        )
 
 
 async def _known_models(ws: Workspace) -> list[str]:

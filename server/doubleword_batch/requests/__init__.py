@@ -13,6 +13,7 @@ from doubleword_batch.requests.lines import (
     requests_of_rows,
     row_of,
 )
+from doubleword_batch.requests.other_tables import refuse_table
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import (
@@ -62,6 +63,7 @@ __all__ = [
     "inputs_of",
     "model_id",
     "read_head",
+    "refuse_table",
     "requests_of_rows",
     "row_copy",
     "row_of",

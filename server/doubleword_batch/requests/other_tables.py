@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, cast
 
+from doubleword_batch.errors import InputError, Next
+from doubleword_batch.held_files import not_readable
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.open_files import open_regular
 
@@ -22,6 +24,26 @@ _BY_SUFFIX = {
     **dict.fromkeys((".parquet", ".db", ".sqlite", ".sqlite3"), "a table"),
 }
 _DELIMITED = re.compile(r"[,;\t|]")
+
+
+def refuse_table(path: Path) -> None:
+    """Refuse a file that holds rows in place of requests.
+
+    Raises:
+        InputError: code `invalid_request_file` or `not_readable`.
+    """
+    try:
+        kind = other_table(path)
+    except OSError as error:
+        raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
+    if kind is not None:
+        raise InputError(
+            f"{path.name} is {kind} and not a request file.",
+            hint="Make a job of it, with a prompt that renders a request for each of its rows; "
+            "request files hold one JSON request a line.",
+            code="invalid_request_file",
+            next=Next("create_batch_file", {"source": str(path), "prompt": "... {{ column }}"}),
+        )
 
 
 def other_table(path: Path) -> str | None:

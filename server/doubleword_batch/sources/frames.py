@@ -59,7 +59,7 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
                     yield from (_read(row, readers) for row in rows)
-    except (arrow.ArrowException, ValueError) as error:
+    except (arrow.ArrowException, ValueError, OverflowError, KeyError) as error:
         raise InputError(
             f"The Arrow stream of a {type(data).__name__} cannot be read as rows: "
             f"{quote_untrusted(str(error))}.",

@@ -55,7 +55,8 @@ def write_objects(
 
     Values become what the file sources make of them: texts, integers, floats, booleans, lists and
     objects stay; dates and times become ISO 8601 text, durations `30:15:00`, decimals and integers
-    beyond 64 bits their digits, numbers of 32 bits those of 64 with their digits (19.99), NaN and
+    beyond 64 bits their digits, periods, intervals and paths their text, members of an enumeration
+    their value, numbers of 32 bits those of 64 with their digits (19.99), NaN and
     other missing values null. Bytes become a data: URI where they are an image, base64 otherwise.
     The keys of Arrow's maps become texts. The index of a pandas frame is not a column.
 

@@ -1,12 +1,11 @@
 """How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
 
 from collections.abc import Callable, Iterator, Sequence
-from datetime import timedelta
 from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
 from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.values import elapsed_text, without_nan
+from doubleword_batch.sources.values import elapsed_number, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
 _AS_THEY_ARE = (
@@ -17,7 +16,6 @@ _BYTES_OF_SMALL = 16  # in a list of Python's, at least
 _WITH_TIME_ZONE = frozenset(
     {"timestamp with time zone", "timestamptz_ns", "timestamp_tz", "time with time zone"}
 )
-_PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
 
 Read = Callable[[Any], Any]
 
@@ -210,17 +208,7 @@ def _zoned(text: str | None) -> str | None:
 
 
 def _duration(unit: str) -> Read:
-    per_second = _PARTS_OF_A_SECOND[unit]
-
-    def read(number: int | None) -> str | None:
-        if number is None:
-            return None
-        seconds, part = divmod(abs(number), per_second)
-        text = ("-" if number < 0 else "") + elapsed_text(timedelta(seconds=seconds))
-        digits = f"{part:0{len(str(per_second)) - 1}}".rstrip("0") if part else ""
-        return f"{text}.{digits.ljust(6, '0')}" if digits else text
-
-    return read
+    return lambda number: None if number is None else elapsed_number(number, unit)
 
 
 def _half(number: float | None) -> float | None:

@@ -6,13 +6,15 @@ from base64 import b64encode
 from collections.abc import Mapping
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
+from pathlib import PurePath
 from typing import Any, Literal, cast
 from uuid import UUID
 
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
 from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.values import elapsed_text
+from doubleword_batch.sources.values import elapsed_number, elapsed_text
 
 _LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep them; text beyond
 _MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them
@@ -42,16 +44,8 @@ def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after t
         ValueError: an integer of thousands of digits.
         RecursionError: it is nested too deeply.
     """
-    if value is None or isinstance(value, bool):
-        return value
-    if isinstance(value, str):
-        return value if type(value) is str else str.__str__(value)
-    if isinstance(value, int):
-        whole = int.__int__(value)
-        return whole if _LEAST_INTEGER <= whole <= _MOST_INTEGER else str(whole)
-    if isinstance(value, float):
-        number = float.__float__(value)
-        return number if math.isfinite(number) else None
+    if value is None or isinstance(value, str | int | float):
+        return _plain(value)
     if isinstance(value, Mapping):
         return _json_object(cast("Mapping[Any, Any]", value))
     if isinstance(value, list | tuple):
@@ -62,7 +56,21 @@ def json_value(value: Any) -> Any:  # noqa: PLR0911  # one kind of value after t
         return _digits(value)
     if is_instance(value, "numpy", "generic") or is_instance(value, "numpy", "ndarray"):
         return json_value(_of_numpy(value))
+    if isinstance(value, Enum):
+        return json_value(value.value)
     return None if is_missing(value) else _scalar_text(value)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return value if type(value) is str else str.__str__(value)
+    if isinstance(value, int):
+        whole = int.__int__(value)
+        return whole if _LEAST_INTEGER <= whole <= _MOST_INTEGER else str(whole)
+    number = float.__float__(value)
+    return number if math.isfinite(number) else None
 
 
 def _digits(value: Decimal) -> str | None:
@@ -76,8 +84,11 @@ def _scalar_text(value: Any) -> str:
     if isinstance(value, datetime | date | time):
         return value.isoformat()
     if isinstance(value, timedelta):
-        return elapsed_text(value)
-    if isinstance(value, UUID):
+        is_finer = getattr(value, "nanoseconds", 0)  # of pandas
+        return elapsed_number(cast("Any", value).value, "ns") if is_finer else elapsed_text(value)
+    if isinstance(value, UUID | PurePath):
+        return str(value)
+    if any(is_instance(value, "pandas", name) for name in ("Period", "Interval")):
         return str(value)
     raise TypeError(f"{type(value).__name__} cannot be represented in JSON")
 

@@ -68,6 +68,18 @@ def elapsed_text(duration: timedelta) -> str:
     return f"{text}.{seconds.microseconds:06}" if seconds.microseconds else text
 
 
+_PARTS_OF_A_SECOND = {"s": 1, "ms": 1_000, "us": 1_000_000, "ns": 1_000_000_000}
+
+
+def elapsed_number(number: int, unit: str) -> str:
+    """So many `s`, `ms`, `us` or `ns` as an elapsed time, with all its digits."""
+    per_second = _PARTS_OF_A_SECOND[unit]
+    seconds, part = divmod(abs(number), per_second)
+    text = ("-" if number < 0 else "") + elapsed_text(timedelta(seconds=seconds))
+    digits = f"{part:0{len(str(per_second)) - 1}}".rstrip("0") if part else ""
+    return f"{text}.{digits.ljust(6, '0')}" if digits else text
+
+
 def _holds_non_finite(value: Any) -> bool:
     if isinstance(value, float):
         return not math.isfinite(value)

@@ -17,6 +17,7 @@ sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 from batchkit.checking import FIXES, check_file  # noqa: E402  # after the line above
 from batchkit.ending import OFFLINE, Exit, end, exit_codes, say  # noqa: E402
 from batchkit.limits import Limits  # noqa: E402
+from batchkit.other_tables import refuse_table  # noqa: E402
 
 if TYPE_CHECKING:
     from batchkit.checking import Report
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 def main() -> Exit:
     """Check every file and say what is wrong with it."""
     options = _parser().parse_args()
+    for path in options.files:
+        refuse_table(Path(path))
     reports = {path: check_file(Path(path), Limits()) for path in options.files}
     for path, report in reports.items():
         if options.json:

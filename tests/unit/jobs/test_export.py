@@ -109,6 +109,17 @@ async def test_a_schema_makes_columns_typed_by_it_and_nested_ones_are_json(
         assert (first["count"], first["score"], first["sure"]) == (1, 2.0, None)
 
 
+async def test_a_field_of_json_without_a_name_has_one_in_parquet(finish, written, tmp_path):
+    row = {"": 1, "text": "a", " ": 2, "column_1": 3, "\0": 4}
+    (tmp_path / "t.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8", newline="\n")
+    job = await finish("t.jsonl", chat("yes"))
+    (read,) = written(job.table(), "parquet")
+    names = ["column_1", "text", " ", "column_1_2", "\ufffd"]
+    assert {name: read[name] for name in names} == dict(zip(names, row.values(), strict=True))
+    (kept,) = written(job.table(), "jsonl")
+    assert {name: kept[name] for name in row} == row
+
+
 async def test_parquet_columns_have_the_types_of_their_values(finish, written, tmp_path):
     rows = [
         {"i": 1, "f": 1, "b": True, "s": "1.50", "mixed": 1, "big": 1 << 70, "A": [1], "a": None},

@@ -7,6 +7,9 @@ import tracemalloc
 from base64 import b64encode
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum
+from http import HTTPStatus
+from pathlib import PurePosixPath
 from uuid import UUID
 
 import duckdb
@@ -34,6 +37,14 @@ def rows_of(tmp_path, roots):
         return rows
 
     return read
+
+
+class Mood(Enum):
+    GOOD = "good"
+
+
+class Name(str, Enum):  # noqa: UP042  # what most code has, and what StrEnum is
+    GOOD = "good"
 
 
 MAKERS = {
@@ -124,10 +135,49 @@ def test_the_same_table_gives_the_same_rows_whatever_holds_it(rows_of, seed):
         (pd.Timestamp("2024-02-29 10:00"), "2024-02-29T10:00:00"),
         (pd.NaT, None),
         (pd.NA, None),
+        (pd.Timedelta(5, "ns"), "00:00:00.000000005"),
+        (pd.Timedelta(-1, "ns"), "-00:00:00.000000001"),
+        (pd.Period("2024-01", freq="M"), "2024-01"),
+        (pd.Interval(0, 1), "(0, 1]"),
+        (HTTPStatus.NOT_FOUND, 404),
+        (Mood.GOOD, "good"),
+        (Name.GOOD, "good"),
+        (np.str_("a"), "a"),
+        (np.float64(0.1), 0.1),
+        (PurePosixPath("/a/b"), "/a/b"),
     ],
 )
 def test_a_value_keeps_its_type_or_becomes_its_text(rows_of, value, read):
     assert rows_of([{"v": value}]) == [{"v": read}]
+
+
+def test_columns_of_each_kind_of_pandas_are_what_pandas_shows(rows_of):
+    columns = {
+        "periods": pd.period_range("2024Q1", periods=2, freq="Q"),
+        "intervals": pd.interval_range(0, 2),
+        "classes": pd.cut([1, 5], [0, 3, 6]),
+        "sparse": pd.arrays.SparseArray([0.5, 0.0]),
+        "narrow": pd.arrays.SparseArray(np.array([19.99, 0], "f4")),
+        "elapsed": pd.to_timedelta(["1 days 00:00:00.000000005", None]),
+    }
+    assert rows_of(pd.DataFrame(columns)) == [
+        {
+            "periods": "2024Q1",
+            "intervals": "(0, 1]",
+            "classes": "(0, 3]",
+            "sparse": 0.5,
+            "narrow": 19.99,
+            "elapsed": "24:00:00.000000005",
+        },
+        {
+            "periods": "2024Q2",
+            "intervals": "(1, 2]",
+            "classes": "(3, 6]",
+            "sparse": 0.0,
+            "narrow": 0.0,
+            "elapsed": None,
+        },
+    ]
 
 
 def test_the_index_of_a_pandas_frame_is_not_a_column_and_gaps_are_null(rows_of):
@@ -230,6 +280,16 @@ class Failing:
         (pd.DataFrame([[1, 2]], columns=["a", "a"]), "malformed_row", "Two columns"),
         (pa.Table.from_arrays([[1], [2]], names=["a", "a"]), "malformed_row", "Two columns"),
         (pl.Series("a", [1]), "invalid_argument", "cannot be read as rows"),
+        (
+            pa.table({"a": pa.array([253402300800], pa.timestamp("s"))}),
+            "invalid_argument",
+            "out of range",
+        ),
+        (
+            pa.table({"a": pa.array([[("k", 1), ("k", 2)]], pa.map_(pa.string(), pa.int8()))}),
+            "invalid_argument",
+            "duplicate",
+        ),
         (pl.LazyFrame({"a": [1]}), "invalid_argument", "has no rows yet"),
         (7, "invalid_argument", "int is not a source"),
         ({"a": [1]}, "invalid_argument", "dict is not a source"),

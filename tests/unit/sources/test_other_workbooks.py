@@ -77,7 +77,11 @@ def test_the_cells_of_an_open_document(tmp_path, roots):
         "moment": (ods_cell("2024-02-29T12:30:15", "date"), "2024-02-29T12:30:15"),
         "time": (ods_cell("PT12H30M00S", "time"), "12:30:00"),
         "elapsed": (ods_cell("PT30H15M00.5S", "time"), "30:15:00.500000"),
+        "days": (ods_cell("P1DT2H", "time"), "26:00:00"),
+        "back": (ods_cell("-P2D", "time"), "-48:00:00"),
+        "months": (ods_cell("P1M", "time"), "P1M"),
         "duration": (ods_cell("PT30H"), "PT30H"),
+        "private": (ods_cell("\ue000icon"), "\ue000icon"),
         "error": (ods_cell("#N/A"), "#N/A"),
     }
     head = ods_row(*cells, "repeated", "too")

@@ -145,13 +145,17 @@ def _mentions(text: str, name: str) -> bool:
 
 
 def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[str]:
-    """The names, later ones that differ from an earlier one by case only with a number."""
+    """The names, later ones that differ from an earlier one by case only with a number.
+
+    An object of JSON may have a field without a name: it is called after its place, as in sources.
+    """
     seen = {name.lower() for name in taken}
     names: list[str] = []
-    for column in columns:
-        name, number = column, 2
+    for place, column in enumerate(columns, 1):
+        own = column.replace("\0", "\ufffd") or f"column_{place}"
+        name, number = own, 2
         while name.lower() in seen:
-            name, number = f"{column}_{number}", number + 1
+            name, number = f"{own}_{number}", number + 1
         seen.add(name.lower())
         names.append(name)
     return names
