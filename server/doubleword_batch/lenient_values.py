@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any, cast
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
 _MOST = 10**15  # of requests, tokens or dollars: more than anybody has, and what every store holds
 _LONGEST_STATUS = 40  # characters; the words that are known have at most 12
@@ -134,5 +134,5 @@ Text = Annotated[str, BeforeValidator(_text)]
 OptionalText = Annotated[str | None, BeforeValidator(_text)]
 Texts = Annotated[dict[str, str], BeforeValidator(_texts)]
 StatusWord = Annotated[str, BeforeValidator(status_of)]
-GivenId = Annotated[str, BeforeValidator(_id)]
+GivenId = Annotated[str, Field(min_length=1), BeforeValidator(_id)]
 Id = Annotated[str | None, BeforeValidator(_blank_is_none), BeforeValidator(_id)]

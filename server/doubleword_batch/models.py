@@ -296,4 +296,4 @@ def _objects_of(listed: list[Any]) -> Iterator[list[Any]]:
 
 
 def _can_be_named(given: Any) -> bool:
-    return given is not None and not (isinstance(given, str) and len(given) > LONGEST_ID)
+    return given is not None and not (isinstance(given, str) and not 0 < len(given) <= LONGEST_ID)

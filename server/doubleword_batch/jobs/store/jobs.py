@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from doubleword_batch.errors import StoreError, quote_untrusted
+from doubleword_batch.errors import ProtocolError, StoreError, quote_untrusted
 from doubleword_batch.jobs.store.apply_results import read_again
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -315,9 +315,18 @@ class Store(Database):
             batch: the provider's word.
             asked_with: the batch run as it was when the provider was asked. If somebody recorded a
                 change since, theirs may be the newer one and stays.
+
+        Raises:
+            ProtocolError: the id is that of another part's batch, whose answers would be taken.
         """
         with self.transaction() as db:
             before = self._batch_run_of(batch.id)
+            if before and (before.job, before.part) != (job, part):
+                raise ProtocolError(
+                    f"The server gave a new batch the id of another, {quote_untrusted(batch.id)}.",
+                    hint="Their answers cannot be told apart: report it to the provider. Nothing "
+                    "is sent again.",
+                )
             if before and asked_with and before.sightings != asked_with.sightings:
                 return
             if before is None:

@@ -19,6 +19,7 @@ from doubleword_batch.errors import (
     DoublewordBatchError,
     ForbiddenError,
     NotFoundError,
+    ProtocolError,
     StoreError,
     TransportError,
 )
@@ -135,9 +136,13 @@ async def _found(
 
 def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
     """Note what a write has made as its fact; returns it."""
-    with ws.store.transaction():
+    try:
+        with ws.store.transaction():
+            ws.journal.record_answer(remote.write, found.id)
+            remote.record_result(found)
+    except ProtocolError:  # of no use, and made all the same: it is not sent again
         ws.journal.record_answer(remote.write, found.id)
-        remote.record_result(found)
+        raise
     failpoint(f"{remote.write.kind}.recorded")
     return found
 
