@@ -78,6 +78,6 @@ async def test_a_batch_without_an_id_is_not_one(jobs, named):
     with respx.mock(base_url=URL, assert_all_called=False) as router:
         Nameless("completed", [answered(1)]).serve(router)
         job = await jobs.create([{"text": "a"}], prompt="{{ text }}", model="m")
-        with pytest.raises(TransportError, match="does not fit what POST .batches returns"):
+        with pytest.raises(TransportError, match="does not fit what POST /batches returns"):
             await job.submit()
         assert (await job.status()).batch_ids == []

@@ -40,9 +40,9 @@ def test_rows_that_were_cut_are_run_again_with_a_larger_limit(console, browser, 
     failures = browser.get(f"/jobs/{job}/failures").text
     assert "retry these rows with a larger max_tokens" in failures
     assert 'name="value" value="8"' in failures
-    retried = console.post(
-        browser, f"/jobs/{job}/retry", cause="length", param="max_tokens", value="4000"
-    )
+    told = failures.partition('name="told" value="')[2].partition('"')[0]
+    changed = {"param": "max_tokens", "value": "4000"}
+    retried = console.post(browser, f"/jobs/{job}/retry", cause="length", told=told, **changed)
     assert retried.status_code == 303
     until = monotonic() + WAIT_SECONDS
     while "Every row that was asked has a good answer" not in failures:

@@ -13,7 +13,7 @@ from doubleword_batch.console.render import job_url, page, usd
 from doubleword_batch.errors import InputError
 
 if TYPE_CHECKING:
-    from doubleword_batch.library.views import JobSummary
+    from doubleword_batch.library.views import FailureGroup, JobSummary
 
 _SEE_OTHER = 303
 
@@ -132,20 +132,34 @@ async def failures(request: Request) -> Response:
     console = console_of(request)
     if (await console.views.summary(name_of(request))).is_here:
         await console.views.update(name_of(request))
-    return page(
-        request,
-        "failures.html",
-        job=await console.views.summary(name_of(request)),
-        groups=await console.views.failures(name_of(request)),
-    )
+    found = await console.views.summary(name_of(request))
+    groups = await console.views.failures(name_of(request))
+    told = {(group.outcome, group.cause): _told(found, group) for group in groups}
+    return page(request, "failures.html", job=found, groups=groups, told=told)
+
+
+def _told(found: "JobSummary", group: "FailureGroup") -> str:
+    """What a button for a retry has said, as it comes back with the form."""
+    return f"{found.submissions} {group.rows} {usd(group.cost.usd)}"
 
 
 async def retry(request: Request) -> Response:
-    """Run the rows of a cause again, with a changed parameter where one was given."""
+    """Run the rows of a cause again, with a changed parameter where one was given.
+
+    A page that was shown before an earlier retry, or with another price, runs nothing.
+    """
     fields = await form_of(request)
     console = console_of(request)
-    causes = [fields["cause"]] if fields.get("cause") else []
-    await console.jobs.job(name_of(request)).retry(causes, params=_params(fields))
+    name, cause = name_of(request), fields.get("cause", "")
+    found = await console.views.summary(name)
+    groups = [group for group in await console.views.failures(name) if group.cause == cause]
+    if fields.get("told") not in {_told(found, group) for group in groups}:
+        raise InputError(
+            "What has failed, or what it costs to run it again, has changed since this page was "
+            "shown. Nothing was submitted.",
+            hint="Look at the failures again, and retry them if that is right.",
+        )
+    await console.jobs.job(name).retry([cause], params=_params(fields))
     console.watcher.tell("jobs", f"job:{name_of(request)}")
     return RedirectResponse(job_url(name_of(request)), _SEE_OTHER)
 

@@ -97,6 +97,15 @@ class Journal:
         )
         return bool(found)
 
+    def submissions(self, job: int) -> int:
+        """How often requests of the job were given to the provider: batches and retries of them."""
+        found = self.store.query(
+            "SELECT count(*) FROM writes WHERE job = ? AND kind IN ('create', 'retry') AND "
+            "answered_at IS NOT NULL",
+            (job,),
+        )
+        return int(found[0][0])
+
     def is_sent(self, key: str) -> bool:
         """Whether the write of that key was sent, be it answered or not."""
         found = self.store.query(

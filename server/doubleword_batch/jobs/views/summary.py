@@ -53,6 +53,7 @@ class JobSummary:
         pilot_of: rows of the whole source, where the job is made of its first rows.
         made_from: what it was made from, where that is not a file.
         note: what whoever built it wrote down.
+        submissions: how many of its batches and retries the provider has taken.
         problems: what the provider says of its batches as a whole.
     """
 
@@ -93,6 +94,7 @@ class JobSummary:
     made_from: str
     note: str
     batch_ids: tuple[str, ...]
+    submissions: int
     problems: tuple[str, ...]
     spec: dict[str, Any] = field(default_factory=dict[str, Any])
 
@@ -242,6 +244,7 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         made_from=str(spec.get("made_from") or ""),
         note=str(spec.get("note") or ""),
         batch_ids=tuple(run.batch_id for run in runs),
+        submissions=job.journal.submissions(job.id),
         problems=tuple(problems_of(runs)),
         spec=spec,
     )
