@@ -158,3 +158,19 @@ def test_no_other_tag_becomes_a_release(git, origin, kind):
         git(origin, "tag", "--force", "--sign", TAG, "--message", TAG)
 
     assert verified(folder).returncode != 0
+
+
+def test_a_clone_of_git_for_windows_has_the_same_line_ends(git, tmp_path):
+    """A runner of Windows has `core.autocrlf` on; bash reads no script with its line ends."""
+    folder = tmp_path / "clone"
+    folder.mkdir()
+    shutil.copy(ROOT / ".gitattributes", folder)
+    shutil.copy(ROOT / ".ci" / "run", folder)
+    git(folder, "init", "--quiet")
+    git(folder, "config", "core.autocrlf", "true")
+    git(folder, "add", "--all")
+    git(folder, "commit", "--quiet", "--message", "all")
+    (folder / "run").unlink()
+    git(folder, "checkout", "--", "run")
+
+    assert (folder / "run").read_bytes() == (ROOT / ".ci" / "run").read_bytes()

@@ -5,7 +5,10 @@ import pytest
 from packages.unpacked import files_of_sdist, files_of_wheel
 
 # What only a clone needs: it runs CI, makes releases and has the lock for both.
-ONLY_IN_A_CLONE = (".ci/", ".github/", ".pre-commit-config.yaml", "skill/ruff.toml", "uv.lock")
+ONLY_IN_A_CLONE = (
+    *(".ci/", ".gitattributes", ".github/", ".pre-commit-config.yaml"),
+    *("skill/ruff.toml", "uv.lock"),
+)
 
 
 @pytest.fixture(scope="module")
