@@ -52,7 +52,7 @@ OPTIONS: dict[str, OptionCheck] = {
         "such as march-reviews",
     ),
     "note": OptionCheck(
-        f"a text of at most {_LONGEST_NOTE} characters, which list shows", _is_note, "a text"
+        f"text of at most {_LONGEST_NOTE} characters, which list shows", _is_note, "some text"
     ),
     "blanks": one_of("skip", "send"),
     "on_bad_row": one_of("stop", "skip"),

@@ -23,7 +23,7 @@ class Dialect(NamedTuple):
         start: the byte at which its records start.
         delimiter: what ends a field.
         newline: what ends a record.
-        quote: around fields; empty: quotes are letters.
+        quote: around fields; empty: quotes are ordinary characters.
         escape: see `SourceOptions`.
         null: a field of this text is null; None: none is.
         comment: what lines that are left out begin with; None: none do.
@@ -73,7 +73,7 @@ def check_options(options: SourceOptions) -> None:
     """
     if options.quoting == "none" and options.quote != '"':
         raise InputError(
-            'quoting is "none" and quote is given: where quotes are letters, none is needed.',
+            'quoting is "none" and quote is given: only one of the two can hold.',
             hint="Leave one of them out.",
         )
     marks = {"delimiter": options.delimiter, "comment": options.comment, "null": options.null}

@@ -27,8 +27,8 @@ _BLOCK_BYTES = 1 << 18
 _BOM = b"\xef\xbb\xbf"
 _SHORT_FIELD_BYTES = 150
 _QUOTE_HINT = (
-    'A quote inside a quoted field is written twice (""). If quotes are letters in this file, set '
-    "quoting to none."
+    'A quote inside a quoted field is written twice (""). If quotes are ordinary characters in '
+    "this file, set quoting to none."
 )
 _ESCAPE_HINT = (
     "A backslash stands before a quote there: set escape to backslash (MySQL, PostgreSQL, Python), "
@@ -61,7 +61,7 @@ class CsvRecords:
         delimiter: the byte between fields.
         newline: the byte that ends a record; a carriage return before a line feed is dropped.
         reopen: opens the file again, to count lines for a message.
-        quote: the byte around quoted fields; empty: quotes are letters.
+        quote: the byte around quoted fields; empty: quotes are ordinary characters.
         skips: whether a record that cannot be read is a `BadRecord` instead of an error.
     """
 
@@ -221,7 +221,7 @@ class CsvRecords:
             at = cut + 1
 
     def _plain_record(self) -> tuple[list[str], int] | None:
-        """As `_record`, where quotes are letters."""
+        """As `_record`, where quotes are ordinary characters."""
         end = self._end_of_line(self._at)
         if end is None:
             return None

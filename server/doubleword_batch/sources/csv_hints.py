@@ -81,8 +81,8 @@ def _hint_of_quotes(texts: Sequence[str], options: SourceOptions, dialect: Diale
     if _pads_quotes(texts, dialect):
         delimiter = dialect.delimiter.decode()
         return (
-            "A space stands in front of a quote there, so the quote is read as a letter: set "
-            f'delimiter to "{delimiter} ", with the space.'
+            "A space stands in front of a quote there, so the quote is read as part of the text: "
+            f'set delimiter to "{delimiter} ", with the space.'
         )
     if options.quote == '"' and any(text.lstrip().startswith("'") for text in texts):
         return "If its fields are in apostrophes, set quote to '."

@@ -29,7 +29,7 @@ class SourceOptions:
         sheet: the worksheet of a workbook, as after `::` in the location.
         merged: what the cells of a merged range hold: `first`: only the first one has the value;
             `repeat`: every one has it.
-        quoting: `none`: quotes in a CSV or TSV file are letters like any other.
+        quoting: `none`: quotes in a CSV or TSV file are characters like any other.
         delimiter: what stands between the fields of a CSV or TSV file, or `tab` or `space`; any
             text file is a table with it. None: read off the header.
         quote: the character around fields that hold a delimiter or a line break.
