@@ -121,9 +121,11 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     yield fields.get("detail")
     yield _validation_error(fields)
     yield fields.get("errors")
+    yield list(_object(fields.get("errors")).values())
     yield fields.get("fault")
     if isinstance(error, str):
         yield error
+    yield fields.get("title")
     yield fields.get("code")
     yield fields.get("type")
 

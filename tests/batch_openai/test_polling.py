@@ -8,7 +8,7 @@ import httpx2
 import pytest
 from anyio import to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
+from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import LocalConfig, LocalServer
 from doubleword_batch.local import Faults
 from doubleword_batch.local.executors.faults import ServerFault
@@ -74,8 +74,8 @@ def serving(tmp_path):
 
 def alone(server, **options):
     """A client that makes a batch of each call."""
-    place = {"base_url": server.base_url, "api_key": server.token, "batch_size": 1}
-    return quick(**place, batch_provider="doubleword", **options)
+    place = {"base_url": server.base_url, "api_key": server.token}
+    return quick(**place, batch_provider="doubleword", **{"batch_size": 1, **options})
 
 
 async def test_forty_batches_are_followed_with_few_requests(serving):
@@ -169,3 +169,17 @@ async def test_batches_beyond_the_first_page_of_the_list_are_followed_too(servin
                 )
             held.may_answer.set()
             assert all(answer.choices for answer in await asyncio.gather(*calls))
+
+
+async def test_calls_wait_for_lines_that_an_ended_batch_counts_and_has_not_given(serving):
+    late = ServerFault(route="GET /v1/files/{id}/content", fault="late_lines", lines=2, times=6)
+    no_list = ServerFault(
+        route="GET /v1/batches/{id}/results", fault="status", status=404, times=None
+    )
+    with serving(late, no_list) as server:
+        async with alone(server, batch_size=3) as client:
+            calls = [chat_call(client, f"call {number}") for number in range(3)]
+            answers = await asyncio.gather(*calls)
+            batches = await batches_of(client)
+    assert all(answer.choices[0].message.content for answer in answers)
+    assert len(batches) == 1

@@ -299,7 +299,7 @@ async def test_lines_that_are_read_again_are_counted_once(results_of):
         output=["no line", "none", *(answer(row) for row in range(1, 9))],
         request_counts={"total": 10, "completed": 10, "failed": 0},
     )
-    assert found.ledger == {"ok": 8, "missing": 2}
+    assert found.ledger == {"ok": 8, "pending": 2}
     assert "2 lines that are not result lines were ignored" in found.warnings
 
 
@@ -310,4 +310,4 @@ async def test_a_custom_id_of_ours_with_another_label_is_nobodys_answer(results_
         output=[impostor, *(answer(row) for row in range(2, 11))],
         request_counts={"total": 10, "completed": 10, "failed": 0},
     )
-    assert found.ledger == {"ok": 9, "missing": 1}
+    assert found.ledger == {"ok": 9, "pending": 1}

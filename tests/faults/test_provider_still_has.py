@@ -238,3 +238,12 @@ def test_a_batch_of_odd_values_is_a_batch():
         }
     )
     assert (batch.status, batch.completion_window, batch.created_at) == ("in_progress", "24", None)
+
+
+async def test_a_table_by_custom_id_says_that_its_file_is_cut(adopted):
+    results, rows, _ = await adopted(output=ANSWERS[:2])
+    assert [row["custom_id"] for row in rows] == ["c", "a"]
+    assert any("lines for 2 of its 3 requests" in warning for warning in results.warnings)
+    results, rows, _ = await adopted(output=ANSWERS)
+    assert [row["custom_id"] for row in rows] == ["c", "a", "b"]
+    assert not any("lines for" in warning for warning in results.warnings)

@@ -6,6 +6,7 @@ The package and the skill's scripts read the same lines; both have to come to th
 from result_lines import (
     chat,
     elsewhere,
+    endpoints,
     errors,
     gateways,
     odd_json,
@@ -23,6 +24,7 @@ CASES = (
     | variants.CASES
     | gateways.CASES
     | elsewhere.CASES
+    | endpoints.CASES
 )
 
 """By name. Every line is of the row `r1`."""

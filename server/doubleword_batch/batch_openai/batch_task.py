@@ -244,9 +244,11 @@ class BatchTask:
         has_joined, self._has_joined = self._has_joined, False
         if run.is_terminal or has_news:
             async with self._limits.collecting:
-                await collect(self.job)
+                collected = await collect(self.job)
                 await self._deliver_finished(run.batch_id, self.waiting)
             self._ended_rows = ended_rows
+            if collected.waiting:  # the batch has ended, and more of its lines are to come
+                return False
         elif has_joined:
             await self._deliver_finished(run.batch_id, self.waiting)
         if run.is_terminal:

@@ -35,12 +35,13 @@ class TableTask(BatchTask):
         runs = self.job.batch_runs()
         ended = sum(run.is_terminal for run in runs)
         news = ended + sum(run.completed + run.failed for run in runs)
+        lacks_lines = False
         if news != self._ended_rows and (ended or self._ws.profile.skip):
             async with self._limits.collecting:
-                await collect(self.job)
-            self._ended_rows = news
+                lacks_lines = (await collect(self.job)).waiting > 0
+            self._ended_rows = -1 if lacks_lines else news
         await self._deliver_seen()
-        return ended == len(runs)
+        return ended == len(runs) and not lacks_lines
 
     async def _deliver_seen(self) -> None:
         """Deliver the answers that are there, and release the callers who no longer wait."""

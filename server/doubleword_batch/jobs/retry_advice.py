@@ -83,6 +83,8 @@ def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
         hint = "Name causes together with params that change the requests, or build a new job."
     else:
         message, hint = f"No row of job {job.name} has failed.", "There is nothing to run again."
+        if waiting := job.ledger.sums().get("pending"):
+            hint = f"{waiting:,} wait for lines that the provider counts: fetch again in a minute."
     look = None if there else Next("fetch_results", {"job": job.name})
     return InputError(message, hint=hint, code="nothing_to_retry", next=next_retry(job) or look)
 

@@ -341,7 +341,8 @@ class Store(Database):
             ledger = Ledger(self, batch_run.job)
             ledger.reopen_unanswered(batch_run.id)
             read_again(ledger, batch_run.id, "error")
-            db.execute("UPDATE batch_runs SET collected = 0 WHERE id = ?", (batch_run.id,))
+            again = "UPDATE batch_runs SET collected = 0, short_since = NULL WHERE id = ?"
+            db.execute(again, (batch_run.id,))
             db.execute(
                 "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "
                 "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
@@ -356,6 +357,16 @@ class Store(Database):
                 "AND failed = ?",
                 (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
             )
+
+    def short_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
+        """Since when a batch that has ended has given no more of the lines that it counts."""
+        with self.transaction() as db:
+            ((since,),) = db.execute(
+                "UPDATE batch_runs SET short_since = CASE WHEN ? THEN ? ELSE "
+                "min(coalesce(short_since, ?), ?) END WHERE id = ? RETURNING short_since",
+                (has_news, now, now, now, batch_run.id),
+            ).fetchall()
+        return since
 
     def knows_batch(self, batch_id: str) -> bool:
         """Whether a batch of the provider is one of a job here."""

@@ -351,4 +351,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-refused-writes",
         "ALTER TABLE writes ADD COLUMN refused_at REAL;",
     ),
+    (
+        # Lines that the provider counts and has not given are waited for, in bounded time.
+        "2026-11-short-files",
+        "ALTER TABLE batch_runs ADD COLUMN short_since REAL;  -- NULL where no line is lacking",
+    ),
 )

@@ -21,7 +21,7 @@ from doubleword_batch.jobs.sync.json_values import (
     object_of,
     word,
 )
-from doubleword_batch.jobs.sync.vectors import is_something, vectors_in
+from doubleword_batch.jobs.sync.vectors import has_vectors, is_something, vectors_in
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.plain_text import is_blank
 
@@ -35,7 +35,18 @@ _OUTPUT_TOKENS = (
 )  # fmt: skip
 _ENDS = (
     "finish_reason", "finishReason", "stop_reason", "stopReason", "finish_details", "done_reason",
-    "stop_type",
+    "stop_type", "completionReason",
+)  # fmt: skip
+_TEXTS = ("text", "generated_text", "outputText")
+_AT_THE_TOP = (
+    "content", "message", "generated_text", "generation", "text_output", "completion", "response",
+    "text",
+)  # fmt: skip
+_RESULTS = frozenset(
+    {
+        "score", "relevance_score", "label", "probs", "flagged", "category_scores", "b64_json",
+        "url", "markdown",
+    }
 )  # fmt: skip
 _THOUGHTS = frozenset(
     {
@@ -120,14 +131,43 @@ def _answer(body: dict[str, Any]) -> Answer:
         return _of_candidates(body)
     if "output" in body or "output_text" in body:
         return _of_response(body)
-    if any(name in body for name in ("data", "embedding", "embeddings")):
+    if has_vectors(body):
         embedding, is_broken = vectors_in(body)
         return Answer(embedding=embedding, is_broken=is_broken)
-    for name in ("content", "message", "generated_text", "completion", "response", "text"):
+    return _of_other_names(body)
+
+
+def _of_other_names(body: dict[str, Any]) -> Answer:
+    """Answers at the top of the body or in lists of their own; else the body is the answer."""
+    for name in _AT_THE_TOP:
         if name in body:
             return _of_message(body, body[name])
-    is_nothing = body.get("choices", ...) is None
-    return Answer() if is_nothing else Answer(text=as_json(body), is_unknown=True)
+    texts = _listed_texts(body)
+    if texts or body.get("choices", ...) is None:
+        return _of_choices(texts)
+    return Answer(text=as_json(body), is_unknown=not _is_result(body))
+
+
+def _listed_texts(body: dict[str, Any]) -> list[Answer]:
+    """Texts as Titan, watsonx or Cohere list them: `{"results": [{"generated_text": "..."}]}`."""
+    for name in ("results", "generations", "predictions"):
+        whole = list_of(body.get(name))
+        texts = [first(object_of(element), _TEXTS) or element for element in whole]
+        if texts and all(isinstance(text, str) for text in texts) and not _is_result(body):
+            return [
+                _choice({**object_of(element), "message": text})
+                for element, text in zip(whole, texts, strict=True)
+            ]
+    return []
+
+
+def _is_result(body: dict[str, Any]) -> bool:
+    """Whether the body itself is the answer: scores, labels, images, pages, a moderation."""
+    for name in ("results", "data", "pages"):
+        results = [object_of(element) for element in list_of(body.get(name))]
+        if results and not any(map(_RESULTS.isdisjoint, results)):
+            return True
+    return False
 
 
 def _of_choices(choices: list[Answer]) -> Answer:
@@ -176,6 +216,9 @@ def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
         answer.audio = audio["data"] or None
     if answer.text is None:
         answer.text = _text(audio.get("transcript"))
+    images = listed(message.get("images"))
+    if images and not (answer.text or answer.tool_calls):
+        answer.text = as_json(images)
 
 
 def _of_response(body: dict[str, Any]) -> Answer:
@@ -199,16 +242,21 @@ def _of_response(body: dict[str, Any]) -> Answer:
     return answer
 
 
-def _final_outputs(output: list[Any]) -> list[dict[str, Any]]:
+def _final_outputs(output: list[Any]) -> list[Any]:
     """The outputs of a response, without remarks on the way to the final answer."""
-    outputs = [object_of(item) for item in output]
-    is_final = any(item.get("phase") == "final_answer" for item in outputs)
-    return [item for item in outputs if not (is_final and item.get("phase") == "commentary")]
+    phases = [object_of(item).get("phase") for item in output]
+    is_final = "final_answer" in phases
+    return [
+        item
+        for item, phase in zip(output, phases, strict=True)
+        if not (is_final and phase == "commentary")
+    ]
 
 
-def _unwrapped(output: dict[str, Any]) -> Any:
+def _unwrapped(output: Any) -> Any:
     """An output of a response as a piece of content."""
-    return output.get("content") if output.get("type") == "message" else output
+    fields = object_of(output)
+    return fields.get("content") if fields.get("type") == "message" else output
 
 
 def _of_candidates(body: dict[str, Any]) -> Answer:

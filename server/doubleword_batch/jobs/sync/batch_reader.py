@@ -25,6 +25,7 @@ from doubleword_batch.jobs.store.apply_results import (
     read_cursor,
 )
 from doubleword_batch.jobs.store.records import BatchRun
+from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck
@@ -38,6 +39,8 @@ _ODD_BYTES = 64 * 1024
 _GONE = frozenset({404, 410})
 """Of a file. A server that offers no such thing today, 405 or 501, may still have it."""
 _LIST, _UNREADABLE = "results", "unreadable"
+_LONGEST_WAIT_SECONDS = 600.0
+"""For lines that a batch counts, once no more have come."""
 _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
     OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
@@ -46,7 +49,11 @@ _NOTES = {
 
 @dataclass(slots=True)
 class Collected:
-    """What was read, and what was odd about it."""
+    """What was read, and what was odd about it.
+
+    Attributes:
+        waiting: batches that have ended and have not given all that they count.
+    """
 
     lines: int = 0
     moved: int = 0
@@ -55,6 +62,7 @@ class Collected:
     unreadable: int = 0
     gone: set[str] = field(default_factory=set[str])
     listed: int = 0
+    waiting: int = 0
     notes: set[str] = field(default_factory=set[str])
 
     def warnings(self) -> list[str]:
@@ -113,9 +121,61 @@ class BatchReader:
         self._collected = collected
         self._progress = progress
         self._names = names
-        self._foreign = self._unreadable = self._readable = 0
+        self._foreign = self._unreadable = self._readable = self._moved = 0
         self._odd = b""
         self._is_gone = False
+
+    def is_short(self, rows: int, *, has_pending: bool) -> bool:
+        """Whether the batch has given fewer lines than it has, as far as it says.
+
+        Args:
+            rows: for which it has given a line.
+            has_pending: whether its part has rows without an outcome.
+        """
+        run = self.batch_run
+        counted = run.completed + run.failed
+        return rows < counted if counted else run.status == "completed" and has_pending
+
+    def waits(self, rows: int, *, has_pending: bool, gives_up: bool) -> bool:
+        """Whether lines are lacking that may still come; then it is noted, and a person may end it.
+
+        Args:
+            rows: for which the batch has given a line.
+            has_pending: whether its part has rows without an outcome.
+            gives_up: whether a person ends it.
+        """
+        run, ws = self.batch_run, self._job.workspace
+        has_rows = self._names.kind != OPEN
+        if self._is_gone or not self.is_short(rows, has_pending=has_pending):
+            return False
+        if has_rows and not has_pending:
+            return False
+        now = ws.now()
+        since = ws.store.short_since(run, now, has_news=self._moved > 0)
+        if has_rows and (gives_up or now - since >= _LONGEST_WAIT_SECONDS):
+            return False
+        append_lines(stored_lines_path(self._job, run.id, _UNREADABLE), 0, self._odd or b"\n")
+        counted = run.completed + run.failed
+        self._collected.waiting += 1
+        self._collected.notes.add(
+            f"Batch {run.batch_id} has ended, and the provider has given lines for {rows:,} of its "
+            + (f"{counted:,} requests" if counted else "requests")
+            + ("; the other rows wait for theirs" if has_rows else ", so rows are lacking here")
+            + ". Nothing has to be paid again: fetch again in a minute."
+            + (" Cancelling the job gives these rows up." if has_rows else "")
+        )
+        return True
+
+    def ending(self, rows: int, *, gives_up: bool) -> tuple[str, str]:
+        """Outcome and cause of the rows for which there is no line.
+
+        Args:
+            rows: for which there is one: where more were answered, some of the others were paid.
+            gives_up: whether a person has ended the wait for them.
+        """
+        outcome, cause = outcome_without_line(self.batch_run)
+        is_paid = rows < self.batch_run.completed and not self._is_gone
+        return outcome, UNREADABLE if outcome == "missing" and (is_paid or gives_up) else cause
 
     @property
     def is_unreadable(self) -> bool:
@@ -308,6 +368,7 @@ class BatchReader:
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock: other parts are read in other threads.
             self._collected.lines += group.received
+            self._moved += applied.moved
             self._collected.moved += applied.moved
             self._collected.repeated += applied.repeated
             self._foreign += applied.foreign + group.foreign

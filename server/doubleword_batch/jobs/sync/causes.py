@@ -37,8 +37,8 @@ _ADVICE = {
     "expired": "The window ended before the row ran: retry these rows.",
     "cancelled": "The batch was cancelled before the row ran: retry if the rows are wanted.",
     "missing": "The provider has no line for the row: fetch again later, then retry these rows.",
-    UNREADABLE: "The answers are in files that cannot be read here: fetch again later, or retry, "
-    "which is paid again.",
+    UNREADABLE: "The answers cannot be read here, or the provider never gave them: fetch again "
+    "later, or retry, which is paid again.",
     "line_too_long": "The answer is too long to be read; the provider keeps it. Ask for less.",
     "batch_failed": "The provider refused the batch as a whole: the job's status says why.",
     "http_400": "The server refuses these requests as they stand: fix params or rows, then retry.",

@@ -3,9 +3,11 @@
 Both files of a batch are read: while it runs, where the provider allows that (the error file once a
 failure is counted), and at every terminal status. Once a batch has ended, the rows that have a line
 are compared with the provider's counts; where they differ, everything is read again from the start.
-Rows that have no line then are closed.
+Rows that have no line then are closed; where the provider counts more lines than it has given, they
+wait for those, in bounded time.
 """
 
+from collections.abc import Callable
 from functools import partial
 
 from anyio import to_thread
@@ -15,12 +17,15 @@ from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.apply_results import keep_better_answers, rows_by_batch_run
 from doubleword_batch.jobs.store.records import BatchRun, Part
-from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected, outcome_without_line
+from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
 from doubleword_batch.jobs.sync.row_names import RowNames
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from doubleword_batch.progress import Progress, no_progress
+
+Ending = tuple[BatchRun, str, str]
+"""A batch that has ended, and outcome and cause of the rows that it has no line for."""
 
 
 async def collect(
@@ -84,52 +89,77 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
 async def _close(
     job: StoredJob, ended: list[BatchReader], numbers: dict[int, int], *, gives_up: bool
 ) -> None:
+    awaits = _awaits(job, numbers)
+    rows = await _read_what_lacks(job, ended, numbers, awaits)
+    unreadable: list[BatchReader] = []
+    endings: list[Ending] = []
+    for reader in ended:
+        run, given = reader.batch_run, rows.get(reader.batch_run.id, 0)
+        if reader.is_unreadable and not given:
+            unreadable.append(reader)
+        elif not reader.waits(given, has_pending=awaits(reader), gives_up=gives_up):
+            endings.append((run, *reader.ending(given, gives_up=gives_up)))
+    await to_thread.run_sync(_close_now, job, endings, numbers)
+    if gives_up:
+        await to_thread.run_sync(
+            _give_up, job, [reader.batch_run for reader in unreadable], numbers
+        )
+    failpoint("collect.closed")
+    for reader in unreadable:
+        if awaits(reader) or gives_up:
+            tell = partial(reader.tell_if_unreadable, may_raise=not (rows or gives_up))
+            await to_thread.run_sync(tell)
+
+
+def _awaits(job: StoredJob, numbers: dict[int, int]) -> Callable[[BatchReader], bool]:
+    """Whether rows have no outcome that a batch is to give; of a part's batches the last does."""
+    newest = {run.part: run.id for run in job.batch_runs()}
+
+    def awaits(reader: BatchReader) -> bool:
+        run = reader.batch_run
+        return newest[run.part] == run.id and job.ledger.has_pending(numbers[run.part])
+
+    return awaits
+
+
+async def _read_what_lacks(
+    job: StoredJob,
+    ended: list[BatchReader],
+    numbers: dict[int, int],
+    awaits: Callable[[BatchReader], bool],
+) -> dict[int, int]:
+    """Look again for lines that batches count, wherever they may be; rows with a line, by batch."""
     rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
     for reader in ended:
         run = reader.batch_run
-        is_short = rows.get(run.id, 0) < run.completed + run.failed
+        is_short = reader.is_short(rows.get(run.id, 0), has_pending=awaits(reader))
         if is_short:
             reader.read_again()
             await reader.read_both()
         if job.ledger.has_pending(numbers[run.part]):
             await reader.read_list(is_short=is_short)
     failpoint("collect.close")
-    rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
-    waiting = [
-        reader for reader in ended if reader.is_unreadable and not rows.get(reader.batch_run.id)
-    ]
-    unreadable = [reader.batch_run for reader in waiting]
-    readable = [reader.batch_run for reader in ended if reader not in waiting]
-    await to_thread.run_sync(_close_now, job, readable, numbers)
-    if gives_up:
-        await to_thread.run_sync(_give_up, job, unreadable, numbers)
-    failpoint("collect.closed")
-    has_answers = bool(rows)
-    for reader in waiting:
-        waits = job.ledger.has_pending(numbers[reader.batch_run.part])
-        may_raise = waits and not has_answers
-        await to_thread.run_sync(partial(reader.tell_if_unreadable, may_raise=may_raise))
+    return await to_thread.run_sync(rows_by_batch_run, job.ledger)
+
+
+def _close_rows(job: StoredJob, endings: list[Ending], numbers: dict[int, int]) -> None:
+    newest = {run.part: run.id for run in job.batch_runs()}
+    job.ledger.close_rows(
+        (numbers[run.part], outcome, cause, run.id)
+        for run, outcome, cause in endings
+        if newest[run.part] == run.id
+    )
 
 
 def _give_up(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
     """Close the rows of batches that cannot be read; what is read of them later still counts."""
-    newest = {run.part: run.id for run in job.batch_runs()}
     with job.store.transaction():
-        job.ledger.close_rows(
-            (numbers[run.part], "missing", UNREADABLE, run.id)
-            for run in runs
-            if newest[run.part] == run.id
-        )
+        _close_rows(job, [(run, "missing", UNREADABLE) for run in runs], numbers)
 
 
-def _close_now(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
-    newest = {run.part: run.id for run in job.batch_runs()}
+def _close_now(job: StoredJob, endings: list[Ending], numbers: dict[int, int]) -> None:
     with job.store.transaction():
-        job.ledger.close_rows(
-            (numbers[run.part], *outcome_without_line(run), run.id)
-            for run in runs
-            if newest[run.part] == run.id
-        )
-        for run in runs:
+        _close_rows(job, endings, numbers)
+        for run, _, _ in endings:
             keep_better_answers(job.ledger, run.id)
             job.store.mark_collected(run)

@@ -33,6 +33,7 @@ _FILTERS = frozenset(
         "moderation_blocked",
         "data_inspection_failed",
         "datainspectionfailed",
+        "1301",  # Zhipu's
     }
 )
 
@@ -129,6 +130,8 @@ def _http_cause(status: int, text: str) -> str:
     too_long = any(word in lowered for word in ("length", "window", "maximum", "size"))
     is_input = "input token" in lowered and any(word in lowered for word in ("exceed", "longer"))
     is_full = ("context" in lowered and too_long) or is_input or "prompt is too long" in lowered
-    if status in {400, 413, 422} and is_full:
+    is_over = "must have less than" in lowered and "token" in lowered
+    is_over = is_over or "maximum model length" in lowered or "`inputs` tokens" in lowered
+    if status in {400, 413, 422} and (is_full or is_over):
         return "context_length"
     return f"http_{status}"

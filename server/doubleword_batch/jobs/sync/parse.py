@@ -36,7 +36,7 @@ _log = logging.getLogger(__name__)
 _ANSWERS = frozenset(
     {
         "choices", "candidates", "output", "output_text", "data", "embedding", "embeddings",
-        "content", "generated_text", "completion", "response", "text",
+        "content", "generated_text", "generation", "text_output", "completion", "response", "text",
     }
 )  # fmt: skip
 _CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})

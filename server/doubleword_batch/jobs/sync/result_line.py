@@ -38,6 +38,12 @@ _SPELT = ("custom_id", "response", "error", "status_code", "request_id", "body",
 _PLAIN = {name.replace("_", ""): name for name in _SPELT}
 # Not a set: what stands in the place of a word may be a list, which has no hash.
 _OF_ANTHROPIC = ("succeeded", "errored", "expired", "canceled", "cancelled")
+_OF_THE_LINE = frozenset(
+    {
+        *_NAMES, *_BODIES, *_STATUSES, *_WORDS, "id", "response", "error", "errors", "result",
+        "response_body", "request", "input_body", "modelInput", "metadata", "usage", "params",
+    }
+)  # fmt: skip
 _ENVELOPES = ("data", "result", "response", "output", "body")
 _ANSWERS = frozenset(
     {
@@ -45,6 +51,8 @@ _ANSWERS = frozenset(
         "embedding", "embeddings",
     }
 )  # fmt: skip
+
+_OF_A_BODY = _ANSWERS - {"embedding", "embeddings"} | {"error", "message", "content", "data"}
 
 
 class ResultLine(msgspec.Struct, frozen=True):
@@ -76,6 +84,8 @@ def result_line(line: bytes) -> ResultLine | None:
         fields = _respelt(fields)
         custom_id = custom_id_in(fields)
     if custom_id is None:
+        custom_id = _inner_custom_id(fields)
+    if custom_id is None:
         return None
     error = error_in(fields.get("error"))
     if "result" in fields and "response" not in fields:
@@ -92,7 +102,10 @@ def result_line(line: bytes) -> ResultLine | None:
     response = object_of(response)
     status = _status(response) or _status(fields)
     body = _opened(response["body"]) if "body" in response else _bare(response)
-    return ResultLine(custom_id, status, body, error or error_in(response.get("error")))
+    error = error or error_in(response.get("error"))
+    if body is None and status is None:
+        return _without_status(custom_id, fields, body, error)
+    return ResultLine(custom_id, status, body, error)
 
 
 def _without_status(
@@ -103,7 +116,20 @@ def _without_status(
         return ResultLine(custom_id, status, body, error)
     if slug(text_of(fields.get("status"))) in _WAITS:
         return ResultLine(custom_id, is_waiting=True)
-    return ResultLine(custom_id, status, body, _told(fields))
+    error = _told(fields)
+    return ResultLine(custom_id, status, body if error is not None else _beside(fields), error)
+
+
+def _beside(fields: dict[str, Any]) -> Any:
+    """What else a line holds that may be its answer, by names that nobody knows; else None."""
+    found: dict[str, Any] = {
+        name: value
+        for name, value in fields.items()
+        if name not in _OF_THE_LINE
+        and (isinstance(value, dict | list) or name in _ANSWERS or name == "content")
+        and error_in(value) is not None
+    }
+    return found | ({"usage": fields["usage"]} if "usage" in fields else {}) if found else None
 
 
 def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +147,16 @@ def custom_id_in(fields: dict[str, Any]) -> str | None:
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
     return name if isinstance(name, str) else None
+
+
+def _inner_custom_id(fields: dict[str, Any]) -> str | None:
+    """The custom_id that stands in one of the parts of a line, where it is the only one."""
+    names = {object_of(part).get("custom_id") for part in fields.values() if _has_name(part)}
+    return next(iter(names)) if len(names) == 1 else None
+
+
+def _has_name(part: Any) -> bool:
+    return isinstance(object_of(part).get("custom_id"), str)
 
 
 def _status(fields: dict[str, Any]) -> int | None:
@@ -142,6 +178,8 @@ def _told(fields: dict[str, Any]) -> Any:
         return fields["errors"]
     word = status.lower() if isinstance(status, str) else ""
     code = word if word in _ENDED else None
+    if words is None and " " in word:  # Google's, which is empty where all is well
+        words = status
     is_error = bool(words or code or word in _FAILED)
     return {"code": code, "message": words or word} if is_error else None
 
@@ -211,7 +249,11 @@ def body_object(body: Any) -> dict[str, Any]:
         return {"data": elements}
     if _is_vector(elements):
         return {"data": [elements]}
-    return _unwrapped(object_of(next(iter(elements), None)))
+    found = object_of(next(iter(elements), None))
+    is_sparse = bool(elements) and bool(object_of(next(iter(list_of(elements[0])), None)))
+    if is_sparse or (found and len(elements) > 1 and _OF_A_BODY.isdisjoint(found)):
+        return {"data": elements}
+    return _unwrapped(found)
 
 
 def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:

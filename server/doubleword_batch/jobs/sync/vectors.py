@@ -10,21 +10,41 @@ from doubleword_batch.jobs.sync.json_values import in_order, object_of
 from doubleword_batch.loose_json import decode_or_none
 
 _FLOAT_BYTES = 4
+_LISTS = ("data", "embeddings", "embedding")
+_PLACES = ("embedding", "embeddings", "values", "data", "float")
+_USUAL = str.maketrans("-_", "+/")
+"""Base64 as it stands in addresses."""
+
+
+def has_vectors(body: dict[str, Any]) -> bool:
+    """Whether a body has vectors where they stand, or nothing; scores and images are none."""
+    if not any(name in body for name in _LISTS):
+        return False
+    elements = _elements(body)
+    return not elements or any(
+        not isinstance(element, dict) or any(name in element for name in _PLACES)
+        for element in elements
+    )
 
 
 def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
     """The vector of a body, or its vectors; and whether one of them is none."""
-    found = body.get("data", body.get("embeddings", body.get("embedding")))
+    vectors: list[Any] = []
+    for element in _elements(body):
+        fields = object_of(element)
+        vector = next((fields[name] for name in _PLACES if name in fields), element)
+        vectors.append(_vector(object_of(vector).get("float", vector)))
+    is_broken = not all(_is_vector(vector) for vector in vectors)
+    return vectors[0] if len(vectors) == 1 else vectors or None, is_broken
+
+
+def _elements(body: dict[str, Any]) -> list[Any]:
+    found = next(body[name] for name in _LISTS if name in body)
     if "data" not in body and "embeddings" not in body:
         found = [found]
     if isinstance(found, dict):
         found = cast("dict[str, Any]", found).get("float", [found])
-    vectors: list[Any] = []
-    for element in in_order(found):
-        vector = object_of(element).get("embedding", object_of(element).get("values", element))
-        vectors.append(_vector(object_of(vector).get("float", vector)))
-    is_broken = not all(_is_vector(vector) for vector in vectors)
-    return vectors[0] if len(vectors) == 1 else vectors or None, is_broken
+    return in_order(found)
 
 
 def _vector(value: Any) -> Any:
@@ -34,7 +54,8 @@ def _vector(value: Any) -> Any:
     if value.startswith("["):
         return decode_or_none(value) or value
     try:
-        data = base64.b64decode("".join(value.split()), validate=True)
+        text = "".join(value.split()).translate(_USUAL).rstrip("=")
+        data = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
         return value
     if not data or len(data) % _FLOAT_BYTES:

@@ -28,7 +28,7 @@ __all__ = ["Reading", "read_line"]
 _ANSWERS = frozenset(
     {
         "choices", "candidates", "output", "output_text", "data", "embedding", "embeddings",
-        "content", "generated_text", "completion", "response", "text",
+        "content", "generated_text", "generation", "text_output", "completion", "response", "text",
     }
 )  # fmt: skip
 _CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})
