@@ -322,7 +322,7 @@ def test_a_failed_call_is_a_sentence(hosted):
         "total": 1, "completed": 0, "failed": 0}}, "content": []}  # fmt: skip
     hosted.host.evaluate("r => window.notify('ui/notifications/tool-result', r)", result)
     hosted.frame.get_by_role("button", name="Look again").click()
-    hosted.frame.wait_for_selector(".bad:has-text('There is no job no-such-job')")
+    hosted.frame.wait_for_selector(".bad:has-text('There is no job called no-such-job')")
 
 
 @needs_chromium

@@ -194,4 +194,4 @@ def test_the_text_of_an_error_reaches_the_agent(tool, server_command):
 
     done = tool(*INSPECTOR, *server_command, *PATIENT, *call)
 
-    assert "[unknown_job] There is no job nowhere here" in done.stdout
+    assert "[unknown_job] There is no job called nowhere here" in done.stdout

@@ -101,12 +101,12 @@ async def test_search_finds_and_leaves_out_in_every_kind(settings, reviews, kind
         nothing = await a.calls("list", kind=kind, search="no-such-thing")
     assert len(found["lines"]) == 1
     assert "lines" not in nothing.fields
-    assert nothing["note"].endswith("fits.")
+    assert nothing["note"].endswith("match.")
 
 
 async def test_an_empty_list_says_that_there_is_nothing(settings):
     async with agent(settings) as a:
-        assert (await a.calls("list"))["note"] == "There is no job yet."
+        assert (await a.calls("list"))["note"] == "There are no jobs yet."
 
 
 @pytest.mark.parametrize("kind", ["jobs", "batches", "files", "models"])

@@ -155,7 +155,7 @@ def _jobs(
         lines=page.lines,
         has_more=page.has_more,
         after=shown[-1][0].name if page.has_more else None,
-        note=_nothing("job", status, search, after) if not shown else None,
+        note=_nothing("jobs", status, search, after) if not shown else None,
     )
 
 
@@ -193,12 +193,12 @@ def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> N
     )
 
 
-def _nothing(what: str, status: str | None, search: str | None, after: str | None) -> str:
+def _nothing(kind: str, status: str | None, search: str | None, after: str | None) -> str:
     if after is not None:
         return "That was the last page."
     if status is None and not search:
-        return f"There is no {what} yet."
-    return f"No {what} fits."
+        return f"There are no {kind} yet."
+    return f"No {kind} match."
 
 
 def _nothing_after(what: str, after: str) -> InputError:
@@ -215,7 +215,7 @@ async def _remote(
     page: _Page,
 ) -> Listing:
     """A page of what the provider has."""
-    what = {"batches": "batch"}.get(wanted.kind, wanted.kind.removesuffix("s"))
+    kind = wanted.kind
     last = ""
     skipping = wanted.after is not None
     seen: set[str] = set()
@@ -232,16 +232,16 @@ async def _remote(
             break
         last = remote.id
     if skipping:
-        raise _nothing_after(what, wanted.after or "")
+        raise _nothing_after("batch" if kind == "batches" else kind[:-1], wanted.after or "")
     if not page.lines:
         _check_status(wanted.status, STATUSES, seen)
     return Listing(
         provider=ws.provider,
-        kind=wanted.kind,
+        kind=kind,
         lines=page.lines,
         has_more=page.has_more,
         after=last if page.has_more else None,
-        note=None if page.lines else _nothing(what, wanted.status, wanted.search, wanted.after),
+        note=None if page.lines else _nothing(kind, wanted.status, wanted.search, wanted.after),
     )
 
 

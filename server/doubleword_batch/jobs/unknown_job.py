@@ -21,7 +21,8 @@ def unknown_job(ws: Workspace, handle: str) -> InputError:
     """The error for a word that is the name or the id of nothing."""
     near = ws.store.names_like(handle)
     return InputError(
-        f"There is no job {handle} here, and no batch or file of that id at {ws.profile.called}.",
+        f"There is no job called {handle} here, and no batch or file with that id at "
+        f"{ws.profile.called}.",
         hint=_question(near) or "Look at the jobs of this machine, or at the provider's batches.",
         code="unknown_job",
         next=_look(near),
