@@ -90,10 +90,11 @@ def is_held(path: Path) -> bool:
     """Whether a living process holds the lock of that file; a link or a folder is not a lock."""
     try:
         descriptor = os.open(path, os.O_RDWR | NO_LINK)
-    except (FileNotFoundError, IsADirectoryError):
+    except FileNotFoundError:
         return False
     except OSError as error:
-        if error.errno != errno.ELOOP:
+        # Windows says of a folder what it says of a missing right.
+        if error.errno != errno.ELOOP and not path.is_dir():
             raise
         return False
     try:

@@ -55,6 +55,11 @@ def test_asking_neither_creates_the_file_nor_takes_the_lock(tmp_path):
     assert not is_held(tmp_path / "lock")
 
 
+def test_a_folder_in_the_lock_s_place_is_no_lock(tmp_path):
+    (tmp_path / "lock").mkdir()
+    assert not is_held(tmp_path / "lock")
+
+
 def test_those_who_ask_at_once_do_not_take_each_other_for_the_holder(tmp_path):
     LivenessLock.acquire(tmp_path / "lock").release()
     start, answers = threading.Barrier(8), []
