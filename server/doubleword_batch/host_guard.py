@@ -24,7 +24,7 @@ class HostGuard:
 
     Args:
         app: what is guarded.
-        refuse: makes the response to a refused request, from the reason and the request's path.
+        refuse: makes the response to a refused request, from the reason and the request's scope.
         key: the bearer token that every request needs; None to ask for none.
         allow_pages: whether requests that a web page sent may pass.
     """
@@ -32,7 +32,7 @@ class HostGuard:
     def __init__(
         self,
         app: ASGIApp,
-        refuse: Callable[[Refusal, str], ASGIApp],
+        refuse: Callable[[Refusal, Scope], ASGIApp],
         *,
         key: str | None,
         allow_pages: bool = False,
@@ -47,7 +47,7 @@ class HostGuard:
         if scope["type"] != "http":
             return
         reason = self._reason_to_refuse(Headers(scope=scope))
-        app = self._app if reason is None else self._refuse(reason, scope["path"])
+        app = self._app if reason is None else self._refuse(reason, scope)
         await app(scope, receive, send)
 
     def _reason_to_refuse(self, headers: Headers) -> Refusal | None:

@@ -49,10 +49,23 @@ def test_every_route_wants_the_token(caller):
             assert answered["content-type"].startswith("text/plain")
 
 
-def test_the_models_route_refuses_in_openai_s_shape(caller):
-    status, _, body = ask(caller, "/v1/models")
+@pytest.mark.parametrize("path", ["/v1/models", "/v1/chat/completions", "/v1/responses/resp_x"])
+@pytest.mark.parametrize(
+    ("given", "code"), [({}, "missing_authorization"), ({"Authorization": "no"}, "invalid_api_key")]
+)
+def test_models_and_single_requests_refuse_in_openai_s_shape(caller, path, given, code):
+    status, _, body = ask(caller, path, **given)
     assert status == 401
-    assert json.loads(body)["error"].keys() == {"message", "type", "param", "code"}
+    error = json.loads(body)["error"]
+    assert error.keys() == {"message", "type", "param", "code"}
+    assert error["code"] == code
+
+
+@pytest.mark.parametrize(("host", "status"), [({}, 401), ({"Host": "evil.example"}, 403)])
+def test_a_guarded_route_refuses_in_json_who_asks_for_json(caller, host, status):
+    answered, _, body = ask(caller, "/v1/files", Accept="application/json", **host)
+    assert answered == status
+    assert json.loads(body)["error"]["message"]
 
 
 def test_a_foreign_host_name_is_refused_even_with_the_token(caller):
@@ -347,6 +360,8 @@ def test_models_are_listed_in_openai_s_shape(caller):
         ("GET", "/chat/completions", 405, "use POST"),
         ("GET", f"/batches/{UNKNOWN}/cancel", 405, "use POST"),
         ("PUT", f"/files/{UNKNOWN}", 405, "upload another one"),
+        ("PUT", "/files", 405, "use GET, HEAD, POST."),
+        ("PATCH", f"/batches/{UNKNOWN}", 405, "use DELETE, GET, HEAD."),
         ("GET", f"/batches/{UNKNOWN}/output", 404, "GET /v1/batches/{id}/results"),
         ("POST", "/responses/resp_x/cancel", 404, "DELETE /v1/responses/{id}"),
     ],

@@ -30,6 +30,20 @@ def test_output_and_error_lines_have_the_wire_s_shape(caller):
     }
 
 
+def test_a_body_that_cannot_be_read_is_its_rows_failure(caller):
+    body = (
+        b'{"custom_id":"%b","method":"POST","url":"/v1/completions","body":{"model":"chat-1"%b}}\n'
+    )
+    batch = caller.create(body % (b"far", b',"seed":1e999'), body % (b"near", b""))
+    done = caller.wait(batch["id"])
+    assert done["request_counts"] == {"total": 2, "completed": 1, "failed": 1}
+    [failed] = caller.lines(batch["error_file_id"])
+    assert failed["custom_id"] == "far"
+    reason = json.loads(failed["error"]["message"])
+    assert reason["type"] == "RequestBuilderError"
+    assert "cannot be read" in reason["details"]["error"]
+
+
 def test_only_a_batch_without_any_success_fails_and_its_error_file_is_there(caller):
     batch = caller.wait(caller.create(line("bad-1"), line("bad-2"))["id"])
     assert batch["status"] == "failed"

@@ -81,6 +81,7 @@ def test_an_output_file_is_not_an_input_file(caller):
     [
         ({"content": b"{}", "headers": {"content-type": "text/plain"}}, 415),
         ({"content": b"{", "headers": {"content-type": "application/json"}}, 400),
+        ({"content": b"{}", "headers": {"content-type": "application/problem+json"}}, 422),
         ({"json": {"endpoint": "/v1/embeddings"}}, 422),
         ({"json": {"metadata": {"a": 1}}}, 422),
         ({"content": b" " * 5_000_000, "headers": {"content-type": "application/json"}}, 413),

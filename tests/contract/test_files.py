@@ -61,6 +61,14 @@ BAD_LINES = {
     "body is not an object": (line("a", body=[1]), 400, "Line 2"),
     "not UTF-8": (b'{"custom_id":"a\xff"}\n', 400, "Invalid UTF-8 on line 2 at byte offset 15"),
     "NaN": (b'{"custom_id":"a","method":"POST","url":"/v1/x","body":NaN}\n', 400, "line 2"),
+    "a number beyond every float, beside a priority": (
+        (
+            b'{"custom_id":"a","method":"POST","url":"/v1/completions",'
+            b'"body":{"model":"chat-1","priority":1,"seed":1e999}}\n'
+        ),
+        400,
+        "Line 2",
+    ),
     "embedding model in chat": (line("a", model="embed-1"), 400, "Line 2"),
     "chat model in embeddings": (line("a", url="/v1/embeddings"), 400, "Line 2"),
 }

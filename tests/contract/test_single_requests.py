@@ -10,6 +10,7 @@ from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import RequestFault
 from doubleword_batch.local.executors.simulate import SimulateExecutor
 
+TIERS = {"flex": "queued", "default": "in_progress", None: "in_progress"}
 ASKED = {"model": "chat-1", "input": "hello"}
 
 
@@ -42,6 +43,12 @@ def test_a_response_in_the_background_is_202_and_found_by_its_id(simulated):
     assert show(simulated, begun["id"].removeprefix("resp_")) == done
     assert simulated.http.get("/batches").json()["data"] == []
     assert simulated.http.get("/files").json()["data"] == []
+
+
+def test_only_the_flexible_tier_is_queued_first(start, echo):
+    caller = start(echo)
+    begun = {tier: post(caller, background=True, service_tier=tier).json() for tier in TIERS}
+    assert {tier: response["status"] for tier, response in begun.items()} == TIERS
 
 
 def test_a_response_in_the_background_survives_a_restart(tmp_path):
@@ -85,6 +92,8 @@ def test_a_deleted_response_is_gone(simulated):
     [
         ("/responses", {"model": 1}, 400),
         ("/responses", {"model": "m", "service_tier": "cheap"}, 400),
+        ("/responses", {"model": "m", "service_tier": ["flex"]}, 400),
+        ("/embeddings", {"model": "m", "input": ["x"] * 2049}, 400),
         ("/responses", {"model": "m", "input": "x", "stream": True}, 400),
         ("/chat/completions", {"model": "m", "messages": [], "background": True}, 400),
         ("/chat/completions", {"model": "m", "messages": []}, 400),

@@ -144,6 +144,43 @@ def test_a_text_has_the_format_asked_for(format_name, check):
         check(conforming_value({"type": "string", "format": format_name}, seed))
 
 
+ENDLESS = {
+    "parts that each name another twice": {
+        "$ref": "#/$defs/40",
+        "$defs": {"0": {"type": "string"}}
+        | {str(n): {"allOf": [{"$ref": f"#/$defs/{n - 1}"}] * 2} for n in range(1, 41)},
+    },
+    "objects that each hold another twice": {
+        "$ref": "#/$defs/40",
+        "$defs": {"0": {"type": "string"}}
+        | {
+            str(n): {
+                "type": "object",
+                "properties": {key: {"$ref": f"#/$defs/{n - 1}"} for key in "lr"},
+                "required": ["l", "r"],
+            }
+            for n in range(1, 41)
+        },
+    },
+    "lists of long lists": {
+        "type": "array",
+        "minItems": 10_000,
+        "items": {"type": "array", "minItems": 10_000, "items": {"const": 1}},
+    },
+    "thousands of items of a thousand parts": {
+        "type": "array",
+        "minItems": 10_000,
+        "items": {"allOf": [{"type": "string"}] * 1_000},
+    },
+}
+
+
+@pytest.mark.parametrize("name", ENDLESS)
+def test_a_schema_that_asks_for_more_than_anybody_waits_for_is_refused(name):
+    with pytest.raises(UnusableSchemaError, match="more than the 100000 steps"):
+        conforming_value(ENDLESS[name], 1)
+
+
 @pytest.mark.parametrize(
     ("schema", "words"),
     [

@@ -17,7 +17,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
-from starlette.types import ASGIApp
+from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 from doubleword_batch.batch_openai.call import CallResponse, is_repeat
@@ -200,7 +200,7 @@ class _Routes:
         return _error_response(404, "The provider lists no such model.", "model_not_found")
 
 
-def _refused(reason: Refusal, _path: str) -> ASGIApp:
+def _refused(reason: Refusal, _scope: Scope) -> ASGIApp:
     """The reply to a call that the guard keeps out: each call costs the proxy's owner money."""
     status, message = _REFUSALS[reason]
     return _error_response(status, message, reason)

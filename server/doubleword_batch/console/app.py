@@ -105,6 +105,6 @@ class _Refusal:
         await error_page(request, InputError(words, hint=hint), status)(scope, receive, send)
 
 
-def _refuse_host(_reason: Refusal, _path: str) -> ASGIApp:
+def _refuse_host(_reason: Refusal, _scope: Scope) -> ASGIApp:
     text = "The console answers at 127.0.0.1 and localhost only. Open the address that it printed."
     return Response(text, 403, media_type="text/plain")

@@ -236,7 +236,7 @@ class RequestAttempt:
             id=self._request_id,
             custom_id=self.claim.custom_id,
             url=self.claim.url,
-            body=msgspec.json.decode(self.claim.body),
+            body=_decoded(self.claim.body),
         )
         try:
             async with asyncio.timeout(timeout_seconds) as self._running:
@@ -278,6 +278,13 @@ class RequestAttempt:
             duration_ms=(time.monotonic() - started) * 1000,
             usage=usage or TokenUsage(),
         )
+
+
+def _decoded(body: bytes) -> dict[str, Any]:
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:  # a number beyond every float, say
+        raise RequestFailed("RequestBuilderError", f"The body cannot be read: {error}.") from None
 
 
 def _reason(failure: RequestFailed) -> bytes:

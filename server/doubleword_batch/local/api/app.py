@@ -26,6 +26,7 @@ from doubleword_batch.local.store import LocalDatabase
 
 _OTHER_HOST = "This server answers on 127.0.0.1 and localhost only."
 _NO_KEY = "Authentication required"
+_IN_JSON = ("/v1/models", "/v1/chat", "/v1/embeddings", "/v1/responses")
 
 
 def build_app(
@@ -93,19 +94,21 @@ async def _bug(_request: Request, _error: Exception) -> Response:
     return PlainTextResponse("Internal server error", 500)
 
 
-def _refuse(reason: Refusal, path: str) -> ASGIApp:
+def _refuse(reason: Refusal, scope: Scope) -> ASGIApp:
     """403, or 401 in the shape that the real server gives it on that route."""
+    if scope["path"].startswith(_IN_JSON) or errors.wants_json(Headers(scope=scope)):
+        return _refuse_in_json(reason, scope)
     if reason != "invalid_api_key":
         return PlainTextResponse(_OTHER_HOST, 403)
-    if path.startswith("/v1/models"):
-        return _refuse_in_json(reason, path)
     return PlainTextResponse(_NO_KEY, 401)
 
 
-def _refuse_in_json(reason: Refusal, _path: str) -> ASGIApp:
+def _refuse_in_json(reason: Refusal, scope: Scope) -> ASGIApp:
     if reason != "invalid_api_key":
         return errors.openai_error(403, _OTHER_HOST, "forbidden")
-    return errors.openai_error(401, _NO_KEY, "invalid_api_key")
+    has_key = "authorization" in Headers(scope=scope)
+    code = "invalid_api_key" if has_key else "missing_authorization"
+    return errors.openai_error(401, _NO_KEY, code)
 
 
 class EarlyClose:

@@ -5,9 +5,11 @@ The official SDKs ask for JSON and show its message as the reason.
 
 import re
 
+from starlette.datastructures import Headers
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Match
 
 _SERVER_ERRORS_FROM = 500
 _NO_ROUTE, _NO_METHOD = 404, 405
@@ -43,15 +45,21 @@ def as_response(request: Request, error: Exception) -> Response:
         raise error
     message = error.detail
     if error.status_code == _NO_METHOD:
-        allowed = (error.headers or {}).get("Allow", "")
+        allowed = _methods(request)
+        error.headers = {**(error.headers or {}), "Allow": allowed}
         message = f"{request.method} does nothing on {request.url.path}; use {allowed}."
         message += f" {_instead(request.url.path)}"
     elif error.status_code == _NO_ROUTE and message == "Not Found":
         message = f"There is nothing at {request.url.path}. {_instead(request.url.path)}"
-    if "application/json" not in request.headers.get("accept", ""):
+    if not wants_json(request.headers):
         return PlainTextResponse(message.strip(), error.status_code, error.headers)
     code = _CODES.get(error.status_code, "error")
     return openai_error(error.status_code, message.strip(), code, dict(error.headers or {}))
+
+
+def wants_json(headers: Headers) -> bool:
+    """Whether the caller asks for JSON, as the official SDKs do."""
+    return "application/json" in headers.get("accept", "")
 
 
 def openai_error(
@@ -61,6 +69,15 @@ def openai_error(
     kind = "server_error" if status >= _SERVER_ERRORS_FROM else "invalid_request_error"
     error = {"message": message, "type": kind, "param": None, "code": code}
     return JSONResponse({"error": error}, status, headers)
+
+
+def _methods(request: Request) -> str:
+    """The methods that a path has, whichever of its routes they belong to."""
+    found: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            found |= route.methods
+    return ", ".join(sorted(found))
 
 
 def _instead(path: str) -> str:

@@ -93,7 +93,7 @@ async def json_body(request: Request, shape: type[_T]) -> _T:
             shape, 413 for too much of it.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if content_type != "application/json":
+    if not re.fullmatch(r"application/(.+\+)?json", content_type):
         raise HTTPException(415, "The content type has to be application/json")
     body = bytearray()
     try:

@@ -28,7 +28,8 @@ from doubleword_batch.local.store.single import (
 
 _RESPONSES = "/v1/responses"
 _URLS = ("/v1/chat/completions", "/v1/embeddings", _RESPONSES)
-_TIERS = frozenset({"auto", "default", "flex", "priority"})
+# Not a set: what stands in the place of a word may be a list, which has no hash.
+_TIERS = ("auto", "default", "flex", "priority")
 _OURS = frozenset({"background", "service_tier"})
 """What asks for a way of running; executors do not know it."""
 
@@ -109,7 +110,7 @@ class SingleRoutes:
             message = "The model has not been configured or is not available to user."
             return openai_error(404, message, "model_not_found")
         if tier is not None and tier not in _TIERS:
-            allowed = ", ".join(sorted(_TIERS))
+            allowed = ", ".join(_TIERS)
             return openai_error(400, f"service_tier must be one of {allowed}.", "invalid_request")
         if body.get("background") and url != _RESPONSES:
             message = "background is supported at /v1/responses only."
@@ -168,7 +169,9 @@ def _response(found: SingleRequest) -> dict[str, Any]:
     if found.ok:
         return msgspec.json.decode(found.content) | frame
     if found.ok is None:
-        return frame | {"status": "in_progress" if found.is_running else "queued", "output": []}
+        # Only the flexible tier waits for its turn.
+        is_queued = found.service_tier == "flex" and not found.is_running
+        return frame | {"status": "queued" if is_queued else "in_progress", "output": []}
     _, message, code = _failure(found)
     error = {"code": code, "message": message}
     return frame | {"status": "failed", "error": error, "output": []}

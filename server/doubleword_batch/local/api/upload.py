@@ -205,10 +205,11 @@ def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
         )
     try:
         model = _body_decoder.decode(body).model
+        stored = _stored_body(body)
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"Line {number}: invalid body: {error}") from None
     _check_model(model, line.url, number, rules)
-    return InputLine(line.custom_id, line.url, model, _stored_body(body))
+    return InputLine(line.custom_id, line.url, model, stored)
 
 
 def _check_envelope(line: _Line, number: int) -> None:

@@ -14,6 +14,7 @@ from random import Random
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import msgspec
 
 from doubleword_batch.local.executors.base import (
@@ -50,6 +51,7 @@ _CREATED = 1_735_689_600  # 2025-01-01: a fixed time, because the same request g
 _CHARACTERS_PER_TOKEN = 4
 _DIMENSIONS = 384
 _MOST_DIMENSIONS = 8_192
+_MOST_INPUTS = 2_048
 _HOLD_POLL_SECONDS = 0.02
 
 
@@ -102,9 +104,9 @@ class SimulateExecutor:
         if fault is not None:
             await self._wait_or_fail(fault, request)
         if request.url == EMBEDDINGS:
-            body = _embeddings(parse_embeddings(request.body), seed)
+            body = await _embeddings(parse_embeddings(request.body), seed)
         else:
-            body = _chat(parse_request(request.url, request.body), seed, fault)
+            body = await _chat(parse_request(request.url, request.body), seed, fault)
         return Completion(200, body | {"simulated": True})
 
     async def close(self) -> None:
@@ -143,8 +145,12 @@ def _failure(status: int, message: str) -> RequestFailed:
     return RequestFailed.of_status(status, msgspec.json.encode(body).decode())
 
 
-def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:
-    choices = [_choice(parsed, seed.random(n), fault) for n in range(parsed.n)]
+async def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:
+    choices: list[ResponseChoice] = []
+    for n in range(parsed.n):
+        if n:
+            await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
+        choices.append(_choice(parsed, seed.random(n), fault))
     written = (
         (choice.text or choice.refusal or "") + "".join(c.arguments for c in choice.tool_calls)
         for choice in choices
@@ -222,11 +228,16 @@ def _tokens(text: str) -> int:
     return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
-def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
+async def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
     dimensions = parsed.dimensions or _DIMENSIONS
     if dimensions > _MOST_DIMENSIONS:
         raise rejected(f"dimensions is at most {_MOST_DIMENSIONS} here", param="dimensions")
-    vectors = [_unit_vector(seed.random(n), dimensions) for n in range(len(parsed.inputs))]
+    if len(parsed.inputs) > _MOST_INPUTS:
+        raise rejected(f"input holds at most {_MOST_INPUTS} texts here", param="input")
+    vectors: list[list[float]] = []
+    for n in range(len(parsed.inputs)):
+        vectors.append(_unit_vector(seed.random(n), dimensions))
+        await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
     tokens = sum(
         _tokens(given) if isinstance(given, str) else len(given) for given in parsed.inputs
     )

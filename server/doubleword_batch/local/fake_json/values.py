@@ -23,6 +23,7 @@ _TRIES = 40
 _DEEPEST = 6
 _MOST_VALUES = 500
 _MOST_ITEMS = 10_000
+_MOST_STEPS = 100_000
 _SPARE_ITEMS = 2
 _JUDGED = (
     b'"allOf"', b'"contains"', b'"dependencies"', b'"dependentRequired"', b'"dependentSchemas"',
@@ -59,9 +60,10 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
     encoded = msgspec.json.encode(schema)
     validator = _validator(encoded)
     judged = any(keyword in encoded for keyword in _JUDGED)
+    schemas = _FlatSchemas(schema)
     try:
         for attempt in range(_TRIES if judged else 1):
-            value = _Maker(schema, Random(f"{seed}:{attempt}")).value(schema)  # noqa: S311
+            value = _Maker(schemas, Random(f"{seed}:{attempt}")).value(schema)  # noqa: S311
             if not judged or validator.is_valid(value):
                 return value
     except (RecursionError, LookupError, TypeError, ValueError) as error:
@@ -98,8 +100,8 @@ def _matches(pattern: str, name: str) -> bool:
 class _Maker:
     """Makes one value; holds the source of its choices, how deep it is and how much it made."""
 
-    def __init__(self, root: dict[str, Any], random: Random) -> None:
-        self._schemas = _FlatSchemas(root)
+    def __init__(self, schemas: "_FlatSchemas", random: Random) -> None:
+        self._schemas = schemas
         self._random = random
         self._depth = 0
         self._made = 0
@@ -143,7 +145,8 @@ class _Maker:
     def _object(self, schema: dict[str, Any]) -> dict[str, Any]:
         properties: dict[str, Any] = schema.get("properties", {})
         required: list[str] = schema.get("required", [])
-        names = [name for name in properties if name in required or self._is_wanted()]
+        musts = frozenset(required)
+        names = [name for name in properties if name in musts or self._is_wanted()]
         names += [name for name in required if name not in properties]
         made = {name: self.value(self._property(schema, name)) for name in names}
         is_map = not properties and is_object(schema.get("additionalProperties"))
@@ -205,10 +208,20 @@ class _Maker:
 
 
 class _FlatSchemas:
-    """Gives the parts of one schema without references and branches."""
+    """Gives the parts of one schema without references and branches.
+
+    Everything made looks here first, so what is looked at is counted here, over all tries: a small
+    schema can ask for more than anybody waits for, by parts that each name others twice.
+    """
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
+        self._steps = 0
+
+    def _count(self) -> None:
+        self._steps += 1
+        if self._steps > _MOST_STEPS:
+            raise ValueError(f"it takes more than the {_MOST_STEPS} steps spent on one here")
 
     def flat(self, given: Any, choose: Callable[[list[Any]], Any]) -> dict[str, Any]:
         """The schema without references, `allOf`, `anyOf`, `oneOf` and `if`.
@@ -220,6 +233,7 @@ class _FlatSchemas:
         Raises:
             ValueError: the schema is `false`, a reference leads outside, or its parts contradict.
         """
+        self._count()
         if given is False:
             raise ValueError("the schema `false` admits no value")
         if not is_object(given):
@@ -246,6 +260,7 @@ class _FlatSchemas:
 
     def height(self, given: Any, seen: frozenset[str] = frozenset()) -> int:
         """How deep the shallowest value of a schema is; very large where it never ends."""
+        self._count()
         if not is_object(given):
             return 0
         reference = given.get("$ref")
