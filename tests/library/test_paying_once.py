@@ -5,7 +5,7 @@ import shutil
 
 import pytest
 
-from doubleword_batch import InputError, Jobs, run
+from doubleword_batch import InputError, Jobs, StoreError, run
 from doubleword_batch.jobs.reuse import key_file
 from doubleword_batch.requests import keys, lines
 from library.tables import PROMPT, Sent, answers, done, table, texts
@@ -308,3 +308,16 @@ async def test_answers_under_the_keys_of_earlier_versions_are_found(
             table(tmp_path / "rows.csv", texts(6)), prompt=PROMPT, model="m", **plain
         )
         assert (job.created.requests, job.created.reused_rows) == (1, 5)
+
+
+async def test_a_job_whose_request_file_is_gone_is_built_again_by_the_same_call(settings, tmp_path):
+    path = table(tmp_path / "rows.csv", texts(3))
+    async with Jobs(settings) as jobs:
+        job = await jobs.create(path, prompt=PROMPT, model="m")
+        (settings.home / "jobs" / job.name / "part-0001.jsonl").unlink()
+        with pytest.raises(StoreError, match="Build the job again with the same arguments") as gone:
+            await job.submit()
+        assert gone.value.code == "request_file_gone"
+        again, results = await done(jobs, path)
+        assert await Sent(jobs).requests(again) == 3
+    assert results.reply.ledger == {"ok": 3}

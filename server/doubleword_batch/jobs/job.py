@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
+from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.prices import Prices
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.jobs import Store
@@ -203,6 +204,21 @@ class StoredJob(JobRecord):
         """
         folder = self.folder
         return [part.in_folder(folder) for part in self.store.parts(self.id)]
+
+    def request_file(self, part: Part) -> Path:
+        """The file of a part's requests.
+
+        Raises:
+            StoreError: `request_file_gone`.
+        """
+        path = part.path
+        if path is None or not path.exists():
+            raise StoreError(
+                f"A request file of job {self.name} is gone from the state directory.",
+                hint="Build the job again with the same arguments.",
+                code="request_file_gone",
+            )
+        return path
 
     def batch_runs(self) -> list[BatchRun]:
         """Its batches, in the order in which they were created."""

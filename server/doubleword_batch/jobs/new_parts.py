@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from doubleword_batch.atomic_files import rename, sync_folder
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next, StoreError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
@@ -242,22 +242,6 @@ async def submit_new_parts(
     if not results.results:
         results.results_or_raise()
     return parts, cost, results
-
-
-def existing_file(job: StoredJob, part: Part) -> Path:
-    """The part's request file.
-
-    Raises:
-        StoreError: `request_file_gone`.
-    """
-    path = part.path
-    if path is None or not path.exists():
-        raise StoreError(
-            f"A request file of job {job.name} is gone from the state directory.",
-            hint="Build the rows again, as a new job.",
-            code="request_file_gone",
-        )
-    return path
 
 
 def _begun_already(job: StoredJob) -> InputError:

@@ -26,7 +26,6 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import has_more_to_send
 from doubleword_batch.jobs.new_parts import (
     NewRequest,
-    existing_file,
     intents_of,
     submit_new_parts,
     unsent_parts,
@@ -217,7 +216,7 @@ def _requests(
         entries = job.ledger.selected_rows(selection, part.number)
         if job.source is not None:  # the custom_ids are ours, and tell the row
             rows = {entry.row for entry in entries}
-            for row, line in requests_of_rows(existing_file(job, part), rows):
+            for row, line in requests_of_rows(job.request_file(part), rows):
                 yield NewRequest(row, _with(line, params), part.model, is_changed)
             continue
         entry = next(entries, None)
@@ -225,7 +224,7 @@ def _requests(
             continue
         # Where rows share a custom_id, the place of a line in the file tells whose it is.
         places = job.ledger.rows_of_file(part.number) if rows_share_names(job) else None
-        with existing_file(job, part).open("rb") as lines:
+        with job.request_file(part).open("rb") as lines:
             for line in filter(bytes.strip, lines):
                 if entry is None:
                     break

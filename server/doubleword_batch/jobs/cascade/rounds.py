@@ -35,7 +35,6 @@ from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.new_parts import (
     NewRequest,
-    existing_file,
     submit_new_parts,
     unsent_parts,
     write_new_parts,
@@ -215,7 +214,7 @@ class _Round:
         """
         for part, run in self._job.newest_runs():
             if part.model is None or (run is not None and run.status == "cancelled"):
-                yield part.number, partial(existing_file, self._job, part)
+                yield part.number, partial(self._job.request_file, part)
         aside = not_sent_path(self._job.folder)
         if aside.exists():
             yield 0, lambda: aside

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from doubleword_batch.api.repeating import Find
-from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError, StoreError
+from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError
 from doubleword_batch.jobs.costs import reserve
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.journal import Intent
@@ -118,13 +118,7 @@ async def create_parts(
 async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]) -> bool:
     if part.input_file_id is not None:
         return True
-    path = part.path
-    if path is None or not path.exists():
-        raise StoreError(
-            f"The request file of job {job.name} is gone from the state directory.",
-            hint="Build the job again with the same arguments.",
-            code="request_file_gone",
-        )
+    path = job.request_file(part)
     same = job.store.file_with_content(part.sha256, job.provider, job.base_url)
     if same is not None and await _is_there(job, same):
         job.store.set_part(part.id, input_file_id=same)
