@@ -9,22 +9,28 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
-_NOT_PASSED_ON = re.compile(
-    r"KEY|TOKEN|SECRET|PASSW|CREDENTIAL|COOKIE|_PAT$|^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)",
+_OF_A_KEY = re.compile(
+    r"KEY|TOKEN|SECRET|PASS|CREDENTIAL|COOKIE|BEARER|CONNECTION_?STRING|DATABASE_URL|_(?:PAT|PWD|AUTH|DSN)$",
     re.IGNORECASE,
 )
+_NOT_PASSED_ON = re.compile(r"^(?:DOUBLEWORD|OPENAI|ANTHROPIC|PYTHON|LD_PRELOAD)", re.IGNORECASE)
+_SHORTEST_KEY = 8  # shorter ones are also the values of switches
 
 
 def without_keys(keeps: Callable[[str], object] = lambda _: False) -> dict[str, str]:
     """Our environment without keys, settings of ours, and code of Python's variables.
 
+    A key is known by its variable's name, and by its value under any other.
+
     Args:
         keeps: tells the names of variables that stay, whatever they look like.
     """
+    of_keys = {name: value for name, value in os.environ.items() if _OF_A_KEY.search(name)}
+    keys = {value for value in of_keys.values() if len(value) >= _SHORTEST_KEY}
     return {
         name: value
         for name, value in os.environ.items()
-        if keeps(name) or not _NOT_PASSED_ON.search(name)
+        if keeps(name) or not (name in of_keys or value in keys or _NOT_PASSED_ON.search(name))
     }
 
 

@@ -48,7 +48,7 @@ def variables(tmp_path):
     return {
         **os.environ,
         "MARK": str(tmp_path / "PWNED"),
-        "DOUBLEWORD_API_KEY": "sk-victim",
+        "DOUBLEWORD_API_KEY": "sk-victims-key",
         "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
         "PIP_INDEX_URL": nowhere,
         "UV_DEFAULT_INDEX": nowhere,
@@ -114,14 +114,27 @@ def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch
     for name in (
         "DOUBLEWORD_API_KEY", "OPENAI_API_KEY", "ANTHROPIC_API_KEY", "AWS_SECRET_ACCESS_KEY",
         "GITHUB_TOKEN", "DB_PASSWORD", "DOUBLEWORD_BATCH_PROXY_KEY", "PYTHONPATH", "GH_PAT",
-        "SESSION_COOKIE",
+        "SESSION_COOKIE", "MYSQL_PWD", "SSHPASS", "SENTRY_DSN", "NPM_CONFIG__AUTH", "DATABASE_URL",
+        "AZURE_STORAGE_CONNECTION_STRING", "WITHOUT_A_TELLING_NAME",
     ):  # fmt: skip
-        monkeypatch.setenv(name, "sk-victim")
+        monkeypatch.setenv(name, "sk-victims-key")
     monkeypatch.setenv("UV_INDEX_MINE_PASSWORD", "the index's own")
+    monkeypatch.setenv("NO_KEYCHAIN", "1")
+    monkeypatch.setenv("SWITCH", "1")
     passed = without_keys(model_download._CLIENTS_OWN.match)
-    assert "sk-victim" not in passed.values()
+    assert "sk-victims-key" not in passed.values()
     assert passed["UV_INDEX_MINE_PASSWORD"] == "the index's own"
     assert passed["PATH"] == os.environ["PATH"]
+    assert passed["SWITCH"] == "1"
+
+
+def test_a_pip_of_this_environment_is_run_without_the_folders_of_others(monkeypatch, tmp_path):
+    from doubleword_batch.local import model_download
+
+    monkeypatch.setattr(model_download.importlib.util, "find_spec", lambda _name: True)
+    name, command = next(model_download._clients(model_download._CHAT, tmp_path))
+    assert name == "pip"
+    assert command[:4] == [sys.executable, "-I", "-m", "pip"]
 
 
 def test_a_program_of_the_working_directory_is_not_taken_for_a_client(

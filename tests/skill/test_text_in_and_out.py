@@ -99,3 +99,23 @@ def test_a_reader_that_has_gone_changes_neither_the_work_nor_its_exit_code(
 
     assert (code, printed) == (0, b"")
     assert (work / "r.jsonl").is_file()
+
+
+@pytest.mark.posix("a pipe among the files of a repository")
+@pytest.mark.parametrize("words", [("--prompt", "@p"), ("--system", "@p"), ("--schema", "p")])
+def test_a_pipe_in_the_place_of_a_text_is_not_waited_for(run, work, table, words):
+    os.mkfifo(work / "p")
+    given = {"--prompt": "{{ text }}", "--model": "m", "--output": "o.jsonl"} | dict([words])
+    made = run("create_batch_file.py", table.name, *(w for pair in given.items() for w in pair))
+    assert made.code == 3
+    assert "it is not a file" in made.err
+
+
+def test_characters_that_nobody_sees_are_marks_in_what_is_shown_of_a_row(run, work):
+    (work / "t.csv").write_text("text\na\u202eb\x9b2J\U000e0041c\n", encoding="utf-8")
+    words = ("--prompt", "{{ text }}", "--model", "m", "--output", "o.jsonl")
+    made = run("create_batch_file.py", "t.csv", *words)
+    assert made.code == 0
+    assert "a\ufffdb\ufffd2J\ufffdc" in made.out
+    (line,) = lines_of(work / "o.jsonl")
+    assert line["body"]["messages"][0]["content"] == "a\u202eb\x9b2J\U000e0041c"

@@ -18,6 +18,7 @@ from batchkit import strict_json  # noqa: E402  # after the line above
 from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted, say  # noqa: E402
 from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
 from batchkit.parts import PartFiles  # noqa: E402
+from batchkit.plain_text import one_line  # noqa: E402
 from batchkit.request_lines import RequestLines, Spec, request_line  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
 from batchkit.text_files import text_of_file  # noqa: E402
@@ -73,7 +74,7 @@ def main() -> Exit:
     if blank:
         say(f"{blank} rows are blank where the prompt looks: skipped")
     say(f"{written} requests of {rows} rows, about {body_bytes // _BYTES_PER_TOKEN} input tokens")
-    say(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}")
+    say(one_line(f"the first: {first.decode()[:_SHOWN_CHARACTERS].strip()}"))
     return Exit.INCOMPLETE if skipped else Exit.DONE
 
 
