@@ -128,6 +128,9 @@ def test_no_lock_file_is_written_through_a_link(repository, name):
     "members",
     [
         {"prompt": "@OUTSIDE/id_rsa {{ text }}"},
+        {"prompt": "@OUTSIDE/id_rsa", "limit": 1},
+        {"prompt": "@../outside/id_rsa", "limit": 1},
+        {"system": "@OUTSIDE/id_rsa"},
         {"prompt": "{% include 'OUTSIDE/id_rsa' %}{{ text }}"},
         {"response_schema": {"$ref": "file://OUTSIDE/id_rsa"}},
         {"image_column": "text"},
