@@ -37,6 +37,13 @@ Find = Callable[[], Awaitable[_T | None]]
 """Looks for what a write has made; None where it is not there."""
 
 
+class UnlistedError(ProtocolError):
+    """A list that does not show all that it has, or is not shown at all.
+
+    What is not in it may be there.
+    """
+
+
 class MovedError(ProtocolError):
     """A redirect of a write, to an address of the same server.
 
@@ -98,7 +105,7 @@ async def made_already(find: Find[_T], error: DoublewordBatchError) -> _T | None
     """
     try:
         return await find()
-    except (ForbiddenError, NotFoundError) as cannot:  # the server lists nothing, or not for us
+    except (ForbiddenError, NotFoundError, UnlistedError) as cannot:
         if _says_not_taken(error):
             return None
         raise error from cannot

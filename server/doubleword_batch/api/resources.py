@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from doubleword_batch.api.download import ContentRead, Sink, read_lines
 from doubleword_batch.api.model_list import ModelList
-from doubleword_batch.api.repeating import Find
+from doubleword_batch.api.repeating import Find, UnlistedError
 from doubleword_batch.api.request import ApiRequest, checked_id
 from doubleword_batch.api.transport import Transport
 from doubleword_batch.api.upload import ByteProgress, FormWithFile
@@ -83,7 +83,12 @@ class Files:
         return await self._transport.call(ApiRequest("GET", _file_path(file_id)), File)
 
     async def list(
-        self, *, search: str | None = None, purpose: str | None = None, page_size: int = 100
+        self,
+        *,
+        search: str | None = None,
+        purpose: str | None = None,
+        page_size: int = 100,
+        complete: bool = False,
     ) -> AsyncIterator[File]:
         """All files of the key, newest first.
 
@@ -92,11 +97,13 @@ class Files:
                 does not search (it is Doubleword's).
             purpose: such as `batch` or `batch_output`.
             page_size: files a request, 1..100.
+            complete: a list that promises more than it gives is an error.
         """
         here = None if self._profile.search else search
         params = {"purpose": purpose, "search": None if here else search}
         request = ApiRequest("GET", "/files", params={**params})
-        async for file in _listed(self._transport, request, Page[File], page_size):
+        files = _listed(self._transport, request, Page[File], page_size, complete=complete)
+        async for file in files:
             if here is None or here.lower() in file.filename.lower():
                 yield file
 
@@ -195,6 +202,7 @@ class Batches:
         completion_window: str | None = None,
         analytics: bool = False,
         page_size: int = 100,
+        complete: bool = False,
     ) -> AsyncIterator[Batch]:
         """The batches of the key, newest first.
 
@@ -209,6 +217,7 @@ class Batches:
             completion_window: one window, such as `24h`.
             analytics: ask what each has used and cost too, where the server may tell it.
             page_size: batches a request, 1..100.
+            complete: a list that promises more than it gives is an error.
         """
         wanted = _Filter(
             search, status, _utc(created_after), _utc(created_before), completion_window
@@ -217,7 +226,8 @@ class Batches:
         if analytics and self._profile.analytics:
             params["include"] = "analytics"
         request = ApiRequest("GET", "/batches", params=params)
-        async for batch in _listed(self._transport, request, Page[Batch], page_size):
+        batches = _listed(self._transport, request, Page[Batch], page_size, complete=complete)
+        async for batch in batches:
             if self._profile.search or wanted.matches(batch):
                 yield batch
 
@@ -315,13 +325,21 @@ class Models:
 
 
 async def _listed(
-    transport: Transport, request: ApiRequest, page_type: type[Page[_Listed]], page_size: int
+    transport: Transport,
+    request: ApiRequest,
+    page_type: type[Page[_Listed]],
+    page_size: int,
+    *,
+    complete: bool,
 ) -> AsyncIterator[_Listed]:
     """Each object of a list once, in the server's order, page by page.
 
     A server may ignore a cursor that it does not know and send page one for ever, or promise more
     and send nothing: the list ends with the first page that brings nothing new, or whose last
     object, the next cursor, is not new.
+
+    Raises:
+        UnlistedError: that happened, and the list was to be complete.
     """
     seen: set[str] = set()
     params = {**request.params, "limit": min(max(page_size, 1), _MAX_PAGE_SIZE)}
@@ -333,6 +351,11 @@ async def _listed(
             if listed.id not in seen:
                 seen.add(listed.id)
                 yield listed
+        if is_last and page.has_more and complete:
+            raise UnlistedError(
+                f"The list of {request} says that it has more, and gives nothing more.",
+                hint="Look in the provider's console for what is missing.",
+            )
         if is_last:
             return
         params["after"] = cursor

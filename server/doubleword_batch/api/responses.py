@@ -5,10 +5,9 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from doubleword_batch.api.repeating import Find
+from doubleword_batch.api.repeating import Find, UnlistedError
 from doubleword_batch.api.request import ApiRequest, checked_id, typed_reply
 from doubleword_batch.api.transport import Transport
-from doubleword_batch.errors import NotFoundError
 
 _ENDED = frozenset({"completed", "incomplete", "failed", "cancelled", "expired"})
 
@@ -73,7 +72,7 @@ class Responses:
 
 
 async def _nowhere() -> None:
-    raise NotFoundError("There is no list of responses.", status=404)
+    raise UnlistedError("There is no list of responses.")
 
 
 class _State(BaseModel):

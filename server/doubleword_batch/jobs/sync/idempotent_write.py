@@ -13,12 +13,10 @@ from typing import Generic, TypeVar
 
 import anyio
 
-from doubleword_batch.api.repeating import Find, may_have_happened
+from doubleword_batch.api.repeating import Find, UnlistedError, may_have_happened
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
     DoublewordBatchError,
-    ForbiddenError,
-    NotFoundError,
     ProtocolError,
     StoreError,
     TransportError,
@@ -49,6 +47,8 @@ class RemoteWrite(Generic[_T]):
         record_result: notes the fact in the store, in one transaction with the journal's own note.
         accepts_existing: whether something that is there before we ever sent it may stand for it,
             such as what another state directory wrote; by default nothing is looked for then.
+        is_free: doing it twice costs nothing: where the provider's list cannot tell whether it is
+            there, it is sent again once it is not in doubt any more.
     """
 
     write: Write
@@ -57,6 +57,7 @@ class RemoteWrite(Generic[_T]):
     get_by_id: Callable[[str], Awaitable[_T]]
     record_result: Callable[[_T], None]
     accepts_existing: Callable[[_T], bool] | None = None
+    is_free: bool = False
 
 
 async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
@@ -75,11 +76,12 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
     search = _search(ws)
     while True:
         write = ws.journal.read(remote.write.key)
-        found = await _found(remote, write, lost)
+        found, blind = await _found(remote, write, lost)
         if found is not None:
             return recorded(ws, remote, found), lost is not None
         in_doubt = _in_doubt_seconds(ws, write)
-        if in_doubt <= 0 and ws.journal.mark_sending(write):
+        is_seen = blind is None or (remote.is_free and isinstance(blind, UnlistedError))
+        if in_doubt <= 0 and is_seen and ws.journal.mark_sending(write):
             answer = await _sent(ws, remote)
             if not isinstance(answer, DoublewordBatchError):
                 return recorded(ws, remote, answer), True
@@ -89,7 +91,7 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
             continue
         pause = search.next_pause()
         if pause is None:
-            raise _unconfirmed(in_doubt, lost) from lost
+            raise _unconfirmed(in_doubt, lost, None if remote.is_free else blind) from lost
         await ws.sleep(min(pause, in_doubt) if in_doubt > 0 else pause)
 
 
@@ -113,25 +115,26 @@ async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
         return None
     try:
         found = await remote.find_at_provider()
-    except (ForbiddenError, NotFoundError):
-        if accepts is not None:
-            raise
-        return None  # the provider has no list: a refusal is taken at its word
+    except UnlistedError:
+        return None  # a refusal is taken at its word
     return found if found is not None and (accepts is None or accepts(found)) else None
 
 
 async def _found(
     remote: RemoteWrite[_T], write: Write, lost: DoublewordBatchError | None
-) -> _T | None:
-    """What the write made, if it is known to somebody here or can be seen at the provider."""
+) -> tuple[_T | None, DoublewordBatchError | None]:
+    """What the write made, if it is known to somebody here or can be seen at the provider.
+
+    With it, why nobody could look.
+    """
     try:
         if write.answered_at is not None and write.remote_id is not None:
-            return await remote.get_by_id(write.remote_id)
-        return None if write.sent_at is None else await remote.find_at_provider()
-    except DoublewordBatchError:
-        if lost is None:
+            return await remote.get_by_id(write.remote_id), None
+        return None if write.sent_at is None else await remote.find_at_provider(), None
+    except DoublewordBatchError as error:
+        if lost is None and not isinstance(error, UnlistedError):
             raise
-        return None  # what lost the reply may still be in the way: look again
+        return None, error  # what lost the reply may still be in the way: look again
 
 
 def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
@@ -187,7 +190,11 @@ async def _heartbeat(ws: Workspace, write: Write) -> None:
             ws.journal.mark_in_flight(write)
 
 
-def _unconfirmed(seconds: float, lost: DoublewordBatchError | None) -> TransportError:
+def _unconfirmed(
+    seconds: float, lost: DoublewordBatchError | None, blind: DoublewordBatchError | None
+) -> TransportError:
+    if isinstance(blind, UnlistedError):
+        return _never_known(blind)
     seconds = max(1, round(seconds))
     why = f": {lost.message}" if lost else "; its sender has ended or is still at work."
     return TransportError(
@@ -198,4 +205,17 @@ def _unconfirmed(seconds: float, lost: DoublewordBatchError | None) -> Transport
         code="unconfirmed",
         retryable=True,
         details={"retry_after_seconds": seconds},
+    )
+
+
+def _never_known(blind: DoublewordBatchError) -> TransportError:
+    return TransportError(
+        "It is not known whether the last request reached the provider, and its list cannot tell: "
+        f"{blind.message}",
+        may_have_happened=True,
+        hint="It is not sent again, because it may have been paid for. Look in the provider's "
+        "console: what is there can be followed by its id; if nothing is, build the same work as "
+        "a new run.",
+        code="unconfirmed",
+        retryable=False,
     )

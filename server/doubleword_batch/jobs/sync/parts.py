@@ -11,8 +11,13 @@ from decimal import Decimal
 from pathlib import Path
 from typing import TypeVar
 
-from doubleword_batch.api.repeating import Find
-from doubleword_batch.errors import DoublewordBatchError, NotFoundError, RejectedError
+from doubleword_batch.api.repeating import Find, UnlistedError
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    ForbiddenError,
+    NotFoundError,
+    RejectedError,
+)
 from doubleword_batch.jobs.costs import reserve
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.journal import Intent
@@ -46,7 +51,8 @@ class BatchOptions:
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
 
 
-_MOST_PAGED = 300
+_MOST_PAGED, _MOST_LISTED = 300, 20_000
+_CLOCKS_APART_SECONDS = 86_400.0
 _USELESS = frozenset({"failed", "cancelled", "expired"})
 _T = TypeVar("_T", File, Batch)
 
@@ -132,6 +138,7 @@ async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]
         get_by_id=job.client.files.get,
         record_result=lambda file: job.store.set_part(part.id, input_file_id=file.id),
         accepts_existing=(lambda _: True) if _others_may_have_sent(job) else None,
+        is_free=True,
     )
     _, sent = await write_once(job.workspace, remote)
     return not sent
@@ -219,7 +226,8 @@ async def _is_there(job: StoredJob, file_id: str) -> bool:
 
 async def _file_named(job: StoredJob, name: str, size_bytes: int) -> File | None:
     search = name if job.profile.search else None
-    async for file in _first(job.client.files.list(search=search, purpose="batch")):
+    files = job.client.files.list(search=search, purpose="batch", complete=True)
+    async for file in _of_the_time(job, files):
         if file.filename == name and file.size_bytes in {0, size_bytes}:
             return file
     return None
@@ -231,7 +239,8 @@ async def _batch_of(job: StoredJob, part: Part, fingerprint: str) -> Batch | Non
     The name of the mark may come back in other letters; its value is nobody else's.
     """
     search = fingerprint if job.profile.search else None
-    async for batch in _first(job.client.batches.list(search=search)):
+    batches = job.client.batches.list(search=search, complete=True)
+    async for batch in _of_the_time(job, batches):
         if fingerprint in batch.metadata.values():
             return batch
         is_unmarked = not batch.metadata and batch.input_file_id == part.input_file_id
@@ -240,11 +249,28 @@ async def _batch_of(job: StoredJob, part: Part, fingerprint: str) -> Batch | Non
     return None
 
 
-async def _first(found: AsyncIterator[_T]) -> AsyncIterator[_T]:
-    """The newest objects of a list; a lost write is among them or was never made."""
-    seen = 0
-    async for item in found:
-        yield item
-        seen += 1
-        if seen >= _MOST_PAGED:
-            return
+async def _of_the_time(job: StoredJob, found: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    """The objects of a list among which a lost write of the job is, if it was made.
+
+    A list that shows the newest first ends with what is older than the job; any other is read to
+    its end.
+
+    Raises:
+        UnlistedError: it does not show all, or has too many.
+    """
+    since = job.created_at - _CLOCKS_APART_SECONDS
+    newest, seen = None, 0
+    try:
+        async for item in found:
+            yield item
+            seen += 1
+            created = item.created_at
+            newest = newest or created
+            is_newest_first = newest is not None and created is not None and created < newest
+            is_old = created is not None and created.timestamp() < since
+            if seen >= _MOST_PAGED and is_old and is_newest_first:
+                return
+            if seen >= _MOST_LISTED:
+                raise UnlistedError(f"The provider's list has more than {seen:,}.")
+    except (ForbiddenError, NotFoundError) as error:
+        raise UnlistedError(f"It is not shown to this key (HTTP {error.status}).") from error
