@@ -16,7 +16,15 @@ from urllib.parse import urlsplit
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.path_names import is_nobodys_data
-from doubleword_batch.variables import GIGABYTE, flag, full_path, gigabytes, money, one_of
+from doubleword_batch.variables import (
+    GIGABYTE,
+    flag,
+    full_path,
+    gigabytes,
+    money,
+    one_of,
+    refuse_unread,
+)
 
 HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
 OPENAI_BASE_URL = "https://api.openai.com/v1"
@@ -160,6 +168,7 @@ class Settings:
             ConfigError: a variable has a value that cannot be used; the message names it.
         """
         env = {k: v.strip() for k, v in (os.environ if environ is None else environ).items()}
+        refuse_unread(env)
         if provider is not None:
             env["DOUBLEWORD_BATCH_PROVIDER"] = provider
         provider, base_url, api_key = _provider(env, key_and_address)
@@ -214,7 +223,7 @@ def check_base_url(name: str, url: str) -> str:
         is_http = parts.scheme in {"https", "http"} and parts.port != 0
     except ValueError:  # unbalanced brackets, or a port that is not a number
         is_http, parts = False, urlsplit("")
-    if not is_http or not parts.hostname:
+    if not is_http or not parts.hostname or not url.isprintable() or " " in url:
         raise ConfigError(f"{name} is not an http(s) URL.", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(

@@ -3,6 +3,7 @@
 Every function raises `ConfigError`, which names the variable.
 """
 
+import re
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
@@ -12,6 +13,35 @@ from doubleword_batch.errors import ConfigError
 
 GIGABYTE = 10**9
 _MOST_GIGABYTES = 10**6
+
+
+_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+_NOT_FILLED_IN = re.compile(
+    r"(?:\$\{(?:env:)?\w+\}|%\w+%|\$(?:HOME|USERPROFILE|DOUBLEWORD_\w+|OPENAI_\w+)\b)"
+)
+_OPENAI = frozenset({"OPENAI_API_KEY", "OPENAI_BASE_URL"})
+_COMMANDS = frozenset({"DOUBLEWORD_BATCH_ON_DONE"})  # a shell takes quotes and variables in it
+
+
+def refuse_unread(env: Mapping[str, str]) -> None:
+    """Refuse what a shell would have read, and a host or a file of variables did not.
+
+    Quotes would become a part of a key or a folder's name, and `$HOME/state` a folder `$HOME`.
+    """
+    for name, text in env.items():
+        if name in _COMMANDS or not (name.startswith("DOUBLEWORD_") or name in _OPENAI):
+            continue
+        if _QUOTED.fullmatch(text):
+            raise ConfigError(
+                f"{name} is set with quotes around its value, which are a part of it here.",
+                hint="Set it without quotes: a shell takes them off, Docker's --env-file and "
+                "some hosts do not.",
+            )
+        if found := _NOT_FILLED_IN.match(text):
+            raise ConfigError(
+                f"{name} begins with {found[0]}, which nothing has filled in.",
+                hint="Set it to the value itself: a shell fills in variables, hosts often do not.",
+            )
 
 
 def full_path(name: str, text: str) -> Path:

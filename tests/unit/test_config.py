@@ -126,6 +126,13 @@ def test_an_openai_key_alone_is_not_picked_up():
         ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "inf"}, "DOUBLEWORD_BATCH_MAX_DAILY_USD"),
         ({"DOUBLEWORD_BATCH_READ_ONLY": "perhaps"}, "DOUBLEWORD_BATCH_READ_ONLY"),
         ({"DOUBLEWORD_BATCH_LOG": "loud"}, "DOUBLEWORD_BATCH_LOG"),
+        ({"DOUBLEWORD_API_KEY": f'"{KEY}"'}, "DOUBLEWORD_API_KEY is set with quotes"),
+        ({"DOUBLEWORD_BATCH_HOME": "'/tmp/x'"}, "DOUBLEWORD_BATCH_HOME is set with quotes"),
+        ({"OPENAI_BASE_URL": '"https://x/v1"'}, "OPENAI_BASE_URL is set with quotes"),
+        ({"DOUBLEWORD_API_KEY": "${DOUBLEWORD_API_KEY}"}, "DOUBLEWORD_API_KEY begins with ${"),
+        ({"DOUBLEWORD_API_KEY": "${env:MY_KEY}"}, "DOUBLEWORD_API_KEY begins with ${env:MY_KEY}"),
+        ({"DOUBLEWORD_BATCH_HOME": "$HOME/state"}, "DOUBLEWORD_BATCH_HOME begins with $HOME"),
+        ({"DOUBLEWORD_BATCH_HOME": "%TEMP%\\x"}, "DOUBLEWORD_BATCH_HOME begins with %TEMP%"),
     ],
 )
 def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, name):
@@ -150,6 +157,8 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, nam
         "https://batch.example/v1?key=sk-do-not-leak",
         "https://batch.example/v1#x",
         "http://127.0.0.1@evil.example/v1",
+        "https://batch.example /v1",
+        "https://batch.example/v1\nx",
     ],
 )
 def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
@@ -166,6 +175,11 @@ def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
 )
 def test_a_usable_address_loses_only_its_last_slash(url):
     assert check_base_url("X", url) == url.rstrip("/")
+
+
+def test_a_command_keeps_its_quotes_and_variables_of_others_are_their_own_affair():
+    commands = {"DOUBLEWORD_BATCH_ON_DONE": '"/opt/my tool" --title "done"', "PS1": "$HOME"}
+    assert read(commands).on_done == commands["DOUBLEWORD_BATCH_ON_DONE"]
 
 
 def test_loopback_is_this_machine_only():

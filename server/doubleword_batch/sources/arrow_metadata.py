@@ -13,17 +13,25 @@ from typing import NamedTuple
 
 KEY = "ARROW:schema"
 
-_DURATION = 18
+_INTEGER, _DURATION = 2, 18
+_WIDE_BITS = 128
 _UNITS = ("s", "ms", "us", "ns")
 _MILLISECOND = 1
 _MOST_FIELDS = 100_000
 
 
 class Field(NamedTuple):
-    """A field: the unit of a duration (`s`, `ms`, `us`, `ns`), else None, and what lies in it."""
+    """A field of a schema.
+
+    Attributes:
+        unit: of a duration (`s`, `ms`, `us`, `ns`), else None.
+        children: what lies in it.
+        is_wide: whether it is an integer of 128 bits, which polars writes as bytes.
+    """
 
     unit: str | None
     children: "tuple[Field, ...]"
+    is_wide: bool = False
 
 
 def arrow_fields(value: bytes) -> tuple[Field, ...]:
@@ -70,12 +78,16 @@ class _Reader:
         return tuple(self._read(self.at(vector + 4 + 4 * n)) for n in range(count))
 
     def _read(self, table: int) -> Field:
-        kind = self._field(table, 2)
-        unit = None
-        if kind is not None and self._number("<B", kind) == _DURATION:
+        place = self._field(table, 2)
+        kind = None if place is None else self._number("<B", place)
+        unit, is_wide = None, False
+        if kind == _DURATION:
             place = self._field(self.table(table, 3), 0)
             unit = _UNITS[_MILLISECOND if place is None else self._number("<h", place) & 3]
-        return Field(unit, self.fields(table, 5))
+        elif kind == _INTEGER:
+            place = self._field(self.table(table, 3), 0)
+            is_wide = place is not None and self._number("<i", place) == _WIDE_BITS
+        return Field(unit, self.fields(table, 5), is_wide)
 
     def _field(self, table: int, slot: int) -> int | None:
         directory = table - self._number("<i", table)

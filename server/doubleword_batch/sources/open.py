@@ -55,6 +55,13 @@ _TABLE_SUFFIXES = (
     | {".parquet", ".xlsx", ".xls", ".xlsb", ".ods", ".db", ".sqlite", ".sqlite3"}
 )
 
+_PARTS = _TABLE_SUFFIXES | {".gz", ".zst", ".orc", ".avro"}
+_JOIN_PARTS = (
+    "If the files are the parts of one, as Spark, dask and DuckDB write it, join them first: in "
+    'pandas pd.read_parquet("folder").to_parquet("one.parquet"), in Spark coalesce(1).'
+)
+_VERSIONED = ("_delta_log", "metadata/*.metadata.json", ".hoodie")
+
 _KINDS_OF_OPTIONS = {
     "encoding": ("csv", "tsv", "jsonl", "json", "texts"),
     "header_row": ("csv", "tsv", *WORKBOOKS),
@@ -213,20 +220,33 @@ def _of_folder(location: str, folder: Path, roots: Roots, options: SourceOptions
     elif images := files_of_folder(folder, roots, suffixes := _IMAGES):
         source = ImageSource(location, images, folder)
     else:
-        there = kinds_left_out(folder, frozenset())
-        holds = f"; it holds {there}" if there else ""
-        raise InputError(
-            f"The folder {quoted_name(folder)} has no .txt, .md, .pdf or .docx file and no image"
-            f"{holds}.",
-            hint="Give a folder of such files, a glob such as 'notes/*.html', or one table.",
-            code="no_rows",
-        )
+        raise _no_texts(folder, roots)
     if left_out := kinds_left_out(folder, suffixes):
         words = f"Of the folder's files these are left out: {left_out}."
         if source.kind == "texts" and (images := files_of_folder(folder, roots, _IMAGES)):
             words += f" A glob such as '*{images[0].suffix}' reads the images."
         source.note("left_out", words)
     return source
+
+
+def _no_texts(folder: Path, roots: Roots) -> InputError:
+    """The error for a folder of other files; in one of tables, the way to one table."""
+    hint = "Give a folder of such files, a glob such as 'notes/*.html', or one table."
+    if any(any(folder.glob(mark)) for mark in _VERSIONED):
+        hint = (
+            "It is a Delta, Iceberg or Hudi table, and not all of its files belong to its last "
+            "version: export that as one Parquet or CSV file with what wrote it."
+        )
+    elif files_of_folder(folder, roots, _PARTS):
+        hint = f"Give one table. {_JOIN_PARTS}"
+    there = kinds_left_out(folder, frozenset())
+    holds = f"; it holds {there}" if there else ""
+    return InputError(
+        f"The folder {quoted_name(folder)} has no .txt, .md, .pdf or .docx file and no image"
+        f"{holds}.",
+        hint=hint,
+        code="no_rows",
+    )
 
 
 def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileSource:
@@ -239,7 +259,8 @@ def _of_files(location: str, files: list[Path], options: SourceOptions) -> FileS
         if _is_table(path):
             raise InputError(
                 f"The pattern matches {len(files)} files, and {quoted_name(path)} is a table.",
-                hint="Give one table by its path, or a pattern that matches text files only.",
+                hint="Give one table by its path, or a pattern that matches text files only. "
+                + _JOIN_PARTS,
                 code="unsupported_kind",
             )
         if not document_kind(path, head):

@@ -153,6 +153,8 @@ class ParquetSource(Source):
             reason = _PATH.sub("", str(error).split("\n", maxsplit=1)[0])
             if "encrypt" in reason.lower():
                 raise encrypted_parquet(path) from None
+            if "TIME values must be within a day" in reason:
+                raise _durations_as_times(path) from None
             raise damaged(path, "a Parquet file", reason) from None
         finally:
             duck.close()
@@ -205,6 +207,15 @@ def encrypted_parquet(path: Path) -> InputError:
     return InputError(
         f"{quoted_name(path)} is an encrypted Parquet file; those are not read.",
         hint="Write it without encryption, or as CSV or JSON Lines.",
+        code="unsupported_kind",
+    )
+
+
+def _durations_as_times(path: Path) -> InputError:
+    """The error for times of more than a day, which fastparquet makes of durations."""
+    return InputError(
+        f"{quoted_name(path)} holds times of more than a day, as fastparquet writes durations.",
+        hint="Write it with pyarrow (in pandas engine='pyarrow'), or as CSV.",
         code="unsupported_kind",
     )
 

@@ -16,6 +16,10 @@ _BYTES_OF_SMALL = 16  # in a list of Python's, at least
 _WITH_TIME_ZONE = frozenset(
     {"timestamp with time zone", "timestamptz_ns", "timestamp_tz", "time with time zone"}
 )
+_ENDS = {
+    "infinity": "2262-04-11 23:47:16.854775807",
+    "-infinity": "1677-09-21 00:12:43.145224193",
+}
 
 Read = Callable[[Any], Any]
 
@@ -110,8 +114,12 @@ class _Types:
             return plain, plain, without_nan
         if name == "bigint" and field is not None and field.unit is not None:
             return plain, plain, _duration(field.unit)
+        if name == "blob" and field is not None and field.is_wide:
+            return plain, plain, _wide
         if name in _AS_THEY_ARE:
             return plain, plain, None
+        if name == "timestamp_ns":
+            return "VARCHAR", "VARCHAR", _with_ends
         return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
 
     def _list(
@@ -205,6 +213,15 @@ def _of(read: Read, value: Any) -> Any:
 def _zoned(text: str | None) -> str | None:
     """`2024-07-01 00:00:00+00` with the minutes of its offset, as other tools write it."""
     return f"{text}:00" if text and text.endswith("+00") else text
+
+
+def _with_ends(text: str | None) -> str | None:
+    """The first and the last nanosecond that pandas has, which DuckDB takes for infinity."""
+    return text and _ENDS.get(text, text)
+
+
+def _wide(content: bytes | None) -> int | None:
+    return None if content is None else int.from_bytes(content, "little", signed=True)
 
 
 def _duration(unit: str) -> Read:

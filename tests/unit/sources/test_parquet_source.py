@@ -170,6 +170,32 @@ def test_durations_of_pandas_and_polars_are_durations(tmp_path, roots):
         assert list(open_source(name, roots).rows()) == [{"v": "30:00:00"}], name
 
 
+def test_the_ends_of_nanoseconds_are_the_times_that_pandas_shows(tmp_path, roots):
+    ends = [pd.Timestamp.max, pd.Timestamp.min, pd.NaT]
+    pd.DataFrame({"v": pd.Series(ends, dtype="datetime64[ns]")}).to_parquet(tmp_path / "t.parquet")
+    read = [row["v"] for row in open_source("t.parquet", roots).rows()]
+    assert read == [None if moment is pd.NaT else str(moment) for moment in ends]
+
+
+def test_wide_integers_of_polars_are_whole_numbers_in_columns_and_lists(tmp_path, roots):
+    values = [2**100, -(2**126) - 1, 0, None]
+    wide = pl.Series(values, dtype=pl.Int128)
+    frame = pl.DataFrame(
+        {"v": wide, "l": pl.Series([[v] for v in values], dtype=pl.List(pl.Int128))}
+    )
+    frame.write_parquet(tmp_path / "t.parquet")
+    rows = list(open_source("t.parquet", roots).rows())
+    assert rows == [{"v": value, "l": [value]} for value in values]
+
+
+def test_durations_that_fastparquet_wrote_as_times_are_refused_by_their_cause(tmp_path, roots):
+    times = pa.array([90_061_000_000], pa.time64("us"))  # 25:01:01
+    arrow_parquet.write_table(pa.table({"v": times}), tmp_path / "t.parquet")
+    with pytest.raises(InputError, match="times of more than a day, as fastparquet writes") as e:
+        list(open_source("t.parquet", roots).rows())
+    assert "pyarrow" in e.value.hint
+
+
 def test_a_damaged_arrow_schema_is_not_a_reason_to_refuse_a_file():
     from base64 import b64encode
     from random import Random

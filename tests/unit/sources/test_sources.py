@@ -299,6 +299,34 @@ def test_a_folder_says_which_kinds_of_files_it_leaves_out(tmp_path):
     )
 
 
+def parts(folder):
+    """A table as Spark writes it."""
+    folder.mkdir()
+    for name in ("part-00000.csv", "part-00001.csv", "_SUCCESS", ".part-00000.csv.crc"):
+        (folder / name).write_text("a\n1\n", encoding="utf-8")
+    return folder
+
+
+@pytest.mark.parametrize("given", ["spark", "spark/*.csv"])
+def test_a_table_in_parts_is_refused_with_the_way_to_join_them(tmp_path, given):
+    parts(tmp_path / "spark")
+    with pytest.raises(InputError) as refused:
+        open_source(given, Roots([tmp_path]))
+    assert "join them first" in refused.value.hint
+    assert "coalesce(1)" in refused.value.hint
+
+
+@pytest.mark.parametrize("mark", ["_delta_log/0.json", "metadata/v1.metadata.json", ".hoodie/x"])
+def test_a_table_of_versions_is_refused_without_the_advice_to_join_its_files(tmp_path, mark):
+    folder = parts(tmp_path / "lake")
+    (folder / mark).parent.mkdir()
+    (folder / mark).write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="no image; it holds") as refused:
+        open_source("lake", Roots([tmp_path]))
+    assert "last version" in refused.value.hint
+    assert "join" not in refused.value.hint
+
+
 def test_a_folder_without_texts_or_images_says_what_it_holds(tmp_path):
     (tmp_path / "only").mkdir()
     (tmp_path / "only" / "a.log").write_text("x", encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -12,6 +13,11 @@ from batchkit.ending import Exit, Stop, quoted
 
 HOSTED = "https://api.doubleword.ai/v1"
 _OPENAI = "https://api.openai.com/v1"
+_READ = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "DOUBLEWORD_BATCH_MAX_COST_USD")
+_QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
+_NOT_FILLED_IN = re.compile(
+    r"(?:\$\{(?:env:)?\w+\}|%\w+%|\$(?:HOME|USERPROFILE|DOUBLEWORD_\w+|OPENAI_\w+)\b)"
+)
 
 
 class Settings(NamedTuple):
@@ -41,6 +47,7 @@ class Settings(NamedTuple):
 def read_settings() -> Settings:
     """Read the environment; the key comes from `DOUBLEWORD_API_KEY` and from nowhere else."""
     env = {name: value.strip() for name, value in os.environ.items()}
+    _refuse_unread(env)
     base_url = _checked_url(env.get("DOUBLEWORD_BASE_URL") or HOSTED)
     key = env.get("DOUBLEWORD_API_KEY", "")
     named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower()
@@ -76,6 +83,24 @@ def takes_strict_json() -> bool:
 
 def _is_on(value: str) -> bool:
     return value.strip().lower() not in {"", "0", "false", "no", "off"}
+
+
+def _refuse_unread(env: dict[str, str]) -> None:
+    """Refuse what a shell would have read, and a host or a file of variables did not."""
+    for name in _READ:
+        text = env.get(name, "")
+        if _QUOTED.fullmatch(text):
+            raise Stop(
+                Exit.CONFIG,
+                f"{name} is set with quotes around its value, which are a part of it here.",
+                "Set it without quotes.",
+            )
+        if _NOT_FILLED_IN.match(text):
+            raise Stop(
+                Exit.CONFIG,
+                f"{name} begins with a variable, which nothing has filled in.",
+                "Set it to the value itself.",
+            )
 
 
 def _checked_url(url: str) -> str:
