@@ -6,6 +6,7 @@ from xml.sax.saxutils import escape
 
 _OPEN = "urn:oasis:names:tc:opendocument:xmlns"
 NAMES = " ".join(f'xmlns:{name}="{_OPEN}:{name}:1.0"' for name in ("office", "table", "text"))
+NAMES += ' xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
 LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 
 

@@ -21,6 +21,8 @@ _CHANGES = (
     (rb"<text:tab\s*/>", b"\t"),
     (rb"<text:line-break\s*/>", b"\n"),
     (rb'(office:time-value=")', b"\\1" + _MARK.encode()),
+    # LibreOffice gives an error an empty value, and shows its text
+    (rb' office:string-value=""(?= calcext:value-type="error")', b""),
 )
 
 

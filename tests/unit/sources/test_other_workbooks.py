@@ -62,6 +62,12 @@ def test_the_cells_of_an_old_workbook(xls, roots):
     assert list(table.rows()) == [{name: value for name, (_, value) in cells.items()}]
 
 
+ERROR_OF_LIBREOFFICE = (
+    '<table:table-cell table:formula="of:=1/0" office:value-type="string" office:string-value="" '
+    'calcext:value-type="error"><text:p>#DIV/0!</text:p></table:table-cell>'
+)
+
+
 def test_the_cells_of_an_open_document(tmp_path, roots):
     cells = {
         "text": (ods_cell("größe 日本 😀"), "größe 日本 😀"),
@@ -83,6 +89,7 @@ def test_the_cells_of_an_open_document(tmp_path, roots):
         "duration": (ods_cell("PT30H"), "PT30H"),
         "private": (ods_cell("\ue000icon"), "\ue000icon"),
         "error": (ods_cell("#N/A"), "#N/A"),
+        "of LibreOffice": (ERROR_OF_LIBREOFFICE, "#DIV/0!"),
     }
     head = ods_row(*cells, "repeated", "too")
     row = ods_row(
