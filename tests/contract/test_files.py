@@ -278,6 +278,26 @@ def test_deleting_an_output_file_leaves_the_results(caller):
     assert [json.loads(row)["status"] for row in rows] == ["completed", "completed"]
 
 
+def test_what_nobody_can_read_any_more_is_erased(caller, tmp_path):
+    ids = [f"secret-{n:04}-{name}" for name in ("gone", "kept") for n in range(200)]
+    gone = caller.create(*map(line, ids[:200]))
+    kept = caller.create(*map(line, ids[200:]))
+    caller.wait(gone["id"])
+    caller.wait(kept["id"])
+    for batch, names in ((gone, ("input", "output", "error")), (kept, ("output", "error"))):
+        for name in names:
+            answer = caller.http.delete(f"/files/{batch[f'{name}_file_id']}")
+            assert answer.status_code == 200
+    shown = caller.batch(gone["id"])
+    assert shown["status"] == "completed"
+    assert shown["request_counts"] == {"total": 200, "completed": 200, "failed": 0}
+    assert len(caller.http.get(f"/batches/{kept['id']}/results").text.splitlines()) == 200
+    caller.server.stop()
+    stored = (tmp_path / "local" / "server.sqlite3").read_bytes()
+    assert b"-gone" not in stored
+    assert b"-kept" in stored
+
+
 def test_the_answers_outlive_file_and_batch(caller):
     batch = caller.wait(caller.create(line("a"))["id"])
     caller.http.delete(f"/files/{batch['input_file_id']}")

@@ -77,6 +77,28 @@ def test_a_failed_response_says_why(simulated):
     assert "input must be a string" in failed["error"]["message"]
 
 
+def test_a_deleted_response_is_erased(simulated, tmp_path):
+    ids = {}
+    for name in ("gone", "kept"):
+        ids[name] = post(simulated, background=True, input=f"secret-{name}").json()["id"]
+        until(lambda name=name: show(simulated, ids[name])["status"] == "completed")
+    simulated.http.delete(f"/responses/{ids['gone']}")
+    simulated.server.stop()
+    stored = (tmp_path / "local" / "server.sqlite3").read_bytes()
+    assert b"secret-gone" not in stored
+    assert b"secret-kept" in stored
+
+
+def test_a_deleted_response_that_still_runs_stops(start, echo):
+    caller = start(echo)
+    caller.create(line("hold-1"))
+    begun = post(caller, background=True).json()["id"]
+    assert caller.http.delete(f"/responses/{begun}").status_code == 200
+    assert caller.http.get(f"/responses/{begun}").status_code == 404
+    echo.gate.set()
+    assert caller.create(line("a"))["status"] == "validating"
+
+
 def test_a_deleted_response_is_gone(simulated):
     id_ = post(simulated, background=True).json()["id"]
     assert simulated.http.delete(f"/responses/{id_}").json() == {

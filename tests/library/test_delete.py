@@ -1,9 +1,12 @@
 """Deleting jobs: what would be lost is asked about, and nothing of a deleted job stays here."""
 
+import json
+
 import pytest
 
 from doubleword_batch import InputError, Jobs
 from doubleword_batch.jobs.store.staging import mark_as_leftover, remove_leftovers
+from doubleword_batch.local import LocalConfig, LocalServer
 from doubleword_batch.settings import Settings
 
 ROWS = [{"text": f"row {n}"} for n in range(5)]
@@ -57,6 +60,61 @@ async def test_a_job_is_deleted_once_its_table_stands_elsewhere(settings, tmp_pa
     assert gone.value.code == "unknown_job"
     assert [line.split(":")[0] for line in left] == [other.name]
     assert set(rows.values()) == {0}
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Settings for a local server that runs beside the jobs, and what lies in its database."""
+    home = tmp_path / "home"
+    with LocalServer(LocalConfig(home=home)) as server:
+
+        def stored():
+            server.stop()  # what was written meanwhile goes into the one file
+            return b"".join(path.read_bytes() for path in (home / "local").glob("server.sqlite3*"))
+
+        yield stored
+
+
+async def answered(jobs, prompt):
+    job = await jobs.create(ROWS, prompt=prompt)
+    await job.submit()
+    await job.wait()
+    await job.results()
+    return job
+
+
+async def test_the_local_server_forgets_a_deleted_job_and_keeps_the_others(settings, served):
+    async with Jobs(settings) as jobs:
+        job = await answered(jobs, "SecretOfTheFirst {{ text }}")
+        await answered(jobs, "SecretOfTheSecond {{ text }}")
+        deleted = await job.delete(force=True)
+    left = served()
+    assert "The local server's copies of it are deleted too." in deleted.note
+    assert b"SecretOfTheFirst" not in left
+    assert b"SecretOfTheSecond" in left
+
+
+async def test_a_batch_of_somebody_else_stays_when_its_job_is_deleted(settings, served):
+    async with Jobs(settings) as jobs:
+        client = (await jobs.workspace()).client
+        request = {
+            "custom_id": "a",
+            "method": "POST",
+            "url": "/v1/chat/completions",
+            "body": {"model": "m", "messages": [{"role": "user", "content": "TheirSecret"}]},
+        }
+        theirs = settings.home.parent / "theirs.jsonl"
+        theirs.write_text(json.dumps(request) + "\n", encoding="utf-8")
+        file = await client.files.upload(theirs)
+        batch = await client.batches.create(
+            input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h"
+        )
+        adopted = jobs.job(batch.id)
+        await adopted.status()
+        deleted = await adopted.delete(force=True)
+        kept = await client.files.get(file.id)
+    assert kept.id == file.id
+    assert "keeps its files and batches" in deleted.note
 
 
 async def test_what_was_never_submitted_goes_without_asking_and_an_answer_is_a_yes(settings):

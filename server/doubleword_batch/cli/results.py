@@ -151,8 +151,8 @@ def delete(
 ) -> int:
     """Delete jobs of this machine and their files; what would be lost is asked about first.
 
-    The provider keeps its files and batches, and tables that were written elsewhere stay. With
-    --json, each job that is deleted is a line of its own.
+    A provider keeps its files and batches; the local server deletes its copies. Tables that were
+    written elsewhere stay. With --json, each job that is deleted is a line of its own.
     """
     terminal = Terminal(as_json=as_json)
     settings = configured()

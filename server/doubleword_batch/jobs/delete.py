@@ -1,12 +1,14 @@
 """Deleting a job of this machine: its record, its files, and what is remembered of it.
 
-The provider keeps its files and batches; a table that was written elsewhere stays. There is no tool
-for it: an agent never deletes what a person has paid for.
+A provider keeps its files and batches; the local server, which is of this machine too, deletes its
+copies. A table that was written elsewhere stays. There is no tool for it: an agent never deletes
+what a person has paid for.
 """
 
 import shutil
+from contextlib import suppress
 
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import InputError, Next, NotFoundError
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Deleted
@@ -16,9 +18,13 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.jobs.unknown_job import unknown_job
 
+_LOCAL = "local"
+_PROVIDER_KEEPS = "The provider keeps its files and batches of it."
+_LOCAL_COPIES_WENT = "The local server's copies of it are deleted too."
+
 
 async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Deleted:
-    """Delete a job; the provider is not asked.
+    """Delete a job; only the local server is asked to delete its copies too.
 
     Args:
         ws: the workspace.
@@ -42,14 +48,34 @@ async def delete_job(ws: Workspace, name: str, *, force: bool = False) -> Delete
             code="not_confirmed",
             next=next_call,
         )
+    is_local = _is_ours_at_local_server(job)
+    if is_local:
+        await _delete_local_copies(job)
     size = await in_thread(lambda _: _delete(job))
+    theirs = _LOCAL_COPIES_WENT if is_local else _PROVIDER_KEEPS
     return Deleted(
         provider=ws.provider,
         next=Next("list", {"kind": "jobs"}),
         job=job.name,
         size_bytes=size,
-        note="The provider keeps its files and batches of it, and tables written elsewhere stay.",
+        note=f"{theirs} Tables written elsewhere stay.",
     )
+
+
+def _is_ours_at_local_server(job: StoredJob) -> bool:
+    """Whether the local server has it from us; the batch of an adopted job is somebody else's."""
+    workspace = job.workspace
+    is_there = workspace.server == _LOCAL and job.matches_provider()
+    return is_there and job.source is not None and not workspace.read_only
+
+
+async def _delete_local_copies(job: StoredJob) -> None:
+    """Delete what the local server has of a job, but not what another job was made of as well."""
+    results = [(run.output_file_id, run.error_file_id) for run in job.batch_runs()]
+    inputs = await in_thread(lambda _: job.store.input_files_of(job.id))
+    for file_id in (*inputs, *(id_ for pair in results for id_ in pair if id_)):
+        with suppress(NotFoundError):
+            await job.client.files.delete(file_id)
 
 
 def _delete(job: StoredJob) -> int:

@@ -222,7 +222,9 @@ class Job:
         )
 
     async def delete(self, *, force: bool = False) -> "Deleted":
-        """Delete its record and its files of this machine; the provider is not asked.
+        """Delete its record and its files of this machine, those of the local server included.
+
+        A provider is not asked: it keeps its files and batches.
 
         Args:
             force: also where something would be lost: work that runs or may be on its way, answers

@@ -265,6 +265,16 @@ class Store(Database):
         )
         return [Part.of(columns) for columns in found]
 
+    def input_files_of(self, job: int) -> list[str]:
+        """The ids of a job's uploaded input files that no other job uses."""
+        found = self.query(
+            "SELECT DISTINCT input_file_id FROM parts WHERE job = ? AND input_file_id IS NOT NULL"
+            " AND input_file_id NOT IN (SELECT input_file_id FROM parts WHERE job != ?"
+            " AND input_file_id IS NOT NULL)",
+            (job, job),
+        )
+        return [file_id for (file_id,) in found]
+
     def set_part(self, part: int, **columns: Any) -> None:
         """Change columns of a part."""
         self.change("parts", part, **columns)

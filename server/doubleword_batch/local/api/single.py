@@ -142,7 +142,7 @@ class SingleRoutes:
         found = await self._found(request)
         if found is None:
             return _unknown()
-        await self._database.write(delete_single, found, int(time.time()))
+        await self._database.write(delete_single, found)
         await self._scheduler.abort({found.key})
         return JSONResponse(
             {"id": _PREFIX + found.id, "object": "response", "deleted": True},

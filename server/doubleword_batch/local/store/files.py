@@ -155,12 +155,19 @@ def list_files(
 def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> set[int]:
     """Delete a file; with an input file, its unfinished batches are cancelled, and all stay.
 
+    What nobody can read any more is erased: the requests and answers of an input file that is
+    deleted with all result files of its batches.
+
     Returns:
         The keys of the batches that were cancelled.
     """
     batches = connection.execute("SELECT key FROM batches WHERE file = ?", (file.key,)).fetchall()
     if not batches:
         connection.execute("DELETE FROM files WHERE key = ?", (file.key,))
+        for (source,) in connection.execute(
+            "SELECT file FROM batches WHERE key = ?", (file.batch,)
+        ).fetchall():
+            _erase_unreadable(connection, source)
         return set()
     connection.execute("UPDATE files SET deleted_at = ? WHERE key = ?", (now, file.key))
     cancelled = connection.execute(
@@ -168,7 +175,23 @@ def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> s
         " AND completed + failed < total AND cancelling_at IS NULL RETURNING key",
         (now, now, file.key),
     ).fetchall()
+    _erase_unreadable(connection, file.key)
     return {key for (key,) in cancelled}
+
+
+def _erase_unreadable(connection: sqlite3.Connection, key: int) -> None:
+    """Erase an input file's lines and its batches' answers, if nothing leads to them any more."""
+    is_unreadable = connection.execute(
+        "SELECT 1 FROM files WHERE key = ? AND deleted_at IS NOT NULL AND NOT EXISTS"
+        " (SELECT 1 FROM batches b JOIN files r ON r.batch = b.key WHERE b.file = ?)",
+        (key, key),
+    ).fetchone()
+    if is_unreadable:
+        connection.execute(
+            "DELETE FROM requests WHERE batch IN (SELECT key FROM batches WHERE file = ?)", (key,)
+        )
+        connection.execute("DELETE FROM lines WHERE file = ?", (key,))
+        connection.execute("UPDATE files SET filename = '' WHERE key = ?", (key,))
 
 
 def drop_expired_files(connection: sqlite3.Connection) -> None:

@@ -91,10 +91,8 @@ def find_single(connection: sqlite3.Connection, id_: str, url: str | None) -> Si
     )
 
 
-def delete_single(connection: sqlite3.Connection, found: SingleRequest, now: int) -> None:
-    """Forget a request, and stop it where it runs."""
+def delete_single(connection: sqlite3.Connection, found: SingleRequest) -> None:
+    """Erase a request and its answer."""
     connection.execute(
-        "UPDATE batches SET deleted_at = ?, cancelling_at = coalesce(cancelling_at, ?)"
-        " WHERE key = ?",
-        (now, now, found.key),
+        "DELETE FROM files WHERE key = (SELECT file FROM batches WHERE key = ?)", (found.key,)
     )
