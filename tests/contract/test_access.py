@@ -331,8 +331,9 @@ def test_a_newer_database_is_refused_and_left_alone(tmp_path):
 def test_a_damaged_database_is_a_store_error(tmp_path):
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "server.sqlite3").write_bytes(b"not a database" * 1000)
-    with pytest.raises(StoreError):
+    with pytest.raises(StoreError) as caught:
         LocalServer(LocalConfig(tmp_path), executor=Echo()).start()
+    assert "move it away" in caught.value.hint
 
 
 def test_health_names_the_executor_and_the_process(caller):

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+_NOT_USABLE = "Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME."
+_DAMAGED = (
+    "The file is damaged: put a copy of it back, or move it away with those beside it. Answers that"
+    " were fetched are kept with their jobs; its batches are lost with it."
+)
 _BUSY_SECONDS = 30
 _WAL_BYTES_KEPT = 16_000_000
 
@@ -52,8 +57,7 @@ class LocalDatabase:
         except (sqlite3.Error, OSError) as error:
             raise StoreError(
                 f"The local server's database {path} cannot be opened: {error}.",
-                hint="Check the folder's rights and free space, or set another "
-                "DOUBLEWORD_BATCH_HOME.",
+                hint=_DAMAGED if type(error) is sqlite3.DatabaseError else _NOT_USABLE,
             ) from error
 
     async def write(
