@@ -84,7 +84,7 @@ class Finished:
         files[f"o{number}"], files[f"e{number}"] = b"".join(good), b"".join(bad)
         batch = Batch.model_validate(
             {
-                "id": f"batch-{number}",
+                "id": f"batch-{job.id}-{number}",
                 "status": status,
                 "output_file_id": f"o{number}",
                 "error_file_id": f"e{number}",
