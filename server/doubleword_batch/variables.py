@@ -65,16 +65,22 @@ def one_of(env: Mapping[str, str], name: str, literal: Any) -> Any:
     return value or None
 
 
+def dollars(given: object) -> Decimal | None:
+    """An amount of US dollars; None for what is not one: negative, without end, not a number."""
+    try:
+        value = Decimal(str(given).strip().removeprefix("$"))
+    except InvalidOperation:
+        return None
+    return value if value.is_finite() and value >= 0 else None
+
+
 def money(env: Mapping[str, str], name: str) -> Decimal | None:
     """An amount in US dollars; None when it is not set or empty."""
     text = env.get(name)
     if not text:
         return None
-    try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
+    value = dollars(text)
+    if value is None:
         raise ConfigError(
             f"{name}={text!r} is not an amount.", hint="Use US dollars, such as 2.50."
         )

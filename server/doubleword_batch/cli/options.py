@@ -2,13 +2,14 @@
 
 import json
 import sys
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.saved_text import decode_saved
+from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.build_request import BuildRequest
@@ -16,11 +17,8 @@ if TYPE_CHECKING:
 
 def usd(text: str) -> Decimal:
     """An amount of US dollars."""
-    try:
-        value = Decimal(text.strip().removeprefix("$"))
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
+    value = dollars(text)
+    if value is None:
         raise typer.BadParameter(f"{text!r} is not an amount in US dollars, such as 2.50.")
     return value
 

@@ -1,7 +1,7 @@
 """Rows of a job that an earlier job was sent for: fetched while it is built, else named.
 
-What was still on its way then is kept with the job. As long as nothing of it was sent, the same
-call builds it anew, so that it takes what has come since.
+What was still on its way then is kept with the job, and so is what the earlier one has lost. As
+long as nothing of it was sent, the same call builds it anew, so that it takes what has come since.
 """
 
 from collections.abc import Sequence
@@ -15,6 +15,7 @@ from anyio import from_thread
 from doubleword_batch.errors import DoublewordBatchError, Next
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.refresh import refresh
+from doubleword_batch.jobs.reuse.lost import Lost, note_on_lost
 from doubleword_batch.jobs.reuse.unfetched import Awaited
 from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.jobs.sync.collect import collect
@@ -22,7 +23,7 @@ from doubleword_batch.jobs.sync.collect import collect
 _FOUND_WITHIN_SECONDS = 5.0
 _FETCHED_WITHIN_SECONDS = 20.0
 _JOBS_NAMED = 3
-_KEPT = "awaits"
+_KEPT, _LOST = "awaits", "lost"
 
 
 def fetch_from_thread(jobs: Sequence[StoredJob]) -> None:
@@ -46,11 +47,15 @@ async def _fetch(jobs: Sequence[StoredJob]) -> None:
                 await collect(job)
 
 
-def keep_awaited(job: StoredJob, awaited: Sequence[Awaited]) -> StoredJob:
-    """Keep with a new job what is on its way."""
-    if awaited:
-        kept = [msgspec.to_builtins(rows) for rows in awaited[:_JOBS_NAMED]]
-        spec = msgspec.json.decode(job.spec) | {_KEPT: kept}
+def keep_awaited(job: StoredJob, awaited: Sequence[Awaited], lost: Sequence[Lost]) -> StoredJob:
+    """Keep with a new job what is on its way, and what is gone."""
+    kept = {
+        name: [msgspec.to_builtins(rows) for rows in found[:_JOBS_NAMED]]
+        for name, found in ((_KEPT, awaited), (_LOST, lost))
+        if found
+    }
+    if kept:
+        spec = msgspec.json.decode(job.spec) | kept
         job.store.set_job(job.id, spec=msgspec.json.encode(spec).decode())
     return job.reloaded()
 
@@ -61,9 +66,15 @@ def awaited_of(job: StoredJob) -> list[Awaited]:
     return [msgspec.convert(rows, Awaited) for rows in kept]
 
 
+def lost_of(job: StoredJob) -> list[Lost]:
+    """Which answers were gone when a job was built."""
+    kept = msgspec.json.decode(job.spec).get(_LOST, [])
+    return [msgspec.convert(rows, Lost) for rows in kept]
+
+
 def is_worth_building_anew(job: StoredJob) -> bool:
     """Whether answers may have come since, and nothing of the job was sent."""
-    return bool(awaited_of(job)) and job.store.is_unsent(job.id)
+    return bool(awaited_of(job) or lost_of(job)) and job.store.is_unsent(job.id)
 
 
 def said_of_awaited(awaited: Sequence[Awaited]) -> list[str]:
@@ -77,9 +88,11 @@ def said_of_awaited(awaited: Sequence[Awaited]) -> list[str]:
     return [words]
 
 
-def note_on_awaited(awaited: Sequence[Awaited]) -> str:
+def note_on_awaited(job: StoredJob) -> str:
     """What a reply about the cost adds."""
-    return f"; {_rows(awaited)} when this job was built" if awaited else ""
+    awaited = awaited_of(job)
+    on_their_way = f"; {_rows(awaited)} when this job was built" if awaited else ""
+    return on_their_way + note_on_lost(lost_of(job))
 
 
 def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:

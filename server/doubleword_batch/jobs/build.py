@@ -179,7 +179,7 @@ def _build(
             )
         failpoint("build.rows")
         fingerprint = _fingerprint(plan, built)
-        built, awaited = leave_out_known(
+        built, awaited, lost = leave_out_known(
             ws,
             job_id,
             plan,
@@ -196,7 +196,7 @@ def _build(
         name = plan.name if plan.reuse is None else _drop_older(ws, fingerprint) or plan.name
         job = _publish(ws, job_id, replace(plan, name=name), fingerprint, built, staging)
         if job.id == job_id:
-            job = keep_awaited(job, awaited)
+            job = keep_awaited(job, awaited, lost)
     finally:
         ws.store.drop_unfinished(job_id)  # of a failure; a job that got its name stays
     failpoint("build.published")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from doubleword_batch.errors import NotFoundError
 from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.on_end import is_told, tell_end
@@ -23,7 +24,12 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
 
     async def see(part_and_run: tuple[Part, BatchRun]) -> None:
         part, run = part_and_run
-        batch = await job.client.batches.get(run.batch_id)
+        try:
+            batch = await job.client.batches.get(run.batch_id)
+        except NotFoundError:
+            if run.is_terminal:  # deleted there since: what came of it is known here
+                return
+            raise
         job.store.record_batch(job.id, part.id, batch, asked_with=run)
 
     asked = [

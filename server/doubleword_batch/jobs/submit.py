@@ -11,7 +11,7 @@ from doubleword_batch.jobs.approvals import (
     check_approval,
     questions_written_down,
 )
-from doubleword_batch.jobs.awaited import awaited_of, note_on_awaited
+from doubleword_batch.jobs.awaited import note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
@@ -192,7 +192,7 @@ async def _create_batch(
     if not any(run for _, run in stored.newest_runs()):
         results.results_or_raise()
     cost = with_cascade(stored, window, cost)
-    cost = replace(cost, note=cost.note + note_on_awaited(awaited_of(stored)))
+    cost = replace(cost, note=cost.note + note_on_awaited(stored))
     reply = _reply(stored, reused=not any(results.results), cost=cost, results=results)
     return reply.model_copy(update={"next": after_submitting(stored, results, metadata)})
 

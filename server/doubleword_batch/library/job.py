@@ -5,8 +5,10 @@ from decimal import Decimal
 from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any
 
+from doubleword_batch.errors import InputError
 from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.progress import Progress, no_progress
+from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.jobs.replies import (
@@ -19,6 +21,24 @@ if TYPE_CHECKING:
         Uploaded,
     )
     from doubleword_batch.library.results import JobResults, TableFormat
+
+
+def cap_of(given: Decimal | float | None) -> Decimal | None:
+    """A caller's cap; None for none.
+
+    Raises:
+        InputError: it is not an amount. A blank one is not none: a cap that a program meant to read
+            from somewhere must not vanish.
+    """
+    if given is None:
+        return None
+    value = dollars(given)
+    if value is None:
+        raise InputError(
+            f"max_cost_usd must be a number of US dollars, at least 0, and not {given!r}.",
+            hint="Leave it out for no cap.",
+        )
+    return value
 
 
 class Job:
@@ -85,7 +105,7 @@ class Job:
             self.name,
             completion_window=completion_window,
             metadata=dict(metadata) if metadata else None,
-            max_cost_usd=None if max_cost_usd is None else Decimal(str(max_cost_usd)),
+            max_cost_usd=cap_of(max_cost_usd),
             progress=progress,
         )
 

@@ -11,7 +11,7 @@ from os import PathLike, fspath
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 from doubleword_batch.lazy_workspace import LazyWorkspace
-from doubleword_batch.library.job import Job
+from doubleword_batch.library.job import Job, cap_of
 from doubleword_batch.paths import Roots
 from doubleword_batch.progress import Progress, no_progress
 from doubleword_batch.settings import Settings
@@ -191,7 +191,7 @@ class Jobs:
             overwrite=overwrite,
             new_run=new_run,
             options=dict(options or {}) | _cascade(cascade),
-            is_capped=max_cost_usd is not None,
+            is_capped=cap_of(max_cost_usd) is not None,
         )
         created = await self.build(request, progress=progress)
         return Job(self._workspace, created.job, created=created)

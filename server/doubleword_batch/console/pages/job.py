@@ -1,7 +1,7 @@
 """One job: how far it is, what it asks, its failures; submit, cancel and retry."""
 
 import json
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
@@ -11,6 +11,7 @@ from starlette.routing import Route
 from doubleword_batch.console.context import console_of, form_of
 from doubleword_batch.console.render import job_url, page, usd
 from doubleword_batch.errors import InputError
+from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.library.views import FailureGroup, JobSummary
@@ -181,14 +182,10 @@ def amount_of(text: str) -> Decimal | None:
     Raises:
         InputError: it is not one.
     """
-    plain = text.strip().removeprefix("$")
-    if not plain:
+    if not text.strip():
         return None
-    try:
-        value = Decimal(plain)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
+    value = dollars(text)
+    if value is None:
         raise InputError(
             "The cap is not an amount of US dollars.", hint="Write it like 2.50, or leave it empty."
         )

@@ -14,6 +14,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Self
 
 from doubleword_batch.atomic_files import not_written
+from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -28,6 +29,7 @@ from doubleword_batch.jobs.reuse.equal_rows import EqualRows
 from doubleword_batch.jobs.reuse.former_keys import wanted_keys
 from doubleword_batch.jobs.reuse.key_file import KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
+from doubleword_batch.jobs.reuse.lost import Lost, lost_jobs, lost_rows
 from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
 from doubleword_batch.jobs.reuse.strong import not_sent_path
 from doubleword_batch.jobs.reuse.unfetched import Awaited, RowSet, Unfetched
@@ -49,6 +51,7 @@ _OWN_MODEL = 1 << 46  # answers of the job's own model come after those of a str
 _MOST = _OWN_MODEL - 1
 _EQUAL = 0  # in place of a job: the other row is of the same job
 _ROWS_AT_ONCE = 500
+_OK_OR_GONE = ("ok", "missing")
 
 
 def leave_out_known(
@@ -61,7 +64,7 @@ def leave_out_known(
     *,
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
-) -> "tuple[BuildResult, list[Awaited]]":
+) -> "tuple[BuildResult, list[Awaited], list[Lost]]":
     """Leave out of a job's request files what need not be sent.
 
     Of a cascade, the strong model's answers are taken first, and what the job's own model has
@@ -78,7 +81,8 @@ def leave_out_known(
         cancelled: asked now and then; True ends it.
 
     Returns:
-        What is left, and what of it is on its way in earlier jobs.
+        What is left; what of it is on its way in earlier jobs; and what was answered by some whose
+        answers are gone.
 
     Raises:
         StoreError: code `disk_full` or `not_written`.
@@ -98,12 +102,17 @@ def leave_out_known(
                 ) as strong_keys:
                     matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
                     found.add_matches(matches, for_strong=True)
-        left = built
+        left, lost = built, list[Lost]()
         if found.spill.count:
             failpoint("reuse.begin")
             answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
             left = _without(found, answers, built, plan, left_out, cancelled)
-        return left, [] if unfetched is None else unfetched.awaited(built.rows, left_out)
+            lost = lost_rows(answers.lost)
+        if reuse is None or unfetched is None:
+            return left, [], []
+        if reuse.only_from is None:
+            lost += lost_jobs(jobs_like(ws, spec.endpoint, spec.model))
+        return left, unfetched.awaited(built.rows, left_out), lost
 
 
 def _without(
@@ -220,7 +229,11 @@ def _try_at(place: int) -> _Try:
 
 
 class _Answers:
-    """Takes answers over: into the ledger, and into the job's copy of their lines."""
+    """Takes answers over: into the ledger, and into the job's copy of their lines.
+
+    Attributes:
+        lost: the rows whose answers are gone, each with the job that had them.
+    """
 
     def __init__(
         self,
@@ -241,6 +254,7 @@ class _Answers:
         self._earlier: dict[tuple[int, bool], _EarlierJob | None] = {}
         self._origins: dict[tuple[str, float, str | None], int] = {}
         self._stack = ExitStack()
+        self.lost: dict[int, str] = {}
 
     def __enter__(self) -> Self:
         try:
@@ -275,6 +289,8 @@ class _Answers:
                     left_out |= dict.fromkeys(taken, not where.for_strong)
             left = {row: tries for row, tries in left.items() if row not in left_out}
             turn += 1
+        for row in left_out:
+            self.lost.pop(row, None)
         return left_out
 
     def give_back(self, row: int) -> None:
@@ -309,9 +325,12 @@ class _Answers:
             return set()
         taken: list[TakenAnswer] = []
         lines: list[bytes] = []
-        for row, entry, line in earlier.good(pairs):
+        for row, entry, line in earlier.answered(pairs):
             name, at = earlier.origin_of(entry)
             if self._reuse.not_before is not None and at < self._reuse.not_before:
+                continue
+            if line is None:
+                self.lost.setdefault(row, name)
                 continue
             origin = (name, at, self._strong if where.for_strong else None)
             number = self._origins.setdefault(origin, len(self._origins) + 1)
@@ -349,21 +368,27 @@ class _EarlierJob:
         }
         self._origins = {o.number: (o.name, o.answered_at) for o in job.ledger.unsent.origins()}
 
-    def good(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes]]:
-        """(row, entry of the earlier row, its line) of those that have a good answer."""
-        earlier_rows = [earlier for _, earlier in pairs]
-        entries = self._job.ledger.good_entries(earlier_rows, of_strong=self._of_strong)
+    def answered(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes | None]]:
+        """(row, entry of the earlier row, its line) of those that have a good answer.
+
+        The line is None where it is gone. So it is for those that the provider has lost: they were
+        sent, and may have been paid for.
+        """
+        entries = self._job.ledger.good_entries(
+            [earlier for _, earlier in pairs], of_strong=self._of_strong, outcomes=_OK_OR_GONE
+        )
         found: list[tuple[int, Entry, bytes]] = []
         for row, earlier in pairs:
             entry = entries.get(earlier)
-            line = None if entry is None else self._line(entry)
-            if entry is not None and line is not None:
-                found.append((row, entry, line))
+            if entry is None:
+                continue
+            line = self._line(entry) if entry.outcome == "ok" else None
+            found.append((row, entry, line or b""))
         # A copy that was damaged since is not an answer.
         outcomes = read_lines([line for *_, line in found], None)
-        for answer, outcome in zip(found, outcomes, strict=True):
-            if outcome is not None and outcome.outcome == "ok":
-                yield answer
+        for (row, entry, line), outcome in zip(found, outcomes, strict=True):
+            is_good = outcome is not None and outcome.outcome == "ok"
+            yield row, entry, line if is_good else None
 
     def origin_of(self, entry: Entry) -> tuple[str, float]:
         """The job that was answered, and when."""
@@ -374,7 +399,7 @@ class _EarlierJob:
     def _line(self, entry: Entry) -> bytes | None:
         try:
             line = self.lines.line(entry)
-        except OSError:
+        except (OSError, StoreError):
             return None
         if not line:
             return None

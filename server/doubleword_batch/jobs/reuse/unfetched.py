@@ -1,8 +1,9 @@
 """Rows that an earlier job was sent for and whose answers are not here yet.
 
 A job that has ended, and that nobody fetched, is fetched before a new job over its rows would pay
-for them again. What is still on its way then is counted, job by job, so that whoever builds can
-wait for it instead of paying twice.
+for them again; so is one whose copies of wanted answers are gone from the state directory. What is
+still on its way then is counted, job by job, so that whoever builds can wait for it instead of
+paying twice.
 """
 
 from collections import Counter
@@ -11,10 +12,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.earlier import Match, matches_in_jobs, matches_on_their_way
+from doubleword_batch.jobs.reuse.earlier import (
+    Match,
+    jobs_like,
+    matches_in_jobs,
+    matches_on_their_way,
+)
 from doubleword_batch.jobs.reuse.key_file import KeyFile
 from doubleword_batch.jobs.reuse.limits import Reuse
 from doubleword_batch.jobs.store.call_rows import CallRows
+from doubleword_batch.jobs.sync.lost_copies import has_lost_copies, reopen_lost_copies
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import RequestSpec
@@ -83,6 +90,7 @@ class Unfetched:
     """
 
     def __init__(self, ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> None:
+        _reopen_lost(ws, spec, keys, reuse)
         found = ws.store.unfetched_jobs_of(
             ws.profile.name, ws.server, spec.endpoint, spec.model, limit=_MOST_JOBS
         )
@@ -131,6 +139,14 @@ class Unfetched:
             for match in matches_on_their_way(self._keys, calls):
                 if match.job in self._jobs:
                     yield match
+
+
+def _reopen_lost(ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> None:
+    """Let rows wait again whose answers our copies have lost, in jobs that hold wanted ones."""
+    for job in jobs_like(ws, spec.endpoint, spec.model):
+        is_meant = reuse.only_from in {None, job.name}
+        if is_meant and has_lost_copies(job) and any(True for _ in matches_in_jobs(keys, [job])):
+            reopen_lost_copies(job)
 
 
 def _still_pending(job: StoredJob, matches: Iterable[Match]) -> Iterator[Match]:

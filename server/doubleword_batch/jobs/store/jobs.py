@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from doubleword_batch.errors import ProtocolError, StoreError, quote_untrusted
-from doubleword_batch.jobs.store.apply_results import read_again
+from doubleword_batch.jobs.store.apply_results import Cursor, move_cursor, read_again
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import (
@@ -358,6 +358,24 @@ class Store(Database):
                 "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
                 (time.time(), batch_run.batch_id, batch_run.job, batch_run.part),
             )
+
+    def copies(self, job: int) -> list[tuple[int, str, int]]:
+        """(batch run, kind, committed length) of our copies of what its batches wrote."""
+        return self.query(
+            "SELECT batch_run, kind, cursors.size_bytes FROM cursors "
+            "JOIN batch_runs ON batch_runs.id = batch_run WHERE job = ? AND cursors.size_bytes",
+            (job,),
+        )
+
+    def reopen_lost(self, job: int, batch_run: int, kind: str, left: int) -> None:
+        """Let a batch be read again of which our copy has lost all beyond so many bytes."""
+        with self.transaction() as db:
+            ledger = Ledger(self, job)
+            move_cursor(
+                ledger, batch_run, kind, Cursor(0, ledger.reopen_lost(batch_run, kind, left))
+            )
+            again = "UPDATE batch_runs SET collected = 0, short_since = NULL WHERE id = ?"
+            db.execute(again, (batch_run,))
 
     def mark_collected(self, batch_run: BatchRun) -> None:
         """Record that everything of a batch was read, unless it has been seen changed since."""

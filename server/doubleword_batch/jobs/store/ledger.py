@@ -290,10 +290,32 @@ class Ledger(LedgerReader):
             )
             self.follow()
 
-    def reopen_lost(self, batch_run: int, kind: str) -> None:
-        """Make the rows pending whose lines our copy of that file has lost: they are read again."""
+    def reopen_lost(self, batch_run: int, kind: str, left: int) -> int:
+        """Make the rows pending whose lines our copy of that file has lost: they are read again.
+
+        Args:
+            batch_run: the batch's.
+            kind: of the copy.
+            left: bytes that are left of it.
+
+        Returns:
+            Of them, those of whole lines.
+        """
+        place, lost = (self.job, batch_run, kind, left), "offset + size_bytes > ?"
+        which = "job = ? AND batch_run = ? AND kind = ? AND offset NOTNULL"
         with self.database.transaction() as db:
             db.execute(
-                f"UPDATE ledger SET {_TO_PENDING} WHERE job = ? AND batch_run = ? AND kind = ?",  # noqa: S608  # our own words
-                (self.job, batch_run, kind),
+                f"UPDATE ledger SET {_TO_PENDING} WHERE {which} AND {lost}",  # noqa: S608  # our own words
+                place,
             )
+            db.execute(
+                f"UPDATE history SET offset = NULL, size_bytes = NULL WHERE {which} AND {lost}",  # noqa: S608  # our own words
+                place,
+            )
+            ends = (
+                f"SELECT max(offset + size_bytes) FROM {table} WHERE {which}"  # noqa: S608  # our own words
+                for table in ("ledger", "history")
+            )
+            whole = max(db.execute(end, place[:3]).fetchone()[0] or 0 for end in ends)
+            self.follow()
+        return whole

@@ -165,18 +165,21 @@ class LedgerReader:
         )
         return Entry(*found[0]) if found else None
 
-    def good_entries(self, rows: Sequence[int], *, of_strong: bool = False) -> dict[int, Entry]:
+    def good_entries(
+        self, rows: Sequence[int], *, of_strong: bool = False, outcomes: Sequence[str] = ("ok",)
+    ) -> dict[int, Entry]:
         """Those of some rows that have a good answer to the request that was built for them.
 
         Args:
             rows: their numbers.
             of_strong: those to the request for the strong model of a cascade.
+            outcomes: what counts as one.
         """
         is_asked = ASKED_OF_STRONG if of_strong else ASKED_AS_BUILT
         found = self.database.query(
-            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome = 'ok' "  # noqa: S608  # columns are ours
+            f"SELECT {_ENTRY} FROM ledger WHERE job = ? AND outcome IN ({marks(outcomes)}) "  # noqa: S608  # columns are ours
             f"AND row IN ({marks(rows)}) AND {is_asked}",
-            (self.job, *rows),
+            (self.job, *outcomes, *rows),
         )
         return {entry.row: entry for entry in starmap(Entry, found)}
 

@@ -29,7 +29,7 @@ from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS, RowNames
 from doubleword_batch.jobs.sync.schema_check import SchemaCheck
-from doubleword_batch.jobs.sync.stored_lines import append_lines, is_whole, stored_lines_path
+from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
 from doubleword_batch.progress import Progress
 
 _GROUP_BYTES = 1 << 20
@@ -255,7 +255,6 @@ class BatchReader:
         files = (("output", run.output_file_id), ("error", run.error_file_id))
         for kind, file_id in files:
             if file_id and not (kind == "error" and has_no_failure):
-                self._mend_copy(kind)
                 await self._read(kind, file_id)
 
     def read_again(self) -> None:
@@ -409,18 +408,6 @@ class BatchReader:
                 group.foreign += 1
             else:
                 group.lines.append(RowLine(row, outcome, text))
-
-    def _mend_copy(self, kind: str) -> None:
-        """Where our copy has lost lines that the ledger points at, read the file again."""
-        run = self.batch_run.id
-        path = stored_lines_path(self._job, run, kind)
-        if is_whole(path, self._cursor(kind).size_bytes):
-            return
-        with self._job.store.transaction():
-            if is_whole(path, self._cursor(kind).size_bytes):  # another process has mended it
-                return
-            self._ledger.reopen_lost(run, kind)
-            move_cursor(self._ledger, run, kind, Cursor())
 
     def _cursor(self, kind: str) -> Cursor:
         return read_cursor(self._ledger, self.batch_run.id, kind)

@@ -20,6 +20,7 @@ from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.jobs.sync.lost_copies import reopen_lost_copies
 from doubleword_batch.jobs.sync.row_names import RowNames
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from doubleword_batch.progress import Progress, no_progress
@@ -45,6 +46,7 @@ async def collect(
     """
     if job.rows is None:
         job = await read_input(job)
+    await to_thread.run_sync(reopen_lost_copies, job)
     collected = Collected()
     check = schema_check(job.spec, is_strict=job.workspace.strict_json)
     ended: list[BatchReader] = []

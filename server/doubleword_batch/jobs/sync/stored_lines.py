@@ -55,9 +55,9 @@ def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
         raise _not_kept(path, error) from None
 
 
-def is_whole(path: Path, size_bytes: int) -> bool:
-    """Whether a copy still has everything up to its committed length."""
-    return not size_bytes or (is_plain_file(path) and path.stat().st_size >= size_bytes)
+def size_of_copy(path: Path) -> int:
+    """How many bytes there are of a copy; 0 of what is gone, or no plain file any more."""
+    return path.stat().st_size if is_plain_file(path) else 0
 
 
 class StoredLines:
@@ -75,9 +75,21 @@ class StoredLines:
         return None if line is None else answer_in(line)
 
     def line(self, entry: Entry) -> bytes | None:
-        """The line that an entry of the ledger points at, None where it points at none."""
+        """The line that an entry of the ledger points at, None where it points at none.
+
+        Raises:
+            StoreError: it is gone.
+        """
         if entry.offset is None or (entry.batch_run is None and entry.kind != TAKEN):
             return None
+        copy = self._copy_of(entry)
+        size_bytes = entry.size_bytes or 0
+        line = copy.read(entry.offset, size_bytes)
+        if len(line) < size_bytes:
+            raise _gone(self._job, copy.path)
+        return line
+
+    def _copy_of(self, entry: Entry) -> "_Copy":
         place = (entry.batch_run or 0, entry.kind or "output")
         copy = self._open.get(place)
         if copy is None:
@@ -87,8 +99,11 @@ class StoredLines:
                 if is_taken
                 else stored_lines_path(self._job, *place)
             )
-            copy = self._open[place] = _Copy(path)
-        return copy.read(entry.offset, entry.size_bytes or 0)
+            try:
+                copy = self._open[place] = _Copy(path)
+            except FileNotFoundError:
+                raise _gone(self._job, path) from None
+        return copy
 
     def close(self) -> None:
         """Close the files."""
@@ -106,6 +121,7 @@ class _Copy:
     def __init__(self, path: Path) -> None:
         if path.exists() and not is_plain_file(path):  # a pipe would be waited for
             raise OSError(errno.EINVAL, "it is not a regular file", str(path))
+        self.path = path
         self._file = FileIO(path)
         self._window = b""
         self._begin = 0
@@ -124,6 +140,15 @@ class _Copy:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _gone(job: StoredJob, path: Path) -> StoreError:
+    return StoreError(
+        f"Answers of job {job.name} are gone from the state directory: {path} is cut short or was "
+        "deleted.",
+        hint="Put the file back, or make the job again with new_run = true, which pays for its "
+        "rows again.",
+    )
 
 
 def _not_kept(path: Path, error: OSError) -> StoreError:

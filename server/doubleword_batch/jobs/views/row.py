@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, StoreError
 from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob
@@ -252,7 +252,7 @@ def _origin(job: StoredJob, entry: Entry) -> str | None:
 def _answer(lines: StoredLines, entry: Entry) -> str | None:
     try:
         answer = lines.answer(entry)
-    except OSError:
+    except (OSError, StoreError):
         return None
     if answer is None:
         return None
