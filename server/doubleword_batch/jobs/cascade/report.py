@@ -88,8 +88,9 @@ def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | No
         return None
     if outcome.is_stopped:
         return (
-            f"{cascade.model} answered only {outcome.compared} rows of the sample, so it was asked "
-            f"for nothing more: the rows keep {job.model}'s answers, and nothing is known of them."
+            f"{cascade.model} answered only {outcome.compared} rows of the sample well, so it was "
+            f"asked for nothing more: the rows keep {job.model}'s answers, and nothing is known of "
+            "them."
         )
     if outcome.decision.limit is None:
         return (

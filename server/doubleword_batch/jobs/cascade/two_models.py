@@ -46,8 +46,8 @@ class Outcome:
 
     Attributes:
         decision: which rows keep the cheap model's answer.
-        compared: sampled rows that both models have answered.
-        is_stopped: the strong model answered fewer than half of the sample, so that it is asked
+        compared: sampled rows to which both models have a good answer.
+        is_stopped: the strong model has none to more than half of the sample, so that it is asked
             for nothing more: every row keeps the answer that it has.
     """
 
@@ -107,18 +107,21 @@ class TwoModels:
     def compare(self, sample: Sample) -> Outcome:
         """What the answers of both models to the sample show."""
         compared: list[tuple[int, bool]] = []
+        good = 0
         with closing(StoredLines(self._job)) as lines:
             for row in sample.rows:
                 pair = self._pair(row, lines)
                 if pair is not None:
-                    compared.append(pair)
-        is_stopped = 2 * len(compared) < len(sample.rows)
+                    doubt, agrees, is_good = pair
+                    compared.append((doubt, agrees))
+                    good += is_good
+        is_stopped = 2 * good < len(sample.rows)
         decision = (
             Decision(None)
             if is_stopped
             else decide(sample.by_doubt, compared, self._cascade.target)
         )
-        return Outcome(decision, len(compared), is_stopped)
+        return Outcome(decision, good, is_stopped)
 
     def keep(self, entry: Entry, lines: StoredLines, outcome: Outcome) -> bool:
         """Whether a row keeps the answer that it has, and is not sent to the strong model."""
@@ -145,10 +148,11 @@ class TwoModels:
     def _doubt(self, entry: Entry, lines: StoredLines) -> int:
         return doubt_of(lines.answer(entry), self._fields, self._cascade.score)
 
-    def _pair(self, row: int, lines: StoredLines) -> tuple[int, bool] | None:
-        """Doubt and agreement of a sampled row; None where one of the models has no answer.
+    def _pair(self, row: int, lines: StoredLines) -> tuple[int, bool, bool] | None:
+        """Doubt and agreement of a sampled row, and whether the strong model's answer is good.
 
-        An answer of the strong model that is cut, refused or invalid agrees with nothing.
+        One that is cut, refused or invalid agrees with nothing. None where one of the models has
+        no answer.
         """
         entry = self._job.ledger.entry(row)
         if entry is None:
@@ -162,4 +166,4 @@ class TwoModels:
         good = next((entry for entry in strong if entry.outcome == "ok"), None)
         label = label_of(lines.answer(cheap[0]), self._fields)
         agrees = good is not None and label == label_of(lines.answer(good), self._fields)
-        return self._doubt(cheap[0], lines), agrees and label is not None
+        return self._doubt(cheap[0], lines), agrees and label is not None, good is not None
