@@ -359,14 +359,6 @@ class Store(Database):
                 (time.time(), batch_run.batch_id, batch_run.job, batch_run.part),
             )
 
-    def copies(self, job: int) -> list[tuple[int, str, int]]:
-        """(batch run, kind, committed length) of our copies of what its batches wrote."""
-        return self.query(
-            "SELECT batch_run, kind, cursors.size_bytes FROM cursors "
-            "JOIN batch_runs ON batch_runs.id = batch_run WHERE job = ? AND cursors.size_bytes",
-            (job,),
-        )
-
     def reopen_lost(self, job: int, batch_run: int, kind: str, left: int) -> None:
         """Let a batch be read again of which our copy has lost all beyond so many bytes."""
         with self.transaction() as db:

@@ -290,6 +290,14 @@ class Ledger(LedgerReader):
             )
             self.follow()
 
+    def copies(self) -> list[tuple[int, str, int]]:
+        """(batch run, kind, committed length) of our copies of what the job's batches wrote."""
+        return self.database.query(
+            "SELECT batch_run, kind, cursors.size_bytes FROM cursors "
+            "JOIN batch_runs ON batch_runs.id = batch_run WHERE job = ? AND cursors.size_bytes",
+            (self.job,),
+        )
+
     def reopen_lost(self, batch_run: int, kind: str, left: int) -> int:
         """Make the rows pending whose lines our copy of that file has lost: they are read again.
 

@@ -36,7 +36,7 @@ def reopen_lost_copies(job: StoredJob) -> None:
 
 def _lost(job: StoredJob) -> Iterator[tuple[int, str, int]]:
     """(batch run, kind, bytes that are left) of each such copy."""
-    for run, kind, size_bytes in job.store.copies(job.id):
+    for run, kind, size_bytes in job.ledger.copies():
         left = size_of_copy(stored_lines_path(job, run, kind))
         if left < size_bytes:
             yield run, kind, left
