@@ -213,9 +213,9 @@ async def test_a_batch_that_was_stopped_elsewhere_and_ends_later_gives_all_its_a
     assert (results.ledger, provider.created) == ({"ok": 10}, 1)
 
 
-@pytest.mark.parametrize("counted", [0, 10])
+@pytest.mark.parametrize(("counted", "outcome"), [(0, "cancelled"), (10, "pending")])
 async def test_answers_that_a_stopped_batch_counted_before_it_had_them_are_taken_later(
-    cancelled, counted
+    cancelled, counted, outcome
 ):
     ws, job, provider = await cancelled(seconds=None)
     counts = {"total": 10, "completed": counted, "failed": 0}
@@ -224,5 +224,5 @@ async def test_answers_that_a_stopped_batch_counted_before_it_had_them_are_taken
     provider.output = [answer(number) for number in range(1, 11)]
     provider.first_batch = {"status": "completed", "request_counts": counts}
     results = await fetched(ws, job)
-    assert stopped.ledger == {"cancelled": 10}
+    assert stopped.ledger == {outcome: 10}
     assert results.ledger == {"ok": 10}

@@ -8,8 +8,8 @@ from doubleword_batch.jobs.submit import create_batch, upload
 from faults.acting import CARRIED_OUT, acting
 from faults.harness import CREATE, RETRY, UPLOAD, built, done, ended, fetched, row
 
-FOR_A_PERSON = {"402", "403", "409", "403 in HTML"}
-"""Refusals after which somebody has to ask for a retry again, and the rows that failed anew run."""
+FINAL = ("402", "403", "404", "409", "403 in HTML")
+"""Refusals after which nothing is sent again by itself."""
 PROFILES = pytest.mark.parametrize("profile", ["doubleword", "generic"])
 
 
@@ -42,6 +42,22 @@ async def test_a_batch_that_was_created_and_then_refused_is_one_batch(harness, m
     assert results.ledger == {"ok": 40}
 
 
+@PROFILES
+@pytest.mark.parametrize("manner", FINAL)
+async def test_a_final_refusal_is_believed_after_a_look(harness, manner, profile):
+    with harness.serving() as server, acting(server, CREATE, CARRIED_OUT[manner]) as act:
+        environment = through(act, profile)
+        async with harness.workspace(max_retry_seconds=20, environment=environment) as ws:
+            job = await built(ws)
+            submitted = await create_batch(ws, job)
+            (batch,) = harness.batches()
+            assert submitted.batch_ids == [batch["id"]]
+            await ended(ws, job)
+            results = await fetched(ws, job)
+        assert act.writes == 1
+    assert results.ledger == {"ok": 40}
+
+
 @pytest.mark.parametrize("manner", CARRIED_OUT)
 async def test_a_file_that_was_stored_and_then_refused_is_stored_once(harness, manner):
     with harness.serving() as server, acting(server, UPLOAD, CARRIED_OUT[manner]) as act:
@@ -52,7 +68,7 @@ async def test_a_file_that_was_stored_and_then_refused_is_stored_once(harness, m
         assert len(harness.input_files()) == act.writes == 1
 
 
-@pytest.mark.parametrize("manner", sorted(CARRIED_OUT.keys() - FOR_A_PERSON))
+@pytest.mark.parametrize("manner", CARRIED_OUT)
 async def test_a_retry_that_was_begun_and_then_refused_runs_once(harness, manner):
     faults = [row(3, "flaky"), row(9, "error", status=500)]
     with harness.serving(requests=faults) as server:

@@ -16,6 +16,7 @@ import anyio
 from doubleword_batch.api.repeating import Find, UnlistedError, may_have_happened
 from doubleword_batch.backoff import RetryBudget, RetryClock, without_jitter
 from doubleword_batch.errors import (
+    AuthError,
     DoublewordBatchError,
     ProtocolError,
     StoreError,
@@ -27,6 +28,7 @@ from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.models import Batch, File
 
 _LONGEST_SEARCH_SECONDS = 15.0
+_LONGEST_LOOK_SECONDS = 10.0
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 4.0
 _HEARTBEAT_SECONDS = 5.0
@@ -178,8 +180,24 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     if may_have_happened(answer):
         ws.journal.mark_in_flight(remote.write)
         return answer
-    ws.journal.mark_refused(remote.write)
-    raise answer
+    made = await _made_all_the_same(remote, answer)
+    if made is None:
+        ws.journal.mark_refused(remote.write)
+        raise answer
+    return made
+
+
+async def _made_all_the_same(remote: RemoteWrite[_T], refusal: DoublewordBatchError) -> _T | None:
+    """What a refused write has made: where a gateway repeats it, the second try may be refused.
+
+    The caller may never ask again, so it is looked for at once, and once. A key that is refused
+    would not be shown the list either.
+    """
+    if remote.is_free or isinstance(refusal, AuthError | TransportError):
+        return None
+    with suppress(DoublewordBatchError), anyio.move_on_after(_LONGEST_LOOK_SECONDS):
+        return await remote.find_at_provider()
+    return None
 
 
 async def _heartbeat(ws: Workspace, write: Write) -> None:
