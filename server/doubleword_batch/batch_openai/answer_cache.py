@@ -1,7 +1,7 @@
 """What may answer a new call, so that no answer is paid for twice: rows, and calls under way.
 
 A row answers one call of a run: two equal calls made in one run are two requests, unless they
-share. A row whose caller went away before the answer is free for the next equal call.
+share. A row whose caller went away, or failed, before the answer is free for the next equal call.
 """
 
 from collections import defaultdict, deque

@@ -91,6 +91,8 @@ class BatchTask:
         waiting: the calls, by row.
         limits: how many batches may be submitted or collected at once.
         poller: fetches the batch's status.
+        free: frees the row of a call that ends without an outcome of it, for the next equal call:
+            what may have been sent is never sent again because somebody was told of a failure.
 
     Attributes:
         job: as given.
@@ -105,11 +107,13 @@ class BatchTask:
         waiting: dict[int, Call],
         limits: ConcurrencyLimits,
         poller: Poller,
+        free: Callable[[Call], None],
     ) -> None:
         self._ws = ws
         self._options = options
         self._limits = limits
         self._poller = poller
+        self._free = free
         self.job = job
         self.waiting = waiting
         self._ended_rows = -1  # how many had ended when they were last collected
@@ -148,6 +152,8 @@ class BatchTask:
     def fail(self, error: DoublewordBatchError) -> None:
         """Give the error to every caller that still waits."""
         calls, self.waiting = list(self.waiting.values()), {}
+        for call in calls:
+            self._free(call)
         deliver((call, error) for call in calls)
 
     async def _submit_approved(self) -> None:

@@ -143,8 +143,12 @@ class Dispatcher:
             return
         if not leader.has_outcome:
             self._under_way.give_up(leader)
-        if leader.job_row is not None:
-            self._cache.release(*leader.job_row, leader.key)
+        self._free_row(leader)
+
+    def _free_row(self, call: Call) -> None:
+        """Let the next equal call have its row."""
+        if call.job_row is not None:
+            self._cache.release(*call.job_row, call.key)
 
     async def close(self, calls: Sequence[Call]) -> None:
         """Tell every caller, and close what is open.
@@ -345,7 +349,7 @@ class Dispatcher:
     ) -> BatchTask:
         task_type = TableTask if is_of_table else ResponseTask if job.window == ASYNC else BatchTask
         batch_task = self._batch_tasks[job.name] = task_type(
-            ws, self._options, job, calls, self._limits, self._poller_for(ws)
+            ws, self._options, job, calls, self._limits, self._poller_for(ws), self._free_row
         )
         if isinstance(batch_task, TableTask):
             batch_task.send = lambda calls: self._send(ws, calls)

@@ -2,8 +2,8 @@
 
 A call is a job of one row, as every other single call is, so that it is remembered, capped and
 counted alike. The journal has the write before it is sent and the response's id afterwards; a
-write whose reply was lost, or whose refusal contradicts what the provider accepted before, cannot
-be looked for there, and is therefore never repeated.
+write whose reply was lost, or whose refusal does not say that it was not taken, cannot be looked
+for there, and is therefore never repeated.
 """
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from doubleword_batch.api.repeating import may_have_happened
 from doubleword_batch.api.responses import BackgroundResponse
 from doubleword_batch.api.seen import contradicts
-from doubleword_batch.errors import DoublewordBatchError, TransportError
+from doubleword_batch.errors import ConflictError, DoublewordBatchError, TransportError
 from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of
 from doubleword_batch.jobs.costs import check_caps, price_tokens, reserve
@@ -42,7 +42,7 @@ async def begin_response(job: StoredJob) -> str:
     with questions_written_down(ws, None):
         write = _reserved(job)
     while write.remote_id is None and write.sent_at is not None:
-        if ws.journal.seconds_since(write) > ws.in_doubt_seconds:
+        if write.is_lost or ws.journal.seconds_since(write) > ws.in_doubt_seconds:
             raise _unconfirmed()
         await ws.sleep(_LOOK_PAUSE_SECONDS)  # another process may be sending it
         write = ws.journal.read(write.key)
@@ -55,8 +55,9 @@ async def begin_response(job: StoredJob) -> str:
     try:
         response = await ws.client.responses.create(msgspec.json.decode(body))
     except DoublewordBatchError as error:
-        if may_have_happened(error) or contradicts(error):
-            raise _unconfirmed() from error
+        if _may_have_been_taken(error):
+            ws.journal.mark_lost(write)
+            raise _unconfirmed(error.message) from error
         ws.journal.mark_refused(write)
         raise
     failpoint("respond.answered")
@@ -155,12 +156,17 @@ class _Failed(msgspec.Struct):
     error: _Error | None = None
 
 
-def _unconfirmed() -> TransportError:
+def _may_have_been_taken(error: DoublewordBatchError) -> bool:
+    """Whether it may be there; a conflict may be one with itself, where a gateway repeated it."""
+    return may_have_happened(error) or contradicts(error) or isinstance(error, ConflictError)
+
+
+def _unconfirmed(why: str = "its reply was lost.") -> TransportError:
     return TransportError(
-        "It is not known whether the provider took the call: its reply was lost.",
+        f"It is not known whether the provider took the call: {why}",
         may_have_happened=True,
         hint="It is not sent again, because it may have been paid for. To ask anew all the same, "
-        "change the call, or use a client with remember_answers=False.",
+        "change the call, or make it in a new client with remember_answers=False.",
         code="unconfirmed",
         retryable=False,
     )

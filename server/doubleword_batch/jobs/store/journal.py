@@ -146,6 +146,10 @@ class Journal:
             reserved_at=None,
         )
 
+    def mark_lost(self, write: Write) -> None:
+        """Note that its sender waits no longer, and that it may have happened all the same."""
+        self.store.change("writes", write.id, refused_at=self.now())
+
     def record_answer(self, write: Write, remote_id: str) -> None:
         """Note the fact: the write happened, to the object of this id."""
         self.store.change("writes", write.id, answered_at=self.now(), remote_id=remote_id)

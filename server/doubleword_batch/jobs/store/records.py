@@ -181,7 +181,7 @@ class Write:
         sent_at: the last moment, by the wall clock, at which it was on its way.
         sent_monotonic: the same moment by the monotonic clock of this machine.
         remote_id: the id of what it made or changed, once that is known.
-        refused_at: when the provider last refused it.
+        refused_at: when the provider last refused it, or its sender last learned no more.
     """
 
     id: int
@@ -198,6 +198,12 @@ class Write:
     def of(cls, columns: tuple[Any, ...]) -> Self:
         """The write in a row of the table."""
         return cls(*columns)
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether its sender has ended without learning what became of it."""
+        times = self.sent_at, self.refused_at
+        return times[0] is not None and times[1] is not None and times[1] >= times[0]
 
 
 def columns_of(record: type[JobRecord | Part | BatchRun | Write]) -> str:
