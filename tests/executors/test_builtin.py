@@ -130,7 +130,7 @@ async def test_text_is_cut_at_max_tokens_and_every_choice_is_there(executor):
         (chat("x", response_format=json_schema({"type": "no-type"})), "no-type"),
         (chat([{"type": "image_url", "image_url": {"url": "file:///etc/passwd"}}]), "image"),
         (embeddings("x", dimensions=12), "384"),
-        (embeddings([[1, 2]]), "texts"),
+        (embeddings([[1, 2]]), "send text"),
         (embeddings("x", model=CHAT), "makes no embeddings"),
     ],
 )
