@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.path_names import is_nobodys_data
+from doubleword_batch.plain_text import is_plain
 from doubleword_batch.variables import (
     GIGABYTE,
     flag,
@@ -223,7 +224,7 @@ def check_base_url(name: str, url: str) -> str:
         is_http = parts.scheme in {"https", "http"} and parts.port != 0
     except ValueError:  # unbalanced brackets, or a port that is not a number
         is_http, parts = False, urlsplit("")
-    if not is_http or not parts.hostname or not url.isprintable() or " " in url:
+    if not is_http or not parts.hostname or not is_plain(url) or " " in url:
         raise ConfigError(f"{name} is not an http(s) URL.", hint=hint)
     if parts.username or parts.password or parts.query or parts.fragment:
         raise ConfigError(
