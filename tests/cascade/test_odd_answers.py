@@ -83,6 +83,51 @@ async def test_rows_without_a_score_are_the_least_sure(new_jobs, two_models, row
     assert not any(row % 3 == 0 for row in kept)
 
 
+async def test_rows_of_one_doubt_stay_or_go_together(new_jobs, two_models, rows_csv):
+    def change(model, row, choice):
+        is_wrong = model == CHEAP and row % 4 == 1  # half of the odd rows
+        choice = says(choice, '{"label": "bad"}' if is_wrong else GOOD)
+        token = {"token": "x", "bytes": None, "logprob": -0.7 if row % 2 else -0.001}
+        return choice | {"logprobs": choice["logprobs"] and {"content": [token]}}
+
+    rewrite(two_models, change)
+    async with new_jobs() as jobs:
+        _, reply, rows = await answered(jobs, rows_csv)
+    asked = {row for model, row in two_models.rows_asked if model == STRONG}
+    kept = {n for n, row in enumerate(rows, 1) if row["model"] == CHEAP}
+    assert kept == set(range(1, ROWS + 1)) - asked
+    assert {row for row in asked if row % 2} == set(range(1, ROWS + 1, 2))
+    assert reply.cascade.sampled == sum(row % 2 == 0 for row in asked)
+    assert (reply.cascade.agreement, reply.ledger) == (1, {"ok": ROWS})
+
+
+async def test_where_all_rows_have_one_doubt_and_too_few_agree_all_go(
+    new_jobs, two_models, rows_csv
+):
+    def change(model, row, choice):
+        choice = says(choice, '{"label": "bad"}' if model == CHEAP and row % 10 == 0 else GOOD)
+        return choice | {"logprobs": choice["logprobs"] and {"content": [{"logprob": -0.1}]}}
+
+    rewrite(two_models, change)
+    async with new_jobs() as jobs:
+        _, reply, _ = await answered(jobs, rows_csv)
+    assert asked_of(two_models) == {CHEAP: ROWS, STRONG: ROWS}
+    assert (reply.cascade.rows, reply.ledger) == ({STRONG: ROWS}, {"ok": ROWS})
+
+
+async def test_a_sample_larger_than_the_answered_rows_is_all_of_them(
+    new_jobs, two_models, rows_csv
+):
+    """Those without an answer of the cheap model are the last round then."""
+    two_models.fails = lambda model, row: 400 if model == CHEAP and row <= 250 else None
+    async with new_jobs() as jobs:
+        option = {"model": STRONG, "target": 0.99}
+        job, reply, _ = await answered(jobs, rows_csv, cascade=option)
+        assert len((await job.status()).batch_ids) == 3
+    assert asked_of(two_models) == {CHEAP: ROWS, STRONG: ROWS}
+    assert (reply.cascade.rows, reply.ledger) == ({STRONG: ROWS}, {"ok": ROWS})
+
+
 GOOD = '{"label": "good"}'
 
 

@@ -9,6 +9,7 @@ from agent import agent
 from cascade.two_models import CHEAP, OPTION, PROMPT, SCHEMA, STRONG, truth
 from doubleword_batch import InputError, Settings
 from doubleword_batch.mcp_server.replies import reply as as_result
+from doubleword_batch.providers import PriceTable
 
 WAIT_SECONDS = 120
 
@@ -217,3 +218,23 @@ async def test_a_round_that_would_pass_the_cap_of_the_day_waits_and_goes_on_late
         reply = (await jobs.job(job.name).results()).reply
         assert reply.ledger == {"ok": 600}  # the cheap answers stay while it waits
     assert (await ended(new_jobs, job.name)).complete
+
+
+async def test_a_round_that_a_raised_price_takes_over_the_jobs_cap_waits_until_it_fits(
+    new_jobs, small_table, two_models, monkeypatch
+):
+    async with new_jobs() as jobs:
+        job = await created(jobs, small_table, params={"max_tokens": 20})
+        await job.submit(max_cost_usd=job.created.cost_usd * 2)
+    honest = PriceTable.cost_usd
+    with monkeypatch.context() as dearer:
+        dearer.setattr(PriceTable, "cost_usd", lambda *given: honest(*given) * 20)
+        status = await ended(new_jobs, job.name)
+        assert (status.complete, status.cascade.round) == (False, 1)
+        assert "over the cap" in status.cascade.waits_for
+        async with new_jobs() as jobs:
+            assert (await jobs.job(job.name).results()).reply.ledger == {"ok": 600}
+    assert two_models.asked[STRONG] == 0
+    status = await ended(new_jobs, job.name)
+    assert (status.complete, status.cascade.round) == (True, 3)
+    assert max(two_models.rows_asked.values()) == 1

@@ -260,6 +260,11 @@ class StoredJob(JobRecord):
         has_cascade = '"cascade":{' in self.spec
         return has_cascade and read_cascade(self.store, self.id).cancelled_at is not None
 
+    def has_expired_round(self) -> bool:
+        """Whether the newest batch of its cascade's strong model has expired."""
+        part, run = self.newest_runs()[-1]
+        return part.model is not None and run is not None and run.status == "expired"
+
     def status(self) -> str:
         """One word for the whole job.
 
@@ -277,7 +282,7 @@ class StoredJob(JobRecord):
         running = [run.status for _, run in newest if run and not run.is_terminal]
         was_retried = any(part.retry_round for part, _ in newest)
         if not running and (self.is_cancelled_cascade() or (NEVER in later and not was_retried)):
-            return "cancelled"
+            return "expired" if self.has_expired_round() else "cancelled"
         if running:
             is_going = "in_progress" in running or "uploaded" in statuses
             return "in_progress" if is_going else running[0]

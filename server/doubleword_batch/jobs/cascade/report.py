@@ -80,9 +80,10 @@ def _reason(carried_on: CarriedOn) -> str | None:
 
 def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | None:
     if job.is_cancelled_cascade():
+        expired = f"A batch of {cascade.model} expired"
         return (
-            "It was cancelled: rows keep the answers that they have, and not all of "
-            f"{job.model}'s were held against {cascade.model}."
+            f"{expired if job.has_expired_round() else 'It was cancelled'}: rows keep the answers "
+            f"that they have, and not all of {job.model}'s were held against {cascade.model}."
         )
     if outcome is None:
         return None

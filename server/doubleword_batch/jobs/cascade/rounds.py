@@ -25,6 +25,7 @@ from doubleword_batch.jobs.approvals import (
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import is_as_submitted
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
+from doubleword_batch.jobs.cascade.stop import CUT_SHORT, has_cut_round, stop_where_cut
 from doubleword_batch.jobs.cascade.two_models import Outcome, Sample, TwoModels, outcome_of
 from doubleword_batch.jobs.costs import (
     check_caps,
@@ -86,6 +87,9 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     cascade = cascade_of(job)
     if cascade is None or not job.batch_runs():
         return NOTHING
+    if has_cut_round(job):
+        await collect(job)
+        await in_thread(lambda _: stop_where_cut(job, cascade))
     if job.is_cancelled_cascade():
         return CarriedOn(waits_for=_was_cancelled(job)) if job.has_ended() else NOTHING
     if not _is_due(job):
@@ -210,10 +214,10 @@ class _Round:
     def _files_of_cheap(self) -> Iterator[tuple[int, Callable[[], Path]]]:
         """Number and file of each part of the cheap model; 0 for what it had answered before.
 
-        And of those parts of the strong one that were cancelled: their rows may be sent again.
+        And of those parts of the strong one that were cut short: their rows may be sent again.
         """
         for part, run in self._job.newest_runs():
-            if part.model is None or (run is not None and run.status == "cancelled"):
+            if part.model is None or (run is not None and run.status in CUT_SHORT):
                 yield part.number, partial(self._job.request_file, part)
         aside = not_sent_path(self._job.folder)
         if aside.exists():
@@ -270,8 +274,9 @@ def _was_cancelled(job: StoredJob) -> DoublewordBatchError:
             "it was cancelled in its first round, and goes on once its rows are run again",
             Next("retry_failed", {"job": job.name}),
         )
+    why = "a batch of its strong model expired" if job.has_expired_round() else "it was cancelled"
     return _WaitsError(
-        "it was cancelled, and goes on once it is submitted again",
+        f"{why}, and it goes on once it is submitted again",
         Next("create_batch", {"job": job.name}),
     )
 

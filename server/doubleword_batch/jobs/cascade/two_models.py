@@ -126,11 +126,15 @@ class TwoModels:
     def keep(self, entry: Entry, lines: StoredLines, outcome: Outcome) -> bool:
         """Whether a row keeps the answer that it has, and is not sent to the strong model."""
         limit = outcome.decision.limit
-        if self._is_of_strong(entry) and entry.outcome in ANSWERED:
+        if not self.is_unanswered(entry):
             return True
         if entry.outcome != "ok" or limit is None:
             return False
         return self._doubt(entry, lines) <= limit
+
+    def is_unanswered(self, entry: Entry) -> bool:
+        """Whether the strong model has not answered a row."""
+        return not (self._is_of_strong(entry) and entry.outcome in ANSWERED)
 
     def _of_cheap(self) -> Iterator[Entry]:
         """The rows with a good answer of the cheap model, also of an earlier job's."""
