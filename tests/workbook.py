@@ -5,14 +5,15 @@ from xml.sax.saxutils import escape, quoteattr
 
 MAIN = 'xmlns="http://schemas.openxmlformats.org/spreadsheetml/2006/main"'
 LINKS = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-DATE_STYLE, CUSTOM_DATE_STYLE, RED_STYLE, DURATION_STYLE = 1, 2, 3, 4
+DATE_STYLE, CUSTOM_DATE_STYLE, RED_STYLE, DURATION_STYLE, TIME_STYLE = 1, 2, 3, 4, 5
 STYLES = (
     f'<styleSheet {MAIN}><numFmts><numFmt numFmtId="164" formatCode="[$-407]d/ mmm yy"/>'
     '<numFmt numFmtId="165" formatCode="[Red]0.0&quot;days&quot;"/>'
-    '<numFmt numFmtId="166" formatCode="[h]:mm"/></numFmts>'
+    '<numFmt numFmtId="166" formatCode="[h]:mm"/>'
+    '<numFmt numFmtId="167" formatCode="hh:mm AM/PM"/></numFmts>'
     '<cellStyleXfs><xf numFmtId="14"/></cellStyleXfs><cellXfs><xf numFmtId="0"/>'
     '<xf numFmtId="14"/><xf numFmtId="164"/><xf numFmtId="165"/>'
-    '<xf numFmtId="166"/></cellXfs></styleSheet>'
+    '<xf numFmtId="166"/><xf numFmtId="167"/></cellXfs></styleSheet>'
 )
 
 

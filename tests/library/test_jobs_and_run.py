@@ -209,6 +209,27 @@ def test_run_gives_frames_of_the_libraries_that_are_installed(settings):
     assert results.to_arrow()["stars"].to_pylist() == [5, 1]
 
 
+def test_whole_numbers_with_gaps_keep_their_digits_in_every_frame(settings):
+    large, huge = 2**53 + 1, 2**64 - 1
+    rows = [
+        {"text": "a", "large": large, "huge": huge, "both": -1},
+        {"text": "b", "large": None, "huge": None, "both": huge},
+        {"text": "c", "large": 1, "huge": 1, "both": None},
+    ]
+    results = run(rows, prompt="{{ text }}", settings=settings)
+    pandas, polars = results.to_pandas(), results.to_polars()
+    assert {name: str(pandas[name].dtype) for name in ("large", "huge", "both")} == {
+        "large": "Int64",
+        "huge": "UInt64",
+        "both": "object",
+    }
+    for name in ("large", "huge", "both"):
+        values = [row[name] for row in rows]
+        assert polars[name].to_list() == values, name
+        read = pandas[name].astype(object)
+        assert read.where(read.notna(), None).tolist() == values, name
+
+
 def test_a_frame_of_a_library_that_is_not_there_says_how_to_install_it(settings, monkeypatch):
     results = run(ROWS, prompt=PROMPT, settings=settings)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -17,6 +17,9 @@ TableFormat = Literal["jsonl", "csv", "parquet"]
 """How tables of answers are written."""
 
 
+_INTEGERS = 1 << 63  # how many there are of 64 bits on each side of 0
+
+
 @dataclass(frozen=True, slots=True, repr=False)
 class JobResults:
     """The table of answers as it was written, and what is to be said of it.
@@ -85,13 +88,19 @@ class JobResults:
                     yield msgspec.json.decode(line)
 
     def to_pandas(self) -> Any:
-        """The table as a pandas data frame.
+        """The table as a pandas data frame; whole numbers with gaps are `Int64` or `UInt64`.
 
         Raises:
             ConfigError: code `no_extra`: pandas is not installed.
         """
         pandas = _installed("pandas")
-        return pandas.DataFrame(list(self.rows()))
+        rows = list(self.rows())
+        frame = pandas.DataFrame(rows)
+        for name in frame.columns:
+            values = [row.get(name) for row in rows]
+            if set(map(type, values)) == {int, type(None)}:  # a float would lose their digits
+                frame[name] = _whole_numbers(pandas, values)
+        return frame
 
     def to_polars(self) -> Any:
         """The table as a polars data frame; errors as `to_pandas`."""
@@ -102,6 +111,15 @@ class JobResults:
         """The table as a pyarrow table; errors as `to_pandas`."""
         pyarrow = _installed("pyarrow")
         return pyarrow.Table.from_pylist(list(self.rows()))
+
+
+def _whole_numbers(pandas: Any, values: list[int | None]) -> Any:
+    """Whole numbers and gaps as pandas keeps them with all their digits."""
+    numbers = [value for value in values if value is not None]
+    least, most = min(numbers), max(numbers)
+    if least >= -_INTEGERS and most < _INTEGERS:
+        return pandas.array(values, dtype="Int64")
+    return pandas.array(values, dtype="UInt64" if least >= 0 and most < 2 * _INTEGERS else object)
 
 
 def _installed(name: str) -> Any:

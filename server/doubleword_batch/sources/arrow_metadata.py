@@ -1,4 +1,4 @@
-"""What a Parquet file's Arrow schema says that its own types do not: which integers are durations.
+"""What a Parquet file's Arrow schema says that its own types do not: durations and periods.
 
 Arrow's writers (pyarrow, pandas, polars) put it into the file's metadata: an IPC message with the
 schema, in base64. The message is a FlatBuffer of the tables Message, Schema and Field in Arrow's
@@ -10,6 +10,8 @@ import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import NamedTuple
+
+from doubleword_batch.sources.periods import EXTENSION
 
 KEY = "ARROW:schema"
 
@@ -27,11 +29,13 @@ class Field(NamedTuple):
         unit: of a duration (`s`, `ms`, `us`, `ns`), else None.
         children: what lies in it.
         is_wide: whether it is an integer of 128 bits, which polars writes as bytes.
+        period: of a column of pandas' periods, its extension's metadata, else None.
     """
 
     unit: str | None
     children: "tuple[Field, ...]"
     is_wide: bool = False
+    period: bytes | None = None
 
 
 def arrow_fields(value: bytes) -> tuple[Field, ...]:
@@ -67,15 +71,19 @@ class _Reader:
 
     def fields(self, table: int, slot: int) -> tuple[Field, ...]:
         """The vector of `Field` tables in a field of a table."""
+        return tuple(map(self._read, self._tables(table, slot)))
+
+    def _tables(self, table: int, slot: int) -> list[int]:
+        """Where the tables begin that the vector in a field of a table holds."""
         place = self._field(table, slot)
         if place is None:
-            return ()
+            return []
         vector = self.at(place)
         count = self._number("<I", vector)
         self._left -= count
         if self._left < 0:
             raise ValueError("too many fields")
-        return tuple(self._read(self.at(vector + 4 + 4 * n)) for n in range(count))
+        return [self.at(vector + 4 + 4 * n) for n in range(count)]
 
     def _read(self, table: int) -> Field:
         place = self._field(table, 2)
@@ -87,7 +95,21 @@ class _Reader:
         elif kind == _INTEGER:
             place = self._field(self.table(table, 3), 0)
             is_wide = place is not None and self._number("<i", place) == _WIDE_BITS
-        return Field(unit, self.fields(table, 5), is_wide)
+        said = self._metadata(table)
+        is_period = said.get(b"ARROW:extension:name") == EXTENSION.encode()
+        period = said.get(b"ARROW:extension:metadata") if is_period else None
+        return Field(unit, self.fields(table, 5), is_wide, period)
+
+    def _metadata(self, table: int) -> dict[bytes, bytes]:
+        """The `KeyValue` tables of a `Field` table."""
+        return {self._text(pair, 0): self._text(pair, 1) for pair in self._tables(table, 6)}
+
+    def _text(self, table: int, slot: int) -> bytes:
+        place = self._field(table, slot)
+        if place is None:
+            return b""
+        start = self.at(place)
+        return self._data[start + 4 : start + 4 + self._number("<I", start)]
 
     def _field(self, table: int, slot: int) -> int | None:
         directory = table - self._number("<i", table)

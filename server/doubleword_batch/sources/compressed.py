@@ -9,7 +9,7 @@ import io
 import sys
 import zlib
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.extra_packages import missing_extra
@@ -68,15 +68,15 @@ def open_bytes(path: Path) -> BinaryIO:
         raise
 
 
-def _decompressor(compressed: BinaryIO, magic: bytes) -> "IO[bytes]":
+def _decompressor(compressed: BinaryIO, magic: bytes) -> io.BufferedIOBase:
     if magic.startswith(_GZIP):
-        return cast("IO[bytes]", gzip.GzipFile(fileobj=compressed))
-    decompressor: IO[bytes] = _zstd_module().ZstdFile(compressed)
+        return gzip.GzipFile(fileobj=compressed)
+    decompressor: io.BufferedIOBase = _zstd_module().ZstdFile(compressed)
     return decompressor
 
 
 class _Decompressed(io.RawIOBase):
-    def __init__(self, path: Path, compressed: BinaryIO, decompressor: "IO[bytes]") -> None:
+    def __init__(self, path: Path, compressed: BinaryIO, decompressor: io.BufferedIOBase) -> None:
         super().__init__()
         self._path = path
         self._compressed = compressed
@@ -90,11 +90,11 @@ class _Decompressed(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer)
         try:
-            data = self._decompressor.read(min(len(target), _BLOCK_BYTES))
+            # read1, as read would drop what stands in front of the damage
+            data = self._decompressor.read1(min(len(target), _BLOCK_BYTES))
         except self._damage as error:
             raise InputError(
-                f"{quoted_name(self._path)} is damaged or cut short: it cannot be "
-                f"decompressed beyond {self._size} bytes.",
+                f"{quoted_name(self._path)} is damaged or cut short: {self._readable()}.",
                 hint="Copy or download the file again, and test it with gzip -t or zstd -t.",
                 code="damaged_file",
             ) from error
@@ -102,6 +102,11 @@ class _Decompressed(io.RawIOBase):
         self._size += len(data)
         self._refuse_bomb()
         return len(data)
+
+    def _readable(self) -> str:
+        if not self._size:
+            return "nothing of it can be decompressed"
+        return f"it cannot be decompressed beyond its first {self._size} bytes"
 
     def close(self) -> None:
         self._decompressor.close()

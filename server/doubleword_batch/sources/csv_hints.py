@@ -22,12 +22,19 @@ _RECORDS_READ = 8
 
 
 def ragged_hint(
-    row: Record, options: SourceOptions, width: int, dialect: Dialect, *, has_r_names: bool
+    row: Record,
+    header: Sequence[object],
+    options: SourceOptions,
+    width: int,
+    dialect: Dialect,
+    *,
+    has_r_names: bool,
 ) -> str:
     """What to do about a row that is wider or narrower than the header.
 
     Args:
         row: the record.
+        header: the header's cells; none where there is no header.
         options: of the source.
         width: fields of the header.
         dialect: how the file is read.
@@ -36,6 +43,11 @@ def ragged_hint(
     texts = [field or "" for field in row.cells]
     if hint := _hint_of_dialect(texts, options, dialect):
         return hint
+    if mark := _other_delimiter(header, [texts], width, dialect):
+        return (
+            f"If {mark} separates the fields, set delimiter to it; else correct that row: a field "
+            "with a delimiter or a line break in it has to be in double quotes."
+        )
     if width == 1:
         return (
             f"{single_cell_hint(row.line)}; if the table is one column of texts that hold commas, "
@@ -167,7 +179,7 @@ def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) ->
     header, *rows = [list(record.cells) for record in islice(records, _RECORDS_READ)]
     cells = [cell for row in rows for cell in row if isinstance(cell, str)]
     if len(header) == 1 and all(len(row) == 1 for row in rows):
-        _note_one_column(source, str(header[0] or ""), rows)
+        _note_one_column(source, header, rows, dialect)
     if dialect.quote == b'"' and all(map(_in_apostrophes, header)):
         source.note(
             "apostrophes",
@@ -195,17 +207,32 @@ def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) ->
         )
 
 
-def _note_one_column(source: Source, name: str, rows: Sequence[Sequence[object]]) -> None:
-    odd = sorted({c for c in name if not _PLAIN_NAME.fullmatch(c)})
-    counts = {c: name.count(c) for c in odd}
-    same = [c for c in odd if rows and all(str(row[0]).count(c) == counts[c] for row in rows)]
-    if same:
-        shown = quote_untrusted(same[0], 10)
+def _note_one_column(
+    source: Source, header: Sequence[object], rows: Sequence[Sequence[object]], dialect: Dialect
+) -> None:
+    if mark := _other_delimiter(header, rows, 1, dialect):
         source.note(
             "one_column",
             f"The header has no comma, semicolon, tab or |, so the table has one column. If "
-            f"{shown} separates, set delimiter to it.",
+            f"{mark} separates, set delimiter to it.",
         )
+
+
+def _other_delimiter(
+    header: Sequence[object], rows: Sequence[Sequence[object]], width: int, dialect: Dialect
+) -> str | None:
+    """The mark that may separate the fields: as often in each row as in the header.
+
+    It makes more fields of the header than its own delimiter does.
+    """
+    delimiter = dialect.delimiter.decode("latin-1")
+    names, *lines = (delimiter.join(str(cell or "") for cell in cells) for cells in (header, *rows))
+    odd = {c for c in names if not _PLAIN_NAME.fullmatch(c) and c != '"'} - set(delimiter)
+    for mark in sorted(odd):
+        count = names.count(mark)
+        if lines and count >= width and all(line.count(mark) == count for line in lines):
+            return quote_untrusted(mark, 10)
+    return None
 
 
 def _in_apostrophes(cell: object) -> bool:

@@ -136,6 +136,7 @@ class CsvSource(Source):
             f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
             ragged_hint(
                 Record(line, fields),
+                self._header or (),
                 self._options,
                 self._width,
                 self._dialect,

@@ -12,6 +12,7 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.narrow_floats import shortest
+from doubleword_batch.sources.periods import EXTENSION, period_reader
 from doubleword_batch.sources.python_values import is_missing, json_value
 from doubleword_batch.sources.values import as_text
 
@@ -53,7 +54,7 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
     try:
         with arrow.RecordBatchReader.from_stream(data) as batches:
             unique_names(batches.schema.names)
-            readers = _readers((field.name, _of_arrow(field.type)) for field in batches.schema)
+            readers = _readers((field.name, _of_field(field)) for field in batches.schema)
             for batch in batches:
                 batch.validate(full=True)  # offsets that lie end the process that reads
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
@@ -121,6 +122,14 @@ def _of_polars(kind: Any) -> Read | None:
     return None
 
 
+def _of_field(field: Any) -> Read | None:
+    """The reader of an Arrow column, whose extension is in its metadata before pandas' import."""
+    said: dict[bytes, bytes] = field.metadata or {}
+    if said.get(b"ARROW:extension:name") == EXTENSION.encode():
+        return period_reader(said.get(b"ARROW:extension:metadata", b""))
+    return _of_arrow(field.type)
+
+
 def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type after the other
     types = import_module("pyarrow").types
     if types.is_float32(kind):
@@ -133,6 +142,8 @@ def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type af
         return _fields({field.name: _of_arrow(field.type) for field in kind})
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _of_arrow(kind.value_type)
+    if getattr(kind, "extension_name", "") == EXTENSION:
+        return period_reader(kind.__arrow_ext_serialize__())
     if getattr(kind, "storage_type", None) is not None:  # of an extension
         return _of_arrow(kind.storage_type)
     if getattr(kind, "value_type", None) is not None:  # of each kind of list

@@ -23,11 +23,26 @@ _OF_BYTES = {
     b"\x93NUMPY": ("a NumPy array", _AS_PARQUET),
     b"$FL2@(#)": ("an SPSS file", _AS_TEXT),
     b"$FL3@(#)": ("an SPSS file", _AS_TEXT),
+    **{
+        bytes([version, order, 1, 0]): ("a Stata file", _AS_TEXT)
+        for version in (0x6E, 0x6F, 0x71, 0x72, 0x73)
+        for order in (1, 2)
+    },
+    b"\0" * 12 + b"\xc2\xea\x81\x60": ("a SAS table", _AS_TEXT),
+    b"\0\x01\0\0Standard Jet DB": ("an Access database", _AS_TEXT),
+    b"\0\x01\0\0Standard ACE DB": ("an Access database", _AS_TEXT),
+    b"DUCK": (
+        "a DuckDB database",
+        "Export its table as Parquet or CSV (UTF-8) and give that file.",
+    ),
+    **{bytes([0x80, protocol]): ("a Python pickle", _AS_PARQUET) for protocol in range(2, 6)},
 }
+_PLACES = {b"DUCK": 8}  # of those that do not stand at the beginning
 _OF_TEXT = {
     b"%PDF": ("a PDF in a compressed file", _AS_TEXT),
     b"{\\rtf": ("an RTF document", "Save it as plain text (UTF-8) or as DOCX."),
-    b"<stata_dta>": ("a Stata file", "Export it as CSV (UTF-8) and give that file."),
+    b"<stata_dta>": ("a Stata file", _AS_TEXT),
+    b"HEADER RECORD*******": ("a SAS transport file", _AS_TEXT),
 }
 _PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
 
@@ -44,7 +59,7 @@ def refuse_other(path: Path, head: bytes) -> None:
     """
     known = _OF_TEXT if _is_text(head) else _OF_BYTES | _OF_TEXT
     for magic, (kind, hint) in known.items():
-        if head.startswith(magic):
+        if head.startswith(magic, _PLACES.get(magic, 0)):
             raise unsupported(path, kind, hint)
 
 

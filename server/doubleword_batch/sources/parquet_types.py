@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
 from doubleword_batch.sources.narrow_floats import shortest
+from doubleword_batch.sources.periods import period_reader
 from doubleword_batch.sources.values import elapsed_number, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
@@ -64,19 +65,16 @@ def size_of(value: str, kind: Any) -> str | None:
     """
     if kind.id in {"list", "array"} and kind.children[0][1].id in _SMALL:
         return f"len({value}) * {_BYTES_OF_SMALL}"
-    if kind.id == "struct":
+    if kind.id in {"struct", "tuple"}:
         fields = (
-            (f"struct_extract({value}, {_text(name)})", inner) for name, inner in kind.children
+            (f"struct_extract_at({value}, {place})", inner)
+            for place, (_, inner) in enumerate(kind.children, 1)
         )
         sizes = [size for field, inner in fields if (size := size_of(field, inner))]
         return " + ".join(f"coalesce({size}, 0)" for size in sizes) or None
     if kind.id in {"list", "array", "map", "union", "variant"}:
         return f"strlen(CAST({value} AS VARCHAR))"
     return None
-
-
-def _text(text: str) -> str:
-    return "'" + text.replace("'", "''") + "'"
 
 
 def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
@@ -102,7 +100,7 @@ class _Types:
         name = str(kind.id)
         if name in {"list", "array"}:
             return self._list(kind, node, field)
-        if name == "struct":
+        if name in {"struct", "tuple"}:
             return self._struct(kind, node, field)
         if name == "map":
             return self._map(kind, node, field)
@@ -112,10 +110,8 @@ class _Types:
             return "VARCHAR", "DOUBLE", _half if is_half else without_nan
         if name == "double":
             return plain, plain, without_nan
-        if name == "bigint" and field is not None and field.unit is not None:
-            return plain, plain, _duration(field.unit)
-        if name == "blob" and field is not None and field.is_wide:
-            return plain, plain, _wide
+        if field is not None and (read := _told_by_arrow(name, field)):
+            return plain, plain, read
         if name in _AS_THEY_ARE:
             return plain, plain, None
         if name == "timestamp_ns":
@@ -133,21 +129,23 @@ class _Types:
         self, kind: Any, node: Node | None, field: Field | None
     ) -> tuple[str, str, Read | None]:
         known = node.children if node and len(node.children) == len(kind.children) else ()
-        firsts: list[str] = []
-        seconds: list[str] = []
+        types: list[tuple[str, str]] = []
         fields: list[tuple[str, str, Read | None]] = []
         for number, (name, child) in enumerate(kind.children):
             own = known[number] if known else None
             first, second, read = self.of(child, own, _child(field, number))
-            firsts.append(f"{quoted(name)} {first}")
-            seconds.append(f"{quoted(name)} {second}")
+            types.append((first, second))
             fields.append((name, own.name if own else name, read))
-        changes = any(name != own or read for name, own, read in fields)
-        return (
-            f"STRUCT({', '.join(firsts)})",
-            f"STRUCT({', '.join(seconds)})",
-            _fields(fields) if changes else None,
+        names = [name for name, *_ in fields]
+        if not all(names):  # SQL has no empty name, and casts by place where there are no names
+            firsts, seconds = (", ".join(casts) for casts in zip(*types, strict=True))
+            return f"TUPLE({firsts})", f"TUPLE({seconds})", _places(fields)
+        firsts, seconds = (
+            ", ".join(f"{quoted(name)} {cast}" for name, cast in zip(names, casts, strict=True))
+            for casts in zip(*types, strict=True)
         )
+        changes = any(name != own or read for name, own, read in fields)
+        return f"STRUCT({firsts})", f"STRUCT({seconds})", _fields(fields) if changes else None
 
     def _map(
         self, kind: Any, node: Node | None, field: Field | None
@@ -162,6 +160,17 @@ class _Types:
 def quoted(name: str) -> str:
     """A name in SQL."""
     return '"' + name.replace('"', '""') + '"'
+
+
+def _told_by_arrow(name: str, field: Field) -> Read | None:
+    """The reader of a number that Arrow's schema says more of; None where it says nothing."""
+    if name == "blob" and field.is_wide:
+        return _wide
+    if name != "bigint":
+        return None
+    if field.unit is not None:
+        return _duration(field.unit)
+    return None if field.period is None else period_reader(field.period)
 
 
 def _child(field: Field | None, number: int) -> Field | None:
@@ -192,6 +201,20 @@ def _fields(fields: list[tuple[str, str, Read | None]]) -> Read:
         if value is None:
             return None
         return {own: _of(read, value[name]) if read else value[name] for name, own, read in fields}
+
+    return read_all
+
+
+def _places(fields: list[tuple[str, str, Read | None]]) -> Read:
+    """The reader of a struct that SQL gives as a tuple."""
+
+    def read_all(values: Any) -> Any:
+        if values is None:
+            return None
+        return {
+            own: _of(read, value) if read else value
+            for (_, own, read), value in zip(fields, values, strict=True)
+        }
 
     return read_all
 

@@ -137,7 +137,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             return text
         shown = None
         if self._style in self._styles.dates:
-            shown = _date(number, self._epoch)
+            shown = _date(number, self._epoch, is_time=self._style in self._styles.times)
         elif self._style in self._styles.elapsed:
             shown = _elapsed(number)
         if shown is not None:
@@ -146,8 +146,11 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         return int(text) if is_whole else number
 
 
-def _date(days: float, epoch: datetime) -> str | None:
-    """The ISO 8601 form of a date, a date with a time, or a time of day; None beyond year 9999."""
+def _date(days: float, epoch: datetime, *, is_time: bool) -> str | None:
+    """The ISO 8601 form of a date, a date with a time, or a time of day; None beyond year 9999.
+
+    Day 0 is a day where dates count from 1904; elsewhere Excel calls it January 0, 1900.
+    """
     is_leap_day = epoch == EPOCH and int(days) == _LEAP_DAY_OF_1900
     if epoch == EPOCH and 1 <= days < _LEAP_DAY_OF_1900:
         days += 1
@@ -155,7 +158,7 @@ def _date(days: float, epoch: datetime) -> str | None:
         moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
     except (OverflowError, ValueError):
         return None
-    if 0 <= days < 1:
+    if 0 <= days < 1 and (is_time or epoch == EPOCH):
         return moment.time().isoformat()
     text = moment.isoformat()
     if is_leap_day:  # which Excel shows, and no calendar has

@@ -41,6 +41,7 @@ _MAX_NAMES_LENGTH = 1 << 18  # of all that differ: the parser keeps them to the 
 
 _ELAPSED_FORMATS = frozenset({46})
 _DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
+_TIME_FORMATS = frozenset({*range(18, 22), *range(32, 36), 45, 47})  # of those, without a day
 _LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
 _ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
 _DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
@@ -130,10 +131,17 @@ class Sheet(NamedTuple):
 
 
 class CellStyles(NamedTuple):
-    """Numbers of the cell styles that show a date or a time of day, and an elapsed time."""
+    """Numbers of the cell styles that show a date or a time of day, and an elapsed time.
+
+    Attributes:
+        dates: those that show a date, a time of day, or both.
+        elapsed: those that show an elapsed time.
+        times: those of the dates that show a time of day alone.
+    """
 
     dates: frozenset[int]
     elapsed: frozenset[int]
+    times: frozenset[int]
 
 
 class SharedStrings:
@@ -272,9 +280,15 @@ class Workbook:
                 formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
         elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
         dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
+        times = {
+            n for n, code in codes.items() if not _has_day(code)
+        } | _TIME_FORMATS - codes.keys()
+        dates -= elapsed
         return CellStyles(
-            frozenset(style for style, number in enumerate(formats) if number in dates - elapsed),
-            frozenset(style for style, number in enumerate(formats) if number in elapsed),
+            *(
+                frozenset(style for style, number in enumerate(formats) if number in shown)
+                for shown in (dates, elapsed, dates & times)
+            )
         )
 
     def _sheets(self, main: str) -> Iterator[Sheet]:
@@ -398,6 +412,12 @@ def _is_elapsed(code: str) -> bool:
 
 def _is_date(code: str) -> bool:
     return _DATE_CODE.search(_LITERAL.sub("", code.partition(";")[0])) is not None
+
+
+def _has_day(code: str) -> bool:
+    """Whether a code shows a day, month or year: `m` beside hours or seconds is minutes."""
+    letters = set(_LITERAL.sub("", code.partition(";")[0]).lower())
+    return bool(letters & set("dy")) or ("m" in letters and not letters & set("hs"))
 
 
 def _refuse_document_type(*_: object) -> NoReturn:

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import sys
+import zlib
 
 import pytest
 
@@ -67,6 +68,17 @@ def test_a_truncated_or_damaged_compressed_file_is_refused(source, suffix):
         with pytest.raises(InputError, match="damaged or cut") as refused:
             list(source(f"t.csv.{suffix}", broken).rows())
         assert refused.value.code == "damaged_file"
+
+
+def test_a_cut_file_says_how_much_of_it_can_be_read(source):
+    lines = "".join(f"{n},{n * n}\n" for n in range(200))
+    packed = gzip.compress(f"a,b\n{lines}".encode())
+    with pytest.raises(InputError, match="beyond its first") as refused:
+        list(source("t.csv.gz", packed[: len(packed) // 2]).rows())
+    said = int(refused.value.message.split("first ")[1].split()[0])
+    assert said == len(zlib.decompressobj(31).decompress(packed[: len(packed) // 2]))
+    with pytest.raises(InputError, match="nothing of it can be decompressed"):
+        source("t.csv.gz", packed[:12])
 
 
 @pytest.mark.parametrize("suffix", PACK)

@@ -302,6 +302,8 @@ def test_whatever_python_writes_with_backslashes_comes_back(rows, dialect):
     [
         ("1,2,3\n", "header_row to 0"),
         ("text\nhello, world\n", "set delimiter to tab"),
+        ("id^text\n1^hello, you\n", "If «^» separates the fields, set delimiter to it"),
+        ("id^text, n^x\n1^a, b^2\n2^a, b, c^3\n", "If «^» separates the fields, set delimiter"),
         ('a, b\n1, "x, y"\n', 'set delimiter to ", ", with the space'),
         ('a; b\n1; "x; y"\n', 'set delimiter to "; ", with the space'),
     ],

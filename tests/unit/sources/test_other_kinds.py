@@ -1,5 +1,8 @@
 """Files of kinds that are not read say which kind they are, whatever they are called."""
 
+import pickle
+
+import duckdb
 import pytest
 
 from doubleword_batch.errors import InputError
@@ -30,6 +33,19 @@ def opened(tmp_path):
         ("t.csv", b"Obj\x01" + _BINARY, "an Avro file", "Save it as Parquet"),
         ("t.csv", b"{\\rtf1\\ansi one, two}", "an RTF document", "plain text"),
         ("t.txt", b"{\\rtf1\\ansi one, two}", "an RTF document", "plain text"),
+        ("t.dta", b"\x72\x02\x01\0" + _BINARY, "a Stata file", "Export it as CSV"),
+        ("t.csv", b"\x73\x01\x01\0" + _BINARY, "a Stata file", "Export it as CSV"),
+        (
+            "t.sas7bdat",
+            b"\0" * 12 + b"\xc2\xea\x81\x60\xb3\x14\x11\xcf" + _BINARY,
+            "a SAS table",
+            "Export it as CSV",
+        ),
+        ("t.xpt", b"HEADER RECORD*******LIBRARY HEADER", "a SAS transport file", "Export it"),
+        ("t.mdb", b"\0\x01\0\0Standard Jet DB\0" + _BINARY, "an Access database", "Export it"),
+        ("t.accdb", b"\0\x01\0\0Standard ACE DB\0" + _BINARY, "an Access database", "Export it"),
+        ("t.pkl", pickle.dumps({"a": [1]}), "a Python pickle", "Save it as Parquet"),
+        ("t.csv", pickle.dumps([1, 2], protocol=2), "a Python pickle", "Save it as Parquet"),
         ("t.dta", b"<stata_dta><header>118</header>", "a Stata file", "Export it as CSV"),
         (
             "t.csv",
@@ -47,6 +63,14 @@ def test_a_file_of_another_kind_says_which_it_is(opened, name, content, kind, wa
     assert caught.value.code == "unsupported_kind"
     assert f"is {kind};" in caught.value.message
     assert way in caught.value.hint
+
+
+def test_a_database_of_duckdb_says_that_it_is_one(tmp_path):
+    with duckdb.connect(str(tmp_path / "t.db")) as duck:
+        duck.execute("CREATE TABLE t AS SELECT 1 AS a")
+    with pytest.raises(InputError, match="is a DuckDB database;") as caught:
+        open_source(str(tmp_path / "t.db"), Roots(None))
+    assert "Export its table as Parquet" in caught.value.hint
 
 
 @pytest.mark.parametrize("name", ["ORC", "ORCID", "ARROW1", "FEA1", "BZh", "<html_id>", "<xml>"])

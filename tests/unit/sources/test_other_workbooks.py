@@ -89,6 +89,7 @@ def test_the_cells_of_an_open_document(tmp_path, roots):
         "duration": (ods_cell("PT30H"), "PT30H"),
         "private": (ods_cell("\ue000icon"), "\ue000icon"),
         "error": (ods_cell("#N/A"), "#N/A"),
+        "formula": ('<table:table-cell table:formula="of:=[.A2]*2"/>', None),
         "of LibreOffice": (ERROR_OF_LIBREOFFICE, "#DIV/0!"),
     }
     head = ods_row(*cells, "repeated", "too")

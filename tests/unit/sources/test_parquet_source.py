@@ -15,6 +15,8 @@ from pyarrow import parquet as arrow_parquet
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.extra_packages import install_line
 from doubleword_batch.sources import open_source
+from doubleword_batch.sources.objects import write_objects
+from doubleword_batch.sources.periods import period_reader
 
 
 @pytest.fixture
@@ -168,6 +170,63 @@ def test_durations_of_pandas_and_polars_are_durations(tmp_path, roots):
     pl.DataFrame({"v": [30 * ONE_HOUR]}).write_parquet(tmp_path / "b.parquet")
     for name in ("a.parquet", "b.parquet"):
         assert list(open_source(name, roots).rows()) == [{"v": "30:00:00"}], name
+
+
+PERIODS = ["Y-DEC", "Y-JUN", "Q-DEC", "Q-JAN", "M", "3M", "D", "h", "min", "s", "ms", "us", "ns"]
+PERIODS += [f"W-{day}" for day in ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")]
+
+
+@pytest.mark.parametrize("frequency", PERIODS)
+def test_a_period_of_pandas_is_what_pandas_shows(tmp_path, roots, frequency):
+    numbers = [-1001, -7, -1, 0, 1, 5, 648, 19_723]
+    periods = pd.PeriodIndex.from_ordinals(numbers, freq=frequency)
+    shown = [*map(str, periods), None]
+    frame = pd.DataFrame({"v": pd.Series([*periods, pd.NaT], dtype=periods.dtype)})
+    frame.to_parquet(tmp_path / "t.parquet")
+    assert [row["v"] for row in open_source("t.parquet", roots).rows()] == shown
+    write_objects(pa.Table.from_pandas(frame), tmp_path / "t.jsonl")
+    assert [row["v"] for row in open_source("t.jsonl", roots).rows()] == shown
+
+
+def test_a_period_of_business_days_and_of_old_pandas_is_what_pandas_shows():
+    days = period_reader('{"freq": "B"}')
+    assert [days(number) for number in (-1, 0, 1, 2, 7)] == [
+        "1969-12-31",
+        "1970-01-01",
+        "1970-01-02",
+        "1970-01-05",
+        "1970-01-12",
+    ]
+    assert period_reader('{"freq": "A-DEC"}')(54) == "2024"
+    assert period_reader('{"freq": "2H"}')(473_357) == "2024-01-01 05:00"
+
+
+@pytest.mark.parametrize("metadata", ["", "[]", "{}", '{"freq": "X"}', '{"freq": "W-NOT"}'])
+def test_a_period_of_a_frequency_that_is_not_known_stays_its_number(metadata):
+    assert period_reader(metadata) is None
+
+
+def test_a_period_beyond_the_years_of_dates_stays_its_number():
+    assert period_reader('{"freq": "D"}')(10**9) == 10**9
+
+
+def test_a_field_without_a_name_keeps_its_place_and_its_value(tmp_path, roots):
+    number, day = ("", pa.int64()), ("day", pa.date32())
+    one = [{"": 1}, None, {"": None}]
+    two = [{"": 2**53 + 1, "day": dt.date(2024, 1, 1)}, None, {"": None, "day": None}]
+    table = pa.table(
+        {
+            "one": pa.array(one, pa.struct([number])),
+            "two": pa.array(two, pa.struct([number, day])),
+            "each": pa.array([[value] for value in two], pa.list_(pa.struct([number, day]))),
+        }
+    )
+    arrow_parquet.write_table(table, tmp_path / "t.parquet")
+    rows = list(open_source("t.parquet", roots).rows())
+    assert [row["one"] for row in rows] == one
+    texts = [{"": 2**53 + 1, "day": "2024-01-01"}, None, {"": None, "day": None}]
+    assert [row["two"] for row in rows] == texts
+    assert [row["each"] for row in rows] == [[value] for value in texts]
 
 
 def test_the_ends_of_nanoseconds_are_the_times_that_pandas_shows(tmp_path, roots):

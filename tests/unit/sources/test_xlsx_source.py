@@ -14,6 +14,7 @@ from workbook import (
     LINKS,
     MAIN,
     RED_STYLE,
+    TIME_STYLE,
     sheet,
     write_workbook,
 )
@@ -165,6 +166,16 @@ def test_hidden_sheets_are_said_and_can_be_named(book):
 def test_dates_of_old_macs_count_from_1904(book):
     table = book({"S": sheet(["a"], [f'<c s="{DATE_STYLE}"><v>43889</v></c>'])}, date1904=True)
     assert next(table.rows()) == {"a": "2024-02-29"}
+
+
+def test_day_0_of_an_old_mac_is_a_day_where_its_format_shows_one(book):
+    styles = (DATE_STYLE, CUSTOM_DATE_STYLE, TIME_STYLE)
+    cells = [f'<c s="{style}"><v>{day}</v></c>' for day in ("0", "0.5") for style in styles]
+    table = book({"S": sheet(["a", "b", "c"], cells[:3], cells[3:])}, date1904=True)
+    assert [list(row.values()) for row in table.rows()] == [
+        ["1904-01-01", "1904-01-01", "00:00:00"],
+        ["1904-01-01T12:00:00", "1904-01-01T12:00:00", "12:00:00"],
+    ]
 
 
 def test_cells_stand_where_their_reference_says(book):
