@@ -1,14 +1,17 @@
 """The looks at the provider: what it says of each batch is recorded."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 
-from doubleword_batch.errors import NotFoundError
+from doubleword_batch.api.repeating import UnlistedError
+from doubleword_batch.errors import NotFoundError, quote_untrusted
 from doubleword_batch.jobs.cascade.rounds import is_done
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.on_end import is_told, tell_end
 from doubleword_batch.jobs.row_counts import counts_of
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
+from doubleword_batch.jobs.sync.parts import batch_with_our_mark, created_here
 from doubleword_batch.models import Batch
 
 _WORTH_A_LIST = 3  # batches: from here on the list is asked first
@@ -26,10 +29,10 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
         part, run = part_and_run
         try:
             batch = await job.client.batches.get(run.batch_id)
-        except NotFoundError:
+        except NotFoundError as error:
             if run.is_terminal:  # deleted there since: what came of it is known here
                 return
-            raise
+            batch = await _with_another_id(job, part, run, error)
         job.store.record_batch(job.id, part.id, batch, asked_with=run)
 
     asked = [
@@ -40,6 +43,31 @@ async def refresh(job: StoredJob, *, also_terminal: bool = False) -> None:
     (await run_concurrently(job.profile, asked, see)).results_or_raise()
     if is_told(job.workspace) and job.has_ended() and is_done(job):
         tell_end(job, counts_of(job))
+
+
+async def _with_another_id(
+    job: StoredJob, part: Part, run: BatchRun, unknown: NotFoundError
+) -> Batch:
+    """The batch of which the provider does not know the id that it gave: ours by its mark.
+
+    Raises:
+        NotFoundError: its list does not show it either.
+    """
+    if not created_here(job, part):
+        raise unknown
+    with suppress(UnlistedError):
+        batch = await batch_with_our_mark(job, part)
+        if batch is not None and batch.id != run.batch_id:
+            return batch
+    raise NotFoundError(
+        f"The provider does not know the batch {quote_untrusted(run.batch_id)}, whose id it gave, "
+        "and its list shows no other with this job's mark.",
+        status=unknown.status,
+        request_id=unknown.request_id,
+        hint="It is not created again, because it may have been paid for. Look in the provider's "
+        "console: what is there can be followed by its id; if nothing is, build the same work as "
+        "a new run.",
+    ) from unknown
 
 
 def _was_stopped_elsewhere(job: StoredJob, part: Part, run: BatchRun) -> bool:

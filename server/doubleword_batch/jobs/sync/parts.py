@@ -173,6 +173,21 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
     return sent
 
 
+def created_here(job: StoredJob, part: Part) -> bool:
+    """Whether a batch was created for the part, and not adopted."""
+    return bool(job.journal.find(job.id, part.id, "create", answered=True))
+
+
+async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
+    """The batch that was created for a part, as the provider's list shows it, whatever its id.
+
+    Raises:
+        UnlistedError: the list cannot tell.
+        ApiError, TransportError, ProtocolError: the provider gave no list.
+    """
+    return await _batch_of(job, part, _fingerprint(job, part))
+
+
 def _now(job: StoredJob, part: Part) -> Part:
     return next(now for now in job.parts() if now.id == part.id)
 
