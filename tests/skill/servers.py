@@ -5,6 +5,7 @@ import threading
 import time
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qsl, urlsplit
 
 
 @contextmanager
@@ -77,3 +78,71 @@ def never_answering_creations():
     with serving(Handler) as url:
         yield url, created
         release.set()
+
+
+class OneBatch:
+    """A server with one batch, whose object, files and lists the test sets as it goes.
+
+    Attributes:
+        batch: the object of the batch; None where nobody has it.
+        files: by id, the content of a file of results.
+        pages: the list of batches: a function of the cursor, or status and body of a refusal.
+        created: the bodies of the creations that came.
+        reply: what a creation is answered with; None cuts the connection.
+    """
+
+    def __init__(self, **batch):
+        self.batch = {"id": "batch_1", "status": "completed", **batch}
+        self.files = {}
+        self.pages = lambda _after: {"data": [], "has_more": False}
+        self.created = []
+        self.reply = {"id": "batch_1"}
+
+    def get(self, path, query):
+        """Status and body of the answer to a GET."""
+        if path == "/batches":
+            return self.pages(query.get("after")) if callable(self.pages) else self.pages
+        if path == "/files":
+            return {"data": [], "has_more": False}
+        if self.batch is not None and path == f"/batches/{self.batch['id']}":
+            return self.batch
+        name = path.removeprefix("/files/").removesuffix("/content")
+        return self.files.get(name, (404, {"error": {"message": "not found"}}))
+
+    def post(self, path, body):
+        """The answer to a POST; None where there is none."""
+        if path != "/batches":
+            return {"id": "file-in", "bytes": 0}
+        self.created.append(json.loads(body))
+        return self.reply
+
+
+@contextmanager
+def serving_one(server):
+    """The variables that lead a script to such a server."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            parts = urlsplit(self.path)
+            self._answer(server.get(parts.path, dict(parse_qsl(parts.query))))
+
+        def do_POST(self):
+            length = int(self.headers.get("Content-Length") or 0)
+            self._answer(server.post(self.path, self.rfile.read(length)))
+
+        def _answer(self, answer):
+            if answer is None:
+                self.close_connection = True
+                return
+            status, value = answer if isinstance(answer, tuple) else (200, answer)
+            body = value if isinstance(value, bytes) else json.dumps(value).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_arguments):
+            pass
+
+    with serving(Handler) as url:
+        yield {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_BATCH_PROVIDER": "generic"}

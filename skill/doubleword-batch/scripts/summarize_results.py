@@ -30,7 +30,12 @@ from batchkit.ending import (  # noqa: E402
     quoted,
     say,
 )
-from batchkit.ledger import Ledger, ended_without_a_line, request_lines  # noqa: E402
+from batchkit.ledger import (  # noqa: E402
+    UNREADABLE,
+    Ledger,
+    ended_without_a_line,
+    request_lines,
+)
 from batchkit.plain_text import one_line  # noqa: E402
 from batchkit.tables import open_table  # noqa: E402
 from batchkit.whole_files import write_whole  # noqa: E402
@@ -144,9 +149,13 @@ def _say_left_out(source: Table | None, requests: int) -> None:
 
 
 def _is_wanted(reading: Reading, causes: list[str]) -> bool:
-    """Whether a request is to be asked again: it has no good answer, for one of these reasons."""
-    is_named = not causes or reading.outcome in causes or reading.cause in causes
-    return reading.outcome != "ok" and is_named
+    """Whether a request is to be asked again: it has no good answer, for one of these reasons.
+
+    One that waits for its line never is, and one whose answer the server counts only by that name.
+    """
+    is_named = reading.outcome in causes or reading.cause in causes
+    is_wanted = is_named if causes else reading.cause != UNREADABLE
+    return reading.outcome not in {"ok", "pending"} and is_wanted
 
 
 def _only(wanted: set[str], files: list[Path]) -> Iterator[bytes]:

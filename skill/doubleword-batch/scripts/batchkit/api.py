@@ -21,7 +21,7 @@ from batchkit.ending import Exit, Stop, quoted
 from batchkit.line_layout import LineLayout
 from batchkit.long_lines import LineCutter
 from batchkit.redaction import redacted, redacted_lines
-from batchkit.refusals import Lost, Refused, read_refusal
+from batchkit.refusals import Cut, Lost, Refused, Unlisted, read_refusal
 from batchkit.stored_form import EncodingError, FormError, StoredForm
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ class Api:
                 if write and error.may_have_happened:
                     raise
                 patience.outlast(error)
-                made = find() if find is not None and isinstance(error, Refused) else None
+                made = _made(find, error) if find is not None else None
                 if made is not None:
                     return {"id": made}
 
@@ -281,6 +281,16 @@ class Api:
         return None
 
 
+def _made(find: Find, error: Refused | Lost) -> str | None:
+    """What a refused write has made all the same; None where it may be sent again."""
+    try:
+        return find() if isinstance(error, Refused) else None
+    except Unlisted:
+        if not error.says_not_taken:
+            raise error from None
+        return None
+
+
 def safe(server_id: str) -> str:
     """An id of the server, as one segment of a path."""
     if not server_id or set(server_id) <= {"."}:
@@ -369,7 +379,7 @@ def _whole_lines(blocks: Iterator[bytes], path: str, deadline: Deadline) -> Iter
             yield lines
     last = cutter.last_line()
     if last is None:
-        raise Lost(f"GET {path}", "its last line is cut", may_have_happened=False)
+        raise Cut(f"GET {path}", "its last line is cut", may_have_happened=False)
     if last:
         yield last
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.json_values import object_of
 from batchkit.loose_json import decode_or_none
 from batchkit.object_lines import ObjectLines
 from batchkit.refusals import Lost, Refused
@@ -28,13 +29,19 @@ _SPARE_LINES = 1000
 class LineFile:
     """One result file on its way here.
 
+    Args:
+        path: its name once it is whole.
+        requests: of the batch.
+        is_passing: it is never given that name.
+
     Attributes:
         path: its name once it is whole.
-        lines: whole lines on the disk.
+        lines: whole lines on the disk that have not been given it.
     """
 
-    def __init__(self, path: Path, requests: int) -> None:
+    def __init__(self, path: Path, requests: int, *, is_passing: bool = False) -> None:
         self.path = path
+        self._is_passing = is_passing
         self._most_lines = requests * _MOST_REPEATED + _SPARE_LINES
         self._gathered = path.with_name(path.name + ".reading")
         self.lines = self._cut_to_whole_lines()
@@ -72,8 +79,13 @@ class LineFile:
         """Result lines, those that came twice counted once."""
         return sum(1 for _ in self._unique())
 
+    def custom_ids(self) -> set[str]:
+        """Whose lines these are."""
+        found = (custom_id_in(object_of(decode_or_none(line))) for line in self._unique())
+        return {custom_id for custom_id in found if custom_id is not None}
+
     def publish(self) -> None:
-        """Give the file its name, every line in it once."""
+        """Give the file its name, every line in it once; what it had under that name stays."""
         write_whole(self.path, self._unique())
         self._gathered.unlink(missing_ok=True)
 
@@ -100,15 +112,16 @@ class LineFile:
                     )
 
     def _unique(self) -> Iterator[bytes]:
-        if not self._gathered.exists():
-            return
         seen: set[str] = set()
-        with open_own(self._gathered, "rb") as stream:
-            for line in stream:
-                for name, result in _results_in(line):
-                    if name not in seen:
-                        seen.add(name)
-                        yield result
+        for path in (self.path, self._gathered):
+            if not path.exists() or (path == self.path and self._is_passing):
+                continue
+            with open_own(path, "rb") as stream:
+                for line in stream:
+                    for name, result in _results_in(line):
+                        if name not in seen:
+                            seen.add(name)
+                            yield result
 
     def _cut_to_whole_lines(self) -> int:
         """What a killed process left may end inside a line."""
@@ -141,7 +154,7 @@ def _name_of(line: bytes) -> str | None:
     """What tells a result line from all others; None for what is not a result line."""
     result: Any = decode_or_none(line)
     name = custom_id_in(result) if isinstance(result, dict) else None
-    return None if name is None else str(result.get("id") or name)
+    return None if name is None else f"{result.get('id') or ''} {name}"
 
 
 def _field(line: bytes, name: str) -> Any:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 _BLOCK_BYTES = 1 << 20
 _MOST_BYTES = 1 << 20
 _LAST_TIME = 1e12
-_TIMES = frozenset({"upload_sent_at", "create_sent_at"})
+_TIMES = frozenset({"upload_sent_at", "create_sent_at", "short_since"})
+_LATER = {"short_since": None, "lacking": None}  # journals of earlier versions lack them
 _FIXED = frozenset({"sha256", "base_url"})
 
 
@@ -36,6 +37,8 @@ class Entries:
         create_sent_at: when the creation was about to be sent.
         batch_id: the server's id of the batch.
         ended: the batch's last status, once both files have been collected.
+        short_since: when the last line came of a batch that has ended and counts more.
+        lacking: why its rows have no line, once they wait no longer for one that it counts.
     """
 
     sha256: str
@@ -45,6 +48,8 @@ class Entries:
     create_sent_at: float | None = None
     batch_id: str | None = None
     ended: str | None = None
+    short_since: float | None = None
+    lacking: str | None = None
 
 
 class Journal:
@@ -77,7 +82,7 @@ class Journal:
         return min(self.entries.create_sent_at, now) + in_doubt_seconds - now
 
     def _read(self) -> Entries:
-        found = read_state(self.path)
+        found = {**_LATER, **read_state(self.path)}
         try:
             return Entries(**{name.name: found[name.name] for name in fields(Entries)})
         except KeyError:

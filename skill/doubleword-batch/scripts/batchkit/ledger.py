@@ -25,6 +25,11 @@ MISSING = Reading("", "missing", "missing")
 """The outcome of a request for which no file has a line."""
 
 STOPPED = frozenset({"cancelled", "expired"})
+UNREADABLE = "unreadable"
+"""Why rows have no line whose answers the server counts: asked again, they are paid again."""
+
+WAITING = ("pending", "pending")
+"""Outcome and cause of a request whose batch has not given all its lines."""
 
 _RANK = {"ok": 3, "truncated": 2, "refused": 2, "invalid": 2, "failed": 1}
 
@@ -43,7 +48,7 @@ class Ledger:
     Args:
         files: output and error files, of all attempts, the oldest first.
         schema: what the answers have to fit.
-        ended: by custom_id, how the batch of a request ended that has no line: `cancelled`, ...
+        ended: by custom_id, outcome and cause of a request that has no line: `cancelled`, ...
 
     Attributes:
         outcomes: by custom_id: rank, and the place of the line.
@@ -55,7 +60,7 @@ class Ledger:
         self,
         files: list[Path],
         schema: dict[str, Any] | None = None,
-        ended: dict[str, str] | None = None,
+        ended: dict[str, tuple[str, str]] | None = None,
     ) -> None:
         self._files = files
         self._check = SchemaCheck(schema, is_strict=takes_strict_json()) if schema else None
@@ -74,8 +79,7 @@ class Ledger:
             for custom_id in custom_ids:
                 found = self.outcomes.get(custom_id)
                 if found is None:
-                    outcome = self._ended.get(custom_id, "missing")
-                    yield Reading(custom_id, outcome, outcome)
+                    yield Reading(custom_id, *self._ended.get(custom_id, MISSING[1:3]))
                     continue
                 stream = streams[found[1].file]
                 stream.seek(found[1].offset)
@@ -153,17 +157,23 @@ def _results_in(line: bytes) -> list[bytes]:
     return [inner for inner in inside if inner.endswith(b"\n")] or [line]
 
 
-def ended_without_a_line(files: Iterable[Path]) -> dict[str, str]:
-    """The requests of batches that were stopped, by what that makes of those without a line."""
-    ended: dict[str, str] = {}
+def ended_without_a_line(files: Iterable[Path]) -> dict[str, tuple[str, str]]:
+    """Outcome and cause of requests without a line, where their batch tells; else `missing`."""
+    ended: dict[str, tuple[str, str]] = {}
     for path in files:
         state = path.with_name(path.name + ".state.json")
         try:
-            status = read_state(state).get("ended")
+            entries = read_state(state)
         except OSError:
             continue
+        status = entries.get("ended")
         if status in STOPPED:
-            ended.update((custom_id, status) for custom_id, _ in request_lines(path))
+            fate = (status, status)
+        elif status is None and (entries.get("batch_id") or entries.get("create_sent_at")):
+            fate = WAITING
+        else:
+            fate = ("missing", entries.get("lacking") or "missing")
+        ended.update((custom_id, fate) for custom_id, _ in request_lines(path))
     return ended
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.provider_errors import ProviderError, read_error_body
 
-_TOO_MANY, _SERVER_ERROR = 429, 500
+_TOO_EARLY, _TOO_MANY, _SERVER_ERROR, _NOT_OFFERED = 425, 429, 500, 501
 _GONE = frozenset({404, 410})
 _GIVEN_UP = frozenset({408, 499})  # by somebody who waited: what was asked may be done
-_REPEATABLE = _GIVEN_UP | {425, _TOO_MANY}
+_REPEATABLE = _GIVEN_UP | {_TOO_EARLY, _TOO_MANY}
 _HINTS = {
     401: "Check DOUBLEWORD_API_KEY: it has to be an inference key.",
     402: "The account needs credit, or its spend cap is reached; a person has to see to that.",
@@ -56,8 +56,14 @@ class Refused(Stop):
     @property
     def is_repeatable(self) -> bool:
         """Whether the same request may succeed later."""
-        passes = self._is_outage or self.status in _REPEATABLE or self.status >= _SERVER_ERROR
+        passes = self.status in _REPEATABLE or self.status >= _SERVER_ERROR
+        passes = self._is_outage or (passes and self.status != _NOT_OFFERED)
         return passes and not self._is_for_a_person
+
+    @property
+    def says_not_taken(self) -> bool:
+        """Whether the server says itself that it has done nothing."""
+        return self.status in {_TOO_EARLY, _TOO_MANY}
 
     @property
     def may_have_happened(self) -> bool:
@@ -78,6 +84,18 @@ class Lost(Stop):
         )
         self.is_repeatable = True
         self.may_have_happened = may_have_happened
+
+
+class Cut(Lost):
+    """A file came to its end inside a line: the connection was cut, or the file is so."""
+
+
+class Unlisted(Stop):
+    """A list that does not show all that it has: what is not in it may be there."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(Exit.NO_CONNECTION, why, "Look in the provider's console.")
+        self.why = why
 
 
 def read_refusal(content: bytes) -> ProviderError:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
@@ -12,9 +12,10 @@ from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
+from batchkit.ledger import STOPPED, UNREADABLE, request_lines
 from batchkit.limits import Limits
 from batchkit.other_tables import refuse_table
-from batchkit.refusals import Lost, Refused
+from batchkit.refusals import Cut, Lost, Refused
 from batchkit.submission import Order, Submission
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 _REREADS = 3
 _FIRST_PAUSE_SECONDS = 0.25
 _LONGEST_CANCELLATION_SECONDS = 3600
+_LONGEST_WAIT_SECONDS = 600.0  # for lines that a batch counts, once no more have come
 
 
 class Terms(NamedTuple):
@@ -63,6 +65,8 @@ class Run:
                 "Nothing was sent; validate_batch_file.py shows all faults.",
             )
         self._requests = report.requests
+        self._custom_ids: set[str] | None = None
+        self._gives_up = self._is_cut = False
         self._output = path.with_name(path.stem + ".results.jsonl")
         self._errors = path.with_name(path.stem + ".errors.jsonl")
         self._journal = Journal(path, settings.base_url)
@@ -86,68 +90,139 @@ class Run:
         note(f"{self._path}: batch {quoted(batch_id, 80)}, {self._requests} requests")
 
     def cancel(self) -> None:
-        """Stop the batch; what has been answered is kept."""
+        """Stop the batch, and wait for no line any more; what has been answered is kept."""
+        self._gives_up = True
         batch_id = self._journal.entries.batch_id
         if batch_id is None:
             raise Stop(Exit.INPUT, f"No batch of {quoted(str(self._path))} is known to be running.")
-        path = f"/batches/{safe(batch_id)}"
-        if _status(self._api.get(path)) not in TERMINAL:
-            self._api.post(path + "/cancel")
+        if _status(self._batch()) not in TERMINAL:
+            batch_id = self._journal.entries.batch_id or batch_id
+            self._api.post(f"/batches/{safe(batch_id)}/cancel")
 
     def follow(self, deadline: float | None) -> Exit:
         """Wait for the end, reading on meanwhile, and give the result files their names."""
-        if self._journal.entries.ended is not None and self._output.exists():
-            return self._report(self._journal.entries.ended)
+        ended = self._journal.entries.ended if self._output.exists() else None
+        if ended is None:
+            return self._follow(deadline)
+        if self._journal.entries.lacking is not None:  # the lines may have come since
+            with suppress(Stop):
+                return self._follow(deadline)
+        return self._report(ended)
+
+    def _follow(self, deadline: float | None) -> Exit:
         output = LineFile(self._output, self._requests)
         errors = LineFile(self._errors, self._requests)
+        before = output.custom_ids() | errors.custom_ids()
+        batch = self._ended_batch(output, deadline)
+        if batch is None:
+            return Exit.RUNNING
+        is_gone = self._read(batch, output, errors)
+        _refuse_empty_failure(batch, output.lines + errors.lines)
+        status, counts = _status(batch), _counts(batch)
+        if sum(counts) or status == "completed":
+            output.refuse_if_unreadable()
+            errors.refuse_if_unreadable()
+        given = self._ours(output.custom_ids() | errors.custom_ids())
+        if not is_gone and self._waits(status, counts, len(given), has_news=not given <= before):
+            return Exit.RUNNING
+        is_paid = not is_gone and len(given) < counts[0]
+        is_lacking = status not in STOPPED and (is_paid or self._gives_up)
+        errors.publish()
+        output.publish()
+        has_all = len(given) >= self._requests
+        lacking = UNREADABLE if is_lacking and not has_all else None
+        self._journal.note(ended=status, lacking=lacking)
+        return self._report(status)
+
+    def _ended_batch(self, output: LineFile, deadline: float | None) -> dict[str, Any] | None:
+        """The batch once it has ended, its answers read on meanwhile; None after the deadline."""
         noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
-            batch = self._api.get(f"/batches/{safe(self._journal.entries.batch_id or '')}")
+            batch = self._batch()
             status, counts = _status(batch), _counts(batch)
             progress = f"{status}, {counts[0]} answered and {counts[1]} failed"
             if progress != noted:
                 note(f"{self._path}: {progress} of {self._requests}")
                 noted = progress
             if status in TERMINAL:
-                break
+                return batch
             if batch.get("output_file_id"):
                 with _unless_gone():
                     output.read_on(self._api, _content_of(batch["output_file_id"]))
             pause = min(pause * 2, self._poll_seconds)
             if deadline is not None and time.monotonic() + pause > deadline:
                 say(f"{self._path}: still {status}; run the same command again to go on")
-                return Exit.RUNNING
+                return None
             time.sleep(pause)
+
+    def _read(self, batch: dict[str, Any], output: LineFile, errors: LineFile) -> bool:
+        """Read both files to their ends; whether one is gone and the list stands for it."""
+        counts = _counts(batch)
         try:
             self._collect(output, batch.get("output_file_id"), counts[0])
             self._collect(errors, batch.get("error_file_id"), counts[1])
         except Refused as error:
-            if not error.is_gone or not self._collect_list(output, errors, status):
+            if not error.is_gone or not self._collect_list(output, errors, _status(batch)):
                 raise
-        _refuse_empty_failure(batch, output.lines + errors.lines)
-        if sum(counts) or status == "completed":
-            output.refuse_if_unreadable()
-            errors.refuse_if_unreadable()
-        errors.publish()
-        output.publish()
-        self._journal.note(ended=status)
-        return self._report(status)
+            return True
+        return False
+
+    def _waits(self, status: str, counts: tuple[int, int], given: int, *, has_news: bool) -> bool:
+        """Whether lines are lacking that may still come; then it is said and written down."""
+        counted = sum(counts)
+        is_short = given < counted if counted else self._is_cut or status == "completed"
+        has_ended = self._gives_up or self._journal.entries.ended is not None
+        if has_ended or not is_short or given >= self._requests:
+            return False
+        now, since = time.time(), self._journal.entries.short_since
+        since = now if since is None or has_news else min(since, now)
+        if now - since >= _LONGEST_WAIT_SECONDS:
+            return False
+        self._journal.note(short_since=since)
+        of = f"its {counted} requests" if counted else "its requests"
+        say(
+            f"{self._path}: the batch has ended, and the server has given lines for {given} of "
+            f"{of}; the other rows wait for theirs. Nothing has to be paid again: run the same "
+            "command again in a minute. With --cancel it gives these rows up."
+        )
+        return True
+
+    def _ours(self, custom_ids: set[str]) -> set[str]:
+        """Those that the request file has: a server may give another batch's file."""
+        if self._custom_ids is None:
+            self._custom_ids = {custom_id for custom_id, _ in request_lines(self._path)}
+        return custom_ids & self._custom_ids
+
+    def _batch(self) -> dict[str, Any]:
+        """What the server says of the batch."""
+        batch_id = self._journal.entries.batch_id or ""
+        try:
+            return self._api.get(f"/batches/{safe(batch_id)}")
+        except Refused as error:
+            if not error.is_gone:
+                raise
+            return self._api.get(f"/batches/{safe(self._submission.find_again(error))}")
 
     def _collect(self, file: LineFile, file_id: Any, expected: int) -> None:
         """Read a file to its end; lines that came late or moved are caught by reading it anew."""
         if not file_id:
             return
-        file.read_on(self._api, _content_of(file_id))
-        for wait_seconds in range(_REREADS):
-            if file.count_unique() == expected:
-                return
-            time.sleep(wait_seconds)
-            file.forget()
+        try:
             file.read_on(self._api, _content_of(file_id))
+            is_waiting = self._journal.entries.short_since is not None
+            for wait_seconds in range(1 if is_waiting else _REREADS):
+                if len(self._ours(file.custom_ids())) == expected:
+                    return
+                time.sleep(wait_seconds)
+                file.forget()
+                file.read_on(self._api, _content_of(file_id))
+        except Cut:  # its whole lines are here, and the others may come
+            self._is_cut = True
 
     def _collect_list(self, output: LineFile, errors: LineFile, status: str) -> bool:
         """Take the lines of files that are gone from the batch's list of results, if it has one."""
-        listed = LineFile(self._path.with_name(self._path.stem + ".list.jsonl"), self._requests)
+        path = self._path.with_name(self._path.stem + ".list.jsonl")
+        listed = LineFile(path, self._requests, is_passing=True)
         listed.forget()
         try:
             listed.read_on(
@@ -167,9 +242,16 @@ class Run:
         return True
 
     def _report(self, status: str) -> Exit:
-        answered, failed = _lines_of(self._output), _lines_of(self._errors)
+        answers = self._ours(LineFile(self._output, self._requests).custom_ids())
+        failures = self._ours(LineFile(self._errors, self._requests).custom_ids()) - answers
+        answered, failed = len(answers), len(failures)
         lost = self._requests - answered - failed
         say(f"{self._path}: {status}; {answered} answered, {failed} failed, {lost} without a line")
+        if lost and self._journal.entries.lacking is not None:
+            say(
+                f"{self._path}: the server counts answers that it never gave: the same command "
+                "still looks for them; asking these rows again is paid again"
+            )
         say(f"results: {self._output}")
         say(f"errors: {self._errors}")
         return Exit.DONE if answered == self._requests else Exit.INCOMPLETE
@@ -224,7 +306,7 @@ def _count(value: object) -> int:
 
 def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
     """Of a batch that was refused as a whole, the server's words are all there is."""
-    if _status(batch) != "failed" or lines:
+    if _status(batch) != "failed" or lines or _counts(batch)[0]:
         return
     words = first_error(batch)
     raise Stop(
@@ -232,10 +314,3 @@ def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
         f"The server failed the batch as a whole{': ' + quoted(words) if words else ''}.",
         "No request ran; correct the file and give it another name.",
     )
-
-
-def _lines_of(path: Path) -> int:
-    if not path.exists():
-        return 0
-    with path.open("rb") as stream:
-        return sum(1 for _ in stream)

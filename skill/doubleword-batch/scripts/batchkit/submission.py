@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import hashlib
 import time
+from contextlib import suppress
 from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
-from batchkit.batch_status import objects_of, status_of
-from batchkit.ending import Exit, Stop, note
-from batchkit.refusals import Lost, Refused
+from batchkit.batch_status import status_of
+from batchkit.ending import Exit, Stop, note, quoted
+from batchkit.json_values import object_of
+from batchkit.listing import listed
+from batchkit.refusals import Lost, Refused, Unlisted
 from batchkit.spending import most_output_tokens
 
 if TYPE_CHECKING:
@@ -27,9 +30,7 @@ if TYPE_CHECKING:
 
 FINGERPRINT_KEY = "dwb_fingerprint"
 
-_MOST_LISTED = 300
-_PAGE = 100
-_NOT_FOUND = 404
+_NOT_ACCEPTED, _NOT_FOUND = 401, 404
 _SECONDS_BETWEEN_LOOKS = 2.0
 _SPENT = frozenset({"failed", "cancelled", "expired"})
 
@@ -92,9 +93,7 @@ class Submission:
         """Make sure that there is one batch; its id."""
         entries = self._journal.entries
         if entries.batch_id is None:
-            found = self._look()
-            if found is None and entries.create_sent_at is not None:
-                found = self._look_while_in_doubt()
+            found = self._earlier()
             if found is None:
                 file_id = self.upload()
                 self._refuse_if_too_dear(file_id)
@@ -165,6 +164,9 @@ class Submission:
             return _id_of(self._api.post("/batches", body, self._look))
         except (Refused, Lost) as error:
             if not error.may_have_happened:
+                made = self._made_all_the_same(error)
+                if made is not None:
+                    return made
                 gone = isinstance(error, Refused) and error.status == _NOT_FOUND
                 self._journal.note(
                     create_sent_at=None,
@@ -177,47 +179,110 @@ class Submission:
                 raise
             return found
 
+    def find_again(self, refusal: Refused) -> str:
+        """The batch's id where the server does not know the one that it gave: ours by its mark.
+
+        Raises:
+            Stop: it cannot be found. It is not created again.
+        """
+        given = str(self._journal.entries.batch_id)
+        try:
+            found = self._look()
+        except Unlisted:
+            found = None
+        if found is None or found == given:
+            raise Stop(
+                Exit.REFUSED,
+                f"The server gave the batch the id {quoted(given, 80)} and answers {refusal.status}"
+                " to it, and its list does not show another with this file's mark.",
+                self._way_out(),
+            )
+        note(f"The server does not know {quoted(given, 80)}; its list has {quoted(found, 80)}.")
+        self._journal.note(batch_id=found)
+        return found
+
+    def _earlier(self) -> str | None:
+        """The batch, if it is there already; where it may be, it is looked for long enough."""
+        if self._journal.entries.create_sent_at is not None:
+            return self._look_while_in_doubt()
+        try:
+            return self._look()
+        except Unlisted:
+            return None  # nothing was sent from here
+
+    def _made_all_the_same(self, error: Refused | Lost) -> str | None:
+        """What a refused creation has made: where a gateway repeats it, the second may be refused.
+
+        A key that is refused would not be shown the list either.
+        """
+        if isinstance(error, Lost) or error.is_repeatable or error.status == _NOT_ACCEPTED:
+            return None
+        with suppress(Stop):
+            return self._look()
+        return None
+
     def _look_while_in_doubt(self) -> str | None:
-        """Look for a creation whose reply was lost, for as long as it may still appear."""
+        """Look for a creation whose reply was lost, for as long as it may still appear.
+
+        Raises:
+            Stop: nobody can look, so that it must not be sent again.
+        """
         while True:
+            blind: Stop | None = None
             try:
                 found = self._look()
-            except Lost:
-                found = None
+            except (Lost, Unlisted) as error:
+                found, blind = None, error
             left = self._journal.seconds_in_doubt(self._order.in_doubt_seconds)
-            if found is not None or left <= 0:
+            if found is not None:
                 return found
+            if left <= 0 and isinstance(blind, Unlisted):
+                raise Stop(
+                    Exit.NO_CONNECTION,
+                    "It is not known whether the creation reached the server, and its list cannot "
+                    f"tell: {blind.why}",
+                    self._way_out(),
+                )
+            if left <= 0:
+                if blind is not None:
+                    raise blind
+                return None
             time.sleep(min(left, _SECONDS_BETWEEN_LOOKS))
 
+    def _way_out(self) -> str:
+        return (
+            "It is not sent again, because it may have been paid for. Look in the provider's "
+            f"console: what is there can be followed with its id as batch_id in "
+            f"{quoted(str(self._journal.path))}; if nothing is, give the request file another name."
+        )
+
     def _look(self) -> str | None:
-        was_sent = self._journal.entries.create_sent_at is not None
-        for batch in self._listed("/batches", self._mark):
-            marked = (batch.get("metadata") or {}).get(FINGERPRINT_KEY) == self._mark
-            if marked and (was_sent or status_of(batch) not in _SPENT):
+        entries = self._journal.entries
+        was_sent = entries.create_sent_at is not None
+        for batch in self._listed("/batches", self._mark, entries.create_sent_at):
+            metadata = object_of(batch.get("metadata"))
+            is_ours = self._mark in metadata.values()
+            if was_sent and not metadata and entries.file_id is not None:
+                is_ours = batch.get("input_file_id") == entries.file_id
+            if is_ours and (was_sent or status_of(batch) not in _SPENT):
                 return _id_of(batch)
         return None
 
     def _file_named(self, name: str) -> str | None:
         size = self._order.path.stat().st_size
-        for file in self._listed("/files", name, purpose="batch"):
-            if file.get("filename") == name and file.get("bytes") in (0, None, size):
-                return _id_of(file)
+        since = self._journal.entries.upload_sent_at
+        with suppress(Unlisted):  # an upload is free, so it is made again
+            for file in self._listed("/files", name, since, purpose="batch"):
+                if file.get("filename") == name and file.get("bytes") in (0, None, size):
+                    return _id_of(file)
         return None
 
-    def _listed(self, path: str, search: str, **params: str) -> Iterator[dict[str, Any]]:
-        """The newest objects of a list; a lost write is among them or was never made."""
+    def _listed(
+        self, path: str, search: str, since: float | None, **params: str
+    ) -> Iterator[dict[str, Any]]:
         if self._settings.provider == "doubleword":
             params["search"] = search
-        after: str | None = None
-        for _ in range(_MOST_LISTED // _PAGE):
-            cursor = {"after": after} if after else {}
-            page = self._api.get(path, limit=_PAGE, **params, **cursor)
-            data = objects_of(page)
-            yield from data
-            last = str(data[-1].get("id")) if data else None
-            if not page.get("has_more") or last in {None, after}:
-                return
-            after = last
+        return listed(self._api, path, params, since)
 
 
 def _id_of(answer: dict[str, Any]) -> str:
