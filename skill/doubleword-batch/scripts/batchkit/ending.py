@@ -38,7 +38,7 @@ _MEANINGS = {
     Exit.NO_CONNECTION: "no connection, or an answer that is not the API's; run it again",
     Exit.STATE: "a file cannot be read or written",
     Exit.INCOMPLETE: "done, but faults or rows without a good answer remain",
-    Exit.RUNNING: "the batch still runs, or lines that it counts are lacking; run the same command again",
+    Exit.RUNNING: "the batch runs, or lines that it counts are lacking; run the same command again",
     Exit.INTERRUPTED: "interrupted; the same command goes on from there",
 }
 
