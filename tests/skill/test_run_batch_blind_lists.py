@@ -72,7 +72,7 @@ def test_a_lost_creation_is_found_however_far_down_the_list_it_is(run, server, o
 
     def pages(after):
         entries = [*others, ours(server)] if server.created else []
-        at = next((n for n, one in enumerate(entries, 1) if one["id"] == after), 0)
+        at = next((n for n, entry in enumerate(entries, 1) if entry["id"] == after), 0)
         return {"data": entries[at : at + 100], "has_more": at + 100 < len(entries)}
 
     server.pages = pages

@@ -95,9 +95,9 @@ class _Reader:
         elif kind == _INTEGER:
             place = self._field(self.table(table, 3), 0)
             is_wide = place is not None and self._number("<i", place) == _WIDE_BITS
-        said = self._metadata(table)
-        is_period = said.get(b"ARROW:extension:name") == EXTENSION.encode()
-        period = said.get(b"ARROW:extension:metadata") if is_period else None
+        metadata = self._metadata(table)
+        is_period = metadata.get(b"ARROW:extension:name") == EXTENSION.encode()
+        period = metadata.get(b"ARROW:extension:metadata") if is_period else None
         return Field(unit, self.fields(table, 5), is_wide, period)
 
     def _metadata(self, table: int) -> dict[bytes, bytes]:

@@ -124,9 +124,9 @@ def _of_polars(kind: Any) -> Read | None:
 
 def _of_field(field: Any) -> Read | None:
     """The reader of an Arrow column, whose extension is in its metadata before pandas' import."""
-    said: dict[bytes, bytes] = field.metadata or {}
-    if said.get(b"ARROW:extension:name") == EXTENSION.encode():
-        return period_reader(said.get(b"ARROW:extension:metadata", b""))
+    metadata: dict[bytes, bytes] = field.metadata or {}
+    if metadata.get(b"ARROW:extension:name") == EXTENSION.encode():
+        return period_reader(metadata.get(b"ARROW:extension:metadata", b""))
     return _of_arrow(field.type)
 
 

@@ -75,8 +75,8 @@ def test_a_cut_file_says_how_much_of_it_can_be_read(source):
     packed = gzip.compress(f"a,b\n{lines}".encode())
     with pytest.raises(InputError, match="beyond its first") as refused:
         list(source("t.csv.gz", packed[: len(packed) // 2]).rows())
-    said = int(refused.value.message.split("first ")[1].split()[0])
-    assert said == len(zlib.decompressobj(31).decompress(packed[: len(packed) // 2]))
+    readable = int(refused.value.message.split("first ")[1].split()[0])
+    assert readable == len(zlib.decompressobj(31).decompress(packed[: len(packed) // 2]))
     with pytest.raises(InputError, match="nothing of it can be decompressed"):
         source("t.csv.gz", packed[:12])
 

@@ -212,18 +212,18 @@ def test_a_period_beyond_the_years_of_dates_stays_its_number():
 
 def test_a_field_without_a_name_keeps_its_place_and_its_value(tmp_path, roots):
     number, day = ("", pa.int64()), ("day", pa.date32())
-    one = [{"": 1}, None, {"": None}]
-    two = [{"": 2**53 + 1, "day": dt.date(2024, 1, 1)}, None, {"": None, "day": None}]
+    single = [{"": 1}, None, {"": None}]
+    pairs = [{"": 2**53 + 1, "day": dt.date(2024, 1, 1)}, None, {"": None, "day": None}]
     table = pa.table(
         {
-            "one": pa.array(one, pa.struct([number])),
-            "two": pa.array(two, pa.struct([number, day])),
-            "each": pa.array([[value] for value in two], pa.list_(pa.struct([number, day]))),
+            "one": pa.array(single, pa.struct([number])),
+            "two": pa.array(pairs, pa.struct([number, day])),
+            "each": pa.array([[value] for value in pairs], pa.list_(pa.struct([number, day]))),
         }
     )
     arrow_parquet.write_table(table, tmp_path / "t.parquet")
     rows = list(open_source("t.parquet", roots).rows())
-    assert [row["one"] for row in rows] == one
+    assert [row["one"] for row in rows] == single
     texts = [{"": 2**53 + 1, "day": "2024-01-01"}, None, {"": None, "day": None}]
     assert [row["two"] for row in rows] == texts
     assert [row["each"] for row in rows] == [[value] for value in texts]

@@ -59,7 +59,7 @@ def note_on_lost(lost: list[Lost]) -> str:
 def _words(lost: list[Lost]) -> list[str]:
     words: list[str] = []
     if rows := sum(earlier.rows or 0 for earlier in lost):
-        named = _named(f"{one.job} ({one.rows:,})" for one in lost if one.rows)
+        named = _named(f"{earlier.job} ({earlier.rows:,})" for earlier in lost if earlier.rows)
         asked, they_are = (
             ("row was", "and its answer is gone: it is")
             if rows == 1
@@ -68,7 +68,7 @@ def _words(lost: list[Lost]) -> list[str]:
         words.append(
             f"{rows:,} {asked} sent before by {named}, {they_are} sent, and paid for, again"
         )
-    if unknown := [one.job for one in lost if one.rows is None]:
+    if unknown := [earlier.job for earlier in lost if earlier.rows is None]:
         words.append(
             f"the files of {_named(unknown)} are gone from the state directory, so rows that it "
             "has answered are sent, and paid for, again"
