@@ -50,6 +50,14 @@ def test_waits_for_capacity_while_the_other_parts_run_and_then_finishes(runs, ca
     assert "no capacity for 1 part(s) yet" in capsys.readouterr().err
 
 
+def test_looks_again_within_the_hour_whatever_date_it_is_asked_to_wait_for(runs, capsys):
+    headers = {"retry-after": "Tue, 03 Nov 2099 10:01:30 GMT"}
+    report, batches, slept = runs(status(429, CREATE, times=5, after=3, headers=headers))
+    assert (report.complete, report.ledger, batches) == (True, {"ok": 40}, 4)
+    assert max(slept) == 3600
+    assert "try again in 3600 s" in capsys.readouterr().err
+
+
 def test_stops_waiting_for_capacity_when_its_time_is_up(runs):
     report, batches, slept = runs(NO_CAPACITY, timeout_seconds=30)
     assert (report.complete, batches) == (False, 3)

@@ -237,6 +237,7 @@ async def test_a_server_that_echoes_the_key_does_not_get_it_into_the_error(conne
         ({"retry-after": "Tue, 03 Nov 2026 10:01:30 GMT", "date": "Tue, 03 Nov 2026 10:00:00 GMT"},
          90.0),
         ({"retry-after": "Tue, 03 Nov 1998 10:01:30 GMT"}, 0.0),
+        ({"retry-after": "Tue, 03 Nov 2099 10:01:30 GMT"}, 1e9),
     ],
 )  # fmt: skip
 @respx.mock

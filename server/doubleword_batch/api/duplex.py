@@ -26,6 +26,7 @@ from doubleword_batch.api.custom_transport import httpx_error
 _BLOCK_BYTES = 256 * 1024
 _CHECK_SECONDS = 0.25  # how soon a thread notices that nobody waits for it any more
 _MOST_AT_ONCE = 16
+_MOST_INTERIM_BYTES = 64 * 1024
 _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HTTPCORE_ERRORS = (
     httpcore.NetworkError,
@@ -208,7 +209,7 @@ class _DuplexStream(httpcore.NetworkStream):
         self._socket: socket.socket | None = None if inside_tls else stream.get_extra_info("socket")
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        """Write all of it; ends with `WriteError` as soon as an answer begins to come."""
+        """Write all of it; ends with `WriteError` as soon as a final answer begins to come."""
         if self._socket is None:
             self._raise_if_abandoned()
             self._stream.write(buffer, timeout)
@@ -278,6 +279,8 @@ class _DuplexStream(httpcore.NetworkStream):
         except OSError as error:
             raise httpcore.WriteError(str(error)) from error
         self._early += data
+        if data and _only_interim(bytes(self._early)):
+            return
         raise httpcore.WriteError("the server has answered, or hung up, before the end")
 
     def _wait(self, events: int, until: float, too_late: type[Exception]) -> None:
@@ -294,6 +297,17 @@ class _DuplexStream(httpcore.NetworkStream):
     def _raise_if_abandoned(self) -> None:
         if self._exchange.is_abandoned:
             raise httpcore.ReadError("nobody waits for it any more")
+
+
+def _only_interim(early: bytes) -> bool:
+    """Whether no final answer has begun in what has come: only 100, 103 and the like."""
+    if len(early) > _MOST_INTERIM_BYTES:
+        return False
+    while early[:8] in {b"HTTP/1.0", b"HTTP/1.1"} and early[8:10] == b" 1":
+        _, end, early = early.partition(b"\r\n\r\n")
+        if not end:
+            return True
+    return b"HTTP/1.1 ".startswith(early)
 
 
 def _from_now(timeout: float | None) -> float:

@@ -330,7 +330,7 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
         return None
     # The server's own clock, where it shows it: this machine's may be wrong.
     now = _date(headers.get("date", "")) or datetime.now(UTC)
-    return max(0.0, (until - now).total_seconds())
+    return seconds_of((until - now).total_seconds())
 
 
 def _date(value: str) -> datetime | None:

@@ -18,6 +18,7 @@ from doubleword_batch.jobs.replies import Status, utc
 from doubleword_batch.jobs.reuse.told import rows_saved
 from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.approvals import Approval
+from doubleword_batch.jobs.sync.concurrency import LONGEST_ASKED_SECONDS
 from doubleword_batch.progress import Progress, no_progress
 
 MAX_WAIT_SECONDS = 45
@@ -26,7 +27,6 @@ MAX_WAIT_SECONDS = 45
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 5.0
 _OUTAGE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
-_LONGEST_ASKED_SECONDS = 3600.0  # how long a server may ask us to stay away
 _LAST_ANSWER_SECONDS = 2.0  # what a request may take beyond the time that the caller gave
 
 
@@ -126,7 +126,7 @@ class _Outage:
         if not error.retryable or asked <= _OUTAGE_SECONDS:
             await self.budget.wait_after(error, self._tell)
             return
-        pause = min(asked, _LONGEST_ASKED_SECONDS)
+        pause = min(asked, LONGEST_ASKED_SECONDS)
         self._tell(error, pause)
         await self._sleep(pause)
         self.budget.renew()

@@ -13,6 +13,8 @@ from doubleword_batch.jobs.replies import Waiting
 from doubleword_batch.progress import Progress
 from doubleword_batch.providers import Profile
 
+LONGEST_ASKED_SECONDS = 3600.0
+"""How long a server may ask us to stay away, before we look again all the same."""
 _RETRY_SECONDS = 60
 _Input = TypeVar("_Input")
 _T = TypeVar("_T")
@@ -135,9 +137,8 @@ def waiting_for_capacity(results: PartResults[bool] | None) -> Waiting | None:
     """What a reply says of parts that are to be submitted later."""
     if results is None or results.capacity_error is None:
         return None
-    seconds = max(
-        1, round(results.capacity_error.details.get("retry_after_seconds", _RETRY_SECONDS))
-    )
+    asked = results.capacity_error.details.get("retry_after_seconds", _RETRY_SECONDS)
+    seconds = max(1, round(min(asked, LONGEST_ASKED_SECONDS)))
     return Waiting(
         parts=results.waiting,
         retry_after_seconds=seconds,
