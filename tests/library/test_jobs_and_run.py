@@ -230,6 +230,36 @@ def test_whole_numbers_with_gaps_keep_their_digits_in_every_frame(settings):
         assert read.where(read.notna(), None).tolist() == values, name
 
 
+MIXED = {
+    "truth": [True, 1, None],
+    "word": [1, "a", "1"],
+    "list": [[1, "a"], "b", {"c": [None]}],
+    "elements": [[1, "a"], [2], None],
+    "large": [2**53 + 1, 0.5, 1],
+    "huge": [2**200, -1, None],
+}
+
+
+def test_a_column_of_mixed_kinds_is_text_in_typed_frames(settings):
+    rows = [dict(zip(MIXED, values, strict=True)) for values in zip(*MIXED.values(), strict=True)]
+    numbers = [{"number": number} for number in (2**53, 0.5, None)]
+    rows = [{"text": str(n), **row, **numbers[n]} for n, row in enumerate(rows)]
+    results = run(rows, prompt="{{ text }}", settings=settings)
+    texts = {
+        "truth": ["true", "1", None],
+        "word": ["1", "a", "1"],
+        "list": ['[1,"a"]', "b", '{"c":[null]}'],
+        "elements": ['[1,"a"]', "[2]", None],
+        "large": ["9007199254740993", "0.5", "1"],
+        "huge": [str(2**200), "-1", None],
+    }
+    frame, table = results.to_polars().to_dict(as_series=False), results.to_arrow().to_pydict()
+    for read in (frame, table):
+        assert {name: read[name] for name in texts} == texts
+        assert read["number"] == [2.0**53, 0.5, None]
+    assert results.to_pandas()["word"].tolist() == MIXED["word"]
+
+
 def test_a_frame_of_a_library_that_is_not_there_says_how_to_install_it(settings, monkeypatch):
     results = run(ROWS, prompt=PROMPT, settings=settings)
     monkeypatch.setitem(sys.modules, "pandas", None)

@@ -1,7 +1,8 @@
 """The table of answers that a job's results were written to, as rows and as data frames."""
 
 from codecs import BOM_UTF8
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +19,7 @@ TableFormat = Literal["jsonl", "csv", "parquet"]
 
 
 _INTEGERS = 1 << 63  # how many there are of 64 bits on each side of 0
+_EXACT = 1 << 53  # up to this a float holds every integer
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -103,14 +105,67 @@ class JobResults:
         return frame
 
     def to_polars(self) -> Any:
-        """The table as a polars data frame; errors as `to_pandas`."""
+        """The table as a polars data frame; errors as `to_pandas`.
+
+        A column that holds values of several kinds, or one for which there is no type, is text:
+        strings as they are, all else as JSON.
+        """
         polars = _installed("polars")
-        return polars.DataFrame(list(self.rows()), infer_schema_length=None)
+
+        def series(values: list[Any]) -> Any:
+            rows = [{"": value} for value in values]
+            return polars.DataFrame(rows, infer_schema_length=None).to_series()
+
+        refusals = (polars.exceptions.PolarsError, TypeError, ValueError, OverflowError)
+        return polars.DataFrame(_columns(self.rows(), series, refusals))
 
     def to_arrow(self) -> Any:
-        """The table as a pyarrow table; errors as `to_pandas`."""
+        """The table as a pyarrow table; errors as `to_pandas`, columns as in `to_polars`."""
         pyarrow = _installed("pyarrow")
-        return pyarrow.Table.from_pylist(list(self.rows()))
+        refusals = (TypeError, ValueError, OverflowError)
+        return pyarrow.table(_columns(self.rows(), pyarrow.array, refusals))
+
+
+def _columns(
+    rows: Iterable[dict[str, Any]],
+    make: Callable[[list[Any]], Any],
+    refusals: tuple[type[Exception], ...],
+) -> dict[str, Any]:
+    """The table by columns.
+
+    Args:
+        rows: of the table.
+        make: a column of values of one kind, or None.
+        refusals: what it raises where no type holds them.
+    """
+    rows = list(rows)
+    names = dict.fromkeys(name for row in rows for name in row)
+    return {name: _column([row.get(name) for row in rows], make, refusals) for name in names}
+
+
+def _column(
+    values: list[Any],
+    make: Callable[[list[Any]], Any],
+    refusals: tuple[type[Exception], ...],
+) -> Any:
+    kinds = set(map(type, values)) - {type(None)}
+    if kinds == {int, float} and all(map(_is_exact, values)):
+        kinds, values = {float}, [value if value is None else float(value) for value in values]
+    if len(kinds) <= 1:
+        with suppress(*refusals):
+            return make(values)
+    return make([_text(value) for value in values])
+
+
+def _text(value: Any) -> str | None:
+    import msgspec
+
+    return value if value is None or isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _is_exact(value: float | None) -> bool:
+    """Whether a float holds it with all its digits."""
+    return not isinstance(value, int) or -_EXACT <= value <= _EXACT
 
 
 def _whole_numbers(pandas: Any, values: list[int | None]) -> Any:
