@@ -172,7 +172,7 @@ async def test_a_line_that_is_too_long_costs_its_own_row_only(tmp_path, place, e
 async def test_a_line_that_is_too_long_and_cut_is_asked_for_again(tmp_path):
     async with serving(sent(long_line()[:-9])) as server:
         ran = await run(tmp_path, server.base_url, None, code=LONG)
-    assert ran.stdout.startswith("Lost"), ran.stdout + ran.stderr
+    assert ran.stdout.startswith("Cut"), ran.stdout + ran.stderr
     assert "its last line is cut" in ran.stdout
 
 

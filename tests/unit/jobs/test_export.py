@@ -142,7 +142,27 @@ async def test_parquet_columns_have_the_types_of_their_values(finish, written, t
     assert second["s"].startswith("x")
     assert (first["mixed"], second["mixed"]) == ("1", "1")
     assert (first["A"], second["a_2"]) == ("[1]", 2)
-    assert float(first["big"]) == float(1 << 70)
+    assert (first["big"], second["big"]) == (str(1 << 70), "1")
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        ([(1 << 53) + 1, 0.5, None], "VARCHAR"),
+        ([1 << 53, 0.5, -(1 << 53)], "DOUBLE"),
+        ([(1 << 63) - 1, -(1 << 63), None], "BIGINT"),
+        ([1 << 63, 1, None], "VARCHAR"),
+        ([1 << 64, 0.5, -(1 << 200)], "VARCHAR"),
+    ],
+)
+async def test_no_number_loses_digits_in_parquet(finish, written, tmp_path, values, kind):
+    rows = [{"text": str(number), "n": value} for number, value in enumerate(values)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = await finish("t.jsonl", chat("a"), chat("b"), chat("c"))
+    read = [row["n"] for row in written(job.table(), "parquet")]
+    assert types_of(tmp_path / "out.parquet")["n"] == kind
+    texts = [None if value is None else str(value) for value in values]
+    assert read == (texts if kind == "VARCHAR" else values)
 
 
 async def test_bytes_of_a_source_come_back_as_bytes(finish, written, tmp_path):

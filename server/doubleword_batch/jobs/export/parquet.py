@@ -6,7 +6,8 @@ types are those that the values have; nothing is guessed from the looks of a tex
 - text is VARCHAR, also where it looks like a number or a date;
 - whole numbers are BIGINT, numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
 - a column of a response_schema has the type that its schema names, also while it is empty;
-- everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON;
+- everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON; numbers, too,
+  where their type would lose digits of them;
 - embeddings are lists of FLOAT. Where all have one length n, readers built on Apache Arrow see
   lists of the fixed length n (`arrow_schema.py`); Parquet itself has none, so DuckDB shows FLOAT[],
   which casts to FLOAT[n]. It is not written as one: DuckDB 2.0 writes nulls of that type so that
@@ -36,6 +37,7 @@ _FEWEST_ROWS, _MOST_ROWS = 2_048, 122_880  # of a row group; DuckDB's vector, an
 _LONGEST_LINE_BYTES = 1 << 20
 _BUFFER_BYTES = 1 << 20
 _BIGINT = 1 << 63
+_EXACT = 1 << 53  # up to this a DOUBLE holds every integer
 
 _OF_SCHEMA = {"string": "VARCHAR", "integer": "BIGINT", "number": "DOUBLE", "boolean": "BOOLEAN"}
 _OF_VALUES: dict[frozenset[type[object]], str] = {
@@ -92,14 +94,15 @@ class _Column:
         self._kinds: set[type[object]] = set()
         self._lengths: set[int] = set()
         self._elements: set[type[object]] = set()
-        self._is_too_large = False
+        self._is_long = self._is_too_large = False
 
     def see(self, value: Any) -> None:
         """Take note of a value."""
         kind: type[object] = value.__class__
         self._kinds.add(kind)
-        if kind is int and not -_BIGINT <= value < _BIGINT:
-            self._is_too_large = True
+        if kind is int and not -_EXACT <= value <= _EXACT:
+            self._is_long = True
+            self._is_too_large |= not -_BIGINT <= value < _BIGINT
         elif kind is list and self.is_vector:
             self._lengths.add(len(value))
             self._elements.update(map(type, cast("list[Any]", value)))
@@ -114,9 +117,11 @@ class _Column:
         named = self._type_of_schema()
         if not kinds:
             return named or "VARCHAR"
-        if kinds == frozenset({int}) and named == "DOUBLE":
+        if kinds == frozenset({int}) and named == "DOUBLE" and not self._is_long:
             return named
-        return "VARCHAR" if self._is_too_large else _OF_VALUES.get(kinds, "VARCHAR")
+        if self._is_too_large or (self._is_long and float in kinds):
+            return "VARCHAR"
+        return _OF_VALUES.get(kinds, "VARCHAR")
 
     def selected(self, key: str) -> str:
         """The column in the SELECT, out of the temporary file's column `key`."""
