@@ -11,7 +11,9 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, quick
 from batch_openai.test_async_tier import singles_at
+from batch_openai.test_one_memory import HELD_PARAMS, running_table
 from batch_openai.test_survival import requests_at
+from doubleword_batch import Jobs
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
@@ -103,6 +105,28 @@ async def test_a_running_batch_whose_followers_fail_is_joined_by_the_same_calls(
         async with quick() as client:
             assert all(answer.choices for answer in await answers_of(client, "abc"))
         assert await requests_at(server) == 3
+
+
+async def test_a_table_that_cannot_be_followed_may_still_run_so_its_row_is_not_sent_again(
+    faulty, tmp_path
+):
+    gate = tmp_path / "gate"
+    shut = ServerFault(route="GET /v1/batches/{id}", fault="status", status=401, times=None)
+    held = RequestFault(fault="hold", until=str(gate))
+    with faulty(requests=[held], server=[shut]) as server:
+        async with quick(max_retry_seconds=0) as client, Jobs() as jobs:
+            job = await running_table(jobs, "held", "held 2")
+            for _ in range(2):
+                with pytest.raises(openai.AuthenticationError):
+                    await chat_call(client, "Say held", **HELD_PARAMS)
+            assert await requests_at(server) == 2
+        gate.touch()
+    with faulty() as server:
+        async with quick() as client, Jobs() as jobs:
+            answer = await chat_call(client, "Say held", **HELD_PARAMS)
+            assert (await jobs.job(job.name).wait(60)).complete
+        assert await requests_at(server) == 2
+    assert answer.choices
 
 
 @pytest.mark.parametrize("manner", ["403", "cut"])

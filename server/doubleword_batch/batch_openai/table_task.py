@@ -52,7 +52,11 @@ class TableTask(BatchTask):
         self._send_alone([row for row in rows if row in waiting and row not in waits])
 
     async def _fail_rest(self, error: DoublewordBatchError) -> None:
-        """Send the calls by themselves for which the job has nothing; some may have joined late."""
+        """Send the calls by themselves for which the job has nothing; some may have joined late.
+
+        A row whose batch may still run is not sent again: its call fails, and finds it the next
+        time.
+        """
         self._forget_given_up()  # before anybody can join: who repeats such a call finds the row
         if not self.waiting:
             return
@@ -61,7 +65,10 @@ class TableTask(BatchTask):
         while any(seen.get(row) is not call for row, call in self.waiting.items()):
             seen |= self.waiting
             await self._deliver_seen()
-        self._send_alone(list(self.waiting))
+        if all(run.is_terminal for run in self.job.batch_runs()):
+            self._send_alone(list(self.waiting))
+        else:
+            self.fail(error)
 
     def _forget_given_up(self) -> None:
         for row, call in list(self.waiting.items()):
