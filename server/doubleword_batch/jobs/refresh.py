@@ -51,7 +51,8 @@ async def _with_another_id(
     """The batch of which the provider does not know the id that it gave: ours by its mark.
 
     Raises:
-        NotFoundError: its list does not show it either.
+        NotFoundError: its list does not show it either; or shows it under that very id, and what
+            was asked for it is refused.
     """
     if not created_here(job, part):
         raise unknown
@@ -59,6 +60,8 @@ async def _with_another_id(
         batch = await batch_with_our_mark(job, part)
         if batch is not None and batch.id != run.batch_id:
             return batch
+        if batch is not None:
+            raise unknown
     raise NotFoundError(
         f"The provider does not know the batch {quote_untrusted(run.batch_id)}, whose id it gave, "
         "and its list shows no other with this job's mark.",
