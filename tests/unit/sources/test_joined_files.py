@@ -52,7 +52,7 @@ def test_tables_with_marks_that_were_joined_are_the_rows_of_each(folder, parts, 
     rows = [tuple(row.values()) for row in table.rows()]
     assert rows == [row for part in parts for row in part]
     assert table.columns == ("text", "note")
-    assert bool(table.notes) == (len(parts) > 1)
+    assert any("were joined" in note for note in table.notes) == (len(parts) > 1)
 
 
 @pytest.mark.parametrize("block", [8, 1 << 18])
