@@ -3,10 +3,22 @@
 import pytest
 
 from doubleword_batch import errors
+from doubleword_batch.jobs.cancel import cancel
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch, upload
 from faults.acting import CARRIED_OUT, acting
-from faults.harness import CREATE, RETRY, UPLOAD, built, done, ended, fetched, row
+from faults.harness import (
+    CREATE,
+    RETRY,
+    UPLOAD,
+    built,
+    done,
+    ended,
+    fetched,
+    row,
+    status,
+    submitted,
+)
 
 FINAL = ("402", "403", "404", "409", "403 in HTML")
 """Refusals after which nothing is sent again by itself."""
@@ -85,3 +97,21 @@ async def test_a_retry_that_was_begun_and_then_refused_runs_once(harness, manner
         assert act.writes == 1
         assert len(harness.batches()) == 1
     assert results.ledger == {"ok": 39, "failed": 1}
+
+
+async def test_another_s_cancelled_batch_of_the_same_work_is_not_what_a_refused_create_made(
+    harness, tmp_path
+):
+    held = row(1, "hold", until=str(tmp_path / "gate"))
+    never = status(402, CREATE, after=1)
+    with harness.serving(never, requests=[held]):
+        other = {"DOUBLEWORD_BATCH_HOME": str(harness.folder / "other")}
+        async with harness.workspace(environment=other) as ws:
+            job = await submitted(ws)
+            await cancel(ws, job)
+            await ended(ws, job)
+        async with harness.workspace() as ws:
+            job = await built(ws)
+            with pytest.raises(errors.CreditError):
+                await create_batch(ws, job)
+        assert len(harness.batches()) == 1

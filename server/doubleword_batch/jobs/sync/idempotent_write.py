@@ -9,6 +9,7 @@ was refused is looked for, too, before it is sent again: by then it may be there
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import anyio
@@ -116,10 +117,9 @@ async def _earlier(remote: RemoteWrite[_T]) -> _T | None:
     if write.sent_at is not None or (accepts is None and write.refused_at is None):
         return None
     try:
-        found = await remote.find_at_provider()
+        return await _acceptable(remote)
     except UnlistedError:
         return None  # a refusal is taken at its word
-    return found if found is not None and (accepts is None or accepts(found)) else None
 
 
 async def _found(
@@ -170,7 +170,7 @@ async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchE
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(_heartbeat, ws, remote.write)
         try:
-            answer = await remote.send(remote.find_at_provider)
+            answer = await remote.send(partial(_acceptable, remote))
         except DoublewordBatchError as error:
             answer = error
         tasks.cancel_scope.cancel()
@@ -196,8 +196,14 @@ async def _made_all_the_same(remote: RemoteWrite[_T], refusal: DoublewordBatchEr
     if remote.is_free or isinstance(refusal, AuthError | TransportError):
         return None
     with suppress(DoublewordBatchError), anyio.move_on_after(_LONGEST_LOOK_SECONDS):
-        return await remote.find_at_provider()
+        return await _acceptable(remote)
     return None
+
+
+async def _acceptable(remote: RemoteWrite[_T]) -> _T | None:
+    """What is there, but for what may not stand for it, such as another's batch that has failed."""
+    found, accepts = await remote.find_at_provider(), remote.accepts_existing
+    return found if found is not None and (accepts is None or accepts(found)) else None
 
 
 async def _heartbeat(ws: Workspace, write: Write) -> None:
