@@ -7,6 +7,7 @@ off: nothing that somebody else wrote can move the cursor, colour a word or imit
 import io
 import json
 import os
+import select
 import signal
 import sys
 from collections.abc import Iterable
@@ -24,6 +25,7 @@ Facts = list[tuple[str, object]]
 """Label and value, in the order of reading; None and "" are left out."""
 
 _WIDEST = 1_000
+_LOOK_SECONDS = 0.2
 
 
 def plain(text: object) -> str:
@@ -122,6 +124,8 @@ def person_agrees(question: str) -> bool:
     try:
         sys.stderr.write(question)
         sys.stderr.flush()
+        while os.name != "nt" and not select.select([sys.stdin], [], [], _LOOK_SECONDS)[0]:
+            pass  # a signal that comes just before a read begins would not end it
         return sys.stdin.readline().strip().lower() in {"y", "yes"}
     except KeyboardInterrupt:
         sys.stderr.write("\n")

@@ -46,6 +46,24 @@ async def test_a_refused_one_is_tried_again_after_the_others_have_got_through():
     assert all(order.count(item) == 1 for item in range(1, 8))
 
 
+async def test_one_whose_refusal_comes_after_the_others_have_ended_is_tried_again():
+    order, others = [], anyio.Event()
+
+    async def work(item):
+        order.append(item)
+        if item == 0 and order.count(0) == 1:
+            await others.wait()
+            await anyio.lowlevel.checkpoint()
+            raise RateLimitedError("full")
+        if len(order) == 4:
+            others.set()
+        return item
+
+    with anyio.fail_after(WAIT_SECONDS):
+        done = await run_concurrently(FOUR, range(4), work)
+    assert (done.results, done.waiting, order.count(0)) == ([0, 1, 2, 3], 0, 2)
+
+
 async def test_one_that_is_always_refused_holds_nobody_up_and_is_not_asked_for_ever():
     asked = []
 

@@ -51,7 +51,7 @@ async def run_concurrently(
     """Do `work` for each input, at most `Profile.parts_at_once` at a time.
 
     An input that the provider refuses for capacity makes room for the others and is tried again
-    after them, as long as any other has got through in between. After any other failure nothing
+    after them, as long as any other has got through since it was begun. After any other failure nothing
     new is begun; in-flight requests finish, so that their fate is known.
 
     Args:
@@ -89,14 +89,16 @@ class _Queue(Generic[_Input, _T]):
     async def drain(self) -> None:
         while self._indexes and self.failure is None:
             index = self._indexes.popleft()
+            got_through = len(self.results)
             try:
                 self.results[index] = await self._work(self._inputs[index])
             except RateLimitedError as error:
                 if not error.retryable:
                     self._fail(error)
                     return
-                self.deferred.append(index)
                 self.capacity_error = error
+                made_room = len(self.results) > got_through  # while this was being refused
+                (self._indexes if made_room else self.deferred).append(index)
             except Exception as error:  # noqa: BLE001  # raised above: a task group would wrap it
                 self._fail(error)
                 return
