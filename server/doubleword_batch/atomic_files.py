@@ -24,11 +24,15 @@ from typing import TYPE_CHECKING, BinaryIO
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.held_files import CLOSE_IT, HELD, may_be_held, patiently
 from doubleword_batch.open_files import open_regular, opened_folder
+from doubleword_batch.path_names import LONGEST_PATH_OF_WINDOWS, units_of_windows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
 TRY_AGAIN = "try again"
+
+_SHORTEN_IT = "Choose a folder or a name with fewer, or switch long paths on in Windows"
+_IS_WINDOWS = os.name == "nt"
 
 _COPIED_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 24  # of the target's name: writers that add a suffix of their own still fit
@@ -189,13 +193,15 @@ def check_writable(path: Path) -> None:
     """Reject a target that cannot be written, before any work is spent on it.
 
     A file is created beside it and removed: permissions, read-only and special file systems differ
-    too much to be checked in any other way.
+    too much to be checked in any other way. Its name is as long as the target's, as Windows counts
+    the whole path.
 
     Raises:
         InputError: code `not_written`.
         StoreError: code `disk_full`.
     """
     probe = _temporary(path)
+    probe = probe.with_name(probe.name.ljust(len(path.name), "x"))
     try:
         with opened_folder(path.parent) as folder:
             _create(probe, 0o600, folder).close()
@@ -203,9 +209,10 @@ def check_writable(path: Path) -> None:
     except OSError as error:
         if is_disk_full(error):
             raise not_written(path, error) from None
+        too_long = _too_long(error, probe)
         raise InputError(
-            f"No file can be created in {path.parent}: {error.strerror or error}.",
-            hint="Choose a writable folder.",
+            f"No file can be created in {path.parent}: {too_long or error.strerror or error}.",
+            hint=f"{_SHORTEN_IT}." if too_long else "Choose a writable folder.",
             code="not_written",
         ) from None
 
@@ -235,6 +242,8 @@ def not_written(path: Path, error: Exception, *, then: str = TRY_AGAIN) -> Store
         reason, advice = "no space is left", "Free some space there"
     elif held:
         reason, advice = HELD, CLOSE_IT
+    elif too_long := _too_long(error, path):
+        reason, advice = too_long, _SHORTEN_IT
     else:
         reason = _reason(error, path)
         advice = "See that its folder exists and may be written to, or choose another one"
@@ -274,6 +283,17 @@ def is_disk_full(error: Exception) -> bool:
     if isinstance(error, OSError) and error.errno is not None:
         return error.errno in _FULL_ERRNO
     return any(words in str(error) for words in _FULL_WORDS)
+
+
+def _too_long(error: Exception, path: Path) -> str | None:
+    """Why Windows says that a file is not there which was to be made; None if it is not that."""
+    if not (_IS_WINDOWS and isinstance(error, OSError) and error.errno == errno.ENOENT):
+        return None
+    names = (name for name in (error.filename, error.filename2) if isinstance(name, str))
+    longest = max(map(units_of_windows, (str(path), *names)))
+    if longest <= LONGEST_PATH_OF_WINDOWS:
+        return None
+    return f"a path of {longest} characters is needed, and Windows takes {LONGEST_PATH_OF_WINDOWS}"
 
 
 def _reason(error: Exception, path: Path) -> str:

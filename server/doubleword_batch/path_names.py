@@ -14,7 +14,8 @@ _WINDOWS_DEVICE = re.compile(
     re.IGNORECASE,
 )
 _WILDCARDS = "?*"
-_LONGEST_NAME_BYTES = 255 * 2  # UTF-16, as the disk counts
+LONGEST_PATH_OF_WINDOWS = 259  # unless its user, or who looks after it, has switched long ones on
+_LONGEST_NAME = 255
 _NOT_IN_NAMES = '<>|"'
 _FIRST_PRINTABLE = " "
 _FOLDERS_OF_WINDOWS = (
@@ -91,7 +92,12 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
 
 def is_too_long_for_windows(name: str) -> bool:
     """Whether a name has more than the 255 characters that a disk of Windows gives it."""
-    return len(name.encode("utf-16-le", "surrogatepass")) > _LONGEST_NAME_BYTES
+    return units_of_windows(name) > _LONGEST_NAME
+
+
+def units_of_windows(text: str) -> int:
+    """How long a name or a path is, as Windows counts: in UTF-16."""
+    return len(text.encode("utf-16-le", "surrogatepass")) // 2
 
 
 def _fault_of_a_character(name: str, refused: str) -> str | None:

@@ -1,5 +1,7 @@
 """What names mean on each system, tried on whatever system the tests run on."""
 
+import errno
+import os
 import unicodedata
 from contextlib import nullcontext
 from pathlib import PurePosixPath, PureWindowsPath
@@ -8,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from doubleword_batch import paths
+from doubleword_batch import atomic_files, open_files, paths
 from doubleword_batch.errors import InputError
 from doubleword_batch.path_names import (
     fault_on_windows,
@@ -203,3 +205,29 @@ def test_on_a_disk_of_windows_such_a_name_is_refused_before_anything_is_written(
         Roots(None).writable(tmp_path / name)
     assert refused.value.code in {"not_written", "invalid_argument"}  # Windows itself has none such
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("folder", "name"), [(150, "x" * 120 + ".csv"), (240, "answers.csv")])
+def test_a_path_too_long_for_windows_is_refused_as_that_before_anything_is_written(
+    tmp_path, monkeypatch, folder, name
+):
+    def as_windows_opens(path, *arguments, **options):
+        if len(str(path)) > 259:
+            raise FileNotFoundError(errno.ENOENT, "No such file or directory", str(path))
+        return real(path, *arguments, **options)
+
+    deep = tmp_path / ("f" * (folder - len(str(tmp_path)) - 1))
+    deep.mkdir()
+    real = os.open
+    monkeypatch.setattr(os, "open", as_windows_opens)
+    monkeypatch.setattr(open_files, "WALKS_FOLDERS", False)  # the paths are whole there
+    monkeypatch.setattr(atomic_files, "_IS_WINDOWS", True)
+
+    with pytest.raises(
+        InputError, match=r"path of 27\d characters is needed, .* takes 259"
+    ) as refused:
+        Roots(None).writable(deep / name)
+
+    assert refused.value.code == "not_written"
+    assert "long paths" in refused.value.hint
+    assert list(deep.iterdir()) == []
