@@ -51,8 +51,8 @@ async def run_concurrently(
     """Do `work` for each input, at most `Profile.parts_at_once` at a time.
 
     An input that the provider refuses for capacity makes room for the others and is tried again
-    after them, as long as any other has got through since it was begun. After any other failure nothing
-    new is begun; in-flight requests finish, so that their fate is known.
+    after them, as long as any other has got through since it was begun. After any other failure
+    nothing new is begun; in-flight requests finish, so that their fate is known.
 
     Args:
         profile: the provider's.
