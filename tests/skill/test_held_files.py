@@ -1,4 +1,4 @@
-"""A file that Windows does not let go: another program has it open, or a right is missing."""
+"""What Windows refuses: a file that another program has open, a missing right, a name."""
 
 import os
 from pathlib import Path
@@ -52,3 +52,25 @@ def test_one_that_may_not_be_written_is_not_said_to_be_open_elsewhere(written, m
     monkeypatch.setattr(os, "access", lambda *_: False)
     with pytest.raises(PermissionError, match="Access is denied"):
         written(ACCESS_DENIED, times=1_000)
+
+
+@pytest.mark.parametrize(
+    "name", ["a.csv:b.jsonl", "NUL", "con.csv", "com1 .jsonl", "what?.jsonl", "requests.jsonl."]
+)
+def test_a_name_that_windows_cannot_have_is_refused_and_nothing_is_written(
+    tmp_path, monkeypatch, name
+):
+    whole_files = script_module("whole_files")
+    monkeypatch.setattr(whole_files, "_IS_WINDOWS", True)
+    with pytest.raises(Exception, match="Windows can have no file of the name") as stopped:
+        whole_files.write_whole(tmp_path / name, [b"x"])
+    assert type(stopped.value).__name__ == "Stop"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["contents.csv", "nul_1.jsonl", "a (1) ä [b].jsonl", ".hidden"])
+def test_a_name_that_windows_can_have_is_written(tmp_path, monkeypatch, name):
+    whole_files = script_module("whole_files")
+    monkeypatch.setattr(whole_files, "_IS_WINDOWS", True)
+    whole_files.write_whole(tmp_path / name, [b"x"])
+    assert (tmp_path / name).read_bytes() == b"x"

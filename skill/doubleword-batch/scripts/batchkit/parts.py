@@ -7,7 +7,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from batchkit.ending import Exit, Stop, quoted
-from batchkit.whole_files import being_written, publish, unfinished
+from batchkit.whole_files import being_written, check_name, publish, unfinished
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,6 +31,7 @@ class PartFiles:
         self._stream: BinaryIO | None = None
         self._lines = self._bytes = 0
         self.paths: list[Path] = []
+        check_name(first)
         self._refuse_to_replace([first])
 
     def __enter__(self) -> PartFiles:  # noqa: PYI034  # Self is not in Python 3.9

@@ -7,6 +7,7 @@ link would choose which file of the person is read or written, and a pipe would 
 from __future__ import annotations
 
 import os
+import re
 import stat
 import time
 from contextlib import contextmanager, suppress
@@ -21,6 +22,13 @@ if TYPE_CHECKING:
 _ACCESS_DENIED, _SHARING_VIOLATION, _LOCK_VIOLATION = 5, 32, 33  # error codes of Windows
 _PATIENCE_SECONDS = 2.0
 _PAUSE_SECONDS = 0.05
+
+_IS_WINDOWS = os.name == "nt"
+_NO_NAME_THERE = re.compile(
+    r"""(?: .*[<>:"|?*\x00-\x1f].* | .*[ .]  # else a stream of another file, or another name
+    | (?:CON|PRN|AUX|NUL|COM[0-9¹²³]|LPT[0-9¹²³])[ ]*(?:\..*)? )""",
+    re.IGNORECASE | re.VERBOSE | re.DOTALL,
+)
 
 
 def private(path: str, flags: int) -> int:
@@ -62,6 +70,16 @@ def _not_ours(path: Path) -> Stop:
     )
 
 
+def check_name(path: Path) -> None:
+    """Refuse a name that Windows cannot have, or takes for a device, a stream or another name."""
+    if _IS_WINDOWS and _NO_NAME_THERE.fullmatch(path.name):
+        raise Stop(
+            Exit.INPUT,
+            f"Windows can have no file of the name {quoted(path.name)}; nothing was written.",
+            "Give another name.",
+        )
+
+
 def unfinished(path: Path) -> Path:
     """The name of a file while it is being written."""
     return path.with_name(path.name + ".part")
@@ -70,6 +88,7 @@ def unfinished(path: Path) -> Path:
 @contextmanager
 def being_written(path: Path) -> Iterator[BinaryIO]:
     """Open the unfinished file of `path`; `publish` gives it its name, an error removes it."""
+    check_name(path)
     part = unfinished(path)
     part.unlink(missing_ok=True)  # what a killed process left
     try:
