@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
@@ -24,11 +25,12 @@ ENDS_WITHIN = 60
 
 
 @pytest.fixture
-def server(environment, work):
-    """A server as a host starts it, past its handshake."""
+def server(environment, work, request):
+    """A server as a host starts it, past its handshake; cold where a test asks for that."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("DOUBLEWORD_", "OPENAI_"))}
     process = processes.Popen(
         COMMAND,
+        cold=getattr(request, "param", False),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env={**kept, **environment},
@@ -73,6 +75,27 @@ def test_a_call_with_half_a_character_is_answered(server, work):
     answer = json.loads(server.stdout.readline())
     assert answer["id"] == 2
     assert answer["result"]["structuredContent"]["first_request"] == "� a"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere nobody limits another process")
+@pytest.mark.parametrize("server", [True], indirect=True, ids=["cold"])  # so it opens its modules
+def test_a_call_at_the_limit_of_open_files_is_answered_in_words(server, work):
+    import resource
+
+    (work / "t.csv").write_text("text\na\n", encoding="utf-8")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    replies = []
+    for left in range(8):
+        taken = max(int(path.name) for path in Path(f"/proc/{server.pid}/fd").iterdir())
+        resource.prlimit(server.pid, resource.RLIMIT_NOFILE, (taken + 1 + left, limits[1]))
+        builds(server, left + 2, source="t.csv", prompt="{{ text }}")
+        replies.append(json.loads(server.stdout.readline())["result"])
+    masked = [reply["content"] for reply in replies if not reply.get("structuredContent")]
+    assert masked == []
+    assert "Too many files are open at once" in json.dumps(replies)
+    resource.prlimit(server.pid, resource.RLIMIT_NOFILE, limits)
+    builds(server, 100, source="t.csv", prompt="{{ text }}")
+    assert json.loads(server.stdout.readline())["result"]["structuredContent"]["rows"] == 1
 
 
 @pytest.mark.parametrize("pattern", ["**/" * 40 + "*.csv", "**/**/**/*", "a/**/b/**/c/**/d.csv"])

@@ -4,6 +4,8 @@ import pytest
 
 from agent import agent
 from doubleword_batch.errors import InputError
+from doubleword_batch.jobs import failpoints
+from doubleword_batch.jobs.store.written_files import WrittenFiles
 from doubleword_batch.paths import Roots
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
@@ -76,12 +78,16 @@ def test_a_link_to_a_file_that_runs_is_not_written_through(roots, work, name):
 
 
 @pytest.mark.parametrize(
-    "pattern", [".en*", ".ssh/*", "*/.hidden/*", "**/.env", "s*/.h*/*", "sub/.hidden/*.md"]
+    "pattern",
+    [
+        *(".en*", ".ssh/*", "*/.hidden/*", "**/.env", "s*/.h*/*", "sub/.hidden/*.md", ".env"),
+        *("\u200c.git/config", "\u2060.git/*"),  # which some disks take for .git
+    ],
 )
 def test_no_pattern_of_an_agent_matches_a_hidden_file(roots, work, pattern):
     for name in (".env", ".ssh/id_rsa", "sub/.hidden/x.md"):
         (work / name).write_text("secret", encoding="utf-8")
-    with pytest.raises(InputError):
+    with pytest.raises(InputError, match="Names that begin with a dot"):
         roots.matches(pattern)
 
 
@@ -138,18 +144,25 @@ async def test_a_table_of_the_same_job_is_replaced_without_asking_until_somebody
     assert (work / "out.csv").read_bytes() == first + b"a note of mine\n"
 
 
+@pytest.mark.parametrize("when", ["before the last check", "after it"])
 async def test_a_file_that_is_put_there_while_the_table_is_written_stays(
-    settings, reviews, work, monkeypatch
+    settings, reviews, work, monkeypatch, when
 ):
-    from doubleword_batch.jobs import failpoints
+    record = WrittenFiles.record
 
-    def plant(step):
-        if step == "export.written":
+    def plant(step, name):
+        if step == name:
             (work / "late.csv").write_text("mine", encoding="utf-8")
+
+    def record_and_plant(*given):
+        record(*given)
+        plant(when, "after it")
 
     async with agent(settings) as a:
         results = await a.runs_job(**ORDER)
-        monkeypatch.setattr(failpoints, "observer", plant)
+        monkeypatch.setattr(WrittenFiles, "record", record_and_plant)
+        if when != "after it":
+            monkeypatch.setattr(failpoints, "observer", lambda step: plant(step, "export.written"))
         reply = await a.fails("fetch_results", job=results["job"], output_path="late.csv")
     assert reply["error"]["code"] == "output_exists"
     assert (work / "late.csv").read_text(encoding="utf-8") == "mine"

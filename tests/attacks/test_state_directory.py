@@ -1,6 +1,7 @@
 """The state directory is out of bounds for agents, whatever the roots say."""
 
 import os
+from pathlib import Path
 
 import pytest
 
@@ -68,12 +69,34 @@ def test_links_and_other_spellings_do_not_lead_into_it(work, state):
             roots.writable(path, overwrite=True)
 
 
-def test_it_is_known_by_what_the_disk_says_too(work, state, tmp_path):
-    """As for a state directory that is named by a link, or that a disk shows twice."""
-    (tmp_path / "named").symlink_to(state)
+@pytest.mark.parametrize("name", ["STATE", "\uff53tate"])
+def test_a_name_that_some_disks_take_for_the_same_does_not_lead_into_it(work, state, name):
+    roots = Roots([work], state_directory=state, is_for_agent=True)
+    for use in (roots.readable, roots.writable):
+        with pytest.raises(InputError, match="out of bounds"):
+            use(f"{name}/x.csv")
+
+
+def test_a_link_that_names_it_names_what_it_will_be(work, tmp_path):
+    (tmp_path / "named").symlink_to(work / "later")
     roots = Roots([work], state_directory=tmp_path / "named", is_for_agent=True)
     with pytest.raises(InputError, match="out of bounds"):
-        roots.writable("state/x.csv")
+        roots.writable("later/x.csv")
+
+
+def test_it_is_known_by_what_the_disk_says_too(work, state, monkeypatch):
+    """As where a disk shows it twice, under names that have nothing in common."""
+    twin = work / "twin"
+    (twin / "jobs").mkdir(parents=True)
+    real = Path.stat
+    monkeypatch.setattr(
+        Path, "stat", lambda path, **more: real(state if path == twin else path, **more)
+    )
+    roots = Roots([work], state_directory=state, is_for_agent=True)
+    for path in ("twin/x.csv", "twin/jobs/x.csv"):
+        with pytest.raises(InputError, match="out of bounds"):
+            roots.writable(path)
+    assert roots.writable("x.csv") == work / "x.csv"
 
 
 def test_a_root_inside_it_opens_nothing(state):

@@ -1,6 +1,7 @@
 """Replies made to take all memory, or all time."""
 
 import gzip
+import os
 import sys
 import zlib
 from random import Random
@@ -179,3 +180,27 @@ async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call, s
         with anyio.fail_after(20), pytest.raises(errors.TransportError) as caught:
             await work()
     assert caught.value.code == "timeout"
+
+
+@pytest.mark.posix("a limit on the descriptors of this process")
+async def test_a_reply_is_waited_for_without_another_descriptor(connect_directly):
+    """As in a server that has as many open as it may: the request is out, and may cost money."""
+    import resource
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+
+    def takes_all_others(_request):
+        os.close(free := os.dup(0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, hard))
+        return Answer(b"HTTP/1.1 400 X\r\n", drip_with=b"X: y\r\n", drips=20)
+
+    try:
+        async with serving(takes_all_others) as server:
+            client = connect_directly(server.base_url, max_retry_seconds=0)
+            with anyio.fail_after(60), pytest.raises(errors.TransportError) as caught:
+                await client.batches.create(
+                    input_file_id="f", endpoint="/v1/embeddings", completion_window="24h"
+                )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.code == "transport"

@@ -27,6 +27,8 @@ _BLOCK_BYTES = 256 * 1024
 _CHECK_SECONDS = 0.25  # how soon a thread notices that nobody waits for it any more
 _MOST_AT_ONCE = 16
 _MOST_INTERIM_BYTES = 64 * 1024
+# Not epoll or kqueue, which take a descriptor: a reply is waited for where no more may be open.
+_Selector = getattr(selectors, "PollSelector", selectors.SelectSelector)
 _NOTHING_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _HTTPCORE_ERRORS = (
     httpcore.NetworkError,
@@ -289,7 +291,7 @@ class _DuplexStream(httpcore.NetworkStream):
             left = until - time.monotonic()
             if left <= 0:
                 raise too_late("the connection stood still")
-            with selectors.DefaultSelector() as selector:
+            with _Selector() as selector:
                 selector.register(cast("socket.socket", self._socket), events)
                 if selector.select(min(left, _CHECK_SECONDS)):
                     return

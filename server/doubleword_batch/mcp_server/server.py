@@ -133,6 +133,16 @@ class BatchServer(MCPServer[Jobs]):
         context: Context[Jobs, Any] | None = None,
     ) -> CallToolResult | InputRequiredResult:
         """Call a tool; expected failures become readable results, bugs stay masked and logged."""
+        try:
+            return await self._answer(name, arguments, context)
+        except (OSError, ToolError) as error:  # a module may be what could not be opened
+            if _is_out_of_files(error) or _is_out_of_files(error.__cause__):
+                return error_reply(_TOO_MANY_FILES)
+            raise
+
+    async def _answer(
+        self, name: str, arguments: dict[str, Any], context: Context[Jobs, Any] | None
+    ) -> CallToolResult | InputRequiredResult:
         if self._unusable is not None:
             return error_reply(self._unusable)
         known = self._arguments.get(name, list(arguments))
@@ -172,9 +182,11 @@ class BatchServer(MCPServer[Jobs]):
                 from doubleword_batch.mcp_server.arguments import wrong_arguments
 
                 return error_reply(wrong_arguments(name, cause, arguments, known))
-            if isinstance(cause, OSError) and cause.errno in {errno.EMFILE, errno.ENFILE}:
-                return error_reply(_TOO_MANY_FILES)
             raise
+
+
+def _is_out_of_files(error: BaseException | None) -> bool:
+    return isinstance(error, OSError) and error.errno in {errno.EMFILE, errno.ENFILE}
 
 
 _TOO_MANY_FILES = StoreError(
