@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from doubleword_batch.extra_packages import install_line
@@ -20,6 +20,7 @@ from doubleword_batch.shell_words import (
 WORDS = st.lists(
     st.text(st.characters(exclude_categories=["Cs", "Cc", "Zl", "Zp"]), min_size=1), min_size=1
 )
+HARD = ["a folder\\", 'a "b\\" c', "100% &", "\\"]  # chance seldom puts such signs together
 PROFILE = {"USERPROFILE": r"C:\Users\Ada"}
 PWSH = r"C:\Users\Ada\Documents\PowerShell\Modules;c:\program files\powershell\7\Modules"
 SYSTEM = (
@@ -86,16 +87,19 @@ def powershell_words(line):
     ]
 
 
+@example(HARD)
 @given(WORDS)
 def test_cmd_passes_the_words_on_as_they_are(words):
     assert program_words(after_cmd(join_words(words, "cmd"))) == words
 
 
+@example(HARD)
 @given(WORDS)
 def test_powershell_passes_the_words_on_as_they_are(words):
     assert powershell_words(join_words(words, "pwsh")) == words
 
 
+@example(HARD)
 @given(WORDS)
 def test_windows_powershell_passes_the_words_on_as_they_are(words):
     read = powershell_words(join_words(words, "powershell"))
