@@ -7,14 +7,17 @@ saves most of a second a run.
 
 import asyncio
 import dataclasses
+import gc
 import json
 import os
 import signal
 import sys
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 
+import anyio
 import scenario
 
 from doubleword_batch.jobs import build, failpoints, results, retry, status, submit  # noqa: F401  # once
@@ -22,6 +25,13 @@ from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.settings import Settings
 
 SETTLE_SECONDS = 1.0
+LONGEST_PAUSE_SECONDS = 0.1  # between looks: the server needs no longer
+# Imported by functions that first need them.
+LATER = (
+    *("anyio._backends._asyncio", "encodings.idna", "encodings.unicode_escape"),
+    *("doubleword_batch.requests.first_wave", "doubleword_batch.requests.rewrite"),
+    *("doubleword_batch.requests.sandbox", "doubleword_batch.jobs.store.accepted_keys"),
+)
 
 
 class Reaper:
@@ -42,6 +52,10 @@ class Reaper:
 
 def _steps(beginnings):
     return {step for step in failpoints.STEPS if step.startswith(tuple(beginnings))}
+
+
+async def pause(seconds):
+    await anyio.sleep(min(seconds, LONGEST_PAUSE_SECONDS))
 
 
 async def run(order):
@@ -67,6 +81,7 @@ async def run(order):
             ),
             server=order["case"],
             in_doubt_seconds=SETTLE_SECONDS,
+            sleep=pause,
         )
         await getattr(scenario, order.get("scenario", "run_scenario"))(ws, work)
     finally:
@@ -102,6 +117,10 @@ def parent(pid, after_seconds):
 
 
 def main():
+    for name in LATER:
+        import_module(name)
+    gc.collect()
+    gc.freeze()  # or each child copies these pages as it looks for garbage
     for line in sys.stdin:
         order = json.loads(line)
         pid = os.fork()
