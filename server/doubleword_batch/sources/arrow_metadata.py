@@ -1,4 +1,4 @@
-"""What a Parquet file's Arrow schema says that its own types do not: durations and periods.
+"""What a Parquet file's Arrow schema says that its own types do not: durations, and pandas' types.
 
 Arrow's writers (pyarrow, pandas, polars) put it into the file's metadata: an IPC message with the
 schema, in base64. The message is a FlatBuffer of the tables Message, Schema and Field in Arrow's
@@ -10,8 +10,6 @@ import struct
 from base64 import b64decode
 from binascii import Error as Base64Error
 from typing import NamedTuple
-
-from doubleword_batch.sources.periods import EXTENSION
 
 KEY = "ARROW:schema"
 
@@ -29,13 +27,13 @@ class Field(NamedTuple):
         unit: of a duration (`s`, `ms`, `us`, `ns`), else None.
         children: what lies in it.
         is_wide: whether it is an integer of 128 bits, which polars writes as bytes.
-        period: of a column of pandas' periods, its extension's metadata, else None.
+        extension: the name of its extension and what stands beside it, or None.
     """
 
     unit: str | None
     children: "tuple[Field, ...]"
     is_wide: bool = False
-    period: bytes | None = None
+    extension: tuple[bytes, bytes] | None = None
 
 
 def arrow_fields(value: bytes) -> tuple[Field, ...]:
@@ -96,9 +94,9 @@ class _Reader:
             place = self._field(self.table(table, 3), 0)
             is_wide = place is not None and self._number("<i", place) == _WIDE_BITS
         metadata = self._metadata(table)
-        is_period = metadata.get(b"ARROW:extension:name") == EXTENSION.encode()
-        period = metadata.get(b"ARROW:extension:metadata") if is_period else None
-        return Field(unit, self.fields(table, 5), is_wide, period)
+        name = metadata.get(b"ARROW:extension:name")
+        extension = None if name is None else (name, metadata.get(b"ARROW:extension:metadata", b""))
+        return Field(unit, self.fields(table, 5), is_wide, extension)
 
     def _metadata(self, table: int) -> dict[bytes, bytes]:
         """The `KeyValue` tables of a `Field` table."""

@@ -1,7 +1,8 @@
 """Tables in memory as rows of Python's values: frames of pandas and polars, and streams of Arrow.
 
 Numbers of 16 and 32 bits become those of 64 bits with their digits, as their libraries show them:
-19.99, which is 19.989999771118164 to Python.
+19.99, which is 19.989999771118164 to Python. Times of nanoseconds are handed over as whole numbers,
+because their libraries cut what Python's times do not hold.
 """
 
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
@@ -11,8 +12,9 @@ from typing import Any
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.base import Row
+from doubleword_batch.sources.nanoseconds import CLOCK, ELAPSED, moment_reader
 from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.periods import EXTENSION, period_reader
+from doubleword_batch.sources.pandas_types import extension_reader
 from doubleword_batch.sources.python_values import is_missing, json_value
 from doubleword_batch.sources.values import as_text
 
@@ -25,6 +27,7 @@ def rows_of_pandas(frame: Any) -> Generator[Row]:
     """The rows of a pandas frame; its index is not a column."""
     names = unique_names([str(name) for name in frame.columns])
     readers = _readers(zip(names, map(_of_pandas, frame.dtypes), strict=True))
+    frame = _counted_pandas(frame)
     for values in frame.itertuples(index=False, name=None):
         yield _read(dict(zip(names, values, strict=True)), readers)
 
@@ -32,6 +35,8 @@ def rows_of_pandas(frame: Any) -> Generator[Row]:
 def rows_of_polars(frame: Any) -> Generator[Row]:
     """The rows of a polars frame."""
     readers = _readers((name, _of_polars(kind)) for name, kind in frame.schema.items())
+    counted = {name: _counted_of_polars(kind) for name, kind in frame.schema.items()}
+    frame = frame.cast({name: kind for name, kind in counted.items() if kind != frame.schema[name]})
     for row in frame.iter_rows(named=True):
         yield _read(row, readers)
 
@@ -55,8 +60,10 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
         with arrow.RecordBatchReader.from_stream(data) as batches:
             unique_names(batches.schema.names)
             readers = _readers((field.name, _of_field(field)) for field in batches.schema)
-            for batch in batches:
-                batch.validate(full=True)  # offsets that lie end the process that reads
+            counted = [field.with_type(_counted_of_arrow(field.type)) for field in batches.schema]
+            for read in batches:
+                read.validate(full=True)  # offsets that lie end the process that reads
+                batch = read.cast(arrow.schema(counted))
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
                     yield from (_read(row, readers) for row in rows)
@@ -111,8 +118,10 @@ def _of_pandas(kind: Any) -> Read | None:
 
 def _of_polars(kind: Any) -> Read | None:
     name = type(kind).__name__
-    if name in _NARROW_OF_POLARS:
-        return _NARROW_OF_POLARS[name]
+    if name in _PLAIN_OF_POLARS:
+        return _PLAIN_OF_POLARS[name]
+    if getattr(kind, "time_unit", None) == "ns":
+        return moment_reader(kind.time_zone) if name == "Datetime" else ELAPSED
     if name in {"List", "Array"}:
         return _each(_of_polars(kind.inner))
     if name == "Map":
@@ -125,9 +134,9 @@ def _of_polars(kind: Any) -> Read | None:
 def _of_field(field: Any) -> Read | None:
     """The reader of an Arrow column, whose extension is in its metadata before pandas' import."""
     metadata: dict[bytes, bytes] = field.metadata or {}
-    if metadata.get(b"ARROW:extension:name") == EXTENSION.encode():
-        return period_reader(metadata.get(b"ARROW:extension:metadata", b""))
-    return _of_arrow(field.type)
+    name = metadata.get(b"ARROW:extension:name", b"")
+    beside = metadata.get(b"ARROW:extension:metadata", b"")
+    return extension_reader(name, beside, _of_arrow(field.type))
 
 
 def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type after the other
@@ -142,13 +151,79 @@ def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type af
         return _fields({field.name: _of_arrow(field.type) for field in kind})
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _of_arrow(kind.value_type)
-    if getattr(kind, "extension_name", "") == EXTENSION:
-        return period_reader(kind.__arrow_ext_serialize__())
     if getattr(kind, "storage_type", None) is not None:  # of an extension
-        return _of_arrow(kind.storage_type)
+        name = kind.extension_name.encode()
+        return extension_reader(name, _metadata(kind), _of_arrow(kind.storage_type))
     if getattr(kind, "value_type", None) is not None:  # of each kind of list
         return _each(_of_arrow(kind.value_type))
-    return None
+    return _finer_of_arrow(kind)
+
+
+def _finer_of_arrow(kind: Any) -> Read | None:
+    if getattr(kind, "unit", None) != "ns":
+        return None
+    types = import_module("pyarrow").types
+    if types.is_timestamp(kind):
+        return moment_reader(kind.tz)
+    return CLOCK if types.is_time(kind) else ELAPSED
+
+
+def _metadata(kind: Any) -> bytes:
+    """What stands beside the name of an extension; nothing for those of Arrow's own."""
+    write = getattr(kind, "__arrow_ext_serialize__", None)
+    return write() if write else b""
+
+
+def _counted_of_arrow(kind: Any) -> Any:  # noqa: PLR0911  # one kind of type after the other
+    """The type with whole numbers for times of nanoseconds, where Arrow casts to such a type."""
+    arrow = import_module("pyarrow")
+    types = arrow.types
+    if _finer_of_arrow(kind):
+        return arrow.int64()
+    if types.is_struct(kind):
+        fields = [field.with_type(_counted_of_arrow(field.type)) for field in kind]
+        return arrow.struct(fields)
+    if types.is_map(kind):
+        return arrow.map_(_counted_of_arrow(kind.key_type), _counted_of_arrow(kind.item_type))
+    if types.is_dictionary(kind) and _finer_of_arrow(kind.value_type):
+        return arrow.int64()
+    if types.is_large_list(kind):
+        return arrow.large_list(_counted_of_arrow(kind.value_type))
+    if types.is_fixed_size_list(kind):
+        return arrow.list_(_counted_of_arrow(kind.value_type), kind.list_size)
+    return arrow.list_(_counted_of_arrow(kind.value_type)) if types.is_list(kind) else kind
+
+
+def _counted_of_polars(kind: Any) -> Any:
+    """The type with whole numbers for times of nanoseconds."""
+    polars = import_module("polars")
+    name = type(kind).__name__
+    if name == "Time" or getattr(kind, "time_unit", None) == "ns":
+        return polars.Int64() if _of_polars(kind) else kind
+    if name == "List":
+        return polars.List(_counted_of_polars(kind.inner))
+    if name == "Array":
+        return polars.Array(_counted_of_polars(kind.inner), kind.size)
+    if name == "Struct":
+        fields = kind.fields
+        return polars.Struct([polars.Field(f.name, _counted_of_polars(f.dtype)) for f in fields])
+    return kind
+
+
+def _counted_pandas(frame: Any) -> Any:
+    """The frame with whole numbers for times of nanoseconds in its columns of Arrow's types."""
+    counted = {
+        place: type(kind)(_counted_of_arrow(kind.pyarrow_dtype))
+        for place, kind in enumerate(frame.dtypes)
+        if hasattr(kind, "pyarrow_dtype")
+    }
+    changed = {at: kind for at, kind in counted.items() if kind != frame.dtypes.iloc[at]}
+    if not changed:
+        return frame
+    frame = frame.copy(deep=False)
+    for place, kind in changed.items():
+        frame.isetitem(place, frame.iloc[:, place].astype(kind))
+    return frame
 
 
 def _single(value: Any) -> Any:
@@ -159,7 +234,7 @@ def _half(value: Any) -> Any:
     return shortest(float(value), 16) if isinstance(value, float) else value
 
 
-_NARROW_OF_POLARS: dict[str, Read] = {"Float32": _single, "Float16": _half}
+_PLAIN_OF_POLARS: dict[str, Read] = {"Float32": _single, "Float16": _half, "Time": CLOCK}
 
 
 def _each(read: Read | None) -> Read | None:

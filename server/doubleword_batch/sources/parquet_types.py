@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
 from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.periods import period_reader
+from doubleword_batch.sources.pandas_types import extension_reader
 from doubleword_batch.sources.values import elapsed_number, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
@@ -145,7 +145,8 @@ class _Types:
             for casts in zip(*types, strict=True)
         )
         changes = any(name != own or read for name, own, read in fields)
-        return f"STRUCT({firsts})", f"STRUCT({seconds})", _fields(fields) if changes else None
+        read = _as_pandas(field, _fields(fields) if changes else None)
+        return f"STRUCT({firsts})", f"STRUCT({seconds})", read
 
     def _map(
         self, kind: Any, node: Node | None, field: Field | None
@@ -170,7 +171,11 @@ def _told_by_arrow(name: str, field: Field) -> Read | None:
         return None
     if field.unit is not None:
         return _duration(field.unit)
-    return None if field.period is None else period_reader(field.period)
+    return _as_pandas(field, None)
+
+
+def _as_pandas(field: Field | None, held: Read | None) -> Read | None:
+    return extension_reader(*field.extension, held) if field and field.extension else held
 
 
 def _child(field: Field | None, number: int) -> Field | None:

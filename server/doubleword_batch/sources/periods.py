@@ -6,9 +6,6 @@ from contextlib import suppress
 from datetime import date, datetime, timedelta
 from typing import Any
 
-EXTENSION = "pandas.period"
-"""The name of the extension type of Arrow."""
-
 _EPOCH = date(1970, 1, 1)
 _MONDAY_OF_WEEK_0 = date(1969, 12, 22)
 _WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")  # on which a week ends

@@ -4,9 +4,10 @@ import math
 import sys
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import date, datetime, time, timedelta
+from datetime import MAXYEAR, MINYEAR, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from importlib import import_module
 from pathlib import PurePath
 from typing import Any, Literal, cast
 from uuid import UUID
@@ -20,6 +21,9 @@ _LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep t
 _MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them
 _PLAIN_KINDS = frozenset({int, float, bool, type(None)})  # whose repr is short, and Python's own
 _HALF_BYTES = 2
+_NOT_A_TIME = -(1 << 63)  # NaT of numpy
+_SECONDS = {"W": 604_800, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
+_PARTS_OF_A_SECOND = ("ms", "us", "ns")
 _DOUBLE_BYTES = 8
 
 
@@ -102,15 +106,36 @@ def _json_object(value: Mapping[Any, Any]) -> Row:
 
 
 def _of_numpy(value: Any) -> Any:
-    """A number or list of Python; nanoseconds, which Python's times lack, are cut."""
+    """A number, text or list of Python."""
     kind, size = value.dtype.kind, value.dtype.itemsize
     if kind in "mM":
-        return value.astype(f"{kind}8[us]").tolist()
+        return [_of_numpy(each) for each in value] if value.ndim else _time_of_numpy(value, kind)
     if kind == "f" and size < _DOUBLE_BYTES:
         return _shortest_each(value.tolist(), 16 if size == _HALF_BYTES else 32)
     if kind == "f" and size > _DOUBLE_BYTES:
         return value.astype("f8").tolist()
     return value.tolist()
+
+
+def _time_of_numpy(value: Any, kind: str) -> Any:
+    """A time as Python has it; numpy's own text of one that is finer or further away."""
+    number = value.astype("i8").item()
+    if number == _NOT_A_TIME:
+        return None
+    if kind == "m":
+        unit, step = import_module("numpy").datetime_data(value.dtype)
+        if unit not in _SECONDS and unit not in _PARTS_OF_A_SECOND:  # months have no length
+            return str(value)
+        try:
+            number *= step * _SECONDS.get(unit, 1)
+            return elapsed_number(number, unit if unit in _PARTS_OF_A_SECOND else "s")
+        except OverflowError:
+            return str(value)
+    year = 1970 + value.astype("M8[Y]").astype("i8").item()
+    if not MINYEAR <= year <= MAXYEAR:
+        return str(value)
+    whole = value.astype("M8[us]")
+    return whole.item() if whole == value else str(value)
 
 
 def _shortest_each(value: Any, bits: Literal[16, 32]) -> Any:

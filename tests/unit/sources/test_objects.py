@@ -131,7 +131,13 @@ def test_the_same_table_gives_the_same_rows_whatever_holds_it(rows_of, seed):
         (np.array([[19.99], [np.nan]], "f4"), [[19.99], [None]]),
         (np.bool_(1), True),
         (np.array([[1, 2]]), [[1, 2]]),
-        (np.datetime64("2024-02-29T10:00:00.000000001", "ns"), "2024-02-29T10:00:00"),
+        (np.datetime64("2024-02-29T10:00:00.000000001"), "2024-02-29T10:00:00.000000001"),
+        (np.array(["2024-02-29T10", "NaT"], "M8[ns]"), ["2024-02-29T10:00:00", None]),
+        (np.datetime64("12024-02-29"), "12024-02-29"),
+        (np.timedelta64(30, "h"), "30:00:00"),
+        (np.timedelta64(1, "ns"), "00:00:00.000000001"),
+        (np.timedelta64(3, "M"), "3 months"),
+        (np.timedelta64(10**12, "D"), "1000000000000 days"),
         (pd.Timestamp("2024-02-29 10:00"), "2024-02-29T10:00:00"),
         (pd.NaT, None),
         (pd.NA, None),
@@ -212,6 +218,50 @@ def test_every_number_of_16_bits_and_every_power_of_two_has_the_digits_that_nump
         for number in numbers:
             assert shortest(float(number), bits) == float(str(number))
             assert shortest(-float(number), bits) == -float(str(number))
+
+
+def test_times_of_nanoseconds_are_exact_in_every_frame_and_table(rows_of):
+    values = {
+        "t": (pa.timestamp("ns"), "2024-02-29T12:30:15.123456789"),
+        "z": (pa.timestamp("ns", "America/New_York"), "2024-02-29T07:30:15.123456789-05:00"),
+        "clock": (pa.time64("ns"), "12:30:15.123456789"),
+        "elapsed": (pa.duration("ns"), "-00:00:00.000000001"),
+    }
+    numbers = {
+        "t": 1709209815123456789,
+        "z": 1709209815123456789,
+        "clock": 45015123456789,
+        "elapsed": -1,
+    }
+    columns, expected = {}, {}
+    for name, (kind, text) in values.items():
+        columns[name] = pa.array([numbers[name], None], kind)
+        columns[f"l_{name}"] = pa.array([[numbers[name], None], None], pa.list_(kind))
+        columns[f"s_{name}"] = pa.array([{"a": numbers[name]}, None], pa.struct([("a", kind)]))
+        expected |= {name: text, f"l_{name}": [text, None], f"s_{name}": {"a": text}}
+    table = pa.table(columns)
+    holders = (table, pl.from_arrow(table), table.to_pandas(types_mapper=pd.ArrowDtype))
+    for holder in holders:
+        first, last = rows_of(holder)
+        assert first == expected, type(holder)
+        # polars has a struct of nulls where Arrow has none
+        assert all(value in (None, {"a": None}) for value in last.values()), type(holder)
+
+
+def test_a_time_of_whole_microseconds_is_written_as_python_writes_it(rows_of):
+    numbers = [0, -1000, 1_500_000_000]
+    table = pa.table(
+        {
+            "t": pa.array(numbers, pa.timestamp("ns", "+05:30")),
+            "odd": pa.array(numbers, pa.timestamp("ns", "Mars/Olympus")).cast(pa.timestamp("ns")),
+        }
+    )
+    read = [
+        ("1970-01-01T05:30:00+05:30", "1970-01-01T00:00:00"),
+        ("1970-01-01T05:29:59.999999+05:30", "1969-12-31T23:59:59.999999"),
+        ("1970-01-01T05:30:01.500000+05:30", "1970-01-01T00:00:01.500000"),
+    ]
+    assert [tuple(row.values()) for row in rows_of(table)] == read
 
 
 def test_keys_of_an_arrow_map_are_texts(rows_of):

@@ -210,6 +210,28 @@ def test_a_period_beyond_the_years_of_dates_stays_its_number():
     assert period_reader('{"freq": "D"}')(10**9) == 10**9
 
 
+@pytest.mark.parametrize("closed", ["left", "right", "both", "neither"])
+def test_an_interval_of_pandas_has_the_brackets_that_pandas_shows(tmp_path, roots, closed):
+    ends = {
+        "whole": [(0, 1), (-5, 7)],
+        "shares": [(0.5, 19.99), (1.0, 2.25)],
+        "days": [(pd.Timestamp("2024"), pd.Timestamp("2024-02-29 12:30"))] * 2,
+    }
+    arrays = {
+        name: pd.arrays.IntervalArray.from_tuples(pairs, closed=closed)
+        for name, pairs in ends.items()
+    }
+    frame = pd.DataFrame(arrays | {"gaps": pd.arrays.IntervalArray([arrays["shares"][0], None])})
+    shown = [
+        {name: None if pd.isna(value) else str(value) for name, value in row.items()}
+        for row in frame.astype(object).to_dict("records")
+    ]
+    frame.to_parquet(tmp_path / "t.parquet")
+    write_objects(pa.Table.from_pandas(frame), tmp_path / "t.jsonl")
+    for name in ("t.parquet", "t.jsonl"):
+        assert list(open_source(name, roots).rows()) == shown, name
+
+
 def test_a_field_without_a_name_keeps_its_place_and_its_value(tmp_path, roots):
     number, day = ("", pa.int64()), ("day", pa.date32())
     single = [{"": 1}, None, {"": None}]
