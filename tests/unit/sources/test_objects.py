@@ -222,14 +222,14 @@ def test_every_number_of_16_bits_and_every_power_of_two_has_the_digits_that_nump
 
 def test_times_of_nanoseconds_are_exact_in_every_frame_and_table(rows_of):
     values = {
-        "t": (pa.timestamp("ns"), "2024-02-29T12:30:15.123456789"),
-        "z": (pa.timestamp("ns", "America/New_York"), "2024-02-29T07:30:15.123456789-05:00"),
+        "t": (pa.timestamp("ns"), "2024-02-29T12:30:15.123456009"),
+        "z": (pa.timestamp("ns", "America/New_York"), "2024-02-29T07:30:15.123456009-05:00"),
         "clock": (pa.time64("ns"), "12:30:15.123456789"),
         "elapsed": (pa.duration("ns"), "-00:00:00.000000001"),
     }
     numbers = {
-        "t": 1709209815123456789,
-        "z": 1709209815123456789,
+        "t": 1709209815123456009,
+        "z": 1709209815123456009,
         "clock": 45015123456789,
         "elapsed": -1,
     }
