@@ -116,6 +116,7 @@ async def test_a_retry_that_does_worse_leaves_the_older_answer(settings, faulty,
     with faulty(requests=[row(3, "error", status=400)]):
         async with agent(settings) as a:
             refused = await a.fails("retry_failed", job=first["job"], causes=["truncated"])
+            spelt = await a.fails("retry_failed", job=first["job"], params={"max_token": 500})
             larger = refused["error"]["next"].partition("params=")[2].removesuffix(")")
             params = json.loads(larger)
             await a.calls("retry_failed", job=first["job"], causes=["truncated"], params=params)
@@ -124,6 +125,7 @@ async def test_a_retry_that_does_worse_leaves_the_older_answer(settings, faulty,
             results = await a.calls(
                 "fetch_results", job=first["job"], output_path=str(work / "out.jsonl")
             )
+    assert "There is no parameter max_token. Did you mean max_tokens?" in spelt.text
     assert results["ledger"] == {"ok": 39, "truncated": 1}
     assert status["counts"] == {"total": 40, "completed": 39, "failed": 1}
     assert rows_of(work / "out.jsonl")[2]["answer"].startswith("[simulated]")

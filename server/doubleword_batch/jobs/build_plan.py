@@ -26,8 +26,8 @@ from doubleword_batch.requests import (
     OUR_LIMIT,
     RequestSpec,
     bound_body,
-    check_counts,
     check_limit,
+    check_params,
     with_our_limit,
 )
 from doubleword_batch.requests.response_schema import AS_ANSWER, SchemaFormat, unwrapped
@@ -268,7 +268,7 @@ def _capped(
     ws: Workspace, request: BuildRequest, model: str
 ) -> tuple[dict[str, Any], tuple[str, ...]]:
     """The parameters, under a cap with a token limit, and what to say of that."""
-    check_counts(request.params)
+    check_params(request.params)
     if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
         return request.params, ()
     name = ws.profile.output_limit

@@ -23,6 +23,13 @@ _NO_NAMES = re.compile(
     r"results|cells|main|temp|con|prn|aux|nul|com\d|lpt\d|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 )
 
+# fmt: off
+_BESIDE = frozenset((
+    "prompt", "source", "rows", "system", "model", "endpoint", "response_schema", "params",
+    "id_column", "image_column", "limit", "output_path", "new_run",
+))
+# fmt: on
+
 
 def _is_name(value: Any) -> bool:
     if not isinstance(value, str) or len(value) > _LONGEST_NAME:
@@ -218,6 +225,11 @@ def wants_samples(params: Mapping[str, Any]) -> bool:
 
 
 def _unknown(name: str) -> InputError:
+    if name in _BESIDE:
+        return InputError(
+            f"There is no option {quote_untrusted(name, 60)}.",
+            hint=f"Give {name} beside options, and not in them.",
+        )
     near = difflib.get_close_matches(name, OPTIONS, n=1)
     question = f"Did you mean {near[0]}? " if near else ""
     return InputError(

@@ -108,10 +108,10 @@ async def _retry_failed(
             f"params cannot change {', '.join(sorted(fixed))} of a retry.",
             hint="Build a new job for another prompt or model.",
         )
-    from doubleword_batch.requests import check_counts, with_numbers
+    from doubleword_batch.requests import check_params, with_numbers
 
     params = with_numbers(params)
-    check_counts(params)
+    check_params(params)
     await refresh(stored, also_terminal=True)
     await fetch_bills_of_today(ws)
     if unsent_parts(stored):

@@ -18,8 +18,8 @@ from doubleword_batch.requests.request_files import RequestFile, RequestFileWrit
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 from doubleword_batch.requests.spec import (
     RequestSpec,
-    check_counts,
     check_limit,
+    check_params,
     model_id,
     with_numbers,
 )
@@ -56,8 +56,8 @@ __all__ = [
     "bound_body",
     "bound_tokens",
     "build_request_files",
-    "check_counts",
     "check_limit",
+    "check_params",
     "custom_id_for",
     "estimate_file_tokens",
     "inputs_of",

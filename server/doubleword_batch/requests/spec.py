@@ -1,5 +1,6 @@
 """What to ask of every row, checked once before the first row is read."""
 
+import difflib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ _NUMBERS = (
     "repetition_penalty", "top_logprobs", "dimensions",
 )
 # fmt: on
+_KNOWN = frozenset((*COUNTS, *_NUMBERS, *_OTHERS))
+_ALIKE = 0.9  # `max_token` and `temprature` are; no server has a parameter that is as near
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +123,7 @@ def model_id(given: str) -> str:
 def with_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
     """The parameters with numbers where numbers belong and were written as text, as `"0.2"`.
 
-    Counts stay as they are, and `check_counts` refuses them: they are what multiplies the cost.
+    Counts stay as they are, and `check_params` refuses them: they are what multiplies the cost.
     """
     return {
         name: plain_number(value) if name in _NUMBERS else value for name, value in params.items()
@@ -177,8 +180,7 @@ def _check_params(spec: RequestSpec) -> None:
             "A batch cannot stream its answers.",
             hint="Take stream out of params.",
         )
-    _check_spelling(spec.params)
-    check_counts(spec.params)
+    check_params(spec.params)
     for name, value in spec.params.items():
         try:
             as_json(value)
@@ -189,15 +191,20 @@ def _check_params(spec: RequestSpec) -> None:
             ) from None
 
 
-def _check_spelling(params: Mapping[str, Any]) -> None:
-    """Refuse what a server would pass over in silence: `maxTokens`, or params inside params."""
-    known = {*COUNTS, *_NUMBERS, *_OTHERS}
+def check_params(params: Mapping[str, Any]) -> None:
+    """Refuse what a server would pass over in silence, and what servers read differently.
+
+    The first are names such as `maxTokens` and `max_token`, and params inside params; the second
+    counts that are not whole numbers from 1, and anything but a number in the place of one.
+
+    Raises:
+        InputError: code `invalid_argument`.
+    """
     for name, value in params.items():
-        spelt = _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
-        if name not in known and spelt in known:
+        if meant := _meant(name):
             raise InputError(
                 f"There is no parameter {quote_untrusted(name, 60).strip('«»')}.",
-                hint=f"Did you mean {spelt}?",
+                hint=f"Did you mean {meant}?",
             )
         if name == "params" and isinstance(value, Mapping):
             raise InputError(
@@ -208,16 +215,19 @@ def _check_spelling(params: Mapping[str, Any]) -> None:
             "The parameter tools must be a list.",
             hint='Give [{"type": "function", "function": {...}}].',
         )
+    _check_numbers(params)
 
 
-def check_counts(params: Mapping[str, Any]) -> None:
-    """Refuse a count that is not a whole number from 1, and anything but a number in its place.
+def _meant(name: str) -> str | None:
+    """The parameter that a name is a misspelling of; None for a right one, or a server's own."""
+    if name in _KNOWN:
+        return None
+    spelt = _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
+    near = difflib.get_close_matches(spelt, _KNOWN, n=1, cutoff=_ALIKE)
+    return near[0] if near else None
 
-    Servers read such values differently.
 
-    Raises:
-        InputError: code `invalid_argument`.
-    """
+def _check_numbers(params: Mapping[str, Any]) -> None:
     for name in _NUMBERS:
         value = params.get(name)
         if isinstance(value, bool) or not isinstance(value, int | float | None):

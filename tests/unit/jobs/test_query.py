@@ -171,10 +171,17 @@ async def test_a_damaged_database_is_made_again(reviews):
 
 
 @pytest.mark.parametrize(
-    "written", ["star_rating", '"star_rating"', "`star_rating`", "[star_rating]"]
+    ("written", "taken"),
+    [
+        ("star_rating", "star_rating"),
+        ('"star_rating"', "star_rating"),
+        ("`star_rating`", "star_rating"),
+        ("[star_rating]", "star_rating"),
+        ("Star Rating", "Star"),  # SQL reads it as Star AS Rating
+    ],
 )
-def test_the_query_that_is_advised_quotes_a_name_of_several_words(written):
-    error = InputError("x", details={"column": "star_rating", "near": "Star Rating"})
+def test_the_query_that_is_advised_quotes_a_name_of_several_words(written, taken):
+    error = InputError("x", details={"column": taken, "near": "Star Rating"})
     advised = query.corrected(f"SELECT {written} FROM results", error)
     assert advised == 'SELECT "Star Rating" FROM results'
 

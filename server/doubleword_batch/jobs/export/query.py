@@ -287,7 +287,9 @@ def corrected(sql: str, error: InputError) -> str:
     if near and wrong:
         is_quoted = near.isidentifier() or near.startswith('"')
         name = near if is_quoted else quoted_name(near)
-        repaired = re.sub(rf'["`\[]?\b{re.escape(wrong)}\b["`\]]?', lambda _: name, sql)
+        wanted = (wrong,) if is_quoted else (near, wrong)  # `Review Text` was read as `Review`
+        words = "|".join(rf'["`\[]?(?<!\w){re.escape(text)}(?!\w)["`\]]?' for text in wanted)
+        repaired = re.sub(words, lambda _: name, sql)
         if repaired != sql:
             return repaired
     return _LOOK
