@@ -11,6 +11,7 @@ from doubleword_batch.local.executors.faults import Faults, ServerFault
 from faults.harness import Harness, done, fetched, row
 
 LINES = jsonl([line("a"), line("b"), line("bad-1")])
+JSON = {"Content-Type": "application/json"}
 SERVERS_PART = {"x-incomplete", "x-last-line"}
 
 
@@ -96,6 +97,18 @@ def test_a_creation_answers_200_and_errors_are_json_with_a_reason(openai_caller)
     assert answer.status_code == 404
     answer = http.get("/files", headers={"Authorization": "Bearer wrong"})
     assert (answer.status_code, answer.json()["error"]["code"]) == (401, "invalid_api_key")
+    for path in ("/files/", "/batches/", "/batches/batch_" + "0" * 32 + "/"):
+        assert http.get(path).json()["error"]["message"].startswith("There is nothing at ")
+    answer = http.post("/batches", content=b"[" * 5_000, headers=JSON)
+    assert (answer.status_code, answer.json()["error"]["type"]) == (422, "invalid_request_error")
+
+
+@pytest.mark.parametrize("body", ["<html>A proxy's page</html>", '{"is": "no object"}'])
+def test_what_a_fault_puts_in_place_of_an_object_comes_as_it_is(start, echo, body):
+    fault = ServerFault(fault="status", status=200, route="GET /v1/files", body=body)
+    http = start(echo, dialect="openai", faults=Faults(server=(fault,))).http
+    answer = http.get("/files")
+    assert (answer.status_code, answer.text) == (200, body)
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def build_app(
         return JSONResponse({"status": "ok"} | described)
 
     models = ModelRoutes(config, executor)
-    app: ASGIApp = Starlette(
+    routed = Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
             *models.routes(),
@@ -57,6 +57,8 @@ def build_app(
         ],
         exception_handlers={HTTPException: errors.as_response, Exception: _bug},
     )
+    routed.router.redirect_slashes = False  # the real server does not redirect either
+    app: ASGIApp = routed
     if config.faults and config.faults.server:
         app = Faulty(app, config.faults.server)
     refuse = _refuse

@@ -123,8 +123,8 @@ async def _with_real_file_id(receive: Receive) -> Receive:
         more = message.get("more_body", False)
     try:
         fields = msgspec.json.decode(bytes(body))
-    except ValueError:
-        fields = None
+    except (ValueError, RecursionError):
+        fields = None  # whoever answers it says what is wrong
     if isinstance(fields, dict) and "input_file_id" in fields:
         fields = cast("dict[str, Any]", fields)
         given = str(fields["input_file_id"])
@@ -196,8 +196,19 @@ class _Answer:
             return openai_error(status, body.decode("utf-8", "replace"), "invalid_request", headers)
         if status < _ERRORS_FROM and self._scope["path"].startswith(("/v1/files", "/v1/batches")):
             is_cancel = self._scope["path"].endswith("/cancel")
-            body = msgspec.json.encode(_object(msgspec.json.decode(body), is_cancel=is_cancel))
+            if (shown := _own_object(body)) is not None:
+                body = msgspec.json.encode(_object(shown, is_cancel=is_cancel))
         return Response(body, status, headers)
+
+
+def _own_object(body: bytes) -> dict[str, Any] | None:
+    """An object of this server's; None for what a fault has put in its place."""
+    try:
+        shown = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        return None
+    is_own = isinstance(shown, dict) and "object" in shown
+    return cast("dict[str, Any]", shown) if is_own else None
 
 
 def _object(shown: dict[str, Any], *, is_cancel: bool = False) -> dict[str, Any]:
