@@ -311,6 +311,19 @@ async def test_a_hostile_select_over_a_source_is_refused(
     assert not children()
 
 
+@pytest.mark.parametrize("module", ["fts5", "fts4"])
+def test_a_virtual_table_of_a_source_is_not_opened_and_others_beside_it_are(work, module):
+    with closing(sqlite3.connect(work / "pages.db")) as db:
+        db.execute(f"CREATE VIRTUAL TABLE pages USING {module}(a, b, c)")
+        db.execute("CREATE TABLE plain AS SELECT 1 AS id")
+    for selection in ("pages", "SELECT a FROM pages"):
+        with pytest.raises(InputError, match="virtual table") as refused:
+            open_source(f"pages.db::{selection}", Roots([work]))
+        assert refused.value.code == "invalid_query"
+        assert "CREATE TABLE" in refused.value.hint
+    assert [*open_source("pages.db::plain", Roots([work])).rows()] == [{"id": 1}]
+
+
 def test_a_row_of_a_source_that_is_too_large_is_named(shop, work):
     wide = ", ".join(f"printf('%.9000000c', 'x') AS c{n}" for n in range(8))
     query = f"SELECT 1 AS id, '' AS c0 UNION ALL SELECT 2, {LARGE}"

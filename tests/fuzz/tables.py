@@ -5,11 +5,14 @@ import io
 import sqlite3
 import zipfile
 from contextlib import contextmanager, suppress
+from itertools import islice
 from unittest.mock import patch
 
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.isolated.process import ChildEndedError
+from doubleword_batch.isolated.sql import SqlError, SqlProcess
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources import SourceOptions, open_source, parquet
+from doubleword_batch.sources import SourceOptions, open_source, parquet, sqlite
 from doubleword_batch.sources.values import as_json, as_text
 from fuzz.inputs import damaged, one_of, together
 from workbook import sheet, write_workbook
@@ -34,6 +37,7 @@ JSON = [
 ]
 
 
+MOST_FRAMES_LEFT = 4
 MOST_ROWS = 200_000
 """A few packed bytes can be millions of honest rows, which take longer than an input may."""
 
@@ -205,6 +209,51 @@ def parquets(folder):
         yield fed_and_check
 
 
+@contextmanager
+def databases(folder):
+    """One child answers for many inputs: starting it takes far longer than reading."""
+    reading = table(".db", sqlite_samples, SQLITE_WORDS, options=False)
+    children = []
+
+    @contextmanager
+    def child(bounds):
+        if not children:
+            children.append(_ManyTimes(bounds))
+        try:
+            yield children[0]
+            children[0].read_rest()
+        except SqlError:
+            raise  # its answer to this request is over
+        except BaseException:  # it has ended, or is still busy
+            children.pop().close()
+            raise
+
+    with reading(folder) as fed_and_check, patch.object(sqlite, "SqlProcess", child):
+        try:
+            yield fed_and_check
+        finally:
+            for left in children:
+                left.close()
+
+
+class _ManyTimes(SqlProcess):
+    """A child that may be asked again before all rows of its last answer were read."""
+
+    _frames_left = ()
+
+    def select(self, sql, databases, shown=None):
+        self.read_rest()
+        found = super().select(sql, databases, shown)
+        self._frames_left = found._frames
+        return found
+
+    def read_rest(self):
+        read = sum(1 for _ in islice(self._frames_left, MOST_FRAMES_LEFT))
+        self._frames_left = ()
+        if read == MOST_FRAMES_LEFT:  # a view that may have no end
+            raise ChildEndedError("abandoned")
+
+
 def compressed(samples):
     return [gzip.compress(sample, mtime=0) for sample in samples]
 
@@ -226,7 +275,7 @@ TARGETS = {
     "json": table(".json", JSON),
     "xlsx": table(".xlsx", xlsx_samples, options=False),
     "parquet": parquets,
-    "sqlite": table(".db", sqlite_samples, SQLITE_WORDS, options=False),
-    "gzip": table(".csv.gz", compressed([*CSV[:2], b"a,b\n" + b"1,2\n" * 50_000])),
+    "sqlite": databases,
+    "gzip": table(".csv.gz", compressed([*CSV[:2], b"a,b\n" + (b"1," + b"x" * 999 + b"\n") * 200])),
     "zstd": table(".jsonl.zst", zstandard(JSON_LINES)),
 }

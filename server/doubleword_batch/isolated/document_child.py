@@ -20,8 +20,8 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
         pages = read(content)
     except MemoryError:
         yield {"wrong": "reading it takes too much memory"}
-    except _LockedError:
-        yield {"wrong": "it has a password"}
+    except _LockedError as locked:
+        yield {"wrong": str(locked)}
     except Exception as error:  # noqa: BLE001  # whatever the library raises is this file's
         yield {"wrong": f"{type(error).__name__}: {error}"[:300]}
     else:
@@ -40,7 +40,7 @@ def _pdf(content: BytesIO) -> list[str]:
 
     reader = PdfReader(content)
     if reader.is_encrypted and not reader.decrypt(""):
-        raise _LockedError
+        raise _LockedError("it has a password")
     return [page.extract_text().strip() for page in reader.pages]
 
 
@@ -48,6 +48,8 @@ def _docx(content: BytesIO) -> list[str]:
     """The text in one: a document has no pages until it is printed."""
     import mammoth  # pyright: ignore[reportMissingTypeStubs]  # it has none
 
+    if content.read(2) != b"PK":
+        raise _LockedError("it has a password, or is of the older kind .doc")
     with ZipFile(content) as archive:
         for name in archive.namelist():
             if name.endswith((".xml", ".rels")):

@@ -33,9 +33,7 @@ _FUNCTIONS = (
     # aggregates and windows
     "avg count cume_dist dense_rank first_value group_concat lag last_value lead median "
     "nth_value ntile percent_rank percentile percentile_cont percentile_disc rank row_number "
-    "string_agg sum total "
-    # full-text search, over the tables of a source
-    "bm25 highlight match matchinfo offsets snippet"
+    "string_agg sum total"
 )
 _TABLE_FUNCTIONS = ("json_each", "json_tree", "jsonb_each", "jsonb_tree")
 _TABLES = """\

@@ -42,6 +42,8 @@ DOCUMENT_SUFFIXES = frozenset({".pdf", ".docx"})
 KINDS: dict[DocumentKind, str] = {"pdf": "a PDF", "docx": "a DOCX document"}
 """What documents are called."""
 
+# The second is of those with a password, and of documents of the kind .doc.
+_DOCX_BEGINNINGS = (b"PK", b"\xd0\xcf\x11\xe0")
 _PACKAGES: dict[DocumentKind, str] = {"pdf": "pypdf", "docx": "mammoth"}
 
 
@@ -176,7 +178,8 @@ def document_kind(path: Path, head: bytes) -> DocumentKind | None:
     """Whether a file that begins so is a PDF or a DOCX document."""
     if head.startswith(b"%PDF"):
         return "pdf"
-    return "docx" if path.suffix.lower() == ".docx" and head.startswith(b"PK") else None
+    is_one = path.suffix.lower() == ".docx" and head.startswith(_DOCX_BEGINNINGS)
+    return "docx" if is_one else None
 
 
 def require_documents(kind: DocumentKind | None) -> None:

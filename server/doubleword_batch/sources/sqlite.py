@@ -112,7 +112,7 @@ def _query(child: SqlProcess, uri: str, path: Path, selection: str | None) -> tu
 
 
 def _read_only_uri(paths: tuple[Path, ...]) -> str:
-    """A URI that reads without leaving a trace.
+    """A URI that reads without leaving a trace, but for the index of a log in use.
 
     A database in WAL mode whose log is empty can be opened read-only without files beside it only
     as immutable; one with a log must not be, or what is in the log would be overlooked.
@@ -149,8 +149,24 @@ def _unreadable(path: Path, kind: str, words: str) -> InputError:
             "orders.",
             code="source_too_large",
         )
+    if "readonly" in words:
+        return InputError(
+            f"{quoted_name(path)} is in the middle of a write that was never finished: its journal "
+            "lies beside it.",
+            hint="Open it once with the program that wrote it, or with sqlite3, which undoes that "
+            "write; nothing is written here.",
+            code="damaged_file",
+        )
     if "malformed" in words or "not a database" in words or "disk I/O" in words:
         return damaged(path, "an SQLite database", words)
+    if words.startswith(("vtable constructor failed", "no such module")):
+        return InputError(
+            f"{quoted_name(path)} holds a virtual table, as of a full-text search, and such tables "
+            f"are not read: {quote_untrusted(words)}.",
+            hint="Copy its rows into a table of their own, as in CREATE TABLE texts AS SELECT * "
+            "FROM pages, and name that one.",
+            code="invalid_query",
+        )
     if kind == "MemoryError":
         words = f"it needs more than {MEMORY_BYTES >> 20} MiB of memory"
     return InputError(

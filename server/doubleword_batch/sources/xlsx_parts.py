@@ -190,10 +190,11 @@ class Workbook:
         if self.other_kind is not None:
             self.sheets = ()
             return
-        if main not in self._parts:
+        if main not in self._parts or main.startswith(("word/", "ppt/")):
             raise InputError(
                 f"{quoted_name(path)} is a zip archive, but not an Excel workbook (.xlsx).",
-                hint="Unpack it and give the file inside, or save the sheet as .xlsx or CSV.",
+                hint="Unpack it and give the file inside, or save the sheet as .xlsx or CSV, a "
+                "text as .docx.",
                 code="unsupported_kind",
             )
         folder, name = dirname(main), main.rpartition("/")[2]

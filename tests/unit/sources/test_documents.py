@@ -73,21 +73,32 @@ def damaged(path, kind):
     elif kind == "bomb":
         levels = "".join(f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' for n in range(1, 12))
         write_docx(path, "&a11;", prolog=f'<!DOCTYPE b [<!ENTITY a0 "aaaaaaaaaa">{levels}]>')
+    elif kind == "with a password":
+        path.write_bytes(
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + "EncryptedPackage".encode("utf-16-le")
+        )
     else:
         write_docx(path, "x" * 10)
         path.write_bytes(path.read_bytes()[:60])
 
 
 @pytest.mark.parametrize(
-    ("kind", "name"), [("garbage", "x.pdf"), ("bomb", "x.docx"), ("cut", "x.docx")]
+    ("kind", "name", "why"),
+    [
+        ("garbage", "x.pdf", ""),
+        ("bomb", "x.docx", "entities"),
+        ("cut", "x.docx", ""),
+        ("with a password", "x.docx", "it has a password, or is of the older kind .doc"),
+    ],
 )
 def test_a_document_that_cannot_be_read_is_named_and_costs_its_own_row_only(
-    tmp_path, roots, kind, name
+    tmp_path, roots, kind, name, why
 ):
     damaged(tmp_path / name, kind)
     (tmp_path / "z.txt").write_text("fine", encoding="utf-8")
-    with pytest.raises(InputError, match=name) as refused:
-        list(open_source(".", roots).rows())
+    for location in (".", name):
+        with pytest.raises(InputError, match=f"{name}.*{why}") as refused:
+            list(open_source(location, roots).rows())
     bad, good = open_source(".", roots, SourceOptions(keeps_bad_rows=True)).rows()
     assert refused.value.code == "damaged_file"
     assert isinstance(bad, BadRow)

@@ -102,6 +102,25 @@ def test_what_lies_in_the_log_of_a_database_in_use_is_read(database, roots, tmp_
     assert sorted(tmp_path.iterdir()) == before == [tmp_path / "shop.db"]
 
 
+def test_a_database_whose_last_write_was_cut_off_says_so_and_stays_as_it_is(
+    database, roots, tmp_path
+):
+    shop = database(*["INSERT INTO orders VALUES (1, hex(zeroblob(2000)), 1, NULL)"] * 100)
+    with closing(sqlite3.connect(shop, isolation_level=None)) as other:
+        other.execute("PRAGMA cache_size = 5")  # so that pages go to the disk before the end
+        other.execute("BEGIN")
+        other.execute("UPDATE orders SET id = 2")
+        copies = {
+            f"cut.db{end}": (tmp_path / f"shop.db{end}").read_bytes() for end in ("", "-journal")
+        }
+    for name, content in copies.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match="never finished") as refused:
+        open_source("cut.db", roots)
+    assert refused.value.code == "damaged_file"
+    assert {name: (tmp_path / name).read_bytes() for name in copies} == copies
+
+
 def test_the_fingerprint_is_that_of_the_rows(database, roots, tmp_path):
     def fingerprint(*statements):
         (tmp_path / "shop.db").unlink(missing_ok=True)

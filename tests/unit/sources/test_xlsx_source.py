@@ -5,6 +5,7 @@ import zipfile
 
 import pytest
 
+from documents import write_docx
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources import SourceOptions, open_source, xlsx_parts
 from workbook import (
@@ -257,11 +258,16 @@ def test_a_cut_workbook_is_refused(tmp_path, roots):
     assert refused.value.code == "damaged_file"
 
 
-def test_another_zip_is_not_a_workbook(tmp_path, roots):
-    with zipfile.ZipFile(tmp_path / "t.xlsx", "w") as archive:
-        archive.writestr("a.csv", "a\n1\n")
-    with pytest.raises(InputError) as refused:
-        open_source("t.xlsx", roots)
+@pytest.mark.parametrize("name", ["t.xlsx", "t.docm", "t.zip"])
+@pytest.mark.parametrize("is_document", [True, False])
+def test_another_zip_is_not_a_workbook(tmp_path, roots, name, is_document):
+    if is_document:
+        write_docx(tmp_path / name, "a text")
+    else:
+        with zipfile.ZipFile(tmp_path / name, "w") as archive:
+            archive.writestr("a.csv", "a\n1\n")
+    with pytest.raises(InputError, match="not an Excel workbook") as refused:
+        open_source(name, roots)
     assert refused.value.code == "unsupported_kind"
 
 
