@@ -225,7 +225,7 @@ def test_the_python_examples_run(work, served, environment, requests_of):
                 cwd=work,
                 env=environment | server.variables | {"DOUBLEWORD_BATCH_HOME": str(work / "home")},
                 capture_output=True,
-                timeout=60,
+                timeout=240,  # under Wine on a busy machine one took more than 60
                 check=True,
             )
 
