@@ -77,7 +77,7 @@ def is_worth_building_anew(job: StoredJob) -> bool:
     return bool(awaited_of(job) or lost_of(job)) and job.store.is_unsent(job.id)
 
 
-def said_of_awaited(awaited: Sequence[Awaited]) -> list[str]:
+def awaited_in_words(awaited: Sequence[Awaited]) -> list[str]:
     """The same in words, for whoever is about to submit."""
     if not awaited:
         return []

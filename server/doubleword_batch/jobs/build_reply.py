@@ -7,19 +7,19 @@ import msgspec
 
 from doubleword_batch.errors import Next, quote_untrusted
 from doubleword_batch.jobs.awaited import (
+    awaited_in_words,
     awaited_of,
     lost_of,
     next_of_awaited,
-    said_of_awaited,
 )
 from doubleword_batch.jobs.build_plan import BuildPlan
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.later_parts import said_of_waves
+from doubleword_batch.jobs.later_parts import waves_in_words
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.reuse.lost import said_of_lost
-from doubleword_batch.jobs.reuse.told import rows_saved, said_of
+from doubleword_batch.jobs.reuse.lost import lost_in_words
+from doubleword_batch.jobs.reuse.told import rows_saved, saved_in_words
 from doubleword_batch.jobs.window_costs import compare_windows
 
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def created_reply(
     saved = rows_saved(job)
     is_unsent = job.store.is_unsent(job.id)
     awaited = awaited_of(job) if is_unsent else []
-    before = [*said_of_awaited(awaited), *said_of_lost(lost_of(job) if is_unsent else [])]
-    warnings = [*before, *said_of(saved), *said_of_waves(job), *warnings]
+    before = [*awaited_in_words(awaited), *lost_in_words(lost_of(job) if is_unsent else [])]
+    warnings = [*before, *saved_in_words(saved), *waves_in_words(job), *warnings]
     submit = Next("create_batch", {"job": job.name, "completion_window": window})
     ways = compare_windows(job)
     return Created(

@@ -186,7 +186,7 @@ def stop_waiting(job: "StoredJob") -> int:
 # What replies say
 
 
-def said_of_first_wave(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str | None:
+def first_wave_in_words(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str | None:
     """What waits for the first wave; None where nothing does."""
     waiting = sum(part.requests for part in job.waiting_parts())
     if not waiting:
@@ -200,7 +200,7 @@ def said_of_first_wave(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str
     return _in_words(first, waiting)
 
 
-def said_of_waves(job: "StoredJob") -> list[str]:
+def waves_in_words(job: "StoredJob") -> list[str]:
     """What the reply to a build says of the first wave that was asked for."""
     parts = [part for part in job.parts() if not part.retry_round]
     spec: dict[str, Any] = msgspec.json.decode(job.spec)

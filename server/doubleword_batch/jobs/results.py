@@ -20,7 +20,7 @@ from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import tables_named_in
-from doubleword_batch.jobs.later_parts import said_of_first_wave
+from doubleword_batch.jobs.later_parts import first_wave_in_words
 from doubleword_batch.jobs.pilot import projected
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import ErrorGroup, QueryResult, Results, Sample
@@ -109,7 +109,7 @@ async def fetch_results(
         answer, written = await _answer(
             stored, table, query, kept, all_rows=all_rows, progress=progress
         )
-    waits = said_of_first_wave(stored, carried_on)
+    waits = first_wave_in_words(stored, carried_on)
     warnings = [
         *([waits] if waits else []),
         *_apostrophes(written),

@@ -12,7 +12,7 @@ from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
 from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.later_parts import carry_on, said_of_first_wave
+from doubleword_batch.jobs.later_parts import carry_on, first_wave_in_words
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Status, utc
 from doubleword_batch.jobs.reuse.told import rows_saved
@@ -220,7 +220,7 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         approval=None if question is None else _approval_in_words(question),
         problems=problems_of(runs),
         cascade=stage_of(job, carried_on),
-        first_wave=said_of_first_wave(job, carried_on),
+        first_wave=first_wave_in_words(job, carried_on),
     )
 
 

@@ -30,10 +30,10 @@ from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import (
     carry_on,
+    first_wave_in_words,
     has_more_to_send,
     is_sent_now,
     keep_metadata,
-    said_of_first_wave,
     unsent_of_first_run,
 )
 from doubleword_batch.jobs.new_parts import unsent_parts
@@ -273,5 +273,5 @@ def _reply(
         cost_usd=cost.usd,
         cost_note=cost.note,
         waiting=waiting_for_capacity(results),
-        first_wave=said_of_first_wave(job),
+        first_wave=first_wave_in_words(job),
     )

@@ -46,7 +46,7 @@ def lost_jobs(jobs: Iterable[StoredJob]) -> list[Lost]:
     ]
 
 
-def said_of_lost(lost: list[Lost]) -> list[str]:
+def lost_in_words(lost: list[Lost]) -> list[str]:
     """The same in words, for whoever is about to submit."""
     return [f"{words[0].upper()}{words[1:]}." for words in _words(lost)]
 

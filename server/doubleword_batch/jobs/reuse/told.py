@@ -35,7 +35,7 @@ def rows_saved(job: StoredJob) -> RowsSaved:
     )
 
 
-def said_of(saved: RowsSaved, *, with_options: bool = True) -> list[str]:
+def saved_in_words(saved: RowsSaved, *, with_options: bool = True) -> list[str]:
     """The same in sentences, for whoever is about to submit.
 
     Args:

@@ -13,9 +13,9 @@ from doubleword_batch.jobs.cascade.report import cascade_result
 from doubleword_batch.jobs.cascade.rounds import NOTHING, is_done
 from doubleword_batch.jobs.costs import Cost, compute_cost_so_far, estimate_cost
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.later_parts import has_more_to_send, said_of_first_wave
+from doubleword_batch.jobs.later_parts import first_wave_in_words, has_more_to_send
 from doubleword_batch.jobs.replies import CascadeResult, Counts
-from doubleword_batch.jobs.reuse.told import RowsSaved, rows_saved, said_of
+from doubleword_batch.jobs.reuse.told import RowsSaved, rows_saved, saved_in_words
 from doubleword_batch.jobs.row_counts import counts_of, pace_of, percent_of, problems_of
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.records import NEVER, BatchRun, Part
@@ -214,10 +214,10 @@ def summary(job: StoredJob, cache: FiguresCache) -> JobSummary:
         outcomes=figures.outcomes,
         unread=max(0, min(finished - read, figures.outcomes.get("pending", 0))) if runs else 0,
         requests=sum(part.requests for part in job.parts() if not part.retry_round),
-        saved=() if runs else tuple(said_of(saved, with_options=False)),
+        saved=() if runs else tuple(saved_in_words(saved, with_options=False)),
         reused_rows=saved.reused_rows,
         shared_rows=saved.shared_rows,
-        first_wave=said_of_first_wave(job) if runs else None,
+        first_wave=first_wave_in_words(job) if runs else None,
         unsent_rows=_unsent(job, newest) if runs else 0,
         percent=percent_of(finished, counts.total),
         per_second=pace.per_second,
