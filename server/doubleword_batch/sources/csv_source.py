@@ -172,6 +172,8 @@ class CsvSource(Source):
         empty = self._empty_columns(names.unnamed)
         note_unnamed(self, names, empty)
         kept = [(name, at) for at, name in enumerate(names.columns) if at not in empty]
+        if not kept:
+            raise no_rows(self._file.path, "its lines hold delimiters and nothing between them")
         self.columns = tuple(name for name, _ in kept)
         self._kept = kept if empty else []
 

@@ -128,6 +128,7 @@ def test_the_line_of_a_fault_counts_across_blocks(source, monkeypatch):
     [
         ("a,b\n", "no_rows", "nothing below it"),
         ("\n\n", "no_rows", "blank lines only"),
+        (",\n,\n,\n", "no_rows", "nothing between them"),
         ('a,b\n1,"2\n3,4\n', "malformed_row", "line 2 is never closed"),
         ('a,b\n1,2\n"x"y,4\n', "malformed_row", "line 3 has text after"),
         (b"a,b\n1,2\n3,gr\xfc\n", "not_utf8", r"line 3 \(byte 12\)"),
