@@ -167,6 +167,50 @@ async def test_a_statement_that_wants_much_memory_is_refused_and_writes_no_files
     assert not list(spilled.iterdir())
 
 
+@pytest.fixture
+def little(monkeypatch):
+    """Little memory, and databases that are large beside it."""
+    monkeypatch.setattr(sql, "MEMORY_BYTES", 16 << 20)
+    monkeypatch.setattr(sql, "SPILL_ABOVE_BYTES", 1 << 20)
+
+
+LONG_TEXTS = [f"{n:03} {'long ' * 20_000}" for n in range(300)]
+posix = pytest.mark.skipif(sys.platform == "win32", reason="there all is sorted in memory")
+
+
+@posix
+async def test_a_large_table_is_grouped_in_files_that_are_gone_afterwards(settings, work, little):
+    (work / "long.csv").write_text("text\n" + "\n".join(LONG_TEXTS), encoding="utf-8")
+    async with agent(settings) as a:
+        results = await a.runs_job(source="long.csv", prompt="{{ text[:3] }}")
+        asked = "SELECT count(*) n, max(length(text)) longest FROM (SELECT text FROM results "
+        reply = await a.calls(
+            "fetch_results", job=results["job"], query=f"{asked} GROUP BY text)", sample=0
+        )
+    assert reply["query"]["rows"] == [[300, len(LONG_TEXTS[0])]]
+    assert not [path for path in settings.home.rglob("*") if "etilqs" in path.name]
+
+
+@posix
+@pytest.mark.parametrize(
+    ("times", "refusal"), [(1, None), (20, "more room on the disk")], ids=["fits", "too much"]
+)
+def test_a_large_database_is_sorted_in_files_up_to_twice_its_size(work, little, times, refusal):
+    with closing(sqlite3.connect(work / "large.db")) as db:
+        db.execute("CREATE TABLE texts (text TEXT)")
+        db.executemany("INSERT INTO texts VALUES (?)", [(text,) for text in LONG_TEXTS])
+        db.commit()
+    numbers = f"WITH RECURSIVE r(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM r LIMIT {times})"
+    asked = f"{numbers} SELECT DISTINCT text || n AS text FROM texts, r ORDER BY 1 DESC"
+    location = f"{work / 'large.db'}::{asked}"
+    if refusal is None:
+        source = open_source(location, Roots([work]))
+        assert [row["text"][:3] for row in source.rows()] == [f"{n:03}" for n in range(299, -1, -1)]
+        return
+    with pytest.raises(InputError, match=refusal):
+        open_source(location, Roots([work]))
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to such a limit")
 def test_a_child_is_held_to_its_memory_whatever_takes_it():
     takes = "from doubleword_batch.isolated.child import limit_resources; limit_resources(64 << 20)"

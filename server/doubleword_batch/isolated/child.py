@@ -89,13 +89,35 @@ def limit_resources(memory_bytes: int) -> None:
 
     for limit, most in (
         (resource.RLIMIT_AS, memory_bytes + _LIBRARIES_BYTES),
-        (resource.RLIMIT_FSIZE, _FILE_BYTES),
         (resource.RLIMIT_CORE, 0),
     ):
         try:
             resource.setrlimit(limit, (most, most))
         except (ValueError, OSError):  # macOS, or a lower limit that we were started under
             continue
+    limit_files(_FILE_BYTES)
+
+
+def limit_files(most_bytes: int, open_files: int | None = None) -> None:
+    """Hold each file that this process writes to so many bytes.
+
+    Args:
+        most_bytes: of a file.
+        open_files: how many may be opened beside those that are open; None for as many as before.
+    """
+    if sys.platform == "win32":
+        return
+    import resource
+
+    limits = [(resource.RLIMIT_FSIZE, most_bytes)]
+    if open_files is not None:
+        free = os.dup(0)
+        os.close(free)
+        limits.append((resource.RLIMIT_NOFILE, free + open_files))
+    for limit, most in limits:
+        hard = resource.getrlimit(limit)[1]
+        lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(limit, (lowest, hard))
 
 
 def renew_time() -> None:

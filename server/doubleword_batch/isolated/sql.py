@@ -1,15 +1,25 @@
 """One SELECT in a child process, within bounds of memory, time and output."""
 
+import os
 import sqlite3
+import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.isolated.process import ChildProcess
 
 MEMORY_BYTES = 512 << 20
 """What SQLite may allocate for a statement: sorting and everything between included."""
+
+NO_ROOM = "it needs more room on the disk for sorting than is free, or than twice what it reads"
+"""Why a statement is refused whose `SqlError` has the kind `NoRoom`."""
+
+SPILL_ABOVE_BYTES = MEMORY_BYTES >> 2
+"""How large the databases of a statement are, when it may sort in files instead."""
+_BYTES_A_SECOND = 32 << 20  # are read and sorted, on a slow machine
 
 # Where SQLite's own defaults would let a short statement do much.
 _LIMITS = {
@@ -24,7 +34,8 @@ class SqlError(Exception):
     """SQLite refuses the statement.
 
     Attributes:
-        kind: the class's name: one of `sqlite3`'s, `MemoryError`, or `RowTooLarge`.
+        kind: the class's name: one of `sqlite3`'s or `MemoryError`; or `RowTooLarge`, or `NoRoom`
+            where sorting takes more of the disk than it may.
         words: SQLite's, which may hold the statement's own; for `RowTooLarge` the row's number.
     """
 
@@ -39,7 +50,8 @@ class Bounds:
     """What a statement may use.
 
     Attributes:
-        seconds: until the next frame of rows comes; for `columns_read` and `tables` in all.
+        seconds: until the next frame of rows comes, and longer where the databases are large; for
+            `columns_read` and `tables` in all.
         value_bytes: of the largest value, read or made.
         row_bytes: of the largest row that comes back.
         sql_bytes: of the statement; None for SQLite's own limit.
@@ -60,6 +72,30 @@ class Bounds:
         if self.columns is not None:
             limits[sqlite3.SQLITE_LIMIT_COLUMN] = self.columns
         return list(limits.items())
+
+
+@dataclass(frozen=True, slots=True)
+class Spill:
+    """Where a statement over large databases may sort, what does not fit into memory.
+
+    Windows holds no process to a size of files: there everything is sorted in memory.
+
+    Attributes:
+        folder: for the files, which nobody sees.
+        size_bytes: of the databases that are read.
+    """
+
+    folder: Path
+    size_bytes: int
+
+    def request(self) -> dict[str, Any]:
+        """What the child is told of it."""
+        if sys.platform == "win32":
+            return {}
+        disk = os.statvfs(self.folder)
+        free = disk.f_bavail * disk.f_frsize
+        most = min(max(MEMORY_BYTES, 2 * self.size_bytes), free // 4)
+        return {"spill": {"folder": str(self.folder), "most_bytes": most}}
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +157,7 @@ class SqlProcess(ChildProcess):
     ) -> None:
         super().__init__("sql", memory_bytes=MEMORY_BYTES, cancelled=cancelled)
         self._bounds = bounds
+        self._seconds = bounds.seconds
         self._tables = tables
 
     def columns_read(self, sql: str, made: Mapping[str, Sequence[str]]) -> set[tuple[str, str]]:
@@ -151,7 +188,11 @@ class SqlProcess(ChildProcess):
         return [(name, kind) for name, kind in self._reply("tables", {"main": uri})["tables"]]
 
     def select(
-        self, sql: str, databases: Mapping[str, str], shown: Shown | None = None
+        self,
+        sql: str,
+        databases: Mapping[str, str],
+        shown: Shown | None = None,
+        spill: Spill | None = None,
     ) -> Selection:
         """Run a SELECT; its rows are read as they are asked for.
 
@@ -159,16 +200,20 @@ class SqlProcess(ChildProcess):
             sql: the statement.
             databases: where it reads.
             shown: None for all rows with whole values.
+            spill: None to hold everything in memory.
 
         Raises:
             SqlError: here and from the rows: SQLite refuses it.
             ChildEndedError: here and from the rows: it takes too long or too much memory.
         """
-        bounds = (
+        bounds: dict[str, Any] = (
             {}
             if shown is None
             else {"rows": shown.rows, "characters": shown.characters, "count": shown.counted}
         )
+        if spill is not None and spill.size_bytes > SPILL_ABOVE_BYTES:
+            self._seconds = self._bounds.seconds + spill.size_bytes / _BYTES_A_SECOND
+            bounds |= spill.request()
         columns = self._reply("select", databases, sql=sql, **bounds)["columns"]
         return Selection(columns, self._rows())
 
@@ -188,11 +233,11 @@ class SqlProcess(ChildProcess):
             "row_bytes": bounds.row_bytes,
             **more,
         }
-        self.ask(request, seconds=bounds.seconds)
+        self.ask(request, seconds=self._seconds)
         return self._frame()
 
     def _frame(self) -> dict[str, Any]:
-        frame = cast("dict[str, Any]", self.frame(seconds=self._bounds.seconds))
+        frame = cast("dict[str, Any]", self.frame(seconds=self._seconds))
         if "error" in frame:
             raise SqlError(*frame["error"])
         return frame

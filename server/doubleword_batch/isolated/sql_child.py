@@ -4,12 +4,15 @@ Every action of a statement is asked about: reading is allowed, with functions o
 """
 
 import math
+import os
 import sqlite3
 import time
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
+
+from doubleword_batch.isolated.child import limit_files
 
 _ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 _FUNCTIONS = (
@@ -40,6 +43,8 @@ _TABLES = """\
 SELECT name, type FROM sqlite_master
 WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\\_%' ESCAPE '\\' ORDER BY type, name"""
 _FRAME_BYTES = 1 << 20
+_SPILL_FILES = 8  # a sort takes two
+_NO_ROOM = ("SQLITE_FULL", "SQLITE_IOERR_WRITE", "SQLITE_CANTOPEN")
 _FRAME_SECONDS = 0.25
 
 
@@ -58,10 +63,17 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
         if request["do"] == "tables":
             yield {"tables": db.execute(_TABLES).fetchall()}
             return
+        if "spill" in request:
+            _let_spill(db, **request["spill"])
         db.set_authorizer(_Authorizer(db, request["tables"]))
-        cursor = db.execute(request["sql"])
-        yield {"columns": [name for name, *_ in cursor.description or ()]}
-        yield from _rows(cursor, request)
+        try:
+            cursor = db.execute(request["sql"])
+            yield {"columns": [name for name, *_ in cursor.description or ()]}
+            yield from _rows(cursor, request)
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname not in _NO_ROOM:
+                raise
+            yield {"error": ["NoRoom", str(error)]}
 
 
 def _opened(request: dict[str, Any]) -> sqlite3.Connection:
@@ -87,6 +99,13 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
     for limit, most in request["limits"]:
         db.setlimit(limit, most)
     return db
+
+
+def _let_spill(db: sqlite3.Connection, folder: str, most_bytes: int) -> None:
+    """Let sorting use files in a folder, a few of that size; they are gone when it ends."""
+    os.environ["SQLITE_TMPDIR"] = folder
+    db.execute("PRAGMA temp_store = FILE")
+    limit_files(most_bytes, _SPILL_FILES)
 
 
 def _quoted(name: str) -> str:

@@ -59,16 +59,11 @@ def read_plain(line: bytes) -> PlainLine | None:
     except (ValueError, RecursionError):
         return None
     body = request.body
-    asks = (request.url == CHAT and bool(body.messages)) or (
-        request.url in {EMBEDDINGS, RESPONSES} and bool(body.input)
-    )
-    is_plain = (
-        asks
-        and all(map(_is_text, body.messages))
-        and _is_flat(body.response_format)
-        and _is_flat(body.text)
-    )
-    return request if is_plain else None
+    if request.url == CHAT:
+        asks = bool(body.messages) and all(map(_is_text, body.messages))
+    else:
+        asks = bool(body.input) and request.url in {EMBEDDINGS, RESPONSES}
+    return request if asks and _is_flat(body.response_format) and _is_flat(body.text) else None
 
 
 def _is_text(message: _Message) -> bool:

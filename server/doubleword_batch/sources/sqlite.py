@@ -6,13 +6,22 @@ bounds of memory, time and output.
 """
 
 import hashlib
+import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.isolated.process import ChildEndedError
-from doubleword_batch.isolated.sql import MEMORY_BYTES, Bounds, SqlError, SqlProcess
+from doubleword_batch.isolated.sql import (
+    MEMORY_BYTES,
+    NO_ROOM,
+    Bounds,
+    Selection,
+    Spill,
+    SqlError,
+    SqlProcess,
+)
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
     Row,
@@ -55,7 +64,7 @@ class SqliteSource(Source):
         self._query, self._is_table = "", False
         with self._reading() as child:
             self._query, self._is_table = _query(child, self._uri(), path, selection)
-            found = child.select(self._query, {"main": self._uri()})
+            found = self._selected(child)
             names = name_columns(self, found.columns)
             note_unnamed(self, names, ())
             self.columns = names.columns
@@ -65,7 +74,7 @@ class SqliteSource(Source):
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         with self._reading() as child:
-            found = child.select(self._query, {"main": self._uri()})
+            found = self._selected(child)
             for number, values in enumerate(found, 1):
                 if number > MAX_QUERY_ROWS and not self._is_table:
                     raise _endless(self.paths[0])
@@ -80,6 +89,11 @@ class SqliteSource(Source):
 
     def _uri(self) -> str:
         return _read_only_uri(self.paths)
+
+    def _selected(self, child: SqlProcess) -> Selection:
+        size_bytes = sum(path.stat().st_size for path in self.paths)
+        spill = Spill(Path(tempfile.gettempdir()), size_bytes)
+        return child.select(self._query, {"main": self._uri()}, spill=spill)
 
     @contextmanager
     def _reading(self) -> Generator[SqlProcess]:
@@ -135,6 +149,8 @@ def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
 
 
 def _unreadable(path: Path, kind: str, words: str) -> InputError:
+    if kind == "NoRoom":
+        words = NO_ROOM
     if kind == "OperationalError" and "decode" in words:
         return InputError(
             f"{quoted_name(path)} holds text that is not UTF-8.",

@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +26,11 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.isolated.process import ChildEndedError
 from doubleword_batch.isolated.sql import (
     MEMORY_BYTES,
+    NO_ROOM,
     Bounds,
     Selection,
     Shown,
+    Spill,
     SqlError,
     SqlProcess,
 )
@@ -90,10 +93,8 @@ def query_table(
             large.
         StoreError: the disk does not take the database, or no process can be started.
     """
-    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
-        if all_rows:
-            return _whole(child.select(sql, databases))
-        return _shaped(child.select(sql, databases, _SHOWN))
+    with _running(table, folder, sql, others or {}, cancelled) as select:
+        return _whole(select(None)) if all_rows else _shaped(select(_SHOWN))
 
 
 def query_rows(
@@ -119,8 +120,8 @@ def query_rows(
         InputError, StoreError: as `query_table`.
     """
     shown = Shown(most, _PAGE_CELL_CHARACTERS, _MOST_COUNTED)
-    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
-        found = child.select(sql, databases, shown)
+    with _running(table, folder, sql, others or {}, cancelled) as select:
+        found = select(shown)
         rows = [[_cut(cell, _PAGE_CELL_CHARACTERS) for cell in row] for row in found]
         return QueryResult(
             columns=found.columns, rows=rows, total=found.total, truncated=len(rows) < found.total
@@ -158,8 +159,8 @@ def write_query(
     Raises:
         InputError, StoreError, ConfigError: as `query_table` and `write_table`; nothing is written.
     """
-    with _running(table, folder, sql, others or {}, cancelled) as (child, databases):
-        rows = _WrittenRows(child.select(sql, databases), _about(table, sql, others or {}))
+    with _running(table, folder, sql, others or {}, cancelled) as select:
+        rows = _WrittenRows(select(None), _about(table, sql, others or {}))
         written = write_table(
             rows, target, table_format, formulas=formulas, bom=bom, cancelled=cancelled
         )
@@ -173,8 +174,8 @@ def _running(
     sql: str,
     others: OtherTables,
     cancelled: Callable[[], bool],
-) -> Generator[tuple[SqlProcess, dict[str, str]]]:
-    """A child process for the statement, and the databases with the columns that it reads."""
+) -> Generator[Callable[[Shown | None], Selection]]:
+    """What runs the statement in a child process, over databases with the columns that it reads."""
     tables = {"main": (table, folder), **others}
     widest = max(len(each.columns) for each, _ in tables.values())
     bounds = Bounds(_SECONDS, _VALUE_BYTES, _ROW_BYTES, _SQL_BYTES, widest + 64)
@@ -187,12 +188,15 @@ def _running(
         made = {name: [ROW_NUMBER, *column_names(each)] for name, (each, _) in tables.items()}
         read = child.columns_read(sql, made)
         databases: dict[str, str] = {}
+        size_bytes = 0
         for name, (each, place) in tables.items():
             needed = {column for schema, column in read if schema == name} - {ROW_NUMBER}
             if _JOINS_BY_NAME.search(sql):
                 needed = set(column_names(each))
-            databases[name] = _uri(database_with(needed, each, place, cancelled))
-        yield child, databases
+            path = database_with(needed, each, place, cancelled)
+            databases[name] = _uri(path)
+            size_bytes += path.stat().st_size
+        yield partial(child.select, sql, databases, spill=Spill(folder, size_bytes))
 
 
 @dataclass(slots=True)
@@ -265,6 +269,8 @@ def _reason(error: SqlError) -> str:
         return _TOO_MUCH_MEMORY
     if error.kind == "RowTooLarge":
         return f"its row {error.words} is larger than {_ROW_BYTES >> 20} MiB"
+    if error.kind == "NoRoom":
+        return NO_ROOM
     if "too big" in error.words:
         return f"a value in it is larger than {_VALUE_BYTES >> 20} MiB"
     if "incomplete input" in error.words or not error.words:
