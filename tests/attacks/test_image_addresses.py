@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from agent import agent
 from doubleword_batch.public_address import why_not_public
+from skill.in_process import script_module
 
 METADATA = [
     *("169.254.169.254", "169.254.169.254.", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376"),
@@ -68,16 +69,21 @@ PUBLIC = [
 )
 def test_an_address_inside_is_refused_in_every_spelling(host, form):
     assert why_not_public(form.format(host))
+    assert script_module("public_address").why_not_public(form.format(host)) == why_not_public(
+        form.format(host)
+    )
 
 
 @pytest.mark.parametrize("url", ODD)
 def test_an_address_that_parsers_read_in_two_ways_is_refused(url):
     assert why_not_public(url)
+    assert script_module("public_address").why_not_public(url) == why_not_public(url)
 
 
 @pytest.mark.parametrize("url", PUBLIC)
 def test_a_public_address_is_taken(url):
     assert why_not_public(url) is None
+    assert script_module("public_address").why_not_public(url) == why_not_public(url)
 
 
 @given(st.text(max_size=40))

@@ -213,7 +213,9 @@ def test_a_large_database_is_sorted_in_files_up_to_twice_its_size(work, little, 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS holds no process to such a limit")
 def test_a_child_is_held_to_its_memory_whatever_takes_it():
-    takes = "from doubleword_batch.isolated.child import limit_resources; limit_resources(64 << 20)"
+    takes = (
+        "from doubleword_batch.isolated.limits import limit_resources; limit_resources(64 << 20)"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", f"{takes}; bytearray(2 << 30)"],
         stderr=subprocess.PIPE,

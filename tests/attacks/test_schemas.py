@@ -83,12 +83,12 @@ async def test_a_hostile_answer_is_judged_alone_and_soon(finish, tmp_path, name)
 async def test_a_check_that_would_not_end_makes_its_row_invalid(finish, tmp_path, monkeypatch):
     monkeypatch.setattr(checking, "_ANSWER_SECONDS", 0.5)
     (tmp_path / "t.csv").write_text("text\n" + "row\n" * 4)
-    deep = '{"a":' * 22 + "{}" + "}" * 22
+    deep = '{"a":' * 60 + "{}" + "}" * 60
     bodies = (chat('{"y": 1}'), chat(deep), chat('{"z": 1}'), chat("{}"))
     job = await finish("t.csv", *bodies, spec={"response_schema": BRANCHING})
     assert job.job.ledger.sums() == {"ok": 2, "invalid": 2}
     messages = [row["error"] for row in job.table().rows() if row["outcome"] == "invalid"]
-    assert any("took too long" in message or "oneOf" in message for message in messages)
+    assert any("took too long" in message for message in messages)
 
 
 def test_a_memory_bomb_ends_the_child_and_not_us(monkeypatch):

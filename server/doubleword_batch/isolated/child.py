@@ -11,12 +11,10 @@ from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from typing import Any
 
+from doubleword_batch.isolated.limits import limit_resources, renew_time
+
 Request = dict[str, Any]
 Handler = Callable[[Request], Iterator[Any]]
-
-_CPU_SECONDS = 90  # without a frame; our parent is more patient nowhere
-_FILE_BYTES = 1 << 20  # SQLite writes the index of a write-ahead log, and nothing else
-_LIBRARIES_BYTES = 512 << 20  # address space that is not memory yet
 
 
 def main(work: str, memory_bytes: int) -> None:
@@ -72,62 +70,3 @@ def _send(frame: Any) -> None:
     text = json.dumps(frame, ensure_ascii=False, separators=(",", ":"))
     sys.stdout.buffer.write(text.encode("utf-8", "replace") + b"\n")
     sys.stdout.buffer.flush()
-
-
-def limit_resources(memory_bytes: int) -> None:
-    """Hold this process to so much memory, and to no files worth the name.
-
-    On Linux and Windows the system does. macOS has no such limit for a process: there the time is
-    limited, and what SQLite allocates.
-    """
-    if sys.platform == "win32":
-        from doubleword_batch.isolated.windows_limits import limit_job
-
-        limit_job(memory_bytes + _LIBRARIES_BYTES)
-        return
-    import resource
-
-    for limit, most in (
-        (resource.RLIMIT_AS, memory_bytes + _LIBRARIES_BYTES),
-        (resource.RLIMIT_CORE, 0),
-    ):
-        try:
-            resource.setrlimit(limit, (most, most))
-        except (ValueError, OSError):  # macOS, or a lower limit that we were started under
-            continue
-    limit_files(_FILE_BYTES)
-
-
-def limit_files(most_bytes: int, open_files: int | None = None) -> None:
-    """Hold each file that this process writes to so many bytes.
-
-    Args:
-        most_bytes: of a file.
-        open_files: how many may be opened beside those that are open; None for as many as before.
-    """
-    if sys.platform == "win32":
-        return
-    import resource
-
-    limits = [(resource.RLIMIT_FSIZE, most_bytes)]
-    if open_files is not None:
-        free = os.dup(0)
-        os.close(free)
-        limits.append((resource.RLIMIT_NOFILE, free + open_files))
-    for limit, most in limits:
-        hard = resource.getrlimit(limit)[1]
-        lowest = most if hard == resource.RLIM_INFINITY else min(most, hard)
-        resource.setrlimit(limit, (lowest, hard))
-
-
-def renew_time() -> None:
-    """Allow more processor time: it is what ends us if our parent was killed."""
-    if sys.platform == "win32":
-        return  # there our pipes close with the parent, and the reading thread ends us
-    import resource
-
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    until = int(used.ru_utime + used.ru_stime) + _CPU_SECONDS
-    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    if hard == resource.RLIM_INFINITY or until < hard:
-        resource.setrlimit(resource.RLIMIT_CPU, (until, hard))

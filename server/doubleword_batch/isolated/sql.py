@@ -20,6 +20,7 @@ NO_ROOM = "it needs more room on the disk for sorting than is free, or than twic
 SPILL_ABOVE_BYTES = MEMORY_BYTES >> 2
 """How large the databases of a statement are, when it may sort in files instead."""
 _BYTES_A_SECOND = 32 << 20  # are read and sorted, on a slow machine
+_MOST_SECONDS = 85.0  # the child allows itself a little more
 
 # Where SQLite's own defaults would let a short statement do much.
 _LIMITS = {
@@ -212,7 +213,8 @@ class SqlProcess(ChildProcess):
             else {"rows": shown.rows, "characters": shown.characters, "count": shown.counted}
         )
         if spill is not None and spill.size_bytes > SPILL_ABOVE_BYTES:
-            self._seconds = self._bounds.seconds + spill.size_bytes / _BYTES_A_SECOND
+            longer = self._bounds.seconds + spill.size_bytes / _BYTES_A_SECOND
+            self._seconds = max(self._bounds.seconds, min(longer, _MOST_SECONDS))
             bounds |= spill.request()
         columns = self._reply("select", databases, sql=sql, **bounds)["columns"]
         return Selection(columns, self._rows())

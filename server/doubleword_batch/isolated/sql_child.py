@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from contextlib import closing, suppress
 from typing import Any
 
-from doubleword_batch.isolated.child import limit_files
+from doubleword_batch.isolated.limits import limit_files
 
 _ACTIONS = frozenset({sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 _FUNCTIONS = (
@@ -71,7 +71,7 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
             yield {"columns": [name for name, *_ in cursor.description or ()]}
             yield from _rows(cursor, request)
         except sqlite3.OperationalError as error:
-            if error.sqlite_errorname not in _NO_ROOM:
+            if "spill" not in request or error.sqlite_errorname not in _NO_ROOM:
                 raise
             yield {"error": ["NoRoom", str(error)]}
 

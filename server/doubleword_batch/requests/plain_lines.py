@@ -60,10 +60,11 @@ def read_plain(line: bytes) -> PlainLine | None:
         return None
     body = request.body
     if request.url == CHAT:
-        asks = bool(body.messages) and all(map(_is_text, body.messages))
+        asks = bool(body.messages)
     else:
         asks = bool(body.input) and request.url in {EMBEDDINGS, RESPONSES}
-    return request if asks and _is_flat(body.response_format) and _is_flat(body.text) else None
+    is_plain = asks and all(map(_is_text, body.messages))
+    return request if is_plain and _is_flat(body.response_format) and _is_flat(body.text) else None
 
 
 def _is_text(message: _Message) -> bool:
