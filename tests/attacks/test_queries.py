@@ -179,14 +179,16 @@ posix = pytest.mark.skipif(sys.platform == "win32", reason="there all is sorted 
 
 
 @posix
-async def test_a_large_table_is_grouped_in_files_that_are_gone_afterwards(settings, work, little):
+async def test_a_large_table_is_sorted_in_files_that_are_gone_afterwards(
+    settings, work, reviews, little
+):
     (work / "long.csv").write_text("text\n" + "\n".join(LONG_TEXTS), encoding="utf-8")
     async with agent(settings) as a:
         results = await a.runs_job(source="long.csv", prompt="{{ text[:3] }}")
-        asked = "SELECT count(*) n, max(length(text)) longest FROM (SELECT text FROM results "
-        reply = await a.calls(
-            "fetch_results", job=results["job"], query=f"{asked} GROUP BY text)", sample=0
-        )
+        other = await a.runs_job(source="reviews.csv", prompt="{{ text }}")
+        both = f'SELECT text FROM results UNION SELECT text FROM "{other["job"]}" WHERE 0'
+        asked = f"SELECT count(*) n, max(length(text)) longest FROM ({both})"
+        reply = await a.calls("fetch_results", job=results["job"], query=asked, sample=0)
     assert reply["query"]["rows"] == [[300, len(LONG_TEXTS[0])]]
     assert not [path for path in settings.home.rglob("*") if "etilqs" in path.name]
 

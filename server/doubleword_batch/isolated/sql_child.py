@@ -63,8 +63,6 @@ def handle(request: dict[str, Any]) -> Iterator[Any]:
         if request["do"] == "tables":
             yield {"tables": db.execute(_TABLES).fetchall()}
             return
-        if "spill" in request:
-            _let_spill(db, **request["spill"])
         db.set_authorizer(_Authorizer(db, request["tables"]))
         try:
             cursor = db.execute(request["sql"])
@@ -83,7 +81,10 @@ def _opened(request: dict[str, Any]) -> sqlite3.Connection:
         db.execute("ATTACH ? AS ?", (uri, name))
     db.execute("PRAGMA trusted_schema = OFF")  # a crafted view must have no side effects
     db.execute("PRAGMA cell_size_check = ON")  # a crafted page is noticed
-    db.execute("PRAGMA temp_store = MEMORY")  # the limit on memory holds for sorting, too
+    if "spill" in request:
+        _let_spill(db, **request["spill"])
+    else:
+        db.execute("PRAGMA temp_store = MEMORY")  # the limit on memory holds for sorting, too
     for schema, columns in request.get("made", {}).items():
         names = ", ".join(map(_quoted, columns))
         db.execute(f"CREATE TABLE {_quoted(schema)}.results ({names})")
