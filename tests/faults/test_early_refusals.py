@@ -6,12 +6,15 @@ loses that answer takes the upload for one that may have happened, and uploads a
 
 import asyncio
 import os
+import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import anyio
 import httpx2
 import openai
 import pytest
@@ -70,6 +73,18 @@ async def test_the_local_servers_own_refusals_close_before_the_body_is_read(harn
         async with harness.workspace(max_retry_seconds=0, environment=bad) as ws:
             with pytest.raises(errors.AuthError):
                 await create_batch(ws, name)
+        reply = await anyio.to_thread.run_sync(upload_of_which_three_bytes_come, harness.server)
+    assert reply.startswith(b"HTTP/1.1 401 ")
+
+
+def upload_of_which_three_bytes_come(server):
+    """All that the server sends until it closes the connection, whose client sends no more."""
+    address = urlsplit(server.base_url)
+    head = "POST /v1/files HTTP/1.1\r\nHost: {}\r\nContent-Length: 50000000\r\n\r\nabc"
+    with socket.create_connection((address.hostname, address.port), timeout=10) as connection:
+        connection.sendall(head.format(address.netloc).encode())
+        connection.settimeout(10)
+        return b"".join(iter(lambda: connection.recv(65536), b""))
 
 
 @pytest.mark.parametrize("http_client", [False, True], ids=["own", "callers"])
