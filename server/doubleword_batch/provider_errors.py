@@ -19,6 +19,10 @@ from doubleword_batch.loose_json import decode_or_none
 _MAX_SECONDS = 1e9  # longer is never, and must not fill a message with digits
 _DEPTH = 6  # an error inside a detail inside a JSON text, and then some
 _LIST_SHOWN = 3
+_NAMES = (
+    "message", "Message", "errorMessage", "error_message", "error_msg", "errmsg",
+    "error_description", "status_msg", "base_resp", "faultstring", "exception",
+)  # fmt: skip
 _STATUS = re.compile("[1-5][0-9]{2}")
 _PLAIN_BYTES = 16_384  # of a body without known fields; a message shows less
 
@@ -115,8 +119,7 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     error = fields.get("error")
     if not isinstance(error, str):  # a text here may be a name beside the message
         yield error
-    yield fields.get("message")
-    for name in ("errorMessage", "error_message", "error_msg", "faultstring", "exception"):
+    for name in _NAMES:
         yield fields.get(name)
     yield fields.get("detail")
     yield _validation_error(fields)

@@ -9,6 +9,7 @@ from result_lines import (
     endpoints,
     errors,
     gateways,
+    lists_and_thoughts,
     odd_json,
     other_shapes,
     public_reports,
@@ -25,6 +26,7 @@ CASES = (
     | gateways.CASES
     | elsewhere.CASES
     | endpoints.CASES
+    | lists_and_thoughts.CASES
 )
 
 """By name. Every line is of the row `r1`."""

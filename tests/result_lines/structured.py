@@ -25,6 +25,11 @@ TEXTS = {
     "in two fences": (f"```\n{GOOD}\n```\n```\n{GOOD}\n```", "invalid", "schema"),
     "in a fence, and wrong": ('```json\n{"label":"odd"}\n```', "invalid", "schema"),
     "thoughts that never end": ("<think>good or bad", "invalid", "schema"),
+    "in a fence behind thoughts that never end": (
+        f"<think>?\n```json\n{GOOD}\n```",
+        "ok",
+        "fenced",
+    ),
     "NaN": ('{"label":"good","score":NaN}', "invalid", "schema"),
     "half a pair": (r'{"label":"good","x":"\ud83d"}', "ok", None),
     "words": ("good", "invalid", "schema"),

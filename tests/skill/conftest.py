@@ -11,7 +11,7 @@ import pytest
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from skill.places import SCRIPTS
 
-DEADLINE_SECONDS = 60
+DEADLINE_SECONDS = 300
 
 _OURS = ("DOUBLEWORD_", "OPENAI_")
 

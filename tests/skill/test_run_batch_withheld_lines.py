@@ -35,6 +35,7 @@ def counts(completed, failed=0):
 
 ALL, HALF = lines(range(1, 11)), lines(range(1, 6))
 UNCOUNTED, NO_ERRORS = "half of the lines, and no counts", "no file of errors yet"
+ALL_FAILED = "no line of a batch that failed, and counts its failures"
 CUT = {
     "half of the lines": (HALF, counts(10), 5),
     UNCOUNTED: (HALF, {}, 5),
@@ -43,6 +44,7 @@ CUT = {
     "the file of another batch": (ALL.replace(b'"r', b'"x'), counts(10), 0),
     "no file yet": (None, counts(10), 0),
     NO_ERRORS: (HALF, counts(5, 5), 5),
+    ALL_FAILED: (None, {"status": "failed", **counts(0, 10)}, 0),
     "half of what was done when it was cancelled": (HALF, {"status": "cancelled", **counts(7)}, 5),
     "half of what was done when it expired": (HALF, {"status": "expired", **counts(7)}, 5),
 }
@@ -123,8 +125,8 @@ def test_rows_whose_lines_never_come_wait_in_bounded_time(cut, work, summary, ki
         status, lost = batch.server.batch["status"], 10 - batch.there
         assert f"{status}; {batch.there} answered, 0 failed, {lost} without a line" in ran.out
         # Where answers are counted, and not errors alone, some of what never came was paid for.
-        outcome = "missing" if status == "completed" else status
-        is_paid = outcome == "missing" and kind not in {NO_ERRORS, UNCOUNTED}
+        outcome = status if status in {"cancelled", "expired"} else "missing"
+        is_paid = outcome == "missing" and kind not in {NO_ERRORS, UNCOUNTED, ALL_FAILED}
         cause = "unreadable" if is_paid else outcome
         told = summary("--retry", "again.jsonl")
         assert f"{outcome} ({cause}): {lost}" in told

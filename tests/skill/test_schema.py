@@ -14,6 +14,7 @@ from skill.in_process import script_module
 
 read_by_script = script_module("answers").read_line
 Checker = script_module("schema").Checker
+Ledger = script_module("ledger").Ledger
 SchemaCheck = script_module("structured").SchemaCheck
 
 PATTERNS = ["^a", "b$", "^[a-z]+$", r"^\d{4}-\d{2}-\d{2}$", "^(a|b)", "[0-9]"]
@@ -25,10 +26,14 @@ SCHEMAS_TRIED, ANSWERS_EACH = 600, 6
 
 @pytest.mark.parametrize("is_strict", [False, True])
 @pytest.mark.parametrize("name", TEXTS)
-def test_json_in_a_fence_or_behind_thoughts_is_what_the_package_calls_it(name, is_strict):
+def test_json_in_a_fence_or_behind_thoughts_is_what_the_package_calls_it(
+    name, is_strict, tmp_path, monkeypatch
+):
     text, outcome, cause = TEXTS[name]
     line = line_of(text)
-    reading = SchemaCheck(LABEL, is_strict=is_strict).judged(read_by_script(line))
+    monkeypatch.setenv("DOUBLEWORD_BATCH_STRICT_JSON", str(int(is_strict)))
+    (tmp_path / "out.jsonl").write_bytes(line + b"\n")
+    (reading,) = Ledger([tmp_path / "out.jsonl"], LABEL).readings(["r1"])
     spec = msgspec.json.encode({"response_schema": LABEL}).decode()
     check = schema_check(spec, is_strict=is_strict)
     theirs = read_line(line, check)

@@ -21,32 +21,30 @@ from doubleword_batch.jobs.sync.json_values import (
     object_of,
     word,
 )
+from doubleword_batch.jobs.sync.listed import is_result, is_typed, listed_choices, of_tensors
 from doubleword_batch.jobs.sync.vectors import has_vectors, is_something, vectors_in
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.plain_text import is_blank
 
 _INPUT_TOKENS = (
     "prompt_tokens", "input_tokens", "promptTokenCount", "inputTokens", "promptTokens",
+    "prompt_token_count",
 )  # fmt: skip
 _CACHED_TOKENS = ("cache_read_input_tokens", "prompt_cache_hit_tokens", "cachedContentTokenCount")
 _OUTPUT_TOKENS = (
     "completion_tokens", "output_tokens", "candidatesTokenCount", "outputTokens",
-    "completionTokens",
+    "completionTokens", "candidates_token_count",
 )  # fmt: skip
+_USAGES = ("usage", "usageMetadata", "usage_metadata", "meta_info", "meta")
+_READ = ("prompt_eval_count", "tokens_evaluated", "inputTextTokenCount")
+_WRITTEN = ("eval_count", "tokens_predicted")
 _ENDS = (
     "finish_reason", "finishReason", "stop_reason", "stopReason", "finish_details", "done_reason",
     "stop_type", "completionReason",
 )  # fmt: skip
-_TEXTS = ("text", "generated_text", "outputText")
 _AT_THE_TOP = (
     "content", "message", "generated_text", "generation", "text_output", "completion", "response",
     "text",
-)  # fmt: skip
-_RESULTS = frozenset(
-    {
-        "score", "relevance_score", "label", "probs", "flagged", "category_scores", "b64_json",
-        "url", "markdown",
-    }
 )  # fmt: skip
 _THOUGHTS = frozenset(
     {
@@ -55,8 +53,13 @@ _THOUGHTS = frozenset(
         "reasoning.summary", "reasoning.encrypted", "summary_text",
     }
 )  # fmt: skip
+_ON_THE_WAY = frozenset(
+    {"web_search_call", "file_search_call", "mcp_list_tools", "server_tool_use", "compaction"}
+)
 _CALLS = frozenset({"function_call", "custom_tool_call", "tool_use", "tool_call"})
-END_OF_THOUGHTS = re.compile(r"</\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
+_THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|reasoning)"
+_BEGIN_OF_THOUGHTS = re.compile(rf"\s*(?:<{_THOUGHT}\s*>|\[think\])", re.IGNORECASE)
+END_OF_THOUGHTS = re.compile(rf"</\s*{_THOUGHT}\s*>|\[/think\]", re.IGNORECASE)
 """Where what a model thought ends, and its answer begins."""
 
 
@@ -105,10 +108,10 @@ class Answer(msgspec.Struct):
 def answer_of(body: dict[str, Any]) -> Answer:
     """The answer in a body that is not an error."""
     answer = _answer(body)
-    usage = object_of(body.get("usage") or body.get("usageMetadata"))
-    read, written = first(usage, _INPUT_TOKENS), first(usage, _OUTPUT_TOKENS)
-    answer.input_tokens = count_of(body.get("prompt_eval_count") if read is None else read)
-    answer.output_tokens = count_of(body.get("eval_count") if written is None else written)
+    usage = object_of(first(body, _USAGES))
+    usage = object_of(usage.get("tokens")) or usage
+    answer.input_tokens = count_of(_first_of(usage, _INPUT_TOKENS, body, _READ))
+    answer.output_tokens = count_of(_first_of(usage, _OUTPUT_TOKENS, body, _WRITTEN))
     answer.cached_tokens = _cached(usage)
     return answer
 
@@ -121,7 +124,15 @@ def _cached(usage: dict[str, Any]) -> int | None:
     return count_of(first(usage, _CACHED_TOKENS))
 
 
+def _first_of(
+    usage: dict[str, Any], names: tuple[str, ...], body: dict[str, Any], at_the_top: tuple[str, ...]
+) -> Any:
+    told = first(usage, names)
+    return first(body, at_the_top) if told is None else told
+
+
 def _answer(body: dict[str, Any]) -> Answer:
+    body = of_tensors(body)
     choices = listed(body.get("choices"))
     if choices or isinstance(body.get("choices"), list):
         return _of_choices(
@@ -129,7 +140,7 @@ def _answer(body: dict[str, Any]) -> Answer:
         )
     if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
         return _of_candidates(body)
-    if "output" in body or "output_text" in body:
+    if "output" in body or "output_text" in body or is_typed(body.get("outputs")):
         return _of_response(body)
     if has_vectors(body):
         embedding, is_broken = vectors_in(body)
@@ -142,32 +153,12 @@ def _of_other_names(body: dict[str, Any]) -> Answer:
     for name in _AT_THE_TOP:
         if name in body:
             return _of_message(body, body[name])
-    texts = _listed_texts(body)
-    if texts or body.get("choices", ...) is None:
-        return _of_choices(texts)
-    return Answer(text=as_json(body), is_unknown=not _is_result(body))
-
-
-def _listed_texts(body: dict[str, Any]) -> list[Answer]:
-    """Texts as Titan, watsonx or Cohere list them: `{"results": [{"generated_text": "..."}]}`."""
-    for name in ("results", "generations", "predictions"):
-        whole = list_of(body.get(name))
-        texts = [first(object_of(element), _TEXTS) or element for element in whole]
-        if texts and all(isinstance(text, str) for text in texts) and not _is_result(body):
-            return [
-                _choice({**object_of(element), "message": text})
-                for element, text in zip(whole, texts, strict=True)
-            ]
-    return []
-
-
-def _is_result(body: dict[str, Any]) -> bool:
-    """Whether the body itself is the answer: scores, labels, images, pages, a moderation."""
-    for name in ("results", "data", "pages"):
-        results = [object_of(element) for element in list_of(body.get(name))]
-        if results and not any(map(_RESULTS.isdisjoint, results)):
-            return True
-    return False
+    if isinstance(body.get("result"), str):
+        return _of_message(body, body["result"])
+    choices = listed_choices(body)
+    if choices or body.get("choices", ...) is None:
+        return _of_choices([_choice(choice) for choice in choices])
+    return Answer(text=as_json(body), is_unknown=not is_result(body))
 
 
 def _of_choices(choices: list[Answer]) -> Answer:
@@ -223,7 +214,7 @@ def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
 
 def _of_response(body: dict[str, Any]) -> Answer:
     """OpenAI's responses; also Bedrock's `{"output": {"message": ...}, "stopReason": ...}`."""
-    output = body.get("output")
+    output = body.get("output", body.get("outputs"))
     answer = Answer(finish_reason="stop")
     if isinstance(output, list):
         answer = _content([_unwrapped(item) for item in _final_outputs(cast("list[Any]", output))])
@@ -256,7 +247,8 @@ def _final_outputs(output: list[Any]) -> list[Any]:
 def _unwrapped(output: Any) -> Any:
     """An output of a response as a piece of content."""
     fields = object_of(output)
-    return fields.get("content") if fields.get("type") == "message" else output
+    is_message = fields.get("type") in ("message", "message.output")
+    return fields.get("content") if is_message else output
 
 
 def _of_candidates(body: dict[str, Any]) -> Answer:
@@ -276,12 +268,15 @@ def _of_candidates(body: dict[str, Any]) -> Answer:
 def _of_message(body: dict[str, Any], message: Any) -> Answer:
     """Anthropic's messages, and bodies whose answer stands at the top."""
     fields = object_of(message)
-    answer = _content(fields.get("content", message))
-    if "content" in fields:
+    is_message = not fields.keys().isdisjoint({"content", "role", "tool_calls", "function_call"})
+    answer = _content(fields.get("content") if is_message else message)
+    if is_message:
         _add_parts_of_message(answer, fields)
     for place in (body, object_of(body.get("details")), object_of(body.get("meta_info"))):
         for name in ("stop_reason", "finish_reason", "done_reason", "stop_type"):
             answer.finish_reason = answer.finish_reason or place.get(name)
+    if body.get("stopped_limit") is True:  # llama.cpp's of before
+        answer.finish_reason = answer.finish_reason or "limit"
     if ending_of(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
     return answer
@@ -301,7 +296,8 @@ def _content(content: Any) -> Answer:
             continue
         fields = object_of(piece)
         kind = word(fields.get("type"))
-        if kind in _THOUGHTS or fields.get("thought") is True:
+        is_thought = kind in _THOUGHTS or "reasoningContent" in fields
+        if is_thought or kind in _ON_THE_WAY or fields.get("thought") is True:
             continue
         if kind in _CALLS or "functionCall" in fields or "toolUse" in fields:
             _add_call(answer, fields)
@@ -390,7 +386,12 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
 
 def says_nothing(text: str) -> bool:
     """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
-    if "!" <= text[-1:] <= "~" and text[-1] != ">":  # nearly every text: its end is seen
+    if "!" <= (last := text[-1:]) <= "~" and last not in ">]":  # nearly every text: its end is seen
         return False
-    is_thought = "</" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
+    is_thought = "/" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
     return is_thought or is_blank(text)
+
+
+def thinks_on(text: str) -> bool:
+    """Whether a text begins with the model's thoughts, and ends before they do."""
+    return bool(_BEGIN_OF_THOUGHTS.match(text)) and not END_OF_THOUGHTS.search(text)

@@ -23,6 +23,8 @@ _ADVICE = {
     "fenced": "The JSON is inside a code fence, which DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
     "think_prefix": "The JSON follows the model's thoughts, which "
     "DOUBLEWORD_BATCH_STRICT_JSON forbids: retry.",
+    "open_thoughts": "The text ends within the model's thoughts: retry, with fewer of them if the "
+    "model can be told so.",
     "unknown_body": "The response has a shape that is not known here; it is the row's answer.",
     "embedding": "The embedding is neither numbers nor base64 of floats; it is kept as it came.",
     "refusal": "The model declined: reword the prompt, or accept it.",

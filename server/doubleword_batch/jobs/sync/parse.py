@@ -15,7 +15,7 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.answers import Answer, answer_of, says_nothing
+from doubleword_batch.jobs.sync.answers import Answer, answer_of, says_nothing, thinks_on
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
 from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
@@ -39,10 +39,12 @@ _ANSWERS = frozenset(
         "content", "generated_text", "generation", "text_output", "completion", "response", "text",
     }
 )  # fmt: skip
-_CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})
+_CODES = frozenset(
+    {"code", "status", "status_code", "statusCode", "errorCode", "error_code", "__type"}
+)
 _FAULTS = (
     "errors", "error_code", "errorCode", "error_msg", "error_message", "errorMessage", "detail",
-    "fault", "exception",
+    "fault", "exception", "base_resp",
 )  # fmt: skip
 
 # The line that nearly all lines are, decoded in one step: a chat answer of text that ended well.
@@ -105,6 +107,7 @@ class _PlainLine(msgspec.Struct, gc=False):
     error: None = None
 
 
+_BEFORE_THOUGHTS = frozenset("<[ \t\r\n\f\v")  # few texts begin with any of these
 _decode_plain = msgspec.json.Decoder(_PlainLine).decode
 
 
@@ -114,7 +117,9 @@ def plain_line(line: bytes) -> _PlainLine | None:
         plain = _decode_plain(line)
     except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
         return None
-    return None if says_nothing(plain.response.body.choices[0].message.content) else plain
+    text = plain.response.body.choices[0].message.content
+    is_odd = says_nothing(text) or (text[0] in _BEFORE_THOUGHTS and thinks_on(text))
+    return None if is_odd else plain
 
 
 # From a line to an outcome
@@ -265,9 +270,10 @@ def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
     if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
         return True
-    if not _ANSWERS.isdisjoint(body):
+    if any(body.get(name) is not None for name in _ANSWERS):
         return False
-    has_words = isinstance(body.get("message"), str) and not _CODES.isdisjoint(body)
+    is_coded = any(error_in(body.get(name)) is not None for name in _CODES)
+    has_words = is_coded and any(isinstance(body.get(name), str) for name in ("message", "msg"))
     faults = (error_in(body.get(name)) for name in _FAULTS)
     return has_words or body.get("success") is False or any(fault is not None for fault in faults)
 
@@ -298,6 +304,8 @@ def _judge(answer: Answer, check: Check | None) -> Verdict:
     verdict = _judge_end(answer) or _judge_content(answer)
     if verdict is None and check is not None:
         verdict = check(answer)
+    elif verdict is None and not answer.tool_calls and thinks_on(answer.text or ""):
+        verdict = "invalid", "open_thoughts", "the text ends within the model's thoughts"
     reason = text_of(answer.finish_reason)
     if ending_of(reason) == "unknown" and (verdict is None or verdict[0] == "ok"):
         return "invalid", f"finish_{word_of(reason)}", f"it ended for {quote_untrusted(reason)}"

@@ -15,7 +15,7 @@ from doubleword_batch.jobs.sync.stream_pieces import joined
 from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
 
 _NAMES = ("custom_id", "customId", "key", "recordId")
-_BODIES = ("body", "modelOutput", "output", "data")
+_BODIES = ("body", "modelOutput", "output", "data", "prediction")
 _STATUSES = ("status_code", "statusCode", "status")
 _LEAST_STATUS = 100
 _WORDS = ("error_message", "errorMessage", "message")
@@ -44,7 +44,7 @@ _OF_THE_LINE = frozenset(
         "response_body", "request", "input_body", "modelInput", "metadata", "usage", "params",
     }
 )  # fmt: skip
-_ENVELOPES = ("data", "result", "response", "output", "body")
+_ENVELOPES = ("data", "result", "response", "output", "body", "completion")
 _ANSWERS = frozenset(
     {
         "choices", "candidates", "output", "output_text", "generated_text", "response", "text",
@@ -92,7 +92,7 @@ def result_line(line: bytes) -> ResultLine | None:
         result = _opened(fields["result"])
         if _is_of_anthropic(object_of(result)):
             return _of_anthropic(custom_id, result)
-        fields = fields | {"response": result}
+        fields = fields | {"response": {"result": result} if _is_text(result) else result}
     if "response_body" in fields:
         return _without_status(custom_id, fields, _opened(fields["response_body"]), error)
     response = _opened(fields.get("response"))
@@ -188,6 +188,13 @@ def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
     return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
+def _is_text(result: Any) -> bool:
+    """Whether a result is the model's text, and no word for what became of the row."""
+    if not isinstance(result, str) or not result.strip():
+        return False
+    return not _says_nothing(result) and result.strip().lower() not in _FAILED | _ENDED
+
+
 def _is_of_anthropic(result: dict[str, Any]) -> bool:
     return result.get("type") in _OF_ANTHROPIC or isinstance(result.get("message"), dict)
 
@@ -250,7 +257,10 @@ def body_object(body: Any) -> dict[str, Any]:
     if _is_vector(elements):
         return {"data": [elements]}
     found = object_of(next(iter(elements), None))
-    is_sparse = bool(elements) and bool(object_of(next(iter(list_of(elements[0])), None)))
+    inner = object_of(next(iter(list_of(next(iter(elements), None))), None))
+    if len(elements) == 1 and "score" in inner:  # labels, which TEI lists for each input
+        return {"results": elements[0]}
+    is_sparse = bool(inner)
     if is_sparse or (found and len(elements) > 1 and _OF_A_BODY.isdisjoint(found)):
         return {"data": elements}
     return _unwrapped(found)

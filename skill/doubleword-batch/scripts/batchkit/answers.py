@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from batchkit import strict_json
-from batchkit.answer_shapes import Answer, answer_of
+from batchkit.answer_shapes import Answer, answer_of, thinks_on
 from batchkit.ending import quoted
 from batchkit.failures import failed, is_success, rejected
 from batchkit.finish_reasons import ending_of, text_of, word_of
@@ -31,11 +31,16 @@ _ANSWERS = frozenset(
         "content", "generated_text", "generation", "text_output", "completion", "response", "text",
     }
 )  # fmt: skip
-_CODES = frozenset({"code", "status", "status_code", "statusCode", "errorCode", "error_code"})
+_CODES = frozenset(
+    {"code", "status", "status_code", "statusCode", "errorCode", "error_code", "__type"}
+)
 _FAULTS = (
     "errors", "error_code", "errorCode", "error_msg", "error_message", "errorMessage", "detail",
-    "fault", "exception",
+    "fault", "exception", "base_resp",
 )  # fmt: skip
+
+OPEN_THOUGHTS = "open_thoughts"
+"""The cause of a text that ends within the model's thoughts; JSON in it may fit a schema."""
 
 _Verdict = tuple  # (outcome, cause, message)
 
@@ -114,6 +119,8 @@ def _shown(answer: Answer) -> str | None:
 
 def _judge(answer: Answer) -> _Verdict:
     verdict = _judge_end(answer) or _judge_content(answer)
+    if verdict is None and not answer.tool_calls and thinks_on(answer.text or ""):
+        verdict = "invalid", OPEN_THOUGHTS, "the text ends within the model's thoughts"
     reason = text_of(answer.finish_reason)
     if verdict is None and ending_of(reason) == "unknown":
         return "invalid", f"finish_{word_of(reason)}", f"it ended for {quoted(reason)}"
@@ -162,8 +169,9 @@ def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
     if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
         return True
-    if not _ANSWERS.isdisjoint(body):
+    if any(body.get(name) is not None for name in _ANSWERS):
         return False
-    has_words = isinstance(body.get("message"), str) and not _CODES.isdisjoint(body)
+    is_coded = any(error_in(body.get(name)) is not None for name in _CODES)
+    has_words = is_coded and any(isinstance(body.get(name), str) for name in ("message", "msg"))
     faults = (error_in(body.get(name)) for name in _FAULTS)
     return has_words or body.get("success") is False or any(fault is not None for fault in faults)

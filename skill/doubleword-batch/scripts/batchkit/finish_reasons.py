@@ -19,7 +19,8 @@ _COMPLETE = frozenset(
         "done", "finish", "finished", "success", "succeeded", "tool_call", "tool_calls",
         "tool_use", "function_call", "function_calls", "word", "normal", "eos_found", "eos_id",
         "end_id", "stop_criteria_met", "stop_words", "stop_word", "stop_str", "stop_string",
-        "stop_string_found", "s",  # </s>
+        "stop_string_found", "im_end", "eot_id", "eom_id",
+        "s",  # </s>
     }
 )  # fmt: skip
 _CUT = frozenset(
@@ -27,7 +28,7 @@ _CUT = frozenset(
         "length", "length_limit", "max_length", "max_tokens", "max_output_tokens",
         "max_completion_tokens", "max_new_tokens", "max_token", "token_limit", "limit", "truncated",
         "incomplete", "max_tokens_reached", "output_limit", "max_output", "max_seq_len",
-        "max_predicted_tokens_reached", "length_exceeded", "length_reached",
+        "max_predicted_tokens_reached", "max_len", "length_exceeded", "length_reached",
     }
 )  # fmt: skip
 _FULL = frozenset(
@@ -96,7 +97,7 @@ def text_of(reason: Any) -> str:
 
 def slug(text: str) -> str:
     """A word of a server as part of a cause: `MAX_TOKENS`, `FinishReason.maxTokens`: max_tokens."""
-    text = text.removeprefix("FinishReason.").removeprefix("FINISH_REASON_")
+    text = text.removeprefix("FinishReason.").removeprefix("FINISH_").removeprefix("REASON_")
     if not text.isupper():
         text = _HUMP.sub("_", text)
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in text.lower())[:40].strip("_")

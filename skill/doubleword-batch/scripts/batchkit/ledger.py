@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answer_shapes import Answer
-from batchkit.answers import Reading, read_line
+from batchkit.answers import OPEN_THOUGHTS, Reading, read_line
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.journal import read_state
 from batchkit.json_values import object_of
@@ -118,9 +118,10 @@ class Ledger:
         """A line's outcome, an answer held against the schema."""
         try:
             reading = read_line(line)
-            if reading is None or reading.outcome != "ok" or self._check is None:
+            if reading is None or self._check is None:
                 return reading
-            return self._check.judged(reading)
+            is_whole = reading.outcome == "ok" or reading.cause == OPEN_THOUGHTS
+            return self._check.judged(reading) if is_whole else reading
         except Exception:  # noqa: BLE001  # a mistake of ours in one line costs no other its answer
             return _kept(line)
 

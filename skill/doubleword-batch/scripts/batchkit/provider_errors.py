@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 _DEPTH = 6  # an error inside a detail inside a JSON text, and then some
 _LIST_SHOWN = 3
+_NAMES = (
+    "message", "Message", "errorMessage", "error_message", "error_msg", "errmsg",
+    "error_description", "status_msg", "base_resp", "faultstring", "exception",
+)  # fmt: skip
 _STATUS = re.compile("[1-5][0-9]{2}")
 _PLAIN_BYTES = 16_384  # of a body without known fields; a message shows less
 
@@ -103,8 +107,7 @@ def _candidates(fields: dict[str, Any]) -> Iterator[Any]:
     error = fields.get("error")
     if not isinstance(error, str):  # a text here may be a name beside the message
         yield error
-    yield fields.get("message")
-    for name in ("errorMessage", "error_message", "error_msg", "faultstring", "exception"):
+    for name in _NAMES:
         yield fields.get(name)
     yield fields.get("detail")
     yield _validation_error(fields)

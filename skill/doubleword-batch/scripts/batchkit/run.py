@@ -306,7 +306,7 @@ def _count(value: object) -> int:
 
 def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
     """Of a batch that was refused as a whole, the server's words are all there is."""
-    if _status(batch) != "failed" or lines or _counts(batch)[0]:
+    if _status(batch) != "failed" or lines or any(_counts(batch)):
         return
     words = first_error(batch)
     raise Stop(

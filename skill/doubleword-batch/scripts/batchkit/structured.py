@@ -59,7 +59,7 @@ class SchemaCheck:
         self._is_strict = is_strict
 
     def judged(self, reading: Reading) -> Reading:
-        """A reading that is `ok` so far, once its answer was held against the schema."""
+        """A reading of an answer that is whole, once it was held against the schema."""
         text = None if reading.parts is None else reading.parts.text
         found = structured(text)
         if found is None and reading.parts is not None and reading.parts.tool_calls:
@@ -73,7 +73,7 @@ class SchemaCheck:
         if found.place and self._is_strict:
             return _invalid(reading, _CAUSES[found.place], f"the JSON stands {found.place}")
         unchecked = tuple(sorted(self._checker.unchecked))
-        return reading._replace(unchecked=unchecked) if unchecked else reading
+        return reading._replace(outcome="ok", cause="", message="", unchecked=unchecked)
 
 
 def _invalid(reading: Reading, cause: str, message: str) -> Reading:

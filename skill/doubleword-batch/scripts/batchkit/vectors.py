@@ -8,25 +8,34 @@ import math
 import struct
 from typing import Any
 
-from batchkit.json_values import in_order, object_of
+from batchkit.json_values import in_order, list_of, object_of
 from batchkit.loose_json import decode_or_none
 
 _FLOAT_BYTES = 4
-_LISTS = ("data", "embeddings", "embedding")
-_PLACES = ("embedding", "embeddings", "values", "data", "float")
+_LISTS = ("data", "embeddings", "embedding", "embeddingsByType", "predictions")
+_TYPES = ("float", "values", "base64", "int8", "uint8", "binary", "ubinary")
+_PLACES = ("embedding", "embeddings", "data", *_TYPES)
 _USUAL = str.maketrans("-_", "+/")
 """Base64 as it stands in addresses."""
 
 
 def has_vectors(body: dict[str, Any]) -> bool:
     """Whether a body has vectors where they stand, or nothing; scores and images are none."""
-    if not any(name in body for name in _LISTS):
+    name = _list_in(body)
+    if name is None:
         return False
     elements = _elements(body)
-    return not elements or any(
-        not isinstance(element, dict) or any(name in element for name in _PLACES)
-        for element in elements
-    )
+    if name == "predictions":  # which may be texts
+        return bool(elements) and all(isinstance(it, list) or _has_place(it) for it in elements)
+    return not elements or any(not isinstance(it, dict) or _has_place(it) for it in elements)
+
+
+def _list_in(body: dict[str, Any]) -> str | None:
+    return next((name for name in _LISTS if name in body), None)
+
+
+def _has_place(element: Any) -> bool:
+    return not object_of(element).keys().isdisjoint(_PLACES)
 
 
 def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
@@ -35,18 +44,27 @@ def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
     for element in _elements(body):
         fields = object_of(element)
         vector = next((fields[name] for name in _PLACES if name in fields), element)
-        vectors.append(_vector(object_of(vector).get("float", vector)))
+        vectors.append(_vector(_of_a_type(vector)))
     is_broken = not all(_is_vector(vector) for vector in vectors)
     return vectors[0] if len(vectors) == 1 else vectors or None, is_broken
 
 
 def _elements(body: dict[str, Any]) -> list[Any]:
-    found = next(body[name] for name in _LISTS if name in body)
-    if "data" not in body and "embeddings" not in body:
+    name = _list_in(body)
+    found = None if name is None else body[name]
+    if name in ("embedding", "embeddingsByType"):
         found = [found]
     if isinstance(found, dict):
-        found = found.get("float", [found])
+        vectors = _of_a_type(found)
+        is_several = isinstance(next(iter(list_of(vectors)), None), (list, str))
+        found = vectors if is_several else [found]
     return in_order(found)
+
+
+def _of_a_type(value: Any) -> Any:
+    """What stands in an object by the type of its numbers; any other value as it is."""
+    fields = object_of(value)
+    return next((fields[name] for name in _TYPES if name in fields), value)
 
 
 def _vector(value: Any) -> Any:
