@@ -241,9 +241,9 @@ class _ManyTimes(SqlProcess):
 
     _frames_left = ()
 
-    def select(self, sql, databases, shown=None):
+    def select(self, sql, databases, shown=None, spill=None):
         self.read_rest()
-        found = super().select(sql, databases, shown)
+        found = super().select(sql, databases, shown, spill)
         self._frames_left = found._frames
         return found
 
