@@ -110,6 +110,7 @@ class Held(SimulateExecutor):
         return await super().run(request)
 
 
+@pytest.mark.filterwarnings("ignore:unclosed:ResourceWarning")  # what the first loop leaves open
 def test_a_later_loop_gets_what_a_loop_that_ended_too_early_has_paid_for(tmp_path):
     held = Held()
     config = LocalConfig(home=tmp_path / "server", executor="simulate")
@@ -128,6 +129,7 @@ def test_a_later_loop_gets_what_a_loop_that_ended_too_early_has_paid_for(tmp_pat
         asyncio.run(first())
         held.may_answer.set()
         answer, batches = asyncio.run(second())
+    gc.collect()
     assert answer.choices
     assert len(batches) == 1
 
