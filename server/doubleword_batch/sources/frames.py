@@ -60,10 +60,13 @@ def rows_of_arrow(data: Any) -> Generator[Row]:
         with arrow.RecordBatchReader.from_stream(data) as batches:
             unique_names(batches.schema.names)
             readers = _readers((field.name, _of_field(field)) for field in batches.schema)
-            counted = [field.with_type(_counted_of_arrow(field.type)) for field in batches.schema]
+            counted = arrow.schema(
+                [field.with_type(_counted_of_arrow(field.type)) for field in batches.schema]
+            )
+            has_finer = counted.types != batches.schema.types
             for read in batches:
                 read.validate(full=True)  # offsets that lie end the process that reads
-                batch = read.cast(arrow.schema(counted))
+                batch = read.cast(counted) if has_finer else read
                 for start in range(0, batch.num_rows, _ROWS_AT_ONCE):
                     rows = batch.slice(start, _ROWS_AT_ONCE).to_pylist(maps_as_pydicts="strict")
                     yield from (_read(row, readers) for row in rows)
