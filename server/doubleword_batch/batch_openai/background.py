@@ -10,8 +10,9 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.batch_openai.batch_task import BatchTask
-from doubleword_batch.batch_openai.call import Call, CallResponse, Outcome
+from doubleword_batch.batch_openai.call import Call, Outcome
 from doubleword_batch.jobs.background_calls import begin_response, read_response
+from doubleword_batch.jobs.sync.response import CallResponse
 
 CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 _ROLES = frozenset({"assistant", "developer", "system", "user"})

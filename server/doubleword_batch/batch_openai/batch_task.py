@@ -13,7 +13,6 @@ from doubleword_batch.backoff import RetryBudget
 from doubleword_batch.batch_openai.call import (
     Call,
     CallFailedError,
-    CallResponse,
     Outcome,
     deliver,
     unexpected,
@@ -26,7 +25,7 @@ from doubleword_batch.jobs.store.approvals import Approval, Approvals
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.collect import collect
-from doubleword_batch.jobs.sync.response import response_in
+from doubleword_batch.jobs.sync.response import CallResponse, response_in
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.options import BatchingOptions
@@ -348,10 +347,7 @@ def outcome_of(finished: FinishedRow, batch_id: str) -> CallResponse | CallFaile
     """
     if finished.line is None:
         return _without_response(finished, batch_id)
-    response = response_in(finished.line)
-    if response is not None:
-        return CallResponse(response.status, response.body)
-    return _without_response(finished, batch_id)
+    return response_in(finished.line) or _without_response(finished, batch_id)
 
 
 def _without_response(finished: FinishedRow, batch_id: str) -> CallFailedError:

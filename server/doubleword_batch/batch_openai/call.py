@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.sync.response import CallResponse
 
 _FIRST_GROUP, _SMALLEST_GROUP, _LARGEST_GROUP = 32, 4, 256
 _SHORT_SECONDS, _LONG_SECONDS = 0.005, 0.02
@@ -33,18 +34,6 @@ MANY_CALLERS = 500
 """The number of waiting calls in one event loop from which the thresholds are raised."""
 
 _RAISED_THRESHOLDS = (20_000, 1_000, 1_000)
-
-
-class CallResponse(msgspec.Struct, frozen=True, gc=False):
-    """What the provider returned for one call.
-
-    Attributes:
-        status: the HTTP status the request had; 400 and above for a failed row.
-        body: the response's body.
-    """
-
-    status: int
-    body: bytes
 
 
 class CallFailedError(DoublewordBatchError):
@@ -124,7 +113,9 @@ class Call(msgspec.Struct, eq=False, weakref=True):
     @property
     def is_wanted(self) -> bool:
         """Whether any caller still waits for it."""
-        return self.is_waiting or any(call.is_waiting for call in self.followers or ())
+        if not (self.is_told or self.future.done()):
+            return True
+        return self.followers is not None and any(call.is_waiting for call in self.followers)
 
     @property
     def is_waiting(self) -> bool:

@@ -25,7 +25,7 @@ from doubleword_batch.batch_openai.admission import (
     is_live_inference,
     reason_against,
 )
-from doubleword_batch.batch_openai.call import CallFailedError, CallResponse, is_repeat
+from doubleword_batch.batch_openai.call import CallFailedError, is_repeat
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
@@ -33,6 +33,7 @@ from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.sync.response import CallResponse
 
 if TYPE_CHECKING:
     from doubleword_batch.settings import ProviderName

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, TypeVar
 from doubleword_batch.batch_openai.call import (
     Call,
     CallFailedError,
-    CallResponse,
     Delivery,
     closed_while_waiting,
     deliver,
     unexpected,
 )
 from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import msgspec
 
-from doubleword_batch.batch_openai.call import CallResponse
+from doubleword_batch.jobs.sync.response import CallResponse
 
 _CHAT = "/v1/chat/completions"
 _BAD_GATEWAY = 502

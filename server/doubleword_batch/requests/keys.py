@@ -9,7 +9,6 @@ answers. Of a body with neither such numbers nor nulls, the key is what it alway
 
 from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
-from operator import is_not
 from typing import Any, NamedTuple, cast
 
 import msgspec
@@ -98,10 +97,26 @@ def by_value(fields: dict[str, Any]) -> dict[str, Any]:
     Returns:
         The same object where there is nothing to change.
     """
-    plain = _numbers_by_value(fields)
+    plain = _numbers_by_value(fields) if _has_whole_floats(fields.values()) else fields
     if None in plain.values():
         return {name: value for name, value in plain.items() if value is not None}
     return plain
+
+
+def _has_whole_floats(values: Iterable[Any]) -> bool:
+    """Whether 1.0, or the like, is anywhere in there: every body is looked at, and few have one."""
+    for value in values:
+        if type(value) is str:
+            continue
+        if type(value) is dict:
+            found = _has_whole_floats(cast("dict[str, Any]", value).values())
+        elif type(value) is list:
+            found = _has_whole_floats(cast("list[Any]", value))
+        else:
+            found = type(value) is float and value.is_integer()
+        if found:
+            return True
+    return False
 
 
 def _numbers_by_value(value: Any) -> Any:
@@ -109,14 +124,7 @@ def _numbers_by_value(value: Any) -> Any:
         return int(value) if value.is_integer() else value
     if isinstance(value, dict):
         fields = cast("dict[str, Any]", value)
-        plain = {name: _numbers_by_value(field) for name, field in fields.items()}
-        return plain if _differ(plain.values(), fields.values()) else fields
+        return {name: _numbers_by_value(field) for name, field in fields.items()}
     if isinstance(value, list):
-        items = cast("list[Any]", value)
-        others = [_numbers_by_value(item) for item in items]
-        return others if _differ(others, items) else items
+        return [_numbers_by_value(item) for item in cast("list[Any]", value)]
     return value
-
-
-def _differ(values: Iterable[Any], others: Iterable[Any]) -> bool:
-    return any(map(is_not, values, others))

@@ -62,6 +62,9 @@ _BEGIN_OF_THOUGHTS = re.compile(rf"\s*(?:<{_THOUGHT}\s*>|\[think\])", re.IGNOREC
 END_OF_THOUGHTS = re.compile(rf"</\s*{_THOUGHT}\s*>|\[/think\]", re.IGNORECASE)
 """Where what a model thought ends, and its answer begins."""
 
+SEEN_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
+"""The last characters of nearly all texts: what ends with one of them says something."""
+
 
 class Answer(msgspec.Struct):
     """The answer in a response body.
@@ -386,7 +389,7 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
 
 def says_nothing(text: str) -> bool:
     """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
-    if "!" <= (last := text[-1:]) <= "~" and last not in ">]":  # nearly every text: its end is seen
+    if text[-1:] in SEEN_ENDS:
         return False
     is_thought = "/" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
     return is_thought or is_blank(text)

@@ -15,7 +15,7 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.answers import Answer, answer_of, says_nothing, thinks_on
+from doubleword_batch.jobs.sync.answers import SEEN_ENDS, Answer, answer_of, says_nothing, thinks_on
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
 from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
@@ -118,8 +118,9 @@ def plain_line(line: bytes) -> _PlainLine | None:
     except (ValueError, RecursionError):  # msgspec's DecodeError is a ValueError
         return None
     text = plain.response.body.choices[0].message.content
-    is_odd = says_nothing(text) or (text[0] in _BEFORE_THOUGHTS and thinks_on(text))
-    return None if is_odd else plain
+    if text[-1] not in SEEN_ENDS and says_nothing(text):
+        return None
+    return None if text[0] in _BEFORE_THOUGHTS and thinks_on(text) else plain
 
 
 # From a line to an outcome
@@ -137,14 +138,12 @@ def read_line(line: bytes, check: Check | None = None) -> LineOutcome | None:
         `/results` that has not run.
     """
     plain = plain_line(line)
-    if plain is not None:
-        return (
-            _outcome_of_plain(plain)
-            if check is None
-            else _outcome_of(plain.custom_id, _of_plain(plain), check)
-        )
-    result = result_line(line)
-    return None if result is None else _outcome_of_line(result, check)
+    if plain is None:
+        result = result_line(line)
+        return None if result is None else _outcome_of_line(result, check)
+    if check is None:
+        return _outcome_of_plain(plain)
+    return _outcome_of(plain.custom_id, _of_plain(plain), check)
 
 
 def read_lines(lines: Sequence[bytes], check: SchemaCheck | None) -> list[LineOutcome | None]:

@@ -1,7 +1,6 @@
 """The HTTP response in a result line, as the caller of a single request would have got it."""
 
 import logging
-from typing import NamedTuple
 
 import msgspec
 
@@ -16,11 +15,11 @@ _ANSWERS = frozenset({"choices", "output", "data"})  # which say that a body is 
 _MOST_DIGITS = 4_000
 
 
-class Response(NamedTuple):
+class CallResponse(msgspec.Struct, frozen=True, gc=False):
     """Status and body, as an HTTP server sends them, whatever the provider wrote.
 
     Attributes:
-        status: 200 for every answer, since 204 and 304 have no body; 400 to 599 for a failure.
+        status: 200 for every answer, since 204 and 304 have no body; 400 to 599 for a failed row.
         body: JSON.
     """
 
@@ -44,7 +43,7 @@ class _Line(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Line).decode
 
 
-def response_in(line: bytes) -> Response | None:
+def response_in(line: bytes) -> CallResponse | None:
     """The response of a line; None for one that only says why there is none.
 
     An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
@@ -58,13 +57,13 @@ def response_in(line: bytes) -> Response | None:
             msgspec.json.decode(envelope.body)  # a number of more digits stops other parsers
     except (ValueError, RecursionError):
         return _response_in_any(line)
-    body = bytes(envelope.body)
-    if envelope.status_code and body.startswith(b"{"):
-        return Response(_as_sent(envelope.status_code), body)
+    body, status = bytes(envelope.body), envelope.status_code
+    if status and body.startswith(b"{"):
+        return CallResponse(status if status == _OK else _as_sent(status), body)
     return _response_in_any(line)
 
 
-def _response_in_any(line: bytes) -> Response | None:
+def _response_in_any(line: bytes) -> CallResponse | None:
     try:
         return _response_of(result_line(line))
     except Exception:  # noqa: BLE001  # it is logged; other callers get theirs
@@ -72,19 +71,19 @@ def _response_in_any(line: bytes) -> Response | None:
         return None
 
 
-def _response_of(result: ResultLine | None) -> Response | None:
+def _response_of(result: ResultLine | None) -> CallResponse | None:
     if result is None:
         return None
     status, body = result.status, object_of(result.body)
     if status is None and body and (result.error is None or not _ANSWERS.isdisjoint(body)):
         status = _OK
     if status:
-        return Response(_as_sent(status), msgspec.json.encode(result.body))
+        return CallResponse(_as_sent(status), msgspec.json.encode(result.body))
     error = result.error
     message = error if isinstance(error, str) else object_of(error).get("message")
     reason = read_failure_reason(message)
     if reason is not None and reason.status is not None and reason.status >= _FIRST_ERROR:
-        return Response(_as_sent(reason.status), reason.body)
+        return CallResponse(_as_sent(reason.status), reason.body)
     return None
 
 
