@@ -80,11 +80,13 @@ class KeyAndAddress:
         base_url: "" for the provider's own address.
         api_key: None without one.
         has_key_function: whoever sends the requests makes a key for each of them.
+        family: the names of the variables that are read for it begin so, for errors.
     """
 
     base_url: str = ""
     api_key: Secret | None = None
     has_key_function: bool = False
+    family: Literal["DOUBLEWORD", "OPENAI"] = "DOUBLEWORD"
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +276,9 @@ def _provider(
             hint="Set DOUBLEWORD_BASE_URL to its base URL, with /v1.",
         )
     if url:
-        url = check_base_url("DOUBLEWORD_BASE_URL", url)
+        url = check_base_url(f"{key_and_address.family}_BASE_URL", url)
     if key_and_address.api_key is None and not key_and_address.has_key_function:
-        return _without_key(named, url)
+        return _without_key(named, url, key_and_address.family)
     url = url or HOSTED_BASE_URL
     return named or provider_of(url), url, key_and_address.api_key
 
@@ -320,7 +322,9 @@ def _host(url: str) -> str:
         return ""
 
 
-def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, str, None]:
+def _without_key(
+    named: ProviderName | None, url: str, family: str
+) -> tuple[ProviderName, str, None]:
     if named in {"doubleword", "openai"}:
         raise ConfigError(
             f"DOUBLEWORD_BATCH_PROVIDER={named} needs a key, and there is none.",
@@ -333,8 +337,8 @@ def _without_key(named: ProviderName | None, url: str) -> tuple[ProviderName, st
     if is_loopback(urlsplit(url).hostname or ""):
         return "generic", url, None
     raise ConfigError(
-        "DOUBLEWORD_BASE_URL is set, but DOUBLEWORD_API_KEY is not.",
-        hint="Set DOUBLEWORD_API_KEY, or unset DOUBLEWORD_BASE_URL to run on this machine.",
+        f"{family}_BASE_URL is set, but {family}_API_KEY is not.",
+        hint=f"Set {family}_API_KEY, or unset {family}_BASE_URL to run on this machine.",
         code="no_key",
     )
 
@@ -343,7 +347,8 @@ def _key_and_address(env: Mapping[str, str], named: ProviderName | None) -> KeyA
     """Address and key; a key goes with its own address, never with the other's."""
     check_families(env)
     if named == "openai" and env.get("OPENAI_API_KEY"):
-        return KeyAndAddress(env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY"))
+        url, key = env.get("OPENAI_BASE_URL", ""), _secret(env, "OPENAI_API_KEY")
+        return KeyAndAddress(url, key, family="OPENAI")
     return KeyAndAddress(env.get("DOUBLEWORD_BASE_URL", ""), _secret(env, "DOUBLEWORD_API_KEY"))
 
 

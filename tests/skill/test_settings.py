@@ -1,4 +1,7 @@
-"""Values that a shell would have read, and a host did not: refused here and by the skill."""
+"""The skill reads the environment as the package does, or refuses it."""
+
+import os
+from itertools import product
 
 import pytest
 
@@ -33,3 +36,41 @@ def test_quotes_and_variables_that_nothing_read_are_refused_with_their_name(
     for told in (str(ours.value), str(skills.value)):
         assert name in told
         assert KEY not in told
+
+
+FAMILIES = {
+    "DOUBLEWORD_API_KEY": ["", KEY],
+    "DOUBLEWORD_BASE_URL": ["", "https://batch.example/v1", "http://127.0.0.1:9/v1"],
+    "OPENAI_API_KEY": ["", "sk-openais"],
+    "OPENAI_BASE_URL": ["", "https://gateway.example/v1", "http://127.0.0.1:9/v1"],
+}
+
+
+@pytest.mark.parametrize("named", ["", "openai", "doubleword", "generic", "local", "azure"])
+def test_the_skill_sends_rows_and_key_where_the_package_sends_them_or_nowhere(monkeypatch, named):
+    for name in [name for name in os.environ if name.startswith(("DOUBLEWORD_", "OPENAI_"))]:
+        monkeypatch.delenv(name)
+    stop, read_settings = script_module("ending").Stop, script_module("settings").read_settings
+    sent = 0
+    for values in product(*FAMILIES.values()):
+        given = dict(zip(FAMILIES, values, strict=True)) | {"DOUBLEWORD_BATCH_PROVIDER": named}
+        for name, value in given.items():
+            monkeypatch.setenv(name, value)
+        try:
+            package = Settings.from_environment(given)
+            expected = (package.base_url, package.api_key.reveal() if package.api_key else "")
+            refusal = ""
+        except ConfigError as error:
+            expected, refusal = None, error.message
+        told = ""
+        try:
+            skills = read_settings()
+        except stop as error:
+            told = str(error)
+        if told:
+            assert "it is not clear where" not in refusal or refusal in told
+            continue
+        sent += 1
+        stated = (given["DOUBLEWORD_BASE_URL"], "")  # on this machine, without any key
+        assert (skills.base_url, skills.key) == (expected or stated), given
+    assert bool(sent) == (named not in {"local", "azure"})

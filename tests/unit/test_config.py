@@ -273,6 +273,27 @@ def test_a_key_of_one_family_with_the_address_of_the_other_is_an_error_that_name
 
 
 @pytest.mark.parametrize(
+    ("env", "told"),
+    [
+        (
+            {"OPENAI_BASE_URL": "https://o.example/v1"},
+            "OPENAI_BASE_URL is set, but OPENAI_API_KEY is not",
+        ),
+        (
+            {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://o.example/v1"},
+            "OPENAI_BASE_URL is plain http",
+        ),
+        ({"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": "x"}, "DOUBLEWORD_BASE_URL is not"),
+    ],
+)
+def test_an_error_names_the_variable_that_was_read(env, told):
+    with pytest.raises(ConfigError) as caught:
+        resolve_settings(environ=env)
+    assert caught.value.message.startswith(told)
+    assert ("DOUBLEWORD" in told) == ("DOUBLEWORD_BASE_URL" in str(caught.value))
+
+
+@pytest.mark.parametrize(
     ("more", "goes_to"),
     [
         ({"DOUBLEWORD_BATCH_PROVIDER": "openai", "DOUBLEWORD_API_KEY": "sk-1"}, OPENAI_BASE_URL),

@@ -115,24 +115,21 @@ def resolve_settings(
     has_own_key = credentials.key is not None
     if not has_own_key and credentials.base_url is None:
         check_families({**variables, "DOUBLEWORD_BATCH_PROVIDER": named})
-    key, base_url = _from_variables(variables, named, has_own_key=has_own_key)
+    found = _from_variables(variables, named, has_own_key=has_own_key)
     if has_own_key:
-        key = credentials.key if isinstance(credentials.key, Secret) else None
+        own_key = credentials.key if isinstance(credentials.key, Secret) else None
+        has_function = credentials.key_function is not None
+        found = replace(found, api_key=own_key, has_key_function=has_function)
+    if credentials.base_url:
+        found = replace(found, base_url=credentials.base_url)
     return Settings.from_environment(
-        variables,
-        provider=credentials.provider,
-        key_and_address=KeyAndAddress(
-            base_url=credentials.base_url or base_url,
-            api_key=key,
-            has_key_function=credentials.key_function is not None,
-        ),
-        home=state_dir,
+        variables, provider=credentials.provider, key_and_address=found, home=state_dir
     )
 
 
 def _from_variables(
     variables: Mapping[str, str], named: str, *, has_own_key: bool
-) -> tuple[Secret | None, str]:
+) -> KeyAndAddress:
     """Key and address of the family of variables that holds."""
 
     def family(name: str) -> tuple[str, str]:
@@ -141,13 +138,15 @@ def _from_variables(
 
     ours, openais = family("DOUBLEWORD"), family("OPENAI")
     if named == "openai":
-        key, base_url = openais if openais[0] or has_own_key else ours
-    elif named or any(ours) or not any(openais):
-        key, base_url = ours
+        is_openais = bool(openais[0]) or has_own_key
     else:
-        key, base_url = openais
-        base_url = base_url or ("" if has_own_key else OPENAI_BASE_URL)
-    return Secret(key) if key else None, base_url
+        is_openais = not named and any(openais) and not any(ours)
+    key, base_url = openais if is_openais else ours
+    if is_openais and not named and not has_own_key:
+        base_url = base_url or OPENAI_BASE_URL
+    return KeyAndAddress(
+        base_url, Secret(key) if key else None, family="OPENAI" if is_openais else "DOUBLEWORD"
+    )
 
 
 def live_only_error(arguments: Mapping[str, Any]) -> ConfigError | None:

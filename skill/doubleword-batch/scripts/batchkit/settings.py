@@ -48,9 +48,10 @@ def read_settings() -> Settings:
     """Read the environment; the key comes from `DOUBLEWORD_API_KEY` and from nowhere else."""
     env = {name: value.strip() for name, value in os.environ.items()}
     _refuse_unread(env)
-    base_url = _checked_url(env.get("DOUBLEWORD_BASE_URL") or HOSTED)
     key = env.get("DOUBLEWORD_API_KEY", "")
-    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower()
+    named = _named_provider(env)
+    own = _OPENAI if named == "openai" else HOSTED
+    base_url = _checked_url(env.get("DOUBLEWORD_BASE_URL") or own)
     guess = {HOSTED: "doubleword", _OPENAI: "openai"}.get(base_url, "generic")
     settings = Settings(
         base_url, key, named or guess, _usd(env.get("DOUBLEWORD_BATCH_MAX_COST_USD"))
@@ -66,14 +67,56 @@ def read_settings() -> Settings:
         raise Stop(
             Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds blanks or odd characters."
         )
-    if named == "local":
-        raise Stop(
-            Exit.CONFIG,
-            "DOUBLEWORD_BATCH_PROVIDER=local: the scripts speak to a server only.",
-            "Use the command `doubleword-batch`, or unset the variable.",
-        )
     _refuse_other_limits(env)
     return settings
+
+
+def _named_provider(env: dict[str, str]) -> str:
+    """The provider that the environment names; "" for none.
+
+    What would send rows elsewhere than the package sends them is refused.
+    """
+    named = env.get("DOUBLEWORD_BATCH_PROVIDER", "").lower()
+    name = f"DOUBLEWORD_BATCH_PROVIDER={quoted(named, 40)}"
+    hint = "Unset the variable, or use the command `doubleword-batch`."
+    _refuse_mixed_families(env, named)
+    if named not in {"", "doubleword", "openai", "generic", "local"}:
+        raise Stop(Exit.CONFIG, f"{name} is not known.", "Use doubleword, openai or generic.")
+    if named == "local":
+        raise Stop(Exit.CONFIG, f"{name}: the scripts speak to a server only.", hint)
+    if named == "generic" and not env.get("DOUBLEWORD_BASE_URL"):
+        raise Stop(Exit.CONFIG, f"{name} needs the server's address.", "Set DOUBLEWORD_BASE_URL.")
+    if named == "openai" and env.get("OPENAI_API_KEY"):
+        raise Stop(
+            Exit.CONFIG, f"{name} means OPENAI_API_KEY, which the scripts do not read.", hint
+        )
+    return named
+
+
+def _refuse_mixed_families(env: dict[str, str], named: str) -> None:
+    """Refuse the key of one family of variables beside the address of the other."""
+    if named not in {"", "openai"}:
+        return
+    for ours, other in (("DOUBLEWORD", "OPENAI"), ("OPENAI", "DOUBLEWORD")):
+        key, address = f"{ours}_API_KEY", f"{other}_BASE_URL"
+        if not env.get(key) or env.get(f"{ours}_BASE_URL") or env.get(f"{other}_API_KEY"):
+            continue
+        url = env.get(address, "")
+        if url and (named or not _is_loopback(_host(url))):
+            raise Stop(
+                Exit.CONFIG,
+                f"{key} is set without an address of its own, and {address} without a key of its "
+                "own: it is not clear where the rows should go.",
+                "Unset the one that is not meant; the scripts read DOUBLEWORD_API_KEY and "
+                "DOUBLEWORD_BASE_URL.",
+            )
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or ""
+    except ValueError:
+        return ""
 
 
 def takes_strict_json() -> bool:
