@@ -12,6 +12,7 @@ from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 _Number = int | float | None
 _NOTHING = msgspec.Raw()
 _QUOTE = ord('"')
+_OF_INPUT = frozenset({EMBEDDINGS, RESPONSES})
 
 
 class _Message(msgspec.Struct, forbid_unknown_fields=True):
@@ -62,14 +63,11 @@ def read_plain(line: bytes) -> PlainLine | None:
     if request.url == CHAT:
         asks = bool(body.messages)
     else:
-        asks = bool(body.input) and request.url in {EMBEDDINGS, RESPONSES}
-    is_plain = asks and all(map(_is_text, body.messages))
-    return request if is_plain and _is_flat(body.response_format) and _is_flat(body.text) else None
-
-
-def _is_text(message: _Message) -> bool:
-    return memoryview(message.content)[0] == _QUOTE
-
-
-def _is_flat(value: msgspec.Raw) -> bool:
-    return value is _NOTHING or not is_too_deep(bytes(value))
+        asks = bool(body.input) and request.url in _OF_INPUT
+    for message in body.messages:
+        if memoryview(message.content)[0] != _QUOTE:
+            return None
+    for value in (body.response_format, body.text):
+        if value is not _NOTHING and is_too_deep(bytes(value)):
+            return None
+    return request if asks else None

@@ -34,6 +34,7 @@ _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read
 _MODELS_SHOWN = 10
 _QUOTED = 80
 _READ_BYTES = 1 << 18
+_METHOD = "POST"
 _IMAGES = (b'"image_url"', b'"input_image"')
 
 
@@ -104,7 +105,8 @@ class _Check:
         self._longest_line = profile.max_request_bytes + _AROUND_A_BODY
         self._found = Findings()
         self._seen = seen
-        self._url: str | None = None
+        self._url: str | None = None  # of the first line
+        self._taken_url: str | None = None  # the same, if the provider takes it
         self._one_url = True
         self._models: dict[str, None] = {}
         self._requests = 0
@@ -114,11 +116,14 @@ class _Check:
     def run(self, stream: BinaryIO) -> ValidationReport:
         for number, line in enumerate(self._lines(stream), 1):
             self._bytes += len(line)
-            if number == 1 and line.startswith(_UTF_16):
+            if number > 1:
+                self._line(number, line)
+            elif line.startswith(_UTF_16):
                 self._requests = 1
                 self._found.add("bad_utf8", 1, "The file is UTF-16; nothing in it can be read.")
                 break
-            self._line(number, line)
+            else:
+                self._line(1, self._without_bom(line))
         self._whole_file(size_bytes := self._path.stat().st_size)
         groups = self._found.groups()
         return ValidationReport(
@@ -139,10 +144,12 @@ class _Check:
             while len(line) > self._longest_line and not line.endswith(b"\n"):
                 line = stream.readline(self._longest_line + 1)
 
-    def _line(self, number: int, line: bytes) -> None:
-        if number == 1 and line.startswith(_BOM):
+    def _without_bom(self, first_line: bytes) -> bytes:
+        if first_line.startswith(_BOM):
             self._found.add("bom", 1, "The file begins with a byte order mark.")
-            line = line.removeprefix(_BOM)
+        return first_line.removeprefix(_BOM)
+
+    def _line(self, number: int, line: bytes) -> None:
         if not line or line.isspace():
             self._found.add("blank_line", number, "The line is blank.")
             return
@@ -155,9 +162,12 @@ class _Check:
             self._broken(number, line)
             return
         self._custom_id(number, request.custom_id)
-        self._method(number, request.method)
-        self._target(number, request.url)
-        self._model(number, request.body.model)
+        if request.method != _METHOD:
+            self._method(number, request.method)
+        if request.url != self._taken_url:
+            self._target(number, request.url)
+        if request.body.model not in self._models:
+            self._model(number, request.body.model)
         if isinstance(request, _CheckedLine):
             self._content(number, request, line)
         if request.url == EMBEDDINGS and self._profile.max_embedding_inputs is not None:
@@ -206,18 +216,17 @@ class _Check:
         return blake2b(custom_id.encode()).hexdigest()
 
     def _method(self, number: int, method: str) -> None:
-        if method != "POST" and method.upper() != "POST":
+        if method.upper() != _METHOD:
             self._found.add("method", number, f"method is {quote_untrusted(method, _QUOTED)}.")
 
     def _target(self, number: int, url: str) -> None:
-        if url == self._url and url in self._urls:
-            return
         if url not in self._urls:
             taken = ", ".join(sorted(self._urls))
             message = f"url is {quote_untrusted(url, _QUOTED)}; {taken} are accepted."
             self._found.add("url", number, message)
         if self._url is None:
             self._url = url
+            self._taken_url = url if url in self._urls else None
         elif url != self._url:
             self._one_url = False
             message = (
