@@ -16,7 +16,7 @@ from anyio import to_thread
 from pydantic import BaseModel
 
 from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
-from doubleword_batch.extra_packages import install_line
+from doubleword_batch.extra_packages import install_line, no_wheel
 from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.settings import Settings
 
@@ -245,7 +245,7 @@ def _local_model(settings: Settings) -> Finding:
     if there and not runtime:
         return Finding(subject="demo model", state="ok", found="installed, with its runtime")
     missing = [
-        *([f"its runtime: {install_line(*runtime)}"] if runtime else []),
+        *([f"its runtime: {no_wheel(*runtime) or install_line(*runtime)}"] if runtime else []),
         *([] if there else ["its file: doubleword-batch local pull"]),
     ]
     return Finding(

@@ -1,7 +1,10 @@
 """Packages of the extras: which are missing, and the line that installs them into this Python."""
 
+import platform
 import re
 import sys
+import sysconfig
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, requires
 from importlib.util import find_spec
 
@@ -10,6 +13,20 @@ from doubleword_batch.shell_words import join_words
 
 _DISTRIBUTION = "doubleword-batch"
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
+
+NO_WHEELS: Mapping[str, frozenset[str]] = {
+    "Windows on arm64": frozenset({"xllamacpp"}),
+    "Intel Macs from Python 3.14 on": frozenset({"onnxruntime"}),
+    "Linux with musl": frozenset({"duckdb", "onnxruntime", "xllamacpp"}),
+}
+"""Packages of the extras that only a compiler would make of their source, and where."""
+
+_NO_MODEL = "set a key, or DOUBLEWORD_BATCH_LOCAL_URL to an OpenAI-compatible server such as Ollama"
+_INSTEAD = {
+    "duckdb": "use CSV or JSON Lines in place of Parquet",
+    "onnxruntime": _NO_MODEL,
+    "xllamacpp": _NO_MODEL,
+}
 
 
 def is_installed(package: str) -> bool:
@@ -35,13 +52,29 @@ def missing_extra(
         next: the call that goes that way.
     """
     several = len(packages) > 1
+    if (sentence := no_wheel(*packages)) is not None:
+        hint = sentence
+    else:
+        how = f"nstall {'them' if several else 'it'} with this line, then start again: "
+        hint = (f"{otherwise}, or i" if otherwise else "I") + how + install_line(*packages)
     needs = f"{'packages' if several else 'package'} {', '.join(packages)}"
-    install = f"nstall {'them' if several else 'it'} with this line, then start again: "
     return ConfigError(
         f"{what} needs the {needs}, which {'are' if several else 'is'} not installed.",
-        hint=(f"{otherwise}, or i" if otherwise else "I") + install + install_line(*packages),
+        hint=hint,
         code="no_extra",
         next=next,
+    )
+
+
+def no_wheel(*packages: str) -> str | None:
+    """What to do where a package has no wheel for this Python; None where all have one."""
+    here = _place_without_wheels()
+    lacking = sorted(NO_WHEELS[here].intersection(packages)) if here else []
+    if not lacking:
+        return None
+    return (
+        f"{' and '.join(lacking)} {'have' if len(lacking) > 1 else 'has'} no wheel for {here}: "
+        f"{_INSTEAD[lacking[0]]}."
     )
 
 
@@ -50,13 +83,25 @@ def install_line(*packages: str) -> str:
 
     The packages themselves are named, in the versions that this one wants: no other distribution
     has to be looked up. Where this Python has no pip (environments made by uv), uv installs.
+    Nothing is compiled: where there is no wheel the line says that.
     """
-    wanted = [_requirement(package) for package in packages]
+    wanted = ["--only-binary=:all:", *(_requirement(package) for package in packages)]
     if is_installed("pip"):
         words = [sys.executable, "-m", "pip", "install", *wanted]
     else:
         words = ["uv", "pip", "install", "--python", sys.executable, *wanted]
     return join_words(words)
+
+
+def _place_without_wheels() -> str | None:
+    """Which of the places in `NO_WHEELS` this is."""
+    build = sysconfig.get_platform()
+    if build == "win-arm64":
+        return "Windows on arm64"
+    if build.startswith("macosx") and platform.machine() == "x86_64":
+        return "Intel Macs from Python 3.14 on" if sys.version_info >= (3, 14) else None
+    is_musl = "musl" in str(sysconfig.get_config_var("HOST_GNU_TYPE"))
+    return "Linux with musl" if is_musl else None
 
 
 def _requirement(package: str) -> str:

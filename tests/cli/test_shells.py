@@ -127,7 +127,7 @@ def test_the_line_that_installs_a_package_runs_a_python_below_a_name_with_a_spac
     monkeypatch.setattr(sys, "executable", r"C:\Users\Ada L\python.exe")
     monkeypatch.setitem(sys.modules, "pip", sys)
     monkeypatch.setattr("doubleword_batch.shell_words.shell_here", lambda: shell)
-    begins = rf'{begin}\Users\Ada L\python.exe" -m pip install "duckdb>='
+    begins = rf'{begin}\Users\Ada L\python.exe" -m pip install --only-binary=:all: "duckdb>='
     assert install_line("duckdb").startswith(begins)
 
 
