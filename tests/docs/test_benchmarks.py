@@ -18,7 +18,7 @@ BENCHMARKS = sorted(
 def run(benchmark, *options, **environment):
     return subprocess.run(
         [sys.executable, ROOT / benchmark, *options],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
+        env=environment, capture_output=True, text=True, timeout=300, check=False,
     )  # fmt: skip
 
 

@@ -237,10 +237,12 @@ with staging_folder(store) as staging:
         before = len(list((home / "jobs").iterdir()))
         remove_leftovers(store)
         left = [path.name for path in (home / "jobs").iterdir()]
+        locks = [path.name for path in (home / "building").iterdir()]
         jobs = store.query("SELECT id FROM jobs")
         store.drop_unfinished(kept)
     store.close()
     assert (before, left, jobs) == (3, [alive.path.name], [(kept,)])
+    assert locks == [alive.token]
 
 
 async def test_a_job_begun_by_one_process_is_listed_and_finished_by_another(harness):
