@@ -63,23 +63,29 @@ def _wide(text):
     return struct.pack("<I", len(text.encode("utf-16-le")) // 2) + text.encode("utf-16-le")
 
 
-def _xlsb_cell(column, value):
-    place = struct.pack("<II", column, 0)
+def _xlsb_cell(column, value, *, is_short):
+    place, more = (bytes(4), 11) if is_short else (struct.pack("<II", column, 0), 0)
+    if value is None:
+        return _record(1 + more, place)
     if isinstance(value, bool):
-        return _record(4, place + bytes([value]))
+        return _record(4 + more, place + bytes([value]))
     if isinstance(value, str):
-        return _record(6, place + _wide(value))
-    return _record(5, place + struct.pack("<d", value))
+        return _record(6 + more, place + _wide(value))
+    return _record(5 + more, place + struct.pack("<d", value))
 
 
-def write_xlsb(path, rows):
-    """Write `{line: {column: value}}`, lines from 1 and columns from 0."""
+def write_xlsb(path, rows, *, is_short=False):
+    """Write `{line: {column: value}}`, lines from 1 and columns from 0.
+
+    Short cells do not say their column where the one before it has one, as SheetJS writes them.
+    """
     columns = [column for cells in rows.values() for column in cells]
     area = struct.pack("<IIII", min(rows) - 1, max(rows) - 1, min(columns), max(columns))
     sheet = _record(129) + _record(148, area) + _record(145)
     for line, cells in rows.items():
         sheet += _record(0, struct.pack("<I", line - 1) + bytes(13))
-        sheet += b"".join(_xlsb_cell(column, value) for column, value in cells.items())
+        for column, value in cells.items():
+            sheet += _xlsb_cell(column, value, is_short=is_short and column - 1 in cells)
     sheet += _record(146) + _record(130)
     bundle = _record(156, struct.pack("<II", 0, 1) + _wide("i1") + _wide("S"))
     book = _record(131) + _record(143) + bundle + _record(144) + _record(132)

@@ -9,9 +9,12 @@ from math import isfinite
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
+from doubleword_batch.isolated.xlsb_cells import with_columns
+
 _BLOCK_ROWS = 500
 _BLOCK_CELLS = 20_000
 _EXACT = 2**53
+_BINARY_SHEET = re.compile(r"xl/worksheets/[^/]+\.bin", re.IGNORECASE)
 _CONTENT, _MANIFEST = "content.xml", "META-INF/manifest.xml"
 _MARK = "\ue000"  # of times in OpenDocument files, which calamine gives as texts
 _TIME = re.compile(_MARK + r"(-?)P(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:[.,]\d*)?)S)?)?")
@@ -21,6 +24,8 @@ _CHANGES = (
     (rb"<text:tab\s*/>", b"\t"),
     (rb"<text:line-break\s*/>", b"\n"),
     (rb'(office:time-value=")', b"\\1" + _MARK.encode()),
+    # It refuses blanks between cells, as SheetJS writes them
+    (rb">\s+(?=</?table:|<text:p[\s/>])", b">"),
     # LibreOffice gives an error an empty value, and shows its text
     (rb' office:string-value=""(?= calcext:value-type="error")', b""),
 )
@@ -93,22 +98,27 @@ def _elapsed(text: str) -> Any:
 
 
 def _readable(content: bytes) -> bytes:
-    """An OpenDocument file with what calamine loses as characters; others as they are."""
+    """An OpenDocument or `.xlsb` file with what calamine loses; others as they are."""
     from python_calamine import PasswordError
 
     if not content.startswith(b"PK"):
         return content
     with ZipFile(BytesIO(content)) as archive:
-        if _CONTENT not in archive.namelist():
+        names = archive.namelist()
+        if not any(name == _CONTENT or _BINARY_SHEET.fullmatch(name) for name in names):
             return content
-        if _MANIFEST in archive.namelist() and b"encryption-data" in archive.read(_MANIFEST):
+        if _MANIFEST in names and b"encryption-data" in archive.read(_MANIFEST):
             raise PasswordError
         written = BytesIO()
         with ZipFile(written, "w") as copy:
-            for name in archive.namelist():
-                part = archive.read(name)
-                if name == _CONTENT:
-                    for pattern, character in _CHANGES:
-                        part = re.sub(pattern, character, part)
-                copy.writestr(name, part)
+            for name in names:
+                copy.writestr(name, _whole(name, archive.read(name)))
     return written.getvalue()
+
+
+def _whole(name: str, part: bytes) -> bytes:
+    """A part of a workbook with what calamine loses."""
+    if name == _CONTENT:
+        for pattern, character in _CHANGES:
+            part = re.sub(pattern, character, part)
+    return with_columns(part) if _BINARY_SHEET.fullmatch(name) else part

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from itertools import islice
 
-from doubleword_batch.errors import quote_untrusted
-from doubleword_batch.sources.base import Source
+from doubleword_batch.errors import InputError, quote_untrusted
+from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.csv_dialect import Dialect
+from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import Record, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions
 
@@ -19,6 +20,8 @@ _ROW_NAMES_HINT = (
 _PLAIN_NAME = re.compile(r"[\w .()/%€$£-]*")
 _RULE = re.compile(r":?-{2,}:?")
 _RECORDS_READ = 8
+_TEXT_READ_BYTES = 4096
+_TABLE_MARKS = {"\t": ("tabs", "tab"), "|": ("bars", "|"), ";": ("semicolons", ";")}
 
 
 def ragged_hint(
@@ -64,6 +67,34 @@ def ragged_hint(
         "Correct that row: a field with a delimiter or a line break in it has to be in double "
         "quotes."
     )
+
+
+def note_table_in_text(source: Source, file: TextFile) -> None:
+    """Note a text whose lines all have as many tabs, bars or semicolons: it may be a table.
+
+    Excel calls what it saves as "Unicode Text" `.txt`.
+
+    Args:
+        source: the text as a source.
+        file: the text.
+    """
+    try:
+        with file.open() as stream:
+            head = stream.read(_TEXT_READ_BYTES)
+    except InputError:  # whoever reads the rows says it
+        return
+    lines = head.decode("utf-8", "replace").splitlines()
+    lines = lines[:-1] if len(head) == _TEXT_READ_BYTES else lines
+    lines = [line.strip() for line in lines if line.strip()]
+    for mark, (names, name) in _TABLE_MARKS.items():
+        counts = {line.count(mark) for line in lines}
+        if len(lines) > 1 and len(counts) == 1 and counts != {0}:
+            source.note(
+                "table_in_text",
+                f"Every line of {quoted_name(file.path)} has as many {names}, so it may be a "
+                f"table, and is read as one text: if it is, set delimiter to {name}.",
+            )
+            return
 
 
 def _hint_of_dialect(texts: Sequence[str], options: SourceOptions, dialect: Dialect) -> str | None:

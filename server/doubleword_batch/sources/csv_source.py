@@ -41,6 +41,7 @@ from doubleword_batch.sources.header import (
     name_columns,
     no_header_row,
     note_rows_above,
+    note_second_names,
     note_unnamed,
     note_values_for_names,
 )
@@ -166,6 +167,7 @@ class CsvSource(Source):
         self._header = list(records[header].cells)
         if header_row is None and records[header + 1 :]:
             note_values_for_names(self, records[header].cells, records[header + 1].cells)
+            note_second_names(self, records[header:])
         cells = self._as_wide_as_rows(records[header:])
         names = name_columns(self, cells)
         self._width = len(names.columns)

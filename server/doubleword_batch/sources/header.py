@@ -11,6 +11,7 @@ RECORDS_SEARCHED = 40
 """The records, from the first one, among which the header is looked for."""
 
 _NAMES_SHOWN = 5
+_LINES_OF_TWO_HEADERS = 3  # both, and a row
 _MARK = "\ufeff"  # a byte order mark that was written twice
 _WORD = re.compile(r"\w+")
 _YEAR = re.compile(r"(?:1[89]|20)\d\d(?:\.0)?")
@@ -163,6 +164,37 @@ def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
             f"The first line is taken for the columns' names, {quote_untrusted(number, 40)} among "
             "them: if it is a row and no line names the columns, set header_row to 0.",
         )
+
+
+def note_second_names(source: Source, records: Sequence[Record]) -> None:
+    """Note a row that looks like a second line of names, as of pandas' columns of several levels.
+
+    The header has cells without a name or a name twice, and below texts there stand numbers alone.
+
+    Args:
+        source: whose records they are.
+        records: the header and the first rows below it.
+    """
+    if len(records) < _LINES_OF_TWO_HEADERS:
+        return
+    names = [str(cell).strip() for cell in records[0].cells if not is_blank(cell)]
+    if len(names) == len(records[0].cells) and len(set(names)) == len(names):
+        return
+    texts = [at for at, cell in enumerate(records[1].cells) if not is_blank(cell)]
+    if len(texts) < 2 or any(_is_number(records[1].cells[at]) for at in texts):  # noqa: PLR2004
+        return
+    for at in texts:
+        below = [
+            r.cells[at] for r in records[2:] if at < len(r.cells) and not is_blank(r.cells[at])
+        ]
+        if below and all(map(_is_number, below)):
+            line = records[1].line
+            source.note(
+                "second_names",
+                f"Line {line} looks like a second line of names and is read as a row: if it is "
+                f"one, set header_row to {line}.",
+            )
+            return
 
 
 def single_cell_hint(line: int) -> str:

@@ -17,6 +17,7 @@ from doubleword_batch.sources.compressed import (
     open_bytes,
     uncompressed_suffix,
 )
+from doubleword_batch.sources.csv_hints import note_table_in_text
 from doubleword_batch.sources.csv_source import CsvSource
 from doubleword_batch.sources.encodings import refuse_binary, text_file
 from doubleword_batch.sources.files import (
@@ -301,9 +302,11 @@ def _open_file(location: str, path: Path, selection: str | None, options: Source
 def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -> Source:
     suffix = uncompressed_suffix(path)
     is_delimited = options.delimiter is not None and suffix not in _JSON_SUFFIXES
-    if suffix in TEXT_SUFFIXES and not is_delimited:
-        return TextSource(location, (path,), path.parent, options)
     file = text_file(path, head, options.encoding)
+    if suffix in TEXT_SUFFIXES and not is_delimited:
+        text_source = TextSource(location, (path,), path.parent, options)
+        note_table_in_text(text_source, file)
+        return text_source
     if file.encoding is None:
         refuse_binary(path, head)
     else:
@@ -387,6 +390,8 @@ def _is_table(path: Path) -> bool:
 def _unknown_text(path: Path, suffix: str, text: bytes) -> InputError:
     """The error for a text whose name says no kind; many call web pages and XML .xls."""
     kind = f"has an ending that is not a known kind of table or text ({suffix})"
+    if suffix in _TABLE_SUFFIXES:
+        kind = f"is a text, whatever its ending says ({suffix})"
     if not suffix:
         kind = "has no ending that says what it is"
     hint = (

@@ -118,6 +118,12 @@ def _query(child: SqlProcess, uri: str, path: Path, selection: str | None) -> tu
     kinds = dict(child.tables(uri))
     if not wanted and len(kinds) == 1:
         (wanted,) = kinds
+    if not kinds:
+        raise InputError(
+            f"{quoted_name(path)} holds no tables.",
+            hint="Give a database with a table that has rows.",
+            code="no_rows",
+        )
     if wanted not in kinds:
         raise _which_table(path, wanted, list(kinds))
     quoted = wanted.replace('"', '""')
@@ -138,7 +144,7 @@ def _read_only_uri(paths: tuple[Path, ...]) -> str:
 
 
 def _which_table(path: Path, wanted: str, names: list[str]) -> InputError:
-    there = ", ".join(quote_untrusted(name, 60) for name in names[:_TABLES_SHOWN]) or "none"
+    there = ", ".join(quote_untrusted(name, 60) for name in names[:_TABLES_SHOWN])
     found = f"no table {quote_untrusted(wanted, 60)}" if wanted else f"{len(names)} tables"
     return InputError(
         f"{quoted_name(path)} holds {found}. Its tables are: {there}.",

@@ -183,6 +183,45 @@ def test_a_text_file_of_any_name_is_a_table_where_its_delimiter_is_stated(opened
     assert "delimiter" in refused.value.hint
 
 
+@pytest.mark.parametrize(
+    ("content", "delimiter"),
+    [
+        ("text\tlabel\r\nä\t1\r\n".encode("utf-16"), "tab"),
+        (b"id|text\n1|a\n\n2|b", "|"),
+        (b"id;text\n1;a\n" * 1000, ";"),
+        (b"\tindented\n\ttwice\n", None),
+        (b"a; b\nand no more\n", None),
+        (b"id|text\n", None),
+        (b"", None),
+    ],
+)
+def test_a_text_whose_lines_are_those_of_a_table_is_one_text_and_says_so(
+    tmp_path, roots, content, delimiter
+):
+    (tmp_path / "t.txt").write_bytes(content or b"\n")
+    table = open_source("t.txt", roots)
+    assert [list(row) for row in table.rows()] == [["path", "name", "text"]]
+    said = [f"set delimiter to {delimiter}."] if delimiter else []
+    assert [note.partition("if it is, ")[2] for note in table.notes] == said
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [
+        (",a,a\n,x,y\n0,1,2\n", 2),
+        ("\n,2023,,2024\nname,a,b,a\nx,1,2,3\n", 3),
+        ("u,a,a\nv,x,y\nk,,\nr,1,-2.5\n", 2),
+        ("id,a,b\ntext,x,y\n0,1,2\n", None),
+        (",a,a\n0,x,y\n1,1,2\n", None),
+        (",a,a\nk,x,y\nl,z,w\n", None),
+        (",a,a\n,x,y\n", None),
+    ],
+)
+def test_a_row_that_looks_like_a_second_line_of_names_is_said(opened, content, line):
+    told = [note for note in opened(content).notes if "second line of names" in note]
+    assert [note.rpartition(" ")[2] for note in told] == ([f"{line}."] if line else [])
+
+
 def test_comments_that_were_left_out_are_counted(opened):
     table = opened("a,b\n# x\n1,2\n# y\n", comment="#")
     assert values(table) == [["1", "2"]]

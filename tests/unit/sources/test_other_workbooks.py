@@ -111,16 +111,25 @@ def test_the_open_document_of_pandas_is_what_pandas_reads(tmp_path, roots):
     assert list(open_source("t.ods", roots).rows()) == own
 
 
-def test_a_binary_workbook_is_read(tmp_path, roots):
-    rows = {1: {0: "id", 1: "größe"}, 3: {0: 7.0, 1: "日本 😀"}, 4: {1: 0.5}, 5: {0: True}}
-    write_xlsb(tmp_path / "t.xlsb", rows)
+@pytest.mark.parametrize("is_short", [False, True], ids=["every column said", "short cells"])
+def test_a_binary_workbook_is_read(tmp_path, roots, is_short):
+    text = "日本 😀" * 60
+    rows = {1: {0: "id", 1: "größe", 2: "n"}, 3: {0: 7.0, 1: text, 2: 1.0}, 4: {1: 0.5, 2: False}}
+    write_xlsb(tmp_path / "t.xlsb", rows | {5: {0: True, 1: None, 2: -1.0}}, is_short=is_short)
     table = open_source("t.xlsb", roots)
-    assert (table.kind, table.columns) == ("xlsb", ("id", "größe"))
+    assert (table.kind, table.columns) == ("xlsb", ("id", "größe", "n"))
     assert [list(row.values()) for row in table.rows()] == [
-        [7, "日本 😀"],
-        [None, 0.5],
-        [True, None],
+        [7, text, 1],
+        [None, 0.5, False],
+        [True, None, -1],
     ]
+
+
+def test_blanks_between_the_cells_of_an_open_document_are_none_of_it(tmp_path, roots):
+    cell = ods_cell("<text:p> a <text:span>b</text:span> </text:p>")
+    rows = [ods_row("x", "y"), ods_row(cell, "1")]
+    write_ods(tmp_path / "t.ods", *(row.replace("><table:", ">\n  <table:") for row in rows))
+    assert list(open_source("t.ods", roots).rows()) == [{"x": " a b ", "y": "1"}]
 
 
 def test_a_table_stands_where_its_cells_are(tmp_path, roots):

@@ -145,6 +145,13 @@ def test_a_table_that_cannot_be_used_is_refused(database, roots, statements, cod
     assert refused.value.code == code
 
 
+def test_a_database_without_a_table_says_so(database, roots):
+    database("DROP TABLE orders")
+    with pytest.raises(InputError, match="holds no tables") as refused:
+        open_source("shop.db", roots)
+    assert refused.value.code == "no_rows"
+
+
 def test_a_damaged_database_is_refused(database, roots):
     path = database(*[ROW] * 2000)
     data = path.read_bytes()
