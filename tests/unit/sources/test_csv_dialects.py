@@ -201,8 +201,8 @@ def test_a_text_whose_lines_are_those_of_a_table_is_one_text_and_says_so(
     (tmp_path / "t.txt").write_bytes(content or b"\n")
     table = open_source("t.txt", roots)
     assert [list(row) for row in table.rows()] == [["path", "name", "text"]]
-    said = [f"set delimiter to {delimiter}."] if delimiter else []
-    assert [note.partition("if it is, ")[2] for note in table.notes] == said
+    expected = [f"set delimiter to {delimiter}."] if delimiter else []
+    assert [note.partition("if it is, ")[2] for note in table.notes] == expected
 
 
 @pytest.mark.parametrize(
