@@ -45,6 +45,38 @@ PRICED = [
     {"Max_Tokens": 1},
 ]
 
+# Tools, parts and messages that hide what costs more behind a kind that is known, or none.
+HOSTED = [
+    {"google_search": {}},
+    {"type": "function", "googleSearch": {}},
+    {"server_url": "https://x", "server_label": "y"},
+]
+DATA = "data:image/png;base64,AA=="
+IMAGE = {"type": "image_url", "image_url": {"url": DATA}}
+HIDDEN_PARTS = [
+    IMAGE | {"video_url": {"url": "data:video/mp4;base64,AA=="}},
+    IMAGE | {"min_pixels": 10**10},
+    {"type": "image", "image": [DATA] * 50},
+    {"type": "image_url", "image_url": {"url": [DATA, DATA]}},
+    {"type": "image_url", "image_url": {"url": "data:application/pdf;base64,AA=="}},
+    [{"type": "video_url", "video_url": {"url": "x"}}],
+    {"type": "text", "text": "x", "files": [{"file_id": "f"}]},
+    {"inline_data": {"mime_type": "video/mp4", "data": "AA=="}},
+]
+HIDDEN_MESSAGES = [
+    {"content": "x", "attachments": [{"file_id": "f"}]},
+    {"content": "x", "file_ids": ["f"]},
+    {"parts": [{"fileData": {"fileUri": "gs://x"}}]},
+    {"content": "x", "tools": [{"type": "web_search"}]},
+    {"Content": [{"type": "video_url"}]},
+]
+HIDDEN = [
+    *({"tools": [tool]} for tool in HOSTED),
+    *({"messages": [{"role": "user", "content": [part]}]} for part in HIDDEN_PARTS),
+    *({"messages": [{"role": "user", **message}]} for message in HIDDEN_MESSAGES),
+    {"system": [{"type": "document", "source": {}}]},
+]
+
 # A video in results of tools, each in the next.
 IN_RESULTS = b'[{"type": "tool_result", "content": ' * 9 + b'[{"type": "video_url"}]' + b"}]" * 9
 
@@ -169,6 +201,36 @@ def test_the_most_that_a_body_can_write_is_what_counts(endpoint, body, most):
     assert bound_body(json.dumps(body).encode(), endpoint).output_tokens == most
 
 
+@pytest.mark.parametrize("hidden", HIDDEN)
+def test_what_costs_more_does_not_hide_beside_what_is_known(hidden):
+    with pytest.raises(InputError) as refused:
+        bound_body(json.dumps({"max_tokens": 5, **hidden}).encode(), MESSAGES)
+    assert refused.value.code == "unknown_cost"
+
+
+def test_messages_as_servers_give_them_are_taken_under_a_cap():
+    answered = {
+        "role": "assistant",
+        "content": None,
+        "refusal": None,
+        "annotations": [],
+        "audio": None,
+        "reasoning_content": "x",
+        "tool_calls": [{}],
+    }
+    image_of_a_file = {"type": "input_image", "file_id": "f", "detail": "low"}
+    messages = [
+        {"role": "system", "content": [{"type": "text", "text": "x", "cache_control": {}}]},
+        answered,
+        {"role": "tool", "tool_call_id": "c", "content": [IMAGE, {"type": "text", "text": "x"}]},
+        {"role": "user", "content": ["x", image_of_a_file]},
+    ]
+    tools = [{"type": "function", "function": {}}, {"name": "f", "input_schema": {}}]
+    body = json.dumps({"max_tokens": 5, "messages": messages, "tools": tools}).encode()
+    assert bound_body(body, CHAT).input_tokens == len(body) // 4 + 2_000
+    bound_body(b'{"model": "m", "input": [[1, 2], [3]]}', "/v1/embeddings")
+
+
 def test_an_image_counts_however_short_its_address_is():
     message = {"content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}] * 3}
     body = json.dumps({"max_tokens": 5, "messages": [message]}).encode()
@@ -268,6 +330,18 @@ async def test_a_lost_store_does_not_begin_a_new_day(
                 again = await a.fails("create_batch", job=again["job"])
     assert again.is_error
     assert again["error"]["code"] == ("over_cap" if loss == "replaced" else "store")
+
+
+async def test_a_log_of_spending_that_cannot_be_read_lets_nothing_through_in_words(
+    environment, faulty, reviews, home
+):
+    with faulty() as server:
+        async with agent(daily(environment, server)) as a:
+            created = await a.calls("create_batch_file", **ORDER)
+            (home / "spending.jsonl").mkdir()
+            reply = await a.fails("create_batch", job=created["job"])
+            assert "lines" not in (await a.calls("list", kind="batches")).fields
+    assert reply["error"]["code"] == "store"
 
 
 def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):

@@ -2,12 +2,14 @@
 
 # ruff: noqa: S608, ASYNC240  # the statements are the tests' own; /proc does not block
 
+import json
 import os
 import re
 import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from contextlib import closing
 from pathlib import Path
@@ -227,6 +229,28 @@ def test_a_child_is_held_to_its_memory_whatever_takes_it():
         check=False,
     )
     assert ran.stderr.splitlines()[-1:] == ["MemoryError"]
+
+
+def test_where_no_system_limits_a_process_sqlite_holds_itself_to_the_memory():
+    """As on macOS, where the child's other limit is none."""
+    program = (
+        "from doubleword_batch.isolated import child; child.limit_resources = lambda _: None; "
+        "child.main('sql', 64 << 20)"
+    )
+    statement = "SELECT length(printf('%.200000000c', 'x'))"
+    request = {"do": "select", "sql": statement, "databases": {"main": ":memory:"}}
+    request |= {"tables": [], "limits": [], "row_bytes": 1 << 20}
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as run:
+        end = threading.Timer(120, run.kill)
+        end.start()
+        run.stdin.write(json.dumps(request).encode() + b"\n")
+        run.stdin.flush()
+        frames = [json.loads(run.stdout.readline()) for _ in ("it is ready", "what it raised")]
+        end.cancel()
+        run.kill()
+    assert frames[1] == {"error": ["MemoryError", ""]}
 
 
 async def test_only_functions_of_a_list_may_be_called(finished):

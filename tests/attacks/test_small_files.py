@@ -172,6 +172,17 @@ def test_a_parquet_cell_of_many_small_values_is_not_handed_over(tmp_path, cell):
     assert "MiB" in message or "row groups" in message
 
 
+@pytest.mark.parametrize("depth", [12, 40])
+def test_lists_in_lists_of_parquet_which_double_the_time_are_read_up_to_a_depth(tmp_path, depth):
+    duckdb = pytest.importorskip("duckdb")
+    path = tmp_path / "t.parquet"
+    with duckdb.connect() as duck:
+        cell = f"{{'a': {'[' * depth}1{']' * depth}}}"
+        duck.execute(f"COPY (SELECT {cell} AS cell) TO '{path}' (FORMAT parquet)")
+    outcome, message, rows, _ = read(path)
+    assert (outcome, rows) == (("read", 1) if depth == 12 else ("source_too_large", 0)), message
+
+
 @pytest.mark.parametrize(
     "value",
     ["[" * 100_000 + "]" * 100_000, '{"a":' * 100_000 + "1" + "}" * 100_000, "1e400", "-1e999"],

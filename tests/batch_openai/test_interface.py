@@ -198,6 +198,20 @@ async def test_what_cannot_be_batched_goes_live_when_the_user_said_so(client):
         await live.images.generate(model="m", prompt="x")
 
 
+@pytest.mark.parametrize("cap", ["MAX_COST", "MAX_DAILY", "ASK_ABOVE"])
+async def test_under_a_cap_no_model_call_goes_live(server, monkeypatch, cap):
+    monkeypatch.setenv(f"DOUBLEWORD_BATCH_{cap}_USD", "100")
+    options = {"max_retries": 0, "unbatchable": "live", "api_key": server.token}
+    async with quick(**options, base_url=server.base_url) as client:
+        with pytest.raises(BatchCallError, match="is counted nowhere") as caught:
+            await client.images.generate(model="m", prompt="x")
+        assert caught.value.code == "unknown_cost"
+        assert [model.id async for model in client.models.list()]
+    async with quick(**options, data_residency="eu") as of_live_calls:
+        with pytest.raises(BatchCallError, match="is counted nowhere"):
+            await chat_call(of_live_calls, "a")
+
+
 async def test_key_and_address_fall_back_to_doubleword_s_then_openai_s(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "sk-theirs")
     async with quick() as client:

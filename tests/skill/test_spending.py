@@ -6,7 +6,16 @@ import sys
 
 import pytest
 
-from attacks.test_caps import CHAT, COMPLETIONS, COUNTS_THAT_ARE_NONE, MESSAGES, PRICED, RESPONSES
+from attacks.test_caps import (
+    CHAT,
+    COMPLETIONS,
+    COUNTS_THAT_ARE_NONE,
+    HIDDEN,
+    IMAGE,
+    MESSAGES,
+    PRICED,
+    RESPONSES,
+)
 from doubleword_batch.errors import InputError
 from doubleword_batch.requests.spending import bound_body
 from skill.in_process import script_module
@@ -43,6 +52,7 @@ PARAMS = [
     *({"messages": [{"content": [{"type": "image_url"}]}]}, {"input": [{"type": "x"}]}),
     *({"messages": [{"content": [{"type": "input_audio"}]}]}, {"messages": "x"}),
     *({"messages": [{"content": [{"video_url": {}}]}]}, {"messages": [{"audio": {"id": "a"}}]}),
+    *({"messages": [{"content": [IMAGE | {"detail": []}]}]}, {"input": [[1, 2], [3]]}),
     *({"messages": {"role": "user"}}, {"input": [{"image_url": "x"}]}, {"messages": [{"type": 5}]}),
     *({"messages": [{"role": "assistant", "audio": None}]}, {"input": [{"output": {}}]}),
     *(
@@ -68,7 +78,7 @@ def package_says(body, endpoint):
 def test_the_script_and_the_package_count_the_same():
     cases = [
         ({"model": "m", **params}, endpoint)
-        for params in [*PARAMS, *COUNTS_THAT_ARE_NONE, *PRICED]
+        for params in [*PARAMS, *COUNTS_THAT_ARE_NONE, *PRICED, *HIDDEN]
         for endpoint in (CHAT, COMPLETIONS, MESSAGES, RESPONSES, EMBEDDINGS, "/v1/images")
     ]
     done = subprocess.run(

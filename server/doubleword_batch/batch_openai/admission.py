@@ -12,9 +12,11 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests import inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
+from doubleword_batch.settings import environment
 
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import FinalRequestOptions
+    from doubleword_batch.settings import Settings
 
 BATCHED = {
     "chat/completions": "/v1/chat/completions",
@@ -24,6 +26,8 @@ BATCHED = {
 """What runs in batches: the SDK's path and the `url` of the request line."""
 
 _LIVE_INFERENCE = ("audio/", "completions", "images/", "moderations", "realtime", "videos")
+
+_CAPS = tuple(f"DOUBLEWORD_BATCH_{name}_USD" for name in ("MAX_COST", "MAX_DAILY", "ASK_ABOVE"))
 
 _WITHOUT_EFFECT = frozenset(
     {"accept", "content-type", "idempotency-key", "user-agent", "x-stainless-raw-response"}
@@ -42,6 +46,26 @@ def is_live_inference(options: "FinalRequestOptions") -> bool:
     """Whether a request would run a model live, at live prices."""
     path = options.url.strip("/")
     return options.method.lower() == "post" and path.startswith(_LIVE_INFERENCE)
+
+
+def cap_against_live(settings: "Settings | None") -> InputError | None:
+    """Why no model call is sent live where a human has set a cap; None where there is none.
+
+    Args:
+        settings: the client's; None for a client of live calls only.
+    """
+    if settings is not None and not settings.base_url:
+        return None  # it goes to this machine
+    variables = environment()
+    named = next((name for name in _CAPS if variables.get(name)), None)
+    if named is None:
+        return None
+    return InputError(
+        f"There is a cap ({named}), and what a live call may cost is counted nowhere; nothing was "
+        "sent.",
+        hint="Make a call that a batch can answer, or ask the person who set the cap to lift it.",
+        code="unknown_cost",
+    )
 
 
 def headers_of(options: "FinalRequestOptions") -> dict[str, str]:

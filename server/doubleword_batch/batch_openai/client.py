@@ -20,6 +20,7 @@ from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import sdk_internals as sdk
 from doubleword_batch.batch_openai.admission import (
+    cap_against_live,
     endpoint_of,
     headers_of,
     is_live_inference,
@@ -247,7 +248,9 @@ class BatchOpenAI(openai.AsyncOpenAI):
         if error is None:
             return await self._batched(cast_to, options, stream=stream, stream_cls=stream_cls)
         if self._sends_live:
-            return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
+            error = cap_against_live(self._state.settings)
+            if error is None:
+                return await self._live(cast_to, options, stream=stream, stream_cls=stream_cls)
         raise as_sdk_error(self, error, self.url_of(options.url)) from error
 
     def response_to(

@@ -18,7 +18,6 @@ from msgspec import UNSET, Meta, Raw, Struct, UnsetType
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.plain_text import one_line
-from doubleword_batch.requests.media_addresses import MEDIA
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
 
@@ -33,10 +32,21 @@ Free = Raw | UnsetType  # costs nothing, whatever it holds
 Off = Literal[False] | None
 
 
-class _Tool(Struct):
-    """A tool that runs at the caller's: hosted ones are billed by the call."""
+class _Tool(Struct, forbid_unknown_fields=True):
+    """A tool that runs at the caller's: hosted ones, often named by a member, are billed by use."""
 
     type: Literal["function", "custom"] = "function"
+    function: Free = UNSET
+    custom: Free = UNSET
+    name: Free = UNSET
+    description: Free = UNSET
+    parameters: Free = UNSET
+    input_schema: Free = UNSET
+    input_examples: Free = UNSET
+    format: Free = UNSET
+    strict: Free = UNSET
+    defer_loading: Free = UNSET
+    cache_control: Free = UNSET
 
 
 class _Thinking(Struct, forbid_unknown_fields=True):
@@ -165,7 +175,18 @@ _KNOWN_CONTENT = frozenset(
     }
 )
 _IMAGES = frozenset({"image_url", "input_image", "image"})
-_MEDIA = MEDIA | {"images", "videos", "image_embeds", "image_pil", "audio_embeds"}
+_MEMBERS = frozenset(
+    {
+        *("role", "type", "name", "id", "index", "status", "phase", "weight", "prefix", "partial"),
+        *("content", "text", "refusal", "annotations", "citations", "logprobs", "cache_control"),
+        *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks"),
+        *("signature", "summary", "encrypted_content", "extra_content", "provider_specific_fields"),
+        *("tool_calls", "tool_call_id", "tool_name", "tool_plan", "tool_use_id", "is_error"),
+        *("function_call", "call_id", "caller", "namespace", "arguments", "input", "output"),
+    }
+)
+"""Of messages and of parts of their content: text, and what names or describes it."""
+_IMAGE_MEMBERS = frozenset({"image_url", "input_image", "image", "source", "file_id", "detail"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +262,7 @@ def bound_body(body: bytes, endpoint: str) -> Bound:
     except (ValueError, RecursionError) as error:
         raise _unknown("the request", str(error)) from None
     _refuse_twins(body, values)
-    images = _images_in(values.get("messages", values.get("input")), 0)
+    images = sum(_images_in(values.get(name), 0) for name in _CONTENT_OF_BODIES)
     read = len(body) // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     if endpoint == EMBEDDINGS:
         return Bound(read)
@@ -279,32 +300,51 @@ def _images_in(node: Any, depth: int) -> int:
     """Images among messages, their content and what tools returned; not what lies inside of a part.
 
     Content of a kind whose cost is not known is refused, also where it goes without its kind: some
-    servers tell it by its other members.
+    servers tell it by its other members, so those are of a list, too.
     """
     if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
-        raise _unknown("the request", "content in a place where none is expected")
+        raise _unknown("the request", _MISPLACED)
     if not isinstance(node, list):
         return 0
     count = 0
     for part in cast("list[Any]", node):
+        if isinstance(part, list) and not all(isinstance(n, int) for n in cast("list[Any]", part)):
+            raise _unknown("the request", _MISPLACED)  # what is no tokens
         if not isinstance(part, dict):
             continue
         fields = cast("dict[str, Any]", part)
         kind = fields.get("type", "text")
         if not isinstance(kind, str) or kind not in _KNOWN_CONTENT:
             raise _unknown("the request", f"content of the type {quote_untrusted(str(kind), 40)}")
-        if kind not in _IMAGES:
-            media = next((n for n in _MEDIA & fields.keys() if fields[n] is not None), None)
-            if media is not None:
-                raise _unknown(
-                    "the request", f"{media} in content that is not an image by its type"
-                )
-        count += kind in _IMAGES
+        others = {name for name, value in fields.items() if value is not None} - _MEMBERS
+        if kind in _IMAGES:
+            count += _images_of(fields, others)
+        elif others:
+            raise _unknown("the request", f"{quote_untrusted(min(others), 40)} in content")
         count += _images_in(fields.get("content"), depth + 1)
         count += _images_in(fields.get("output"), depth + 1)
     return count
 
 
+def _images_of(fields: dict[str, Any], others: set[str]) -> int:
+    """How many images a part is, each by its address or its data: lists of them are refused."""
+    for name in others:
+        value = fields[name]
+        given = list(cast("dict[str, Any]", value).values()) if isinstance(value, dict) else [value]
+        if name not in _IMAGE_MEMBERS or any(map(_is_no_image, given)):
+            raise _unknown("the request", f"{quote_untrusted(name, 40)} in an image")
+    return max(len(others - {"detail"}), 1)
+
+
+def _is_no_image(value: Any) -> bool:
+    start = value[:_DATA_BEGINNING].lower() if isinstance(value, str) else ""
+    is_other = start.startswith("data:") and not start.startswith("data:image/")
+    return is_other or isinstance(value, list | dict)
+
+
+_CONTENT_OF_BODIES = ("messages", "input", "system", "instructions")
+_MISPLACED = "content in a place where none is expected"
+_DATA_BEGINNING = len("data:image/")
 _DEEPEST = 4
 _REASON_CHARACTERS = 300
 

@@ -77,6 +77,16 @@ def size_of(value: str, kind: Any) -> str | None:
     return None
 
 
+def lists_deep(kind: Any) -> int:
+    """How many lists and maps lie in one another in a type of DuckDB."""
+    if kind.id in {"list", "array"}:
+        return 1 + lists_deep(kind.children[0][1])
+    if kind.id in {"struct", "tuple", "map", "union"}:
+        inside = max((lists_deep(inner) for _, inner in kind.children), default=0)
+        return inside + (kind.id == "map")
+    return 0
+
+
 def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
     """How to read a column.
 

@@ -178,7 +178,10 @@ class Journal:
         )
         # Of a store that was lost or replaced, the log beside it still knows.
         known = {str(key): Decimal(text) for key, text in found}
-        logged = logged_today(self.store.home, self.now())
+        try:
+            logged = logged_today(self.store.home, self.now())
+        except OSError as error:
+            raise self.store.unusable(error) from None
         gone = {key for key in logged if key not in known and not self._is_known(key)}
         return sum((*known.values(), *(logged[key] for key in gone)), Decimal(0))
 

@@ -12,7 +12,6 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
-from batchkit.media_addresses import MEDIA
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,10 +59,27 @@ _CONTENT = frozenset(
     }
 )
 _IMAGES = frozenset({"image_url", "input_image", "image"})
-_MEDIA = MEDIA | {"images", "videos", "image_embeds", "image_pil", "audio_embeds"}
+_MEMBERS = frozenset(
+    {
+        *("role", "type", "name", "id", "index", "status", "phase", "weight", "prefix", "partial"),
+        *("content", "text", "refusal", "annotations", "citations", "logprobs", "cache_control"),
+        *("reasoning", "reasoning_content", "reasoning_details", "thinking", "thinking_blocks"),
+        *("signature", "summary", "encrypted_content", "extra_content", "provider_specific_fields"),
+        *("tool_calls", "tool_call_id", "tool_name", "tool_plan", "tool_use_id", "is_error"),
+        *("function_call", "call_id", "caller", "namespace", "arguments", "input", "output"),
+    }
+)
+_IMAGE_MEMBERS = frozenset({"image_url", "input_image", "image", "source", "file_id", "detail"})
+_TOOL_MEMBERS = frozenset(
+    {
+        *("type", "function", "custom", "name", "description", "parameters", "input_schema"),
+        *("input_examples", "format", "strict", "defer_loading", "cache_control"),
+    }
+)
 _DEEPEST = 4
 
 
+_MISPLACED = "content in a place where none is expected"
 _TWICE = "a name stands twice in one object"
 
 
@@ -115,7 +131,8 @@ def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
             continue
         if embeds or not _is_bounded(name, value, endpoint):
             raise _UnknownCost(f"it holds {quoted(name, 60)}")
-    _check_content(body.get("messages", body.get("input")), 0)
+    for name in ("messages", "input", "system", "instructions"):
+        _check_content(body.get(name), 0)
     if embeds:
         return 0
     limits = [counts[name] for name in _LIMITS if counts.get(name)]
@@ -132,7 +149,10 @@ def _is_bounded(name: str, value: Any, endpoint: str) -> bool:
         return value is None or (
             isinstance(value, list)
             and all(
-                isinstance(tool, dict) and tool.get("type", "function") in kinds for tool in value
+                isinstance(tool, dict)
+                and tool.get("type", "function") in kinds
+                and set(tool) <= _TOOL_MEMBERS
+                for tool in value
             )
         )
     if name == "modalities":
@@ -156,18 +176,32 @@ def _count(fields: dict[str, Any], name: str) -> int | None:
 def _check_content(node: Any, depth: int) -> None:
     """Content of a kind whose cost is not known is refused, also where it goes without its kind."""
     if isinstance(node, dict) or (isinstance(node, list) and depth > _DEEPEST):
-        raise _UnknownCost("content in a place where none is expected")
+        raise _UnknownCost(_MISPLACED)
     if not isinstance(node, list):
         return
     for part in node:
+        if isinstance(part, list) and not all(isinstance(number, int) for number in part):
+            raise _UnknownCost(_MISPLACED)
         if isinstance(part, dict):
             kind = part.get("type", "text")
             if not isinstance(kind, str) or kind not in _CONTENT:
                 raise _UnknownCost(f"content of the type {quoted(str(kind), 40)}")
-            if kind not in _IMAGES and any(part.get(name) is not None for name in _MEDIA):
-                raise _UnknownCost("media in content that is not an image by its type")
+            for name, value in part.items():
+                if value is None or name in _MEMBERS:
+                    continue
+                if kind not in _IMAGES or name not in _IMAGE_MEMBERS or not _is_image(value):
+                    raise _UnknownCost(f"{quoted(name, 40)} in content")
             _check_content(part.get("content"), depth + 1)
             _check_content(part.get("output"), depth + 1)
+
+
+def _is_image(value: Any) -> bool:
+    """Whether it is one image, by its address or its data."""
+    given = list(value.values()) if isinstance(value, dict) else [value]
+    starts = [each[:11].lower() for each in given if isinstance(each, str)]
+    return not any(isinstance(each, (list, dict)) for each in given) and all(
+        start == "data:image/" for start in starts if start.startswith("data:")
+    )
 
 
 def _members(line: bytes) -> dict[str, Any]:
