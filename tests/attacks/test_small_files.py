@@ -1,5 +1,6 @@
 """Small files that unpack to much: they are read, or refused in words, in little memory."""
 
+import inspect
 import json
 import subprocess
 import sys
@@ -7,6 +8,7 @@ import zipfile
 
 import pytest
 
+from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources import open_source
 
@@ -170,6 +172,23 @@ def test_a_parquet_cell_of_many_small_values_is_not_handed_over(tmp_path, cell):
     assert outcome == "source_too_large", message
     assert rows in {0, 2}
     assert "MiB" in message or "row groups" in message
+
+
+@pytest.mark.parametrize("pattern", ["", "/**/*.txt"])
+def test_folders_too_deep_to_be_walked_through_are_refused_in_words(tmp_path, pattern):
+    """Few deep and a low limit: what clears tests away calls itself for each folder, too."""
+    folder = tmp_path.joinpath(*["d"] * 200)
+    folder.mkdir(parents=True)
+    (folder / "a.txt").write_text("x", encoding="utf-8")
+    usual = sys.getrecursionlimit()
+    sys.setrecursionlimit(len(inspect.stack(0)) + 150)
+    try:
+        found = open_source(f"{tmp_path}{pattern}", Roots(None)).columns
+    except InputError as error:  # newer Pythons walk without calling themselves
+        found = error.message
+    finally:
+        sys.setrecursionlimit(usual)
+    assert found == ("file", "text") or "more folders in one another" in found
 
 
 @pytest.mark.parametrize("depth", [12, 40])

@@ -225,7 +225,7 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
         InputError: code `unsupported_kind`, or `outside_roots` for a link that leads out.
     """
     found: list[Path] = []
-    for parent, folders, names in os.walk(folder):
+    for parent, folders, names in os.walk(folder, onerror=_raise):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
             _refuse_link(Path(parent, name))
@@ -236,6 +236,11 @@ def files_of_folder(folder: Path, roots: Roots, suffixes: frozenset[str]) -> tup
         )
     found.sort(key=lambda path: path.relative_to(folder).as_posix())
     return tuple(roots.readable_file(path) for path in found)
+
+
+def _raise(error: OSError) -> None:
+    """Of a folder that cannot be listed: left out, a part would pass for the whole."""
+    raise error
 
 
 def kinds_left_out(folder: Path, suffixes: frozenset[str]) -> str:

@@ -115,6 +115,12 @@ def open_source(location: str, roots: Roots, options: SourceOptions = DEFAULT_OP
         raise not_readable(
             repr(location), error, "Check the permissions of the file and its folder."
         ) from None
+    except RecursionError:  # what walks through folders calls itself in older Pythons
+        raise InputError(
+            f"{location!r} has more folders in one another than can be walked through.",
+            hint="Give a folder or a pattern nearer to the files.",
+            code="source_too_large",
+        ) from None
     _refuse_options(source, options)
     source.roots = roots
     return source

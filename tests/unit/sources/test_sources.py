@@ -292,6 +292,22 @@ def test_memory_stays_flat_over_a_table_larger_than_it(tmp_path, roots):
         tracemalloc.stop()
 
 
+def test_a_folder_that_cannot_be_listed_is_refused_not_left_out(tmp_path, roots, monkeypatch):
+    (tmp_path / "texts" / "locked").mkdir(parents=True)
+    (tmp_path / "texts" / "a.txt").write_text("a")
+    listed = os.scandir
+
+    def scandir(path):
+        if str(path).endswith("locked"):
+            raise PermissionError(13, "Permission denied", str(path))
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(InputError, match="Permission denied") as refused:
+        open_source("texts", roots)
+    assert refused.value.code == "not_readable"
+
+
 def test_a_folder_says_which_kinds_of_files_it_leaves_out(tmp_path):
     folder = tmp_path / "mixed"
     (folder / "deep").mkdir(parents=True)
