@@ -114,9 +114,7 @@ def state_directory(home: Path) -> Finding:
     if sys.platform != "win32":
         return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
     if Path.home() in home.absolute().parents:
-        found = (
-            f"{home}, in your profile, to which Windows lets nobody in but you and administrators"
-        )
+        found = f"{home}, in your profile, which Windows opens only to you and administrators"
         return Finding(subject="state", state="ok", found=found)
     return Finding(
         subject="state",
@@ -186,7 +184,7 @@ def _what_may_go(ws: "Workspace", largest: list[str]) -> str:
     whole = [r.name for r in records if would_be_lost(StoredJob.of_record(ws, r)) is None]
     if not whole:
         return "doubleword-batch delete JOB removes a job that is no longer needed."
-    return f"No answer is lost with: doubleword-batch delete {' '.join(whole[:_JOBS_NAMED])}"
+    return f"This loses no answer: doubleword-batch delete {' '.join(whole[:_JOBS_NAMED])}"
 
 
 async def _answers(ws: "Workspace") -> list[Finding]:

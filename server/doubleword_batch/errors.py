@@ -21,7 +21,7 @@ DoublewordBatchError
 `BatchOpenAI` adds its own subclass and raises the exceptions of the `openai` SDK where programs
 expect those. Exceptions outside this tree are internal and do not leave the package. A failed row
 is not an exception: it is an outcome in the ledger. Text that a server or a model wrote is cut and
-quoted by `quote_untrusted` before it stands in a message.
+quoted by `quote_untrusted` before it goes into a message.
 """
 
 from dataclasses import dataclass, field

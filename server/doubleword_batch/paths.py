@@ -209,7 +209,7 @@ class Roots:
             path: beside an output path that `writable` gave.
 
         Raises:
-            InputError, StoreError: as `writable`; also where a link stands.
+            InputError, StoreError: as `writable`; also where a link is in its place.
         """
         if is_link(path):  # nobody named the file, so nobody meant what it leads to
             raise InputError(

@@ -51,7 +51,7 @@ class PriceTable(BaseModel):
         cached: of input that the provider has in its cache, where that is known.
         realtime: of input and output of single calls, by model.
         realtime_cached: of their cached input.
-        told_on: when the provider told those of `told`, which stand among `models`.
+        told_on: when the provider told those of `told`, which are among `models`.
         told: by model and window, how many times as high the dated price is; 1 where it is not.
     """
 
@@ -67,12 +67,12 @@ class PriceTable(BaseModel):
     told: dict[str, dict[str, Decimal]] = {}
 
     def read_on(self, model: str, window: str) -> dt.date:
-        """Of which day a price is."""
+        """The day that a price is of."""
         is_told = _of_window(self.told.get(model, {}), window) is not None
         return self.told_on if self.told_on is not None and is_told else self.date
 
     def words(self, title: str, model: str, window: str) -> str:
-        """From where a price is: told by the provider, or dated."""
+        """Where a price comes from: told by the provider, or dated."""
         times = _of_window(self.told.get(model, {}), window)
         if times is None or self.told_on is None:
             return f"by prices of {self.date.isoformat()}, not live"
@@ -249,7 +249,7 @@ def check_metadata(
     Doubleword does not check the limits, OpenAI does; what is sent has to work on both.
 
     Args:
-        metadata: text by text.
+        metadata: texts by their keys.
         reserved_pairs: how many of the 16 pairs the caller adds itself.
         reserved_prefix: what the caller's own keys begin with.
 

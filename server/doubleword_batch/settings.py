@@ -243,7 +243,7 @@ def check_base_url(name: str, url: str) -> str:
 
 
 def sendable(key: Secret) -> str:
-    """The key itself, if it can stand in a header.
+    """The key itself, if a header can carry it.
 
     Raises:
         ConfigError: the HTTP library would show such a key in its error.

@@ -34,7 +34,7 @@ def test_a_link_in_the_place_of_a_file_of_ours_is_refused(
     (work / name).symlink_to(victim)
     with served() as server:
         done = run("run_batch.py", "requests.jsonl", **server.variables)
-    assert (done.code, "is a link, or no file" in done.err) == (7, True), done.err
+    assert (done.code, "is a link, or not a file" in done.err) == (7, True), done.err
     assert victim.read_bytes() == b"alias a=b\nexport KEPT=1"
 
 
@@ -55,7 +55,7 @@ def test_a_link_that_leads_nowhere_yet_makes_no_file_there(
 @pytest.mark.parametrize("name", OWN)
 def test_a_pipe_in_the_place_of_a_file_of_ours_is_not_waited_for(work, name):
     os.mkfifo(work / name)
-    with pytest.raises(script_module("ending").Stop, match="no file"):
+    with pytest.raises(script_module("ending").Stop, match="not a file"):
         script_module("whole_files").open_own(work / name, "rb")
 
 

@@ -83,7 +83,7 @@ async def test_what_is_paid_for_is_kept_beyond_the_bound_and_delete_makes_room(
         (disk,) = [f for f in await examine(jobs.settings) if f.subject == "disk"]
         assert disk.state == "note"
         assert "of at most 6.0 MB" in disk.found
-        assert disk.remedy == f"No answer is lost with: doubleword-batch delete {job.name}"
+        assert disk.remedy == f"This loses no answer: doubleword-batch delete {job.name}"
         before = bytes_of(jobs.settings.home / "jobs")
         await kept.delete()
         assert bytes_of(jobs.settings.home / "jobs") < before / 10

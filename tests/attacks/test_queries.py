@@ -197,7 +197,7 @@ async def test_a_large_table_is_sorted_in_files_that_are_gone_afterwards(
 
 @posix
 @pytest.mark.parametrize(
-    ("times", "refusal"), [(1, None), (20, "more room on the disk")], ids=["fits", "too much"]
+    ("times", "refusal"), [(1, None), (20, "more disk space")], ids=["fits", "too much"]
 )
 def test_a_large_database_is_sorted_in_files_up_to_twice_its_size(work, little, times, refusal):
     with closing(sqlite3.connect(work / "large.db")) as db:

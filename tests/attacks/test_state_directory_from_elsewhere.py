@@ -82,7 +82,7 @@ async def test_a_link_in_the_place_of_a_folder_is_refused(settings, work, home, 
     shutil.rmtree(place)
     place.symlink_to(victim)
     raised = await refused(settings, work, job)
-    assert any("link" in str(error) or "folder of it" in str(error) for error in raised)
+    assert any("link" in str(error) or "folder of job" in str(error) for error in raised)
     assert is_untouched(victim)
 
 
@@ -183,7 +183,7 @@ async def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(settings, work, h
 async def test_a_pipe_among_our_files_is_refused_at_start_in_words(settings, home):
     home.mkdir(mode=0o700, exist_ok=True)
     os.mkfifo(home / "prices.json")
-    with pytest.raises(ConfigError, match="is a pipe, which nothing of ours is"):
+    with pytest.raises(ConfigError, match="is a pipe, and doubleword-batch makes none"):
         async with Jobs(settings) as jobs:
             await jobs.workspace()
 

@@ -132,7 +132,7 @@ async def test_a_table_says_which_of_its_rows_are_calls_on_their_way(faulty, tmp
                     await asyncio.sleep(0.02)
             asked = ASKED | {"params": {"max_tokens": 500}}
             job = await jobs.create(rows("a", "b"), **asked)
-            assert job.created.warnings[0].startswith("1 row was asked already by job call")
+            assert job.created.warnings[0].startswith("1 row was already asked by job call")
             assert job.created.next.tool == "get_status"
             gate.touch()
             await call

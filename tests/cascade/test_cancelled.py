@@ -78,7 +78,7 @@ async def test_between_two_rounds_nothing_runs_and_no_further_round_is_sent(
         job = await submitted(jobs, small_table)
         await first_round_ended(new_jobs, job)
         cancelled = await job.cancel()
-        assert cancelled.note.endswith("no further round of its cascade is sent.")
+        assert cancelled.note.endswith("no further round of its cascade will be sent.")
         status, results = await is_cancelled(job, in_round=1)
         assert status.next.tool == "create_batch"
         assert results.ledger == {"ok": 600}

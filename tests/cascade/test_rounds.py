@@ -124,7 +124,7 @@ async def test_a_server_that_gives_no_score_costs_money_and_no_guarantee(
     async with new_jobs() as jobs:
         reply = (await jobs.job(name).results()).reply
     assert reply.cascade.rows == {STRONG: 600}
-    assert "all rows go to it" in reply.cascade.note
+    assert "so all rows go to" in reply.cascade.note
     assert reply.cascade.saved_usd < 0
 
 

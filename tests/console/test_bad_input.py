@@ -78,7 +78,7 @@ def test_a_job_of_another_provider_is_shown_without_a_button(console, opened, tm
     with opened(console) as page:
         page.goto(f"{console.base}/jobs/{job}")
         notice = page.inner_text(".notice.warn")
-        assert "This job lives at generic" in notice
+        assert "This job belongs to generic" in notice
         assert "Start the console with that provider's settings" in notice
         assert page.locator("main button").count() == 0
 

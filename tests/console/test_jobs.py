@@ -127,10 +127,10 @@ def test_a_job_of_another_provider_can_be_looked_at(console, browser, tmp_path):
 
     job = anyio.run(build)
     page = browser.get(f"/jobs/{job}").text
-    assert "This job lives at generic" in page
+    assert "This job belongs to generic" in page
     assert "<button" not in re.sub(r"(?s)<dialog.*", "", page)
     assert job in browser.get("/").text
-    assert "lives at generic" in browser.get(f"/jobs/{job}/answers").text
+    assert "belongs to generic" in browser.get(f"/jobs/{job}/answers").text
 
 
 def test_a_job_that_begins_elsewhere_is_told_to_open_pages(console, browser, tmp_path):

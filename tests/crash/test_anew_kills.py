@@ -13,7 +13,7 @@ def test_a_job_killed_while_it_is_built_anew_keeps_its_name_and_its_rows(step, n
     assert case.run(scenario="run_anew") == 0
     names = (case.work / "names.txt").read_text(encoding="utf-8").splitlines()
     assert (len(names), len(set(names))) == (3, 1)
-    assert "3 rows were asked already by job held-" in names[0]
+    assert "3 rows were already asked by job held-" in names[0]
     found = case.account()
     assert found.keys() == {"held", "more"}
     assert found["more"] == {

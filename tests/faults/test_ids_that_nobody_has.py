@@ -63,7 +63,7 @@ async def test_an_id_that_nobody_has_names_the_way_out_and_pays_nothing_twice(ws
         code, body = LISTS[name]
         respx_mock.get("/batches").respond(code, text=body)
     for _ in range(2):
-        with pytest.raises(NotFoundError, match="«batch_of_nobody», whose id it gave") as caught:
+        with pytest.raises(NotFoundError, match="«batch_of_nobody» and does not know it") as caught:
             await fetch_results(ws, job)
         assert "It is not created again" in caught.value.hint
         await create_batch(ws, job)

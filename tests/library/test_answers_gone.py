@@ -104,7 +104,7 @@ async def test_a_provider_that_is_away_keeps_lost_answers_on_their_way(
         lose(settings, first, "deleted")
         server.stop()
         job = await jobs.create(table(tmp_path / "b.csv", texts(3)), **ASKED)
-    assert job.created.warnings[0].startswith(f"2 rows were asked already by job {first.name} (2)")
+    assert job.created.warnings[0].startswith(f"2 rows were already asked by job {first.name} (2)")
     assert (job.created.next.tool, job.created.next.arguments["job"]) == (
         "fetch_results",
         first.name,

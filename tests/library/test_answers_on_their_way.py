@@ -69,7 +69,7 @@ async def test_rows_on_their_way_are_named_and_taken_once_they_are_there(
         path = table(tmp_path / "b.csv", ["held 1", "new", "held 2", "held 2"])
         job = await jobs.create(path, **ASKED)
         warning = job.created.warnings[0]
-        assert warning.startswith(f"2 rows were asked already by job {first.name} (2), without")
+        assert warning.startswith(f"2 rows were already asked by job {first.name} (2), without")
         next_call = job.created.next
         assert (next_call.tool, next_call.arguments["job"]) == ("get_status", first.name)
         same = await jobs.create(path, **ASKED)
@@ -90,7 +90,7 @@ async def test_what_is_submitted_all_the_same_is_paid_for_and_said(settings, tmp
         first = await submitted(jobs, tmp_path / "a.csv", ["held", "a"])
         job = await jobs.create(table(tmp_path / "b.csv", ["held", "b"]), **ASKED)
         reply = await job.submit()
-        assert f"asked already by job {first.name} (1) when this job was built" in reply.cost_note
+        assert f"already asked by job {first.name} (1) when this job was built" in reply.cost_note
         release.touch()
         assert (await first.wait(60)).complete
         same = await jobs.create(tmp_path / "b.csv", **ASKED)
@@ -111,7 +111,7 @@ async def test_who_wants_no_answers_of_that_job_hears_nothing_of_it(
         release.touch()
     assert job.created.requests == 2
     assert job.created.next.tool == "create_batch"
-    assert not any("asked already" in warning for warning in job.created.warnings)
+    assert not any("already asked" in warning for warning in job.created.warnings)
 
 
 async def test_a_provider_that_cannot_be_reached_ends_no_build(
@@ -125,7 +125,7 @@ async def test_a_provider_that_cannot_be_reached_ends_no_build(
         server.stop()
         job = await jobs.create(table(tmp_path / "b.csv", ["a", "b"]), **ASKED)
     assert job.created.requests == 2
-    assert "1 row was asked already by" in job.created.warnings[0]
+    assert "1 row was already asked by" in job.created.warnings[0]
     assert (job.created.next.tool, job.created.next.arguments["job"]) == (
         "fetch_results",
         first.name,

@@ -53,7 +53,7 @@ async def test_a_job_is_deleted_once_its_table_stands_elsewhere(settings, tmp_pa
         }  # fmt: skip
     assert "were not fetched" in unfetched.message
     assert unfetched.next.arguments == {"job": job.name}
-    assert "here alone" in here_alone.message
+    assert "only here" in here_alone.message
     assert deleted.size_bytes > 0
     assert not (settings.home / "jobs" / job.name).exists()
     assert (tmp_path / "answers.csv").exists()

@@ -39,7 +39,7 @@ def test_a_file_that_another_run_holds_is_left_to_it(run, served, requests_of):
 
     assert refused.code == 7
     assert "Another run of" in refused.err
-    assert "Wait for it; it does the same." in refused.err
+    assert "Wait for it to end: it does the same work." in refused.err
     assert len(readable.splitlines()) == 2
     assert batches == []
 

@@ -85,7 +85,7 @@ def test_what_a_script_cannot_check_it_names(run, work, name):
     (work / "results.jsonl").write_bytes(line_of(answer) + b"\n")
     done = run("summarize_results.py", "results.jsonl", "--requests", "requests.jsonl")
     assert done.out.startswith("1 requests: 1 ok\n")
-    assert f"1 of the ok answers were not held against «{name}» of the schema" in done.out
+    assert f"1 of the ok answers were not checked against «{name}» of the schema" in done.out
 
 
 @pytest.mark.parametrize(

@@ -215,7 +215,7 @@ async def test_what_can_only_mean_one_thing_is_taken_for_it(settings, reviews):
     ("argument", "value", "says"),
     [
         ("prompt", [*MESSAGES, *MESSAGES], "The arguments do not fit: prompt must be text."),
-        ("prompt", json.dumps([*MESSAGES, *MESSAGES]), "The prompt holds messages"),
+        ("prompt", json.dumps([*MESSAGES, *MESSAGES]), "The prompt is a list of messages"),
         ("prompt", "{{ data.text }}", "Did you mean «text»?"),
         ("prompt", "{{ item['text'] }}", "Did you mean «text»?"),
         ("prompt", "{{ text if stars > 3 else '' }}", "convert them with |int or |float"),

@@ -114,7 +114,7 @@ async def test_pieces_are_for_texts_only(settings, reviews):
             prompt="{{ text }}",
             options={"chunk_chars": 400},
         )
-    assert "chunk_chars says nothing about" in failed.text
+    assert "chunk_chars does not apply to" in failed.text
 
 
 def lineage_in(path):
@@ -197,10 +197,8 @@ async def test_a_job_may_have_a_name_and_a_note_of_its_own(settings, reviews):
         listed = await a.calls("list", search="march")
     assert "«for the board»" in listed["lines"][0]
     assert created["job"] == again["job"] == renamed["job"] == "march-reviews"
-    assert renamed["warnings"] == [
-        "This very work is job march-reviews already, so it keeps that name."
-    ]
-    assert "There is a job march-reviews already, and it is other work." in taken.text
+    assert renamed["warnings"] == ["This work is already job march-reviews, so it keeps that name."]
+    assert "There is already a job march-reviews, for other work." in taken.text
     assert other["job"].startswith("reviews-")
 
 

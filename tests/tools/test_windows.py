@@ -78,4 +78,4 @@ async def test_a_long_beginning_that_all_rows_share_can_make_single_calls_cheape
         job = StoredJob.named(replace(ws, profile=described), made.name)
         ways = compare_windows(job)
     assert ways.realtime_usd < ways.windows[0].cost_usd
-    assert ways.advice.startswith("A batch would be dearer here: single calls come to about $")
+    assert ways.advice.startswith("A batch would cost more here: single calls come to about $")

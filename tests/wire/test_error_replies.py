@@ -65,7 +65,7 @@ ERRORS = [
      "The server failed (HTTP 500", "Call again in a minute"),
     (408, PLAIN, "", errors.TransportError, "timeout", True, "HTTP 408", "Call again"),
     (425, PLAIN, "", errors.TransportError, "timeout", True, "not ready for", "Call again"),
-    (499, PLAIN, "", errors.TransportError, "timeout", True, "gave the request up", "Call again"),
+    (499, PLAIN, "", errors.TransportError, "timeout", True, "gave up on the req", "Call again"),
     (408, "text/html", "<h1>no</h1>", errors.TransportError, "timeout", True, "HTTP 408", "again"),
     (413, "text/html", "<h1>no</h1>", errors.RejectedError, "too_large", False,
      "larger than this server takes (HTTP 413", "smaller files"),

@@ -35,7 +35,7 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
     except EncodingError as error:
         raise httpx.DecodingError(f"the reply {error}") from None
     if not unpacker.is_whole:
-        raise httpx.RemoteProtocolError("the packed reply ended before its end")
+        raise httpx.RemoteProtocolError("the compressed reply was cut short")
 
 
 async def pieces_of_file(
@@ -57,14 +57,14 @@ async def pieces_of_file(
             yield layout.lines_of(piece)
     except FormError as error:
         raise ProtocolError(
-            f"The file behind {request} is {error}, which is not read here.",
+            f"The file behind {request} is {error}, which cannot be read here.",
             hint="Nothing has to be paid again: the answers are in that file. Download it, and "
             "report how the provider keeps it.",
         ) from None
     except EncodingError as error:
         raise httpx.DecodingError(f"the file {error}") from None
     if not form.is_whole:
-        raise httpx.RemoteProtocolError("the packed file ended before its end")
+        raise httpx.RemoteProtocolError("the compressed file was cut short")
     yield layout.rest()
 
 
@@ -86,7 +86,7 @@ async def whole_body(
                     if len(body) > limits.MAX_REPLY_BYTES:
                         raise unexpected(request, f"is larger than {limits.MAX_REPLY_BYTES} bytes")
     except TimeoutError as error:
-        raise httpx.ReadTimeout("the end of the reply did not come") from error
+        raise httpx.ReadTimeout("the rest of the reply did not come") from error
     if body.lstrip().startswith(b"<"):
         raise html_error(request, ErrorReply(response.status_code))
     return bytes(body)

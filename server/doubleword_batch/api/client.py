@@ -59,7 +59,7 @@ class BatchClient:
 
     Raises:
         ConfigError: code `invalid_setting`: an address that a key must not be sent to, a key that
-            cannot stand in a header, or a proxy or certificate file in the environment that cannot
+            a header cannot carry, or a proxy or certificate file in the environment that cannot
             be used.
     """
 

@@ -247,7 +247,7 @@ class _Download:
         with anyio.CancelScope(deadline=self._deadline) as self._scope:
             yield
         if self._scope.cancelled_caught:
-            raise httpx.ReadTimeout("nothing of use has come for too long")
+            raise httpx.ReadTimeout("no data has come for too long")
 
     async def hand_over(self, block: bytes) -> None:
         if block:

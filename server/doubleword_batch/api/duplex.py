@@ -290,7 +290,7 @@ class _DuplexStream(httpcore.NetworkStream):
             self._raise_if_abandoned()
             left = until - time.monotonic()
             if left <= 0:
-                raise too_late("the connection stood still")
+                raise too_late("the connection stalled")
             with _Selector() as selector:
                 selector.register(cast("socket.socket", self._socket), events)
                 if selector.select(min(left, _CHECK_SECONDS)):

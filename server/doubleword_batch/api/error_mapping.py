@@ -41,7 +41,7 @@ _TOO_EARLY = 425
 _GIVEN_UP = {
     408: "The server gave up waiting for the request",
     _TOO_EARLY: "The server was not ready for the request",
-    499: "A gateway gave the request up",
+    499: "A gateway gave up on the request",
 }
 """Statuses below 500 after which the same request may succeed; 425 alone says: it was not done."""
 _MAX_CAUSES = 8  # a chain of causes may be a circle

@@ -58,7 +58,7 @@ class ApiRequest:
 
 
 def checked_id(what: str, value: str) -> str:
-    """Return `value` if it can stand in a path as one segment.
+    """Return `value` if it can be one segment of a path.
 
     Args:
         what: names it in the error, such as "batch id".

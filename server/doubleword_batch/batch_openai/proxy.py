@@ -198,7 +198,7 @@ class _Routes:
         for model in models:
             if model["id"] == wanted:
                 return JSONResponse(model)
-        return _error_response(404, "The provider lists no such model.", "model_not_found")
+        return _error_response(404, "The provider does not list this model.", "model_not_found")
 
 
 def _refused(reason: Refusal, _scope: Scope) -> ASGIApp:

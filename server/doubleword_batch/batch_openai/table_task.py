@@ -60,7 +60,7 @@ class TableTask(BatchTask):
         self._forget_given_up()  # before anybody can join: who repeats such a call finds the row
         if not self.waiting:
             return
-        _log.info("Calls wait no longer for job %s: %s", self.job.name, error.message)
+        _log.info("Calls no longer wait for job %s: %s", self.job.name, error.message)
         seen: dict[int, Call] = {}
         while any(seen.get(row) is not call for row, call in self.waiting.items()):
             seen |= self.waiting

@@ -42,11 +42,11 @@ def local(
     ] = None,
     models: Annotated[
         str | None,
-        typer.Option(help="The only models there are, separated by commas; others are refused."),
+        typer.Option(help="The only models to offer, separated by commas; others are refused."),
     ] = None,
     dialect: Annotated[
         Literal["doubleword", "openai"],
-        typer.Option(help="Whose form of the API is spoken where the two differ."),
+        typer.Option(help="Which server's API to speak where the two differ."),
     ] = "doubleword",
     faults: Annotated[Path | None, typer.Option(help="A JSON file of faults to inject.")] = None,
     show_token: Annotated[
@@ -114,7 +114,7 @@ def proxy(
     ] = True,
     no_key: Annotated[
         bool,
-        typer.Option("--no-key", help="Accept calls of every program here, without a key."),
+        typer.Option("--no-key", help="Accept calls from every program here, without a key."),
     ] = False,
     show_key: Annotated[
         bool, typer.Option("--show-key", help="Print the key instead of its file.")

@@ -14,7 +14,7 @@ from doubleword_batch.isolated.process import ChildProcess
 MEMORY_BYTES = 512 << 20
 """What SQLite may allocate for a statement: sorting and everything between included."""
 
-NO_ROOM = "it needs more room on the disk for sorting than is free, or than twice what it reads"
+NO_ROOM = "sorting it takes more disk space than is free, or more than twice what it reads"
 """Why a statement is refused whose `SqlError` has the kind `NoRoom`."""
 
 SPILL_ABOVE_BYTES = MEMORY_BYTES >> 2

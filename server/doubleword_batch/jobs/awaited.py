@@ -108,4 +108,4 @@ def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
 def _rows(awaited: Sequence[Awaited]) -> str:
     total = sum(earlier.rows for earlier in awaited)
     named = ", ".join(f"job {earlier.job} ({earlier.rows:,})" for earlier in awaited)
-    return f"{total:,} {'row was' if total == 1 else 'rows were'} asked already by {named}"
+    return f"{total:,} {'row was' if total == 1 else 'rows were'} already asked by {named}"

@@ -132,7 +132,7 @@ def _create(
 def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
     if name is not None and ws.store.job_named(name) is not None:
         raise InputError(
-            f"There is a job {name} already, and it is other work.",
+            f"There is already a job {name}, for other work.",
             hint="Give another name, or leave it out.",
             next=Next("get_status", {"job": name}),
         )

@@ -153,7 +153,7 @@ def _renamed(plan: BuildPlan) -> list[str]:
 def _keeps_its_name(job: StoredJob, plan: BuildPlan) -> list[str]:
     if plan.name in {None, job.name}:
         return []
-    return [f"This very work is job {job.name} already, so it keeps that name."]
+    return [f"This work is already job {job.name}, so it keeps that name."]
 
 
 def _first_request(path: Path | None) -> str:

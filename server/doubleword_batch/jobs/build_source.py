@@ -105,7 +105,7 @@ def _source(
             raise rows_for_a_path(request.source, request.beside_source()) or error from None
     if given := options.source.given():
         raise InputError(
-            f"The option {given[0]} is for files, and these rows are in none.",
+            f"The option {given[0]} is for files, and these rows do not come from a file.",
             hint="Leave it out.",
         )
     if request.rows is not None:

@@ -114,12 +114,12 @@ def _nothing_runs(
         batch_ids=[],
         stopped=never_sent,
         finished=counts.completed + counts.failed,
-        note="No batch was running, and no further round of its cascade is sent."
+        note="No batch was running, and no further round of its cascade will be sent."
         if stops_cascade
         else f"Nothing was running. {_rows(given_up)} given up, since the files cannot be read; a "
         "later fetch still looks, and a retry for the cause unreadable pays again."
         if given_up
-        else f"No batch was running, and {_counted(never_sent)} never sent; a retry can do that."
+        else f"No batch was running, and {_counted(never_sent)} sent no more; a retry can do that."
         if never_sent
         else f"Nothing was running: it was {status} already."
         if was_submitted

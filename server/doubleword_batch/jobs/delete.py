@@ -102,7 +102,7 @@ def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
     if not all(run.collected for run in runs) or job.ledger.sums().get("pending"):
         return "has answers that were not fetched", fetch
     if not WrittenFiles(job.store).stands_somewhere(job.id):
-        return "has its answers here alone: no table of them was written elsewhere", fetch
+        return "has its answers only here: no table of them was written elsewhere", fetch
     return None
 
 

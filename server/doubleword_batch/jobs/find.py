@@ -18,7 +18,7 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
 
     Raises:
         InputError: `malformed_id`, or `unknown_job`.
-        ConfigError: `other_provider`: the job lives at another provider than the one set now.
+        ConfigError: `other_provider`: the job belongs to another provider than the one set now.
     """
     handle = _SOURCE_PREFIX.sub("", handle.strip(), count=1)
     record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
@@ -31,7 +31,7 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
     job = await adopt(ws, handle) if record is None else StoredJob.of_record(ws, record)
     if not job.matches_provider():
         raise ConfigError(
-            f"Job {job.name} lives at {job.provider} ({job.base_url}), but this server is set "
+            f"Job {job.name} belongs to {job.provider} ({job.base_url}), but this server is set "
             f"to {ws.profile.name}.",
             hint="Start doubleword-batch with that provider's settings to go on with this job.",
             code="other_provider",

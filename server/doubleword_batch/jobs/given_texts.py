@@ -32,7 +32,7 @@ def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
     given = given.removeprefix(MARK)  # a shell passes it on
     if messages_in(given) is not None:
         raise InputError(
-            "The prompt holds messages, and would be sent as they stand here, as a text.",
+            "The prompt is a list of messages, and would be sent as plain text.",
             hint="Give what the user says as the prompt, and what the system says as system.",
             code="invalid_template",
         )
@@ -125,8 +125,8 @@ def _schema_path(ws: Workspace, text: str) -> Path:
     raise InputError(
         f"response_schema is neither JSON nor the path of a file: {quote_untrusted(text)}.",
         hint="Give the JSON Schema of an object, such as "
-        '{"type": "object", "properties": {"label": {"type": "string"}}}; a class of a program has '
-        "a function that makes it.",
+        '{"type": "object", "properties": {"label": {"type": "string"}}}; in a program, '
+        "pydantic's model_json_schema() makes one.",
         code="invalid_schema",
     )
 

@@ -209,8 +209,8 @@ def waves_in_words(job: "StoredJob") -> list[str]:
         return []
     later = sum(part.requests for part in parts if part.later)
     if not later:
-        words = "one request shares" if first == 1 else f"{first:,} requests share"
-        return [f"No more than {words} any beginning of about 1,000 tokens, so all go at once."]
+        alike = "no two of them begin" if first == 1 else f"at most {first:,} of them begin"
+        return [f"All requests go at once: {alike} with the same 1,000 tokens or so."]
     return [_in_words(sum(part.requests for part in parts) - later, later)]
 
 

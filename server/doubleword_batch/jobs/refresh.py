@@ -63,8 +63,8 @@ async def _with_another_id(
         if batch is not None:
             raise unknown
     raise NotFoundError(
-        f"The provider does not know the batch {quote_untrusted(run.batch_id)}, whose id it gave, "
-        "and its list shows no other with this job's mark.",
+        f"The provider gave the batch the id {quote_untrusted(run.batch_id)} and does not know it "
+        "now, and its list shows no other batch with this job's mark.",
         status=unknown.status,
         request_id=unknown.request_id,
         hint="It is not created again, because it may have been paid for. Look in the provider's "

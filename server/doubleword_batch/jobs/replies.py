@@ -297,7 +297,7 @@ class Projection(BaseModel):
 
 
 class Results(Reply):
-    """`fetch_results`: the ledger's sums and where the table lies.
+    """`fetch_results`: the ledger's sums and where the table is.
 
     Attributes:
         rows: rows of the job; the ledger adds up to them.
@@ -309,7 +309,7 @@ class Results(Reply):
         cached_tokens: of the input tokens, those that the provider had in its cache.
         saved_usd: what these cost less, where a bill or a price tells it.
         projection: where the job was a pilot (`limit`) and has ended.
-        cascade: whose answers the rows have, where a strong model stands behind the job's own.
+        cascade: whose answers the rows have, where the job has a strong model, too.
         differs: of a repetition, what is not as the lock file says.
         errors: the three most frequent causes, with a message and what to do.
         causes: all causes with their rows, where there are more than three. A reply to a query has

@@ -130,7 +130,7 @@ def _advice(rows: int, batch: Decimal | None, realtime: Decimal | None) -> str:
         return ""
     if realtime < batch:
         return (
-            f"A batch would be dearer here: single calls come to about {_usd(realtime)}, the "
+            f"A batch would cost more here: single calls come to about {_usd(realtime)}, the "
             f"cheapest window to {_usd(batch)}."
         )
     if rows <= _FEW_ROWS and realtime - batch < _WORTH_WAITING_USD:

@@ -33,7 +33,7 @@ class Pilot:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job that is being written; every field as it stands in the form.
+    """A job that is being written; every field as it is in the form.
 
     Attributes:
         source: a path, folder or glob.

@@ -248,7 +248,7 @@ class Job:
 
         Args:
             force: also where something would be lost: work that runs or may be on its way, answers
-                that were not fetched, or that lie here alone.
+                that were not fetched, or that are only here.
 
         Raises:
             InputError: `not_confirmed`: something would be lost, and `force` was not given.

@@ -1,4 +1,4 @@
-"""The verbs of a job as an async API: what the command line and the MCP server stand on, too.
+"""The verbs of a job as an async API: the command line and the MCP server are built on it, too.
 
 Whatever a verb raises is a `DoublewordBatchError`: an `InputError` for the caller, a `ConfigError`
 for whoever sets up the environment, an `ApiError`, `TransportError` or `ProtocolError` where the

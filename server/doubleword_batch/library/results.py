@@ -48,7 +48,7 @@ class JobResults:
 
     @property
     def path(self) -> Path:
-        """Where the table lies.
+        """Where the table is.
 
         Raises:
             InputError: none was written, because only a query was asked.

@@ -309,7 +309,7 @@ class JobViews:
         return await keep_dropped(ws.store.home, name, blocks)
 
     async def remove_unused(self) -> None:
-        """Remove drafts that lay for 30 days, and dropped files of which nothing was made."""
+        """Remove drafts unchanged for 30 days, and dropped files of which nothing was made."""
         ws = await self._workspace()
         before = ws.now() - _KEPT_SECONDS
 

@@ -267,7 +267,7 @@ async def _watch_ends(jobs: Jobs) -> None:
     try:
         await jobs.watch_ends()
     except Exception as error:  # noqa: BLE001  # the next call of a tool says the same, readably
-        _log.info("No watch is kept for the ends of jobs: %s", error)
+        _log.info("The ends of jobs cannot be watched: %s", error)
 
 
 def _tool(name: str, function: Callable[..., Any], annotations: ToolAnnotations) -> Tool:

@@ -67,7 +67,7 @@ class LeftOutRows:
         reason = f" Row {self.first[0].row}: {self.first[0].message}" if self.first else ""
         is_too_large = "too_large" in self.causes
         return InputError(
-            f"None of {rows} rows can become a request.{reason}",
+            f"None of the {rows} rows can become a request.{reason}",
             hint="Shorten the rows' texts, for example {{ text[:20000] }}."
             if is_too_large
             else "Correct the rows.",

@@ -59,7 +59,7 @@ class Source(ABC):
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What of the source is not in the rows, or was read otherwise than it stands there.
+        """What of the source is not in the rows, or was read otherwise than it is written.
 
         Files of a folder that were left out, hidden sheets, lines above a header, ...: in words
         for people. Whole once the rows were read.

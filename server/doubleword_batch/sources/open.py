@@ -132,7 +132,7 @@ def _refuse_options(source: Source, options: SourceOptions) -> None:
         kinds = _KINDS_OF_OPTIONS.get(name)
         if kinds is not None and source.kind not in kinds:
             raise InputError(
-                f"{name} says nothing about {quoted_name(source.paths[0])} ({source.kind}).",
+                f"{name} does not apply to {quoted_name(source.paths[0])} ({source.kind}).",
                 hint=f"Leave it out; it is for {', '.join(kinds)}.",
             )
 

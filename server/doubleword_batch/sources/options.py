@@ -1,7 +1,7 @@
 """How a source is read where its file does not say it itself: the rare options, and their checks.
 
 To add one: a field of `SourceOptions` that `open_source` hands on, and its line in `CHECKS`. Every
-door then takes it, lists it in errors and stores it with the job.
+entry point then takes it, lists it in errors and stores it with the job.
 """
 
 import codecs
@@ -30,7 +30,7 @@ class SourceOptions:
         merged: what the cells of a merged range hold: `first`: only the first one has the value;
             `repeat`: every one has it.
         quoting: `none`: quotes in a CSV or TSV file are characters like any other.
-        delimiter: what stands between the fields of a CSV or TSV file, or `tab` or `space`; any
+        delimiter: what separates the fields of a CSV or TSV file, or `tab` or `space`; any
             text file is a table with it. None: read off the header.
         quote: the character around fields that hold a delimiter or a line break.
         escape: `backslash`: a backslash takes the character behind it literally, n, r, t, b, f
@@ -44,7 +44,7 @@ class SourceOptions:
         chunk_chars: cut each text file into rows of at most so many characters, at the end of a
             paragraph, line, sentence or word where there is one; None: one row a file.
         keeps_bad_rows: whether a row that cannot be read is a `BadRow` instead of an error; set by
-            those who read it, and no option of a door.
+            those who read it, and no option of an entry point.
     """
 
     encoding: str | None = None

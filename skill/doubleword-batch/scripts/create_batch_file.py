@@ -67,7 +67,7 @@ def main() -> Exit:
             written += 1
             body_bytes += size
         if not written:
-            raise Stop(Exit.INPUT, f"None of {rows} rows can become a request.")
+            raise Stop(Exit.INPUT, f"None of the {rows} rows can become a request.")
         parts.publish()
     for path in parts.paths:
         say(f"wrote {path}")

@@ -128,7 +128,7 @@ class _Tally:
         if self._not_wholly_checked:
             names = ", ".join(quoted(name, 40) for name in self._unchecked)
             say(
-                f"{self._not_wholly_checked} of the ok answers were not held against {names} of "
+                f"{self._not_wholly_checked} of the ok answers were not checked against {names} of "
                 "the schema: the command `doubleword-batch` checks that"
             )
         for (outcome, cause), count in self._causes.most_common(_CAUSES_SHOWN):

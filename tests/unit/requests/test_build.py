@@ -195,7 +195,7 @@ def test_the_limit_of_a_request_counts_bytes_and_not_letters(source, build):
 
 
 def test_a_job_of_skipped_rows_only_is_refused(table, build, tmp_path):
-    with pytest.raises(InputError, match="None of 3 rows") as refused:
+    with pytest.raises(InputError, match="None of the 3 rows") as refused:
         build(table(text="x" * 500), limits={"max_request_bytes": 100})
     assert refused.value.code == "request_too_large"
     assert list((tmp_path / "job").iterdir()) == []

@@ -345,7 +345,7 @@ def test_an_option_that_says_nothing_about_the_source_is_refused(opened):
         ("t.csv", "a\n1\n", {"sheet": "S"}),
         ("t.json", '[{"a":1}]', {"quoting": "none"}),
     ):
-        with pytest.raises(InputError, match=f"{next(iter(options))} says nothing about"):
+        with pytest.raises(InputError, match=f"{next(iter(options))} does not apply to"):
             opened(name, content, **options)
 
 

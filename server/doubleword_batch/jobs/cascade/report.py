@@ -83,20 +83,20 @@ def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | No
         expired = f"A batch of {cascade.model} expired"
         return (
             f"{expired if job.has_expired_round() else 'It was cancelled'}: rows keep the answers "
-            f"that they have, and not all of {job.model}'s were held against {cascade.model}."
+            f"that they have, and not all of {job.model}'s were compared with {cascade.model}'s."
         )
     if outcome is None:
         return None
     if outcome.is_stopped:
         return (
             f"{cascade.model} answered only {outcome.compared} rows of the sample well, so it was "
-            f"asked for nothing more: the rows keep {job.model}'s answers, and nothing is known of "
-            "them."
+            f"asked for nothing more: the rows keep {job.model}'s answers, whose quality "
+            "is not known."
         )
     if outcome.decision.limit is None:
         return (
-            f"No part of {job.model}'s answers agrees with {cascade.model} in {cascade.target:.0%} "
-            "of rows for certain, so all rows go to it."
+            f"No part of {job.model}'s answers is sure to agree with {cascade.model} in "
+            f"{cascade.target:.0%} of its rows, so all rows go to {cascade.model}."
         )
     return (
         f"Agreement is with {cascade.model}, not with the truth; measured on sampled rows, at "

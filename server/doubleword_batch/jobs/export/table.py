@@ -383,8 +383,8 @@ def _extra(name: str, answer: Answer) -> Any:
 def _source_changed() -> InputError:
     return InputError(
         "The source was changed while its rows were joined to the answers; nothing was written.",
-        hint="Fetch again when nobody writes to it: if it still differs from what the job was "
-        "built of, the table comes without its columns.",
+        hint="Fetch again when nobody writes to it. If it still differs from what the job was "
+        "built from, the table leaves its columns out.",
         code="source_changed",
         retryable=True,
     )

@@ -70,8 +70,8 @@ def _words(lost: list[Lost]) -> list[str]:
         )
     if unknown := [earlier.job for earlier in lost if earlier.rows is None]:
         words.append(
-            f"the files of {_named(unknown)} are gone from the state directory, so rows that it "
-            "has answered are sent, and paid for, again"
+            f"the files of {_named(unknown)} are gone from the state directory, so rows that were "
+            "answered there are sent, and paid for, again"
         )
     return words
 

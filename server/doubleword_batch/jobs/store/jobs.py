@@ -63,7 +63,7 @@ class Store(Database):
         folder = self.home / "jobs" / name
         if not _FOLDER_NAME.fullmatch(name) or is_link(folder):
             raise StoreError(
-                f"The job {quote_untrusted(name, 100)} is not in a folder of its state directory, "
+                f"The folder of job {quote_untrusted(name, 100)} is not in the state directory "
                 f"{self.home}.",
                 hint="Somebody has changed the state directory. Use another one, or remove what "
                 "leads elsewhere.",

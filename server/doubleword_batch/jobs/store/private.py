@@ -48,7 +48,7 @@ def refuse_links(folder: Path) -> None:
             )
         if found.is_fifo():
             raise ConfigError(
-                f"{found} in the state directory is a pipe, which nothing of ours is.",
+                f"{found} in the state directory is a pipe, and doubleword-batch makes none.",
                 hint="Remove it.",
             )
 

@@ -160,7 +160,7 @@ class BatchReader:
         self._collected.notes.add(
             f"Batch {run.batch_id} has ended, and the provider has given lines for {rows:,} of its "
             + (f"{counted:,} requests" if counted else "requests")
-            + ("; the other rows wait for theirs" if has_rows else ", so rows are lacking here")
+            + ("; the other rows wait for theirs" if has_rows else ", so rows are missing here")
             + ". Nothing has to be paid again: fetch again in a minute."
             + (" Cancelling the job gives these rows up." if has_rows else "")
         )
@@ -217,8 +217,8 @@ class BatchReader:
             report, reason = "ask the provider for them", "the provider should have the answers"
         else:
             message = (
-                f"The files of results of batch {batch} hold no line that can be "
-                f"read; the beginning of what came lies in {path}."
+                f"The result files of batch {batch} hold no line that can be "
+                f"read; the beginning of what came is in {path}."
             )
             report = "report what the lines look like"
             reason = "the answers are in those files at the provider"

@@ -24,7 +24,10 @@ _CODES = {
 _BATCH_IS = "upload a file of requests (POST /v1/files), then POST /v1/batches"
 _RESULTS = "GET /v1/batches/{id}/results"
 _INSTEAD = (
-    (r"/v1/responses/[^/]+/cancel", "A response is not cancelled: DELETE /v1/responses/{id}."),
+    (
+        r"/v1/responses/[^/]+/cancel",
+        "Responses cannot be cancelled; use DELETE /v1/responses/{id}.",
+    ),
     (r"/v1/(completions|messages)", f"That endpoint is answered in batches only: {_BATCH_IS}."),
     (r"/v1/batches/[^/]+/requests", f"A batch's requests are at {_RESULTS}."),
     (

@@ -94,7 +94,7 @@ async def json_body(request: Request, shape: type[_T]) -> _T:
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not re.fullmatch(r"application/(.+\+)?json", content_type):
-        raise HTTPException(415, "The content type has to be application/json")
+        raise HTTPException(415, "The content type must be application/json")
     body = bytearray()
     try:
         async for part in request.stream():

@@ -59,7 +59,7 @@ async def receive(request: Request, max_file_bytes: int) -> Upload:
     if announced.isdecimal() and int(announced) > max_file_bytes + _MULTIPART_BYTES:
         raise too_large
     if not request.headers.get("content-type", "").startswith("multipart/form-data"):
-        raise HTTPException(400, "The content type has to be multipart/form-data")
+        raise HTTPException(400, "The content type must be multipart/form-data")
     stream = _LimitedStream(request, max_file_bytes + _MULTIPART_BYTES)
     parser = MultiPartParser(
         request.headers,

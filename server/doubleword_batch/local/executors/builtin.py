@@ -126,7 +126,7 @@ class BuiltinExecutor:
             raise rejected("token lists are not embedded here; send text", param="input")
         if parsed.dimensions not in {None, DIMENSIONS}:
             raise rejected(
-                f"{EMBEDDING_MODEL} has {DIMENSIONS} dimensions and no others", param="dimensions"
+                f"{EMBEDDING_MODEL} always has {DIMENSIONS} dimensions", param="dimensions"
             )
         if parsed.model != EMBEDDING_MODEL or self._tokenizer is None:
             raise rejected(f"the model {parsed.model!r} makes no embeddings here", param="model")

@@ -45,7 +45,7 @@ class ServerFault(
             counts them. `duplicate_lines`: every `every`-th line comes twice, and a resumed read
             repeats the line before it. `capacity`: 429 as the server sends it when it has no
             capacity. `no_skip`: `skip` is ignored. `garbage_line`: one line among the others is
-            not JSON. `expire`: the deadline of a batch that is created lies in the past already.
+            not JSON. `expire`: the deadline of a batch that is created is in the past already.
             `slow`: waits `seconds` before it acts. `hold`: waits until the file `until` exists.
         times: how many requests it affects; None for all.
         after: how many matching requests pass first.

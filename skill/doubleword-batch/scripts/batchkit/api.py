@@ -349,7 +349,7 @@ def _opened_up(blocks: Iterator[bytes], path: str) -> Iterator[bytes]:
     except FormError as error:
         raise Stop(
             Exit.NO_CONNECTION,
-            f"The file behind GET {path} is {error}, which is not read here.",
+            f"The file behind GET {path} is {error}, which cannot be read here.",
             "Nothing has to be paid again: the answers are in that file. Download it.",
         ) from None
     except EncodingError as error:

@@ -176,4 +176,4 @@ def _wait(connection: socket.socket, until: float) -> None:
     with selectors.DefaultSelector() as selector:
         selector.register(connection, _EITHER)
         if left <= 0 or not selector.select(left):
-            raise TimeoutError("the connection stood still")
+            raise TimeoutError("the connection stalled")

@@ -48,7 +48,7 @@ def _copy(path: Path, copies: ExitStack) -> Path:
     except FormError as error:
         raise Stop(
             Exit.INPUT,
-            f"{quoted(str(path))} is {error}, which is not read here.",
+            f"{quoted(str(path))} is {error}, which cannot be read here.",
             "Unpack it, or let run_batch.py fetch the results.",
         ) from None
     except EncodingError as error:

@@ -31,11 +31,11 @@ class Exit(IntEnum):
 
 _MEANINGS = {
     Exit.DONE: "everything asked for is done",
-    Exit.USAGE: "the command line cannot be read",
+    Exit.USAGE: "the command line cannot be parsed",
     Exit.INPUT: "the data, the template or an option's value cannot be used",
     Exit.CONFIG: "the environment is not set up for this",
     Exit.REFUSED: "the server refused",
-    Exit.NO_CONNECTION: "no connection, or an answer that is not the API's; run it again",
+    Exit.NO_CONNECTION: "no connection, or a reply that is not the API's; run it again",
     Exit.STATE: "a file cannot be read or written",
     Exit.INCOMPLETE: "done, but faults or rows without a good answer remain",
     Exit.RUNNING: "the batch runs, or lines that it counts are lacking; run the same command again",

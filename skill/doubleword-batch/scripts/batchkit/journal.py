@@ -66,7 +66,7 @@ class Journal:
         self.is_new = not self.path.exists()
         self.entries = Entries(self.sha256, base_url) if self.is_new else self._read()
         self._refuse("sha256", self.sha256, "The request file has changed since it was sent.")
-        self._refuse("base_url", base_url, "The batch lives at another DOUBLEWORD_BASE_URL.")
+        self._refuse("base_url", base_url, "The batch is at another DOUBLEWORD_BASE_URL.")
 
     def note(self, **changes: float | str | None) -> None:
         """Write entries down, durably."""

@@ -53,6 +53,6 @@ def locked(path: Path) -> Iterator[None]:
             raise Stop(
                 Exit.STATE,
                 f"Another run of {quoted(str(path))} is under way.",
-                "Wait for it; it does the same.",
+                "Wait for it to end: it does the same work.",
             )
         yield

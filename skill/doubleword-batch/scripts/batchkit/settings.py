@@ -65,7 +65,7 @@ def read_settings() -> Settings:
         )
     if not (key.isascii() and key.isprintable()) or " " in key:
         raise Stop(
-            Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds blanks or odd characters."
+            Exit.CONFIG, "DOUBLEWORD_API_KEY is not a key: it holds spaces or unusual characters."
         )
     _refuse_other_limits(env)
     return settings

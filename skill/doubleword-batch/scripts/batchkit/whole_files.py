@@ -65,7 +65,7 @@ def open_own(path: Path, mode: str) -> BinaryIO:
 def _not_ours(path: Path) -> Stop:
     return Stop(
         Exit.STATE,
-        f"{quoted(str(path))} is a link, or no file.",
+        f"{quoted(str(path))} is a link, or not a file.",
         "Only these scripts write there: remove it.",
     )
 
