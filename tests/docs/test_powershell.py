@@ -12,7 +12,7 @@ from skill import markdown
 SKILL = ROOT / "skill" / "doubleword-batch"
 OF_THE_SKILL = [SKILL / "SKILL.md", *sorted((SKILL / "references").glob("*.md"))]
 FOR_ALL_PAGES = (DOCS / "getting-started.md", DOCS / "hosts.md")
-STANDS_FOR = re.compile(r"`python`[^.]* stands for `python3`")
+IN_PLACE_OF = re.compile(r"[Ww]rite `python`[^.]* for `python3`")
 PROGRAMS = ("claude ", "codex ", "gemini ", "code ", "npx ", "pip ", "uv ", "python3 ", "curl ")
 SHELL_OR_POWERSHELL = re.compile(r"^ *```(sh|powershell)\n(.*?)^ *```", re.DOTALL | re.MULTILINE)
 ANY_BLOCK = re.compile(r"^ *```.*?^ *```", re.DOTALL | re.MULTILINE)
@@ -34,7 +34,7 @@ def commands(path):
 
 def says_what_python3_is(path):
     pages = (SKILL / "SKILL.md",) if path in OF_THE_SKILL else (path, *FOR_ALL_PAGES)
-    return any(STANDS_FOR.search(page.read_text(encoding="utf-8")) for page in pages)
+    return any(IN_PLACE_OF.search(page.read_text(encoding="utf-8")) for page in pages)
 
 
 @everything
