@@ -146,8 +146,8 @@ async def test_a_job_whose_folder_is_gone_is_named_by_the_next_build(settings, t
         assert back.reply.ledger == {"ok": 2}
     assert job.created.requests == 3
     assert job.created.warnings[0] == (
-        f"The files of job {first.name} are gone from the state directory, so rows that it has "
-        "answered are sent, and paid for, again."
+        f"The files of job {first.name} are gone from the state directory, so rows that were "
+        "answered there are sent, and paid for, again."
     )
     assert not any("gone" in warning for warning in anew.created.warnings)
 

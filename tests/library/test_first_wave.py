@@ -167,7 +167,9 @@ def test_a_lock_file_repeats_a_job_with_its_first_wave(settings, tmp_path, monke
 async def test_where_nothing_begins_alike_all_go_at_once(settings, tmp_path):
     async with Jobs(settings) as jobs:
         job = await created(jobs, tmp_path, texts=[f"text {n}" for n in range(5)])
-        assert job.created.warnings[0].startswith("No more than 2 requests share any beginning")
+        assert job.created.warnings[0].startswith(
+            "All requests go at once: at most 2 of them begin"
+        )
         assert len((await job.submit()).batch_ids) == 1
         for wrong in (0, True, "two", 1_001):
             with pytest.raises(InputError, match="must be a whole number from 1 to 1,000"):
