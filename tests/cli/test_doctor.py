@@ -34,7 +34,7 @@ def doctor(tmp_path):
             env=kept | environment,
             cwd=work,
             text=True,
-            timeout=60,
+            timeout=300,
             check=False,
         )
 

@@ -106,7 +106,7 @@ main()
         env=shared.environment,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     listing, imported = ended.stdout.splitlines()

@@ -180,7 +180,7 @@ def test_cmd_reads_a_key_from_a_file_below_any_name(tmp_path, folder):
         f'cmd /d /s /c "{line}&& set OPENAI_API_KEY"',
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert ran.stdout.strip() == "OPENAI_API_KEY=k-1"

@@ -57,7 +57,7 @@ def test_a_reader_that_leaves_early_changes_nothing_and_causes_no_error(shared):
         stdin=subprocess.DEVNULL,
         stdout=writing,
         stderr=subprocess.PIPE,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     os.close(writing)

@@ -47,7 +47,7 @@ def test_a_prompt_from_a_pipe_arrives_as_it_was_written(shell, encoding):
         env=shell.environment | ASCII_SYSTEM,
         input=f"{PROMPT}\r\n".encode(encoding),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -67,7 +67,7 @@ def test_a_pipe_in_another_encoding_is_refused_before_anything_is_made(shell):
         env=shell.environment,
         input="Prüfe {{ text }}".encode("cp1252"),
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
