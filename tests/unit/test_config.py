@@ -220,6 +220,12 @@ def test_a_state_directory_that_no_database_can_lie_in_is_refused_in_words():
         assert "DOUBLEWORD_BATCH_HOME" in caught.value.hint
 
 
+def test_a_state_directory_may_begin_at_home_and_end_in_a_slash(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    assert read({"DOUBLEWORD_BATCH_HOME": "~/a b/"}).home == tmp_path / "a b"
+
+
 def test_folders_are_listed_with_the_path_separator(tmp_path):
     (tmp_path / "a").mkdir()
     (tmp_path / "b").mkdir()

@@ -138,6 +138,13 @@ def test_a_state_directory_that_takes_no_folder_is_said_to_be_unusable(tmp_path)
     store.close()
 
 
+@pytest.mark.posix("paths of more than 260 characters")
+def test_a_state_directory_whose_path_is_too_long_for_sqlite_is_said_to_be_so(tmp_path):
+    with pytest.raises(StoreError, match="its path is too long for SQLite, with") as caught:
+        Store(tmp_path.joinpath(*["d" * 100] * 6))
+    assert "DOUBLEWORD_BATCH_HOME" in caught.value.hint
+
+
 MANY_ROWS = """
     WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000000)
     SELECT count(*) FROM n

@@ -4,6 +4,7 @@ WAL mode, full synchronisation, short transactions. A transaction begun inside a
 same thread is part of it. Names of tables and columns are in `schema.py`.
 """
 
+import os
 import sqlite3
 import threading
 import time
@@ -19,6 +20,7 @@ from doubleword_batch.jobs.store.schema import MIGRATIONS
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
+_LONGEST_PATH_BYTES = 450  # SQLite opens files whose path has at most 512 bytes
 
 Values = Sequence[Any] | Mapping[str, Any]
 """What is bound to the parameters of a statement: plain ones, or named ones."""
@@ -172,6 +174,9 @@ class Database:
                 code="disk_full",
                 retryable=True,
             )
+        path_bytes = len(os.fsencode(self.home))
+        if "unable to open" in text and path_bytes > _LONGEST_PATH_BYTES:
+            text = f"its path is too long for SQLite, with {path_bytes} bytes"
         return StoreError(
             f"The state directory {self.home} cannot be used: {text}.",
             hint="Check that it can be written, or set DOUBLEWORD_BATCH_HOME to another folder.",
