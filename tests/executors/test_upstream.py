@@ -102,6 +102,7 @@ async def test_the_body_goes_to_the_same_path_below_the_base_url_without_stream(
     method, path, headers, body = stub.seen[0]
     assert (method, path) == ("POST", "/v1/chat/completions")
     assert headers["authorization"] == f"Bearer {KEY}"
+    assert headers["accept-encoding"] == "gzip, deflate"  # what is unpacked here within a bound
     assert body == b'{"model":"m","messages":[],"temperature":0.5}'
 
 

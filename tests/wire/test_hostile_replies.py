@@ -75,7 +75,7 @@ CASES = range(200)
 async def test_what_was_packed_is_what_is_unpacked(encoding):
     for seed in CASES:
         chance = Random(seed)  # must be repeatable, not secure
-        data = chance.randbytes(chance.randrange(3000)) * 40
+        data = chance.randbytes(chance.randrange(3000)) * 40 + bytes(80_000)  # more than a piece
         cut = chance.randrange(1, 400)
         raw = zlib.compressobj(wbits=-zlib.MAX_WBITS)
         sent = {
