@@ -15,6 +15,7 @@ import msgspec
 
 from doubleword_batch.api.body import pieces_of_file
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
+from doubleword_batch.api.line_layout import BLANK_OR_BOM
 from doubleword_batch.api.repeating import may_be_repeated
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport
@@ -38,7 +39,6 @@ _READ_PAST = 8
 _LINE_PROGRESS_BYTES = 256 * 1024
 """How much of a line that is not whole yet counts as progress."""
 
-_BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
 _KEPT_BYTES = 64 * 1024
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
 _TOKEN = re.compile(_TEXT + rb'|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
@@ -347,7 +347,7 @@ class _Body:
     def _reject_other_than_lines(self, block: bytes) -> None:
         if self._is_checked:
             return
-        first = block.lstrip(_BLANK_OR_BOM).partition(b"\n")[0].rstrip()
+        first = block.lstrip(BLANK_OR_BOM).partition(b"\n")[0].rstrip()
         if not first:
             return
         self._is_checked = True

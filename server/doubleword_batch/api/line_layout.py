@@ -7,13 +7,14 @@ file, until that tells, and the text that is being read; a file of lines passes 
 """
 
 import re
+from codecs import BOM_UTF8
 
 import msgspec
 
 from doubleword_batch.api.object_lines import NamedObjectLines, ObjectLines, TextLines
 
 _HEAD_BYTES = 64 * 1024
-_BLANK_OR_BOM = b" \t\r\n\xef\xbb\xbf"
+BLANK_OR_BOM = b" \t\r\n" + BOM_UTF8
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 _NAMES = frozenset({b'"custom_id"', b'"customId"'})
 _MORE_NAMES = frozenset({b'"key"', b'"recordId"'})  # which stand inside of answers, too
@@ -54,7 +55,7 @@ class LineLayout:
 
     def _passed(self, *, is_all: bool) -> bytes:
         head = bytes(self._head)
-        text = head.lstrip(_BLANK_OR_BOM)
+        text = head.lstrip(BLANK_OR_BOM)
         if not text and not is_all:
             return b""
         self._reader = _reader_of(text, is_all=is_all)

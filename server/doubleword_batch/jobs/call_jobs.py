@@ -17,6 +17,7 @@ from pathlib import Path
 import msgspec
 
 from doubleword_batch.atomic_files import not_written
+from doubleword_batch.jobs.adopted_rows import REQUEST_FILE
 from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -40,7 +41,6 @@ __all__ = [
     "keys_of_call",
 ]
 
-_FILE = "part-0001.jsonl"
 _ROWS_AT_ONCE = 2_000
 _LINES_AT_ONCE = 200
 _ABANDONED_SECONDS = 7 * 86_400.0
@@ -103,7 +103,7 @@ def job_of_calls(
     name = f"calls-{nonce[:12]}"
     folder = ws.store.job_folder(name)
     with staging_folder(ws.store) as staging:
-        written = _write(staging.path / _FILE, endpoint, bodies)
+        written = _write(staging.path / REQUEST_FILE, endpoint, bodies)
         failpoint("build.written")
         with ws.store.transaction():
             job_id = ws.store.begin_job(
@@ -114,16 +114,16 @@ def job_of_calls(
                 model=model,
                 fingerprint=f"{RANDOM_FINGERPRINT}{nonce}",
                 spec="{}",
-                source=str(folder / _FILE),  # the answers' table shows what was asked
+                source=str(folder / REQUEST_FILE),  # the answers' table shows what was asked
                 source_fingerprint=written.sha256,
-                source_stamp=stamp_of((staging.path / _FILE,)),
+                source_stamp=stamp_of((staging.path / REQUEST_FILE,)),
                 rows=len(bodies),
                 input_tokens=written.tokens,
                 output_tokens=written.tokens,
                 completion_window=window,
             )
             failpoint("build.begun")
-            _add_rows(ws.store, job_id, folder / _FILE, written, keys)
+            _add_rows(ws.store, job_id, folder / REQUEST_FILE, written, keys)
             publish_folder(staging, folder)
             failpoint("build.renamed")
         failpoint("build.published")

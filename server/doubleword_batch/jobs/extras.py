@@ -1,7 +1,9 @@
 """What requests may ask for beside one answer's text, and is paid for: which of it a job has."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, cast
+from typing import Any
+
+from doubleword_batch.jobs.sync.json_values import list_of, object_of
 
 EXTRAS = ("answers", "logprobs", "audio")
 """The columns: all answers of `n` above 1, logprobs, speech."""
@@ -19,8 +21,8 @@ def asks_for(params: Mapping[str, Any]) -> dict[str, bool]:
     has_logprobs = any(value is not None and value is not False for value in logprobs)
     return {
         "answers": several,
-        "logprobs": has_logprobs or _LOGPROBS_OF_RESPONSES in _texts(params.get("include")),
-        "audio": bool(params.get("audio")) or "audio" in _texts(params.get("modalities")),
+        "logprobs": has_logprobs or _LOGPROBS_OF_RESPONSES in list_of(params.get("include")),
+        "audio": bool(params.get("audio")) or "audio" in list_of(params.get("modalities")),
     }
 
 
@@ -30,10 +32,10 @@ def argument_schemas(params: Mapping[str, Any]) -> dict[str, Any]:
     An argument that several tools have stands once, as the first of them describes it.
     """
     found: dict[str, Any] = {}
-    for tool in map(_fields, _texts(params.get("tools"))):
-        function = _fields(tool.get("function")) or tool  # responses have its fields at the top
-        described = _fields(function.get("parameters")) or _fields(function.get("input_schema"))
-        for name, schema in _fields(described.get("properties")).items():
+    for tool in map(object_of, list_of(params.get("tools"))):
+        function = object_of(tool.get("function")) or tool  # responses have its fields at the top
+        described = object_of(function.get("parameters")) or object_of(function.get("input_schema"))
+        for name, schema in object_of(described.get("properties")).items():
             found.setdefault(name, schema)
     return dict(list(found.items())[:_MOST_ARGUMENTS])
 
@@ -50,11 +52,3 @@ def spec_of(bodies: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         if wanted["audio"]:
             params["modalities"] = ["audio"]
     return {"params": params} if params else {}
-
-
-def _texts(value: Any) -> list[Any]:
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def _fields(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -19,6 +19,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import DoublewordBatchError
+from doubleword_batch.jobs.sync.json_values import object_of
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import PriceTable, Profile
 from doubleword_batch.settings import Secret
@@ -207,7 +208,7 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
     batch: dict[str, dict[str, Pair]] = {}
     realtime: dict[str, Pair] = {}
     now = datetime.now(UTC)
-    for model in _objects(_fields(reply).get("data"))[:_MOST_MODELS]:
+    for model in _objects(object_of(reply).get("data"))[:_MOST_MODELS]:
         name = model.get("alias") or model.get("id")
         if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
             continue
@@ -226,7 +227,7 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
 
 
 def _tariffs(model: Mapping[str, Any], now: datetime) -> Iterator[Mapping[str, Any]]:
-    pricing = _fields(model.get("pricing"))
+    pricing = object_of(model.get("pricing"))
     given = model.get("tariffs") or pricing.get("tariffs")
     for tariff in _objects(given)[:100]:
         is_dollars = all(_is_dollars(each) for each in (model, pricing, tariff))
@@ -330,11 +331,7 @@ def _day(seconds: float) -> date | None:
         return None
 
 
-def _fields(value: Any) -> dict[str, Any]:
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
 def _objects(value: Any) -> list[dict[str, Any]]:
     if not isinstance(value, list):
         return []
-    return [_fields(item) for item in cast("list[Any]", value) if isinstance(item, dict)]
+    return [object_of(item) for item in cast("list[Any]", value) if isinstance(item, dict)]

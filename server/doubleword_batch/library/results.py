@@ -73,7 +73,7 @@ class JobResults:
 
             yield from open_source(str(path), Roots(None)).rows()
         elif written == "csv":
-            from doubleword_batch.sources.csv_files import CsvRecords
+            from doubleword_batch.sources.csv_records import CsvRecords
 
             with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
                 start = len(BOM_UTF8) if stream.read(len(BOM_UTF8)) == BOM_UTF8 else 0

@@ -1,15 +1,14 @@
 """Which argument is meant by a name that a tool does not have, and where its value belongs."""
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from doubleword_batch.requests.spec import snake_case
 from doubleword_batch.sources.values import plain_number
 
 _ALIKE = 0.76  # from which on two names count as one that is misspelt
-_HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 _MEANT = {
     "source": "input input_path input_file input_csv file file_path filepath filename file_name "
@@ -104,7 +103,7 @@ class Tools:
     def place_of(self, tool: str, name: str, value: Any, given: Mapping[str, Any]) -> Place:
         """Where a value belongs that was given under a name which the tool does not have."""
         known = self.arguments.get(tool, ())
-        word = _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
+        word = snake_case(name)
         inside = self._inside(word, value, known)
         if inside is not None:
             return inside

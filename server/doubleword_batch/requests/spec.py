@@ -218,12 +218,16 @@ def check_params(params: Mapping[str, Any]) -> None:
     _check_numbers(params)
 
 
+def snake_case(name: str) -> str:
+    """A name as ours are spelled: `Max-Tokens` and `maxTokens` are max_tokens."""
+    return _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
+
+
 def _meant(name: str) -> str | None:
     """The parameter that a name is a misspelling of; None for a right one, or a server's own."""
     if name in _KNOWN:
         return None
-    spelt = _HUMP.sub("_", name.strip()).replace("-", "_").replace(" ", "_").lower()
-    near = difflib.get_close_matches(spelt, _KNOWN, n=1, cutoff=_ALIKE)
+    near = difflib.get_close_matches(snake_case(name), _KNOWN, n=1, cutoff=_ALIKE)
     return near[0] if near else None
 
 

@@ -6,6 +6,7 @@ found in `line_checks`.
 """
 
 import difflib
+from codecs import BOM_UTF8
 from collections.abc import Collection, Iterator
 from hashlib import blake2b
 from pathlib import Path
@@ -28,7 +29,6 @@ from doubleword_batch.sources.base import quoted_name
 
 # Servers of this shape take these beside the endpoints that jobs are built for.
 _ALSO_TAKEN = ("/v1/completions", "/v1/messages")
-_BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
 _MODELS_SHOWN = 10
@@ -145,9 +145,9 @@ class _Check:
                 line = stream.readline(self._longest_line + 1)
 
     def _without_bom(self, first_line: bytes) -> bytes:
-        if first_line.startswith(_BOM):
+        if first_line.startswith(BOM_UTF8):
             self._found.add("bom", 1, "The file begins with a byte order mark.")
-        return first_line.removeprefix(_BOM)
+        return first_line.removeprefix(BOM_UTF8)
 
     def _line(self, number: int, line: bytes) -> None:
         if not line or line.isspace():

@@ -1,6 +1,7 @@
 """How a CSV or TSV file is written: what its first bytes say, and what the options do."""
 
 import re
+from codecs import BOM_UTF8
 from typing import NamedTuple
 
 from doubleword_batch.errors import InputError
@@ -9,10 +10,9 @@ from doubleword_batch.sources.options import SourceOptions, delimiter_in
 DELIMITERS = (b",", b";", b"\t", b"|")
 """Those that are read off a header."""
 
-_BOM = b"\xef\xbb\xbf"
 _NAMES_IN_QUOTES = re.compile(rb'"[^"\r\n]*"(?: "[^"\r\n]*")+\r?\n')
 _SEP_LINE = re.compile(rb'[\r\n]*"?sep=([^\r\n])"?(?:\r\n|\r|\n)', re.IGNORECASE)
-_LONE_RETURN = re.compile(rb"\r(?!\n)")
+LONE_RETURN = re.compile(rb"\r(?!\n)")
 _NO_COMMA = re.compile(rb"(?<=\d),(?=\d)|, ")
 
 
@@ -100,7 +100,7 @@ def read_head(head: bytes, start: int, kind: str, options: SourceOptions) -> Hea
         options: of the source.
     """
     quote = b"" if options.quoting == "none" else options.quote.encode()
-    mark = len(_BOM) if head.startswith(_BOM) else 0
+    mark = len(BOM_UTF8) if head.startswith(BOM_UTF8) else 0
     unquoted = _outside_quotes(head[mark:], quote)
     newline = b"\r" if b"\n" not in unquoted and b"\r" in unquoted else b"\n"
     dialect = Dialect(
@@ -112,7 +112,7 @@ def read_head(head: bytes, start: int, kind: str, options: SourceOptions) -> Hea
         null=options.null,
         comment=None if options.comment is None else options.comment.encode(),
     )
-    lone = _LONE_RETURN.search(unquoted[:-1])
+    lone = LONE_RETURN.search(unquoted[:-1])
     may_be_mixed = lone is not None and newline == b"\n" and options.escape == "none"
     names_are_mixed = may_be_mixed and b"\r" in unquoted.lstrip(b"\r\n").split(b"\n")[0].rstrip(
         b"\r"
@@ -148,7 +148,7 @@ def has_decimal_commas(head: bytes) -> bool:
 
 def has_doubled_returns(head: bytes) -> bool:
     r"""Whether every carriage return alone stands before `\r\n`, as text written twice over has."""
-    return all(head.startswith(b"\r\n", at.end()) for at in _LONE_RETURN.finditer(head))
+    return all(head.startswith(b"\r\n", at.end()) for at in LONE_RETURN.finditer(head))
 
 
 def _outside_quotes(text: bytes, quote: bytes) -> bytes:

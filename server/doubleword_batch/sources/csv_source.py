@@ -23,13 +23,13 @@ from doubleword_batch.sources.csv_dialect import (
     has_doubled_returns,
     read_head,
 )
-from doubleword_batch.sources.csv_files import BadRecord, CsvRecords
 from doubleword_batch.sources.csv_hints import (
     JoinedFiles,
     note_dialect,
     note_markdown_rule,
     ragged_hint,
 )
+from doubleword_batch.sources.csv_records import BadRecord, CsvRecords
 from doubleword_batch.sources.dialect_records import DialectRecords, even_lines
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (

@@ -7,12 +7,11 @@ from typing import Any, BinaryIO, NamedTuple
 
 from doubleword_batch.sources.base import nul_character
 from doubleword_batch.sources.changed_stream import ChangedStream
-from doubleword_batch.sources.csv_dialect import Dialect
-from doubleword_batch.sources.csv_files import CsvRecords
+from doubleword_batch.sources.csv_dialect import LONE_RETURN, Dialect
+from doubleword_batch.sources.csv_records import CsvRecords
 
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "Z": "\x1a"}
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)
-_LONE_RETURN = re.compile(rb"\r(?!\n)")
 
 
 class _Field(NamedTuple):
@@ -182,10 +181,10 @@ class _EvenLines(ChangedStream):
 
     def _even(self, block: bytes) -> bytes:
         if not self._quote:
-            return _LONE_RETURN.sub(b"\n", block)
+            return LONE_RETURN.sub(b"\n", block)
         pieces = block.split(self._quote)
         for at in range(int(self._is_inside), len(pieces), 2):
-            pieces[at] = _LONE_RETURN.sub(b"\n", pieces[at])
+            pieces[at] = LONE_RETURN.sub(b"\n", pieces[at])
         self._is_inside ^= len(pieces) % 2 == 0
         return self._quote.join(pieces)
 

@@ -2,6 +2,7 @@
 
 import math
 import re
+from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -29,7 +30,6 @@ from doubleword_batch.sources.options import SourceOptions
 MAX_ARRAY_BYTES = 512 << 20
 """Bytes of the largest JSON array, which is read whole; JSON Lines never are."""
 
-_BOM = b"\xef\xbb\xbf"
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 _BYTE = re.compile(r"\(byte (\d+)\)")
 
@@ -72,7 +72,7 @@ class JsonLinesSource(Source):
         offset = 0
         with self._file.open() as stream:
             for number, line in enumerate(_lines(stream, path), 1):
-                text = line.removeprefix(_BOM)  # of the file, or of one that was joined to it
+                text = line.removeprefix(BOM_UTF8)  # of the file, or of one that was joined to it
                 if not text.isspace():
                     try:
                         row = _decode_row(text)
@@ -108,7 +108,7 @@ class JsonArraySource(Source):
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
         (path,) = self.paths
-        text = self._whole().removeprefix(_BOM)
+        text = self._whole().removeprefix(BOM_UTF8)
         try:
             elements = self._elements(text)
         except _ERRORS as error:
@@ -163,7 +163,7 @@ class JsonObjectsSource(JsonArraySource):
 
 def begins_over_lines(head: bytes) -> bool:
     """Whether a text begins with a JSON object that its first line does not end."""
-    first, newline, rest = head.removeprefix(_BOM).lstrip().partition(b"\n")
+    first, newline, rest = head.removeprefix(BOM_UTF8).lstrip().partition(b"\n")
     if not newline or not first.startswith(b"{") or object_ranges(first) is not None:
         return False
     return first.strip() == b"{" or not rest.lstrip().startswith(b"{")

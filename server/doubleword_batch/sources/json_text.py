@@ -2,12 +2,12 @@
 
 import re
 from array import array
+from codecs import BOM_UTF8
 from typing import Any, cast
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.sources.base import Row, Source
 
-_BOM = b"\xef\xbb\xbf"
 _STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 
 
@@ -43,7 +43,7 @@ def object_ranges(text: bytes) -> "array[int] | None":
     for token in _STRUCTURE.finditer(text):
         sign = token[0]
         if depth == 0:
-            between = text[end : token.start()].replace(_BOM, b"")  # where files were joined
+            between = text[end : token.start()].replace(BOM_UTF8, b"")  # where files were joined
             if sign != b"{" or between.strip():
                 return None
             begin = token.start()

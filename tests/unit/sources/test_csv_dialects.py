@@ -170,7 +170,7 @@ SPARK = b'id,text,note\n1,"say \\"hi\\", \\\\o/",\\N\n2,C:\\new,""\n'
 )
 @pytest.mark.parametrize("block_bytes", [1, 3, 1 << 18])
 def test_options_say_what_a_file_does_not(opened, monkeypatch, content, options, rows, block_bytes):
-    monkeypatch.setattr("doubleword_batch.sources.csv_files._BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr("doubleword_batch.sources.csv_records._BLOCK_BYTES", block_bytes)
     name = "t.tsv" if content is COPY else "t.csv"
     assert values(opened(content, name, **options)) == rows
 

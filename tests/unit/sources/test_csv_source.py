@@ -7,7 +7,7 @@ import random
 import pytest
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.sources import csv_files
+from doubleword_batch.sources import csv_records
 
 
 def test_excel_csv_with_bom_semicolons_crlf_and_newlines_in_quotes_reads_right(source):
@@ -67,7 +67,7 @@ def test_a_field_larger_than_every_buffer_is_read_whole(source):
 
 @pytest.mark.parametrize("block_bytes", [1, 2, 3, 7, 64])
 def test_rows_are_the_same_wherever_a_block_ends(source, monkeypatch, block_bytes):
-    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_records, "_BLOCK_BYTES", block_bytes)
     chance = random.Random(7)  # seeded: the same rows in every run
     rows = [
         ["".join(chance.choices('ab,;"\n\r é', k=chance.randrange(6))) for _ in range(3)]
@@ -83,16 +83,16 @@ def test_rows_are_the_same_wherever_a_block_ends(source, monkeypatch, block_byte
 def test_short_fields_read_like_long_ones_with_their_lines_and_faults(
     tmp_path, monkeypatch, block_bytes
 ):
-    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(csv_records, "_BLOCK_BYTES", block_bytes)
     chance = random.Random(block_bytes)  # seeded: the same texts in every run
 
     path = tmp_path / "t.csv"
 
     def read(short_field_bytes):
-        monkeypatch.setattr(csv_files, "_SHORT_FIELD_BYTES", short_field_bytes)
+        monkeypatch.setattr(csv_records, "_SHORT_FIELD_BYTES", short_field_bytes)
         read = []
         with path.open("rb") as stream:
-            records = csv_files.CsvRecords(stream, path, 0, b",", b"\n")
+            records = csv_records.CsvRecords(stream, path, 0, b",", b"\n")
             try:
                 read += ((records.line, fields) for fields in records)
             except InputError as fault:
@@ -117,7 +117,7 @@ def test_a_ragged_row_is_named_with_row_line_and_both_counts(source):
 
 
 def test_the_line_of_a_fault_counts_across_blocks(source, monkeypatch):
-    monkeypatch.setattr(csv_files, "_BLOCK_BYTES", 32)
+    monkeypatch.setattr(csv_records, "_BLOCK_BYTES", 32)
     table = source("t.csv", "a,b\n" + "1,2\n" * 500 + "1\n")
     with pytest.raises(InputError, match=r"Row 501 .*\(line 502\)"):
         list(table.rows())
@@ -143,7 +143,7 @@ def test_a_broken_table_is_refused_with_its_place(source, content, code, message
 
 
 def test_a_missing_quote_does_not_swallow_the_memory(source, monkeypatch):
-    monkeypatch.setattr(csv_files, "MAX_RECORD_BYTES", 1 << 20)
+    monkeypatch.setattr(csv_records, "MAX_RECORD_BYTES", 1 << 20)
     with pytest.raises(InputError, match="starts on line 2 does not end") as refused:
         source("t.csv", 'a,b\n1,"' + "x,y\n" * 1_000_000)
     assert refused.value.code == "source_too_large"

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
-from doubleword_batch.jobs.sync.json_values import list_of, object_of, whole_number
+from doubleword_batch.jobs.sync.json_values import first, list_of, object_of, whole_number
 from doubleword_batch.jobs.sync.stream_pieces import joined
 from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
 
@@ -97,7 +97,7 @@ def result_line(line: bytes) -> ResultLine | None:
         return _without_status(custom_id, fields, _opened(fields["response_body"]), error)
     response = _opened(fields.get("response"))
     if not isinstance(response, dict):
-        body = response if response is not None else _opened(_first(fields, _BODIES))
+        body = response if response is not None else _opened(first(fields, _BODIES))
         return _without_status(custom_id, fields, body, error, _status(fields))
     response = object_of(response)
     status = _status(response) or _status(fields)
@@ -143,7 +143,7 @@ def _respelt(fields: dict[str, Any]) -> dict[str, Any]:
 
 def custom_id_in(fields: dict[str, Any]) -> str | None:
     """Whose a line is; Gemini calls it `key`, Bedrock `recordId`."""
-    name = _first(fields, _NAMES)
+    name = first(fields, _NAMES)
     if isinstance(name, int) and not isinstance(name, bool):
         return str(name)
     return name if isinstance(name, str) else None
@@ -171,7 +171,7 @@ def _status(fields: dict[str, Any]) -> int | None:
 
 def _told(fields: dict[str, Any]) -> Any:
     """The error of a line that has nothing else: its words, or a status that says so."""
-    status, words = fields.get("status"), _first(fields, _WORDS)
+    status, words = fields.get("status"), first(fields, _WORDS)
     if isinstance(status, dict):
         return error_in(status)
     if error_in(fields.get("errors")) is not None:
@@ -182,10 +182,6 @@ def _told(fields: dict[str, Any]) -> Any:
         words = status
     is_error = bool(words or code or word in _FAILED)
     return {"code": code, "message": words or word} if is_error else None
-
-
-def _first(fields: dict[str, Any], names: tuple[str, ...]) -> Any:
-    return next((fields[name] for name in names if fields.get(name) is not None), None)
 
 
 def _is_text(result: Any) -> bool:

@@ -8,6 +8,7 @@ quote, a quote that is never closed) is an error and not a guess.
 
 import csv
 import io
+from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
@@ -24,7 +25,6 @@ from doubleword_batch.sources.base import (
 from doubleword_batch.sources.compressed import open_bytes
 
 _BLOCK_BYTES = 1 << 18
-_BOM = b"\xef\xbb\xbf"
 _SHORT_FIELD_BYTES = 150
 _QUOTE_HINT = (
     'A quote inside a quoted field is written twice (""). If quotes are ordinary characters in '
@@ -116,8 +116,8 @@ class CsvRecords:
     def __iter__(self) -> Iterator[list[str]]:
         fields_read = 0
         while not (self._ended and self._at >= len(self._buffer)):
-            if self._holds_mark and self._buffer.startswith(_BOM, self._at):
-                self._at += len(_BOM)
+            if self._holds_mark and self._buffer.startswith(BOM_UTF8, self._at):
+                self._at += len(BOM_UTF8)
                 self.is_marked = True
                 self.marks += 1
             try:
@@ -334,6 +334,7 @@ class CsvRecords:
         self._bytes_before += self._at
         self._buffer = rest + block
         self._holds_nul = b"\0" in self._buffer
-        self._holds_mark = _BOM[:1] in self._buffer and _BOM in self._buffer  # the first is fast
+        # the first of the two looks is fast
+        self._holds_mark = BOM_UTF8[:1] in self._buffer and BOM_UTF8 in self._buffer
         self._at = 0
         self._ended = not block
