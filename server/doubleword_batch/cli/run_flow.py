@@ -287,7 +287,7 @@ class _RunFlow:
     async def _compare(self, ws: Workspace, job: Job) -> None:
         if self._locked is None:
             return
-        self._differs = await differences(ws, self._locked, await find_job(ws, job.name))
+        self._differs = await differences(self._locked, await find_job(ws, job.name))
         for difference in self._differs or ["Nothing has changed since the lock file was written."]:
             self._terminal.note(difference)
 

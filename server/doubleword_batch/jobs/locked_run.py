@@ -182,22 +182,19 @@ def _source(ws: Workspace, run: LockedRun) -> str:
     return str(absolute) if selection is None else f"{absolute}::{selection}"
 
 
-async def differences(ws: Workspace, run: LockedRun, job: StoredJob) -> list[str]:
+async def differences(run: LockedRun, job: StoredJob) -> list[str]:
     """What is different now, in words; empty where nothing is.
 
     Args:
-        ws: the workspace.
         run: the lock file.
         job: what was built of it.
 
     Raises:
         InputError: code `no_model_given`: the model is gone, and the job is not submitted yet.
     """
-    found = [*_differences(ws, run, job)]
-    if await _is_gone(ws, job.model):
-        what = (
-            f"The model {quote_untrusted(job.model, _SHOWN)} is not among {ws.profile.called}'s now"
-        )
+    found = [*_differences(run, job)]
+    if await _is_model_gone(job):
+        what = f"The model {quote_untrusted(job.model, _SHOWN)} is not among {job.profile.called}'s now"
         if not job.batch_runs():
             raise InputError(
                 f"{what}; nothing was submitted.",
@@ -209,7 +206,7 @@ async def differences(ws: Workspace, run: LockedRun, job: StoredJob) -> list[str
     return found
 
 
-def _differences(ws: Workspace, run: LockedRun, job: StoredJob) -> Iterator[str]:
+def _differences(run: LockedRun, job: StoredJob) -> Iterator[str]:
     lock = run.lock
     if lock.source.fingerprint != job.source_fingerprint:
         then, now = lock.source.rows, job.source_rows or job.rows
@@ -217,9 +214,10 @@ def _differences(ws: Workspace, run: LockedRun, job: StoredJob) -> Iterator[str]
         yield f"The source has changed{rows}."
     if lock.request is not None and lock.request.model != job.model:
         yield _then("The model", lock.request.model, job.model)
-    if (lock.provider.name, lock.provider.base_url) != (ws.profile.name, ws.server):
+    provider, server = job.profile.name, job.workspace.server
+    if (lock.provider.name, lock.provider.base_url) != (provider, server):
         then = f"{lock.provider.name} at {lock.provider.base_url}"
-        yield _then("The provider", then, f"{ws.profile.name} at {ws.server}")
+        yield _then("The provider", then, f"{provider} at {server}")
     price = price_of(job)
     if price != lock.provider.price:
         yield _then("The price", _price(lock.provider.price), _price(price))
@@ -250,14 +248,14 @@ def _was_changed(run: LockedRun) -> bool:
         return False
 
 
-async def _is_gone(ws: Workspace, model: str) -> bool:
-    if not (ws.profile.lists_models or ws.profile.free):
+async def _is_model_gone(job: StoredJob) -> bool:
+    if not (job.profile.lists_models or job.profile.free):
         return False
     try:
-        offered = {offered.id for offered in await ws.client.models.list()}
+        offered = {offered.id for offered in await job.client.models.list()}
     except ApiError:
         return False
-    return bool(offered) and model not in offered
+    return bool(offered) and job.model not in offered
 
 
 def with_window(run: LockedRun, window: str | None) -> str | None:
