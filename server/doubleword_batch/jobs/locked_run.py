@@ -194,7 +194,8 @@ async def differences(run: LockedRun, job: StoredJob) -> list[str]:
     """
     found = [*_differences(run, job)]
     if await _is_model_gone(job):
-        what = f"The model {quote_untrusted(job.model, _SHOWN)} is not among {job.profile.called}'s now"
+        model = quote_untrusted(job.model, _SHOWN)
+        what = f"The model {model} is not among {job.profile.called}'s now"
         if not job.batch_runs():
             raise InputError(
                 f"{what}; nothing was submitted.",
