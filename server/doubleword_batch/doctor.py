@@ -105,7 +105,7 @@ def state_directory(home: Path) -> Finding:
     """Whether the state directory is its owner's alone, as far as this system tells."""
     if not home.exists():
         return Finding(subject="state", state="ok", found=f"{home} will be created when needed")
-    from doubleword_batch.jobs.store.private import check_private
+    from doubleword_batch.private_home import check_private
 
     try:
         check_private(home, home / "store.sqlite3")

@@ -7,12 +7,18 @@ from pathlib import Path
 from doubleword_batch.atomic_files import write_text
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.open_files import is_link
+from doubleword_batch.private_home import check_private
 
 
 def kept_key(path: Path) -> str:
     """The key in that file, made at the first call; its folder is made private.
 
+    Args:
+        path: in a folder of the state directory.
+
     Raises:
+        ConfigError: the state directory is another user's or open to others, who could put a key
+            of their own there.
         StoreError: the file cannot be written, or is damaged.
     """
     if linked := next((each for each in (path.parent, path) if is_link(each)), None):
@@ -21,7 +27,9 @@ def kept_key(path: Path) -> str:
             hint="Remove the link, then start again: the key is made anew.",
         )
     try:
-        path.parent.parent.mkdir(mode=0o700, parents=True, exist_ok=True)  # the state directory
+        home = path.parent.parent
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_private(home, home / "store.sqlite3")
         path.parent.mkdir(mode=0o700, exist_ok=True)
         path.parent.chmod(0o700)
         if path.exists() and not path.is_file():

@@ -107,6 +107,23 @@ def test_pulling_the_model_runs_nothing_of_the_working_directory(folder, request
     assert not Path(variables["MARK"]).exists()
 
 
+@pytest.mark.parametrize(
+    "script", sorted(path.name for path in (ROOT / "skill/doubleword-batch/scripts").glob("*.py"))
+)
+def test_a_script_of_the_skill_can_be_run_apart_from_folder_and_variables(
+    script, hostile, variables
+):
+    """As where PYTHONPATH has an empty entry, which is the folder, for every program in Python."""
+    (hostile / "argparse.py").write_text(CODE, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-I", ROOT / "skill/doubleword-batch/scripts" / script, "--help"],
+        cwd=hostile, env={**variables, "PYTHONPATH": os.pathsep}, capture_output=True, timeout=120,
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not Path(variables["MARK"]).exists()
+
+
 def test_a_package_client_gets_no_key_and_no_code_of_the_environment(monkeypatch, tmp_path):
     from doubleword_batch.child_environment import without_keys
     from doubleword_batch.local import model_download

@@ -1,14 +1,17 @@
 """The state directory is out of bounds for agents, whatever the roots say."""
 
 import os
+import subprocess
 from pathlib import Path
 
 import pytest
 
+import processes
 from agent import agent
 from doubleword_batch.errors import InputError
 from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings
+from processes import COMMAND
 
 ORDER = {"source": "reviews.csv", "prompt": "{{ text }}"}
 
@@ -137,6 +140,24 @@ async def test_a_store_that_is_open_to_others_is_refused(settings, reviews, stat
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", **ORDER)
     assert reply["error"]["hint"] == f"chmod 600 {state / 'store.sqlite3'}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of POSIX")
+@pytest.mark.parametrize("server", [["local"], ["proxy"], ["console", "--no-browser"]])
+def test_no_server_of_ours_starts_in_one_that_is_open_to_others(environment, state, server):
+    """Each keeps a key there, which others could read, or put there before it."""
+    state.chmod(0o777)
+    with processes.Popen(
+        [*COMMAND, *server, "--port", "0"],
+        env={**os.environ, **environment, "DOUBLEWORD_BATCH_HOME": str(state)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    ) as started:  # fmt: skip
+        try:
+            told = started.communicate(timeout=120)
+        finally:
+            started.kill()
+    assert f"The state directory {state} is open to other users" in told[1]
+    assert not [path for path in state.rglob("*") if path.name in {"key", "token"}]
 
 
 async def test_one_of_another_owner_is_refused_and_the_doctor_says_so(

@@ -1,11 +1,15 @@
 """A state directory, a local server that simulates, and clients of it that gather quickly."""
 
 import asyncio
+import os
 import socket
-from contextlib import contextmanager
+import subprocess
+import sys
+from contextlib import asynccontextmanager, contextmanager
 
 import httpx2
 import pytest
+from anyio import to_thread
 
 from doubleword_batch import BatchOpenAI, LocalConfig, LocalServer
 from doubleword_batch.local import Faults
@@ -120,3 +124,31 @@ def at(server, **options):
 async def soon(value):
     """A value, as an asynchronous function gives it."""
     return value
+
+
+def started(*arguments, **environ):
+    command = [sys.executable, *arguments]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ)
+
+
+COMMAND = ["-m", "doubleword_batch", "proxy", "--port", "0"]
+AT_ONCE = ["--batch-window", "0.05", "--poll-interval", "0.1"]
+
+
+@pytest.fixture
+def commanded(tmp_path):
+    """Starts the command with a state directory of its own; gives its base URL and key line."""
+
+    @asynccontextmanager
+    async def start(*arguments, **environ):
+        environ |= {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "proxy")}
+        with started(*COMMAND, *AT_ONCE, *arguments, **environ) as process:
+            try:
+                url = await to_thread.run_sync(process.stdout.readline)
+                key = await to_thread.run_sync(process.stdout.readline)
+                yield url.split()[-1], key.removeprefix("key").strip()
+            finally:
+                process.terminate()
+                await to_thread.run_sync(process.wait, 20)
+
+    return start

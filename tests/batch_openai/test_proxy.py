@@ -2,17 +2,13 @@
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
-from contextlib import asynccontextmanager
 
 import httpx
 import openai
 import pytest
 from anyio import fail_after, to_thread
 
-from batch_openai.conftest import DEADLINE_SECONDS, chat_call
+from batch_openai.conftest import DEADLINE_SECONDS, chat_call, started
 from batch_openai.test_interface import TOOL
 from doubleword_batch.batch_openai.credentials import resolve_settings
 from doubleword_batch.batch_openai.options import BatchingOptions
@@ -57,11 +53,6 @@ async def program(proxy):
 async def http(proxy):
     async with httpx.AsyncClient(base_url=proxy.base_url, timeout=30) as http:
         yield http
-
-
-def started(*arguments, **environ):
-    command = [sys.executable, *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | environ)
 
 
 async def counted(server):
@@ -149,6 +140,18 @@ async def test_bad_input_is_answered_with_400_in_openai_s_shape(http, content, c
     assert answer.headers["x-should-retry"] == "false"
 
 
+async def test_a_body_that_breaks_off_is_not_reported_as_a_fault_of_the_proxy(proxy, http, caplog):
+    """Any program could fill the terminal of the proxy's owner with it."""
+    port = int(proxy.base_url.rpartition(":")[2].removesuffix("/v1"))
+    head = f"POST /v1/responses HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n"
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\nno number\r\n".encode())
+    assert b" 400 " in await reader.read()  # to the end of the connection
+    writer.close()
+    assert (await http.get("/models")).status_code == 200
+    assert [record for record in caplog.records if record.exc_info] == []
+
+
 async def test_other_paths_name_the_endpoints(http):
     answer = await http.post("/images/generations", json={})
     assert answer.status_code == 404
@@ -215,29 +218,6 @@ async def test_a_proxy_that_would_call_itself_is_refused(monkeypatch, unused_url
             pass
 
 
-COMMAND = ["-m", "doubleword_batch", "proxy", "--port", "0"]
-AT_ONCE = ["--batch-window", "0.05", "--poll-interval", "0.1"]
-
-
-@pytest.fixture
-def commanded(tmp_path):
-    """Starts the command with a state directory of its own; gives its base URL and key line."""
-
-    @asynccontextmanager
-    async def start(*arguments, **environ):
-        environ |= {"DOUBLEWORD_BATCH_HOME": str(tmp_path / "proxy")}
-        with started(*COMMAND, *AT_ONCE, *arguments, **environ) as process:
-            try:
-                url = await to_thread.run_sync(process.stdout.readline)
-                key = await to_thread.run_sync(process.stdout.readline)
-                yield url.split()[-1], key.removeprefix("key").strip()
-            finally:
-                process.terminate()
-                await to_thread.run_sync(process.wait, 20)
-
-    return start
-
-
 @pytest.mark.parametrize(
     ("used", "unused"), [("OPENAI", None), ("DOUBLEWORD", "OPENAI")], ids=["openai", "doubleword"]
 )
@@ -255,41 +235,3 @@ async def test_the_command_falls_back_as_the_client_does(
             assert key == "any"
             assert (await chat_call(program, "a")).choices
         assert await counted(server) == [1]
-
-
-async def lists_models(url, key):
-    async with openai.AsyncOpenAI(base_url=url, api_key=key) as program:
-        return bool((await program.models.list()).data)
-
-
-async def test_the_command_makes_a_key_shows_it_once_and_keeps_it(faulty, commanded, tmp_path):
-    path = tmp_path / "proxy" / "proxy" / "key"
-    with faulty() as server:
-        environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
-        async with commanded(**environ) as (url, shown):
-            key = path.read_text()
-            assert shown.startswith(key)
-            assert len(key) >= 32
-            assert await lists_models(url, key)
-            with pytest.raises(openai.AuthenticationError, match="--show-key"):
-                await lists_models(url, "any")
-        async with commanded(**environ) as (url, shown):
-            assert key not in shown
-            assert "in " in shown
-            assert await lists_models(url, key)
-        async with commanded("--show-key", **environ) as (_, shown):
-            assert shown == key
-    if os.name == "posix":
-        assert not path.stat().st_mode & 0o077
-
-
-async def test_the_command_requires_the_key_of_its_environment(faulty, commanded):
-    with faulty() as server:
-        environ = {"OPENAI_API_KEY": server.token, "OPENAI_BASE_URL": server.base_url}
-        async with commanded(**environ, DOUBLEWORD_BATCH_PROXY_KEY="k-1") as (url, shown):
-            assert "k-1" not in shown
-            async with openai.AsyncOpenAI(base_url=url, api_key="k-1") as program:
-                assert (await program.models.list()).data
-            async with openai.AsyncOpenAI(base_url=url, api_key="k-2") as program:
-                with pytest.raises(openai.AuthenticationError):
-                    await program.models.list()

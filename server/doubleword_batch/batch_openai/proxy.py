@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT = 8089
 _MAX_BODY_BYTES = 64 * 1024 * 1024
 _ERRORS_FROM = 400
+_NOBODY_READS = 499  # the program has hung up
 _BACKLOG = 512
 _NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
 _REFUSALS: dict[Refusal, tuple[int, str]] = {
@@ -177,7 +178,7 @@ class _Routes:
         if response is None:
             if call.future.done() and not call.future.cancelled():
                 self._engine.release(call)
-            return Response(status_code=499)  # nobody reads it
+            return Response(status_code=_NOBODY_READS)
         request.scope[ON_UNREAD] = lambda: self._engine.release(call)
         return _reply(endpoint, body, response)
 
@@ -257,11 +258,14 @@ async def _models(dispatcher: "Dispatcher") -> list[dict[str, Any]]:
 
 async def _json_object(request: Request) -> dict[str, Any] | Response:
     received = bytearray()
-    async for piece in request.stream():
-        received += piece
-        if len(received) > _MAX_BODY_BYTES:
-            message = f"The body is larger than {_MAX_BODY_BYTES} bytes."
-            return _error_response(413, message, "request_too_large")
+    try:
+        async for piece in request.stream():
+            received += piece
+            if len(received) > _MAX_BODY_BYTES:
+                message = f"The body is larger than {_MAX_BODY_BYTES} bytes."
+                return _error_response(413, message, "request_too_large")
+    except ClientDisconnect:
+        return Response(status_code=_NOBODY_READS)
     try:
         body = msgspec.json.decode(received)
     except (ValueError, RecursionError) as error:

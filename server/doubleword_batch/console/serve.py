@@ -39,7 +39,7 @@ def serve_console(
         on_ready: told the first address and a note, or "".
 
     Raises:
-        ConfigError: code `port_in_use`.
+        ConfigError: code `port_in_use`; the state directory is another user's, or open to others.
         StoreError: the state directory cannot be used.
     """
     key = kept_key(jobs.settings.home / "console" / "key")

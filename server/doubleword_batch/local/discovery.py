@@ -46,7 +46,8 @@ def bearer_token(home: Path) -> str:
     """The token of this state directory, made at the first call.
 
     Raises:
-        StoreError: the state directory cannot be written or holds a damaged token.
+        ConfigError: the state directory is another user's, or open to others.
+        StoreError: it cannot be written or holds a damaged token.
     """
     _folder(home)
     return kept_key(home / "local" / "token")

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit import strict_json  # noqa: E402  # after the line above
+from batchkit import strict_json  # noqa: E402  # after the lines above
 from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted, say  # noqa: E402
 from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
 from batchkit.parts import PartFiles  # noqa: E402

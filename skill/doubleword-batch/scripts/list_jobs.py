@@ -10,14 +10,16 @@ from __future__ import annotations
 import argparse
 import sys
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
 from batchkit.api import Api  # noqa: E402
 from batchkit.batch_status import models_of, objects_of  # noqa: E402
 from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
-from batchkit.json_values import object_of  # noqa: E402  # after the line above
+from batchkit.json_values import object_of  # noqa: E402  # after the lines above
 from batchkit.settings import read_settings  # noqa: E402
 
 if TYPE_CHECKING:

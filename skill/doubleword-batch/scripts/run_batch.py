@@ -20,8 +20,9 @@ from decimal import Decimal, InvalidOperation
 from pathlib import Path
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.api import Api  # noqa: E402  # after the line above
+from batchkit.api import Api  # noqa: E402  # after the lines above
 from batchkit.ending import Exit, end, exit_codes  # noqa: E402
 from batchkit.locking import locked  # noqa: E402
 from batchkit.run import Run, Terms  # noqa: E402

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the line above
+from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the lines above
 from batchkit.columns import asked_by  # noqa: E402
 from batchkit.downloaded import in_lines  # noqa: E402
 from batchkit.ending import (  # noqa: E402

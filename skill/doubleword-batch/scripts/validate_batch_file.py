@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.checking import FIXES, check_file  # noqa: E402  # after the line above
+from batchkit.checking import FIXES, check_file  # noqa: E402  # after the lines above
 from batchkit.ending import OFFLINE, Exit, end, exit_codes, say  # noqa: E402
 from batchkit.limits import Limits  # noqa: E402
 from batchkit.other_tables import refuse_table  # noqa: E402

@@ -15,8 +15,8 @@ from typing import Any
 
 from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.store.private import check_private
 from doubleword_batch.jobs.store.schema import MIGRATIONS
+from doubleword_batch.private_home import check_private
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
