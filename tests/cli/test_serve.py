@@ -32,7 +32,7 @@ async def test_without_a_terminal_and_without_arguments_it_is_the_mcp_server(sha
         env=shared.environment,
         cwd=shared.folder,
     )
-    with anyio.fail_after(60):
+    with anyio.fail_after(300):
         async with Client(stdio_client(server)) as client:
             tools = await client.list_tools()
             assert "create_batch_file" in {tool.name for tool in tools.tools}
