@@ -24,15 +24,14 @@ _FORMS = re.compile(
 _USER_OF_ADDRESS = re.compile(r"(?<=://)[^\s/@?#]*@")
 
 
-def masked(value: Any, place: str = "") -> tuple[Any, list[str]]:
+def masked(value: Any) -> tuple[Any, list[str]]:
     """The value without what is a secret, and the places from which something was taken.
 
     Args:
         value: anything that JSON holds.
-        place: what the value is called.
     """
     found: list[str] = []
-    return _masked(value, place, found), found
+    return _masked(value, "", found), found
 
 
 def masked_text(text: str) -> str:
