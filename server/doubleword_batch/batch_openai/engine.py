@@ -7,8 +7,10 @@ in any number of event loops and threads.
 
 import asyncio
 import logging
+import os
 import threading
 import time
+import weakref
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
@@ -66,6 +68,8 @@ class BatchEngine:
         self._is_awake = False
         self._longest_wait_seconds = options.longest_wait_seconds
         self.is_closed: bool = False
+        self._is_of_parent = False
+        _engines.add(self)
 
     async def call(
         self, endpoint: str, model: str, body: bytes, *, is_repeat: bool = False
@@ -113,7 +117,7 @@ class BatchEngine:
         self._start()
         loop = self._loop
         if loop is None or self.is_closed:
-            raise _closed()
+            raise self._closed()
 
         async def in_engine() -> _T:
             return await work(self._dispatcher)
@@ -134,6 +138,13 @@ class BatchEngine:
                 self._loop.call_soon_threadsafe(self._stop.set)
             return self._thread
 
+    def leave_to_parent(self) -> None:
+        """In a forked process: its thread was not forked; one that has not begun may begin here."""
+        self._starting = threading.Lock()
+        if self._thread is not None:
+            self.is_closed = self._is_of_parent = True
+            self._thread = self._loop = None
+
     def _new_delivery(self, loop: asyncio.AbstractEventLoop) -> Delivery:
         for ended in [known for known in self._deliveries if known.is_closed()]:
             del self._deliveries[ended]
@@ -142,7 +153,7 @@ class BatchEngine:
 
     def _enqueue(self, call: Call) -> None:
         if self.is_closed:
-            raise _closed()
+            raise self._closed()
         self._arrived.append(call)
         if not self._is_awake:
             self._is_awake = True
@@ -157,7 +168,7 @@ class BatchEngine:
     def _start(self) -> None:
         with self._starting:
             if self.is_closed:
-                raise _closed()
+                raise self._closed()
             if self._thread is None:
                 from concurrent.futures import Future
 
@@ -208,6 +219,20 @@ class BatchEngine:
                     _log.exception("Calls could not be dispatched")
                     deliver((call, unexpected(error)) for call in calls)
 
+    def _closed(self) -> CallFailedError:
+        if self._is_of_parent:
+            return CallFailedError(
+                "The client was in use when this process was forked, and cannot be used in it.",
+                hint="Fork before the first call, or start the process anew: multiprocessing has "
+                "'spawn' and 'forkserver' for it.",
+                code="forked",
+            )
+        return CallFailedError(
+            "The client is closed.",
+            hint="Make calls before close(), inside the `async with` block.",
+            code="closed",
+        )
+
     def _drained(self, at_most: int | None = None) -> Sequence[Call]:
         count = len(self._arrived) if at_most is None else min(at_most, len(self._arrived))
         return [self._arrived.popleft() for _ in range(count)]
@@ -221,9 +246,13 @@ async def local_address(dispatcher: "Dispatcher") -> tuple[str, str]:
     return workspace.client.base_url, discovery.bearer_token(workspace.store.home)
 
 
-def _closed() -> CallFailedError:
-    return CallFailedError(
-        "The client is closed.",
-        hint="Make calls before close(), inside the `async with` block.",
-        code="closed",
-    )
+_engines: "weakref.WeakSet[BatchEngine]" = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for engine in list(_engines):
+        engine.leave_to_parent()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)

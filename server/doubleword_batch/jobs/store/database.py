@@ -2,12 +2,16 @@
 
 WAL mode, full synchronisation, short transactions. A transaction begun inside another one of the
 same thread is part of it. Names of tables and columns are in `schema.py`.
+
+A forked process can use no file that its parent had open: SQLite takes the parent's locks for its
+own there, and what it wrote would be lost as soon as the parent closes the file.
 """
 
 import os
 import sqlite3
 import threading
 import time
+import weakref
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -42,6 +46,7 @@ class Database:
         self._busy_seconds = busy_seconds
         self._lock = threading.RLock()
         self._reading = threading.Lock()
+        self._is_of_parent = False
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = home / "store.sqlite3"
@@ -49,7 +54,11 @@ class Database:
             (home / "jobs").mkdir(mode=0o700, exist_ok=True)
             self._refuse_lost(path)
             path.touch(mode=0o600)
+            self._file = path.stat().st_dev, path.stat().st_ino
+            if self._file in _of_parents:
+                raise self._forked()
             self._db, self._reader = self._connected(path), self._connected(path)
+            _open.add(self)
         except (OSError, sqlite3.Error) as error:
             raise self.unusable(error) from None
         try:
@@ -77,6 +86,15 @@ class Database:
         with self._lock, self._reading:
             self._reader.close()
             self._db.close()
+            _open.discard(self)
+
+    def leave_to_parent(self) -> None:
+        """In a forked process: touch what the parent has open no more, not even to close it."""
+        _of_parents.setdefault(self._file, []).extend((self._db, self._reader))
+        self._is_of_parent = True
+        self._lock, self._reading = threading.RLock(), threading.Lock()
+        self._db = self._reader = sqlite3.connect(":memory:")
+        self._db.close()
 
     @contextmanager
     def transaction(self) -> Generator[sqlite3.Connection]:
@@ -153,6 +171,8 @@ class Database:
     def unusable(self, error: Exception) -> StoreError:
         """What a failure of the file or its disk means for whoever called."""
         text = str(error)
+        if self._is_of_parent:
+            return self._forked()
         if "locked" in text or "busy" in text:
             return StoreError(
                 f"The store in {self.home} is locked by another process for longer than "
@@ -180,6 +200,14 @@ class Database:
         return StoreError(
             f"The state directory {self.home} cannot be used: {text}.",
             hint="Check that it can be written, or set DOUBLEWORD_BATCH_HOME to another folder.",
+        )
+
+    def _forked(self) -> StoreError:
+        return StoreError(
+            f"This process was forked from one that has the store in {self.home} open.",
+            hint="Fork before anything is called, or start the process anew: multiprocessing has "
+            "'spawn' and 'forkserver' for it.",
+            code="forked",
         )
 
     def _is_in_transaction(self) -> bool:
@@ -232,6 +260,21 @@ class Database:
                 else:
                     step(self.home)
                 db.execute("INSERT INTO migrations VALUES (?)", (name,))
+
+
+_open: "weakref.WeakSet[Database]" = weakref.WeakSet()
+_of_parents: dict[tuple[int, int], list[sqlite3.Connection]] = {}
+"""Files by device and number, whose connections must not be collected: that would close them."""
+
+
+def _leave_all_to_parent() -> None:
+    for database in list(_open):
+        database.leave_to_parent()
+    _open.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 def _statements(script: str) -> Iterator[str]:

@@ -1,0 +1,124 @@
+"""A program that forks: the child's calls are answered, or say at once why they cannot be.
+
+Neither the engine's thread nor SQLite outlives a fork. A child that opens a store which its parent
+has open loses what it writes there as soon as the parent closes it.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from batch_openai.conftest import DEADLINE_SECONDS
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+
+PROGRAM = textwrap.dedent(
+    """
+    import asyncio, json, multiprocessing, os, sys
+    import openai
+    from doubleword_batch import BatchOpenAI, Settings
+    from doubleword_batch.lazy_workspace import open_workspace
+
+    def made():
+        return BatchOpenAI(batch_window_seconds=0.05, poll_interval_seconds=0.1)
+
+    async def outcome(client, text):
+        messages = [{"role": "user", "content": text}]
+        try:
+            answer = await client.chat.completions.create(model="chat-1", messages=messages)
+        except openai.OpenAIError as error:
+            return [error.code, str(error)]
+        return ["ok", answer.id]
+
+    def in_child(work):
+        context = multiprocessing.get_context("fork")
+        ours, theirs = context.Pipe()
+        child = context.Process(target=lambda: theirs.send(work()))
+        child.start()
+        theirs.close()
+        found = ours.recv()
+        child.join()
+        return found
+    """
+)
+
+
+@pytest.fixture
+def run(faulty, tmp_path):
+    """Runs what is written behind the program; gives what it printed as JSON."""
+
+    def run_it(text):
+        path = tmp_path / "program.py"
+        path.write_text(PROGRAM + textwrap.dedent(text))
+        with faulty():
+            ended = subprocess.run(
+                [sys.executable, "-W", "ignore", path],
+                stdout=subprocess.PIPE,
+                timeout=DEADLINE_SECONDS,
+                check=True,
+            )
+        return json.loads(ended.stdout)
+
+    return run_it
+
+
+def test_a_client_that_was_in_use_says_so_in_a_forked_process(run):
+    before, child, parent = run(
+        """
+        client = made()
+        before = asyncio.run(outcome(client, "1"))
+        child = in_child(lambda: asyncio.run(outcome(client, "2")))
+        print(json.dumps([before, child, asyncio.run(outcome(client, "3"))]))
+        """
+    )
+    assert before[0] == parent[0] == "ok"
+    assert child[0] == "forked"
+    assert "forked" in child[1]
+
+
+def test_a_client_that_was_not_in_use_yet_works_on_both_sides_of_a_fork(run):
+    child, parent = run(
+        """
+        client = made()
+        child = in_child(lambda: asyncio.run(outcome(client, "1")))
+        print(json.dumps([child, asyncio.run(outcome(client, "2"))]))
+        """
+    )
+    assert child[0] == parent[0] == "ok"
+
+
+def test_a_store_that_the_parent_has_open_is_not_opened_in_a_forked_process(run):
+    child, after = run(
+        """
+        client = made()
+        asyncio.run(outcome(client, "1"))
+        child = in_child(lambda: asyncio.run(outcome(made(), "2")))
+        asyncio.run(client.close())
+        print(json.dumps([child, in_child(lambda: asyncio.run(outcome(made(), "3")))]))
+        """
+    )
+    assert child[0] == "forked"
+    assert after[0] == "ok"
+
+
+def test_a_workspace_that_is_open_says_so_in_a_forked_process(run):
+    child, parent = run(
+        """
+        async def main():
+            async with open_workspace(Settings.from_environment(os.environ)) as ws:
+                def count():
+                    try:
+                        return ws.store.query("SELECT count(*) FROM jobs")
+                    except Exception as error:
+                        return error.code
+                print(json.dumps([in_child(count), count()]))
+
+        asyncio.run(main())
+        """
+    )
+    assert child == "forked"
+    assert parent == [[0]]
