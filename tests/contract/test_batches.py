@@ -6,6 +6,7 @@ import uuid
 import pytest
 
 from contract.stand_in import assert_plain, line, until
+from doubleword_batch.local import scheduler
 
 UNKNOWN = "00000000-0000-4000-8000-000000000000"
 DAY_SECONDS = 24 * 3600
@@ -29,8 +30,10 @@ def test_create_answers_201_with_both_file_ids_and_no_null(caller):
         assert caller.http.get(f"/files/{batch[name]}").json()["purpose"].startswith("batch_")
 
 
-def test_the_first_look_at_a_batch_finds_it_in_validation(caller):
+def test_the_first_look_at_a_batch_finds_it_in_validation(caller, monkeypatch):
+    monkeypatch.setattr(scheduler, "_VALIDATION_SECONDS", 60)
     batch = caller.create(line("a"))
+    caller.wait(caller.create(line("b"))["id"])  # what was looked at runs meanwhile
     first = caller.http.get(f"/batches/{batch['id']}").json()
     assert first["status"] == "validating"
     assert first["request_counts"] == {"total": 1, "completed": 0, "failed": 0}

@@ -328,6 +328,7 @@ def test_skip_below_zero_is_zero(caller):
     file = caller.upload(line("a"), line("b"))
     assert len(caller.lines(file["id"], skip=-5)) == 2
     assert len(caller.lines(file["id"], skip=-5, limit=-1)) == 1
+    assert caller.content(file["id"], skip=-5, limit=1).headers["x-last-line"] == "1"
 
 
 def test_only_named_models_are_taken(start):

@@ -42,7 +42,7 @@ CALLS = pytest.mark.parametrize(("code", "size"), cases(300, 2_000_000, 50_000_0
 
 LARGEST_CALL = 5_000_000
 PATIENCE_SECONDS = 180
-"""OpenAI's client gives up a connection after 5 s otherwise; a busy machine needs longer for one."""
+"""Without it OpenAI's client gives up a connection after 5 s; a busy machine needs more."""
 
 SCRIPT = Path(__file__).parents[2] / "skill/doubleword-batch/scripts/run_batch.py"
 

@@ -4,14 +4,17 @@ import json
 
 from result_lines.making import AZURE, REASON, body, choice, error, line
 
+_QUOTED = 'no "why"'
+"""A reason whose words do not stand like this in the JSON that holds them."""
+
 CASES = {
     # Errors
     "OpenAI's error": error({"error": {"message": "why"}}, 400, cause="http_400", words="why"),
-    "FastAPI's text": error({"detail": "why"}, 400, cause="http_400", words="why"),
+    "FastAPI's text": error({"detail": _QUOTED}, 400, cause="http_400", words=_QUOTED),
     "FastAPI's list": error(
-        {"detail": [{"loc": ["body"], "msg": "why"}]}, 422, cause="http_422", words="why"
+        {"detail": [{"loc": ["body"], "msg": _QUOTED}]}, 422, cause="http_422", words=_QUOTED
     ),
-    "Gemini's list": error([{"error": {"message": "why"}}], 400, cause="http_400", words="why"),
+    "Gemini's list": error([{"error": {"message": _QUOTED}}], 400, cause="http_400", words=_QUOTED),
     "a body of no known field": error({"why": "so"}, 400, cause="http_400", words='"why"'),
     "an error in a good response": body(
         {"error": {"message": "why"}}, outcome="failed", cause="error", words="why"
