@@ -66,43 +66,24 @@ def run(faulty, tmp_path):
     return run_it
 
 
-def test_a_client_that_was_in_use_says_so_in_a_forked_process(run):
-    before, child, parent = run(
+def test_a_client_of_before_the_fork_works_only_if_it_was_not_in_use(run):
+    unused, before, used, anew, parent, after = run(
         """
         client = made()
-        before = asyncio.run(outcome(client, "1"))
-        child = in_child(lambda: asyncio.run(outcome(client, "2")))
-        print(json.dumps([before, child, asyncio.run(outcome(client, "3"))]))
-        """
-    )
-    assert before[0] == parent[0] == "ok"
-    assert child[0] == "forked"
-    assert "forked" in child[1]
-
-
-def test_a_client_that_was_not_in_use_yet_works_on_both_sides_of_a_fork(run):
-    child, parent = run(
-        """
-        client = made()
-        child = in_child(lambda: asyncio.run(outcome(client, "1")))
-        print(json.dumps([child, asyncio.run(outcome(client, "2"))]))
-        """
-    )
-    assert child[0] == parent[0] == "ok"
-
-
-def test_a_store_that_the_parent_has_open_is_not_opened_in_a_forked_process(run):
-    child, after = run(
-        """
-        client = made()
-        asyncio.run(outcome(client, "1"))
-        child = in_child(lambda: asyncio.run(outcome(made(), "2")))
+        unused = in_child(lambda: asyncio.run(outcome(client, "1")))
+        before = asyncio.run(outcome(client, "2"))
+        used = in_child(lambda: asyncio.run(outcome(client, "3")))
+        anew = in_child(lambda: asyncio.run(outcome(made(), "4")))
+        parent = asyncio.run(outcome(client, "5"))
         asyncio.run(client.close())
-        print(json.dumps([child, in_child(lambda: asyncio.run(outcome(made(), "3")))]))
+        after = in_child(lambda: asyncio.run(outcome(made(), "6")))
+        print(json.dumps([unused, before, used, anew, parent, after]))
         """
     )
-    assert child[0] == "forked"
-    assert after[0] == "ok"
+    assert [found[0] for found in (unused, before, parent, after)] == ["ok"] * 4
+    assert [found[0] for found in (used, anew)] == ["forked"] * 2
+    assert "client was in use" in used[1]
+    assert "has the store in" in anew[1]
 
 
 def test_a_workspace_that_is_open_says_so_in_a_forked_process(run):
