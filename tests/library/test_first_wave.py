@@ -185,7 +185,7 @@ async def test_what_waited_for_a_wave_that_has_ended_is_never_sent_once_it_is_ca
         await job.wait(60)
         cancelled = await job.cancel()
         assert (cancelled.status, cancelled.stopped) == ("cancelled", 18)
-        assert "the 18 requests that waited are never sent" in cancelled.note
+        assert "The 18 requests that waited will not be sent" in cancelled.note
         status = await job.wait(60)
         assert (status.complete, status.first_wave) == (True, None)
         assert (await job.submit()).reused
@@ -241,14 +241,15 @@ async def test_at_a_raised_price_a_person_is_asked_again_for_what_waits(
         assert await batches(jobs) == [(6, None), (18, None)]
 
 
+@pytest.mark.parametrize("is_of_call", [False, True])
 @pytest.mark.parametrize(("factor", "sent"), [(1, [6, 18]), (20, [6])])
 async def test_what_waits_is_held_to_the_cap_at_the_price_of_its_day(
-    environment, tmp_path, release, monkeypatch, factor, sent
+    environment, tmp_path, release, monkeypatch, factor, sent, is_of_call
 ):
-    capped = environment | {"DOUBLEWORD_BATCH_MAX_COST_USD": "0.05"}
-    async with Jobs(Settings.from_environment(capped)) as jobs:
+    capped = {} if is_of_call else {"DOUBLEWORD_BATCH_MAX_COST_USD": "0.05"}
+    async with Jobs(Settings.from_environment(environment | capped)) as jobs:
         job = await created(jobs, tmp_path, prompt="{{ text }} held", model=PRICED)
-        await job.submit()
+        await job.submit(max_cost_usd=2 if is_of_call else None)
         raise_prices(monkeypatch, factor)
         release.touch()
         status = await job.wait(60)

@@ -119,7 +119,7 @@ def _nothing_runs(
         else f"Nothing was running. {_rows(given_up)} given up, since the files cannot be read; a "
         "later fetch still looks, and a retry for the cause unreadable pays again."
         if given_up
-        else f"No batch was running, and {_counted(never_sent)} sent no more; a retry can do that."
+        else f"No batch was running. {_counted(never_sent)} will not be sent; a retry can do that."
         if never_sent
         else f"Nothing was running: it was {status} already."
         if was_submitted
@@ -132,8 +132,4 @@ def _rows(number: int) -> str:
 
 
 def _counted(requests: int) -> str:
-    return (
-        "the request that waited is"
-        if requests == 1
-        else f"the {requests:,} requests that waited are"
-    )
+    return "The request that waited" if requests == 1 else f"The {requests:,} requests that waited"

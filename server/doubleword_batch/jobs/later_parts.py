@@ -8,6 +8,7 @@ is written down before it is sent, as any other is.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from doubleword_batch.jobs.costs import (
     split_cost_by_part,
 )
 from doubleword_batch.jobs.failpoints import failpoint
-from doubleword_batch.jobs.request_costs import bound_cost
+from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
 from doubleword_batch.jobs.store.records import NEVER
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.parts import BatchOptions, create_intent, create_parts
@@ -91,7 +92,7 @@ async def _send(job: "StoredJob", waiting: "Sequence[Part]") -> "PartResults[boo
     if dearer is None:
         job = replace(job, workspace=replace(job.workspace, ask_above_usd=None))
     else:
-        check_caps(job.workspace, dearer, None)
+        check_caps(job.workspace, dearer, job.max_cost_usd)
         again = Next("create_batch", {"job": job.name})
         with questions_written_down(job.workspace, again), job.store.transaction():
             intents = [create_intent(job, *each) for each in zip(waiting, costs, strict=True)]
@@ -105,11 +106,12 @@ async def _dearer_than_approved(job: "StoredJob", parts: "Sequence[Part]") -> Co
 
     Not known any more counts as dearer: a cap refuses it, and a person is asked.
     """
-    if job.cost_usd is None or not job.workspace.is_bounded:
+    cap = job.max_cost_usd
+    if job.cost_usd is None or not holds_cap(job.workspace, cap):
         return None
     await job.workspace.refresh_prices()
     paths = [part.path for part in parts]
-    now = await in_thread(lambda _: bound_cost(job, paths, job.window))
+    now = await in_thread(lambda _: bound_cost(job, paths, job.window, asked_max_usd=cap))
     if now.usd is None:
         files = [part.input_file_id for part in parts if part.input_file_id]
         now = choose_cost_for_caps(job, now, await fetch_estimated_cost(job, files, job.window))
@@ -144,10 +146,14 @@ def _reason_to_wait(job: "StoredJob") -> InputError | None:
 # When the job is submitted, and when it is cancelled
 
 
-def keep_metadata(job: "StoredJob", metadata: Mapping[str, str]) -> None:
-    """Keep the caller's metadata for parts that are sent later."""
-    if metadata and job.waiting_parts():
-        job.store.set_job(job.id, metadata=msgspec.json.encode(metadata).decode())
+def keep_for_later(
+    job: "StoredJob", metadata: Mapping[str, str], max_cost_usd: Decimal | None
+) -> None:
+    """Keep the caller's metadata and cap for parts that are sent later."""
+    if job.waiting_parts():
+        encoded = msgspec.json.encode(metadata).decode() if metadata else job.metadata
+        cap = None if max_cost_usd is None else str(max_cost_usd)
+        job.store.set_job(job.id, metadata=encoded, max_cost_usd=cap)
 
 
 def unsent_of_first_run(job: "StoredJob") -> "list[Part]":

@@ -33,7 +33,7 @@ from doubleword_batch.jobs.later_parts import (
     first_wave_in_words,
     has_more_to_send,
     is_sent_now,
-    keep_metadata,
+    keep_for_later,
     unsent_of_first_run,
 )
 from doubleword_batch.jobs.new_parts import unsent_parts
@@ -247,7 +247,7 @@ async def _create(
             asked = None if max_cost_usd is None else str(max_cost_usd)
             record_cascade(job.store, job.id, max_cost_usd=asked)
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
-        keep_metadata(job, options.metadata)
+        keep_for_later(job, options.metadata, max_cost_usd)
     failpoint("create.reserved")
     now = dict(zip(missing, costs, strict=True))
     now = {part: usd for part, usd in now.items() if is_sent_now(job, part)}

@@ -62,12 +62,14 @@ class JobRecord:
     source_rows: int | None
     metadata: str | None
     cost_usd: Decimal | None
+    max_cost_usd: Decimal | None
 
     @classmethod
     def of(cls, columns: tuple[Any, ...]) -> Self:
         """The job in a row of the table."""
-        *plain, cost = columns
-        return cls(*plain, cost_usd=None if cost is None else Decimal(cost))
+        *plain, cost, cap = columns
+        amounts = (None if amount is None else Decimal(amount) for amount in (cost, cap))
+        return cls(*plain, *amounts)
 
     @property
     def has_random_fingerprint(self) -> bool:

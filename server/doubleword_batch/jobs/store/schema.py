@@ -356,4 +356,9 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-short-files",
         "ALTER TABLE batch_runs ADD COLUMN short_since REAL;  -- NULL where no line is lacking",
     ),
+    (
+        # What a call allowed holds for what of its job is sent later, too.
+        "2026-11-caps-of-calls",
+        "ALTER TABLE jobs ADD COLUMN max_cost_usd TEXT;",
+    ),
 )
