@@ -9,6 +9,7 @@ from result_lines import (
     endpoints,
     errors,
     gateways,
+    inside_others,
     lists_and_thoughts,
     odd_json,
     other_shapes,
@@ -27,6 +28,7 @@ CASES = (
     | elsewhere.CASES
     | endpoints.CASES
     | lists_and_thoughts.CASES
+    | inside_others.CASES
 )
 
 """By name. Every line is of the row `r1`."""

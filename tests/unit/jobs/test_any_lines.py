@@ -10,6 +10,7 @@ import pytest
 from doubleword_batch.jobs.call_jobs import finished_rows
 from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import query_table
+from doubleword_batch.jobs.store.records import ANSWERED
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.parse import answer_in, read_line
 from doubleword_batch.jobs.sync.response import response_in
@@ -136,6 +137,7 @@ async def test_every_known_line_can_be_read_as_an_embedding(finish, tmp_path):
     read_everywhere(job, tmp_path)
 
 
+OUTCOMES = (*ANSWERED, "pending", "failed", "expired", "cancelled")
 NUMBERS = (0, -1, 200, 2**62, 2**63, 2**70, 0.5, 1e308, math.inf, -math.inf, math.nan)
 TEXTS = ("", " ", "a", "length", "error", "stop", "200", '{"a":1}', "[", "\ud83d", "\0", "<think>")
 NAMES = [
@@ -165,12 +167,14 @@ def any_value(random, depth=4):
 def any_line(random):
     """A known line with bytes lost and put in, or a part replaced by anything; or just anything."""
     line = random.choice(SHORT)
-    way = random.randrange(4)
+    way = random.randrange(5)
     if way == 0:
         begin = random.randrange(len(line))
         end = begin + random.randrange(30)
         put_in = random.choice((b"", b'"', b"{", b"\\", random.randbytes(4)))
         return (line[:begin] + put_in + line[end:]).replace(b"\n", b" ")
+    if way == 4:
+        return in_envelopes(random, any_value(random))
     if way == 1:
         body = {"status_code": 200, "body": any_value(random)}
         return json.dumps({"custom_id": "r1", "response": body}).encode()
@@ -188,14 +192,54 @@ def any_line(random):
     return json.dumps(fields).encode()
 
 
+ENVELOPES = (
+    *("response", "result", "body", "data", "output", "completion", "payload", "batch_result"),
+    *("responses", "results", "predictions", "value", "chat_get_completion", "Response", "item"),
+)
+
+
+def in_envelopes(random, value):
+    """A line with the value inside up to five objects, lists, responses or texts of JSON."""
+    for _ in range(random.randrange(6)):
+        way = random.randrange(5)
+        if way == 0 and not isinstance(value, list):
+            value = [value]
+        elif way == 1 and not isinstance(value, str):
+            value = json.dumps(value)
+        elif way == 2:
+            value = {"status_code": random.choice((200, "200", 201)), "body": value}
+        else:
+            value = {random.choice(ENVELOPES): value, "id": random.choice(("x", 7, None))}
+    return json.dumps({"custom_id": "r1", random.choice(ENVELOPES): value}).encode()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_an_answer_inside_any_envelopes_is_never_said_to_be_none(seed):
+    read_by_the_skill = script_module("answers").read_line
+    random = Random(seed)
+    answer = chat("the answer")
+    for _ in range(400):
+        line = in_envelopes(random, answer)
+        reading, theirs = read_line(line), read_by_the_skill(line)
+        assert reading.outcome in {"ok", "invalid"}, line
+        assert "the answer" in answer_in(line).text, line
+        assert (theirs.outcome, theirs.cause) == (reading.outcome, reading.cause or ""), line
+
+
 @pytest.mark.parametrize("seed", range(8))
-def test_any_line_is_read_the_same_way_twice(seed):
+def test_any_line_is_read_the_same_way_by_both_readers_and_has_an_outcome(seed):
+    read_by_the_skill = script_module("answers").read_line
     random = Random(seed)
     for _ in range(400):
         line = any_line(random)
-        reading = read_line(line)
-        assert reading == read_line(line)
+        reading, theirs = read_line(line), read_by_the_skill(line)
+        told = reading and (reading.custom_id, reading.outcome, reading.cause or "")
+        assert told == (theirs and (theirs.custom_id, theirs.outcome, theirs.cause)), line
+        parsed = decode_or_none(line)
+        if isinstance(parsed, dict) and parsed.get("custom_id") == "r1":
+            assert reading is not None, line
         if reading is not None:
+            assert reading.outcome in OUTCOMES
             reading.custom_id.encode()
             (reading.message or "").encode()
             (reading.cause or "").encode("ascii")

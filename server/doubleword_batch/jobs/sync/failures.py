@@ -1,6 +1,6 @@
 """Why a row has no answer: what servers, and batches that ended early, say of it."""
 
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -80,11 +80,12 @@ def _failed_for(custom_id: str, reason: FailureReason) -> LineOutcome:
 
 def rejected(custom_id: str, status: int | None, body: Any) -> LineOutcome:
     """The outcome of a response that is an error, by its status or by its body."""
-    read = read_error_body(msgspec.json.encode(body))
     fields = body_object(body)
+    is_several = isinstance(body, list) and len(cast("list[Any]", body)) > 1
+    read = read_error_body(msgspec.json.encode(fields if fields and not is_several else body))
     told = object_of(fields.get("error")) or fields
     if is_success(status):
-        status = _told_status(told)
+        status = _told_status(told) or _told_status(fields)
     if status is None:
         refused = bool(read.codes & _FILTERS)
         outcome, cause = ("refused", "content_filter") if refused else ("failed", "error")

@@ -17,7 +17,7 @@ _COMPLETE = frozenset(
         "done", "finish", "finished", "success", "succeeded", "tool_call", "tool_calls",
         "tool_use", "function_call", "function_calls", "word", "normal", "eos_found", "eos_id",
         "end_id", "stop_criteria_met", "stop_words", "stop_word", "stop_str", "stop_string",
-        "stop_string_found", "im_end", "eot_id", "eom_id",
+        "stop_string_found", "im_end", "eot_id", "eom_id", "stop_before",
         "s",  # </s>
     }
 )  # fmt: skip
@@ -27,6 +27,7 @@ _CUT = frozenset(
         "max_completion_tokens", "max_new_tokens", "max_token", "token_limit", "limit", "truncated",
         "incomplete", "max_tokens_reached", "output_limit", "max_output", "max_seq_len",
         "max_predicted_tokens_reached", "max_len", "length_exceeded", "length_reached",
+        "maximum_tokens",
     }
 )  # fmt: skip
 _FULL = frozenset(
@@ -49,6 +50,7 @@ _FAILED = frozenset(
     {
         "error", "errored", "exception", "failed", "failure", "abort", "aborted", "cancel",
         "cancelled", "canceled", "timeout", "timed_out", "expired", "queued", "in_progress",
+        "processing", "starting", "running", "pending",
         "network_error", "server_error", "internal_error", "model_error", "user_cancel",
         "insufficient_system_resource", "overloaded", "malformed_function_call",
         "malformed_tool_use", "malformed_model_output", "malformed_response",
@@ -63,6 +65,7 @@ _SETS: tuple[tuple[frozenset[str], Ending], ...] = (
     (_REFUSED, "refused"),
     (_FAILED, "failed"),
 )
+_BEFORE_THE_WORD = re.compile(r".*[:.]", re.DOTALL)
 _HUMP = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_CHARACTERS = 200
 
@@ -79,7 +82,7 @@ def ending_of(reason: Any) -> Ending:
 def word_of(reason: Any) -> str:
     """A finish reason as part of a cause: of `content_filter: SAFETY` the last word."""
     text = text_of(reason)
-    return slug(text.rpartition(":")[2]) or slug(text)
+    return slug(_BEFORE_THE_WORD.sub("", text)) or slug(text)
 
 
 def text_of(reason: Any) -> str:

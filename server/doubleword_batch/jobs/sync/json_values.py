@@ -22,7 +22,10 @@ def list_of(value: Any) -> list[Any]:
 
 def listed(value: Any) -> list[Any]:
     """The elements of a list; some servers write the only one without it."""
-    return [value] if isinstance(value, dict) and value else list_of(value)
+    fields = object_of(value)
+    if fields and all(name.isdecimal() for name in fields):  # an array as PHP writes it
+        return list(fields.values())
+    return [fields] if fields else list_of(value)
 
 
 def word(value: Any) -> str:
@@ -44,8 +47,9 @@ def whole_number(value: Any) -> int | None:
 def in_order(values: Any) -> list[Any]:
     """Choices or vectors by their index, where all have one."""
     values = list_of(values)
-    if len(values) > 1 and all(isinstance(object_of(value).get("index"), int) for value in values):
-        values = sorted(values, key=lambda value: value["index"])
+    places = [whole_number(object_of(value).get("index")) for value in values]
+    if len(values) > 1 and None not in places:
+        values = [values[at] for at in sorted(range(len(values)), key=lambda at: places[at] or 0)]
     return values
 
 

@@ -15,7 +15,8 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
-from doubleword_batch.jobs.sync.answers import SEEN_ENDS, Answer, answer_of, says_nothing, thinks_on
+from doubleword_batch.jobs.sync.answers import Answer, answer_of
+from doubleword_batch.jobs.sync.envelopes import error_in
 from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
 from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
@@ -23,11 +24,11 @@ from doubleword_batch.jobs.sync.result_line import (
     ResultLine,
     body_object,
     custom_id_in,
-    error_in,
     result_line,
     says_all_is_well,
 )
 from doubleword_batch.jobs.sync.schema_check import Check, SchemaCheck, Verdict
+from doubleword_batch.jobs.sync.thoughts import BEFORE_THOUGHTS, SEEN_ENDS, says_nothing, thinks_on
 from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.provider_errors import read_error_body
 
@@ -107,7 +108,6 @@ class _PlainLine(msgspec.Struct, gc=False):
     error: None = None
 
 
-_BEFORE_THOUGHTS = frozenset("<[ \t\r\n\f\v")  # few texts begin with any of these
 _decode_plain = msgspec.json.Decoder(_PlainLine).decode
 
 
@@ -120,7 +120,7 @@ def plain_line(line: bytes) -> _PlainLine | None:
     text = plain.response.body.choices[0].message.content
     if text[-1] not in SEEN_ENDS and says_nothing(text):
         return None
-    return None if text[0] in _BEFORE_THOUGHTS and thinks_on(text) else plain
+    return None if text[0] in BEFORE_THOUGHTS and thinks_on(text) else plain
 
 
 # From a line to an outcome
@@ -236,15 +236,22 @@ def _outcome_of_line(result: ResultLine, check: Check | None) -> LineOutcome:
         return LineOutcome(result.custom_id, "pending")
     if result.error is not None:
         return _beside_answer(result, failed(result), check)
-    if result.body is None and result.status is None:
-        return LineOutcome(result.custom_id, "failed", "no_response")
-    body = body_object(result.body)
+    return _outcome_of_body(result, body_object(result.body), check)
+
+
+def _outcome_of_body(result: ResultLine, body: dict[str, Any], check: Check | None) -> LineOutcome:
     if not is_success(result.status) or _is_error(body):
         return rejected(result.custom_id, result.status, result.body)
     if not body:
+        if result.body is None and result.status is None:
+            return LineOutcome(result.custom_id, "failed", "no_response")
         words = quote_untrusted(result.body) if isinstance(result.body, str) else None
         return LineOutcome(result.custom_id, "failed", "not_json", words)
-    return _outcome_of(result.custom_id, answer_of(body), check)
+    told = error_in(body.get("error"))
+    if told is None:
+        return _outcome_of(result.custom_id, answer_of(body), check)
+    result = msgspec.structs.replace(result, error=told, body=body | {"error": None})
+    return _beside_answer(result, failed(result), check)
 
 
 def _beside_answer(result: ResultLine, error: LineOutcome, check: Check | None) -> LineOutcome:
@@ -269,8 +276,9 @@ def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
     if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
         return True
-    if any(body.get(name) is not None for name in _ANSWERS):
-        return False
+    if any(body.get(name) not in (None, "", [], {}) for name in _ANSWERS):
+        output = object_of(body.get("output"))
+        return "message" in output and "code" in output and _is_error(output)
     is_coded = any(error_in(body.get(name)) is not None for name in _CODES)
     has_words = is_coded and any(isinstance(body.get(name), str) for name in ("message", "msg"))
     faults = (error_in(body.get(name)) for name in _FAULTS)

@@ -9,24 +9,26 @@ from typing import Any
 
 import msgspec
 
+from doubleword_batch.jobs.sync.envelopes import (
+    ANSWERS,
+    STATUSES,
+    error_in,
+    is_vector,
+    only,
+    opened,
+    says_nothing,
+    status_in,
+    unwrapped,
+)
 from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
-from doubleword_batch.jobs.sync.json_values import first, list_of, object_of, whole_number
-from doubleword_batch.jobs.sync.stream_pieces import joined
+from doubleword_batch.jobs.sync.json_values import first, list_of, object_of
 from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
 
-_NAMES = ("custom_id", "customId", "key", "recordId")
+_NAMES = ("custom_id", "customId", "key", "recordId", "batch_request_id", "batchRequestId")
 _BODIES = ("body", "modelOutput", "output", "data", "prediction")
-_STATUSES = ("status_code", "statusCode", "status")
-_LEAST_STATUS = 100
 _WORDS = ("error_message", "errorMessage", "message")
 _FAILED = frozenset({"failed", "error", "errored"})
 _ENDED = frozenset({"expired", "cancelled", "canceled"})
-_NOTHING = frozenset(
-    {
-        "", "null", "none", "nil", "undefined", "n/a", "0", "200", "ok", "success", "successful",
-        "succeeded", "no error", "no errors", "no_error", "noerror", "false", "-",
-    }
-)  # fmt: skip
 _WELL = frozenset({"0", "200", "ok", "success", "successful", "succeeded"})
 _WAITS = frozenset(
     {
@@ -40,19 +42,12 @@ _PLAIN = {name.replace("_", ""): name for name in _SPELT}
 _OF_ANTHROPIC = ("succeeded", "errored", "expired", "canceled", "cancelled")
 _OF_THE_LINE = frozenset(
     {
-        *_NAMES, *_BODIES, *_STATUSES, *_WORDS, "id", "response", "error", "errors", "result",
+        *_NAMES, *_BODIES, *STATUSES, *_WORDS, "id", "response", "error", "errors", "result",
         "response_body", "request", "input_body", "modelInput", "metadata", "usage", "params",
     }
 )  # fmt: skip
-_ENVELOPES = ("data", "result", "response", "output", "body", "completion")
-_ANSWERS = frozenset(
-    {
-        "choices", "candidates", "output", "output_text", "generated_text", "response", "text",
-        "embedding", "embeddings",
-    }
-)  # fmt: skip
-
-_OF_A_BODY = _ANSWERS - {"embedding", "embeddings"} | {"error", "message", "content", "data"}
+_OF_A_LIST = frozenset({"score", "generated_text"})
+_OF_A_BODY = ANSWERS - {"embedding", "embeddings"} | {"error", "message", "content", "data"}
 
 
 class ResultLine(msgspec.Struct, frozen=True):
@@ -89,26 +84,28 @@ def result_line(line: bytes) -> ResultLine | None:
         return None
     error = error_in(fields.get("error"))
     if "result" in fields and "response" not in fields:
-        result = _opened(fields["result"])
+        result = opened(fields["result"])
         if _is_of_anthropic(object_of(result)):
             return _of_anthropic(custom_id, result)
         fields = fields | {"response": {"result": result} if _is_text(result) else result}
     if "response_body" in fields:
-        return _without_status(custom_id, fields, _opened(fields["response_body"]), error)
-    response = _opened(fields.get("response"))
+        return _withoutstatus_in(custom_id, fields, opened(fields["response_body"]), error)
+    response = opened(fields.get("response"))
+    if _is_envelope(response):
+        response = list_of(response)[0]
     if not isinstance(response, dict):
-        body = response if response is not None else _opened(first(fields, _BODIES))
-        return _without_status(custom_id, fields, body, error, _status(fields))
+        body = response if response is not None else opened(first(fields, _BODIES))
+        return _withoutstatus_in(custom_id, fields, body, error, status_in(fields))
     response = object_of(response)
-    status = _status(response) or _status(fields)
-    body = _opened(response["body"]) if "body" in response else _bare(response)
+    status = status_in(response) or status_in(fields)
+    body = opened(response["body"]) if "body" in response else _bare(response)
     error = error or error_in(response.get("error"))
     if body is None and status is None:
-        return _without_status(custom_id, fields, body, error)
+        return _withoutstatus_in(custom_id, fields, body, error)
     return ResultLine(custom_id, status, body, error)
 
 
-def _without_status(
+def _withoutstatus_in(
     custom_id: str, fields: dict[str, Any], body: Any, error: Any, status: int | None = None
 ) -> ResultLine:
     """A line whose answer has no envelope; one with nothing in it may say what became of it."""
@@ -126,7 +123,7 @@ def _beside(fields: dict[str, Any]) -> Any:
         name: value
         for name, value in fields.items()
         if name not in _OF_THE_LINE
-        and (isinstance(value, dict | list) or name in _ANSWERS or name == "content")
+        and (isinstance(opened(value), dict | list) or name in ANSWERS or name == "content")
         and error_in(value) is not None
     }
     return found | ({"usage": fields["usage"]} if "usage" in fields else {}) if found else None
@@ -159,16 +156,6 @@ def _has_name(part: Any) -> bool:
     return isinstance(object_of(part).get("custom_id"), str)
 
 
-def _status(fields: dict[str, Any]) -> int | None:
-    """The HTTP status that an object tells, also as `500 Internal Server Error`; else None."""
-    for name in _STATUSES:
-        told = fields.get(name)
-        number = whole_number(told[:3] if isinstance(told, str) else told)
-        if number is not None and number >= _LEAST_STATUS:
-            return number
-    return None
-
-
 def _told(fields: dict[str, Any]) -> Any:
     """The error of a line that has nothing else: its words, or a status that says so."""
     status, words = fields.get("status"), first(fields, _WORDS)
@@ -184,23 +171,35 @@ def _told(fields: dict[str, Any]) -> Any:
     return {"code": code, "message": words or word} if is_error else None
 
 
+def _is_envelope(response: Any) -> bool:
+    """Whether a list holds a response with its status, and nothing else."""
+    fields = object_of(list_of(response)[0]) if len(list_of(response)) == 1 else {}
+    return "body" in fields and status_in(fields) is not None
+
+
 def _is_text(result: Any) -> bool:
     """Whether a result is the model's text, and no word for what became of the row."""
     if not isinstance(result, str) or not result.strip():
         return False
-    return not _says_nothing(result) and result.strip().lower() not in _FAILED | _ENDED
+    return not says_nothing(result) and result.strip().lower() not in _FAILED | _ENDED
 
 
 def _is_of_anthropic(result: dict[str, Any]) -> bool:
-    return result.get("type") in _OF_ANTHROPIC or isinstance(result.get("message"), dict)
+    return _kind(result) in _OF_ANTHROPIC or isinstance(result.get("message"), dict)
+
+
+def _kind(result: dict[str, Any]) -> str:
+    return slug(text_of(result.get("type")))
 
 
 def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
     fields = object_of(result)
-    kind, body = fields.get("type"), fields.get("message")
-    if kind == "succeeded" or (kind is None and body is not None):
-        return ResultLine(custom_id, None, body)
-    return ResultLine(custom_id, None, None, error_in(fields.get("error")) or {"code": str(kind)})
+    kind, message = _kind(fields), fields.get("message")
+    if kind == "succeeded" or (not kind and message is not None):
+        others = {name: value for name, value in fields.items() if name not in ("type", "message")}
+        return ResultLine(custom_id, None, opened(message) or others or None)
+    told = {"code": kind, "message": message or kind}
+    return ResultLine(custom_id, None, None, error_in(fields.get("error")) or told)
 
 
 def _bare(response: dict[str, Any]) -> Any:
@@ -209,65 +208,29 @@ def _bare(response: dict[str, Any]) -> Any:
     return body or None
 
 
-def _opened(value: Any) -> Any:
-    """The value; where it is a JSON text of an object or list, what that says."""
-    opened: Any = value
-    for _ in range(2):
-        inner: Any = None
-        if isinstance(opened, str):
-            inner = decode_or_none(opened)
-            inner = decode_relaxed_or_none(opened) if inner is None else inner
-        if inner is not None and not isinstance(inner, bool | int | float):
-            opened = inner
-    return joined(opened)
-
-
-def error_in(error: Any) -> Any:
-    """An error that says something: servers also write {}, [], "", "success" and code 0."""
-    return None if _says_nothing(error) else error
-
-
 def says_all_is_well(error: Any) -> bool:
     """Whether an error has the code of a success, whatever its words are."""
     return str(object_of(error).get("code")).strip().lower() in _WELL
 
 
-def _says_nothing(value: Any) -> bool:
-    if isinstance(value, str):
-        return value.strip().lower() in _NOTHING
-    inside = list(object_of(value).values()) or list_of(value)
-    return all(map(_says_nothing, inside)) if inside else value in (None, False, 0, 200, {}, [])
-
-
-def _is_vector(value: Any) -> bool:
-    return isinstance(next(iter(list_of(value)), None), int | float)
-
-
 def body_object(body: Any) -> dict[str, Any]:
-    """The object in a body; a list is vectors, or an object inside one."""
+    """The object in a body; a list is vectors, results, or an object inside one."""
+    if isinstance(next(iter(list_of(body)), None), str):
+        body = only(body)
     if not isinstance(body, list):
-        return _unwrapped(object_of(body))
+        return unwrapped(object_of(body))
     elements: list[Any] = list_of(body)
-    if elements and all(_is_vector(element) for element in elements):
-        return {"data": elements}
-    if _is_vector(elements):
+    if is_vector(elements):
         return {"data": [elements]}
-    found = object_of(next(iter(elements), None))
-    inner = object_of(next(iter(list_of(next(iter(elements), None))), None))
-    if len(elements) == 1 and "score" in inner:  # labels, which TEI lists for each input
-        return {"results": elements[0]}
+    begin: Any = next(iter(elements), None)
+    found, inner = object_of(begin), next(iter(list_of(begin)), None)
+    is_single = len(elements) == 1
+    if (elements and all(map(is_vector, elements))) or (is_single and is_vector(inner)):
+        return {"data": elements}  # the single one has a vector for each of its tokens
+    inner = object_of(inner)
+    if is_single and not _OF_A_LIST.isdisjoint(inner):  # of one input, in a list for each
+        return {"results": begin}
     is_sparse = bool(inner)
-    if is_sparse or (found and len(elements) > 1 and _OF_A_BODY.isdisjoint(found)):
+    if is_sparse or (found and not is_single and _OF_A_BODY.isdisjoint(found)):
         return {"data": elements}
-    return _unwrapped(found)
-
-
-def _unwrapped(body: dict[str, Any]) -> dict[str, Any]:
-    """What a gateway has put inside `{"code": 0, "data": {...}}`, with the usage beside it."""
-    if body.get("choices") or error_in(body.get("error")) is not None:
-        return body
-    for name in _ENVELOPES:
-        inner = object_of(_opened(body.get(name)))
-        if not _ANSWERS.isdisjoint(inner):
-            return {"usage": body.get("usage")} | inner
-    return body
+    return unwrapped(found)

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import msgspec
 
 from doubleword_batch.isolated.schema import SchemaChecker
-from doubleword_batch.jobs.sync.answers import END_OF_THOUGHTS, Answer
+from doubleword_batch.jobs.sync.answers import Answer
+from doubleword_batch.jobs.sync.thoughts import behind_thoughts
 from doubleword_batch.loose_json import decode
 
 FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
@@ -64,7 +65,7 @@ def structured(text: str | None) -> Structured | None:
 def _unwrapped(text: str) -> tuple[str, str | None]:
     """What stands behind a model's thoughts and in its only code fence, and which it was."""
     wrapping = None
-    last = END_OF_THOUGHTS.split(text)[-1]
+    last = behind_thoughts(text)
     if len(last) < len(text):
         text, wrapping = last, AFTER_THOUGHTS
     before, fence, rest = text.partition(_FENCE)

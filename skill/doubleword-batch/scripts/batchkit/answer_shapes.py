@@ -7,7 +7,6 @@ the answer, as JSON, and said to be strange.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,7 +23,8 @@ from batchkit.json_values import (
 )
 from batchkit.listed import is_result, is_typed, listed_choices, of_tensors
 from batchkit.loose_json import decode_or_none
-from batchkit.plain_text import is_blank
+from batchkit.stream_pieces import CUT
+from batchkit.thoughts import says_nothing
 from batchkit.vectors import has_vectors, is_something, vectors_in
 
 _INPUT_TOKENS = (
@@ -44,8 +44,9 @@ _ENDS = (
 )  # fmt: skip
 _AT_THE_TOP = (
     "content", "message", "generated_text", "generation", "text_output", "completion", "response",
-    "text",
+    "text", "summary_text", "translation_text", "translated_text",
 )  # fmt: skip
+_BESIDE_ANSWERS = {*_USAGES, *_ENDS, *_READ, *_WRITTEN, "model", "role", "done", "tool_calls"}
 _THOUGHTS = frozenset(
     {
         "thinking", "think", "redacted_thinking", "thought", "thoughts", "analysis", "reasoning",
@@ -54,13 +55,18 @@ _THOUGHTS = frozenset(
     }
 )  # fmt: skip
 _ON_THE_WAY = frozenset(
-    {"web_search_call", "file_search_call", "mcp_list_tools", "server_tool_use", "compaction"}
+    {
+        "web_search_call",
+        "file_search_call",
+        "code_interpreter_call",
+        "mcp_list_tools",
+        "server_tool_use",
+        "compaction",
+    }
 )
-_CALLS = frozenset({"function_call", "custom_tool_call", "tool_use", "tool_call"})
-_THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|reasoning)"
-_BEGIN_OF_THOUGHTS = re.compile(rf"\s*(?:<{_THOUGHT}\s*>|\[think\])", re.IGNORECASE)
-END_OF_THOUGHTS = re.compile(rf"</\s*{_THOUGHT}\s*>|\[/think\]", re.IGNORECASE)
-"""Where what a model thought ends, and its answer begins."""
+_CALLS = frozenset({"function_call", "function.call", "custom_tool_call", "tool_use", "tool_call"})
+_CALLED = ("function", "custom", "functionCall", "function_call", "toolUse")
+_FEEDBACKS = ("candidates", "promptFeedback", "prompt_feedback")
 
 
 @dataclass
@@ -128,7 +134,7 @@ def _answer(body: dict[str, Any]) -> Answer:
         return _of_choices(
             [_choice(object_of(choice) or {"text": choice}) for choice in in_order(choices)]
         )
-    if isinstance(body.get("candidates"), list) or isinstance(body.get("promptFeedback"), dict):
+    if listed(body.get("candidates")) or any(name in body for name in _FEEDBACKS):
         return _of_candidates(body)
     if "output" in body or "output_text" in body or is_typed(body.get("outputs")):
         return _of_response(body)
@@ -141,7 +147,7 @@ def _answer(body: dict[str, Any]) -> Answer:
 def _of_other_names(body: dict[str, Any]) -> Answer:
     """Answers at the top of the body or in lists of their own; else the body is the answer."""
     for name in _AT_THE_TOP:
-        if name in body:
+        if name in body and not (name == "message" and _is_word(body)):
             return _of_message(body, body[name])
     if isinstance(body.get("result"), str):
         return _of_message(body, body["result"])
@@ -151,6 +157,11 @@ def _of_other_names(body: dict[str, Any]) -> Answer:
     return Answer(text=as_json(body), is_unknown=not is_result(body))
 
 
+def _is_word(body: dict[str, Any]) -> bool:
+    """Whether a message is a text with nothing beside it that an answer has."""
+    return isinstance(body["message"], str) and body.keys().isdisjoint(_BESIDE_ANSWERS)
+
+
 def _of_choices(choices: list[Answer]) -> Answer:
     first = choices[0] if choices else Answer()
     first.others = choices[1:]
@@ -158,10 +169,12 @@ def _of_choices(choices: list[Answer]) -> Answer:
 
 
 def _choice(choice: dict[str, Any]) -> Answer:
-    message = first(choice, ("message", "delta"))
-    fields = object_of(message) or object_of(next(iter(list_of(message)), None))
+    message = first(choice, ("message", "delta", "messages"))
+    if message is None and "content" in choice:
+        message = choice
+    fields = object_of(message) or object_of(next(iter(list_of(message)[-1:]), None))
     if isinstance(message, dict) or fields:
-        answer = _content(fields.get("content"))
+        answer = _content(first(fields, ("content", "text")))
         _add_parts_of_message(answer, fields)
         answer.text = answer.text or _text(choice.get("text"))
     else:
@@ -186,7 +199,7 @@ def _end_of(choice: dict[str, Any], message: dict[str, Any]) -> Any:
 
 def _add_parts_of_message(answer: Answer, message: dict[str, Any]) -> None:
     """What chat keeps beside the content: tool calls, the legacy one too, refusal, speech."""
-    calls = listed(message.get("tool_calls"))
+    calls = listed(first(message, ("tool_calls", "toolCalls")))
     if not calls and isinstance(message.get("function_call"), dict):
         calls = [{"function": message["function_call"]}]
     for call in filter(None, map(object_of, calls)):
@@ -214,6 +227,8 @@ def _of_response(body: dict[str, Any]) -> Answer:
     if answer.text is None:
         answer.text = _text(body.get("output_text"))
     status = body.get("status")
+    if any(object_of(item).get("status") == "incomplete" for item in list_of(output)):
+        status = "incomplete"
     if status == "incomplete":
         answer.finish_reason = object_of(body.get("incomplete_details")).get("reason") or status
     elif ending_of(status) == "failed":
@@ -239,13 +254,16 @@ def _unwrapped(output: Any) -> Any:
 
 def _of_candidates(body: dict[str, Any]) -> Answer:
     choices: list[Answer] = []
-    for candidate in map(object_of, list_of(body.get("candidates"))):
-        answer = _content(candidate.get("content"))
-        answer.finish_reason = candidate.get("finishReason", candidate.get("finish_reason"))
+    for candidate in map(object_of, listed(body.get("candidates"))):
+        answer = _content(first(candidate, ("content", "text")))
+        places = (candidate, object_of(candidate.get("metadata")))
+        ends = (first(place, ("finishReason", "finish_reason")) for place in places)
+        answer.finish_reason = next((end for end in ends if end is not None), None)
         answer.logprobs = candidate.get("logprobsResult")
         choices.append(answer)
     answer = _of_choices(choices)
-    blocked = object_of(body.get("promptFeedback")).get("blockReason")
+    feedback = object_of(first(body, _FEEDBACKS[1:]))
+    blocked = first(feedback, ("blockReason", "block_reason"))
     if not choices and blocked is not None:
         answer.finish_reason = "blocked"
     return answer
@@ -256,13 +274,14 @@ def _of_message(body: dict[str, Any], message: Any) -> Answer:
     fields = object_of(message)
     is_message = not fields.keys().isdisjoint({"content", "role", "tool_calls", "function_call"})
     answer = _content(fields.get("content") if is_message else message)
-    if is_message:
-        _add_parts_of_message(answer, fields)
+    _add_parts_of_message(answer, fields if is_message else body)
     for place in (body, object_of(body.get("details")), object_of(body.get("meta_info"))):
-        for name in ("stop_reason", "finish_reason", "done_reason", "stop_type"):
+        for name in _ENDS:
             answer.finish_reason = answer.finish_reason or place.get(name)
-    if body.get("stopped_limit") is True:  # llama.cpp's of before
-        answer.finish_reason = answer.finish_reason or "limit"
+    if True in (body.get("stopped_limit"), body.get("is_truncated")):  # llama.cpp's, Baidu's
+        answer.finish_reason = "limit"
+    if body.get("done") is False:  # a piece of Ollama's stream
+        answer.finish_reason = answer.finish_reason or CUT
     if ending_of(answer.finish_reason) == "refused" and answer.text and "stop_reason" in body:
         answer.refusal = answer.text
     return answer
@@ -281,11 +300,13 @@ def _content(content: Any) -> Answer:
             texts.append(piece)
             continue
         fields = object_of(piece)
+        if not fields:
+            continue
         kind = word(fields.get("type"))
         is_thought = kind in _THOUGHTS or "reasoningContent" in fields
         if is_thought or kind in _ON_THE_WAY or fields.get("thought") is True:
             continue
-        if kind in _CALLS or "functionCall" in fields or "toolUse" in fields:
+        if kind in _CALLS or any(isinstance(fields.get(name), dict) for name in _CALLED):
             _add_call(answer, fields)
         elif isinstance(fields.get("refusal"), str):
             answer.refusal = answer.refusal or fields["refusal"] or None
@@ -303,23 +324,28 @@ def _content(content: Any) -> Answer:
 
 def _pieces(content: Any) -> list[Any]:
     """The pieces of content, lists inside lists opened; an object without any is a text of JSON."""
-    if content is None:
-        return []
-    if isinstance(content, str):
-        return [content]
     if isinstance(content, dict):
-        fields = content
-        for name in ("parts", "content"):
-            if isinstance(fields.get(name), (list, str)) and _is_wrapper(fields, name):
-                return _pieces(fields[name])
-        is_piece = isinstance(fields.get("text"), str) or isinstance(fields.get("type"), str)
-        return [fields] if is_piece and not _is_of_the_model(fields) else [as_json(fields)]
-    if isinstance(content, list):
-        pieces: list[Any] = []
-        for piece in content:
+        return _pieces_of(object_of(content))
+    if not isinstance(content, list):
+        told = content if isinstance(content, str) else as_json(content)
+        return [] if content is None else [told]
+    pieces: list[Any] = []
+    for piece in list_of(content):
+        if {"role", "content"} <= object_of(piece).keys():  # of several messages the last
+            pieces = _pieces(piece)
+        else:
             pieces += _pieces(piece) if isinstance(piece, list) else [piece]
-        return pieces
-    return [as_json(content)]
+    return pieces
+
+
+def _pieces_of(fields: dict[str, Any]) -> list[Any]:
+    for name in ("parts", "content"):
+        if isinstance(fields.get(name), (list, str)) and _is_wrapper(fields, name):
+            return _pieces(fields[name])
+    if fields.keys() == {"role"}:
+        return []
+    is_piece = isinstance(fields.get("text"), str) or isinstance(fields.get("type"), str)
+    return [fields] if is_piece and not _is_of_the_model(fields) else [as_json(fields)]
 
 
 def _is_of_the_model(fields: dict[str, Any]) -> bool:
@@ -347,10 +373,12 @@ def _text(content: Any) -> str | None:
 def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     """A tool call of any server: its own fields, or those inside `function` and the like."""
     inner = call
-    for name in ("function", "custom", "functionCall", "toolUse"):
+    for name in _CALLED:
         if isinstance(call.get(name), dict):
             inner = call[name]
             break
+    if all(value is None for name, value in inner.items() if name not in ("id", "type", "index")):
+        return  # nothing is called
     is_free_text = inner is call.get("custom") or call.get("type") == "custom_tool_call"
     arguments: Any = None
     for name in ("arguments", "input", "args", "parameters"):
@@ -368,14 +396,3 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
             arguments = parsed
     calls = answer.tool_calls or []
     answer.tool_calls = [*calls, {"name": inner.get("name"), "arguments": arguments}]
-
-
-def says_nothing(text: str) -> bool:
-    """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
-    is_thought = "/" in text and is_blank(END_OF_THOUGHTS.split(text)[-1])
-    return is_thought or is_blank(text)
-
-
-def thinks_on(text: str) -> bool:
-    """Whether a text begins with the model's thoughts, and ends before they do."""
-    return bool(_BEGIN_OF_THOUGHTS.match(text)) and not END_OF_THOUGHTS.search(text)

@@ -9,19 +9,21 @@ from __future__ import annotations
 from typing import Any
 
 from batchkit import strict_json
-from batchkit.answer_shapes import Answer, answer_of, thinks_on
+from batchkit.answer_shapes import Answer, answer_of
 from batchkit.ending import quoted
+from batchkit.envelopes import error_in
 from batchkit.failures import failed, is_success, rejected
 from batchkit.finish_reasons import ending_of, text_of, word_of
+from batchkit.json_values import object_of
 from batchkit.provider_errors import read_error_body
 from batchkit.reading import Reading
 from batchkit.result_line import (
     ResultLine,
     body_object,
-    error_in,
     result_line,
     says_all_is_well,
 )
+from batchkit.thoughts import thinks_on
 
 __all__ = ["Reading", "read_line"]
 
@@ -56,15 +58,22 @@ def _reading_of(result: ResultLine) -> Reading:
         return Reading(result.custom_id, "pending")
     if result.error is not None:
         return _beside_answer(result, failed(result))
-    if result.body is None and result.status is None:
-        return Reading(result.custom_id, "failed", "no_response")
-    body = body_object(result.body)
+    return _reading_of_body(result, body_object(result.body))
+
+
+def _reading_of_body(result: ResultLine, body: dict[str, Any]) -> Reading:
     if not is_success(result.status) or _is_error(body):
         return rejected(result.custom_id, result.status, result.body)
     if not body:
+        if result.body is None and result.status is None:
+            return Reading(result.custom_id, "failed", "no_response")
         words = quoted(result.body) if isinstance(result.body, str) else ""
         return Reading(result.custom_id, "failed", "not_json", message=words)
-    return _answered(result.custom_id, answer_of(body))
+    told = error_in(body.get("error"))
+    if told is None:
+        return _answered(result.custom_id, answer_of(body))
+    result = result._replace(error=told, body={**body, "error": None})
+    return _beside_answer(result, failed(result))
 
 
 def _beside_answer(result: ResultLine, error: Reading) -> Reading:
@@ -169,8 +178,9 @@ def _is_error(body: dict[str, Any]) -> bool:
     says_so = body.get("object") == "error" or body.get("type") == "error"
     if says_so or (error_in(body.get("error")) is not None and not body.get("choices")):
         return True
-    if any(body.get(name) is not None for name in _ANSWERS):
-        return False
+    if any(body.get(name) not in (None, "", [], {}) for name in _ANSWERS):
+        output = object_of(body.get("output"))
+        return "message" in output and "code" in output and _is_error(output)
     is_coded = any(error_in(body.get(name)) is not None for name in _CODES)
     has_words = is_coded and any(isinstance(body.get(name), str) for name in ("message", "msg"))
     faults = (error_in(body.get(name)) for name in _FAULTS)

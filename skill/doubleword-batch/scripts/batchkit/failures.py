@@ -85,11 +85,12 @@ def _failed_for(custom_id: str, reason: FailureReason) -> Reading:
 
 def rejected(custom_id: str, status: int | None, body: Any) -> Reading:
     """The outcome of a response that is an error, by its status or by its body."""
-    read = read_error_body(strict_json.encode(body))
     fields = body_object(body)
+    is_several = isinstance(body, list) and len(body) > 1
+    read = read_error_body(strict_json.encode(fields if fields and not is_several else body))
     told = object_of(fields.get("error")) or fields
     if is_success(status):
-        status = _told_status(told)
+        status = _told_status(told) or _told_status(fields)
     if status is None:
         refused = bool(read.codes & _FILTERS)
         outcome, cause = ("refused", "content_filter") if refused else ("failed", "error")

@@ -6,14 +6,12 @@ from typing import Any
 
 from batchkit.json_values import first, list_of, object_of, word
 
-_LISTS = ("results", "generations", "predictions", "outputs", "completions")
-_TEXTS = ("text", "generated_text", "outputText", "content")
+_LISTS = ("results", "generations", "predictions", "outputs", "completions", "responses")
+_TEXTS = ("text", "generated_text", "outputText", "content", "completion")
 _RESULT_LISTS = ("results", "data", "pages", "predictions", "classifications")
-_RESULTS = frozenset(
-    {
-        "score", "relevance_score", "label", "probs", "flagged", "category_scores", "b64_json",
-        "url", "markdown", "bytesBase64Encoded", "prediction",
-    }
+_RESULTS = (
+    "score", "relevance_score", "label", "probs", "flagged", "category_scores", "b64_json",
+    "url", "markdown", "bytesBase64Encoded", "prediction",
 )  # fmt: skip
 _OF_TEXT = ("text_output", "generated_text", "output_text", "output", "text")
 
@@ -43,8 +41,10 @@ def is_result(body: dict[str, Any]) -> bool:
     """
     for name in _RESULT_LISTS:
         results = [object_of(element) for element in list_of(body.get(name))]
-        if results and not any(map(_RESULTS.isdisjoint, results)):
+        if results and all(first(result, _RESULTS) is not None for result in results):
             return True
+    if body.get("score") is not None or (list_of(body.get("labels")) and "scores" in body):
+        return True
     images = list_of(body.get("images"))
     if images and all(isinstance(image, str) and image for image in images):
         return True

@@ -1,7 +1,8 @@
 """A stream that was kept as it was sent, put together: the body that its pieces make.
 
-Such a body is a list of pieces, or their text with `data: ` in front of each (server-sent events).
-Read here are chat completions, completions, and responses, whose last event holds the whole.
+Such a body is a list of pieces, or their text: server-sent events with `data: ` in front of each,
+or a line for each. Read here are chat completions, completions, responses, Anthropic's messages,
+Cohere's and Gemini's pieces, and Ollama's.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchkit.json_values import list_of, object_of
+from batchkit.json_values import first, list_of, object_of, word
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
@@ -25,18 +26,21 @@ def joined(body: Any) -> Any:
     for piece in pieces:
         if piece.get("type") in _WHOLE and object_of(piece.get("response")):
             return piece["response"]
+    pieces = list(map(_of_chat, pieces))
     if not any("choices" in piece or "error" in piece for piece in pieces):
         return body
     choices: dict[int, _Choice] = {}
     told: dict[str, Any] = {}
+    usage: dict[str, Any] = {}
     for piece in pieces:
-        told |= {name: piece[name] for name in ("usage", "error") if piece.get(name)}
+        usage |= object_of(piece.get("usage"))
+        told |= {"error": piece["error"]} if piece.get("error") else {}
         for choice in map(object_of, list_of(piece.get("choices"))):
             index = choice.get("index")
             place = index if isinstance(index, int) else 0
             choices.setdefault(place, _Choice()).add(choice)
     found = [choices[index].whole(index, told.get("error")) for index in sorted(choices)]
-    return {"choices": found, "usage": told.get("usage")} if found else {"error": told.get("error")}
+    return {"choices": found, "usage": usage} if found else {"error": told.get("error")}
 
 
 class _Choice:
@@ -81,11 +85,88 @@ def _pieces(body: Any) -> list[dict[str, Any]]:
     if isinstance(body, list):
         found = [object_of(piece) for piece in list_of(body)]
         choices = [object_of(choice) for piece in found for choice in list_of(piece.get("choices"))]
-        return found if any("delta" in choice for choice in choices) else []
-    if not isinstance(body, str) or "data:" not in body:
+        are_pieces = any("delta" in choice for choice in choices) or _are_of_others(found)
+        return found if are_pieces else []
+    if not isinstance(body, str):
         return []
-    lines = [line[5:].strip() for line in _LINE.split(body) if line.startswith("data:")]
+    lines = _LINE.split(body) if "data:" in body or body.startswith("{") else []
+    if lines and "data:" not in (line[:5] for line in lines):
+        found = [object_of(decode_or_none(line)) for line in lines if line.strip()]
+        return found if _are_of_others(found) else []
+    lines = [line[5:].strip() for line in lines if line.startswith("data:")]
     return [object_of(decode_or_none(line)) for line in lines if line.startswith("{")]
+
+
+def _are_of_others(pieces: list[dict[str, Any]]) -> bool:
+    """Whether objects are several pieces that Gemini or Ollama have sent."""
+    are_of_gemini = all("candidates" in piece or "usageMetadata" in piece for piece in pieces)
+    are_of_ollama = all(isinstance(piece.get("done"), bool) for piece in pieces)
+    return len(pieces) > 1 and (are_of_gemini or are_of_ollama)
+
+
+# Pieces of others as pieces of a chat
+
+
+def _of_chat(piece: dict[str, Any]) -> dict[str, Any]:
+    kind, delta = word(piece.get("type")), object_of(piece.get("delta"))
+    if isinstance(piece.get("done"), bool):
+        return _of_ollama(piece)
+    if "candidates" in piece:
+        return _of_gemini(piece)
+    if kind == "response.output_text.delta":
+        return _with({"content": piece.get("delta")})
+    if kind in ("message_start", "content_block_start", "content_block_delta", "message_delta"):
+        return _of_anthropic(piece, delta)
+    if kind in ("content-delta", "message-end"):
+        content = object_of(object_of(delta.get("message")).get("content"))
+        return _with({"content": content.get("text")}, delta.get("finish_reason"))
+    return piece
+
+
+def _with(delta: dict[str, Any], finish: Any = None, usage: Any = None) -> dict[str, Any]:
+    return {"choices": [{"delta": delta, "finish_reason": finish}], "usage": usage}
+
+
+def _of_ollama(piece: dict[str, Any]) -> dict[str, Any]:
+    message = object_of(piece.get("message")) or {"content": piece.get("response")}
+    counts = {
+        usual: piece[name]
+        for name, usual in (
+            ("prompt_eval_count", "prompt_tokens"),
+            ("eval_count", "completion_tokens"),
+        )
+        if name in piece
+    }
+    end = piece.get("done_reason") or ("stop" if piece["done"] else None)
+    return {"error": piece.get("error")} | _with(message, end, counts)
+
+
+def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
+    choices: list[dict[str, Any]] = []
+    for candidate in map(object_of, list_of(piece.get("candidates"))):
+        parts = list(map(object_of, list_of(object_of(candidate.get("content")).get("parts"))))
+        texts = [word(part.get("text")) for part in parts if not part.get("thought")]
+        choices.append(
+            {
+                "index": candidate.get("index"),
+                "delta": {"content": "".join(texts)},
+                "finish_reason": first(candidate, ("finishReason", "finish_reason")),
+            }
+        )
+    return {"choices": choices, "usage": piece.get("usageMetadata")}
+
+
+def _of_anthropic(piece: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any]:
+    if piece.get("type") == "message_start":
+        return _with({}, usage=object_of(piece.get("message")).get("usage"))
+    if piece.get("type") == "message_delta":
+        return _with({}, delta.get("stop_reason"), piece.get("usage"))
+    block = object_of(piece.get("content_block"))
+    told: dict[str, Any] = {"content": first(delta | block, ("text",))}
+    if block.get("type") == "tool_use" or "partial_json" in delta:
+        called = {"name": block.get("name"), "arguments": delta.get("partial_json")}
+        told["tool_calls"] = [{"index": piece.get("index"), "function": called}]
+    return _with(told)
 
 
 def _is(text: Any) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from batchkit.answer_shapes import END_OF_THOUGHTS
 from batchkit.loose_json import decode
 from batchkit.schema import Checker
+from batchkit.thoughts import behind_thoughts
 
 if TYPE_CHECKING:
     from batchkit.reading import Reading
@@ -83,7 +83,7 @@ def _invalid(reading: Reading, cause: str, message: str) -> Reading:
 def _unwrapped(text: str) -> tuple[str, str]:
     """What stands behind a model's thoughts and in its only code fence, and which it was."""
     place = ""
-    last = END_OF_THOUGHTS.split(text)[-1]
+    last = behind_thoughts(text)
     if len(last) < len(text):
         text, place = last, _THOUGHTS
     before, fence, rest = text.partition(_FENCE)

@@ -44,7 +44,11 @@ def vectors_in(body: dict[str, Any]) -> tuple[Any, bool]:
     for element in _elements(body):
         fields = object_of(element)
         vector = next((fields[name] for name in _PLACES if name in fields), element)
-        vectors.append(_vector(_of_a_type(vector)))
+        inner = list_of(vector)  # a text's pieces, each with its own
+        if inner and all("embedding" in object_of(it) for it in inner):
+            vectors.append([_vector(it["embedding"]) for it in in_order(inner)])
+        else:
+            vectors.append(_vector(_of_a_type(vector)))
     is_broken = not all(_is_vector(vector) for vector in vectors)
     return vectors[0] if len(vectors) == 1 else vectors or None, is_broken
 
@@ -64,7 +68,8 @@ def _elements(body: dict[str, Any]) -> list[Any]:
 def _of_a_type(value: Any) -> Any:
     """What stands in an object by the type of its numbers; any other value as it is."""
     fields = object_of(value)
-    return next((fields[name] for name in _TYPES if name in fields), value)
+    told = (fields[name] for name in _TYPES if fields.get(name) is not None)
+    return next(told, value)
 
 
 def _vector(value: Any) -> Any:

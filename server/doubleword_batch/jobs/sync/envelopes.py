@@ -1,0 +1,194 @@
+"""What gateways put around an answer, however many envelopes and whatever they are called."""
+
+import base64
+import binascii
+from collections.abc import Iterator
+from typing import Any
+
+from doubleword_batch.jobs.sync.json_values import list_of, listed, object_of, whole_number
+from doubleword_batch.jobs.sync.listed import is_result, is_typed
+from doubleword_batch.jobs.sync.spelling import as_usual
+from doubleword_batch.jobs.sync.stream_pieces import joined
+from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
+
+STATUSES = ("status_code", "statusCode", "status")
+"""Where an object may have an HTTP status."""
+
+_LEAST_STATUS, _FIRST_ERROR, _LAST_ERROR = 100, 400, 599
+_NOTHING = frozenset(
+    {
+        "", "null", "none", "nil", "undefined", "n/a", "0", "200", "ok", "success", "successful",
+        "succeeded", "no error", "no errors", "no_error", "noerror", "false", "-",
+    }
+)  # fmt: skip
+_ENVELOPES = ("data", "result", "response", "output", "body", "completion")
+ANSWERS = frozenset(
+    {
+        "choices", "candidates", "output", "output_text", "generated_text", "response", "text",
+        "embedding", "embeddings",
+    }
+)  # fmt: skip
+"""Names that hold an answer in a body."""
+
+# What has one of these is looked at as it is; an answer inside it may be the model's own words.
+_WHOLE = (
+    "choices", "candidates", "content", "output_text", "generated_text", "generation",
+    "text_output", "text", "embedding", "embeddings", "tool_calls", "function_call", "parts",
+)  # fmt: skip
+_OF_THE_REQUEST = frozenset(
+    {"request", "input", "inputs", "input_body", "modelInput", "instance", "params", "metadata"}
+)
+_OF_A_CHOICE = frozenset({"message", "delta", "text", "content", "messages"})
+_OF_A_CANDIDATE = frozenset({"content", "text", "finishReason", "finish_reason"})
+_DEEPEST, _MOST_PLACES, _MOST_LISTS = 6, 200, 4
+_BEGINS = ("{", "[", '"', "e")  # of JSON, and of base64 of an object
+
+
+def opened(value: Any) -> Any:
+    """The value; where it is a JSON text of an object or list, what that says."""
+    found: Any = value
+    for _ in range(3):
+        inner: Any = None
+        if isinstance(found, str):
+            inner = decode_or_none(found)
+            inner = decode_relaxed_or_none(found) if inner is None else inner
+            inner = _of_base64(found) if inner is None else inner
+        if inner is not None and not isinstance(inner, bool | int | float):
+            found = inner
+    return joined(found)
+
+
+def only(value: Any) -> Any:
+    """The value, out of lists that hold nothing else and of texts of JSON."""
+    found: Any = value
+    for _ in range(_MOST_LISTS):
+        if isinstance(found, str) and found[:1] in _BEGINS:
+            found = opened(found)
+        elements = list_of(found)
+        if len(elements) != 1:
+            break
+        found = joined(elements[0])
+    return found
+
+
+def _of_base64(text: str) -> Any:
+    """What the JSON of an object says that was written as base64; None for any other text."""
+    if not text.startswith(("ey", "ew")):
+        return None
+    try:
+        return decode_or_none(base64.b64decode(text, validate=True))
+    except (binascii.Error, ValueError):
+        return None
+
+
+def error_in(error: Any) -> Any:
+    """An error that says something: servers also write {}, [], "", "success" and code 0."""
+    return None if says_nothing(error) else error
+
+
+def says_nothing(value: Any) -> bool:
+    """Whether an error is none: empty, or a word of success."""
+    if isinstance(value, str):
+        return value.strip().lower() in _NOTHING
+    inside = list(object_of(value).values()) or list_of(value)
+    return all(map(says_nothing, inside)) if inside else value in (None, False, 0, 200, {}, [])
+
+
+def status_in(fields: dict[str, Any]) -> int | None:
+    """The HTTP status that an object tells, also as `500 Internal Server Error`; else None."""
+    for name in STATUSES:
+        told = fields.get(name)
+        number = whole_number(told[:3] if isinstance(told, str) else told)
+        if number is not None and number >= _LEAST_STATUS:
+            return number
+    return None
+
+
+def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
+    """What a gateway has put inside `{"code": 0, "data": {...}}`, with the usage beside it.
+
+    An answer that is surely one is found by whatever names it is inside of, where it is the only
+    one; so is an error, where there is no answer.
+    """
+    body = as_usual(body)
+    if body.get("choices") or error_in(body.get("error")) is not None:
+        return body
+    for name in _ENVELOPES:
+        inner = object_of(opened(body.get(name)))
+        if not ANSWERS.isdisjoint(inner):
+            inner = {"usage": body.get("usage")} | as_usual(inner)
+            return _inside(inner) or inner
+    return _inside(body) or body
+
+
+def _inside(body: dict[str, Any]) -> dict[str, Any] | None:
+    """The only answer inside envelopes, or else the first error; None where there is neither."""
+    if _is_whole(body) or is_result(body):
+        return None
+    level, places = [body], 0
+    errors: list[Any] = []
+    for _ in range(_DEEPEST):
+        level = [inner for fields in level if not _is_whole(fields) for inner in _objects(fields)]
+        places += len(level)
+        if places > _MOST_PLACES:
+            return None
+        found = [fields for fields in level if _is_surely_one(fields)]
+        if found:
+            return {"usage": body.get("usage")} | found[0] if len(found) == 1 else None
+        errors += filter(None, map(_error_of, [body, *level] if not errors else level))
+    return body | {"error": errors[0]} if errors else None
+
+
+def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The objects in an object: also as JSON, and alone in a list."""
+    for name, value in fields.items():
+        if name in _OF_THE_REQUEST:
+            continue
+        inner = only(value)
+        if isinstance(inner, dict) and inner:
+            yield as_usual(object_of(inner))
+
+
+def _is_whole(fields: dict[str, Any]) -> bool:
+    holds = any(fields.get(name) not in (None, "", [], {}) for name in _WHOLE)
+    output = fields.get("output")
+    is_output = bool(output) and (not isinstance(output, dict) or "message" in output)
+    return holds or is_output or isinstance(fields.get("message"), dict)
+
+
+def _is_surely_one(fields: dict[str, Any]) -> bool:
+    """Whether an object is an answer of a server, by names that little else has."""
+    choices = [object_of(choice) for choice in listed(fields.get("choices"))]
+    candidates = [object_of(choice) for choice in listed(fields.get("candidates"))]
+    message = object_of(fields.get("message"))
+    return (
+        any(not _OF_A_CHOICE.isdisjoint(choice) for choice in choices)
+        or any(not _OF_A_CANDIDATE.isdisjoint(choice) for choice in candidates)
+        or {"role", "content"} <= message.keys()
+        or (fields.get("object") == "response" and is_typed(fields.get("output")))
+        or (fields.get("type") == "message" and "content" in fields)
+        or _has_vectors(fields.get("data"))
+    )
+
+
+def _has_vectors(data: Any) -> bool:
+    elements = list_of(data)
+    return bool(elements) and all(
+        "embedding" in object_of(element) or is_vector(element) for element in elements
+    )
+
+
+def _error_of(fields: dict[str, Any]) -> Any:
+    """What an object says that went wrong; its HTTP status and the body beside it, too."""
+    status = status_in(fields)
+    if status is not None and _FIRST_ERROR <= status <= _LAST_ERROR and fields.get("body"):
+        inner = object_of(opened(fields["body"]))
+        return {"status": status} | (object_of(inner.get("error")) or {"error": fields["body"]})
+    error = error_in(fields.get("error"))
+    is_told = error_in(fields.get("code")) is not None and isinstance(fields.get("message"), str)
+    return fields if error is None and is_told else error
+
+
+def is_vector(value: Any) -> bool:
+    """Whether a value is a list of numbers, to judge by its first."""
+    return isinstance(next(iter(list_of(value)), None), int | float)

@@ -1,0 +1,48 @@
+"""What a model thought before it answered, where it stands in the text of the answer."""
+
+from __future__ import annotations
+
+import re
+
+from batchkit.plain_text import is_blank
+
+_THOUGHT = r"(?:\w+:)?(?:think|thinking|thought|reasoning)"
+_OF_HARMONY = r"<\|channel\|>(?:analysis|commentary)\b"
+_BEGIN_OF_THOUGHTS = re.compile(
+    rf"\s*(?:<{_THOUGHT}\s*>|\[think\]|◁think▷|<\|START_THINKING\|>"
+    rf"|(?:<\|start\|>assistant)?{_OF_HARMONY})",
+    re.IGNORECASE,
+)
+END_OF_THOUGHTS = re.compile(
+    rf"</\s*{_THOUGHT}\s*>|\[/think\]|◁/think▷|<\|END_THINKING\|>"
+    r"|<\|channel\|>final\b[^<\n]*(?:<\|constrain\|>\w*)?<\|message\|>",
+    re.IGNORECASE,
+)
+"""Where what a model thought ends, and its answer begins."""
+
+END_OF_ANSWER = re.compile(r"\s*<\|(?:return|end)\|>\s*\Z")
+"""What a model's own format puts behind an answer."""
+
+BEFORE_THOUGHTS = frozenset("<[◁ \t\r\n\f\v")
+"""What stands before thoughts; few texts begin with any of these."""
+
+SEEN_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
+"""The last characters of nearly all texts: what ends with one of them says something."""
+
+
+def says_nothing(text: str) -> bool:
+    """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
+    if text[-1:] in SEEN_ENDS:
+        return False
+    is_thought = ("/" in text or "|" in text) and is_blank(behind_thoughts(text))
+    return is_thought or is_blank(text)
+
+
+def behind_thoughts(text: str) -> str:
+    """The answer behind what the model thought; the text itself where it has not thought."""
+    return END_OF_ANSWER.sub("", END_OF_THOUGHTS.split(text)[-1])
+
+
+def thinks_on(text: str) -> bool:
+    """Whether a text begins with the model's thoughts, and ends before they do."""
+    return bool(_BEGIN_OF_THOUGHTS.match(text)) and not END_OF_THOUGHTS.search(text)
