@@ -4,7 +4,6 @@ They are large, so without the variable their tests are skipped with the reason;
 an installation fails its tests are skipped as well, and say so.
 """
 
-import fcntl
 import os
 import shutil
 import subprocess
@@ -56,6 +55,8 @@ def _install_once(folder, install):
 
 
 def _install_locked(folder, install):
+    import fcntl  # not on Windows, where this module is imported all the same
+
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # several workers may want the same program

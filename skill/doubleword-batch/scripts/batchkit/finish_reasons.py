@@ -8,10 +8,6 @@ from __future__ import annotations
 import re
 from typing import Any
 
-ENDINGS = ("complete", "cut", "full", "refused", "failed", "unknown")
-"""complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
-refused: the model or a filter declined. failed: the server gave up."""
-
 _COMPLETE = frozenset(
     {
         "", "null", "none", "stop", "stopped", "stop_sequence", "stop_token", "end_turn", "end",
@@ -73,7 +69,11 @@ _MOST_CHARACTERS = 200
 
 
 def ending_of(reason: Any) -> str:
-    """What a finish reason means."""
+    """What a finish reason means, in one word.
+
+    complete: the answer is whole. cut: the token limit ended it. full: the model's context did.
+    refused: the model or a filter declined. failed: the server gave up. Else: unknown.
+    """
     word = word_of(reason)
     for words, ending in _SETS:
         if word in words:
