@@ -61,3 +61,8 @@ def test_a_provider_is_named_as_a_sentence_needs_it():
     assert (profile("openai").called, profile("openai").called_first) == ("OpenAI", "OpenAI")
     with pytest.raises(InputError, match=r"^The OpenAI-compatible server runs no batches"):
         profile("generic").check_endpoint("/v1/audio")
+
+
+@pytest.mark.parametrize(("told", "named"), [("1d", "24h"), ("24h", "24h"), ("soon", "soon")])
+def test_a_window_that_a_server_spells_otherwise_is_named_as_the_profile_names_it(told, named):
+    assert profile("openai").window_named(told) == named
