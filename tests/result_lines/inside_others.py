@@ -18,6 +18,7 @@ _UP = "<|channel|>analysis<|message|>hm<|end|><|start|>assistant<|channel|>final
 _MESSAGE = {"role": "assistant", "content": "hi"}
 _TENCENT = {"Message": {"Role": "assistant", "Content": "hi"}, "FinishReason": "length"}
 _TENCENTS_CALL = {"Id": "c", "Function": {"Name": "f", "Arguments": '{"x":1}'}}
+_OLLAMAS_CALL = {"function": {"name": "f", "arguments": {"x": 1}}}
 _BLOCKED = {"prompt_feedback": {"block_reason": "SAFETY"}, "usage_metadata": {}}
 _NO_IMAGE = {"created": 1, "data": [{"b64_json": None, "url": None}]}
 _OF_A_MODEL = {"choices": [{"message": {"content": "no"}}]}
@@ -39,8 +40,9 @@ def _output(finish):
     return {"outputs": [{"finish_reason": finish, "message": {"role": 2, "content": "hi"}}]}
 
 
-def _gemini(text, finish=None):
-    part = {"content": {"parts": [{"text": text}], "role": "model"}, "finishReason": finish}
+def _gemini(text, finish=None, **part):
+    parts = [part or {"text": text}]
+    part = {"content": {"parts": parts, "role": "model"}, "finishReason": finish}
     return {"candidates": [part], "usageMetadata": {"promptTokenCount": 3}}
 
 
@@ -235,6 +237,20 @@ _STREAMS = {
     ),
     "a stream of Gemini that was cut": body(
         [_gemini("h"), _gemini("i")], answer="hi", **_BROKEN_OFF
+    ),
+    "a stream of Gemini's calls": body(
+        [
+            _gemini("", functionCall={"name": "f", "args": {"x": 1}}),
+            _gemini("", "STOP", functionCall={"name": "g", "args": {}}),
+        ],
+        answer=[*CALL, {"name": "g", "arguments": {}}],
+    ),
+    "a stream of Ollama's call": body(
+        _lines(
+            _ollama("") | {"message": {"tool_calls": [_OLLAMAS_CALL]}},
+            _ollama("", done_reason="stop"),
+        ),
+        answer=CALL,
     ),
     "a stream of Anthropic": body(_events(*_BLOCKS, _END), answer="hi"),
     "a stream of Anthropic that was cut": body(_events(*_BLOCKS), answer="hi", **_BROKEN_OFF),

@@ -89,23 +89,23 @@ def result_line(line: bytes) -> ResultLine | None:
             return _of_anthropic(custom_id, result)
         fields = fields | {"response": {"result": result} if _is_text(result) else result}
     if "response_body" in fields:
-        return _withoutstatus_in(custom_id, fields, opened(fields["response_body"]), error)
+        return _without_status(custom_id, fields, opened(fields["response_body"]), error)
     response = opened(fields.get("response"))
     if _is_envelope(response):
         response = list_of(response)[0]
     if not isinstance(response, dict):
         body = response if response is not None else opened(first(fields, _BODIES))
-        return _withoutstatus_in(custom_id, fields, body, error, status_in(fields))
+        return _without_status(custom_id, fields, body, error, status_in(fields))
     response = object_of(response)
     status = status_in(response) or status_in(fields)
     body = opened(response["body"]) if "body" in response else _bare(response)
     error = error or error_in(response.get("error"))
     if body is None and status is None:
-        return _withoutstatus_in(custom_id, fields, body, error)
+        return _without_status(custom_id, fields, body, error)
     return ResultLine(custom_id, status, body, error)
 
 
-def _withoutstatus_in(
+def _without_status(
     custom_id: str, fields: dict[str, Any], body: Any, error: Any, status: int | None = None
 ) -> ResultLine:
     """A line whose answer has no envelope; one with nothing in it may say what became of it."""

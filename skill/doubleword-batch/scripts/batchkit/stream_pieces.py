@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from batchkit.json_values import first, list_of, object_of, word
+from batchkit.json_values import as_json, first, list_of, object_of, word
 from batchkit.loose_json import decode_or_none
 
 _LINE = re.compile(r"\r\n|\n|\r")
@@ -60,6 +60,13 @@ class _Choice:
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
             function = object_of(call.get("function"))
+            if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
+                told = {
+                    "name": word(function.get("name")),
+                    "arguments": as_json(function["arguments"]),
+                }
+                self._calls[len(self._calls)] = told
+                continue
             known = self._calls.setdefault(
                 index if isinstance(index, int) else number, {"name": "", "arguments": ""}
             )
@@ -146,10 +153,15 @@ def _of_gemini(piece: dict[str, Any]) -> dict[str, Any]:
     for candidate in map(object_of, list_of(piece.get("candidates"))):
         parts = list(map(object_of, list_of(object_of(candidate.get("content")).get("parts"))))
         texts = [word(part.get("text")) for part in parts if not part.get("thought")]
+        calls: list[dict[str, Any]] = [
+            {"function": {"name": it.get("name"), "arguments": it.get("args") or {}}}
+            for it in (object_of(part.get("functionCall")) for part in parts)
+            if it
+        ]
         choices.append(
             {
                 "index": candidate.get("index"),
-                "delta": {"content": "".join(texts)},
+                "delta": {"content": "".join(texts), "tool_calls": calls},
                 "finish_reason": first(candidate, ("finishReason", "finish_reason")),
             }
         )
