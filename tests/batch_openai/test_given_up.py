@@ -259,3 +259,27 @@ async def test_a_row_that_is_freed_while_the_repeat_waits_for_others_is_taken_ov
         finally:
             await engine.close()
         assert await requests_of(server) == 1
+
+
+async def test_a_call_given_up_after_its_repeat_came_is_taken_over(faulty, settings, gate):
+    """The hang-up is noticed late: the repeat waits for others by then, and the first is sent."""
+    with faulty(**held_at("POST /v1/files", gate)) as server:
+        engine = BatchEngine(settings, replace(QUICK, batch_window_seconds=2))
+        try:
+            async with asyncio.timeout(60):
+                first = engine.begin(*ASKED)
+                while first.job_row is None:
+                    await asyncio.sleep(0.01)  # a poll
+                again = engine.begin(*ASKED)
+                while again.key is None:  # not looked at yet
+                    await asyncio.sleep(0.01)
+                await asyncio.wait({again.future}, timeout=0.2)
+                first.future.cancel()
+                engine.release(first)
+                while again.leader is None:
+                    await asyncio.sleep(0.01)
+                gate.touch()
+                assert (await engine.response_of(again)).body
+        finally:
+            await engine.close()
+        assert await requests_of(server) == 1

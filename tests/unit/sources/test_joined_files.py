@@ -57,7 +57,7 @@ def test_tables_with_marks_that_were_joined_are_the_rows_of_each(folder, parts, 
 
 @pytest.mark.parametrize("block", [8, 1 << 18])
 def test_marks_are_found_where_blocks_end(opened, monkeypatch, block):
-    monkeypatch.setattr("doubleword_batch.sources.csv_files._BLOCK_BYTES", block)
+    monkeypatch.setattr("doubleword_batch.sources.csv_records._BLOCK_BYTES", block)
     table = opened((BOM + "a,b\n1,2\n") * 50)
     assert list(table.rows()) == [{"a": "1", "b": "2"}] * 50
     (note,) = table.notes
