@@ -191,7 +191,7 @@ class Dispatcher:
                 self._cache.reclaim(*leader.job_row)
             return True
         self._under_way.add(call)
-        return self._finds_paid_row(ws, known, call)
+        return call.key in known and self._finds_paid_row(ws, known, call)
 
     def _finds_paid_row(
         self, ws: "Workspace", known: dict[bytes, list[CallRow]], call: Call
