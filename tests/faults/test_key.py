@@ -30,7 +30,8 @@ ORDER = {"source": "rows.csv", "prompt": "Say {{ text }}", "model": MODEL}
 @pytest.fixture
 def planted(harness):
     token = harness.folder / "server" / "local" / "token"
-    token.parent.mkdir(parents=True, mode=0o700)
+    token.parent.parent.mkdir(mode=0o700)
+    token.parent.mkdir(mode=0o700)
     token.write_text(KEY)
     requests = [row(3, "error", status=400, message=ECHO), row(5, "truncated")]
     with harness.serving(*FAULTS, requests=requests):
