@@ -212,6 +212,21 @@ class SeenIds:
             self._spill()
         return None if other == line else other
 
+    def add_new(self, custom_ids: list[str], first: int) -> bool:
+        """Add those of the lines from `first` on; False, and none is added, if one stands twice."""
+        lines = range(first, first + len(custom_ids))
+        if self._folder is not None:
+            for custom_id, line in zip(custom_ids, lines, strict=True):
+                self._add_digest(custom_id, line)
+            return True
+        line_of = dict(zip(custom_ids, lines, strict=True))
+        if len(line_of) < len(lines) or not self._line_of.keys().isdisjoint(line_of):
+            return False
+        self._line_of.update(line_of)
+        if len(self._line_of) > MOST_IN_MEMORY:
+            self._spill()
+        return True
+
     def late_duplicates(self) -> Iterator[tuple[int, int]]:
         """(line, earlier line) of the duplicates that `other_line` did not report."""
         for number, buffer in enumerate(self._buffers):

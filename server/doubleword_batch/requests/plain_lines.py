@@ -60,14 +60,12 @@ def read_plain(line: bytes) -> PlainLine | None:
     except (ValueError, RecursionError):
         return None
     body = request.body
-    if request.url == CHAT:
-        asks = bool(body.messages)
-    else:
-        asks = bool(body.input) and request.url in _OF_INPUT
     for message in body.messages:
         if memoryview(message.content)[0] != _QUOTE:
             return None
     for value in (body.response_format, body.text):
         if value is not _NOTHING and is_too_deep(bytes(value)):
             return None
-    return request if asks else None
+    if request.url == CHAT:
+        return request if body.messages else None
+    return request if body.input and request.url in _OF_INPUT else None

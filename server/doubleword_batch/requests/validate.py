@@ -31,6 +31,7 @@ from doubleword_batch.sources.base import quoted_name
 _ALSO_TAKEN = ("/v1/completions", "/v1/messages")
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 _AROUND_A_BODY = 4096  # bytes a line may have beside its body and still be read whole
+_IDS_AT_ONCE = 1000
 _MODELS_SHOWN = 10
 _QUOTED = 80
 _READ_BYTES = 1 << 18
@@ -106,7 +107,8 @@ class _Check:
         self._found = Findings()
         self._seen = seen
         self._url: str | None = None  # of the first line
-        self._taken_url: str | None = None  # the same, if the provider takes it
+        self._usual_url: str | None = None  # the same, if nothing of its own is checked of it
+        self._ids: list[str] = []  # of the lines just read, which are otherwise in order
         self._one_url = True
         self._models: dict[str, None] = {}
         self._requests = 0
@@ -114,16 +116,30 @@ class _Check:
         self._bytes = 0
 
     def run(self, stream: BinaryIO) -> ValidationReport:
+        longest = self._profile.max_request_bytes
+        number = 0
         for number, line in enumerate(self._lines(stream), 1):
             self._bytes += len(line)
-            if number > 1:
-                self._line(number, line)
-            elif line.startswith(_UTF_16):
+            request = read_plain(line)
+            # Most lines are like those before them; of these only the custom_id is left to check.
+            if (
+                request is not None
+                and request.url == self._usual_url
+                and request.body.model in self._models
+                and request.method == _METHOD
+                and len(line) <= longest
+            ):
+                self._ids.append(request.custom_id)
+                if len(self._ids) == _IDS_AT_ONCE:
+                    self._check_ids(number + 1)
+                continue
+            self._check_ids(number)
+            if number == 1 and line.startswith(_UTF_16):
                 self._requests = 1
                 self._found.add("bad_utf8", 1, "The file is UTF-16; nothing in it can be read.")
                 break
-            else:
-                self._line(1, self._without_bom(line))
+            self._line(number, self._without_bom(line) if number == 1 else line)
+        self._check_ids(number + 1)
         self._whole_file(size_bytes := self._path.stat().st_size)
         groups = self._found.groups()
         return ValidationReport(
@@ -164,7 +180,7 @@ class _Check:
         self._custom_id(number, request.custom_id)
         if request.method != _METHOD:
             self._method(number, request.method)
-        if request.url != self._taken_url:
+        if request.url != self._usual_url:
             self._target(number, request.url)
         if request.body.model not in self._models:
             self._model(number, request.body.model)
@@ -187,6 +203,19 @@ class _Check:
         }
         for name, text in diagnosis.texts.items():
             checks[name](number, text)
+
+    def _check_ids(self, end: int) -> None:
+        """Check the custom_ids of the lines up to `end`, together if nothing about them is odd."""
+        ids, self._ids = self._ids, []
+        if not ids:
+            return
+        self._requests += len(ids)
+        text = "".join(ids)
+        fit = text.isascii() and text.isprintable() and len(max(ids, key=len)) <= self._longest_id
+        first = end - len(ids)
+        if not (fit and all(ids) and self._seen.add_new(ids, first)):
+            for number, custom_id in enumerate(ids, first):
+                self._custom_id(number, custom_id)
 
     def _custom_id(self, number: int, custom_id: str) -> None:
         if not custom_id:
@@ -226,7 +255,8 @@ class _Check:
             self._found.add("url", number, message)
         if self._url is None:
             self._url = url
-            self._taken_url = url if url in self._urls else None
+            inputs_count = url == EMBEDDINGS and self._profile.max_embedding_inputs is not None
+            self._usual_url = url if url in self._urls and not inputs_count else None
         elif url != self._url:
             self._one_url = False
             message = (

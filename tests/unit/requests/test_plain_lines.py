@@ -1,11 +1,11 @@
-"""The fast way over a request line finds what the close look finds, whatever the line is."""
+"""The fast way over request lines finds what the close look finds, whatever they are."""
 
 import json
 
 import pytest
 
 from doubleword_batch.providers import profile
-from doubleword_batch.requests import validate, validate_request_file
+from doubleword_batch.requests import line_checks, validate, validate_request_file
 
 MESSAGE = {"role": "user", "content": "Is it?"}
 BODY = {"model": "m", "messages": [MESSAGE], "input": "Is it?"}
@@ -51,9 +51,25 @@ def test_a_report_is_the_same_by_the_fast_way_and_by_the_close_look(tmp_path, mo
     def report():
         return validate_request_file(path, profile("doubleword"))
 
+    plain = [written(LINE | {"custom_id": custom_id}) for custom_id in ("b", "c", "b")]
     for line in lines_with(name):
-        path.write_bytes(line)
+        path.write_bytes(b"".join([line, *plain, line, line, *plain]))
         fast = report()
         with monkeypatch.context() as closely:
             closely.setattr(validate, "read_plain", lambda _line: None)
             assert fast == report(), line[:300]
+
+
+@pytest.mark.parametrize("count", [999, 1000, 1001, 2500])
+@pytest.mark.parametrize("most", [10, 100_000], ids=["ids in files", "ids in memory"])
+def test_custom_ids_that_are_checked_together_are_found_with_their_lines(
+    tmp_path, monkeypatch, count, most
+):
+    monkeypatch.setattr(line_checks, "MOST_IN_MEMORY", most)
+    names = [f"r{number}" for number in range(count)]
+    path = tmp_path / "requests.jsonl"
+    path.write_bytes(b"".join(written(LINE | {"custom_id": name}) for name in [*names, "r7", "é"]))
+    report = validate_request_file(path, profile("doubleword"))
+    found = {group.kind: [problem.line for problem in group.first] for group in report.groups}
+    assert report.requests == count + 2
+    assert found == {"custom_id_not_header_safe": [count + 2], "custom_id_duplicate": [count + 1]}
