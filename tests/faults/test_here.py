@@ -311,6 +311,7 @@ async def test_the_answers_in_a_state_directory_of_the_version_before_are_not_lo
     assert same == job
 
 
+@pytest.mark.posix("modes")
 async def test_nobody_else_can_read_the_state_directory(harness):
     with harness.serving():
         async with harness.workspace() as ws:

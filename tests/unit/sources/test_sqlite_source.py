@@ -161,6 +161,7 @@ def test_a_damaged_database_is_refused(database, roots):
     assert refused.value.code == "damaged_file"
 
 
+@pytest.mark.posix("names with colons")
 def test_two_colons_in_the_name_of_a_file_are_its_name(source, roots):
     assert source("a::b.csv", "a\n1\n").columns == ("a",)
 
