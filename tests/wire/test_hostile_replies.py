@@ -122,7 +122,7 @@ async def test_a_slow_download_that_gets_on_is_read_to_its_end(connect):
     slow = Answer(TRICKLE.encode() + b"\r\n", drip_with=LINE, drips=40)
     got = []
     async with serving(slow) as server:
-        client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=1)
+        client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=1.5)
         read = await client.files.content(ID, got.append)
     assert b"".join(got) == body
     assert read.lines == 40
