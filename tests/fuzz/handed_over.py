@@ -16,7 +16,7 @@ import msgspec
 import xlwt
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.isolated import workbook
+from doubleword_batch.isolated import files
 from doubleword_batch.isolated.process import ChildEndedError
 from doubleword_batch.jobs.export.lock_file import Lock
 from doubleword_batch.jobs.locked_run import locked_request, open_lock
@@ -37,7 +37,7 @@ ODS_WORDS = [
 class KeptChild:
     """A child that reads one workbook after another; starting it takes longer than reading."""
 
-    def __init__(self, start=workbook._child):
+    def __init__(self, start=files._workbook_child):
         self._start, self._child, self._frames = start, None, []
 
     def __enter__(self):
@@ -98,7 +98,7 @@ def old_workbooks(folder):
             check_rows(folder, ".xls", options)
 
     kept = KeptChild()
-    with closing(kept), patch.object(workbook, "_child", lambda: kept):
+    with closing(kept), patch.object(files, "_workbook_child", lambda: kept):
         yield together(inputs, bad_rows), check
 
 

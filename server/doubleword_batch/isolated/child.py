@@ -46,17 +46,13 @@ def _handler(work: str, memory_bytes: int) -> Handler:
 
         sql_child.limit_memory(memory_bytes)
         return sql_child.handle
-    if work == "document":
-        from doubleword_batch.isolated import document_child
+    if work == "schema":
+        from doubleword_batch.isolated import schema_child
 
-        return document_child.handle
-    if work == "workbook":
-        from doubleword_batch.isolated import workbook_child
+        return schema_child.handle
+    from doubleword_batch.isolated import files_child
 
-        return workbook_child.handle
-    from doubleword_batch.isolated import schema_child
-
-    return schema_child.handle
+    return files_child.handle_document if work == "document" else files_child.handle_workbook
 
 
 def _read(requests: "SimpleQueue[bytes]") -> None:

@@ -3,6 +3,10 @@
 import os
 import sys
 
+if sys.platform == "win32":
+    import ctypes
+    from ctypes import wintypes
+
 _CPU_SECONDS = 90  # without a frame; our parent is more patient nowhere
 _FILE_BYTES = 1 << 20  # SQLite writes the index of a write-ahead log, and nothing else
 _LIBRARIES_BYTES = 512 << 20  # address space that is not memory yet
@@ -15,9 +19,7 @@ def limit_resources(memory_bytes: int) -> None:
     limited, and what SQLite allocates.
     """
     if sys.platform == "win32":
-        from doubleword_batch.isolated.windows_limits import limit_job
-
-        limit_job(memory_bytes + _LIBRARIES_BYTES)
+        _limit_job(memory_bytes + _LIBRARIES_BYTES)
         return
     import resource
 
@@ -65,3 +67,57 @@ def renew_time() -> None:
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     if hard == resource.RLIM_INFINITY or until < hard:
         resource.setrlimit(resource.RLIMIT_CPU, (until, hard))
+
+
+if sys.platform == "win32":
+    _EXTENDED_LIMITS = 9
+    _PROCESS_MEMORY = 0x100
+
+    class _BasicLimits(ctypes.Structure):
+        _fields_ = (
+            ("PerProcessUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("PerJobUserTimeLimit", wintypes.LARGE_INTEGER),
+            ("LimitFlags", wintypes.DWORD),
+            ("MinimumWorkingSetSize", ctypes.c_size_t),
+            ("MaximumWorkingSetSize", ctypes.c_size_t),
+            ("ActiveProcessLimit", wintypes.DWORD),
+            ("Affinity", ctypes.c_size_t),
+            ("PriorityClass", wintypes.DWORD),
+            ("SchedulingClass", wintypes.DWORD),
+        )
+
+    class _ExtendedLimits(ctypes.Structure):
+        _fields_ = (
+            ("BasicLimitInformation", _BasicLimits),
+            ("IoInfo", ctypes.c_ulonglong * 6),
+            ("ProcessMemoryLimit", ctypes.c_size_t),
+            ("JobMemoryLimit", ctypes.c_size_t),
+            ("PeakProcessMemoryUsed", ctypes.c_size_t),
+            ("PeakJobMemoryUsed", ctypes.c_size_t),
+        )
+
+    def _limit_job(memory_bytes: int) -> None:
+        """Put this process into a job object that lets it commit at most so many bytes.
+
+        Raises:
+            OSError: Windows refuses; the process must not go on without the limit.
+        """
+        kernel = ctypes.WinDLL("kernel32", use_last_error=True)
+        kernel.CreateJobObjectW.restype = wintypes.HANDLE
+        kernel.GetCurrentProcess.restype = wintypes.HANDLE
+        kernel.SetInformationJobObject.argtypes = (
+            wintypes.HANDLE,
+            ctypes.c_int,
+            ctypes.c_void_p,
+            wintypes.DWORD,
+        )
+        kernel.AssignProcessToJobObject.argtypes = (wintypes.HANDLE, wintypes.HANDLE)
+        limits = _ExtendedLimits()
+        limits.BasicLimitInformation.LimitFlags = _PROCESS_MEMORY
+        limits.ProcessMemoryLimit = memory_bytes
+        job = kernel.CreateJobObjectW(None, None)  # it lives as long as this process
+        is_set = job and kernel.SetInformationJobObject(
+            job, _EXTENDED_LIMITS, ctypes.byref(limits), ctypes.sizeof(limits)
+        )
+        if not is_set or not kernel.AssignProcessToJobObject(job, kernel.GetCurrentProcess()):
+            raise ctypes.WinError(ctypes.get_last_error())

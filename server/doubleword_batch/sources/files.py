@@ -8,10 +8,10 @@ from pathlib import Path
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import is_installed, missing_extra
-from doubleword_batch.isolated.document import (
+from doubleword_batch.isolated.files import (
     DocumentKind,
     DocumentReader,
-    UnreadableDocumentError,
+    UnreadableFileError,
 )
 from doubleword_batch.open_files import is_link
 from doubleword_batch.paths import Roots
@@ -162,7 +162,7 @@ class TextSource(FileSource):
             raise record_too_large(path, 1)
         try:
             found = documents.text(kind, content)
-        except UnreadableDocumentError as error:
+        except UnreadableFileError as error:
             raise InputError(
                 f"{quoted_name(path)} cannot be read: {quote_untrusted(str(error), 150)}.",
                 hint="Save it again, without a password, or as a text file; or leave such files "

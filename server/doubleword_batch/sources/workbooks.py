@@ -9,9 +9,9 @@ from typing import Literal
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.extra_packages import is_installed, missing_extra
-from doubleword_batch.isolated.workbook import (
+from doubleword_batch.isolated.files import (
     Duration,
-    UnreadableWorkbookError,
+    UnreadableFileError,
     merged_ranges_of,
     rows_of,
     sheets_of,
@@ -113,7 +113,7 @@ class OtherWorkbookSource(SheetSource):
         path = self.paths[0]
         try:
             yield
-        except UnreadableWorkbookError as error:
+        except UnreadableFileError as error:
             if error.fault == "password":
                 raise encrypted(path) from None
             if error.fault == "damaged":

@@ -7,7 +7,7 @@ import pytest
 from documents import write_docx, write_pdf
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.extra_packages import install_line
-from doubleword_batch.isolated import document
+from doubleword_batch.isolated import files
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources import open_source
 from doubleword_batch.sources.base import BadRow
@@ -107,7 +107,7 @@ def test_a_document_that_cannot_be_read_is_named_and_costs_its_own_row_only(
 
 def test_a_document_that_takes_too_long_is_given_up(tmp_path, roots, monkeypatch):
     write_pdf(tmp_path / "b.pdf", *["Some words"] * 400)
-    monkeypatch.setattr(document, "_SECONDS", 0.0)
+    monkeypatch.setattr(files, "_SECONDS", 0.0)
     with pytest.raises(InputError, match="takes longer than"):
         list(open_source("b.pdf", roots).rows())
 

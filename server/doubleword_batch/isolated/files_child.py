@@ -1,6 +1,11 @@
-"""Workbooks in the child process: the rows of a sheet, as far as calamine reads them."""
+"""Files in the child process: the text of documents, and the rows of workbooks that calamine reads.
+
+A cell of an `.xlsb` sheet that does not say its column stands right of the one before it. SheetJS
+writes such cells, and calamine passes them over without a word.
+"""
 
 import datetime as dt
+import logging
 import re
 from base64 import b64decode
 from collections.abc import Iterator
@@ -9,8 +14,7 @@ from math import isfinite
 from typing import Any
 from zipfile import BadZipFile, ZipFile
 
-from doubleword_batch.isolated.xlsb_cells import with_columns
-
+_BEGINNING_BYTES = 4096
 _BLOCK_ROWS = 500
 _BLOCK_CELLS = 20_000
 _EXACT = 2**53
@@ -29,10 +33,64 @@ _CHANGES = (
     # LibreOffice gives an error an empty value, and shows its text
     (rb' office:string-value=""(?= calcext:value-type="error")', b""),
 )
+# Records of an `.xlsb` sheet; kinds of cells: short, and with column.
+_ROW_HEADER, _LAST_CELL = 0, 11
+_FULL = {12: 1, 13: 2, 14: 3, 15: 4, 16: 5, 17: 6, 18: 7}
+_COLUMN_BYTES = 4
+_SEVEN_BITS = 0x7F
 
 
-def handle(request: dict[str, Any]) -> Iterator[Any]:
-    """Answer one request, see `workbook.py`."""
+def handle_document(request: dict[str, Any]) -> Iterator[Any]:
+    """Answer one request for a text, see `files.py`."""
+    logging.disable(logging.CRITICAL)  # every oddity of a file is a warning
+    content = BytesIO(b64decode(request["content"]))
+    read = _pdf if request["kind"] == "pdf" else _docx
+    try:
+        pages = read(content)
+    except MemoryError:
+        yield {"wrong": "memory", "reason": "reading it takes too much memory"}
+    except _LockedError as locked:
+        yield {"wrong": "password", "reason": str(locked)}
+    except Exception as error:  # noqa: BLE001  # whatever the library raises is this file's
+        yield {"wrong": "damaged", "reason": f"{type(error).__name__}: {error}"[:300]}
+    else:
+        text = "\n\n".join(page for page in pages if page)
+        # JSON holds no half of a pair, and no text of a row a NUL.
+        shown = text.encode("utf-8", "replace").decode().replace("\0", "")
+        yield {"text": shown, "pages": len(pages), "without_text": pages.count("")}
+
+
+class _LockedError(Exception):
+    pass
+
+
+def _pdf(content: BytesIO) -> list[str]:
+    from pypdf import PdfReader
+
+    reader = PdfReader(content)
+    if reader.is_encrypted and not reader.decrypt(""):
+        raise _LockedError("it has a password")
+    return [page.extract_text().strip() for page in reader.pages]
+
+
+def _docx(content: BytesIO) -> list[str]:
+    """The text in one: a document has no pages until it is printed."""
+    import mammoth  # pyright: ignore[reportMissingTypeStubs]  # it has none
+
+    if content.read(2) != b"PK":
+        raise _LockedError("it has a password, or is of the older kind .doc")
+    with ZipFile(content) as archive:
+        for name in archive.namelist():
+            if name.endswith((".xml", ".rels")):
+                with archive.open(name) as part:
+                    if b"<!DOCTYPE" in part.read(_BEGINNING_BYTES):
+                        raise ValueError("it defines entities, which no word processor does")
+    library: Any = mammoth
+    return [str(library.extract_raw_text(content).value).strip()]
+
+
+def handle_workbook(request: dict[str, Any]) -> Iterator[Any]:
+    """Answer one request for sheets or rows, see `files.py`."""
     import python_calamine
     from python_calamine import CalamineError, PasswordError
 
@@ -121,4 +179,55 @@ def _whole(name: str, part: bytes) -> bytes:
     if name == _CONTENT:
         for pattern, character in _CHANGES:
             part = re.sub(pattern, character, part)
-    return with_columns(part) if _BINARY_SHEET.fullmatch(name) else part
+    return _with_columns(part) if _BINARY_SHEET.fullmatch(name) else part
+
+
+def _with_columns(part: bytes) -> bytes:
+    """The records of a sheet in which every cell says its column.
+
+    Raises:
+        ValueError: the part ends within a record.
+    """
+    written = bytearray()
+    at = copied = column = 0
+    try:
+        while at < len(part):
+            begin, kind, size = at, part[at], part[at + 1]
+            at += 2
+            if kind > _SEVEN_BITS or size > _SEVEN_BITS:
+                kind, at = _number(part, begin)
+                size, at = _number(part, at)
+            if kind == _ROW_HEADER:
+                column = -1
+            elif kind <= _LAST_CELL:
+                column = int.from_bytes(part[at : at + _COLUMN_BYTES], "little")
+            elif kind in _FULL:
+                column += 1
+                written += part[copied:begin] + bytes([_FULL[kind]])
+                written += _encoded(size + _COLUMN_BYTES)
+                written += column.to_bytes(_COLUMN_BYTES, "little")
+                copied = at
+            at += size
+    except IndexError:
+        at = -1
+    if at != len(part):
+        raise ValueError("a sheet ends within a record")
+    return bytes(written + part[copied:]) if copied else part
+
+
+def _number(part: bytes, at: int) -> tuple[int, int]:
+    """A number of seven bits a byte, and where it ends."""
+    value = shift = 0
+    while part[at] > _SEVEN_BITS:  # the high bit says that more follow
+        value |= (part[at] & _SEVEN_BITS) << shift
+        at, shift = at + 1, shift + 7
+    return value | part[at] << shift, at + 1
+
+
+def _encoded(value: int) -> bytes:
+    """A number as `_number` reads it."""
+    written = bytearray()
+    while value > _SEVEN_BITS:
+        written.append(value & _SEVEN_BITS | 0x80)
+        value >>= 7
+    return bytes([*written, value])
