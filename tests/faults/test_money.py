@@ -305,8 +305,8 @@ def billed(monkeypatch):
     analyse = batches.analyse
 
     def bill(usd):
-        def billing(connection, batch):
-            sums = analyse(connection, batch)
+        def billing(batch):
+            sums = analyse(batch)
             return sums | {"total_cost": str(Decimal(usd) * sums["total_requests"])}
 
         monkeypatch.setattr(batches, "analyse", billing)

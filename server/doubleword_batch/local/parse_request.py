@@ -10,14 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from doubleword_batch.local.json_types import (
-    as_list,
-    as_object,
-    is_list,
-    is_object,
-    positive_integer,
-    rejected,
-)
+from doubleword_batch.local.executors.base import is_list, is_object, rejected
 
 EMBEDDINGS = "/v1/embeddings"
 
@@ -120,7 +113,7 @@ def parse_embeddings(body: dict[str, Any]) -> ParsedEmbeddings:
     return ParsedEmbeddings(
         model=_model(body),
         inputs=tuple(_embedding_input(given) for given in inputs),
-        dimensions=positive_integer(body, "dimensions"),
+        dimensions=_positive_integer(body, "dimensions"),
         as_base64=encoding == "base64",
     )
 
@@ -138,8 +131,8 @@ def _parse_chat(body: dict[str, Any]) -> ParsedRequest:
         body.get("response_format"), "response_format", inside="json_schema"
     )
     tools = tuple(
-        _tool(as_object(tool, "tools").get("function"))
-        for tool in as_list(body.get("tools"), "tools")
+        _tool(_as_object(tool, "tools").get("function"))
+        for tool in _as_list(body.get("tools"), "tools")
     )
     return ParsedRequest(
         endpoint="chat",
@@ -149,8 +142,8 @@ def _parse_chat(body: dict[str, Any]) -> ParsedRequest:
         wants_json=wants_json,
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        max_tokens=positive_integer(body, "max_completion_tokens")
-        or positive_integer(body, "max_tokens"),
+        max_tokens=_positive_integer(body, "max_completion_tokens")
+        or _positive_integer(body, "max_tokens"),
         n=_number_of_choices(body),
     )
 
@@ -161,9 +154,9 @@ def _parse_responses(body: dict[str, Any]) -> ParsedRequest:
             "previous_response_id is not kept here; send the whole conversation as input",
             param="previous_response_id",
         )
-    text = as_object(body.get("text") or {}, "text")
+    text = _as_object(body.get("text") or {}, "text")
     schema, wants_json = _response_format(text.get("format"), "text.format", inside=None)
-    offered = (as_object(tool, "tools") for tool in as_list(body.get("tools"), "tools"))
+    offered = (_as_object(tool, "tools") for tool in _as_list(body.get("tools"), "tools"))
     tools = tuple(_tool(tool) for tool in offered if tool.get("type") == "function")
     return ParsedRequest(
         endpoint="responses",
@@ -173,7 +166,7 @@ def _parse_responses(body: dict[str, Any]) -> ParsedRequest:
         wants_json=wants_json,
         tools=tools,
         tool_choice=_tool_choice(body.get("tool_choice"), tools),
-        max_tokens=positive_integer(body, "max_output_tokens"),
+        max_tokens=_positive_integer(body, "max_output_tokens"),
     )
 
 
@@ -187,7 +180,7 @@ def _model(body: dict[str, Any]) -> str:
 def _messages(given: Any) -> tuple[dict[str, Any], ...]:
     if not is_list(given) or not given:
         raise rejected("messages must be a list with at least one message", param="messages")
-    messages = tuple(as_object(message, "messages") for message in given)
+    messages = tuple(_as_object(message, "messages") for message in given)
     if not all(isinstance(message.get("role"), str) for message in messages):
         raise rejected("every message needs a role", param="messages")
     return messages
@@ -197,17 +190,17 @@ def _response_format(
     given: Any, param: str, *, inside: str | None
 ) -> tuple[dict[str, Any] | None, bool]:
     """The schema asked for, and whether any JSON object will do."""
-    kind = as_object(given or {}, param).get("type")
+    kind = _as_object(given or {}, param).get("type")
     if kind == "json_object":
         return None, True
     if kind != "json_schema":
         return None, False
-    holder = as_object(given.get(inside) if inside else given, f"{param}.{inside}")
-    return as_object(holder.get("schema"), f"{param}: schema"), False
+    holder = _as_object(given.get(inside) if inside else given, f"{param}.{inside}")
+    return _as_object(holder.get("schema"), f"{param}: schema"), False
 
 
 def _tool(given: Any) -> Tool:
-    function = as_object(given, "tools")
+    function = _as_object(given, "tools")
     name = function.get("name")
     if not isinstance(name, str) or not name:
         raise rejected("every tool needs a name", param="tools")
@@ -215,7 +208,7 @@ def _tool(given: Any) -> Tool:
     return Tool(
         name,
         description if isinstance(description, str) else "",
-        as_object(function.get("parameters") or {"type": "object"}, "tools"),
+        _as_object(function.get("parameters") or {"type": "object"}, "tools"),
     )
 
 
@@ -225,8 +218,8 @@ def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
         return "auto" if tools else "none"
     if isinstance(given, str):
         return given if given in {"none", "auto"} else "required"
-    choice = as_object(given, "tool_choice")
-    name = choice.get("name") or as_object(choice.get("function") or {}, "tool_choice").get("name")
+    choice = _as_object(given, "tool_choice")
+    name = choice.get("name") or _as_object(choice.get("function") or {}, "tool_choice").get("name")
     if isinstance(name, str):
         return name
     kind = choice.get("type")
@@ -234,7 +227,7 @@ def _tool_choice(given: Any, tools: Sequence[Tool]) -> str:
 
 
 def _number_of_choices(body: dict[str, Any]) -> int:
-    n = positive_integer(body, "n") or 1
+    n = _positive_integer(body, "n") or 1
     if n > _MOST_CHOICES:
         raise rejected(f"n is at most {_MOST_CHOICES} here", param="n")
     return n
@@ -301,3 +294,26 @@ def _plain(content: Any) -> str:
 
 def _are_tokens(values: Iterable[Any]) -> bool:
     return all(isinstance(v, int) and not isinstance(v, bool) for v in values)
+
+
+def _as_object(value: Any, param: str) -> dict[str, Any]:
+    if not is_object(value):
+        raise rejected(f"{param} must be an object", param=param)
+    return value
+
+
+def _as_list(value: Any, param: str) -> list[Any]:
+    if value is None:
+        return []
+    if not is_list(value):
+        raise rejected(f"{param} must be a list", param=param)
+    return value
+
+
+def _positive_integer(body: dict[str, Any], name: str) -> int | None:
+    value = body.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise rejected(f"{name} must be a whole number, at least 1", param=name)
+    return value

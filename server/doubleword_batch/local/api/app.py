@@ -17,7 +17,6 @@ from doubleword_batch.local.api.faulty import Faulty
 from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.api.models import ModelRoutes
 from doubleword_batch.local.api.openai_dialect import OpenAIDialect
-from doubleword_batch.local.api.single import SingleRoutes
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.discovery import CHALLENGE_HEADER, proof_of
 from doubleword_batch.local.executors.base import Executor
@@ -46,12 +45,10 @@ def build_app(
         described = {"executor": executor.name, "note": executor.note, "pid": os.getpid()}
         return JSONResponse({"status": "ok"} | described)
 
-    models = ModelRoutes(config, executor)
     routed = Starlette(
         routes=[
             Route("/health", health, methods=["GET"]),
-            *models.routes(),
-            *SingleRoutes(config, database, scheduler, models).routes(),
+            *ModelRoutes(config, database, scheduler, executor).routes(),
             *FileRoutes(config, database, scheduler, executor).routes(),
             *BatchRoutes(config, database, scheduler).routes(),
         ],

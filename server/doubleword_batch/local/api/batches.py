@@ -1,7 +1,7 @@
 """The routes under /v1/batches."""
 
 import time
-from typing import Any
+from dataclasses import dataclass
 
 import msgspec
 from starlette.exceptions import HTTPException
@@ -10,8 +10,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from doubleword_batch.errors import quote_untrusted
-from doubleword_batch.local.api import content, query
-from doubleword_batch.local.api.files import list_page
+from doubleword_batch.local.api import query
+from doubleword_batch.local.api.files import BrokenOff, ContentQuery, list_page, respond
 from doubleword_batch.local.api.upload import ALLOWED_URLS
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.scheduler import Scheduler
@@ -19,16 +19,7 @@ from doubleword_batch.local.store import LocalDatabase, batches, files
 from doubleword_batch.local.store.contents import ordered_results
 
 _UNIT_SECONDS = {"m": 60, "h": 3600, "d": 86_400}
-_RESERVED_METADATA = frozenset(
-    {
-        "created_by_email",
-        "context_name",
-        "context_type",
-        "request_source",
-        "created_by",
-        "dw_user_agent",
-    }
-)
+_RESERVED_METADATA = batches.SERVER_METADATA | {"created_by", "dw_user_agent"}
 
 
 class _Creation(msgspec.Struct):
@@ -42,13 +33,13 @@ class _Selection(msgspec.Struct):
     request_ids: list[str]
 
 
+@dataclass(frozen=True, slots=True)
 class BatchRoutes:
     """Create, list, show, cancel, retry, delete, read and measure batches."""
 
-    def __init__(self, config: LocalConfig, database: LocalDatabase, scheduler: Scheduler) -> None:
-        self._config = config
-        self._database = database
-        self._scheduler = scheduler
+    config: LocalConfig
+    database: LocalDatabase
+    scheduler: Scheduler
 
     def routes(self) -> list[Route]:
         """The routes, for the application."""
@@ -66,19 +57,17 @@ class BatchRoutes:
 
     async def _create(self, request: Request) -> Response:
         wanted = await query.json_body(request, _Creation)
-        if wanted.completion_window not in self._config.windows:
-            allowed = ", ".join(self._config.windows)
+        if wanted.completion_window not in self.config.windows:
+            allowed = ", ".join(self.config.windows)
             raise HTTPException(400, f"Unsupported completion_window. Allowed values: {allowed}")
         if wanted.endpoint not in ALLOWED_URLS:
-            shown = quote_untrusted(wanted.endpoint, 100)
-            raise HTTPException(
-                400, f"Unsupported endpoint {shown}. Allowed: {', '.join(ALLOWED_URLS)}"
-            )
+            shown, allowed = quote_untrusted(wanted.endpoint, 100), ", ".join(ALLOWED_URLS)
+            raise HTTPException(400, f"Unsupported endpoint {shown}. Allowed: {allowed}")
         file = await self._input_file(wanted.input_file_id)
         now = int(time.time())
         # The fault "expire" puts the deadline into the past.
         window = -1 if "overdue" in request.scope else _seconds(wanted.completion_window)
-        batch = await self._database.write(
+        batch = await self.database.write(
             batches.add_batch,
             file,
             endpoint=wanted.endpoint,
@@ -87,67 +76,72 @@ class BatchRoutes:
             now=now,
             expires_at=now + window,
         )
-        self._scheduler.validate(batch.key)
+        self.scheduler.validate(batch.key)
         return JSONResponse(batch.as_json(with_context=False), 201)
 
     async def _input_file(self, given: str) -> files.StoredFile:
         file_id = query.as_uuid(given)
         if file_id is None:
             raise HTTPException(400, "Invalid file ID format")
-        file = await self._database.read(files.find_file, str(file_id))
+        file = await self.database.read(files.find_file, str(file_id))
         if file is None or file.purpose != "batch":
             raise HTTPException(404, f"File with ID {file_id} not found")
         return file
 
     async def _list(self, request: Request) -> Response:
         limit = query.list_limit(request)
-        found = await self._database.read(
+        status = request.query_params.get("status")
+        if status is not None and status not in batches.LIST_STATUSES:
+            allowed = ", ".join(sorted(batches.LIST_STATUSES))
+            raise HTTPException(400, f"Invalid status. Allowed: {allowed}")
+        windows = request.query_params.get("completion_window", "").split(",")
+        found = await self.database.read(
             batches.list_batches,
-            _filter(request),
+            search=request.query_params.get("search"),
+            status=status,
+            created_after=query.moment(request, "created_after"),
+            created_before=query.moment(request, "created_before"),
+            windows=[window.strip() for window in windows if window.strip()][:20],
             after=query.after(request),
             limit=limit + 1,
             active_first=query.flag(request, "active_first"),
         )
         with_analytics = "analytics" in request.query_params.get("include", "").split(",")
-        shown = [await self._listed(batch, with_analytics=with_analytics) for batch in found]
+        shown: list[dict[str, object]] = []
         for batch in found:
-            self._scheduler.begin(batch.key)
+            shown.append(batch.as_json(with_context=True))
+            if with_analytics:
+                shown[-1]["analytics"] = batches.analyse(batch)
+            self.scheduler.begin(batch.key)
         return list_page(shown, limit)
-
-    async def _listed(self, batch: batches.StoredBatch, *, with_analytics: bool) -> dict[str, Any]:
-        shown = batch.as_json(with_context=True)
-        if with_analytics:
-            shown["analytics"] = await self._database.read(batches.analyse, batch)
-        return shown
 
     async def _show(self, request: Request) -> Response:
         batch = await self._find(request)
-        self._scheduler.begin(batch.key)
+        self.scheduler.begin(batch.key)
         return JSONResponse(batch.as_json(with_context=True))
 
     async def _cancel(self, request: Request) -> Response:
-        batch_id = query.path_id(request, "batch")
-        batch = await self._database.write(batches.cancel_batch, batch_id, int(time.time()))
-        if batch is None:
-            raise _not_found(batch_id)
-        await self._scheduler.abort({batch.key})
+        batch = await self._stopped(request, batches.cancel_batch)
         return JSONResponse(batch.as_json(with_context=True))
 
     async def _delete(self, request: Request) -> Response:
+        await self._stopped(request, batches.delete_batch)
+        return Response(status_code=204)
+
+    async def _stopped(self, request: Request, stop: batches.Stop) -> batches.StoredBatch:
         batch_id = query.path_id(request, "batch")
-        batch = await self._database.write(batches.delete_batch, batch_id, int(time.time()))
+        batch = await self.database.write(stop, batch_id, int(time.time()))
         if batch is None:
             raise _not_found(batch_id)
-        await self._scheduler.abort({batch.key})
-        return Response(status_code=204)
+        await self.scheduler.abort({batch.key})
+        return batch
 
     async def _retry(self, request: Request) -> Response:
         batch = await self._find_with_input(request)
-        if not await self._database.write(batches.retry_all, batch):
-            raise HTTPException(
-                400, "Nothing to retry: no request of this batch failed or was cancelled"
-            )
-        self._scheduler.wake()
+        if not await self.database.write(batches.retry_all, batch):
+            message = "Nothing to retry: no request of this batch failed or was cancelled"
+            raise HTTPException(400, message)
+        self.scheduler.wake()
         return await self._show(request)
 
     async def _retry_requests(self, request: Request) -> Response:
@@ -156,22 +150,21 @@ class BatchRoutes:
         wanted = [parsed for text in selection.request_ids if (parsed := query.as_uuid(text))]
         if not wanted:
             raise HTTPException(400, "No valid request IDs provided")
-        await self._database.write(batches.retry_some, batch, wanted)
-        self._scheduler.wake()
+        await self.database.write(batches.retry_some, batch, wanted)
+        self.scheduler.wake()
         return await self._show(request)
 
     async def _results(self, request: Request) -> Response:
         batch = await self._find(request)
         status = request.query_params.get("status")  # one that there is not has no lines
-        wanted = content.ContentQuery.of(request)
+        wanted = ContentQuery.of(request)
         if batch.has_lost_input:
-            return content.BrokenOff()
+            return BrokenOff()
         lines = ordered_results(batch, wanted.search, status)
-        return await content.respond(self._database, lines, wanted)
+        return await respond(self.database, lines, wanted)
 
     async def _analytics(self, request: Request) -> Response:
-        batch = await self._find(request)
-        return JSONResponse(await self._database.read(batches.analyse, batch))
+        return JSONResponse(batches.analyse(await self._find(request)))
 
     async def _find_with_input(self, request: Request) -> batches.StoredBatch:
         batch = await self._find(request)
@@ -181,7 +174,7 @@ class BatchRoutes:
 
     async def _find(self, request: Request) -> batches.StoredBatch:
         batch_id = query.path_id(request, "batch")
-        batch = await self._database.read(batches.find_batch, batch_id)
+        batch = await self.database.read(batches.find_batch, batch_id)
         if batch is None:
             raise _not_found(batch_id)
         return batch
@@ -189,22 +182,6 @@ class BatchRoutes:
 
 def _not_found(batch_id: str) -> HTTPException:
     return HTTPException(404, f"Batch with ID {batch_id} not found")
-
-
-def _filter(request: Request) -> batches.BatchFilter:
-    status = request.query_params.get("status")
-    if status is not None and status not in batches.LIST_STATUSES:
-        raise HTTPException(
-            400, f"Invalid status. Allowed: {', '.join(sorted(batches.LIST_STATUSES))}"
-        )
-    windows = request.query_params.get("completion_window", "")
-    return batches.BatchFilter(
-        search=request.query_params.get("search"),
-        status=status,
-        created_after=query.moment(request, "created_after"),
-        created_before=query.moment(request, "created_before"),
-        windows=tuple(window.strip() for window in windows.split(",") if window.strip())[:20],
-    )
 
 
 def _accepted(metadata: dict[str, str]) -> dict[str, str]:

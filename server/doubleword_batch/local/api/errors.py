@@ -1,6 +1,7 @@
 """Errors of the routes: plain text, as the real server answers, and JSON for who asks for it.
 
-The official SDKs ask for JSON and show its message as the reason.
+The official SDKs ask for JSON and show its message as the reason. The routes of models and of
+single requests raise an `OpenAIError`, which is JSON for everybody.
 """
 
 import re
@@ -10,6 +11,8 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Match
+
+from doubleword_batch.local.executors.base import error_body
 
 _SERVER_ERRORS_FROM = 500
 _NO_ROUTE, _NO_METHOD = 404, 405
@@ -42,11 +45,21 @@ _INSTEAD = (
 )
 
 
+class OpenAIError(HTTPException):
+    """An error that is answered in OpenAI's shape, whatever the caller asks for."""
+
+    def __init__(self, status: int, message: str, code: str | None = None) -> None:
+        super().__init__(status, message)
+        self.code = code or _CODES[status]
+
+
 def as_response(request: Request, error: Exception) -> Response:
     """The response to an `HTTPException` of a route, or of a path or method without one."""
     if not isinstance(error, HTTPException):
         raise error
     message = error.detail
+    if isinstance(error, OpenAIError):
+        return openai_error(error.status_code, message, error.code)
     if error.status_code == _NO_METHOD:
         allowed = _methods(request)
         error.headers = {**(error.headers or {}), "Allow": allowed}
@@ -70,8 +83,7 @@ def openai_error(
 ) -> Response:
     """An error in OpenAI's shape, as on the models route."""
     kind = "server_error" if status >= _SERVER_ERRORS_FROM else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return JSONResponse({"error": error}, status, headers)
+    return JSONResponse(error_body(message, kind, code=code), status, headers)
 
 
 def _methods(request: Request) -> str:

@@ -5,7 +5,6 @@ changes the lines that they send.
 """
 
 import asyncio
-import os
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
@@ -15,12 +14,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind
+from doubleword_batch.local.executors.faults import ServerFault, ServerFaultKind, until_it_exists
 
 _GARBAGE_LINE = b"<html>this line is not JSON</html>\n"
 _RETRY_AFTER_HEADER = "60"
 _RETRY_AFTER_BODY = 30
-_HOLD_POLL_SECONDS = 0.02
 
 _Met = dict[ServerFaultKind, ServerFault]
 
@@ -90,9 +88,8 @@ def _replacement(met: _Met) -> ASGIApp | None:
 async def _wait(met: _Met) -> None:
     if slow := met.get("slow"):
         await asyncio.sleep(slow.seconds)
-    held = met.get("hold")
-    while held and held.until and not os.path.exists(held.until):  # noqa: ASYNC110, ASYNC240, PTH110  # whoever makes it
-        await asyncio.sleep(_HOLD_POLL_SECONDS)
+    if held := met.get("hold"):
+        await until_it_exists(held.until)
 
 
 def _change_request(scope: Scope, met: _Met) -> None:

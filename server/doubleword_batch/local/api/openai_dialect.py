@@ -15,6 +15,8 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from doubleword_batch.local.api.errors import openai_error
+from doubleword_batch.local.api.query import MOST_BODY_BYTES
+from doubleword_batch.local.executors.base import error_body
 
 _PREFIXES = {"files": "file-", "batches": "batch_"}
 _KINDS = {"files": "File", "batches": "Batch"}
@@ -29,7 +31,6 @@ _TIMES = (
 _ENDED = {"completed", "failed", "cancelled", "expired"}
 _LINES = "application/x-ndjson"
 _CREATED, _OK, _ERRORS_FROM = 201, 200, 400
-_MOST_BODY_BYTES = 4_000_000
 
 
 class OpenAIDialect:
@@ -117,7 +118,7 @@ def _in_real_form(scope: Scope) -> Scope:
 async def _with_real_file_id(receive: Receive) -> Receive:
     """The same body with the input file's id as the server knows it."""
     body, more = bytearray(), True
-    while more and len(body) <= _MOST_BODY_BYTES:
+    while more and len(body) <= MOST_BODY_BYTES:
         message = await receive()
         body += message.get("body", b"")
         more = message.get("more_body", False)
@@ -280,4 +281,4 @@ def _error_body(text: str, status: int) -> dict[str, Any]:
     if isinstance(body, dict) and "error" in body:
         return cast("dict[str, Any]", body)
     kind = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004  # HTTP
-    return {"error": {"message": text, "type": kind, "param": None, "code": None}}
+    return error_body(text, kind)

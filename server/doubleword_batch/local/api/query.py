@@ -6,6 +6,7 @@ A value that does not parse is a 400 in plain text; an unknown parameter is igno
 import contextlib
 import re
 import uuid
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import TypeVar
 
@@ -19,7 +20,8 @@ _DEFAULT_LIMIT = 20
 _WHOLE_NUMBER = re.compile(r"[+-]?[0-9]{1,18}")  # int64
 MOST_ROWS = 101
 """What a `limit` is clamped to."""
-_MOST_BODY_BYTES = 4_000_000
+MOST_BODY_BYTES = 4_000_000
+"""Of a request with a JSON body that is no single request."""
 
 
 def path_id(request: Request, kind: str) -> str:
@@ -95,17 +97,25 @@ async def json_body(request: Request, shape: type[_T]) -> _T:
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not re.fullmatch(r"application/(.+\+)?json", content_type):
         raise HTTPException(415, "The content type must be application/json")
-    body = bytearray()
+    body = await read_body(request, MOST_BODY_BYTES, HTTPException)
     try:
-        async for part in request.stream():
-            body += part
-            if len(body) > _MOST_BODY_BYTES:
-                raise HTTPException(413, f"The body is larger than {_MOST_BODY_BYTES} bytes")
-    except ClientDisconnect:
-        raise HTTPException(400, "The connection was closed before the body had arrived") from None
-    try:
-        return msgspec.json.decode(bytes(body), type=shape)
+        return msgspec.json.decode(body, type=shape)
     except msgspec.ValidationError as error:
         raise HTTPException(422, f"The JSON body does not fit: {error}") from None
     except (ValueError, RecursionError) as error:
         raise HTTPException(400, f"The body is not valid JSON: {error}") from None
+
+
+async def read_body(
+    request: Request, most_bytes: int, error: Callable[[int, str], HTTPException]
+) -> bytes:
+    """The request's body; an `error` where it is too large or does not arrive."""
+    body = bytearray()
+    try:
+        async for part in request.stream():
+            body += part
+            if len(body) > most_bytes:
+                raise error(413, f"The body is larger than {most_bytes} bytes")
+    except ClientDisconnect:
+        raise error(400, "The connection was closed before the body had arrived") from None
+    return bytes(body)

@@ -1,7 +1,9 @@
-"""What answers the local server's requests: the protocol of every executor."""
+"""What answers the local server's requests: the protocol of every executor, and how it fails."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, TypeGuard
+
+import msgspec
 
 _RETRIED_STATUSES = frozenset({404, 408, 429, 499})
 
@@ -87,6 +89,33 @@ class RequestFailed(Exception):  # noqa: N818  # an outcome of a row, not an err
         is_retried = status >= 500 or status in _RETRIED_STATUSES  # noqa: PLR2004  # server errors
         kind = "RetriableHttpStatus" if is_retried else "NonRetriableHttpStatus"
         return cls(kind, text, status=status)
+
+
+def error_body(
+    message: str,
+    kind: str = "invalid_request_error",
+    *,
+    param: str | None = None,
+    code: str | None = None,
+) -> dict[str, Any]:
+    """An error as OpenAI-compatible servers write it."""
+    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+def rejected(message: str, *, status: int = 400, param: str | None = None) -> RequestFailed:
+    """The error with which an OpenAI-compatible server rejects a body."""
+    text = msgspec.json.encode(error_body(message, param=param)).decode()
+    return RequestFailed("NonRetriableHttpStatus", text, status=status)
+
+
+def is_object(value: Any) -> TypeGuard[dict[str, Any]]:
+    """Whether a decoded value is a JSON object."""
+    return isinstance(value, dict)
+
+
+def is_list(value: Any) -> TypeGuard[list[Any]]:
+    """Whether a decoded value is a JSON array."""
+    return isinstance(value, list)
 
 
 class Executor(Protocol):

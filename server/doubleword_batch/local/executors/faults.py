@@ -13,6 +13,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.open_files import open_regular
 
 _MOST_BYTES = 16 << 20
+_HOLD_POLL_SECONDS = 0.02
 
 ServerFaultKind = Literal[
     "status",
@@ -139,3 +140,11 @@ def _content(path: Path) -> bytes:
     if len(content) > _MOST_BYTES:
         raise ValueError("it is larger than 16 MiB")
     return content
+
+
+async def until_it_exists(path: str | None) -> None:
+    """Wait for a file: another process may release what is held, so there is no event."""
+    import anyio
+
+    while path and not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # a look takes no time
+        await anyio.sleep(_HOLD_POLL_SECONDS)

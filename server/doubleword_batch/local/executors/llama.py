@@ -12,8 +12,7 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.local.executors.base import RequestFailed, TokenUsage
-from doubleword_batch.local.json_types import rejected
+from doubleword_batch.local.executors.base import RequestFailed, TokenUsage, rejected
 from doubleword_batch.local.response_bodies import Finish, ResponseChoice, ToolCall
 
 _SILENT = -1

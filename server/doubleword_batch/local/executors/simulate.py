@@ -7,9 +7,8 @@ included, so that two runs can be compared byte by byte.
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from hashlib import sha256
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,11 +22,12 @@ from doubleword_batch.local.executors.base import (
     Request,
     RequestFailed,
     TokenUsage,
+    error_body,
+    rejected,
 )
-from doubleword_batch.local.executors.faults import RequestFault
+from doubleword_batch.local.executors.faults import RequestFault, until_it_exists
 from doubleword_batch.local.fake_json.scalars import WORDS
 from doubleword_batch.local.fake_json.values import UnusableSchemaError, conforming_value
-from doubleword_batch.local.json_types import rejected
 from doubleword_batch.local.parse_request import (
     EMBEDDINGS,
     ParsedEmbeddings,
@@ -52,21 +52,6 @@ _CHARACTERS_PER_TOKEN = 4
 _DIMENSIONS = 384
 _MOST_DIMENSIONS = 8_192
 _MOST_INPUTS = 2_048
-_HOLD_POLL_SECONDS = 0.02
-
-
-@dataclass(frozen=True, slots=True)
-class _Seed:
-    """What an answer's free choices come from: a digest of the custom_id and the body."""
-
-    digest: str
-
-    @property
-    def number(self) -> int:
-        return int(self.digest, 16)
-
-    def random(self, index: int) -> Random:
-        return Random(f"{self.digest}:{index}")  # noqa: S311  # must be repeatable, not secure
 
 
 class SimulateExecutor:
@@ -99,27 +84,27 @@ class SimulateExecutor:
             RequestFailed: 400 for a body no server would take, or a scripted failure.
         """
         encoded = msgspec.json.encode(request.body, order="deterministic")
-        seed = _Seed(sha256(request.custom_id.encode() + b"\0" + encoded).hexdigest()[:32])
-        fault = self._fault_for(request, encoded, seed)
+        digest = sha256(request.custom_id.encode() + b"\0" + encoded).hexdigest()[:32]
+        fault = self._fault_for(request, encoded, digest)
         if fault is not None:
             await self._wait_or_fail(fault, request)
         if request.url == EMBEDDINGS:
-            body = await _embeddings(parse_embeddings(request.body), seed)
+            body = await _embeddings(parse_embeddings(request.body), digest)
         else:
-            body = await _chat(parse_request(request.url, request.body), seed, fault)
+            body = await _chat(parse_request(request.url, request.body), digest, fault)
         return Completion(200, body | {"simulated": True})
 
     async def close(self) -> None:
         """Release nothing: no resources are held."""
 
-    def _fault_for(self, request: Request, encoded: bytes, seed: _Seed) -> RequestFault | None:
+    def _fault_for(self, request: Request, encoded: bytes, digest: str) -> RequestFault | None:
         for fault in self._faults:
             match = fault.match
             if match.custom_id is not None and match.custom_id != request.custom_id:
                 continue
             if match.contains is not None and match.contains not in encoded.decode():
                 continue
-            if match.every is not None and seed.number % max(1, match.every):
+            if match.every is not None and int(digest, 16) % max(1, match.every):
                 continue
             return fault
         return None
@@ -135,28 +120,30 @@ class SimulateExecutor:
         if fault.fault == "slow":
             await anyio.sleep(fault.seconds)
         if fault.fault == "hold":
-            # A file, because another process may release it; there is no event to wait for.
-            while fault.until and not Path(fault.until).exists():  # noqa: ASYNC110, ASYNC240
-                await anyio.sleep(_HOLD_POLL_SECONDS)
+            await until_it_exists(fault.until)
 
 
 def _failure(status: int, message: str) -> RequestFailed:
-    body = {"error": {"message": message, "type": "simulated_error", "param": None, "code": None}}
-    return RequestFailed.of_status(status, msgspec.json.encode(body).decode())
+    text = msgspec.json.encode(error_body(message, "simulated_error")).decode()
+    return RequestFailed.of_status(status, text)
 
 
-async def _chat(parsed: ParsedRequest, seed: _Seed, fault: RequestFault | None) -> dict[str, Any]:
+def _random(digest: str, index: int) -> Random:
+    return Random(f"{digest}:{index}")  # noqa: S311  # must be repeatable, not secure
+
+
+async def _chat(parsed: ParsedRequest, digest: str, fault: RequestFault | None) -> dict[str, Any]:
     choices: list[ResponseChoice] = []
     for n in range(parsed.n):
         if n:
             await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
-        choices.append(_choice(parsed, seed.random(n), fault))
+        choices.append(_choice(parsed, _random(digest, n), fault))
     written = (
         (choice.text or choice.refusal or "") + "".join(c.arguments for c in choice.tool_calls)
         for choice in choices
     )
     usage = TokenUsage(_tokens(parsed.text), sum(map(_tokens, written)))
-    body = response_body(parsed, choices, usage, Stamp(seed.digest, _CREATED))
+    body = response_body(parsed, choices, usage, Stamp(digest, _CREATED))
     return body | {"system_fingerprint": "simulated"}
 
 
@@ -228,7 +215,7 @@ def _tokens(text: str) -> int:
     return max(1, len(text) // _CHARACTERS_PER_TOKEN)
 
 
-async def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
+async def _embeddings(parsed: ParsedEmbeddings, digest: str) -> dict[str, Any]:
     dimensions = parsed.dimensions or _DIMENSIONS
     if dimensions > _MOST_DIMENSIONS:
         raise rejected(f"dimensions is at most {_MOST_DIMENSIONS} here", param="dimensions")
@@ -236,7 +223,7 @@ async def _embeddings(parsed: ParsedEmbeddings, seed: _Seed) -> dict[str, Any]:
         raise rejected(f"input holds at most {_MOST_INPUTS} texts here", param="input")
     vectors: list[list[float]] = []
     for n in range(len(parsed.inputs)):
-        vectors.append(_unit_vector(seed.random(n), dimensions))
+        vectors.append(_unit_vector(_random(digest, n), dimensions))
         await anyio.lowlevel.checkpoint()  # the server answers others meanwhile
     tokens = sum(
         _tokens(given) if isinstance(given, str) else len(given) for given in parsed.inputs

@@ -15,8 +15,15 @@ import msgspec
 
 from doubleword_batch.content_encoding import ACCEPTED, EncodingError, Unpacker
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.local.executors.base import Completion, ExecutorModel, Request, RequestFailed
-from doubleword_batch.local.json_types import is_list, is_object, rejected
+from doubleword_batch.local.executors.base import (
+    Completion,
+    ExecutorModel,
+    Request,
+    RequestFailed,
+    is_list,
+    is_object,
+    rejected,
+)
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.network import proxy_for, tls_context
 from doubleword_batch.redaction import redacted, redacted_lines

@@ -13,8 +13,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from doubleword_batch.local.executors.base import is_list, is_object
 from doubleword_batch.local.fake_json.scalars import integer, number, text, text_matching
-from doubleword_batch.local.json_types import is_list, is_object
 
 if TYPE_CHECKING:
     from jsonschema_rs import Validator

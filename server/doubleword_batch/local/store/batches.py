@@ -1,20 +1,19 @@
-"""Batches: their rows, their progress, and the changes that a caller may make."""
+"""Batches: their rows, their progress, and the changes that a caller may make.
+
+A single request, such as a response in the background, is a batch of one line that no list shows.
+"""
 
 # ruff: noqa: S608  # statements are put together from fixed fragments; values are parameters
 
 import json
 import sqlite3
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from doubleword_batch.local.store.files import StoredFile, containing
+from doubleword_batch.local.store.files import KEPT_SECONDS, StoredFile, containing
 
-_COLUMNS = (
-    "id", "endpoint", "completion_window", "metadata", "total", "completed", "failed",
-    "created_at", "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at",
-    "cancelling_at", "cancelled_at", "deleted_at",
-)  # fmt: skip
 _TIMES = (
     "created_at", "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at",
     "expired_at", "cancelling_at", "cancelled_at",
@@ -22,6 +21,8 @@ _TIMES = (
 
 _SERVER_METADATA = {"request_source": "api", "created_by_email": "local@localhost"}
 _CONTEXT_METADATA = {"context_name": "local", "context_type": "personal"}
+SERVER_METADATA = frozenset(_SERVER_METADATA | _CONTEXT_METADATA)
+"""What the server itself puts into a batch's metadata."""
 _HIDDEN_METADATA = frozenset({"dw_source_id", "dw_source_name", "dw_sync_id", "dw_external_key"})
 
 _OVERDUE = (
@@ -38,8 +39,7 @@ LIST_STATUSES = frozenset(_STATUS_CONDITIONS)
 """The values that a list's `status` filter takes."""
 
 _SELECT = f"""
-    SELECT b.key, b.file, {", ".join(f"b.{column}" for column in _COLUMNS)},
-           CASE WHEN {_OVERDUE} THEN b.expires_at END AS expired_at,
+    SELECT b.*, CASE WHEN {_OVERDUE} THEN b.expires_at END AS expired_at,
            CASE WHEN i.deleted_at IS NULL
                  AND (i.expires_at IS NULL OR i.expires_at > epoch_now()) THEN i.id ELSE '' END
                AS input_file_id,
@@ -50,8 +50,8 @@ _SELECT = f"""
                AS error_file_id
       FROM batches b JOIN files i ON i.key = b.file
 """
-_FIELDS = ("key", "file", *_COLUMNS, "expired_at", "input_file_id", "input_is_deleted",
-           "output_file_id", "error_file_id")  # fmt: skip
+Stop = Callable[[sqlite3.Connection, str, int], "StoredBatch | None"]
+"""Cancels or deletes the batch of an id at a time; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,78 +153,63 @@ def add_batch(
             for name in ("output", "error")
         ],
     )
-    return _require(connection, "b.id = ?", batch_id)
+    return _select(connection, "b.id = ?", (batch_id,))[0]
 
 
 def find_batch(connection: sqlite3.Connection, batch_id: str) -> StoredBatch | None:
     """The batch of this id, unless it was deleted."""
-    row = connection.execute(
-        f"{_SELECT} WHERE b.id = ? AND b.deleted_at IS NULL AND NOT b.is_single", (batch_id,)
-    ).fetchone()
-    return None if row is None else _batch(row)
+    condition = "b.id = ? AND b.deleted_at IS NULL AND NOT b.is_single"
+    return next(iter(_select(connection, condition, (batch_id,))), None)
 
 
 def find_batch_of_file(connection: sqlite3.Connection, file: StoredFile) -> StoredBatch:
     """The batch whose output or error file this is, deleted or not."""
-    return _require(connection, "b.key = ?", file.batch)
-
-
-@dataclass(frozen=True, slots=True)
-class BatchFilter:
-    """The filters of a list of batches; None and () let everything pass."""
-
-    search: str | None = None
-    status: str | None = None
-    created_after: int | None = None
-    created_before: int | None = None
-    windows: tuple[str, ...] = ()
-
-    def as_sql(self) -> tuple[list[str], list[Any]]:
-        """Conditions over `_SELECT` and their values."""
-        conditions, values = ["b.deleted_at IS NULL AND NOT b.is_single"], list[Any]()
-        if self.search:
-            conditions.append(
-                "(b.metadata LIKE ? ESCAPE '\\' OR i.filename LIKE ? ESCAPE '\\'"
-                " OR b.id LIKE ? ESCAPE '\\')"
-            )
-            values += [containing(self.search)] * 3
-        if self.status:
-            conditions.append(f"({_STATUS_CONDITIONS[self.status]})")
-        if self.created_after is not None:
-            conditions.append("b.created_at >= ?")
-            values.append(self.created_after)
-        if self.created_before is not None:
-            conditions.append("b.created_at <= ?")
-            values.append(self.created_before)
-        if self.windows:
-            conditions.append(f"b.completion_window IN ({','.join('?' * len(self.windows))})")
-            values += self.windows
-        return conditions, values
+    return _select(connection, "b.key = ?", (file.batch,))[0]
 
 
 def list_batches(
     connection: sqlite3.Connection,
-    wanted: BatchFilter,
     *,
+    search: str | None,
+    status: str | None,
+    created_after: int | None,
+    created_before: int | None,
+    windows: Sequence[str],
     after: str | None,
     limit: int,
     active_first: bool,
 ) -> list[StoredBatch]:
-    """At most `limit` batches, newest first, behind the batch `after` (ignored when unknown)."""
-    conditions, values = wanted.as_sql()
+    """At most `limit` batches, newest first, behind the batch `after` (ignored when unknown).
+
+    The filters of None and () let everything pass.
+    """
+    conditions, values = ["b.deleted_at IS NULL AND NOT b.is_single"], list[Any]()
+    if search:
+        columns = ("b.metadata", "i.filename", "b.id")
+        matches = " OR ".join(f"{column} LIKE ? ESCAPE '\\'" for column in columns)
+        conditions.append(f"({matches})")
+        values += [containing(search)] * len(columns)
+    if status:
+        conditions.append(f"({_STATUS_CONDITIONS[status]})")
+    for comparison, moment in ((">=", created_after), ("<=", created_before)):
+        if moment is not None:
+            conditions.append(f"b.created_at {comparison} ?")
+            values.append(moment)
+    if windows:
+        conditions.append(f"b.completion_window IN ({','.join('?' * len(windows))})")
+        values += windows
     active = f"({_STATUS_CONDITIONS['in_progress']})" if active_first else "(b.key IS NULL)"
-    if after is not None:
-        row = connection.execute(
-            f"SELECT {active}, b.key FROM batches b WHERE b.id = ?", (after,)
-        ).fetchone()
-        if row is not None:
-            conditions.append(f"({active}, b.key) < (?, ?)")
-            values += row
-    rows = connection.execute(
-        f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY {active} DESC, b.key DESC LIMIT ?",
+    row = connection.execute(
+        f"SELECT {active}, b.key FROM batches b WHERE b.id = ?", (after,)
+    ).fetchone()
+    if row is not None:
+        conditions.append(f"({active}, b.key) < (?, ?)")
+        values += row
+    return _select(
+        connection,
+        f"{' AND '.join(conditions)} ORDER BY {active} DESC, b.key DESC LIMIT ?",
         (*values, limit),
     )
-    return [_batch(row) for row in rows]
 
 
 def cancel_batch(connection: sqlite3.Connection, batch_id: str, now: int) -> StoredBatch | None:
@@ -300,33 +285,104 @@ def _requeue(
     )
 
 
-def analyse(connection: sqlite3.Connection, batch: StoredBatch) -> dict[str, Any]:
+def analyse(batch: StoredBatch) -> dict[str, Any]:
     """The API's analytics; zeros before the first answer."""
-    prompt, completion, reasoning, duration_ms = connection.execute(
-        "SELECT prompt_tokens, completion_tokens, reasoning_tokens, duration_ms"
-        " FROM batches WHERE key = ?",
-        (batch.key,),
-    ).fetchone()
-    answered = batch.fields["completed"] + batch.fields["failed"]
+    fields = batch.fields
+    answered = fields["completed"] + fields["failed"]
     shown: dict[str, Any] = {
         "total_requests": answered,
-        "total_prompt_tokens": prompt,
-        "total_completion_tokens": completion,
-        "total_tokens": prompt + completion,
+        "total_prompt_tokens": fields["prompt_tokens"],
+        "total_completion_tokens": fields["completion_tokens"],
+        "total_tokens": fields["prompt_tokens"] + fields["completion_tokens"],
         "total_cost": "0",
         "total_list_cost": "0",
     }
-    if reasoning:
-        shown["total_reasoning_tokens"] = reasoning
+    if fields["reasoning_tokens"]:
+        shown["total_reasoning_tokens"] = fields["reasoning_tokens"]
     if answered:
-        shown["avg_duration_ms"] = duration_ms / answered
+        shown["avg_duration_ms"] = fields["duration_ms"] / answered
     return shown
 
 
-def _require(connection: sqlite3.Connection, where: str, value: object) -> StoredBatch:
-    return _batch(connection.execute(f"{_SELECT} WHERE {where}", (value,)).fetchone())
+def _select(
+    connection: sqlite3.Connection, condition: str, values: Sequence[object]
+) -> list[StoredBatch]:
+    rows = connection.execute(f"{_SELECT} WHERE {condition}", values)
+    names = [name for name, *_ in rows.description]
+    found = (dict(zip(names, row, strict=True)) for row in rows)
+    return [StoredBatch(fields.pop("key"), fields.pop("file"), fields) for fields in found]
 
 
-def _batch(row: tuple[Any, ...]) -> StoredBatch:
-    fields: dict[str, Any] = dict(zip(_FIELDS, row, strict=True))
-    return StoredBatch(fields.pop("key"), fields.pop("file"), fields)
+@dataclass(frozen=True, slots=True)
+class SingleRequest:
+    """A request that came by itself, and what came of it so far.
+
+    Attributes:
+        id: a UUID.
+        key: its batch.
+        model: as asked for.
+        service_tier: as asked for; empty for none.
+        created_at: epoch seconds.
+        is_running: whether an executor has it.
+        ok: whether it has an answer; None while it has neither that nor a failure.
+        content: the answer's JSON, or the JSON reason of a failure.
+    """
+
+    id: str
+    key: int
+    model: str
+    service_tier: str
+    created_at: int
+    is_running: bool
+    ok: bool | None
+    content: bytes
+
+
+def add_single(
+    connection: sqlite3.Connection,
+    *,
+    url: str,
+    model: str,
+    body: bytes,
+    service_tier: str,
+    now: int,
+    expires_at: int,
+) -> str:
+    """Store a request that is to run by itself; returns its id."""
+    id_ = str(uuid.uuid4())
+    file = connection.execute(
+        "INSERT INTO files (id, purpose, filename, bytes, requests, created_at, expires_at,"
+        " deleted_at) VALUES (?, 'batch', '', ?, 1, ?, ?, ?)",
+        (str(uuid.uuid4()), len(body), now, now + KEPT_SECONDS, now),
+    ).lastrowid
+    connection.execute(
+        "INSERT INTO lines (file, line, custom_id, url, model, body) VALUES (?, 1, ?, ?, ?, ?)",
+        (file, id_, url, model, body),
+    )
+    connection.execute(
+        "INSERT INTO batches (id, file, endpoint, completion_window, metadata, user_agent, total,"
+        " created_at, expires_at, is_single) VALUES (?, ?, ?, ?, '{}', '', 1, ?, ?, 1)",
+        (id_, file, url, service_tier, now, expires_at),
+    )
+    return id_
+
+
+def find_single(connection: sqlite3.Connection, id_: str, url: str) -> SingleRequest | None:
+    """The request of that id, unless it was deleted or is of another URL."""
+    row = connection.execute(
+        "SELECT b.id, b.key, l.model, b.completion_window, b.created_at,"
+        "       coalesce(r.state = 'in_progress', 0), x.ok, coalesce(x.content, x'')"
+        "  FROM batches b JOIN lines l ON l.file = b.file"
+        "  LEFT JOIN requests r ON r.batch = b.key"
+        "  LEFT JOIN results x ON x.request = r.key"
+        " WHERE b.id = ? AND b.is_single AND b.deleted_at IS NULL AND b.endpoint = ?",
+        (id_, url),
+    ).fetchone()
+    return None if row is None else SingleRequest(*row)
+
+
+def delete_single(connection: sqlite3.Connection, found: SingleRequest) -> None:
+    """Erase a request and its answer."""
+    connection.execute(
+        "DELETE FROM files WHERE key = (SELECT file FROM batches WHERE key = ?)", (found.key,)
+    )

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-_DEFAULT_LIFE_SECONDS = 30 * 24 * 3600
+KEPT_SECONDS = 30 * 24 * 3600
+"""How long what came in is kept, unless asked otherwise."""
 _OUTPUT_TOKENS_SAMPLED = 100
 _RESULTS_LOOKED_AT = 10_000
 
@@ -76,44 +77,18 @@ def add_input_file(
     `lines` is read once and may raise in the middle: the surrounding transaction then takes
     everything back.
     """
-    file_id = str(uuid.uuid4())
-    expires_at = now + (_DEFAULT_LIFE_SECONDS if life_seconds is None else life_seconds)
-    connection.execute(
+    expires_at = now + (KEPT_SECONDS if life_seconds is None else life_seconds)
+    key = connection.execute(
         "INSERT INTO files (id, purpose, filename, bytes, created_at, expires_at)"
         " VALUES (?, 'batch', ?, ?, ?, ?)",
-        (file_id, filename, size_bytes, now, expires_at),
-    )
-    key: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
-    tally = _Tally()
-    connection.executemany(
+        (str(uuid.uuid4()), filename, size_bytes, now, expires_at),
+    ).lastrowid
+    stored = connection.executemany(
         "INSERT INTO lines (file, line, custom_id, url, model, body) VALUES (?, ?, ?, ?, ?, ?)",
-        ((key, tally.count(x), x.custom_id, x.url, x.model, x.body) for x in lines),
+        ((key, n, x.custom_id, x.url, x.model, x.body) for n, x in enumerate(lines, 1)),
     )
-    connection.executemany(
-        "INSERT INTO file_models (file, model, embeddings, requests, body_bytes)"
-        " VALUES (?, ?, ?, ?, ?)",
-        [(key, *of_model, *sums) for of_model, sums in tally.models.items()],
-    )
-    connection.execute("UPDATE files SET requests = ? WHERE key = ?", (tally.requests, key))
-    return StoredFile(
-        key, file_id, "batch", filename, size_bytes, tally.requests, now, expires_at, None
-    )
-
-
-class _Tally:
-    """Counts lines as they pass: all, and by model and kind with the bytes of their bodies."""
-
-    def __init__(self) -> None:
-        self.requests = 0
-        self.models: dict[tuple[str, bool], tuple[int, int]] = {}
-
-    def count(self, line: InputLine) -> int:
-        """The number of this line, the first being 1."""
-        self.requests += 1
-        of_model = line.model, line.url == "/v1/embeddings"
-        requests, body_bytes = self.models.get(of_model, (0, 0))
-        self.models[of_model] = requests + 1, body_bytes + len(line.body)
-        return self.requests
+    connection.execute("UPDATE files SET requests = ? WHERE key = ?", (stored.rowcount, key))
+    return StoredFile(*connection.execute(f"{_SELECT} WHERE f.key = ?", (key,)).fetchone())
 
 
 def find_file(connection: sqlite3.Connection, file_id: str) -> StoredFile | None:
@@ -207,20 +182,17 @@ def drop_expired_files(connection: sqlite3.Connection) -> None:
 def estimate_cost(connection: sqlite3.Connection, file: StoredFile) -> dict[str, Any]:
     """The API's cost estimate: real counts and tokens, and a price of "0"."""
     rows = connection.execute(
-        "SELECT model, embeddings, requests, body_bytes FROM file_models"
-        " WHERE file = ? ORDER BY model, embeddings",
+        "SELECT model, url = '/v1/embeddings', count(*), sum(length(body)) FROM lines"
+        " WHERE file = ? GROUP BY 1, 2 ORDER BY 1, 2",
         (file.key,),
-    ).fetchall()
+    )
     models: list[dict[str, Any]] = []
-    for model, embeddings, requests, body_bytes in rows:
+    for model, embeddings, requests, body_bytes in rows.fetchall():
         input_tokens = body_bytes // 4
-        usual = None if embeddings else _usual_output_tokens(connection, model)
-        if embeddings:
-            output_tokens = requests
-        elif usual is None:
-            output_tokens = input_tokens * 11 // 10
-        else:
-            output_tokens = round(usual * requests)
+        output_tokens = requests
+        if not embeddings:
+            usual = _usual_output_tokens(connection, model)
+            output_tokens = input_tokens * 11 // 10 if usual is None else round(usual * requests)
         models.append(
             {
                 "model": model,
