@@ -123,16 +123,7 @@ def compare(folder: DemoFolder) -> Comparison:
     """Compare the table of answers with the source, and with nothing else."""
     source, answers = _rows_of(folder.source), _rows_of(folder.answers)
     return Comparison(
-        rows=tuple(
-            AnsweredRow(
-                word=row["word"],
-                definition=row["definition"],
-                label=row[LABEL_COLUMN],
-                topic=row["topic"],
-                outcome=row["outcome"],
-            )
-            for row in answers
-        ),
+        rows=tuple(AnsweredRow(*(row[name] for name in AnsweredRow.__slots__)) for row in answers),
         source_rows=len(source),
         each_row_once=[r[ID_COLUMN] for r in answers] == [r[ID_COLUMN] for r in source],
     )

@@ -20,6 +20,9 @@ from doubleword_batch.liveness import LivenessLock, is_held
 CHALLENGE_HEADER = "x-doubleword-batch-challenge"
 """Asks /health to prove that the server holds the token."""
 
+_NOTICE = "local/server.json"
+_SERVER_LOCK = "local/server.lock"
+_ADVERTISED_LOCK = "local/advertised.lock"
 _HEALTH_SECONDS = 15.0  # it lives, as its lock is held: a busy machine may keep it waiting
 _MOST_HEALTH_BYTES = 10_000
 
@@ -49,7 +52,7 @@ def bearer_token(home: Path) -> str:
         ConfigError: the state directory is another user's, or open to others.
         StoreError: it cannot be written or holds a damaged token.
     """
-    _folder(home)
+    _make_folder(home)
     return kept_key(home / "local" / "token")
 
 
@@ -60,8 +63,8 @@ def only_server(home: Path) -> Generator[None]:
     Raises:
         StoreError: `store_locked`, another server is; or the state directory cannot be used.
     """
-    _folder(home)
-    path = _server_lock(home)
+    _make_folder(home)
+    path = home / _SERVER_LOCK
     try:
         lock = LivenessLock.acquire(path)
     except BlockingIOError:
@@ -81,7 +84,7 @@ def only_server(home: Path) -> Generator[None]:
 
 def has_server(home: Path) -> bool:
     """Whether a server of this state directory lives, though it may not answer yet."""
-    return is_held(_server_lock(home))
+    return is_held(home / _SERVER_LOCK)
 
 
 @contextmanager
@@ -92,12 +95,12 @@ def advertised(home: Path, server: RunningServer) -> Generator[None]:
         StoreError: the state directory cannot be written.
     """
     notice = _Notice(server.base_url, server.executor, server.note, server.pid)
-    path = _notice_path(home)
+    path = home / _NOTICE
     try:
         write_bytes(path, msgspec.json.encode(notice), private=True)
         # Taken after the notice is written, and asked about before it is read: whoever sees the
         # lock held never reads the notice of a dead server, whose port may be a stranger's now.
-        lock = LivenessLock.acquire(_advertised_lock(home))
+        lock = LivenessLock.acquire(home / _ADVERTISED_LOCK)
     except OSError as error:
         raise _unusable(path, error) from error
     try:
@@ -141,9 +144,11 @@ def proof_of(token: str, challenge: str, port: int, pid: int) -> str:
 
 def _notice_of_living_server(home: Path) -> _Notice | None:
     try:
-        return _read_notice(home) if is_held(_advertised_lock(home)) else None
-    except OSError:
-        return None
+        if is_held(home / _ADVERTISED_LOCK):
+            return msgspec.json.decode((home / _NOTICE).read_bytes(), type=_Notice)
+    except (OSError, ValueError, RecursionError):
+        pass
+    return None
 
 
 def _proves_itself(notice: _Notice, token: str) -> bool:
@@ -165,26 +170,7 @@ def _proves_itself(notice: _Notice, token: str) -> bool:
         connection.close()
 
 
-def _read_notice(home: Path) -> _Notice | None:
-    try:
-        return msgspec.json.decode(_notice_path(home).read_bytes(), type=_Notice)
-    except (OSError, ValueError, RecursionError):
-        return None
-
-
-def _notice_path(home: Path) -> Path:
-    return home / "local" / "server.json"
-
-
-def _server_lock(home: Path) -> Path:
-    return home / "local" / "server.lock"
-
-
-def _advertised_lock(home: Path) -> Path:
-    return home / "local" / "advertised.lock"
-
-
-def _folder(home: Path) -> Path:
+def _make_folder(home: Path) -> None:
     folder = home / "local"
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -192,7 +178,6 @@ def _folder(home: Path) -> Path:
         folder.chmod(0o700)
     except OSError as error:
         raise _unusable(folder, error) from error
-    return folder
 
 
 def _unusable(path: Path, error: Exception) -> StoreError:

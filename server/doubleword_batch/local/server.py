@@ -80,7 +80,9 @@ class LocalServer:
         token = discovery.bearer_token(self._config.home)
         listener = listen_on(self._config.port, who="The local server", backlog=_LISTEN_BACKLOG)
         try:
-            executor = self._executor or _build_executor(self._config)
+            from doubleword_batch.local.executors.choice import build_executor
+
+            executor = self._executor or build_executor(self._config)
         except BaseException:
             listener.close()
             raise
@@ -270,12 +272,6 @@ def serve(config: LocalConfig, on_ready: Callable[[discovery.RunningServer], Non
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _build_executor(config: LocalConfig) -> Executor:
-    from doubleword_batch.local.executors.choice import build_executor
-
-    return build_executor(config)
 
 
 async def _close_executor(executor: Executor) -> None:

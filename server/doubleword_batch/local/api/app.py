@@ -16,7 +16,7 @@ from doubleword_batch.local.api.batches import BatchRoutes
 from doubleword_batch.local.api.faulty import Faulty
 from doubleword_batch.local.api.files import FileRoutes
 from doubleword_batch.local.api.models import ModelRoutes
-from doubleword_batch.local.api.openai_dialect import OpenAIDialect
+from doubleword_batch.local.api.openai_dialect import openai_dialect
 from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.discovery import CHALLENGE_HEADER, proof_of
 from doubleword_batch.local.executors.base import Executor
@@ -60,32 +60,24 @@ def build_app(
         app = Faulty(app, config.faults.server)
     refuse = _refuse
     if config.dialect == "openai":
-        app, refuse = OpenAIDialect(app), _refuse_in_json
+        app, refuse = openai_dialect(app), _refuse_in_json
     guarded = HostGuard(app, refuse, key=token, allow_pages=True)
-    return EarlyClose(Prover(guarded, token))
+    return _closing_early(_proving(guarded, token))
 
 
-class Prover:
-    """ASGI middleware that answers the challenge of `discovery` at /health, without a token.
+def _proving(app: ASGIApp, token: str) -> ASGIApp:
+    """Answers the challenge of `discovery` at /health, which needs no token, before `app`."""
 
-    Args:
-        app: answers everything else.
-        token: what is proved to be known here.
-    """
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._token = token
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Prove, or pass the request on."""
-        app = self._app
+    async def prove(scope: Scope, receive: Receive, send: Send) -> None:
+        answering = app
         if scope["type"] == "http" and scope["path"] == "/health":
             challenge = Headers(scope=scope).get(CHALLENGE_HEADER, "")
             if challenge:
-                port = scope["server"][1]
-                app = JSONResponse({"proof": proof_of(self._token, challenge, port, os.getpid())})
-        await app(scope, receive, send)
+                proof = proof_of(token, challenge, scope["server"][1], os.getpid())
+                answering = JSONResponse({"proof": proof})
+        await answering(scope, receive, send)
+
+    return prove
 
 
 async def _bug(_request: Request, _error: Exception) -> Response:
@@ -110,19 +102,14 @@ def _refuse_in_json(reason: Refusal, scope: Scope) -> ASGIApp:
     return errors.openai_error(401, _NO_KEY, code)
 
 
-class EarlyClose:
+def _closing_early(app: ASGIApp) -> ASGIApp:
     """Closes a connection after an answer that came before the request's body was read.
 
     The real server refuses an upload at its head (401, 403, 413, 429) and does not wait for the
-    rest: a client that still writes finds the connection broken, with the answer in it. This is
-    ASGI middleware in front of everything that answers.
+    rest: a client that still writes finds the connection broken, with the answer in it.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass the request on, and see how much of its body is read before it is answered."""
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         is_read = scope["type"] != "http" or not _has_body(scope)
 
         async def reading() -> Message:
@@ -137,7 +124,9 @@ class EarlyClose:
                 message = {**message, "headers": headers}
             await send(message)
 
-        await self._app(scope, reading, answering)
+        await app(scope, reading, answering)
+
+    return serve
 
 
 def _has_body(scope: Scope) -> bool:

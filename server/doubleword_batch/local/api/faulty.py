@@ -188,23 +188,21 @@ class ClosableProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Remember the transport for the application of this connection."""
         super().connection_made(transport)
-        self.app = cast("Any", _Closable(cast("ASGIApp", self.app), transport))
+        self.app = cast("Any", _closable(cast("ASGIApp", self.app), transport))
 
 
-class _Closable:
-    def __init__(self, app: ASGIApp, transport: asyncio.Transport) -> None:
-        self._app = app
-        self._transport = transport
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+def _closable(app: ASGIApp, transport: asyncio.Transport) -> ASGIApp:
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         closed = False
 
         def close() -> None:
             nonlocal closed
             closed = True
-            self._transport.close()
+            transport.close()
 
         scope.setdefault("extensions", {})["close"] = close
-        await self._app(scope, receive, send)
+        await app(scope, receive, send)
         while closed and (await receive())["type"] != "http.disconnect":
             """uvicorn answers 500 in our place unless it has seen the end of the connection."""
+
+    return serve

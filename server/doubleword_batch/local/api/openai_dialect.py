@@ -17,13 +17,13 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from doubleword_batch.local.api.errors import openai_error
 from doubleword_batch.local.api.query import MOST_BODY_BYTES
 from doubleword_batch.local.executors.base import error_body
+from doubleword_batch.local.store.batches import SERVER_METADATA
 
 _PREFIXES = {"files": "file-", "batches": "batch_"}
 _KINDS = {"files": "File", "batches": "Batch"}
 _OF_ONE = re.compile(r"/v1/(files|batches)/([^/]+)(/.*)?")
 _EXTENSIONS = {"/cost-estimate", "/results", "/analytics", "/retry", "/retry-requests"}
 _LIST_PARAMETERS = {"after", "limit", "order", "purpose"}
-_SERVER_METADATA = {"request_source", "created_by_email", "context_name", "context_type"}
 _TIMES = (
     "in_progress_at", "expires_at", "finalizing_at", "completed_at", "failed_at", "expired_at",
     "cancelling_at", "cancelled_at",
@@ -33,63 +33,54 @@ _LINES = "application/x-ndjson"
 _CREATED, _OK, _ERRORS_FROM = 201, 200, 400
 
 
-class OpenAIDialect:
-    """ASGI middleware around the whole API."""
+def openai_dialect(app: ASGIApp) -> ASGIApp:
+    """ASGI middleware around the whole API: answers as OpenAI would, with what `app` answers."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer as OpenAI would, with what the server answers."""
+    async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
-            await self._app(scope, receive, send)
-            return
-        refusal = await self._refusal(scope)
-        if refusal is not None:
+            await app(scope, receive, send)
+        elif refusal := await _refusal(app, scope):
             await refusal(scope, receive, send)
-            return
-        inner = _in_real_form(scope)
-        if scope["method"] == "POST" and scope["path"] == "/v1/batches":
-            receive = await _with_real_file_id(receive)
-        await self._app(inner, receive, _Answer(scope, send))
+        else:
+            if scope["method"] == "POST" and scope["path"] == "/v1/batches":
+                receive = await _with_real_file_id(receive)
+            await app(_in_real_form(scope), receive, _Answer(scope, send))
 
-    async def _refusal(self, scope: Scope) -> ASGIApp | None:
-        """The error for what OpenAI does not have or does not do."""
-        of_one = _OF_ONE.fullmatch(scope["path"])
-        if of_one is None:
-            return None
-        kind, given, rest = of_one.groups()
-        if rest in _EXTENSIONS or (scope["method"], kind, rest) == ("DELETE", "batches", None):
-            method, path = scope["method"], scope["path"]
-            return openai_error(404, f"Invalid URL ({method} {path})", "unknown_url")
-        if _real_id(kind, given) is None:
-            return openai_error(404, f"No such {_KINDS[kind]} object: {given}", "not_found")
-        if scope["method"] == "POST" and rest == "/cancel":
-            batch = await self._batch(scope)
-            if batch is not None and batch["status"] in _ENDED:
-                words = f"Cannot cancel a batch with status '{batch['status']}'."
-                return openai_error(400, words, "invalid_request")
+    return serve
+
+
+async def _refusal(app: ASGIApp, scope: Scope) -> ASGIApp | None:
+    """The error for what OpenAI does not have or does not do."""
+    of_one = _OF_ONE.fullmatch(scope["path"])
+    if of_one is None:
         return None
+    kind, given, rest = of_one.groups()
+    if rest in _EXTENSIONS or (scope["method"], kind, rest) == ("DELETE", "batches", None):
+        method, path = scope["method"], scope["path"]
+        return openai_error(404, f"Invalid URL ({method} {path})", "unknown_url")
+    if _real_id(kind, given) is None:
+        return openai_error(404, f"No such {_KINDS[kind]} object: {given}", "not_found")
+    if scope["method"] == "POST" and rest == "/cancel":
+        status = await _status(app, scope)
+        if status in _ENDED:
+            words = f"Cannot cancel a batch with status '{status}'."
+            return openai_error(400, words, "invalid_request")
+    return None
 
-    async def _batch(self, scope: Scope) -> dict[str, Any] | None:
-        """The batch of a path below it, in OpenAI's form; None where the server gives none."""
-        path = scope["path"].rpartition("/")[0]
-        seen = _Seen()
-        look = {**scope, "method": "GET", "path": path, "query_string": b""}
-        await self._app(_in_real_form(look), _nothing, _Answer(look, seen))
-        return msgspec.json.decode(bytes(seen.body)) if seen.status == _OK else None
 
+async def _status(app: ASGIApp, scope: Scope) -> str | None:
+    """The status of the batch that a path below it is about; None where the server gives none."""
+    seen: list[Message] = []
 
-class _Seen:
-    """Takes an answer in place of a client."""
+    async def see(message: Message) -> None:
+        seen.append(message)
 
-    def __init__(self) -> None:
-        self.status = 0
-        self.body = bytearray()
-
-    async def __call__(self, message: Message) -> None:
-        self.status = message.get("status", self.status)
-        self.body += message.get("body", b"")
+    path = scope["path"].rpartition("/")[0]
+    look = {**scope, "method": "GET", "path": path, "query_string": b""}
+    await app(_in_real_form(look), _nothing, _Answer(look, see))
+    start, *parts = seen
+    body = b"".join(part["body"] for part in parts)
+    return msgspec.json.decode(body)["status"] if start["status"] == _OK else None
 
 
 async def _nothing() -> Message:
@@ -235,7 +226,7 @@ def _batch(shown: dict[str, Any], *, is_cancel: bool) -> dict[str, Any]:
     has_ended = status in _ENDED
     if is_cancel:
         status, times["cancelled_at"] = "cancelling", None
-    metadata = {k: v for k, v in shown["metadata"].items() if k not in _SERVER_METADATA}
+    metadata = {k: v for k, v in shown["metadata"].items() if k not in SERVER_METADATA}
     files = {
         name: _openai_id("files", shown[name]) if has_ended and counts[count] else None
         for name, count in (("output_file_id", "completed"), ("error_file_id", "failed"))

@@ -111,13 +111,10 @@ class UpstreamExecutor:
                 text = await self._read(response)
         except TimeoutError:
             raise RequestFailed("Timeout", f"No answer within {seconds:g} seconds.") from None
-        except httpx.TimeoutException as error:
-            raise RequestFailed(
-                "Timeout", self._clean(f"{type(error).__name__}: {error}")
-            ) from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            failure = f"{type(error).__name__}: {error}"
-            raise RequestFailed("NetworkError", self._clean(failure)) from None
+            kind = "Timeout" if isinstance(error, httpx.TimeoutException) else "NetworkError"
+            failure = self._clean(f"{type(error).__name__}: {error}")
+            raise RequestFailed(kind, failure) from None
         return self._answer(response, text)
 
     def _connected(self) -> "httpx.AsyncClient":
