@@ -124,6 +124,19 @@ def test_too_many_requests_are_counted(start):
     assert_plain(answer, 400, "File contains 5 requests, which exceeds the maximum of 2")
 
 
+def test_requests_beyond_the_most_are_counted_however_long_they_may_be(start):
+    caller = start(max_requests=2, max_request_bytes=1000)
+    long = line("d", body={"model": "chat-1", "x": "y" * 950})
+    answer = caller.post_file(jsonl([line("a"), line("b"), line("c"), long]))
+    assert_plain(answer, 400, "File contains 4 requests, which exceeds the maximum of 2")
+
+
+def test_a_line_that_is_too_long_has_the_number_that_other_errors_give_it(start):
+    caller = start(max_request_bytes=1000)
+    answer = caller.post_file(jsonl([line("a")]) + b"\n\n" + b"x" * 500_000)
+    assert_plain(answer, 400, "Line 2: longer than")
+
+
 def test_a_body_that_is_too_large_is_refused(start):
     caller = start(max_request_bytes=1000)
     answer = caller.post_file(

@@ -381,12 +381,14 @@ class Store(Database):
     def short_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
         """Since when a batch that has ended has given no more of the lines that it counts."""
         with self.transaction() as db:
-            ((since,),) = db.execute(
+            db.execute(
                 "UPDATE batch_runs SET short_since = CASE WHEN ? THEN ? ELSE "
-                "min(coalesce(short_since, ?), ?) END WHERE id = ? RETURNING short_since",
+                "min(coalesce(short_since, ?), ?) END WHERE id = ?",
                 (has_news, now, now, now, batch_run.id),
-            ).fetchall()
-        return since
+            )
+            return db.execute(
+                "SELECT short_since FROM batch_runs WHERE id = ?", (batch_run.id,)
+            ).fetchone()[0]
 
     def knows_batch(self, batch_id: str) -> bool:
         """Whether a batch of the provider is one of a job here."""

@@ -49,13 +49,8 @@ class FileRoutes:
     async def _upload(self, request: Request) -> Response:
         received = await upload.receive(request, self.config.max_file_bytes)
         try:
-            only = self.config.models
             rules = upload.InputRules(
-                models=await self._known_models(),
-                any_model=self.executor.accepts_any_model,
-                only_models=None if only is None else frozenset(only),
-                max_requests=self.config.max_requests,
-                max_request_bytes=self.config.max_request_bytes,
+                self.config, await self._known_models(), self.executor.accepts_any_model
             )
             stored = await self.database.write(
                 files.add_input_file,

@@ -4,7 +4,6 @@ Fields are held in memory, the file is on disk, and sizes are checked while it c
 rules and of their order: the real server's upload, doubleword's control layer.
 """
 
-import itertools
 import unicodedata
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 from starlette.requests import ClientDisconnect, Request
 
 from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.local.config import LocalConfig
 from doubleword_batch.local.executors.base import ModelKind
 from doubleword_batch.local.store.files import InputLine
 
@@ -124,13 +124,11 @@ class _LimitedStream:
 
 @dataclass(frozen=True, slots=True)
 class InputRules:
-    """The rules that a line is checked by; `models` maps the known ids to their kind."""
+    """The rules that a line is checked by; `models` maps the executor's known ids to their kind."""
 
+    config: LocalConfig
     models: Mapping[str, ModelKind]
     any_model: bool
-    only_models: frozenset[str] | None
-    max_requests: int
-    max_request_bytes: int
 
 
 class _Line(msgspec.Struct):
@@ -156,15 +154,13 @@ def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
     Raises:
         HTTPException: 400 or 403 for the first line that is not acceptable, or for an empty file.
     """
-    count = 0
-    for raw in _raw_lines(file, rules.max_request_bytes + _LINE_OVERHEAD_BYTES):
-        count += 1
-        if count > rules.max_requests:
-            total = count + sum(1 for _ in _raw_lines(file, rules.max_request_bytes))
+    count, most = 0, rules.config.max_requests
+    lines = _raw_lines(file, rules.config.max_request_bytes + _LINE_OVERHEAD_BYTES)
+    for count, raw in enumerate(lines, 1):
+        if count > most:
+            total = count + sum(1 for _ in lines)
             raise HTTPException(
-                400,
-                f"File contains {total} requests, which exceeds the maximum of"
-                f" {rules.max_requests}",
+                400, f"File contains {total} requests, which exceeds the maximum of {most}"
             )
         yield _checked(raw, count, rules)
     if not count:
@@ -172,14 +168,17 @@ def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
 
 
 def _raw_lines(file: BinaryIO, most_bytes: int) -> Iterator[bytes]:
-    for number in itertools.count(1):
-        raw = file.readline(most_bytes + 1)
-        if not raw:
-            return
+    number = 1
+    while raw := file.readline(most_bytes + 1):
         if len(raw) > most_bytes:
-            raise HTTPException(400, f"Line {number}: longer than {most_bytes} bytes")
+            raise _refused(number, f"longer than {most_bytes} bytes")
         if line := raw.strip():
             yield line
+            number += 1
+
+
+def _refused(number: int, why: str, status: int = 400) -> HTTPException:
+    return HTTPException(status, f"Line {number}: {why}")
 
 
 def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
@@ -197,17 +196,14 @@ def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
         raise HTTPException(400, f"Invalid JSON on line {number}: {error}") from None
     _check_envelope(line, number)
     body = bytes(line.body)
-    if len(body) > rules.max_request_bytes:
-        raise HTTPException(
-            400,
-            f"Line {number}: the body has {len(body)} bytes; at most {rules.max_request_bytes}"
-            " are allowed",
-        )
+    most = rules.config.max_request_bytes
+    if len(body) > most:
+        raise _refused(number, f"the body has {len(body)} bytes; at most {most} are allowed")
     try:
         model = _body_decoder.decode(body).model
         stored = _stored_body(body)
     except (ValueError, RecursionError) as error:
-        raise HTTPException(400, f"Line {number}: invalid body: {error}") from None
+        raise _refused(number, f"invalid body: {error}") from None
     _check_model(model, line.url, number, rules)
     return InputLine(line.custom_id, line.url, model, stored)
 
@@ -215,42 +211,27 @@ def _checked(raw: bytes, number: int, rules: InputRules) -> InputLine:
 def _check_envelope(line: _Line, number: int) -> None:
     custom_id = line.custom_id
     if len(custom_id.encode("utf-8", "surrogatepass")) > _MOST_CUSTOM_ID_BYTES:
-        raise HTTPException(
-            400, f"Line {number}: custom_id is longer than {_MOST_CUSTOM_ID_BYTES} bytes"
-        )
+        raise _refused(number, f"custom_id is longer than {_MOST_CUSTOM_ID_BYTES} bytes")
     if any(unicodedata.category(character) == "Cc" for character in custom_id):
-        raise HTTPException(400, f"Line {number}: custom_id holds control characters")
+        raise _refused(number, "custom_id holds control characters")
     if line.method.upper() != "POST":
         method = quote_untrusted(line.method, 20)
-        raise HTTPException(
-            400, f"Line {number}: unsupported method {method}; only POST is supported"
-        )
+        raise _refused(number, f"unsupported method {method}; only POST is supported")
     if line.url not in ALLOWED_URLS:
-        raise HTTPException(
-            400,
-            f"Line {number}: unsupported url {quote_untrusted(line.url, 100)};"
-            f" allowed: {', '.join(ALLOWED_URLS)}",
-        )
+        url = quote_untrusted(line.url, 100)
+        raise _refused(number, f"unsupported url {url}; allowed: {', '.join(ALLOWED_URLS)}")
 
 
 def _check_model(model: str, url: str, number: int, rules: InputRules) -> None:
-    kind = rules.models.get(model)
+    kind, only = rules.models.get(model), rules.config.models
     is_known = kind is not None or rules.any_model
-    if rules.only_models is not None:
-        is_known = model in rules.only_models
-    if not is_known:
-        raise HTTPException(
-            403,
-            f"Line {number}: Model {quote_untrusted(model, 100)} has not been configured or is"
-            " not available to user",
-        )
+    if not (is_known if only is None else model in only):
+        why = "has not been configured or is not available to user"
+        raise _refused(number, f"Model {quote_untrusted(model, 100)} {why}", 403)
     wanted = "embedding" if url == "/v1/embeddings" else "chat"
     if kind is not None and kind != wanted:
-        raise HTTPException(
-            400,
-            f"Line {number}: Model {quote_untrusted(model, 100)} is of kind {kind} and cannot"
-            f" answer {url}",
-        )
+        why = f"is of kind {kind} and cannot answer {url}"
+        raise _refused(number, f"Model {quote_untrusted(model, 100)} {why}")
 
 
 def _stored_body(body: bytes) -> bytes:

@@ -133,7 +133,7 @@ def _connect(path: Path) -> sqlite3.Connection:
         connection.execute("PRAGMA secure_delete = ON")  # what is deleted is overwritten
         connection.execute(f"PRAGMA journal_size_limit = {_WAL_BYTES_KEPT}")
         connection.create_function("new_uuid", 0, lambda: uuid.uuid4().bytes)
-        # unixepoch() and RETURNING would shut out the SQLite of still common systems.
+        # SQLite's own unixepoch would shut out the SQLite of still common systems.
         connection.create_function("epoch_now", 0, lambda: int(time.time()))
     except BaseException:
         connection.close()

@@ -145,13 +145,17 @@ def delete_file(connection: sqlite3.Connection, file: StoredFile, now: int) -> s
             _erase_unreadable(connection, source)
         return set()
     connection.execute("UPDATE files SET deleted_at = ? WHERE key = ?", (now, file.key))
-    cancelled = connection.execute(
-        "UPDATE batches SET cancelling_at = ?, cancelled_at = ? WHERE file = ?"
-        " AND completed + failed < total AND cancelling_at IS NULL RETURNING key",
-        (now, now, file.key),
+    unfinished = connection.execute(
+        "SELECT key FROM batches"
+        " WHERE file = ? AND completed + failed < total AND cancelling_at IS NULL",
+        (file.key,),
     ).fetchall()
+    connection.executemany(
+        "UPDATE batches SET cancelling_at = ?, cancelled_at = ? WHERE key = ?",
+        [(now, now, key) for (key,) in unfinished],
+    )
     _erase_unreadable(connection, file.key)
-    return {key for (key,) in cancelled}
+    return {key for (key,) in unfinished}
 
 
 def _erase_unreadable(connection: sqlite3.Connection, key: int) -> None:
