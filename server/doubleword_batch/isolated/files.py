@@ -97,24 +97,14 @@ class Duration(NamedTuple):
 
 
 def sheets_of(content: bytes) -> list[WorkbookSheet]:
-    """The worksheets of a workbook, in order.
-
-    Raises:
-        UnreadableFileError: it cannot be read.
-        StoreError: code `no_process`.
-    """
+    """The worksheets of a workbook, in order; see `rows_of` for what it raises."""
     with _workbook_child() as child:
         _ask(child, content, sheet=None)
         return [WorkbookSheet(name, shown) for name, shown in _frame(child)["sheets"]]
 
 
 def merged_ranges_of(content: bytes, sheet: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
-    """The merged ranges of a sheet, as (row, column) of their first and last cells, from 0.
-
-    Raises:
-        UnreadableFileError: it cannot be read.
-        StoreError: code `no_process`.
-    """
+    """The merged ranges of a sheet, as (row, column) of their first and last cells, from 0."""
     with _workbook_child() as child:
         _ask(child, content, sheet=sheet)
         return [((a, b), (c, d)) for (a, b), (c, d) in _frame(child)["merged"] or ()]

@@ -78,11 +78,7 @@ class ParsedEmbeddings:
 
 
 def parse_request(url: str, body: dict[str, Any]) -> ParsedRequest:
-    """Parse the body of a text request.
-
-    Raises:
-        RequestFailed: 404 for another endpoint, 400 for a body that does not fit it.
-    """
+    """Parse the body of a text request; `RequestFailed` if it does not fit its endpoint."""
     if url == "/v1/chat/completions":
         parsed = _parse_chat(body)
     elif url == "/v1/responses":
@@ -98,11 +94,7 @@ def parse_request(url: str, body: dict[str, Any]) -> ParsedRequest:
 
 
 def parse_embeddings(body: dict[str, Any]) -> ParsedEmbeddings:
-    """Parse the body of an embeddings request.
-
-    Raises:
-        RequestFailed: 400 for a body that does not fit.
-    """
+    """Parse the body of an embeddings request; `RequestFailed` if it does not fit."""
     value = body.get("input")
     inputs: list[Any] = value if is_list(value) and not _are_tokens(value) else [value]
     if not inputs:

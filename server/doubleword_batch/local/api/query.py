@@ -25,11 +25,7 @@ MOST_BODY_BYTES = 4_000_000
 
 
 def path_id(request: Request, kind: str) -> str:
-    """The id of the path, in its canonical form.
-
-    Raises:
-        HTTPException: 400, it is not a UUID.
-    """
+    """The id of the path, in its canonical form; 400 if it is not a UUID."""
     parsed = as_uuid(request.path_params["id"])
     if parsed is None:
         raise HTTPException(400, f"Invalid {kind} ID format")
@@ -90,9 +86,7 @@ def moment(request: Request, name: str) -> int | None:
 async def json_body(request: Request, shape: type[_T]) -> _T:
     """The request's JSON body as a `shape` (a msgspec struct).
 
-    Raises:
-        HTTPException: 415 for another content type, 400 for broken JSON, 422 for JSON of another
-            shape, 413 for too much of it.
+    415 for another content type, 400 for broken JSON, 422 for another shape, 413 for too much.
     """
     content_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if not re.fullmatch(r"application/(.+\+)?json", content_type):

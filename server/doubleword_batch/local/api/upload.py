@@ -46,12 +46,7 @@ class Upload:
 
 
 async def receive(request: Request, max_file_bytes: int) -> Upload:
-    """Receive the form of `POST /v1/files`.
-
-    Raises:
-        HTTPException: 413 as soon as too much has come or is announced; 400 for a form that lacks
-            what is needed.
-    """
+    """Receive the form of `POST /v1/files`; 413 as soon as too much has come or is announced."""
     too_large = HTTPException(
         413, f"File exceeds the maximum allowed size of {max_file_bytes} bytes"
     )
@@ -147,12 +142,9 @@ _body_decoder = msgspec.json.Decoder(_Body)
 
 
 def read_lines(file: BinaryIO, rules: InputRules) -> Iterator[InputLine]:
-    """Yield the lines of `file`, checked.
+    """Yield the lines of `file`, checked; 400 or 403 for the first that is not acceptable.
 
     Blank lines are skipped and not counted in the line numbers that errors name.
-
-    Raises:
-        HTTPException: 400 or 403 for the first line that is not acceptable, or for an empty file.
     """
     count, most = 0, rules.config.max_requests
     lines = _raw_lines(file, rules.config.max_request_bytes + _LINE_OVERHEAD_BYTES)

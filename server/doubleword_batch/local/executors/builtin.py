@@ -109,11 +109,7 @@ class BuiltinExecutor:
         return [chat, ExecutorModel(EMBEDDING_MODEL, "embedding")]
 
     async def run(self, request: Request) -> Completion:
-        """Answer one request; when this is cancelled the model stops at its next token.
-
-        Raises:
-            RequestFailed: a body, prompt or schema that the models cannot take.
-        """
+        """Answer one request; when this is cancelled the model stops at its next token."""
         given_up = Event()
         answer = self._embed if request.url == EMBEDDINGS else self._chat
         loop = asyncio.get_running_loop()

@@ -78,11 +78,7 @@ class SimulateExecutor:
         ]
 
     async def run(self, request: Request) -> Completion:
-        """Make the answer, or the fault that was asked for.
-
-        Raises:
-            RequestFailed: 400 for a body no server would take, or a scripted failure.
-        """
+        """Make the answer, or the fault that was asked for."""
         encoded = msgspec.json.encode(request.body, order="deterministic")
         digest = sha256(request.custom_id.encode() + b"\0" + encoded).hexdigest()[:32]
         fault = self._fault_for(request, encoded, digest)

@@ -78,11 +78,7 @@ class UpstreamExecutor:
         return self._models
 
     async def run(self, request: Request) -> Completion:
-        """Send one request and read its answer.
-
-        Raises:
-            RequestFailed: the server rejected the request or failed, or its answer is unusable.
-        """
+        """Send one request and read its answer."""
         if not request.url.startswith("/v1/"):
             raise rejected(f"{request.url} is not a path of this API", status=404)
         body = {

@@ -31,21 +31,12 @@ _MOST_CHARACTERS_READ = 20_000
 
 
 def integer(schema: dict[str, Any], random: Random) -> int:
-    """A whole number within the bounds.
-
-    Raises:
-        ValueError: there is none.
-    """
-    value = _stepped(schema, random, Fraction(1))
-    return int(value)
+    """A whole number within the bounds; `ValueError` if there is none."""
+    return int(_stepped(schema, random, Fraction(1)))
 
 
 def number(schema: dict[str, Any], random: Random) -> float:
-    """A number within the bounds.
-
-    Raises:
-        ValueError: there is none.
-    """
+    """A number within the bounds; `ValueError` if there is none."""
     if "multipleOf" in schema:
         return float(_stepped(schema, random, Fraction(0)))
     low, high = _bounds(schema, Fraction(1, 100))
@@ -55,11 +46,7 @@ def number(schema: dict[str, Any], random: Random) -> float:
 
 
 def text(schema: dict[str, Any], random: Random) -> str:
-    """A text of the format, pattern and length asked for.
-
-    Raises:
-        ValueError: its least length is more than is made here.
-    """
+    """A text of the format, pattern and length asked for; `ValueError` if that is too long."""
     least, most = schema.get("minLength", 0), schema.get("maxLength")
     if least > _LONGEST:
         raise ValueError(f"minLength {least} is more than the {_LONGEST} made here")
@@ -139,11 +126,7 @@ _FORMATS: dict[str, Callable[[Random], str]] = {
 
 
 def text_matching(pattern: str, random: Random) -> str:
-    """Make a text that `re.search(pattern, text)` finds.
-
-    Raises:
-        ValueError: the pattern is broken, or uses what is not supported here.
-    """
+    """Make a text that `re.search(pattern, text)` finds; `ValueError` if that is not supported."""
     parsed = _Pattern(pattern, random)
     text = parsed.alternatives()
     if not parsed.at_end:

@@ -48,11 +48,7 @@ class UnusableSchemaError(ValueError):
 
 
 def conforming_value(schema: dict[str, Any], seed: int) -> Any:
-    """Make a value.
-
-    Args:
-        schema: a JSON Schema; `$ref` may point inside it only.
-        seed: whatever decides about the free choices.
+    """A value that conforms to a JSON Schema, whose `$ref` may point inside it only.
 
     Raises:
         UnusableSchemaError: it is not a schema, nothing conforms to it, or what does is too large.
@@ -226,10 +222,6 @@ class _FlatSchemas:
     def flat(self, given: Any, choose: Callable[[list[Any]], Any]) -> dict[str, Any]:
         """The schema without references, `allOf`, `anyOf`, `oneOf` and `if`.
 
-        Args:
-            given: a schema: an object or a boolean.
-            choose: picks one of several branches.
-
         Raises:
             ValueError: the schema is `false`, a reference leads outside, or its parts contradict.
         """
@@ -291,11 +283,7 @@ class _FlatSchemas:
 
 
 def _merged(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """One flat schema that is at least as strict as both.
-
-    Raises:
-        ValueError: no value can conform to both.
-    """
+    """One flat schema that is at least as strict as both; `ValueError` if none can be."""
     both = first | second
     for keyword in first.keys() & second.keys():
         left, right = first[keyword], second[keyword]
