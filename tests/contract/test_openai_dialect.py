@@ -64,6 +64,13 @@ def test_a_whole_batch_has_openai_s_ids_statuses_and_lines(sdk):
     assert sdk.files.delete(batch.input_file_id).id == batch.input_file_id
 
 
+def test_a_line_that_holds_the_words_of_a_failure_is_given_as_it_is(sdk):
+    told = {"response": None, "error": {"message": "{"}}
+    row = line("a", body={"model": "chat-1", "told": told})
+    file = sdk.files.create(file=("in.jsonl", jsonl([row])), purpose="batch")
+    assert json.loads(sdk.files.content(file.id).text)["body"]["told"] == told
+
+
 def test_what_has_no_value_is_null_and_an_empty_result_file_is_none(openai_caller, sdk):
     batch = ended_batch(sdk, created(sdk, line("a")).id)
     shown = openai_caller.http.get(f"/batches/{batch.id}").json()

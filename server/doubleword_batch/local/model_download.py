@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO
@@ -136,8 +136,9 @@ def _is_there(folder: Path, asset: _Asset) -> bool:
 def _remove_leftovers(folder: Path) -> None:
     """Remove what a killed pull left; a younger folder may belong to one that still runs."""
     for left in folder.glob(".pull-*"):
-        if time.time() - left.stat().st_mtime > _STALE_SECONDS:
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(FileNotFoundError):  # another pull has just ended
+            if time.time() - left.stat().st_mtime > _STALE_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _fetch(asset: _Asset, folder: Path, on_progress: OnProgress) -> None:

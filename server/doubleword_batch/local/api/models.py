@@ -102,7 +102,7 @@ class ModelRoutes:
         await self._check(url, body)
         now = int(time.time())
         sent = {name: value for name, value in body.items() if name not in _OURS}
-        id_ = await self.database.write(
+        added = await self.database.write(
             add_single,
             url=url,
             model=body["model"],
@@ -113,9 +113,8 @@ class ModelRoutes:
         )
         self.scheduler.wake()
         if body.get("background"):
-            found = await self.database.read(find_single, id_, url)
-            return JSONResponse(_response(cast("SingleRequest", found)), 202)
-        return await self._awaited(id_, url)
+            return JSONResponse(_response(added), 202)
+        return await self._awaited(added.id, url)
 
     async def _body(self, request: Request) -> dict[str, Any]:
         received = await query.read_body(request, self.config.max_request_bytes, OpenAIError)

@@ -252,6 +252,8 @@ def _line(line: bytes) -> bytes:
     if b'"response":null,"error":{' not in line:
         return line
     fields = msgspec.json.decode(line)
+    if not fields.get("error"):  # the words are a body's
+        return line
     reason = msgspec.json.decode(fields["error"]["message"])
     kind, details = reason["type"], reason.get("details", {})
     if "status" in details:

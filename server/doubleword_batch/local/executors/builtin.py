@@ -275,8 +275,8 @@ class _Writer:
                 "required": ["function"],
             }
             chosen = self._chat(messages, schema)
-            text = chosen[0][0].text or ""
-            tool = next((t for t in tools if f'"{t.name}"' in text), tool)
+            name = (chosen[0][0].text or "").partition(":")[2]
+            tool = next((t for t in tools if f'"{t.name}"' in name), tool)
         choices, usage = self._chat(messages, tool.parameters)
         choice = choices[0]
         called = replace(

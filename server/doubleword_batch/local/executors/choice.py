@@ -55,28 +55,29 @@ def _upstream(config: LocalConfig) -> Executor:
 
 
 def _builtin(config: LocalConfig) -> Executor:
-    chat_model, files = config.model_path, model_files(config.home)
-    if chat_model is not None and not chat_model.is_file():
+    chat_model, files, name = config.model_path, model_files(config.home), None
+    if chat_model is None:
+        if files is None:
+            raise ConfigError(
+                "There is no key, and no model on this machine to answer without one.",
+                hint=WAYS_OUT,
+                code="no_model",
+            )
+        chat_model = files.chat
+    elif not chat_model.is_file():
         raise ConfigError(
             f"DOUBLEWORD_BATCH_LOCAL_MODEL names {chat_model}, which is not a file.",
             hint="Give the path of a GGUF file, or unset it to use the demo model.",
             code="no_model",
         )
-    if chat_model is None and files is None:
-        raise ConfigError(
-            "There is no key, and no model on this machine to answer without one.",
-            hint=WAYS_OUT,
-            code="no_model",
-        )
+    else:
+        name = chat_model.stem
     if missing := missing_packages():
         raise missing_extra("The built-in model", *missing)
     from doubleword_batch.local.executors.builtin import CHAT_MODEL, BuiltinExecutor
 
     tokenizer = files.tokenizer if files else None
-    if chat_model is not None:
-        return BuiltinExecutor(chat_model, tokenizer, chat_model_id=chat_model.stem)
-    assert files is not None  # noqa: S101  # rejected above; repeated for the type checker
-    return BuiltinExecutor(files.chat, tokenizer, chat_model_id=CHAT_MODEL)
+    return BuiltinExecutor(chat_model, tokenizer, chat_model_id=name or CHAT_MODEL)
 
 
 def missing_packages() -> list[str]:

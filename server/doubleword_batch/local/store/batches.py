@@ -347,8 +347,8 @@ def add_single(
     service_tier: str,
     now: int,
     expires_at: int,
-) -> str:
-    """Store a request that is to run by itself; returns its id."""
+) -> SingleRequest:
+    """Store a request that is to run by itself."""
     id_ = str(uuid.uuid4())
     file = connection.execute(
         "INSERT INTO files (id, purpose, filename, bytes, requests, created_at, expires_at,"
@@ -364,12 +364,16 @@ def add_single(
         " created_at, expires_at, is_single) VALUES (?, ?, ?, ?, '{}', '', 1, ?, ?, 1)",
         (id_, file, url, service_tier, now, expires_at),
     )
-    return id_
+    return _singles(connection, id_, url)[0]
 
 
 def find_single(connection: sqlite3.Connection, id_: str, url: str) -> SingleRequest | None:
     """The request of that id, unless it was deleted or is of another URL."""
-    row = connection.execute(
+    return next(iter(_singles(connection, id_, url)), None)
+
+
+def _singles(connection: sqlite3.Connection, id_: str, url: str) -> list[SingleRequest]:
+    rows = connection.execute(
         "SELECT b.id, b.key, l.model, b.completion_window, b.created_at,"
         "       coalesce(r.state = 'in_progress', 0), x.ok, coalesce(x.content, x'')"
         "  FROM batches b JOIN lines l ON l.file = b.file"
@@ -377,8 +381,8 @@ def find_single(connection: sqlite3.Connection, id_: str, url: str) -> SingleReq
         "  LEFT JOIN results x ON x.request = r.key"
         " WHERE b.id = ? AND b.is_single AND b.deleted_at IS NULL AND b.endpoint = ?",
         (id_, url),
-    ).fetchone()
-    return None if row is None else SingleRequest(*row)
+    )
+    return [SingleRequest(*row) for row in rows]
 
 
 def delete_single(connection: sqlite3.Connection, found: SingleRequest) -> None:
