@@ -95,7 +95,7 @@ def would_be_lost(job: StoredJob) -> tuple[str, Next] | None:
     if job.journal.is_in_doubt(job.id):
         return "may be on its way to the provider", Next("create_batch", {"job": job.name})
     runs = job.batch_runs()
-    if not runs and not job.ledger.unsent.origins():
+    if not runs and not job.ledger.origins():
         return None
     if any(not run.is_terminal for run in runs):
         return "still runs, and what it answers is paid for", Next("cancel", {"job": job.name})

@@ -310,7 +310,7 @@ def _progress(job: StoredJob, status: str) -> str:
         return f"{'?' if job.rows is None else job.rows} rows"
     counts = counts_of(job)
     done = "" if status in TERMINAL else f"{counts.finished} of "
-    reused = sum(origin.rows for origin in job.ledger.unsent.origins())
+    reused = sum(origin.rows for origin in job.ledger.origins())
     facts = [f"{done}{counts.total} rows"]
     facts += [f"{reused} reused"] if reused else []
     facts += [f"{counts.failed} failed"] if counts.failed else []

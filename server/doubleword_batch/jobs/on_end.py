@@ -16,7 +16,6 @@ from pathlib import Path
 from doubleword_batch.child_environment import apart, program_in_path, without_keys
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Counts
-from doubleword_batch.jobs.store.end_notices import EndNotices
 from doubleword_batch.models import TERMINAL
 
 _TITLE = "doubleword-batch"
@@ -52,13 +51,13 @@ def is_told(ws: Workspace) -> bool:
 def want_notice(job: StoredJob) -> None:
     """Remember that the end of a job is to be told, where an agent began it."""
     if is_told(job.workspace) and job.workspace.roots.is_for_agent:
-        EndNotices(job.store).want(job.id)
+        job.store.want_notice(job.id)
 
 
 def tell_end(job: StoredJob, counts: Counts) -> None:
     """Tell the end of a job that an agent began, if nobody has: at most once, by one process."""
     ws = job.workspace
-    if not is_told(ws) or not EndNotices(job.store).claim(job.id):
+    if not is_told(ws) or not job.store.claim_notice(job.id):
         return
     facts = facts_of(job.name, job.status(), counts)
     if ws.on_done is not None:

@@ -33,7 +33,7 @@ async def projected(job: StoredJob, sums: dict[str, int], cost: Cost) -> Project
         return None
     factor = Decimal(rows) / job.rows
     # What an earlier job has answered cost nothing; the rest of the table will.
-    sent = job.rows - sum(origin.rows for origin in job.ledger.unsent.origins())
+    sent = job.rows - sum(origin.rows for origin in job.ledger.origins())
     cost_factor = Decimal(rows) / sent if sent > 0 else None
     bad = {outcome: count for outcome, count in sums.items() if outcome not in _GOOD}
     unanswered = sum(count for outcome, count in bad.items() if outcome not in ANSWERED)

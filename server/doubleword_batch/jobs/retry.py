@@ -129,7 +129,7 @@ async def _retry_failed(
         job=stored.name,
         status=stored.status(),
         rows=sum(retry.causes.values()),
-        shared_rows=stored.ledger.unsent.shared_and_pending() or None,
+        shared_rows=stored.ledger.shared(only_pending=True) or None,
         causes=retry.causes,
         in_place=retry.in_place,
         batch_ids=[run.batch_id for run in running][:10],

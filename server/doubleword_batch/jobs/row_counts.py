@@ -20,7 +20,7 @@ def counts_of(job: StoredJob) -> Counts:
     request count in proportion to the requests, until their outcome is known.
     """
     newest = job.newest_runs()
-    shared = job.ledger.unsent.shared()
+    shared = job.ledger.shared()
     if shared and all(run is not None and run.collected for _, run in newest):
         counts = Counts(total=job.rows or 0, completed=0, failed=0)
         _add_outcomes(counts, job.ledger.sums())

@@ -6,7 +6,6 @@ from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.status import wait
-from doubleword_batch.jobs.store.end_notices import EndNotices
 from doubleword_batch.progress import no_progress
 
 WATCH_SECONDS = 30.0
@@ -18,7 +17,7 @@ _log = logging.getLogger(__name__)
 async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
     """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
     while True:
-        for name in EndNotices(ws.store).waited_for():
+        for name in ws.store.notices_waited_for():
             try:
                 await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
             except DoublewordBatchError as error:

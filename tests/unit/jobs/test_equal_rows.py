@@ -260,7 +260,7 @@ def test_a_store_of_before_opens_and_its_rows_share_nothing(tmp_path):
     now = Store(tmp_path / "old")
     ledger = Ledger(now, job)
     entry = ledger.entry(1)
-    assert (entry.shares, entry.origin, ledger.unsent.origins(), ledger.unsent.shared()) == (
+    assert (entry.shares, entry.origin, ledger.origins(), ledger.shared()) == (
         None,
         None,
         [],

@@ -75,7 +75,7 @@ class TwoModels:
         self._fields = label_fields(msgspec.json.decode(job.spec).get("response_schema"))
         models = {part.id: part.model for part in job.parts()}
         self._strong_runs = {run.id for run in job.batch_runs() if models[run.part] is not None}
-        origins = job.ledger.unsent.origins()
+        origins = job.ledger.origins()
         self._strong_origins = {origin.number for origin in origins if origin.model is not None}
 
     def draw_sample(self) -> tuple[Sample, frozenset[int]]:

@@ -101,9 +101,9 @@ class Table:
         )
         self._marks = Marks(job.store, job.id).all()
         self.mark_column = _free_name("mark", named.all) if self._marks else None
-        self._origins = {origin.number: origin for origin in job.ledger.unsent.origins()}
+        self._origins = {origin.number: origin for origin in job.ledger.origins()}
         self._origin_column = (
-            _free_name(ORIGIN, named.all) if self._origins or job.ledger.unsent.shared() else None
+            _free_name(ORIGIN, named.all) if self._origins or job.ledger.shared() else None
         )
         is_whole = not isinstance(self._source, RowCopy) and len(named.given) == len(self._known)
         self.source_columns: dict[str, str] = dict(named.given) if is_whole else {}

@@ -35,13 +35,17 @@ class Match:
 
 def jobs_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     """The jobs that asked the same model of the same server, the newest first."""
-    records = ws.store.jobs_of(ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS)
+    records = ws.store.jobs_that_asked(
+        "own", ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS
+    )
     return (StoredJob.of_record(ws, record) for record in records)
 
 
 def cascades_like(ws: Workspace, endpoint: str, model: str) -> Iterator[StoredJob]:
     """The jobs whose cascade has asked that strong model of the same server, the newest first."""
-    records = ws.store.cascades_of(ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS)
+    records = ws.store.jobs_that_asked(
+        "strong", ws.profile.name, ws.server, endpoint, model, limit=_MOST_JOBS
+    )
     return (StoredJob.of_record(ws, record) for record in records)
 
 
@@ -77,8 +81,8 @@ def awaited_rows(
     """
     found: dict[bytes, CallRow] = {}
     wanted = set(keys)
-    records = ws.store.unfetched_jobs_of(
-        ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
+    records = ws.store.jobs_that_asked(
+        "unfetched", ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
     )
     for job in (StoredJob.of_record(ws, record) for record in records):
         key_of = _rows_in(job, wanted)

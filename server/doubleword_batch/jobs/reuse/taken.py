@@ -366,7 +366,7 @@ class _EarlierJob:
         self._answered_at = {
             run.id: run.ended_at or run.created_at or job.created_at for run in job.batch_runs()
         }
-        self._origins = {o.number: (o.name, o.answered_at) for o in job.ledger.unsent.origins()}
+        self._origins = {o.number: (o.name, o.answered_at) for o in job.ledger.origins()}
 
     def answered(self, pairs: list[tuple[int, int]]) -> Iterator[tuple[int, Entry, bytes | None]]:
         """(row, entry of the earlier row, its line) of those that have a good answer.

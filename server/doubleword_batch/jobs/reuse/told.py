@@ -4,8 +4,7 @@ from dataclasses import dataclass
 
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import utc
-from doubleword_batch.jobs.store.records import Entry
-from doubleword_batch.jobs.store.unsent_rows import Origin
+from doubleword_batch.jobs.store.records import Entry, Origin
 
 _ORIGINS_NAMED = 3
 
@@ -27,10 +26,10 @@ class RowsSaved:
 
 def rows_saved(job: StoredJob) -> RowsSaved:
     """What a job saved when it was built."""
-    origins = job.ledger.unsent.origins()
+    origins = job.ledger.origins()
     return RowsSaved(
         reused_rows=sum(origin.rows for origin in origins) or None,
-        shared_rows=job.ledger.unsent.shared() or None,
+        shared_rows=job.ledger.shared() or None,
         reused_from=[_line(origin) for origin in origins[:_ORIGINS_NAMED]],
     )
 

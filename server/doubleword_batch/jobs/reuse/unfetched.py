@@ -91,9 +91,8 @@ class Unfetched:
 
     def __init__(self, ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> None:
         _reopen_lost(ws, spec, keys, reuse)
-        found = ws.store.unfetched_jobs_of(
-            ws.profile.name, ws.server, spec.endpoint, spec.model, limit=_MOST_JOBS
-        )
+        asked = "unfetched", ws.profile.name, ws.server, spec.endpoint, spec.model
+        found = ws.store.jobs_that_asked(*asked, limit=_MOST_JOBS)
         jobs = [StoredJob.of_record(ws, record) for record in found]
         if reuse.only_from is not None:
             jobs = [job for job in jobs if job.name == reuse.only_from]

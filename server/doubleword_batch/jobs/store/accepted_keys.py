@@ -81,7 +81,7 @@ class AcceptedKey:
             now = time.time()
             times = {"now": now, "lately": now - _LATELY_SECONDS}
             values = {"server": self._server, "id": remote_id, **times}
-            return bool(self._database.query(query, values))
+            return self._database.has(query, values)
         except StoreError as error:
             _log.info("Whether %s was there before is not known: %s", path, error.message)
             return False

@@ -132,17 +132,16 @@ def read_cursor(ledger: Ledger, batch_run: int, kind: str) -> Cursor:
 
 def move_cursor(ledger: Ledger, batch_run: int, kind: str, cursor: Cursor) -> None:
     """Record how far that file has been read."""
-    with ledger.database.transaction() as db:
-        db.execute(_MOVE_CURSOR, (batch_run, kind, cursor.lines, cursor.size_bytes))
+    place = batch_run, kind, cursor.lines, cursor.size_bytes
+    ledger.database.execute(_MOVE_CURSOR, place)
 
 
 def read_again(ledger: Ledger, batch_run: int, kind: str | None = None) -> None:
     """Let a batch's files, or that kind of them, be read from their first line again."""
-    with ledger.database.transaction() as db:
-        db.execute(
-            "UPDATE cursors SET lines = 0 WHERE batch_run = ? AND kind = coalesce(?, kind)",
-            (batch_run, kind),
-        )
+    ledger.database.execute(
+        "UPDATE cursors SET lines = 0 WHERE batch_run = ? AND kind = coalesce(?, kind)",
+        (batch_run, kind),
+    )
 
 
 def apply_lines(

@@ -106,52 +106,47 @@ class Approvals:
     def ask(self, question: Approval, job: int) -> None:
         """Write a question down; one that was asked before keeps an answer that still holds."""
         writes = {k: None if usd is None else str(usd) for k, usd in question.writes.items()}
-        with self._database.transaction() as db:
-            db.execute(
-                "INSERT INTO approvals (id, job, call, approved_writes, requests, cost_usd, "
-                "window, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
-                "call = excluded.call, asked_at = excluded.asked_at, decision = NULL, "
-                "decided_at = NULL, decided_by = NULL, used_at = NULL WHERE decision IS NULL OR "
-                "coalesce(used_at + ?, decided_at + ?) < excluded.asked_at",
-                (
-                    question.id,
-                    job,
-                    None if question.call is None else json.dumps(question.call),
-                    json.dumps(writes),
-                    question.requests,
-                    None if question.cost_usd is None else str(question.cost_usd),
-                    question.window,
-                    question.asked_at,
-                    USE_SECONDS,
-                    ANSWER_SECONDS,
-                ),
-            )
+        self._database.execute(
+            "INSERT INTO approvals (id, job, call, approved_writes, requests, cost_usd, "
+            "window, asked_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET "
+            "call = excluded.call, asked_at = excluded.asked_at, decision = NULL, "
+            "decided_at = NULL, decided_by = NULL, used_at = NULL WHERE decision IS NULL OR "
+            "coalesce(used_at + ?, decided_at + ?) < excluded.asked_at",
+            (
+                question.id,
+                job,
+                None if question.call is None else json.dumps(question.call),
+                json.dumps(writes),
+                question.requests,
+                None if question.cost_usd is None else str(question.cost_usd),
+                question.window,
+                question.asked_at,
+                USE_SECONDS,
+                ANSWER_SECONDS,
+            ),
+        )
 
     def decide(self, approval: str, decision: Decision, by: DecidedBy, now: float) -> bool:
         """Note a person's answer; False where the question is used, too old, or was never asked.
 
         A later answer replaces an earlier one.
         """
-        with self._database.transaction() as db:
-            changed = db.execute(
-                "UPDATE approvals SET decision = ?, decided_by = ?, decided_at = ? "
-                "WHERE id = ? AND used_at IS NULL AND asked_at >= ?",
-                (decision, by, now, approval, now - QUESTION_SECONDS),
-            ).rowcount
+        changed = self._database.execute(
+            "UPDATE approvals SET decision = ?, decided_by = ?, decided_at = ? "
+            "WHERE id = ? AND used_at IS NULL AND asked_at >= ?",
+            (decision, by, now, approval, now - QUESTION_SECONDS),
+        )
         return changed == 1
 
     def mark_used(self, approval: str, now: float) -> None:
         """Note that the writes of an answer are being made."""
-        with self._database.transaction() as db:
-            db.execute(
-                "UPDATE approvals SET used_at = ? WHERE id = ? AND used_at IS NULL",
-                (now, approval),
-            )
+        self._database.execute(
+            "UPDATE approvals SET used_at = ? WHERE id = ? AND used_at IS NULL", (now, approval)
+        )
 
     def find(self, approval: str) -> Approval | None:
         """The question of that id."""
-        found = self._select("approvals.id = ?", approval)
-        return found[0] if found else None
+        return next(iter(self._select("approvals.id = ?", approval)), None)
 
     def of_job(self, job: int) -> list[Approval]:
         """The questions about a job, the newest first."""
@@ -159,22 +154,15 @@ class Approvals:
 
     def open(self, now: float) -> list[Approval]:
         """The questions that wait for an answer, the newest first."""
-        since = now - QUESTION_SECONDS
-        return [
-            found
-            for found in self._select("decision IS NULL AND asked_at >= ?", since)
-            if not self.is_overtaken(found)
-        ]
+        waiting = self._select("decision IS NULL AND asked_at >= ?", now - QUESTION_SECONDS)
+        return [question for question in waiting if not self.is_overtaken(question)]
 
     def is_overtaken(self, question: Approval) -> bool:
         """Whether one of its writes was made without an answer: a person raised the amount, say."""
-        keys = list(question.writes)
-        marks = ", ".join("?" * len(keys))
-        return bool(
-            self._database.query(
-                f"SELECT 1 FROM writes WHERE key IN ({marks}) AND sent_at IS NOT NULL LIMIT 1",  # noqa: S608  # marks alone
-                keys,
-            )
+        return self._database.has(
+            "SELECT 1 FROM writes WHERE key IN (SELECT value FROM json_each(?)) "
+            "AND sent_at IS NOT NULL LIMIT 1",
+            (json.dumps(list(question.writes)),),
         )
 
     def _select(self, condition: str, value: object) -> list[Approval]:

@@ -6,18 +6,17 @@ from decimal import Decimal
 from typing import Any
 
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.records import BatchRun, columns_of
+from doubleword_batch.jobs.store.records import BatchRun
 
-_WITHOUT_BILL = f"""
-    SELECT {columns_of(BatchRun)} FROM batch_runs
-    WHERE batch_id IN (
+_WITHOUT_BILL = """
+    batch_id IN (
         SELECT remote_id FROM writes JOIN jobs ON jobs.id = writes.job
         WHERE writes.kind IN ('create', 'retry') AND writes.cost_usd IS NOT NULL
         AND reserved_at >= ? AND jobs.base_url = ? AND jobs.completion_window IS NOT ?
     ) AND NOT EXISTS (
         SELECT 1 FROM bills WHERE batch_run = batch_runs.id AND requests >= max(completed, 1)
     )
-"""  # noqa: S608  # columns are ours
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,20 +81,13 @@ def record_bill(store: Store, run: BatchRun, bill: Bill) -> None:
 def bills_of(store: Store, job: int) -> dict[int, Bill]:
     """The bills of a job's batches, by batch run."""
     found = store.query(
-        "SELECT batch_run, list_cost_usd, requests, bills.cost_usd, input_tokens, output_tokens, "
-        "seconds FROM bills JOIN batch_runs ON batch_runs.id = bills.batch_run WHERE job = ?",
+        "SELECT batch_run, requests, bills.cost_usd, input_tokens, output_tokens, seconds, "
+        "list_cost_usd FROM bills JOIN batch_runs ON batch_runs.id = bills.batch_run WHERE job = ?",
         (job,),
     )
     return {
-        run: Bill(
-            requests,
-            Decimal(cost),
-            input_tokens,
-            output_tokens,
-            seconds,
-            None if listed is None else Decimal(listed),
-        )
-        for run, listed, requests, cost, input_tokens, output_tokens, seconds in found
+        run: Bill(requests, Decimal(cost), read, written, seconds, listed and Decimal(listed))
+        for run, requests, cost, read, written, seconds, listed in found
     }
 
 
@@ -108,7 +100,7 @@ def runs_without_bill(store: Store, server: str, since: float, *, but_not: str) 
         since: epoch seconds.
         but_not: the completion window of jobs that have no batch, and so no bill.
     """
-    return [BatchRun.of(found) for found in store.query(_WITHOUT_BILL, (since, server, but_not))]
+    return store.select(BatchRun, _WITHOUT_BILL, since, server, but_not)
 
 
 def total_bill(bills: Iterable[Bill]) -> Bill:

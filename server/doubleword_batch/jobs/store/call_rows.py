@@ -5,8 +5,9 @@ and stands for an equal call while it is answered, or on its way in a job that w
 """
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.ledger_reader import ASKED_AS_BUILT
@@ -69,16 +70,15 @@ class CallRows:
 
     def remember(self, job: int, keys: Sequence[bytes]) -> None:
         """Remember a job's rows by the keys of their calls, row 1 first."""
-        with self._store.transaction() as db:
-            db.executemany(
-                "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
-                # In the order of the index, where neighbours then share a page.
-                sorted((key, job, row) for row, key in enumerate(keys, start=1)),
-            )
+        self._store.execute_many(
+            "INSERT INTO remembered (key, job, row) VALUES (?, ?, ?)",
+            # In the order of the index, where neighbours then share a page.
+            sorted((key, job, row) for row, key in enumerate(keys, start=1)),
+        )
 
     def is_empty(self) -> bool:
         """Whether no call is remembered at all."""
-        return not self._store.query("SELECT 1 FROM remembered LIMIT 1")
+        return not self._store.has("SELECT 1 FROM remembered LIMIT 1")
 
     def are_fewer_than(self, number: int) -> bool:
         """Whether so many calls are remembered, or fewer."""
@@ -108,15 +108,8 @@ class CallRows:
 
     def _of(self, which: str, keys: Iterable[bytes]) -> dict[bytes, list[tuple[int, int]]]:
         found: dict[bytes, list[tuple[int, int]]] = {}
-        wanted = list(keys)
-        for start in range(0, len(wanted), _KEYS_AT_ONCE):
-            group = wanted[start : start + _KEYS_AT_ONCE]
-            marks = ", ".join("?" * len(group))
-            for key, job, row in self._store.read(
-                f"{which} AND remembered.key IN ({marks}) ORDER BY remembered.job DESC",
-                group,
-            ):
-                found.setdefault(key, []).append((job, row))
+        for key, job, row in _with_keys(self._store.read, which, keys, "remembered.job DESC"):
+            found.setdefault(key, []).append((job, row))
         return found
 
     def find(self, keys: Iterable[bytes]) -> dict[bytes, list[CallRow]]:
@@ -125,16 +118,9 @@ class CallRows:
         Failed rows are not among them: to call again is to try again.
         """
         found: dict[bytes, list[CallRow]] = {}
-        wanted = list(set(keys))
-        for start in range(0, len(wanted), _KEYS_AT_ONCE):
-            group = wanted[start : start + _KEYS_AT_ONCE]
-            marks = ", ".join("?" * len(group))
-            rows = self._store.query(
-                f"{_ROWS} AND remembered.key IN ({marks}) ORDER BY remembered.job, remembered.row",
-                group,
-            )
-            for key, job, row in rows:
-                found.setdefault(key, []).append(CallRow(key, job, row))
+        order = "remembered.job, remembered.row"
+        for key, job, row in _with_keys(self._store.query, _ROWS, set(keys), order):
+            found.setdefault(key, []).append(CallRow(key, job, row))
         return found
 
     def drop_never_sent(self, older_than_seconds: float) -> list[str]:
@@ -147,3 +133,17 @@ class CallRows:
             for job, _ in found:
                 self._store.drop_job(job)
         return [name for _, name in found]
+
+
+def _with_keys(
+    find: Callable[[str, Sequence[bytes]], list[tuple[Any, ...]]],
+    which: str,
+    keys: Iterable[bytes],
+    order: str,
+) -> Iterator[tuple[Any, ...]]:
+    """The rows of a query that have one of these keys."""
+    wanted = list(keys)
+    for start in range(0, len(wanted), _KEYS_AT_ONCE):
+        group = wanted[start : start + _KEYS_AT_ONCE]
+        marks = ", ".join("?" * len(group))
+        yield from find(f"{which} AND remembered.key IN ({marks}) ORDER BY {order}", group)

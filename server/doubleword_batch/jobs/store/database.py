@@ -12,7 +12,7 @@ import sqlite3
 import threading
 import time
 import weakref
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -129,6 +129,24 @@ class Database:
             except sqlite3.Error as error:
                 raise self.unusable(error) from error
 
+    def has(self, sql: str, values: Values = ()) -> bool:
+        """Whether a small read finds anything."""
+        return bool(self.query(sql, values))
+
+    def column(self, sql: str, values: Values = ()) -> list[Any]:
+        """The first column of a small read."""
+        return [value for value, *_ in self.query(sql, values)]
+
+    def execute(self, sql: str, values: Values = ()) -> int:
+        """Run one statement, in a transaction of its own where none is open; the rows changed."""
+        with self.transaction() as db:
+            return db.execute(sql, values).rowcount
+
+    def execute_many(self, sql: str, values: Iterable[Values]) -> None:
+        """The same for each of the values."""
+        with self.transaction() as db:
+            db.executemany(sql, values)
+
     def read(self, sql: str, values: Values = ()) -> list[tuple[Any, ...]]:
         """All rows of a read that goes through many: nobody has to wait until it is done.
 
@@ -162,11 +180,10 @@ class Database:
     def change(self, table: str, row: int, **columns: Any) -> None:
         """Change columns of the row with that id."""
         changes = ", ".join(f"{name} = ?" for name in columns)
-        with self.transaction() as db:
-            db.execute(
-                f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608  # names are ours
-                (*columns.values(), row),
-            )
+        self.execute(
+            f"UPDATE {table} SET {changes} WHERE id = ?",  # noqa: S608  # names are ours
+            (*columns.values(), row),
+        )
 
     def unusable(self, error: Exception) -> StoreError:
         """What a failure of the file or its disk means for whoever called."""

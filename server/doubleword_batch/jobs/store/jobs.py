@@ -9,7 +9,7 @@ import re
 import time
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, TypeVar
 
 from doubleword_batch.errors import ProtocolError, StoreError, quote_untrusted
 from doubleword_batch.jobs.store.apply_results import Cursor, move_cursor, read_again
@@ -20,16 +20,26 @@ from doubleword_batch.jobs.store.records import (
     BatchRun,
     JobRecord,
     Part,
+    Record,
     columns_of,
 )
 from doubleword_batch.models import Batch
 from doubleword_batch.open_files import is_link
 
-_JOB, _PART, _BATCH_RUN = columns_of(JobRecord), columns_of(Part), columns_of(BatchRun)
+_Record = TypeVar("_Record", bound=Record)
 
 _MOST_NAMES, _LONGEST_NAME = 1_000, 100
 _FOLDER_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 
+_Asked = Literal["own", "strong", "unfetched"]
+_ASKED: dict[_Asked, str] = {
+    "own": f"model = ? AND fingerprint NOT LIKE '{RANDOM_FINGERPRINT}%'",
+    "strong": "id IN (SELECT job FROM cascades WHERE cascades.model = ?)",
+    "unfetched": (
+        "model = ? AND EXISTS (SELECT 1 FROM batch_runs WHERE batch_runs.job = jobs.id "
+        "AND NOT collected)"
+    ),
+}
 _SEEN = """
     UPDATE batch_runs SET
         collected = collected AND status = :status AND completed = :completed AND failed = :failed,
@@ -70,6 +80,14 @@ class Store(Database):
             )
         return folder
 
+    def select(self, record: type[_Record], where: str, *values: object) -> list[_Record]:
+        """The records for which a condition holds; an order and a limit may follow it."""
+        found = self.query(
+            f"SELECT {columns_of(record)} FROM {record.TABLE} WHERE {where}",  # noqa: S608  # our own words
+            values,
+        )
+        return [record.of(columns) for columns in found]
+
     # Jobs
 
     def begin_job(self, building: str | None = None, **columns: Any) -> int:
@@ -83,12 +101,11 @@ class Store(Database):
 
     def drop_job(self, job: int) -> None:
         """Forget a job."""
-        with self.transaction() as db:
-            db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        self.execute("DELETE FROM jobs WHERE id = ?", (job,))
 
     def is_unsent(self, job: int) -> bool:
         """Whether nothing of a job was sent, nor meant to be, nor a person asked about it."""
-        return not self.query(
+        return not self.has(
             "SELECT 1 FROM writes WHERE job = :job "
             "UNION ALL SELECT 1 FROM batch_runs WHERE job = :job "
             "UNION ALL SELECT 1 FROM approvals WHERE job = :job LIMIT 1",
@@ -97,8 +114,7 @@ class Store(Database):
 
     def drop_unfinished(self, job: int) -> None:
         """Forget a job that never got its name; one that has it stays."""
-        with self.transaction() as db:
-            db.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
+        self.execute("DELETE FROM jobs WHERE id = ? AND name IS NULL", (job,))
 
     def drop_left_behind(self, living: set[str]) -> None:
         """Forget what processes that have died were building.
@@ -106,11 +122,11 @@ class Store(Database):
         Args:
             living: the tokens of the folders in which somebody is building at this moment.
         """
-        with self.transaction() as db:
-            unnamed = "SELECT id, building FROM jobs WHERE name IS NULL AND building NOT NULL"
-            for job, token in self.query(unnamed):
-                if token not in living:
-                    db.execute("DELETE FROM jobs WHERE id = ?", (job,))
+        self.execute(
+            "DELETE FROM jobs WHERE name IS NULL AND building NOT NULL "
+            "AND building NOT IN (SELECT value FROM json_each(?))",
+            (json.dumps(sorted(living)),),
+        )
 
     def job_named(self, name: str) -> JobRecord | None:
         """The job of that name."""
@@ -122,27 +138,24 @@ class Store(Database):
 
     def names_made_of(self, *sources: str) -> list[str]:
         """Up to three names of jobs that were made of one of these sources, newest first."""
-        found = self.query(
+        return self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL AND "
             "source IN (SELECT value FROM json_each(?)) ORDER BY id DESC LIMIT 3",
             (json.dumps(sources),),
         )
-        return [name for (name,) in found]
 
     def names_among(self, words: Iterable[str]) -> list[str]:
         """Which of these are names of jobs, sorted."""
-        found = self.query(
+        return self.column(
             "SELECT name FROM jobs WHERE name IN (SELECT value FROM json_each(?)) ORDER BY name",
             (json.dumps(sorted(words)),),
         )
-        return [name for (name,) in found]
 
     def names_like(self, word: str) -> list[str]:
         """Up to three names of jobs that a word which names none may have meant, nearest first."""
-        found = self.query(
+        names: list[str] = self.column(
             "SELECT name FROM jobs WHERE name IS NOT NULL ORDER BY id DESC LIMIT ?", (_MOST_NAMES,)
         )
-        names = [name for (name,) in found]
         word = word[:_LONGEST_NAME].lower()
         begin = [name for name in names if word and name.startswith(word)]
         near = difflib.get_close_matches(word, names, n=3, cutoff=0.7)
@@ -157,16 +170,14 @@ class Store(Database):
 
     def sources_below(self, folder: Path) -> list[str]:
         """The sources of jobs that lie in a folder."""
-        found = self.query(
+        return self.column(
             "SELECT DISTINCT source FROM jobs WHERE substr(source, 1, ?) = ?",
             (len(str(folder)), str(folder)),
         )
-        return [source for (source,) in found]
 
     def job_name(self, job: int) -> str:
         """The name of the job of that id."""
-        ((name,),) = self.query("SELECT name FROM jobs WHERE id = ?", (job,))
-        return name
+        return self.column("SELECT name FROM jobs WHERE id = ?", (job,))[0]
 
     def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
         """The newest job with that fingerprint."""
@@ -174,49 +185,23 @@ class Store(Database):
 
     def has_job_of(self, provider: str, base_url: str) -> bool:
         """Whether there is any job of that server, single calls left out."""
-        return bool(
-            self.query(
-                "SELECT 1 FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "
-                "AND fingerprint NOT LIKE ? LIMIT 1",
-                (provider, base_url, f"{RANDOM_FINGERPRINT}%"),
-            )
+        return self.has(
+            "SELECT 1 FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "
+            "AND fingerprint NOT LIKE ? LIMIT 1",
+            (provider, base_url, f"{RANDOM_FINGERPRINT}%"),
         )
 
-    def jobs_of(
-        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
+    def jobs_that_asked(
+        self, which: _Asked, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
     ) -> list[JobRecord]:
-        """Jobs that asked that model there, single calls left out, newest first."""
-        where = "model = ? AND fingerprint NOT LIKE ?"
-        return self._jobs_at(
-            provider, base_url, endpoint, where, model, f"{RANDOM_FINGERPRINT}%", limit=limit
-        )
+        """Jobs that asked that model there, newest first.
 
-    def unfetched_jobs_of(
-        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
-    ) -> list[JobRecord]:
-        """The same with single calls, but only jobs with a batch of which not all was read."""
-        where = (
-            "model = ? AND EXISTS (SELECT 1 FROM batch_runs WHERE batch_runs.job = jobs.id "
-            "AND NOT collected)"
-        )
-        return self._jobs_at(provider, base_url, endpoint, where, model, limit=limit)
-
-    def cascades_of(
-        self, provider: str, base_url: str, endpoint: str, model: str, *, limit: int
-    ) -> list[JobRecord]:
-        """Jobs whose cascade has asked that strong model there, newest first."""
-        where = "id IN (SELECT job FROM cascades WHERE cascades.model = ?)"
-        return self._jobs_at(provider, base_url, endpoint, where, model, limit=limit)
-
-    def _jobs_at(
-        self, provider: str, base_url: str, endpoint: str, where: str, *values: object, limit: int
-    ) -> list[JobRecord]:
-        found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND provider = ? AND base_url = ? "  # noqa: S608  # our own words
-            f"AND endpoint = ? AND {where} ORDER BY id DESC LIMIT ?",
-            (provider, base_url, endpoint, *values, limit),
-        )
-        return [JobRecord.of(columns) for columns in found]
+        As their own model ("own", single calls left out), or as the strong one of their cascade;
+        "unfetched" are those, with single calls, that have a batch of which not all was read.
+        """
+        at = "name IS NOT NULL AND provider = ? AND base_url = ? AND endpoint = ?"
+        where = f"{at} AND {_ASKED[which]} ORDER BY id DESC LIMIT ?"
+        return self.select(JobRecord, where, provider, base_url, endpoint, model, limit)
 
     def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""
@@ -232,24 +217,27 @@ class Store(Database):
         self, *, search: str = "", before: int | None = None, limit: int = 20
     ) -> list[JobRecord]:
         """Jobs, newest first; `search` is a substring of name, source, model, prompt or note."""
-        found = self.query(
-            f"SELECT {_JOB} FROM jobs WHERE name IS NOT NULL AND id < ? AND (? = '' OR "  # noqa: S608  # columns are ours
+        return self.select(
+            JobRecord,
+            "name IS NOT NULL AND id < ? AND (? = '' OR "
             "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model || ' ' || CASE WHEN "
             "json_valid(spec) THEN coalesce(json_extract(spec, '$.prompt'), '') || ' ' || "
             "coalesce(json_extract(spec, '$.note'), '') || ' ' || "
             "coalesce(json_extract(spec, '$.made_from'), '') ELSE '' END), lower(?))) "
             "ORDER BY id DESC LIMIT ?",
-            (before or 1 << 62, search, search, limit),
+            before or 1 << 62,
+            search,
+            search,
+            limit,
         )
-        return [JobRecord.of(columns) for columns in found]
 
     def set_job(self, job: int, **columns: Any) -> None:
         """Change columns of a job."""
         self.change("jobs", job, **columns)
 
     def _job(self, where: str, *values: object) -> JobRecord | None:
-        found = self.query(f"SELECT {_JOB} FROM jobs WHERE {where} LIMIT 1", values)  # noqa: S608  # where is ours
-        return JobRecord.of(found[0]) if found else None
+        found = self.select(JobRecord, f"{where} LIMIT 1", *values)
+        return found[0] if found else None
 
     # Parts
 
@@ -259,21 +247,16 @@ class Store(Database):
 
     def parts(self, job: int) -> list[Part]:
         """The parts of a job, in order."""
-        found = self.query(
-            f"SELECT {_PART} FROM parts WHERE job = ? ORDER BY number",  # noqa: S608  # columns are ours
-            (job,),
-        )
-        return [Part.of(columns) for columns in found]
+        return self.select(Part, "job = ? ORDER BY number", job)
 
     def input_files_of(self, job: int) -> list[str]:
         """The ids of a job's uploaded input files that no other job uses."""
-        found = self.query(
+        return self.column(
             "SELECT DISTINCT input_file_id FROM parts WHERE job = ? AND input_file_id IS NOT NULL"
             " AND input_file_id NOT IN (SELECT input_file_id FROM parts WHERE job != ?"
             " AND input_file_id IS NOT NULL)",
             (job, job),
         )
-        return [file_id for (file_id,) in found]
 
     def set_part(self, part: int, **columns: Any) -> None:
         """Change columns of a part."""
@@ -293,23 +276,19 @@ class Store(Database):
 
     def file_with_content(self, sha256: str, provider: str, base_url: str) -> str | None:
         """The id of an input file of that content that was uploaded to that provider."""
-        found = self.query(
+        found = self.column(
             "SELECT input_file_id FROM parts JOIN jobs ON jobs.id = parts.job WHERE sha256 = ? "
             "AND provider = ? AND base_url = ? AND input_file_id IS NOT NULL "
             "ORDER BY parts.id DESC LIMIT 1",
             (sha256, provider, base_url),
         )
-        return found[0][0] if found else None
+        return found[0] if found else None
 
     # Batch runs
 
     def batch_runs(self, job: int) -> list[BatchRun]:
         """The batches of a job, in the order in which they were created."""
-        found = self.query(
-            f"SELECT {_BATCH_RUN} FROM batch_runs WHERE job = ? ORDER BY id",  # noqa: S608  # columns are ours
-            (job,),
-        )
-        return [BatchRun.of(columns) for columns in found]
+        return self.select(BatchRun, "job = ? ORDER BY id", job)
 
     def record_batch(
         self, job: int, part: int, batch: Batch, *, asked_with: BatchRun | None = None
@@ -351,8 +330,7 @@ class Store(Database):
             ledger = Ledger(self, batch_run.job)
             ledger.reopen_unanswered(batch_run.id)
             read_again(ledger, batch_run.id, "error")
-            again = "UPDATE batch_runs SET collected = 0, short_since = NULL WHERE id = ?"
-            db.execute(again, (batch_run.id,))
+            self.change("batch_runs", batch_run.id, collected=0, short_since=None)
             db.execute(
                 "UPDATE writes SET answered_at = ?, remote_id = ? WHERE kind = 'retry' AND "
                 "job = ? AND part = ? AND sent_at IS NOT NULL AND answered_at IS NULL",
@@ -361,22 +339,19 @@ class Store(Database):
 
     def reopen_lost(self, job: int, batch_run: int, kind: str, left: int) -> None:
         """Let a batch be read again of which our copy has lost all beyond so many bytes."""
-        with self.transaction() as db:
+        with self.transaction():
             ledger = Ledger(self, job)
-            move_cursor(
-                ledger, batch_run, kind, Cursor(0, ledger.reopen_lost(batch_run, kind, left))
-            )
-            again = "UPDATE batch_runs SET collected = 0, short_since = NULL WHERE id = ?"
-            db.execute(again, (batch_run,))
+            whole_bytes = ledger.reopen_lost(batch_run, kind, left)
+            move_cursor(ledger, batch_run, kind, Cursor(0, whole_bytes))
+            self.change("batch_runs", batch_run, collected=0, short_since=None)
 
     def mark_collected(self, batch_run: BatchRun) -> None:
         """Record that everything of a batch was read, unless it has been seen changed since."""
-        with self.transaction() as db:
-            db.execute(
-                "UPDATE batch_runs SET collected = 1 WHERE id = ? AND status = ? AND completed = ? "
-                "AND failed = ?",
-                (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
-            )
+        self.execute(
+            "UPDATE batch_runs SET collected = 1 WHERE id = ? AND status = ? AND completed = ? "
+            "AND failed = ?",
+            (batch_run.id, batch_run.status, batch_run.completed, batch_run.failed),
+        )
 
     def short_since(self, batch_run: BatchRun, now: float, *, has_news: bool) -> float:
         """Since when a batch that has ended has given no more of the lines that it counts."""
@@ -395,11 +370,35 @@ class Store(Database):
         return self._batch_run_of(batch_id) is not None
 
     def _batch_run_of(self, batch_id: str) -> BatchRun | None:
-        found = self.query(
-            f"SELECT {_BATCH_RUN} FROM batch_runs WHERE batch_id = ?",  # noqa: S608  # columns are ours
-            (batch_id,),
+        found = self.select(BatchRun, "batch_id = ?", batch_id)
+        return found[0] if found else None
+
+    # Ends that a person is told of, once for each job
+
+    def want_notice(self, job: int) -> None:
+        """Remember that the end of a job is to be told."""
+        self.execute(
+            "INSERT OR IGNORE INTO end_notices (job, wanted_at) VALUES (?, ?)", (job, time.time())
         )
-        return BatchRun.of(found[0]) if found else None
+
+    def claim_notice(self, job: int) -> bool:
+        """Whether the end of a job is to be told, now and by the caller alone.
+
+        It is claimed before it is given: a process that is killed in between tells nobody, because
+        a command that was run twice could do harm.
+        """
+        unclaimed = "job = ? AND claimed_at IS NULL"
+        if not self.has(f"SELECT 1 FROM end_notices WHERE {unclaimed}", (job,)):  # noqa: S608  # our own words
+            return False
+        claim = f"UPDATE end_notices SET claimed_at = ? WHERE {unclaimed}"  # noqa: S608  # our own words
+        return self.execute(claim, (time.time(), job)) == 1
+
+    def notices_waited_for(self) -> list[str]:
+        """The names of the jobs whose end is still to be told, the oldest first."""
+        return self.column(
+            "SELECT jobs.name FROM end_notices JOIN jobs ON jobs.id = end_notices.job "
+            "WHERE claimed_at IS NULL AND jobs.name IS NOT NULL ORDER BY wanted_at"
+        )
 
 
 def _was_retried(before: BatchRun, now: Batch) -> bool:

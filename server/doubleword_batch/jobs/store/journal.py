@@ -12,10 +12,8 @@ from decimal import Decimal
 
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.records import Write, columns_of
+from doubleword_batch.jobs.store.records import Write
 from doubleword_batch.jobs.store.spending_log import log_spending, logged_today
-
-_WRITE = columns_of(Write)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,64 +73,55 @@ class Journal:
 
     def read(self, key: str) -> Write:
         """The write of that key, as it is now."""
-        (found,) = self.store.query(f"SELECT {_WRITE} FROM writes WHERE key = ?", (key,))  # noqa: S608  # columns are ours
-        return Write.of(found)
+        return self.store.select(Write, "key = ?", key)[0]
 
     def find(self, job: int, part: int, kind: str, *, answered: bool) -> list[Write]:
         """The writes of a kind to a part's batch, oldest first, that have their fact or not."""
         is_known = "IS NOT NULL" if answered else "IS NULL"
-        found = self.store.query(
-            f"SELECT {_WRITE} FROM writes WHERE job = ? AND part = ? AND kind = ? AND "  # noqa: S608  # columns are ours
-            f"answered_at {is_known} ORDER BY id",
-            (job, part, kind),
-        )
-        return [Write.of(columns) for columns in found]
+        where = f"job = ? AND part = ? AND kind = ? AND answered_at {is_known} ORDER BY id"
+        return self.store.select(Write, where, job, part, kind)
 
     def is_in_doubt(self, job: int) -> bool:
         """Whether a write of the job was sent and never answered."""
-        found = self.store.query(
+        return self.store.has(
             "SELECT 1 FROM writes WHERE job = ? AND sent_at IS NOT NULL AND answered_at IS NULL "
             "LIMIT 1",
             (job,),
         )
-        return bool(found)
 
     def submissions(self, job: int) -> int:
         """How often requests of the job were given to the provider: batches and retries of them."""
-        found = self.store.query(
+        (count,) = self.store.column(
             "SELECT count(*) FROM writes WHERE job = ? AND kind IN ('create', 'retry') AND "
             "answered_at IS NOT NULL",
             (job,),
         )
-        return int(found[0][0])
+        return count
 
     def is_sent(self, key: str) -> bool:
         """Whether the write of that key was sent, be it answered or not."""
-        found = self.store.query(
+        return self.store.has(
             "SELECT 1 FROM writes WHERE key = ? AND (sent_at IS NOT NULL OR "
             "answered_at IS NOT NULL)",
             (key,),
         )
-        return bool(found)
 
     def mark_sending(self, write: Write) -> bool:
         """Mark the write as leaving now; False when somebody else has marked it since."""
-        with self.store.transaction() as db:
-            changed = db.execute(
-                "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND sent_at IS ? "
-                "AND answered_at IS NULL",
-                (self.now(), self.monotonic(), write.id, write.sent_at),
-            ).rowcount
+        changed = self.store.execute(
+            "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND sent_at IS ? "
+            "AND answered_at IS NULL",
+            (self.now(), self.monotonic(), write.id, write.sent_at),
+        )
         return changed == 1
 
     def mark_in_flight(self, write: Write) -> None:
         """Mark the write as on its way at this moment."""
-        with self.store.transaction() as db:
-            db.execute(
-                "UPDATE writes SET sent_at = ?, sent_monotonic = ? WHERE id = ? AND "
-                "answered_at IS NULL",
-                (self.now(), self.monotonic(), write.id),
-            )
+        self.store.execute(
+            "UPDATE writes SET sent_at = ?, sent_monotonic = ? "
+            "WHERE id = ? AND answered_at IS NULL",
+            (self.now(), self.monotonic(), write.id),
+        )
 
     def mark_refused(self, write: Write) -> None:
         """Note that the write changed nothing, as it seems; what it reserved is free again."""
@@ -182,7 +171,9 @@ class Journal:
             logged = logged_today(self.store.home, self.now())
         except OSError as error:
             raise self.store.unusable(error) from None
-        gone = {key for key in logged if key not in known and not self._is_known(key)}
+        # A write that the store has says itself what of it is still reserved.
+        is_known = "SELECT 1 FROM writes WHERE key = ?"
+        gone = (k for k in logged if k not in known and not self.store.has(is_known, (k,)))
         return sum((*known.values(), *(logged[key] for key in gone)), Decimal(0))
 
     def midnight(self) -> float:
@@ -195,15 +186,10 @@ class Journal:
         costs = {intent.key: intent.cost_usd for intent in intents if intent.cost_usd}
         log_spending(self.store.home, self.now(), costs)
 
-    def _is_known(self, key: str) -> bool:
-        """Whether the store has that write: then it knows what of it is still reserved."""
-        return bool(self.store.query("SELECT 1 FROM writes WHERE key = ?", (key,)))
-
     def release(self, job: int) -> None:
         """Free what the unsent writes of a job have reserved."""
-        with self.store.transaction() as db:
-            db.execute(
-                "UPDATE writes SET cost_usd = NULL, reserved_at = NULL WHERE job = ? AND "
-                "sent_at IS NULL AND answered_at IS NULL",
-                (job,),
-            )
+        self.store.execute(
+            "UPDATE writes SET cost_usd = NULL, reserved_at = NULL WHERE job = ? AND "
+            "sent_at IS NULL AND answered_at IS NULL",
+            (job,),
+        )

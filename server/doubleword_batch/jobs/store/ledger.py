@@ -95,28 +95,25 @@ class Ledger(LedgerReader):
 
     def add_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Open rows as pending: (row number, custom_id, part number)."""
-        with self.database.transaction() as db:
-            db.executemany(
-                f"INSERT INTO ledger (job, row, custom_id, part) VALUES ({self.job:d}, ?, ?, ?)",  # noqa: S608  # a number
-                rows,
-            )
+        self.database.execute_many(
+            f"INSERT INTO ledger (job, row, custom_id, part) VALUES ({self.job:d}, ?, ?, ?)",  # noqa: S608  # a number
+            rows,
+        )
 
     def add_numbered_rows(self, count: int, part: int, prefix: str) -> None:
         """Open the rows from 1 to `count` of one part; each custom_id is the prefix and the row.
 
         SQLite counts by itself: faster than rows that come from here one by one.
         """
-        with self.database.transaction() as db:
-            db.execute(_ADD_NUMBERED, (count, self.job, prefix, part))
+        self.database.execute(_ADD_NUMBERED, (count, self.job, prefix, part))
 
     def add_adopted_rows(self, rows: Sequence[tuple[int, str, int]]) -> None:
         """The same for an adopted job, whose custom_ids do not tell the row."""
         self.add_rows(rows)
-        with self.database.transaction() as db:
-            db.executemany(
-                "INSERT OR IGNORE INTO foreign_ids (job, custom_id, row) VALUES (?, ?, ?)",
-                ((self.job, custom_id, row) for row, custom_id, _ in rows),
-            )
+        self.database.execute_many(
+            "INSERT OR IGNORE INTO foreign_ids (job, custom_id, row) VALUES (?, ?, ?)",
+            ((self.job, custom_id, row) for row, custom_id, _ in rows),
+        )
 
     def leave_out(self, rows: Iterable[tuple[int, str, str, str, str]]) -> None:
         """Give rows that become no request their outcome.
@@ -124,50 +121,45 @@ class Ledger(LedgerReader):
         Args:
             rows: row number, custom_id, outcome, cause, text.
         """
-        with self.database.transaction() as db:
-            db.executemany(
-                "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
-                "VALUES (?, ?, ?, 0, ?, ?, ?)",
-                ((self.job, *row) for row in rows),
-            )
+        self.database.execute_many(
+            "INSERT INTO ledger (job, row, custom_id, part, outcome, cause, message) "
+            "VALUES (?, ?, ?, 0, ?, ?, ?)",
+            ((self.job, *row) for row in rows),
+        )
 
     # Rows without a request of their own
 
     def add_sharing_rows(self, rows: Iterable[tuple[int, str, int]]) -> None:
         """Open rows that have the outcome of another: (row number, custom_id, that row)."""
-        with self.database.transaction() as db:
-            db.executemany(
-                "INSERT INTO ledger (job, row, custom_id, part, shares) VALUES (?, ?, ?, 0, ?)",
-                ((self.job, *row) for row in rows),
-            )
+        self.database.execute_many(
+            "INSERT INTO ledger (job, row, custom_id, part, shares) VALUES (?, ?, ?, 0, ?)",
+            ((self.job, *row) for row in rows),
+        )
 
     def let_share(self, rows: Iterable[tuple[int, int]]) -> None:
         """Let open rows have the outcome of another: (row number, that row)."""
-        with self.database.transaction() as db:
-            db.executemany(
-                "UPDATE ledger SET part = 0, shares = ? WHERE job = ? AND row = ?",
-                ((first, self.job, row) for row, first in rows),
-            )
+        self.database.execute_many(
+            "UPDATE ledger SET part = 0, shares = ? WHERE job = ? AND row = ?",
+            ((first, self.job, row) for row, first in rows),
+        )
 
     def take_answers(self, answers: "Iterable[TakenAnswer]") -> None:
         """Give open rows good answers that an earlier job has; their lines are in our copy."""
-        with self.database.transaction() as db:
-            db.executemany(
-                "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "
-                "offset = ?, size_bytes = ?, origin = ? WHERE job = ? AND row = ?",
-                (
-                    (a.cause, a.message, TAKEN, a.offset, a.size_bytes, a.origin, self.job, a.row)
-                    for a in answers
-                ),
-            )
+        self.database.execute_many(
+            "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "
+            "offset = ?, size_bytes = ?, origin = ? WHERE job = ? AND row = ?",
+            (
+                (a.cause, a.message, TAKEN, a.offset, a.size_bytes, a.origin, self.job, a.row)
+                for a in answers
+            ),
+        )
 
     def give_back(self, row: int) -> None:
         """Let a row be sent after all, though an earlier job has an answer to it."""
-        with self.database.transaction() as db:
-            db.execute(
-                f"UPDATE ledger SET part = 1, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
-                (self.job, row),
-            )
+        self.database.execute(
+            f"UPDATE ledger SET part = 1, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
+            (self.job, row),
+        )
 
     def finish_sharing(
         self, origins: Iterable[tuple[int, str, float, str | None]], *, go_on: bool = False
@@ -195,11 +187,10 @@ class Ledger(LedgerReader):
 
     def put_in_parts(self, ranges: Iterable[tuple[int, int, int]]) -> None:
         """Say which part holds the open rows that have a request: part, first row, last row."""
-        with self.database.transaction() as db:
-            db.executemany(
-                "UPDATE ledger SET part = ? WHERE job = ? AND row BETWEEN ? AND ? AND part > 0",
-                ((part, self.job, first, last) for part, first, last in ranges),
-            )
+        self.database.execute_many(
+            "UPDATE ledger SET part = ? WHERE job = ? AND row BETWEEN ? AND ? AND part > 0",
+            ((part, self.job, first, last) for part, first, last in ranges),
+        )
 
     def follow(self, rows: Sequence[int] | None = None) -> None:
         """Give rows that share a request the outcome that its own row has now.
@@ -207,20 +198,14 @@ class Ledger(LedgerReader):
         Args:
             rows: those that have moved; None for any.
         """
+        is_shared = "SELECT 1 FROM ledger WHERE job = ? AND shares NOTNULL LIMIT 1"
         with self.database.transaction() as db:
-            if not self._is_shared():
+            if not self.database.has(is_shared, (self.job,)):
                 return
             if rows is None:
                 db.execute(_FOLLOW, (self.job,))
             else:
                 db.executemany(f"{_FOLLOW} AND shares = ?", ((self.job, row) for row in rows))
-
-    def _is_shared(self) -> bool:
-        return bool(
-            self.database.query(
-                "SELECT 1 FROM ledger WHERE job = ? AND shares NOTNULL LIMIT 1", (self.job,)
-            )
-        )
 
     # Closing and opening again
 
@@ -241,13 +226,11 @@ class Ledger(LedgerReader):
     def reopen(self, part_number: int, rows: Iterable[int]) -> None:
         """Make rows pending again, in the part that runs them now."""
         now = time.time()
+        to_pending = f"UPDATE ledger SET part = ?, {_TO_PENDING} WHERE job = ? AND row = ?"  # noqa: S608  # our own words
         with self.database.transaction() as db:
             for row in rows:
                 db.execute(f"{TO_HISTORY} AND row = ?", (now, self.job, row))
-                db.execute(
-                    f"UPDATE ledger SET part = ?, {_TO_PENDING} WHERE job = ? AND row = ?",  # noqa: S608  # our own words
-                    (part_number, self.job, row),
-                )
+                db.execute(to_pending, (part_number, self.job, row))
             self.follow()
 
     def take_back(self, part_number: int) -> None:
@@ -266,11 +249,10 @@ class Ledger(LedgerReader):
 
     def move_rows(self, part_number: int, rows: Iterable[int]) -> None:
         """Let another part hold these rows' requests; nothing else of them changes."""
-        with self.database.transaction() as db:
-            db.executemany(
-                "UPDATE ledger SET part = ? WHERE job = ? AND row = ?",
-                ((part_number, self.job, row) for row in rows),
-            )
+        self.database.execute_many(
+            "UPDATE ledger SET part = ? WHERE job = ? AND row = ?",
+            ((part_number, self.job, row) for row in rows),
+        )
 
     def reopen_unanswered(self, batch_run: int) -> None:
         """Make the rows of a batch that have no answer pending again: it was retried in place.

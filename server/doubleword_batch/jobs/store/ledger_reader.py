@@ -9,8 +9,7 @@ from itertools import starmap
 from typing import Any
 
 from doubleword_batch.jobs.store.database import Database
-from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry
-from doubleword_batch.jobs.store.unsent_rows import UnsentRows
+from doubleword_batch.jobs.store.records import OUTCOMES, UNANSWERED, Entry, Origin
 
 ASKED_AS_BUILT = """
     NOT EXISTS (SELECT 1 FROM batch_runs JOIN parts ON parts.id = batch_runs.part
@@ -77,10 +76,10 @@ class LedgerReader:
         self.database = database
         self.job = job
 
-    @property
-    def unsent(self) -> UnsentRows:
-        """Its rows that have no request of their own."""
-        return UnsentRows(self.database, self.job)
+    def _value(self, sql: str, *values: object) -> Any:
+        """The one value of a read, whose first parameter is the job."""
+        ((value,),) = self.database.read(sql, (self.job, *values))
+        return value
 
     def sums(self) -> dict[str, int]:
         """Rows by outcome; outcomes that no row has are left out."""
@@ -103,10 +102,9 @@ class LedgerReader:
 
     def cached_tokens(self) -> int:
         """The cached ones among the input tokens of all answers, as `tokens` counts them."""
-        ((cached,),) = self.database.read(
-            "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ? "
-            "UNION ALL SELECT cached_tokens FROM history WHERE job = ?)",
-            (self.job, self.job),
+        cached = self._value(
+            "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ?1 "
+            "UNION ALL SELECT cached_tokens FROM history WHERE job = ?1)"
         )
         return int(cached)
 
@@ -121,12 +119,13 @@ class LedgerReader:
 
     def causes_of_ok(self) -> dict[str, int]:
         """Good answers that were not as asked for: rows by what was odd about them."""
-        found = self.database.read(
-            "SELECT cause, count(*) FROM ledger WHERE job = ? AND outcome = 'ok' "
-            "AND cause IS NOT NULL GROUP BY 1",
-            (self.job,),
+        return dict(
+            self.database.read(
+                "SELECT cause, count(*) FROM ledger WHERE job = ? AND outcome = 'ok' "
+                "AND cause IS NOT NULL GROUP BY 1",
+                (self.job,),
+            )
         )
-        return dict(found)
 
     def causes_without_request(self) -> dict[str, int]:
         """Why rows were left out when the job was built: rows by cause."""
@@ -137,6 +136,25 @@ class LedgerReader:
                 (self.job,),
             )
         )
+
+    def origins(self) -> list[Origin]:
+        """From where answers were taken when the job was built, most rows first."""
+        found = self.database.query(
+            "SELECT number, name, answered_at, rows, model FROM origins WHERE job = ? "
+            "ORDER BY rows DESC, number",
+            (self.job,),
+        )
+        return list(starmap(Origin, found))
+
+    def shared(self, *, only_pending: bool = False) -> int:
+        """How many rows have no request of their own, because an equal one is another row's.
+
+        Args:
+            only_pending: of them, those that wait for the outcome of their request.
+        """
+        which = " AND outcome = 'pending'" if only_pending else ""
+        shared = "SELECT count(*) FROM ledger WHERE job = ? AND shares NOTNULL"
+        return self._value(shared + which)
 
     def counts_by_part(self) -> dict[int, dict[str, int]]:
         """Rows by outcome, of each part that runs them now; part 0 has no request.
@@ -258,33 +276,24 @@ class LedgerReader:
 
     def rows_of_file(self, part_number: int) -> Iterator[int]:
         """The rows of a part's request file, line by line: those that a retry took away too."""
-        found = self.database.query(
-            f"{_ROWS_OF_FILE} ORDER BY row", {"job": self.job, "part": part_number}
-        )
-        return (row for (row,) in found)
+        values = {"job": self.job, "part": part_number}
+        return iter(self.database.column(f"{_ROWS_OF_FILE} ORDER BY row", values))
 
     def has_pending(self, part_number: int) -> bool:
         """Whether a part has rows without an outcome."""
-        found = self.database.query(
+        return self.database.has(
             "SELECT 1 FROM ledger WHERE job = ? AND part = ? AND outcome = 'pending' LIMIT 1",
             (self.job, part_number),
         )
-        return bool(found)
 
     def last_row(self) -> int:
         """The number of the last row, 0 without any."""
-        ((last,),) = self.database.query(
-            "SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?", (self.job,)
-        )
-        return last
+        return self._value("SELECT coalesce(max(row), 0) FROM ledger WHERE job = ?")
 
     def most_output_tokens(self, outcome: str) -> int | None:
         """The output tokens of the longest answer with this outcome."""
-        ((tokens,),) = self.database.read(
-            "SELECT max(output_tokens) FROM ledger WHERE job = ? AND outcome = ?",
-            (self.job, outcome),
-        )
-        return tokens
+        longest = "SELECT max(output_tokens) FROM ledger WHERE job = ? AND outcome = ?"
+        return self._value(longest, outcome)
 
     def parts_with(self, outcome: str) -> set[int]:
         """The numbers of the parts that hold rows with this outcome."""
@@ -295,10 +304,7 @@ class LedgerReader:
 
     def rows_in(self, part_number: int) -> int:
         """How many rows this part runs now."""
-        ((count,),) = self.database.read(
-            "SELECT count(*) FROM ledger WHERE job = ? AND part = ?", (self.job, part_number)
-        )
-        return count
+        return self._value("SELECT count(*) FROM ledger WHERE job = ? AND part = ?", part_number)
 
     def version(self) -> list[tuple[Any, ...]]:
         """Values that differ when outcomes changed, also where no batch run or source did."""

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass, fields, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import msgspec
 
@@ -40,8 +41,28 @@ UNANSWERED = ("failed", "expired", "cancelled", "missing")
 
 
 @dataclass(frozen=True, slots=True)
-class JobRecord:
+class Record:
+    """A row of a table, whose columns its fields are, in their order."""
+
+    TABLE: ClassVar[str]
+
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The record in a row of the table."""
+        return cls(*columns)
+
+
+@cache
+def columns_of(record: type[Record]) -> str:
+    """The columns of a record's table, in the order of its fields, for a SELECT."""
+    return ", ".join(field.name for field in fields(record))
+
+
+@dataclass(frozen=True, slots=True)
+class JobRecord(Record):
     """A job as stored; see `schema.py` for the columns."""
+
+    TABLE = "jobs"
 
     id: int
     name: str
@@ -82,7 +103,7 @@ AFTER_FIRST_WAVE, NEVER = 1, 2
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class Part(Record):
     """One request file of a job.
 
     Attributes:
@@ -92,6 +113,8 @@ class Part:
         later: 0 for one that is sent with the job; `AFTER_FIRST_WAVE` for one that waits until the
             first wave has ended; `NEVER` if the job was cancelled meanwhile.
     """
+
+    TABLE = "parts"
 
     id: int
     job: int
@@ -130,7 +153,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRun:
+class BatchRun(Record):
     """One batch of a job, as last seen.
 
     Attributes:
@@ -140,6 +163,8 @@ class BatchRun:
         still_cancelling: the provider has been cancelling it for so long that it counts as
             cancelled.
     """
+
+    TABLE = "batch_runs"
 
     id: int
     job: int
@@ -173,7 +198,7 @@ class BatchRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Write:
+class Write(Record):
     """A remote write: the intent, and once answered the fact.
 
     Attributes:
@@ -186,6 +211,8 @@ class Write:
         refused_at: when the provider last refused it, or its sender last learned no more.
     """
 
+    TABLE = "writes"
+
     id: int
     kind: str
     key: str
@@ -196,21 +223,11 @@ class Write:
     remote_id: str | None
     refused_at: float | None
 
-    @classmethod
-    def of(cls, columns: tuple[Any, ...]) -> Self:
-        """The write in a row of the table."""
-        return cls(*columns)
-
     @property
     def is_lost(self) -> bool:
         """Whether its sender has ended without learning what became of it."""
         times = self.sent_at, self.refused_at
         return times[0] is not None and times[1] is not None and times[1] >= times[0]
-
-
-def columns_of(record: type[JobRecord | Part | BatchRun | Write]) -> str:
-    """The columns of a record's table, in the order of its fields, for a SELECT."""
-    return ", ".join(field.name for field in fields(record))
 
 
 class Entry(msgspec.Struct, frozen=True, gc=False):
@@ -242,3 +259,22 @@ class Entry(msgspec.Struct, frozen=True, gc=False):
     size_bytes: int | None
     shares: int | None = None
     origin: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """An earlier job from which answers were taken, as it was then.
+
+    Attributes:
+        number: by which the ledger's rows name it.
+        name: the job's.
+        answered_at: when the batch ended that the answers are of; epoch seconds.
+        rows: how many rows had their answer from there when the job was built.
+        model: whose answers they are; None for the job's own.
+    """
+
+    number: int
+    name: str
+    answered_at: float
+    rows: int
+    model: str | None = None

@@ -9,6 +9,7 @@ import hashlib
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.open_files import open_regular
@@ -23,49 +24,46 @@ class WrittenFiles:
 
     def record(self, path: Path, job: int, sha256: str) -> None:
         """Remember that this job is about to write this content to `path`."""
-        with self._store.transaction() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO written_files (path, sha256, job, written_at) "
-                "VALUES (?, ?, ?, ?)",
-                (_key(path), sha256, job, time.time()),
-            )
+        self._store.execute(
+            "INSERT OR REPLACE INTO written_files (path, sha256, job, written_at) "
+            "VALUES (?, ?, ?, ?)",
+            (_key(path), sha256, job, time.time()),
+        )
 
     def forget_older(self, path: Path, sha256: str) -> None:
         """Forget what was at `path` before; call it once this content stands there."""
-        with self._store.transaction() as db:
-            db.execute(
-                "DELETE FROM written_files WHERE path = ? AND sha256 <> ?", (_key(path), sha256)
-            )
+        self._store.execute(
+            "DELETE FROM written_files WHERE path = ? AND sha256 <> ?", (_key(path), sha256)
+        )
 
     def forget(self, job: int) -> None:
         """Forget what a job wrote: its number may be another job's one day."""
-        with self._store.transaction() as db:
-            db.execute("DELETE FROM written_files WHERE job = ?", (job,))
+        self._store.execute("DELETE FROM written_files WHERE job = ?", (job,))
 
     def stands_somewhere(self, job: int) -> bool:
         """Whether a table or a copy that a job wrote stands where it was written, unchanged.
 
         A lock file alone holds no answers.
         """
-        found = self._store.query("SELECT path FROM written_files WHERE job = ?", (job,))
-        paths = (path for (path,) in found if not path.endswith(LOCK_SUFFIX))
-        return any(self.writer(Path(path)) == job for path in paths)
+        paths = self._store.column("SELECT path FROM written_files WHERE job = ?", (job,))
+        return any(
+            self.writer(Path(path)) == job for path in paths if not path.endswith(LOCK_SUFFIX)
+        )
 
     def newest_content(self, path: Path) -> str | None:
         """The sha256 of what was written to `path` last."""
-        found = self._store.query(
-            "SELECT sha256 FROM written_files WHERE path = ? ORDER BY written_at DESC LIMIT 1",
-            (_key(path),),
-        )
-        return found[0][0] if found else None
+        return self._newest("sha256", path)
 
     def last_writer(self, path: Path) -> int | None:
         """The job that wrote to `path` last, whatever stands there now."""
-        found = self._store.query(
-            "SELECT job FROM written_files WHERE path = ? ORDER BY written_at DESC LIMIT 1",
+        return self._newest("job", path)
+
+    def _newest(self, column: str, path: Path) -> Any:
+        found = self._store.column(
+            f"SELECT {column} FROM written_files WHERE path = ? ORDER BY written_at DESC LIMIT 1",  # noqa: S608  # a column of ours
             (_key(path),),
         )
-        return found[0][0] if found else None
+        return found[0] if found else None
 
     def writer(self, path: Path) -> int | None:
         """The job that wrote what stands at `path` now; None if it is anybody else's, or changed.

@@ -245,7 +245,7 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
 
 def _origin(job: StoredJob, entry: Entry) -> str | None:
     """Whose answer it is, where it is not the row's own."""
-    origins = {origin.number: origin for origin in job.ledger.unsent.origins()}
+    origins = {origin.number: origin for origin in job.ledger.origins()}
     return origin_of_row(entry, origins)
 
 
