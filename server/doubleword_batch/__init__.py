@@ -130,81 +130,27 @@ __all__ = [
 ]
 
 _MODULES = {
-    "api": (
-        "BatchClient",
-        "CustomTransport",
-        "KeyMemory",
-        "RetryClock",
-        "TransportRequest",
-        "TransportResponse",
-    ),
-    "batch_openai": ("BatchOpenAI",),
-    "errors": (
-        "ApiError",
-        "AuthError",
-        "ConfigError",
-        "ConflictError",
-        "CreditError",
-        "DoublewordBatchError",
-        "ForbiddenError",
-        "InputError",
-        "Next",
-        "NotFoundError",
-        "ProtocolError",
-        "RateLimitedError",
-        "RejectedError",
-        "ServerError",
-        "StoreError",
-        "TransportError",
-    ),
-    "jobs.build_request": ("BuildRequest",),
-    "jobs.replies": (
-        "Cancelled",
-        "CascadeResult",
-        "CascadeStage",
-        "Counts",
-        "Created",
-        "Deleted",
-        "ErrorGroup",
-        "Listing",
-        "Projection",
-        "QueryResult",
-        "Results",
-        "Retried",
-        "Sample",
-        "Status",
-        "Submitted",
-        "Uploaded",
-        "Waiting",
-        "WindowCost",
-    ),
-    "library.job": ("Job",),
-    "library.jobs": ("Jobs",),
-    "library.results": (
-        "JobResults",
-        "TableFormat",
-    ),
-    "library.run": ("run",),
-    "local": (
-        "Faults",
-        "LocalConfig",
-        "LocalServer",
-    ),
-    "models": (
-        "Batch",
-        "CostEstimate",
-        "File",
-        "Model",
-    ),
-    "paths": ("Roots",),
-    "progress": ("Progress",),
-    "providers": ("Profile",),
-    "settings": (
-        "Secret",
-        "Settings",
-    ),
+    "api": "BatchClient CustomTransport KeyMemory RetryClock TransportRequest TransportResponse",
+    "batch_openai": "BatchOpenAI",
+    "errors": "ApiError AuthError ConfigError ConflictError CreditError DoublewordBatchError "
+    "ForbiddenError InputError Next NotFoundError ProtocolError RateLimitedError RejectedError "
+    "ServerError StoreError TransportError",
+    "jobs.build_request": "BuildRequest",
+    "jobs.replies": "Cancelled CascadeResult CascadeStage Counts Created Deleted ErrorGroup "
+    "Listing Projection QueryResult Results Retried Sample Status Submitted Uploaded Waiting "
+    "WindowCost",
+    "library.job": "Job",
+    "library.jobs": "Jobs",
+    "library.results": "JobResults TableFormat",
+    "library.run": "run",
+    "local": "Faults LocalConfig LocalServer",
+    "models": "Batch CostEstimate File Model",
+    "paths": "Roots",
+    "progress": "Progress",
+    "providers": "Profile",
+    "settings": "Secret Settings",
 }
-_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
+_MODULE_OF = {name: module for module, names in _MODULES.items() for name in names.split()}
 
 
 def __getattr__(name: str) -> Any:

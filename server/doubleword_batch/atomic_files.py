@@ -6,7 +6,7 @@ that, the target stays as it was and the temporary file is removed.
 
 On Windows a file that another program has open (a virus scanner, a synchroniser, Excel) is not
 replaced, renamed or removed. Most let go within a moment, so that is tried again for about two
-seconds (`held_files.py`); then the error says so.
+seconds (`open_files.py`); then the error says so.
 
 Files outside the state directory are created and renamed in a folder that was opened without
 following links (`open_files.py`); their paths are resolved ones.
@@ -22,9 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from doubleword_batch.errors import InputError, StoreError
-from doubleword_batch.held_files import CLOSE_IT, HELD, may_be_held, patiently
-from doubleword_batch.open_files import open_regular, opened_folder
-from doubleword_batch.path_names import LONGEST_PATH_OF_WINDOWS, units_of_windows
+from doubleword_batch.open_files import (
+    CLOSE_IT,
+    HELD,
+    may_be_held,
+    open_regular,
+    opened_folder,
+    patiently,
+)
+from doubleword_batch.path_text import LONGEST_PATH_OF_WINDOWS, units_of_windows
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager

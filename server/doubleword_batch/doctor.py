@@ -8,12 +8,12 @@ import sys
 import sysconfig
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urljoin
 
 from anyio import to_thread
-from pydantic import BaseModel
 
 from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
 from doubleword_batch.extra_packages import install_line, no_wheel
@@ -36,7 +36,8 @@ _JOBS_LOOKED_AT, _JOBS_NAMED = 50, 5
 _CONTROL_LAYER_PATH = "/ai/v1"
 
 
-class Finding(BaseModel):
+@dataclass(frozen=True, slots=True)
+class Finding:
     """One thing that was examined.
 
     Attributes:
@@ -69,58 +70,52 @@ async def examine(settings: Settings) -> list[Finding]:
 def _configuration(settings: Settings) -> Iterator[Finding]:
     key = "a key is set" if settings.api_key else "no key is set"
     where = settings.base_url or "the local server on this machine"
-    yield Finding(
-        subject="provider", state="ok", found=f"{settings.provider} at {where}; {key} (never shown)"
-    )
+    yield Finding("provider", "ok", f"{settings.provider} at {where}; {key} (never shown)")
     if not settings.roots:
         yield Finding(
-            subject="roots",
-            state="wrong",
-            found="none: the working directory holds the home folder, or belongs to the system",
-            remedy="List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
+            "roots",
+            "wrong",
+            "none: the working directory holds the home folder, or belongs to the system",
+            "List the folders that agents may use in DOUBLEWORD_BATCH_ROOTS.",
         )
     else:
         remedy = "Agents may use the working directory only; list others in DOUBLEWORD_BATCH_ROOTS."
-        yield Finding(
-            subject="roots",
-            state="ok" if settings.roots_are_explicit else "note",
-            found=", ".join(map(str, settings.roots)),
-            remedy="" if settings.roots_are_explicit else remedy,
-        )
+        state, remedy = ("ok", "") if settings.roots_are_explicit else ("note", remedy)
+        yield Finding("roots", state, ", ".join(map(str, settings.roots)), remedy)
     caps = (("a job", settings.max_cost_usd), ("a day", settings.max_daily_usd))
     named = [f"${cap} {what}" for what, cap in caps if cap is not None]
     capped = bool(named) or settings.api_key is None
     asked = settings.ask_above_usd
     yield Finding(
-        subject="spending",
-        state="ok" if capped else "note",
-        found=("caps: " + ", ".join(named) if named else "no cap")
+        "spending",
+        "ok" if capped else "note",
+        ("caps: " + ", ".join(named) if named else "no cap")
         + ("" if asked is None else f"; a person is asked above ${asked}")
         + ("; read-only" if settings.read_only else ""),
-        remedy="" if capped else "Set DOUBLEWORD_BATCH_MAX_COST_USD: no agent can raise it.",
+        "" if capped else "Set DOUBLEWORD_BATCH_MAX_COST_USD: no agent can raise it.",
     )
 
 
 def state_directory(home: Path) -> Finding:
     """Whether the state directory is its owner's alone, as far as this system tells."""
     if not home.exists():
-        return Finding(subject="state", state="ok", found=f"{home} will be created when needed")
+        return Finding("state", "ok", f"{home} will be created when needed")
     from doubleword_batch.private_home import check_private
 
     try:
         check_private(home, home / "store.sqlite3")
     except ConfigError as error:
-        return Finding(subject="state", state="wrong", found=error.message, remedy=error.hint)
+        return Finding("state", "wrong", error.message, error.hint)
     if sys.platform != "win32":
-        return Finding(subject="state", state="ok", found=f"{home}, open to its owner only")
+        return Finding("state", "ok", f"{home}, open to its owner only")
     if Path.home() in home.absolute().parents:
         found = f"{home}, in your profile, which Windows opens only to you and administrators"
-        return Finding(subject="state", state="ok", found=found)
+        return Finding("state", "ok", found)
     return Finding(
-        subject="state",
-        state="note",
-        found=f"{home}, outside your profile; who may open it was not looked up",
-        remedy="See the Security tab of its properties, or unset DOUBLEWORD_BATCH_HOME.",
+        "state",
+        "note",
+        f"{home}, outside your profile; who may open it was not looked up",
+        "See the Security tab of its properties, or unset DOUBLEWORD_BATCH_HOME.",
     )
 
 
@@ -135,15 +130,15 @@ async def _provider(settings: Settings) -> list[Finding]:
 def _store(ws: "Workspace") -> Finding:
     verdict = str(ws.store.query("PRAGMA quick_check(1)")[0][0])
     jobs = len(ws.store.jobs(limit=1_000))
-    if verdict != "ok":
-        return Finding(
-            subject="store",
-            state="wrong",
-            found="the store is damaged",
-            remedy=f"Move {ws.store.home / 'store.sqlite3'} away; batches stay at the provider and "
-            "can be adopted by their ids.",
-        )
-    return Finding(subject="store", state="ok", found=f"sound, {jobs} jobs")
+    if verdict == "ok":
+        return Finding("store", "ok", f"sound, {jobs} jobs")
+    return Finding(
+        "store",
+        "wrong",
+        "the store is damaged",
+        f"Move {ws.store.home / 'store.sqlite3'} away; batches stay at the provider and can be "
+        "adopted by their ids.",
+    )
 
 
 def _disk(ws: "Workspace") -> Finding:
@@ -151,28 +146,24 @@ def _disk(ws: "Workspace") -> Finding:
     from doubleword_batch.jobs.room import bytes_of, free_bytes, size_in_words
 
     home = ws.store.home
-    parts = sorted(((bytes_of(path), path.name) for path in home.iterdir()), reverse=True)
-    jobs = sorted(((bytes_of(path), path.name) for path in (home / "jobs").iterdir()), reverse=True)
+    parts, jobs = (
+        sorted(((bytes_of(path), path.name) for path in folder.iterdir()), reverse=True)
+        for folder in (home, home / "jobs")
+    )
     taken = sum(size for size, _ in parts)
     most, free = ws.max_state_bytes, free_bytes(home)
     is_tight = (most is not None and taken > most * _TIGHT) or (free is not None and free < 0)
     is_large = is_tight or sum(size for size, _ in jobs) > _MANY_BYTES
-    named = ", ".join(
-        f"{name} {size_in_words(size)}" for size, name in parts[:_PARTS_NAMED] if size
-    )
-    largest = ", ".join(
-        f"{name} {size_in_words(size)}" for size, name in jobs[:_PARTS_NAMED] if size
+    named, largest = (
+        ", ".join(f"{name} {size_in_words(size)}" for size, name in found[:_PARTS_NAMED] if size)
+        for found in (parts, jobs)
     )
     bound = "" if most is None else f" of at most {size_in_words(most)}"
     found = f"{size_in_words(taken)}{bound} in {home} ({named})"
     if largest:
         found += f"; the largest of {len(jobs)} jobs: {largest}"
-    return Finding(
-        subject="disk",
-        state="note" if is_tight else "ok",
-        found=found,
-        remedy=_what_may_go(ws, [name for _, name in jobs[:_JOBS_LOOKED_AT]]) if is_large else "",
-    )
+    remedy = _what_may_go(ws, [name for _, name in jobs[:_JOBS_LOOKED_AT]]) if is_large else ""
+    return Finding("disk", "note" if is_tight else "ok", found, remedy)
 
 
 def _what_may_go(ws: "Workspace", largest: list[str]) -> str:
@@ -196,22 +187,16 @@ async def _answers(ws: "Workspace") -> list[Finding]:
         elsewhere = await _api_beside_the_page(ws) if error.code == "html" else None
         if elsewhere:
             remedy = f"The API of this server is at {elsewhere}: set DOUBLEWORD_BASE_URL to that."
-            return [found.model_copy(update={"remedy": remedy, "next": None})]
+            return [replace(found, remedy=remedy, next=None)]
         return [found]
     taken = (time.perf_counter() - began) * 1000
-    findings = [
-        Finding(
-            subject="answers",
-            state="ok",
-            found=f"{ws.provider}: {len(models)} models in {taken:.0f} ms",
-        )
-    ]
+    answers = Finding("answers", "ok", f"{ws.provider}: {len(models)} models in {taken:.0f} ms")
     try:
         async for _ in ws.client.batches.list(page_size=1):
             break
     except DoublewordBatchError as error:
-        return [*findings, _wrong("batches", error)]
-    return [*findings, Finding(subject="batches", state="ok", found="the key may list batches")]
+        return [answers, _wrong("batches", error)]
+    return [answers, Finding("batches", "ok", "the key may list batches")]
 
 
 async def _api_beside_the_page(ws: "Workspace") -> str | None:
@@ -241,16 +226,16 @@ def _local_model(settings: Settings) -> Finding:
     there = settings.local_model or model_files(settings.home)
     runtime = missing_packages()
     if there and not runtime:
-        return Finding(subject="demo model", state="ok", found="installed, with its runtime")
+        return Finding("demo model", "ok", "installed, with its runtime")
     missing = [
         *([f"its runtime: {no_wheel(*runtime) or install_line(*runtime)}"] if runtime else []),
         *([] if there else ["its file: doubleword-batch local pull"]),
     ]
     return Finding(
-        subject="demo model",
-        state="note",
-        found="not set up",
-        remedy="Only needed without a key and without DOUBLEWORD_BATCH_LOCAL_URL. Missing: "
+        "demo model",
+        "note",
+        "not set up",
+        "Only needed without a key and without DOUBLEWORD_BATCH_LOCAL_URL. Missing: "
         f"{'; '.join(missing)}",
     )
 
@@ -260,11 +245,8 @@ def _command() -> Finding:
     beside = shutil.which(_SERVER, path=sysconfig.get_path("scripts"))
     program = beside or shutil.which(_SERVER)
     command = str(Path(program).absolute()) if program else f"{sys.executable} -m doubleword_batch"
-    return Finding(
-        subject="command",
-        state="ok",
-        found=f"{command}: the absolute path, for hosts that do not know the PATH of your shell",
-    )
+    found = f"{command}: the absolute path, for hosts that do not know the PATH of your shell"
+    return Finding("command", "ok", found)
 
 
 def host_files(home: Path, platform: str = sys.platform) -> dict[str, tuple[Path, ...]]:
@@ -299,14 +281,9 @@ def _hosts(home: Path) -> Finding:
     }
     named = [name for name, there in known.items() if any(map(_mentions_server, there))]
     if named:
-        return Finding(subject="hosts", state="ok", found=f"set up in {', '.join(named)}")
+        return Finding("hosts", "ok", f"set up in {', '.join(named)}")
     seen = f"not in {', '.join(known)}" if known else "no host's settings found"
-    return Finding(
-        subject="hosts",
-        state="note",
-        found=seen,
-        remedy="The project's docs/hosts.md has the line for each host.",
-    )
+    return Finding("hosts", "note", seen, "The project's docs/hosts.md has the line for each host.")
 
 
 def _mentions_server(path: Path) -> bool:
@@ -318,6 +295,4 @@ def _mentions_server(path: Path) -> bool:
 
 
 def _wrong(subject: str, error: DoublewordBatchError) -> Finding:
-    return Finding(
-        subject=subject, state="wrong", found=error.message, remedy=error.hint, next=error.next
-    )
+    return Finding(subject, "wrong", error.message, error.hint, error.next)

@@ -16,7 +16,6 @@ from pathlib import Path
 from doubleword_batch.atomic_files import check_writable, output_exists
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import is_link
-from doubleword_batch.path_names import names_below
 from doubleword_batch.path_text import (
     check_is_utf8,
     check_names_of_windows,
@@ -24,6 +23,7 @@ from doubleword_batch.path_text import (
     hidden_name,
     is_network_path,
     is_pseudo_file,
+    names_below,
 )
 
 _GLOB_CHARACTERS = frozenset("*?[")

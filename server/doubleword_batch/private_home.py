@@ -1,4 +1,4 @@
-"""Whether the state directory and the store are this user's alone, where the system tells.
+"""Whether the state directory is this user's alone, and the keys for our own servers in it.
 
 Nor may a link or a pipe stand among what it holds: whoever packed the directory would choose with
 a link which files of the user are written and removed, and a pipe would be waited for without end.
@@ -6,10 +6,13 @@ The directory itself may be reached by a link.
 """
 
 import os
+import secrets
 import stat
+from contextlib import suppress
 from pathlib import Path
 
-from doubleword_batch.errors import ConfigError
+from doubleword_batch.atomic_files import write_text
+from doubleword_batch.errors import ConfigError, InputError, StoreError
 from doubleword_batch.open_files import is_link
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
@@ -42,7 +45,7 @@ def refuse_links(folder: Path) -> None:
     for found in folder.iterdir():
         if is_link(found):
             raise ConfigError(
-                f"{found} in the state directory is a link, and could lead anywhere.",
+                _is_a_link(found),
                 hint="Remove the link, or put what it leads to in its place. To keep everything on "
                 "another disk, set DOUBLEWORD_BATCH_HOME to a folder there.",
             )
@@ -51,6 +54,47 @@ def refuse_links(folder: Path) -> None:
                 f"{found} in the state directory is a pipe, and doubleword-batch makes none.",
                 hint="Remove it.",
             )
+
+
+def kept_key(path: Path) -> str:
+    """The key in that file, made at the first call; its folder is made private.
+
+    Args:
+        path: in a folder of the state directory.
+
+    Raises:
+        ConfigError: the state directory is another user's or open to others, who could put a key
+            of their own there.
+        StoreError: the file cannot be written, or is damaged.
+    """
+    if linked := next((each for each in (path.parent, path) if is_link(each)), None):
+        raise StoreError(
+            _is_a_link(linked), hint="Remove the link, then start again: the key is made anew."
+        )
+    try:
+        home = path.parent.parent
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        check_private(home, home / "store.sqlite3")
+        path.parent.mkdir(mode=0o700, exist_ok=True)
+        path.parent.chmod(0o700)
+        if path.exists() and not path.is_file():
+            raise OSError("it is not a file")  # noqa: TRY301  # told as the others
+        if not path.exists():
+            with suppress(InputError):  # another process was faster: both use its key
+                write_text(path, secrets.token_urlsafe(32), private=True, overwrite=False)
+        key = path.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise StoreError(
+            f"{path} cannot be used: {error}.",
+            hint="Check the folder's rights and free space, or set another DOUBLEWORD_BATCH_HOME.",
+        ) from error
+    if not key:
+        raise StoreError(f"The key file {path} is empty.", hint="Delete it and try again.")
+    return key
+
+
+def _is_a_link(path: Path) -> str:
+    return f"{path} in the state directory is a link, and could lead anywhere."
 
 
 def _check(path: Path, name: str) -> None:

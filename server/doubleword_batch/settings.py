@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
-from doubleword_batch.path_names import is_nobodys_data
+from doubleword_batch.path_text import is_nobodys_data
 from doubleword_batch.plain_text import is_plain
 from doubleword_batch.variables import (
     GIGABYTE,

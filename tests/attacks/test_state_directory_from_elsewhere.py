@@ -10,9 +10,9 @@ import pytest
 
 from doubleword_batch import Jobs
 from doubleword_batch.errors import ConfigError, DoublewordBatchError
-from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.views import JobViews
+from doubleword_batch.private_home import kept_key
 
 LONG_AGO = 1_000_000_000
 

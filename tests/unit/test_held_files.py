@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from doubleword_batch import held_files, open_files
+from doubleword_batch import open_files
 from doubleword_batch.atomic_files import atomic_file, not_written, rename, write_text
 from doubleword_batch.errors import InputError, StoreError
 from doubleword_batch.open_files import open_regular
@@ -36,7 +36,7 @@ class Holder:
 
 @pytest.fixture
 def impatient(monkeypatch):
-    monkeypatch.setattr(held_files, "_PATIENCE_SECONDS", 0.1)
+    monkeypatch.setattr(open_files, "_PATIENCE_SECONDS", 0.1)
 
 
 @pytest.mark.parametrize("code", [ACCESS_DENIED, SHARING_VIOLATION, LOCK_VIOLATION])
@@ -96,7 +96,7 @@ def test_the_unfinished_file_goes_also_where_a_scanner_looks_at_it(tmp_path, mon
 
 def test_a_missing_right_is_not_said_to_be_another_program(tmp_path, monkeypatch):
     Holder(monkeypatch, "replace", ACCESS_DENIED, times=1_000)
-    monkeypatch.setattr(held_files, "_PATIENCE_SECONDS", 0)
+    monkeypatch.setattr(open_files, "_PATIENCE_SECONDS", 0)
 
     with pytest.raises(StoreError) as refused, atomic_file(tmp_path / "new.csv") as file:
         file.write(b"x")
@@ -122,8 +122,8 @@ class HeldForItself:
         self.refused = 0
         self._times, self._code, self._real = times, code, os.open
         monkeypatch.setattr(open_files, "WALKS_FOLDERS", False)
-        monkeypatch.setattr(held_files, "_code_of_opening", lambda _path: self._code)
-        monkeypatch.setattr(held_files.os, "open", self._open)
+        monkeypatch.setattr(open_files, "_code_of_opening", lambda _path: self._code)
+        monkeypatch.setattr(open_files.os, "open", self._open)
 
     def _open(self, path, *others, **options):
         if self.refused >= self._times:
@@ -180,7 +180,7 @@ if sys.platform == "win32":
         return lambda: _kernel32.CloseHandle(wintypes.HANDLE(handle))
 
     def test_on_windows_a_file_that_is_let_go_in_time_is_read_and_replaced(tmp_path, monkeypatch):
-        monkeypatch.setattr(held_files, "_PATIENCE_SECONDS", 30)  # a loaded machine takes its time
+        monkeypatch.setattr(open_files, "_PATIENCE_SECONDS", 30)  # a loaded machine takes its time
         path = tmp_path.resolve() / "a.csv"
         write_text(path, "old")
         for use in (lambda: open_regular(path).close(), lambda: write_text(path, "new")):

@@ -12,13 +12,13 @@ from hypothesis import strategies as st
 
 from doubleword_batch import atomic_files, open_files, paths
 from doubleword_batch.errors import InputError
-from doubleword_batch.path_names import (
+from doubleword_batch.path_text import (
+    check_names_of_windows,
     fault_on_windows,
     is_nobodys_data,
     is_too_long_for_windows,
     names_below,
 )
-from doubleword_batch.path_text import check_names_of_windows
 from doubleword_batch.paths import Roots
 
 COMPOSED, DECOMPOSED = (unicodedata.normalize(form, "Größe é") for form in ("NFC", "NFD"))

@@ -11,7 +11,7 @@ import anyio.from_thread
 import anyio.to_thread
 
 from doubleword_batch.errors import InputError
-from doubleword_batch.held_files import not_readable
+from doubleword_batch.open_files import not_readable
 
 ByteProgress = Callable[[int, int], None]
 """Called in the event loop with the file's bytes sent so far and in all."""

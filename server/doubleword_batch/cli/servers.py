@@ -172,7 +172,7 @@ def _proxy_key(settings: Settings, *, no_key: bool, show_key: bool) -> tuple[str
     if settings.proxy_key is not None:
         key = settings.proxy_key.reveal()
         return key, key if show_key else "that of DOUBLEWORD_BATCH_PROXY_KEY"
-    from doubleword_batch.key_file import kept_key
+    from doubleword_batch.private_home import kept_key
 
     path = settings.home / "proxy" / "key"
     is_new = not path.exists()

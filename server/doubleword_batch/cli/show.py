@@ -4,6 +4,7 @@ Every value goes through `plain`, whoever wrote it.
 """
 
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from decimal import Decimal
 from functools import singledispatch
 from typing import Any
@@ -95,7 +96,9 @@ def show_findings(terminal: Terminal, findings: list[Finding]) -> None:
 
 def _finding_fields(finding: Finding) -> dict[str, Any]:
     command = {"next": command_for(finding.next)} if finding.next else {}
-    return finding.model_dump(exclude={"next"}) | command
+    fields = asdict(finding)
+    del fields["next"]
+    return fields | command
 
 
 def _finding_lines(finding: Finding) -> Iterator[Text]:

@@ -10,9 +10,9 @@ from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
 from doubleword_batch.console.context import Console
 from doubleword_batch.errors import ConfigError
-from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.loopback import listen_on, serve_app
+from doubleword_batch.private_home import kept_key
 
 DEFAULT_PORT = 8088
 """Kept from start to start, so that a page that is open goes on after a restart."""

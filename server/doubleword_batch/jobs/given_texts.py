@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.loose_json import decode_or_none
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.saved_text import MARK, decode_saved
 

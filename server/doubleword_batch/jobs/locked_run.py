@@ -14,11 +14,10 @@ from typing import Any
 import msgspec
 
 from doubleword_batch.errors import ApiError, InputError, Next, quote_untrusted
-from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.build_request import BuildRequest
 from doubleword_batch.jobs.export.lock_file import FORMAT, Lock, price_of, read_lock, versions
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.requests.response_schema import SchemaFormat
 from doubleword_batch.sources.open import parse_location
 

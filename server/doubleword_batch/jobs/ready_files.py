@@ -9,7 +9,6 @@ import msgspec
 
 from doubleword_batch.atomic_files import copy_file
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
-from doubleword_batch.held_files import not_readable
 from doubleword_batch.jobs.adopted_rows import REQUEST_FILE, open_rows, request_lines, sha256_of
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.job import StoredJob, Workspace
@@ -24,6 +23,7 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.unknown_job import job_for_a_file
+from doubleword_batch.open_files import not_readable
 
 if TYPE_CHECKING:
     from doubleword_batch.requests import ProblemGroup, ValidationReport

@@ -11,8 +11,8 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.approvals import ApprovalError, in_words, price_in_words
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.store.approvals import Approval, Approvals, DecidedBy, Decision
-from doubleword_batch.key_file import kept_key
 from doubleword_batch.library.jobs import Jobs
+from doubleword_batch.private_home import kept_key
 from doubleword_batch.progress import Progress, no_progress
 
 if TYPE_CHECKING:

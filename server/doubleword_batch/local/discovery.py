@@ -14,8 +14,8 @@ import msgspec
 
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import StoreError
-from doubleword_batch.key_file import kept_key
 from doubleword_batch.liveness import LivenessLock, is_held
+from doubleword_batch.private_home import kept_key
 
 CHALLENGE_HEADER = "x-doubleword-batch-challenge"
 """Asks /health to prove that the server holds the token."""

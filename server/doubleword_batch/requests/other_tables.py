@@ -6,9 +6,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.held_files import not_readable
 from doubleword_batch.loose_json import decode_or_none
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 
 _HEAD_BYTES = 1 << 16
 _OF_REQUESTS = frozenset({"custom_id", "method", "url", "body"})

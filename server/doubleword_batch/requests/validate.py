@@ -15,9 +15,8 @@ from typing import Any, BinaryIO
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import not_readable
 from doubleword_batch.loose_json import is_too_deep
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.findings import Findings, ValidationReport
 from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import not_readable
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.path_text import check_path_text
 from doubleword_batch.paths import Roots
 from doubleword_batch.public_address import why_not_public

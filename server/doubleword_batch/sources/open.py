@@ -8,8 +8,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.held_files import not_readable
-from doubleword_batch.open_files import open_regular
+from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.compressed import (

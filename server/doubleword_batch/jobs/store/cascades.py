@@ -4,10 +4,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from doubleword_batch.jobs.store.database import Database
+from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.store.records import Record
 
 
 @dataclass(frozen=True, slots=True)
-class CascadeRecord:
+class CascadeRecord(Record):
     """A cascade as stored.
 
     Attributes:
@@ -21,6 +23,8 @@ class CascadeRecord:
         cancelled_at: epoch seconds; it sends nothing until it is told to go on. None if it was not.
     """
 
+    TABLE = "cascades"
+
     max_cost_usd: str | None = None
     sample: str | None = None
     decision: str | None = None
@@ -31,17 +35,10 @@ class CascadeRecord:
     cancelled_at: float | None = None
 
 
-def read_cascade(database: Database, job: int) -> CascadeRecord:
+def read_cascade(store: Store, job: int) -> CascadeRecord:
     """How far the cascade of a job is."""
-    found = database.query(
-        "SELECT max_cost_usd, sample, decision, rest_sent, requests, input_tokens, output_tokens, "
-        "cancelled_at FROM cascades WHERE job = ?",
-        (job,),
-    )
-    if not found:
-        return CascadeRecord()
-    cap, sample, decision, rest_sent, *most = found[0]
-    return CascadeRecord(cap, sample, decision, bool(rest_sent), *most)
+    found = store.select(CascadeRecord, "job = ?", job)
+    return found[0] if found else CascadeRecord()
 
 
 def record_cascade(database: Database, job: int, **columns: Any) -> None:
