@@ -136,7 +136,7 @@ class AtomicFile:
                 _replace(_at(self.temporary, folder), _at(self.path, folder), folder)
             else:
                 _name_if_free(self.temporary, self.path, folder)
-            _sync(self.path.parent, folder)
+            sync_folder(self.path.parent, folder)
 
     def discard(self) -> None:
         """Close and remove the temporary file; after `publish` there is none."""
@@ -180,15 +180,11 @@ def rename(path: Path, target: Path) -> None:
         _replace(path, target, None)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make new names in a folder durable."""
-    _sync(folder, None)
-
-
-def _sync(folder: Path, descriptor: int | None) -> None:
+def sync_folder(folder: Path, opened: int | None = None) -> None:
+    """Make new names in a folder durable; `opened` is its descriptor, where it is open."""
     with suppress(OSError):  # Windows does not open folders
-        is_open = descriptor is not None
-        descriptor = os.open("." if is_open else folder, os.O_RDONLY, dir_fd=descriptor)
+        name = folder if opened is None else "."
+        descriptor = os.open(name, os.O_RDONLY, dir_fd=opened)
         try:
             os.fsync(descriptor)
         finally:

@@ -17,7 +17,7 @@ from anyio import to_thread
 
 from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
 from doubleword_batch.extra_packages import install_line, no_wheel
-from doubleword_batch.lazy_workspace import open_workspace
+from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -121,7 +121,8 @@ def state_directory(home: Path) -> Finding:
 
 async def _provider(settings: Settings) -> list[Finding]:
     try:
-        async with open_workspace(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as ws:
+        async with Jobs(settings, max_retry_seconds=_MAX_RETRY_SECONDS) as jobs:
+            ws = await jobs.workspace()
             return [_store(ws), await to_thread.run_sync(_disk, ws), *await _answers(ws)]
     except DoublewordBatchError as error:
         return [_wrong("answers", error)]

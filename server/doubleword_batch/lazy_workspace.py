@@ -5,10 +5,9 @@ Everything heavy is imported here, when the first call needs it, so that a progr
 
 import logging
 import threading
-from collections.abc import AsyncGenerator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import anyio
@@ -178,7 +177,14 @@ class LazyWorkspace:
         if settings.provider != "local":
             url = settings.base_url
             return _Server(url, settings.api_key, name=url, provider=described.title)
-        self._local = await _local_server(settings, opening)
+        from doubleword_batch.local import find_or_start
+        from doubleword_batch.local.discovery import is_serving
+
+        self._local = await _opened(
+            lambda: find_or_start(settings.home, lambda: local_config(settings)),
+            lambda server: server.stop(),
+            opening,
+        )
         running = self._local.running
         executor = f"{running.executor}: {running.note}"
         return _Server(
@@ -187,7 +193,7 @@ class LazyWorkspace:
             name="local",
             provider=f"{described.title}, executor {executor}",
             executor=executor,
-            is_there=_is_serving(settings.home, running.base_url),
+            is_there=lambda: is_serving(settings.home, running.base_url),
         )
 
     def _client_of(self, server: _Server, described: "Profile", store: "Store") -> "BatchClient":
@@ -210,18 +216,6 @@ class LazyWorkspace:
             key_memory=memory,
             stands_in=self.settings.provider == "local",
         )
-
-
-@asynccontextmanager
-async def open_workspace(
-    settings: Settings, *, max_retry_seconds: float = 20.0
-) -> "AsyncGenerator[Workspace]":
-    """A workspace that is closed again; the arguments are those of `LazyWorkspace`."""
-    lazy = LazyWorkspace(settings, max_retry_seconds=max_retry_seconds)
-    try:
-        yield await lazy.get()
-    finally:
-        await lazy.close()
 
 
 def local_config(settings: Settings) -> "LocalConfig":
@@ -274,17 +268,6 @@ async def _prices(
     return Prices(profile, settings.home, f"{server} {url}", (client, platform), keys)
 
 
-async def _local_server(
-    settings: Settings, opening: AsyncExitStack
-) -> "LocalServer | FollowedServer":
-    from doubleword_batch.local import find_or_start
-
-    def find() -> "LocalServer | FollowedServer":
-        return find_or_start(settings.home, lambda: local_config(settings))
-
-    return await _opened(find, lambda server: server.stop(), opening)
-
-
 async def _opened(
     open_: Callable[[], _T], close: Callable[[_T], object], stack: AsyncExitStack
 ) -> _T:
@@ -308,9 +291,3 @@ async def _opened(
     finally:
         with lock:
             is_abandoned = True
-
-
-def _is_serving(home: Path, base_url: str) -> Callable[[], bool]:
-    from doubleword_batch.local.discovery import is_serving
-
-    return lambda: is_serving(home, base_url)

@@ -209,9 +209,13 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
         return "names a device of Windows"
     if name.strip(".") and name[-1] in ". ":
         return "has a name that ends in a dot or a space"
-    return _fault_of_a_character(
-        name, _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
-    )
+    refused = _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS
+    for character in name:
+        if character in refused:
+            return f"has a name with {character}, which Windows does not allow"
+        if character < _FIRST_PRINTABLE:
+            return "holds a control character"
+    return None
 
 
 def is_too_long_for_windows(name: str) -> bool:
@@ -222,12 +226,3 @@ def is_too_long_for_windows(name: str) -> bool:
 def units_of_windows(text: str) -> int:
     """How long a name or a path is, as Windows counts: in UTF-16."""
     return len(text.encode("utf-16-le", "surrogatepass")) // 2
-
-
-def _fault_of_a_character(name: str, refused: str) -> str | None:
-    for character in name:
-        if character in refused:
-            return f"has a name with {character}, which Windows does not allow"
-        if character < _FIRST_PRINTABLE:
-            return "holds a control character"
-    return None

@@ -81,18 +81,12 @@ def _quoted(word: str, shell: Shell) -> str:
         return word
     if _QUOTED_BY_BOTH.fullmatch(word):
         return f'"{word}"'
-    if shell == "cmd":
-        return _CMD_SIGNS.sub(r"^\1", _argument(word))
-    if shell == "powershell" and '"' in word:
-        # What 5 passes on is read once more by the rules of programs, and it adds no backslashes.
-        word = re.sub(r'(\\*)"', r'\1\1\\"', word)
-    if shell == "powershell" and " " in word:  # it puts quotes around what holds a space
-        word = re.sub(r"(\\+)$", r"\1\1", word)
-    return _text_of_powershell(word)
-
-
-def _argument(word: str) -> str:
-    """A word by the rules by which programs of Windows take their command line apart."""
+    # As programs of Windows take their command lines apart. What PowerShell 5 passes on is read
+    # once more by these rules; it adds no backslashes, but quotes around what holds a space.
     escaped = re.sub(r'(\\*)"', r'\1\1\\"', word)
-    escaped = re.sub(r"(\\+)$", r"\1\1", escaped)
-    return f'"{escaped}"'
+    within_quotes = re.sub(r"(\\+)$", r"\1\1", escaped)
+    if shell == "cmd":
+        return _CMD_SIGNS.sub(r"^\1", f'"{within_quotes}"')
+    if shell == "powershell":
+        word = within_quotes if " " in word else escaped
+    return _text_of_powershell(word)

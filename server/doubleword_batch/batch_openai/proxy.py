@@ -25,9 +25,8 @@ from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
-from doubleword_batch.host_guard import HostGuard, Refusal
 from doubleword_batch.jobs.sync.response import CallResponse
-from doubleword_batch.loopback import is_loopback, listen_on
+from doubleword_batch.loopback import HostGuard, Refusal, is_loopback, listen_on
 from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.settings import Settings
 

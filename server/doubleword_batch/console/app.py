@@ -16,7 +16,7 @@ from doubleword_batch.console.guard import ENTER, PageGuard, Reason
 from doubleword_batch.console.pages import answers, entry, job, jobs, judge, new_job
 from doubleword_batch.console.render import error_page, job_url, status_of
 from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.host_guard import HostGuard, Refusal
+from doubleword_batch.loopback import HostGuard, Refusal
 
 _log = logging.getLogger(__name__)
 

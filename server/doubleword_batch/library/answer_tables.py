@@ -32,24 +32,12 @@ class Preparing:
     is_search: bool = False
 
 
-@dataclass(slots=True)
-class _Making:
-    future: "Future[Snapshot]"
-    progress: list[int]
-
-
-@dataclass(slots=True)
-class _Addition:
-    future: "Future[None]"
-    shown: Preparing
-
-
 class AnswerTables:
     """The tables of a process, and the one thread that makes them."""
 
     def __init__(self) -> None:
-        self._making: dict[str, _Making] = {}
-        self._additions: dict[str, _Addition] = {}
+        self._making: dict[str, tuple[Future[Snapshot], list[int]]] = {}  # rows done so far
+        self._additions: dict[str, tuple[Future[None], Preparing]] = {}
         self._makers = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._closed = threading.Event()
 
@@ -74,26 +62,27 @@ class AnswerTables:
         if found is not None and found.version == version:
             return found, False
         if (job.rows or 0) <= _MADE_AT_ONCE:
-            made = await in_thread(lambda gone: answers_database.make(job, _tell_nobody, gone))
+            made = await in_thread(lambda gone: answers_database.make(job, lambda _: None, gone))
             return made, False
         if found is not None and not fresh and not job.has_ended():
             return found, True
         return self._begun(job), False
 
     def _begun(self, job: StoredJob) -> Snapshot | Preparing:
-        making = self._making.get(job.name)
-        if making is not None and making.future.done():
-            del self._making[job.name]
-            return making.future.result()
-        if making is None:
+        if job.name not in self._making:
             progress = [0]
 
             def tell(rows: int) -> None:
                 progress[0] = rows
 
             work = self._makers.submit(answers_database.make, job, tell, self._closed.is_set)
-            making = self._making[job.name] = _Making(work, progress)
-        return Preparing(making.progress[0], job.rows or 0)
+            self._making[job.name] = work, progress
+            return Preparing(0, job.rows or 0)
+        work, progress = self._making[job.name]
+        if work.done():
+            del self._making[job.name]
+            return work.result()
+        return Preparing(progress[0], job.rows or 0)
 
     async def begin_indexes(
         self, job: StoredJob, snapshot: Snapshot, wanted: AnswerFilter, sort: str | None
@@ -133,19 +122,16 @@ class AnswerTables:
     async def _added(
         self, job: StoredJob, work: "Future[None]", shown: Preparing
     ) -> Preparing | None:
-        self._additions[job.name] = _Addition(work, shown)
+        self._additions[job.name] = work, shown
         await asyncio.wait([asyncio.wrap_future(work)], timeout=_WAIT_SECONDS)
         return self._addition_to(job.name)
 
     def _addition_to(self, name: str) -> Preparing | None:
         """What is being added to a job's table, which nobody reads meanwhile."""
-        addition = self._additions.get(name)
-        if addition is not None and addition.future.done():
-            del self._additions[name]
-            addition.future.result()
+        if name not in self._additions:
             return None
-        return None if addition is None else addition.shown
-
-
-def _tell_nobody(_rows: int) -> None:
-    """Nobody waits for so few rows."""
+        work, shown = self._additions[name]
+        if not work.done():
+            return shown
+        del self._additions[name]
+        return work.result()

@@ -113,9 +113,7 @@ class Drafts:
 
     def new(self, source: str, shown: str, reading: Mapping[str, str] | None = None) -> Draft:
         """A draft over a source that is read so."""
-        draft = Draft(secrets.token_hex(8), source, shown, dict(reading or {}))
-        self.save(draft)
-        return draft
+        return self.save(Draft(secrets.token_hex(8), source, shown, dict(reading or {})))
 
     def get(self, draft_id: str) -> Draft:
         """The draft of that id.
@@ -140,23 +138,17 @@ class Drafts:
         """The draft with the fields of a form that it knows; saved where they differ."""
         texts = {name: str(value) for name, value in given.items() if name in _TEXTS}
         changed = replace(draft, **texts)
-        if changed != draft:
-            self.save(changed)
-        return changed
+        return draft if changed == draft else self.save(changed)
 
     def read_as(self, draft: Draft, reading: Mapping[str, str]) -> Draft:
         """The draft with its source read otherwise."""
-        changed = replace(draft, reading=dict(reading))
-        self.save(changed)
-        return changed
+        return self.save(replace(draft, reading=dict(reading)))
 
     def add_pilot(self, draft: Draft, job: str) -> Draft:
         """The draft with a job that ran its prompt on a few rows."""
         earlier = tuple(pilot for pilot in draft.pilots if pilot.job != job)
         pilots = (*earlier, Pilot(job, draft.prompt, draft.system))[-_MOST_PILOTS:]
-        changed = replace(draft, pilots=pilots)
-        self.save(changed)
-        return changed
+        return self.save(replace(draft, pilots=pilots))
 
     def remove_older_than(self, epoch: float) -> list[str]:
         """Remove drafts that nobody has changed since then; the sources of those that stay."""
@@ -173,8 +165,8 @@ class Drafts:
                 continue
         return kept
 
-    def save(self, draft: Draft) -> None:
-        """Keep a draft.
+    def save(self, draft: Draft) -> Draft:
+        """Keep a draft, and give it back.
 
         Raises:
             StoreError: the state directory cannot be written.
@@ -188,3 +180,4 @@ class Drafts:
             ) from None
         text = msgspec.json.encode(asdict(draft)).decode()
         write_text(self._folder / f"{draft.id}.json", text, private=True)
+        return draft

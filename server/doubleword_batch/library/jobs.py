@@ -190,7 +190,7 @@ class Jobs:
             output_path=None if output_path is None else fspath(output_path),
             overwrite=overwrite,
             new_run=new_run,
-            options=dict(options or {}) | _cascade(cascade),
+            options=dict(options or {}) | ({} if cascade is None else {"cascade": dict(cascade)}),
             is_capped=cap_of(max_cost_usd) is not None,
         )
         created = await self.build(request, progress=progress)
@@ -258,7 +258,3 @@ def _source(source: object) -> dict[str, Any]:
     if isinstance(source, str | PathLike):
         return {"source": fspath(source)}
     return {"objects": source}
-
-
-def _cascade(given: Mapping[str, Any] | None) -> dict[str, Any]:
-    return {} if given is None else {"cascade": dict(given)}

@@ -13,7 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -59,17 +59,13 @@ class Database:
                 raise self._forked()
             self._db, self._reader = self._connected(path), self._connected(path)
             _open.add(self)
+            with ExitStack() as opening:
+                opening.callback(self.close)
+                self._use_wal()
+                self._migrate()
+                opening.pop_all()
         except (OSError, sqlite3.Error) as error:
             raise self.unusable(error) from None
-        try:
-            self._use_wal()
-            self._migrate()
-        except (OSError, sqlite3.Error) as error:
-            self.close()
-            raise self.unusable(error) from None
-        except BaseException:
-            self.close()
-            raise
 
     def _refuse_lost(self, path: Path) -> None:
         """Refuse an empty store beside jobs: it would begin with no job and nothing spent."""

@@ -10,7 +10,6 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from doubleword_batch.host_guard import HostGuard, Refusal
 from doubleword_batch.local.api import errors
 from doubleword_batch.local.api.batches import BatchRoutes
 from doubleword_batch.local.api.faulty import Faulty
@@ -22,6 +21,7 @@ from doubleword_batch.local.discovery import CHALLENGE_HEADER, proof_of
 from doubleword_batch.local.executors.base import Executor
 from doubleword_batch.local.scheduler import Scheduler
 from doubleword_batch.local.store import LocalDatabase
+from doubleword_batch.loopback import HostGuard, Refusal
 
 _OTHER_HOST = "This server answers on 127.0.0.1 and localhost only."
 _NO_KEY = "Authentication required"
