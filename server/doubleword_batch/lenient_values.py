@@ -50,7 +50,7 @@ def time_of(value: object) -> object:
     if isinstance(value, int | float):
         return _moment(value)
     if isinstance(value, str):
-        if value.replace(".", "", 1).isdigit():
+        if value.replace(".", "", 1).isdecimal():
             return _moment(float(value))
         try:
             parsed = datetime.fromisoformat(value)

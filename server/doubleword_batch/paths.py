@@ -227,14 +227,11 @@ class Roots:
 
     def _refuse_as_target(self, resolved: Path, *, overwrite: bool) -> None:
         """Refuse what cannot be written as a file, or must not be."""
-        if resolved.is_dir():
-            raise InputError(
-                f"{resolved} is a folder.", hint="Name a file inside it.", code="output_exists"
-            )
         if resolved.exists() and not resolved.is_file():
+            is_folder = resolved.is_dir()
             raise InputError(
-                f"{resolved} is not a regular file.",
-                hint="Give another output path.",
+                f"{resolved} is {'a folder' if is_folder else 'not a regular file'}.",
+                hint="Name a file inside it." if is_folder else "Give another output path.",
                 code="output_exists",
             )
         if resolved.exists() and not overwrite:

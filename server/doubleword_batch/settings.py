@@ -220,26 +220,26 @@ def check_base_url(name: str, url: str) -> str:
     Raises:
         ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere.
     """
-    hint = f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or to http on 127.0.0.1."
     try:
         parts = urlsplit(url)
         is_http = parts.scheme in {"https", "http"} and parts.port != 0
     except ValueError:  # unbalanced brackets, or a port that is not a number
         is_http, parts = False, urlsplit("")
     if not is_http or not parts.hostname or not is_plain(url) or " " in url:
-        raise ConfigError(f"{name} is not an http(s) URL.", hint=hint)
-    if parts.username or parts.password or parts.query or parts.fragment:
-        raise ConfigError(
-            f"{name} carries credentials, a query or a fragment; it must be a plain address.",
-            hint=hint,
+        fault = "is not an http(s) URL"
+    elif parts.username or parts.password or parts.query or parts.fragment:
+        fault = "carries credentials, a query or a fragment; it must be a plain address"
+    elif parts.scheme == "http" and not is_loopback(parts.hostname):
+        fault = (
+            "is plain http on a host that is not this machine; a key sent there could be read on "
+            "the way"
         )
-    if parts.scheme == "http" and not is_loopback(parts.hostname):
-        raise ConfigError(
-            f"{name} is plain http on a host that is not this machine; a key sent there could be "
-            "read on the way.",
-            hint=hint,
-        )
-    return url.rstrip("/")
+    else:
+        return url.rstrip("/")
+    raise ConfigError(
+        f"{name} {fault}.",
+        hint=f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or to http on 127.0.0.1.",
+    )
 
 
 def sendable(key: Secret) -> str:
@@ -374,18 +374,13 @@ def _roots(listed: str | None) -> tuple[Path, ...]:
     if not listed:
         return _working_directory()
     names = [name for name in listed.split(os.pathsep) if name.strip()]
-    if not names:
+    roots = tuple(full_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
+    missing = [f"{root}, which is not a folder" for root in roots if not root.is_dir()]
+    if missing or not roots:
         raise ConfigError(
-            "DOUBLEWORD_BATCH_ROOTS names no folder.",
+            f"DOUBLEWORD_BATCH_ROOTS names {missing[0] if missing else 'no folder'}.",
             hint=f"List existing folders, separated by {os.pathsep!r}.",
         )
-    roots = tuple(full_path("DOUBLEWORD_BATCH_ROOTS", name) for name in names)
-    for root in roots:
-        if not root.is_dir():
-            raise ConfigError(
-                f"DOUBLEWORD_BATCH_ROOTS names {root}, which is not a folder.",
-                hint=f"List existing folders, separated by {os.pathsep!r}.",
-            )
     return roots
 
 

@@ -65,6 +65,15 @@ async def test_times_are_epoch_or_iso(connect, created_at):
     assert (await connect().files.get(ID)).created_at == NOON
 
 
+@pytest.mark.parametrize("created_at", ["²", "1.²", "soon", -1e30, [1]])
+@respx.mock
+async def test_a_time_that_cannot_be_read_costs_nobody_the_file(connect, created_at):
+    respx.get(f"{API}/files/{ID}").respond(
+        200, text=json.dumps({"id": ID, "created_at": created_at})
+    )
+    assert (await connect().files.get(ID)).created_at is None
+
+
 @respx.mock
 async def test_a_file_needs_no_more_than_its_id(connect):
     respx.get(f"{API}/files/{ID}").respond(200, json={"id": ID, "unheard_of": {"x": [1]}})

@@ -131,13 +131,7 @@ def _columns(
     make: Callable[[list[Any]], Any],
     refusals: tuple[type[Exception], ...],
 ) -> dict[str, Any]:
-    """The table by columns.
-
-    Args:
-        rows: of the table.
-        make: a column of values of one kind, or None.
-        refusals: what it raises where no type holds them.
-    """
+    """The table by columns, which `make` makes of values of one kind, or raises `refusals`."""
     rows = list(rows)
     names = dict.fromkeys(name for row in rows for name in row)
     return {name: _column([row.get(name) for row in rows], make, refusals) for name in names}

@@ -103,8 +103,9 @@ class LedgerReader:
     def cached_tokens(self) -> int:
         """The cached ones among the input tokens of all answers, as `tokens` counts them."""
         cached = self._value(
-            "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ?1 "
-            "UNION ALL SELECT cached_tokens FROM history WHERE job = ?1)"
+            "SELECT total(cached_tokens) FROM (SELECT cached_tokens FROM ledger WHERE job = ? "
+            "UNION ALL SELECT cached_tokens FROM history WHERE job = ?)",
+            self.job,
         )
         return int(cached)
 
