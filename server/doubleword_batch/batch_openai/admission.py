@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.call import Call, deliver
 from doubleword_batch.errors import InputError
+from doubleword_batch.models import ENDPOINTS
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests import inputs_of
 from doubleword_batch.requests.spec import EMBEDDINGS
@@ -17,13 +18,6 @@ from doubleword_batch.settings import environment
 if TYPE_CHECKING:
     from doubleword_batch.batch_openai.sdk_internals import FinalRequestOptions
     from doubleword_batch.settings import Settings
-
-BATCHED = {
-    "chat/completions": "/v1/chat/completions",
-    "embeddings": "/v1/embeddings",
-    "responses": "/v1/responses",
-}
-"""What runs in batches: the SDK's path and the `url` of the request line."""
 
 _LIVE_INFERENCE = ("audio/", "completions", "images/", "moderations", "realtime", "videos")
 
@@ -37,9 +31,8 @@ _WITHOUT_EFFECT = frozenset(
 
 def endpoint_of(options: "FinalRequestOptions") -> str | None:
     """The endpoint whose batches a request belongs to; None for what goes to the live API."""
-    if options.method.lower() != "post":
-        return None
-    return BATCHED.get(options.url.strip("/"))
+    endpoint = "/v1/" + options.url.strip("/")
+    return endpoint if options.method.lower() == "post" and endpoint in ENDPOINTS else None
 
 
 def is_live_inference(options: "FinalRequestOptions") -> bool:

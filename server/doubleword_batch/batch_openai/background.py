@@ -13,13 +13,12 @@ from doubleword_batch.batch_openai.batch_task import BatchTask
 from doubleword_batch.batch_openai.call import Call, Outcome
 from doubleword_batch.jobs.background_calls import begin_response, read_response
 from doubleword_batch.jobs.sync.response import CallResponse
+from doubleword_batch.requests.spec import CHAT, RESPONSES
 
-CHAT, RESPONSES = "/v1/chat/completions", "/v1/responses"
 _ROLES = frozenset({"assistant", "developer", "system", "user"})
 _SAME = frozenset({"metadata", "model", "parallel_tool_calls", "temperature", "top_p", "user"})
 _DROPPED = frozenset({"messages", "n", "service_tier"})
 _Json = dict[str, Any]
-_ERRORS_FROM = 400
 
 
 class _NoCounterpartError(Exception):
@@ -174,10 +173,6 @@ class ResponseTask(BatchTask):
         return has_ended
 
     def _outcome_for(self, call: Call, outcome: Outcome) -> Outcome:
-        if (
-            call.endpoint == CHAT
-            and isinstance(outcome, CallResponse)
-            and outcome.status < _ERRORS_FROM
-        ):
-            return CallResponse(outcome.status, as_chat_body(outcome.body))
-        return outcome
+        if call.endpoint != CHAT or isinstance(outcome, Exception) or outcome.is_failure:
+            return outcome
+        return CallResponse(outcome.status, as_chat_body(outcome.body))

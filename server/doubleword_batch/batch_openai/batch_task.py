@@ -189,12 +189,10 @@ class BatchTask:
                     metadata=dict(self._options.batch_metadata),
                 )
             except ApiError as error:
-                if error.status in _REJECTED_LINES and not self._is_uploaded():
+                is_uploaded = any(part.input_file_id for part in self.job.parts())
+                if error.status in _REJECTED_LINES and not is_uploaded:
                     raise LinesRejectedError(self._errors_by_row(error)) from error
                 raise
-
-    def _is_uploaded(self) -> bool:
-        return any(part.input_file_id for part in self.job.parts())
 
     def _errors_by_row(self, error: ApiError) -> dict[int, DoublewordBatchError]:
         if len(self.waiting) == 1:
@@ -340,17 +338,10 @@ class BatchTask:
 
 
 def outcome_of(finished: FinishedRow, batch_id: str) -> CallResponse | CallFailedError:
-    """What the caller of a finished row gets; a CallResponse may have an error status.
-
-    An error line of OpenAI has a response with a status, or an error code; one of Doubleword has
-    the model server's status and body in a JSON text.
-    """
-    if finished.line is None:
-        return _without_response(finished, batch_id)
-    return response_in(finished.line) or _without_response(finished, batch_id)
-
-
-def _without_response(finished: FinishedRow, batch_id: str) -> CallFailedError:
+    """What the caller of a finished row gets; a CallResponse may have an error status."""
+    response = None if finished.line is None else response_in(finished.line)
+    if response is not None:
+        return response
     cause = finished.cause or finished.outcome
     reason = _REASONS.get(cause) or f"it failed: {finished.message or quote_untrusted(cause)}"
     return CallFailedError(

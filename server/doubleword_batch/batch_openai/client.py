@@ -35,12 +35,11 @@ from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.sync.response import CallResponse
+from doubleword_batch.requests.spec import CHAT
 
 if TYPE_CHECKING:
     from doubleword_batch.settings import ProviderName
 
-_ERRORS_FROM = 400
-_CHAT = "/v1/chat/completions"
 _BATCH_OPTIONS = frozenset(field.name for field in fields(BatchingOptions))
 _NEEDS_THE_SDK = frozenset(
     {"extra_body", "extra_headers", "extra_query", "stream", "stream_options", "timeout"}
@@ -71,9 +70,9 @@ class BatchCompletions(AsyncCompletions):
         if body is None:
             return cast("Any", await super().create(**params))
         try:
-            response = await self._client.response_to(_CHAT, params["model"], body)
+            response = await self._client.response_to(CHAT, params["model"], body)
         except DoublewordBatchError as error:
-            raise as_sdk_error(self._client, error, self._client.url_of(_CHAT)) from error
+            raise as_sdk_error(self._client, error, self._client.url_of(CHAT)) from error
         try:
             return ChatCompletion.__pydantic_validator__.validate_json(response.body)
         except pydantic.ValidationError:
@@ -281,7 +280,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         stream_cls: Any = None,
     ) -> Any:
         """What the SDK makes of a response, or the exception that it raises for one."""
-        is_stream = stream and response.status < _ERRORS_FROM
+        is_stream = stream and not response.is_failure
         content_type = "text/event-stream" if is_stream else "application/json"
         return await sdk.answer_of(
             self,
@@ -337,7 +336,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
             seconds=_seconds(options.timeout),
             is_repeat=is_repeat(headers),
         )
-        if stream and response.status < _ERRORS_FROM:
+        if stream and not response.is_failure:
             response = as_stream(endpoint, body, response)
         return await self.answer_of(
             response, cast_to, options, stream=stream, stream_cls=stream_cls

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.batch_openai.admission import admitted
 from doubleword_batch.batch_openai.answer_cache import AnswerCache, CallsUnderWay
-from doubleword_batch.batch_openai.background import RESPONSES, ResponseTask, as_response_body
+from doubleword_batch.batch_openai.background import ResponseTask, as_response_body
 from doubleword_batch.batch_openai.batch_task import (
     FIRST_POLL_SHARE,
     BatchTask,
@@ -37,6 +37,7 @@ from doubleword_batch.jobs.call_jobs import (
 from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.lazy_workspace import HttpOptions, LazyWorkspace
+from doubleword_batch.requests.spec import RESPONSES
 from doubleword_batch.settings import Settings
 
 if TYPE_CHECKING:
@@ -185,10 +186,7 @@ class Dispatcher:
         leader = self._under_way.take(
             call.key, share=call.is_repeat or self._options.share_identical
         )
-        if leader is not None:
-            call.follow(leader)
-            if leader.job_row is not None:
-                self._cache.reclaim(*leader.job_row)
+        if self._follows(call, leader):
             return True
         self._under_way.add(call)
         return call.key in known and self._finds_paid_row(ws, known, call)
@@ -236,22 +234,15 @@ class Dispatcher:
         body = as_response_body(call.endpoint, call.body)
         if body is None:
             return False
-        self._spawn(self._start_response(ws, call, body), [call])
+        self._spawn(self._run_new_job(ws, [call], response_body=body), [call])
         return True
-
-    async def _start_response(self, ws: "Workspace", call: Call, body: bytes) -> None:
-        try:
-            job = await in_thread(
-                lambda _: self._job(ws, [call], RESPONSES, [body], self._options.completion_window)
-            )
-        except DoublewordBatchError as error:
-            deliver([(call, error)])
-            return
-        await self._run_job(ws, job, [call])
 
     def _takes_over(self, call: Call) -> bool:
         """Whether the call gets the row of one that was given up since it came."""
-        leader = self._under_way.given_up(call.key) if call.key is not None else None
+        return call.key is not None and self._follows(call, self._under_way.given_up(call.key))
+
+    def _follows(self, call: Call, leader: Call | None) -> bool:
+        """Whether the call shares the request, and the row, of that one."""
         if leader is None or leader is call:
             return False
         call.follow(leader)
@@ -293,25 +284,24 @@ class Dispatcher:
             known = await self._look_up(ws, late)
             found = {id(call) for call in late if self._finds_paid_row(ws, known, call)}
             calls = [call for call in calls if id(call) not in found]
-        if not calls:
-            return
+        if calls:
+            await self._run_new_job(ws, calls)
+
+    async def _run_new_job(
+        self, ws: "Workspace", calls: Sequence[Call], *, response_body: bytes | None = None
+    ) -> None:
+        """Make a job whose rows are these calls, and follow it.
+
+        Args:
+            ws: the workspace.
+            calls: of one endpoint and model.
+            response_body: what is sent for a call that goes alone.
+        """
         try:
-            job = await in_thread(
-                lambda _: self._job(
-                    ws,
-                    calls,
-                    calls[0].endpoint,
-                    [call.body for call in calls],
-                    self._options.window_of_batches(ws.profile),
-                )
-            )
+            job = await in_thread(lambda _: self._new_job(ws, calls, response_body))
         except DoublewordBatchError as error:
             deliver((call, error) for call in calls)
             return
-        await self._run_job(ws, job, calls)
-
-    async def _run_job(self, ws: "Workspace", job: StoredJob, calls: Sequence[Call]) -> None:
-        """Follow a job whose rows are these calls."""
         for row, call in enumerate(calls, start=1):
             call.job_row = (job.name, row)
             call.body = b""  # it is in the request file
@@ -319,22 +309,17 @@ class Dispatcher:
                 self._cache.release(job.name, row, call.key)
         await self._run_batch(ws, self._batch_task(ws, job, dict(enumerate(calls, start=1))))
 
-    def _job(
-        self,
-        ws: "Workspace",
-        calls: Sequence[Call],
-        endpoint: str,
-        bodies: Sequence[bytes],
-        window: str,
+    def _new_job(
+        self, ws: "Workspace", calls: Sequence[Call], response_body: bytes | None
     ) -> StoredJob:
-        keys = [call.key for call in calls if call.key is not None]
+        is_alone = response_body is not None
         job = job_of_calls(
             ws,
-            endpoint=endpoint,
+            endpoint=RESPONSES if is_alone else calls[0].endpoint,
             model=calls[0].model,
-            window=window,
-            bodies=bodies,
-            keys=keys,
+            window=ASYNC if is_alone else self._options.window_of_batches(ws.profile),
+            bodies=[response_body] if is_alone else [call.body for call in calls],
+            keys=[call.key for call in calls if call.key is not None],
         )
         self._cache.add_job(job.name)
         return job

@@ -48,15 +48,7 @@ class LoopAffinity:
         return self._loop is not None and self._loop.is_running()
 
     async def run(self, work: Coroutine[Any, Any, _T], *, goes_on: bool = False) -> _T:
-        """Do `work` in the bound loop, and wait for it in the running one.
-
-        Args:
-            work: what to do.
-            goes_on: it comes to its end even where nobody waits for it any more.
-
-        Raises:
-            LoopEndedError: the bound loop has ended.
-        """
+        """As `run_in_loop`, in the bound loop; where none is bound, it has ended."""
         if self._loop is None:
             work.close()
             raise LoopEndedError(had_begun=False)

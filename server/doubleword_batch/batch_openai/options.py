@@ -13,21 +13,7 @@ _GRACE_SECONDS = 2 * 3_600.0
 
 @dataclass(frozen=True, slots=True)
 class BatchingOptions:
-    """How calls become batches.
-
-    Attributes:
-        batch_size: calls in one batch, at most.
-        batch_window_seconds: how long the first call of a batch waits for others.
-        poll_interval_seconds: how often the status of a running batch is fetched.
-        completion_window: `24h` or `1h`, as the provider offers them; `async` for its asynchronous
-            tier: each call goes alone and at once, without a file or a batch.
-        batch_metadata: kept with each batch at the provider.
-        deadline_seconds: after how long a call without a response raises; None for the completion
-            window and two hours more.
-        max_retry_seconds: how long a batch is retried while the provider fails or cannot be
-            reached, before its callers are told.
-        remember_answers: give a call the answer that an equal call of an earlier run was paid for.
-        share_identical: equal calls that wait at the same time share one request.
+    """How calls become batches: arguments of `BatchOpenAI`, which says what each does.
 
     Raises:
         InputError: an option has a value that cannot be used; the message names it.

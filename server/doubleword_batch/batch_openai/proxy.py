@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT = 8089
 _MAX_BODY_BYTES = 64 * 1024 * 1024
-_ERRORS_FROM = 400
 _NOBODY_READS = 499  # the program has hung up
 _BACKLOG = 512
 _NOT_RETRYABLE = {"x-should-retry": "false"}  # the openai SDKs obey it: a failed row stays one row
@@ -143,7 +142,11 @@ def build_proxy(engine: BatchEngine, key: str | None) -> ASGIApp:
             Route("/v1/models", routes.models, methods=["GET"]),
             Route("/v1/models/{model:path}", routes.model, methods=["GET"]),
         ],
-        exception_handlers={404: _unknown_path, 405: _unknown_path},
+        exception_handlers={
+            404: _unknown_path,
+            405: _unknown_path,
+            DoublewordBatchError: _without_response,
+        },
     )
     return HostGuard(app, _refused, key=key)
 
@@ -164,16 +167,13 @@ class _Routes:
         await turns_of_the_loop()
         sent = {k: v for k, v in body.items() if k not in {"stream", "stream_options"}}
         model = sent.get("model")
-        try:
-            call = self._engine.begin(
-                endpoint,
-                model if isinstance(model, str) else "",
-                msgspec.json.encode(sent),
-                is_repeat=is_repeat(request.headers),
-            )
-            response = await unless_disconnected(request, self._engine.response_of(call))
-        except DoublewordBatchError as error:
-            return _failure(error)
+        call = self._engine.begin(
+            endpoint,
+            model if isinstance(model, str) else "",
+            msgspec.json.encode(sent),
+            is_repeat=is_repeat(request.headers),
+        )
+        response = await unless_disconnected(request, self._engine.response_of(call))
         if response is None:
             if call.future.done() and not call.future.cancelled():
                 self._engine.release(call)
@@ -183,20 +183,12 @@ class _Routes:
 
     async def models(self, _request: Request) -> Response:
         """The provider's models."""
-        try:
-            return JSONResponse({"object": "list", "data": await self._engine.run(_models)})
-        except DoublewordBatchError as error:
-            return _failure(error)
+        return JSONResponse({"object": "list", "data": await self._engine.run(_models)})
 
     async def model(self, request: Request) -> Response:
         """The model of that id."""
-        try:
-            models = await self._engine.run(_models)
-        except DoublewordBatchError as error:
-            return _failure(error)
-        wanted = request.path_params["model"]
-        for model in models:
-            if model["id"] == wanted:
+        for model in await self._engine.run(_models):
+            if model["id"] == request.path_params["model"]:
                 return JSONResponse(model)
         return _error_response(404, "The provider does not list this model.", "model_not_found")
 
@@ -216,15 +208,15 @@ def _error_response(status: int, message: str, code: str) -> Response:
 
 def _reply(endpoint: str, body: dict[str, Any], response: CallResponse) -> Response:
     kind = "application/json"
-    if body.get("stream") and response.status < _ERRORS_FROM:
+    if body.get("stream") and not response.is_failure:
         kind, response = "text/event-stream", as_stream(endpoint, body, response)
-    if response.status >= _ERRORS_FROM:
+    if response.is_failure:
         return _failed_row(response)
     return Response(response.body, response.status, media_type=kind)
 
 
-def _failure(error: DoublewordBatchError) -> Response:
-    """The reply to a call that has no response."""
+async def _without_response(_request: Request, error: Any) -> Response:
+    """The reply to a call that ended in an error of ours."""
     if isinstance(error, ApiError):
         status = error.status
     else:

@@ -22,8 +22,6 @@ else:
     _library = import_module("httpx2" if int(openai.__version__.partition(".")[0]) > 2 else "httpx")  # noqa: PLR2004  # the last version that speaks over httpx
     AsyncClient, Request, Response = _library.AsyncClient, _library.Request, _library.Response
 
-_ERRORS_FROM = 400
-
 __all__ = ["AsyncClient", "FinalRequestOptions", "Request", "Response"]
 
 NON_PUBLIC = {
@@ -58,17 +56,12 @@ async def answer_of(
     stream: bool,
     stream_cls: Any,
 ) -> Any:
-    """What the SDK makes of a response, or the exception that it raises for one.
+    """What the SDK makes of a response; `cast_to` and all behind it as `request` was given them.
 
-    Args:
-        client: whose answer it is.
-        response: with its request.
-        cast_to: as `request` was given it; likewise the others.
-        options: of the request.
-        stream: whether events are to be read.
-        stream_cls: what reads them.
+    Raises:
+        openai.APIStatusError: it has an error status.
     """
-    if response.status_code >= _ERRORS_FROM:
+    if response.is_error:
         raise status_error(client, response)
     return await client._process_response(  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
         cast_to=client._maybe_override_cast_to(cast_to, options),  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

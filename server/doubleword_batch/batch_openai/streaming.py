@@ -10,8 +10,8 @@ from typing import Any, cast
 import msgspec
 
 from doubleword_batch.jobs.sync.response import CallResponse
+from doubleword_batch.requests.spec import CHAT
 
-_CHAT = "/v1/chat/completions"
 _BAD_GATEWAY = 502
 _NOT_MADE = {
     "message": "The provider's answer is not of this endpoint's form: no stream can be made of it.",
@@ -37,7 +37,7 @@ def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> Ca
 
 
 def _events(endpoint: str, body: dict[str, Any], result: Any) -> list[bytes]:
-    if endpoint != _CHAT:
+    if endpoint != CHAT:
         return [
             b"event: %b\n" % event["type"].encode() + _data(event | {"sequence_number": number})
             for number, event in enumerate(_response_events(result))

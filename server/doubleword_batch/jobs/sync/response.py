@@ -26,6 +26,11 @@ class CallResponse(msgspec.Struct, frozen=True, gc=False):
     status: int
     body: bytes
 
+    @property
+    def is_failure(self) -> bool:
+        """Whether it is that of a failed row."""
+        return self.status >= _FIRST_ERROR
+
 
 # The line that nearly all lines are: its body is handed on as it stands.
 
