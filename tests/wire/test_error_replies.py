@@ -13,7 +13,7 @@ import pytest
 import respx
 
 from doubleword_batch import errors
-from doubleword_batch.api import limits
+from doubleword_batch.api import body as reply_body
 from wire.conftest import API, KEY
 from wire.scripted_server import answer, serving
 
@@ -305,7 +305,7 @@ BROKEN_BODIES = {
 
 @pytest.mark.parametrize("body", BROKEN_BODIES)
 async def test_a_rejection_stays_one_whatever_happens_to_its_body(connect, monkeypatch, body):
-    monkeypatch.setattr(limits, "ERROR_BODY_SECONDS", 0.2)
+    monkeypatch.setattr(reply_body, "ERROR_BODY_SECONDS", 0.2)
     async with serving(BROKEN_BODIES[body]) as server:
         with pytest.raises(errors.RejectedError):
             await connect(server.base_url).batches.create(

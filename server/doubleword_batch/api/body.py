@@ -1,19 +1,27 @@
 """The body of a response, unpacked within bounds, for everything that reads one."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import cast
 
 import anyio
 import httpx
 
-from doubleword_batch.api import limits
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
 from doubleword_batch.api.line_layout import LineLayout
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.stored_form import FormError, StoredForm
 from doubleword_batch.content_encoding import EncodingError, Unpacker
 from doubleword_batch.errors import ProtocolError
+
+MAX_REPLY_BYTES = 32 * 1024 * 1024
+"""The largest JSON reply: a page of 100 batches with full metadata is about 4 MB."""
+
+MAX_ERROR_BYTES = 64 * 1024
+"""What is read of an error body: its status says enough if the rest is cut or slow."""
+
+ERROR_BODY_SECONDS = 5.0
+"""How long an error body is waited for."""
 
 
 async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGenerator[bytes, None]:
@@ -28,7 +36,9 @@ async def pieces_of(request: ApiRequest, response: httpx.Response) -> AsyncGener
     except EncodingError as error:
         raise unexpected(request, str(error)) from None
     try:
-        async with aclosing(_raw(response)) as raw:
+        # A generator, which whoever stops early closes at once.
+        raw = cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+        async with aclosing(raw):
             async for data in raw:
                 for piece in unpacker.unpacked(data):
                     yield piece
@@ -83,8 +93,8 @@ async def whole_body(
             async with aclosing(pieces_of(request, response)) as pieces:
                 async for piece in pieces:
                     body += piece
-                    if len(body) > limits.MAX_REPLY_BYTES:
-                        raise unexpected(request, f"is larger than {limits.MAX_REPLY_BYTES} bytes")
+                    if len(body) > MAX_REPLY_BYTES:
+                        raise unexpected(request, f"is larger than {MAX_REPLY_BYTES} bytes")
     except TimeoutError as error:
         raise httpx.ReadTimeout("the rest of the reply did not come") from error
     if body.lstrip().startswith(b"<"):
@@ -92,23 +102,13 @@ async def whole_body(
     return bytes(body)
 
 
-async def beginning(response: httpx.Response) -> bytes:
-    """What arrives of an error body: its status says enough if the rest is cut or slow."""
+async def beginning(request: ApiRequest, response: httpx.Response) -> bytes:
+    """What arrives of an error body, up to `MAX_ERROR_BYTES` and for `ERROR_BODY_SECONDS`."""
     body = bytearray()
-    with anyio.move_on_after(limits.ERROR_BODY_SECONDS):
-        try:
-            unpacker = Unpacker(response.headers.get("content-encoding", ""))
-            async with aclosing(_raw(response)) as raw:
-                async for data in raw:
-                    for piece in unpacker.unpacked(data):
-                        body += piece
-                        if len(body) >= limits.MAX_ERROR_BYTES:
-                            return bytes(body[: limits.MAX_ERROR_BYTES])
-        except (httpx.RequestError, EncodingError):
-            pass
-    return bytes(body)
-
-
-def _raw(response: httpx.Response) -> AsyncGenerator[bytes, None]:
-    """The body as it comes; a generator, which whoever stops early closes at once."""
-    return cast("AsyncGenerator[bytes, None]", response.aiter_raw())
+    with anyio.move_on_after(ERROR_BODY_SECONDS), suppress(httpx.RequestError, ProtocolError):
+        async with aclosing(pieces_of(request, response)) as pieces:
+            async for piece in pieces:
+                body += piece
+                if len(body) >= MAX_ERROR_BYTES:
+                    break
+    return bytes(body[:MAX_ERROR_BYTES])

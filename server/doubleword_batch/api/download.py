@@ -4,8 +4,8 @@ import json
 import logging
 import math
 import re
-from collections.abc import AsyncGenerator, Awaitable, Callable, Generator
-from contextlib import AsyncExitStack, aclosing, asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Generator
+from contextlib import AsyncExitStack, aclosing, contextmanager
 from dataclasses import dataclass, replace
 from time import monotonic
 
@@ -15,7 +15,7 @@ import msgspec
 
 from doubleword_batch.api.body import pieces_of_file
 from doubleword_batch.api.error_mapping import ErrorReply, html_error
-from doubleword_batch.api.line_layout import BLANK_OR_BOM
+from doubleword_batch.api.line_layout import BLANK_OR_BOM, TOKEN
 from doubleword_batch.api.repeating import may_be_repeated
 from doubleword_batch.api.request import ApiRequest, unexpected
 from doubleword_batch.api.transport import Transport
@@ -41,7 +41,6 @@ _LINE_PROGRESS_BYTES = 256 * 1024
 
 _KEPT_BYTES = 64 * 1024
 _TEXT = rb'"(?:[^"\\]|\\.)*"'
-_TOKEN = re.compile(_TEXT + rb'|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 _LAST_FIELD = re.compile(
     rb'"custom_id"\s*:\s*(' + _TEXT + rb"|-?\d+)\s*(?:,[^{}\[\]]*)?\}\s*\Z", re.DOTALL
 )
@@ -52,9 +51,6 @@ class LongLine:
     """A line longer than any that is taken: read past, only its beginning and its end are kept.
 
     It costs its own row and no other: the short line in its place has its custom_id and an error.
-
-    Attributes:
-        size_bytes: how long it is so far.
     """
 
     def __init__(self, beginning: bytes) -> None:
@@ -72,19 +68,15 @@ class LongLine:
         """Whether it ends as an object does."""
         return self._tail.rstrip().endswith(b"}")
 
-    def in_short(self, most_bytes: int) -> bytes:
-        """The line in its place: an error with its custom_id; where it has none, no result line.
-
-        Args:
-            most_bytes: how long a line may be.
-        """
+    def in_short(self) -> bytes:
+        """The line in its place: an error with its custom_id; where it has none, no result line."""
         custom_id = _custom_id_in(self._head)
         if custom_id is None and (found := _LAST_FIELD.search(self._tail)):
             custom_id = _name(found[1])
         if custom_id is None:
             return _NO_RESULT_LINE
-        message = f"The result line has {self.size_bytes:,} bytes; up to {most_bytes:,} are read."
-        error = {"code": "line_too_long", "message": message}
+        size = f"{self.size_bytes:,} bytes; up to {MAX_LINE_BYTES:,} are read."
+        error = {"code": "line_too_long", "message": f"The result line has {size}"}
         line = {"custom_id": custom_id, "response": None, "error": error}
         return json.dumps(line).encode() + b"\n"
 
@@ -94,7 +86,7 @@ def _custom_id_in(head: bytes) -> str | None:
     depth = 0
     field: bytes | None = None
     is_value = False
-    for found in _TOKEN.finditer(head):
+    for found in TOKEN.finditer(head):
         token = found[0]
         if token in {b"{", b"["}:
             depth += 1
@@ -152,13 +144,8 @@ async def read_lines(
     A line over `MAX_LINE_BYTES` is read past: the sink gets a short one in its place, with its
     custom_id and the error `line_too_long`.
 
-    Args:
-        transport: the way to the server.
-        request: the file; `skip` is added to its query here.
-        sink: takes blocks of whole lines; what it raises ends the download and passes through.
-        skip: lines to leave out at the start.
-        can_skip: the server takes `skip`; otherwise the file is read from its start each time and
-            the lines are left out on this side.
+    What the sink raises ends the download and passes through. Where the server cannot skip, the
+    file is read from its start each time, and lines are left out on this side.
 
     Raises:
         ApiError, TransportError, ProtocolError: with `lines` and `next_skip` in the details.
@@ -187,20 +174,13 @@ async def read_lines(
             return download.read(incomplete)
 
 
-@asynccontextmanager
-async def _opened(transport: Transport, request: ApiRequest) -> AsyncGenerator[httpx.Response]:
-    """As `Transport.opened`; says so where the reply is slow to begin."""
-    async with AsyncExitStack() as stack:
-        with transport.said_if_slow(request):
-            response = await stack.enter_async_context(transport.opened(request))
-        yield response
-
-
 async def _read_once(
     transport: Transport, request: ApiRequest, download: "_Download", leave_out: int
 ) -> bool | None:
     download.begin_try()
-    async with _opened(transport, request) as response:
+    async with AsyncExitStack() as stack:
+        with transport.said_if_slow(request):
+            response = await stack.enter_async_context(transport.opened(request))
         body = _Body(request, leave_out, transport.redact, download.note_progress)
         async with aclosing(pieces_of_file(request, response)) as pieces:
             with download.patience():
@@ -314,7 +294,7 @@ class _Body:
         if end < 0:
             return b"", b""
         self._long_line = None
-        return line.in_short(MAX_LINE_BYTES), piece[end + 1 :]
+        return line.in_short(), piece[end + 1 :]
 
     def _note_growth(self, size_bytes: int, more_bytes: int) -> None:
         noted = size_bytes // _LINE_PROGRESS_BYTES
@@ -326,7 +306,7 @@ class _Body:
         if self._long_line is not None:
             if not _has_known_end(response) and not self._long_line.is_closed:
                 raise httpx.RemoteProtocolError("the connection ended inside a line")
-            return self._wanted(self._long_line.in_short(MAX_LINE_BYTES))
+            return self._wanted(self._long_line.in_short())
         if not self._open_line:
             return b""
         self._reject_other_than_lines(bytes(self._open_line))

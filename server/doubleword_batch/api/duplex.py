@@ -20,7 +20,7 @@ import anyio.to_thread
 import httpcore
 import httpx
 
-from doubleword_batch.api import limits
+from doubleword_batch.api import body
 from doubleword_batch.api.custom_transport import httpx_error
 
 _BLOCK_BYTES = 256 * 1024
@@ -37,8 +37,6 @@ _HTTPCORE_ERRORS = (
     httpcore.ProxyError,
     httpcore.UnsupportedProtocol,
 )
-
-Body = Iterable[bytes]
 
 
 class DuplexTransport(httpx.AsyncBaseTransport):
@@ -155,10 +153,10 @@ class _Exchange:
         extensions = cast("dict[str, Any]", response.extensions)  # pyright: ignore[reportUnknownMemberType]
         version = extensions.get("http_version", b"HTTP/1.1")
         reply = _Reply(response.status, response.headers, version)
-        most_bytes = limits.MAX_REPLY_BYTES + 1
+        most_bytes = body.MAX_REPLY_BYTES + 1
         if not 200 <= response.status < 300:  # noqa: PLR2004  # its status says enough
-            most_bytes = limits.MAX_ERROR_BYTES
-            self.read_until = time.monotonic() + limits.ERROR_BODY_SECONDS
+            most_bytes = body.MAX_ERROR_BYTES
+            self.read_until = time.monotonic() + body.ERROR_BODY_SECONDS
         size = 0
         try:
             for piece in response.iter_stream():
@@ -171,9 +169,9 @@ class _Exchange:
         return reply
 
 
-def _body_of(request: httpx.Request) -> Body:
+def _body_of(request: httpx.Request) -> Iterable[bytes]:
     pieces: Callable[[], Iterator[bytes]] | None = request.extensions.get("pieces")
-    return pieces() if pieces is not None else cast("Body", request.stream)
+    return pieces() if pieces is not None else cast("Iterable[bytes]", request.stream)
 
 
 class _DuplexBackend(httpcore.NetworkBackend):
@@ -191,7 +189,6 @@ class _DuplexBackend(httpcore.NetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[Any] | None = None,
     ) -> httpcore.NetworkStream:
-        """Connect, and read while writing from then on."""
         stream = self._sync.connect_tcp(host, port, timeout, local_address, socket_options)
         return _DuplexStream(stream, self._exchange)
 
@@ -250,7 +247,6 @@ class _DuplexStream(httpcore.NetworkStream):
                 raise httpcore.ReadError(str(error)) from error
 
     def close(self) -> None:
-        """Close the connection."""
         self._stream.close()
 
     def start_tls(
@@ -259,13 +255,11 @@ class _DuplexStream(httpcore.NetworkStream):
         server_hostname: str | None = None,
         timeout: float | None = None,
     ) -> httpcore.NetworkStream:
-        """Go on over TLS."""
         self._exchange.read_until = None
         over_tls = self._stream.start_tls(ssl_context, server_hostname, timeout)
         return _DuplexStream(over_tls, self._exchange)
 
     def get_extra_info(self, info: str) -> Any:
-        """What the connection below says."""
         return self._stream.get_extra_info(info)
 
     def _take_early(self, connection: socket.socket) -> None:

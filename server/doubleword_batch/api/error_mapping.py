@@ -75,14 +75,7 @@ class ErrorReply:
 def read_error_reply(
     status: int, headers: Mapping[str, str], body: bytes, redact: Callable[[str], str]
 ) -> ErrorReply:
-    """Read an error response.
-
-    Args:
-        status: the HTTP status.
-        headers: case-insensitive, as httpx has them.
-        body: its beginning.
-        redact: takes our key out of a text; a proxy may echo the request it got.
-    """
+    """Read an error response; `redact` takes our key out of a text, which a proxy may echo."""
     read = read_error_body(body)
     by_header = _retry_after(headers)
     return ErrorReply(
@@ -349,15 +342,7 @@ def lost_reply(
     proxy: str | None,
     redact: Callable[[str], str],
 ) -> TransportError:
-    """The error for a request that got no complete reply.
-
-    Args:
-        request: what was asked.
-        error: how it failed.
-        base_url: of the server.
-        proxy: the one on the way there, if there is one.
-        redact: takes our key out of a text.
-    """
+    """The error for a request that got no complete reply, on its way through the proxy if any."""
     host = httpx.URL(base_url).host
     if _is_certificate_failure(error):
         return TransportError(

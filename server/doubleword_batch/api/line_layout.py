@@ -6,16 +6,15 @@ breaks out, or end lines with CR alone. What makes lines of it keeps nothing but
 file, until that tells, and the text that is being read; a file of lines passes untouched.
 """
 
+import json
 import re
 from codecs import BOM_UTF8
 
 import msgspec
 
-from doubleword_batch.api.object_lines import NamedObjectLines, ObjectLines, TextLines
-
 _HEAD_BYTES = 64 * 1024
 BLANK_OR_BOM = b" \t\r\n" + BOM_UTF8
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
+TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*"|[{}\[\]:,]|[^\s"{}\[\]:,]+', re.DOTALL)
 _NAMES = frozenset({b'"custom_id"', b'"customId"'})
 _MORE_NAMES = frozenset({b'"key"', b'"recordId"'})  # which stand inside of answers, too
 _FIELDS = frozenset(
@@ -26,6 +25,138 @@ _MOST_OBJECTS = 3  # with that of the result itself
 _PRINTED = re.compile(rb'\{\s*\n\s*"|\{[^\n]*(?:[,{]\s*\n\s*"|\[\s*\n\s*["{])')
 _TEXT = re.compile(rb'"\s*\{(?:[^"\\]|\\.)*?\\"(?:custom_id|customId)\\"', re.DOTALL)
 _LIST_OF_LINES = re.compile(rb"\[\s*\n\s*\{[^\n]*\}\s*,?\s*\n")
+_SIGNS = re.compile(rb'\\.|["{}\r\n]', re.DOTALL)
+_QUOTES = re.compile(rb'\\.|"', re.DOTALL)
+_NAME = re.compile(rb'("(?:[^"\\]|\\.)*")\s*:\s*\Z', re.DOTALL)
+_LONGEST_NAME = 1024  # with the blanks around; no custom_id is so long
+_LONGEST_TEXT = 64 << 20  # as for a line; what is longer passes as it is
+_ESCAPED = {b"\n": rb"\n", b"\r": rb"\r"}
+
+
+class ObjectLines:
+    """The objects that stand side by side, each as a line; one that is cut has no line break.
+
+    Args:
+        around: how many objects each of them stands in.
+    """
+
+    def __init__(self, around: int = 0) -> None:
+        self._around = around
+        self._depth = 0
+        self._in_string = False
+        self._held = b""
+
+    def lines_of(self, piece: bytes) -> bytes:
+        """What the next piece of the file has of them."""
+        piece, self._held = _whole_escapes(self._held + piece)
+        found: list[bytes] = []
+        begin = 0
+        for mark in _SIGNS.finditer(piece):
+            sign = mark[0]
+            is_inside = self._depth > self._around
+            if sign == b'"':
+                self._in_string = self._depth > 0 and not self._in_string
+            elif sign in _ESCAPED:
+                if is_inside:
+                    found += (
+                        piece[begin : mark.start()],
+                        _ESCAPED[sign] if self._in_string else b" ",
+                    )
+                    begin = mark.end()
+            elif self._in_string or len(sign) > 1:
+                continue
+            elif sign == b"{":
+                if self._depth == self._around:
+                    found.append(self._opening(piece[begin : mark.start()]))
+                    begin = mark.end()
+                self._depth += 1
+            elif self._depth:
+                self._depth -= 1
+                if is_inside and self._depth == self._around:
+                    found += piece[begin : mark.end()], b"\n"
+                    begin = mark.end()
+        found.append(self._rest(piece[begin:]))
+        return b"".join(found)
+
+    def _rest(self, end: bytes) -> bytes:
+        """What the end of a piece has of an object."""
+        if self._depth > self._around:
+            return end
+        self._pass_by(end)
+        return b""
+
+    def _opening(self, before: bytes) -> bytes:  # noqa: ARG002  # for those with names
+        """How the line of an object begins."""
+        return b"{"
+
+    def _pass_by(self, outside: bytes) -> None:
+        """What stands outside of the objects."""
+
+
+class NamedObjectLines(ObjectLines):
+    """The objects that are the fields of another, each with its name there as its custom_id."""
+
+    def __init__(self, around: int) -> None:
+        super().__init__(around)
+        self._before = b""
+
+    def _opening(self, before: bytes) -> bytes:
+        self._pass_by(before)
+        name = _NAME.search(self._before)
+        self._before = b""
+        # One that the object has itself stands behind this, and counts.
+        return b"{" if name is None else b'{"custom_id":' + name[1] + b","
+
+    def _pass_by(self, outside: bytes) -> None:
+        self._before = (self._before + outside)[-_LONGEST_NAME:]
+
+
+class TextLines:
+    """The objects inside of JSON texts, each as a line: a list of texts, or one on each line."""
+
+    def __init__(self) -> None:
+        self._text: list[bytes] = []
+        self._size_bytes = 0
+        self._in_string = self._is_given_up = False
+        self._held = b""
+
+    def lines_of(self, piece: bytes) -> bytes:
+        """What the next piece of the file has of them."""
+        if self._is_given_up:
+            return piece
+        piece, self._held = _whole_escapes(self._held + piece)
+        found: list[bytes] = []
+        begin = 0
+        for mark in _QUOTES.finditer(piece):
+            if mark[0] != b'"':
+                continue
+            if self._in_string:
+                found.append(_objects_in(b"".join([*self._text, piece[begin : mark.start()]])))
+                self._text, self._size_bytes = [], 0
+            begin = mark.end()
+            self._in_string = not self._in_string
+        if self._in_string:
+            self._text.append(piece[begin:])
+            self._size_bytes += len(self._text[-1])
+        if self._size_bytes > _LONGEST_TEXT:
+            self._is_given_up = True
+            found += self._text
+        return b"".join(found)
+
+
+def _whole_escapes(piece: bytes) -> tuple[bytes, bytes]:
+    """The piece without a backslash at its end that escapes what comes next, and that."""
+    held = b"\\" if (len(piece) - len(piece.rstrip(b"\\"))) % 2 else b""
+    return piece.removesuffix(held), held
+
+
+def _objects_in(text: bytes) -> bytes:
+    """The objects in a JSON text, each as a line; the text itself as one where it is none."""
+    try:
+        whole = json.loads(b'"' + text + b'"', strict=False)
+    except ValueError:
+        return text + b"\n"
+    return ObjectLines().lines_of(whole.encode(errors="replace"))
 
 
 class LineLayout:
@@ -133,7 +264,7 @@ def _first_result(text: bytes) -> tuple[int | None, bool]:
     around: list[bytes] = []
     depth: int | None = None
     before = b""
-    for found in _TOKEN.finditer(text):
+    for found in TOKEN.finditer(text):
         token = found[0]
         if token in {b"{", b"["}:
             around.append(token)
@@ -157,7 +288,7 @@ def _around_named(text: bytes) -> int | None:
     """
     depth = 0
     name = before = b""
-    for found in _TOKEN.finditer(text):
+    for found in TOKEN.finditer(text):
         token = found[0]
         if token == b"{":
             depth, name = depth + 1, before

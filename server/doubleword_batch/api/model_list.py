@@ -1,10 +1,20 @@
-"""The list of models: what a person picks from, so that one odd entry costs nobody the others."""
+"""The list of models: what a person picks from, so that one odd entry costs nobody the others.
 
+With it, what is said where this machine's own server answers and does not have a model.
+"""
+
+from collections.abc import Sequence
 from typing import Any, cast
 
 from pydantic import model_validator
 
+from doubleword_batch.api.error_mapping import ErrorReply
+from doubleword_batch.api.request import ApiRequest
+from doubleword_batch.errors import ApiError, ForbiddenError, Next, NotFoundError, quote_untrusted
 from doubleword_batch.models import LISTS, LONGEST_ID, Model, Page
+
+_FORBIDDEN = 403
+_MODELS_SHOWN = 3
 
 
 class ModelList(Page[Model]):
@@ -38,3 +48,26 @@ def _model(entry: Any) -> Model | None:
         if model.id.strip() and len(model.id) <= LONGEST_ID:
             return model
     return None
+
+
+def is_of_a_model(request: ApiRequest, reply: ErrorReply) -> bool:
+    """Whether the server refused a write because it does not have the model."""
+    is_unknown = "model_not_found" in reply.body.codes  # of a single request
+    return request.method == "POST" and (reply.status == _FORBIDDEN or is_unknown)
+
+
+def model_not_here(request: ApiRequest, reply: ErrorReply, models: Sequence[str]) -> ApiError:
+    """The error for a model that the server does not have; it has `models`, where it can say."""
+    shown = ", ".join(quote_untrusted(name, 80) for name in models[:_MODELS_SHOWN])
+    more = ", ..." if len(models) > _MODELS_SHOWN else ""
+    kind = ForbiddenError if reply.status == _FORBIDDEN else NotFoundError
+    return kind(
+        "No key is in use, so the local batch server answers, and it does not have the model that "
+        f"was asked for{f'; it has {shown}{more}' if shown else ''} "
+        f"(HTTP {reply.status} on {request}). It says {quote_untrusted(reply.body.message)}.",
+        status=reply.status,
+        request_id=reply.request_id,
+        hint="Leave the model out or name one that it has. For the hosted models, a person sets "
+        "DOUBLEWORD_API_KEY, and unsets DOUBLEWORD_BATCH_PROVIDER where that says local.",
+        next=Next("list", {"kind": "models"}),
+    )

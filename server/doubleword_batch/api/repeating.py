@@ -68,10 +68,7 @@ def may_be_repeated(
 ) -> bool:
     """Whether sending `request` again is safe after `error`, and may help.
 
-    Args:
-        request: what failed.
-        error: how.
-        looks: what it would have made is looked for before that.
+    With `looks`, what it would have made is looked for before that.
     """
     is_of_the_server = isinstance(error, ApiError | TransportError | ProtocolError)
     if not is_of_the_server or not error.retryable:

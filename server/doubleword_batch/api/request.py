@@ -60,9 +60,7 @@ class ApiRequest:
 def checked_id(what: str, value: str) -> str:
     """Return `value` if it can be one segment of a path.
 
-    Args:
-        what: names it in the error, such as "batch id".
-        value: an id; often from a file or an agent, so it may be anything.
+    It is often from a file or an agent, so it may be anything.
 
     Raises:
         InputError: code `malformed_id`; nothing was sent.
@@ -80,12 +78,6 @@ def typed_reply(
     request: ApiRequest, body: bytes, model: type[_T], redact: Callable[[str], str]
 ) -> _T:
     """The object in the body of a successful reply.
-
-    Args:
-        request: what it replies to.
-        body: the whole body.
-        model: what it should be.
-        redact: takes our key out of a text that the server wrote.
 
     Raises:
         ProtocolError: code `unexpected_reply`. After a write its `details["may_have_happened"]`

@@ -20,7 +20,7 @@ from doubleword_batch.api.body import beginning, whole_body
 from doubleword_batch.api.custom_transport import CustomTransport, HttpxTransport
 from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
-from doubleword_batch.api.own_server import is_of_a_model, model_ids, model_not_here
+from doubleword_batch.api.model_list import ModelList, is_of_a_model, model_not_here
 from doubleword_batch.api.repeating import (
     Find,
     MovedError,
@@ -59,26 +59,11 @@ _NOT_NOW = frozenset({408, 425, 429, *range(500, 600)})
 class Transport:
     """Sends requests to one server.
 
-    Args:
-        base_url: checked, without a trailing slash.
-        api_key: sent as a bearer token; None for a server that wants none.
-        timeout_seconds: for each read and write, and for the whole body of a JSON reply.
-        max_retry_seconds: how long after a first failure a call goes on trying.
-        user_agent: sent with every request.
-        headers: sent with every request too; none of them replaces the key or the user agent.
-        custom_transport: sends the requests in place of this package's own connections.
-        retry_clock: clock, sleep and jitter of the retries.
-        is_there: whether the server still has that address, asked before anything is sent; None
-            where nothing but the network can tell.
-        key_memory: what earlier processes know of this server and key.
-        stands_in: the server is this machine's own, which answers where no key is in use.
-
-    Attributes:
-        timeout_seconds: as given.
+    The arguments are those of `BatchClient`, checked; of `headers` none replaces the key or the
+    user agent.
 
     Raises:
-        ConfigError: the key cannot stand in a header, or a proxy or certificate file that the
-            environment names cannot be used.
+        ConfigError: as `BatchClient`.
     """
 
     def __init__(
@@ -118,12 +103,7 @@ class Transport:
         await self._http.aclose()
 
     async def call(self, request: ApiRequest, model: type[_T], find: Find[_T] | None = None) -> _T:
-        """Send, and return the reply as `model`.
-
-        Args:
-            request: what to send.
-            model: what the reply is.
-            find: looks for what a write has made; see `repeating`.
+        """Send, and return the reply as `model`; `find` looks for what a write has made.
 
         Raises:
             ApiError: the server answered with an error status.
@@ -300,7 +280,7 @@ class Transport:
         if response.is_success and not _is_html(response):
             await self._seen.note(request)
             return
-        text = await beginning(response)
+        text = await beginning(request, response)
         reply = read_error_reply(response.status_code, response.headers, text, self.redact)
         if _is_html(response):
             raise html_error(request, reply)
@@ -316,13 +296,10 @@ class Transport:
     async def _models(self) -> list[str]:
         """The ids of the server's models, asked for once; none where it does not list them."""
         try:
-            response = await self._follow(MODELS)
-            try:
-                return model_ids(await beginning(response))
-            finally:
-                await response.aclose()
-        except (httpx.RequestError, ProtocolError):
+            listed = typed_reply(MODELS, await self.ask_once(MODELS), ModelList, self.redact)
+        except DoublewordBatchError:
             return []
+        return [model.id for model in listed.data]
 
     async def _second_opinion(self) -> SecondOpinion:
         """Whether the server can list its models for the key; asked once."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import anyio
 from anyio import to_thread
 
-from doubleword_batch.api.object_lines import ObjectLines
+from doubleword_batch.api.line_layout import ObjectLines
 from doubleword_batch.errors import DoublewordBatchError, NotFoundError, ProtocolError
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
