@@ -11,7 +11,7 @@ import httpx
 import uvicorn
 
 from doubleword_batch import Jobs
-from doubleword_batch.cli.console import PATIENCE_SECONDS, console_roots
+from doubleword_batch.cli.servers import PATIENCE_SECONDS, console_roots
 from doubleword_batch.console.access import Access
 from doubleword_batch.console.app import build_app
 from doubleword_batch.console.context import Console

@@ -73,7 +73,7 @@ def test_without_a_port_a_taken_one_is_passed_over_and_said(monkeypatch):
 
 def test_the_console_starts_without_what_the_jobs_need(tmp_path):
     code = (
-        "import sys, doubleword_batch.cli.console, doubleword_batch.console.serve\n"
+        "import sys, doubleword_batch.cli.servers, doubleword_batch.console.serve\n"
         "heavy = ('pydantic', 'msgspec', 'jinja2', 'httpx', 'mcp', 'doubleword_batch.jobs.job')\n"
         "print([name for name in heavy if name in sys.modules])"
     )

@@ -20,9 +20,9 @@ def main() -> None:
     sys.modules["httpx._main"] = None  # pyright: ignore[reportArgumentType]  # refuses an import
     arguments = sys.argv[1:]
     if arguments == ["serve"] or (not arguments and not _stdin_is_terminal()):
-        from doubleword_batch.cli.mcp import serve_mcp
+        from doubleword_batch.cli.mcp import serve
 
-        sys.exit(serve_mcp())
+        sys.exit(serve())
     from doubleword_batch.cli.app import run_app
 
     sys.exit(run_app(arguments))

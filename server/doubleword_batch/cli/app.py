@@ -1,19 +1,31 @@
-"""The command line: its commands and its help.
+"""The command line: its commands, its help, and how it is run.
 
 A command line names one command, and only that one is imported: the others would take most of the
-time in which a person waits for it.
+time in which a person waits for it. Help is plain text, in whole sentences, at 80 columns.
 """
 
+import traceback
 from importlib import import_module
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from doubleword_batch.cli import options
-from doubleword_batch.cli.exit_codes import Exit
+from doubleword_batch.cli.exit_codes import Exit, exit_of, interrupted
 from doubleword_batch.cli.next_command import PROGRAM
-from doubleword_batch.cli.typer_apps import PLAIN, Group, run_typer
+from doubleword_batch.cli.terminal import Terminal
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
+from doubleword_batch.path_text import check_is_utf8
+
+PLAIN: dict[str, Any] = {
+    "add_completion": False,
+    "rich_markup_mode": None,  # boxes cost an agent in a pipe three times the text
+    "pretty_exceptions_enable": False,  # its tracebacks show local variables, and so keys
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+"""What every `Typer` of the command line is made with."""
 
 _ABOUT = "Bulk inference from the shell: a table and a prompt in, a table of answers out."
 _NO_KEY = (
@@ -38,11 +50,11 @@ _COMMANDS = {
     "delete": "results.delete",
     "list": "results.list_",
     "doctor": "app.doctor",
-    "console": "console.console",
+    "console": "servers.console",
     "proxy": "servers.proxy",
     "webhook": "servers.webhook",
     "demo": "app.demo",
-    "serve": "app.serve",
+    "serve": "mcp.serve",
     "local": "servers.local_app",
 }
 
@@ -52,7 +64,6 @@ def doctor(*, as_json: options.AsJson = False) -> int:
     import anyio
 
     from doubleword_batch.cli.show import show_findings
-    from doubleword_batch.cli.terminal import Terminal
     from doubleword_batch.cli.workspace import configured
     from doubleword_batch.doctor import examine
 
@@ -68,11 +79,15 @@ def demo(*, as_json: options.AsJson = False) -> int:
     return run_demo(json_output=as_json)
 
 
-def serve() -> int:
-    """Run the MCP server on stdin and stdout, as hosts start it."""
-    from doubleword_batch.cli.mcp import serve_mcp
+class Group(TyperGroup):
+    """Shows what a command does in whole sentences, in as many lines as they need."""
 
-    return serve_mcp()
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write a line or two for each command."""
+        commands = [(name, self.get_command(ctx, name)) for name in self.list_commands(ctx)]
+        rows = [(name, command.get_short_help_str(200)) for name, command in commands if command]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def _print_version(*, requested: bool) -> None:
@@ -114,7 +129,44 @@ def command_line(named: str = "") -> typer.Typer:
 def run_app(arguments: list[str]) -> int:
     """Run one command line; returns the process's exit code.
 
+    This is the one place where an error of a command becomes words and an exit code.
+
     Args:
         arguments: without the program's name; none shows the help.
     """
-    return run_typer(command_line(*arguments[:1]), arguments)
+    as_json = "--json" in arguments
+    try:
+        for word in arguments:
+            check_is_utf8(word, "Rename the file; any other word is typed in UTF-8.")
+        app = command_line(*arguments[:1])
+        code = app(arguments or ["--help"], prog_name=PROGRAM, standalone_mode=False)
+    except typer.TyperException as error:
+        Terminal(as_json=as_json).fail(_usage(error))
+        return Exit.USAGE
+    except DoublewordBatchError as error:
+        Terminal(as_json=as_json).fail(error)
+        return exit_of(error)
+    except Exception as error:  # noqa: BLE001  # the last boundary: whatever else is a bug
+        traceback.print_exception(error)
+        Terminal(as_json=as_json).fail(_bug(error))
+        return Exit.BUG
+    if code == Exit.INTERRUPTED:  # typer's own code for a Ctrl-C that no command explained
+        Terminal(as_json=as_json).fail(interrupted("Stopped.", Next("list", {"kind": "jobs"})))
+    return code or Exit.DONE
+
+
+def _usage(error: typer.TyperException) -> DoublewordBatchError:
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context else PROGRAM
+    return InputError(
+        error.format_message(), hint=f"See {command} --help.", code="invalid_argument"
+    )
+
+
+def _bug(error: Exception) -> DoublewordBatchError:
+    return DoublewordBatchError(
+        f"This is a bug: {type(error).__name__}. The trace on stderr says where.",
+        hint="Please report it with the trace; what was submitted is safe, and the same command "
+        "can be tried again.",
+        code="bug",
+    )

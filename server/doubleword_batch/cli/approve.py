@@ -1,6 +1,5 @@
 """`approve`: a person's yes to what costs more than they allow unasked, and asking for it."""
 
-import sys
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeVar
 
@@ -12,7 +11,7 @@ from doubleword_batch.cli.exit_codes import Exit
 from doubleword_batch.cli.next_command import PROGRAM
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.show import show
-from doubleword_batch.cli.terminal import Terminal, person_agrees, plain
+from doubleword_batch.cli.terminal import Terminal, is_at_terminal, person_agrees, plain
 from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import InputError
 from doubleword_batch.library.approvals import Approval, ApprovalError, JobApprovals, in_words
@@ -98,11 +97,6 @@ def _confirm(
     if is_at_terminal():
         terminal.note(f"for scripts: --code {approvals.code(question)}")
     _agree(question)
-
-
-def is_at_terminal() -> bool:
-    """Whether a person can be asked here."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _agree(question: Approval) -> None:

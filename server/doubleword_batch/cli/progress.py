@@ -26,7 +26,7 @@ _LINE_SECONDS = 30.0
 def progress_on(console: Console) -> Generator[Tell]:
     """A `Tell` for one verb; the bar on a terminal goes away when the verb has ended."""
     if not console.is_terminal:
-        yield _Lines(console).tell
+        yield _tell_in_lines(console)
         return
     from doubleword_batch.cli.progress_bar import bar_on
 
@@ -57,16 +57,16 @@ def wait_interrupted(
     return interrupted(f"Stopped waiting; job {job} goes on.", again)
 
 
-class _Lines:
+def _tell_in_lines(console: Console) -> Tell:
     """A line every half minute, for logs."""
+    printed = time.monotonic()
 
-    def __init__(self, console: Console) -> None:
-        self._console = console
-        self._printed = time.monotonic()
-
-    def tell(self, done: float, total: float | None, words: str) -> None:
+    def tell(done: float, total: float | None, words: str) -> None:
+        nonlocal printed
         now = time.monotonic()
-        if now - self._printed >= _LINE_SECONDS:
-            self._printed = now
+        if now - printed >= _LINE_SECONDS:
+            printed = now
             of = "" if total is None else f" of {amount(total, words)}"
-            self._console.print(Text(f"{amount(done, words)}{of} {words}"))
+            console.print(Text(f"{amount(done, words)}{of} {words}"))
+
+    return tell

@@ -32,26 +32,19 @@ def bar_on(console: Console) -> Generator[Tell]:
         console=console,
         transient=True,
     )
-    with bar:
-        yield _Bar(bar).tell
+    shown: dict[str, TaskID] = {}
 
-
-class _Bar:
-    """One bar, of whatever is told last: bytes sent, then requests finished."""
-
-    def __init__(self, bar: Progress) -> None:
-        self._bar = bar
-        self._words = ""
-        self._task: TaskID | None = None
-
-    def tell(self, done: float, total: float | None, words: str) -> None:
-        if self._task is None or words != self._words:
-            if self._task is not None:
-                self._bar.remove_task(self._task)
-            self._words = words
+    def tell(done: float, total: float | None, words: str) -> None:
+        if words not in shown:  # such as bytes sent, and then requests finished
+            for task in shown.values():
+                bar.remove_task(task)
+            shown.clear()
             # What was done before this command began must not count into its rate.
-            self._task = self._bar.add_task(words, total=total, completed=int(done))
-        self._bar.update(self._task, completed=done, total=total)
+            shown[words] = bar.add_task(words, total=total, completed=int(done))
+        bar.update(shown[words], completed=done, total=total)
+
+    with bar:
+        yield tell
 
 
 class _Count(ProgressColumn):

@@ -1,4 +1,4 @@
-"""Servers in the foreground: `local` (and `local pull`, its demo model), `proxy` and `webhook`."""
+"""Servers in the foreground: `local` (and its `pull`), `proxy`, `webhook` and `console`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -8,18 +8,23 @@ import typer
 from rich.text import Text
 
 from doubleword_batch.cli import options
+from doubleword_batch.cli.app import PLAIN, Group
 from doubleword_batch.cli.exit_codes import Exit, interrupted
 from doubleword_batch.cli.progress import progress_on
 from doubleword_batch.cli.terminal import Terminal, lines, plain
-from doubleword_batch.cli.typer_apps import PLAIN, Group
 from doubleword_batch.cli.workspace import configured, roots_of
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.lazy_workspace import local_config
+from doubleword_batch.paths import Roots
 from doubleword_batch.settings import Settings, check_base_url
 from doubleword_batch.shell_words import set_variable, set_variable_from
 
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer
+
+PATIENCE_SECONDS = 20.0
+"""How long a page waits for a provider that does not answer: a person sits before it."""
 
 local_app = typer.Typer(cls=Group, no_args_is_help=False, **PLAIN)
 
@@ -257,6 +262,51 @@ def webhook(
         terminal.show(*lines([("webhook", address)]))
         terminal.note("Point your tunnel at it. Ctrl-C stops it.")
 
-    jobs = Jobs(settings, roots=roots_of(settings))
-    serve_webhook(jobs, settings.webhook_secret, port=port, on_ready=announce)
+    serve_webhook(Jobs(settings), settings.webhook_secret, port=port, on_ready=announce)
     return Exit.DONE
+
+
+def console(
+    *,
+    port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65535, help="Port on 127.0.0.1; 0 for any free one. [default: 8088]"
+        ),
+    ] = None,
+    read_only: Annotated[
+        bool, typer.Option("--read-only", help="Show everything, and no buttons.")
+    ] = False,
+    browser: Annotated[bool, typer.Option(help="Open it in the browser.")] = True,
+    as_json: options.AsJson = False,
+) -> int:
+    """See, steer and judge jobs in the browser, until Ctrl-C.
+
+    The address that it shows lets one browser in; keep it to yourself.
+    """
+    from doubleword_batch.console.serve import serve_console
+    from doubleword_batch.library.jobs import Jobs
+
+    terminal = Terminal(as_json=as_json)
+    settings = configured()
+
+    def announce(address: str, note: str) -> None:
+        if as_json:
+            terminal.json({"address": address, "note": note})
+            return
+        terminal.show(Text(f"console  {address}"))
+        terminal.note(f"{note} Ctrl-C stops it; jobs at the provider go on.".strip())
+
+    serve_console(
+        Jobs(settings, roots=console_roots(settings), max_retry_seconds=PATIENCE_SECONDS),
+        port=port,
+        read_only=read_only,
+        open_browser=browser,
+        on_ready=announce,
+    )
+    return Exit.DONE
+
+
+def console_roots(settings: Settings) -> Roots:
+    """Where paths may lead: as for other commands, and to the files that were dropped."""
+    return roots_of(settings).with_folder(dropped_files(settings.home))

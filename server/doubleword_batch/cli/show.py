@@ -136,8 +136,7 @@ def cost(usd: Decimal | None, note: str) -> str:
     """An amount and where it comes from."""
     if not usd:  # not known, or free: the note says which
         return note
-    amount = _dollars(usd)
-    return f"{amount} ({note})"
+    return f"{_dollars(usd)} ({note})"
 
 
 def no_capacity(waiting: Waiting) -> str:
@@ -314,11 +313,8 @@ def _tables(report: Results) -> Iterable[RenderableType]:
 
 def _window(way: WindowCost) -> str:
     price = "price unknown" if way.cost_usd is None else _dollars(way.cost_usd)
-    return ", ".join(filter(None, (way.completion_window, price, _usually(way.usual))))
-
-
-def _usually(time: str | None) -> str:
-    return f"usually {time}" if time else ""
+    usual = f"usually {way.usual}" if way.usual else ""
+    return ", ".join(filter(None, (way.completion_window, price, usual)))
 
 
 def _cached(report: Results) -> str | None:

@@ -116,9 +116,14 @@ def _console(*, stderr: bool) -> Console:
     return _Console(stderr=stderr, markup=False, highlight=False, emoji=False)
 
 
+def is_at_terminal() -> bool:
+    """Whether a person can be asked here."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def person_agrees(question: str) -> bool:
     """Ask at the terminal, where there is one; a Ctrl-C reaches the question and says no."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not is_at_terminal():
         return False
     handler = signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
