@@ -42,10 +42,6 @@ _HTTPCORE_ERRORS = (
 class DuplexTransport(httpx.AsyncBaseTransport):
     """Sends requests that have a body in threads of their own, and all others asynchronously.
 
-    Args:
-        proxy: the proxy's address, or None.
-        tls: verifies the server.
-
     Raises:
         ImportError, ValueError, httpx.InvalidURL: the proxy is of a kind that is not known.
     """

@@ -34,10 +34,9 @@ _ESCAPED = {b"\n": rb"\n", b"\r": rb"\r"}
 
 
 class ObjectLines:
-    """The objects that stand side by side, each as a line; one that is cut has no line break.
+    """The objects that stand side by side, in as many others, each as a line.
 
-    Args:
-        around: how many objects each of them stands in.
+    One that is cut has no line break.
     """
 
     def __init__(self, around: int = 0) -> None:

@@ -22,14 +22,18 @@ from doubleword_batch.api.duplex import DuplexTransport
 from doubleword_batch.api.error_mapping import error_of, html_error, lost_reply, read_error_reply
 from doubleword_batch.api.model_list import ModelList, is_of_a_model, model_not_here
 from doubleword_batch.api.repeating import (
+    MODELS,
+    Budgets,
     Find,
+    KeyMemory,
     MovedError,
+    SecondOpinion,
+    Seen,
     made_already,
     may_be_repeated,
     surely_not_done,
 )
 from doubleword_batch.api.request import ApiRequest, typed_reply
-from doubleword_batch.api.seen import MODELS, Budgets, KeyMemory, SecondOpinion, Seen
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (

@@ -24,19 +24,10 @@ class FormWithFile:
     """A form of text fields and one file, iterable once per try; a context that closes the file.
 
     It is made piece by piece: `pieces` for the thread that sends it, `async for` for a custom
-    transport.
+    transport. `headers` has its type and exact length.
 
     The closing boundary is sent only if the file has kept its size: the server cannot store half
     of a file that changed meanwhile.
-
-    Args:
-        path: the file.
-        filename: its name on the server.
-        fields: the text fields, sent first.
-        on_progress: called after a piece, and after the last one.
-
-    Attributes:
-        headers: the form's type and exact length.
 
     Raises:
         InputError: code `file_not_found` or `not_readable`; `file_changed` while it is sent.

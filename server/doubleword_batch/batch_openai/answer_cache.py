@@ -17,12 +17,7 @@ _KEPT_AT_LEAST = 1_000
 
 
 class AnswerCache:
-    """The rows that were paid for, and which of them this run has used.
-
-    Args:
-        share: equal calls may have the same row.
-        remember: rows of earlier runs count too.
-    """
+    """The rows that were paid for, and which of them this run has used."""
 
     def __init__(self, *, share: bool, remember: bool) -> None:
         self._share = share
@@ -85,10 +80,7 @@ class AnswerCache:
     ) -> CallRow | None:
         """The first of these rows that no other call of this run has, now used; None without one.
 
-        Args:
-            rows: those of one key.
-            is_awaited: whether a caller waits for the row at this moment.
-            is_repeat: a row that has been used will do: its caller may not have got the answer.
+        For a repeat, a row that has been used will do: its caller may not have got the answer.
         """
         for row in rows:
             if not is_awaited(row) and self._may_take(row, is_repeat=is_repeat):
@@ -158,10 +150,8 @@ class CallsUnderWay:
     def take(self, key: bytes, *, share: bool) -> Call | None:
         """A call whose request an equal one may share; None without one.
 
-        Args:
-            key: of both.
-            share: also one whose own caller still waits, or seems to: a program that says that it
-                repeats itself may have hung up unnoticed.
+        With `share` also one whose own caller still waits, or seems to: a program that says that it
+        repeats itself may have hung up unnoticed.
         """
         given_up = self.given_up(key)
         if given_up is not None or not share:

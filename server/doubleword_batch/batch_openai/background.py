@@ -26,12 +26,7 @@ class _NoCounterpartError(Exception):
 
 
 def as_response_body(endpoint: str, body: bytes) -> bytes | None:
-    """The body of /v1/responses that asks the same; None where there is none.
-
-    Args:
-        endpoint: of the call.
-        body: a JSON object.
-    """
+    """The body of /v1/responses that asks the same; None where there is none."""
     if endpoint == RESPONSES:
         return body
     if endpoint != CHAT:

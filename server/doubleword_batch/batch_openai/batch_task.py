@@ -81,21 +81,10 @@ class ConcurrencyLimits:
 
 
 class BatchTask:
-    """One job and the callers of its rows.
+    """One job and the callers of its rows: `waiting` has the calls without an outcome, by row.
 
-    Args:
-        ws: the workspace.
-        options: how to submit and follow.
-        job: its rows are the calls.
-        waiting: the calls, by row.
-        limits: how many batches may be submitted or collected at once.
-        poller: fetches the batch's status.
-        free: frees the row of a call that ends without an outcome of it, for the next equal call:
-            what may have been sent is never sent again because somebody was told of a failure.
-
-    Attributes:
-        job: as given.
-        waiting: the calls without an outcome, by row.
+    `free` frees the row of a call that ends without an outcome of it, for the next equal call: what
+    may have been sent is never sent again because somebody was told of a failure.
     """
 
     def __init__(

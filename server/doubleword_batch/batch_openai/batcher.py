@@ -19,10 +19,7 @@ _FILE_SHARE = 0.95  # of the provider's limit: its own count may be a little lar
 class Batcher:
     """Collects calls and passes on each group that is full or old enough.
 
-    Args:
-        options: how many, how long.
-        profile: the provider's limits of a file.
-        start_batch: takes the calls of one batch; must not block.
+    What `start_batch` does with a group must not block.
     """
 
     def __init__(

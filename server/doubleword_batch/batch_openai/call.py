@@ -143,11 +143,7 @@ class Call(msgspec.Struct, eq=False, weakref=True):
 
 
 class Delivery:
-    """Delivers outcomes to the callers of one event loop.
-
-    Args:
-        loop: the callers' loop.
-    """
+    """Delivers outcomes to the callers of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
@@ -219,8 +215,7 @@ class Delivery:
 def is_repeat(headers: Mapping[str, str]) -> bool:
     """Whether a request says that it repeats one that was given up, as OpenAI's SDKs do.
 
-    Args:
-        headers: the names in any case where the mapping takes them so, else in lower case.
+    The names are in lower case, unless the mapping takes them in any.
     """
     count = headers.get(RETRY_COUNT_HEADER, "0").strip()
     return count.isdecimal() and int(count[:9]) > 0

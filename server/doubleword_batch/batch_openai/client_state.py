@@ -68,13 +68,7 @@ class ClientState:
         provider: "ProviderName | None",
         state_dir: str | Path | None,
     ) -> "ClientState":
-        """That of a new client.
-
-        Args:
-            sdk_options: its arguments of `AsyncOpenAI`.
-            options: how its calls become batches.
-            provider: whose rules hold, if the caller says so.
-            state_dir: where jobs and answers are kept.
+        """That of a new client; `sdk_options` are its arguments of `AsyncOpenAI`.
 
         Raises:
             ConfigError: the arguments or the environment cannot be used.
@@ -128,9 +122,7 @@ class ClientState:
     ) -> "ClientState":
         """The same with an engine, unless it has one to share or makes live calls only.
 
-        Args:
-            headers: go with every request of its batches, as with its live calls.
-            query: likewise.
+        Headers and query go with every request of its batches, as with its live calls.
         """
         if self.shared is not None or self.settings is None:
             return self

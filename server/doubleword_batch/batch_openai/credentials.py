@@ -65,12 +65,7 @@ class Credentials:
         return self.key if callable(self.key) else None
 
     def changed(self, changes: "Credentials", settings: Settings) -> "Credentials":
-        """Those of a copy: what changes, and what stays because it does not.
-
-        Args:
-            changes: what the copy was given.
-            settings: what these credentials led to.
-        """
+        """Those of a copy: what changes, and what stays of these, which led to `settings`."""
         is_local = settings.provider == "local"
         moves = changes.base_url is not None or (is_local and changes.key is not None)
         if not moves:
@@ -165,9 +160,7 @@ def live_only_error(arguments: Mapping[str, Any]) -> ConfigError | None:
 def without_foreign_key(base_url: str, headers: Mapping[str, Any]) -> Mapping[str, Any]:
     """The headers without the Authorization of OPENAI_CUSTOM_HEADERS, unless it is OpenAI's server.
 
-    Args:
-        base_url: where the headers go; that of OPENAI_BASE_URL is OpenAI's too.
-        headers: those of the caller and of the environment.
+    The address of OPENAI_BASE_URL is OpenAI's too.
     """
     variables = environment()
     openais = variables.get("OPENAI_BASE_URL", "").rstrip("/")

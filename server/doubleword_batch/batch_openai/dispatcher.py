@@ -48,13 +48,7 @@ _REQUEST_RETRY_SECONDS = 60.0  # how long the client itself repeats one request
 
 
 class Dispatcher:
-    """Takes calls in, in the engine's event loop.
-
-    Args:
-        settings: the provider and the state directory.
-        options: how calls become batches.
-        http_options: how requests reach the provider.
-    """
+    """Takes calls in, in the engine's event loop; `http_options` say how requests are sent."""
 
     def __init__(
         self, settings: Settings, options: BatchingOptions, http_options: HttpOptions | None = None
@@ -152,11 +146,7 @@ class Dispatcher:
             self._cache.release(*call.job_row, call.key)
 
     async def close(self, calls: Sequence[Call]) -> None:
-        """Tell every caller, and close what is open.
-
-        Args:
-            calls: those that were never taken.
-        """
+        """Tell every caller, also those of calls that were never taken, and close what is open."""
         closed = closed_while_waiting()
         waiting = [*calls, *(self._batcher.take_all() if self._batcher else ())]
         deliver((call, closed) for call in waiting)
@@ -290,12 +280,9 @@ class Dispatcher:
     async def _run_new_job(
         self, ws: "Workspace", calls: Sequence[Call], *, response_body: bytes | None = None
     ) -> None:
-        """Make a job whose rows are these calls, and follow it.
+        """Make a job whose rows are these calls, of one endpoint and model, and follow it.
 
-        Args:
-            ws: the workspace.
-            calls: of one endpoint and model.
-            response_body: what is sent for a call that goes alone.
+        A call that goes alone is sent as `response_body`.
         """
         try:
             job = await in_thread(lambda _: self._new_job(ws, calls, response_body))

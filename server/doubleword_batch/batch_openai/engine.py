@@ -41,13 +41,7 @@ _log = logging.getLogger(__name__)
 
 
 class BatchEngine:
-    """Batches the calls of any thread; starts with the first call.
-
-    Args:
-        settings: the provider and the state directory.
-        options: how calls become batches.
-        http_options: how requests reach the provider.
-    """
+    """Batches the calls of any thread; starts with the first call."""
 
     def __init__(
         self,
@@ -76,11 +70,7 @@ class BatchEngine:
     ) -> CallResponse:
         """The provider's response to one call; it may have an error status.
 
-        Args:
-            endpoint: such as `/v1/chat/completions`.
-            model: as in the body.
-            body: a JSON object.
-            is_repeat: the caller made the same call before and gave it up.
+        With `is_repeat` the caller made the same call before and gave it up.
 
         Raises:
             CallFailedError: there is no response; other DoublewordBatchErrors likewise.

@@ -48,13 +48,7 @@ class CallTimeoutError(BatchCallError, openai.APITimeoutError):  # pyright: igno
 
 
 def as_sdk_error(client: openai.AsyncOpenAI, error: DoublewordBatchError, url: str) -> Exception:
-    """The exception for one caller; a new one each time, because tracebacks gather on it.
-
-    Args:
-        client: makes the SDK's exceptions of statuses.
-        error: what went wrong.
-        url: where the call would have gone.
-    """
+    """The exception for one caller; a new one each time, because tracebacks gather on it."""
     request = Request("POST", url)
     if isinstance(error, ApiError):
         body = {"message": str(error), "type": error.code, "param": None, "code": error.code}

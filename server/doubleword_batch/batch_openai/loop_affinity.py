@@ -60,10 +60,7 @@ async def run_in_loop(
 ) -> _T:
     """Do `work` in a loop of another thread, and wait for it in the running one.
 
-    Args:
-        loop: where to do it.
-        work: what to do.
-        goes_on: it comes to its end even where nobody waits for it any more.
+    With `goes_on` it comes to its end even where nobody waits for it any more.
 
     Raises:
         LoopEndedError: that loop was closed, or cancelled the work before its end.

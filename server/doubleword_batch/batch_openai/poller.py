@@ -30,12 +30,7 @@ class _Waiter(NamedTuple):
 class Poller:
     """Fetches the status of batches for whoever waits; who comes meanwhile waits for the next poll.
 
-    Args:
-        ws: the workspace.
-        interval_seconds: from the beginning of a poll to that of the next one, at least.
-
-    Attributes:
-        ws: as given.
+    One poll begins at least `interval_seconds` after another.
     """
 
     def __init__(self, ws: "Workspace", interval_seconds: float) -> None:

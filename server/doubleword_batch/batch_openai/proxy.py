@@ -74,14 +74,7 @@ def serve_proxy(
     key: str | None = None,
     on_ready: Callable[[str], None] = print,
 ) -> None:
-    """Run in the foreground until SIGINT or SIGTERM.
-
-    Args:
-        settings: the provider and the state directory.
-        port: on 127.0.0.1; 0 for any free one.
-        options: how calls become batches.
-        key: the key that programs must send; None to require none.
-        on_ready: called with the base URL once the proxy listens.
+    """Run in the foreground until SIGINT or SIGTERM; programs must send `key`, if there is one.
 
     Raises:
         ConfigError: `port_in_use`; `invalid_setting` when the provider's address is the proxy's.

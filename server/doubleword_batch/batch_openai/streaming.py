@@ -24,10 +24,7 @@ _NOT_MADE = {
 def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> CallResponse:
     """The response as a body of server-sent events; status 502 where its body has no such form.
 
-    Args:
-        endpoint: of the call.
-        body: of the call, `stream_options` included.
-        response: of a status below 400.
+    `body` is that of the call, with its `stream_options`; the response has a status below 400.
     """
     try:
         events = _events(endpoint, body, msgspec.json.decode(response.body))

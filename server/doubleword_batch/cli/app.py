@@ -107,12 +107,7 @@ def _root(
 
 
 def command_line(named: str = "") -> typer.Typer:
-    """The program's commands.
-
-    Args:
-        named: the first word of a command line; where it is a command, that one alone is there,
-            and for `--version` none.
-    """
+    """The program's commands: the one that is `named`, none for `--version`, or all."""
     app = typer.Typer(cls=Group, help=_ABOUT, epilog=f"{_NO_KEY}\n\n{_CODES}", **PLAIN)
     app.callback()(_root)
     wanted = [named] if named in _COMMANDS else [] if named == "--version" else list(_COMMANDS)
@@ -127,12 +122,9 @@ def command_line(named: str = "") -> typer.Typer:
 
 
 def run_app(arguments: list[str]) -> int:
-    """Run one command line; returns the process's exit code.
+    """Run one command line, without the program's name; returns the process's exit code.
 
     This is the one place where an error of a command becomes words and an exit code.
-
-    Args:
-        arguments: without the program's name; none shows the help.
     """
     as_json = "--json" in arguments
     try:

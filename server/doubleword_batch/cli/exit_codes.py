@@ -22,11 +22,7 @@ INTERRUPTED = "interrupted"
 
 
 class Exit(IntEnum):
-    """The process's exit code; `meaning` is the line that `--help` shows.
-
-    Attributes:
-        meaning: when the command ends with this code.
-    """
+    """The process's exit code; `meaning` is the line that `--help` shows."""
 
     meaning: str
 

@@ -37,13 +37,7 @@ def progress_on(console: Console) -> Generator[Tell]:
 def wait_interrupted(
     settings: Settings, job: str, output: str | None = None
 ) -> DoublewordBatchError:
-    """What a Ctrl-C while waiting means for the job, and how to go on with it.
-
-    Args:
-        settings: where the job runs.
-        job: a job's name or a provider's id.
-        output: the table that was to be written, if the command was to write one.
-    """
+    """What a Ctrl-C while waiting means for the job, and how to go on with it and its table."""
     from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 
     arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}

@@ -161,19 +161,9 @@ def _refuse_beside_locked(**given: object) -> None:
 
 @dataclass(frozen=True, slots=True)
 class RunOptions:
-    """The options of `run` that do not concern the request file.
+    """The options of `run` that do not concern the request file, as its help describes them.
 
-    Attributes:
-        output: the table to write; "" for the one beside the lock file.
-        overwrite: whether `output` may be replaced.
-        formulas: whether texts of a CSV may become formulas in a spreadsheet.
-        bom: whether a CSV begins with a byte order mark; None for what the source has.
-        window: completion window; None for the provider's first.
-        max_cost_usd: submit nothing above this.
-        agreed: the person has agreed to the cost beforehand.
-        timeout_seconds: how long to wait for the end; None for as long as it takes.
-        locked: the lock file that is to be repeated.
-        lock: whether to write one.
+    `output` is "" for the table beside the lock file; `agreed` is a yes to the cost beforehand.
     """
 
     output: str

@@ -19,9 +19,6 @@ _MAX_RETRY_SECONDS = 20.0
 def configured(read: Callable[[], Settings] = Settings.from_environment) -> Settings:
     """The settings, with the log going to stderr at their level.
 
-    Args:
-        read: reads them from the environment.
-
     Raises:
         ConfigError: a variable has a value that cannot be used.
     """

@@ -8,9 +8,8 @@ for there, and is therefore never repeated.
 
 import msgspec
 
-from doubleword_batch.api.repeating import may_have_happened
+from doubleword_batch.api.repeating import contradicts, may_have_happened
 from doubleword_batch.api.responses import BackgroundResponse
-from doubleword_batch.api.seen import contradicts
 from doubleword_batch.errors import ConflictError, DoublewordBatchError, TransportError
 from doubleword_batch.jobs.approvals import questions_written_down
 from doubleword_batch.jobs.call_jobs import bodies_of
