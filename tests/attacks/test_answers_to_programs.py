@@ -14,7 +14,7 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, environment, home, quick
 from batch_openai.test_outcomes import GOOD, URL, Provider, answered
-from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.settings import Settings
 

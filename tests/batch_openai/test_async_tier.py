@@ -12,7 +12,7 @@ from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from batch_openai.test_interface import TOOL
 from batch_openai.test_proxy import QUICK
 from batch_openai.test_survival import PROGRAM, finished, program, until  # noqa: F401  # a fixture
-from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.store.bills import runs_without_bill
 from doubleword_batch.jobs.store.jobs import Store

@@ -14,7 +14,7 @@ from batch_openai.test_async_tier import singles_at
 from batch_openai.test_one_memory import HELD_PARAMS, running_table
 from batch_openai.test_survival import requests_at
 from doubleword_batch import Jobs
-from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.local.executors.faults import RequestFault, ServerFault
 from doubleword_batch.settings import Settings

@@ -10,8 +10,8 @@ from anyio import fail_after, to_thread
 
 from batch_openai.conftest import DEADLINE_SECONDS, chat_call, started
 from batch_openai.test_interface import TOOL
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.credentials import resolve_settings
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.local.executors.faults import Match, RequestFault

@@ -19,10 +19,10 @@ from openai._utils._json import openapi_dumps
 from openai.types.chat import ChatCompletion
 
 from doubleword_batch.batch_openai import BatchOpenAI
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.call import deliver
 from doubleword_batch.batch_openai.credentials import Credentials, resolve_settings
 from doubleword_batch.batch_openai.engine import BatchEngine
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.jobs.sync.response import CallResponse
 
 ACCESS = {"api_key": "k", "base_url": "http://127.0.0.1:9/v1"}

@@ -21,7 +21,7 @@ import pytest
 
 from doubleword_batch import errors
 from doubleword_batch.batch_openai import BatchOpenAI
-from doubleword_batch.batch_openai.options import BatchingOptions
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.settings import Settings

@@ -204,10 +204,7 @@ class Seen:
         return is_open and not self._key_works
 
     async def judged(
-        self,
-        request: ApiRequest,
-        error: DoublewordBatchError,
-        second: SecondOpinion | None = None,
+        self, request: ApiRequest, error: DoublewordBatchError, second: SecondOpinion | None = None
     ) -> DoublewordBatchError:
         """The error, worth another try and saying why if it contradicts what was seen.
 

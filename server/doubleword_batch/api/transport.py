@@ -173,11 +173,7 @@ class Transport:
                 await response.aclose()
         except httpx.RequestError as error:
             raise lost_reply(
-                request,
-                error,
-                base_url=self.base_url,
-                proxy=self._proxy,
-                redact=self.redact,
+                request, error, base_url=self.base_url, proxy=self._proxy, redact=self.redact
             ) from error
 
     @contextmanager

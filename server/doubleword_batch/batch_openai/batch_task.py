@@ -10,13 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from doubleword_batch.backoff import RetryBudget
-from doubleword_batch.batch_openai.call import (
-    Call,
-    CallFailedError,
-    Outcome,
-    deliver,
-    unexpected,
-)
+from doubleword_batch.batch_openai.call import Call, CallFailedError, Outcome, deliver, unexpected
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.errors import ApiError, DoublewordBatchError, quote_untrusted
 from doubleword_batch.jobs.approvals import ApprovalError
@@ -28,7 +22,7 @@ from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.response import CallResponse, response_in
 
 if TYPE_CHECKING:
-    from doubleword_batch.batch_openai.options import BatchingOptions
+    from doubleword_batch.batch_openai.batcher import BatchingOptions
     from doubleword_batch.jobs.job import StoredJob, Workspace
     from doubleword_batch.jobs.store.records import BatchRun
 
@@ -173,9 +167,7 @@ class BatchTask:
         async with self._limits.submitting:
             try:
                 await create_batch(
-                    self._ws,
-                    self.job.name,
-                    metadata=dict(self._options.batch_metadata),
+                    self._ws, self.job.name, metadata=dict(self._options.batch_metadata)
                 )
             except ApiError as error:
                 is_uploaded = any(part.input_file_id for part in self.job.parts())

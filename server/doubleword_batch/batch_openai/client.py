@@ -26,12 +26,12 @@ from doubleword_batch.batch_openai.admission import (
     is_live_inference,
     reason_against,
 )
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.call import CallFailedError, is_repeat
 from doubleword_batch.batch_openai.client_state import ClientState
 from doubleword_batch.batch_openai.credentials import without_foreign_key
 from doubleword_batch.batch_openai.engine import local_address
 from doubleword_batch.batch_openai.errors import BatchCallError, as_sdk_error
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import DoublewordBatchError
 from doubleword_batch.jobs.sync.response import CallResponse
@@ -343,13 +343,7 @@ class BatchOpenAI(openai.AsyncOpenAI):
         )
 
     async def _response_in_time(
-        self,
-        endpoint: str,
-        model: object,
-        body: bytes,
-        *,
-        seconds: float | None,
-        is_repeat: bool,
+        self, endpoint: str, model: object, body: bytes, *, seconds: float | None, is_repeat: bool
     ) -> CallResponse:
         try:
             responding = self.response_to(endpoint, model, body, is_repeat=is_repeat)

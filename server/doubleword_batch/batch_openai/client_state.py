@@ -6,14 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from doubleword_batch.batch_openai.credentials import (
-    Credentials,
-    live_only_error,
-    resolve_settings,
-)
+from doubleword_batch.batch_openai.batcher import BatchingOptions
+from doubleword_batch.batch_openai.credentials import Credentials, live_only_error, resolve_settings
 from doubleword_batch.batch_openai.engine import BatchEngine
 from doubleword_batch.batch_openai.loop_affinity import LoopAffinity
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.lazy_workspace import HttpOptions
 

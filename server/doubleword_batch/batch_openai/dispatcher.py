@@ -20,9 +20,8 @@ from doubleword_batch.batch_openai.batch_task import (
     LinesRejectedError,
     outcome_of,
 )
-from doubleword_batch.batch_openai.batcher import Batcher
+from doubleword_batch.batch_openai.batcher import Batcher, BatchingOptions
 from doubleword_batch.batch_openai.call import Call, closed_while_waiting, deliver, unexpected
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.batch_openai.table_task import TableTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
@@ -312,12 +311,7 @@ class Dispatcher:
         return job
 
     def _batch_task(
-        self,
-        ws: "Workspace",
-        job: StoredJob,
-        calls: dict[int, Call],
-        *,
-        is_of_table: bool = False,
+        self, ws: "Workspace", job: StoredJob, calls: dict[int, Call], *, is_of_table: bool = False
     ) -> BatchTask:
         task_type = TableTask if is_of_table else ResponseTask if job.window == ASYNC else BatchTask
         batch_task = self._batch_tasks[job.name] = task_type(

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.call import (
     Call,
     CallFailedError,
@@ -23,7 +24,6 @@ from doubleword_batch.batch_openai.call import (
     deliver,
     unexpected,
 )
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.settings import Settings
 

@@ -20,9 +20,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
+from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.call import is_repeat
 from doubleword_batch.batch_openai.engine import BatchEngine
-from doubleword_batch.batch_openai.options import BatchingOptions
 from doubleword_batch.batch_openai.streaming import as_stream
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
 from doubleword_batch.jobs.sync.response import CallResponse

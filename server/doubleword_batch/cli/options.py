@@ -134,8 +134,7 @@ Bom = Annotated[
     ),
 ]
 NoLock = Annotated[
-    bool,
-    typer.Option("--no-lock", help="Write no lock file (NAME.lock.json) beside the table."),
+    bool, typer.Option("--no-lock", help="Write no lock file (NAME.lock.json) beside the table.")
 ]
 Overwrite = Annotated[bool, typer.Option("--overwrite", help="Replace the output file.")]
 Timeout = Annotated[

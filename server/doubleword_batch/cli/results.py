@@ -189,8 +189,7 @@ def retry(
         report = call(
             settings,
             lambda jobs: asking(
-                jobs,
-                lambda: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
+                jobs, lambda: jobs.job(job).retry(cause or (), params=params or None, progress=tell)
             ),
         )
     show(terminal, report)

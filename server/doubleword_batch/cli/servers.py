@@ -118,8 +118,7 @@ def proxy(
         bool, typer.Option(help="Answer a repeated call with what an earlier run paid for.")
     ] = True,
     no_key: Annotated[
-        bool,
-        typer.Option("--no-key", help="Accept calls from every program here, without a key."),
+        bool, typer.Option("--no-key", help="Accept calls from every program here, without a key.")
     ] = False,
     show_key: Annotated[
         bool, typer.Option("--show-key", help="Print the key instead of its file.")
@@ -136,8 +135,8 @@ def proxy(
     DOUBLEWORD_BATCH_PROXY_KEY takes the place of the key that the proxy makes. No key is taken on
     the command line, where other users of the machine could read it.
     """
+    from doubleword_batch.batch_openai.batcher import BatchingOptions
     from doubleword_batch.batch_openai.credentials import resolve_settings
-    from doubleword_batch.batch_openai.options import BatchingOptions
     from doubleword_batch.batch_openai.proxy import serve_proxy
 
     terminal = Terminal()

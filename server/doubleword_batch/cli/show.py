@@ -270,10 +270,7 @@ def _(report: Cancelled) -> Facts:
 
 @facts.register
 def _(report: Deleted) -> Facts:
-    return [
-        ("deleted", f"{report.job}, {decimal(report.size_bytes)}"),
-        ("note", report.note),
-    ]
+    return [("deleted", f"{report.job}, {decimal(report.size_bytes)}"), ("note", report.note)]
 
 
 @facts.register
