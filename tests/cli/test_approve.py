@@ -85,6 +85,20 @@ def test_a_person_at_a_terminal_says_yes_and_it_is_submitted(hosted):
     assert failure(hosted, "approve", job)["code"] == "not_submitted"
 
 
+@pytest.mark.parametrize("command", ["create", "run"])
+def test_while_a_person_is_asked_nothing_draws_over_what_they_type(hosted, command):
+    """A progress bar hides the cursor, and clears the line again and again."""
+    arguments = {
+        "create": ("create", refused(hosted)),
+        "run": ("run", "rows.csv", *PROMPT, "-o", "new.csv", "--new-run"),
+    }[command]
+    person = Person(hosted, *arguments, TERM="xterm")
+    asked = person.reads("[y/N]")
+    person.types("n\n")
+    assert person.result()[0] == 3
+    assert asked.count("\033[?25l") == asked.count("\033[?25h")
+
+
 def test_the_code_of_a_terminal_serves_where_there_is_none_and_only_once(hosted):
     job, other = refused(hosted), refused(hosted)
     person = Person(hosted, "approve", job)

@@ -16,6 +16,7 @@ from doubleword_batch.cli.workspace import call, configured
 from doubleword_batch.errors import InputError
 from doubleword_batch.library.approvals import Approval, ApprovalError, JobApprovals, in_words
 from doubleword_batch.library.jobs import Jobs
+from doubleword_batch.progress import Progress
 
 _T = TypeVar("_T")
 
@@ -110,8 +111,10 @@ def _agree(question: Approval) -> None:
     )
 
 
-async def asking(jobs: Jobs, work: Callable[[], Awaitable[_T]]) -> _T:
+async def asking(jobs: Jobs, terminal: Terminal, work: Callable[[Progress], Awaitable[_T]]) -> _T:
     """Do `work`; where it needs a person's yes, ask at the terminal, and do it again.
+
+    Its progress is shown while it works, and not while the person types.
 
     Raises:
         ApprovalError: there is no terminal.
@@ -119,7 +122,8 @@ async def asking(jobs: Jobs, work: Callable[[], Awaitable[_T]]) -> _T:
     """
     while True:
         try:
-            return await work()
+            with progress_on(terminal.notes) as tell:
+                return await work(tell)
         except ApprovalError as error:
             if not is_at_terminal():
                 raise

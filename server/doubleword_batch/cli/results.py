@@ -185,13 +185,14 @@ def retry(
     terminal = Terminal(as_json=as_json)
     settings = configured()
     params = params_of(param)
-    with progress_on(terminal.notes) as tell:
-        report = call(
-            settings,
-            lambda jobs: asking(
-                jobs, lambda: jobs.job(job).retry(cause or (), params=params or None, progress=tell)
-            ),
-        )
+    report = call(
+        settings,
+        lambda jobs: asking(
+            jobs,
+            terminal,
+            lambda tell: jobs.job(job).retry(cause or (), params=params or None, progress=tell),
+        ),
+    )
     show(terminal, report)
     return Exit.DONE
 

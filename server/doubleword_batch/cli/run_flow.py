@@ -29,7 +29,7 @@ from doubleword_batch.jobs.locked_run import (
     open_lock,
     with_window,
 )
-from doubleword_batch.jobs.replies import Results, Status, Waiting
+from doubleword_batch.jobs.replies import Results, Status
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.library.job import Job
 from doubleword_batch.library.jobs import Jobs
@@ -305,22 +305,23 @@ class _RunFlow:
             expected = with_cascade(stored, window, estimate_cost(stored, window))
             self._confirm(ws, expected)
         self._submitting = True
-        while waiting := await asking(jobs, lambda: self._submit_once(job)):
+        while waiting := (
+            await asking(
+                jobs,
+                self._terminal,
+                lambda tell: job.submit(
+                    completion_window=self._options.window,
+                    max_cost_usd=self._options.max_cost_usd,
+                    progress=tell,
+                ),
+            )
+        ).waiting:
             self._terminal.note(f"waiting: {no_capacity(waiting)}; the others run")
             next_try = ws.monotonic() + waiting.retry_after_seconds
             if self._deadline is not None and next_try > self._deadline:
                 return
             await ws.sleep(waiting.retry_after_seconds)
         self._submitted = True
-
-    async def _submit_once(self, job: Job) -> Waiting | None:
-        with progress_on(self._terminal.notes) as tell:
-            submitted = await job.submit(
-                completion_window=self._options.window,
-                max_cost_usd=self._options.max_cost_usd,
-                progress=tell,
-            )
-        return submitted.waiting
 
     def _confirm(self, ws: Workspace, expected: Cost) -> None:
         """Return only if this may be paid for, or a person is asked when it is submitted."""

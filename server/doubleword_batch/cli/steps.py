@@ -118,16 +118,16 @@ def create(
     """Submit a job: upload if needed, start its batches. This is the step that costs money."""
     terminal = Terminal(as_json=as_json)
     settings = configured()
-    with progress_on(terminal.notes) as tell:
-        report = call(
-            settings,
-            lambda jobs: asking(
-                jobs,
-                lambda: jobs.job(job).submit(
-                    completion_window=window, max_cost_usd=max_cost, progress=tell
-                ),
+    report = call(
+        settings,
+        lambda jobs: asking(
+            jobs,
+            terminal,
+            lambda tell: jobs.job(job).submit(
+                completion_window=window, max_cost_usd=max_cost, progress=tell
             ),
-        )
+        ),
+    )
     show(terminal, report)
     if runs_inside(settings):
         terminal.note(
