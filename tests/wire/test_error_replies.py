@@ -142,6 +142,25 @@ async def test_a_rejection_names_the_call_that_helps(connect, method, path, stat
     assert caught.value.next == expected
 
 
+@respx.mock
+async def test_a_model_that_the_server_does_not_have_is_told_from_a_missing_api(connect):
+    unknown = {"error": {"message": "There is no model m.", "code": "model_not_found"}}
+    respx.post(f"{API}/responses").respond(404, json=unknown)
+    with pytest.raises(errors.NotFoundError) as caught:
+        await connect().responses.create({"model": "m", "input": "Say 1"})
+    assert caught.value.code == "not_found"
+    assert "does not have this model" in caught.value.message
+    assert caught.value.next == errors.Next("list", {"kind": "models"})
+
+
+@respx.mock
+async def test_a_response_that_is_gone_names_no_list_as_there_is_none(connect):
+    respx.get(f"{API}/responses/{ID}").respond(404)
+    with pytest.raises(errors.NotFoundError) as caught:
+        await connect().responses.get(ID)
+    assert caught.value.next is None
+
+
 @pytest.mark.parametrize(
     ("method", "path", "status", "code"),
     [

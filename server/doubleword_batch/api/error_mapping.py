@@ -105,14 +105,14 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
             hint=f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1.",
             details={"status": status},
         )
-    mapping = _BY_STATUS.get(status, _REJECTED)
+    mapping = _NO_MODEL if _lacks_model(reply) else _BY_STATUS.get(status, _REJECTED)
     return mapping.kind(
         _message(mapping.message, request, reply),
         status=status,
         request_id=reply.request_id,
         hint=mapping.hint,
         code=mapping.code,
-        next=_next_of(request, status),
+        next=_next_of(request, reply),
     )
 
 
@@ -163,6 +163,11 @@ _REJECTED = _Mapping(
     "The server rejected the request",
     "Correct what it names and call again; unchanged, the request will be rejected again.",
 )
+_NO_MODEL = _Mapping(
+    NotFoundError,
+    "The server does not have this model",
+    "Use a model that this key may use.",
+)
 _BY_STATUS = {
     401: _Mapping(
         AuthError,
@@ -210,7 +215,8 @@ def _missing_api(request: ApiRequest, reply: ErrorReply) -> NotFoundError | None
     # A collection cannot be "not found" by id: a 404 there is a server without this API. Not so
     # for POST /batches, where 404 means the input file.
     collection = request.path.count("/") == 1 and str(request) != "POST /batches"
-    if not (reply.status in {405, 501} or (reply.status == 404 and collection)):  # noqa: PLR2004
+    is_missing = reply.status == 404 and collection and not _lacks_model(reply)  # noqa: PLR2004
+    if not (reply.status in {405, 501} or is_missing):
         return None
     if request.path.rpartition("/")[2] in _EXTENSIONS:
         message = "This server does not offer that; it is an extension of the Batch API"
@@ -283,9 +289,14 @@ def _server_failed(request: ApiRequest, reply: ErrorReply) -> ServerError:
     )
 
 
-def _next_of(request: ApiRequest, status: int) -> Next | None:
+def _lacks_model(reply: ErrorReply) -> bool:
+    return reply.status == 404 and "model_not_found" in reply.body.codes  # noqa: PLR2004
+
+
+def _next_of(request: ApiRequest, reply: ErrorReply) -> Next | None:
     """The call that helps after a rejection: what else there is, or how the object is."""
-    if status == 403:  # noqa: PLR2004
+    status = reply.status
+    if status == 403 or _lacks_model(reply):  # noqa: PLR2004
         return Next("list", {"kind": "models"})
     if status == 404:  # noqa: PLR2004
         return request.listing

@@ -49,9 +49,10 @@ class ApiRequest:
         return self.method != "GET"
 
     @property
-    def listing(self) -> Next:
+    def listing(self) -> Next | None:
         """The call that lists the objects it is about, for errors after which one has to look."""
-        return Next("list", {"kind": self.path.split("/")[1]})
+        kind = self.path.split("/")[1]
+        return None if kind == "responses" else Next("list", {"kind": kind})
 
     def __str__(self) -> str:
         return f"{self.method} {self.path}"
