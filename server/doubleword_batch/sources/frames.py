@@ -5,22 +5,26 @@ Numbers of 16 and 32 bits become those of 64 bits with their digits, as their li
 because their libraries cut what Python's times do not hold.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from importlib import import_module
 from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
 from doubleword_batch.sources.base import Row
-from doubleword_batch.sources.nanoseconds import CLOCK, ELAPSED, moment_reader
-from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.pandas_types import extension_reader
-from doubleword_batch.sources.python_values import is_missing, json_value
-from doubleword_batch.sources.values import as_text
+from doubleword_batch.sources.column_readers import (
+    CLOCK,
+    ELAPSED,
+    Read,
+    each,
+    extension_reader,
+    fields,
+    moment_reader,
+    pairs,
+)
+from doubleword_batch.sources.values import shortest
 
 _ROWS_AT_ONCE = 500
-
-Read = Callable[[Any], Any]
 
 
 def rows_of_pandas(frame: Any) -> Generator[Row]:
@@ -126,11 +130,11 @@ def _of_polars(kind: Any) -> Read | None:
     if getattr(kind, "time_unit", None) == "ns":
         return moment_reader(kind.time_zone) if name == "Datetime" else ELAPSED
     if name in {"List", "Array"}:
-        return _each(_of_polars(kind.inner))
+        return each(_of_polars(kind.inner))
     if name == "Map":
-        return _pairs(_of_polars(kind.key), _of_polars(kind.value))
+        return pairs(_of_polars(kind.key), _of_polars(kind.value))
     if name == "Struct":
-        return _fields({field.name: _of_polars(field.dtype) for field in kind.fields})
+        return fields([(field.name, _of_polars(field.dtype)) for field in kind.fields])
     return None
 
 
@@ -149,16 +153,16 @@ def _of_arrow(kind: Any) -> Read | None:  # noqa: PLR0911  # one kind of type af
     if types.is_float16(kind):
         return _half
     if types.is_map(kind):
-        return _pairs(_of_arrow(kind.key_type), _of_arrow(kind.item_type))
+        return pairs(_of_arrow(kind.key_type), _of_arrow(kind.item_type))
     if types.is_struct(kind):
-        return _fields({field.name: _of_arrow(field.type) for field in kind})
+        return fields([(field.name, _of_arrow(field.type)) for field in kind])
     if types.is_dictionary(kind) or types.is_run_end_encoded(kind):
         return _of_arrow(kind.value_type)
     if getattr(kind, "storage_type", None) is not None:  # of an extension
         name = kind.extension_name.encode()
         return extension_reader(name, _metadata(kind), _of_arrow(kind.storage_type))
     if getattr(kind, "value_type", None) is not None:  # of each kind of list
-        return _each(_of_arrow(kind.value_type))
+        return each(_of_arrow(kind.value_type))
     return _finer_of_arrow(kind)
 
 
@@ -184,8 +188,7 @@ def _counted_of_arrow(kind: Any) -> Any:  # noqa: PLR0911  # one kind of type af
     if _finer_of_arrow(kind):
         return arrow.int64()
     if types.is_struct(kind):
-        fields = [field.with_type(_counted_of_arrow(field.type)) for field in kind]
-        return arrow.struct(fields)
+        return arrow.struct([field.with_type(_counted_of_arrow(field.type)) for field in kind])
     if types.is_map(kind):
         return arrow.map_(_counted_of_arrow(kind.key_type), _counted_of_arrow(kind.item_type))
     if types.is_dictionary(kind) and _finer_of_arrow(kind.value_type):
@@ -208,8 +211,8 @@ def _counted_of_polars(kind: Any) -> Any:
     if name == "Array":
         return polars.Array(_counted_of_polars(kind.inner), kind.size)
     if name == "Struct":
-        fields = kind.fields
-        return polars.Struct([polars.Field(f.name, _counted_of_polars(f.dtype)) for f in fields])
+        inner = [polars.Field(field.name, _counted_of_polars(field.dtype)) for field in kind.fields]
+        return polars.Struct(inner)
     return kind
 
 
@@ -238,36 +241,3 @@ def _half(value: Any) -> Any:
 
 
 _PLAIN_OF_POLARS: dict[str, Read] = {"Float32": _single, "Float16": _half, "Time": CLOCK}
-
-
-def _each(read: Read | None) -> Read | None:
-    if read is None:
-        return None
-    return lambda values: None if is_missing(values) else [read(value) for value in values]
-
-
-def _fields(readers: Mapping[str, Read | None]) -> Read | None:
-    reading = _readers(readers.items())
-    if not reading:
-        return None
-    return lambda value: None if is_missing(value) else _read(value, reading)
-
-
-def _pairs(key: Read | None, item: Read | None) -> Read:
-    """The reader of a map, whose keys become texts as those of an object in JSON are."""
-
-    def read(value: Any) -> Any:
-        if is_missing(value):
-            return None
-        pairs: Iterable[tuple[Any, Any]] = value.items() if hasattr(value, "items") else value
-        return {_key(_of(key, name)): _of(item, inner) for name, inner in pairs}
-
-    return read
-
-
-def _of(read: Read | None, value: Any) -> Any:
-    return read(value) if read else value
-
-
-def _key(value: Any) -> str:
-    return as_text(json_value(value))

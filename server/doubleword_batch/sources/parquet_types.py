@@ -1,12 +1,11 @@
 """How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from doubleword_batch.sources.arrow_metadata import Field
-from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.pandas_types import extension_reader
-from doubleword_batch.sources.values import elapsed_number, without_nan
+from doubleword_batch.sources.column_readers import Read, each, extension_reader, fields, pairs
+from doubleword_batch.sources.values import elapsed_number, shortest, without_nan
 
 _INTEGERS = frozenset({"tinyint", "smallint", "integer", "bigint"})
 _AS_THEY_ARE = (
@@ -21,8 +20,6 @@ _ENDS = {
     "infinity": "2262-04-11 23:47:16.854775807",
     "-infinity": "1677-09-21 00:12:43.145224193",
 }
-
-Read = Callable[[Any], Any]
 
 
 class Node(NamedTuple):
@@ -95,77 +92,64 @@ def column_of(kind: Any, node: Node | None, field: Field | None) -> Column:
         node: its element in the file's schema, None where that is unknown.
         field: its Arrow field, None where there is none.
     """
-    first, second, read = _Types().of(kind, node, field)
+    first, second, read = _of(kind, node, field)
     plain = str(kind)
     return Column(None if first == second == plain else (first, second), read)
 
 
-class _Types:
-    """Follows the three descriptions of a type together."""
+_Type = tuple[str, str, Read | None]
+"""(first cast, second cast, reader) of a type."""
 
-    def of(  # noqa: PLR0911  # one kind of type after the other
-        self, kind: Any, node: Node | None, field: Field | None
-    ) -> tuple[str, str, Read | None]:
-        """(first cast, second cast, reader) of a type."""
-        name = str(kind.id)
-        if name in {"list", "array"}:
-            return self._list(kind, node, field)
-        if name in {"struct", "tuple"}:
-            return self._struct(kind, node, field)
-        if name == "map":
-            return self._map(kind, node, field)
-        plain = str(kind)
-        if name == "float":
-            is_half = node is not None and node.logical.startswith("Float16")
-            return "VARCHAR", "DOUBLE", _half if is_half else without_nan
-        if name == "double":
-            return plain, plain, without_nan
-        if field is not None and (read := _told_by_arrow(name, field)):
-            return plain, plain, read
-        if name in _AS_THEY_ARE:
-            return plain, plain, None
-        if name == "timestamp_ns":
-            return "VARCHAR", "VARCHAR", _with_ends
-        return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
 
-    def _list(
-        self, kind: Any, node: Node | None, field: Field | None
-    ) -> tuple[str, str, Read | None]:
+def _of(  # noqa: PLR0911  # one kind of type after the other
+    kind: Any, node: Node | None, field: Field | None
+) -> _Type:
+    name = str(kind.id)
+    if name in {"list", "array"}:
         child = kind.children[0][1]
-        first, second, read = self.of(child, _element(node, child), _child(field, 0))
-        return f"{first}[]", f"{second}[]", read and _each(read)
-
-    def _struct(
-        self, kind: Any, node: Node | None, field: Field | None
-    ) -> tuple[str, str, Read | None]:
-        known = node.children if node and len(node.children) == len(kind.children) else ()
-        types: list[tuple[str, str]] = []
-        fields: list[tuple[str, str, Read | None]] = []
-        for number, (name, child) in enumerate(kind.children):
-            own = known[number] if known else None
-            first, second, read = self.of(child, own, _child(field, number))
-            types.append((first, second))
-            fields.append((name, own.name if own else name, read))
-        names = [name for name, *_ in fields]
-        if not all(names):  # SQL has no empty name, and casts by place where there are no names
-            firsts, seconds = (", ".join(casts) for casts in zip(*types, strict=True))
-            return f"TUPLE({firsts})", f"TUPLE({seconds})", _places(fields)
-        firsts, seconds = (
-            ", ".join(f"{quoted(name)} {cast}" for name, cast in zip(names, casts, strict=True))
-            for casts in zip(*types, strict=True)
-        )
-        changes = any(name != own or read for name, own, read in fields)
-        read = _as_pandas(field, _fields(fields) if changes else None)
-        return f"STRUCT({firsts})", f"STRUCT({seconds})", read
-
-    def _map(
-        self, kind: Any, node: Node | None, field: Field | None
-    ) -> tuple[str, str, Read | None]:
-        value = kind.children[1][1]
+        first, second, read = _of(child, _element(node, child), _child(field, 0))
+        return f"{first}[]", f"{second}[]", each(read)
+    if name in {"struct", "tuple"}:
+        return _struct(kind, node, field)
+    if name == "map":
         pair = node.children[0] if node and node.children else None
         own = pair.children[1] if pair and len(pair.children) > 1 else None
-        first, second, read = self.of(value, own, _child(_child(field, 0), 1))
-        return f"MAP(VARCHAR, {first})", f"MAP(VARCHAR, {second})", _values(read)
+        first, second, read = _of(kind.children[1][1], own, _child(_child(field, 0), 1))
+        return f"MAP(VARCHAR, {first})", f"MAP(VARCHAR, {second})", pairs(None, read)
+    plain = str(kind)
+    if name == "float":
+        is_half = node is not None and node.logical.startswith("Float16")
+        return "VARCHAR", "DOUBLE", _half if is_half else without_nan
+    if name == "double":
+        return plain, plain, without_nan
+    if field is not None and (read := _told_by_arrow(name, field)):
+        return plain, plain, read
+    if name in _AS_THEY_ARE:
+        return plain, plain, None
+    if name == "timestamp_ns":
+        return "VARCHAR", "VARCHAR", _with_ends
+    return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
+
+
+def _struct(kind: Any, node: Node | None, field: Field | None) -> _Type:
+    known = node.children if node and len(node.children) == len(kind.children) else ()
+    types: list[tuple[str, str]] = []
+    named: list[tuple[str, Read | None]] = []
+    for number, (name, child) in enumerate(kind.children):
+        own = known[number] if known else None
+        first, second, read = _of(child, own, _child(field, number))
+        types.append((first, second))
+        named.append((own.name if own else name, read))
+    names = [name for name, _ in kind.children]
+    if not all(names):  # SQL has no empty name, and casts by place where there are no names
+        firsts, seconds = (", ".join(casts) for casts in zip(*types, strict=True))
+        return f"TUPLE({firsts})", f"TUPLE({seconds})", fields(named, renames=True)
+    firsts, seconds = (
+        ", ".join(f"{quoted(name)} {cast}" for name, cast in zip(names, casts, strict=True))
+        for casts in zip(*types, strict=True)
+    )
+    held = fields(named, renames=names != [own for own, _ in named])
+    return f"STRUCT({firsts})", f"STRUCT({seconds})", _as_pandas(field, held)
 
 
 def quoted(name: str) -> str:
@@ -205,47 +189,6 @@ def _element(node: Node | None, kind: Any) -> Node | None:
     ):
         return inner.children[0]
     return inner
-
-
-def _each(read: Read) -> Read:
-    return lambda values: None if values is None else [_of(read, value) for value in values]
-
-
-def _fields(fields: list[tuple[str, str, Read | None]]) -> Read:
-    def read_all(value: Any) -> Any:
-        if value is None:
-            return None
-        return {own: _of(read, value[name]) if read else value[name] for name, own, read in fields}
-
-    return read_all
-
-
-def _places(fields: list[tuple[str, str, Read | None]]) -> Read:
-    """The reader of a struct that SQL gives as a tuple."""
-
-    def read_all(values: Any) -> Any:
-        if values is None:
-            return None
-        return {
-            own: _of(read, value) if read else value
-            for (_, own, read), value in zip(fields, values, strict=True)
-        }
-
-    return read_all
-
-
-def _values(read: Read | None) -> Read:
-    def read_all(value: Any) -> Any:
-        if value is None:
-            return None
-        pairs: Iterator[tuple[Any, Any]] = iter(value.items())
-        return {key: _of(read, item) if read else item for key, item in pairs}
-
-    return read_all
-
-
-def _of(read: Read, value: Any) -> Any:
-    return None if value is None else read(value)
 
 
 def _zoned(text: str | None) -> str | None:

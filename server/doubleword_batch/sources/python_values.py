@@ -14,8 +14,7 @@ from uuid import UUID
 
 from doubleword_batch.sources.base import Row
 from doubleword_batch.sources.images import HEAD_BYTES, media_type
-from doubleword_batch.sources.narrow_floats import shortest
-from doubleword_batch.sources.values import elapsed_number, elapsed_text
+from doubleword_batch.sources.values import elapsed_number, elapsed_text, shortest
 
 _LEAST_INTEGER, _MOST_INTEGER = -(1 << 63), (1 << 64) - 1  # JSON readers keep them; text beyond
 _MOST_DIGITS = 4_000  # Python writes integers with 4,300 of them

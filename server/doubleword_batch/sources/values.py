@@ -3,9 +3,10 @@
 import json
 import math
 import re
+import struct
 from base64 import b64encode
 from datetime import timedelta
-from typing import Any, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
@@ -78,6 +79,54 @@ def elapsed_number(number: int, unit: str) -> str:
     text = ("-" if number < 0 else "") + elapsed_text(timedelta(seconds=seconds))
     digits = f"{part:0{len(str(per_second)) - 1}}".rstrip("0") if part else ""
     return f"{text}.{digits.ljust(6, '0')}" if digits else text
+
+
+class _Form(NamedTuple):
+    """Of numbers of one width.
+
+    Attributes:
+        layout: how `struct` packs them.
+        always_held: so many digits survive, whatever they are: fewer need not be tried.
+        always_enough: digits that tell every number from its neighbours.
+        smallest_normal: a number below it holds fewer digits.
+        aside: takes a power of two, times this, into the wider gap between it and its neighbours,
+            which lies away from zero.
+    """
+
+    layout: struct.Struct
+    always_held: int
+    always_enough: int
+    smallest_normal: float
+    aside: float
+
+
+_FORMS = {
+    16: _Form(struct.Struct("<e"), 3, 5, 2.0**-14, 1 + 2.0**-13),
+    32: _Form(struct.Struct("<f"), 6, 9, 2.0**-126, 1 + 2.0**-26),
+}
+
+
+def shortest(number: float, bits: Literal[16, 32]) -> float:
+    """The number of 64 bits with the fewest digits that rounds to this narrow one: 19.99.
+
+    Args:
+        number: one that `bits` bits hold exactly; NaN and infinity stay.
+        bits: of the narrow number.
+    """
+    if not math.isfinite(number):
+        return number
+    layout, held, enough, smallest_normal, aside = _FORMS[bits]
+    packed = layout.pack(number)
+    is_power_of_two = abs(math.frexp(number)[0]) == 0.5  # noqa: PLR2004
+    for digits in range(held if abs(number) >= smallest_normal else 1, enough):
+        for value in (number, number * aside) if is_power_of_two else (number,):
+            rounded = float(f"{value:.{digits}g}")
+            try:
+                if layout.pack(rounded) == packed:
+                    return rounded
+            except OverflowError:  # rounded up beyond the largest
+                continue
+    return float(f"{number:.{enough}g}")
 
 
 def _holds_non_finite(value: Any) -> bool:

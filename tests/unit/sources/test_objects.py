@@ -21,7 +21,7 @@ import pytest
 
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.sources import is_object_source, objects, open_source, write_objects
-from doubleword_batch.sources.narrow_floats import shortest
+from doubleword_batch.sources.values import shortest
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 

@@ -15,8 +15,8 @@ from pyarrow import parquet as arrow_parquet
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.extra_packages import install_line
 from doubleword_batch.sources import open_source
+from doubleword_batch.sources.column_readers import period_reader
 from doubleword_batch.sources.objects import write_objects
-from doubleword_batch.sources.periods import period_reader
 
 
 @pytest.fixture
