@@ -29,8 +29,8 @@ LONGEST_PAUSE_SECONDS = 0.1  # between looks: the server needs no longer
 # Imported by functions that first need them.
 LATER = (
     *("anyio._backends._asyncio", "encodings.idna", "encodings.unicode_escape"),
-    *("doubleword_batch.requests.first_wave", "doubleword_batch.requests.rewrite"),
-    *("doubleword_batch.requests.sandbox", "doubleword_batch.jobs.store.accepted_keys"),
+    *("doubleword_batch.requests.rewrite", "doubleword_batch.requests.sandbox"),
+    "doubleword_batch.jobs.store.accepted_keys",
 )
 
 

@@ -82,7 +82,7 @@ def _source(
     made: MadeRows | None,
 ) -> "Source":
     from doubleword_batch.sources import open_source, write_objects, write_rows
-    from doubleword_batch.sources.text_for_a_path import rows_for_a_path
+    from doubleword_batch.sources.objects import rows_for_a_path
 
     given = [
         value for value in (request.source, request.rows, request.objects) if value is not None

@@ -47,7 +47,7 @@ def put_first_wave(
     ledger: "Ledger", built: "BuildResult", plan: "BuildPlan", profile: "Profile", folder: Path
 ) -> "BuildResult":
     """Put the requests that go first into files of their own, where the plan wants that."""
-    from doubleword_batch.requests.first_wave import split_first_wave
+    from doubleword_batch.requests.rewrite import split_first_wave
 
     if plan.first_wave is None or not built.files:
         return built

@@ -6,6 +6,7 @@ compared at the end.
 """
 
 import json
+import re
 import struct
 import tempfile
 from collections.abc import Collection, Iterator
@@ -18,6 +19,7 @@ import msgspec
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
+from doubleword_batch.public_address import why_not_public
 from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 
 MOST_IN_MEMORY = 100_000
@@ -259,6 +261,89 @@ class SeenIds:
 
     def _bucket(self, number: int) -> Path:
         return Path(self._folder.name if self._folder else "", f"{number}")
+
+
+_MEDIA = frozenset(
+    {
+        *("image_url", "video_url", "audio_url", "file_url", "document_url", "input_image"),
+        *("input_audio", "input_video", "input_file", "image", "audio", "video", "file", "source"),
+    }
+)
+"""Members of a message or of a part of it that hold such an address, or the content itself."""
+
+_ADDRESSES = frozenset({"url", "uri", "data", "file_data", "path"})
+_ONLY_QUOTED = ("tool_use", "function_call", "custom_tool_call")
+_ADDRESS_SHOWN = 100
+_DATA = re.compile("data:", re.IGNORECASE)
+
+
+class _Asked(_Content, Protocol):
+    """The same, with the text to complete."""
+
+    prompt: msgspec.Raw
+
+
+class _Said(msgspec.Struct, forbid_unknown_fields=True):
+    """A message of text alone."""
+
+    role: str
+    content: str | None = None
+    name: str | None = None
+
+
+_decode_texts = msgspec.json.Decoder(str | list[str | int | list[int] | _Said]).decode
+
+
+def media_fault(asked: _Asked) -> str | None:
+    """What is wrong with the first address in a request that leads nowhere public, or None.
+
+    Raises:
+        ValueError: a number in it is beyond what is read.
+    """
+    for content in (asked.messages, asked.input, asked.prompt):
+        if not content:
+            continue
+        try:
+            _decode_texts(content)
+        except (ValueError, RecursionError):  # something else than texts
+            for place, address in _addresses(msgspec.json.decode(content)):
+                wrong = why_not_public(address)
+                if wrong is not None:
+                    return f"{place} is {quote_untrusted(address, _ADDRESS_SHOWN)}, which {wrong}."
+    return None
+
+
+def _addresses(content: Any) -> Iterator[tuple[str, str]]:
+    """(place, address) of everything that is to be fetched."""
+    waiting = [content]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting += reversed(cast("list[Any]", node))
+        if not isinstance(node, dict):
+            continue
+        part = cast("dict[str, Any]", node)
+        for name, value in part.items():
+            if name in _MEDIA:
+                yield from _addresses_of(name, value)
+        if part.get("type") not in _ONLY_QUOTED:
+            waiting += reversed(part.values())
+
+
+def _addresses_of(name: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, str) and name != "source" and _is_address(name, value):
+        yield name, value
+    elif isinstance(value, dict):
+        for inner, text in cast("dict[str, Any]", value).items():
+            if inner in _ADDRESSES and isinstance(text, str) and _is_address(inner, text):
+                yield f"{name}.{inner}", text
+
+
+def _is_address(name: str, text: str) -> bool:
+    """Whether a text is an address and not the content itself, which base64 writes without ":"."""
+    if _DATA.match(text.lstrip()):
+        return False
+    return ":" in text or name.endswith(("url", "uri", "path"))
 
 
 class _EmbeddingBody(msgspec.Struct):

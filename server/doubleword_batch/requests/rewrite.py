@@ -1,7 +1,8 @@
-"""Request files written again without the lines of some rows."""
+"""Request files written again: without the lines of some rows, or a first wave in its own files."""
 
 import re
 from array import array
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -13,7 +14,7 @@ import msgspec
 from doubleword_batch.atomic_files import not_written, rename
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.build import BuildResult, requests_in_a_file
-from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter
+from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, beginnings
 from doubleword_batch.requests.spec import RequestSpec
 from doubleword_batch.requests.token_estimates import (
     BYTES_PER_TOKEN,
@@ -76,7 +77,7 @@ def without_rows(
         ) as writer,
         _Aside(aside) as put_aside,
     ):
-        for row, line in numbered_lines(built.files):
+        for row, line in _numbered_lines(built.files):
             if is_left_out(row):
                 put_aside.write(row, line)
                 continue
@@ -90,11 +91,68 @@ def without_rows(
     input_tokens = text_bytes // BYTES_PER_TOKEN + images * TOKENS_PER_IMAGE
     changed = replace(
         built,
-        files=put_in_place(built.files, files, folder),
+        files=_put_in_place(built.files, files, folder),
         input_tokens=input_tokens,
         output_tokens=estimate_output_tokens(spec, requests, input_tokens),
     )
-    return Kept(changed, ranges(file_of))
+    return Kept(changed, _ranges(file_of))
+
+
+def split_first_wave(
+    built: BuildResult, spec: RequestSpec, profile: Profile, folder: Path, each: int
+) -> Kept:
+    """Put up to `each` requests of every shared beginning into files of their own, as the first.
+
+    Beginnings count from about 1,000 tokens on, within one file. Where more than one request begins
+    so, a request is taken for the longest beginning that it shares.
+
+    Args:
+        built: its files lie in `folder` and are replaced.
+        spec: what was asked.
+        profile: the provider's limits.
+        folder: nobody else's.
+        each: from 1.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
+    most = requests_in_a_file(spec, profile)
+    folders = (folder / "first", folder / "kept")
+    for target in folders:
+        target.mkdir(mode=0o700)
+    place_of = array("i", bytes(4 * (built.rows + 1)))  # by row: below 0 in the first wave
+    with (
+        RequestFileWriter(folders[0], most, profile.max_file_bytes) as first,
+        RequestFileWriter(folders[1], most, profile.max_file_bytes, by_prefix=True) as others,
+    ):
+        for file in built.files:
+            chosen = _chosen(file, each)
+            for number, (row, line) in enumerate(_numbered_lines((file,))):
+                is_first = number in chosen
+                place_of[row] = -first.write(line) if is_first else others.write(line)
+        first_files, other_files = first.publish(), others.publish()
+    count = len(first_files)
+    for row, place in enumerate(place_of):
+        place_of[row] = -place if place < 0 else place + count if place else 0
+    new = (*first_files, *(replace(file, number=file.number + count) for file in other_files))
+    files = _put_in_place(built.files, new, folder)
+    changed = replace(built, files=files, first_files=count if other_files else 0)
+    return Kept(changed, _ranges(place_of))
+
+
+def _chosen(file: RequestFile, each: int) -> set[int]:
+    """The places of the lines that go first."""
+    sharing: Counter[int] = Counter()
+    for _, line in _numbered_lines((file,)):
+        sharing.update(beginnings(line))
+    chosen: set[int] = set()
+    taken: Counter[int] = Counter()
+    for number, (_, line) in enumerate(_numbered_lines((file,))):
+        shared = [begin for begin in beginnings(line) if sharing[begin] > each]
+        if shared and taken[shared[-1]] < each:
+            chosen.add(number)
+            taken.update(shared)
+    return chosen
 
 
 class _Aside:
@@ -129,7 +187,7 @@ class _Aside:
                 raise not_written(path, error) from None
 
 
-def ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
+def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
     """(file, first row, last row) of rows that follow each other, those in no file let through.
 
     Args:
@@ -147,7 +205,7 @@ def ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
         yield number, first, last
 
 
-def numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
+def _numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]]:
     """(row, request line) of files that were built, in their order."""
     for file in files:
         with file.path.open("rb") as lines:
@@ -157,7 +215,7 @@ def numbered_lines(files: tuple[RequestFile, ...]) -> Iterator[tuple[int, bytes]
                     yield int(found[1]), line
 
 
-def put_in_place(
+def _put_in_place(
     old: tuple[RequestFile, ...], new: tuple[RequestFile, ...], folder: Path
 ) -> tuple[RequestFile, ...]:
     """Let files from folders inside of `folder` stand in it, by their numbers, for the old ones.

@@ -15,8 +15,7 @@ from doubleword_batch.sources.values import as_text
 if TYPE_CHECKING:
     from jinja2 import Template as JinjaTemplate
 
-    from doubleword_batch.requests.sandbox import Sandbox
-    from doubleword_batch.requests.template_syntax import Plain
+    from doubleword_batch.requests.sandbox import Plain, Sandbox
 
 _CONDITION = re.compile(r"\{%|\{\{[^}]*(?:\||\bif\b|\bor\b)")
 _NAME_CHARACTERS = 200
@@ -102,7 +101,7 @@ class Template:
     def _render_logic(self, row: Mapping[str, Any]) -> str:
         from jinja2.exceptions import UndefinedError
 
-        from doubleword_batch.requests.template_syntax import variables
+        from doubleword_batch.requests.sandbox import variables
 
         self._sandbox.refill()
         try:
@@ -130,10 +129,9 @@ class Template:
         """The template compiled, as a pattern where it has no logic; what it takes from a row."""
         from jinja2.exceptions import TemplateError
 
-        from doubleword_batch.requests import template_syntax as syntax
-        from doubleword_batch.requests.sandbox import Sandbox
+        from doubleword_batch.requests import sandbox as syntax
 
-        sandbox = Sandbox(self._max_characters)
+        sandbox = syntax.Sandbox(self._max_characters)
         rewritten = syntax.with_columns_by_name(text, frozenset(self._columns))
         user = f"The {self._name}"
         try:

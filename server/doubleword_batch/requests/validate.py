@@ -19,8 +19,13 @@ from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.findings import Findings, ValidationReport
-from doubleword_batch.requests.line_checks import SeenIds, content_fault, diagnose, inputs_of
-from doubleword_batch.requests.media_addresses import media_fault
+from doubleword_batch.requests.line_checks import (
+    SeenIds,
+    content_fault,
+    diagnose,
+    inputs_of,
+    media_fault,
+)
 from doubleword_batch.requests.plain_lines import read_plain
 from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN

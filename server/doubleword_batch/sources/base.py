@@ -10,6 +10,7 @@ from typing import Any
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.paths import Roots
+from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
 
 MAX_RECORD_BYTES = 64 << 20
 """Bytes of the largest row or text that is read; anything larger lacks a quote or a newline."""
@@ -51,10 +52,17 @@ class Source(ABC):
     has_byte_order_mark: bool = False
     roots: Roots | None = None
 
-    def __init__(self, location: str, paths: tuple[Path, ...], columns: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        location: str,
+        paths: tuple[Path, ...],
+        columns: tuple[str, ...] = (),
+        options: SourceOptions = DEFAULT_OPTIONS,
+    ) -> None:
         self.location = location
         self.paths = paths
         self.columns = columns
+        self._options = options
         self._notes: dict[str, str] = {}
 
     @property
@@ -84,6 +92,12 @@ class Source(ABC):
         Raises:
             InputError: a row cannot be read; the message says where it is (see `open_source`).
         """
+
+    def _bad_row(self, fault: InputError) -> BadRow:
+        """What stands for a row that cannot be read, where the options keep such rows."""
+        if not self._options.keeps_bad_rows:
+            raise fault from None
+        return BadRow(fault)
 
     def row_count(self) -> int | None:
         """How many rows there are, where that is known without reading them."""
@@ -120,17 +134,7 @@ def quoted_name(path: Path) -> str:
 def ragged_row(
     path: Path, row: int, line: int, expected: int, found: int, wording: str, hint: str
 ) -> InputError:
-    """The error for a row that is wider or narrower than the header.
-
-    Args:
-        path: the file.
-        row: the row's number.
-        line: the line it starts on.
-        expected: columns of the header.
-        found: columns of the row.
-        wording: how the two differ.
-        hint: what to correct.
-    """
+    """The error for a row that is wider or narrower than the header; `wording` says how."""
     return InputError(
         f"Row {row} of {quoted_name(path)} (line {line}) {wording}.",
         hint=hint,
@@ -139,19 +143,10 @@ def ragged_row(
     )
 
 
-def not_utf8(path: Path, line: int, offset: int) -> InputError:
-    """The error for a byte that is not UTF-8; `offset` counts bytes from the file's start."""
-    return unreadable_text(path, "utf-8", line, offset)
+def not_utf8(path: Path, line: int, offset: int, encoding: str = "utf-8") -> InputError:
+    """The error for bytes that a text's encoding, by its name in Python, does not have.
 
-
-def unreadable_text(path: Path, encoding: str, line: int, offset: int) -> InputError:
-    """The error for bytes that an encoding does not have.
-
-    Args:
-        path: the file.
-        encoding: its name in Python.
-        line: where they are, from 1.
-        offset: bytes before them in the file.
+    Lines count from 1; `offset` is how many bytes of the file stand before them.
     """
     hint = (
         "Save the file as UTF-8, in Excel as 'CSV UTF-8 (Comma delimited)', or state its encoding, "
@@ -182,13 +177,7 @@ def nul_character(path: Path, line: int, offset: int) -> InputError:
 
 
 def damaged(path: Path, kind: str, reason: str) -> InputError:
-    """The error for a file whose content is not what its first bytes promise.
-
-    Args:
-        path: the file.
-        kind: what it should be, with its article.
-        reason: what is wrong with it.
-    """
+    """The error for a file that its first bytes call `kind` (with an article) and that is none."""
     return InputError(
         f"{quoted_name(path)} is damaged or not {kind}: {quote_untrusted(reason, 150)}.",
         hint="Copy or export the file again; if it opens elsewhere, save it again from there, or "

@@ -66,9 +66,7 @@ class CsvSource(Source):
         self._file = file
         self.has_byte_order_mark = file.is_marked
         check_options(options)
-        self._options = options
-        self._skips = options.keeps_bad_rows
-        super().__init__(location, (file.path,), ())
+        super().__init__(location, (file.path,), options=options)
         self._records_above = 0  # those above the rows
         self._header: list[Any] | None = None  # its cells as they stand there
         self._kept: list[tuple[str, int]] = []  # where a column was left out
@@ -99,8 +97,10 @@ class CsvSource(Source):
                 number += 1
                 if fills and len(fields) != width and not isinstance(fields, BadRecord):
                     fields = _filled(fields, width)  # noqa: PLW2901  # the same record
-                if len(fields) != width:
-                    yield self._bad_row(records, number, fields)
+                if isinstance(fields, BadRecord):
+                    yield BadRow(fields.fault)
+                elif len(fields) != width:
+                    yield self._bad_row(self._ragged(records.line, number, fields))
                 elif kept:
                     yield {name: fields[at] for name, at in kept}
                 else:
@@ -124,12 +124,9 @@ class CsvSource(Source):
                 return line
         return None
 
-    def _bad_row(self, records: CsvRecords, number: int, fields: list[str]) -> BadRow:
-        if isinstance(fields, BadRecord):
-            return BadRow(fields.fault)
-        path, line = self._file.path, records.line
-        fault = ragged_row(
-            path,
+    def _ragged(self, line: int, number: int, fields: list[str]) -> InputError:
+        return ragged_row(
+            self._file.path,
             number,
             line,
             self._width,
@@ -144,9 +141,6 @@ class CsvSource(Source):
                 has_r_names=self._has_r_names,
             ),
         )
-        if not self._skips:
-            raise fault
-        return BadRow(fault)
 
     def _find_columns(self, header_row: int | None) -> None:
         records = self._first_records(self._dialect)
@@ -260,7 +254,7 @@ class CsvSource(Source):
 
     @contextmanager
     def _reading(self, dialect: Dialect | None = None) -> Generator[CsvRecords]:
-        path, skips = self._file.path, self._skips
+        path, skips = self._file.path, self._options.keeps_bad_rows
         dialect = dialect or self._dialect
 
         def opened() -> BinaryIO:

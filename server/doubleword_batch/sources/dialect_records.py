@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from doubleword_batch.sources.base import nul_character
-from doubleword_batch.sources.changed_stream import ChangedStream
 from doubleword_batch.sources.csv_dialect import LONE_RETURN, Dialect
 from doubleword_batch.sources.csv_records import CsvRecords
+from doubleword_batch.sources.encodings import ChangedStream
 
 _CONTROLS = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f", "v": "\v", "Z": "\x1a"}
 _ESCAPED = re.compile(r"\\(.)", re.DOTALL)

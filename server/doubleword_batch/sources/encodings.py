@@ -4,13 +4,16 @@ A byte order mark says what a file is, or the caller does; nothing is guessed.
 """
 
 import codecs
+import io
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.sources.base import nul_character, quoted_name, unreadable_text
-from doubleword_batch.sources.changed_stream import ChangedStream
+from doubleword_batch.sources.base import not_utf8, nul_character, quoted_name
 from doubleword_batch.sources.compressed import open_bytes
+
+if TYPE_CHECKING:
+    from _typeshed import WriteableBuffer
 
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -20,6 +23,7 @@ _MARKS = {
     codecs.BOM_UTF16_BE: "utf-16",
 }
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b\0")
+_BLOCK_BYTES = 1 << 18
 _MANY_NULS = 0.15  # of the bytes at one place of every four
 
 
@@ -126,6 +130,49 @@ def refuse_nul(path: Path, content: bytes) -> None:
         raise nul_character(path, content.count(b"\n", 0, at) + 1, at)
 
 
+class ChangedStream(io.RawIOBase):
+    """Reads a stream through `_changed`, which a subclass has.
+
+    Args:
+        stream: what is read; closed with this one.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self._stream = stream
+        self._ready = b""
+
+    def readable(self) -> bool:
+        """Always."""
+        return True
+
+    def readinto(self, buffer: "WriteableBuffer", /) -> int:
+        """Fill the buffer as far as the next block reaches; 0 at the end."""
+        target = memoryview(buffer)
+        while not self._ready:
+            block = self._stream.read(_BLOCK_BYTES)
+            self._ready = self._changed(block)
+            if not block:
+                break
+        piece = self._ready[: len(target)]
+        target[: len(piece)] = piece
+        self._ready = self._ready[len(piece) :]
+        return len(piece)
+
+    def close(self) -> None:
+        """Close both streams."""
+        self._stream.close()
+        super().close()
+
+    def buffered(self) -> BinaryIO:
+        """The stream as readers take it."""
+        return cast("BinaryIO", io.BufferedReader(self, _BLOCK_BYTES))
+
+    def _changed(self, block: bytes) -> bytes:
+        """What becomes of the next block; an empty one is the end."""
+        raise NotImplementedError
+
+
 class _Transcoded(ChangedStream):
     """Reads a stream in one encoding as UTF-8."""
 
@@ -153,6 +200,6 @@ class _Transcoded(ChangedStream):
             before = error.object[: error.start].decode(self._encoding, "ignore")
             line = self._line + before.count("\n")
             offset = self._read_bytes - len(error.object) + error.start
-            raise unreadable_text(self._path, self._encoding, line, offset) from None
+            raise not_utf8(self._path, line, offset, self._encoding) from None
         self._line += text.count("\n")
         return text

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Generator, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import BinaryIO
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import is_installed, missing_extra
@@ -17,7 +18,6 @@ from doubleword_batch.open_files import is_link
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
-    BadRow,
     Row,
     Source,
     not_utf8,
@@ -60,9 +60,14 @@ class FileSource(Source):
     label_columns = frozenset({"path", "name"})
 
     def __init__(
-        self, location: str, paths: tuple[Path, ...], folder: Path, columns: tuple[str, ...]
+        self,
+        location: str,
+        paths: tuple[Path, ...],
+        folder: Path,
+        columns: tuple[str, ...],
+        options: SourceOptions = DEFAULT_OPTIONS,
     ) -> None:
-        super().__init__(location, paths, columns)
+        super().__init__(location, paths, columns, options)
         self._folder = folder
 
     @property
@@ -100,9 +105,8 @@ class TextSource(FileSource):
         options: SourceOptions = DEFAULT_OPTIONS,
     ) -> None:
         position = () if options.chunk_chars is None else ("position",)
-        super().__init__(location, paths, folder, ("path", "name", *position, "text"))
+        super().__init__(location, paths, folder, ("path", "name", *position, "text"), options)
         self.label_columns = frozenset({"path", "name", *position})
-        self._options = options
         self._without_text: dict[Path, tuple[int, int]] = {}
 
     def row_count(self) -> int | None:
@@ -120,9 +124,7 @@ class TextSource(FileSource):
             try:
                 text = self._text(documents, path)
             except InputError as fault:
-                if not self._options.keeps_bad_rows:
-                    raise
-                yield BadRow(fault)
+                yield self._bad_row(fault)
                 continue
             named = {"path": relative, "name": path.name}
             if self._options.chunk_chars is None:
@@ -156,10 +158,7 @@ class TextSource(FileSource):
         if kind is None:
             return _text(path, head, self._options.encoding)
         require_documents(kind)  # of a glob, whose files may be called anything
-        with open_bytes(path) as stream:
-            content = stream.read(MAX_RECORD_BYTES + 1)
-        if len(content) > MAX_RECORD_BYTES:
-            raise record_too_large(path, 1)
+        content = _whole(path, open_bytes(path))
         try:
             found = documents.text(kind, content)
         except UnreadableFileError as error:
@@ -270,15 +269,19 @@ def _refuse_link(folder: Path) -> None:
         )
 
 
+def _whole(path: Path, stream: BinaryIO) -> bytes:
+    with stream:
+        content = stream.read(MAX_RECORD_BYTES + 1)
+    if len(content) > MAX_RECORD_BYTES:
+        raise record_too_large(path, 1)
+    return content
+
+
 def _text(path: Path, head: bytes, encoding: str | None) -> str:
     file = text_file(path, head, encoding)
     if file.encoding is None:
         refuse_binary(path, head)
-    with file.open() as stream:
-        content = stream.read(MAX_RECORD_BYTES + 1)
-    if len(content) > MAX_RECORD_BYTES:
-        raise record_too_large(path, 1)
-    content = content.removeprefix(b"\xef\xbb\xbf")
+    content = _whole(path, file.open()).removeprefix(b"\xef\xbb\xbf")
     refuse_nul(path, content)
     try:
         return content.decode()

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.sources.base import Source
+from doubleword_batch.sources.base import Source, quoted_name
 
 RECORDS_SEARCHED = 40
 """The records, from the first one, among which the header is looked for."""
@@ -207,8 +207,6 @@ def single_cell_hint(line: int) -> str:
 
 def no_header_row(source: Source, header_row: int) -> InputError:
     """The error for a `header_row` that is blank or beyond the end."""
-    from doubleword_batch.sources.base import quoted_name
-
     return InputError(
         f"Row {header_row} of {quoted_name(source.paths[0])} names no columns: it is blank or not "
         "there.",

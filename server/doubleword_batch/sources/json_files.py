@@ -2,11 +2,12 @@
 
 import math
 import re
+from array import array
 from codecs import BOM_UTF8
 from collections.abc import Generator, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 import msgspec
 
@@ -14,7 +15,6 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
-    BadRow,
     Row,
     Source,
     no_rows,
@@ -24,7 +24,6 @@ from doubleword_batch.sources.base import (
     record_too_large,
 )
 from doubleword_batch.sources.encodings import TextFile
-from doubleword_batch.sources.json_text import array_ranges, note_one_object, object_ranges
 from doubleword_batch.sources.options import SourceOptions
 
 MAX_ARRAY_BYTES = 512 << 20
@@ -37,6 +36,7 @@ _ESCAPES = re.compile(
     rb"\\\\|\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})", re.DOTALL
 )
 _NUMBERS = re.compile(rb'"(?:[^"\\]|\\.)*"|(?P<number>-?[0-9][0-9.]*[eE]?[-+]?[0-9]*)', re.DOTALL)
+_STRUCTURE = re.compile(rb'"(?:[^"\\]|\\.)*"?|[][{},]', re.DOTALL)
 _ERRORS = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _decode_object = msgspec.json.Decoder(dict[str, Any]).decode
@@ -61,9 +61,8 @@ class JsonLinesSource(Source):
     kind = "jsonl"
 
     def __init__(self, location: str, file: TextFile, options: SourceOptions) -> None:
-        super().__init__(location, (file.path,), ())
+        super().__init__(location, (file.path,), options=options)
         self._file = file
-        self._skips = options.keeps_bad_rows
         self.columns = _columns(self)
 
     def rows(self) -> Generator[Row]:
@@ -77,10 +76,8 @@ class JsonLinesSource(Source):
                     try:
                         row = _decode_row(text)
                     except _ERRORS as error:
-                        fault = _bad_row(error, text, path, f"Line {number}", number, offset)
-                        if not self._skips:
-                            raise fault from None
-                        row = BadRow(fault)
+                        place = f"Line {number}"
+                        row = self._bad_row(_fault(error, text, path, place, number, offset))
                     yield row
                 offset += len(line)
 
@@ -97,9 +94,8 @@ class JsonArraySource(Source):
     kind = "json"
 
     def __init__(self, location: str, file: TextFile, options: SourceOptions) -> None:
-        super().__init__(location, (file.path,), ())
+        super().__init__(location, (file.path,), options=options)
         self._file = file
-        self._skips = options.keeps_bad_rows
         self.columns = _columns(self)
 
     def _elements(self, text: bytes) -> Iterable[msgspec.Raw | bytes]:
@@ -128,10 +124,7 @@ class JsonArraySource(Source):
             try:
                 row = _decode_row(element_text)
             except _ERRORS as error:
-                fault = _bad_row(error, element_text, path, f"Row {number}", None, None)
-                if not self._skips:
-                    raise fault from None
-                row = BadRow(fault)
+                row = self._bad_row(_fault(error, element_text, path, f"Row {number}"))
             yield row
 
     def _whole(self) -> bytes:
@@ -154,7 +147,7 @@ class JsonObjectsSource(JsonArraySource):
     """
 
     def _elements(self, text: bytes) -> Iterable[msgspec.Raw | bytes]:
-        ranges = object_ranges(text)
+        ranges = _object_ranges(text)
         if ranges is None:
             msgspec.json.decode(text)  # says what is wrong with it
             raise msgspec.DecodeError("it holds something beside objects")
@@ -164,7 +157,7 @@ class JsonObjectsSource(JsonArraySource):
 def begins_over_lines(head: bytes) -> bool:
     """Whether a text begins with a JSON object that its first line does not end."""
     first, newline, rest = head.removeprefix(BOM_UTF8).lstrip().partition(b"\n")
-    if not newline or not first.startswith(b"{") or object_ranges(first) is not None:
+    if not newline or not first.startswith(b"{") or _object_ranges(first) is not None:
         return False
     return first.strip() == b"{" or not rest.lstrip().startswith(b"{")
 
@@ -179,10 +172,80 @@ def _elements(text: bytes) -> Iterable[msgspec.Raw | bytes]:
         return msgspec.json.decode(text, type=list[msgspec.Raw])
     except _ERRORS:
         # half a character, NaN or depth spoils its element only
-        ranges = array_ranges(text)
+        ranges = _array_ranges(text)
         if ranges is None:
             raise
         return (text[begin:end] for begin, end in zip(ranges[::2], ranges[1::2], strict=True))
+
+
+def _array_ranges(text: bytes) -> "array[int] | None":
+    """Begin and end of each element of an array, one after the other; None for no array."""
+    ranges: array[int] = array("Q")
+    depth = begin = 0
+    for token in _STRUCTURE.finditer(text):
+        sign = token[0]
+        if sign in b"[{":
+            depth += 1
+            if depth == 1 and (sign != b"[" or text[: token.start()].strip()):
+                return None
+            begin = token.end() if depth == 1 else begin
+        elif sign in b"]}" or (sign == b"," and depth == 1):
+            if depth == 1:
+                if not text[begin : token.start()].strip():
+                    return None
+                ranges.extend((begin, token.start()))
+                begin = token.end()
+            depth -= sign != b","
+            if depth == 0:
+                return None if sign != b"]" or text[token.end() :].strip() else ranges
+        elif sign == b'"':  # a text without an end
+            return None
+    return None
+
+
+def _object_ranges(text: bytes) -> "array[int] | None":
+    """Begin and end of each object of a text of objects alone; None for any other text."""
+    ranges: array[int] = array("Q")
+    depth = begin = end = 0
+    for token in _STRUCTURE.finditer(text):
+        sign = token[0]
+        if depth == 0:
+            between = text[end : token.start()].replace(BOM_UTF8, b"")  # where files were joined
+            if sign != b"{" or between.strip():
+                return None
+            begin = token.start()
+        if sign in b"[{":
+            depth += 1
+        elif sign in b"]}":
+            depth -= 1
+            if depth == 0:
+                end = token.end()
+                ranges.extend((begin, end))
+        elif sign == b'"':  # a text without an end
+            return None
+    return None if depth or text[end:].strip() else ranges
+
+
+def _note_one_object(source: Source, row: Row) -> None:
+    """Note that a file of one object may hold its rows deeper, or column by column."""
+    lists = [name for name, value in row.items() if _has_objects(value)]
+    if lists:
+        name = quote_untrusted(lists[0], 60)
+        source.note(
+            "one_object",
+            f"The file is one object, so one row. If the objects in its {name} are the rows, save "
+            "that list as a file of its own.",
+        )
+    elif len(row) > 1 and all(isinstance(value, dict | list) for value in row.values()):
+        source.note(
+            "one_object",
+            "The file is one object, so one row. If it is a table column by column, save it row by "
+            'row (pandas: to_json(orient="records")).',
+        )
+
+
+def _has_objects(value: object) -> bool:
+    return isinstance(value, list) and any(isinstance(v, dict) for v in cast("list[Any]", value))
 
 
 def _are_lists(text: bytes) -> bool:
@@ -203,7 +266,7 @@ def _columns(source: Source) -> tuple[str, ...]:
     if not count:
         raise no_rows(source.paths[0], "there is no JSON object in it")
     if count == 1:
-        note_one_object(source, first)
+        _note_one_object(source, first)
     return tuple(names)
 
 
@@ -216,32 +279,32 @@ def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
         yield line
 
 
-def _bad_row(
-    error: Exception, text: bytes, path: Path, place: str, line: int | None, offset: int | None
+def _fault(
+    error: Exception, text: bytes, path: Path, place: str, line: int = 0, offset: int = 0
 ) -> InputError:
-    """The error for a row that msgspec refuses."""
+    """The error for a row that msgspec refuses; without a line, it is an element of an array."""
     if isinstance(error, UnicodeDecodeError):
         return _not_utf8_in(text, path, place, line, offset)
     details = {"line": line} if line else {"row": int(place.split()[1])}
     if "Expected `object`" in str(error) and " - at " not in str(error):
-        return InputError(
-            f"{place} of {quoted_name(path)} is not a JSON object.",
-            hint='Every row is an object of columns and values, such as {"text": "..."}.',
-            code="malformed_row",
-            details=details,
-        )
-    if line is not None and offset is not None and b"\0" in text:
+        hint = 'Every row is an object of columns and values, such as {"text": "..."}.'
+        return _malformed(path, place, "is not a JSON object", hint, details)
+    if line and b"\0" in text:
         return nul_character(path, line, offset + text.index(b"\0"))
     return _bad_json(path, place, text, error, details)
 
 
-def _not_utf8_in(
-    text: bytes, path: Path, place: str, line: int | None, offset: int | None
-) -> InputError:
+def _malformed(path: Path, place: str, what: str, hint: str, details: dict[str, int]) -> InputError:
+    return InputError(
+        f"{place} of {quoted_name(path)} {what}.", hint=hint, code="malformed_row", details=details
+    )
+
+
+def _not_utf8_in(text: bytes, path: Path, place: str, line: int, offset: int) -> InputError:
     try:
         text.decode()
     except UnicodeDecodeError as error:
-        if line is not None and offset is not None:
+        if line:
             return not_utf8(path, line, offset + error.start)
     return InputError(
         f"{place} of {quoted_name(path)} is not UTF-8.",
@@ -254,20 +317,13 @@ def _bad_json(
     path: Path, place: str, text: bytes, error: Exception, details: dict[str, int]
 ) -> InputError:
     if half := _half_character(text):
-        return InputError(
-            f"{place} of {quoted_name(path)} holds half a character ({half} without its other "
-            "half).",
-            hint="A text was cut in the middle of a character, such as an emoji: delete the half.",
-            code="malformed_row",
-            details=details,
-        )
+        what = f"holds half a character ({half} without its other half)"
+        hint = "A text was cut in the middle of a character, such as an emoji: delete the half."
+        return _malformed(path, place, what, hint, details)
     if "out of range" in str(error):
-        return InputError(
-            f"{place} of {quoted_name(path)} holds a number that is too large{_number(text)}.",
-            hint="Write it as text, in quotes; numbers reach to about 1.8e308.",
-            code="malformed_row",
-            details=details,
-        )
+        what = f"holds a number that is too large{_number(text)}"
+        hint = "Write it as text, in quotes; numbers reach to about 1.8e308."
+        return _malformed(path, place, what, hint, details)
     if isinstance(error, RecursionError) or is_too_deep(text):
         reason = "it is nested too deeply"
     else:
@@ -277,12 +333,7 @@ def _bad_json(
         hint = "NaN and Infinity are not JSON: write null, or a number."
     elif path.suffix.lower() == ".json":
         hint = "Correct it; a .json file holds an array of objects, or one object on each line."
-    return InputError(
-        f"{place} of {quoted_name(path)} is not JSON: {reason}.",
-        hint=hint,
-        code="malformed_row",
-        details=details,
-    )
+    return _malformed(path, place, f"is not JSON: {reason}", hint, details)
 
 
 def _half_character(text: bytes) -> str | None:

@@ -1,12 +1,17 @@
-"""Rows that a caller has in memory or makes one by one, written as JSON Lines to be read again."""
+"""Rows that a caller has in memory or makes one by one, written as JSON Lines to be read again.
 
+Or told to be rows, where they are given as text in the place of a path.
+"""
+
+import csv
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 from doubleword_batch.atomic_files import atomic_file
-from doubleword_batch.errors import DoublewordBatchError, InputError
+from doubleword_batch.errors import DoublewordBatchError, InputError, Next
 from doubleword_batch.plain_text import one_line
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, Row
 from doubleword_batch.sources.frames import rows_of_arrow, rows_of_pandas, rows_of_polars
@@ -14,6 +19,9 @@ from doubleword_batch.sources.python_values import is_instance, json_value
 from doubleword_batch.sources.values import as_json
 
 _MOST_SAID = 200
+_MOST_CALL_BYTES = 600  # of the call that is named next
+_DELIMITERS = ",;\t|"
+_JSON = ("{", "[{", "[ {", "[\n")
 
 MAX_INLINE_ROWS = 100
 """Rows that an agent may pass by value; more of them belong in a file."""
@@ -172,3 +180,56 @@ def _bad_value(number: int, error: Exception) -> InputError:
 
 def _no_rows() -> InputError:
     return InputError("There are no rows.", hint="Give at least one row.", code="no_rows")
+
+
+def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> InputError | None:
+    """The error for a source that is the rows themselves; None where it may be a path.
+
+    Args:
+        location: as it was given; what stands behind `::` is a statement and may have lines.
+        call: the other arguments, for the call with the rows in their place.
+    """
+    text = location.partition("::")[0].strip()
+    is_json = text.startswith(_JSON) and text.endswith(("}", "]"))
+    if not is_json and not {"\n", "\r"} & set(text):
+        return None
+    helps = None
+    rows = _rows_of(location.strip(), is_json=is_json)
+    if call is not None and rows and len(rows) <= MAX_INLINE_ROWS:
+        arguments = {"rows": rows, **call}
+        if len(json.dumps(arguments, ensure_ascii=False).encode()) <= _MOST_CALL_BYTES:
+            helps = Next("create_batch_file", arguments)
+    return InputError(
+        "The source holds rows and not the path of a file.",
+        hint="Save them as a file and give its path, or give up to "
+        f'{MAX_INLINE_ROWS} of them as rows: [{{"column": "value"}}, ...].',
+        next=helps,
+    )
+
+
+def _rows_of(text: str, *, is_json: bool) -> list[dict[str, Any]]:
+    """The rows of a text, where all of it is plainly rows; none else."""
+    try:
+        return _json_rows(text) if is_json else _csv_rows(text)
+    except (ValueError, RecursionError, csv.Error):
+        return []
+
+
+def _json_rows(text: str) -> list[dict[str, Any]]:
+    listed: Any = (
+        json.loads(text)
+        if text.startswith("[")
+        else [json.loads(line) for line in text.splitlines() if line.strip()]
+    )
+    rows = cast("list[Any]", listed)
+    return rows if all(isinstance(row, dict) for row in rows) else []
+
+
+def _csv_rows(text: str) -> list[dict[str, Any]]:
+    lines = text.splitlines(keepends=True)
+    delimiter = max(_DELIMITERS, key=lines[0].count)
+    header, *records = filter(None, csv.reader(lines, delimiter=delimiter, strict=True))
+    header = [name.strip() for name in header]
+    if len(set(header)) < len(header) or any(len(record) != len(header) for record in records):
+        return []
+    return [dict(zip(header, record, strict=True)) for record in records]

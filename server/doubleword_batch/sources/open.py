@@ -38,8 +38,8 @@ from doubleword_batch.sources.json_files import (
     begins_over_lines,
 )
 from doubleword_batch.sources.kinds import refuse_other, refuse_pages, unsupported
+from doubleword_batch.sources.objects import rows_for_a_path
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
-from doubleword_batch.sources.text_for_a_path import rows_for_a_path
 
 WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
 """The kinds of sources that have worksheets."""

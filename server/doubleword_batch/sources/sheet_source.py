@@ -6,12 +6,11 @@ from contextlib import closing
 from itertools import islice
 from pathlib import Path
 from sys import getsizeof
-from typing import Any, NamedTuple
+from typing import Any
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
     MAX_RECORD_BYTES,
-    BadRow,
     Row,
     Source,
     damaged,
@@ -33,23 +32,14 @@ from doubleword_batch.sources.header import (
     single_cell_hint,
 )
 from doubleword_batch.sources.options import SourceOptions
-from doubleword_batch.sources.xlsx_cells import MergedRanges
+from doubleword_batch.sources.xlsx_cells import Cells, MergedRanges
+from doubleword_batch.sources.xlsx_parts import Sheet
 
 FAULT = -1
 """Where a row's cells hold the reason why it cannot be read."""
 
-Cells = dict[int, Any]
-"""The cells of a row that are not empty, by their columns, from 0."""
-
 _SHEETS_SHOWN = 20
 _HIDDEN_SHOWN = 5
-
-
-class SheetName(NamedTuple):
-    """A worksheet's name, and whether it is shown."""
-
-    name: str
-    is_visible: bool = True
 
 
 class SheetSource(Source):
@@ -71,8 +61,7 @@ class SheetSource(Source):
     def __init__(
         self, location: str, path: Path, selection: str | None, options: SourceOptions
     ) -> None:
-        super().__init__(location, (path,), ())
-        self._options = options
+        super().__init__(location, (path,), options=options)
         sheets = self._sheets()
         self._sheet_name = _chosen_sheet(sheets, path, selection)
         self._note_hidden(sheets)
@@ -86,7 +75,7 @@ class SheetSource(Source):
                 raise only_a_header(path)
 
     @abstractmethod
-    def _sheets(self) -> Sequence[SheetName]:
+    def _sheets(self) -> Sequence[Sheet]:
         """The worksheets, in order."""
 
     @abstractmethod
@@ -115,11 +104,9 @@ class SheetSource(Source):
                 elif max(cells) >= self._width:
                     fault = _ragged(self.paths[0], number, line, self._width, max(cells) + 1)
                 if fault is not None:
-                    if not self._options.keeps_bad_rows:
-                        raise fault
-                    yield BadRow(fault)
-                    continue
-                yield {name: cells.get(column) for name, column in self._kept}
+                    yield self._bad_row(fault)
+                else:
+                    yield {name: cells.get(column) for name, column in self._kept}
 
     def line_naming(self, column: str) -> int | None:
         """The line near the beginning that has a cell with this text."""
@@ -203,7 +190,7 @@ class SheetSource(Source):
                     break
         return frozenset(empty)
 
-    def _note_hidden(self, sheets: Sequence[SheetName]) -> None:
+    def _note_hidden(self, sheets: Sequence[Sheet]) -> None:
         hidden = [
             sheet.name
             for sheet in sheets
@@ -278,7 +265,7 @@ def _record(line: int, cells: Cells, faults: dict[int, str]) -> Record:
     return Record(line, [cells.get(column) for column in range(max(cells) + 1)])
 
 
-def _chosen_sheet(sheets: Sequence[SheetName], path: Path, selection: str | None) -> str:
+def _chosen_sheet(sheets: Sequence[Sheet], path: Path, selection: str | None) -> str:
     visible = [sheet.name for sheet in sheets if sheet.is_visible]
     if selection is None and len(visible) == 1:
         return visible[0]

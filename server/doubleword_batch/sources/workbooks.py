@@ -19,11 +19,12 @@ from doubleword_batch.isolated.files import (
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, damaged, quoted_name, record_too_large
 from doubleword_batch.sources.options import SourceOptions
-from doubleword_batch.sources.sheet_source import FAULT, Cells, SheetName, SheetSource
+from doubleword_batch.sources.sheet_source import FAULT, SheetSource
 from doubleword_batch.sources.values import elapsed_text
 from doubleword_batch.sources.xlsx_cells import (
     EPOCH,
     EPOCH_1904,
+    Cells,
     Shared,
     SheetReader,
     Unreadable,
@@ -32,6 +33,7 @@ from doubleword_batch.sources.xlsx_cells import (
 from doubleword_batch.sources.xlsx_parts import (
     MAX_SHEET_BYTES,
     SharedStrings,
+    Sheet,
     encrypted,
     open_workbook,
 )
@@ -81,9 +83,9 @@ class OtherWorkbookSource(SheetSource):
             )
         super().__init__(location, path, selection, options)
 
-    def _sheets(self) -> Sequence[SheetName]:
+    def _sheets(self) -> Sequence[Sheet]:
         with self._faults():
-            return [SheetName(*sheet) for sheet in sheets_of(self._content())]
+            return [Sheet(*sheet) for sheet in sheets_of(self._content())]
 
     def _merged_ranges(self) -> Iterable[str]:
         with self._faults():
@@ -135,9 +137,9 @@ class XlsxSource(SheetSource):
 
     kind = "xlsx"
 
-    def _sheets(self) -> Sequence[SheetName]:
+    def _sheets(self) -> Sequence[Sheet]:
         with open_workbook(self.paths[0]) as workbook:
-            return [SheetName(sheet.name, sheet.is_visible) for sheet in workbook.sheets]
+            return workbook.sheets
 
     def _merged_ranges(self) -> Iterable[str]:
         with open_workbook(self.paths[0]) as workbook:

@@ -123,11 +123,11 @@ class PartReader(Generic[_T]):
 
 
 class Sheet(NamedTuple):
-    """A worksheet's name, where its XML lies in the zip, and whether it is shown."""
+    """A worksheet's name, whether it is shown, and where its XML lies in the zip of an `.xlsx`."""
 
     name: str
-    part: str
     is_visible: bool = True
+    part: str = ""
 
 
 class CellStyles(NamedTuple):
@@ -305,7 +305,7 @@ class Workbook:
                 part = self._related.get(link, "")
                 if part in self._parts:
                     is_visible = (attributes.get("state") or "visible") == "visible"
-                    yield Sheet(attributes.get("name", ""), part, is_visible)
+                    yield Sheet(attributes.get("name", ""), is_visible, part)
 
     def _targets(self, part: str, folder: str) -> dict[str, str]:
         """The targets of a part's relationships: worksheets by id, all others by type."""
@@ -346,11 +346,8 @@ def open_workbook(path: Path) -> Generator[Workbook]:
     try:
         with zipfile.ZipFile(path) as archive:
             yield Workbook(archive, path)
-    except RuntimeError as error:
-        if isinstance(error, NotImplementedError):
-            raise damaged(path, "an Excel workbook", str(error)) from None
-        raise encrypted(path) from error  # zipfile asks for a password this way
     except (
+        NotImplementedError,
         zipfile.BadZipFile,
         zlib.error,
         EOFError,
@@ -359,6 +356,8 @@ def open_workbook(path: Path) -> Generator[Workbook]:
         ValueError,
     ) as error:
         raise damaged(path, "an Excel workbook", str(error)) from None
+    except RuntimeError as error:  # zipfile asks for a password this way
+        raise encrypted(path) from error
 
 
 def encrypted(path: Path) -> InputError:
