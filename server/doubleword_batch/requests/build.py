@@ -9,7 +9,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untr
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
-from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows, blank_row
+from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows
 from doubleword_batch.requests.lines import RequestLine, RequestLines
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopyWriter
@@ -236,7 +236,7 @@ class _Build:
             self._bad(number, fault)
             return
         if made is None:
-            self.left_out.add(blank_row(number))
+            self.left_out.add(LeftOut(number, "skipped", "blank", ""))
         elif not self._faults:
             self._add(number, made)
 

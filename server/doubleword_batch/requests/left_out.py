@@ -26,11 +26,6 @@ class LeftOut(NamedTuple):
     message: str
 
 
-def blank_row(row: int) -> LeftOut:
-    """A row in which every column that the prompt uses is blank."""
-    return LeftOut(row, "skipped", "blank", "")
-
-
 @dataclass(slots=True)
 class LeftOutRows:
     """The rows left out so far, in memory that does not grow with them.
@@ -102,17 +97,20 @@ class Faults:
         if not self._found:
             return
         row, first = self._found[0]
+        hint = f'{first.hint} Or leave such rows out with the option on_bad_row = "skip".'
         if len(self._found) == 1:
             raise InputError(
                 f"Row {row}: {first.message}",
-                hint=f'{first.hint} Or leave such rows out with the option on_bad_row = "skip".',
+                hint=hint,
                 code=first.code,
                 details=first.details | {"row": row},
             )
         kinds: dict[str, list[int]] = {}
         for number, fault in self._found:
             kinds.setdefault(fault.code, []).append(number)
-        counted = "; ".join(f"{kind}: rows {_listed(rows)}" for kind, rows in kinds.items())
+        counted = "; ".join(
+            f"{kind}: rows {', '.join(map(str, rows))}" for kind, rows in kinds.items()
+        )
         words = "The first 10 bad rows" if self.are_enough else f"{len(self._found)} bad rows"
         first_of_kind = {fault.code: (number, fault) for number, fault in reversed(self._found)}
         examples = " ".join(
@@ -121,13 +119,9 @@ class Faults:
         )
         raise InputError(
             f"{words} ({counted}). {examples}",
-            hint=f'{first.hint} Or leave such rows out with the option on_bad_row = "skip".',
+            hint=hint,
             code=first.code,
             details={
                 "rows": [{"row": number, "code": fault.code} for number, fault in self._found]
             },
         )
-
-
-def _listed(rows: list[int]) -> str:
-    return ", ".join(map(str, rows))

@@ -2,7 +2,7 @@
 
 import re
 import unicodedata
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -177,7 +177,7 @@ class RequestLines:
         self._inserted = self._counted_for_blanks(spec)
         self._images = images
         self._image_column = spec.image_column or ""
-        self._put_image = _image_beside(spec.endpoint)
+        self._endpoint = spec.endpoint
         body = _body_pieces(spec)
         self._key = None if keys is None else keys.maker(_body_pieces(spec, in_order=True))
         self._after_id = f'","method":"POST","url":"{spec.endpoint}","body":'.encode() + body.begin
@@ -204,7 +204,7 @@ class RequestLines:
             if self._images is not None:
                 image = self._images.url(row.get(self._image_column))
             prompt = self._prompt.render(row)
-            content = prompt if image is None else self._put_image(prompt, image)
+            content = prompt if image is None else _with_image(self._endpoint, prompt, image)
             texts = {"prompt": _encode(content)}
             if system is not None:
                 texts["system"] = _encode(system)
@@ -317,24 +317,18 @@ def _place(name: str) -> bytes:
     return b"\0%b\0" % name.encode()
 
 
-def _image_beside(endpoint: str) -> Callable[[str, str], list[dict[str, Any]]]:
-    """What puts an image beside a prompt, as the content of a message (chat) or as `input`."""
-    return _responses_input if endpoint == RESPONSES else _chat_content
-
-
-def _chat_content(prompt: str, image: str) -> list[dict[str, Any]]:
+def _with_image(endpoint: str, prompt: str, image: str) -> list[dict[str, Any]]:
+    """A prompt and an image, as the content of a message (chat) or as `input` (responses)."""
+    if endpoint == RESPONSES:
+        content = [
+            {"type": "input_text", "text": prompt},
+            {"type": "input_image", "image_url": image},
+        ]
+        return [{"role": "user", "content": content}]
     return [
         {"type": "text", "text": prompt},
         {"type": "image_url", "image_url": {"url": image}},
     ]
-
-
-def _responses_input(prompt: str, image: str) -> list[dict[str, Any]]:
-    content = [
-        {"type": "input_text", "text": prompt},
-        {"type": "input_image", "image_url": image},
-    ]
-    return [{"role": "user", "content": content}]
 
 
 def _constants(spec: RequestSpec) -> dict[str, Any]:

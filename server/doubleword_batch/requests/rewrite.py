@@ -3,11 +3,10 @@
 import re
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO, Self
 
 import msgspec
 
@@ -75,11 +74,11 @@ def without_rows(
         RequestFileWriter(
             target, requests_in_a_file(spec, profile), profile.max_file_bytes, by_prefix=True
         ) as writer,
-        _Aside(aside) as put_aside,
+        _put_aside(aside) as put_aside,
     ):
         for row, line in _numbered_lines(built.files):
             if is_left_out(row):
-                put_aside.write(row, line)
+                put_aside(row, line)
                 continue
             number = writer.write(line)
             file_of[row] = number
@@ -155,36 +154,37 @@ def _chosen(file: RequestFile, each: int) -> set[int]:
     return chosen
 
 
-class _Aside:
-    """The file for lines that are left out and kept all the same; none where None was given."""
+@contextmanager
+def _put_aside(
+    given: tuple[Path, Callable[[int], bool]] | None,
+) -> Generator[Callable[[int, bytes], None]]:
+    """What takes the lines that are left out, and keeps those that are wanted all the same."""
+    if given is None:
+        yield lambda _row, _line: None
+        return
+    path, is_wanted = given
 
-    def __init__(self, given: tuple[Path, Callable[[int], bool]] | None) -> None:
-        self._given = given
-        self._file: BinaryIO | None = None
-
-    def __enter__(self) -> Self:
-        if self._given is not None:
-            path, _ = self._given
-            try:
-                path.touch(mode=0o600)
-                self._file = path.open("wb")
-            except OSError as error:
-                raise not_written(path, error) from None
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._file is not None:
-            self._file.close()
-
-    def write(self, row: int, line: bytes) -> None:
-        if self._given is None or self._file is None:
-            return
-        path, is_wanted = self._given
+    def put(row: int, line: bytes) -> None:
         if is_wanted(row):
-            try:
-                self._file.write(line)
-            except OSError as error:
-                raise not_written(path, error) from None
+            with _writing(path):
+                file.write(line)
+
+    with _writing(path):
+        path.touch(mode=0o600)
+        file = path.open("wb")
+    try:
+        yield put
+    finally:
+        with _writing(path):  # what was buffered
+            file.close()
+
+
+@contextmanager
+def _writing(path: Path) -> Generator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise not_written(path, error) from None
 
 
 def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
@@ -223,17 +223,15 @@ def _put_in_place(
     Raises:
         StoreError: code `disk_full` or `not_written`.
     """
-    try:
+    placed = tuple(replace(file, path=folder / f"part-{file.number:04d}.jsonl") for file in new)
+    with _writing(folder):
         for file in old:
             file.path.unlink()
-        placed = tuple(replace(file, path=folder / f"part-{file.number:04d}.jsonl") for file in new)
         for file, place in zip(new, placed, strict=True):
             rename(file.path, place.path)
         for name in ("first", "kept"):
             with suppress(FileNotFoundError):
                 (folder / name).rmdir()
-    except OSError as error:
-        raise not_written(folder, error) from None
     return placed
 
 

@@ -203,9 +203,7 @@ def check_column(name: str, columns: Sequence[str], user: str, behind: str | Non
     """
     if name in columns:
         return
-    shown = ", ".join(quote_untrusted(column, 60) for column in columns[:_COLUMNS_SHOWN])
-    more = len(columns) - _COLUMNS_SHOWN
-    hint = f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
+    hint = _listed(columns, _COLUMNS_SHOWN)
     same = [behind] if behind is not None and behind in columns else []
     same = same or [column for column in columns if column.casefold() == name.casefold()]
     for near in same[:1] or difflib.get_close_matches(name, columns, n=1):
@@ -216,6 +214,12 @@ def check_column(name: str, columns: Sequence[str], user: str, behind: str | Non
         code="unknown_column",
         details={"column": name[:_NAME_CHARACTERS]},
     )
+
+
+def _listed(columns: Sequence[str], most: int) -> str:
+    shown = ", ".join(quote_untrusted(column, _SHOWN_LENGTH) for column in columns[:most])
+    more = len(columns) - most
+    return f"The columns are {shown}" + (f" and {more} more." if more > 0 else ".")
 
 
 def no_column(text: str, columns: Sequence[str]) -> InputError:
@@ -230,10 +234,7 @@ def no_column(text: str, columns: Sequence[str]) -> InputError:
         written, column = found[0]
         hint = f"Write {{{{ {column} }}}} for {written}; everything else is plain text."
     else:
-        shown = ", ".join(quote_untrusted(name, _SHOWN_LENGTH) for name in columns[:_NAMES_SHOWN])
-        more = len(columns) - _NAMES_SHOWN
-        hint = f"Write {{{{ column }}}} where a row's value belongs. The columns are {shown}"
-        hint += f" and {more} more." if more > 0 else "."
+        hint = "Write {{ column }} where a row's value belongs. " + _listed(columns, _NAMES_SHOWN)
     return InputError(
         "The prompt uses no column, so it would ask the same of every row.",
         hint=hint,

@@ -7,6 +7,7 @@ from itertools import islice
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.csv_dialect import Dialect
+from doubleword_batch.sources.csv_records import ESCAPE_HINT
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import Record, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions
@@ -97,7 +98,9 @@ def note_table_in_text(source: Source, file: TextFile) -> None:
             return
 
 
-def _hint_of_dialect(texts: Sequence[str], options: SourceOptions, dialect: Dialect) -> str | None:
+def _hint_of_dialect(  # noqa: PLR0911  # one option after the other
+    texts: Sequence[str], options: SourceOptions, dialect: Dialect
+) -> str | None:
     whole = "".join(texts)
     if "\ufeff" in whole:
         return (
@@ -113,14 +116,7 @@ def _hint_of_dialect(texts: Sequence[str], options: SourceOptions, dialect: Dial
         mark = "#" if texts[0].startswith("#") else texts[0][:2]
         return f"If lines that begin with {mark} are comments, set comment to {mark}."
     if options.escape == "none" and ('\\"' in whole or any(t.endswith("\\") for t in texts)):
-        return (
-            "A backslash stands before a delimiter or quote there: set escape to backslash "
-            "(MySQL, PostgreSQL, Python), or to in_quotes (Spark)."
-        )
-    return _hint_of_quotes(texts, options, dialect)
-
-
-def _hint_of_quotes(texts: Sequence[str], options: SourceOptions, dialect: Dialect) -> str | None:
+        return ESCAPE_HINT
     if _pads_quotes(texts, dialect):
         delimiter = dialect.delimiter.decode()
         return (
@@ -209,8 +205,13 @@ def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) ->
     """Note what looks as if an option were missing; it is read as it stands."""
     header, *rows = [list(record.cells) for record in islice(records, _RECORDS_READ)]
     cells = [cell for row in rows for cell in row if isinstance(cell, str)]
-    if len(header) == 1 and all(len(row) == 1 for row in rows):
-        _note_one_column(source, header, rows, dialect)
+    is_narrow = len(header) == 1 and all(len(row) == 1 for row in rows)
+    if is_narrow and (mark := _other_delimiter(header, rows, 1, dialect)):
+        source.note(
+            "one_column",
+            "The header has no comma, semicolon, tab or |, so the table has one column. If "
+            f"{mark} separates, set delimiter to it.",
+        )
     if dialect.quote == b'"' and all(map(_in_apostrophes, header)):
         source.note(
             "apostrophes",
@@ -235,17 +236,6 @@ def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) ->
             "escaped_quotes",
             "Quotes have a backslash in front, which belongs to the text as it is read: if it is "
             "an escape, set escape to backslash or in_quotes.",
-        )
-
-
-def _note_one_column(
-    source: Source, header: Sequence[object], rows: Sequence[Sequence[object]], dialect: Dialect
-) -> None:
-    if mark := _other_delimiter(header, rows, 1, dialect):
-        source.note(
-            "one_column",
-            f"The header has no comma, semicolon, tab or |, so the table has one column. If "
-            f"{mark} separates, set delimiter to it.",
         )
 
 

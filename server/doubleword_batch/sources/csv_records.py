@@ -30,9 +30,9 @@ _QUOTE_HINT = (
     'A quote inside a quoted field is written twice (""). If quotes are ordinary characters in '
     "this file, set quoting to none."
 )
-_ESCAPE_HINT = (
-    "A backslash stands before a quote there: set escape to backslash (MySQL, PostgreSQL, Python), "
-    "or to in_quotes (Spark)."
+ESCAPE_HINT = (
+    "A backslash stands before a delimiter or quote there: set escape to backslash (MySQL, "
+    "PostgreSQL, Python), or to in_quotes (Spark)."
 )
 _BYTES_SEARCHED = 1 << 16  # for the cause of an error
 
@@ -266,7 +266,7 @@ class CsvRecords:
 
     def _quote_hint(self, start: int, end: int) -> str:
         escaped = b"\\" + self._quote
-        return _ESCAPE_HINT if escaped in self._buffer[start:end] else _QUOTE_HINT
+        return ESCAPE_HINT if escaped in self._buffer[start:end] else _QUOTE_HINT
 
     def _end_of_line(self, at: int) -> int | None:
         end = self._buffer.find(self._newline, at)

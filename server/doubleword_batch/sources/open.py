@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import parse_qs, unquote
@@ -292,9 +292,8 @@ def _open_file(location: str, path: Path, selection: str | None, options: Source
             hint="Give a file with rows.",
             code="no_rows",
         )
-    for magic, opened in _BINARY.items():
-        if head.startswith(magic):
-            return opened(location, path, selection, options)
+    if source := _open_binary(location, path, head, selection, options):
+        return source
     if media_type(head):
         return ImageSource(location, (path,), path.parent)
     if is_compressed(head):
@@ -333,54 +332,32 @@ def _open_text(location: str, path: Path, head: bytes, options: SourceOptions) -
     raise _unknown_text(path, suffix, text)
 
 
-def _parquet(location: str, path: Path, _: str | None, _options: SourceOptions) -> Source:
-    from doubleword_batch.sources.parquet import ParquetSource
+def _open_binary(
+    location: str, path: Path, head: bytes, selection: str | None, options: SourceOptions
+) -> Source | None:
+    """The source that the first bytes name, whose reader is imported now; None for others."""
+    if head.startswith((b"PAR1", b"PARE")):
+        from doubleword_batch.sources.parquet import ParquetSource, encrypted_parquet
 
-    return ParquetSource(location, path)
+        if head.startswith(b"PARE"):
+            raise encrypted_parquet(path)
+        return ParquetSource(location, path)
+    if head.startswith(b"SQLite format 3\0"):
+        from doubleword_batch.sources.sqlite import SqliteSource
 
-
-def _zipped_workbook(
-    location: str, path: Path, selection: str | None, options: SourceOptions
-) -> Source:
+        return SqliteSource(location, path, selection)
+    if not head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return None
     from doubleword_batch.sources.workbooks import OtherWorkbookSource, XlsxSource
     from doubleword_batch.sources.xlsx_parts import open_workbook
 
-    with open_workbook(path) as workbook:
-        kind = workbook.other_kind
-    if kind is not None:
-        return OtherWorkbookSource(location, path, selection, options, kind)
-    return XlsxSource(location, path, selection, options)
-
-
-def _sqlite(location: str, path: Path, selection: str | None, _options: SourceOptions) -> Source:
-    from doubleword_batch.sources.sqlite import SqliteSource
-
-    return SqliteSource(location, path, selection)
-
-
-def _old_workbook(
-    location: str, path: Path, selection: str | None, options: SourceOptions
-) -> Source:
-    from doubleword_batch.sources.workbooks import OtherWorkbookSource
-
-    return OtherWorkbookSource(location, path, selection, options, "xls")
-
-
-def _encrypted_parquet(
-    _location: str, path: Path, _: str | None, _options: SourceOptions
-) -> Source:
-    from doubleword_batch.sources.parquet import encrypted_parquet
-
-    raise encrypted_parquet(path)
-
-
-_BINARY: dict[bytes, Callable[[str, Path, str | None, SourceOptions], Source]] = {
-    b"PAR1": _parquet,
-    b"PARE": _encrypted_parquet,
-    b"PK\x03\x04": _zipped_workbook,
-    b"SQLite format 3\0": _sqlite,
-    b"\xd0\xcf\x11\xe0": _old_workbook,
-}
+    kind = "xls"
+    if head.startswith(b"PK"):
+        with open_workbook(path) as workbook:
+            kind = workbook.other_kind
+    if kind is None:
+        return XlsxSource(location, path, selection, options)
+    return OtherWorkbookSource(location, path, selection, options, kind)
 
 
 def _head(path: Path) -> bytes:
