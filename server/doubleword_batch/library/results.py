@@ -1,6 +1,5 @@
 """The table of answers that a job's results were written to, as rows and as data frames."""
 
-from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -73,12 +72,10 @@ class JobResults:
 
             yield from open_source(str(path), Roots(None)).rows()
         elif written == "csv":
-            from doubleword_batch.sources.csv_records import CsvRecords
+            from doubleword_batch.sources.csv_records import CsvRecords, Dialect
 
             with path.open("rb") as stream:  # the csv module refuses texts over 128 KiB
-                start = len(BOM_UTF8) if stream.read(len(BOM_UTF8)) == BOM_UTF8 else 0
-                stream.seek(0)
-                records = iter(CsvRecords(stream, path, start, b",", b"\n"))
+                records = iter(CsvRecords(stream, path, Dialect(0, b",", b"\n")))
                 columns = next(records)
                 for record in records:
                     yield dict(zip(columns, record, strict=True))

@@ -6,8 +6,7 @@ from itertools import islice
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import Source, quoted_name
-from doubleword_batch.sources.csv_dialect import Dialect
-from doubleword_batch.sources.csv_records import ESCAPE_HINT
+from doubleword_batch.sources.csv_records import ESCAPE_HINT, Dialect
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import Record, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions

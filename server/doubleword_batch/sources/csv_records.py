@@ -12,7 +12,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Generator, Iterator
 from functools import partial
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NamedTuple, NoReturn
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import (
@@ -37,6 +37,36 @@ ESCAPE_HINT = (
 _BYTES_SEARCHED = 1 << 16  # for the cause of an error
 
 
+class Dialect(NamedTuple):
+    """How a file is written.
+
+    Attributes:
+        start: the byte at which its records start.
+        delimiter: what ends a field.
+        newline: what ends a record.
+        quote: around fields; empty: quotes are ordinary characters.
+        escape: see `SourceOptions`.
+        null: a field of this text is null; None: none is.
+        comment: what lines that are left out begin with; None: none do.
+        is_mixed: whether a carriage return alone ends a record as well.
+    """
+
+    start: int
+    delimiter: bytes
+    newline: bytes
+    quote: bytes = b'"'
+    escape: str = "none"
+    null: str | None = None
+    comment: bytes | None = None
+    is_mixed: bool = False
+
+    @property
+    def is_common(self) -> bool:
+        """Whether it is RFC 4180 but for its delimiter and line ends."""
+        rest = (self.escape, self.null, self.comment)
+        return len(self.delimiter) == 1 and self.quote in b'"' and rest == ("none", None, None)
+
+
 class BadRecord(list[str]):
     """A record that cannot be read, without fields; `fault` says why."""
 
@@ -57,11 +87,8 @@ class CsvRecords:
     Args:
         stream: the file, opened in binary mode.
         path: its path, for messages.
-        start: byte of the first record.
-        delimiter: the byte between fields.
-        newline: the byte that ends a record; a carriage return before a line feed is dropped.
+        dialect: how it is written; a carriage return before a line feed is dropped.
         reopen: opens the file again, to count lines for a message.
-        quote: the byte around quoted fields; empty: quotes are ordinary characters.
         skips: whether a record that cannot be read is a `BadRecord` instead of an error.
     """
 
@@ -69,31 +96,28 @@ class CsvRecords:
         self,
         stream: BinaryIO,
         path: Path,
-        start: int,
-        delimiter: bytes,
-        newline: bytes,
+        dialect: Dialect,
         *,
         reopen: Callable[[], BinaryIO] | None = None,
-        quote: bytes = b'"',
         skips: bool = False,
     ) -> None:
         self._stream = stream
         self._path = path
         self._reopen = reopen or partial(open_bytes, path)
-        self._quote = quote
-        self._reads_plain = not quote
-        self._reads_short = quote == b'"' and newline == b"\n"
+        self._quote = dialect.quote
+        self._reads_plain = not dialect.quote
+        self._reads_short = dialect.quote == b'"' and dialect.newline == b"\n"
         self._skips = skips
         self._fault: InputError | None = None  # of the current record
         self.is_marked = False
         self.marks = 0
         self._holds_nul = self._holds_mark = False
-        self._delimiter = delimiter
-        self._newline = newline
-        self._separator = delimiter.decode()
+        self._delimiter = dialect.delimiter
+        self._newline = dialect.newline
+        self._separator = dialect.delimiter.decode()
         self._bytes_before = 0
-        while self._bytes_before < start and (
-            block := stream.read(min(start - self._bytes_before, _BLOCK_BYTES))
+        while self._bytes_before < dialect.start and (
+            block := stream.read(min(dialect.start - self._bytes_before, _BLOCK_BYTES))
         ):
             self._bytes_before += len(block)
         self._buffer = b""

@@ -16,9 +16,10 @@ from doubleword_batch.sources.base import (
 )
 from doubleword_batch.sources.csv_dialect import (
     DELIMITERS,
-    Dialect,
+    DialectRecords,
     Head,
     check_options,
+    even_lines,
     has_decimal_commas,
     has_doubled_returns,
     read_head,
@@ -29,8 +30,7 @@ from doubleword_batch.sources.csv_hints import (
     note_markdown_rule,
     ragged_hint,
 )
-from doubleword_batch.sources.csv_records import BadRecord, CsvRecords
-from doubleword_batch.sources.dialect_records import DialectRecords, even_lines
+from doubleword_batch.sources.csv_records import BadRecord, CsvRecords, Dialect
 from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
@@ -261,20 +261,9 @@ class CsvSource(Source):
             stream = self._file.open()
             return even_lines(stream, dialect.quote) if dialect.is_mixed else stream
 
+        kind = CsvRecords if dialect.is_common else DialectRecords
         with opened() as stream:
-            if dialect.is_common:
-                yield CsvRecords(
-                    stream,
-                    path,
-                    dialect.start,
-                    dialect.delimiter,
-                    dialect.newline,
-                    reopen=opened,
-                    quote=dialect.quote,
-                    skips=skips,
-                )
-            else:
-                yield DialectRecords(stream, path, dialect, reopen=opened, skips=skips)
+            yield kind(stream, path, dialect, reopen=opened, skips=skips)
 
     def _start_of_line(self, line: int) -> int:
         """The byte at which a line of the file starts."""

@@ -92,7 +92,8 @@ def test_short_fields_read_like_long_ones_with_their_lines_and_faults(
         monkeypatch.setattr(csv_records, "_SHORT_FIELD_BYTES", short_field_bytes)
         read = []
         with path.open("rb") as stream:
-            records = csv_records.CsvRecords(stream, path, 0, b",", b"\n")
+            dialect = csv_records.Dialect(0, b",", b"\n")
+            records = csv_records.CsvRecords(stream, path, dialect)
             try:
                 read += ((records.line, fields) for fields in records)
             except InputError as fault:
