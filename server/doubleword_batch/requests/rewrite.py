@@ -190,8 +190,7 @@ def _writing(path: Path) -> Generator[None]:
 def _ranges(file_of: "array[int]") -> Iterator[tuple[int, int, int]]:
     """(file, first row, last row) of rows that follow each other, those in no file let through.
 
-    Args:
-        file_of: the number of its file by row; 0 for none.
+    `file_of` holds the number of its file by row; 0 for none.
     """
     number = first = last = 0
     for row, file in enumerate(file_of):

@@ -223,12 +223,7 @@ def _listed(columns: Sequence[str], most: int) -> str:
 
 
 def no_column(text: str, columns: Sequence[str]) -> InputError:
-    """The error for a prompt that would ask the same of every row.
-
-    Args:
-        text: the prompt, and what stands beside it.
-        columns: of the source.
-    """
+    """The error for a prompt that would ask the same of every row."""
     found = _marked(text, columns) or in_braces(text, columns)
     if found:
         written, column = found[0]

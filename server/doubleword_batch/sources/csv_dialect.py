@@ -13,8 +13,8 @@ from typing import Any, BinaryIO, NamedTuple
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import nul_character
 from doubleword_batch.sources.csv_records import CsvRecords, Dialect
-from doubleword_batch.sources.encodings import ChangedStream
 from doubleword_batch.sources.options import SourceOptions, delimiter_in
+from doubleword_batch.sources.text_files import ChangedStream
 
 DELIMITERS = (b",", b";", b"\t", b"|")
 """Those that are read off a header."""

@@ -7,9 +7,9 @@ from itertools import islice
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.csv_records import ESCAPE_HINT, Dialect
-from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import Record, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions
+from doubleword_batch.sources.text_files import TextFile
 
 _ROW_NAMES_HINT = (
     "Every row has one field more than the header. If the first is the row's name (R's "
@@ -35,13 +35,7 @@ def ragged_hint(
 ) -> str:
     """What to do about a row that is wider or narrower than the header.
 
-    Args:
-        row: the record.
-        header: the header's cells; none where there is no header.
-        options: of the source.
-        width: fields of the header.
-        dialect: how the file is read.
-        has_r_names: whether every row has one field more than the header.
+    `has_r_names`: whether every row has one field more than the header.
     """
     texts = [field or "" for field in row.cells]
     if hint := _hint_of_dialect(texts, options, dialect):
@@ -73,10 +67,6 @@ def note_table_in_text(source: Source, file: TextFile) -> None:
     """Note a text whose lines all have as many tabs, bars or semicolons: it may be a table.
 
     Excel calls what it saves as "Unicode Text" `.txt`.
-
-    Args:
-        source: the text as a source.
-        file: the text.
     """
     try:
         with file.open() as stream:
@@ -138,10 +128,7 @@ class JoinedFiles:
     def leaves_out(self, header: Sequence[object], number: int, *, is_marked: bool) -> bool:
         """Whether a record that repeats the header is none of the rows: a mark proves it.
 
-        Args:
-            header: its cells.
-            number: of the row that the record would be.
-            is_marked: whether a byte order mark stands in front of it.
+        It would be the row with this number.
         """
         if is_marked:
             self._left_out += 1
@@ -151,12 +138,7 @@ class JoinedFiles:
         return is_marked
 
     def note(self, source: Source, marks: int) -> None:
-        """Note it, once the rows were read.
-
-        Args:
-            source: the table.
-            marks: how many records began with a byte order mark.
-        """
+        """Note it, once the rows were read; `marks` is how many of them began with such a mark."""
         if marks:
             words = "1 line begins" if marks == 1 else f"{marks} lines begin"
             what = "the mark is left out" if marks == 1 else "the marks are left out"
@@ -180,13 +162,7 @@ class JoinedFiles:
 
 
 def note_markdown_rule(source: Source, records: Sequence[Record], delimiter: str) -> None:
-    """Say that the line below the header is the rule of a Markdown table, not a row.
-
-    Args:
-        source: the table.
-        records: from the header on.
-        delimiter: between their fields.
-    """
+    """Say that the line below the header is the rule of a Markdown table, not a row."""
     cells = [field or "" for field in records[1].cells] if len(records) > 1 else []
     filled = [cell.strip() for cell in cells if cell.strip()]
     if not filled or not all(map(_RULE.fullmatch, filled)):

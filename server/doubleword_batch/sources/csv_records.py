@@ -22,7 +22,7 @@ from doubleword_batch.sources.base import (
     quoted_name,
     record_too_large,
 )
-from doubleword_batch.sources.compressed import open_bytes
+from doubleword_batch.sources.text_files import open_bytes
 
 _BLOCK_BYTES = 1 << 18
 _SHORT_FIELD_BYTES = 150

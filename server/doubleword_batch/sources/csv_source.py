@@ -31,7 +31,6 @@ from doubleword_batch.sources.csv_hints import (
     ragged_hint,
 )
 from doubleword_batch.sources.csv_records import BadRecord, CsvRecords, Dialect
-from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
     Record,
@@ -46,6 +45,7 @@ from doubleword_batch.sources.header import (
     note_values_for_names,
 )
 from doubleword_batch.sources.options import SourceOptions
+from doubleword_batch.sources.text_files import TextFile
 
 _HEAD_BYTES = 1 << 16
 _BLOCK_BYTES = 1 << 18

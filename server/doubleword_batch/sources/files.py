@@ -24,9 +24,8 @@ from doubleword_batch.sources.base import (
     quoted_name,
     record_too_large,
 )
-from doubleword_batch.sources.compressed import open_bytes
-from doubleword_batch.sources.encodings import refuse_binary, refuse_nul, text_file
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
+from doubleword_batch.sources.text_files import open_bytes, refuse_binary, refuse_nul, text_file
 
 HEAD_BYTES = 4096
 """Bytes by which a file's kind is told."""
@@ -35,27 +34,16 @@ _KINDS_SHOWN = 6
 _SCANS_NAMED = 3
 
 TEXT_SUFFIXES = frozenset({".txt", ".text", ".md", ".markdown"})
-
-
 DOCUMENT_SUFFIXES = frozenset({".pdf", ".docx"})
 
-KINDS: dict[DocumentKind, str] = {"pdf": "a PDF", "docx": "a DOCX document"}
-"""What documents are called."""
-
+_KINDS: dict[DocumentKind, str] = {"pdf": "a PDF", "docx": "a DOCX document"}
 # The second is of those with a password, and of documents of the kind .doc.
 _DOCX_BEGINNINGS = (b"PK", b"\xd0\xcf\x11\xe0")
 _PACKAGES: dict[DocumentKind, str] = {"pdf": "pypdf", "docx": "mammoth"}
 
 
 class FileSource(Source):
-    """Files in the order of their paths, named relative to a folder.
-
-    Args:
-        location: what the caller gave.
-        paths: the files.
-        folder: relative paths start there.
-        columns: of a row.
-    """
+    """Files in the order of their paths, named relative to a folder."""
 
     label_columns = frozenset({"path", "name"})
 
@@ -188,7 +176,7 @@ def require_documents(kind: DocumentKind | None) -> None:
         ConfigError: code `no_extra`.
     """
     if kind is not None and not is_installed(package := _PACKAGES[kind]):
-        raise missing_extra(f"Reading {KINDS[kind]}", package)
+        raise missing_extra(f"Reading {_KINDS[kind]}", package)
 
 
 _BREAKS = (("\n\n", "\r\n\r\n"), ("\n",), (". ",), (" ",))

@@ -143,13 +143,7 @@ def note_rows_above(source: Source, records: Sequence[Record], header: int) -> N
 
 
 def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
-    """Note a header whose cells look like values: the file may have none.
-
-    Args:
-        source: whose header it is.
-        header: its cells.
-        below: those of the first row.
-    """
+    """Note a header whose cells look like values, as those of the first row do: it may be none."""
     number = next(
         (
             str(name).strip()
@@ -170,10 +164,7 @@ def note_second_names(source: Source, records: Sequence[Record]) -> None:
     """Note a row that looks like a second line of names, as of pandas' columns of several levels.
 
     The header has cells without a name or a name twice, and below texts there stand numbers alone.
-
-    Args:
-        source: whose records they are.
-        records: the header and the first rows below it.
+    The records are the header and the first rows.
     """
     if len(records) < _LINES_OF_TWO_HEADERS:
         return

@@ -23,8 +23,8 @@ from doubleword_batch.sources.base import (
     quoted_name,
     record_too_large,
 )
-from doubleword_batch.sources.encodings import TextFile
 from doubleword_batch.sources.options import SourceOptions
+from doubleword_batch.sources.text_files import TextFile
 
 MAX_ARRAY_BYTES = 512 << 20
 """Bytes of the largest JSON array, which is read whole; JSON Lines never are."""

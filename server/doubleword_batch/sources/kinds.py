@@ -48,11 +48,7 @@ _PAGE = re.compile(rb"<(?:!doctype|html|\?xml)[\s>]", re.IGNORECASE)
 
 
 def refuse_other(path: Path, head: bytes) -> None:
-    """Refuse a file that only other programs read.
-
-    Args:
-        path: the file.
-        head: its first bytes, decompressed.
+    """Refuse a file that only other programs read, by its first bytes, decompressed.
 
     Raises:
         InputError: code `unsupported_kind`.
@@ -65,10 +61,6 @@ def refuse_other(path: Path, head: bytes) -> None:
 
 def refuse_pages(path: Path, text: bytes) -> None:
     """Refuse a web page or XML under the name of a table, as many sites call theirs.
-
-    Args:
-        path: the file.
-        text: its beginning, without blanks in front.
 
     Raises:
         InputError: code `unsupported_kind`.

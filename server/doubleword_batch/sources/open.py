@@ -11,14 +11,8 @@ from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.open_files import not_readable, open_regular
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources.base import Source, quoted_name
-from doubleword_batch.sources.compressed import (
-    is_compressed,
-    open_bytes,
-    uncompressed_suffix,
-)
 from doubleword_batch.sources.csv_hints import note_table_in_text
 from doubleword_batch.sources.csv_source import CsvSource
-from doubleword_batch.sources.encodings import refuse_binary, text_file
 from doubleword_batch.sources.files import (
     DOCUMENT_SUFFIXES,
     HEAD_BYTES,
@@ -40,6 +34,13 @@ from doubleword_batch.sources.json_files import (
 from doubleword_batch.sources.kinds import refuse_other, refuse_pages, unsupported
 from doubleword_batch.sources.objects import rows_for_a_path
 from doubleword_batch.sources.options import DEFAULT_OPTIONS, SourceOptions
+from doubleword_batch.sources.text_files import (
+    is_compressed,
+    open_bytes,
+    refuse_binary,
+    text_file,
+    uncompressed_suffix,
+)
 
 WORKBOOKS = ("xlsx", "xls", "xlsb", "ods")
 """The kinds of sources that have worksheets."""

@@ -22,7 +22,6 @@ _PLAIN_KINDS = frozenset({int, float, bool, type(None)})  # whose repr is short,
 _HALF_BYTES = 2
 _NOT_A_TIME = -(1 << 63)  # NaT of numpy
 _SECONDS = {"W": 604_800, "D": 86_400, "h": 3_600, "m": 60, "s": 1}
-_PARTS_OF_A_SECOND = ("ms", "us", "ns")
 _DOUBLE_BYTES = 8
 
 
@@ -123,12 +122,10 @@ def _time_of_numpy(value: Any, kind: str) -> Any:
         return None
     if kind == "m":
         unit, step = import_module("numpy").datetime_data(value.dtype)
-        if unit not in _SECONDS and unit not in _PARTS_OF_A_SECOND:  # months have no length
-            return str(value)
         try:
             number *= step * _SECONDS.get(unit, 1)
-            return elapsed_number(number, unit if unit in _PARTS_OF_A_SECOND else "s")
-        except OverflowError:
+            return elapsed_number(number, "s" if unit in _SECONDS else unit)
+        except (OverflowError, KeyError):  # months have no length
             return str(value)
     year = 1970 + value.astype("M8[Y]").astype("i8").item()
     if not MINYEAR <= year <= MAXYEAR:

@@ -204,9 +204,7 @@ class SheetSource(Source):
     def note_hidden(self, rows: int, ranges: Sequence[tuple[int, int]]) -> None:
         """Note the hidden rows and columns that are in the rows.
 
-        Args:
-            rows: how many are hidden below the header.
-            ranges: first and last of the hidden columns, from 0.
+        `rows` counts those below the header; `ranges` are first and last columns, from 0.
         """
         columns = [
             name for name, at in self._kept if any(first <= at <= last for first, last in ranges)

@@ -17,7 +17,7 @@ from xml.parsers import expat  # document types, and so entities, are refused
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import MAX_RECORD_BYTES, damaged, quoted_name
-from doubleword_batch.sources.compressed import MAX_RATIO, RATIO_FREE_BYTES
+from doubleword_batch.sources.text_files import MAX_RATIO, RATIO_FREE_BYTES
 
 MAX_SHEET_BYTES = 16 << 30
 """Bytes of the largest sheet after decompression; it is streamed."""

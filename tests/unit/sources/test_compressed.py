@@ -8,7 +8,7 @@ import zlib
 import pytest
 
 from doubleword_batch.errors import ConfigError, InputError
-from doubleword_batch.sources import compressed, open_source
+from doubleword_batch.sources import open_source, text_files
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -83,14 +83,14 @@ def test_a_cut_file_says_how_much_of_it_can_be_read(source):
 
 @pytest.mark.parametrize("suffix", PACK)
 def test_a_bomb_is_refused_by_its_ratio(source, suffix, monkeypatch):
-    monkeypatch.setattr(compressed, "RATIO_FREE_BYTES", 1 << 16)
+    monkeypatch.setattr(text_files, "RATIO_FREE_BYTES", 1 << 16)
     with pytest.raises(InputError, match="far more") as refused:
         list(source(f"t.csv.{suffix}", PACK[suffix](b"a\n" + b"0\n" * 1_000_000)).rows())
     assert refused.value.code == "source_too_large"
 
 
 def test_a_bomb_is_refused_by_its_size(source, monkeypatch):
-    monkeypatch.setattr(compressed, "MAX_DECOMPRESSED_BYTES", 1 << 16)
+    monkeypatch.setattr(text_files, "MAX_DECOMPRESSED_BYTES", 1 << 16)
     with pytest.raises(InputError, match="decompresses to far more") as refused:
         list(source("t.csv.gz", gzip.compress(b"a\n" + b"0\n" * 90_000)).rows())
     assert refused.value.code == "source_too_large"

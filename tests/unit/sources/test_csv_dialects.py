@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import build_options
 from doubleword_batch.paths import Roots
-from doubleword_batch.sources import SourceOptions, encodings, open_source
+from doubleword_batch.sources import SourceOptions, open_source, text_files
 
 
 @pytest.fixture
@@ -111,7 +111,7 @@ def test_comments_above_the_header_are_left_out_and_a_header_with_a_sign_is_none
 def test_mixed_line_ends_end_rows_where_the_rows_fit_and_stay_text_elsewhere(
     opened, monkeypatch, content, rows, block_bytes
 ):
-    monkeypatch.setattr(encodings, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", block_bytes)
     assert values(opened(content)) == rows
 
 
