@@ -6,7 +6,7 @@ quotes, nulls, comments.
 
 import re
 from codecs import BOM_UTF8
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -14,7 +14,7 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import nul_character
 from doubleword_batch.sources.csv_records import CsvRecords, Dialect
 from doubleword_batch.sources.options import SourceOptions, delimiter_in
-from doubleword_batch.sources.text_files import ChangedStream
+from doubleword_batch.sources.text_files import blocks_to_the_end, stream_of
 
 DELIMITERS = (b",", b";", b"\t", b"|")
 """Those that are read off a header."""
@@ -309,34 +309,22 @@ class DialectRecords(CsvRecords):
         return re.sub(_ESCAPED.pattern + doubled, character, text, flags=re.DOTALL)
 
 
-class _EvenLines(ChangedStream):
-    r"""Reads a file whose line ends are mixed: outside quotes a `\r` alone becomes `\n`.
+def even_lines(stream: BinaryIO, quote: bytes) -> BinaryIO:
+    r"""The stream with mixed line ends made even: outside quotes a `\r` alone becomes `\n`.
 
     No byte is added or left out.
     """
+    return stream_of(_even_blocks(stream, quote), stream)
 
-    def __init__(self, stream: BinaryIO, quote: bytes) -> None:
-        super().__init__(stream)
-        self._quote = quote
-        self._is_inside = False
-        self._held = b""
 
-    def _changed(self, block: bytes) -> bytes:
-        text, self._held = self._held + block, b""
+def _even_blocks(stream: BinaryIO, quote: bytes) -> Generator[bytes]:
+    held, is_inside = b"", False
+    for block in blocks_to_the_end(stream):
+        text, held = held + block, b""
         if block and text.endswith(b"\r"):  # the next block says whether it stands alone
-            text, self._held = text[:-1], b"\r"
-        return self._even(text)
-
-    def _even(self, block: bytes) -> bytes:
-        if not self._quote:
-            return _LONE_RETURN.sub(b"\n", block)
-        pieces = block.split(self._quote)
-        for at in range(int(self._is_inside), len(pieces), 2):
+            text, held = text[:-1], b"\r"
+        pieces = text.split(quote) if quote else [text]
+        for at in range(int(is_inside), len(pieces), 2):
             pieces[at] = _LONE_RETURN.sub(b"\n", pieces[at])
-        self._is_inside ^= len(pieces) % 2 == 0
-        return self._quote.join(pieces)
-
-
-def even_lines(stream: BinaryIO, quote: bytes) -> BinaryIO:
-    """The stream with its mixed line ends made even."""
-    return _EvenLines(stream, quote).buffered()
+        is_inside ^= len(pieces) % 2 == 0
+        yield quote.join(pieces)

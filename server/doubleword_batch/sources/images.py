@@ -91,10 +91,8 @@ class ImageReader:
         if isinstance(value, bytes):
             return self._data_uri(value, "a value")
         if not isinstance(value, str) or not value.strip():
-            raise InputError(
-                f"The column {self._quoted_column} has no image.",
-                hint="Give a path or an https URL in every row, or leave such rows out.",
-                code="invalid_image",
+            raise self._invalid(
+                "has no image", "Give a path or an https URL in every row, or leave such rows out."
             )
         if value.startswith("data:"):
             return self._checked_data_uri(value)
@@ -147,24 +145,25 @@ class ImageReader:
 
     def _checked_data_uri(self, value: str) -> str:
         if not _DATA_URI.fullmatch(value):
-            raise InputError(
-                f"The column {self._quoted_column} holds a data: URI that is not an "
-                "image in base64.",
-                hint="Use data:image/png;base64,... (or jpeg, webp, gif), a path or an https URL.",
-                code="invalid_image",
+            raise self._invalid(
+                "holds a data: URI that is not an image in base64",
+                "Use data:image/png;base64,... (or jpeg, webp, gif), a path or an https URL.",
             )
         return value
 
     def _checked_url(self, value: str) -> str:
         wrong = "is too long" if len(value) > _URL_CHARACTERS else why_not_public(value)
         if wrong is not None:
-            raise InputError(
-                f"The column {self._quoted_column} holds {quote_untrusted(value, 100)}, which "
-                f"{wrong}.",
-                hint="Use a plain https URL that the provider can reach, or the path of a file.",
-                code="invalid_image",
+            raise self._invalid(
+                f"holds {quote_untrusted(value, 100)}, which {wrong}",
+                "Use a plain https URL that the provider can reach, or the path of a file.",
             )
         return value
+
+    def _invalid(self, what: str, hint: str) -> InputError:
+        return InputError(
+            f"The column {self._quoted_column} {what}.", hint=hint, code="invalid_image"
+        )
 
 
 def _refuse_other(path: Path) -> None:

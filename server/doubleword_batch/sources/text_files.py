@@ -10,8 +10,10 @@ import gzip
 import io
 import sys
 import zlib
+from collections.abc import Generator, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
@@ -72,8 +74,8 @@ def open_bytes(path: Path) -> BinaryIO:
         compressed.seek(0)
         if not is_compressed(magic):
             return compressed
-        raw = _Decompressed(path, compressed, _decompressor(compressed, magic))
-        return cast("BinaryIO", io.BufferedReader(raw, _BLOCK_BYTES))
+        decompressor = _decompressor(compressed, magic)
+        return stream_of(_decompressed(path, compressed, decompressor), decompressor, compressed)
     except BaseException:
         compressed.close()
         raise
@@ -86,53 +88,35 @@ def _decompressor(compressed: BinaryIO, magic: bytes) -> io.BufferedIOBase:
     return decompressor
 
 
-class _Decompressed(io.RawIOBase):
-    def __init__(self, path: Path, compressed: BinaryIO, decompressor: io.BufferedIOBase) -> None:
-        super().__init__()
-        self._path = path
-        self._compressed = compressed
-        self._decompressor = decompressor
-        self._damage = _damage(decompressor)
-        self._size = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        target = memoryview(buffer)
+def _decompressed(
+    path: Path, compressed: BinaryIO, decompressor: io.BufferedIOBase
+) -> Generator[bytes]:
+    size = 0
+    damage = _damage(decompressor)
+    while True:
         try:
             # read1, as read would drop what stands in front of the damage
-            data = self._decompressor.read1(min(len(target), _BLOCK_BYTES))
-        except self._damage as error:
+            data = decompressor.read1(_BLOCK_BYTES)
+        except damage as error:
+            what = f"it cannot be decompressed beyond its first {size} bytes"
             raise InputError(
-                f"{quoted_name(self._path)} is damaged or cut short: {self._readable()}.",
+                f"{quoted_name(path)} is damaged or cut short: "
+                f"{what if size else 'nothing of it can be decompressed'}.",
                 hint="Copy or download the file again, and test it with gzip -t or zstd -t.",
                 code="damaged_file",
             ) from error
-        target[: len(data)] = data
-        self._size += len(data)
-        self._refuse_bomb()
-        return len(data)
-
-    def _readable(self) -> str:
-        if not self._size:
-            return "nothing of it can be decompressed"
-        return f"it cannot be decompressed beyond its first {self._size} bytes"
-
-    def close(self) -> None:
-        self._decompressor.close()
-        self._compressed.close()
-        super().close()
-
-    def _refuse_bomb(self) -> None:
-        is_steep = self._size > max(RATIO_FREE_BYTES, MAX_RATIO * self._compressed.tell())
-        if is_steep or self._size > MAX_DECOMPRESSED_BYTES:
+        if not data:
+            return
+        size += len(data)
+        is_steep = size > max(RATIO_FREE_BYTES, MAX_RATIO * compressed.tell())
+        if is_steep or size > MAX_DECOMPRESSED_BYTES:
             raise InputError(
-                f"{quoted_name(self._path)} decompresses to far more than a table should: "
-                f"{self._size} bytes out of the first {self._compressed.tell()}.",
+                f"{quoted_name(path)} decompresses to far more than a table should: "
+                f"{size} bytes out of the first {compressed.tell()}.",
                 hint="If it really is a table, decompress it yourself and give that file.",
                 code="source_too_large",
             )
+        yield data
 
 
 def _damage(decompressor: Any) -> tuple[type[Exception], ...]:
@@ -182,7 +166,7 @@ class TextFile(NamedTuple):
         stream = open_bytes(self.path)
         if self.encoding is None:
             return stream
-        return _Transcoded(self.path, stream, self.encoding).buffered()
+        return stream_of(_transcoded(self.path, stream, self.encoding), stream)
 
 
 def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
@@ -252,76 +236,59 @@ def refuse_nul(path: Path, content: bytes) -> None:
         raise nul_character(path, content.count(b"\n", 0, at) + 1, at)
 
 
-class ChangedStream(io.RawIOBase):
-    """Reads a stream through `_changed`, which a subclass has.
+def blocks_to_the_end(stream: BinaryIO) -> Iterator[bytes]:
+    """The blocks of a stream, and an empty one at its end."""
+    return chain(iter(lambda: stream.read(_BLOCK_BYTES), b""), (b"",))
 
-    Args:
-        stream: what is read; closed with this one.
-    """
 
-    def __init__(self, stream: BinaryIO) -> None:
+def stream_of(blocks: Iterator[bytes], *sources: IO[bytes]) -> BinaryIO:
+    """A stream of these blocks; closing it closes the streams that they are made of."""
+    return cast("BinaryIO", io.BufferedReader(_Blocks(blocks, sources), _BLOCK_BYTES))
+
+
+class _Blocks(io.RawIOBase):
+    def __init__(self, blocks: Iterator[bytes], sources: tuple[IO[bytes], ...]) -> None:
         super().__init__()
-        self._stream = stream
-        self._ready = b""
+        self._blocks = blocks
+        self._sources = sources
+        self._ready = memoryview(b"")
 
     def readable(self) -> bool:
-        """Always."""
         return True
 
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
-        """Fill the buffer as far as the next block reaches; 0 at the end."""
         target = memoryview(buffer)
         while not self._ready:
-            block = self._stream.read(_BLOCK_BYTES)
-            self._ready = self._changed(block)
-            if not block:
-                break
+            block = next(self._blocks, None)
+            if block is None:
+                return 0
+            self._ready = memoryview(block)
         piece = self._ready[: len(target)]
         target[: len(piece)] = piece
         self._ready = self._ready[len(piece) :]
         return len(piece)
 
     def close(self) -> None:
-        """Close both streams."""
-        self._stream.close()
+        for source in self._sources:
+            source.close()
         super().close()
 
-    def buffered(self) -> BinaryIO:
-        """The stream as readers take it."""
-        return cast("BinaryIO", io.BufferedReader(self, _BLOCK_BYTES))
 
-    def _changed(self, block: bytes) -> bytes:
-        """What becomes of the next block; an empty one is the end."""
-        raise NotImplementedError
-
-
-class _Transcoded(ChangedStream):
-    """Reads a stream in one encoding as UTF-8."""
-
-    def __init__(self, path: Path, stream: BinaryIO, encoding: str) -> None:
-        super().__init__(stream)
-        self._path = path
-        self._encoding = encoding
-        self._decoder = codecs.getincrementaldecoder(encoding)("strict")
-        self._read_bytes = 0
-        self._line = 1
-        self._has_begun = False
-
-    def _changed(self, block: bytes) -> bytes:
-        text = self._decoded(block)
-        if text and not self._has_begun:
-            self._has_begun = True
-            text = text.removeprefix("\ufeff")
-        return text.encode("utf-8", "surrogatepass")
-
-    def _decoded(self, block: bytes) -> str:
-        self._read_bytes += len(block)
+def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]:
+    """The blocks of a stream in another encoding as UTF-8."""
+    decoder = codecs.getincrementaldecoder(encoding)("strict")
+    read_bytes, line = 0, 1
+    has_begun = False
+    for block in blocks_to_the_end(stream):
+        read_bytes += len(block)
         try:
-            text = self._decoder.decode(block, not block)
+            text = decoder.decode(block, not block)
         except UnicodeDecodeError as error:
-            before = error.object[: error.start].decode(self._encoding, "ignore")
-            line = self._line + before.count("\n")
-            offset = self._read_bytes - len(error.object) + error.start
-            raise not_utf8(self._path, line, offset, self._encoding) from None
-        self._line += text.count("\n")
-        return text
+            before = error.object[: error.start].decode(encoding, "ignore")
+            offset = read_bytes - len(error.object) + error.start
+            raise not_utf8(path, line + before.count("\n"), offset, encoding) from None
+        line += text.count("\n")
+        if text and not has_begun:
+            has_begun = True
+            text = text.removeprefix("\ufeff")
+        yield text.encode("utf-8", "surrogatepass")
