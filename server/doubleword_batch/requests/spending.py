@@ -14,11 +14,12 @@ from typing import Annotated, Any, Literal, cast
 
 import msgspec
 from msgspec import UNSET, Meta, Raw, Struct, UnsetType
+from msgspec.json import Decoder
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.loose_json import is_too_deep
 from doubleword_batch.plain_text import one_line
-from doubleword_batch.requests.spec import EMBEDDINGS, RESPONSES
+from doubleword_batch.requests.spec import CHAT, EMBEDDINGS, RESPONSES
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, TOKENS_PER_IMAGE
 
 UNLIMITED_OUTPUT_TOKENS = 262_144
@@ -64,106 +65,63 @@ class _Reasoning(Struct, forbid_unknown_fields=True):
     max_tokens: Count = None
 
 
-class _Sampling(Struct, forbid_unknown_fields=True):
-    """What all endpoints take, and what the engines behind them add."""
-
-    model: str = ""
-    stream: Off = None
-    temperature: Free = UNSET
-    top_p: Free = UNSET
-    top_k: Free = UNSET
-    min_p: Free = UNSET
-    seed: Free = UNSET
-    stop: Free = UNSET
-    stop_sequences: Free = UNSET
-    stop_token_ids: Free = UNSET
-    frequency_penalty: Free = UNSET
-    presence_penalty: Free = UNSET
-    repetition_penalty: Free = UNSET
-    length_penalty: Free = UNSET
-    logit_bias: Free = UNSET
-    logprobs: Free = UNSET
-    top_logprobs: Free = UNSET
-    min_tokens: Count = None
-    ignore_eos: Free = UNSET
-    skip_special_tokens: Free = UNSET
-    include_stop_str_in_output: Free = UNSET
-    guided_json: Free = UNSET
-    guided_regex: Free = UNSET
-    guided_choice: Free = UNSET
-    guided_grammar: Free = UNSET
-    structured_outputs: Free = UNSET
-    chat_template_kwargs: Free = UNSET
-    metadata: Free = UNSET
-    store: Free = UNSET
-    user: Free = UNSET
-    safety_identifier: Free = UNSET
-    prompt_cache_key: Free = UNSET
-    reasoning_effort: Free = UNSET
-    verbosity: Free = UNSET
-    reasoning: _Reasoning | None = None
-    thinking: _Thinking | None = None
-    tools: list[_Tool] | None = None
-    tool_choice: Free = UNSET
-    parallel_tool_calls: Free = UNSET
+_SAMPLING = (
+    "temperature top_p top_k min_p seed stop stop_sequences stop_token_ids frequency_penalty "
+    "presence_penalty repetition_penalty length_penalty logit_bias logprobs top_logprobs "
+    "ignore_eos skip_special_tokens include_stop_str_in_output guided_json guided_regex "
+    "guided_choice guided_grammar structured_outputs chat_template_kwargs metadata store user "
+    "safety_identifier prompt_cache_key reasoning_effort verbosity tool_choice parallel_tool_calls"
+)
+"""What all endpoints for texts take and what the engines behind them add, at no cost."""
+_NESTED = {
+    "reasoning": _Reasoning | None,
+    "thinking": _Thinking | None,
+    "tools": list[_Tool] | None,
+}
 
 
-class _Chat(_Sampling, forbid_unknown_fields=True):
-    messages: Free = UNSET
-    max_tokens: Count = None
-    max_completion_tokens: Count = None
-    n: Count = None
-    response_format: Free = UNSET
-    functions: Free = UNSET
-    function_call: Free = UNSET
-    modalities: list[Literal["text"]] | None = None
+def _decoder(free: str, counts: str = "", off: str = "", **others: Any) -> Decoder[Any]:
+    """Reads a body of these members and no others: by name, or by type where that is special."""
+    members = [
+        ("model", str, ""),
+        *((name, Free, UNSET) for name in free.split()),
+        *((name, Count, None) for name in counts.split()),
+        *((name, Off, None) for name in off.split()),
+        *((name, kind, None) for name, kind in others.items()),
+    ]
+    return Decoder(msgspec.defstruct("Body", members, forbid_unknown_fields=True))
 
 
-class _Completion(_Sampling, forbid_unknown_fields=True):
-    prompt: str = ""
-    suffix: Free = UNSET
-    echo: Off = None
-    max_tokens: Count = None
-    n: Count = None
-    best_of: Count = None
-
-
-class _Message(_Sampling, forbid_unknown_fields=True):
-    messages: Free = UNSET
-    system: Free = UNSET
-    max_tokens: Count = None
-
-
-class _Response(_Sampling, forbid_unknown_fields=True):
-    input: Free = UNSET
-    instructions: Free = UNSET
-    text: Free = UNSET
-    truncation: Free = UNSET
-    include: Free = UNSET
-    background: Off = None
-    max_output_tokens: Count = None
-
-
-class _Embedding(Struct, forbid_unknown_fields=True):
-    model: str = ""
-    input: Free = UNSET
-    dimensions: Free = UNSET
-    encoding_format: Free = UNSET
-    input_type: Free = UNSET
-    truncate_prompt_tokens: Free = UNSET
-    metadata: Free = UNSET
-    user: Free = UNSET
-
-
-_DECODERS: dict[str, msgspec.json.Decoder[Any]] = {
-    "/v1/chat/completions": msgspec.json.Decoder(_Chat),
-    "/v1/completions": msgspec.json.Decoder(_Completion),
-    "/v1/messages": msgspec.json.Decoder(_Message),
-    RESPONSES: msgspec.json.Decoder(_Response),
-    EMBEDDINGS: msgspec.json.Decoder(_Embedding),
+_DECODERS = {
+    CHAT: _decoder(
+        f"messages response_format functions function_call {_SAMPLING}",
+        counts="max_tokens max_completion_tokens min_tokens n",
+        off="stream",
+        modalities=list[Literal["text"]] | None,
+        **_NESTED,
+    ),
+    "/v1/completions": _decoder(
+        f"suffix {_SAMPLING}",
+        counts="max_tokens min_tokens n best_of",
+        off="stream echo",
+        prompt=str,
+        **_NESTED,
+    ),
+    "/v1/messages": _decoder(
+        f"messages system {_SAMPLING}", counts="max_tokens min_tokens", off="stream", **_NESTED
+    ),
+    RESPONSES: _decoder(
+        f"input instructions text truncation include {_SAMPLING}",
+        counts="max_output_tokens min_tokens",
+        off="stream background",
+        **_NESTED,
+    ),
+    EMBEDDINGS: _decoder(
+        "input dimensions encoding_format input_type truncate_prompt_tokens metadata user"
+    ),
 }
 _LIMITS = {
-    "/v1/chat/completions": ("max_tokens", "max_completion_tokens"),
+    CHAT: ("max_tokens", "max_completion_tokens"),
     RESPONSES: ("max_output_tokens",),
 }
 _TEXT_LIMITS = ("max_tokens",)
@@ -216,8 +174,8 @@ class _Line(Struct):
     body: Raw
 
 
-_decode_line = msgspec.json.Decoder(_Line).decode
-_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_line = Decoder(_Line).decode
+_decode_members = Decoder(dict[str, Raw]).decode
 
 
 def bound_tokens(paths: Sequence[Path]) -> Bound:

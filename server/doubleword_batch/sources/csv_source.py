@@ -116,10 +116,7 @@ class CsvSource(Source):
         if self._options.header_row is not None:
             return None  # lines are counted from there
         for delimiter in dict.fromkeys((self._dialect.delimiter, *DELIMITERS)):
-            try:
-                records = self._first_records(self._dialect._replace(delimiter=delimiter))
-            except InputError:  # its quotes say that this is not the delimiter
-                continue
+            records = self._tried(self._dialect._replace(delimiter=delimiter))
             if (line := line_with(records, column)) is not None:
                 return line
         return None
@@ -215,10 +212,7 @@ class CsvSource(Source):
             return header, records
         for delimiter in DELIMITERS:
             dialect = self._dialect._replace(delimiter=delimiter)
-            try:
-                others = self._first_records(dialect)
-            except InputError:  # its quotes say that this is not the delimiter
-                continue
+            others = self._tried(dialect)
             found = find_header(others) if any(map(_has_value, others)) else 0
             if found and _are_even(others[found:]):
                 self._dialect = dialect
@@ -226,6 +220,13 @@ class CsvSource(Source):
                 return found, others
         note_rows_above(self, records, header)
         return header, records
+
+    def _tried(self, dialect: Dialect) -> list[Record]:
+        """The first records in another dialect; none where their quotes say that it is not this."""
+        try:
+            return self._first_records(dialect)
+        except InputError:
+            return []
 
     def _first_records(self, dialect: Dialect) -> list[Record]:
         found: list[Record] = []
@@ -318,11 +319,7 @@ class CsvSource(Source):
         return mixed
 
     def _is_even(self, dialect: Dialect) -> bool:
-        try:
-            records = self._first_records(dialect)
-        except InputError:  # its quotes say that this is not the dialect
-            return False
-        return bool(records) and _are_even(records)
+        return _are_even(self._tried(dialect))
 
     def _head(self, start: int) -> bytes:
         with self._file.open() as stream:

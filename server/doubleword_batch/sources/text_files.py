@@ -13,7 +13,7 @@ import zlib
 from collections.abc import Generator, Iterator
 from itertools import chain
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.extra_packages import missing_extra
@@ -241,13 +241,13 @@ def blocks_to_the_end(stream: BinaryIO) -> Iterator[bytes]:
     return chain(iter(lambda: stream.read(_BLOCK_BYTES), b""), (b"",))
 
 
-def stream_of(blocks: Iterator[bytes], *sources: IO[bytes]) -> BinaryIO:
+def stream_of(blocks: Iterator[bytes], *sources: io.IOBase | BinaryIO) -> BinaryIO:
     """A stream of these blocks; closing it closes the streams that they are made of."""
     return cast("BinaryIO", io.BufferedReader(_Blocks(blocks, sources), _BLOCK_BYTES))
 
 
 class _Blocks(io.RawIOBase):
-    def __init__(self, blocks: Iterator[bytes], sources: tuple[IO[bytes], ...]) -> None:
+    def __init__(self, blocks: Iterator[bytes], sources: tuple[io.IOBase | BinaryIO, ...]) -> None:
         super().__init__()
         self._blocks = blocks
         self._sources = sources
