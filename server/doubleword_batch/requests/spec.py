@@ -138,9 +138,14 @@ def check_limit(limit: object) -> None:
     """
     if limit is None:
         return
-    if not isinstance(limit, int) or isinstance(limit, bool) or limit < 1:
+    if not isinstance(limit, int) or isinstance(limit, bool):
         raise InputError(
             "limit must be a whole number, at least 1.", hint="Leave it out for all rows."
+        )
+    if limit < 1:
+        raise InputError(
+            f"limit is {limit}, but must be at least 1.",
+            hint="Leave it out for all rows.",
         )
 
 
