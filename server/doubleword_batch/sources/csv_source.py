@@ -7,7 +7,6 @@ from typing import Any, BinaryIO
 
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import (
-    BadRow,
     Row,
     Source,
     no_rows,
@@ -97,10 +96,12 @@ class CsvSource(Source):
                 number += 1
                 if fills and len(fields) != width and not isinstance(fields, BadRecord):
                     fields = _filled(fields, width)  # noqa: PLW2901  # the same record
-                if isinstance(fields, BadRecord):
-                    yield BadRow(fields.fault)
-                elif len(fields) != width:
-                    yield self._bad_row(self._ragged(records.line, number, fields))
+                if len(fields) != width:
+                    if isinstance(fields, BadRecord):
+                        fault = fields.fault
+                    else:
+                        fault = self._ragged(records.line, number, fields)
+                    yield self._bad_row(fault)
                 elif kept:
                     yield {name: fields[at] for name, at in kept}
                 else:
