@@ -106,7 +106,7 @@ async def test_a_cascade_that_an_earlier_version_ended_with_such_a_sample_stays_
         batch_id = await reaches_round(new_jobs, job, two_models, 2)
         end_at_provider(server, batch_id, "cancelled", monkeypatch)
         with monkeypatch.context() as before:
-            before.setattr(rounds, "has_cut_round", lambda _job: False)
+            before.setattr(rounds, "_cut_parts", lambda _job: [])
             await job.wait(WAIT_SECONDS)
         two_models.holds = False
         status = await job.wait(WAIT_SECONDS)

@@ -85,6 +85,20 @@ async def test_rows_on_their_way_are_named_and_taken_once_they_are_there(
     assert len(listed) == 2
 
 
+async def test_rows_on_their_way_in_many_jobs_all_count_and_three_jobs_are_named(
+    settings, tmp_path, release
+):
+    texts = [f"held {number}" for number in range(5)]
+    async with Jobs(settings) as jobs:
+        for text in texts:
+            await submitted(jobs, tmp_path / f"{text}.csv", [text])
+        job = await jobs.create(table(tmp_path / "all.csv", texts), **ASKED)
+        release.touch()
+    warning = job.created.warnings[0]
+    assert warning.startswith("5 rows were already asked by job ")
+    assert " and 2 more, without an answer so far" in warning
+
+
 async def test_what_is_submitted_all_the_same_is_paid_for_and_said(settings, tmp_path, release):
     async with Jobs(settings) as jobs:
         first = await submitted(jobs, tmp_path / "a.csv", ["held", "a"])

@@ -15,8 +15,8 @@ from doubleword_batch import Jobs
 from doubleword_batch.jobs import on_end
 from doubleword_batch.jobs.on_end import facts_of, notify
 from doubleword_batch.jobs.replies import Counts
+from doubleword_batch.jobs.status import watch_ends
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.watch_ends import watch_ends
 from doubleword_batch.paths import Roots
 
 WRITE_ENVIRONMENT = (

@@ -9,9 +9,10 @@ from collections.abc import Callable, Sequence
 from weakref import WeakValueDictionary
 
 from doubleword_batch.batch_openai.call import Call
-from doubleword_batch.jobs.call_jobs import CallRow, CallRows, keys_of_call
+from doubleword_batch.jobs.call_jobs import keys_of_call
 from doubleword_batch.jobs.job import Workspace
 from doubleword_batch.jobs.reuse.earlier import answered_rows, awaited_rows, has_tables
+from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 
 _KEPT_AT_LEAST = 1_000
 

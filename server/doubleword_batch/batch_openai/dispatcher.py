@@ -26,7 +26,6 @@ from doubleword_batch.batch_openai.poller import Poller
 from doubleword_batch.batch_openai.table_task import TableTask
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.call_jobs import (
-    CallRow,
     bodies_of,
     finished_rows,
     forget_abandoned,
@@ -34,6 +33,7 @@ from doubleword_batch.jobs.call_jobs import (
     job_of_calls,
 )
 from doubleword_batch.jobs.job import ASYNC, StoredJob
+from doubleword_batch.jobs.store.call_rows import CallRow
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.lazy_workspace import HttpOptions, LazyWorkspace
 from doubleword_batch.requests.spec import RESPONSES

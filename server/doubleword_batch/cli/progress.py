@@ -38,7 +38,7 @@ def wait_interrupted(
     settings: Settings, job: str, output: str | None = None
 ) -> DoublewordBatchError:
     """What a Ctrl-C while waiting means for the job, and how to go on with it and its table."""
-    from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
+    from doubleword_batch.jobs.job import MAX_WAIT_SECONDS
 
     arguments: dict[str, Any] = {"job": job, "wait_seconds": MAX_WAIT_SECONDS}
     again = Next("fetch_results", arguments | ({"output_path": output} if output else {}))

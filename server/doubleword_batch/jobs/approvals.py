@@ -9,11 +9,12 @@ import hashlib
 import json
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from decimal import ROUND_UP, Decimal
 from typing import Any
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.job import Workspace, look_again
 from doubleword_batch.jobs.store.approvals import Approval, Approvals
 from doubleword_batch.jobs.store.journal import Intent
 
@@ -29,25 +30,26 @@ class ApprovalError(InputError):
     def __init__(self, approval: Approval, job_id: int, *, is_declined: bool) -> None:
         self.approval = approval
         self.job_id = job_id
-        asked = in_words(approval)
-        if is_declined:
-            super().__init__(
-                f"The person declined {asked}. Nothing was submitted.",
-                hint="Ask the person what to change, such as fewer rows or a cheaper model. They "
-                "can still approve it in the console, or in a terminal.",
-                code="declined",
-                details=_details(approval),
-            )
-            return
-        super().__init__(
-            f"A person has to approve {asked}. Nothing was submitted.",
-            hint="Tell the person what it costs and why it waits: they approve it in the console "
-            f"(doubleword-batch console), or in a terminal with: doubleword-batch approve "
+        verb = "The person declined" if is_declined else "A person has to approve"
+        hint = (
+            "Ask the person what to change, such as fewer rows or a cheaper model. They can still "
+            "approve it in the console, or in a terminal."
+            if is_declined
+            else "Tell the person what it costs and why it waits: they approve it in the console "
+            "(doubleword-batch console), or in a terminal with: doubleword-batch approve "
             f"{approval.job}. That is for them to do; it is submitted then, and the "
-            "status says so.",
-            code="needs_approval",
-            details=_details(approval),
-            next=Next("get_status", {"job": approval.job, "wait_seconds": 45}),
+            "status says so."
+        )
+        super().__init__(
+            f"{verb} {in_words(approval)}. Nothing was submitted.",
+            hint=hint,
+            code="declined" if is_declined else "needs_approval",
+            details={
+                "job": approval.job,
+                "requests": approval.requests,
+                "cost_usd": None if approval.cost_usd is None else str(approval.cost_usd),
+            },
+            next=None if is_declined else look_again(approval.job),
         )
 
 
@@ -71,14 +73,6 @@ def _rounded_up(usd: Decimal) -> Decimal:
     return usd.quantize(Decimal("0.01") if usd >= 1 else Decimal("0.0001"), ROUND_UP)
 
 
-def _details(approval: Approval) -> dict[str, Any]:
-    return {
-        "job": approval.job,
-        "requests": approval.requests,
-        "cost_usd": None if approval.cost_usd is None else str(approval.cost_usd),
-    }
-
-
 def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Approval]:
     """The answers that these writes stand on; none where no person has to be asked.
 
@@ -96,7 +90,8 @@ def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> lis
     job = intents[0].job
     questions = Approvals(ws.store).of_job(job)
     given = [found for found in questions if found.decision_at(ws.now()) == "approved"]
-    open_intents = [intent for intent in intents if not _is_sent(ws, intent)]
+    # Of a write that is on its way already, or finished, the reply is only looked for.
+    open_intents = [intent for intent in intents if not ws.journal.is_sent(intent.key)]
     covered = {
         i.key: found for i in open_intents for found in given if _is_covered(i, window, found)
     }
@@ -107,11 +102,6 @@ def check_approval(ws: Workspace, intents: Sequence[Intent], window: str) -> lis
     question = _question(ws, job, left, window)
     declined = {found.id for found in questions if found.decision_at(ws.now()) == "declined"}
     raise ApprovalError(question, job, is_declined=question.id in declined)
-
-
-def _is_sent(ws: Workspace, intent: Intent) -> bool:
-    """Whether the write is on its way already: it is only looked for, or finished."""
-    return ws.journal.is_sent(intent.key)
 
 
 def _is_covered(intent: Intent, window: str, approval: Approval) -> bool:
@@ -162,17 +152,11 @@ def questions_written_down(ws: Workspace, call: Next | None) -> Generator[None]:
     try:
         yield
     except ApprovalError as error:
-        error.approval = _with_call(error.approval, call)
+        if call is not None:
+            kept = {"tool": call.tool, "arguments": call.arguments}
+            error.approval = replace(error.approval, call=kept)
         Approvals(ws.store).ask(error.approval, error.job_id)
         raise
-
-
-def _with_call(approval: Approval, call: Next | None) -> Approval:
-    from dataclasses import replace
-
-    if call is None:
-        return approval
-    return replace(approval, call={"tool": call.tool, "arguments": call.arguments})
 
 
 def question_about(ws: Workspace, job: int) -> Approval | None:

@@ -13,16 +13,14 @@ import msgspec
 from anyio import from_thread
 
 from doubleword_batch.errors import DoublewordBatchError, Next
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job import StoredJob, look_again
 from doubleword_batch.jobs.refresh import refresh
-from doubleword_batch.jobs.reuse.lost import Lost, note_on_lost
-from doubleword_batch.jobs.reuse.unfetched import Awaited
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
+from doubleword_batch.jobs.reuse.unfetched import Awaited, Lost, named_jobs, note_on_lost
 from doubleword_batch.jobs.sync.collect import collect
 
 _FOUND_WITHIN_SECONDS = 5.0
 _FETCHED_WITHIN_SECONDS = 20.0
-_JOBS_NAMED = 3
+_MOST_KEPT = 50
 _KEPT, _LOST = "awaits", "lost"
 
 
@@ -50,7 +48,7 @@ async def _fetch(jobs: Sequence[StoredJob]) -> None:
 def keep_awaited(job: StoredJob, awaited: Sequence[Awaited], lost: Sequence[Lost]) -> StoredJob:
     """Keep with a new job what is on its way, and what is gone."""
     kept = {
-        name: [msgspec.to_builtins(rows) for rows in found[:_JOBS_NAMED]]
+        name: [msgspec.to_builtins(rows) for rows in found[:_MOST_KEPT]]
         for name, found in ((_KEPT, awaited), (_LOST, lost))
         if found
     }
@@ -62,14 +60,12 @@ def keep_awaited(job: StoredJob, awaited: Sequence[Awaited], lost: Sequence[Lost
 
 def awaited_of(job: StoredJob) -> list[Awaited]:
     """What was on its way when a job was built."""
-    kept = msgspec.json.decode(job.spec).get(_KEPT, [])
-    return [msgspec.convert(rows, Awaited) for rows in kept]
+    return msgspec.convert(msgspec.json.decode(job.spec).get(_KEPT, []), list[Awaited])
 
 
 def lost_of(job: StoredJob) -> list[Lost]:
     """Which answers were gone when a job was built."""
-    kept = msgspec.json.decode(job.spec).get(_LOST, [])
-    return [msgspec.convert(rows, Lost) for rows in kept]
+    return msgspec.convert(msgspec.json.decode(job.spec).get(_LOST, []), list[Lost])
 
 
 def is_worth_building_anew(job: StoredJob) -> bool:
@@ -81,11 +77,9 @@ def awaited_in_words(awaited: Sequence[Awaited]) -> list[str]:
     """The same in words, for whoever is about to submit."""
     if not awaited:
         return []
-    words = (
-        f"{_rows(awaited)}, without an answer so far. Make this job again once that has ended, and "
-        "it takes the answers; submitted now, it pays for them a second time."
-    )
-    return [words]
+    words = "Make this job again once that has ended, and it takes the answers"
+    paid = "submitted now, it pays for them a second time"
+    return [f"{_rows(awaited)}, without an answer so far. {words}; {paid}."]
 
 
 def note_on_awaited(job: StoredJob) -> str:
@@ -97,15 +91,13 @@ def note_on_awaited(job: StoredJob) -> str:
 
 def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
     """The call that brings most of what is on its way."""
-    if not awaited:
-        return None
-    first = awaited[0]
-    if first.has_ended:
-        return Next("fetch_results", {"job": first.job})
-    return Next("get_status", {"job": first.job, "wait_seconds": MAX_WAIT_SECONDS})
+    first = next(iter(awaited), None)
+    if first is None or not first.has_ended:
+        return first and look_again(first.job)
+    return Next("fetch_results", {"job": first.job})
 
 
 def _rows(awaited: Sequence[Awaited]) -> str:
     total = sum(earlier.rows for earlier in awaited)
-    named = ", ".join(f"job {earlier.job} ({earlier.rows:,})" for earlier in awaited)
+    named = named_jobs([f"{earlier.job} ({earlier.rows:,})" for earlier in awaited])
     return f"{total:,} {'row was' if total == 1 else 'rows were'} already asked by {named}"

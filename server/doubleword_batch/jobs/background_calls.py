@@ -19,9 +19,11 @@ from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
 from doubleword_batch.jobs.store.records import Write
+from doubleword_batch.jobs.sync.json_values import object_of, word
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.jobs.sync.parts import create_intent
 from doubleword_batch.jobs.sync.stored_lines import append_lines, stored_lines_path
+from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch, RequestCounts
 from doubleword_batch.requests import ROW_PREFIX
 
@@ -54,7 +56,9 @@ async def begin_response(job: StoredJob) -> str:
     try:
         response = await ws.client.responses.create(msgspec.json.decode(body))
     except DoublewordBatchError as error:
-        if _may_have_been_taken(error):
+        # A conflict may be one with itself, where a gateway has repeated the call.
+        may_be_itself = contradicts(error) or isinstance(error, ConflictError)
+        if may_have_happened(error) or may_be_itself:
             ws.journal.mark_lost(write)
             raise _unconfirmed(error.message) from error
         ws.journal.mark_refused(write)
@@ -124,40 +128,19 @@ def _result_line(response: BackgroundResponse) -> bytes:
     """The same as a line of a batch's output or error file."""
     line: dict[str, object] = {"id": response.id, "custom_id": f"{ROW_PREFIX}1"}
     if response.has_answer:
-        answer = {
-            "status_code": 200,
-            "request_id": None,
-            "body": msgspec.Raw(response.body),
-        }
+        answer = {"status_code": 200, "request_id": None, "body": msgspec.Raw(response.body)}
         line |= {"response": answer, "error": None}
     else:
-        error = _error_of(response)
-        line |= {"response": None, "error": error}
+        line |= {"response": None, "error": _error_of(response)}
     return msgspec.json.encode(line) + b"\n"
 
 
 def _error_of(response: BackgroundResponse) -> dict[str, str]:
-    try:
-        error = msgspec.json.decode(response.body, type=_Failed).error
-    except (ValueError, RecursionError):
-        error = None
-    if error is None or not error.message:
+    error = object_of(object_of(decode_or_none(response.body)).get("error"))
+    message = word(error.get("message"))
+    if not message:
         return {"code": response.status, "message": f"The response is {response.status}."}
-    return {"code": error.code or response.status, "message": error.message}
-
-
-class _Error(msgspec.Struct):
-    code: str | None = None
-    message: str | None = None
-
-
-class _Failed(msgspec.Struct):
-    error: _Error | None = None
-
-
-def _may_have_been_taken(error: DoublewordBatchError) -> bool:
-    """Whether it may be there; a conflict may be one with itself, where a gateway repeated it."""
-    return may_have_happened(error) or contradicts(error) or isinstance(error, ConflictError)
+    return {"code": word(error.get("code")) or response.status, "message": message}
 
 
 def _unconfirmed(why: str = "its reply was lost.") -> TransportError:

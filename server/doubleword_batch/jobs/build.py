@@ -10,7 +10,6 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -21,7 +20,7 @@ from doubleword_batch.jobs.awaited import (
     keep_awaited,
 )
 from doubleword_batch.jobs.build_plan import BuildPlan, plan_build
-from doubleword_batch.jobs.build_reply import created_reply, warnings_of_new, warnings_of_same
+from doubleword_batch.jobs.build_reply import build_warnings, created_reply
 from doubleword_batch.jobs.build_request import BuildRequest, plain_options
 from doubleword_batch.jobs.cascade.costs import record_most
 from doubleword_batch.jobs.cascade.option import refuse_small
@@ -32,9 +31,9 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.job_tables import JobSource, job_source
 from doubleword_batch.jobs.later_parts import put_first_wave
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.reuse.equal_rows import EqualRows
-from doubleword_batch.jobs.reuse.strong import write_strong_keys
+from doubleword_batch.jobs.reuse.key_file import EqualRows
 from doubleword_batch.jobs.reuse.taken import leave_out_known
+from doubleword_batch.jobs.reuse.wanted_keys import write_strong_keys
 from doubleword_batch.jobs.room import room_of
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import AFTER_FIRST_WAVE
@@ -47,10 +46,16 @@ from doubleword_batch.jobs.store.staging import (
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.progress import Progress, no_progress
+from doubleword_batch.requests import (
+    BuildResult,
+    RequestKeys,
+    Sharing,
+    build_request_files,
+    custom_id_for,
+    model_id,
+    with_numbers,
+)
 from doubleword_batch.sources.values import plain_number
-
-if TYPE_CHECKING:
-    from doubleword_batch.requests import BuildResult, RequestKeys
 
 _COPIED_BYTES = 1 << 20
 
@@ -72,8 +77,6 @@ async def create_batch_file(
 
 def _as_meant(request: BuildRequest) -> BuildRequest:
     """The request with numbers for numbers that were written as text, and a model's bare id."""
-    from doubleword_batch.requests import model_id, with_numbers
-
     return replace(
         request,
         model=model_id(request.model) if request.model else None,
@@ -120,12 +123,12 @@ def _create(
         is_wanted_anew = existing is not None and is_worth_building_anew(existing)
         if existing is not None and not is_wanted_anew:
             _keep_note(existing, plan)
-            warnings = warnings_of_same(existing, plan)
+            warnings = build_warnings(existing, plan, None)
             return created_reply(existing, warnings, reused=True, copies=_copies(existing, plan))
         if not is_wanted_anew:
             _refuse_taken_name(ws, plan.name)
         job, built, reused = _build(ws, plan, staging, progress, cancelled)
-        warnings = warnings_of_new(job, plan, built)
+        warnings = build_warnings(job, plan, built)
         return created_reply(job, warnings, reused=reused, copies=_copies(job, plan))
 
 
@@ -141,8 +144,9 @@ def _refuse_taken_name(ws: Workspace, name: str | None) -> None:
 def _keep_note(job: StoredJob, plan: BuildPlan) -> None:
     """Let the note be the newest that was given."""
     spec = msgspec.json.decode(job.spec)
-    if plan.note is not None and plan.note != spec.get("note"):
-        stored = msgspec.json.encode(spec | {"note": plan.note}).decode()
+    note = plan.options.note
+    if note is not None and note != spec.get("note"):
+        stored = msgspec.json.encode(spec | {"note": note}).decode()
         job.store.set_job(job.id, spec=stored)
 
 
@@ -162,10 +166,8 @@ def _build(
     staging: StagingFolder,
     progress: Progress,
     cancelled: Callable[[], bool],
-) -> "tuple[StoredJob, BuildResult, bool]":
+) -> tuple[StoredJob, BuildResult, bool]:
     """The job, what was built, and whether the same job was there already."""
-    from doubleword_batch.requests import RequestKeys
-
     job_id = _begin(ws, plan, staging)
     try:
         equal_rows = EqualRows(staging.path, shares=plan.shares)
@@ -225,21 +227,19 @@ def _write_requests(
     job_id: int,
     plan: BuildPlan,
     staging: StagingFolder,
-    keys: "RequestKeys",
+    keys: RequestKeys,
     equal_rows: EqualRows,
     progress: Progress,
     cancelled: Callable[[], bool],
-) -> "BuildResult":
+) -> BuildResult:
     """Write the request files, and open their rows in the ledger."""
-    from doubleword_batch.requests import Sharing, build_request_files, custom_id_for
-
     ledger = Ledger(ws.store, job_id)
     return build_request_files(
         plan.source,
         plan.spec,
         ws.profile,
         staging.path,
-        limit=plan.limit,
+        limit=plan.request.limit,
         copy_rows=staging.path.resolve() not in plan.source.paths[0].parents,
         on_rows=ledger.add_rows,
         on_left_out=lambda rows: ledger.leave_out(
@@ -261,7 +261,7 @@ def _drop_older(ws: Workspace, fingerprint: str) -> str | None:
     return None
 
 
-def _fingerprint(plan: BuildPlan, built: "BuildResult") -> str:
+def _fingerprint(plan: BuildPlan, built: BuildResult) -> str:
     """The job's fingerprint; where a table names image files, what was in them belongs to it."""
     if plan.spec.image_column is None:
         return plan.fingerprint
@@ -274,7 +274,7 @@ def _publish(
     job_id: int,
     plan: BuildPlan,
     fingerprint: str,
-    built: "BuildResult",
+    built: BuildResult,
     staging: StagingFolder,
 ) -> StoredJob:
     """Give the job its name and its folder, as one step: from here on it exists."""
@@ -330,7 +330,9 @@ def _copies(job: StoredJob, plan: BuildPlan) -> list[Path]:
     first = plan.copy_to
     parts = [part for part in job.parts() if part.path and not part.retry_round]
     others = [first.with_stem(f"{first.stem}-{part.number:04d}") for part in parts[1:]]
-    targets = [output_file(job, path, overwrite=plan.overwrite) for path in (first, *others)]
+    targets = [
+        output_file(job, path, overwrite=plan.request.overwrite) for path in (first, *others)
+    ]
     for part, target in zip(parts, targets, strict=True):
         with target.writing() as copy, (part.path or target.path).open("rb") as content:
             shutil.copyfileobj(content, copy, _COPIED_BYTES)

@@ -14,14 +14,15 @@ from doubleword_batch.jobs.build_request import (
     OF_THE_JOB,
     BuildOptions,
     BuildRequest,
+    Reuse,
     build_options,
 )
 from doubleword_batch.jobs.build_source import MadeRows, open_rows, stamp_of, written_by_a_job
 from doubleword_batch.jobs.cascade.option import Cascade, planned
 from doubleword_batch.jobs.export.output_file import output_path
+from doubleword_batch.jobs.find import unknown_job
 from doubleword_batch.jobs.given_texts import given_schema, prompt_text
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.reuse.limits import Reuse, reuse_of, shares_equal_rows
 from doubleword_batch.requests import (
     OUR_LIMIT,
     RequestSpec,
@@ -30,9 +31,11 @@ from doubleword_batch.requests import (
     check_params,
     with_our_limit,
 )
-from doubleword_batch.requests.response_schema import AS_ANSWER, SchemaFormat, unwrapped
+from doubleword_batch.requests.response_schema import AS_ANSWER, unwrapped
 from doubleword_batch.sources import Source
 from doubleword_batch.sources.options import CHECKS as SOURCE_CHECKS
+
+_DAY_SECONDS = 86_400.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,40 +43,36 @@ class BuildPlan:
     """A build request after every check: ready to build.
 
     Attributes:
+        request: what was wanted.
+        options: of it.
         spec: what to ask of each row.
         source: the rows.
         fingerprint: of the source, what is asked and whom; not of the images that a table names.
         stamp: of the source's files, see `stamp_of`.
         stored_spec: what of the request is kept with the job, as JSON.
-        limit: first rows only.
         copy_to: where a copy of the request file goes.
-        overwrite: whether it may replace what is there.
         name: of the job, None for one made of `name_stem`.
-        note: what is kept with the job for its readers.
         name_stem: how the job's name begins.
         notices: what the reply has to say of it.
         cascade: a strong model behind that of the spec; None for nearly all jobs.
         shares: equal requests are sent once.
         reuse: from where answers may be taken; None where a new run is wanted.
-        first_wave: see `BuildOptions`.
     """
 
+    request: BuildRequest
+    options: BuildOptions
     spec: RequestSpec
     source: Source
     fingerprint: str
     stamp: str
     stored_spec: str
-    limit: int | None
     copy_to: Path | None
-    overwrite: bool
     name_stem: str
     name: str | None = None
-    note: str | None = None
     notices: tuple[str, ...] = ()
     cascade: Cascade | None = None
     shares: bool = True
     reuse: Reuse | None = None
-    first_wave: int | None = None
 
     @property
     def has_images(self) -> bool:
@@ -115,23 +114,23 @@ def plan_build(
         "note": options.note,
         "given": _given(request, options),
     }
+    told = {name: fact for name, fact in told.items() if fact}
     return BuildPlan(
+        request,
+        options,
         work.spec,
         rows.source,
         fingerprint=_fingerprint(ws, rows.source, work.spec, asked),
         stamp=stamp_of(rows.source.paths),
-        stored_spec=_stored(asked, told),
-        limit=request.limit,
+        # The schema's order is that of the columns.
+        stored_spec=msgspec.json.encode(asked | told).decode(),
         copy_to=copy_to,
-        overwrite=request.overwrite,
         name_stem=rows.name_stem,
         name=options.name,
-        note=options.note,
         notices=(*work.notices, *(made.notices if made else ())),
         cascade=work.cascade,
-        shares=shares_equal_rows(options, work.params),
-        reuse=reuse_of(ws, options, new_run=request.new_run),
-        first_wave=options.first_wave,
+        shares=options.shares_equal_rows(work.params),
+        reuse=_reuse_of(ws, options, new_run=request.new_run),
     )
 
 
@@ -149,19 +148,36 @@ class _Work:
     spec: RequestSpec
     params: dict[str, Any]
     cascade: Cascade | None
-    notices: tuple[str, ...]
+    notices: list[str]
 
 
 def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, model: str) -> _Work:
-    schema, schema_format = _schema(ws, request)
+    given = given_schema(ws, request.response_schema)
+    schema, schema_format = (None, AS_ANSWER) if given is None else unwrapped(given)
     params, notices = _capped(ws, request, model)
-    sent_params, cascade = _planned_cascade(ws, request, options, model, schema, params)
-    prompt, system, read = _prompts(ws, request)
+    sent_params, cascade = params, None
+    if options.cascade is not None:
+        cascade, sent_params = planned(
+            options.cascade,
+            model=model,
+            endpoint=request.endpoint,
+            schema=schema,
+            params=params,
+            profile=ws.profile,
+        )
+
+    def read(text: str, what: str) -> str:
+        """The text, of the file that it names where it names one."""
+        text, path = (text, None) if request.texts_are_literal else prompt_text(text, ws.roots)
+        if path is not None:
+            notices.append(f"The {what} was read from {quote_untrusted(path.name)}.")
+        return text
+
     spec = RequestSpec(
         endpoint=request.endpoint,
         model=model,
-        prompt=prompt,
-        system=system,
+        prompt=read(request.prompt, "prompt"),
+        system=None if request.system is None else read(request.system, "system prompt"),
         response_schema=schema,
         schema_format=schema_format,
         params=sent_params,
@@ -170,7 +186,7 @@ def _plan_work(ws: Workspace, request: BuildRequest, options: BuildOptions, mode
         blanks=options.blanks,
         on_bad_row=options.on_bad_row,
     )
-    return _Work(spec, params, cascade, (*notices, *read))
+    return _Work(spec, params, cascade, notices)
 
 
 def _asked(
@@ -195,41 +211,8 @@ def _asked(
     if made_from:
         asked["made_from"] = made_from
     if work.cascade:
-        asked["cascade"] = work.cascade.stored()
+        asked["cascade"] = asdict(work.cascade)
     return asked
-
-
-def _stored(asked: dict[str, Any], told: dict[str, Any]) -> str:
-    """What of the request is kept with the job, as JSON; the schema's order is the columns'."""
-    return msgspec.json.encode(asked | {name: fact for name, fact in told.items() if fact}).decode()
-
-
-def _schema(ws: Workspace, request: BuildRequest) -> tuple[dict[str, Any] | None, SchemaFormat]:
-    """The schema of the answers, and how it is asked for."""
-    given = given_schema(ws, request.response_schema)
-    return (None, AS_ANSWER) if given is None else unwrapped(given)
-
-
-def _planned_cascade(
-    ws: Workspace,
-    request: BuildRequest,
-    options: BuildOptions,
-    model: str,
-    schema: dict[str, Any] | None,
-    params: dict[str, Any],
-) -> tuple[dict[str, Any], Cascade | None]:
-    """The parameters as they are sent, and the cascade, where one is wanted."""
-    if options.cascade is None:
-        return params, None
-    cascade, sent_params = planned(
-        options.cascade,
-        model=model,
-        endpoint=request.endpoint,
-        schema=schema,
-        params=params,
-        profile=ws.profile,
-    )
-    return sent_params, cascade
 
 
 def _kept_options(request: BuildRequest, options: BuildOptions) -> dict[str, Any]:
@@ -246,37 +229,17 @@ def _given(request: BuildRequest, options: BuildOptions) -> dict[str, Any] | Non
     return {"source": request.source, "options": kept}
 
 
-def _prompts(ws: Workspace, request: BuildRequest) -> tuple[str, str | None, tuple[str, ...]]:
-    """The prompt, the system message, and what to say of files that they were read from."""
-    if request.texts_are_literal:
-        return request.prompt, request.system, ()
-    prompt, notices = _prompt(ws, request.prompt, "prompt")
-    if request.system is None:
-        return prompt, None, notices
-    system, more = _prompt(ws, request.system, "system prompt")
-    return prompt, system, notices + more
-
-
-def _prompt(ws: Workspace, given: str, what: str) -> tuple[str, tuple[str, ...]]:
-    text, path = prompt_text(given, ws.roots)
-    if path is None:
-        return text, ()
-    return text, (f"The {what} was read from {quote_untrusted(path.name)}.",)
-
-
-def _capped(
-    ws: Workspace, request: BuildRequest, model: str
-) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _capped(ws: Workspace, request: BuildRequest, model: str) -> tuple[dict[str, Any], list[str]]:
     """The parameters, under a cap with a token limit, and what to say of that."""
     check_params(request.params)
     if not (ws.is_bounded or (request.is_capped and not ws.profile.free)):
-        return request.params, ()
+        return request.params, []
     name = ws.profile.output_limit
     params = with_our_limit(request.params, request.endpoint, name)
     try:
         body = msgspec.json.encode({"model": model, **params})
     except (TypeError, ValueError, RecursionError):
-        return params, ()  # the check of the whole request says what is wrong
+        return params, []  # the check of the whole request says what is wrong
     try:
         bound_body(body, request.endpoint)
     except InputError:
@@ -284,12 +247,12 @@ def _capped(
             raise  # otherwise a person is asked what nobody can foresee
     added = [name for name in params if name not in request.params]
     if not added:
-        return params, ()
+        return params, []
     notice = (
         f"So that the cost has a bound, {added[0]} = {OUR_LIMIT} was written into each request; "
         "give another limit in params if answers are cut off."
     )
-    return params, (notice,)
+    return params, [notice]
 
 
 def _fingerprint(ws: Workspace, source: Source, spec: RequestSpec, asked: dict[str, Any]) -> str:
@@ -310,3 +273,23 @@ def _fingerprint(ws: Workspace, source: Source, spec: RequestSpec, asked: dict[s
 def _order_of(schema: dict[str, Any] | None, order: Literal["sorted"] | None = None) -> str:
     """A schema as text; its order is that in which models write and columns stand."""
     return msgspec.json.encode(schema, order=order).decode()
+
+
+def _reuse_of(ws: Workspace, options: BuildOptions, *, new_run: bool) -> Reuse | None:
+    """From where answers may be taken; None, that is from nowhere, for a new run.
+
+    Raises:
+        InputError: `unknown_job`, or an option that contradicts a new run.
+    """
+    given = [name for name in ("reuse_from", "reuse_days") if getattr(options, name) is not None]
+    if new_run:
+        if given:
+            raise InputError(
+                f"A new run takes no earlier answers, so it has no use for the option {given[0]}.",
+                hint="Leave out either new_run or the option.",
+            )
+        return None
+    name, days = options.reuse_from, options.reuse_days
+    if name is not None and ws.store.job_named(name) is None:
+        raise unknown_job(ws, name)
+    return Reuse(name, None if days is None else ws.now() - days * _DAY_SECONDS)

@@ -1,7 +1,7 @@
 """What a build answers: the job, its estimate, and what a person should know before it is paid."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import msgspec
 
@@ -18,12 +18,10 @@ from doubleword_batch.jobs.costs import estimate_cost
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.later_parts import waves_in_words
 from doubleword_batch.jobs.replies import Created
-from doubleword_batch.jobs.reuse.lost import lost_in_words
 from doubleword_batch.jobs.reuse.told import rows_saved, saved_in_words
+from doubleword_batch.jobs.reuse.unfetched import lost_in_words
 from doubleword_batch.jobs.window_costs import compare_windows
-
-if TYPE_CHECKING:
-    from doubleword_batch.requests import BuildResult
+from doubleword_batch.requests import BuildResult
 
 _NAMES_SHOWN = 5
 _SHOWN_PATHS = 3
@@ -31,16 +29,13 @@ _SHOWN_CHARACTERS = 120
 _WARNINGS_SHOWN = 6
 
 
-def warnings_of_new(job: StoredJob, plan: BuildPlan, built: "BuildResult") -> list[str]:
-    """What a person should know of a job that was built just now."""
-    warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *_left_out(built)]
-    return [*warnings, *built.warnings, *_keeps_its_name(job, plan)]
-
-
-def warnings_of_same(job: StoredJob, plan: BuildPlan) -> list[str]:
-    """What a person should know of a job that was there already."""
-    warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *_left_out_before(job)]
-    return [*warnings, *_keeps_its_name(job, plan)]
+def build_warnings(job: StoredJob, plan: BuildPlan, built: BuildResult | None) -> list[str]:
+    """What a person should know of a job; nothing was built where it was there already."""
+    left_out = _left_out_before(job) if built is None else [*_left_out(built), *built.warnings]
+    warnings = [*plan.notices, *_renamed(plan), *plan.source.notes, *left_out]
+    if plan.name not in {None, job.name}:
+        warnings.append(f"This work is already job {job.name}, so it keeps that name.")
+    return warnings
 
 
 def created_reply(
@@ -95,7 +90,7 @@ def created_reply(
     )
 
 
-def _left_out(built: "BuildResult") -> list[str]:
+def _left_out(built: BuildResult) -> list[str]:
     """The rows that have no request, and why."""
     warnings: list[str] = []
     causes = dict(built.left_out_causes)
@@ -148,12 +143,6 @@ def _renamed(plan: BuildPlan) -> list[str]:
             f"The source is a table of an earlier job: its {', '.join(dropped)} are left out."
         )
     return warnings
-
-
-def _keeps_its_name(job: StoredJob, plan: BuildPlan) -> list[str]:
-    if plan.name in {None, job.name}:
-        return []
-    return [f"This work is already job {job.name}, so it keeps that name."]
 
 
 def _first_request(path: Path | None) -> str:

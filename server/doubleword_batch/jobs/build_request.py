@@ -4,7 +4,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -132,12 +132,9 @@ class BuildRequest:
 
     def beside_source(self) -> dict[str, Any]:
         """The arguments of `create_batch_file` that were given beside the source, as they are."""
-        names = (
-            "prompt system model endpoint response_schema params id_column image_column limit "
-            "output_path new_run options"
-        )
         plain = BuildRequest()
-        values = {name: getattr(self, name) for name in names.split()}
+        names = [f.name for f in fields(self) if f.name in _BESIDE - {"source", "rows"}]
+        values = {name: getattr(self, name) for name in (*names, "options")}
         return {name: value for name, value in values.items() if value != getattr(plain, name)}
 
 
@@ -157,7 +154,7 @@ class BuildOptions:
         cascade: a strong model for the rows of which the job's own is not sure enough, see
             `cascade/option.py`.
         equal_rows: `share` sends equal requests once, `separate` each by itself. None shares them
-            unless samples are wanted (see `wants_samples`).
+            unless samples are wanted.
         reuse_from: the only job whose answers may be taken; None for any of this server.
         reuse_days: how old they may be; None for any age.
         first_wave: how many requests of each common beginning go first, so that the provider has
@@ -176,6 +173,32 @@ class BuildOptions:
     reuse_days: float | None = None
     first_wave: int | None = None
     source: SourceOptions = field(default_factory=SourceOptions)
+
+    def shares_equal_rows(self, params: Mapping[str, Any]) -> bool:
+        """Whether equal requests are sent once: as the option says, else unless answers are drawn.
+
+        `n` or `best_of` above 1 says that each is meant to have an answer of its own, and so does
+        a temperature above 0 that was given on purpose.
+        """
+        if self.equal_rows is not None:
+            return self.equal_rows == "share"
+        counts = (params.get("n"), params.get("best_of"))
+        several = any(isinstance(count, int) and count > 1 for count in counts)
+        temperature = params.get("temperature")
+        return not (several or (isinstance(temperature, int | float) and temperature > 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Reuse:
+    """From where answers may be taken.
+
+    Attributes:
+        only_from: the name of the one job; None for any.
+        not_before: when they were answered at the earliest, epoch seconds; None for any time.
+    """
+
+    only_from: str | None = None
+    not_before: float | None = None
 
 
 def build_options(given: Mapping[str, Any] | None) -> BuildOptions:
@@ -211,17 +234,6 @@ def plain_options(given: Mapping[str, Any] | None) -> dict[str, Any]:
         if check is not None and not check.fits(value) and check.fits(plain_number(value)):
             values[name] = plain_number(value)
     return values
-
-
-def wants_samples(params: Mapping[str, Any]) -> bool:
-    """Whether answers are drawn, so that equal requests are meant to have answers of their own.
-
-    `n` or `best_of` above 1 says so, and a temperature above 0 that was given on purpose.
-    """
-    counts = (params.get("n"), params.get("best_of"))
-    several = any(isinstance(count, int) and count > 1 for count in counts)
-    temperature = params.get("temperature")
-    return several or (isinstance(temperature, int | float) and temperature > 0)
 
 
 def _unknown(name: str) -> InputError:

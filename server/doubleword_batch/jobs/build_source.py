@@ -4,18 +4,18 @@ import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import BuildOptions, BuildRequest, build_options
+from doubleword_batch.jobs.groups import write_groups
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.store.written_files import WrittenFiles
-
-if TYPE_CHECKING:
-    from doubleword_batch.sources import Source
+from doubleword_batch.sources import Source, open_source, write_objects, write_rows
+from doubleword_batch.sources.objects import rows_for_a_path
 
 
 class MadeRows(Protocol):
@@ -46,7 +46,7 @@ class BuildRows:
         made_from: what they were made of, where the source's files were written for the job.
     """
 
-    source: "Source"
+    source: Source
     name_stem: str
     made_from: str | None = None
 
@@ -69,7 +69,11 @@ def open_rows(
     stem = made.name if made else source.folder.name if others else first.stem
     if options.group_by is None:
         return BuildRows(source, stem, request.source if made else None)
-    grouped = _grouped(ws, source, options.group_by, staging, cancelled)
+    path = staging / "groups.jsonl"
+    write_groups(source, options.group_by, path, cancelled)
+    if cancelled():
+        raise AbandonedError
+    grouped = open_source(str(path), ws.roots.with_folder(staging))
     return BuildRows(grouped, stem, f"{request.source or 'rows'} by {options.group_by}")
 
 
@@ -80,15 +84,10 @@ def _source(
     staging: Path,
     cancelled: Callable[[], bool],
     made: MadeRows | None,
-) -> "Source":
-    from doubleword_batch.sources import open_source, write_objects, write_rows
-    from doubleword_batch.sources.objects import rows_for_a_path
-
-    given = [
-        value for value in (request.source, request.rows, request.objects) if value is not None
-    ]
-    if len(given) != 1:
-        both = ", and not both" if given else ""
+) -> Source:
+    given = (request.source, request.rows, request.objects)
+    if (count := sum(value is not None for value in given)) != 1:
+        both = ", and not both" if count else ""
         raise InputError(
             f"Give the rows: either source (a path, folder or glob) or rows (inline){both}."
         )
@@ -115,34 +114,19 @@ def _source(
     return open_source(str(path), ws.roots.with_folder(staging))
 
 
-def _grouped(
-    ws: Workspace, source: "Source", column: str, staging: Path, cancelled: Callable[[], bool]
-) -> "Source":
-    from doubleword_batch.jobs.groups import write_groups
-    from doubleword_batch.sources import open_source
-
-    path = staging / "groups.jsonl"
-    write_groups(source, column, path, cancelled)
-    if cancelled():
-        raise AbandonedError
-    return open_source(str(path), ws.roots.with_folder(staging))
-
-
-def open_again(job: StoredJob) -> "Source":
+def open_again(job: StoredJob) -> Source:
     """The source of a job, read as it was when the job was built.
 
     Raises:
         InputError: see `open_source`.
     """
-    from doubleword_batch.sources import open_source
-
     stored: dict[str, Any] = msgspec.json.decode(job.spec)
     roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
     options = build_options(stored.get("options"))
     return open_source(job.source or "", roots, options.source)
 
 
-def written_by_a_job(ws: Workspace, source: "Source") -> str | None:
+def written_by_a_job(ws: Workspace, source: Source) -> str | None:
     """Whose table of answers the source is, where a job of ours wrote it and nobody changed it."""
     if len(source.paths) != 1:
         return None

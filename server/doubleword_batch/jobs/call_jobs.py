@@ -10,36 +10,23 @@ import shutil
 import uuid
 from collections.abc import Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import msgspec
 
 from doubleword_batch.atomic_files import not_written
-from doubleword_batch.jobs.adopted_rows import REQUEST_FILE
 from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
-from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.jobs.ready_files import REQUEST_FILE
+from doubleword_batch.jobs.reuse.earlier import in_groups
+from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
 from doubleword_batch.jobs.store.staging import clear_building_mark, publish_folder, staging_folder
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
-from doubleword_batch.requests import ROW_PREFIX, RequestKeys
-
-__all__ = [
-    "CallRow",
-    "CallRows",
-    "FinishedRow",
-    "bodies_of",
-    "finished_rows",
-    "forget_abandoned",
-    "forget_unsent",
-    "job_of_calls",
-    "keys_of_call",
-]
+from doubleword_batch.requests import ROW_PREFIX, RequestFile, RequestKeys
 
 _ROWS_AT_ONCE = 2_000
 _LINES_AT_ONCE = 200
@@ -102,6 +89,7 @@ def job_of_calls(
     nonce = uuid.uuid4().hex
     name = f"calls-{nonce[:12]}"
     folder = ws.store.job_folder(name)
+    tokens = sum(map(len, bodies)) // 4  # roughly
     with staging_folder(ws.store) as staging:
         written = _write(staging.path / REQUEST_FILE, endpoint, bodies)
         failpoint("build.written")
@@ -118,12 +106,24 @@ def job_of_calls(
                 source_fingerprint=written.sha256,
                 source_stamp=stamp_of((staging.path / REQUEST_FILE,)),
                 rows=len(bodies),
-                input_tokens=written.tokens,
-                output_tokens=written.tokens,
+                input_tokens=tokens,
+                output_tokens=tokens,
                 completion_window=window,
             )
             failpoint("build.begun")
-            _add_rows(ws.store, job_id, folder / REQUEST_FILE, written, keys)
+            ws.store.add_part(
+                job=job_id,
+                number=1,
+                retry_round=0,
+                path=str(folder / REQUEST_FILE),
+                requests=written.requests,
+                size_bytes=written.size_bytes,
+                sha256=written.sha256,
+            )
+            Ledger(ws.store, job_id).add_numbered_rows(written.requests, 1, ROW_PREFIX)
+            failpoint("build.rows")
+            if keys is not None:
+                CallRows(ws.store).remember(job_id, keys)
             publish_folder(staging, folder)
             failpoint("build.renamed")
         failpoint("build.published")
@@ -158,63 +158,21 @@ def bodies_of(job: StoredJob) -> list[bytes]:
 
 def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[FinishedRow]:
     """Those of the wanted rows that have their outcome, each with its line."""
-    rows = sorted(wanted)
-    found: list[FinishedRow] = []
+    rows = set(wanted)
     with closing(StoredLines(job)) as lines:
-        for start in range(0, len(rows), _ROWS_AT_ONCE):
-            group = rows[start : start + _ROWS_AT_ONCE]
-            asked = set(group)
-            for entry in job.ledger.ended_between(group[0], group[-1]):
-                if entry.row in asked:
-                    line = lines.line(entry)
-                    found.append(
-                        FinishedRow(entry.row, entry.outcome, entry.cause, entry.message, line)
-                    )
-    return found
+        return [
+            FinishedRow(entry.row, entry.outcome, entry.cause, entry.message, lines.line(entry))
+            for group in in_groups(sorted(rows), _ROWS_AT_ONCE)
+            for entry in job.ledger.ended_between(group[0], group[-1])
+            if entry.row in rows
+        ]
 
 
 class _Body(msgspec.Struct):
     body: msgspec.Raw
 
 
-@dataclass(frozen=True, slots=True)
-class _RequestFile:
-    """The request file of a job of calls.
-
-    Attributes:
-        requests: its lines.
-        tokens: of all bodies, roughly.
-        size_bytes: of the file.
-        sha256: of the file, in hexadecimal.
-    """
-
-    requests: int
-    tokens: int
-    size_bytes: int
-    sha256: str
-
-
-def _add_rows(
-    store: Store, job_id: int, path: Path, written: _RequestFile, keys: Sequence[bytes] | None
-) -> None:
-    """The job's one part, its open rows and what they are remembered by."""
-    store.add_part(
-        job=job_id,
-        number=1,
-        retry_round=0,
-        path=str(path),
-        requests=written.requests,
-        size_bytes=written.size_bytes,
-        sha256=written.sha256,
-    )
-    Ledger(store, job_id).add_numbered_rows(written.requests, 1, ROW_PREFIX)
-    failpoint("build.rows")
-    if keys is not None:
-        CallRows(store).remember(job_id, keys)
-
-
-def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> _RequestFile:
-    """Write the request file."""
+def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> RequestFile:
     digest = hashlib.sha256()
     size_bytes = 0
     try:
@@ -231,8 +189,7 @@ def _write(path: Path, endpoint: str, bodies: Sequence[bytes]) -> _RequestFile:
     except OSError as error:
         then = "make the calls again; nothing was sent"
         raise not_written(path.parent.parent, error, then=then) from None
-    tokens = sum(map(len, bodies)) // 4
-    return _RequestFile(len(bodies), tokens, size_bytes, digest.hexdigest())
+    return RequestFile(1, path, len(bodies), size_bytes, digest.hexdigest())
 
 
 def _request_lines(row: int, endpoint: str, bodies: Sequence[bytes]) -> bytes:

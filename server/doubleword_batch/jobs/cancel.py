@@ -1,7 +1,7 @@
 """Stopping a job: the tool `cancel`."""
 
 from doubleword_batch.errors import Next
-from doubleword_batch.jobs.cascade.stop import cancel_cascade
+from doubleword_batch.jobs.cascade.rounds import cancel_cascade
 from doubleword_batch.jobs.find import find_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.later_parts import stop_waiting

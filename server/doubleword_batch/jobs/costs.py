@@ -15,7 +15,7 @@ from doubleword_batch.jobs.job import ASYNC, StoredJob, Workspace
 from doubleword_batch.jobs.replies import small_usd
 from doubleword_batch.jobs.store.approvals import Approvals
 from doubleword_batch.jobs.store.bills import Bill, bills_of, total_bill
-from doubleword_batch.jobs.store.cascades import tokens_by_model
+from doubleword_batch.jobs.store.cascades import ModelTokens, tokens_by_model
 from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part, Write
 from doubleword_batch.plain_text import one_line
@@ -43,6 +43,7 @@ class Cost:
 
 _ROWS_SUMMED = 100_000  # of a job in a list: the tokens of more would take a while to add up
 _NOTHING_SENT = Cost(Decimal(0), "nothing is sent: every row was answered before")
+_NO_TOKENS = Cost(None, "unknown: the answers report no tokens")
 
 # Estimates
 
@@ -116,16 +117,12 @@ def compute_cost_so_far(job: StoredJob) -> Cost:
         return Cost(bill.cost_usd, f"billed by {job.profile.called}{seconds}")
     if not job.parts():
         return _NOTHING_SENT
-    input_tokens, output_tokens = job.ledger.tokens()
-    if not input_tokens and not job.profile.free:
-        return Cost(None, "unknown: the answers report no tokens")
-    if cascade_of(job) is not None:
-        return cost_by_model(job)
-    cost = price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
-    if cost.usd is None:
-        return Cost(None, cost.note + _bill_to_come(job))
-    saved = compute_saved(job).usd or Decimal(0)
-    return Cost(max(cost.usd - saved, Decimal(0)), cost.note)
+    cost = cost_by_tokens(job)
+    if cost.usd is not None or cost is _NO_TOKENS:
+        return cost
+    is_to_come = job.profile.analytics and job.window != ASYNC and job.has_ended()
+    bill_to_come = f"; {job.profile.called}'s bill is not there yet, fetch again in a minute"
+    return Cost(None, cost.note + bill_to_come) if is_to_come else cost
 
 
 def shown_cost(job: StoredJob) -> str:
@@ -152,12 +149,6 @@ def usd_text(usd: Decimal) -> str:
     return f"${small_usd(usd)}"
 
 
-def _bill_to_come(job: StoredJob) -> str:
-    if not job.profile.analytics or job.window == ASYNC or not job.has_ended():
-        return ""
-    return f"; {job.profile.called}'s bill is not there yet, fetch again in a minute"
-
-
 @dataclass(frozen=True, slots=True)
 class Saved:
     """What the provider's cache has saved.
@@ -173,45 +164,49 @@ class Saved:
 
 def compute_saved(job: StoredJob) -> Saved:
     """What of a job was cached: by the bill before and after discounts, else by the price."""
-    cached = job.ledger.cached_tokens()
     bill = _whole_bill(job)
     if bill is not None:
         listed = bill.list_cost_usd
-        return Saved(cached, None if listed is None else listed - bill.cost_usd)
-    if cascade_of(job) is not None:
-        return Saved(cached, _saved_by_model(job))
-    prices = job.workspace.prices
-    tokens = min(cached, job.ledger.tokens()[0])
-    usd = None if prices is None else prices.saved_usd(job.model, job.window, tokens)
-    return Saved(cached, usd)
+        usd = None if listed is None else listed - bill.cost_usd
+        return Saved(job.ledger.cached_tokens(), usd)
+    by_model = _tokens_by_model(job)
+    return Saved(sum(tokens.cached_tokens for tokens in by_model), _saved_of(job, by_model))
 
 
-def cost_by_model(job: StoredJob) -> Cost:
-    """What a job of several models has cost so far, by the tokens that its answers report."""
+def cost_by_tokens(job: StoredJob) -> Cost:
+    """What a job has cost so far, by the tokens that its answers report and the cache."""
     total = Cost(Decimal(0), "")
-    for tokens in tokens_by_model(job.store, job.id):
+    by_model = _tokens_by_model(job)
+    if not job.profile.free and not any(tokens.input_tokens for tokens in by_model):
+        return _NO_TOKENS
+    for tokens in by_model:
         model = tokens.model or job.model
         total = total + price_tokens(
             job.workspace, model, job.window, tokens.input_tokens, tokens.output_tokens
         )
-    saved = _saved_by_model(job)
+    saved = _saved_of(job, by_model)
     if total.usd is None or not saved:
         return total
     return Cost(max(total.usd - saved, Decimal(0)), total.note)
 
 
-def _saved_by_model(job: StoredJob) -> Decimal | None:
+def _tokens_by_model(job: StoredJob) -> list[ModelTokens]:
+    if cascade_of(job) is not None:
+        return tokens_by_model(job.store, job.id)
+    return [ModelTokens(None, 0, *job.ledger.tokens(), job.ledger.cached_tokens())]
+
+
+def _saved_of(job: StoredJob, by_model: Sequence[ModelTokens]) -> Decimal | None:
     prices = job.workspace.prices
     if prices is None:
         return None
-    total = Decimal(0)
-    for tokens in tokens_by_model(job.store, job.id):
-        cached = min(tokens.cached_tokens, tokens.input_tokens)
-        usd = prices.saved_usd(tokens.model or job.model, job.window, cached)
-        if usd is None:
-            return None
-        total += usd
-    return total
+    saved = [
+        prices.saved_usd(
+            tokens.model or job.model, job.window, min(tokens.cached_tokens, tokens.input_tokens)
+        )
+        for tokens in by_model
+    ]
+    return None if None in saved else sum(filter(None, saved), Decimal(0))
 
 
 def compute_tokens_so_far(job: StoredJob) -> tuple[int, int]:
@@ -294,8 +289,13 @@ def check_caps_of_retry(job: StoredJob, cost: Cost, asked_max_usd: Decimal | Non
     check_caps(job.workspace, Cost(total, cost.note), asked_max_usd)
 
 
-def refuse_over_daily_cap(ws: Workspace, cost: Cost) -> None:
-    """Refuse what would pass the day's cap, before anything is written down for it.
+def refuse_over_daily_cap(ws: Workspace, usd: Decimal, *, is_reserved: bool = False) -> None:
+    """Refuse what would pass the day's cap.
+
+    Args:
+        ws: its day's cap.
+        usd: what is to be spent.
+        is_reserved: it is written down already, and so in the day's sum.
 
     Raises:
         InputError: code `over_cap`.
@@ -303,19 +303,15 @@ def refuse_over_daily_cap(ws: Workspace, cost: Cost) -> None:
     cap = ws.max_daily_usd
     if cap is None:
         return
-    today = ws.journal.reserved_today_usd() + (cost.usd or Decimal(0))
+    today = ws.journal.reserved_today_usd() + (0 if is_reserved else usd)
     if today > cap:
-        raise _over_daily_cap(cost.usd or Decimal(0), today, cap)
-
-
-def _over_daily_cap(usd: Decimal, today: Decimal, cap: Decimal) -> InputError:
-    return InputError(
-        f"With this job's {usd_text(usd)}, today's jobs would come to {usd_text(today)}, over the "
-        f"daily cap of ${cap}. Nothing was submitted.",
-        hint="Wait for the next UTC day, or ask the person to raise "
-        "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
-        code="over_cap",
-    )
+        raise InputError(
+            f"With this job's {usd_text(usd)}, today's jobs would come to {usd_text(today)}, over "
+            f"the daily cap of ${cap}. Nothing was submitted.",
+            hint="Wait for the next UTC day, or ask the person to raise "
+            "DOUBLEWORD_BATCH_MAX_DAILY_USD.",
+            code="over_cap",
+        )
 
 
 def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write]:
@@ -336,7 +332,8 @@ def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write
         InputError: code `over_cap`, or an `ApprovalError`; nothing was written down.
     """
     writes = [ws.journal.record_intent(intent) for intent in intents]
-    _check_daily_cap(ws, intents)
+    usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
+    refuse_over_daily_cap(ws, usd, is_reserved=True)
     for approval in check_approval(ws, intents, window):
         Approvals(ws.store).mark_used(approval.id, ws.now())
     if ws.max_daily_usd is not None:
@@ -345,13 +342,3 @@ def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write
         except OSError as error:
             raise ws.store.unusable(error) from None
     return writes
-
-
-def _check_daily_cap(ws: Workspace, intents: Sequence[Intent]) -> None:
-    cap = ws.max_daily_usd
-    if cap is None:
-        return
-    today = ws.journal.reserved_today_usd()
-    if today > cap:
-        usd = sum((intent.cost_usd or Decimal(0) for intent in intents), Decimal(0))
-        raise _over_daily_cap(usd, today, cap)

@@ -10,13 +10,13 @@ from contextlib import suppress
 
 from doubleword_batch.errors import InputError, Next, NotFoundError
 from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.find import unknown_job
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.replies import Deleted
 from doubleword_batch.jobs.room import bytes_of
 from doubleword_batch.jobs.store.staging import mark_as_leftover
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.store.written_files import WrittenFiles
-from doubleword_batch.jobs.unknown_job import unknown_job
 
 _LOCAL = "local"
 _PROVIDER_KEEPS = "The provider keeps its files and batches of it."

@@ -1,14 +1,36 @@
-"""From what a caller calls a job (its name, or an id of the provider) to the job."""
+"""From what a caller calls a job (its name, or an id of the provider) to the job, or to an error.
 
+What the provider has and we did not make becomes a job of ours, once, whoever asks.
+"""
+
+import os
 import re
+from collections.abc import Awaitable
+from pathlib import Path, PurePath
+from typing import TypeVar
 
-from doubleword_batch.errors import ConfigError
-from doubleword_batch.jobs.adopt import adopt
+from doubleword_batch.errors import (
+    ConfigError,
+    DoublewordBatchError,
+    InputError,
+    Next,
+    NotFoundError,
+    quote_untrusted,
+)
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.unknown_job import file_for_a_job, malformed_handle
+from doubleword_batch.jobs.store.written_files import WrittenFiles
+from doubleword_batch.models import Batch
+from doubleword_batch.path_text import is_network_path
 
 _HANDLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,511}")
 _SOURCE_PREFIX = re.compile(r"job:(?=[^:]+$)")  # as a source names a job
+_UNKNOWN_ID = frozenset({400, 404, 410})  # 400: "Invalid batch ID format"
+_T = TypeVar("_T")
+_SHOWN = 120
+_FEWEST_OF_A_PATH = 2  # names
+_ENDINGS = re.compile(r"(?:[_-](?:output|errors?|input|results?|requests?))?(?:\.[A-Za-z0-9]+)+$")
+_REQUEST_FILES = {".jsonl", ".ndjson"}
+_TABLES = {".csv", ".tsv", ".json", ".parquet", ".xlsx", ".db", ".sqlite", ".gz", ".zst"}
 
 
 async def find_job(ws: Workspace, handle: str) -> StoredJob:
@@ -23,11 +45,7 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
     handle = _SOURCE_PREFIX.sub("", handle.strip(), count=1)
     record = ws.store.job_named(handle) or ws.store.job_of_remote_id(handle)
     if record is None:
-        error = file_for_a_job(ws, handle)
-        if error is not None:
-            raise error
-        if not _HANDLE.fullmatch(handle):
-            raise malformed_handle(ws, handle)
+        _refuse_what_is_no_id(ws, handle)
     job = await adopt(ws, handle) if record is None else StoredJob.of_record(ws, record)
     if not job.matches_provider():
         raise ConfigError(
@@ -37,3 +55,156 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
             code="other_provider",
         )
     return job
+
+
+async def adopt(ws: Workspace, handle: str) -> StoredJob:
+    """The job over a batch or an input file of the provider.
+
+    Raises:
+        InputError: `unknown_job`: the provider has neither of that id.
+        ApiError, TransportError: the provider refused or could not be reached.
+    """
+    batch = await _known(ws.client.batches.get(handle))
+    if batch is not None:
+        name = f"batch-{batch.id[-8:] if '_' in batch.id else batch.id[:8]}"
+        return _adopted(ws, name, batch.input_file_id, batch)
+    file = await _known(ws.client.files.get(handle))
+    if file is None:
+        raise unknown_job(ws, handle)
+    return _adopted(ws, f"file-{handle[:8]}", file.id, None)
+
+
+async def _known(reply: Awaitable[_T]) -> _T | None:
+    """What the provider has under an id; None where it has nothing."""
+    try:
+        return await reply
+    except DoublewordBatchError as error:
+        if (
+            isinstance(error, InputError | NotFoundError)
+            or getattr(error, "status", None) in _UNKNOWN_ID
+        ):
+            return None
+        raise
+
+
+def _adopted(ws: Workspace, name: str, file_id: str | None, batch: Batch | None) -> StoredJob:
+    remote_id = batch.id if batch else file_id or ""
+    with ws.store.transaction():
+        known = ws.store.job_of_remote_id(remote_id)
+        if known is not None:  # another process was faster
+            return StoredJob.of_record(ws, known)
+        job = ws.store.begin_job(
+            provider=ws.profile.name,
+            base_url=ws.server,
+            endpoint=batch.endpoint if batch else ws.profile.endpoints[0],
+            model="",
+            fingerprint=f"adopted:{remote_id}",
+            spec="{}",
+            completion_window=ws.profile.window_named(batch.completion_window) if batch else None,
+        )
+        part = ws.store.add_part(
+            job=job,
+            number=1,
+            retry_round=0,
+            requests=batch.request_counts.total if batch else 0,
+            size_bytes=0,
+            sha256=f"adopted:{file_id}",
+            input_file_id=file_id,
+        )
+        if batch is not None:
+            ws.store.record_batch(job, part, batch)
+        name = name if ws.store.job_named(name) is None else f"{name}-{job}"
+        ws.store.set_job(job, name=name)
+    return StoredJob.named(ws, name)
+
+
+# The errors: what a word may have meant, and the call that helps
+
+
+def unknown_job(ws: Workspace, handle: str) -> InputError:
+    """The error for a word that is the name or the id of nothing."""
+    near = ws.store.names_like(handle)
+    return InputError(
+        f"There is no job called {handle} here, and no batch or file with that id at "
+        f"{ws.profile.called}.",
+        hint=_question(near) or "Look at the jobs of this machine, or at the provider's batches.",
+        code="unknown_job",
+        next=_look(near),
+    )
+
+
+def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
+    """Refuse a file where a job's name belongs, and what can be neither a name nor an id.
+
+    Where a job of ours wrote the file, was made of it or is called like it, that job is named.
+    """
+    path = PurePath(handle.replace("\\", "/"))
+    suffix = path.suffix.lower()
+    shown = quote_untrusted(handle, _SHOWN)
+    if len(path.parts) < _FEWEST_OF_A_PATH and suffix not in _REQUEST_FILES | _TABLES:
+        if _HANDLE.fullmatch(handle):
+            return
+        near = ws.store.names_like("-".join(handle.split()))
+        message = "That is not a job's name or an id."
+        hint = _question(near) or "Use the name that the job got when it was built."
+        look = _look(near)
+    elif found := _jobs_of_file(ws, handle):
+        jobs, what = found
+        message = f"{shown} is {what}, and not a job."
+        hint = f"Give the job by its name: {' or '.join(jobs)}."
+        look = _look(jobs)
+    elif suffix in _REQUEST_FILES:
+        message = f"{shown} is a file and not a job."
+        hint = (
+            "A request file becomes a job when it is uploaded; a table of rows, when it is built "
+            "with a prompt."
+        )
+        look = Next("upload", {"path": handle})
+    else:
+        message = f"{shown} is a file and not a job."
+        hint = "It becomes a job when it is built with a prompt; use the name that it gets then."
+        look = Next("list", {"kind": "jobs"})
+    raise InputError(message, hint=hint, code="malformed_id", next=look)
+
+
+def job_for_a_file(ws: Workspace, text: str) -> InputError | None:
+    """The error for a job's name or id where a request file's path belongs; None for none."""
+    record = ws.store.job_named(text) or ws.store.job_of_remote_id(text)
+    return record and InputError(
+        f"{text} is a job, and there is no file of that name.",
+        hint="Give it as job.",
+        code="file_not_found",
+        next=Next("upload", {"job": record.name}),
+    )
+
+
+def _jobs_of_file(ws: Workspace, text: str) -> tuple[list[str], str] | None:
+    """The job that wrote a file, those made of it, or the one it is called after; None for none.
+
+    The newest comes first, and with them what the file is to them. It is told by the
+    path alone: nothing is read, and no other machine is asked.
+    """
+    if "\0" not in text and not is_network_path(text):
+        path = ws.roots.absolute(text)
+        places = (path, Path(os.path.realpath(path)))
+        for place in places:
+            writer = WrittenFiles(ws.store).last_writer(place)
+            record = None if writer is None else ws.store.job_of_id(writer)
+            if record is not None:
+                return [record.name], f"a file that the job {record.name} wrote"
+        if made := ws.store.names_made_of(text, *map(str, places)):
+            several = "jobs were" if len(made) > 1 else f"job {made[0]} was"
+            return made, f"the file that the {several} made of"
+    stem = _ENDINGS.sub("", PurePath(text.replace("\\", "/")).name)
+    record = ws.store.job_named(stem) or ws.store.job_of_remote_id(stem)
+    return record and ([record.name], f"a file of the job {record.name}")
+
+
+def _question(near: list[str]) -> str:
+    return f"Did you mean {' or '.join(near)}?" if near else ""
+
+
+def _look(near: list[str]) -> Next:
+    if len(near) == 1:
+        return Next("get_status", {"job": near[0]})
+    return Next("list", {"kind": "jobs"})

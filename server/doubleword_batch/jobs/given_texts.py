@@ -40,7 +40,7 @@ def prompt_text(given: str, roots: Roots) -> tuple[str, Path | None]:
     if not _is_path(given.strip()):
         return given, None
     path = roots.readable_file(given.strip().removeprefix("@"))
-    return _prompt_file(path), path
+    return _text_in(path, _LARGEST_PROMPT_BYTES, "prompt", "not_readable").removesuffix("\n"), path
 
 
 def messages_in(given: Any) -> list[dict[str, Any]] | None:
@@ -64,25 +64,22 @@ def _is_path(text: str) -> bool:
     return is_one_word and has_suffix
 
 
-def _prompt_file(path: Path) -> str:
+def _text_in(path: Path, most_bytes: int, what: str, code: str) -> str:
+    """The text of a file, however an editor has saved it."""
     try:
         with open_regular(path) as file:
-            content = file.read(_LARGEST_PROMPT_BYTES + 1)
-        text = decode_saved(content)
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"The prompt's file {quote_untrusted(path.name)} cannot be read as UTF-8 text: "
-            f"{getattr(error, 'strerror', None) or error}.",
-            hint="Give a text file, or the prompt itself.",
-            code="not_readable",
-        ) from None
-    if len(content) > _LARGEST_PROMPT_BYTES:
-        raise InputError(
-            f"The prompt's file {quote_untrusted(path.name)} is too large.",
-            hint=f"At most {_LARGEST_PROMPT_BYTES:,} bytes are read.",
-            code="not_readable",
-        )
-    return text.removesuffix("\n")
+            content = file.read(most_bytes + 1)
+    except OSError as error:
+        raise not_readable(str(path), error, "Check the file and its permissions.") from None
+    if len(content) > most_bytes:
+        why, hint = "is too large", f"At most {most_bytes:,} bytes are read."
+    else:
+        try:
+            return decode_saved(content)
+        except UnicodeDecodeError as error:
+            why, hint = f"is not UTF-8 text: {error}", "Save it as UTF-8."
+    named = quote_untrusted(path.name)
+    raise InputError(f"The {what}'s file {named} {why}.", hint=hint, code=code)
 
 
 def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str, Any] | None:
@@ -95,7 +92,8 @@ def given_schema(ws: Workspace, given: dict[str, Any] | str | None) -> dict[str,
         return given
     text = given.removeprefix(MARK)
     if not text.lstrip().startswith("{"):
-        text = _schema_file(_schema_path(ws, text))
+        path = _schema_path(ws, text)
+        text = _text_in(path, _LARGEST_SCHEMA_BYTES, "schema", "invalid_schema")
     try:
         schema = json.loads(text)
     except ValueError as error:
@@ -128,19 +126,3 @@ def _schema_path(ws: Workspace, text: str) -> Path:
         "pydantic's model_json_schema() makes one.",
         code="invalid_schema",
     )
-
-
-def _schema_file(path: Path) -> str:
-    try:
-        with open_regular(path) as file:
-            content = file.read(_LARGEST_SCHEMA_BYTES + 1)
-    except OSError as error:
-        raise not_readable(str(path), error, "Check the file and its permissions.") from None
-    if len(content) > _LARGEST_SCHEMA_BYTES:
-        raise InputError(f"{path} is too large for a JSON Schema.", code="invalid_schema")
-    try:
-        return decode_saved(content)
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"{path} is not UTF-8 text: {error}.", hint="Save it as UTF-8.", code="invalid_schema"
-        ) from None

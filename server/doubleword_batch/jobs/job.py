@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 import anyio
 
-from doubleword_batch.errors import StoreError
+from doubleword_batch.errors import InputError, Next, StoreError
 from doubleword_batch.jobs.prices import Prices
 from doubleword_batch.jobs.store.cascades import read_cascade
 from doubleword_batch.jobs.store.jobs import Store
@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 
 ASYNC = "async"
 """The completion window of jobs whose row is a response in the background, without a batch."""
+
+MAX_WAIT_SECONDS = 45
+"""The longest wait inside one call: hosts end calls at about a minute."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -290,3 +293,18 @@ class StoredJob(JobRecord):
             return "uploaded"
         ended = "completed" if "completed" in statuses else min(statuses)
         return "in_progress" if ended == "completed" and AFTER_FIRST_WAVE in later else ended
+
+
+def look_again(job: str) -> Next:
+    """The call that waits for a job."""
+    return Next("get_status", {"job": job, "wait_seconds": MAX_WAIT_SECONDS})
+
+
+def not_submitted(job: str, why: str, hint: str = "Submit it first.") -> InputError:
+    """The error for what a job cannot do before it is submitted, or as a whole."""
+    return InputError(
+        f"Job {job} {why}.",
+        hint=hint,
+        code="not_submitted",
+        next=Next("create_batch", {"job": job}),
+    )

@@ -16,9 +16,8 @@ from doubleword_batch.jobs.export.files import write_table
 from doubleword_batch.jobs.export.query import OtherTables, write_query
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace, look_again, not_submitted
 from doubleword_batch.jobs.refresh import refresh
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.progress import Progress
@@ -129,18 +128,13 @@ def _not_whole(job: StoredJob) -> tuple[str, ...]:
 
 def _refuse_unfinished(job: StoredJob) -> None:
     if not job.batch_runs() and job.parts():
-        raise InputError(
-            f"Job {job.name} was never submitted, so it has no answers to build on.",
-            hint="Submit it first.",
-            code="not_submitted",
-            next=Next("create_batch", {"job": job.name}),
-        )
+        raise not_submitted(job.name, "was never submitted, so it has no answers to build on")
     if not job.has_ended() or not is_done(job):
         raise InputError(
             f"Job {job.name} is still running, so answers of it would be missing.",
             hint="Wait until it has ended.",
             code="still_running",
-            next=Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS}),
+            next=look_again(job.name),
         )
 
 

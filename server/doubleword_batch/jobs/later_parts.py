@@ -10,12 +10,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.approvals import ApprovalError, questions_written_down
+from doubleword_batch.jobs.build_plan import BuildPlan
 from doubleword_batch.jobs.cascade.rounds import CAPS, NOTHING, CarriedOn
 from doubleword_batch.jobs.cascade.rounds import carry_on as carry_on_cascade
 from doubleword_batch.jobs.costs import (
@@ -27,36 +28,33 @@ from doubleword_batch.jobs.costs import (
     split_cost_by_part,
 )
 from doubleword_batch.jobs.failpoints import failpoint
+from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.new_parts import intents_of
 from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
-from doubleword_batch.jobs.store.records import NEVER
+from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import NEVER, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.sync.parts import BatchOptions, create_intent, create_parts
+from doubleword_batch.jobs.sync.concurrency import PartResults
+from doubleword_batch.jobs.sync.parts import BatchOptions, create_parts
 from doubleword_batch.progress import Progress, no_progress
-
-if TYPE_CHECKING:
-    from doubleword_batch.jobs.build_plan import BuildPlan
-    from doubleword_batch.jobs.job import StoredJob
-    from doubleword_batch.jobs.store.ledger import Ledger
-    from doubleword_batch.jobs.store.records import Part
-    from doubleword_batch.jobs.sync.concurrency import PartResults
-    from doubleword_batch.providers import Profile
-    from doubleword_batch.requests import BuildResult
+from doubleword_batch.providers import Profile
+from doubleword_batch.requests import BuildResult
 
 
 def put_first_wave(
-    ledger: "Ledger", built: "BuildResult", plan: "BuildPlan", profile: "Profile", folder: Path
-) -> "BuildResult":
+    ledger: Ledger, built: BuildResult, plan: BuildPlan, profile: Profile, folder: Path
+) -> BuildResult:
     """Put the requests that go first into files of their own, where the plan wants that."""
     from doubleword_batch.requests.rewrite import split_first_wave
 
-    if plan.first_wave is None or not built.files:
+    if plan.options.first_wave is None or not built.files:
         return built
-    waves = split_first_wave(built, plan.spec, profile, folder, plan.first_wave)
+    waves = split_first_wave(built, plan.spec, profile, folder, plan.options.first_wave)
     ledger.put_in_parts(waves.ranges)
     return waves.built
 
 
-async def carry_on(job: "StoredJob", progress: Progress = no_progress) -> CarriedOn:
+async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedOn:
     """Send what waits, if what it waits for has ended.
 
     Raises:
@@ -83,7 +81,7 @@ async def carry_on(job: "StoredJob", progress: Progress = no_progress) -> Carrie
     return CarriedOn(has_begun=True)
 
 
-async def _send(job: "StoredJob", waiting: "Sequence[Part]") -> "PartResults[bool]":
+async def _send(job: StoredJob, waiting: Sequence[Part]) -> PartResults[bool]:
     """Create the batches of what waited: at the price that was approved, or asked for anew."""
     first = [part for part in job.parts() if not part.retry_round]
     dearer = await _dearer_than_approved(job, first)
@@ -95,13 +93,12 @@ async def _send(job: "StoredJob", waiting: "Sequence[Part]") -> "PartResults[boo
         check_caps(job.workspace, dearer, job.max_cost_usd)
         again = Next("create_batch", {"job": job.name})
         with questions_written_down(job.workspace, again), job.store.transaction():
-            intents = [create_intent(job, *each) for each in zip(waiting, costs, strict=True)]
-            reserve(job.workspace, intents, job.window)
+            reserve(job.workspace, intents_of(job, waiting, cost, first), job.window)
     metadata: dict[str, str] = msgspec.json.decode(job.metadata or "{}")
     return await create_parts(job, waiting, costs, BatchOptions(job.window, metadata))
 
 
-async def _dearer_than_approved(job: "StoredJob", parts: "Sequence[Part]") -> Cost | None:
+async def _dearer_than_approved(job: StoredJob, parts: Sequence[Part]) -> Cost | None:
     """What the job can cost by today's prices; None where that is no more than was approved.
 
     Not known any more counts as dearer: a cap refuses it, and a person is asked.
@@ -118,11 +115,11 @@ async def _dearer_than_approved(job: "StoredJob", parts: "Sequence[Part]") -> Co
     return None if now.usd is not None and now.usd <= job.cost_usd else now
 
 
-def _has_wave_ended(job: "StoredJob") -> bool:
+def _has_wave_ended(job: StoredJob) -> bool:
     return all(run is not None and run.is_terminal for run in job.first_wave())
 
 
-def _reason_to_wait(job: "StoredJob") -> InputError | None:
+def _reason_to_wait(job: StoredJob) -> InputError | None:
     """Why the others should not follow a wave that has ended; None where they should."""
     requests = sum(part.requests for part in job.waiting_parts())
     waiting = "1 request waits" if requests == 1 else f"{requests:,} requests wait"
@@ -147,7 +144,7 @@ def _reason_to_wait(job: "StoredJob") -> InputError | None:
 
 
 def keep_for_later(
-    job: "StoredJob", metadata: Mapping[str, str], max_cost_usd: Decimal | None
+    job: StoredJob, metadata: Mapping[str, str], max_cost_usd: Decimal | None
 ) -> None:
     """Keep the caller's metadata and cap for parts that are sent later."""
     if job.waiting_parts():
@@ -156,22 +153,22 @@ def keep_for_later(
         job.store.set_job(job.id, metadata=encoded, max_cost_usd=cap)
 
 
-def unsent_of_first_run(job: "StoredJob") -> "list[Part]":
+def unsent_of_first_run(job: StoredJob) -> list[Part]:
     """The parts that have no batch and shall have one."""
     return [part for part, run in job.newest_runs() if run is None and part.later != NEVER]
 
 
-def is_sent_now(job: "StoredJob", part: "Part") -> bool:
+def is_sent_now(job: StoredJob, part: Part) -> bool:
     """Whether a part need not wait for the first wave."""
     return not part.later or _has_wave_ended(job)
 
 
-def has_more_to_send(job: "StoredJob") -> bool:
+def has_more_to_send(job: StoredJob) -> bool:
     """Whether parts wait for a first wave that has ended: whoever submits sends them."""
     return bool(job.waiting_parts()) and _has_wave_ended(job)
 
 
-def stop_waiting(job: "StoredJob") -> int:
+def stop_waiting(job: StoredJob) -> int:
     """Never send what waits; its rows count as cancelled. Before the job was sent, that is all.
 
     Written down before the batches are stopped, so that whoever looks meanwhile sends nothing.
@@ -192,7 +189,7 @@ def stop_waiting(job: "StoredJob") -> int:
 # What replies say
 
 
-def first_wave_in_words(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> str | None:
+def first_wave_in_words(job: StoredJob, carried_on: CarriedOn = NOTHING) -> str | None:
     """What waits for the first wave; None where nothing does."""
     waiting = sum(part.requests for part in job.waiting_parts())
     if not waiting:
@@ -206,7 +203,7 @@ def first_wave_in_words(job: "StoredJob", carried_on: CarriedOn = NOTHING) -> st
     return _in_words(first, waiting)
 
 
-def waves_in_words(job: "StoredJob") -> list[str]:
+def waves_in_words(job: StoredJob) -> list[str]:
     """What the reply to a build says of the first wave that was asked for."""
     parts = [part for part in job.parts() if not part.retry_round]
     spec: dict[str, Any] = msgspec.json.decode(job.spec)

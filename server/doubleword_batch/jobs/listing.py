@@ -2,7 +2,7 @@
 
 import difflib
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal, TypeVar
 
 import msgspec
@@ -10,10 +10,9 @@ import msgspec
 from doubleword_batch.errors import InputError, Next, quote_untrusted
 from doubleword_batch.jobs.billing import bill_of
 from doubleword_batch.jobs.costs import shown_cost, usd_text
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace, look_again
 from doubleword_batch.jobs.replies import Listing, utc
 from doubleword_batch.jobs.row_counts import counts_of
-from doubleword_batch.jobs.status import MAX_WAIT_SECONDS
 from doubleword_batch.models import TERMINAL, Batch, File, Model
 
 Kind = Literal["jobs", "batches", "files", "models"]
@@ -69,94 +68,99 @@ async def list_objects(
     """
     if not 1 <= limit <= _MOST_LINES:
         raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
-    page = _Page(limit)
+    is_searched = ws.profile.search and kind in {"batches", "files"}
+    page = _Page(ws, kind, status, search, limit, is_searched=is_searched)
     if kind == "jobs":
-        return _jobs(ws, status, search or "", page, after)
-    client, asked = ws.client, search if ws.profile.search else None
-    wanted = _Wanted(kind, status, search, after, is_searched=ws.profile.search)
-    if kind == "batches":
-        bills = not ws.profile.free
-        found = client.batches.list(search=asked, analytics=bills)
-        return await _remote(ws, wanted, found, _batch_line, page)
-    if status is not None:
+        return _jobs(page, after)
+    if status is not None and kind != "batches":
         raise InputError(f"{kind.capitalize()} have no status here.", hint="Leave status out.")
+    asked = search if is_searched else None
+    if kind == "batches":
+        batches = ws.client.batches.list(search=asked, analytics=not ws.profile.free)
+        return await _remote(page, batches, _batch_line, after)
     if kind == "files":
-        return await _remote(ws, wanted, client.files.list(search=asked), _file_line, page)
-    models = _each(await client.models.list())
+        return await _remote(page, ws.client.files.list(search=asked), _file_line, after)
+    models = _each(await ws.client.models.list())
     await ws.refresh_prices(asks_all=True)
-    wanted = replace(wanted, is_searched=False)
-    return await _remote(ws, wanted, models, lambda model: _model_line(ws, model), page)
+    return await _remote(page, models, lambda model: _model_line(ws, model), after)
 
 
 @dataclass(slots=True)
 class _Page:
-    """The lines of one page, in so many and so few bytes as a reply has room for."""
+    """The lines of one page, in so many and so few bytes as a reply has room for.
 
+    Attributes:
+        is_searched: `search` has been applied to what comes already.
+        lines: of what was wanted and had room.
+        last: the name or id of the last of them.
+        seen: every status that was met.
+    """
+
+    ws: Workspace
+    kind: Kind
+    status: str | None
+    search: str | None
     limit: int
+    is_searched: bool
     lines: list[str] = field(default_factory=list[str])
+    last: str | None = None
+    seen: set[str] = field(default_factory=set[str])
     has_more: bool = False
     _left: int = _MOST_BYTES
 
-    def add(self, line: str) -> bool:
-        """Take a line; False where there is no room for it, and so is more."""
+    def takes(self, name: str, status: str, line_of: Callable[[], str]) -> bool:
+        """Take a line, if it is wanted; False where there is no room for it, and so is more."""
+        self.seen.add(status)
+        if self.status not in {None, status}:
+            return True
+        line = line_of()
+        if not self.is_searched and (self.search or "").lower() not in line.lower():
+            return True
         self._left -= len(msgspec.json.encode(line)) + 1
         if len(self.lines) == self.limit or (self.lines and self._left < 0):
             self.has_more = True
             return False
         self.lines.append(line)
+        self.last = name
         return True
 
+    def listing(self, known: Sequence[str], after: str | None, call: Next | None = None) -> Listing:
+        """The reply; refuses a status that nothing has and nothing could have."""
+        if not self.lines:
+            _check_status(self.status, known, self.seen)
+        return Listing(
+            provider=self.ws.provider,
+            next=call,
+            kind=self.kind,
+            lines=self.lines,
+            has_more=self.has_more,
+            after=self.last if self.has_more else None,
+            note=None if self.lines else self._why_empty(after),
+        )
 
-@dataclass(frozen=True, slots=True)
-class _Wanted:
-    """What of the provider's objects is wanted.
-
-    Attributes:
-        is_searched: the server has applied `search` already.
-    """
-
-    kind: Kind
-    status: str | None
-    search: str | None
-    after: str | None
-    is_searched: bool
-
-    def fits(self, status: str, line: str) -> bool:
-        """Whether an object is one of them."""
-        is_found = self.is_searched or (self.search or "").lower() in line.lower()
-        return is_found and self.status in {None, status}
+    def _why_empty(self, after: str | None) -> str:
+        if after is not None:
+            return "That was the last page."
+        is_all = self.status is None and not self.search
+        return f"There are no {self.kind} yet." if is_all else f"No {self.kind} match."
 
 
-def _jobs(
-    ws: Workspace, status: str | None, search: str, page: _Page, after: str | None
-) -> Listing:
-    before = None
+def _jobs(page: _Page, after: str | None) -> Listing:
+    ws, before = page.ws, None
+    page.is_searched = True
     if after is not None:
         last = ws.store.job_named(after)
         if last is None:
             raise _nothing_after("job", after)
         before = last.id
     shown: list[tuple[StoredJob, str]] = []
-    seen: set[str] = set()
-    for job in _newest_first(ws, search, before):
-        job_status = job.status()
-        seen.add(job_status)
-        if status is not None and job_status != status:
-            continue
-        if not page.add(job_line(job, job_status)):
+    for job in _newest_first(ws, page.search or "", before):
+        status = job.status()
+        if not page.takes(job.name, status, lambda job=job, status=status: job_line(job, status)):
             break
-        shown.append((job, job_status))
-    if not shown:
-        _check_status(status, _JOB_STATUSES, seen)
-    return Listing(
-        provider=ws.provider,
-        next=_next(shown),
-        kind="jobs",
-        lines=page.lines,
-        has_more=page.has_more,
-        after=shown[-1][0].name if page.has_more else None,
-        note=_nothing("jobs", status, search, after) if not shown else None,
-    )
+        if page.last == job.name:
+            shown.append((job, status))
+    return page.listing(_JOB_STATUSES, after, _next(shown))
 
 
 def _newest_first(ws: Workspace, search: str, before: int | None) -> Iterator[StoredJob]:
@@ -171,7 +175,7 @@ def _next(shown: list[tuple[StoredJob, str]]) -> Next | None:
     reachable = [(job, status) for job, status in shown if job.matches_provider()]
     for job, status in reachable:
         if status not in TERMINAL | {"built", "uploaded"}:
-            return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
+            return look_again(job.name)
     for job, status in reachable:
         if status in TERMINAL:
             return Next("fetch_results", {"job": job.name})
@@ -179,7 +183,6 @@ def _next(shown: list[tuple[StoredJob, str]]) -> Next | None:
 
 
 def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> None:
-    """Refuse a status that nothing has and nothing could have."""
     values = [*known, *sorted(seen - set(known))]
     if status is None or status in values:
         return
@@ -193,14 +196,6 @@ def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> N
     )
 
 
-def _nothing(kind: str, status: str | None, search: str | None, after: str | None) -> str:
-    if after is not None:
-        return "That was the last page."
-    if status is None and not search:
-        return f"There are no {kind} yet."
-    return f"No {kind} match."
-
-
 def _nothing_after(what: str, after: str) -> InputError:
     return InputError(
         f"There is no {what} {quote_untrusted(after, 64)} to go on after.", hint="Leave after out."
@@ -208,41 +203,20 @@ def _nothing_after(what: str, after: str) -> InputError:
 
 
 async def _remote(
-    ws: Workspace,
-    wanted: _Wanted,
-    found: AsyncIterator[_T],
-    line_of: Callable[[_T], str],
-    page: _Page,
+    page: _Page, found: AsyncIterator[_T], line_of: Callable[[_T], str], after: str | None
 ) -> Listing:
     """A page of what the provider has."""
-    kind = wanted.kind
-    last = ""
-    skipping = wanted.after is not None
-    seen: set[str] = set()
+    is_reached = after is None
     async for remote in found:
-        if skipping:
-            skipping = remote.id != wanted.after
+        if not is_reached:
+            is_reached = remote.id == after
             continue
-        line = line_of(remote)
         status = getattr(remote, "status", "")
-        seen.add(status)
-        if not wanted.fits(status, line):
-            continue
-        if not page.add(line):
+        if not page.takes(remote.id, status, lambda remote=remote: line_of(remote)):
             break
-        last = remote.id
-    if skipping:
-        raise _nothing_after("batch" if kind == "batches" else kind[:-1], wanted.after or "")
-    if not page.lines:
-        _check_status(wanted.status, STATUSES, seen)
-    return Listing(
-        provider=ws.provider,
-        kind=kind,
-        lines=page.lines,
-        has_more=page.has_more,
-        after=last if page.has_more else None,
-        note=None if page.lines else _nothing(kind, wanted.status, wanted.search, wanted.after),
-    )
+    if not is_reached:
+        raise _nothing_after("batch" if page.kind == "batches" else page.kind[:-1], after or "")
+    return page.listing(STATUSES, after)
 
 
 async def _each(models: list[Model]) -> AsyncIterator[Model]:

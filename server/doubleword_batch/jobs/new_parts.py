@@ -10,7 +10,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import Any, NamedTuple
+
+import msgspec
 
 from doubleword_batch.atomic_files import rename, sync_folder
 from doubleword_batch.errors import DoublewordBatchError, InputError, Next
@@ -31,9 +33,7 @@ from doubleword_batch.jobs.store.worker_threads import AbandonedError, in_thread
 from doubleword_batch.jobs.sync.concurrency import PartResults
 from doubleword_batch.jobs.sync.parts import BatchOptions, create_intent, create_parts, upload_parts
 from doubleword_batch.progress import Progress
-
-if TYPE_CHECKING:
-    from doubleword_batch.requests import RequestFile, RequestFileWriter
+from doubleword_batch.requests import RequestFile, RequestFileWriter
 
 _ROWS_BETWEEN_CHECKS = 100
 
@@ -54,21 +54,24 @@ class NewRequest(NamedTuple):
     is_changed: bool = False
 
 
+def with_body(line: bytes, change: Callable[[dict[str, Any]], dict[str, Any]]) -> bytes:
+    """A request line with another body."""
+    request: dict[str, Any] = msgspec.json.decode(line)
+    return msgspec.json.encode(request | {"body": change(request["body"])}) + b"\n"
+
+
 @dataclass(slots=True)
 class _NewFiles:
     """The request files of one model, and which rows each of them holds."""
 
     model: str | None
     is_changed: bool
-    writer: "RequestFileWriter"
+    writer: RequestFileWriter
     rows: "dict[int, array[int]]"  # eight bytes a row, and nothing else of it
-    files: "tuple[RequestFile, ...]" = ()
+    files: tuple[RequestFile, ...] = ()
 
     def write(self, request: NewRequest) -> None:
         self.rows.setdefault(self.writer.write(request.line), array("q")).append(request.row)
-
-
-def _nothing() -> None: ...
 
 
 def write_new_parts(
@@ -76,7 +79,7 @@ def write_new_parts(
     requests: Iterable[NewRequest],
     admit: Callable[[Sequence[Part]], None],
     *,
-    record: Callable[[], None] = _nothing,
+    record: Callable[[], None] = lambda: None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> None:
     """Write requests to new parts and make their rows pending again, as one step.
@@ -99,14 +102,20 @@ def write_new_parts(
     old = job.parts()
     with staging_folder(job.store) as staging:
         written = _written(job, requests, staging.path, cancelled)
+        begun_already = InputError(
+            f"Another process has begun a retry of job {job.name}.",
+            hint="Check its status.",
+            code="retried_already",
+            next=Next("get_status", {"job": job.name}),
+        )
         if not written:  # all of them left their parts since they were selected
-            raise _begun_already(job)
+            raise begun_already
         new = _to_be(job, old, written)
         admit([part for part, _ in new])
         failpoint("rebuild.written")
         with job.store.transaction():
             if len(job.parts()) != len(old):
-                raise _begun_already(job)
+                raise begun_already
             for part, rows in new:
                 _publish(job, part, rows)
             record()
@@ -121,8 +130,6 @@ def _written(
     folder: Path,
     cancelled: Callable[[], bool],
 ) -> list[_NewFiles]:
-    from doubleword_batch.requests import RequestFileWriter
-
     profile = job.profile
     by_kind: dict[tuple[str | None, bool], _NewFiles] = {}
     with ExitStack() as stack:
@@ -193,9 +200,11 @@ def unsent_parts(job: StoredJob) -> list[Part]:
     return [part for part, run in job.newest_runs() if run is None and part.retry_round]
 
 
-def intents_of(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
-    """The intents to create the batches of these parts, which cost that much together."""
-    costs = split_cost_by_part(cost, parts, parts)
+def intents_of(
+    job: StoredJob, parts: Sequence[Part], cost: Cost, whole: Sequence[Part] | None = None
+) -> list[Intent]:
+    """The intents to create the batches of these parts, when they, or all of `whole`, cost that."""
+    costs = split_cost_by_part(cost, parts, parts if whole is None else whole)
     return [create_intent(job, part, usd) for part, usd in zip(parts, costs, strict=True)]
 
 
@@ -242,12 +251,3 @@ async def submit_new_parts(
     if not results.results:
         results.results_or_raise()
     return parts, cost, results
-
-
-def _begun_already(job: StoredJob) -> InputError:
-    return InputError(
-        f"Another process has begun a retry of job {job.name}.",
-        hint="Check its status.",
-        code="retried_already",
-        next=Next("get_status", {"job": job.name}),
-    )

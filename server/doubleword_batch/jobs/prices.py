@@ -12,14 +12,14 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import msgspec
 
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import DoublewordBatchError
-from doubleword_batch.jobs.sync.json_values import object_of
+from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.open_files import open_regular
 from doubleword_batch.providers import PriceTable, Profile
 from doubleword_batch.settings import Secret
@@ -116,8 +116,7 @@ class Prices:
         if not self._clients:
             return
         self.read()
-        known = self._told
-        number = len(self._clients)
+        known, number = self._told, len(self._clients)
         was_told = known is not None and known.told_at is not None
         if not (asks_all or was_told or number > 1):
             return
@@ -125,17 +124,13 @@ class Prices:
             return
         replies = await self._asked()
         salt = secrets.token_bytes(_SALT_BYTES)
-        told = Told(
-            self._server,
-            now,
+        told = msgspec.structs.replace(
+            Told(self._server, now) if known is None else known,
+            asked_at=now,
             salt=salt.hex(),
             mark=self._mark(salt),
             has_failed=len(replies) < number,
         )
-        if known is not None:
-            told = msgspec.structs.replace(
-                told, told_at=known.told_at, batch=known.batch, realtime=known.realtime
-            )
         for reply in replies:
             batch, realtime = tariffs_in(reply, self._profile)
             if batch or realtime:
@@ -150,8 +145,7 @@ class Prices:
         replies: list[Any] = []
         with anyio.move_on_after(_WAIT_SECONDS), suppress(DoublewordBatchError):
             for client in self._clients:
-                reply = await client.models.tell_prices()
-                replies.append(reply)
+                replies.append(await client.models.tell_prices())  # noqa: PERF401  # as far as it got
         return replies
 
     def read(self) -> None:
@@ -208,7 +202,7 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
     batch: dict[str, dict[str, Pair]] = {}
     realtime: dict[str, Pair] = {}
     now = datetime.now(UTC)
-    for model in _objects(object_of(reply).get("data"))[:_MOST_MODELS]:
+    for model in map(object_of, list_of(object_of(reply).get("data"))[:_MOST_MODELS]):
         name = model.get("alias") or model.get("id")
         if not isinstance(name, str) or not 0 < len(name) <= _NAME_CHARACTERS:
             continue
@@ -223,13 +217,13 @@ def tariffs_in(reply: Any, profile: Profile) -> tuple[dict[str, dict[str, Pair]]
                 windows = batch.setdefault(name, {})
                 own = profile.window_named(window)[:_NUMBER_CHARACTERS]
                 windows[own] = _dearer(windows.get(own), pair)
-    return {name: windows for name, windows in batch.items() if windows}, realtime
+    return batch, realtime
 
 
 def _tariffs(model: Mapping[str, Any], now: datetime) -> Iterator[Mapping[str, Any]]:
     pricing = object_of(model.get("pricing"))
     given = model.get("tariffs") or pricing.get("tariffs")
-    for tariff in _objects(given)[:100]:
+    for tariff in map(object_of, list_of(given)[:100]):
         is_dollars = all(_is_dollars(each) for each in (model, pricing, tariff))
         is_over = tariff.get("is_active") is False or tariff.get("valid_until") is not None
         if is_dollars and not is_over and _has_begun(tariff.get("valid_from"), now):
@@ -329,9 +323,3 @@ def _day(seconds: float) -> date | None:
         return datetime.fromtimestamp(seconds, UTC).date()
     except (ValueError, OverflowError, OSError):
         return None
-
-
-def _objects(value: Any) -> list[dict[str, Any]]:
-    if not isinstance(value, list):
-        return []
-    return [object_of(item) for item in cast("list[Any]", value) if isinstance(item, dict)]

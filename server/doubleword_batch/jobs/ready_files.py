@@ -1,19 +1,33 @@
-"""Request files of this machine, ready to be sent, become jobs: the same content, the same job."""
+"""Request files that were made elsewhere: of this machine, and the input files of adopted jobs.
 
+No row number can be read from their custom_ids, so the ledger keeps a table of them.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import BinaryIO
 
 import anyio
 import msgspec
 
-from doubleword_batch.atomic_files import copy_file
-from doubleword_batch.errors import DoublewordBatchError, InputError, Next
-from doubleword_batch.jobs.adopted_rows import REQUEST_FILE, open_rows, request_lines, sha256_of
+from doubleword_batch.atomic_files import atomic_file, copy_file, rename, sync_folder
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    InputError,
+    Next,
+    NotFoundError,
+    ProtocolError,
+)
 from doubleword_batch.jobs.extras import spec_of
+from doubleword_batch.jobs.find import job_for_a_file
 from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.reuse.earlier import in_groups
 from doubleword_batch.jobs.room import refuse_without_room
 from doubleword_batch.jobs.store.ledger import Ledger
+from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.staging import (
     StagingFolder,
     clear_building_mark,
@@ -22,12 +36,23 @@ from doubleword_batch.jobs.store.staging import (
     staging_folder,
 )
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.unknown_job import job_for_a_file
-from doubleword_batch.open_files import not_readable
+from doubleword_batch.jobs.sync.json_values import object_of
+from doubleword_batch.jobs.sync.row_names import NO_SUCH_LIST, OPEN, TWINS
+from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.open_files import not_readable, open_regular
+from doubleword_batch.requests import (
+    ProblemGroup,
+    RequestHead,
+    ValidationReport,
+    estimate_file_tokens,
+    read_head,
+    refuse_table,
+    validate_request_file,
+)
 
-if TYPE_CHECKING:
-    from doubleword_batch.requests import ProblemGroup, ValidationReport
+REQUEST_FILE = "part-0001.jsonl"
 
+_ROWS_AT_ONCE = 1_000
 _MESSAGE_CHARACTERS, _FIXES_SHOWN = 100, 2
 _MOST_EXPLAINED, _EXPLAINED_OF_MANY = 6, 4
 _OF_MODELS = frozenset(
@@ -47,8 +72,6 @@ async def job_of_file(ws: Workspace, path: str) -> tuple[StoredJob, list[str]]:
         resolved = ws.roots.readable_file(path)
     except InputError as error:
         raise job_for_a_file(ws, path) or error from None
-    from doubleword_batch.requests import refuse_table
-
     await in_thread(lambda _: refuse_table(resolved))
     models = await _known_models(ws)
     return await in_thread(lambda _: _job_of_file(ws, resolved, models))
@@ -66,12 +89,14 @@ async def _known_models(ws: Workspace) -> list[str]:
 
 
 def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJob, list[str]]:
-    from doubleword_batch.requests import estimate_file_tokens, validate_request_file
-
     remove_leftovers(ws.store)
     refuse_without_room(ws, path.stat().st_size)
     with staging_folder(ws.store) as staging:
-        copy = _copied(path, staging.path / REQUEST_FILE)  # what is checked is what is sent
+        copy = staging.path / REQUEST_FILE  # what is checked is what is sent
+        try:
+            copy_file(path, copy, private=True)
+        except OSError as error:
+            raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
         report = validate_request_file(copy, ws.profile, models)
         if not report.ok:
             raise _invalid(ws, path, report)
@@ -105,20 +130,15 @@ def _job_of_file(ws: Workspace, path: Path, models: list[str]) -> tuple[StoredJo
     return job, odd
 
 
-def _copied(path: Path, copy: Path) -> Path:
-    try:
-        copy_file(path, copy, private=True)
-    except OSError as error:
-        raise not_readable(path.name, error, "Give a JSONL file that can be read.") from None
-    return copy
-
-
-def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputError:
+def _invalid(ws: Workspace, path: Path, report: ValidationReport) -> InputError:
     """The error for a file with faults: every kind, how often it is there, and where first.
 
     What is only odd stands behind the faults: it may be one in truth.
     """
-    groups = [group for group in report.groups if group.severity == "error" or _is_of_model(group)]
+    groups = [
+        group for group in report.groups if group.severity == "error" or group.kind in _OF_MODELS
+    ]
+    is_of_model = any(group.kind in _OF_MODELS for group in groups)
     explained = len(groups) if len(groups) <= _MOST_EXPLAINED else _EXPLAINED_OF_MANY
     kinds = "; ".join(
         _named(group) if number < explained else f"{group.kind} ({_lines_of(group)})"
@@ -130,23 +150,16 @@ def _invalid(ws: Workspace, path: Path, report: "ValidationReport") -> InputErro
         hint=" ".join((*fixes, "Nothing was uploaded.")),
         code="invalid_request_file",
         details={"kinds": {group.kind: group.count for group in groups}},
-        next=Next("list", {"kind": "models"}) if any(map(_is_of_model, groups)) else None,
+        next=Next("list", {"kind": "models"}) if is_of_model else None,
     )
 
 
-def _is_of_model(group: "ProblemGroup") -> bool:
-    return group.kind in _OF_MODELS
+def _named(group: ProblemGroup) -> str:
+    message = group.first[0].message[:_MESSAGE_CHARACTERS].rstrip(".")
+    return f"{group.kind} ({_lines_of(group)}): {message}"
 
 
-def _named(group: "ProblemGroup") -> str:
-    return f"{group.kind} ({_lines_of(group)}): {_cut(group.first[0].message)}"
-
-
-def _cut(message: str) -> str:
-    return message[:_MESSAGE_CHARACTERS].rstrip(".")
-
-
-def _lines_of(group: "ProblemGroup") -> str:
+def _lines_of(group: ProblemGroup) -> str:
     first = group.first[0].line
     if not first:
         return "the whole file"
@@ -158,7 +171,7 @@ def _publish(
     job_id: int,
     stem: str,
     fingerprint: str,
-    report: "ValidationReport",
+    report: ValidationReport,
     digest: str,
     staging: StagingFolder,
 ) -> StoredJob:
@@ -183,3 +196,132 @@ def _publish(
         ws.store.set_job(job_id, name=name, building=None)
         publish_folder(staging, folder)
     return StoredJob.named(ws, name)
+
+
+async def read_input(job: StoredJob) -> StoredJob:
+    """Read the input file of an adopted job, so that its rows are known.
+
+    Where the file is gone, the batch's list of results says what was asked; where there is none,
+    the rows are those that have a result line.
+
+    Raises:
+        NotFoundError: the file is gone, and there is no batch of it.
+    """
+    part = job.parts()[0]
+    job.folder.mkdir(mode=0o700, exist_ok=True)
+    with staging_folder(job.store) as staging:
+        path = staging.path / REQUEST_FILE
+        if not await _write_input(job, part, path):
+            return _leave_rows_open(job)
+        return await in_thread(lambda _: _know_rows(job, part.id, path))
+
+
+async def _write_input(job: StoredJob, part: Part, path: Path) -> bool:
+    """Write the requests of an adopted job to this file; False where nobody has them any more."""
+    with atomic_file(path, private=True) as copy:
+
+        async def keep(lines: bytes) -> None:
+            copy.write(lines)
+
+        try:
+            if part.input_file_id is not None:
+                await job.client.files.content(part.input_file_id, keep)
+                return True
+        except NotFoundError:
+            if not job.batch_runs():
+                raise
+        return await _write_input_of_results(job, copy)
+
+
+async def _write_input_of_results(job: StoredJob, copy: BinaryIO) -> bool:
+    """The same out of the batch's list of results, which repeats each request's body."""
+    if not job.profile.results:
+        return False
+
+    async def keep(lines: bytes) -> None:
+        copy.writelines(_request_in(line, job.endpoint) for line in io.BytesIO(lines))
+
+    copy.seek(0)  # a file that was deleted while it was read has left its beginning
+    copy.truncate()
+    try:
+        await job.client.batches.results(job.batch_runs()[0].batch_id, keep)
+    except (_NoRequestError, *NO_SUCH_LIST):
+        return False
+    return copy.tell() > 0
+
+
+class _NoRequestError(Exception):
+    """A line of a list of results does not say what was asked."""
+
+
+def _request_in(line: bytes, endpoint: str) -> bytes:
+    row = object_of(decode_or_none(line))
+    if not isinstance(row.get("custom_id"), str) or not row.get("input_body"):
+        raise _NoRequestError
+    request = {"custom_id": row["custom_id"], "method": "POST", "url": endpoint}
+    return msgspec.json.encode(request | {"body": row["input_body"]}) + b"\n"
+
+
+def _leave_rows_open(job: StoredJob) -> StoredJob:
+    """Let each result line with a new custom_id be a row: nothing else tells them."""
+    with job.store.transaction():
+        if job.reloaded().rows is None:
+            spec = msgspec.json.encode({"rows": OPEN}).decode()
+            job.store.set_job(job.id, rows=0, spec=spec)
+    return job.reloaded()
+
+
+def _know_rows(job: StoredJob, part: int, path: Path) -> StoredJob:
+    models = {line.body.model for line in request_lines(path)}
+    first = next(request_lines(path), None)
+    asked = spec_of(msgspec.structs.asdict(line.body) for line in request_lines(path))
+    if first is None:
+        raise ProtocolError(f"The input file of {job.name} came back empty.", hint="Check the id.")
+    size_bytes, digest = path.stat().st_size, sha256_of(path)
+    input_tokens, output_tokens = estimate_file_tokens(path)
+    target = job.folder / REQUEST_FILE
+    with job.store.transaction():
+        if (known := job.reloaded()).rows is not None:  # another process was faster
+            return known
+        rows = open_rows(job.ledger, path)
+        if job.ledger.has_twins():
+            asked["rows"] = TWINS
+        job.store.set_part(
+            part, path=str(target), requests=rows, size_bytes=size_bytes, sha256=digest
+        )
+        job.store.set_job(
+            job.id,
+            rows=rows,
+            spec=msgspec.json.encode(asked).decode(),
+            model=first.body.model if len(models) == 1 else "",
+            endpoint=first.url or job.endpoint,
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+        )
+        rename(path, target)  # replaces what a crash left
+        sync_folder(target.parent)
+    return job.reloaded()
+
+
+def open_rows(ledger: Ledger, path: Path) -> int:
+    """Open a row for each line of a request file; returns how many there are."""
+    heads = enumerate(request_lines(path), start=1)
+    rows = 0
+    for group in in_groups(((row, head.custom_id, 1) for row, head in heads), _ROWS_AT_ONCE):
+        ledger.add_adopted_rows(group)
+        rows += len(group)
+    return rows
+
+
+def request_lines(path: Path) -> Iterator[RequestHead]:
+    """The heads of the lines of a request file that are not blank."""
+    with path.open("rb") as lines:
+        for line in lines:
+            if line.strip():
+                yield read_head(line)
+
+
+def sha256_of(path: Path) -> str:
+    """The digest of a file, in hex."""
+    with open_regular(path) as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()

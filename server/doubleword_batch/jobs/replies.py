@@ -24,7 +24,7 @@ def small_usd(value: Decimal) -> str:
 
 
 def _money(value: Decimal) -> str:
-    return small_usd(value) if value < 1 else f"{value:.2f}"
+    return small_usd(value) if abs(value) < 1 else f"{value:.2f}"
 
 
 def _iso(value: datetime) -> str:
@@ -36,11 +36,6 @@ def utc(epoch: float) -> datetime:
     return datetime.fromtimestamp(epoch, UTC)
 
 
-def _signed_money(value: Decimal) -> str:
-    return f"-{_money(-value)}" if value < 0 else _money(value)
-
-
-SignedUsd = Annotated[Decimal, PlainSerializer(_signed_money, return_type=str)]
 Usd = Annotated[Decimal, PlainSerializer(_money, return_type=str)]
 UtcTime = Annotated[datetime, PlainSerializer(_iso, return_type=str)]
 
@@ -205,7 +200,7 @@ class CascadeResult(CascadeStage):
     agreement: float | None = None
     interval: tuple[float, float] | None = None
     kept: int | None = None
-    saved_usd: SignedUsd | None = None
+    saved_usd: Usd | None = None
     note: str | None = None
 
 

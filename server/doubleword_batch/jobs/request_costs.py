@@ -9,6 +9,7 @@ from doubleword_batch.errors import InputError, NotFoundError, RejectedError
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.records import Part
+from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens, estimate_file_tokens
 
 
 def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = None) -> Cost:
@@ -21,33 +22,6 @@ def estimate_cost_of_rows(job: StoredJob, rows: int, tariff: "Tariff | None" = N
     return price_tokens(job.workspace, job.model, job.window, input_tokens, output_tokens)
 
 
-def estimate_cost_of_files(
-    job: StoredJob,
-    paths: Sequence[Path],
-    tariff: "Tariff | None" = None,
-    *,
-    asked_max_usd: Decimal | None = None,
-    model: str | None = None,
-) -> Cost:
-    """The cost of request files by their own lines: a retry may have other limits than the job.
-
-    Under a cap it is the most that they can cost. The model is by default the job's own.
-
-    Raises:
-        InputError: as `bound_cost`.
-    """
-    from doubleword_batch.requests import estimate_file_tokens
-
-    if holds_cap(job.workspace, asked_max_usd):
-        return bound_cost(job, paths, job.window, tariff, asked_max_usd=asked_max_usd, model=model)
-    tokens = [estimate_file_tokens(path) for path in paths]
-    input_tokens = sum(read for read, _ in tokens)
-    output_tokens = sum(written for _, written in tokens)
-    if tariff is not None:
-        return tariff.cost_of(input_tokens, output_tokens)
-    return price_tokens(job.workspace, model or job.model, job.window, input_tokens, output_tokens)
-
-
 def estimate_cost_of_parts(
     job: StoredJob,
     parts: Sequence[Part],
@@ -55,7 +29,9 @@ def estimate_cost_of_parts(
     *,
     asked_max_usd: Decimal | None = None,
 ) -> Cost:
-    """The same for parts of several models; the tariff is that of the job's own.
+    """The cost of parts by their own lines: a retry may have other limits than the job.
+
+    Under a cap it is the most that they can cost. The tariff is that of the job's own model.
 
     Raises:
         InputError: as `bound_cost`.
@@ -67,8 +43,17 @@ def estimate_cost_of_parts(
     total = Cost(Decimal(0), "")
     for model, of_model in paths.items():
         own = tariff if model is None else None
-        total = total + estimate_cost_of_files(
-            job, of_model, own, asked_max_usd=asked_max_usd, model=model
+        if holds_cap(job.workspace, asked_max_usd):
+            total += bound_cost(
+                job, of_model, job.window, own, asked_max_usd=asked_max_usd, model=model
+            )
+            continue
+        tokens = [estimate_file_tokens(path) for path in of_model]
+        read, written = (sum(counts) for counts in zip(*tokens, strict=True))
+        total += (
+            price_tokens(job.workspace, model or job.model, job.window, read, written)
+            if own is None
+            else own.cost_of(read, written)
         )
     return total
 
@@ -150,8 +135,6 @@ def bound_cost(
         InputError: code `unknown_cost`: there is a cap, and something in a line may cost what
             nobody can foresee.
     """
-    from doubleword_batch.requests import UNLIMITED_OUTPUT_TOKENS, bound_tokens
-
     there = [path for path in paths if path is not None and path.exists()]
     if len(there) < len(paths):
         return Cost(None, "unknown: a request file is not on this machine")

@@ -12,28 +12,45 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.errors import InputError, Next
+from doubleword_batch.errors import (
+    DoublewordBatchError,
+    InputError,
+    Next,
+    NotFoundError,
+    RejectedError,
+)
 from doubleword_batch.jobs.approvals import (
     arguments_of,
     check_approval,
     questions_written_down,
 )
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
-from doubleword_batch.jobs.cascade.stop import let_go_on
-from doubleword_batch.jobs.costs import Cost, check_caps_of_retry
+from doubleword_batch.jobs.cascade.rounds import let_go_on
+from doubleword_batch.jobs.costs import (
+    Cost,
+    check_caps_of_retry,
+    reserve,
+    split_cost_by_part,
+)
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import StoredJob, Workspace, look_again, not_submitted
 from doubleword_batch.jobs.later_parts import has_more_to_send
 from doubleword_batch.jobs.new_parts import (
     NewRequest,
     intents_of,
     submit_new_parts,
     unsent_parts,
+    with_body,
     write_new_parts,
 )
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Retried
-from doubleword_batch.jobs.request_costs import Tariff, estimate_cost_of_parts, fetch_tariff
+from doubleword_batch.jobs.request_costs import (
+    Tariff,
+    estimate_cost_of_parts,
+    estimate_cost_of_rows,
+    fetch_tariff,
+)
 from doubleword_batch.jobs.retry_advice import (
     TRUNCATED,
     curable_causes,
@@ -41,18 +58,22 @@ from doubleword_batch.jobs.retry_advice import (
     is_larger_limit,
     nothing_to_retry,
 )
-from doubleword_batch.jobs.retry_in_place import retry_in_place
+from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.ledger_reader import RetrySelection
-from doubleword_batch.jobs.store.records import UNANSWERED, Part
+from doubleword_batch.jobs.store.records import UNANSWERED, BatchRun, Part, Write
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.concurrency import (
     PartResults,
     after_submitting,
+    run_concurrently,
     waiting_for_capacity,
 )
+from doubleword_batch.jobs.sync.idempotent_write import RemoteWrite, recorded, write_once
 from doubleword_batch.jobs.sync.row_names import rows_share_names
+from doubleword_batch.models import Batch
 from doubleword_batch.progress import Progress, no_progress
+from doubleword_batch.requests import check_params, requests_of_rows, with_numbers
 
 _FIXED = frozenset({"messages", "input", "model", "stream"})
 
@@ -108,8 +129,6 @@ async def _retry_failed(
             f"params cannot change {', '.join(sorted(fixed))} of a retry.",
             hint="Build a new job for another prompt or model.",
         )
-    from doubleword_batch.requests import check_params, with_numbers
-
     params = with_numbers(params)
     check_params(params)
     await refresh(stored, also_terminal=True)
@@ -143,24 +162,19 @@ def _refuse_running(job: StoredJob) -> None:
     if job.has_ended():
         return
     if has_more_to_send(job):
-        raise InputError(
-            f"Job {job.name} has requests that wait for its first wave, which has ended.",
+        raise not_submitted(
+            job.name,
+            "has requests that wait for its first wave, which has ended",
             hint="Submit the job again to send them, or cancel it.",
-            code="not_submitted",
-            next=Next("create_batch", {"job": job.name}),
         )
     if job.status() in {"built", "uploaded"}:
-        raise InputError(
-            f"Job {job.name} is not fully submitted, so its failed rows cannot be run again yet.",
-            hint="Submit it first.",
-            code="not_submitted",
-            next=Next("create_batch", {"job": job.name}),
-        )
+        why = "is not fully submitted, so its failed rows cannot be run again yet"
+        raise not_submitted(job.name, why)
     raise InputError(
         f"Job {job.name} is still running, so its failed rows are not final.",
         hint="Wait until it has ended, then retry.",
         code="still_running",
-        next=Next("get_status", {"job": job.name, "wait_seconds": 45}),
+        next=look_again(job.name),
     )
 
 
@@ -178,7 +192,7 @@ async def _begin(
     is_unchanged = selection.is_everything and not params and _are_whole(job, selection)
     # For a cap, or a person, the very lines that are sent are counted: they are sent anew.
     if job.profile.retry and is_unchanged and not job.workspace.is_bounded:
-        cost = await retry_in_place(job, selection, tariff)
+        cost = await _retry_in_place(job, selection, tariff)
         if cost is not None:
             return StartedRetry(selection.causes, in_place=True, cost=cost)
 
@@ -207,17 +221,19 @@ def _requests(
     job: StoredJob, selection: RetrySelection, params: dict[str, Any]
 ) -> Iterator[NewRequest]:
     """The requests of the selected rows, part by part."""
-    from doubleword_batch.requests import requests_of_rows
-
     for part in job.parts():
         if part.number not in selection.parts:
             continue
-        is_changed = bool(params) or part.is_changed
+
+        def request(row: int, line: bytes, part: Part = part) -> NewRequest:
+            changed = with_body(line, lambda body: body | params)
+            return NewRequest(row, changed, part.model, bool(params) or part.is_changed)
+
         entries = job.ledger.selected_rows(selection, part.number)
         if job.source is not None:  # the custom_ids are ours, and tell the row
             rows = {entry.row for entry in entries}
             for row, line in requests_of_rows(job.request_file(part), rows):
-                yield NewRequest(row, _with(line, params), part.model, is_changed)
+                yield request(row, line)
             continue
         entry = next(entries, None)
         if entry is None:
@@ -230,14 +246,8 @@ def _requests(
                     break
                 is_of_row = places is None or next(places, None) == entry.row
                 if is_of_row and msgspec.json.decode(line).get("custom_id") == entry.custom_id:
-                    yield NewRequest(entry.row, _with(line, params), part.model, is_changed)
+                    yield request(entry.row, line)
                     entry = next(entries, None)
-
-
-def _with(line: bytes, params: dict[str, Any]) -> bytes:
-    request: dict[str, Any] = msgspec.json.decode(line)
-    request["body"] |= params
-    return msgspec.json.encode(request) + b"\n"
 
 
 async def finish_retry(
@@ -262,3 +272,85 @@ async def finish_retry(
     parts, cost, results = await submit_new_parts(job, progress, max_cost_usd, tariff)
     causes = job.ledger.causes_before([part.number for part in parts])
     return StartedRetry(causes, in_place=False, cost=cost, results=results)
+
+
+async def _retry_in_place(
+    job: StoredJob, selection: RetrySelection, tariff: Tariff | None
+) -> Cost | None:
+    """Ask the provider to retry the batches; None where it finds nothing to retry in one of them.
+
+    Then the rows without an answer have no request there that could run again.
+    """
+    cost = estimate_cost_of_rows(job, selection.rows, tariff)
+    check_caps_of_retry(job, cost)
+    batches = [(p, run) for p, run in job.newest_runs() if run and p.number in selection.parts]
+    parts = [part for part, _ in batches]
+    costs = split_cost_by_part(cost, parts, parts)
+    with job.store.transaction():
+        intents = [
+            Intent(
+                "retry",
+                f"retry:{run.id}:{len(job.journal.find(job.id, part.id, 'retry', answered=True))}",
+                job.id,
+                part.id,
+                before=_state_of_run(run),
+                cost_usd=usd,
+                requests=run.failed,
+            )
+            for (part, run), usd in zip(batches, costs, strict=True)
+        ]
+        reserve(job.workspace, intents, job.window)
+
+    async def retry(batch_and_intent: tuple[tuple[Part, BatchRun], Intent]) -> None:
+        (part, run), intent = batch_and_intent
+        with job.store.transaction():
+            (write,) = reserve(job.workspace, [intent], job.window)
+        await _retry_batch(job, part, run, write)
+
+    inputs = list(zip(batches, intents, strict=True))
+    try:
+        (await run_concurrently(job.profile, inputs, retry)).results_or_raise()
+    except DoublewordBatchError as error:
+        job.journal.release(job.id)
+        if isinstance(error, RejectedError | NotFoundError):
+            return None
+        raise
+    return cost
+
+
+async def _retry_batch(job: StoredJob, part: Part, run: BatchRun, write: Write) -> None:
+    async def find_at_provider() -> Batch | None:
+        batch = await job.client.batches.get(run.batch_id)
+        return batch if write.before != _state_of_batch(batch) else None
+
+    def record_result(batch: Batch) -> None:
+        job.store.reopen_unanswered(run)
+        job.store.record_batch(job.id, part.id, batch)
+
+    remote = RemoteWrite(
+        write=write,
+        send=lambda find: job.client.batches.retry(run.batch_id, find=find),
+        find_at_provider=find_at_provider,
+        get_by_id=job.client.batches.get,
+        record_result=record_result,
+    )
+    try:
+        await write_once(job.workspace, remote)
+    except (RejectedError, NotFoundError):  # its rows would be sent in another batch now
+        if (batch := await find_at_provider()) is None:
+            raise
+        recorded(job.workspace, remote, batch)
+
+
+def _state_of_run(run: BatchRun) -> str:
+    """What tells that a batch was retried since: it runs, or it has ended anew."""
+    ended = None if run.ended_at is None else int(run.ended_at)
+    return msgspec.json.encode((run.status, run.completed, run.failed, ended)).decode()
+
+
+def _state_of_batch(batch: Batch) -> str:
+    """The same of a batch as the provider shows it."""
+    ended_at = batch.completed_at or batch.failed_at or batch.cancelled_at or batch.expired_at
+    counts = batch.request_counts
+    ended = int(ended_at.timestamp()) if ended_at and batch.is_terminal else None
+    return msgspec.json.encode((batch.status, counts.completed, counts.failed, ended)).decode()

@@ -8,6 +8,7 @@ from doubleword_batch.errors import InputError, Next
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.records import UNANSWERED
 from doubleword_batch.jobs.sync.causes import may_pass
+from doubleword_batch.requests import read_head
 
 _FACTOR = 4
 _LARGEST_LIMIT = 131_072
@@ -111,8 +112,6 @@ def _limit_of(job: StoredJob, parts: set[int]) -> tuple[str, int | None]:
 
 def _limits_in(path: Path) -> list[tuple[int, str]]:
     """The limits of a file's first request: all of one file have the same."""
-    from doubleword_batch.requests import read_head
-
     try:
         with path.open("rb") as lines:
             body = read_head(lines.readline()).body

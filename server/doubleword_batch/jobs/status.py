@@ -1,5 +1,6 @@
 """How far a job is, and waiting for its end: the tool `get_status`."""
 
+import logging
 import math
 from collections.abc import Callable
 
@@ -11,7 +12,13 @@ from doubleword_batch.jobs.approvals import in_words, question_about
 from doubleword_batch.jobs.cascade.report import awaits_round, next_of, stage_of
 from doubleword_batch.jobs.cascade.rounds import NOTHING, CarriedOn
 from doubleword_batch.jobs.find import find_job
-from doubleword_batch.jobs.job import StoredJob, Workspace
+from doubleword_batch.jobs.job import (
+    MAX_WAIT_SECONDS,
+    StoredJob,
+    Workspace,
+    look_again,
+    not_submitted,
+)
 from doubleword_batch.jobs.later_parts import carry_on, first_wave_in_words
 from doubleword_batch.jobs.refresh import refresh
 from doubleword_batch.jobs.replies import Status, utc
@@ -21,13 +28,15 @@ from doubleword_batch.jobs.store.approvals import Approval
 from doubleword_batch.jobs.sync.concurrency import LONGEST_ASKED_SECONDS
 from doubleword_batch.progress import Progress, no_progress
 
-MAX_WAIT_SECONDS = 45
-"""The longest wait inside one call: hosts end calls at about a minute."""
+WATCH_SECONDS = 30.0
+"""How often a server that watches asks how far its jobs are."""
 
 _FIRST_POLL_SECONDS, _LONGEST_POLL_SECONDS = 0.25, 5.0
 _OUTAGE_SECONDS = 300.0
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 5.0, 30.0
 _LAST_ANSWER_SECONDS = 2.0  # what a request may take beyond the time that the caller gave
+
+_log = logging.getLogger(__name__)
 
 
 async def get_status(
@@ -79,7 +88,7 @@ async def wait_until_ended(
             with anyio.move_on_after(left + _LAST_ANSWER_SECONDS), within(outage.budget):
                 stored = stored or await find_job(ws, job)
                 carried_on = await wait(stored, min(left, MAX_WAIT_SECONDS), progress)
-                outage.ended()
+                outage.budget.renew()  # a later outage has all its time again
         except DoublewordBatchError as error:
             if left <= 0:
                 raise
@@ -87,10 +96,16 @@ async def wait_until_ended(
                 await outage.wait_after(error)
             continue
         if stored is None:
-            raise _no_answer(ws)
+            raise TransportError(
+                f"{ws.provider} did not answer in the time that was given.",
+                hint="Wait longer, or look whether the server can be reached.",
+                may_have_happened=False,
+            )
         status = _reply(stored.reloaded(), carried_on)
         if status.status in {"built", "uploaded"} and not carried_on.waits_for:
-            raise _not_submitted(status)
+            as_a_whole = " as a whole" if status.batch_ids else ""
+            why = f"is not submitted{as_a_whole}, so there is nothing to wait for"
+            raise not_submitted(status.job, why)
         if status.complete or carried_on.waits_for or ws.monotonic() >= deadline:
             return status
 
@@ -112,10 +127,6 @@ class _Outage:
             longest_pause_seconds=_LONGEST_PAUSE_SECONDS,
         )
 
-    def ended(self) -> None:
-        """The provider answers: a later outage has all its time again."""
-        self.budget.renew()
-
     async def wait_after(self, error: DoublewordBatchError) -> None:
         """Wait before the next look; a server that says when to come back is believed.
 
@@ -133,24 +144,6 @@ class _Outage:
 
     def _tell(self, error: DoublewordBatchError, seconds: float) -> None:
         self._note(f"{error.message} Trying again in {seconds:.0f} s.")
-
-
-def _no_answer(ws: Workspace) -> TransportError:
-    return TransportError(
-        f"{ws.provider} did not answer in the time that was given.",
-        hint="Wait longer, or look whether the server can be reached.",
-        may_have_happened=False,
-    )
-
-
-def _not_submitted(status: Status) -> InputError:
-    as_a_whole = " as a whole" if status.batch_ids else ""
-    return InputError(
-        f"Job {status.job} is not submitted{as_a_whole}, so there is nothing to wait for.",
-        hint="Submit it first.",
-        next=Next("create_batch", {"job": status.job}),
-        code="not_submitted",
-    )
 
 
 async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
@@ -171,21 +164,14 @@ async def wait(job: StoredJob, seconds: float, progress: Progress) -> CarriedOn:
         left = until - ws.monotonic()
         if left <= 0 or carried_on.waits_for:
             return carried_on
-        if not (carried_on.has_begun or _goes_on(job) or _waits_for_a_person(job)):
-            return carried_on
         if carried_on.has_begun:  # new batches, which may be as quick as the first were
             pause = _FIRST_POLL_SECONDS
+        elif not job.batch_runs() or job.has_ended():
+            question = question_about(ws, job.id)
+            if question is None or question.decision is not None:
+                return carried_on
         await ws.sleep(min(pause, left))
         pause = min(pause * 1.5, _LONGEST_POLL_SECONDS)
-
-
-def _goes_on(job: StoredJob) -> bool:
-    return bool(job.batch_runs()) and not job.has_ended()
-
-
-def _waits_for_a_person(job: StoredJob) -> bool:
-    question = question_about(job.workspace, job.id)
-    return question is not None and question.decision is None
 
 
 def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
@@ -196,15 +182,14 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
     pace = pace_of(job, newest)
     saved = rows_saved(job)
     expiries = [run.expires_at for run in runs if run.expires_at]
-    question = question_about(job.workspace, job.id)
+    question, approval = question_about(job.workspace, job.id), None
+    if question is not None:
+        is_open = question.decision is None
+        verb = "a person has to approve" if is_open else "the person declined"
+        approval = f"{verb} {in_words(question)}"
     return Status(
         provider=job.workspace.provider,
-        next=next_of(carried_on)
-        or (
-            _next(job, is_submitted=job.is_submitted(), ended=ended)
-            if question is None
-            else _next_of_question(job, question)
-        ),
+        next=next_of(carried_on) or _next(job, question, ended=ended),
         job=job.name,
         status=job.status(),
         complete=ended,
@@ -217,34 +202,29 @@ def _reply(job: StoredJob, carried_on: CarriedOn) -> Status:
         eta_seconds=pace.eta_seconds,
         next_check_seconds=pace.next_check_seconds,
         expires_at=utc(max(expiries)) if expiries and not ended else None,
-        approval=None if question is None else _approval_in_words(question),
+        approval=approval,
         problems=problems_of(runs),
         cascade=stage_of(job, carried_on),
         first_wave=first_wave_in_words(job, carried_on),
     )
 
 
-def _next(job: StoredJob, *, is_submitted: bool, ended: bool) -> Next:
-    if not is_submitted:
+def _next(job: StoredJob, question: Approval | None, *, ended: bool) -> Next | None:
+    if question is not None and question.decision is not None:
+        return None  # after a no, what comes next is between the person and the caller
+    if question is None and not job.is_submitted():
         return Next("create_batch", {"job": job.name})
-    if ended:
+    if question is None and ended:
         return Next("fetch_results", {"job": job.name})
-    return _look_again(job)
+    return look_again(job.name)
 
 
-def _next_of_question(job: StoredJob, question: Approval) -> Next | None:
-    """To wait for the answer; after a no, what comes next is between the person and the caller."""
-    return _look_again(job) if question.decision is None else None
-
-
-def _approval_in_words(question: Approval) -> str:
-    asked = in_words(question)
-    return (
-        f"a person has to approve {asked}"
-        if question.decision is None
-        else f"the person declined {asked}"
-    )
-
-
-def _look_again(job: StoredJob) -> Next:
-    return Next("get_status", {"job": job.name, "wait_seconds": MAX_WAIT_SECONDS})
+async def watch_ends(ws: Workspace, *, seconds: float = WATCH_SECONDS) -> None:
+    """Ask again and again how far the jobs are whose end is to be told; never ends by itself."""
+    while True:
+        for name in ws.store.notices_waited_for():
+            try:
+                await wait(await find_job(ws, name), 0, no_progress)  # a cascade goes on, too
+            except DoublewordBatchError as error:
+                _log.info("Could not find out how far job %s is: %s", name, error.message)
+        await ws.sleep(seconds)

@@ -5,7 +5,6 @@ from dataclasses import replace
 from decimal import Decimal
 
 from doubleword_batch.errors import InputError, Next
-from doubleword_batch.jobs.adopt import read_input
 from doubleword_batch.jobs.approvals import (
     arguments_of,
     check_approval,
@@ -15,7 +14,7 @@ from doubleword_batch.jobs.awaited import note_on_awaited
 from doubleword_batch.jobs.billing import fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.cascade.stop import let_go_on
+from doubleword_batch.jobs.cascade.rounds import let_go_on
 from doubleword_batch.jobs.costs import (
     Cost,
     check_caps,
@@ -23,7 +22,6 @@ from doubleword_batch.jobs.costs import (
     estimate_cost,
     fetch_estimated_cost,
     reserve,
-    split_cost_by_part,
 )
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.find import find_job
@@ -36,9 +34,9 @@ from doubleword_batch.jobs.later_parts import (
     keep_for_later,
     unsent_of_first_run,
 )
-from doubleword_batch.jobs.new_parts import unsent_parts
+from doubleword_batch.jobs.new_parts import intents_of, unsent_parts
 from doubleword_batch.jobs.on_end import want_notice
-from doubleword_batch.jobs.ready_files import job_of_file
+from doubleword_batch.jobs.ready_files import job_of_file, read_input
 from doubleword_batch.jobs.replies import Submitted, Uploaded, utc
 from doubleword_batch.jobs.request_costs import (
     bound_cost,
@@ -46,7 +44,6 @@ from doubleword_batch.jobs.request_costs import (
 )
 from doubleword_batch.jobs.retry import finish_retry
 from doubleword_batch.jobs.store.cascades import record_cascade
-from doubleword_batch.jobs.store.journal import Intent
 from doubleword_batch.jobs.store.records import Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.concurrency import (
@@ -58,7 +55,6 @@ from doubleword_batch.jobs.sync.parts import (
     OWN_PAIRS,
     OWN_PREFIX,
     BatchOptions,
-    create_intent,
     create_parts,
     upload_parts,
 )
@@ -179,7 +175,7 @@ async def _create_batch(
     if not provider_estimates or own.usd is not None:  # the provider's can only be dearer
         whole = await _whole(stored, window, own, max_cost_usd)
         check_caps(ws, whole, max_cost_usd)
-        check_approval(ws, _intents(stored, parts, whole), window)
+        check_approval(ws, intents_of(stored, unsent_of_first_run(stored), whole, parts), window)
     await upload_parts(stored, parts, progress)
     if provider_estimates:
         file_ids = [part.input_file_id for part in stored.parts() if part.input_file_id]
@@ -207,18 +203,9 @@ async def _own_cost(job: StoredJob, window: str, max_cost_usd: Decimal | None) -
 
 async def _whole(job: StoredJob, window: str, own: Cost, max_cost_usd: Decimal | None) -> Cost:
     """The cost of the job's own model, and the most of a cascade's rounds to come."""
-    if not holds_cap(job.workspace, max_cost_usd):
-        return with_cascade(job, window, own)
-    paths = [part.path for part in job.parts()]
+    is_held = holds_cap(job.workspace, max_cost_usd)
+    paths = [part.path for part in job.parts()] if is_held else None
     return await in_thread(lambda _: with_cascade(job, window, own, paths))
-
-
-def _intents(job: StoredJob, parts: Sequence[Part], cost: Cost) -> list[Intent]:
-    """The intents to create those batches of a job that are not there yet."""
-    unsent = {part.id for part in unsent_of_first_run(job)}
-    missing = [part for part in parts if part.id in unsent]
-    costs = split_cost_by_part(cost, missing, job.parts())
-    return [create_intent(job, part, usd) for part, usd in zip(missing, costs, strict=True)]
 
 
 async def _create(
@@ -239,9 +226,10 @@ async def _create(
     with job.store.transaction():
         missing = [p for p in unsent_of_first_run(job) if p.id in uploaded]
         check_caps(ws, whole, max_cost_usd)
-        check_approval(ws, _intents(job, missing, whole), options.completion_window)
-        costs = split_cost_by_part(cost, missing, job.parts())
-        reserve(ws, _intents(job, missing, cost), options.completion_window)
+        all_parts = job.parts()
+        check_approval(ws, intents_of(job, missing, whole, all_parts), options.completion_window)
+        intents = intents_of(job, missing, cost, all_parts)
+        reserve(ws, intents, options.completion_window)
         usd = None if whole.usd is None else str(whole.usd)
         if cascade_of(job) is not None:
             asked = None if max_cost_usd is None else str(max_cost_usd)
@@ -249,8 +237,8 @@ async def _create(
         job.store.set_job(job.id, completion_window=options.completion_window, cost_usd=usd)
         keep_for_later(job, options.metadata, max_cost_usd)
     failpoint("create.reserved")
-    now = dict(zip(missing, costs, strict=True))
-    now = {part: usd for part, usd in now.items() if is_sent_now(job, part)}
+    pairs = zip(missing, intents, strict=True)
+    now = {part: intent.cost_usd for part, intent in pairs if is_sent_now(job, part)}
     return await create_parts(job, list(now), list(now.values()), options)
 
 

@@ -13,9 +13,9 @@ import msgspec
 
 from doubleword_batch.jobs.cascade.costs import with_cascade
 from doubleword_batch.jobs.cascade.option import cascade_of
-from doubleword_batch.jobs.costs import estimate_cost, price_tokens
+from doubleword_batch.jobs.costs import estimate_cost, price_tokens, usd_text
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.replies import WindowCost, small_usd
+from doubleword_batch.jobs.replies import WindowCost
 from doubleword_batch.providers import PriceTable, Profile
 
 _FEW_ROWS = 20
@@ -130,13 +130,9 @@ def _advice(rows: int, batch: Decimal | None, realtime: Decimal | None) -> str:
         return ""
     if realtime < batch:
         return (
-            f"A batch would cost more here: single calls come to about {_usd(realtime)}, the "
-            f"cheapest window to {_usd(batch)}."
+            f"A batch would cost more here: single calls come to about {usd_text(realtime)}, the "
+            f"cheapest window to {usd_text(batch)}."
         )
     if rows <= _FEW_ROWS and realtime - batch < _WORTH_WAITING_USD:
         return f"For {rows} rows a batch saves less than a cent; single calls answer at once."
     return ""
-
-
-def _usd(amount: Decimal) -> str:
-    return f"${small_usd(amount)}"

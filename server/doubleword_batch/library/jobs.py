@@ -90,7 +90,7 @@ class Jobs:
 
     async def watch_ends(self) -> None:
         """Watch the jobs whose end a person wants to be told of; until it is cancelled."""
-        from doubleword_batch.jobs.watch_ends import watch_ends
+        from doubleword_batch.jobs.status import watch_ends
 
         await watch_ends(await self._workspace.get())
 

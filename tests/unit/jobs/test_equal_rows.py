@@ -8,9 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from doubleword_batch.jobs.reuse import equal_rows, spill
-from doubleword_batch.jobs.reuse.equal_rows import EqualRows
-from doubleword_batch.jobs.reuse.key_file import KeyFile, key_file_path
+from doubleword_batch.jobs.reuse import key_file
+from doubleword_batch.jobs.reuse.key_file import EqualRows, KeyFile, key_file_path
 from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.ledger import Ledger
@@ -154,8 +153,8 @@ def test_each_row_shares_the_first_of_its_equals_in_whatever_memory_there_is(
     folder = tmp_path_factory.mktemp("keys")
     keys = [n.to_bytes(1, "big") * 16 for n in [7 * n % 256 for n in numbers]]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(equal_rows, "_RECENT", recent)
-        patch.setattr(spill, "_MOST_IN_MEMORY", in_memory)
+        patch.setattr(key_file, "_RECENT", recent)
+        patch.setattr(key_file, "_MOST_IN_MEMORY", in_memory)
         shared = built(folder, keys, shares=True)
     firsts = {key: keys.index(key) + 1 for key in keys}
     wanted = {row: firsts[key] for row, key in enumerate(keys, 1) if firsts[key] != row}

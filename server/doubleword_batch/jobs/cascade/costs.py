@@ -3,32 +3,26 @@
 from collections.abc import Sequence
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.costs import Cost, price_tokens
+from doubleword_batch.jobs.costs import Cost, price_tokens, usd_text
 from doubleword_batch.jobs.job import StoredJob
-from doubleword_batch.jobs.replies import small_usd
 from doubleword_batch.jobs.request_costs import bound_cost
-from doubleword_batch.jobs.reuse.strong import not_sent_path
+from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
 from doubleword_batch.jobs.store.database import Database
-
-if TYPE_CHECKING:
-    from doubleword_batch.requests import BuildResult
+from doubleword_batch.requests import BuildResult, bound_tokens, estimate_file_tokens
 
 _EXPECTED_SHARE = Decimal("0.5")
 
 
 def record_most(
-    database: Database, job: int, cascade: Cascade, built: "BuildResult", folder: Path
+    database: Database, job: int, cascade: Cascade, built: BuildResult, folder: Path
 ) -> None:
     """Note what may be sent to the strong model at most: what is sent, and what was put aside.
 
     Where nothing is left for it, the cascade is done when the job is built.
     """
-    from doubleword_batch.requests import estimate_file_tokens
-
     requests = sum(file.requests for file in built.files)
     read, written = built.input_tokens, built.output_tokens
     aside = not_sent_path(folder)
@@ -67,8 +61,6 @@ def with_cascade(
     if read is None or written is None:  # it was built before anybody counted
         read, written = job.input_tokens, job.output_tokens
     if paths is not None:
-        from doubleword_batch.requests import bound_tokens
-
         own_paths = [path for path in paths if path is not None]
         all_paths = [*own_paths, not_sent_path(job.folder)]
         bound = bound_tokens([path for path in all_paths if path.exists()])
@@ -78,7 +70,7 @@ def with_cascade(
     if strong.usd is None or job.profile.free:
         return both
     expected = own.usd + strong.usd * _EXPECTED_SHARE
-    half = f"about ${small_usd(expected)} if half"
+    half = f"about {usd_text(expected)} if half"
     note = f"{own.note}; at most, if every row goes to both models: {half}"
     return Cost(both.usd, note, both.output_tokens)
 

@@ -1,7 +1,7 @@
 """The option `cascade` of a build: what it takes, and what it adds to the requests."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -48,10 +48,6 @@ class Cascade:
         """What the strong model is asked, of what the cheap one is."""
         kept = {name: value for name, value in body.items() if name not in self.added}
         return kept | {"model": self.model}
-
-    def stored(self) -> dict[str, Any]:
-        """What of it is kept with the job."""
-        return asdict(self)
 
 
 def is_cascade(value: Any) -> bool:

@@ -6,7 +6,7 @@ from doubleword_batch.errors import Next
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.cascade.rounds import CarriedOn, is_done
 from doubleword_batch.jobs.cascade.two_models import Outcome, outcome_of
-from doubleword_batch.jobs.costs import cost_by_model, price_tokens
+from doubleword_batch.jobs.costs import cost_by_tokens, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import CascadeResult, CascadeStage
 from doubleword_batch.jobs.store.cascades import read_cascade, rows_by_model, tokens_by_model
@@ -46,20 +46,16 @@ def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | Non
         return None
     rows, kept = rows_by_model(job.store, job.id)
     outcome = outcome_of(read_cascade(job.store, job.id))
-    decision = None if outcome is None else outcome.decision
-    is_measured = decision is not None and decision.limit is not None
+    is_measured = outcome is not None and outcome.decision.limit is not None
+    measured = outcome.decision if outcome is not None and is_measured else None
     return CascadeResult(
         model=cascade.model,
         round=_round(job),
         waits_for=_reason(carried_on),
         rows={model or job.model: count for model, count in rows.items()},
-        sampled=decision.sampled if decision and is_measured else None,
-        agreement=round(decision.agreed / decision.sampled, 4)
-        if decision and is_measured
-        else None,
-        interval=(round(decision.lower, 4), round(decision.upper, 4))
-        if decision and is_measured
-        else None,
+        sampled=measured and measured.sampled,
+        agreement=measured and round(measured.agreed / measured.sampled, 4),
+        interval=measured and (round(measured.lower, 4), round(measured.upper, 4)),
         kept=kept or None,
         saved_usd=_saved(job, cascade),
         note=_note(job, cascade, outcome),
@@ -106,7 +102,7 @@ def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | No
 
 def _saved(job: StoredJob, cascade: Cascade) -> Decimal | None:
     """What the strong model would have cost for every row, less what both have cost."""
-    spent = cost_by_model(job).usd
+    spent = cost_by_tokens(job).usd
     strong = [
         tokens for tokens in tokens_by_model(job.store, job.id) if tokens.model == cascade.model
     ]

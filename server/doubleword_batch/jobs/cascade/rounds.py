@@ -25,7 +25,6 @@ from doubleword_batch.jobs.approvals import (
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import is_as_submitted
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.stop import CUT_SHORT, has_cut_round, stop_where_cut
 from doubleword_batch.jobs.cascade.two_models import Outcome, Sample, TwoModels, outcome_of
 from doubleword_batch.jobs.costs import (
     check_caps,
@@ -38,18 +37,22 @@ from doubleword_batch.jobs.new_parts import (
     NewRequest,
     submit_new_parts,
     unsent_parts,
+    with_body,
     write_new_parts,
 )
 from doubleword_batch.jobs.request_costs import estimate_cost_of_parts
-from doubleword_batch.jobs.reuse.strong import not_sent_path
+from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path
 from doubleword_batch.jobs.store.cascades import read_cascade, record_cascade
-from doubleword_batch.jobs.store.records import UNANSWERED, Entry, Part
+from doubleword_batch.jobs.store.records import UNANSWERED, BatchRun, Entry, Part
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.progress import Progress, no_progress
+from doubleword_batch.requests import requests_of_rows
 
 CAPS = frozenset({"over_cap", "unknown_cost"})
+_CUT_SHORT = frozenset({"cancelled", "expired"})
+"""How a batch ends of which not all rows were run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,9 +90,9 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     cascade = cascade_of(job)
     if cascade is None or not job.batch_runs():
         return NOTHING
-    if has_cut_round(job):
+    if _cut_parts(job):
         await collect(job)
-        await in_thread(lambda _: stop_where_cut(job, cascade))
+        await in_thread(lambda _: _stop_where_cut(job, cascade))
     if job.is_cancelled_cascade():
         return CarriedOn(waits_for=_was_cancelled(job)) if job.has_ended() else NOTHING
     if not _is_due(job):
@@ -217,7 +220,7 @@ class _Round:
         And of those parts of the strong one that were cut short: their rows may be sent again.
         """
         for part, run in self._job.newest_runs():
-            if part.model is None or (run is not None and run.status in CUT_SHORT):
+            if part.model is None or (run is not None and run.status in _CUT_SHORT):
                 yield part.number, partial(self._job.request_file, part)
         aside = not_sent_path(self._job.folder)
         if aside.exists():
@@ -243,24 +246,18 @@ class _Round:
             cost = estimate_cost_of_parts(job, new, asked_max_usd=cap)
             check_caps(job.workspace, cost, cap)
             check_caps_of_retry(job, cost, cap)
-            refuse_over_daily_cap(job.workspace, cost)
+            refuse_over_daily_cap(job.workspace, cost.usd or Decimal(0))
 
         write_new_parts(job, self._requests(is_wanted), admit, record=record, cancelled=cancelled)
 
     def _requests(self, is_wanted: Callable[[Entry], bool]) -> Iterator[NewRequest]:
         """The wanted rows' requests, for the strong model, part by part."""
-        from doubleword_batch.requests import requests_of_rows
-
         for number, file in self._files_of_cheap():
             rows = {entry.row for entry in self._rows_of(number) if is_wanted(entry)}
             if rows:
                 for row, line in requests_of_rows(file(), rows):
-                    yield NewRequest(row, self._for_strong(line), self._cascade.model)
-
-    def _for_strong(self, line: bytes) -> bytes:
-        request: dict[str, Any] = msgspec.json.decode(line)
-        body = self._cascade.strong_body(request["body"])
-        return msgspec.json.encode(request | {"body": body}) + b"\n"
+                    strong = with_body(line, self._cascade.strong_body)
+                    yield NewRequest(row, strong, self._cascade.model)
 
 
 def _was_cancelled(job: StoredJob) -> DoublewordBatchError:
@@ -286,3 +283,77 @@ class _WaitsError(InputError):
 
     def __init__(self, why: str, next_call: Next) -> None:
         super().__init__(f"The cascade waits: {why}.", next=next_call)
+
+
+def cancel_cascade(job: StoredJob) -> bool:
+    """Let no further round be sent; False where none would come anyway.
+
+    Written down before the batches are stopped, so that whoever looks meanwhile sends nothing. Rows
+    of a round that was made and not sent have the answers again that they had before.
+    """
+    if cascade_of(job) is None or not job.batch_runs():
+        return False
+    with job.store.transaction():
+        record = read_cascade(job.store, job.id)
+        if record.cancelled_at is not None or (record.rest_sent and job.has_ended()):
+            return False
+        for part in unsent_parts(job):
+            job.ledger.take_back(part.number)
+        record_cascade(job.store, job.id, cancelled_at=job.workspace.now())
+    return True
+
+
+def _stop_where_cut(job: StoredJob, cascade: Cascade) -> None:
+    """Stop a cascade whose last round left rows unanswered as it was cut short, as a cancel does.
+
+    What is left of a sample is no random draw, and what is left of the rest is missed by nobody
+    unless it is said.
+    """
+    models = TwoModels(job, cascade)
+    with job.store.transaction():
+        is_cut = any(
+            models.is_unanswered(entry)
+            for number in _cut_parts(job)
+            for entry in job.ledger.rows_of_part(number)
+        )
+        if is_cut:
+            record_cascade(job.store, job.id, cancelled_at=job.workspace.now())
+
+
+def _cut_parts(job: StoredJob) -> list[int]:
+    """The parts of the last round that were cut short, and not by a cancel of the job here.
+
+    The provider did it, or somebody on its pages. That some rows are unanswered is not known yet.
+    There are none where the next round is due.
+    """
+    record = read_cascade(job.store, job.id)
+    outcome = outcome_of(record)
+    if outcome is None:
+        is_open = record.rest_sent or record.sample is not None
+    else:
+        is_open = record.rest_sent and not outcome.is_stopped
+    if not is_open or record.cancelled_at is not None or not job.has_ended():
+        return []
+    newest = job.newest_runs()
+    last = max((part.retry_round for part, _ in newest), default=0)
+    return [p.number for p, run in newest if p.retry_round == last and _is_cut(p, run)]
+
+
+def _is_cut(part: Part, run: BatchRun | None) -> bool:
+    return part.model is not None and run is not None and run.status in _CUT_SHORT
+
+
+def let_go_on(job: StoredJob) -> bool:
+    """Let a cancelled cascade go on; False for a job that is not one.
+
+    What was cut short is asked again: the rest, or a sample on which nothing was decided yet.
+    """
+    if not job.is_cancelled_cascade():
+        return False
+    was_cut = any(_is_cut(*part_and_run) for part_and_run in job.newest_runs())
+    with job.store.transaction():
+        record = read_cascade(job.store, job.id)
+        sample = None if was_cut and record.decision is None else record.sample
+        is_sent = record.rest_sent and not was_cut
+        record_cascade(job.store, job.id, cancelled_at=None, sample=sample, rest_sent=is_sent)
+    return True

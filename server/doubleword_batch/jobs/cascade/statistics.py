@@ -17,7 +17,7 @@ Without equal rows every drawn row counts.
 """
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 
@@ -150,7 +150,14 @@ def lower_bound(hits: int, trials: int) -> float:
     """The least share of which so many hits are not too many, at 95 % confidence, one-sided."""
     if not hits:
         return 0.0
-    return _where(lambda share: _at_least(hits, trials, share) < 1 - CONFIDENCE)
+    low, high = 0.0, 1.0
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        if _at_least(hits, trials, middle) < 1 - CONFIDENCE:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
 def upper_bound(hits: int, trials: int) -> float:
@@ -170,18 +177,6 @@ def fewest_rows(target: float, *, disagreeing: int) -> int:
 def _shows(target: float, hits: int, trials: int) -> bool:
     """Whether the lower bound is at least the target, without computing it."""
     return hits > 0 and _at_least(hits, trials, target) <= 1 - CONFIDENCE
-
-
-def _where(is_below: Callable[[float], bool]) -> float:
-    """The share from which on a condition is no longer met, from below."""
-    low, high = 0.0, 1.0
-    for _ in range(_HALVINGS):
-        middle = (low + high) / 2
-        if is_below(middle):
-            low = middle
-        else:
-            high = middle
-    return low
 
 
 def _at_least(hits: int, trials: int, share: float) -> float:

@@ -1,12 +1,12 @@
 """Which rows of earlier jobs asked the same: by the jobs' key files, and by remembered calls."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
+from typing import TypeVar
 
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.key_file import KEYS, STRONG_KEYS, KeyFile, row_in
-from doubleword_batch.jobs.reuse.spill import BUCKETS
+from doubleword_batch.jobs.reuse.key_file import BUCKETS, KEYS, STRONG_KEYS, KeyFile, row_in
 from doubleword_batch.jobs.store.call_rows import CallRow, CallRows
 from doubleword_batch.requests import KEY_BYTES
 
@@ -17,6 +17,7 @@ _MOST_COMPARED_EACH = 10  # for each request of the new job
 _KEYS_AT_ONCE = 2_000
 _MOST_TABLES = 50  # in which single calls are looked for
 _ROWS_AT_ONCE = 500
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,17 +59,8 @@ def answered_rows(
     ws: Workspace, endpoint: str, model: str, keys: Iterable[bytes]
 ) -> dict[bytes, CallRow]:
     """A good answer to each of these keys, as far as the newest jobs of tables have one."""
-    found: dict[bytes, CallRow] = {}
-    wanted = set(keys)
-    for job in islice(jobs_like(ws, endpoint, model), _MOST_TABLES):
-        key_of = _rows_in(job, wanted)
-        for group in _groups(sorted(key_of)):
-            for row in job.ledger.good_entries(group):
-                found.setdefault(key_of[row], CallRow(key_of[row], job.name, row, is_of_table=True))
-        wanted -= found.keys()
-        if not wanted:
-            break
-    return found
+    jobs = islice(jobs_like(ws, endpoint, model), _MOST_TABLES)
+    return _rows_in(jobs, keys, lambda job, rows: dict.fromkeys(job.ledger.good_entries(rows)))
 
 
 def awaited_rows(
@@ -79,38 +71,44 @@ def awaited_rows(
     The newest jobs come first. Rows that wait for something else before they are sent are not
     among them.
     """
-    found: dict[bytes, CallRow] = {}
-    wanted = set(keys)
     records = ws.store.jobs_that_asked(
         "unfetched", ws.profile.name, ws.server, endpoint, model, limit=_MOST_TABLES
     )
-    for job in (StoredJob.of_record(ws, record) for record in records):
-        key_of = _rows_in(job, wanted)
-        ends_at = {
-            part.number: run.expires_at
-            for part, run in job.newest_runs()
-            if run is not None and run.expires_at is not None
-        }
-        for group in _groups(sorted(key_of)):
-            for row, part in job.ledger.pending_among(group).items():
-                if part in ends_at:
-                    place = CallRow(key_of[row], job.name, row, True, ends_at[part])  # noqa: FBT003
-                    found.setdefault(key_of[row], place)
+
+    def on_their_way(job: StoredJob, rows: list[int]) -> dict[int, float | None]:
+        expiries = {part.number: run.expires_at for part, run in job.newest_runs() if run}
+        parts = job.ledger.pending_among(rows)
+        return {row: expiries[part] for row, part in parts.items() if expiries.get(part)}
+
+    return _rows_in((StoredJob.of_record(ws, record) for record in records), keys, on_their_way)
+
+
+def _rows_in(
+    jobs: Iterable[StoredJob],
+    keys: Iterable[bytes],
+    look: Callable[[StoredJob, list[int]], Mapping[int, float | None]],
+) -> dict[bytes, CallRow]:
+    """The rows of jobs that ask one of these and are of use, each with when its batch ends."""
+    found: dict[bytes, CallRow] = {}
+    wanted = set(keys)
+    for job in jobs:
+        with KeyFile(job.folder) as earlier:
+            key_of = {row: key for key, row in earlier.rows_of(wanted)}
+        for group in in_groups(sorted(key_of), _ROWS_AT_ONCE):
+            for row, ends_at in look(job, group).items():
+                key = key_of[row]
+                found.setdefault(key, CallRow(key, job.name, row, True, ends_at))  # noqa: FBT003
         wanted -= found.keys()
         if not wanted:
             break
     return found
 
 
-def _rows_in(job: StoredJob, keys: Iterable[bytes]) -> dict[int, bytes]:
-    """The rows of a job that ask one of these, each with its key."""
-    with KeyFile(job.folder) as earlier:
-        return {row: key for key, row in earlier.rows_of(keys)} if len(earlier) else {}
-
-
-def _groups(rows: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        yield rows[start : start + _ROWS_AT_ONCE]
+def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """So many of them at a time."""
+    left = iter(items)
+    while group := list(islice(left, size)):
+        yield group
 
 
 def matches_in_jobs(
@@ -135,35 +133,20 @@ def matches_in_jobs(
             return
 
 
-_Look = Callable[[Iterable[bytes]], dict[bytes, list[tuple[int, int]]]]
-
-
-def matches_in_calls(new: KeyFile, calls: CallRows) -> Iterator[Match]:
-    """What single calls have asked and got a good answer to."""
-    return _matches_in_calls(new, calls, calls.answered)
-
-
-def matches_on_their_way(new: KeyFile, calls: CallRows) -> Iterator[Match]:
-    """What single calls have asked that have no outcome yet."""
-    return _matches_in_calls(new, calls, calls.on_their_way)
-
-
-def _matches_in_calls(new: KeyFile, calls: CallRows, look: _Look) -> Iterator[Match]:
-    if calls.are_fewer_than(len(new)):
-        for keys in calls.all_keys(_KEYS_AT_ONCE):
-            yield from _of_calls(_grouped(new.rows_of(keys)), look)
-        return
-    for bucket in range(BUCKETS):
-        rows_of: dict[bytes, list[int]] = {}
-        for record in new.bucket(bucket):
-            rows_of.setdefault(record[:KEY_BYTES], []).append(row_in(record))
-        yield from _of_calls(rows_of, look)
-
-
-def _of_calls(rows_of: dict[bytes, list[int]], look: _Look) -> Iterator[Match]:
-    for key, found in look(rows_of).items():
-        for row, (job, earlier_row) in zip(rows_of[key], found, strict=False):
-            yield Match(row, job, earlier_row)
+def matches_in_calls(
+    new: KeyFile, calls: CallRows, *, on_their_way: bool = False
+) -> Iterator[Match]:
+    """What single calls have asked and got a good answer to; or what has no outcome yet."""
+    look = calls.on_their_way if on_their_way else calls.answered
+    found = (
+        (new.rows_of(keys) for keys in calls.all_keys(_KEYS_AT_ONCE))
+        if calls.are_fewer_than(len(new))
+        else (((r[:KEY_BYTES], row_in(r)) for r in new.bucket(b)) for b in range(BUCKETS))
+    )
+    for rows_of in map(_grouped, found):
+        for key, places in look(rows_of).items():
+            for row, (job, earlier_row) in zip(rows_of[key], places, strict=False):
+                yield Match(row, job, earlier_row)
 
 
 def _in_both(new: KeyFile, earlier: KeyFile) -> Iterator[tuple[list[int], list[int]]]:

@@ -1,23 +1,98 @@
-"""A job's keys on disk: which of its rows asked what, sorted, so that others find them.
-
-`keys.bin` in the job's folder: a mark, then for each first byte how many records begin with it or
-a smaller one, then the records: the key and the row, in order. A file that is not whole counts as
-none: then its answers are not found, and nothing else happens.
-"""
+"""Records sorted into buckets as they come, of which only a part is ever in memory."""
 
 import mmap
 import struct
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
-from itertools import pairwise
+from itertools import islice, pairwise
+from operator import eq
 from pathlib import Path
 from typing import Self
 
 from doubleword_batch.atomic_files import not_written
-from doubleword_batch.jobs.reuse.spill import BUCKETS
 from doubleword_batch.open_files import is_plain_file
 from doubleword_batch.requests import KEY_BYTES
+
+BUCKETS = 256
+"""One for each byte that a record can begin with."""
+
+_MOST_IN_MEMORY = 50_000
+
+
+class Spill:
+    """Buckets of records, by their first byte; beyond some megabytes they lie in a file.
+
+    Args:
+        path: the file; it is made when it is needed, and is nobody else's.
+        record_bytes: the length of a record.
+    """
+
+    def __init__(self, path: Path, record_bytes: int) -> None:
+        self._path = path
+        self._records_in = struct.Struct(f"{record_bytes}s").iter_unpack
+        self._buckets: list[list[bytes]] = [[] for _ in range(BUCKETS)]
+        self._written: list[list[tuple[int, int]]] = [[] for _ in range(BUCKETS)]
+        self._size_bytes = 0
+        self._in_memory = 0
+        self.count = 0
+
+    def add(self, records: Sequence[bytes]) -> None:
+        """Put records into their buckets.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        buckets = self._buckets
+        for record in records:
+            buckets[record[0]].append(record)
+        self.count += len(records)
+        self._in_memory += len(records)
+        if self._in_memory >= _MOST_IN_MEMORY:
+            self._write()
+
+    def sorted_bucket(self, bucket: int) -> list[bytes]:
+        """The records of a bucket in order; it can be asked for once.
+
+        Raises:
+            StoreError: code `not_written`: what was written cannot be read again.
+        """
+        records = [record for (record,) in self._records_in(self._read(bucket))]
+        records += self._buckets[bucket]
+        self._in_memory -= len(self._buckets[bucket])
+        self._buckets[bucket] = []
+        records.sort()
+        return records
+
+    def remove(self) -> None:
+        """Remove the file, if there is one."""
+        self._path.unlink(missing_ok=True)
+
+    def _read(self, bucket: int) -> bytes:
+        places = self._written[bucket]
+        if not places:
+            return b""
+        blocks: list[bytes] = []
+        with self._path.open("rb", buffering=0) as file:
+            for offset, size_bytes in places:
+                file.seek(offset)
+                blocks.append(file.read(size_bytes))
+        return b"".join(blocks)
+
+    def _write(self) -> None:
+        blocks = [b"".join(records) for records in self._buckets]
+        try:
+            with self._path.open("ab") as file:
+                file.write(b"".join(blocks))
+        except OSError as error:
+            raise not_written(self._path, error) from None
+        for bucket, block in enumerate(blocks):
+            if block:
+                self._written[bucket].append((self._size_bytes, len(block)))
+                self._size_bytes += len(block)
+            self._buckets[bucket].clear()
+        self._in_memory = 0
+
 
 ROW_BYTES = 6
 RECORD_BYTES = KEY_BYTES + ROW_BYTES
@@ -26,6 +101,8 @@ _MARK = b"dwbkeys2"
 _FORMER_MARK = b"dwbkeys1"
 """Of files whose keys may tell 0 from 0.0, and a null from nothing; they are read as others are."""
 
+_RECENT = 20_000
+_KEYS_IN = struct.Struct(f"{KEY_BYTES}s{ROW_BYTES}x").iter_unpack
 _COUNTS = struct.Struct("<256Q")
 _BEGIN = len(_MARK) + _COUNTS.size
 
@@ -43,48 +120,6 @@ def key_file_path(folder: Path, name: str = KEYS) -> Path:
 def row_in(record: bytes) -> int:
     """The row of a record."""
     return int.from_bytes(record[KEY_BYTES:], "big")
-
-
-class KeyFileWriter:
-    """Writes a job's keys, by their first byte.
-
-    Raises:
-        StoreError: code `disk_full` or `not_written`.
-    """
-
-    def __init__(self, folder: Path, name: str = KEYS) -> None:
-        self._path = key_file_path(folder, name)
-        self._counts = [0] * BUCKETS
-        try:
-            self._path.touch(mode=0o600)
-            self._file = self._path.open("r+b")
-            self._file.write(bytes(_BEGIN))
-        except OSError as error:
-            raise not_written(self._path, error) from None
-
-    def add(self, first_byte: int, records: Sequence[bytes]) -> None:
-        """Append the records that begin with that byte, in order; the bytes in order, too."""
-        self._counts[first_byte] = len(records)
-        try:
-            self._file.write(b"".join(records))
-        except OSError as error:
-            raise not_written(self._path, error) from None
-
-    def close(self, *, is_whole: bool) -> None:
-        """Finish the file; where not all records came, it is removed."""
-        total = 0
-        for first, count in enumerate(self._counts):
-            total += count
-            self._counts[first] = total
-        try:
-            with self._file:
-                if is_whole:
-                    self._file.seek(0)
-                    self._file.write(_MARK + _COUNTS.pack(*self._counts))
-        except OSError as error:
-            raise not_written(self._path, error) from None
-        if not is_whole:
-            self._path.unlink(missing_ok=True)
 
 
 class KeyFile:
@@ -168,3 +203,89 @@ class KeyFile:
         if self._map is None:
             return b""
         return self._map[_BEGIN + begin * RECORD_BYTES : _BEGIN + end * RECORD_BYTES]
+
+
+class EqualRows:
+    """The keys of a job's requests as they are made.
+
+    Rows that are equal to a recent one are known at once. The others are compared at the end.
+
+    Args:
+        folder: in which the job is made.
+        shares: whether equal rows become one request.
+        name: of the key file.
+    """
+
+    def __init__(self, folder: Path, *, shares: bool, name: str = KEYS) -> None:
+        self._folder = folder
+        self._name = name
+        self._shares = shares
+        self._recent: dict[bytes, int] = {}
+        self._all: list[tuple[bytes, int]] = []  # where equal rows stay apart
+        self._keys = Spill(folder / f".{name}", RECORD_BYTES)
+
+    def first_row(self, row: int, key: bytes) -> int | None:
+        """The row that has asked the same lately; None for the first, which is noted."""
+        if not self._shares:
+            self._all.append((key, row))
+            if len(self._all) >= _RECENT:
+                self._drain()
+            return None
+        recent = self._recent
+        first = recent.setdefault(key, row)
+        if first != row:
+            return first
+        if len(recent) >= _RECENT:  # what is frequent is soon there again
+            self._drain()
+        return None
+
+    def _drain(self) -> None:
+        for pairs in (self._all, self._recent.items()):
+            self._keys.add([key + row.to_bytes(ROW_BYTES, "big") for key, row in pairs])
+        self._all.clear()
+        self._recent.clear()
+
+    def write_keys(self, on_equal: Callable[[int, int], None]) -> None:
+        """Write the job's key file.
+
+        Args:
+            on_equal: called with a row and the first row that asks the same.
+
+        Raises:
+            StoreError: code `disk_full` or `not_written`.
+        """
+        self._drain()
+        path = key_file_path(self._folder, self._name)
+        ends: list[int] = []
+        try:
+            path.touch(mode=0o600)
+            with path.open("r+b") as file:
+                file.write(bytes(_BEGIN))
+                for bucket in range(BUCKETS):
+                    records = self._keys.sorted_bucket(bucket)
+                    if self._shares:
+                        records = _first_of_each(records, on_equal)
+                    file.write(b"".join(records))
+                    ends.append(len(records) + (ends[-1] if ends else 0))
+                file.seek(0)
+                file.write(_MARK + _COUNTS.pack(*ends))
+        except BaseException as error:
+            path.unlink(missing_ok=True)
+            if isinstance(error, OSError):
+                raise not_written(path, error) from None
+            raise
+        finally:
+            self._keys.remove()
+
+
+def _first_of_each(records: list[bytes], on_equal: Callable[[int, int], None]) -> list[bytes]:
+    keys = [key for (key,) in _KEYS_IN(b"".join(records))]
+    if not any(map(eq, keys, islice(keys, 1, None))):  # they are in order
+        return records
+    firsts: list[bytes] = []
+    for record in records:
+        if firsts and firsts[-1][:KEY_BYTES] == record[:KEY_BYTES]:
+            on_equal(row_in(record), row_in(firsts[-1]))
+        else:
+            firsts.append(record)
+    return firsts

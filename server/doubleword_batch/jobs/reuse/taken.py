@@ -11,28 +11,33 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
 from doubleword_batch.atomic_files import not_written
 from doubleword_batch.errors import StoreError
+from doubleword_batch.jobs.build_plan import BuildPlan
+from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
     Match,
     cascades_like,
+    in_groups,
     jobs_like,
     matches_in_calls,
     matches_in_jobs,
 )
-from doubleword_batch.jobs.reuse.equal_rows import EqualRows
-from doubleword_batch.jobs.reuse.former_keys import wanted_keys
-from doubleword_batch.jobs.reuse.key_file import KeyFile
-from doubleword_batch.jobs.reuse.limits import Reuse
-from doubleword_batch.jobs.reuse.lost import Lost, lost_jobs, lost_rows
-from doubleword_batch.jobs.reuse.spill import BUCKETS, Spill
-from doubleword_batch.jobs.reuse.strong import not_sent_path
-from doubleword_batch.jobs.reuse.unfetched import Awaited, RowSet, Unfetched
+from doubleword_batch.jobs.reuse.key_file import BUCKETS, EqualRows, KeyFile, Spill
+from doubleword_batch.jobs.reuse.unfetched import (
+    Awaited,
+    Lost,
+    RowSet,
+    Unfetched,
+    lost_jobs,
+    lost_rows,
+)
+from doubleword_batch.jobs.reuse.wanted_keys import not_sent_path, wanted_keys
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger, TakenAnswer
 from doubleword_batch.jobs.store.records import Entry
@@ -40,10 +45,8 @@ from doubleword_batch.jobs.store.staging import StagingFolder
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.jobs.sync.parse import read_lines
 from doubleword_batch.jobs.sync.stored_lines import StoredLines, taken_lines_path
-
-if TYPE_CHECKING:
-    from doubleword_batch.jobs.build_plan import BuildPlan
-    from doubleword_batch.requests import BuildResult
+from doubleword_batch.requests import BuildResult
+from doubleword_batch.requests.rewrite import without_rows
 
 _FIELD_BYTES = 6
 _RECORD_BYTES = 1 + 3 * _FIELD_BYTES
@@ -57,14 +60,14 @@ _OK_OR_GONE = ("ok", "missing")
 def leave_out_known(
     ws: Workspace,
     job: int,
-    plan: "BuildPlan",
-    built: "BuildResult",
+    plan: BuildPlan,
+    built: BuildResult,
     equal_rows: EqualRows,
     staging: StagingFolder,
     *,
     fetch: Callable[[Sequence[StoredJob]], None],
     cancelled: Callable[[], bool],
-) -> "tuple[BuildResult, list[Awaited], list[Lost]]":
+) -> tuple[BuildResult, list[Awaited], list[Lost]]:
     """Leave out of a job's request files what need not be sent.
 
     Of a cascade, the strong model's answers are taken first, and what the job's own model has
@@ -92,8 +95,9 @@ def leave_out_known(
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     left_out = RowSet(built.rows)
     with wanted_keys(ws, plan, built, staging.path, cancelled) as keys:
-        unfetched = None if reuse is None else Unfetched(ws, spec, keys, reuse)
-        if reuse is not None and unfetched is not None:
+        unfetched = None
+        if reuse is not None:
+            unfetched = Unfetched(ws, spec, keys, reuse)
             unfetched.fetch(fetch)
             found.add_matches(_matches(ws, spec.endpoint, spec.model, keys, reuse))
             if cascade is not None:
@@ -118,14 +122,12 @@ def leave_out_known(
 def _without(
     found: "_Found",
     answers: "_Answers",
-    built: "BuildResult",
-    plan: "BuildPlan",
+    built: BuildResult,
+    plan: BuildPlan,
     left_out: RowSet,
     cancelled: Callable[[], bool],
-) -> "BuildResult":
+) -> BuildResult:
     """Take what was found, and write the request files again without those rows."""
-    from doubleword_batch.requests.rewrite import without_rows
-
     put_aside = RowSet(built.rows)
     with answers:
         for rows in found.in_order():
@@ -138,7 +140,7 @@ def _without(
         first = put_aside.first
         if first is not None and len(left_out) == sum(file.requests for file in built.files):
             # It is submitted, approved and held to caps as any other job: so one request goes out.
-            answers.give_back(first)
+            answers.ledger.give_back(first)
             left_out.remove(first)
             put_aside.remove(first)
         kept = without_rows(
@@ -247,7 +249,7 @@ class _Answers:
         self.folder = staging.path
         self.has_cascade = cascade is not None
         self._strong = None if cascade is None else cascade.model
-        self._ledger = ledger
+        self.ledger = ledger
         self._reuse = reuse
         self._path = taken_lines_path(staging.path)
         self._offset = 0
@@ -274,7 +276,7 @@ class _Answers:
             Of each such row, whether it has an earlier answer of the job's own model.
         """
         equal = {row: tries[0][1] for row, tries in found.items() if tries[0][0].job == _EQUAL}
-        self._ledger.let_share(equal.items())
+        self.ledger.let_share(equal.items())
         left_out = dict.fromkeys(equal, False)
         left = {row: tries for row, tries in found.items() if row not in equal}
         turn = 0
@@ -284,18 +286,14 @@ class _Answers:
                 where, earlier_row = tries[turn]
                 by_job.setdefault(where, []).append((row, earlier_row))
             for where, pairs in by_job.items():
-                for start in range(0, len(pairs), _ROWS_AT_ONCE):
-                    taken = self._take(where, pairs[start : start + _ROWS_AT_ONCE])
+                for group in in_groups(pairs, _ROWS_AT_ONCE):
+                    taken = self._take(where, group)
                     left_out |= dict.fromkeys(taken, not where.for_strong)
             left = {row: tries for row, tries in left.items() if row not in left_out}
             turn += 1
         for row in left_out:
             self.lost.pop(row, None)
         return left_out
-
-    def give_back(self, row: int) -> None:
-        """Let a row be sent after all."""
-        self._ledger.give_back(row)
 
     def finish(self, ranges: Iterable[tuple[int, int, int]], *, go_on: bool) -> None:
         """Make the copy durable, and let the ledger know which file holds which rows.
@@ -313,8 +311,8 @@ class _Answers:
         except OSError as error:
             raise not_written(self._path, error) from None
         with self.workspace.store.transaction():
-            self._ledger.put_in_parts(ranges)
-            self._ledger.finish_sharing(
+            self.ledger.put_in_parts(ranges)
+            self.ledger.finish_sharing(
                 ((number, *origin) for origin, number in self._origins.items()), go_on=go_on
             )
 
@@ -342,7 +340,7 @@ class _Answers:
             self._copy.write(b"".join(lines))
         except OSError as error:
             raise not_written(self._path, error) from None
-        self._ledger.take_answers(taken)
+        self.ledger.take_answers(taken)
         return {answer.row for answer in taken}
 
     def _of_job(self, where: _Try) -> "_EarlierJob | None":

@@ -9,25 +9,24 @@ paying twice.
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
     Match,
+    in_groups,
     jobs_like,
+    matches_in_calls,
     matches_in_jobs,
-    matches_on_their_way,
 )
-from doubleword_batch.jobs.reuse.key_file import KeyFile
-from doubleword_batch.jobs.reuse.limits import Reuse
+from doubleword_batch.jobs.reuse.key_file import KEYS, KeyFile, key_file_path
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.sync.lost_copies import has_lost_copies, reopen_lost_copies
-
-if TYPE_CHECKING:
-    from doubleword_batch.requests import RequestSpec
+from doubleword_batch.requests import RequestSpec
 
 _MOST_JOBS = 50
 _ROWS_AT_ONCE = 500
+_JOBS_NAMED = 3
 
 
 class RowSet:
@@ -89,16 +88,21 @@ class Unfetched:
         reuse: from where it may take answers.
     """
 
-    def __init__(self, ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> None:
-        _reopen_lost(ws, spec, keys, reuse)
+    def __init__(self, ws: Workspace, spec: RequestSpec, keys: KeyFile, reuse: Reuse) -> None:
+        for job in jobs_like(ws, spec.endpoint, spec.model):
+            if reuse.only_from not in {None, job.name} or not has_lost_copies(job):
+                continue
+            if any(True for _ in matches_in_jobs(keys, [job])):  # its rows wait again
+                reopen_lost_copies(job)
         asked = "unfetched", ws.profile.name, ws.server, spec.endpoint, spec.model
         found = ws.store.jobs_that_asked(*asked, limit=_MOST_JOBS)
-        jobs = [StoredJob.of_record(ws, record) for record in found]
-        if reuse.only_from is not None:
-            jobs = [job for job in jobs if job.name == reuse.only_from]
         self._ws = ws
         self._keys = keys
-        self._jobs = {job.id: job for job in jobs}
+        self._jobs = {
+            record.id: StoredJob.of_record(ws, record)
+            for record in found
+            if reuse.only_from in {None, record.name}
+        }
 
     def fetch(self, fetch: Callable[[Sequence[StoredJob]], None]) -> None:
         """Have those fetched that hold wanted rows.
@@ -129,36 +133,80 @@ class Unfetched:
         ]
 
     def _pending(self) -> Iterator[Match]:
-        if not self._jobs:
-            return
         for job in self._jobs.values():
-            yield from _still_pending(job, matches_in_jobs(self._keys, [job]))
+            for group in in_groups(matches_in_jobs(self._keys, [job]), _ROWS_AT_ONCE):
+                pending = job.ledger.pending_among([match.earlier_row for match in group])
+                yield from (match for match in group if match.earlier_row in pending)
         calls = CallRows(self._ws.store)
-        if not calls.is_empty():
-            for match in matches_on_their_way(self._keys, calls):
-                if match.job in self._jobs:
-                    yield match
+        if self._jobs and not calls.is_empty():
+            found = matches_in_calls(self._keys, calls, on_their_way=True)
+            yield from (match for match in found if match.job in self._jobs)
 
 
-def _reopen_lost(ws: Workspace, spec: "RequestSpec", keys: KeyFile, reuse: Reuse) -> None:
-    """Let rows wait again whose answers our copies have lost, in jobs that hold wanted ones."""
-    for job in jobs_like(ws, spec.endpoint, spec.model):
-        is_meant = reuse.only_from in {None, job.name}
-        if is_meant and has_lost_copies(job) and any(True for _ in matches_in_jobs(keys, [job])):
-            reopen_lost_copies(job)
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Answers of an earlier job that are gone.
+
+    Attributes:
+        job: the earlier job's name.
+        rows: how many rows of the new job were sent by it; None where its keys are gone, too, so
+            that nobody knows.
+    """
+
+    job: str
+    rows: int | None = None
 
 
-def _still_pending(job: StoredJob, matches: Iterable[Match]) -> Iterator[Match]:
-    group: list[Match] = []
-    for match in matches:
-        group.append(match)
-        if len(group) == _ROWS_AT_ONCE:
-            yield from _pending_of(job, group)
-            group = []
-    if group:
-        yield from _pending_of(job, group)
+def lost_rows(job_of_row: dict[int, str]) -> list[Lost]:
+    """The jobs that had answered rows, most rows first."""
+    return [Lost(job, rows) for job, rows in Counter(job_of_row.values()).most_common()]
 
 
-def _pending_of(job: StoredJob, group: list[Match]) -> Iterator[Match]:
-    pending = job.ledger.pending_among([match.earlier_row for match in group])
-    return (match for match in group if match.earlier_row in pending)
+def lost_jobs(jobs: Iterable[StoredJob]) -> list[Lost]:
+    """Those of some jobs of which neither the keys nor the requests are there.
+
+    A job that was built before there were keys has its requests.
+    """
+    return [
+        Lost(job.name)
+        for job in jobs
+        if not key_file_path(job.folder, KEYS).exists()
+        and any(part.path is not None and not part.path.exists() for part in job.parts())
+    ]
+
+
+def lost_in_words(lost: list[Lost]) -> list[str]:
+    """The same in words, for whoever is about to submit."""
+    return [f"{words[0].upper()}{words[1:]}." for words in _words(lost)]
+
+
+def note_on_lost(lost: list[Lost]) -> str:
+    """What a reply about the cost adds."""
+    return "".join(f"; {words}" for words in _words(lost))
+
+
+def _words(lost: list[Lost]) -> list[str]:
+    words: list[str] = []
+    if rows := sum(earlier.rows or 0 for earlier in lost):
+        named = named_jobs([f"{found.job} ({found.rows:,})" for found in lost if found.rows])
+        asked, they_are = (
+            ("row was", "and its answer is gone: it is")
+            if rows == 1
+            else ("rows were", "and their answers are gone: they are")
+        )
+        words.append(
+            f"{rows:,} {asked} sent before by {named}, {they_are} sent, and paid for, again"
+        )
+    if unknown := [earlier.job for earlier in lost if earlier.rows is None]:
+        words.append(
+            f"the files of {named_jobs(unknown)} are gone from the state directory, so rows that "
+            "were answered there are sent, and paid for, again"
+        )
+    return words
+
+
+def named_jobs(jobs: Sequence[str]) -> str:
+    """The first of them, and how many more they are."""
+    more = len(jobs) - _JOBS_NAMED
+    named = ", ".join(f"job {job}" for job in jobs[:_JOBS_NAMED])
+    return f"{named} and {more} more" if more > 0 else named

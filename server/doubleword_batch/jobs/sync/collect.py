@@ -12,9 +12,9 @@ from functools import partial
 
 from anyio import to_thread
 
-from doubleword_batch.jobs.adopt import read_input
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.ready_files import read_input
 from doubleword_batch.jobs.store.apply_results import keep_better_answers, rows_by_batch_run
 from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected

@@ -8,7 +8,7 @@ from typing import Any, Generic, TypeVar
 import anyio
 
 from doubleword_batch.errors import Next, RateLimitedError
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job import StoredJob, look_again
 from doubleword_batch.jobs.replies import Waiting
 from doubleword_batch.progress import Progress
 from doubleword_batch.providers import Profile
@@ -159,4 +159,4 @@ def after_submitting(
     if results is not None and results.waiting:
         again: dict[str, Any] = {"metadata": dict(metadata)} if metadata else {}
         return Next("create_batch", {"job": job.name, **again})
-    return Next("get_status", {"job": job.name, "wait_seconds": 45})
+    return look_again(job.name)

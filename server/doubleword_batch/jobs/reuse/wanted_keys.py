@@ -1,0 +1,146 @@
+"""The keys under which a new job's answers may be stored: its own, its strong model's, former ones.
+
+Former versions told 0 from 0.0 in a request, and a null from nothing. A new job that has such
+parameters, in a state directory with jobs or calls of that time, is looked for under both keys.
+"""
+
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from doubleword_batch.jobs.build_plan import BuildPlan
+from doubleword_batch.jobs.cascade.option import Cascade
+from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.jobs.reuse.earlier import cascades_like, jobs_like
+from doubleword_batch.jobs.reuse.key_file import (
+    KEYS,
+    STRONG_KEYS,
+    EqualRows,
+    KeyFile,
+    key_file_path,
+)
+from doubleword_batch.jobs.store.call_rows import CallRows
+from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.requests import BuildResult, RequestKeys, row_of
+
+_ROWS_BETWEEN_CHECKS = 1_000
+
+
+class _Line(msgspec.Struct):
+    custom_id: str
+    body: dict[str, Any]
+
+
+def not_sent_path(folder: Path) -> Path:
+    """Where the requests lie that the job's own model has answered in an earlier job."""
+    return folder / "not-sent.jsonl"
+
+
+@contextmanager
+def wanted_keys(
+    ws: Workspace,
+    plan: BuildPlan,
+    built: BuildResult,
+    folder: Path,
+    cancelled: Callable[[], bool],
+    *,
+    of_strong: bool = False,
+) -> Generator[KeyFile]:
+    """The keys under which a new job's answers may be stored: its own, and former ones.
+
+    Args:
+        ws: the workspace.
+        plan: what the job asks.
+        built: its request files; their lines are read where former keys are wanted.
+        folder: where its key files are.
+        cancelled: asked now and then; True ends it.
+        of_strong: those of what its cascade asks the strong model.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
+    name = STRONG_KEYS if of_strong else KEYS
+    cascade = plan.cascade if of_strong else None
+    model = plan.spec.model if cascade is None else cascade.model
+    keys = RequestKeys(ws.profile.name, ws.who_answers, plan.spec.endpoint)
+    # The parameters are the same in all requests, and so is whether they have other keys.
+    _, first = next(_bodies(built, cascade, cancelled), (0, None))
+    has_former = first is not None and keys.both_of_fields(first)[1] is not None
+    if not (has_former and _may_be_there(ws, plan.spec.endpoint, model)):
+        with KeyFile(folder, name) as file:
+            yield file
+        return
+    both = f"both-{name}"
+    found = EqualRows(folder, shares=plan.shares, name=both)
+    for row, body in _bodies(built, cascade, cancelled):
+        for key in keys.both_of_fields(body):
+            if key is not None:
+                found.first_row(row, key)
+    found.write_keys(_known_already)
+    try:
+        with KeyFile(folder, both) as file:
+            yield file
+    finally:
+        key_file_path(folder, both).unlink(missing_ok=True)
+
+
+def _may_be_there(ws: Workspace, endpoint: str, model: str) -> bool:
+    """Whether anything was asked by a version that made such keys; of calls that is not known."""
+    if not CallRows(ws.store).is_empty():
+        return True
+    earlier = chain(
+        ((job, KEYS) for job in jobs_like(ws, endpoint, model)),
+        ((job, STRONG_KEYS) for job in cascades_like(ws, endpoint, model)),
+    )
+    for job, name in earlier:
+        with KeyFile(job.folder, name) as keys:
+            if keys.is_former:
+                return True
+    return False
+
+
+def write_strong_keys(
+    folder: Path,
+    built: BuildResult,
+    cascade: Cascade,
+    keys: RequestKeys,
+    *,
+    shares: bool,
+    cancelled: Callable[[], bool],
+) -> None:
+    """Write the keys of what the strong model would be asked, by the lines of the request files.
+
+    Raises:
+        StoreError: code `disk_full` or `not_written`.
+    """
+    found = EqualRows(folder, shares=shares, name=STRONG_KEYS)
+    for row, body in _bodies(built, cascade, cancelled):
+        found.first_row(row, keys.of_fields(body))
+    found.write_keys(_known_already)
+
+
+def _bodies(
+    built: BuildResult, cascade: Cascade | None, cancelled: Callable[[], bool]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(row, body) of the lines of the request files, or of what a strong model would be asked."""
+    decode = msgspec.json.Decoder(_Line).decode
+    count = 0
+    for file in built.files:
+        with file.path.open("rb") as lines:
+            for line in lines:
+                request = decode(line)
+                row = row_of(request.custom_id)
+                if row is not None:
+                    body = request.body
+                    yield row, body if cascade is None else cascade.strong_body(body)
+                count += 1
+                if count % _ROWS_BETWEEN_CHECKS == 0 and cancelled():
+                    raise AbandonedError
+
+
+def _known_already(_row: int, _first: int) -> None:
+    """Nothing: the keys of the job's own requests have told which rows are equal."""
