@@ -217,3 +217,10 @@ async def test_no_advice_closes_a_folder_that_is_not_ours(settings, home):
             await jobs.list()
     assert "chmod" not in raised.value.hint
     assert [path.name for path in home.iterdir()] == ["letters"]
+
+
+def test_a_draft_that_cannot_be_kept_says_where_as_every_other_file_does(tmp_path):
+    (tmp_path / "console").write_text("a file", encoding="utf-8")
+    with pytest.raises(DoublewordBatchError, match=r"console.* could not be written") as told:
+        Drafts(tmp_path).new("rows.csv", "rows.csv")
+    assert told.value.code == "not_written"

@@ -12,8 +12,8 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import write_text
-from doubleword_batch.errors import InputError, StoreError
+from doubleword_batch.atomic_files import as_store_error, write_bytes
+from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.views.written import Written
 from doubleword_batch.open_files import is_link, is_plain_file
 from doubleword_batch.sources.options import CHECKS, from_texts
@@ -169,15 +169,10 @@ class Drafts:
         """Keep a draft, and give it back.
 
         Raises:
-            StoreError: the state directory cannot be written.
+            StoreError: code `not_written` or `disk_full`.
         """
-        try:
+        with as_store_error(self._folder):
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        except OSError as error:
-            raise StoreError(
-                f"The state directory cannot be used: {error}.",
-                hint="Check that it can be written, or set another DOUBLEWORD_BATCH_HOME.",
-            ) from None
-        text = msgspec.json.encode(asdict(draft)).decode()
-        write_text(self._folder / f"{draft.id}.json", text, private=True)
+        path = self._folder / f"{draft.id}.json"
+        write_bytes(path, msgspec.json.encode(asdict(draft)), private=True)
         return draft
