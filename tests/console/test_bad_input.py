@@ -62,27 +62,6 @@ def test_a_schema_that_is_none_is_said_as_it_is_written_and_nothing_is_lost(cons
         assert '"enum": [' in page.inner_text("details pre")
 
 
-def test_a_job_of_another_provider_is_shown_without_a_button(console, opened, tmp_path):
-    source = write_reviews(tmp_path, 3)
-
-    async def build():
-        settings = settings_of(
-            console.home,
-            DOUBLEWORD_BATCH_PROVIDER="generic",
-            DOUBLEWORD_BASE_URL="http://127.0.0.1:9/v1",
-        )
-        async with Jobs(settings) as jobs:
-            return (await jobs.create(str(source), prompt="{{ review }} y", model="m")).name
-
-    job = run_apart(build)
-    with opened(console) as page:
-        page.goto(f"{console.base}/jobs/{job}")
-        notice = page.inner_text(".notice.warn")
-        assert "This job belongs to generic" in notice
-        assert "Start the console with that provider's settings" in notice
-        assert page.locator("main button").count() == 0
-
-
 def test_a_state_directory_that_is_gone_is_a_sentence_and_what_to_do(tmp_path, opened):
     home = tmp_path / "home"
     with running(home, patience=1.0) as console, opened(console) as page:

@@ -10,7 +10,7 @@ import pytest
 
 import processes
 from doubleword_batch.cli.exit_codes import Exit
-from doubleword_batch.console import serve
+from doubleword_batch.console import app
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import listen_on
 from processes import COMMAND
@@ -62,18 +62,18 @@ def test_a_port_that_is_taken_is_named_with_what_to_do(tmp_path):
 
 def test_without_a_port_a_taken_one_is_passed_over_and_said(monkeypatch):
     with listen_on(0, who="A test", backlog=1) as taken:
-        monkeypatch.setattr(serve, "DEFAULT_PORT", taken.getsockname()[1])
-        listener, note = serve._listener(None)
+        monkeypatch.setattr(app, "DEFAULT_PORT", taken.getsockname()[1])
+        listener, note = app._listener(None)
         with listener:
-            assert listener.getsockname()[1] != serve.DEFAULT_PORT
+            assert listener.getsockname()[1] != app.DEFAULT_PORT
         assert "is taken" in note
         with pytest.raises(ConfigError):
-            serve._listener(serve.DEFAULT_PORT)
+            app._listener(app.DEFAULT_PORT)
 
 
 def test_the_console_starts_without_what_the_jobs_need(tmp_path):
     code = (
-        "import sys, doubleword_batch.cli.servers, doubleword_batch.console.serve\n"
+        "import sys, doubleword_batch.cli.servers, doubleword_batch.console.app\n"
         "heavy = ('pydantic', 'msgspec', 'jinja2', 'httpx', 'mcp', 'doubleword_batch.jobs.job')\n"
         "print([name for name in heavy if name in sys.modules])"
     )

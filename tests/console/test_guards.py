@@ -5,12 +5,11 @@ import re
 import pytest
 from starlette.routing import Route
 
-from doubleword_batch.console import access
+from doubleword_batch.console import access, answers, jobs, new_job
 from doubleword_batch.console.access import Access
-from doubleword_batch.console.pages import answers, job, jobs, judge, new_job
 from running_console import running
 
-ROUTES = [*jobs.ROUTES, *job.ROUTES, *answers.ROUTES, *judge.ROUTES, *new_job.ROUTES]
+ROUTES = [*jobs.ROUTES, *answers.ROUTES, *new_job.ROUTES]
 POSTS = [route.path for route in ROUTES if isinstance(route, Route) and "POST" in route.methods]
 PAGES = [
     "/",

@@ -128,6 +128,7 @@ def test_a_job_of_another_provider_can_be_looked_at(console, browser, tmp_path):
     job = anyio.run(build)
     page = browser.get(f"/jobs/{job}").text
     assert "This job belongs to generic" in page
+    assert "Start the console with that provider" in page
     assert "<button" not in re.sub(r"(?s)<dialog.*", "", page)
     assert job in browser.get("/").text
     assert "belongs to generic" in browser.get(f"/jobs/{job}/answers").text

@@ -283,7 +283,7 @@ def console(
 
     The address that it shows lets one browser in; keep it to yourself.
     """
-    from doubleword_batch.console.serve import serve_console
+    from doubleword_batch.console.app import serve_console
     from doubleword_batch.library.jobs import Jobs
 
     terminal = Terminal(as_json=as_json)

@@ -1,37 +1,39 @@
-"""Puts the pages together behind their guards."""
+"""Puts the pages together behind their guards, and runs the console until Ctrl-C."""
 
 import logging
-from collections.abc import Awaitable, Callable
+import socket
+import threading
+import webbrowser
+from collections.abc import Callable
+from importlib import import_module
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response, StreamingResponse
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Scope
 
-from doubleword_batch.console.context import Console
-from doubleword_batch.console.guard import ENTER, PageGuard, Reason
-from doubleword_batch.console.pages import answers, entry, job, jobs, judge, new_job
-from doubleword_batch.console.render import error_page, job_url, status_of
-from doubleword_batch.errors import DoublewordBatchError, InputError
-from doubleword_batch.loopback import HostGuard, Refusal
+from doubleword_batch.console import answers, jobs, new_job
+from doubleword_batch.console.access import COOKIE_SECONDS, ENTER, Access, PageGuard, Reason
+from doubleword_batch.console.context import Console, RefusedError, console_of
+from doubleword_batch.console.render import error_page, go_to, job_url, page, status_of
+from doubleword_batch.errors import ConfigError, DoublewordBatchError, InputError
+from doubleword_batch.library.jobs import Jobs
+from doubleword_batch.loopback import HostGuard, Refusal, listen_on, serve_app
+from doubleword_batch.private_home import kept_key
 
 _log = logging.getLogger(__name__)
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 def build_app(console: Console) -> ASGIApp:
     """The console as an ASGI application."""
     routes = [
-        Route(ENTER, entry.enter),
-        Route("/events", entry.events),
+        Route(ENTER, enter),
+        Route("/events", events),
         *jobs.ROUTES,
-        *job.ROUTES,
         *answers.ROUTES,
-        *judge.ROUTES,
         *new_job.ROUTES,
         Mount("/static", StaticFiles(packages=[("doubleword_batch.console", "static")])),
     ]
@@ -44,7 +46,13 @@ def build_app(console: Console) -> ASGIApp:
         },
     )
     app.state.console = console
-    guarded = PageGuard(app, console.access, lambda reason: _Refusal(app, reason))
+
+    def refuse(reason: Reason, request: Request) -> Response:
+        words, hint, status = _REFUSED[reason]
+        request.scope["app"] = app  # whose state the page's template needs
+        return error_page(request, InputError(words, hint=hint), status)
+
+    guarded = PageGuard(app, console.access, refuse)
     return HostGuard(guarded, _refuse_host, key=None, allow_pages=True)
 
 
@@ -53,7 +61,7 @@ async def _explained(request: Request, error: Exception) -> Response:
     if not isinstance(error, DoublewordBatchError):
         raise error
     if error.code == "needs_approval" and request.method == "POST" and "job" in error.details:
-        return RedirectResponse(job_url(error.details["job"]), 303)  # which asks
+        return go_to(job_url(error.details["job"]))  # which asks
     return error_page(request, error, status_of(error))
 
 
@@ -85,26 +93,91 @@ _REFUSED: dict[Reason, tuple[str, str, int]] = {
 }
 
 
-class _Refusal:
-    """Answers what the guard refused, with a page.
-
-    Args:
-        app: whose state the page's template needs.
-        reason: why.
-    """
-
-    def __init__(self, app: Starlette, reason: Reason) -> None:
-        self._app = app
-        self._reason: Reason = reason
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer."""
-        scope["app"] = self._app
-        words, hint, status = _REFUSED[self._reason]
-        request = Request(scope, receive)
-        await error_page(request, InputError(words, hint=hint), status)(scope, receive, send)
-
-
 def _refuse_host(_reason: Refusal, _scope: Scope) -> ASGIApp:
     text = "The console answers at 127.0.0.1 and localhost only. Open the address that it printed."
     return Response(text, 403, media_type="text/plain")
+
+
+# The first address, and the events that pages listen to
+
+
+async def enter(request: Request) -> Response:
+    """Give a browser with the token its cookie.
+
+    The page goes on by itself: a redirect would not carry a strict cookie where the address was
+    opened from another site's page.
+    """
+    access = console_of(request).access
+    if not access.is_entry_token(request.query_params.get("token", "")):
+        raise RefusedError(
+            "This address has been used, or belongs to a console that has ended.",
+            hint="Open the address that doubleword-batch console showed last.",
+        )
+    response = page(request, "enter.html")
+    response.set_cookie(
+        access.cookie_name,
+        access.new_cookie(),
+        max_age=COOKIE_SECONDS,
+        httponly=True,
+        samesite="strict",
+    )
+    return response
+
+
+async def events(request: Request) -> Response:
+    """Server-sent events: the topics that changed."""
+    stream = console_of(request).watcher.events()
+    return StreamingResponse(stream, media_type="text/event-stream")
+
+
+DEFAULT_PORT = 8088
+"""Kept from start to start, so that a page that is open goes on after a restart."""
+
+_VIEWS = "doubleword_batch.library.views"
+_BACKLOG = 128
+
+
+def serve_console(
+    jobs: Jobs,
+    *,
+    port: int | None = None,
+    read_only: bool = False,
+    open_browser: bool = True,
+    on_ready: Callable[[str, str], None],
+) -> None:
+    """Serve the console on 127.0.0.1 until the process is told to end.
+
+    Args:
+        jobs: what is seen and steered; closed at the end.
+        port: 0 for any free one; None for the usual one, or any free one where that is taken.
+        read_only: refuse everything that spends, changes or deletes, and show no buttons.
+        open_browser: whether to open the first address in the person's browser.
+        on_ready: told the first address and a note, or "".
+
+    Raises:
+        ConfigError: code `port_in_use`; the state directory is another user's, or open to others.
+        StoreError: the state directory cannot be used.
+    """
+    key = kept_key(jobs.settings.home / "console" / "key")
+    listener, note = _listener(port)
+    access = Access.of(key, listener.getsockname()[1])
+    console = Console(jobs, access, read_only or jobs.settings.read_only)
+    on_ready(access.first_address, note)
+    # What the first page needs is imported while the browser starts.
+    threading.Thread(target=import_module, args=(_VIEWS,), daemon=True).start()
+    if open_browser:  # a browser that has to be started first may take its time
+        address = access.passing_address()
+        threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+    serve_app(build_app(console), listener, close=console.close)
+
+
+def _listener(port: int | None) -> tuple[socket.socket, str]:
+    if port is not None:
+        return listen_on(port, who="The console", backlog=_BACKLOG), ""
+    try:
+        return listen_on(DEFAULT_PORT, who="The console", backlog=_BACKLOG), ""
+    except ConfigError:
+        note = (
+            f"Port {DEFAULT_PORT} is taken, perhaps by another console, so this one took another."
+        )
+        return listen_on(0, who="The console", backlog=_BACKLOG), note

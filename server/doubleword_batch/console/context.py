@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
 
@@ -10,6 +11,7 @@ from starlette.requests import Request
 from doubleword_batch.console.access import Access
 from doubleword_batch.errors import InputError
 from doubleword_batch.library.jobs import Jobs
+from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.console.live import Watcher
@@ -69,6 +71,10 @@ class Console:
             self._watcher = Watcher(self.views, self.approvals, is_read_only=self.read_only)
         return self._watcher
 
+    def tell(self, job: str) -> None:
+        """Tell the open pages that a job has changed."""
+        self.watcher.tell("jobs", f"job:{job}")
+
     async def close(self) -> None:
         """Close what was opened."""
         if self._watcher is not None:
@@ -126,18 +132,47 @@ def check_post(request: Request, token: str) -> None:
     Raises:
         RefusedError: see there.
     """
-    console = console_of(request)
-    if console.read_only:
-        raise RefusedError(
-            "The console is read-only, so nothing was changed.",
-            hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
-        )
+    refuse_read_only(request)
     given = request.headers.get("x-page-token") or token
-    if not console.access.is_page_token(given, cookie_of(request)):
+    if not console_of(request).access.is_page_token(given, cookie_of(request)):
         raise RefusedError(
             "This page is from another session of the console, so nothing was changed.",
             hint="Load the page again, and repeat what you did.",
         )
+
+
+def refuse_read_only(request: Request) -> None:
+    """Refuse what makes or changes something in read-only mode.
+
+    Raises:
+        RefusedError: see there.
+    """
+    if console_of(request).read_only:
+        raise RefusedError(
+            "The console is read-only, so nothing is made or changed here.",
+            hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
+        )
+
+
+def name_of(request: Request) -> str:
+    """The job's name in the address."""
+    return request.path_params["name"]
+
+
+def amount_of(text: str) -> Decimal | None:
+    """An amount of US dollars; None for nothing.
+
+    Raises:
+        InputError: it is not one.
+    """
+    if not text.strip():
+        return None
+    value = dollars(text)
+    if value is None:
+        raise InputError(
+            "The cap is not an amount of US dollars.", hint="Write it like 2.50, or leave it empty."
+        )
+    return value
 
 
 def whole_number(text: str) -> int | None:

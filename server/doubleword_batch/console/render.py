@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from starlette.requests import Request
-from starlette.responses import HTMLResponse
+from starlette.responses import HTMLResponse, RedirectResponse
 
 from doubleword_batch.console.context import RefusedError, console_of, cookie_of
 from doubleword_batch.errors import ApiError, ConfigError, DoublewordBatchError, InputError
@@ -66,6 +66,11 @@ def page(request: Request, template: str, status: int = 200, /, **values: Any) -
     }
     text = _environment().get_template(template).render(shared | values)
     return HTMLResponse(text, status)
+
+
+def go_to(address: str) -> RedirectResponse:
+    """What follows a form: another page."""
+    return RedirectResponse(address, 303)
 
 
 def is_fragment(request: Request) -> bool:

@@ -1,11 +1,14 @@
 """What an agent reads when a call's arguments are not the tool's, with the call that was meant."""
 
+import difflib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from doubleword_batch.errors import InputError, Next, quote_untrusted
-from doubleword_batch.mcp_server.argument_names import Tools
+from doubleword_batch.requests.spec import snake_case
+from doubleword_batch.sources.values import plain_number
 
 if TYPE_CHECKING:
     from pydantic import ValidationError
@@ -137,3 +140,162 @@ def _must_be(problem: "ErrorDetails") -> str:
             return f"must be {words} {limit:g}"
     message = problem["msg"].removeprefix("Input should be ")
     return f"must be {message}" if message != problem["msg"] else message
+
+
+# Which argument is meant by a name that a tool does not have, and where its value belongs
+
+_ALIKE = 0.76  # from which on two names count as one that is misspelt
+
+_MEANT = {
+    "source": "input input_path input_file input_csv file file_path filepath filename file_name "
+    "csv csv_path csv_file jsonl table dataset data data_file data_path source_path source_file "
+    "folder url path",
+    "rows": "data records items inputs examples",
+    "prompt": "template prompt_template user_prompt message messages question task text",
+    "system": "system_prompt system_message system_template instructions instruction role",
+    "model": "model_name model_id llm engine",
+    "endpoint": "url_path api_endpoint",
+    "response_schema": "schema json_schema output_schema answer_schema result_schema "
+    "structured_output output_format columns_out fields_out",
+    "params": "parameters body extra_params sampling_params generation_config model_params",
+    "options": "source_options read_options",
+    "limit": "sample samples pilot n_rows num_rows nrows max_rows row_limit rows_limit row_count "
+    "first head top page_size max_results count n",
+    "output_path": "output output_file out outfile out_path out_file outputpath destination dest "
+    "save_to save_as target filename file_name file path csv",
+    "new_run": "force rerun fresh again no_cache",
+    "overwrite": "force replace",
+    "image_column": "image images image_path image_url",
+    "id_column": "id key_column custom_id custom_id_column row_id",
+    "job": "batch batch_id id job_id job_name name input_file_id file_id handle",
+    "completion_window": "window sla deadline",
+    "max_cost_usd": "max_cost budget budget_usd cost_limit max_budget cap max_usd max_price "
+    "spend_limit max_spend cost_cap",
+    "wait_seconds": "wait timeout wait_s timeout_seconds seconds poll",
+    "query": "sql select where filter",
+    "sample": "samples limit n n_rows num_rows max_rows head preview rows count",
+    "format": "output_format file_format type",
+    "kind": "type what of",
+    "search": "query name filter contains",
+    "after": "cursor page page_token offset next_page last_id",
+    "causes": "cause outcomes errors error reason reasons status",
+    "path": "file source filename file_path input_file input",
+}
+"""The words that people and models use for an argument; which of them a tool has decides."""
+
+_OPTION_MEANT = {
+    "name": "job_name job_id job",
+    "note": "description comment notes",
+    "group_by": "groupby group",
+    "encoding": "charset",
+    "delimiter": "sep separator",
+    "sheet": "sheet_name worksheet tab",
+    "header_row": "header",
+    "chunk_chars": "chunk_size chunk",
+    "on_bad_row": "on_error on_bad_rows",
+}
+# fmt: off
+_PARAMETERS = frozenset((
+    "audio", "dimensions", "extra_body", "frequency_penalty", "guided_json", "logit_bias",
+    "logprobs", "max_completion_tokens", "max_output_tokens", "max_tokens", "min_p", "modalities",
+    "n", "parallel_tool_calls", "presence_penalty", "reasoning", "reasoning_effort",
+    "repetition_penalty", "response_format", "seed", "stop", "temperature", "thinking",
+    "tool_choice", "tools", "top_k", "top_logprobs", "top_p", "verbosity",
+))
+# fmt: on
+_IN_PROMPT = frozenset(
+    {"column", "columns", "text_column", "prompt_column", "input_column", "fields"}
+)
+_IN_SCHEMA = frozenset({"output_column", "output_columns", "output_fields", "answer_column"})
+_OF_A_PERSON = frozenset({"api_key", "apikey", "key", "token", "base_url", "api_base", "provider"})
+_MUST_BE_TEXT = frozenset({"prompt", "system", "source", "path", "output_path", "job", "query"})
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value belongs.
+
+    Attributes:
+        arguments: of this tool, with the value in them; None where it has no place there.
+        hint: what to say of it; "" where nothing is known.
+    """
+
+    arguments: dict[str, Any] | None
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """The arguments of the tools, and the options of a build.
+
+    Attributes:
+        arguments: by the name of each tool.
+        options: what the argument `options` may hold.
+    """
+
+    arguments: Mapping[str, Sequence[str]]
+    options: Sequence[str] = field(default_factory=tuple)
+
+    def place_of(self, tool: str, name: str, value: Any, given: Mapping[str, Any]) -> Place:
+        """Where a value belongs that was given under a name which the tool does not have."""
+        known = self.arguments.get(tool, ())
+        word = snake_case(name)
+        inside = self._inside(word, value, known)
+        if inside is not None:
+            return inside
+        if word in _OF_A_PERSON:
+            return Place(None, f"{word} is set by a person where the server is started.")
+        if word in _IN_PROMPT and "prompt" in known:
+            return Place(None, "The prompt names the columns that it uses, as {{ text }}.")
+        if word in _IN_SCHEMA and "response_schema" in known:
+            return Place(None, "The properties of response_schema become the answer's columns.")
+        meant = _meant(word, value, known, given)
+        if meant is not None:
+            fits = isinstance(value, str) or meant not in _MUST_BE_TEXT
+            return Place({meant: value} if fits else None, f"Did you mean {meant}?")
+        return Place(None, self._elsewhere(tool, word))
+
+    def _inside(self, word: str, value: Any, known: Sequence[str]) -> Place | None:
+        """The place inside params or options."""
+        if word in _PARAMETERS and "params" in known:
+            return Place({"params": {word: plain_number(value)}}, f"{word} goes into params.")
+        if "options" not in known or word in known:
+            return None
+        synonyms = (option for option, words in _OPTION_MEANT.items() if word in words.split())
+        option = word if word in self.options else next(synonyms, None)
+        if option is None:
+            return None
+        as_what = "" if option == word else f" as {option}"
+        return Place({"options": {option: value}}, f"{word} goes into options{as_what}.")
+
+    def _elsewhere(self, tool: str, word: str) -> str:
+        """What to say of an argument that another tool has."""
+        for other, arguments in self.arguments.items():
+            if other == tool:
+                continue
+            if word in _PARAMETERS and "params" in arguments:
+                return f"{word} goes into params of {other}."
+            meant = word if word in arguments else _synonym(word, None, arguments)
+            if meant is not None:
+                as_what = "" if meant == word else f" as {meant}"
+                return f"{word} goes into {other}{as_what}."
+        return ""
+
+
+def _meant(word: str, value: Any, known: Sequence[str], given: Mapping[str, Any]) -> str | None:
+    """The argument of a tool that a word stands for; one that was given already comes last."""
+    if word in known:
+        return word
+    free = [name for name in known if name not in given]
+    for names in (free, known):
+        if found := _synonym(word, value, names):
+            return found
+    near = difflib.get_close_matches(word, known, n=1, cutoff=_ALIKE)
+    return near[0] if near else None
+
+
+def _synonym(word: str, value: Any, known: Sequence[str]) -> str | None:
+    found = [name for name, words in _MEANT.items() if name in known and word in words.split()]
+    if isinstance(value, list) and "rows" in found:
+        return "rows"
+    return found[0] if found else None

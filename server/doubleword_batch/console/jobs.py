@@ -1,27 +1,66 @@
-"""One job: how far it is, what it asks, its failures; submit, cancel and retry."""
+"""The list of jobs, what the provider has that is not a job here, and the page of each job."""
 
 import json
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 from starlette.routing import Route
 
-from doubleword_batch.console.context import console_of, form_of
-from doubleword_batch.console.render import job_url, page, usd
+from doubleword_batch.console.context import amount_of, console_of, form_of, name_of
+from doubleword_batch.console.render import go_to, job_url, page, usd
 from doubleword_batch.errors import InputError
-from doubleword_batch.variables import dollars
 
 if TYPE_CHECKING:
     from doubleword_batch.library.views import FailureGroup, JobSummary
 
-_SEE_OTHER = 303
+
+async def jobs(request: Request) -> Response:
+    """All jobs of this machine, newest first."""
+    return page(request, "jobs.html", **await _listed(request))
 
 
-def name_of(request: Request) -> str:
-    """The job's name in the address."""
-    return request.path_params["name"]
+async def jobs_part(request: Request) -> Response:
+    """The list alone, as it is now."""
+    return page(request, "jobs_part.html", **await _listed(request))
+
+
+async def _listed(request: Request) -> dict[str, Any]:
+    views = console_of(request).views
+    search = request.query_params.get("search", "")
+    before = request.query_params.get("before")
+    found, has_more = await views.summaries(search=search, before=before)
+    return {
+        "jobs": found,
+        "has_more": has_more,
+        "search": search,
+        "before": before,
+        "budget": await views.budget(),
+        "provider": await views.provider(),
+        "problems": console_of(request).watcher.problems,
+        "waiting": await console_of(request).approvals.waiting(),
+    }
+
+
+async def provider(request: Request) -> Response:
+    """Batches and files of the provider that are not jobs here."""
+    views = console_of(request).views
+    return page(
+        request,
+        "provider.html",
+        found=await views.not_ours(),
+        provider=await views.provider(),
+    )
+
+
+async def adopt(request: Request) -> Response:
+    """Make a job of one of them."""
+    fields = await form_of(request)
+    name = await console_of(request).views.adopt(fields.get("id", ""))
+    return go_to(job_url(name))
+
+
+# One job: how far it is, what it asks, its failures; submit, cancel and retry
 
 
 async def job(request: Request) -> Response:
@@ -91,8 +130,8 @@ async def submit(request: Request) -> Response:
         # The button that was pressed said what it costs: that is the person's yes.
         await console.approvals.decide(error.approval.id, "approved", "console")
         await job.submit(**options)
-    console.watcher.tell("jobs", f"job:{found.name}")
-    return RedirectResponse(job_url(found.name), _SEE_OTHER)
+    console.tell(found.name)
+    return go_to(job_url(found.name))
 
 
 async def approve(request: Request) -> Response:
@@ -112,11 +151,11 @@ async def approve(request: Request) -> Response:
             hint="Look at the job again, and answer that.",
         )
     answered = await console.approvals.decide(question.id, decision, "console")
-    console.watcher.tell("jobs", f"job:{name}")
+    console.tell(name)
     if decision == "approved":
         await console.approvals.perform(answered)
-        console.watcher.tell("jobs", f"job:{name}")
-    return RedirectResponse(job_url(name), _SEE_OTHER)
+        console.tell(name)
+    return go_to(job_url(name))
 
 
 async def cancel(request: Request) -> Response:
@@ -124,8 +163,8 @@ async def cancel(request: Request) -> Response:
     await form_of(request)
     console = console_of(request)
     await console.jobs.job(name_of(request)).cancel()
-    console.watcher.tell("jobs", f"job:{name_of(request)}")
-    return RedirectResponse(job_url(name_of(request)), _SEE_OTHER)
+    console.tell(name_of(request))
+    return go_to(job_url(name_of(request)))
 
 
 async def failures(request: Request) -> Response:
@@ -161,8 +200,8 @@ async def retry(request: Request) -> Response:
             hint="Look at the failures again, and retry them if that is right.",
         )
     await console.jobs.job(name).retry([cause], params=_params(fields))
-    console.watcher.tell("jobs", f"job:{name_of(request)}")
-    return RedirectResponse(job_url(name_of(request)), _SEE_OTHER)
+    console.tell(name_of(request))
+    return go_to(job_url(name_of(request)))
 
 
 def _params(fields: Any) -> dict[str, Any] | None:
@@ -176,23 +215,11 @@ def _params(fields: Any) -> dict[str, Any] | None:
         return {name: value}
 
 
-def amount_of(text: str) -> Decimal | None:
-    """An amount of US dollars; None for nothing.
-
-    Raises:
-        InputError: it is not one.
-    """
-    if not text.strip():
-        return None
-    value = dollars(text)
-    if value is None:
-        raise InputError(
-            "The cap is not an amount of US dollars.", hint="Write it like 2.50, or leave it empty."
-        )
-    return value
-
-
 ROUTES = [
+    Route("/", jobs),
+    Route("/parts/jobs", jobs_part),
+    Route("/provider", provider),
+    Route("/provider/adopt", adopt, methods=["POST"]),
     Route("/jobs/{name}", job),
     Route("/jobs/{name}/progress", job_part),
     Route("/jobs/{name}/submit", submit, methods=["POST"]),

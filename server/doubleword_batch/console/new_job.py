@@ -6,12 +6,17 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, RedirectResponse, Response
+from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from doubleword_batch.console.context import RefusedError, check_post, console_of, form_of
-from doubleword_batch.console.pages.job import amount_of
-from doubleword_batch.console.render import job_url, link_of, page, status_of
+from doubleword_batch.console.context import (
+    amount_of,
+    check_post,
+    console_of,
+    form_of,
+    refuse_read_only,
+)
+from doubleword_batch.console.render import go_to, job_url, link_of, page, status_of
 from doubleword_batch.errors import DoublewordBatchError, InputError
 
 if TYPE_CHECKING:
@@ -19,14 +24,13 @@ if TYPE_CHECKING:
     from doubleword_batch.library.job import Job
     from doubleword_batch.library.views import JobSummary, SourcePreview
 
-_SEE_OTHER = 303
 _PILOT_ROWS = 5
 _SHOWN_PILOTS = 2
 
 
 async def new_job(request: Request) -> Response:
     """Where a file is dropped, or its path given."""
-    _refuse_read_only(request)
+    refuse_read_only(request)
     offered = console_of(request).drafts.offered
     return page(request, "new_source.html", error=None, given="", reading={}, options=offered)
 
@@ -60,12 +64,12 @@ async def take_path(request: Request) -> Response:
     except DoublewordBatchError as error:
         shown = {"given": given, "reading": reading, "options": console.drafts.offered}
         return page(request, "new_source.html", 400, error=error, **shown)
-    return RedirectResponse(f"/new/{console.drafts.new(given, given, reading).id}", _SEE_OTHER)
+    return go_to(f"/new/{console.drafts.new(given, given, reading).id}")
 
 
 async def draft_page(request: Request) -> Response:
     """The rows, the prompt beside them, the trials, and the whole."""
-    _refuse_read_only(request)
+    refuse_read_only(request)
     return await _shown(request, console_of(request).drafts.get(request.path_params["draft"]))
 
 
@@ -131,8 +135,8 @@ async def pilot(request: Request) -> Response:
         if error.code == "needs_approval":
             raise  # the job's page asks
         return await _shown(request, draft, error)
-    console.watcher.tell("jobs", f"job:{job.name}")
-    return RedirectResponse(f"/new/{draft.id}#pilots", _SEE_OTHER)
+    console.tell(job.name)
+    return go_to(f"/new/{draft.id}#pilots")
 
 
 async def build(request: Request) -> Response:
@@ -144,7 +148,7 @@ async def build(request: Request) -> Response:
         job = await _created(request, draft)
     except DoublewordBatchError as error:
         return await _shown(request, draft, error)
-    return RedirectResponse(job_url(job.name), _SEE_OTHER)
+    return go_to(job_url(job.name))
 
 
 async def read_again(request: Request) -> Response:
@@ -160,7 +164,7 @@ async def _read_as(request: Request, draft: "Draft", reading: Mapping[str, str])
         await console.views.preview_source(draft.source, reading)
     except DoublewordBatchError as error:
         return await _shown(request, draft, error, reading)
-    return RedirectResponse(f"/new/{console.drafts.read_as(draft, reading).id}", _SEE_OTHER)
+    return go_to(f"/new/{console.drafts.read_as(draft, reading).id}")
 
 
 async def _changed(request: Request) -> tuple[Any, "Draft", Mapping[str, str]]:
@@ -222,14 +226,6 @@ def _whole_usd(job: "JobSummary") -> Decimal | None:
     if not usd or not job.has_ended or not job.pilot_of or job.requests != job.rows:
         return None
     return usd * job.pilot_of / job.requests
-
-
-def _refuse_read_only(request: Request) -> None:
-    if console_of(request).read_only:
-        raise RefusedError(
-            "The console is read-only, so no job can be made here.",
-            hint="Start it without --read-only, and without DOUBLEWORD_BATCH_READ_ONLY.",
-        )
 
 
 ROUTES = [
