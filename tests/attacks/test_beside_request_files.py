@@ -7,7 +7,7 @@ import time
 import pytest
 
 from skill.conftest import command, environment, requests_of, run, served, work
-from skill.in_process import script_module
+from skill.places import script_module
 
 __all__ = ["command", "environment", "requests_of", "run", "served", "work"]
 

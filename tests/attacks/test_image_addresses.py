@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from agent import agent
 from doubleword_batch.public_address import why_not_public
-from skill.in_process import script_module
+from skill.places import script_module
 
 METADATA = [
     *("169.254.169.254", "169.254.169.254.", "2852039166", "0xA9FEA9FE", "0251.0376.0251.0376"),

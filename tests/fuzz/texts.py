@@ -16,7 +16,7 @@ from doubleword_batch.requests.validate import validate_request_file
 from fuzz.inputs import any_of, damaged, encoded, grafted, one_of, together, values
 from fuzz.tables import assert_said_well, suppress_said
 from result_lines import CASES
-from skill.in_process import script_module
+from skill.places import script_module
 
 WORDS = [
     "choices", "message", "content", "finish_reason", "index", "text", "tool_calls", "function",

@@ -4,7 +4,7 @@ import pytest
 
 from doubleword_batch.api.model_list import ModelList
 from doubleword_batch.models import Batch, Page
-from skill.in_process import script_module
+from skill.places import script_module
 
 batch_status = script_module("batch_status")
 Stop = script_module("ending").Stop

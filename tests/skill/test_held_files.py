@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from skill.in_process import script_module
+from skill.places import script_module
 
 ACCESS_DENIED, SHARING_VIOLATION = 5, 32
 

@@ -1,6 +1,9 @@
 """Listing what a server has, by script: batches with their jobs, and models."""
 
+import json
+
 from skill.results import FAST
+from skill.servers import answering
 
 
 def test_it_lists_the_batches_with_their_jobs_and_the_models(run, work, served, requests_of):
@@ -19,6 +22,17 @@ def test_it_lists_the_batches_with_their_jobs_and_the_models(run, work, served, 
     assert found.out == jobs.out
     assert "simulated-chat" in models.out.splitlines()
     assert {done.code for done in (empty, jobs, models)} == {0}
+
+
+def test_counts_and_statuses_of_any_spelling_are_shown(run):
+    counts = {"completed": "2.0", "failed": "some", "total": [3]}
+    batch = {"id": "b-1", "status": "IN-PROGRESS", "request_counts": counts}
+    page = json.dumps({"data": [batch], "has_more": False}).encode()
+    with answering(200, page, {"Content-Length": str(len(page))}) as (url, _):
+        server = {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_BATCH_PROVIDER": "generic"}
+        listed = run("list_jobs.py", "--status", "In_Progress", **server)
+
+    assert listed.out.startswith("b-1: in_progress, 2 of ? done, 0 failed")
 
 
 def test_without_a_key_or_with_a_wrong_word_it_says_so(run):

@@ -7,7 +7,7 @@ import pytest
 from agent import agent
 from doubleword_batch.requests.other_tables import other_table
 from doubleword_batch.settings import Settings
-from skill.in_process import script_module
+from skill.places import script_module
 
 REQUEST = json.dumps({"custom_id": "a", "method": "POST", "url": "/v1/x", "body": {}}) + "\n"
 TABLES = {
@@ -34,7 +34,7 @@ OTHERS = {
 
 
 def kinds(path):
-    return other_table(path), script_module("other_tables").other_table(path)
+    return other_table(path), script_module("tables").other_table(path)
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -71,7 +71,7 @@ def test_the_skill_stops_at_a_table_and_names_the_script_that_makes_a_request_fi
     path.write_text("id,text\n1,good\n", encoding="utf-8", newline="\n")
     stop = script_module("ending").Stop
     with pytest.raises(stop) as told:
-        script_module("other_tables").refuse_table(path)
+        script_module("tables").refuse_table(path)
     assert "is a table and not a request file" in str(told.value)
     assert "create_batch_file.py" in str(told.value)
 

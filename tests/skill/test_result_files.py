@@ -5,12 +5,12 @@ import json
 import pytest
 
 from result_files import LAYOUTS, NOT_READ
-from skill.in_process import script_module
+from skill.places import script_module
 from skill.servers import answering
 
-answers, api, collection, downloaded, ending, ledger, settings = (
+answers, api, collection, stored_form, ending, ledger, settings = (
     script_module(name)
-    for name in ("answers", "api", "collection", "downloaded", "ending", "ledger", "settings")
+    for name in ("answers", "api", "collection", "stored_form", "ending", "ledger", "settings")
 )
 
 
@@ -69,10 +69,10 @@ def test_answers_in_a_file_that_cannot_be_read_are_not_called_lost(read, kind):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_file_that_was_downloaded_by_hand_is_read_in_any_layout(layout, tmp_path):
+def test_a_file_that_was_stored_form_by_hand_is_read_in_any_layout(layout, tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_bytes(LAYOUTS[layout]([answer(row) for row in range(1, 11)]))
-    with downloaded.in_lines([path]) as files:
+    with stored_form.in_lines([path]) as files:
         found = ledger.Ledger(files)
         readings = list(found.readings([f"r{row}" for row in range(1, 11)]))
     assert [(row.outcome, row.answer) for row in readings] == [("ok", 'a \\"}{\\" é')] * 10
@@ -81,22 +81,22 @@ def test_a_file_that_was_downloaded_by_hand_is_read_in_any_layout(layout, tmp_pa
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NOT_READ if "read" not in NOT_READ[kind][1]])
-def test_what_cannot_be_read_of_a_file_downloaded_by_hand_is_said(kind, tmp_path):
+def test_what_cannot_be_read_of_a_file_stored_form_by_hand_is_said(kind, tmp_path):
     path = tmp_path / "out.bin"
     content, words = NOT_READ[kind]
     path.write_bytes(content)
-    with pytest.raises(ending.Stop, match=words), downloaded.in_lines([path]):
+    with pytest.raises(ending.Stop, match=words), stored_form.in_lines([path]):
         raise AssertionError
 
 
 def test_a_packed_file_that_was_cut_is_not_taken_for_a_whole_one(tmp_path):
     path = tmp_path / "out.gz"
     path.write_bytes(LAYOUTS["packed with gzip"]([answer(row) for row in range(1, 11)])[:-20])
-    with pytest.raises(ending.Stop, match="was cut"), downloaded.in_lines([path]):
+    with pytest.raises(ending.Stop, match="was cut"), stored_form.in_lines([path]):
         raise AssertionError
 
 
-def test_the_summary_reads_a_packed_list_downloaded_by_hand(run, work, requests_of):
+def test_the_summary_reads_a_packed_list_stored_form_by_hand(run, work, requests_of):
     requests_of(10)
     packed = LAYOUTS["packed with gzip, a list in UTF-16"]([answer(row) for row in range(1, 11)])
     (work / "out.gz").write_bytes(packed)

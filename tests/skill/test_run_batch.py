@@ -96,6 +96,15 @@ def test_a_wait_that_ends_first_says_so_and_the_next_run_goes_on(run, work, serv
     assert gathered.count(b"\n") > 0
 
 
+def test_a_wait_of_no_time_looks_once(run, work, served, requests_of):
+    requests_of(2)
+    faults = [RequestFault(fault="hold", until=str(work / "never"), match=Match(custom_id="r2"))]
+    with served(requests=faults) as server:
+        done = run("run_batch.py", "requests.jsonl", "--timeout", "0", **server.variables)
+
+    assert done.code == 9
+
+
 def test_cancel_keeps_what_was_answered(run, work, served, requests_of):
     requests_of(20)
     faults = [RequestFault(fault="hold", until=str(work / "never"), match=Match(custom_id="r20"))]

@@ -13,7 +13,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 sys.dont_write_bytecode = True
 from pathlib import Path
-from batchkit.locking import locked
+from batchkit.journal import locked
 with locked(Path(sys.argv[2])):
     print("held", flush=True)
     sys.stdin.read()

@@ -10,7 +10,7 @@ from doubleword_batch.isolated import schema_child
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.jobs.sync.schema_check import schema_check
 from result_lines.structured import BEYOND_SCRIPTS, EVERY_SCHEMA, LABEL, TEXTS, line_of
-from skill.in_process import script_module
+from skill.places import script_module
 
 read_by_script = script_module("answers").read_line
 Checker = script_module("schema").Checker

@@ -7,7 +7,7 @@ import pytest
 
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.settings import Settings
-from skill.in_process import script_module
+from skill.places import script_module
 
 KEY = "sk-do-not-show"
 

@@ -18,8 +18,7 @@ from attacks.test_caps import (
 )
 from doubleword_batch.errors import InputError
 from doubleword_batch.requests.spending import bound_body
-from skill.in_process import script_module
-from skill.places import SCRIPTS
+from skill.places import SCRIPTS, script_module
 
 EMBEDDINGS = "/v1/embeddings"
 COUNT = """

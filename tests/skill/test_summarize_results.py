@@ -14,7 +14,7 @@ from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from result_lines import CASES, NO_RESULT_LINES
 from result_lines.elsewhere import WAITING
-from skill.in_process import script_module
+from skill.places import script_module
 
 FAST = ("--poll", "0.1", "--patience", "20")
 FILES = ("requests.results.jsonl", "requests.errors.jsonl")

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from agent import agent
+from agent import ORDER_TOOL, agent
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from skill import markdown
@@ -17,19 +17,7 @@ SCHEMA = {
     "required": ["label", "error"],
     "additionalProperties": False,
 }
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "order",
-            "parameters": {
-                "type": "object",
-                "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
-                "required": ["item", "count"],
-            },
-        },
-    }
-]
+TOOLS = [ORDER_TOOL]
 FAULTS = [
     RequestFault(fault="error", status=400, match=Match(custom_id="r2"), message="no"),
     RequestFault(fault="invalid", match=Match(custom_id="r3")),

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from doubleword_batch.api import line_layout, stored_form
 from result_files import LAYOUTS, NOT_READ
-from skill.in_process import script_module
+from skill.places import script_module
 
 READERS = {
     "package": (stored_form, line_layout),

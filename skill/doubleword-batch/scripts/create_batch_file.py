@@ -6,7 +6,6 @@ Nothing is sent. Needs Python 3.9 or newer and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,23 +14,38 @@ from typing import TYPE_CHECKING, Any
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit import strict_json  # noqa: E402  # after the lines above
-from batchkit.ending import OFFLINE, Exit, Stop, end, exit_codes, note, quoted, say  # noqa: E402
-from batchkit.limits import CHAT, ENDPOINTS, Limits  # noqa: E402
-from batchkit.parts import PartFiles  # noqa: E402
-from batchkit.plain_text import one_line  # noqa: E402
-from batchkit.request_lines import RequestLines, Spec, request_line  # noqa: E402
-from batchkit.tables import open_table  # noqa: E402
-from batchkit.text_files import text_of_file  # noqa: E402
+from batchkit import strict_json
+from batchkit.ending import (
+    OFFLINE,
+    Exit,
+    Stop,
+    count,
+    end,
+    note,
+    quoted,
+    say,
+    script_parser,
+)
+from batchkit.limits import CHAT, ENDPOINTS, Limits
+from batchkit.plain_text import one_line
+from batchkit.request_lines import (
+    RequestLines,
+    Spec,
+    request_line,
+    text_of_file,
+)
+from batchkit.tables import open_table
+from batchkit.whole_files import PartFiles
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 _BYTES_PER_TOKEN = 4
 _SHOWN_CHARACTERS = 400
 _COLUMNS_SHOWN = 30
 
-_EPILOG = """\
+_EXAMPLES = """\
 examples:
   create_batch_file.py reviews.csv --prompt 'Good or bad? {{ text }}' \\
       --model Qwen/Qwen3-14B-FP8 --param max_tokens=50 --output requests.jsonl
@@ -164,19 +178,8 @@ def _params(given: list[str]) -> dict[str, Any]:
     return params
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=_EPILOG + exit_codes(*OFFLINE),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__, OFFLINE, _EXAMPLES)
     add = parser.add_argument
     add("table", nargs="?", help="CSV, TSV, JSONL or a JSON array of objects")
     add("--requests", metavar="FILE", help="instead of a table: a list of bodies or request lines")
@@ -187,21 +190,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--param", action="append", default=[], metavar="NAME=VALUE", help="into every body")
     add("--endpoint", choices=ENDPOINTS, default=CHAT)
     add("--id-column", metavar="COLUMN", help="becomes part of each custom_id")
-    add("--limit", type=_count, metavar="N", help="the first N rows only: a pilot")
+    add("--limit", type=count, metavar="N", help="the first N rows only: a pilot")
     add("--output", "-o", required=True, metavar="FILE", help="the JSONL request file to write")
     add("--overwrite", action="store_true", help="replace the output file")
-    add(
-        "--max-requests",
-        type=_count,
-        default=Limits().max_requests,
-        help="lines of one file",
-    )
-    add(
-        "--max-file-bytes",
-        type=_count,
-        default=Limits().max_file_bytes,
-        help="bytes of one file",
-    )
+    limits = Limits()
+    add("--max-requests", type=count, default=limits.max_requests, help="lines of one file")
+    add("--max-file-bytes", type=count, default=limits.max_file_bytes, help="bytes of one file")
     return parser
 
 

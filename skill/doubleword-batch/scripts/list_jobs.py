@@ -7,7 +7,6 @@ another server. Needs Python 3.9 or newer and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from itertools import islice
 from pathlib import Path
@@ -16,25 +15,24 @@ from typing import TYPE_CHECKING, Any
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.api import Api  # noqa: E402
-from batchkit.batch_status import models_of, objects_of  # noqa: E402
-from batchkit.ending import Exit, end, exit_codes, quoted, say  # noqa: E402
-from batchkit.json_values import object_of  # noqa: E402  # after the lines above
-from batchkit.settings import read_settings  # noqa: E402
+from batchkit.api import Api
+from batchkit.batch_status import (
+    counts_of,
+    models_of,
+    objects_of,
+    status_of,
+)
+from batchkit.ending import Exit, count, end, quoted, say, script_parser, seconds
+from batchkit.json_values import object_of
+from batchkit.settings import read_settings
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
 _PAGE = 100
 _MOST_SEARCHED = 1000
-_CODES = (
-    Exit.DONE,
-    Exit.USAGE,
-    Exit.CONFIG,
-    Exit.REFUSED,
-    Exit.NO_CONNECTION,
-    Exit.INTERRUPTED,
-)
+_CODES = frozenset(Exit) - {Exit.INPUT, Exit.STATE, Exit.INCOMPLETE, Exit.RUNNING}
 
 
 def main() -> Exit:
@@ -62,7 +60,7 @@ def _batches(api: Api, status: str | None) -> Iterator[str]:
         page = api.get("/batches", limit=_PAGE, **({"after": after} if after else {}))
         data = objects_of(page)
         for batch in data:
-            if status is None or str(batch.get("status")).lower() == status.lower():
+            if status is None or status_of(batch) == status_of({"status": status}):
                 yield _line(batch)
         last = str(data[-1].get("id")) if data else None
         if not page.get("has_more") or last in {None, after}:
@@ -71,12 +69,11 @@ def _batches(api: Api, status: str | None) -> Iterator[str]:
 
 
 def _line(batch: dict[str, Any]) -> str:
-    counts = object_of(batch.get("request_counts"))
-    done = int(counts.get("completed") or 0) + int(counts.get("failed") or 0)
+    answered, failed, total = counts_of(batch)
     job = object_of(batch.get("metadata")).get("dwb_job")
     facts = [
-        str(batch.get("status")),
-        f"{done} of {counts.get('total') or '?'} done, {counts.get('failed') or 0} failed",
+        status_of(batch),
+        f"{answered + failed} of {total or '?'} done, {failed} failed",
         f"job {job}" if job else "",
         f"window {batch.get('completion_window')}",
     ]
@@ -84,25 +81,14 @@ def _line(batch: dict[str, Any]) -> str:
     return quoted(f"{batch.get('id')}: {line}", 300).strip("«»")
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
-
-
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=exit_codes(*_CODES),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__, _CODES)
     add = parser.add_argument
     add("kind", nargs="?", choices=("jobs", "models"), default="jobs", help="jobs is the default")
     add("--status", metavar="WORD", help="only batches with this status, such as in_progress")
     add("--search", default="", metavar="TEXT", help="only lines that hold this text")
-    add("--limit", type=_count, default=20, metavar="N", help="lines at most (20)")
-    add("--patience", type=float, default=30.0, metavar="SECONDS", help="how long to retry (30)")
+    add("--limit", type=count, default=20, metavar="N", help="lines at most (20)")
+    add("--patience", type=seconds, default=30.0, metavar="SECONDS", help="how long to retry (30)")
     return parser
 
 

@@ -10,7 +10,6 @@ Needs Python 3.9 or newer and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections import Counter
 from pathlib import Path
@@ -19,29 +18,29 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.answer_table import answer_table, in_source_order  # noqa: E402  # after the lines above
-from batchkit.columns import asked_by  # noqa: E402
-from batchkit.downloaded import in_lines  # noqa: E402
-from batchkit.ending import (  # noqa: E402
+from batchkit.answer_table import answer_table, asked_by, in_source_order
+from batchkit.ending import (
     OFFLINE,
     Exit,
     Stop,
     end,
-    exit_codes,
     quoted,
     say,
+    script_parser,
 )
-from batchkit.ledger import (  # noqa: E402
+from batchkit.ledger import (
     UNREADABLE,
     Ledger,
     ended_without_a_line,
     request_lines,
 )
-from batchkit.plain_text import one_line  # noqa: E402
-from batchkit.tables import open_table  # noqa: E402
-from batchkit.whole_files import write_whole  # noqa: E402
+from batchkit.plain_text import one_line
+from batchkit.stored_form import in_lines
+from batchkit.tables import open_table
+from batchkit.whole_files import write_whole
 
 if TYPE_CHECKING:
+    import argparse
     from collections.abc import Iterator
 
     from batchkit.answers import Reading
@@ -167,11 +166,7 @@ def _only(wanted: set[str], files: list[Path]) -> Iterator[bytes]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=exit_codes(*OFFLINE),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__, OFFLINE)
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="FILE", help="result files, also of retries")
     add(

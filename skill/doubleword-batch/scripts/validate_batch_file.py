@@ -6,7 +6,6 @@ Nothing is sent. Needs Python 3.9 or newer and nothing else.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
@@ -15,12 +14,14 @@ from typing import TYPE_CHECKING
 sys.dont_write_bytecode = True  # the skill's folder is not ours to write into
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which `python3 -I` leaves out
 
-from batchkit.checking import FIXES, check_file  # noqa: E402  # after the lines above
-from batchkit.ending import OFFLINE, Exit, end, exit_codes, say  # noqa: E402
-from batchkit.limits import Limits  # noqa: E402
-from batchkit.other_tables import refuse_table  # noqa: E402
+from batchkit.checking import FIXES, check_file
+from batchkit.ending import OFFLINE, Exit, end, say, script_parser
+from batchkit.limits import Limits
+from batchkit.tables import refuse_table
 
 if TYPE_CHECKING:
+    import argparse
+
     from batchkit.checking import Report
 
 
@@ -67,11 +68,7 @@ def _as_object(path: str, report: Report) -> dict[str, object]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog=exit_codes(*OFFLINE),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = script_parser(__doc__, OFFLINE)
     parser.add_argument("files", nargs="+", metavar="FILE", help="a JSONL request file")
     parser.add_argument("--json", action="store_true", help="print one JSON object for each file")
     return parser

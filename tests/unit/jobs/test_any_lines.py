@@ -18,7 +18,7 @@ from doubleword_batch.loose_json import decode_or_none
 from doubleword_batch.models import Batch
 from finished_job import chat, result_line
 from result_lines import CASES
-from skill.in_process import script_module
+from skill.places import script_module
 
 SCHEMA = {"type": "object", "properties": {"label": {"type": "string"}}}
 SPECS = {

@@ -3,7 +3,7 @@
 A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@`, in full width too, whatever blanks
 and unseen characters stand before it. Where it expects semicolons it knows nothing of our commas
 and quotes: it cuts at every semicolon, tab and line break, so each piece of a text may be a cell.
-The scripts of the skill have the same rules (`batchkit/formulas.py`).
+The scripts of the skill have the same rules (`batchkit/answer_table.py`).
 """
 
 import re

@@ -16,8 +16,8 @@ from batchkit.failures import failed, is_success, rejected
 from batchkit.finish_reasons import ending_of, text_of, word_of
 from batchkit.json_values import object_of
 from batchkit.provider_errors import read_error_body
-from batchkit.reading import Reading
 from batchkit.result_line import (
+    Reading,
     ResultLine,
     body_object,
     result_line,

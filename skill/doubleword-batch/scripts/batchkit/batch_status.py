@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop
+from batchkit.json_values import object_of
+from batchkit.refusals import Refused, Unlisted
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from batchkit.api import Api
 
 TERMINAL = frozenset({"completed", "failed", "expired", "cancelled"})
 """Statuses after which no more lines come; one that is not known is not among them."""
 
 _LISTS = ("data", "batches", "files", "models", "items")  # what servers call the list of a page
+_COUNTS = ("completed", "failed", "total")
 _LONGEST = 40
 _LONGEST_ID = 512
 _HUMP = re.compile(r"(?<=[a-z])(?=[A-Z])")
@@ -79,6 +87,21 @@ def status_of(batch: dict[str, Any]) -> str:
     return _WORDS.get(word, word)
 
 
+def counts_of(batch: dict[str, Any]) -> tuple[int, int, int]:
+    """The requests of a batch that are answered, that have failed, and all of them."""
+    counts = object_of(batch.get("request_counts"))
+    completed, failed, total = (counted(counts.get(name)) for name in _COUNTS)
+    return completed, failed, total
+
+
+def counted(value: object) -> int:
+    """A count that is only shown: what cannot be read as one is none."""
+    try:
+        return int(float(str(value)))
+    except (ValueError, OverflowError):
+        return 0
+
+
 def first_error(batch: dict[str, Any]) -> str:
     """The first of the server's words on a batch that it refused as a whole; "" without any."""
     found = batch.get("errors")
@@ -87,3 +110,69 @@ def first_error(batch: dict[str, Any]) -> str:
     first = found[0] if isinstance(found, list) and found else found
     words = first.get("message") or first.get("code") if isinstance(first, dict) else first
     return words if isinstance(words, str) else ""
+
+
+# Looking for what a lost write has made
+
+_PAGE = 100
+_MOST_PAGED, _MOST_LISTED = 300, 20_000
+_CLOCKS_APART_SECONDS = 86_400.0
+_NOT_SHOWN = frozenset({403, 404, 405, 410, 501})
+
+
+def listed(
+    api: Api, path: str, params: dict[str, str], since: float | None
+) -> Iterator[dict[str, Any]]:
+    """The objects of a list among which a lost write is, if it was made.
+
+    A list that shows the newest first ends with what is older than the write; any other is read to
+    its end. Where nothing has been sent, the newest are enough.
+
+    Args:
+        api: the server.
+        path: of the list.
+        params: of each request.
+        since: when the write was sent first; None where it never was.
+
+    Raises:
+        Unlisted: it does not show all, or has too many.
+    """
+    newest: float | None = None
+    for seen, entry in enumerate(_all_of(api, path, params), 1):
+        yield entry
+        created = entry.get("created_at")
+        created = created if isinstance(created, (int, float)) else None
+        newest = created if newest is None else newest
+        is_newest_first = newest is not None and created is not None and created < newest
+        is_old = since is None or (
+            is_newest_first and created is not None and created < since - _CLOCKS_APART_SECONDS
+        )
+        if seen >= _MOST_PAGED and is_old:
+            return
+        if seen >= _MOST_LISTED:
+            raise Unlisted(f"It has more than {seen:,} entries.")
+
+
+def _all_of(api: Api, path: str, params: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Each object once, page by page, as far as pages bring anything new."""
+    seen: set[str] = set()
+    cursor: dict[str, str] = {}
+    while True:
+        try:
+            page = api.get(path, limit=_PAGE, **params, **cursor)
+        except Refused as error:
+            if error.status in _NOT_SHOWN:
+                raise Unlisted(f"It is not shown to this key (HTTP {error.status}).") from None
+            raise
+        entries = objects_of(page)
+        fresh = [entry for entry in entries if str(entry.get("id")) not in seen]
+        last = str(entries[-1].get("id")) if entries else ""
+        is_last = not page.get("has_more") or not fresh or last in seen
+        for entry in fresh:
+            seen.add(str(entry.get("id")))
+            yield entry
+        if is_last:
+            if page.get("has_more"):
+                raise Unlisted("It says that it has more, and gives nothing more.")
+            return
+        cursor = {"after": last}

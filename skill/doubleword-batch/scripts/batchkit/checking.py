@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit import strict_json
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.ending import check_file_is_there, quoted
 from batchkit.limits import ALSO_TAKEN, ENDPOINTS
-from batchkit.media_addresses import media_fault
+from batchkit.public_address import media_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,8 +95,7 @@ class Report:
 
 def check_file(path: Path, limits: Limits) -> Report:
     """Check a request file; memory grows by one custom_id a line."""
-    if not path.is_file():
-        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
+    check_file_is_there(path)
     check = _Check(limits)
     with path.open("rb") as stream:
         for number, line in enumerate(_lines(stream, check.longest_line), 1):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from batchkit.ending import Exit, Stop, quoted
 from batchkit.json_values import object_of
 from batchkit.loose_json import decode_or_none
-from batchkit.object_lines import ObjectLines
+from batchkit.object_lines import objects_in
 from batchkit.refusals import Lost, Refused
 from batchkit.result_line import custom_id_in
 from batchkit.whole_files import open_own, write_whole
@@ -144,8 +144,8 @@ def _results_in(line: bytes) -> Iterator[tuple[str, bytes]]:
     if name is not None:
         yield name, line
     elif line.strip():
-        for inside in ObjectLines().lines_of(line).splitlines(keepends=True):
-            name = _name_of(inside) if inside.endswith(b"\n") else None
+        for inside in objects_in(line):
+            name = _name_of(inside)
             if name is not None:
                 yield name, inside
 

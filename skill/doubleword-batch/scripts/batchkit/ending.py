@@ -1,14 +1,23 @@
-"""How a script ends: one line on stderr, and an exit code that says who has to act next."""
+"""How a script begins and ends: its options, one line on stderr, and an exit code.
+
+The code says who has to act next.
+"""
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import sys
+from decimal import Decimal, InvalidOperation
 from enum import IntEnum
-from typing import Callable, NoReturn, TextIO
+from typing import TYPE_CHECKING, Callable, NoReturn, TextIO
 
 from batchkit.plain_text import one_line
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
 
 _QUOTED_CHARACTERS = 300
 _CLOSED_PIPE = frozenset({errno.EPIPE, errno.EINVAL})  # the second on Windows
@@ -61,10 +70,57 @@ class Stop(Exception):  # noqa: N818  # a way to end that is expected, not a bug
         self.code = code
 
 
-def exit_codes(*codes: Exit) -> str:
-    """The lines about these exit codes that close a script's --help."""
+def script_parser(
+    description: str | None, codes: Iterable[Exit], examples: str = ""
+) -> argparse.ArgumentParser:
+    """A script's command line, whose --help closes with its exit codes."""
     shown = "\n".join(f"{code.value:>5}  {_MEANINGS[code]}" for code in sorted(codes))
-    return f"exit codes:\n{shown}"
+    return argparse.ArgumentParser(
+        description=description,
+        epilog=f"{examples}exit codes:\n{shown}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+
+
+def count(text: str) -> int:
+    """The value of an option: a whole number from 1."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def seconds(text: str) -> float:
+    """The value of an option: a time that ends."""
+    value = float(text)
+    if not 0 <= value < float("inf"):
+        raise ValueError(text)
+    return value
+
+
+def usd(text: str) -> Decimal:
+    """An amount of US dollars.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        value = Decimal(text)
+    except InvalidOperation:
+        raise ValueError(text) from None
+    if not value.is_finite() or value < 0:
+        raise ValueError(text)
+    return value
+
+
+def check_file_is_there(path: Path) -> None:
+    """Refuse what is not a file.
+
+    Raises:
+        Stop: see there.
+    """
+    if not path.is_file():
+        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
 
 
 def end(main: Callable[[], Exit]) -> NoReturn:

@@ -9,8 +9,7 @@ from batchkit.ending import quoted
 from batchkit.finish_reasons import slug, text_of
 from batchkit.json_values import object_of, whole_number
 from batchkit.provider_errors import read_error_body, read_failure_reason
-from batchkit.reading import Reading
-from batchkit.result_line import body_object
+from batchkit.result_line import Reading, body_object
 
 if TYPE_CHECKING:
     from batchkit.provider_errors import FailureReason

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.ending import Exit, Stop, check_file_is_there, quoted
 from batchkit.whole_files import open_own, write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 _BLOCK_BYTES = 1 << 20
@@ -131,3 +134,50 @@ def _sha256(path: Path) -> str:
         for block in iter(lambda: stream.read(_BLOCK_BYTES), b""):
             digest.update(block)
     return digest.hexdigest()
+
+
+# One run of a request file at a time
+
+if sys.platform == "win32":
+    import ctypes
+    import msvcrt
+    from ctypes import wintypes
+
+    _ERROR_LOCK_VIOLATION = 33
+    # Windows keeps others from reading what is locked: the byte lies far behind any file's end.
+    _FAR_BEHIND = (0, 1 << 30)
+    _lock_file = ctypes.WinDLL("kernel32", use_last_error=True).LockFile
+    _lock_file.argtypes = [wintypes.HANDLE, *[wintypes.DWORD] * 4]
+    _lock_file.restype = wintypes.BOOL
+
+    def _try_lock(descriptor: int) -> bool:
+        if _lock_file(msvcrt.get_osfhandle(descriptor), *_FAR_BEHIND, 1, 0):
+            return True
+        error = ctypes.get_last_error()
+        if error != _ERROR_LOCK_VIOLATION:
+            raise ctypes.WinError(error)
+        return False
+
+else:
+    import fcntl
+
+    def _try_lock(descriptor: int) -> bool:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the request file; the lock ends with the process, whatever ends that."""
+    check_file_is_there(path)
+    with path.open("rb") as stream:
+        if not _try_lock(stream.fileno()):
+            raise Stop(
+                Exit.STATE,
+                f"Another run of {quoted(str(path))} is under way.",
+                "Wait for it to end: it does the same work.",
+            )
+        yield

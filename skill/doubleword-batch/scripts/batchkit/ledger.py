@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.answer_shapes import Answer
 from batchkit.answers import OPEN_THOUGHTS, Reading, read_line
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.ending import Exit, Stop, check_file_is_there, quoted
 from batchkit.journal import read_state
 from batchkit.json_values import object_of
 from batchkit.loose_json import decode_or_none
-from batchkit.object_lines import ObjectLines
+from batchkit.object_lines import objects_in
 from batchkit.result_line import custom_id_in
 from batchkit.settings import takes_strict_json
 from batchkit.structured import SchemaCheck
@@ -84,15 +84,13 @@ class Ledger:
                 stream = streams[found[1].file]
                 stream.seek(found[1].offset)
                 line, nth = stream.readline(), found[1].nth
-                reading = self._read(line if nth is None else _results_in(line)[nth])
+                reading = self._read(line if nth is None else objects_in(line)[nth])
                 yield reading or MISSING._replace(custom_id=custom_id)
         finally:
             for stream in streams:
                 stream.close()
 
     def _add_file(self, number: int, path: Path) -> None:
-        if not path.is_file():
-            raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
         offset = 0
         with path.open("rb") as stream:
             for line in stream:
@@ -100,7 +98,7 @@ class Ledger:
                 if reading is not None:
                     self._add(line, reading, Place(number, offset, None))
                 elif line.strip():
-                    for nth, result in enumerate(_results_in(line)):
+                    for nth, result in enumerate(objects_in(line) or [line]):
                         self._add(result, self._read(result), Place(number, offset, nth))
                 offset += len(line)
 
@@ -152,12 +150,6 @@ def _kept(line: bytes) -> Reading | None:
     )
 
 
-def _results_in(line: bytes) -> list[bytes]:
-    """The objects inside a line that is not a result (`data: {...}`); without any, the line."""
-    inside = ObjectLines().lines_of(line).splitlines(keepends=True)
-    return [inner for inner in inside if inner.endswith(b"\n")] or [line]
-
-
 def ended_without_a_line(files: Iterable[Path]) -> dict[str, tuple[str, str]]:
     """Outcome and cause of requests without a line, where their batch tells; else `missing`."""
     ended: dict[str, tuple[str, str]] = {}
@@ -180,8 +172,7 @@ def ended_without_a_line(files: Iterable[Path]) -> dict[str, tuple[str, str]]:
 
 def request_lines(path: Path) -> Iterator[tuple[str, bytes]]:
     """The custom_id and the line of every request in a request file."""
-    if not path.is_file():
-        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
+    check_file_is_there(path)
     with path.open("rb") as stream:
         for number, line in enumerate(stream, 1):
             if not line.strip():

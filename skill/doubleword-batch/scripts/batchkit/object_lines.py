@@ -75,6 +75,12 @@ class ObjectLines:
         """What stands outside of the objects."""
 
 
+def objects_in(line: bytes) -> list[bytes]:
+    """The objects inside a line (`data: {...}`, or several of them joined), each as a line."""
+    inside = ObjectLines().lines_of(line).splitlines(keepends=True)
+    return [inner for inner in inside if inner.endswith(b"\n")]
+
+
 class NamedObjectLines(ObjectLines):
     """The objects that are the fields of another, each with its name there as its custom_id."""
 

@@ -7,7 +7,7 @@ envelope, and bodies that are a JSON text.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.envelopes import (
     ANSWERS,
@@ -23,6 +23,9 @@ from batchkit.envelopes import (
 from batchkit.finish_reasons import slug, text_of
 from batchkit.json_values import first, list_of, object_of
 from batchkit.loose_json import decode_or_none, decode_relaxed_or_none
+
+if TYPE_CHECKING:
+    from batchkit.answer_shapes import Answer
 
 _NAMES = ("custom_id", "customId", "key", "recordId", "batch_request_id", "batchRequestId")
 _BODIES = ("body", "modelOutput", "output", "data", "prediction")
@@ -234,3 +237,33 @@ def body_object(body: Any) -> dict[str, Any]:
     if is_sparse or (found and not is_single and _OF_A_BODY.isdisjoint(found)):
         return {"data": elements}
     return unwrapped(found)
+
+
+# What became of it
+
+
+class Reading(NamedTuple):
+    """One result line, read.
+
+    Attributes:
+        custom_id: whose it is.
+        outcome: ok, failed, truncated, refused, invalid, expired or cancelled; pending for a row
+            that has not run.
+        cause: why it is not ok.
+        answer: the model's text, its tool calls or the embedding as JSON; None without one.
+        message: more about the cause; words of others are cut and quoted.
+        input_tokens: as reported in `usage`.
+        output_tokens: the same.
+        parts: the answer in its parts, for the columns of a table.
+        unchecked: keywords of the schema that an answer was not held against.
+    """
+
+    custom_id: str
+    outcome: str
+    cause: str = ""
+    answer: str | None = None
+    message: str = ""
+    input_tokens: int = 0
+    output_tokens: int = 0
+    parts: Answer | None = None
+    unchecked: tuple[str, ...] = ()

@@ -7,16 +7,16 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
-from batchkit.batch_status import TERMINAL, first_error, status_of
+from batchkit.batch_status import TERMINAL, counted, counts_of, first_error, status_of
 from batchkit.checking import FIXES, check_file
 from batchkit.collection import LineFile
 from batchkit.ending import Exit, Stop, note, quoted, say
 from batchkit.journal import Journal
 from batchkit.ledger import STOPPED, UNREADABLE, request_lines
 from batchkit.limits import Limits
-from batchkit.other_tables import refuse_table
 from batchkit.refusals import Cut, Lost, Refused
 from batchkit.submission import Order, Submission
+from batchkit.tables import refuse_table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +118,7 @@ class Run:
             return Exit.RUNNING
         is_gone = self._read(batch, output, errors)
         _refuse_empty_failure(batch, output.lines + errors.lines)
-        status, counts = _status(batch), _counts(batch)
+        status, counts = _status(batch), counts_of(batch)[:2]
         if sum(counts) or status == "completed":
             output.refuse_if_unreadable()
             errors.refuse_if_unreadable()
@@ -139,7 +139,7 @@ class Run:
         noted, pause = "", _FIRST_PAUSE_SECONDS
         while True:
             batch = self._batch()
-            status, counts = _status(batch), _counts(batch)
+            status, counts = _status(batch), counts_of(batch)[:2]
             progress = f"{status}, {counts[0]} answered and {counts[1]} failed"
             if progress != noted:
                 note(f"{self._path}: {progress} of {self._requests}")
@@ -157,7 +157,7 @@ class Run:
 
     def _read(self, batch: dict[str, Any], output: LineFile, errors: LineFile) -> bool:
         """Read both files to their ends; whether one is gone and the list stands for it."""
-        counts = _counts(batch)
+        counts = counts_of(batch)[:2]
         try:
             self._collect(output, batch.get("output_file_id"), counts[0])
             self._collect(errors, batch.get("error_file_id"), counts[1])
@@ -284,29 +284,15 @@ def _unless_gone() -> Iterator[None]:
 def _status(batch: dict[str, Any]) -> str:
     status = status_of(batch)
     if status == "cancelling":  # some servers leave it so for ever
-        since = _count(batch.get("cancelling_at") or batch.get("expires_at"))
+        since = counted(batch.get("cancelling_at") or batch.get("expires_at"))
         if since and time.time() - since > _LONGEST_CANCELLATION_SECONDS:
             return "cancelled"
     return status
 
 
-def _counts(batch: dict[str, Any]) -> tuple[int, int]:
-    counts = batch.get("request_counts")
-    counts = counts if isinstance(counts, dict) else {}
-    return _count(counts.get("completed")), _count(counts.get("failed"))
-
-
-def _count(value: object) -> int:
-    """A count that is only shown: what cannot be read as one is none."""
-    try:
-        return int(float(str(value)))
-    except (ValueError, OverflowError):
-        return 0
-
-
 def _refuse_empty_failure(batch: dict[str, Any], lines: int) -> None:
     """Of a batch that was refused as a whole, the server's words are all there is."""
-    if _status(batch) != "failed" or lines or any(_counts(batch)):
+    if _status(batch) != "failed" or lines or any(counts_of(batch)[:2]):
         return
     words = first_error(batch)
     raise Stop(

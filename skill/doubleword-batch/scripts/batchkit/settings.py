@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
-from decimal import Decimal, InvalidOperation
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.ending import Exit, Stop, quoted, usd
+
+if TYPE_CHECKING:
+    from decimal import Decimal
 
 HOSTED = "https://api.doubleword.ai/v1"
 _OPENAI = "https://api.openai.com/v1"
@@ -53,9 +55,8 @@ def read_settings() -> Settings:
     own = _OPENAI if named == "openai" else HOSTED
     base_url = _checked_url(env.get("DOUBLEWORD_BASE_URL") or own)
     guess = {HOSTED: "doubleword", _OPENAI: "openai"}.get(base_url, "generic")
-    settings = Settings(
-        base_url, key, named or guess, _usd(env.get("DOUBLEWORD_BATCH_MAX_COST_USD"))
-    )
+    cap = _cap(env.get("DOUBLEWORD_BATCH_MAX_COST_USD"))
+    settings = Settings(base_url, key, named or guess, cap)
     if not key and not settings.is_loopback:
         raise Stop(
             Exit.CONFIG,
@@ -170,18 +171,15 @@ def _is_loopback(host: str) -> bool:
         return False
 
 
-def _usd(text: str | None) -> Decimal | None:
+def _cap(text: str | None) -> Decimal | None:
     if not text:
         return None
     try:
-        value = Decimal(text)
-    except InvalidOperation:
-        value = Decimal(-1)
-    if not value.is_finite() or value < 0:
+        return usd(text)
+    except ValueError:
         raise Stop(
             Exit.CONFIG, f"DOUBLEWORD_BATCH_MAX_COST_USD={quoted(text, 40)} is not an amount."
-        )
-    return value
+        ) from None
 
 
 def _refuse_other_limits(env: dict[str, str]) -> None:

@@ -12,13 +12,13 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from batchkit.ending import Exit, Stop, quoted
+from batchkit.limits import CHAT, EMBEDDINGS, RESPONSES
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 UNLIMITED_OUTPUT_TOKENS = 262_144
 
-_CHAT, _RESPONSES, _EMBEDDINGS = "/v1/chat/completions", "/v1/responses", "/v1/embeddings"
 _FREE = frozenset(
     {
         *("temperature", "top_p", "top_k", "min_p", "seed", "stop", "stop_sequences"),
@@ -31,25 +31,25 @@ _FREE = frozenset(
     }
 )
 _OF_ENDPOINT = {
-    _CHAT: "messages response_format functions function_call",
+    CHAT: "messages response_format functions function_call",
     "/v1/completions": "suffix",
     "/v1/messages": "messages system",
-    _RESPONSES: "input instructions text truncation include",
-    _EMBEDDINGS: "input dimensions encoding_format input_type truncate_prompt_tokens",
+    RESPONSES: "input instructions text truncation include",
+    EMBEDDINGS: "input dimensions encoding_format input_type truncate_prompt_tokens",
 }
 _COUNTS = {
-    _CHAT: ("max_tokens", "max_completion_tokens", "n", "min_tokens"),
+    CHAT: ("max_tokens", "max_completion_tokens", "n", "min_tokens"),
     "/v1/completions": ("max_tokens", "n", "best_of", "min_tokens"),
     "/v1/messages": ("max_tokens", "min_tokens"),
-    _RESPONSES: ("max_output_tokens", "min_tokens"),
+    RESPONSES: ("max_output_tokens", "min_tokens"),
 }
 _TEXTS = {"/v1/completions": ("model", "prompt")}
 _LIMITS = frozenset({"max_tokens", "max_completion_tokens", "max_output_tokens"})
 _OFF = {
-    _CHAT: ("stream",),
+    CHAT: ("stream",),
     "/v1/completions": ("stream", "echo"),
     "/v1/messages": ("stream",),
-    _RESPONSES: ("stream", "background"),
+    RESPONSES: ("stream", "background"),
 }
 _CONTENT = frozenset(
     {
@@ -119,7 +119,7 @@ def output_tokens_of(body: dict[str, Any], endpoint: str) -> int:
     """
     if endpoint not in _OF_ENDPOINT:
         raise _UnknownCost(f"the endpoint {quoted(str(endpoint), 60)} is not known")
-    embeds = endpoint == _EMBEDDINGS
+    embeds = endpoint == EMBEDDINGS
     free = set(_OF_ENDPOINT[endpoint].split()) | ({"metadata", "user"} if embeds else _FREE)
     counts = {name: _count(body, name) for name in _COUNTS.get(endpoint, ())}
     for name, value in body.items():
@@ -156,7 +156,7 @@ def _is_bounded(name: str, value: Any, endpoint: str) -> bool:
             )
         )
     if name == "modalities":
-        return endpoint == _CHAT and value in (None, [], ["text"])
+        return endpoint == CHAT and value in (None, [], ["text"])
     names = {
         "thinking": {"type", "budget_tokens", "display"},
         "reasoning": {"effort", "summary", "generate_summary", "enabled", "exclude", "max_tokens"},

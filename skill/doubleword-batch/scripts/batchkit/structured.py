@@ -14,7 +14,7 @@ from batchkit.schema import Checker
 from batchkit.thoughts import behind_thoughts
 
 if TYPE_CHECKING:
-    from batchkit.reading import Reading
+    from batchkit.result_line import Reading
 
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")

@@ -13,10 +13,9 @@ from decimal import Decimal, InvalidOperation
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from batchkit.api import safe
-from batchkit.batch_status import status_of
+from batchkit.batch_status import listed, status_of
 from batchkit.ending import Exit, Stop, note, quoted
 from batchkit.json_values import object_of
-from batchkit.listing import listed
 from batchkit.refusals import Lost, Refused, Unlisted
 from batchkit.spending import most_output_tokens
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import re
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Callable, NamedTuple
 
 from batchkit import strict_json
-from batchkit.ending import Exit, Stop, quoted
+from batchkit.ending import Exit, Stop, check_file_is_there, quoted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +25,13 @@ _NO_COMMA = re.compile(rb"(?<=\d),(?=\d)|, ")
 _ROWS_COMPARED = 40
 _ROWS_SEARCHED_FOR_COLUMNS = 1000
 _LARGEST_FIELD = 64 << 20
-_OTHER_KINDS = {
-    b"PK\x03\x04": "an Excel workbook or a zip archive",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook",
-    b"PAR1": "a Parquet file",
-    b"\x1f\x8b": "compressed with gzip",
-    b"%PDF": "a PDF",
+_TABLES_BY_MAGIC = {
+    b"PAR1": "a Parquet table",
     b"SQLite format 3": "an SQLite database",
+    b"\xd0\xcf\x11\xe0": "an Excel workbook",
+    b"PK\x03\x04": "an Excel workbook or a zip archive",
 }
+_NOT_READ = {**_TABLES_BY_MAGIC, b"\x1f\x8b": "compressed with gzip", b"%PDF": "a PDF"}
 
 Row = dict[str, Any]
 
@@ -78,13 +78,12 @@ def _head(path: Path) -> bytes:
             "The scripts read one CSV, TSV or JSON file; the command `doubleword-batch` and the "
             "tools read folders.",
         )
-    if not path.is_file():
-        raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")
+    check_file_is_there(path)
     with path.open("rb") as stream:
         head = stream.read(_HEAD_BYTES)
     if not head:
         raise _bad(path, "is empty", "Give a file with rows.")
-    for magic, kind in _OTHER_KINDS.items():
+    for magic, kind in _NOT_READ.items():
         if head.startswith(magic):
             raise _bad(path, f"is {kind}", "Export it as CSV (UTF-8) or JSONL.")
     if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\0" in head:
@@ -259,3 +258,58 @@ def _is_utf8(line: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+# Tables that are given where a file of request lines is meant, known by content and by name
+
+_OF_REQUESTS = frozenset({"custom_id", "method", "url", "body"})
+_BY_SUFFIX = {
+    **dict.fromkeys((".csv", ".tsv", ".tab", ".psv"), "a table"),
+    **dict.fromkeys((".xlsx", ".xlsm", ".xls", ".xlsb", ".ods"), "a workbook"),
+    **dict.fromkeys((".parquet", ".db", ".sqlite", ".sqlite3"), "a table"),
+}
+_DELIMITED = re.compile(r"[,;\t|]")
+
+
+def refuse_table(path: Path) -> None:
+    """Stop at a file that holds rows in place of requests."""
+    kind = other_table(path) if path.is_file() else None
+    if kind is not None:
+        raise Stop(
+            Exit.INPUT,
+            f"{quoted(str(path))} is {kind} and not a request file.",
+            "Make a request file of it first: create_batch_file.py with a prompt.",
+        )
+
+
+def other_table(path: Path) -> str | None:
+    """What a file is that holds rows in place of requests; None for what may hold requests."""
+    with path.open("rb") as stream:
+        head = stream.read(_HEAD_BYTES)
+    for magic, kind in _TABLES_BY_MAGIC.items():
+        if head.startswith(magic):
+            return kind
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    by_name = next((_BY_SUFFIX[suffix] for suffix in suffixes if suffix in _BY_SUFFIX), None)
+    text = head.decode("utf-8-sig", "replace").lstrip()
+    lines = text.splitlines()
+    if not lines:
+        return by_name
+    if lines[0].startswith("{"):
+        return _of_objects(lines[0], by_name)
+    if re.match(r"\[\s*(\{|$)", text):
+        return None if '"custom_id"' in text else "a JSON array"
+    first, second = [len(_DELIMITED.findall(line)) for line in [*lines, ""][:2]]
+    is_csv = first > 0 and first == second and not lines[0].startswith(('"{', "["))
+    return by_name or ("a table" if is_csv else None)
+
+
+def _of_objects(line: str, by_name: str | None) -> str | None:
+    try:
+        found: Any = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(found, dict) or not found:
+        return None
+    is_request = any(name in found for name in _OF_REQUESTS)
+    return None if is_request else by_name or "a table of JSON Lines"
