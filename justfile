@@ -14,7 +14,7 @@ quick *options:
     {{ run }} pytest -n auto {{ options }} {{ quick }} {{ prepend("--ignore=", not_quick) }}
 
 # What `just quick` runs: the tests that start few servers, and one whole job through the MCP tools.
-quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_snapshots.py tests/tools/test_job_flow.py"
+quick := "tests/unit tests/docs tests/manifests tests/tools/test_definitions.py tests/tools/test_job_flow.py"
 
 # What takes longest in these folders, and is left to `just test`: real processes, damaged inputs, drawn inputs, the site.
 not_quick := "tests/unit/test_processes.py tests/unit/jobs/test_answers.py tests/unit/jobs/test_any_lines.py tests/unit/jobs/test_cascade_statistics.py tests/unit/jobs/test_query.py tests/unit/sources/test_corpus.py tests/unit/sources/test_documents.py tests/unit/sources/test_other_workbooks.py tests/unit/sources/test_parquet_source.py tests/unit/sources/test_properties.py tests/unit/sources/test_workbook_properties.py tests/docs/test_benchmarks.py tests/docs/test_readme.py tests/docs/test_site.py"

@@ -10,6 +10,18 @@ from doubleword_batch.mcp_server import build_server
 
 DEADLINE_SECONDS = 60
 MOST_WAITS = 6
+ORDER_TOOL = {
+    "type": "function",
+    "function": {
+        "name": "order",
+        "parameters": {
+            "type": "object",
+            "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
+            "required": ["item", "count"],
+        },
+    },
+}
+"""A tool for models to call."""
 
 
 @dataclass

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 import sys
 from pathlib import Path
 
@@ -65,6 +66,15 @@ def pytest_terminal_summary(terminalreporter):
         terminalreporter.write_line(
             f"tests with the hosts' own tools: {sum(counts.values())} run, {skipped} skipped"
         )
+
+
+@pytest.fixture
+def unused_url() -> str:
+    """A base URL at which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port = listener.getsockname()[1]
+    return f"http://127.0.0.1:{port}/v1"
 
 
 @pytest.fixture

@@ -16,6 +16,7 @@ from pathlib import Path
 import anyio
 import duckdb
 
+from agent import ORDER_TOOL
 from agents.driver import Driver, session
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from doubleword_batch.local.executors.faults import Match, RequestFault
@@ -32,17 +33,6 @@ INVOICE = {
     "properties": {"vendor": {"type": "string"}, "total": {"type": "number"}},
     "required": ["vendor", "total"],
     "additionalProperties": False,
-}
-ORDER_TOOL = {
-    "type": "function",
-    "function": {
-        "name": "order",
-        "parameters": {
-            "type": "object",
-            "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
-            "required": ["item", "count"],
-        },
-    },
 }
 PNG = b"\x89PNG\r\n\x1a\n" + b"\0" * 40
 

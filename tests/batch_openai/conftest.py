@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 from contextlib import asynccontextmanager, contextmanager
@@ -65,15 +64,6 @@ def chat_call(client, text, **params):
 async def batches_of(client):
     """The batches at the provider, through the live API."""
     return [batch async for batch in client.batches.list()]
-
-
-@pytest.fixture
-def unused_url():
-    """A base URL at which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    return f"http://127.0.0.1:{port}/v1"
 
 
 OF_A_BATCH = {("POST", "/v1/files"), ("POST", "/v1/batches")}

@@ -62,6 +62,19 @@ class Shell:
         return json.loads(ended.stdout)
 
     @contextmanager
+    def hosted(self, **environment):
+        """The same folder where the provider costs money: a local server under its name."""
+        with self.local() as server:
+            self.environment |= {
+                "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
+                "DOUBLEWORD_BASE_URL": server["base_url"],
+                "DOUBLEWORD_API_KEY": server["token"],
+                "DOUBLEWORD_BATCH_HOME": str(self.folder / "elsewhere"),
+                **environment,
+            }
+            yield self
+
+    @contextmanager
     def local(self, *arguments):
         """`doubleword-batch local` in a process of its own; yields what it announced."""
         server = self.start("local", "--json", "--show-token", *arguments)

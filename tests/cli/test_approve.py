@@ -21,14 +21,7 @@ def hosted(tmp_path_factory):
     """A folder whose provider costs money, where a person is asked above five cents."""
     shell = Shell(tmp_path_factory.mktemp("hosted"))
     shell.write("rows.csv", "text\ngood\nbad\n")
-    with shell.local() as server:
-        shell.environment |= {
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
-            "DOUBLEWORD_BASE_URL": server["base_url"],
-            "DOUBLEWORD_API_KEY": server["token"],
-            "DOUBLEWORD_BATCH_HOME": str(shell.folder / "elsewhere"),
-            "DOUBLEWORD_BATCH_ASK_ABOVE_USD": "0.05",
-        }
+    with shell.hosted(DOUBLEWORD_BATCH_ASK_ABOVE_USD="0.05"):
         yield shell
 
 

@@ -53,13 +53,7 @@ def hosted(tmp_path_factory):
     """A folder whose provider costs money: the local server under a provider's name."""
     shell = Shell(tmp_path_factory.mktemp("hosted"))
     shell.write("rows.csv", "text\ngood\n")
-    with shell.local() as server:
-        shell.environment |= {
-            "DOUBLEWORD_BATCH_PROVIDER": "doubleword",
-            "DOUBLEWORD_BASE_URL": server["base_url"],
-            "DOUBLEWORD_API_KEY": server["token"],
-            "DOUBLEWORD_BATCH_HOME": str(shell.folder / "elsewhere"),
-        }
+    with shell.hosted():
         yield shell
 
 

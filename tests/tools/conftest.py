@@ -1,7 +1,6 @@
 """A working directory, a state directory and a local server that simulates."""
 
 import json
-import socket
 from contextlib import contextmanager
 
 import pytest
@@ -73,12 +72,3 @@ def reviews(work):
     rows += [f'a{n},"Review {n}, with a comma\nand a line break ☕",{n % 5 + 1}' for n in range(40)]
     path.write_text("\n".join(rows), encoding="utf-8", newline="\n")
     return path
-
-
-@pytest.fixture
-def unused_url():
-    """A base URL on which nothing listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port = listener.getsockname()[1]
-    return f"http://127.0.0.1:{port}/v1"

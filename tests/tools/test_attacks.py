@@ -6,9 +6,8 @@ import pytest
 
 from agent import agent
 from as_doubleword import as_doubleword
-from doubleword_batch.errors import ConfigError
 from doubleword_batch.local import LocalConfig, LocalServer
-from doubleword_batch.local.executors.faults import RequestFault, ServerFault
+from doubleword_batch.local.executors.faults import ServerFault
 from doubleword_batch.settings import Settings
 from tools.conftest import listing
 
@@ -117,20 +116,6 @@ async def test_a_providers_estimate_that_ignores_token_limits_does_not_pass_the_
     assert len(batches["lines"]) == 1
 
 
-async def test_a_retry_with_costlier_parameters_stays_under_the_cap(capped, faulty, reviews):
-    failing = RequestFault(fault="error", status=400, message="no")
-    with faulty(requests=[failing]) as server:
-        async with agent(capped(server)) as a:
-            order = {**ORDER, "model": MODEL, "params": {"max_tokens": 5}}
-            results = await a.runs_job(**order)
-            reply = await a.fails(
-                "retry_failed", job=results["job"], params={"max_tokens": 10_000_000, "n": 64}
-            )
-            batches = await a.calls("list", kind="batches")
-    assert reply["error"]["code"] == "over_cap"
-    assert len(batches["lines"]) == 1
-
-
 @pytest.mark.posix("links")
 async def test_a_planted_link_does_not_redirect_what_is_written(settings, reviews, work, tmp_path):
     precious = tmp_path / "precious"
@@ -144,17 +129,6 @@ async def test_a_planted_link_does_not_redirect_what_is_written(settings, review
         await a.calls("fetch_results", job=created["job"], output_path="answers.csv")
     assert precious.read_text(encoding="utf-8") == "mine"
     assert not (work / "out.jsonl").is_symlink()
-
-
-async def test_an_agent_may_neither_read_nor_write_the_state_directory(settings, reviews, home):
-    async with agent(settings) as a:
-        results = await a.runs_job(**ORDER)
-        part = home / "jobs" / results["job"] / "part-0001.jsonl"
-        written = await a.fails(
-            "fetch_results", job=results["job"], output_path=str(part), overwrite=True
-        )
-        read = await a.fails("create_batch_file", source=str(part), prompt="{{ custom_id }}")
-    assert written["error"]["code"] == read["error"]["code"] == "outside_roots"
 
 
 @pytest.mark.posix("pipes with names")
@@ -191,20 +165,6 @@ async def test_when_the_discovered_local_server_has_gone_another_takes_over(
         await a.ends(created["job"])
         results = await a.calls("fetch_results", job=created["job"])
     assert results["ledger"] == {"ok": 40}
-
-
-def test_keys_do_not_cross_providers():
-    both = {"DOUBLEWORD_API_KEY": "dw", "OPENAI_API_KEY": "oa"}
-    openai = Settings.from_environment({**both, "DOUBLEWORD_BATCH_PROVIDER": "openai"})
-    assert openai.base_url == "https://api.openai.com/v1"
-    assert openai.api_key.reveal() == "oa"
-    mixed = {
-        "OPENAI_API_KEY": "oa",
-        "DOUBLEWORD_BASE_URL": "https://api.doubleword.ai/v1",
-        "DOUBLEWORD_BATCH_PROVIDER": "openai",
-    }
-    with pytest.raises(ConfigError, match=r"OPENAI_API_KEY.*DOUBLEWORD_BASE_URL"):
-        Settings.from_environment(mixed)
 
 
 def test_a_server_started_in_the_root_of_the_disk_exposes_nothing(monkeypatch):

@@ -9,6 +9,7 @@ import pytest
 from agent import agent
 from doubleword_batch.jobs import replies
 from doubleword_batch.settings import Settings
+from tools.snapshots import RENEW, current, stored
 
 ALL = [
     "create_batch_file",
@@ -136,3 +137,13 @@ async def test_the_server_introduces_itself_with_the_workflow(settings):
     assert info.version
     assert 3 <= len(instructions.splitlines()) <= 6
     assert "create_batch_file" in instructions
+
+
+async def test_every_definition_is_stored_as_it_is_and_nothing_else_is(settings):
+    now, before = await current(settings), stored()
+    wrong = {
+        "missing": sorted(now.keys() - before.keys()),
+        "orphaned": sorted(before.keys() - now.keys()),
+        "changed": sorted(name for name in now.keys() & before.keys() if now[name] != before[name]),
+    }
+    assert not any(wrong.values()), f"{wrong}; if the change is meant, run: {RENEW}"

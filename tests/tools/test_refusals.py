@@ -133,47 +133,6 @@ async def test_a_reply_that_does_not_fit_is_reported_as_unexpected(hosted, revie
     assert reply["error"]["code"] == "unexpected_reply"
 
 
-async def test_a_batch_whose_reply_is_lost_is_found_and_not_created_twice(hosted, reviews):
-    fault = ServerFault(fault="drop_after", route=CREATE)
-    async with agent(hosted(fault), max_retry_seconds=60) as a:
-        created = await a.calls("create_batch_file", **ORDER)
-        submitted = await a.calls("create_batch", job=created["job"])
-        batches = await a.calls("list", kind="batches")
-    assert len(batches["lines"]) == 1
-    assert submitted["batch_ids"][0] in batches["lines"][0]
-
-
-async def test_an_upload_whose_reply_is_lost_is_found_and_not_repeated(hosted, reviews):
-    fault = ServerFault(fault="drop_after", route="POST /v1/files")
-    async with agent(hosted(fault), max_retry_seconds=60) as a:
-        created = await a.calls("create_batch_file", **ORDER)
-        uploaded = await a.calls("upload", job=created["job"])
-        files = await a.calls("list", kind="files")
-    assert len(uploaded["input_file_ids"]) == 1
-    assert sum("batch" in line and created["job"] in line for line in files["lines"]) == 1
-
-
-async def test_a_download_that_is_cut_resumes_where_it_stopped(hosted, reviews, work):
-    route = "GET /v1/files/{id}/content"
-    cut = ServerFault(fault="cut", route=route, bytes=3000, times=3)
-    async with agent(hosted(cut), max_retry_seconds=60) as a:
-        results = await a.runs_job(work / "out.jsonl", **ORDER)
-    assert results["ledger"] == {"ok": 40}
-    assert "warnings" not in results.fields
-
-
-@pytest.mark.parametrize("fault", ["no_skip", "duplicate_lines", "late_lines", "garbage_line"])
-async def test_a_strange_download_does_no_harm(hosted, reviews, work, fault):
-    strange = ServerFault(fault=fault, route="GET /v1/files/{id}/content", times=None)
-    if fault == "late_lines":
-        strange = ServerFault(fault=fault, route=strange.route, times=2, lines=5)
-    async with agent(hosted(strange)) as a:
-        results = await a.runs_job(work / "out.jsonl", **ORDER)
-        again = await a.calls("fetch_results", job=results["job"])
-    assert again["ledger"] == {"ok": 40}
-    assert len((work / "out.jsonl").read_text(encoding="utf-8").splitlines()) == 40
-
-
 async def test_a_server_that_is_down_is_reported_as_unreachable(environment, reviews, unused_url):
     settings = Settings.from_environment(
         {

@@ -6,21 +6,9 @@ import json
 import duckdb
 import pytest
 
-from agent import agent
+from agent import ORDER_TOOL, agent
 
-TOOLS = [
-    {
-        "type": "function",
-        "function": {
-            "name": "order",
-            "parameters": {
-                "type": "object",
-                "properties": {"item": {"type": "string"}, "count": {"type": "integer"}},
-                "required": ["item", "count"],
-            },
-        },
-    }
-]
+TOOLS = [ORDER_TOOL]
 FLAT = [{"type": "function", "name": "order", **TOOLS[0]["function"]}]  # as responses have it
 
 

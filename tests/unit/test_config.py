@@ -300,19 +300,24 @@ def test_an_error_names_the_variable_that_was_read(env, told):
 
 
 @pytest.mark.parametrize(
-    ("more", "goes_to"),
+    ("more", "goes_to", "key"),
     [
-        ({"DOUBLEWORD_BATCH_PROVIDER": "openai", "DOUBLEWORD_API_KEY": "sk-1"}, OPENAI_BASE_URL),
-        ({"DOUBLEWORD_API_KEY": "sk-1"}, GATEWAY),
+        (
+            {"DOUBLEWORD_BATCH_PROVIDER": "openai", "DOUBLEWORD_API_KEY": "sk-1"},
+            OPENAI_BASE_URL,
+            KEY,
+        ),
+        ({"DOUBLEWORD_API_KEY": "sk-1"}, GATEWAY, "sk-1"),
         (
             {"DOUBLEWORD_BATCH_PROVIDER": "openai", "OPENAI_BASE_URL": "https://o/v1"},
             "https://o/v1",
+            KEY,
         ),
     ],
 )
-def test_a_family_that_is_complete_is_taken_whatever_there_is_of_the_other(more, goes_to):
-    env = {"OPENAI_API_KEY": KEY, "DOUBLEWORD_BASE_URL": GATEWAY, **more}
-    assert read(env).base_url == goes_to
+def test_a_family_that_is_complete_is_taken_whatever_there_is_of_the_other(more, goes_to, key):
+    settings = read({"OPENAI_API_KEY": KEY, "DOUBLEWORD_BASE_URL": GATEWAY, **more})
+    assert (settings.base_url, settings.api_key.reveal()) == (goes_to, key)
 
 
 def test_an_address_on_this_machine_needs_no_key_of_its_own():

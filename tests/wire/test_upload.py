@@ -127,16 +127,3 @@ async def test_a_file_that_changes_on_the_way_is_not_stored(connect, tmp_path: P
         (request,) = server.requests
         assert request.body_bytes < int(request.headers["content-length"])
     assert caught.value.code == "file_changed"
-
-
-async def test_a_rejection_that_comes_before_the_whole_file_is_sent_is_read(
-    connect, tmp_path: Path
-):
-    path = tmp_path / "large.jsonl"
-    path.write_bytes(b"x" * 30_000_000)
-    early = answer(413, b"File exceeds the maximum", kind="text/plain")
-    early.early = True
-    async with serving(early) as server:
-        with pytest.raises(errors.RejectedError) as caught:
-            await connect(server.base_url).files.upload(path)
-    assert caught.value.code == "too_large"

@@ -3,6 +3,8 @@
 import sys
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from documents import write_docx, write_pdf
 from doubleword_batch.errors import ConfigError, InputError
@@ -11,6 +13,7 @@ from doubleword_batch.isolated import files
 from doubleword_batch.paths import Roots
 from doubleword_batch.sources import open_source
 from doubleword_batch.sources.base import BadRow
+from doubleword_batch.sources.files import pieces
 from doubleword_batch.sources.options import SourceOptions
 
 
@@ -124,3 +127,25 @@ def test_without_the_extra_a_folder_of_documents_is_refused_with_the_line_to_ins
             list(open_source(location, roots).rows())
         assert refused.value.code == "no_extra"
         assert refused.value.hint.endswith(install_line(package))
+
+
+# Texts cut into pieces
+
+
+@given(st.text(alphabet="ab. \n\r", max_size=400), st.integers(100, 150))
+def test_pieces_are_bounded_and_joined_are_the_text(text, most):
+    found = list(pieces(text, most))
+    assert "".join(found) == text
+    assert all(0 < len(piece) <= most for piece in found) or found == [""]
+
+
+@pytest.mark.parametrize("mark", ["\n\n", "\r\n\r\n", "\n", "\r\n", ". ", " "])
+def test_a_piece_ends_behind_a_break(mark):
+    text = "x" * 70 + mark + "y" * 70
+    assert list(pieces(text, 100)) == ["x" * 70 + mark, "y" * 70]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_paragraph_ends_a_piece_rather_than_a_line_whatever_ends_the_lines(end):
+    text = "x" * 60 + end * 2 + "x" * 20 + end + "y" * 70
+    assert next(pieces(text, 100)) == "x" * 60 + end * 2
