@@ -21,7 +21,7 @@ PROGRAM = textwrap.dedent(
     import asyncio, json, multiprocessing, os, sys
     import openai
     from doubleword_batch import BatchOpenAI, Settings
-    from doubleword_batch.lazy_workspace import open_workspace
+    from doubleword_batch.lazy_workspace import LazyWorkspace
 
     def made():
         return BatchOpenAI(batch_window_seconds=0.05, poll_interval_seconds=0.1)
@@ -90,13 +90,15 @@ def test_a_workspace_that_is_open_says_so_in_a_forked_process(run):
     child, parent = run(
         """
         async def main():
-            async with open_workspace(Settings.from_environment(os.environ)) as ws:
-                def count():
-                    try:
-                        return ws.store.query("SELECT count(*) FROM jobs")
-                    except Exception as error:
-                        return error.code
-                print(json.dumps([in_child(count), count()]))
+            workspace = LazyWorkspace(Settings.from_environment(os.environ))
+            store = (await workspace.get()).store
+            def count():
+                try:
+                    return store.query("SELECT count(*) FROM jobs")
+                except Exception as error:
+                    return error.code
+            print(json.dumps([in_child(count), count()]))
+            await workspace.close()
 
         asyncio.run(main())
         """

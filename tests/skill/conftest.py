@@ -3,17 +3,28 @@
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import asynccontextmanager, contextmanager
 from types import SimpleNamespace
 
 import pytest
 
+from doubleword_batch.lazy_workspace import LazyWorkspace
 from doubleword_batch.local import Faults, LocalConfig, LocalServer
 from skill.places import SCRIPTS
 
 DEADLINE_SECONDS = 300
 
 _OURS = ("DOUBLEWORD_", "OPENAI_")
+
+
+@asynccontextmanager
+async def open_workspace(settings):
+    """A use of the package beside the scripts."""
+    workspace = LazyWorkspace(settings)
+    try:
+        yield await workspace.get()
+    finally:
+        await workspace.close()
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
 import pytest
 
 from doubleword_batch.jobs.submit import create_batch, upload
-from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
+from skill.conftest import open_workspace
 from skill.results import FAST, batches_at, expected_ids, ids_of, lines_of
 
 

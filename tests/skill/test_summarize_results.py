@@ -9,11 +9,11 @@ from doubleword_batch.jobs.export.formulas import HarmlessCells
 from doubleword_batch.jobs.results import fetch_results
 from doubleword_batch.jobs.submit import create_batch
 from doubleword_batch.jobs.sync.parse import read_line
-from doubleword_batch.lazy_workspace import open_workspace
 from doubleword_batch.local.executors.faults import Match, RequestFault
 from doubleword_batch.settings import Settings
 from result_lines import CASES, NO_RESULT_LINES
 from result_lines.elsewhere import WAITING
+from skill.conftest import open_workspace
 from skill.places import script_module
 
 FAST = ("--poll", "0.1", "--patience", "20")
