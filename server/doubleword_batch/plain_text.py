@@ -43,6 +43,11 @@ def is_plain(text: str) -> bool:
     return one_line(text) == text
 
 
+def shortened(text: str, most: int) -> str:
+    """The text, or so many of its first characters and an ellipsis."""
+    return text if len(text) <= most else text[:most] + "…"
+
+
 def _plain(text: str, kept: str) -> str:
     if text.isprintable() and not _UNSEEN.search(text):
         return text

@@ -165,13 +165,13 @@ def test_a_mark_needs_a_row_and_one_of_three_words(console, browser, reviews):
 
 
 def test_while_an_index_is_made_the_page_says_so_and_then_goes_on(browser, reviews, monkeypatch):
-    gate, make = threading.Event(), answer_tables.answer_lists.make_indexes
+    gate, make = threading.Event(), answer_tables.answers.make_indexes
 
     def slow(*arguments):
         gate.wait(WAIT_SECONDS)
         make(*arguments)
 
-    monkeypatch.setattr(answer_tables.answer_lists, "make_indexes", slow)
+    monkeypatch.setattr(answer_tables.answers, "make_indexes", slow)
     monkeypatch.setattr(answer_tables, "MANY_ROWS", 0)
     monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", 0.01)
     sorted_by = f"/jobs/{reviews}/answers?sort=output_tokens"
@@ -189,14 +189,14 @@ def test_while_an_index_is_made_the_page_says_so_and_then_goes_on(browser, revie
 def test_while_all_rows_are_looked_through_the_page_says_so_and_then_goes_on(
     browser, reviews, monkeypatch
 ):
-    gate, make = threading.Event(), answer_tables.answer_lists.make_list
+    gate, make = threading.Event(), answer_tables.answers.make_list
     find = views.answers.page
 
     def slow(*arguments):
         gate.wait(WAIT_SECONDS)
         make(*arguments)
 
-    monkeypatch.setattr(answer_tables.answer_lists, "make_list", slow)
+    monkeypatch.setattr(answer_tables.answers, "make_list", slow)
     monkeypatch.setattr(answer_tables, "_WAIT_SECONDS", 0.01)
     monkeypatch.setattr(
         views.answers, "page", lambda *a, **k: find(*a, **k) if gate.is_set() else None

@@ -76,6 +76,34 @@ def test_a_batch_made_elsewhere_is_adopted_and_read(console, browser, tmp_path):
     assert batch not in browser.get("/provider").text
 
 
+def test_many_batches_made_elsewhere_do_not_hide_the_files_made_there(
+    console, browser, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("doubleword_batch.jobs.views.remote._MOST_SHOWN", 2)
+
+    async def make():
+        async with Jobs(settings_of(console.home)) as jobs:
+            client = (await jobs.workspace()).client
+            made, url = [], "/v1/chat/completions"
+            body = {"model": "simulated-chat", "messages": [{"role": "user", "content": "hi"}]}
+            for number in range(4):
+                line = {"custom_id": f"file {number}", "method": "POST", "url": url, "body": body}
+                path = tmp_path / f"{number}.jsonl"
+                path.write_text(json.dumps(line) + "\n", encoding="utf-8")
+                file = (await client.files.upload(path)).id
+                batch = number % 2 and await client.batches.create(
+                    input_file_id=file, endpoint=url, completion_window="24h"
+                )
+                made.append(batch.id if batch else file)
+            return made
+
+    made = anyio.run(make)
+    page = browser.get("/provider").text
+    assert [name for name in made if name not in page] == []
+    for batch in made[1::2]:
+        console.post(browser, "/provider/adopt", id=batch)
+
+
 def test_what_ended_before_it_was_adopted_is_read_while_a_page_is_open(
     console, browser, tmp_path, monkeypatch
 ):

@@ -20,7 +20,9 @@ import pytest
 
 import doubleword_batch
 from doubleword_batch import ConfigError, InputError, Jobs, Settings, run
+from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.jobs.store.jobs import Store
+from doubleword_batch.paths import Roots
 
 ROWS = [{"text": "a fine book", "stars": 5}, {"text": "a dull one", "stars": 1}]
 PROMPT = "Good or bad? {{ text }}"
@@ -122,6 +124,22 @@ async def test_a_pilot_a_retry_and_a_cancel_answer_as_the_tools_do(settings, tab
         assert nothing.value.code == "nothing_to_retry"
         late = await pilot.cancel()
         assert (late.stopped, late.status, late.next.tool) == (0, "completed", "fetch_results")
+
+
+async def test_a_pilot_over_a_dropped_file_is_projected_where_only_a_folder_may_be_read(
+    settings, table, tmp_path
+):
+    dropped = dropped_files(settings.home)
+    dropped.mkdir(parents=True)
+    source = table.rename(dropped / table.name)
+    folder = Roots([tmp_path / "data"], state_directory=settings.home)
+    async with Jobs(settings, roots=folder.with_folder(dropped)) as jobs:  # as the console does
+        pilot = await jobs.create(source, prompt=PROMPT, limit=1)
+        await pilot.submit()
+        await pilot.wait()
+    async with Jobs(settings, roots=folder) as jobs:
+        results = await jobs.job(pilot.name).results()
+        assert results.reply.projection.rows == 2
 
 
 @pytest.mark.parametrize("cap", [float("nan"), -1])

@@ -108,6 +108,11 @@ _OF_LINES = {
         {"batch_result": {"chat": "hi"}},
         outcome="invalid", cause="unknown_body", answer='{"batch_result":{"chat":"hi"}}',
     ),
+    "a response of no known shape, its fields in their order": line(
+        {"response": {"status_code": 200, "one": 1, "two": 2, "three": 3, "four": 4, "five": 5}},
+        outcome="invalid", cause="unknown_body",
+        answer='{"one":1,"two":2,"three":3,"four":4,"five":5}',
+    ),
     "nothing beside what a line has": line(
         {"request": {"a": 1}, "metadata": {"b": 2}, "model": "m", "response": {}},
         outcome="failed", cause="no_response",

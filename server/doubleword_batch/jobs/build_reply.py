@@ -21,6 +21,7 @@ from doubleword_batch.jobs.replies import Created
 from doubleword_batch.jobs.reuse.told import rows_saved, saved_in_words
 from doubleword_batch.jobs.reuse.unfetched import lost_in_words
 from doubleword_batch.jobs.window_costs import compare_windows
+from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests import BuildResult
 
 _NAMES_SHOWN = 5
@@ -156,7 +157,7 @@ def _first_request(path: Path | None) -> str:
     if not texts:
         texts = [body.get("instructions") or "", _text_of(body.get("input"))]
     text = "\n".join(filter(None, texts))
-    return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "…"
+    return shortened(text, _SHOWN_CHARACTERS)
 
 
 def _text_of(content: Any) -> str:

@@ -10,6 +10,7 @@ import msgspec
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.jobs.build_request import BuildOptions, BuildRequest, build_options
+from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.jobs.groups import write_groups
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -117,11 +118,14 @@ def _source(
 def open_again(job: StoredJob) -> Source:
     """The source of a job, read as it was when the job was built.
 
+    Inline rows lie in the job's own folder, dropped files in that of the console.
+
     Raises:
         InputError: see `open_source`.
     """
     stored: dict[str, Any] = msgspec.json.decode(job.spec)
-    roots = job.workspace.roots.with_folder(job.folder)  # where inline rows lie
+    dropped = dropped_files(job.store.home)
+    roots = job.workspace.roots.with_folder(job.folder).with_folder(dropped)
     options = build_options(stored.get("options"))
     return open_source(job.source or "", roots, options.source)
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.store.marks import Mark
 from doubleword_batch.jobs.store.worker_threads import in_thread
-from doubleword_batch.jobs.views import answer_lists, answers_database
-from doubleword_batch.jobs.views.answer_filter import AnswerFilter
+from doubleword_batch.jobs.views import answers, answers_database
 from doubleword_batch.jobs.views.answers import MANY_ROWS
-from doubleword_batch.jobs.views.answers_database import Snapshot
+from doubleword_batch.jobs.views.answers_database import AnswerFilter, Snapshot
 
 _MADE_AT_ONCE = 5_000  # rows: fewer are made while the page waits
 _WAIT_SECONDS = 1.0
@@ -96,11 +95,11 @@ class AnswerTables:
         """
         if snapshot.rows <= MANY_ROWS:
             return None
-        missing = await in_thread(lambda _: answer_lists.missing_indexes(snapshot, wanted, sort))
+        missing = await in_thread(lambda _: answers.missing_indexes(snapshot, wanted, sort))
         if not missing:
             return None
         ended = self._closed.is_set
-        work = self._makers.submit(answer_lists.make_indexes, snapshot, missing, ended)
+        work = self._makers.submit(answers.make_indexes, snapshot, missing, ended)
         return await self._added(job, work, Preparing(0, snapshot.rows, tuple(missing)))
 
     async def begin_list(
@@ -116,7 +115,7 @@ class AnswerTables:
         It waits for it for a second.
         """
         ended = self._closed.is_set
-        work = self._makers.submit(answer_lists.make_list, snapshot, wanted, marks, sort, ended)
+        work = self._makers.submit(answers.make_list, snapshot, wanted, marks, sort, ended)
         return await self._added(job, work, Preparing(0, snapshot.rows, is_search=True))
 
     async def _added(

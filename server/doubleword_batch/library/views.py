@@ -23,15 +23,15 @@ from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.collect import collect
 from doubleword_batch.jobs.views import answers, histograms, remote
-from doubleword_batch.jobs.views.answer_filter import AnswerFilter
 from doubleword_batch.jobs.views.answers import AnswerPage, AnswerRow, Count
-from doubleword_batch.jobs.views.answers_database import Snapshot
+from doubleword_batch.jobs.views.answers_database import AnswerFilter, Snapshot
 from doubleword_batch.jobs.views.failures import FailureGroup, failures
 from doubleword_batch.jobs.views.histograms import MOST_DISTINCT, Bar, Histogram
 from doubleword_batch.jobs.views.judging import Accuracy, Judging, judging
 from doubleword_batch.jobs.views.preview import (
     PromptPreview,
     SourcePreview,
+    Written,
     preview_prompt,
     preview_source,
 )
@@ -46,7 +46,6 @@ from doubleword_batch.jobs.views.summary import (
     summaries,
     summary,
 )
-from doubleword_batch.jobs.views.written import Written
 from doubleword_batch.library.answer_tables import AnswerTables, Preparing
 from doubleword_batch.library.drafts import Drafts
 from doubleword_batch.library.jobs import Jobs

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from doubleword_batch.jobs.store.records import Entry
-from doubleword_batch.jobs.views import answer_lists, answers, answers_database, histograms
+from doubleword_batch.jobs.views import answers, answers_database, histograms
 from doubleword_batch.jobs.views.answers import AnswerFilter
 
 COLUMNS = ["given", "outcome", "answer"]
@@ -91,7 +91,7 @@ def test_pages_give_each_row_once_in_order_looked_up_or_listed(
     counted = answers.count(snapshot, wanted, marks)
     assert (counted.rows, counted.is_all) == (len(expected), True)
     listed_by = None if sort == "row_number" else sort
-    answer_lists.make_list(snapshot, wanted, marks, listed_by)
+    answers.make_list(snapshot, wanted, marks, listed_by)
     assert walk(snapshot, wanted, marks, sort, descending, size) == expected
     assert answers.count(snapshot, wanted, marks).rows == len(expected)
 
@@ -102,7 +102,7 @@ def test_what_is_not_found_within_the_time_of_a_page_is_listed_first(tmp_path, m
     monkeypatch.setattr(answers, "_PAGE_SECONDS", 0.0)
     wanted = AnswerFilter(text="kettle 29999")
     assert answers.page(snapshot, wanted, {}, sort="given", descending=False) is None
-    answer_lists.make_list(snapshot, wanted, {}, "given")
+    answers.make_list(snapshot, wanted, {}, "given")
     page = answers.page(snapshot, wanted, {}, sort="given")
     assert [row.number for row in page.rows] == [30_000]
 
@@ -110,7 +110,7 @@ def test_what_is_not_found_within_the_time_of_a_page_is_listed_first(tmp_path, m
 def test_a_mark_that_is_set_makes_another_list(tmp_path):
     snapshot = snapshot_of(tmp_path, [("a", "b")] * 4)
     wanted = AnswerFilter(mark="any")
-    answer_lists.make_list(snapshot, wanted, {1: "right"}, None)
+    answers.make_list(snapshot, wanted, {1: "right"}, None)
     for marks in ({1: "right"}, {1: "right", 4: "wrong"}):
         rows = answers.page(snapshot, wanted, marks).rows
         assert [row.number for row in rows] == list(marks)
@@ -119,8 +119,8 @@ def test_a_mark_that_is_set_makes_another_list(tmp_path):
 def test_the_last_eight_lists_are_kept(tmp_path):
     snapshot = snapshot_of(tmp_path, [("a", "b")])
     for number in range(20):
-        answer_lists.make_list(snapshot, AnswerFilter(text=str(number)), {}, None)
-        answer_lists.make_list(snapshot, AnswerFilter(text=str(number)), {}, None)
+        answers.make_list(snapshot, AnswerFilter(text=str(number)), {}, None)
+        answers.make_list(snapshot, AnswerFilter(text=str(number)), {}, None)
     with closing(sqlite3.connect(snapshot.path)) as db:
         names = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
     assert {name for name in names if name.startswith("list_")} == {
@@ -131,7 +131,7 @@ def test_the_last_eight_lists_are_kept(tmp_path):
 def test_a_list_that_is_ended_leaves_nothing(tmp_path):
     snapshot = snapshot_of(tmp_path, [(f"kettle {n}", "fine") for n in range(30_000)])
     with pytest.raises(answers_database.InputError):
-        answer_lists.make_list(snapshot, AnswerFilter(text="z"), {}, "given", lambda: True)
+        answers.make_list(snapshot, AnswerFilter(text="z"), {}, "given", lambda: True)
     with closing(sqlite3.connect(snapshot.path)) as db:
         assert db.execute("SELECT * FROM lists").fetchall() == []
         assert "list_1" not in {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}

@@ -8,7 +8,7 @@ it says there of an answer's origin is about the earlier one, and is called `sou
 """
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,13 +80,14 @@ def table_columns(given: Sequence[str], spec: dict[str, Any], endpoint: str) -> 
     for name in schemas:
         properties[name] = name if name == "answer" else _free(name, taken, "answer_")
     made = tuple(column for name, column in properties.items() if name != "answer")
-    left_out = _of_an_earlier_job(given, spec)
+    is_of_a_job = _is_table_of_answers(given)
+    left_out = _unused(spec) if is_of_a_job else ()
     others = taken | {name.lower() for name in given}
     names: dict[str, str] = {}
     for name in given:
         if name in left_out:
             continue
-        clashes = name.lower() in taken or (name == ORIGIN and _is_table_of_answers(given))
+        clashes = name.lower() in taken or (name == ORIGIN and is_of_a_job)
         names[name] = _free(f"source_{name}", others, "source_") if clashes else name
     return Columns(names, own, properties, schemas, made, kinds)
 
@@ -97,16 +98,11 @@ def _kinds(spec: dict[str, Any], endpoint: str) -> tuple[str, ...]:
     params: dict[str, Any] = spec.get("params") or {}
     wanted = asks_for(params)
     extras = [name for name in EXTRAS if wanted[name]]
-    return (*_of_tools(params), "answer", *extras)
-
-
-def _of_tools(params: dict[str, Any]) -> tuple[str, ...]:
-    """The columns of a call's parts; a column for each argument that the tools describe."""
     if not params.get("tools"):
-        return ()
+        return ("answer", *extras)
     arguments = (TOOL_ARGUMENT + name for name in argument_schemas(params))
     name, whole, several = TOOLS
-    return (name, whole, *arguments, several)
+    return (name, whole, *arguments, several, "answer", *extras)
 
 
 def _free(name: str, taken: set[str], prefix: str) -> str:
@@ -114,11 +110,17 @@ def _free(name: str, taken: set[str], prefix: str) -> str:
     column = name
     if name.lower() in taken and not name.startswith(prefix):
         column = prefix + name
-    numbered, number = column, 2
-    while numbered.lower() in taken:
-        numbered, number = f"{column}_{number}", number + 1
-    taken.add(numbered.lower())
-    return numbered
+    free = free_name(column, taken)
+    taken.add(free.lower())
+    return free
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, with a number where these, in lower case, have it already."""
+    free, number = name, 2
+    while free.lower() in taken:
+        free, number = f"{name}_{number}", number + 1
+    return free
 
 
 def _is_table_of_answers(given: Sequence[str]) -> bool:
@@ -128,17 +130,15 @@ def _is_table_of_answers(given: Sequence[str]) -> bool:
     return list(given).index("outcome") == list(given).index("custom_id") + 1
 
 
-def _of_an_earlier_job(given: Sequence[str], spec: dict[str, Any]) -> set[str]:
-    """The ledger's columns of a source that was written as a table of answers."""
-    if not _is_table_of_answers(given):
-        return set()
+def _unused(spec: dict[str, Any]) -> list[str]:
+    """The ledger's columns of an earlier job that the prompt does not speak of."""
     texts = f"{spec.get('prompt')} {spec.get('system')}"
     used = {spec.get("id_column"), spec.get("image_column")}
-    return {name for name in LEDGER if name not in used and not _mentions(texts, name)}
-
-
-def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"\b{re.escape(name)}\b|\brow\b", text) is not None
+    return [
+        name
+        for name in LEDGER
+        if name not in used and not re.search(rf"\b{re.escape(name)}\b|\brow\b", texts)
+    ]
 
 
 # Names of columns for SQL, which does not tell upper case from lower
@@ -152,10 +152,7 @@ def distinct_names(columns: Iterable[str], taken: Iterable[str] = ()) -> list[st
     seen = {name.lower() for name in taken}
     names: list[str] = []
     for place, column in enumerate(columns, 1):
-        own = column.replace("\0", "\ufffd") or f"column_{place}"
-        name, number = own, 2
-        while name.lower() in seen:
-            name, number = f"{own}_{number}", number + 1
+        name = free_name(column.replace("\0", "\ufffd") or f"column_{place}", seen)
         seen.add(name.lower())
         names.append(name)
     return names

@@ -4,8 +4,7 @@ import codecs
 import csv
 import secrets
 import shutil
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
@@ -17,8 +16,7 @@ from doubleword_batch.errors import InputError, Next
 from doubleword_batch.extra_packages import is_installed, missing_extra
 from doubleword_batch.jobs.export.formulas import HarmlessCells
 from doubleword_batch.jobs.export.output_file import OutputFile
-from doubleword_batch.jobs.export.rows import Rows
-from doubleword_batch.jobs.export.table import FETCH_AGAIN
+from doubleword_batch.jobs.export.table import FETCH_AGAIN, Rows
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 from doubleword_batch.sources.values import as_text
@@ -121,7 +119,11 @@ def write_table(
         StoreError: `disk_full` or another failure to write; the target is then as it was before.
     """
     failpoint("export.begin")
-    with _opened(target) as output:
+    with (
+        target.writing(FETCH_AGAIN)
+        if isinstance(target, OutputFile)
+        else atomic_file(target, private=True, then=FETCH_AGAIN)
+    ) as output:
         if table_format == "parquet":
             written = Written(_write_parquet(table, target, output, cancelled))
         elif table_format == "csv":
@@ -133,16 +135,6 @@ def write_table(
         failpoint("export.written")
     failpoint("export.renamed")
     return written
-
-
-@contextmanager
-def _opened(target: Path | OutputFile) -> Generator[BinaryIO]:
-    if isinstance(target, OutputFile):
-        with target.writing(FETCH_AGAIN) as output:
-            yield output
-    else:
-        with atomic_file(target, private=True, then=FETCH_AGAIN) as output:
-            yield output
 
 
 def _write_parquet(

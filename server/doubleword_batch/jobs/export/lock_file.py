@@ -8,6 +8,7 @@ secret. `locked_run.py` reads it back.
 import os
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from importlib.metadata import version
@@ -193,7 +194,8 @@ def write_lock(
         path = job.workspace.roots.writable_lock(beside)
         sha256 = WrittenFiles(job.store).newest_content(table.path) or ""
         written = LockedTable(table.path.name, table_format, sha256, query)
-        content = _encoded(_lock_of(job, path.parent, written, results))
+        lock = _lock_of(job, path.parent, written, results)
+        content = msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n"
         if not _holds(path, content):
             target = replace(table, path=path, overwrite=_may_replace(job, table, path))
             with target.writing() as output:
@@ -202,10 +204,6 @@ def write_lock(
         failed(f"{beside.name}, which says what made the table, was not written: {error.message}")
         return None
     return path
-
-
-def _encoded(lock: Lock) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(lock), indent=2) + b"\n"
 
 
 def _holds(path: Path, content: bytes) -> bool:
@@ -302,11 +300,8 @@ def _portable(job: StoredJob, location: str, folder: Path) -> str:
     roots = job.workspace.roots
     path, selection = parse_location(location, roots)
     absolute = roots.absolute(path)
-    together = any(above in absolute.parents for above in (folder, roots.absolute("")))
     shown = absolute.as_posix()
-    if together:
-        try:
+    if any(above in absolute.parents for above in (folder, roots.absolute(""))):
+        with suppress(ValueError):  # another drive of Windows
             shown = Path(os.path.relpath(absolute, folder)).as_posix()
-        except ValueError:  # another drive of Windows
-            shown = absolute.as_posix()
     return shown if selection is None else f"{shown}::{selection}"

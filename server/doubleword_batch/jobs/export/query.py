@@ -15,7 +15,6 @@ import difflib
 import re
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -94,7 +93,11 @@ def query_table(
         StoreError: the disk does not take the database, or no process can be started.
     """
     with _running(table, folder, sql, others or {}, cancelled) as select:
-        return _whole(select(None)) if all_rows else _shaped(select(_SHOWN))
+        found = select(None if all_rows else _SHOWN)
+        if not all_rows:
+            return _shaped(found.columns, list(found), found.total)
+        rows = [[_jsonable(cell) for cell in row] for row in found]
+        return QueryResult(columns=found.columns, rows=rows, total=len(rows), truncated=False)
 
 
 def query_rows(
@@ -106,22 +109,13 @@ def query_rows(
     others: OtherTables | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> QueryResult:
-    """Run one SELECT and give its first rows for a person's eyes, cells cut at 400 characters.
+    """Run one SELECT as `query_table` does, and give its first `most` rows for a person's eyes.
 
-    Args:
-        table: as `query_table`.
-        folder: as `query_table`.
-        sql: as `query_table`.
-        most: rows that come back; `total` counts up to 100,000.
-        others: as `query_table`.
-        cancelled: as `query_table`.
-
-    Raises:
-        InputError, StoreError: as `query_table`.
+    Cells are cut at 400 characters, and `total` counts up to 100,000. Errors are those of
+    `query_table`.
     """
-    shown = Shown(most, _PAGE_CELL_CHARACTERS, _MOST_COUNTED)
     with _running(table, folder, sql, others or {}, cancelled) as select:
-        found = select(shown)
+        found = select(Shown(most, _PAGE_CELL_CHARACTERS, _MOST_COUNTED))
         rows = [[_cut(cell, _PAGE_CELL_CHARACTERS) for cell in row] for row in found]
         return QueryResult(
             columns=found.columns, rows=rows, total=found.total, truncated=len(rows) < found.total
@@ -140,18 +134,9 @@ def write_query(
     bom: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> tuple[QueryResult, Written]:
-    """Run one SELECT and write all its rows, whole, as a table; they stream.
+    """Run one SELECT as `query_table` does, and write all its rows as `write_table` does.
 
-    Args:
-        table: as `query_table`.
-        folder: as `query_table`.
-        sql: as `query_table`.
-        target: as `write_table`.
-        table_format: as `write_table`.
-        others: as `query_table`.
-        formulas: as `write_table`.
-        bom: as `write_table`.
-        cancelled: as `query_table`.
+    They are whole, and stream.
 
     Returns:
         The first rows, as `query_table` returns them (`total` counts all), and what was written.
@@ -160,11 +145,12 @@ def write_query(
         InputError, StoreError, ConfigError: as `query_table` and `write_table`; nothing is written.
     """
     with _running(table, folder, sql, others or {}, cancelled) as select:
-        rows = _WrittenRows(select(None), _about(table, sql, others or {}))
+        made_from = ", ".join(f"job:{name}" for name in (table.about["job"], *(others or {})))
+        rows = _WrittenRows(select(None), {"made_from": made_from, "query": sql})
         written = write_table(
             rows, target, table_format, formulas=formulas, bom=bom, cancelled=cancelled
         )
-        return _shaped(rows.first), written
+        return _shaped(rows.columns, rows.first, rows.total), written
 
 
 @contextmanager
@@ -194,36 +180,13 @@ def _running(
             if _JOINS_BY_NAME.search(sql):
                 needed = set(column_names(each))
             path = database_with(needed, each, place, cancelled)
-            databases[name] = _uri(path)
+            databases[name] = f"{path.as_uri()}?mode=ro&immutable=1"
             size_bytes += path.stat().st_size
         yield partial(child.select, sql, databases, spill=Spill(folder, size_bytes))
 
 
-@dataclass(slots=True)
-class _FirstRows:
-    """The first rows of a result, as a `Selection` gives them that is cut."""
-
-    columns: list[str]
-    rows: list[list[Any]] = field(default_factory=list[list[Any]])
-    total: int = 0
-
-    def __iter__(self) -> Iterator[list[Any]]:
-        return iter(self.rows)
-
-    def see(self, row: list[Any]) -> None:
-        self.total += 1
-        if len(self.rows) < _MOST_ROWS:
-            self.rows.append([_begun(cell) for cell in row])
-
-
-def _begun(cell: Any) -> Any:
-    if isinstance(cell, bytes):
-        return f"<{len(cell)} bytes>"
-    return cell[: _CELL_CHARACTERS[0] + 1] if isinstance(cell, str) else cell
-
-
 class _WrittenRows:
-    """A result as `write_table` takes it, which remembers its first rows."""
+    """A result as `write_table` takes it, which remembers its first rows and counts them all."""
 
     embedding_column = None
 
@@ -232,22 +195,19 @@ class _WrittenRows:
         self.about = about
         self.columns = distinct_names(found.columns)
         self.schemas: dict[str, Any] = {}
-        self.first = _FirstRows(self.columns)
+        self.first: list[list[Any]] = []
+        self.total = 0
 
     def rows(self) -> Iterator[dict[str, Any]]:
         for row in self._found:
-            self.first.see(row)
+            self.total += 1
+            if len(self.first) < _MOST_ROWS:
+                self.first.append([_begun(cell) for cell in row])
             yield dict(zip(self.columns, row, strict=True))
 
 
-def _about(table: Table, sql: str, others: OtherTables) -> dict[str, Any]:
-    """From what the result of a query was made."""
-    made_from = [f"job:{table.about['job']}", *(f"job:{name}" for name in others)]
-    return {"made_from": ", ".join(made_from), "query": sql}
-
-
-def _uri(path: Path) -> str:
-    return f"{path.as_uri()}?mode=ro&immutable=1"
+def _begun(cell: Any) -> Any:
+    return cell[: _CELL_CHARACTERS[0] + 1] if isinstance(cell, str) else _jsonable(cell)
 
 
 @contextmanager
@@ -339,20 +299,14 @@ def _named(table: Table) -> str:
     return ", ".join(quote_untrusted(name, _NAME_CHARACTERS) for name in names)
 
 
-def _whole(found: Selection) -> QueryResult:
-    rows = [[_jsonable(cell) for cell in row] for row in found]
-    return QueryResult(columns=found.columns, rows=rows, total=len(rows), truncated=False)
-
-
 def _jsonable(cell: Any) -> Any:
     return f"<{len(cell)} bytes>" if isinstance(cell, bytes) else cell
 
 
-def _shaped(found: Selection | _FirstRows) -> QueryResult:
+def _shaped(names: list[str], found: list[list[Any]], total: int) -> QueryResult:
     """As much of the result as fits, cells cut only as far as it takes to show every row."""
-    columns = _fitting(found.columns)
+    columns = _fitting(names)
     kept = [row[: len(columns)] for row in found]
-    total = found.total
     left = _RESULT_BYTES - len(msgspec.json.encode(columns))
     rows: list[list[Any]] = []
     for most in _CELL_CHARACTERS:
@@ -368,7 +322,7 @@ def _shaped(found: Selection | _FirstRows) -> QueryResult:
         columns=columns,
         rows=rows,
         total=total,
-        truncated=bool(cut) or len(rows) < total or len(columns) < len(found.columns),
+        truncated=bool(cut) or len(rows) < total or len(columns) < len(names),
         cut_cells=cut or None,
     )
 

@@ -8,14 +8,14 @@ its columns.
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import AtomicFile, not_written
+from doubleword_batch.atomic_files import TRY_AGAIN, AtomicFile, not_written
 from doubleword_batch.jobs.export.columns import distinct_names, quoted_name
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
@@ -51,18 +51,34 @@ def database_with(
     if kept is not None and wanted <= kept:
         return path
     names = [name for name in column_names(table) if name in wanted | (kept or set())]
-    # It is made again whenever it is stale, so nothing of it has to reach the disk.
+    with new_database(path, then="query again; nothing was changed") as db:
+        _fill(db, table, names, version, cancelled)
+    return path
+
+
+@contextmanager
+def new_database(path: Path, then: str = TRY_AGAIN) -> Generator[sqlite3.Connection]:
+    """Make a database anew, in one transaction; it gets its name when it is whole.
+
+    It can always be made again, so nothing of it has to reach the disk.
+
+    Raises:
+        StoreError: the disk does not take it; `then` says what to do.
+    """
     file = AtomicFile(path, private=True)
     try:
         file.stream.close()
         with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
-            _fill(db, table, names, version, cancelled)
+            db.execute("PRAGMA journal_mode = OFF")
+            db.execute("PRAGMA synchronous = OFF")
+            db.execute("BEGIN")
+            yield db
+            db.execute("COMMIT")
         file.publish()
     except (sqlite3.OperationalError, OSError) as error:
-        raise not_written(folder, error, then="query again; nothing was changed") from None
+        raise not_written(path.parent, error, then=then) from None
     finally:
         file.discard()
-    return path
 
 
 def _columns_of(path: Path, version: str) -> set[str] | None:
@@ -88,9 +104,6 @@ def _fill(
     cells = Cells(table, [source_of[name] for name in names])
     columns = ", ".join((f"{ROW_NUMBER} INTEGER PRIMARY KEY", *map(quoted_name, names)))
     marks = ", ".join("?" * (len(names) + 1))
-    db.execute("PRAGMA journal_mode = OFF")
-    db.execute("PRAGMA synchronous = OFF")
-    db.execute("BEGIN")
     db.execute("CREATE TABLE about (version TEXT, columns TEXT)")
     db.execute(f"CREATE TABLE cells ({columns})")
     db.executemany(f"INSERT INTO cells VALUES ({marks})", cells.rows(cancelled))  # noqa: S608  # only marks
@@ -100,10 +113,8 @@ def _fill(
     )
     chosen = ", ".join((ROW_NUMBER, *shown))
     db.execute(f"CREATE VIEW results AS SELECT {chosen} FROM cells")  # noqa: S608  # quoted
-    db.execute(
-        "INSERT INTO about VALUES (?, ?)", (version, msgspec.json.encode(list(names)).decode())
-    )
-    db.execute("COMMIT")
+    about = (version, msgspec.json.encode(list(names)).decode())
+    db.execute("INSERT INTO about VALUES (?, ?)", about)
 
 
 class Cells:

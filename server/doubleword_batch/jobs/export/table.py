@@ -25,20 +25,20 @@ built, the job's own copy of what the prompt took from the rows stands in for it
 
 import hashlib
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import msgspec
 
 from doubleword_batch.errors import InputError, quote_untrusted
-from doubleword_batch.jobs.build_source import stamp_of
-from doubleword_batch.jobs.dropped_files import dropped_files
+from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.export.columns import (
     LEDGER,
     MODEL,
     ORIGIN,
     TOOL_ARGUMENT,
+    free_name,
     table_columns,
 )
 from doubleword_batch.jobs.extras import EXTRAS, argument_schemas
@@ -53,7 +53,6 @@ from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.requests.row_copy import RowCopy, row_copy
 
 if TYPE_CHECKING:
-    from doubleword_batch.paths import Roots
     from doubleword_batch.sources import Source
 
 Row = dict[str, Any]
@@ -64,6 +63,34 @@ _COLUMNS_NAMED = 12
 
 FETCH_AGAIN = "fetch again; the answers collected so far are kept"
 """What to do where the disk has not taken the table."""
+
+
+class Rows(Protocol):
+    """What can be written: a table of answers, or the result of a query over it."""
+
+    @property
+    def columns(self) -> list[str]:
+        """Names in order, all of them in every row."""
+        ...
+
+    @property
+    def schemas(self) -> dict[str, Any]:
+        """The JSON Schema of columns that have one."""
+        ...
+
+    @property
+    def embedding_column(self) -> str | None:
+        """Name of the column of vectors, None where there is none."""
+        ...
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it is and from what it was made, for the metadata of formats that have some."""
+        ...
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The rows, in order."""
+        ...
 
 
 class Table:
@@ -88,32 +115,29 @@ class Table:
         self.about = _about(job, spec)
         self.warnings: list[str] = []
         self._late_keys_noticed = False
-        self._source = self._open_source(spec)
+        self._source = self._open_source()
         self.has_byte_order_mark = bool(self._source and self._source.has_byte_order_mark)
-        named = table_columns(self._source.columns if self._source else (), spec, job.endpoint)
-        self._named = named
+        of_source = self._source.columns if self._source else ()
+        named = table_columns(of_source, spec, job.endpoint)
         self._own = named.own
         self._properties = named.properties
-        self._source_columns = frozenset(named.given)
-        self._known = frozenset(self._source.columns if self._source else ())
-        self._is_as_given = not named.renamed and len(named.given) == (
-            len(self._source.columns) if self._source else 0
-        )
+        self._names = named.given
+        self._known = frozenset(of_source)
+        has_all = len(named.given) == len(of_source)
+        self._is_as_given = has_all and not named.renamed
         self._marks = Marks(job.store, job.id).all()
-        self.mark_column = _free_name("mark", named.all) if self._marks else None
+        taken = {column.lower() for column in named.all}
+        self.mark_column = free_name("mark", taken) if self._marks else None
         self._origins = {origin.number: origin for origin in job.ledger.origins()}
-        self._origin_column = (
-            _free_name(ORIGIN, named.all) if self._origins or job.ledger.shared() else None
-        )
-        is_whole = not isinstance(self._source, RowCopy) and len(named.given) == len(self._known)
+        has_origins = self._origins or job.ledger.shared()
+        self._origin_column = free_name(ORIGIN, taken) if has_origins else None
+        is_whole = has_all and not isinstance(self._source, RowCopy)
         self.source_columns: dict[str, str] = dict(named.given) if is_whole else {}
         self.columns = named.all
-        if self.mark_column is not None:  # before `error`, by which such a table is recognised
-            self.columns.insert(-1, self.mark_column)
-        if self._origin_column is not None:
-            self.columns.insert(-1, self._origin_column)
+        # Before `error`, by which such a table is recognised.
+        self.columns[-1:-1] = filter(None, (self.mark_column, self._origin_column))
         self.answer_columns = named.answers
-        self._models = _models_of(job) if MODEL in named.own else None
+        self._models = models_of(job) if MODEL in named.own else None
         self._given: Row = dict.fromkeys(named.given.values())
         self._ours: Row = dict.fromkeys(self.columns[len(named.given) :])
         self.schemas = {column: named.schemas[name] for name, column in named.properties.items()}
@@ -138,13 +162,10 @@ class Table:
         source = self._source if names & self._given.keys() else None
         ledger = {self._own[name] for name in (*LEDGER, MODEL) if name in self._own}
         ledger |= {name for name in (self.mark_column, self._origin_column) if name}
-        lines = StoredLines(self._job) if names - self._given.keys() - ledger else None
-        try:
+        has_answers = bool(names - self._given.keys() - ledger)
+        with closing(StoredLines(self._job)) if has_answers else nullcontext() as lines:
             for _, row in self._joined(source, lines):
                 yield row
-        finally:
-            if lines is not None:
-                lines.close()
 
     def entries_and_rows(self) -> Iterator[tuple[Entry, Row]]:
         """Every row as `rows` gives it, whole, with its entry of the ledger."""
@@ -188,7 +209,7 @@ class Table:
                 raise _source_changed()
             if not self._is_as_given:
                 record = self._renamed(record)
-            elif record.keys() != self._source_columns:
+            elif record.keys() != self._known:
                 self._notice_late_keys(record)
                 record = self._given | record
             yield entry, self._filled(record, entry, lines)
@@ -197,10 +218,9 @@ class Table:
 
     def _renamed(self, record: Row) -> Row:
         """A row of the source under the names of the table."""
-        known = self._known
+        known, named = self._known, self._names
         if record.keys() - known:
             self._notice_late_keys(record)
-        named = self._named.given
         row = self._given.copy()
         for name, value in record.items():
             if name in named:
@@ -281,27 +301,17 @@ class Table:
         if not late or self._late_keys_noticed:
             return
         self._late_keys_noticed = True
-        names = ", ".join(quote_untrusted(name, 60) for name in late)
         self.warnings.append(
-            f"Some rows have keys that the first 1,000 rows lack ({names}): only a .jsonl table "
-            "holds them."
+            f"Some rows have keys that the first 1,000 rows lack ({_quoted(late)}): only a .jsonl "
+            "table holds them."
         )
 
-    def _roots(self) -> "Roots":
-        """Inline rows lie in the job's own folder, dropped files in that of the console."""
-        dropped = dropped_files(self._job.store.home)
-        return self._job.workspace.roots.with_folder(self._job.folder).with_folder(dropped)
-
-    def _open_source(self, spec: dict[str, Any]) -> "Source | RowCopy | None":
+    def _open_source(self) -> "Source | RowCopy | None":
         """The source while it is as it was, else the job's own copy of its rows."""
         if self._job.source is None:
             return None
-        from doubleword_batch.jobs.build_request import build_options
-        from doubleword_batch.sources import open_source
-
-        options = build_options(spec.get("options")).source
         try:
-            source = open_source(self._job.source, self._roots(), options)
+            source = open_again(self._job)
         except InputError as error:
             return self._copy(f"The source could not be joined: {error.message}", None)
         same = stamp_of(source.paths) == self._job.source_stamp
@@ -319,17 +329,15 @@ class Table:
                 "custom_id holds the row's number."
             )
             return None
-        kept = ", ".join(quote_untrusted(name, 60) for name in copy.columns)
         gone = [name for name in copy.head.of_columns if name not in copy.columns]
-        left_out = ", ".join(quote_untrusted(name, 60) for name in gone[:_COLUMNS_NAMED])
+        left_out = f" Left out: {_quoted(gone[:_COLUMNS_NAMED])}." if gone else ""
         self.warnings.append(
-            f"{what} The job's own copy stands in for it: {kept}."
-            + (f" Left out: {left_out}." if gone else "")
+            f"{what} The job's own copy stands in for it: {_quoted(copy.columns)}.{left_out}"
         )
         return copy
 
 
-def _models_of(job: StoredJob) -> dict[int | None, str]:
+def models_of(job: StoredJob) -> dict[int | None, str]:
     """Whose answers each batch run of a job has brought."""
     models = {part.id: part.model or job.model for part in job.parts()}
     return {run.id: models[run.part] for run in job.batch_runs()}
@@ -350,6 +358,10 @@ def _about(job: StoredJob, spec: dict[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in facts.items() if value}
 
 
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(quote_untrusted(name, 60) for name in names)
+
+
 def _sizes(copy: RowCopy | None, changed: "Source") -> str:
     """What is different, as far as sizes tell it."""
     if copy is None:
@@ -359,16 +371,6 @@ def _sizes(copy: RowCopy | None, changed: "Source") -> str:
     if len(changed.paths) != copy.head.files:
         return f" ({copy.head.files} files then, {len(changed.paths)} now)"
     return f" ({then:,} bytes then, {now:,} now)" if now != then else ""
-
-
-def _free_name(name: str, taken: list[str]) -> str:
-    lower = {column.lower() for column in taken}
-    number = 1
-    free = name
-    while free in lower:
-        number += 1
-        free = f"{name}_{number}"
-    return free
 
 
 def _extra(name: str, answer: Answer) -> Any:

@@ -21,7 +21,7 @@ from doubleword_batch.jobs.reuse.earlier import (
 )
 from doubleword_batch.jobs.reuse.key_file import KEYS, KeyFile, key_file_path
 from doubleword_batch.jobs.store.call_rows import CallRows
-from doubleword_batch.jobs.sync.lost_copies import has_lost_copies, reopen_lost_copies
+from doubleword_batch.jobs.sync.stored_lines import has_lost_copies, reopen_lost_copies
 from doubleword_batch.requests import RequestSpec
 
 _MOST_JOBS = 50

@@ -20,10 +20,17 @@ from doubleword_batch.jobs.sync.json_values import (
     object_of,
     word,
 )
-from doubleword_batch.jobs.sync.listed import is_result, is_typed, listed_choices, of_tensors
+from doubleword_batch.jobs.sync.shapes import (
+    has_vectors,
+    is_result,
+    is_something,
+    is_typed,
+    listed_choices,
+    of_tensors,
+    vectors_in,
+)
 from doubleword_batch.jobs.sync.stream_pieces import CUT
 from doubleword_batch.jobs.sync.thoughts import says_nothing
-from doubleword_batch.jobs.sync.vectors import has_vectors, is_something, vectors_in
 from doubleword_batch.loose_json import decode_or_none
 
 _INPUT_TOKENS = (
@@ -56,14 +63,10 @@ _THOUGHTS = frozenset(
 )  # fmt: skip
 _ON_THE_WAY = frozenset(
     {
-        "web_search_call",
-        "file_search_call",
-        "code_interpreter_call",
-        "mcp_list_tools",
-        "server_tool_use",
-        "compaction",
+        "web_search_call", "file_search_call", "code_interpreter_call", "mcp_list_tools",
+        "server_tool_use", "compaction",
     }
-)
+)  # fmt: skip
 _CALLS = frozenset({"function_call", "function.call", "custom_tool_call", "tool_use", "tool_call"})
 _CALLED = ("function", "custom", "functionCall", "function_call", "toolUse")
 _FEEDBACKS = ("candidates", "promptFeedback", "prompt_feedback")
@@ -116,10 +119,14 @@ def answer_of(body: dict[str, Any]) -> Answer:
     answer = _answer(body)
     usage = object_of(first(body, _USAGES))
     usage = object_of(usage.get("tokens")) or usage
-    answer.input_tokens = count_of(_first_of(usage, _INPUT_TOKENS, body, _READ))
-    answer.output_tokens = count_of(_first_of(usage, _OUTPUT_TOKENS, body, _WRITTEN))
+    answer.input_tokens = _tokens(first(usage, _INPUT_TOKENS), body, _READ)
+    answer.output_tokens = _tokens(first(usage, _OUTPUT_TOKENS), body, _WRITTEN)
     answer.cached_tokens = _cached(usage)
     return answer
+
+
+def _tokens(told: Any, body: dict[str, Any], at_the_top: tuple[str, ...]) -> int | None:
+    return count_of(first(body, at_the_top) if told is None else told)
 
 
 def _cached(usage: dict[str, Any]) -> int | None:
@@ -128,13 +135,6 @@ def _cached(usage: dict[str, Any]) -> int | None:
         if told is not None:
             return told
     return count_of(first(usage, _CACHED_TOKENS))
-
-
-def _first_of(
-    usage: dict[str, Any], names: tuple[str, ...], body: dict[str, Any], at_the_top: tuple[str, ...]
-) -> Any:
-    told = first(usage, names)
-    return first(body, at_the_top) if told is None else told
 
 
 def _answer(body: dict[str, Any]) -> Answer:
@@ -251,12 +251,9 @@ def _of_response(body: dict[str, Any]) -> Answer:
 def _final_outputs(output: list[Any]) -> list[Any]:
     """The outputs of a response, without remarks on the way to the final answer."""
     phases = [object_of(item).get("phase") for item in output]
-    is_final = "final_answer" in phases
-    return [
-        item
-        for item, phase in zip(output, phases, strict=True)
-        if not (is_final and phase == "commentary")
-    ]
+    if "final_answer" not in phases:
+        return output
+    return [item for item, phase in zip(output, phases, strict=True) if phase != "commentary"]
 
 
 def _unwrapped(output: Any) -> Any:
@@ -386,19 +383,12 @@ def _text(content: Any) -> str | None:
 
 def _add_call(answer: Answer, call: dict[str, Any]) -> None:
     """A tool call of any server: its own fields, or those inside `function` and the like."""
-    inner = call
-    for name in _CALLED:
-        if isinstance(call.get(name), dict):
-            inner = call[name]
-            break
+    inner = next((call[name] for name in _CALLED if isinstance(call.get(name), dict)), call)
     if all(value is None for name, value in inner.items() if name not in ("id", "type", "index")):
         return  # nothing is called
     is_free_text = inner is call.get("custom") or call.get("type") == "custom_tool_call"
-    arguments: Any = None
-    for name in ("arguments", "input", "args", "parameters"):
-        if name in inner:
-            arguments = inner[name]
-            break
+    given = (inner[name] for name in ("arguments", "input", "args", "parameters") if name in inner)
+    arguments: Any = next(given, None)
     if isinstance(arguments, str) and not is_free_text:
         # A function without parameters: some servers write "" for {}.
         parsed: Any = decode_or_none(arguments) if arguments.strip() else {}
@@ -408,5 +398,5 @@ def _add_call(answer: Answer, call: dict[str, Any]) -> None:
             answer.is_broken = True
         else:
             arguments = parsed
-    calls = answer.tool_calls or []
-    answer.tool_calls = [*calls, {"name": inner.get("name"), "arguments": arguments}]
+    called = {"name": inner.get("name"), "arguments": arguments}
+    answer.tool_calls = [*(answer.tool_calls or []), called]

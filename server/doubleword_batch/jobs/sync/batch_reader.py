@@ -41,6 +41,7 @@ _GONE = frozenset({404, 410})
 _LIST, _UNREADABLE = "results", "unreadable"
 _LONGEST_WAIT_SECONDS = 600.0
 """For lines that a batch counts, once no more have come."""
+_OutcomeAndText = tuple[LineOutcome, bytes]
 _NOTES = {
     TWINS: "several requests share a custom_id: their answers are taken in the order of the lines",
     OPEN: "the input file is gone: the rows are those that have a result line, by custom_id",
@@ -92,9 +93,7 @@ class _Group:
     received: int = 0
     unreadable: int = 0
     foreign: int = 0
-    outcomes: list[tuple[LineOutcome, bytes]] = field(
-        default_factory=list[tuple[LineOutcome, bytes]]
-    )
+    outcomes: list[_OutcomeAndText] = field(default_factory=list[_OutcomeAndText])
     lines: list[RowLine] = field(default_factory=list[RowLine])
 
 
@@ -109,18 +108,19 @@ class BatchReader:
         self,
         job: StoredJob,
         batch_run: BatchRun,
-        names: RowNames,
+        part_number: int,
         check: SchemaCheck | None,
         collected: Collected,
         progress: Progress,
     ) -> None:
         self.batch_run = batch_run
+        self.part_number = part_number
         self._job = job
         self._ledger = job.ledger
         self._check = check
         self._collected = collected
         self._progress = progress
-        self._names = names
+        self._names = RowNames(job, part_number)
         self._foreign = self._unreadable = self._readable = self._moved = 0
         self._odd = b""
         self._is_gone = False
@@ -366,14 +366,15 @@ class BatchReader:
             now = Cursor(cursor.lines + group.received, cursor.size_bytes + len(applied.text))
             move_cursor(self._ledger, run, kind, now)
             # Under the store's lock: other parts are read in other threads.
-            self._collected.lines += group.received
+            foreign = applied.foreign + group.foreign
             self._moved += applied.moved
-            self._collected.moved += applied.moved
-            self._collected.repeated += applied.repeated
-            self._foreign += applied.foreign + group.foreign
+            self._foreign += foreign
             self._unreadable += group.unreadable
             self._readable += len(group.outcomes)
-            self._collected.foreign += applied.foreign + group.foreign
+            self._collected.lines += group.received
+            self._collected.moved += applied.moved
+            self._collected.repeated += applied.repeated
+            self._collected.foreign += foreign
             self._collected.unreadable += group.unreadable
         return now
 
@@ -392,7 +393,7 @@ class BatchReader:
                 group.outcomes += inside
         return group
 
-    def _joined(self, text: bytes) -> list[tuple[LineOutcome, bytes]]:
+    def _joined(self, text: bytes) -> list[_OutcomeAndText]:
         """The result lines inside a line that is not one, such as `data: {...}`."""
         lines = [line for line in io.BytesIO(ObjectLines().lines_of(text)) if line.endswith(b"\n")]
         outcomes = zip(read_lines(lines, self._check), lines, strict=True)

@@ -1,15 +1,126 @@
-"""What to do about each cause, for people and agents."""
+"""Why a row has no answer, by what servers and ended batches say of it, and what to do then."""
+
+import re
+from typing import Any, cast
+
+import msgspec
+
+from doubleword_batch.errors import quote_untrusted
+from doubleword_batch.jobs.store.apply_results import LineOutcome
+from doubleword_batch.jobs.sync.finish_reasons import slug, text_of
+from doubleword_batch.jobs.sync.json_values import object_of, whole_number
+from doubleword_batch.jobs.sync.result_line import ResultLine, body_object
+from doubleword_batch.provider_errors import read_error_body, read_failure_reason
+
+_ENDED = {"expired": "expired", "cancelled": "cancelled", "canceled": "cancelled"}
+_OF_WHAT = re.compile(r"\A(?:batch|request)_")
+_STATUSES = ("code", "status", "status_code", "statusCode", "errorCode")
+_TOO_LONG = frozenset({"context_length_exceeded", "exceed_context_size_error"})
+_FILTERS = frozenset(
+    {
+        "content_filter", "content_filter_error", "content_policy_violation",
+        "responsibleaipolicyviolation", "moderation_blocked", "data_inspection_failed",
+        "datainspectionfailed",
+        "1301",  # Zhipu's
+    }
+)  # fmt: skip
+_REASONS = {
+    "NetworkError": "network",
+    "Timeout": "timeout",
+    "TaskTerminated": "terminated",
+    "BatchTerminated": "terminated",
+    "RequestBuilderError": "request_builder",
+}
+
+
+def failed(result: ResultLine) -> LineOutcome:
+    """The outcome of a line that tells an error."""
+    fields = object_of(result.error)
+    code = _name_of(fields)
+    message = result.error if isinstance(result.error, str) else fields.get("message")
+    ended = _ENDED.get(_OF_WHAT.sub("", slug(code)))
+    if ended is not None:
+        words = message if isinstance(message, str) and message else code
+        return LineOutcome(result.custom_id, ended, ended, quote_untrusted(words))
+    reason = read_failure_reason(message)
+    if reason is not None:
+        cause = _REASONS.get(reason.kind) or slug(reason.kind)
+        codes = (
+            read_error_body(reason.body).codes if reason.status is not None else frozenset[str]()
+        )
+        return _failed(result.custom_id, reason.status, reason.message, codes, cause)
+    read = read_error_body(msgspec.json.encode(result.error))
+    inner = object_of(fields.get("error"))
+    status = _error_status(result.status) or _told_status(fields) or _told_status(inner)
+    status = status or _error_status(whole_number(result.error))
+    return _failed(result.custom_id, status, read.message, read.codes, slug(code))
+
+
+def rejected(custom_id: str, status: int | None, body: Any) -> LineOutcome:
+    """The outcome of a response that is an error, by its status or by its body."""
+    fields = body_object(body)
+    is_several = isinstance(body, list) and len(cast("list[Any]", body)) > 1
+    read = read_error_body(msgspec.json.encode(fields if fields and not is_several else body))
+    told = object_of(fields.get("error")) or fields
+    if is_success(status):
+        status = _told_status(told) or _told_status(fields)
+    inner = object_of(told.get("innererror") or told.get("inner_error"))
+    codes = read.codes if status is None else read.codes | {str(inner.get("code")).lower()}
+    return _failed(custom_id, status, read.message, codes)
+
+
+def _failed(
+    custom_id: str, status: int | None, text: str, codes: frozenset[str], name: str = ""
+) -> LineOutcome:
+    """What is called by its HTTP status, or by its own name; what a filter stopped was refused."""
+    words = quote_untrusted(text) if text else None
+    if codes & _FILTERS:
+        return LineOutcome(custom_id, "refused", "content_filter", words)
+    cause = name or "error"
+    if status is not None:
+        cause = "context_length" if codes & _TOO_LONG else _http_cause(status, text)
+    return LineOutcome(custom_id, "failed", cause, words)
+
+
+def is_success(status: int | None) -> bool:
+    """Whether a status is one of success; where none is told the body decides."""
+    return status is None or 200 <= status < 400  # noqa: PLR2004  # HTTP
+
+
+def _name_of(fields: dict[str, Any]) -> str:
+    """What an error is called; a number that is not a status, as of Google's, is not a name."""
+    names = (text_of(fields.get(name)) for name in ("code", "status", "type"))
+    return next((name for name in names if name and not name.isdecimal()), "")
+
+
+def _told_status(fields: dict[str, Any]) -> int | None:
+    """The HTTP status that an error object tells, by whatever name."""
+    told = (_error_status(whole_number(fields.get(name))) for name in _STATUSES)
+    return next((status for status in told if status is not None), None)
+
+
+def _error_status(status: int | None) -> int | None:
+    return status if status is not None and 400 <= status < 600 else None  # noqa: PLR2004  # HTTP
+
+
+def _http_cause(status: int, text: str) -> str:
+    lowered = text.lower()
+    too_long = any(word in lowered for word in ("length", "window", "maximum", "size"))
+    is_input = "input token" in lowered and any(word in lowered for word in ("exceed", "longer"))
+    is_full = ("context" in lowered and too_long) or is_input or "prompt is too long" in lowered
+    is_over = "must have less than" in lowered and "token" in lowered
+    is_over = is_over or "maximum model length" in lowered or "`inputs` tokens" in lowered
+    if status in {400, 413, 422} and (is_full or is_over):
+        return "context_length"
+    return f"http_{status}"
+
+
+# What to do about each cause
 
 _FAULTS_OF_ROWS = (
-    "invalid_image",
-    "missing_value",
-    "not_utf8",
-    "malformed_row",
-    "invalid_template",
-    "file_not_found",
-    "outside_roots",
-    "not_readable",
-)
+    "invalid_image", "missing_value", "not_utf8", "malformed_row", "invalid_template",
+    "file_not_found", "outside_roots", "not_readable",
+)  # fmt: skip
 """Causes of rows that could not become a request: codes of errors, where they are left out."""
 
 UNREADABLE = "unreadable"
@@ -71,19 +182,10 @@ def advice(cause: str) -> str:
 
 _LASTING = frozenset(
     {
-        "context_length",
-        "too_large",
-        "blank",
-        "batch_failed",
-        "line_too_long",
-        UNREADABLE,
-        "request_builder",
-        "refusal",
-        "content_filter",
-        "length",
-        *_FAULTS_OF_ROWS,
+        "context_length", "too_large", "blank", "batch_failed", "line_too_long", UNREADABLE,
+        "request_builder", "refusal", "content_filter", "length", *_FAULTS_OF_ROWS,
     }
-)
+)  # fmt: skip
 _PASSING_STATUSES = frozenset({"http_408", "http_409", "http_425", "http_429"})
 
 

@@ -8,6 +8,7 @@ wait for those, in bounded time.
 """
 
 from collections.abc import Callable
+from contextlib import closing, nullcontext
 from functools import partial
 
 from anyio import to_thread
@@ -20,12 +21,11 @@ from doubleword_batch.jobs.store.records import BatchRun, Part
 from doubleword_batch.jobs.sync.batch_reader import BatchReader, Collected
 from doubleword_batch.jobs.sync.causes import UNREADABLE
 from doubleword_batch.jobs.sync.concurrency import run_concurrently
-from doubleword_batch.jobs.sync.lost_copies import reopen_lost_copies
-from doubleword_batch.jobs.sync.row_names import RowNames
 from doubleword_batch.jobs.sync.schema_check import schema_check
+from doubleword_batch.jobs.sync.stored_lines import reopen_lost_copies
 from doubleword_batch.progress import Progress, no_progress
 
-Ending = tuple[BatchRun, str, str]
+Ending = tuple[BatchReader, str, str]
 """A batch that has ended, and outcome and cause of the rows that it has no line for."""
 
 
@@ -53,24 +53,19 @@ async def collect(
 
     async def read(runs: list[BatchRun]) -> None:
         for run in runs:
-            names = RowNames(job, parts[run.part].number)
-            reader = BatchReader(job, run, names, check, collected, progress)
+            reader = BatchReader(job, run, parts[run.part].number, check, collected, progress)
             await reader.read_both()
             if run.is_terminal:
                 ended.append(reader)
 
     parts = {part.id: part for part in job.parts()}
-    try:
-        for runs_by_part in await _unread(job, parts):
-            (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
-    finally:
+    with nullcontext() if check is None else closing(check):
         try:
-            if ended:
-                numbers = {part.id: part.number for part in parts.values()}
-                await _close(job, ended, numbers, gives_up=gives_up)
+            for runs_by_part in await _unread(job, parts):
+                (await run_concurrently(job.profile, runs_by_part, read)).results_or_raise()
         finally:
-            if check is not None:
-                check.close()
+            if ended:
+                await _close(job, ended, gives_up=gives_up)
     return collected
 
 
@@ -88,24 +83,21 @@ async def _unread(job: StoredJob, parts: dict[int, Part]) -> list[list[list[Batc
     return [list(rounds[number].values()) for number in sorted(rounds)]
 
 
-async def _close(
-    job: StoredJob, ended: list[BatchReader], numbers: dict[int, int], *, gives_up: bool
-) -> None:
-    awaits = _awaits(job, numbers)
-    rows = await _read_what_lacks(job, ended, numbers, awaits)
+async def _close(job: StoredJob, ended: list[BatchReader], *, gives_up: bool) -> None:
+    awaits = _awaits(job)
+    rows = await _read_what_lacks(job, ended, awaits)
     unreadable: list[BatchReader] = []
     endings: list[Ending] = []
     for reader in ended:
-        run, given = reader.batch_run, rows.get(reader.batch_run.id, 0)
+        given = rows.get(reader.batch_run.id, 0)
         if reader.is_unreadable and not given:
             unreadable.append(reader)
         elif not reader.waits(given, has_pending=awaits(reader), gives_up=gives_up):
-            endings.append((run, *reader.ending(given, gives_up=gives_up)))
-    await to_thread.run_sync(_close_now, job, endings, numbers)
-    if gives_up:
-        await to_thread.run_sync(
-            _give_up, job, [reader.batch_run for reader in unreadable], numbers
-        )
+            endings.append((reader, *reader.ending(given, gives_up=gives_up)))
+    await to_thread.run_sync(_close_now, job, endings)
+    if gives_up:  # what is read of them later still counts
+        given_up = [(reader, "missing", UNREADABLE) for reader in unreadable]
+        await to_thread.run_sync(_close_rows, job, given_up)
     failpoint("collect.closed")
     for reader in unreadable:
         if awaits(reader) or gives_up:
@@ -113,55 +105,47 @@ async def _close(
             await to_thread.run_sync(tell)
 
 
-def _awaits(job: StoredJob, numbers: dict[int, int]) -> Callable[[BatchReader], bool]:
+def _awaits(job: StoredJob) -> Callable[[BatchReader], bool]:
     """Whether rows have no outcome that a batch is to give; of a part's batches the last does."""
     newest = {run.part: run.id for run in job.batch_runs()}
 
     def awaits(reader: BatchReader) -> bool:
         run = reader.batch_run
-        return newest[run.part] == run.id and job.ledger.has_pending(numbers[run.part])
+        return newest[run.part] == run.id and job.ledger.has_pending(reader.part_number)
 
     return awaits
 
 
 async def _read_what_lacks(
-    job: StoredJob,
-    ended: list[BatchReader],
-    numbers: dict[int, int],
-    awaits: Callable[[BatchReader], bool],
+    job: StoredJob, ended: list[BatchReader], awaits: Callable[[BatchReader], bool]
 ) -> dict[int, int]:
     """Look again for lines that batches count, wherever they may be; rows with a line, by batch."""
     rows = await to_thread.run_sync(rows_by_batch_run, job.ledger)
     for reader in ended:
-        run = reader.batch_run
-        is_short = reader.is_short(rows.get(run.id, 0), has_pending=awaits(reader))
+        given = rows.get(reader.batch_run.id, 0)
+        is_short = reader.is_short(given, has_pending=awaits(reader))
         if is_short:
             reader.read_again()
             await reader.read_both()
-        if job.ledger.has_pending(numbers[run.part]):
+        if job.ledger.has_pending(reader.part_number):
             await reader.read_list(is_short=is_short)
     failpoint("collect.close")
     return await to_thread.run_sync(rows_by_batch_run, job.ledger)
 
 
-def _close_rows(job: StoredJob, endings: list[Ending], numbers: dict[int, int]) -> None:
-    newest = {run.part: run.id for run in job.batch_runs()}
-    job.ledger.close_rows(
-        (numbers[run.part], outcome, cause, run.id)
-        for run, outcome, cause in endings
-        if newest[run.part] == run.id
-    )
-
-
-def _give_up(job: StoredJob, runs: list[BatchRun], numbers: dict[int, int]) -> None:
-    """Close the rows of batches that cannot be read; what is read of them later still counts."""
+def _close_rows(job: StoredJob, endings: list[Ending]) -> None:
     with job.store.transaction():
-        _close_rows(job, [(run, "missing", UNREADABLE) for run in runs], numbers)
+        newest = {run.part: run.id for run in job.batch_runs()}
+        job.ledger.close_rows(
+            (reader.part_number, outcome, cause, reader.batch_run.id)
+            for reader, outcome, cause in endings
+            if newest[reader.batch_run.part] == reader.batch_run.id
+        )
 
 
-def _close_now(job: StoredJob, endings: list[Ending], numbers: dict[int, int]) -> None:
+def _close_now(job: StoredJob, endings: list[Ending]) -> None:
     with job.store.transaction():
-        _close_rows(job, endings, numbers)
-        for run, _, _ in endings:
-            keep_better_answers(job.ledger, run.id)
-            job.store.mark_collected(run)
+        _close_rows(job, endings)
+        for reader, _, _ in endings:
+            keep_better_answers(job.ledger, reader.batch_run.id)
+            job.store.mark_collected(reader.batch_run)

@@ -94,20 +94,17 @@ class _Queue(Generic[_Input, _T]):
                 self.results[index] = await self._work(self._inputs[index])
             except RateLimitedError as error:
                 if not error.retryable:
-                    self._fail(error)
+                    self.failure = self.failure or error
                     return
                 self.capacity_error = error
                 made_room = len(self.results) > got_through  # while this was being refused
                 (self._indexes if made_room else self.deferred).append(index)
             except Exception as error:  # noqa: BLE001  # raised above: a task group would wrap it
-                self._fail(error)
+                self.failure = self.failure or error
                 return
             else:
                 self._indexes.extend(self.deferred)
                 self.deferred.clear()
-
-    def _fail(self, error: Exception) -> None:
-        self.failure = self.failure or error
 
 
 class CombinedProgress:

@@ -2,12 +2,12 @@
 
 import base64
 import binascii
+import re
 from collections.abc import Iterator
 from typing import Any
 
 from doubleword_batch.jobs.sync.json_values import list_of, listed, object_of, whole_number
-from doubleword_batch.jobs.sync.listed import is_result, is_typed
-from doubleword_batch.jobs.sync.spelling import as_usual
+from doubleword_batch.jobs.sync.shapes import is_result, is_typed
 from doubleword_batch.jobs.sync.stream_pieces import joined
 from doubleword_batch.loose_json import decode_or_none, decode_relaxed_or_none
 
@@ -42,6 +42,12 @@ _OF_A_CHOICE = frozenset({"message", "delta", "text", "content", "messages"})
 _OF_A_CANDIDATE = frozenset({"content", "text", "finishReason", "finish_reason"})
 _DEEPEST, _MOST_PLACES, _MOST_LISTS = 6, 200, 4
 _BEGINS = ("{", "[", '"', "e")  # of JSON, and of base64 of an object
+
+# Names as other languages write them
+_FIRST_LETTERS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+_OF_PASCAL = frozenset({"Choices", "Error", "Response"})
+_AS_THEY_ARE = frozenset({"Arguments", "Input", "Embedding"})
+_DEEPEST_NAMES = 12
 
 
 def opened(value: Any) -> Any:
@@ -110,13 +116,13 @@ def unwrapped(body: dict[str, Any]) -> dict[str, Any]:
     An answer that is surely one is found by whatever names it is inside of, where it is the only
     one; so is an error, where there is no answer.
     """
-    body = as_usual(body)
+    body = _as_usual(body)
     if body.get("choices") or error_in(body.get("error")) is not None:
         return body
     for name in _ENVELOPES:
         inner = object_of(opened(body.get(name)))
         if not ANSWERS.isdisjoint(inner):
-            inner = {"usage": body.get("usage")} | as_usual(inner)
+            inner = {"usage": body.get("usage")} | _as_usual(inner)
             return _inside(inner) or inner
     return _inside(body) or body
 
@@ -146,7 +152,7 @@ def _objects(fields: dict[str, Any]) -> Iterator[dict[str, Any]]:
             continue
         inner = only(value)
         if isinstance(inner, dict) and inner:
-            yield as_usual(object_of(inner))
+            yield _as_usual(object_of(inner))
 
 
 def _is_whole(fields: dict[str, Any]) -> bool:
@@ -192,3 +198,22 @@ def _error_of(fields: dict[str, Any]) -> Any:
 def is_vector(value: Any) -> bool:
     """Whether a value is a list of numbers, to judge by its first."""
     return isinstance(next(iter(list_of(value)), None), int | float)
+
+
+def _as_usual(body: dict[str, Any]) -> dict[str, Any]:
+    """A body with names in Pascal's case (`Choices`, `FinishReason`) as OpenAI writes them."""
+    return body if _OF_PASCAL.isdisjoint(body) else _usual(body, _DEEPEST_NAMES)
+
+
+def _usual(value: Any, depth: int) -> Any:
+    if isinstance(value, list):
+        return [_usual(element, depth) for element in list_of(value)]
+    fields = object_of(value)
+    if not fields or depth == 0:
+        return value
+    return {
+        _FIRST_LETTERS.sub("_", name).lower(): inner
+        if name in _AS_THEY_ARE
+        else _usual(inner, depth - 1)
+        for name, inner in fields.items()
+    }

@@ -82,7 +82,9 @@ async def write_once(ws: Workspace, remote: RemoteWrite[_T]) -> tuple[_T, bool]:
         found, blind = await _found(remote, write, lost)
         if found is not None:
             return recorded(ws, remote, found), lost is not None
-        in_doubt = _in_doubt_seconds(ws, write)
+        in_doubt = 0.0
+        if write.sent_at is not None:
+            in_doubt = ws.in_doubt_seconds - ws.journal.seconds_since(write)
         is_seen = blind is None or (remote.is_free and isinstance(blind, UnlistedError))
         if in_doubt <= 0 and is_seen and ws.journal.mark_sending(write):
             answer = await _sent(ws, remote)
@@ -152,12 +154,6 @@ def recorded(ws: Workspace, remote: RemoteWrite[_T], found: _T) -> _T:
     return found
 
 
-def _in_doubt_seconds(ws: Workspace, write: Write) -> float:
-    if write.sent_at is None:
-        return 0.0
-    return ws.in_doubt_seconds - ws.journal.seconds_since(write)
-
-
 async def _sent(ws: Workspace, remote: RemoteWrite[_T]) -> _T | DoublewordBatchError:
     """Send; returns the answer, or the error after which it may have happened all the same.
 
@@ -218,7 +214,16 @@ def _unconfirmed(
     seconds: float, lost: DoublewordBatchError | None, blind: DoublewordBatchError | None
 ) -> TransportError:
     if isinstance(blind, UnlistedError):
-        return _never_known(blind)
+        return TransportError(
+            "It is not known whether the last request reached the provider, and its list cannot "
+            f"tell: {blind.message}",
+            may_have_happened=True,
+            hint="It is not sent again, because it may have been paid for. Look in the provider's "
+            "console: what is there can be followed by its id; if nothing is, build the same work "
+            "as a new run.",
+            code="unconfirmed",
+            retryable=False,
+        )
     seconds = max(1, round(seconds))
     why = f": {lost.message}" if lost else "; its sender has ended or is still at work."
     return TransportError(
@@ -229,17 +234,4 @@ def _unconfirmed(
         code="unconfirmed",
         retryable=True,
         details={"retry_after_seconds": seconds},
-    )
-
-
-def _never_known(blind: DoublewordBatchError) -> TransportError:
-    return TransportError(
-        "It is not known whether the last request reached the provider, and its list cannot tell: "
-        f"{blind.message}",
-        may_have_happened=True,
-        hint="It is not sent again, because it may have been paid for. Look in the provider's "
-        "console: what is there can be followed by its id; if nothing is, build the same work as "
-        "a new run.",
-        code="unconfirmed",
-        retryable=False,
     )

@@ -16,8 +16,8 @@ import msgspec
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.jobs.store.apply_results import LineOutcome
 from doubleword_batch.jobs.sync.answers import Answer, answer_of
+from doubleword_batch.jobs.sync.causes import failed, is_success, rejected
 from doubleword_batch.jobs.sync.envelopes import error_in
-from doubleword_batch.jobs.sync.failures import failed, is_success, rejected
 from doubleword_batch.jobs.sync.finish_reasons import ending_of, text_of, word_of
 from doubleword_batch.jobs.sync.json_values import MOST_TOKENS, object_of
 from doubleword_batch.jobs.sync.result_line import (

@@ -8,7 +8,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from pathlib import Path
 from typing import TypeVar
 
 from doubleword_batch.api.repeating import Find, UnlistedError
@@ -76,7 +75,7 @@ async def upload_parts(job: StoredJob, parts: Sequence[Part], progress: Progress
     except RejectedError as error:
         if error.status != TOO_LARGE:
             raise
-        raise await made_smaller(job, job.parts(), error) from error
+        raise await made_smaller(job, error) from error
 
 
 async def create_parts(
@@ -133,7 +132,9 @@ async def _upload_part(job: StoredJob, part: Part, tell: Callable[[float], None]
     key = f"upload:{job.base_url}:{job.id}:{part.number}:{part.sha256}"
     remote = RemoteWrite(
         write=job.journal.record_intent(Intent("upload", key, job.id, part.id)),
-        send=lambda find: _send_file(job, path, name, tell, find),
+        send=lambda find: job.client.files.upload(
+            path, filename=name, on_progress=lambda done, _total: tell(done), find=find
+        ),
         find_at_provider=lambda: _file_named(job, name, part.size_bytes),
         get_by_id=job.client.files.get,
         record_result=lambda file: job.store.set_part(part.id, input_file_id=file.id),
@@ -154,20 +155,21 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
     if (part := _now(job, part)).input_file_id is None:  # another process found it deleted
         await _upload_part(job, part, lambda _: None)
         part = _now(job, part)
-    fingerprint = _fingerprint(job, part)
     marked = {
         **options.metadata,
         f"{OWN_PREFIX}job": job.name,
         f"{OWN_PREFIX}part": str(part.number),
-        FINGERPRINT_KEY: fingerprint,
+        FINGERPRINT_KEY: _fingerprint(job, part),
     }
     remote = RemoteWrite(
         write=write,
         send=lambda find: _send_batch(job, part, options.completion_window, marked, find),
-        find_at_provider=lambda: _batch_of(job, part, fingerprint),
+        find_at_provider=lambda: batch_with_our_mark(job, part),
         get_by_id=job.client.batches.get,
         record_result=lambda batch: job.store.record_batch(job.id, part.id, batch),
-        accepts_existing=_is_of_use if _others_may_have_sent(job) else None,
+        accepts_existing=(
+            (lambda batch: batch.status not in _USELESS) if _others_may_have_sent(job) else None
+        ),
     )
     _, sent = await write_once(job.workspace, remote)
     return sent
@@ -176,16 +178,6 @@ async def _create_part(job: StoredJob, part: Part, write: Write, options: BatchO
 def created_here(job: StoredJob, part: Part) -> bool:
     """Whether a batch was created for the part, and not adopted."""
     return bool(job.journal.find(job.id, part.id, "create", answered=True))
-
-
-async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
-    """The batch that was created for a part, as the provider's list shows it, whatever its id.
-
-    Raises:
-        UnlistedError: the list cannot tell.
-        ApiError, TransportError, ProtocolError: the provider gave no list.
-    """
-    return await _batch_of(job, part, _fingerprint(job, part))
 
 
 def _now(job: StoredJob, part: Part) -> Part:
@@ -197,21 +189,9 @@ def _others_may_have_sent(job: StoredJob) -> bool:
     return job.profile.search and not job.has_random_fingerprint
 
 
-def _is_of_use(batch: Batch) -> bool:
-    return batch.status not in _USELESS
-
-
 def _fingerprint(job: StoredJob, part: Part) -> str:
     text = f"{job.fingerprint}/{part.number}/{part.sha256}"
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-async def _send_file(
-    job: StoredJob, path: Path, name: str, tell: Callable[[float], None], find: Find[File]
-) -> File:
-    return await job.client.files.upload(
-        path, filename=name, on_progress=lambda done, _total: tell(done), find=find
-    )
 
 
 async def _send_batch(
@@ -248,11 +228,17 @@ async def _file_named(job: StoredJob, name: str, size_bytes: int) -> File | None
     return None
 
 
-async def _batch_of(job: StoredJob, part: Part, fingerprint: str) -> Batch | None:
-    """A part's batch: that with its mark; of a server that keeps no metadata, that of its file.
+async def batch_with_our_mark(job: StoredJob, part: Part) -> Batch | None:
+    """The batch that was created for a part, as the provider's list shows it, whatever its id.
 
-    The name of the mark may come back in other letters; its value is nobody else's.
+    The name of the mark may come back in other letters; its value is nobody else's. Of a server
+    that keeps no metadata it is the batch of the part's file.
+
+    Raises:
+        UnlistedError: the list cannot tell.
+        ApiError, TransportError, ProtocolError: the provider gave no list.
     """
+    fingerprint = _fingerprint(job, part)
     search = fingerprint if job.profile.search else None
     batches = job.client.batches.list(search=search, complete=True)
     async for batch in _of_the_time(job, batches):

@@ -148,12 +148,9 @@ def custom_id_in(fields: dict[str, Any]) -> str | None:
 
 def _inner_custom_id(fields: dict[str, Any]) -> str | None:
     """The custom_id that stands in one of the parts of a line, where it is the only one."""
-    names = {object_of(part).get("custom_id") for part in fields.values() if _has_name(part)}
-    return next(iter(names)) if len(names) == 1 else None
-
-
-def _has_name(part: Any) -> bool:
-    return isinstance(object_of(part).get("custom_id"), str)
+    found = (object_of(part).get("custom_id") for part in fields.values())
+    names = {name for name in found if isinstance(name, str)}
+    return names.pop() if len(names) == 1 else None
 
 
 def _told(fields: dict[str, Any]) -> Any:
@@ -204,8 +201,8 @@ def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
 
 def _bare(response: dict[str, Any]) -> Any:
     """A response that is the body itself; None for one that has only its envelope."""
-    body = {key: response[key] for key in response.keys() - {"status_code", "request_id", "error"}}
-    return body or None
+    envelope = ("status_code", "request_id", "error")
+    return {name: value for name, value in response.items() if name not in envelope} or None
 
 
 def says_all_is_well(error: Any) -> bool:

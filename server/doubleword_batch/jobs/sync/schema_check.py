@@ -6,6 +6,7 @@ inside fits the schema it is read, and the row's cause says how it stood there.
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import msgspec
@@ -48,18 +49,13 @@ def structured(text: str | None) -> Structured | None:
     """The JSON in a text; None when it holds none."""
     if text is None:
         return None
-    try:
+    with suppress(ValueError):
         return Structured(decode(text), None)
-    except ValueError:
-        pass
-    wrapping = None
     inside, wrapping = _unwrapped(text)
-    if wrapping is None:
-        return None
-    try:
-        return Structured(decode(inside), wrapping)
-    except ValueError:
-        return None
+    if wrapping is not None:
+        with suppress(ValueError):
+            return Structured(decode(inside), wrapping)
+    return None
 
 
 def _unwrapped(text: str) -> tuple[str, str | None]:

@@ -21,9 +21,7 @@ _NAMED_LIMIT = re.compile(r"\b(\d{4,15}) bytes")
 _ROWS_BETWEEN_CHECKS = 100
 
 
-async def made_smaller(
-    job: StoredJob, parts: Sequence[Part], error: RejectedError
-) -> RejectedError:
+async def made_smaller(job: StoredJob, error: RejectedError) -> RejectedError:
     """Divide the parts that are larger than the server takes; returns the error that says so.
 
     Nothing of those parts is at the provider. The rows stay as they are; only which file holds them
@@ -31,10 +29,9 @@ async def made_smaller(
 
     Args:
         job: whose parts they are.
-        parts: what was to be uploaded.
         error: how the server refused one of them.
     """
-    too_large = [part for part in parts if part.input_file_id is None and part.path is not None]
+    too_large = [p for p in job.parts() if p.input_file_id is None and p.path is not None]
     largest = max((part.size_bytes for part in too_large), default=0)
     named = _NAMED_LIMIT.search(error.message)
     limit = int(named[1]) if named else 0

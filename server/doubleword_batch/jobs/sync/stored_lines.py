@@ -1,17 +1,20 @@
 """Our copies of a job's output and error files: lines appended durably, read back in any order.
 
 A copy holds the lines that count, in the order in which they came; the ledger knows each by its
-offset and size. What a copy has beyond the length that the ledger committed is cut off again.
+offset and size. What a copy has beyond the length that the ledger committed is cut off again. Where
+a copy was deleted by hand, or a disk cut it short, its rows wait again, and what their batch has
+written is read once more; nothing is sent for them.
 """
 
 import errno
 import os
+from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
 
-from doubleword_batch.atomic_files import not_written, sync_folder
+from doubleword_batch.atomic_files import as_store_error, not_written, sync_folder
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.store.ledger import TAKEN
 from doubleword_batch.jobs.store.records import ANSWERED, Entry
 from doubleword_batch.jobs.sync.answers import Answer
@@ -52,12 +55,8 @@ def append_lines(path: Path, size_bytes: int, text: bytes) -> None:
         if is_new:
             sync_folder(path.parent)
     except OSError as error:
-        raise _not_kept(path, error) from None
-
-
-def size_of_copy(path: Path) -> int:
-    """How many bytes there are of a copy; 0 of what is gone, or no plain file any more."""
-    return path.stat().st_size if is_plain_file(path) else 0
+        then = "fetch again: the lines kept so far stay, and reading goes on behind them"
+        raise not_written(path, error, then=then) from None
 
 
 class StoredLines:
@@ -93,12 +92,9 @@ class StoredLines:
         place = (entry.batch_run or 0, entry.kind or "output")
         copy = self._open.get(place)
         if copy is None:
-            is_taken = entry.kind == TAKEN
-            path = (
-                taken_lines_path(self._job.folder)
-                if is_taken
-                else stored_lines_path(self._job, *place)
-            )
+            path = stored_lines_path(self._job, *place)
+            if entry.kind == TAKEN:
+                path = taken_lines_path(self._job.folder)
             try:
                 copy = self._open[place] = _Copy(path)
             except FileNotFoundError:
@@ -151,9 +147,36 @@ def _gone(job: StoredJob, path: Path) -> StoreError:
     )
 
 
-def _not_kept(path: Path, error: OSError) -> StoreError:
-    return not_written(
-        path,
-        error,
-        then="fetch again: the lines kept so far stay, and reading goes on behind them",
-    )
+# Copies that the state directory has lost: the provider may still have what they held
+
+
+def has_lost_copies(job: StoredJob) -> bool:
+    """Whether a copy is gone, or shorter than what the ledger knows of it, and may be read again.
+
+    A single call in the background has no file at the provider that could be.
+    """
+    return job.window != ASYNC and any(True for _ in _lost(job))
+
+
+def reopen_lost_copies(job: StoredJob) -> None:
+    """Let the rows wait whose lines are gone, and their batches be read again.
+
+    Raises:
+        StoreError: the job's folder is gone, and cannot be made again.
+    """
+    if not has_lost_copies(job):
+        return
+    with as_store_error(job.folder):
+        job.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    with job.store.transaction():
+        for run, kind, left in list(_lost(job)):  # another process may have been faster
+            job.store.reopen_lost(job.id, run, kind, left)
+
+
+def _lost(job: StoredJob) -> Iterator[tuple[int, str, int]]:
+    """(batch run, kind, bytes that are left) of each such copy."""
+    for run, kind, size_bytes in job.ledger.copies():
+        path = stored_lines_path(job, run, kind)
+        left = path.stat().st_size if is_plain_file(path) else 0
+        if left < size_bytes:
+            yield run, kind, left

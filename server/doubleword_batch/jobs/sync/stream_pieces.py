@@ -14,6 +14,7 @@ from doubleword_batch.loose_json import decode_or_none
 _LINE = re.compile(r"\r\n|\n|\r")
 # Not a set: what stands in the place of a word may be a list, which has no hash.
 _WHOLE = ("response.completed", "response.incomplete", "response.failed")
+_COUNTS = {"prompt_eval_count": "prompt_tokens", "eval_count": "completion_tokens"}
 CUT = "stream_cut"
 """The finish reason of a stream that ended without one."""
 
@@ -52,24 +53,19 @@ class _Choice:
 
     def add(self, choice: dict[str, Any]) -> None:
         delta = object_of(choice.get("delta") or choice.get("message"))
-        for words in (delta.get("content"), choice.get("text")):
-            self._texts += [words] if isinstance(words, str) else []
-        self._refusals += [delta["refusal"]] if _is(delta.get("refusal")) else []
+        self._texts += word(delta.get("content")), word(choice.get("text"))
+        self._refusals.append(word(delta.get("refusal")))
         for number, call in enumerate(map(object_of, list_of(delta.get("tool_calls")))):
             index = call.get("index")
             function = object_of(call.get("function"))
             if isinstance(function.get("arguments"), dict):  # a whole one of Gemini's or Ollama's
-                told = {
-                    "name": word(function.get("name")),
-                    "arguments": as_json(function["arguments"]),
-                }
-                self._calls[len(self._calls)] = told
+                whole = {"arguments": as_json(function["arguments"])}
+                self._calls[len(self._calls)] = {"name": word(function.get("name")), **whole}
                 continue
-            known = self._calls.setdefault(
-                index if isinstance(index, int) else number, {"name": "", "arguments": ""}
-            )
+            place = index if isinstance(index, int) else number
+            known = self._calls.setdefault(place, {"name": "", "arguments": ""})
             for name in known:
-                known[name] += function[name] if _is(function.get(name)) else ""
+                known[name] += word(function.get(name))
         self._finish = choice.get("finish_reason") or self._finish
 
     def whole(self, index: int, error: Any) -> dict[str, Any]:
@@ -78,12 +74,8 @@ class _Choice:
             "refusal": "".join(self._refusals),
             "tool_calls": [{"function": self._calls[number]} for number in sorted(self._calls)],
         }
-        return {
-            "index": index,
-            "message": message,
-            "finish_reason": self._finish or CUT,
-            "error": error,
-        }
+        finish = self._finish or CUT
+        return {"index": index, "message": message, "finish_reason": finish, "error": error}
 
 
 def _pieces(body: Any) -> list[dict[str, Any]]:
@@ -134,14 +126,7 @@ def _with(delta: dict[str, Any], finish: Any = None, usage: Any = None) -> dict[
 
 def _of_ollama(piece: dict[str, Any]) -> dict[str, Any]:
     message = object_of(piece.get("message")) or {"content": piece.get("response")}
-    counts = {
-        usual: piece[name]
-        for name, usual in (
-            ("prompt_eval_count", "prompt_tokens"),
-            ("eval_count", "completion_tokens"),
-        )
-        if name in piece
-    }
+    counts = {usual: piece[name] for name, usual in _COUNTS.items() if name in piece}
     end = piece.get("done_reason") or ("stop" if piece["done"] else None)
     return {"error": piece.get("error")} | _with(message, end, counts)
 
@@ -177,7 +162,3 @@ def _of_anthropic(piece: dict[str, Any], delta: dict[str, Any]) -> dict[str, Any
         called = {"name": block.get("name"), "arguments": delta.get("partial_json")}
         told["tool_calls"] = [{"index": piece.get("index"), "function": called}]
     return _with(told)
-
-
-def _is(text: Any) -> bool:
-    return isinstance(text, str)

@@ -1,19 +1,28 @@
 """Pages of the table of answers: filtered and sorted by SQLite, however many rows there are.
 
-A page begins after a row, not after so many rows: so one far down is as quick as the first.
+A page begins after a row, not after so many rows: so one far down is as quick as the first. Two
+things are added to the database for that: an index on a column, when it is first sorted or filtered
+by; and for rows that are not found within the time of a page, the list of them all in their order,
+from which the pages are read then.
 """
 
 import sqlite3
 from array import array
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import monotonic, thread_time
 from typing import Any
 
 from doubleword_batch.jobs.store.marks import Mark
-from doubleword_batch.jobs.views.answer_filter import AnswerFilter, condition, name_of
-from doubleword_batch.jobs.views.answer_lists import indexed_columns, listed, make_index
-from doubleword_batch.jobs.views.answers_database import Snapshot, bound, was_ended
+from doubleword_batch.jobs.views.answers_database import (
+    LEDGER_FIELDS,
+    AnswerFilter,
+    Snapshot,
+    bound,
+    condition,
+    name_of,
+    was_ended,
+)
 
 MANY_ROWS = 100_000
 """Of more, what takes longer than a page may is prepared in the background."""
@@ -23,6 +32,8 @@ _PAGE_SECONDS = 0.15
 _COUNT_SECONDS = 2.0
 _COUNTED_AT_ONCE = 20_000
 _FEW = 10_000
+_LISTS = 8
+_STEPS_BETWEEN_CHECKS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,33 +87,50 @@ def page(
 
     Returns:
         None where so many rows are not looked through within the time of a page: their list is made
-        first (`answer_lists.make_list`), and read from then on.
+        first (`make_list`), and read from then on.
 
     Raises:
         InputError: code `unknown_column`, or it takes longer than 20 s.
     """
     sort = None if sort == "row_number" else sort
     name = name_of(wanted, sort, marks)
+    place = _Place(sort, descending, after, size + 1)
     with snapshot.opened() as db:
-        for column in indexed_columns(wanted, sort):
-            make_index(db, snapshot, column)
-        table = listed(db, name)
+        for column in _indexed_columns(wanted, sort):
+            _make_index(db, snapshot, column)
+        table = _listed(db, name)
         if table is not None:
-            found = _of_list(db, snapshot, table, after, size + 1, descending=descending)
+            found = _of_list(db, snapshot, table, place)
         else:
             where, values = _quick_condition(db, snapshot, wanted, marks, sort)
             if snapshot.rows > MANY_ROWS:
                 bound(db, _PAGE_SECONDS, thread_time)  # not what others take of the processor
             try:
-                found = _looked_up(
-                    db, snapshot, where, values, sort, after, size + 1, descending=descending
-                )
+                found = _looked_up(db, snapshot, where, values, place)
             except sqlite3.OperationalError as error:
                 if snapshot.rows > MANY_ROWS and was_ended(error):
                     return None
                 raise
     rows = tuple(_row(columns, marks) for columns in found[:size])
     return AnswerPage(snapshot.columns, rows, len(found) > size)
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a page begins in which order, and how many rows are wanted of it."""
+
+    sort: str | None
+    descending: bool
+    after: int
+    size: int
+
+    @property
+    def beyond(self) -> str:
+        return "<" if self.descending else ">"
+
+    @property
+    def direction(self) -> str:
+        return "DESC" if self.descending else "ASC"
 
 
 def _quick_condition(
@@ -122,72 +150,54 @@ def _quick_condition(
 
 
 def _looked_up(
-    db: sqlite3.Connection,
-    snapshot: Snapshot,
-    where: str,
-    values: Sequence[Any],
-    sort: str | None,
-    after: int,
-    size: int,
-    *,
-    descending: bool,
+    db: sqlite3.Connection, snapshot: Snapshot, where: str, values: Sequence[Any], place: _Place
 ) -> list[tuple[Any, ...]]:
     """Rows that fit, in order: those of the same value first, which follow by their number."""
-    by = snapshot.expression(sort) if sort else "row_number"
-    direction = "DESC" if descending else "ASC"
+    by = snapshot.expression(place.sort) if place.sort else "row_number"
     head = f"SELECT {_shown_columns(snapshot)} FROM cells WHERE {where}"  # noqa: S608  # ours
-    order = f"ORDER BY {by} {direction}" + (f", row_number {direction}" if sort else "")
+    then = f", row_number {place.direction}" if place.sort else ""
     found: list[tuple[Any, ...]] = []
-    for behind, limits in _behind(db, by, sort, after, descending=descending):
-        statement = f"{head} AND {behind} {order} LIMIT ?"
-        found += db.execute(statement, (*values, *limits, size - len(found))).fetchall()
-        if len(found) >= size:
+    for behind, limits in _behind(db, by, place):
+        statement = f"{head} AND {behind} ORDER BY {by} {place.direction}{then} LIMIT ?"
+        found += db.execute(statement, (*values, *limits, place.size - len(found))).fetchall()
+        if len(found) >= place.size:
             break
     return found
 
 
-def _behind(
-    db: sqlite3.Connection, by: str, sort: str | None, after: int, *, descending: bool
-) -> list[tuple[str, list[Any]]]:
+def _behind(db: sqlite3.Connection, by: str, place: _Place) -> list[tuple[str, list[Any]]]:
     """The conditions of the rows that come after one, in their order; nothing sorts first."""
-    beyond = "<" if descending else ">"
+    after, beyond = place.after, place.beyond
     if not after:
         return [("1", [])]
-    if sort is None:
+    if place.sort is None:
         return [(f"row_number {beyond} ?", [after])]
     last = db.execute(f"SELECT {by} FROM cells WHERE row_number = ?", (after,)).fetchone()  # noqa: S608  # ours
     if last is None:
         return []
     if last[0] is None:
         same = (f"{by} IS NULL AND row_number {beyond} ?", [after])
-        return [same] if descending else [same, (f"{by} IS NOT NULL", [])]
+        return [same] if place.descending else [same, (f"{by} IS NOT NULL", [])]
     same = (f"{by} = ? AND row_number {beyond} ?", [last[0], after])
     others = (f"{by} {beyond} ?", [last[0]])
-    return [same, others, (f"{by} IS NULL", [])] if descending else [same, others]
+    return [same, others, (f"{by} IS NULL", [])] if place.descending else [same, others]
 
 
 def _of_list(
-    db: sqlite3.Connection,
-    snapshot: Snapshot,
-    table: str,
-    after: int,
-    size: int,
-    *,
-    descending: bool,
+    db: sqlite3.Connection, snapshot: Snapshot, table: str, place: _Place
 ) -> list[tuple[Any, ...]]:
     """Rows of a list that was made, which is in ascending order."""
-    beyond, direction = ("<", "DESC") if descending else (">", "ASC")
-    behind, values = "1", [size]
-    if after:
-        place = db.execute(f"SELECT place FROM {table} WHERE row_number = ?", (after,)).fetchone()  # noqa: S608  # ours
-        if place is None:
+    behind, values = "1", [place.size]
+    if place.after:
+        last = db.execute(f"SELECT place FROM {table} WHERE row_number = ?", (place.after,))  # noqa: S608  # ours
+        if (found := last.fetchone()) is None:
             return []
-        behind, values = f"place {beyond} ?", [place[0], size]
+        behind, values = f"place {place.beyond} ?", [found[0], place.size]
     return db.execute(
         f"SELECT {_shown_columns(snapshot)} FROM "  # noqa: S608  # ours
         f"(SELECT place, row_number AS number FROM {table} WHERE {behind} "
-        f"ORDER BY place {direction} LIMIT ?) JOIN cells ON row_number = number "
-        f"ORDER BY place {direction}",
+        f"ORDER BY place {place.direction} LIMIT ?) JOIN cells ON row_number = number "
+        f"ORDER BY place {place.direction}",
         values,
     ).fetchall()
 
@@ -233,7 +243,7 @@ def count(snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark]) -> C
     where, values = condition(snapshot, wanted, marks)
     statement = f"SELECT count(*) FROM cells WHERE {where}"  # noqa: S608  # ours
     with snapshot.opened() as db:
-        if (table := listed(db, name_of(wanted, None, marks))) is not None:
+        if (table := _listed(db, name_of(wanted, None, marks))) is not None:
             return Count(_number(db, f"SELECT count(*) FROM {table}"), is_all=True)  # noqa: S608  # ours
         if not wanted.text:
             return Count(_number(db, statement, values), is_all=True)
@@ -264,3 +274,95 @@ def fitting_numbers(
     statement = f"SELECT row_number FROM cells WHERE {where} ORDER BY row_number"  # noqa: S608  # ours
     with snapshot.opened() as db:
         return array("q", (number for (number,) in db.execute(statement, values)))
+
+
+# What is made in the database so that a page of many rows is quick
+
+
+def _indexed_columns(wanted: AnswerFilter, sort: str | None) -> list[str]:
+    """The columns that a page looks rows up by."""
+    of_ledger = {name for name in ("outcome", "cause") if getattr(wanted, name) is not None}
+    columns = {sort, wanted.column, *of_ledger} - {None, "row_number"}
+    return sorted(map(str, columns))
+
+
+def missing_indexes(snapshot: Snapshot, wanted: AnswerFilter, sort: str | None) -> list[str]:
+    """The columns whose index a page would have to make first.
+
+    Raises:
+        InputError: code `unknown_column`.
+    """
+    columns = {column: _index_name(snapshot, column) for column in _indexed_columns(wanted, sort)}
+    if not columns:
+        return []
+    with snapshot.opened() as db:
+        made = {name for (name,) in db.execute("SELECT name FROM sqlite_schema")}
+    return [column for column, name in columns.items() if name not in made]
+
+
+def make_indexes(
+    snapshot: Snapshot, columns: Sequence[str], cancelled: Callable[[], bool] = lambda: False
+) -> None:
+    """Make the indexes on these columns, which takes seconds for a million rows."""
+    with snapshot.opened() as db:
+        for column in columns:
+            _make_index(db, snapshot, column, cancelled)
+
+
+def _make_index(
+    db: sqlite3.Connection,
+    snapshot: Snapshot,
+    column: str,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """An index on a column, however long that takes."""
+    expression, name = snapshot.expression(column), _index_name(snapshot, column)
+    db.set_progress_handler(cancelled, _STEPS_BETWEEN_CHECKS)
+    db.execute(f"CREATE INDEX IF NOT EXISTS {name} ON cells ({expression})")
+    bound(db)
+
+
+def _index_name(snapshot: Snapshot, column: str) -> str:
+    snapshot.expression(column)
+    name = column if column in LEDGER_FIELDS else f"c{snapshot.columns.index(column)}"
+    return f"by_{name}"
+
+
+def make_list(
+    snapshot: Snapshot,
+    wanted: AnswerFilter,
+    marks: dict[int, Mark],
+    sort: str | None,
+    cancelled: Callable[[], bool] = lambda: False,
+) -> None:
+    """Find all rows that fit, in ascending order, and keep their numbers; the last eight lists are.
+
+    Raises:
+        InputError: it was ended by `cancelled`.
+    """
+    name = name_of(wanted, sort, marks)
+    where, values = condition(snapshot, wanted, marks)
+    order = f"{snapshot.expression(sort)}, row_number" if sort else "row_number"
+    with snapshot.opened() as db:
+        db.set_progress_handler(cancelled, _STEPS_BETWEEN_CHECKS)
+        db.execute("BEGIN IMMEDIATE")
+        if _listed(db, name) is None:
+            db.execute("INSERT INTO lists (name) VALUES (?)", (name,))
+            ((number,),) = db.execute("SELECT last_insert_rowid()").fetchall()
+            db.execute(f"CREATE TABLE list_{number} (place INTEGER PRIMARY KEY, row_number)")
+            db.execute(
+                f"INSERT INTO list_{number} (row_number) "  # noqa: S608  # ours
+                f"SELECT row_number FROM cells WHERE {where} ORDER BY {order}",
+                values,
+            )
+            kept = "SELECT id FROM lists ORDER BY id DESC LIMIT -1 OFFSET ?"
+            for (oldest,) in db.execute(kept, (_LISTS,)).fetchall():
+                db.execute("DELETE FROM lists WHERE id = ?", (oldest,))
+                db.execute(f"DROP TABLE list_{oldest}")
+        db.execute("COMMIT")
+
+
+def _listed(db: sqlite3.Connection, name: str) -> str | None:
+    """The table of a list that was made, by what `name_of` says."""
+    found = db.execute("SELECT id FROM lists WHERE name = ?", (name,)).fetchone()
+    return None if found is None else f"list_{found[0]}"

@@ -1,8 +1,8 @@
-"""The database behind the table of answers that a person pages through, sorts and filters.
+"""The database behind the table of answers that a person pages through, and which of its rows fit.
 
 It lies beside the job's files as `answers.sqlite3` and is made when it is first looked at: each row
 of the table of answers with its entry of the ledger. Indexes and lists are added to it as they are
-needed (`answer_lists.py`), a histogram when it is first shown. It is a snapshot: what it was made
+needed (`answers.py`), a histogram when it is first shown. It is a snapshot: what it was made
 of is written in it, and it is made again once the ledger has moved on.
 """
 
@@ -17,11 +17,12 @@ from typing import Any
 
 import msgspec
 
-from doubleword_batch.atomic_files import AtomicFile, not_written
+from doubleword_batch.atomic_files import not_written
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.export.query_database import Cells
+from doubleword_batch.jobs.export.query_database import Cells, new_database
 from doubleword_batch.jobs.export.table import Table
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.jobs.store.marks import Mark
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
 
 _DATABASE = "answers.sqlite3"
@@ -130,18 +131,9 @@ def read(path: Path) -> Snapshot | None:
     try:
         with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True)) as db:
             ((text,),) = db.execute("SELECT facts FROM about")
-        facts: dict[str, Any] = msgspec.json.decode(text)
-        return Snapshot(
-            path=path,
-            version=facts["version"],
-            columns=tuple(facts["columns"]),
-            numbers=frozenset(facts["numbers"]),
-            answer_columns=tuple(facts["answer_columns"]),
-            source_columns=tuple((given, here) for given, here in facts["source_columns"]),
-            rows=facts["rows"],
-            warnings=tuple(facts["warnings"]),
-        )
-    except (sqlite3.Error, ValueError, KeyError, TypeError):
+        facts: dict[str, Any] = msgspec.json.decode(text) | {"path": str(path)}
+        return msgspec.convert(facts, Snapshot, dec_hook=lambda kind, value: kind(value))
+    except (sqlite3.Error, ValueError, TypeError):
         return None
 
 
@@ -161,16 +153,8 @@ def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bo
     table = Table(job)
     columns = [name for name in table.columns if name != table.mark_column]
     path = job.folder / _DATABASE
-    file = AtomicFile(path, private=True)
-    try:
-        file.stream.close()
-        with closing(sqlite3.connect(file.temporary, isolation_level=None)) as db:
-            fill(db, table, columns, version, tell, cancelled)
-        file.publish()
-    except (sqlite3.OperationalError, OSError) as error:
-        raise not_written(job.folder, error) from None
-    finally:
-        file.discard()
+    with new_database(path) as db:
+        fill(db, table, columns, version, tell, cancelled)
     made = existing(job)
     if made is None:
         raise not_written(path, OSError("it cannot be read back"))
@@ -185,23 +169,11 @@ def fill(
     tell: Callable[[int], None],
     cancelled: Callable[[], bool],
 ) -> None:
-    """Write a table into a new database; see `make`.
-
-    Args:
-        db: empty.
-        table: what is written.
-        columns: of it, in order.
-        version: that of the ledger.
-        tell: see `make`.
-        cancelled: see `make`.
-    """
+    """Write these columns of a table into an empty database; see `make`."""
     cells = Cells(table, columns)
     names = [f"c{number}" for number in range(len(columns))]
     defined = ", ".join(("row_number INTEGER PRIMARY KEY", *LEDGER_FIELDS[1:], *names))
     marks = ", ".join("?" * (len(LEDGER_FIELDS) + len(names)))
-    db.execute("PRAGMA journal_mode = OFF")
-    db.execute("PRAGMA synchronous = OFF")
-    db.execute("BEGIN")
     db.execute(f"CREATE TABLE cells ({defined})")
     rows = _rows(table, columns, cells, tell, cancelled)
     written = db.executemany(f"INSERT INTO cells VALUES ({marks})", rows).rowcount  # noqa: S608  # only marks
@@ -218,7 +190,6 @@ def fill(
     db.execute("INSERT INTO about VALUES (?)", (msgspec.json.encode(facts).decode(),))
     db.execute("CREATE TABLE histograms (name TEXT PRIMARY KEY, bars TEXT)")
     db.execute("CREATE TABLE lists (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT UNIQUE)")
-    db.execute("COMMIT")
 
 
 def _rows(
@@ -238,3 +209,117 @@ def _rows(
             tell(written)
             if cancelled():
                 raise AbandonedError
+
+
+# Which rows are wanted, for a person and in SQL
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerFilter:
+    """Which rows are wanted; every part that is given has to fit.
+
+    Attributes:
+        outcome: rows with this outcome.
+        cause: rows with this cause.
+        column, value: rows whose column holds exactly this text; "" stands for nothing.
+        low, high: rows whose column is a number between the two, the higher one left out.
+        text: rows that have it anywhere, in any case of ASCII letters.
+        mark: `right`, `wrong`, `any` or `none`.
+    """
+
+    outcome: str | None = None
+    cause: str | None = None
+    column: str | None = None
+    value: str | None = None
+    low: float | None = None
+    high: float | None = None
+    text: str | None = None
+    mark: str | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether every row fits."""
+        return self == AnswerFilter()
+
+    @property
+    def is_of_several_values(self) -> bool:
+        """Whether the rows that an index on `column` gives are not in the order of the source."""
+        return self.low is not None or self.high is not None or _number(self.value) is not None
+
+
+def condition(
+    snapshot: Snapshot, wanted: AnswerFilter, marks: dict[int, Mark], unindexed: str = ""
+) -> tuple[str, list[Any]]:
+    """The condition in SQL, and its values.
+
+    Args:
+        snapshot: what is looked through.
+        wanted: which rows.
+        marks: of the job, by row.
+        unindexed: "+" to keep SQLite from the indexes of its columns.
+
+    Raises:
+        InputError: code `unknown_column`.
+    """
+    parts: list[str] = ["1"]
+    values: list[Any] = []
+    for name in ("outcome", "cause"):
+        given = getattr(wanted, name)
+        if given is not None:
+            parts.append(f"{unindexed}{name} = ?")
+            values.append(given)
+    if wanted.column is not None:
+        expression = unindexed + snapshot.expression(wanted.column)
+        if wanted.value is not None:
+            _add_value(parts, values, expression, wanted.value)
+        if wanted.low is not None:
+            parts.append(f"{expression} >= ?")
+            values.append(wanted.low)
+        if wanted.high is not None:
+            parts.append(f"{expression} < ?")
+            values.append(wanted.high)
+    if wanted.text:
+        columns = [f"c{i}" for i in range(len(snapshot.columns))]
+        parts.append("(" + " OR ".join(f"{name} LIKE ? ESCAPE '\\'" for name in columns) + ")")
+        values += [_pattern(wanted.text)] * len(columns)
+    if wanted.mark:
+        is_in = "NOT IN" if wanted.mark == "none" else "IN"
+        parts.append(f"{unindexed}row_number {is_in} (SELECT value FROM json_each(?))")  # noqa: S608  # ours
+        values.append(msgspec.json.encode(_marked(wanted, marks)).decode())
+    return " AND ".join(parts), values
+
+
+def name_of(wanted: AnswerFilter, sort: str | None, marks: dict[int, Mark]) -> str:
+    """What differs when the rows that fit, or their order, can."""
+    rows = _marked(wanted, marks) if wanted.mark else []
+    return msgspec.json.encode((wanted, sort, rows)).decode()
+
+
+def _marked(wanted: AnswerFilter, marks: dict[int, Mark]) -> list[int]:
+    return sorted(row for row, mark in marks.items() if wanted.mark in {mark, "any", "none"})
+
+
+def _add_value(parts: list[str], values: list[Any], expression: str, value: str) -> None:
+    """A value as it stands on a page: its text, or the number that the text is."""
+    if not value:
+        parts.append(f"({expression} IS NULL OR {expression} = '')")
+        return
+    number = _number(value)
+    if number is None:
+        parts.append(f"{expression} = ?")
+        values.append(value)
+    else:
+        parts.append(f"{expression} IN (?, ?)")
+        values += [value, number]
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        return None if value is None else float(value)
+    except ValueError:
+        return None
+
+
+def _pattern(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped[:400]}%"

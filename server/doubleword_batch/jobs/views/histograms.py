@@ -3,7 +3,6 @@
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -78,7 +77,7 @@ def _histogram(db: sqlite3.Connection, snapshot: Snapshot, column: str) -> Histo
         f"WHERE {value} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {_MOST_BARS}"
     ).fetchall()
     bars = tuple(
-        Bar(_label(cell), number, value=_label(cell))
+        Bar(str(cell), number, value=str(cell))
         for cell, number, is_long in found
         if not is_long and not isinstance(cell, bytes)
     )
@@ -103,7 +102,3 @@ def _bins(db: sqlite3.Connection, value: str, low: float, high: float) -> Iterat
         above = end + abs(end) * 1e-9 + 1e-9 if is_last else end
         label = f"{begin:.6g} to {end:.6g}"
         yield Bar(label, counted.get(number, 0), low=begin, high=above)
-
-
-def _label(cell: Any) -> str:
-    return cell if isinstance(cell, str) else str(cell)

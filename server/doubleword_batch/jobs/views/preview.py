@@ -1,37 +1,127 @@
-"""The first rows of a source, and a prompt rendered on them while it is being written."""
+"""The first rows of a source, and what a person has written of a job so far, rendered on them."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, cast
+
+import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.cascade.option import (
     FEWEST_ROWS,
+    is_cascade,
     planned,
     refuse_small,
 )
 from doubleword_batch.jobs.costs import Cost, price_tokens
 from doubleword_batch.jobs.job import Workspace
-from doubleword_batch.jobs.views.written import Written
 from doubleword_batch.jobs.window_costs import (
     WindowCosts,
     Work,
     compare_windows_of,
     shared_tokens,
 )
-from doubleword_batch.requests.response_schema import unwrapped
+from doubleword_batch.plain_text import shortened
+from doubleword_batch.requests.response_schema import check_schema, unwrapped
 from doubleword_batch.requests.spec import RequestSpec
 from doubleword_batch.requests.template import Template
 from doubleword_batch.requests.token_estimates import BYTES_PER_TOKEN, estimate_output_tokens
 from doubleword_batch.sources import SourceOptions, open_source
 from doubleword_batch.sources.options import DEFAULT_OPTIONS
+from doubleword_batch.sources.values import as_text
 
+_ENDPOINT = "/v1/chat/completions"
 _ROWS = 20
 _RENDERED = 5
 _CHARACTERS = 20_000
 _CELL_CHARACTERS = 300
 _PRICED_ROWS = 1_000
+_MOST_DIGITS = 7
+_DEFAULT_PERCENT = 95
 _NO_WAYS = WindowCosts([], None, "")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Written:
+    """What a person has written of a job so far, as the texts of a form.
+
+    Attributes:
+        response_schema: JSON text, or "".
+        max_tokens: of each answer, or "".
+        strong_model: of a cascade, or "" for none.
+        target: share of the rows that have to agree with it, in percent.
+    """
+
+    prompt: str
+    system: str = ""
+    model: str = ""
+    window: str = ""
+    response_schema: str = ""
+    max_tokens: str = ""
+    strong_model: str = ""
+    target: str = ""
+
+    def params(self) -> dict[str, Any] | None:
+        """The parameters of each request.
+
+        Raises:
+            InputError: the longest answer is not a number of tokens.
+        """
+        tokens = self.max_tokens.strip()
+        if not tokens:
+            return None
+        if not tokens.isdecimal() or len(tokens) > _MOST_DIGITS or not int(tokens):
+            raise InputError(
+                "The longest answer must be a whole number of tokens.",
+                hint="Write it like 300, or leave it empty.",
+            )
+        return {"max_tokens": int(tokens)}
+
+    def schema(self) -> dict[str, Any] | None:
+        """The schema of the answers.
+
+        Raises:
+            InputError: code `invalid_schema`.
+        """
+        text = self.response_schema.strip()
+        return _schema(text) if text else None
+
+    def cascade(self) -> dict[str, Any] | None:
+        """The option `cascade` of the build.
+
+        Raises:
+            InputError: the target is not one.
+        """
+        if not self.strong_model.strip():
+            return None
+        percent = self.target.strip().removesuffix("%").replace(",", ".")
+        try:
+            target = float(percent or _DEFAULT_PERCENT) / 100
+        except ValueError:
+            target = 0.0
+        option = {"model": self.strong_model.strip(), "target": round(target, 6)}
+        if not is_cascade(option):
+            raise InputError(
+                "The share of rows that has to agree with the strong model must be a percentage.",
+                hint="Write a percentage from 50 to 99, such as 95.",
+            )
+        return option
+
+
+@lru_cache(maxsize=16)  # it is checked in a process of its own, and asked for at every change
+def _schema(text: str) -> dict[str, Any]:
+    hint = 'Write a JSON Schema, such as {"type": "object", "properties": {...}}.'
+    try:
+        given = msgspec.json.decode(text)
+    except (ValueError, RecursionError) as error:
+        message = f"The schema is not JSON: {error}."
+        raise InputError(message, hint=hint, code="invalid_schema") from None
+    if not isinstance(given, dict):
+        raise InputError("The schema is not a JSON object.", hint=hint, code="invalid_schema")
+    schema = cast("dict[str, Any]", given)
+    check_schema(unwrapped(schema)[0])
+    return schema
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,11 +248,10 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> Pr
     nothing = Cost(None, "unknown: nothing can be rendered")
     try:
         template = Template(written.prompt, source.columns, max_characters=limit)
-        above = (
-            Template(written.system, source.columns, name="system prompt", max_characters=limit)
-            if written.system.strip()
-            else None
-        )
+        above = None
+        if written.system.strip():
+            named = "system prompt"
+            above = Template(written.system, source.columns, name=named, max_characters=limit)
         params, schema = written.params() or {}, written.schema()
     except InputError as error:
         return PromptPreview((), error.message, error.hint, (), 0, 0, nothing)
@@ -173,7 +262,7 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> Pr
     )
     good = [row for row in rendered if not row.fault]
     read = sum(row.tokens for row in good)
-    spec = RequestSpec("/v1/chat/completions", written.model, written.prompt, params=params)
+    spec = RequestSpec(_ENDPOINT, written.model, written.prompt, params=params)
     answered = estimate_output_tokens(spec, len(good), read)
     rows = len(good) or 1
     priced = source.total or _PRICED_ROWS
@@ -213,11 +302,10 @@ def _cascade(
         option = written.cascade()
         if option is None:
             return None
-        endpoint = "/v1/chat/completions"
         cascade, _ = planned(
             option,
             model=written.model,
-            endpoint=endpoint,
+            endpoint=_ENDPOINT,
             schema=unwrapped(schema)[0] if schema else None,
             params=params,
             profile=ws.profile,
@@ -244,20 +332,15 @@ def _rendered(
     except DoublewordBatchError as error:
         return Rendered(number, "", "", 0, f"{error.message} {error.hint}".strip())
     tokens = (len(prompt.encode(errors="replace")) + len(system.encode(errors="replace"))) or 1
-    return Rendered(number, _cut(prompt), _cut(system), max(1, tokens // BYTES_PER_TOKEN), "")
-
-
-def _cut(text: str) -> str:
-    return text if len(text) <= _CHARACTERS else text[:_CHARACTERS] + "…"
+    texts = (shortened(prompt, _CHARACTERS), shortened(system, _CHARACTERS))
+    return Rendered(number, *texts, max(1, tokens // BYTES_PER_TOKEN), "")
 
 
 def _cell(value: Any) -> str:
-    from doubleword_batch.sources.values import as_text
-
     if isinstance(value, bytes):
         return f"<{len(value)} bytes>"
     try:
         text = as_text(value)
     except (TypeError, ValueError):
         text = str(value)
-    return text if len(text) <= _CELL_CHARACTERS else text[:_CELL_CHARACTERS] + "…"
+    return shortened(text, _CELL_CHARACTERS)

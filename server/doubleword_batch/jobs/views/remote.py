@@ -1,15 +1,19 @@
 """What the provider has: batches and files that are not jobs here yet, and models with prices."""
 
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from itertools import count
+from typing import TypeVar
 
 from doubleword_batch.jobs.job import Workspace
+from doubleword_batch.models import Batch, File
 
 _MOST_SHOWN = 50
 _MOST_LOOKED_AT = 200
 _MOST_MODELS = 1_000  # to choose from on a page
+_T = TypeVar("_T", Batch, File)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,11 +24,11 @@ class RemoteObject:
     id: str
     name: str
     status: str
-    requests: int | None
-    finished: int | None
-    failed: int | None
-    size_bytes: int | None
     created_at: datetime | None
+    requests: int | None = None
+    finished: int | None = None
+    failed: int | None = None
+    size_bytes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,50 +60,57 @@ class Models:
 
 
 async def not_ours(ws: Workspace) -> list[RemoteObject]:
-    """The newest batches and input files of the provider that are not jobs here.
+    """The newest batches and input files of the provider that are not jobs here, 50 of each.
 
     Raises:
         ApiError, TransportError, ProtocolError: the provider gave no list.
     """
-    found: list[RemoteObject] = []
     used: set[str] = set()
-    looked = count(1)
-    async for batch in ws.client.batches.list():
+
+    def is_new(batch: Batch) -> bool:
         used.add(batch.input_file_id or "")
-        if ws.store.job_of_remote_id(batch.id) is None:
-            counts = batch.request_counts
-            found.append(
-                RemoteObject(
-                    "batch",
-                    batch.id,
-                    batch.endpoint,
-                    batch.status,
-                    counts.total,
-                    counts.completed + counts.failed,
-                    counts.failed,
-                    None,
-                    batch.created_at,
-                )
-            )
-        if len(found) >= _MOST_SHOWN or next(looked) >= _MOST_LOOKED_AT:
-            break
-    looked = count(1)
-    async for file in ws.client.files.list(purpose="batch"):
+        return ws.store.job_of_remote_id(batch.id) is None
+
+    def is_unused(file: File) -> bool:
         is_known = file.id in used or ws.store.job_of_remote_id(file.id) is not None
-        if not is_known and file.purpose == "batch":
-            found.append(
-                RemoteObject(
-                    "file",
-                    file.id,
-                    file.filename,
-                    "uploaded",
-                    None,
-                    None,
-                    None,
-                    file.size_bytes,
-                    file.created_at,
-                )
+        return not is_known and file.purpose == "batch"
+
+    batches = await _newest(ws.client.batches.list(), is_new)
+    files = await _newest(ws.client.files.list(purpose="batch"), is_unused)
+    return [
+        *(
+            RemoteObject(
+                kind="batch",
+                id=batch.id,
+                name=batch.endpoint,
+                status=batch.status,
+                created_at=batch.created_at,
+                requests=batch.request_counts.total,
+                finished=batch.request_counts.completed + batch.request_counts.failed,
+                failed=batch.request_counts.failed,
             )
+            for batch in batches
+        ),
+        *(
+            RemoteObject(
+                kind="file",
+                id=file.id,
+                name=file.filename,
+                status="uploaded",
+                created_at=file.created_at,
+                size_bytes=file.size_bytes,
+            )
+            for file in files
+        ),
+    ]
+
+
+async def _newest(listed: AsyncIterator[_T], is_wanted: Callable[[_T], bool]) -> list[_T]:
+    found: list[_T] = []
+    looked = count(1)
+    async for item in listed:
+        if is_wanted(item):
+            found.append(item)
         if len(found) >= _MOST_SHOWN or next(looked) >= _MOST_LOOKED_AT:
             break
     return found

@@ -5,20 +5,23 @@ from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import msgspec
 
 from doubleword_batch.errors import DoublewordBatchError, InputError, StoreError
 from doubleword_batch.jobs.build_source import open_again, stamp_of
 from doubleword_batch.jobs.costs import Cost, price_tokens
+from doubleword_batch.jobs.export.table import models_of
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.reuse.told import origin_of_row
 from doubleword_batch.jobs.store.marks import Mark, Marks
 from doubleword_batch.jobs.store.records import Entry
+from doubleword_batch.jobs.sync.json_values import list_of, object_of
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
 from doubleword_batch.jobs.views import answers_database
 from doubleword_batch.loose_json import decode_or_none
+from doubleword_batch.plain_text import shortened
 from doubleword_batch.requests.row_copy import row_copy
 
 _TEXT_CHARACTERS = 100_000
@@ -117,9 +120,8 @@ def _source_row(job: StoredJob, number: int) -> tuple[tuple[tuple[str, str], ...
     note = ""
     try:
         source = open_again(job)
-        if stamp_of(source.paths) != job.source_stamp and (
-            source.fingerprint() != job.source_fingerprint
-        ):
+        is_as_it_was = stamp_of(source.paths) == job.source_stamp
+        if not is_as_it_was and source.fingerprint() != job.source_fingerprint:
             raise InputError("The source has changed since the job was built.")
         rows = source.rows()
     except (DoublewordBatchError, OSError) as error:
@@ -150,35 +152,29 @@ def _request_body(job: StoredJob, entry: Entry) -> dict[str, Any]:
     if entry.shares is not None:
         entry = job.ledger.entry(entry.shares) or entry
     for part in job.parts():
-        if part.number != entry.part or part.path is None or not part.path.exists():
-            continue
-        line = _line_with(part.path, entry.custom_id)
-        request = decode_or_none(line) if line else None
-        if isinstance(request, dict):
-            body = cast("dict[str, Any]", request).get("body")
-            return cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        if part.number == entry.part and part.path is not None and part.path.exists():
+            request = _request_with(part.path, entry.custom_id)
+            if request:
+                return object_of(request.get("body"))
     return {}
 
 
-def _line_with(path: Path, custom_id: str) -> bytes | None:
-    """The line of that custom_id, looked for without decoding the others."""
+def _request_with(path: Path, custom_id: str) -> dict[str, Any]:
+    """The request of that custom_id, looked for without decoding the others; empty for none."""
     wanted = msgspec.json.encode(custom_id)
-    with path.open("rb") as file:
-        if not path.stat().st_size:
-            return None
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            place = content.find(wanted)
-            while place >= 0:
-                begin = content.rfind(b"\n", 0, place) + 1
-                end = content.find(b"\n", place)
-                line = content[begin : end if end >= 0 else len(content)]
-                request = decode_or_none(line)
-                if isinstance(request, dict) and (
-                    cast("dict[str, Any]", request).get("custom_id") == custom_id
-                ):
-                    return line
-                place = content.find(wanted, begin + len(line))
-    return None
+    if not path.stat().st_size:
+        return {}
+    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        place = content.find(wanted)
+        while place >= 0:
+            begin = content.rfind(b"\n", 0, place) + 1
+            end = content.find(b"\n", place)
+            line = content[begin : end if end >= 0 else len(content)]
+            request = object_of(decode_or_none(line))
+            if request.get("custom_id") == custom_id:
+                return request
+            place = content.find(wanted, begin + len(line))
+    return {}
 
 
 def _messages(body: dict[str, Any]) -> list[Message]:
@@ -186,34 +182,30 @@ def _messages(body: dict[str, Any]) -> list[Message]:
     if isinstance(body.get("instructions"), str):
         found.append(Message("system", _text(body["instructions"])))
     given = body.get("messages", body.get("input"))
-    if isinstance(given, list):
-        for message in cast("list[Any]", given):
-            if isinstance(message, dict):
-                fields = cast("dict[str, Any]", message)
-                role = str(fields.get("role") or "user")
-                found.append(Message(role, _content(fields.get("content"))))
-            else:
-                found.append(Message("input", _text(message)))
-    elif given is not None:
-        found.append(Message("input", _text(given)))
+    if given is not None and not isinstance(given, list):
+        given = [given]
+    for message in list_of(given):
+        if isinstance(message, dict):
+            fields = object_of(message)
+            found.append(
+                Message(str(fields.get("role") or "user"), _content(fields.get("content")))
+            )
+        else:
+            found.append(Message("input", _text(message)))
     return found
 
 
 def _content(content: Any) -> str:
     if not isinstance(content, list):
         return _text(content)
-    pieces: list[str] = []
-    for piece in cast("list[Any]", content):
-        text = cast("dict[str, Any]", piece).get("text") if isinstance(piece, dict) else piece
-        pieces.append(text if isinstance(text, str) else "[image]")
-    return _text("\n".join(pieces))
+    pieces = (object_of(piece).get("text", piece) for piece in list_of(content))
+    return _text("\n".join(piece if isinstance(piece, str) else "[image]" for piece in pieces))
 
 
 def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
-    runs = job.batch_runs()
-    batches = {run.id: run.batch_id for run in runs}
-    model_of = {part.id: part.model or job.model for part in job.parts()}
-    models = {run.id: model_of[run.part] for run in runs}
+    batches = {run.id: run.batch_id for run in job.batch_runs()}
+    models = models_of(job)
+    origins = {origin.number: origin for origin in job.ledger.origins()}
     found: list[Attempt] = []
     with closing(StoredLines(job)) as lines:
         for attempt in (entry, *reversed(job.ledger.replaced(entry))):
@@ -224,7 +216,7 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                 Attempt(
                     outcome=attempt.outcome,
                     cause=attempt.cause,
-                    message=attempt.message or _origin(job, attempt),
+                    message=attempt.message or origin_of_row(attempt, origins),
                     text=text,
                     fields=_fields(text),
                     batch_id=batches.get(attempt.batch_run or 0),
@@ -232,7 +224,7 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                     output_tokens=attempt.output_tokens,
                     cost=price_tokens(
                         job.workspace,
-                        models.get(attempt.batch_run or 0, job.model),
+                        models.get(attempt.batch_run, job.model),
                         job.window,
                         attempt.input_tokens or 0,
                         attempt.output_tokens or 0,
@@ -241,12 +233,6 @@ def _attempts(job: StoredJob, entry: Entry) -> list[Attempt]:
                 )
             )
     return found
-
-
-def _origin(job: StoredJob, entry: Entry) -> str | None:
-    """Whose answer it is, where it is not the row's own."""
-    origins = {origin.number: origin for origin in job.ledger.origins()}
-    return origin_of_row(entry, origins)
 
 
 def _answer(lines: StoredLines, entry: Entry) -> str | None:
@@ -264,10 +250,7 @@ def _answer(lines: StoredLines, entry: Entry) -> str | None:
 
 def _fields(text: str | None) -> tuple[tuple[str, str], ...]:
     """The fields of an answer that is a JSON object; none of any other."""
-    found = decode_or_none((text or "").encode(errors="replace"))
-    if not isinstance(found, dict):
-        return ()
-    fields = cast("dict[str, Any]", found)
+    fields = object_of(decode_or_none((text or "").encode(errors="replace")))
     return tuple(
         (name, "null" if value is None else _text(value)) for name, value in fields.items()
     )
@@ -282,4 +265,4 @@ def _text(value: Any) -> str:
     if not isinstance(value, str):
         encoded = msgspec.json.encode(value, enc_hook=str)
         text = msgspec.json.format(encoded, indent=2).decode()
-    return text if len(text) <= _TEXT_CHARACTERS else text[:_TEXT_CHARACTERS] + "…"
+    return shortened(text, _TEXT_CHARACTERS)

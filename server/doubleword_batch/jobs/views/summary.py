@@ -1,6 +1,5 @@
 """A job at a glance, and what is left of the caps: from the store alone, without a request."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Any
@@ -159,13 +158,10 @@ def summaries(
         limit: how many at most.
     """
     last = ws.store.job_named(before) if before else None
-    found = list(_some(ws, search, None if last is None else last.id, limit + 1))
-    return [summary(job, cache) for job in found[:limit]], len(found) > limit
-
-
-def _some(ws: Workspace, search: str, before: int | None, limit: int) -> Iterator[StoredJob]:
-    for record in ws.store.jobs(search=search, before=before, limit=limit):
-        yield StoredJob.of_record(ws, record)
+    older = None if last is None else last.id
+    found = ws.store.jobs(search=search, before=older, limit=limit + 1)
+    jobs = (StoredJob.of_record(ws, record) for record in found[:limit])
+    return [summary(job, cache) for job in jobs], len(found) > limit
 
 
 def running_jobs(ws: Workspace, most: int) -> list[StoredJob]:

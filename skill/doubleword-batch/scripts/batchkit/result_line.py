@@ -207,8 +207,8 @@ def _of_anthropic(custom_id: str, result: Any) -> ResultLine:
 
 def _bare(response: dict[str, Any]) -> Any:
     """A response that is the body itself; None for one that has only its envelope."""
-    body = {key: response[key] for key in response.keys() - {"status_code", "request_id", "error"}}
-    return body or None
+    envelope = ("status_code", "request_id", "error")
+    return {name: value for name, value in response.items() if name not in envelope} or None
 
 
 def says_all_is_well(error: Any) -> bool:
