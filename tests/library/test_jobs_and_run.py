@@ -129,6 +129,7 @@ async def test_a_pilot_a_retry_and_a_cancel_answer_as_the_tools_do(settings, tab
 async def test_a_pilot_over_a_dropped_file_is_projected_where_only_a_folder_may_be_read(
     settings, table, tmp_path
 ):
+    settings.home.mkdir(mode=0o700)
     dropped = dropped_files(settings.home)
     dropped.mkdir(parents=True)
     source = table.rename(dropped / table.name)
