@@ -41,6 +41,10 @@ def test_rows_that_were_cut_are_run_again_with_a_larger_limit(console, browser, 
     assert "retry these rows with a larger max_tokens" in failures
     assert 'name="value" value="8"' in failures
     told = failures.partition('name="told" value="')[2].partition('"')[0]
+    deep = {"param": "max_tokens", "value": "[" * 100_000}
+    refused = console.post(browser, f"/jobs/{job}/retry", cause="length", told=told, **deep)
+    assert refused.status_code == 400
+    assert "bug" not in refused.text
     changed = {"param": "max_tokens", "value": "4000"}
     retried = console.post(browser, f"/jobs/{job}/retry", cause="length", told=told, **changed)
     assert retried.status_code == 303

@@ -211,7 +211,7 @@ def _params(fields: Any) -> dict[str, Any] | None:
     value = fields.get("value", "")
     try:
         return {name: json.loads(value)}
-    except ValueError:
+    except (ValueError, RecursionError):
         return {name: value}
 
 
