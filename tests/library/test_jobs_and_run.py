@@ -127,12 +127,15 @@ async def test_a_pilot_a_retry_and_a_cancel_answer_as_the_tools_do(settings, tab
 
 
 async def test_a_pilot_over_a_dropped_file_is_projected_where_only_a_folder_may_be_read(
-    settings, table, tmp_path
+    settings, table, tmp_path, monkeypatch
 ):
+    monkeypatch.setattr("doubleword_batch.requests.build._COUNT_SECONDS", -1.0)  # not counted yet
+    monkeypatch.setattr("doubleword_batch.requests.build._ROWS_BETWEEN_CHECKS", 1)
     settings.home.mkdir(mode=0o700)
     dropped = dropped_files(settings.home)
     dropped.mkdir(parents=True)
     source = table.rename(dropped / table.name)
+    source.write_text("text\na\nb\nc\nd\n", encoding="utf-8")
     folder = Roots([tmp_path / "data"], state_directory=settings.home)
     async with Jobs(settings, roots=folder.with_folder(dropped)) as jobs:  # as the console does
         pilot = await jobs.create(source, prompt=PROMPT, limit=1)
@@ -140,7 +143,7 @@ async def test_a_pilot_over_a_dropped_file_is_projected_where_only_a_folder_may_
         await pilot.wait()
     async with Jobs(settings, roots=folder) as jobs:
         results = await jobs.job(pilot.name).results()
-        assert results.reply.projection.rows == 2
+        assert results.reply.projection.rows == 4
 
 
 @pytest.mark.parametrize("cap", [float("nan"), -1])
