@@ -189,6 +189,21 @@ async def test_a_list_of_results_stands_in_for_an_input_file_that_is_gone(adopte
     ]
 
 
+async def test_an_input_file_that_is_deleted_while_it_is_read_leaves_none_of_its_beginning(harness):
+    with harness.serving():
+        async with harness.workspace() as ws:
+            await done(ws)
+        batch = harness.batches()[0]["id"]
+        requests = f"GET /v1/files/{harness.input_files()[0]['id']}/content"
+    harness.home = harness.folder / "other"
+    deleted = [fault("cut", requests, bytes=2_000), status(404, requests, after=1, times=None)]
+    with harness.serving(*deleted):
+        async with harness.workspace() as ws:
+            results = await fetched(ws, batch, output_path="out.jsonl")
+    assert results.ledger == {"ok": 40}
+    assert len({row["custom_id"] for row in table(harness)}) == 40
+
+
 async def test_rows_with_one_custom_id_have_each_their_answer_by_the_list_of_results(adopted):
     requests = [asked("a"), asked("b"), asked("a")]
     lines = [

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.reuse import key_file
 from doubleword_batch.jobs.reuse.key_file import EqualRows, KeyFile, key_file_path
 from doubleword_batch.jobs.store.apply_results import LineOutcome, RowLine, apply_lines
@@ -171,6 +172,27 @@ def test_where_samples_are_wanted_every_row_keeps_its_key(tmp_path):
     with KeyFile(tmp_path) as found:
         assert list(found.rows_of([b"a" * 16])) == [(b"a" * 16, 1), (b"a" * 16, 3)]
         assert list(found.rows_of([b"\0" * 16, b"\xff" * 16])) == []
+
+
+@pytest.mark.parametrize("left_bytes", [0, 21, 22, None])
+@pytest.mark.parametrize("shares", [True, False])
+def test_keys_that_cannot_be_read_back_from_the_disk_are_a_failure_and_not_forgotten(
+    tmp_path, monkeypatch, shares, left_bytes
+):
+    monkeypatch.setattr(key_file, "_RECENT", 1)
+    monkeypatch.setattr(key_file, "_MOST_IN_MEMORY", 1)
+    equal = EqualRows(tmp_path, shares=shares)
+    for row in (1, 2):
+        equal.first_row(row, bytes([row]) * 16)
+    (spilled,) = tmp_path.iterdir()
+    if left_bytes is None:
+        spilled.unlink()
+    else:
+        spilled.write_bytes(spilled.read_bytes()[:left_bytes])
+    with pytest.raises(StoreError) as failure:
+        equal.write_keys(lambda _row, _first: None)
+    assert (failure.value.code, spilled.name in failure.value.message) == ("not_written", True)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", b"dwbkeys1", b"dwbkeys2", None])

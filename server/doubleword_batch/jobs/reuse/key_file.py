@@ -1,5 +1,6 @@
 """Records sorted into buckets as they come, of which only a part is ever in memory."""
 
+import errno
 import mmap
 import struct
 from bisect import bisect_left
@@ -10,7 +11,7 @@ from operator import eq
 from pathlib import Path
 from typing import Self
 
-from doubleword_batch.atomic_files import not_written
+from doubleword_batch.atomic_files import as_store_error, not_written
 from doubleword_batch.open_files import is_plain_file
 from doubleword_batch.requests import KEY_BYTES
 
@@ -73,10 +74,12 @@ class Spill:
         if not places:
             return b""
         blocks: list[bytes] = []
-        with self._path.open("rb", buffering=0) as file:
+        with as_store_error(self._path), self._path.open("rb", buffering=0) as file:
             for offset, size_bytes in places:
                 file.seek(offset)
                 blocks.append(file.read(size_bytes))
+                if len(blocks[-1]) < size_bytes:  # a row that is forgotten is paid for once more
+                    raise OSError(errno.EIO, "it was cut short")
         return b"".join(blocks)
 
     def _write(self) -> None:
