@@ -1,6 +1,8 @@
 """Caps hold against whatever an argument, a file or a program writes into a request."""
 
 import json
+import subprocess
+import sys
 from decimal import Decimal
 
 import pytest
@@ -9,7 +11,7 @@ from agent import agent
 from as_doubleword import as_doubleword
 from doubleword_batch.errors import DoublewordBatchError, InputError
 from doubleword_batch.jobs.store.jobs import Store
-from doubleword_batch.jobs.store.journal import log_spending, logged_today
+from doubleword_batch.jobs.store.spending_log import append_spending, spent_today
 from doubleword_batch.local.executors.faults import RequestFault
 from doubleword_batch.requests.spending import UNLIMITED_OUTPUT_TOKENS, bound_body, bound_tokens
 from doubleword_batch.settings import Settings
@@ -346,14 +348,39 @@ async def test_a_log_of_spending_that_cannot_be_read_lets_nothing_through_in_wor
 
 def test_the_log_beside_the_store_holds_today_and_begins_anew(tmp_path):
     monday, tuesday = 1_700_000_000, 1_700_000_000 + 86_400
-    log_spending(tmp_path, monday, {"a": Decimal(1), "b": Decimal(2)})
-    log_spending(tmp_path, monday, {"a": Decimal(3)})
+    append_spending(tmp_path, monday, {"a": Decimal(1), "b": Decimal(2)})
+    append_spending(tmp_path, monday, {"a": Decimal(3)})
     with (tmp_path / "spending.jsonl").open("ab") as log:
         log.write(b'{"day": "torn')
-    assert logged_today(tmp_path, monday) == {"a": Decimal(3), "b": Decimal(2)}
-    assert logged_today(tmp_path, tuesday) == {}
-    log_spending(tmp_path, tuesday, {"c": Decimal(4)})
-    assert logged_today(tmp_path, tuesday) == {"c": Decimal(4)}
+    assert spent_today(tmp_path, monday) == {"a": Decimal(3), "b": Decimal(2)}
+    append_spending(tmp_path, monday, {"d": Decimal(5)})
+    behind = {"a": Decimal(3), "b": Decimal(2), "d": Decimal(5)}
+    assert spent_today(tmp_path, monday) == behind, "a torn line takes none with it"
+    assert spent_today(tmp_path, tuesday) == {}
+    append_spending(tmp_path, tuesday, {"c": Decimal(4)})
+    assert spent_today(tmp_path, tuesday) == {"c": Decimal(4)}
+
+
+ALMOST_FULL = """
+import resource, sys
+from pathlib import Path
+from doubleword_batch.jobs.store.spending_log import append_spending
+
+append_spending(Path(sys.argv[1]), 0, {"a": 1})
+room = (Path(sys.argv[1]) / "spending.jsonl").stat().st_size + 60  # for a line and a half
+resource.setrlimit(resource.RLIMIT_FSIZE, (room, room))
+try:
+    append_spending(Path(sys.argv[1]), 0, {"b": 2, "c": 3})
+except OSError:
+    print("told")
+"""
+
+
+@pytest.mark.posix("limits on a file's size")
+def test_what_is_noted_in_part_alone_is_not_taken_for_noted(tmp_path):
+    child = [sys.executable, "-c", ALMOST_FULL, tmp_path]
+    ended = subprocess.run(child, capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout.strip() == "told"
 
 
 @pytest.mark.parametrize(
@@ -401,9 +428,9 @@ def test_a_clock_set_back_over_midnight_does_not_free_the_day_that_had_begun(tmp
     day = 86_400
     monday = 20_000.0 * day - 60
     tuesday = monday + 120
-    log_spending(tmp_path, tuesday, {"a": Decimal(3)})
-    log_spending(tmp_path, monday, {"b": Decimal(2)})
-    log_spending(tmp_path, tuesday, {"c": Decimal(1)})
-    assert logged_today(tmp_path, tuesday) == {"a": Decimal(3), "c": Decimal(1)}
-    log_spending(tmp_path, tuesday + day, {"d": Decimal(1)})
-    assert (logged_today(tmp_path, tuesday), logged_today(tmp_path, monday)) == ({}, {})
+    append_spending(tmp_path, tuesday, {"a": Decimal(3)})
+    append_spending(tmp_path, monday, {"b": Decimal(2)})
+    append_spending(tmp_path, tuesday, {"c": Decimal(1)})
+    assert spent_today(tmp_path, tuesday) == {"a": Decimal(3), "c": Decimal(1)}
+    append_spending(tmp_path, tuesday + day, {"d": Decimal(1)})
+    assert (spent_today(tmp_path, tuesday), spent_today(tmp_path, monday)) == ({}, {})

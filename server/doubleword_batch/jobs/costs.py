@@ -337,8 +337,5 @@ def reserve(ws: Workspace, intents: Sequence[Intent], window: str) -> list[Write
     for approval in check_approval(ws, intents, window):
         Approvals(ws.store).mark_used(approval.id, ws.now())
     if ws.max_daily_usd is not None:
-        try:
-            ws.journal.log_spending(intents)
-        except OSError as error:
-            raise ws.store.unusable(error) from None
+        ws.journal.log_spending(intents)
     return writes

@@ -46,10 +46,8 @@ ANEW_STEPS = ("drop.forgotten", "drop.removed")
 DIVISION_STEPS = ("divide.begin", "divide.written", "divide.renamed", "divide.published")
 """Those that a job meets only where the server takes smaller files than it should."""
 
-
 CASCADE_STEPS = ("cascade.decide", "cascade.decided")
 """Those of a job with a cascade, beside the steps of `rebuild`, `upload` and `create`."""
-
 
 WAVE_STEPS = ("wave.ended",)
 """Those of a job with a first wave, beside the steps of `create`."""

@@ -140,7 +140,7 @@ def matches_in_calls(
     look = calls.on_their_way if on_their_way else calls.answered
     found = (
         (new.rows_of(keys) for keys in calls.all_keys(_KEYS_AT_ONCE))
-        if calls.are_fewer_than(len(new))
+        if calls.are_at_most(len(new))
         else (((r[:KEY_BYTES], row_in(r)) for r in new.bucket(b)) for b in range(BUCKETS))
     )
     for rows_of in map(_grouped, found):

@@ -80,8 +80,8 @@ class CallRows:
         """Whether no call is remembered at all."""
         return not self._store.has("SELECT 1 FROM remembered LIMIT 1")
 
-    def are_fewer_than(self, number: int) -> bool:
-        """Whether so many calls are remembered, or fewer."""
+    def are_at_most(self, number: int) -> bool:
+        """Whether no more calls than that are remembered."""
         return len(self._store.query("SELECT 1 FROM remembered LIMIT ?", (number + 1,))) <= number
 
     def all_keys(self, page: int) -> Iterator[list[bytes]]:

@@ -1,7 +1,7 @@
 """How far the cascades of the store are: the sample, and what it showed."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from doubleword_batch.jobs.store.database import Database
 from doubleword_batch.jobs.store.jobs import Store
@@ -34,11 +34,16 @@ class CascadeRecord(Record):
     output_tokens: int | None = None
     cancelled_at: float | None = None
 
+    @classmethod
+    def of(cls, columns: tuple[Any, ...]) -> Self:
+        """The cascade in a row of the table."""
+        cap, sample, decision, rest_sent, *most = columns
+        return cls(cap, sample, decision, bool(rest_sent), *most)
+
 
 def read_cascade(store: Store, job: int) -> CascadeRecord:
     """How far the cascade of a job is."""
-    found = store.select(CascadeRecord, "job = ?", job)
-    return found[0] if found else CascadeRecord()
+    return store.first(CascadeRecord, "job = ?", job) or CascadeRecord()
 
 
 def record_cascade(database: Database, job: int, **columns: Any) -> None:

@@ -88,6 +88,10 @@ class Store(Database):
         )
         return [record.of(columns) for columns in found]
 
+    def first(self, record: type[_Record], where: str, *values: object) -> _Record | None:
+        """The first record for which a condition holds, in the order that may follow it."""
+        return next(iter(self.select(record, f"{where} LIMIT 1", *values)), None)
+
     # Jobs
 
     def begin_job(self, building: str | None = None, **columns: Any) -> int:
@@ -130,11 +134,11 @@ class Store(Database):
 
     def job_named(self, name: str) -> JobRecord | None:
         """The job of that name."""
-        return self._job("name = ?", name)
+        return self.first(JobRecord, "name = ?", name)
 
     def job_of_id(self, job: int) -> JobRecord | None:
         """The job of that number in the store."""
-        return self._job("id = ? AND name IS NOT NULL", job)
+        return self.first(JobRecord, "id = ? AND name IS NOT NULL", job)
 
     def names_made_of(self, *sources: str) -> list[str]:
         """Up to three names of jobs that were made of one of these sources, newest first."""
@@ -181,7 +185,8 @@ class Store(Database):
 
     def job_with_fingerprint(self, fingerprint: str) -> JobRecord | None:
         """The newest job with that fingerprint."""
-        return self._job("fingerprint = ? AND name IS NOT NULL ORDER BY id DESC", fingerprint)
+        where = "fingerprint = ? AND name IS NOT NULL ORDER BY id DESC"
+        return self.first(JobRecord, where, fingerprint)
 
     def has_job_of(self, provider: str, base_url: str) -> bool:
         """Whether there is any job of that server, single calls left out."""
@@ -205,39 +210,30 @@ class Store(Database):
 
     def job_of_remote_id(self, remote_id: str) -> JobRecord | None:
         """The job to which a batch or an input file belongs."""
-        return self._job(
+        where = (
             "id IN (SELECT job FROM batch_runs WHERE batch_id = ? "
             "UNION SELECT job FROM parts WHERE input_file_id = ?) AND name IS NOT NULL "
-            "ORDER BY id DESC",
-            remote_id,
-            remote_id,
+            "ORDER BY id DESC"
         )
+        return self.first(JobRecord, where, remote_id, remote_id)
 
     def jobs(
         self, *, search: str = "", before: int | None = None, limit: int = 20
     ) -> list[JobRecord]:
         """Jobs, newest first; `search` is a substring of name, source, model, prompt or note."""
-        return self.select(
-            JobRecord,
+        where = (
             "name IS NOT NULL AND id < ? AND (? = '' OR "
             "instr(lower(name || ' ' || coalesce(source, '') || ' ' || model || ' ' || CASE WHEN "
             "json_valid(spec) THEN coalesce(json_extract(spec, '$.prompt'), '') || ' ' || "
             "coalesce(json_extract(spec, '$.note'), '') || ' ' || "
             "coalesce(json_extract(spec, '$.made_from'), '') ELSE '' END), lower(?))) "
-            "ORDER BY id DESC LIMIT ?",
-            before or 1 << 62,
-            search,
-            search,
-            limit,
+            "ORDER BY id DESC LIMIT ?"
         )
+        return self.select(JobRecord, where, before or 1 << 62, search, search, limit)
 
     def set_job(self, job: int, **columns: Any) -> None:
         """Change columns of a job."""
         self.change("jobs", job, **columns)
-
-    def _job(self, where: str, *values: object) -> JobRecord | None:
-        found = self.select(JobRecord, f"{where} LIMIT 1", *values)
-        return found[0] if found else None
 
     # Parts
 
@@ -309,7 +305,7 @@ class Store(Database):
             ProtocolError: the id is that of another part's batch, whose answers would be taken.
         """
         with self.transaction() as db:
-            before = self._batch_run_of(batch.id)
+            before = self.first(BatchRun, "batch_id = ?", batch.id)
             if before and (before.job, before.part) != (job, part):
                 raise ProtocolError(
                     f"The server gave a new batch the id of another, {quote_untrusted(batch.id)}.",
@@ -367,11 +363,7 @@ class Store(Database):
 
     def knows_batch(self, batch_id: str) -> bool:
         """Whether a batch of the provider is one of a job here."""
-        return self._batch_run_of(batch_id) is not None
-
-    def _batch_run_of(self, batch_id: str) -> BatchRun | None:
-        found = self.select(BatchRun, "batch_id = ?", batch_id)
-        return found[0] if found else None
+        return self.has("SELECT 1 FROM batch_runs WHERE batch_id = ?", (batch_id,))
 
     # Ends that a person is told of, once for each job
 

@@ -2,32 +2,18 @@
 
 A write in flight is stamped again and again with both clocks, so that another process, or this one
 after a crash, can tell the least time since it may have been sent.
-
-Today's spending stands once more beside the store, in the state directory: a store that is lost
-does not begin a new day. A JSON line for each reservation: the day, the write's key, and what it is
-estimated to cost, US dollars (0 once it is free again); the last line of a key counts. It is
-written under the store's write lock, and begun anew with each day, but for one to which a clock
-that was set back has returned.
 """
 
-import json
-import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
-from pathlib import Path
-from typing import Any, cast
+from decimal import Decimal
 
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.jobs.store.records import Write
-from doubleword_batch.open_files import NO_LINK
-
-_LOG_NAME = "spending.jsonl"
-_DAY_SECONDS = 86_400
+from doubleword_batch.jobs.store.spending_log import append_spending, spent_today
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,7 +168,7 @@ class Journal:
         # Of a store that was lost or replaced, the log beside it still knows.
         known = {str(key): Decimal(text) for key, text in found}
         try:
-            logged = logged_today(self.store.home, self.now())
+            logged = spent_today(self.store.home, self.now())
         except OSError as error:
             raise self.store.unusable(error) from None
         # A write that the store has says itself what of it is still reserved.
@@ -196,9 +182,16 @@ class Journal:
         return now.replace(hour=0, minute=0, second=0, microsecond=0).timestamp()
 
     def log_spending(self, intents: Sequence[Intent]) -> None:
-        """Note beside the store what these writes reserve."""
+        """Note beside the store what these writes reserve.
+
+        Raises:
+            StoreError: it cannot be noted.
+        """
         costs = {intent.key: intent.cost_usd for intent in intents if intent.cost_usd}
-        log_spending(self.store.home, self.now(), costs)
+        try:
+            append_spending(self.store.home, self.now(), costs)
+        except OSError as error:
+            raise self.store.unusable(error) from None
 
     def release(self, job: int) -> None:
         """Free what the unsent writes of a job have reserved."""
@@ -207,59 +200,3 @@ class Journal:
             "sent_at IS NULL AND answered_at IS NULL",
             (job,),
         )
-
-
-def log_spending(home: Path, now: float, costs: dict[str, Decimal]) -> None:
-    """Note what writes reserve from now on.
-
-    Args:
-        home: the state directory.
-        now: epoch seconds.
-        costs: by the writes' keys, US dollars.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
-    if not costs:
-        return
-    day = _day(now)
-    # What is of tomorrow was written before the clock was set back: that day comes again.
-    is_over = {day, _day(now + _DAY_SECONDS)}.isdisjoint(
-        str(line.get("day")) for line in _lines(home)
-    )
-    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND | (os.O_TRUNC if is_over else 0) | NO_LINK
-    lines = [{"day": day, "key": key, "usd": str(usd)} for key, usd in costs.items()]
-    descriptor = os.open(home / _LOG_NAME, flags, 0o600)
-    try:
-        os.write(descriptor, "".join(json.dumps(line) + "\n" for line in lines).encode())
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def logged_today(home: Path, now: float) -> dict[str, Decimal]:
-    """What the writes of this UTC day reserved, by their keys; of a torn line nothing."""
-    day, found = _day(now), dict[str, Decimal]()
-    for line in _lines(home):
-        if line.get("day") == day:
-            with suppress(InvalidOperation):
-                found[str(line.get("key"))] = Decimal(str(line.get("usd")))
-    return {key: usd for key, usd in found.items() if usd.is_finite()}
-
-
-def _lines(home: Path) -> list[dict[str, Any]]:
-    lines: list[dict[str, Any]] = []
-    try:
-        text = (home / _LOG_NAME).read_text(encoding="utf-8", errors="replace")
-    except FileNotFoundError:
-        return lines
-    for line in text.splitlines():
-        with suppress(ValueError, RecursionError):
-            found = json.loads(line)
-            if isinstance(found, dict):
-                lines.append(cast("dict[str, Any]", found))
-    return lines
-
-
-def _day(now: float) -> str:
-    return datetime.fromtimestamp(now, UTC).date().isoformat()

@@ -143,7 +143,7 @@ class Ledger(LedgerReader):
             ((first, self.job, row) for row, first in rows),
         )
 
-    def take_answers(self, answers: "Iterable[TakenAnswer]") -> None:
+    def take_answers(self, answers: Iterable[TakenAnswer]) -> None:
         """Give open rows good answers that an earlier job has; their lines are in our copy."""
         self.database.execute_many(
             "UPDATE ledger SET part = 0, outcome = 'ok', cause = ?, message = ?, kind = ?, "

@@ -37,8 +37,6 @@ _ROWS_OF_FILE = f"""
     SELECT row FROM ledger WHERE job = :job AND (part = :part OR batch_run IN ({_RUNS_OF_PART}))
     UNION SELECT row FROM history WHERE job = :job AND batch_run IN ({_RUNS_OF_PART})
 """  # noqa: S608  # our own words
-
-
 _ENTRY = ", ".join(Entry.__struct_fields__)
 
 

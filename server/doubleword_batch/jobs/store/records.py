@@ -14,7 +14,6 @@ from doubleword_batch.models import TERMINAL
 RANDOM_FINGERPRINT = "calls:"
 """How the fingerprint of a job begins that was drawn for it alone, and not made of its content."""
 
-
 OUTCOMES = (
     "ok",
     "failed",

@@ -40,7 +40,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
             endpoint TEXT NOT NULL,
             model TEXT NOT NULL,
             fingerprint TEXT NOT NULL,     -- of source, prompt, model, parameters and provider
-            spec TEXT NOT NULL,            -- JSON: see build_request.plan_build
+            spec TEXT NOT NULL,            -- JSON: see build_plan.plan_build
             source TEXT,                   -- what to reopen for the join; NULL for adopted jobs
             source_fingerprint TEXT,
             source_stamp TEXT,             -- sizes and times: equal means no need to hash again
@@ -157,7 +157,7 @@ MIGRATIONS: tuple[tuple[str, str | Callable[[Path], None]], ...] = (
         "2026-11-remembered-calls",
         """
         CREATE TABLE remembered (          -- rows of gathered calls, found by what was asked
-            key BLOB NOT NULL,             -- see gathered.key_of_call
+            key BLOB NOT NULL,             -- see requests.RequestKeys
             job INTEGER NOT NULL REFERENCES jobs ON DELETE CASCADE,
             row INTEGER NOT NULL,
             PRIMARY KEY (key, job, row)

@@ -15,6 +15,7 @@ import msgspec
 
 from doubleword_batch.errors import ForbiddenError, NotFoundError, ProtocolError, RejectedError
 from doubleword_batch.jobs.job import StoredJob
+from doubleword_batch.requests import row_of
 
 TWINS, OPEN = "twins", "open"
 NO_SUCH_LIST = (NotFoundError, RejectedError, ForbiddenError, ProtocolError)
@@ -54,8 +55,6 @@ class RowNames:
     def rows_of(self, custom_ids: Sequence[str]) -> list[int | None]:
         """The row of each line of these names, in the order of the lines; None for nobody's."""
         if not self._is_adopted:
-            from doubleword_batch.requests import row_of
-
             return list(map(row_of, custom_ids))
         if self._twins is None:
             is_needed = self.kind == TWINS
