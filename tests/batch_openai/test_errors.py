@@ -9,7 +9,8 @@ from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from doubleword_batch import DoublewordBatchError
-from doubleword_batch.batch_openai import BatchCallError, CallTimeoutError
+from doubleword_batch.batch_openai import BatchCallError, CallTimeoutError, batch_task, engine
+from doubleword_batch.jobs.store.jobs import Store
 from doubleword_batch.local.executors.base import Completion, RequestFailed
 from doubleword_batch.local.executors.faults import Match, RequestFault, ServerFault
 from doubleword_batch.local.executors.simulate import SimulateExecutor
@@ -114,14 +115,35 @@ async def test_every_row_failed_is_not_a_lost_batch(faulty):
     assert {type(error) for error in errors} == {openai.BadRequestError}
 
 
-async def test_a_call_past_its_deadline_fails_and_its_batch_goes_on(faulty, tmp_path):
+class Clock:
+    """Stands still until a test moves it."""
+
+    def __init__(self):
+        self.now = 100.0
+
+    def monotonic(self):
+        return self.now
+
+
+async def test_a_call_past_its_deadline_fails_and_its_batch_goes_on(
+    faulty, home, tmp_path, monkeypatch
+):
+    clock, store = Clock(), Store(home)
+    monkeypatch.setattr(engine, "time", clock)
+    monkeypatch.setattr(batch_task, "time", clock)
     gate = tmp_path / "gate"
     held = RequestFault(fault="hold", until=str(gate), match=Match(contains="held"))
     with faulty(requests=[held]):
         async with quick(deadline_seconds=1.5) as client:
+            call = asyncio.create_task(chat_call(client, "held"))
+            while not (batches := await batches_of(client)) or not store.knows_batch(batches[0].id):
+                assert not call.done()
+                await asyncio.sleep(0.02)
+            store.close()
+            clock.now += 2
             with pytest.raises(CallTimeoutError) as caught:
-                await chat_call(client, "held")
-            (batch,) = await batches_of(client)
+                await call
+            (batch,) = batches
             assert isinstance(caught.value, openai.APITimeoutError)
             assert (caught.value.batch_id, caught.value.row) == (batch.id, 1)
             gate.touch()

@@ -6,7 +6,8 @@ import re
 import openai
 import pytest
 
-from contract.stand_in import jsonl, line, until
+from contract.stand_in import Echo, jsonl, line, until
+from doubleword_batch.local.executors.base import RequestFailed
 from doubleword_batch.local.executors.faults import Faults, ServerFault
 from faults.harness import Harness, done, fetched, row
 
@@ -71,6 +72,20 @@ def test_a_line_that_holds_the_words_of_a_failure_is_given_as_it_is(sdk):
     assert json.loads(sdk.files.content(file.id).text)["body"]["told"] == told
 
 
+def test_an_error_file_shows_a_model_server_s_deeply_nested_error_as_a_text(start):
+    nested = "[" * 2_000
+
+    class Failing(Echo):
+        async def _answer(self, _request):
+            raise RequestFailed("NonRetriableHttpStatus", nested, status=400)
+
+    server = start(Failing(), dialect="openai").server
+    with openai.OpenAI(base_url=server.base_url, api_key=server.token, max_retries=0) as sdk:
+        batch = ended_batch(sdk, created(sdk, line("a")).id)
+        (failed,) = map(json.loads, sdk.files.content(batch.error_file_id).text.splitlines())
+    assert failed["response"]["body"]["error"]["message"] == nested
+
+
 def test_what_has_no_value_is_null_and_an_empty_result_file_is_none(openai_caller, sdk):
     batch = ended_batch(sdk, created(sdk, line("a")).id)
     shown = openai_caller.http.get(f"/batches/{batch.id}").json()
@@ -116,6 +131,15 @@ def test_what_a_fault_puts_in_place_of_an_object_comes_as_it_is(start, echo, bod
     http = start(echo, dialect="openai", faults=Faults(server=(fault,))).http
     answer = http.get("/files")
     assert (answer.status_code, answer.text) == (200, body)
+
+
+@pytest.mark.parametrize("body", ["<html>A proxy's page</html>", '{"is": "no object"}'])
+def test_a_batch_is_cancelled_where_a_fault_hides_how_it_stands(start, echo, body):
+    fault = ServerFault(fault="status", status=200, route="GET /v1/batches/{id}", body=body)
+    server = start(echo, dialect="openai", faults=Faults(server=(fault,))).server
+    with openai.OpenAI(base_url=server.base_url, api_key=server.token, max_retries=0) as sdk:
+        batch = created(sdk, line("hold-1"))
+        assert sdk.batches.cancel(batch.id).status == "cancelling"
 
 
 @pytest.mark.parametrize(

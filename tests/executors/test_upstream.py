@@ -135,7 +135,14 @@ async def test_an_error_status_is_worth_another_try_or_not(stub, executor, statu
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("7", 7), ("0.5", 0.5), ("Thu, 01 Jan 1970 00:00:00 GMT", 0), ("soon", None), (None, None)],
+    [
+        ("7", 7),
+        ("0.5", 0.5),
+        ("Thu, 01 Jan 1970 00:00:00 GMT", 0),
+        ("Thu, 01 Jan 1970 00:00:00 +9999999999999", None),
+        ("soon", None),
+        (None, None),
+    ],
 )
 async def test_the_wait_that_a_429_asks_for_is_passed_on(stub, executor, header, seconds):
     headers = {} if header is None else {"Retry-After": header}

@@ -114,3 +114,10 @@ def test_holds_no_key(name):
     text = (ROOT / name).read_text(encoding="utf-8")
 
     assert not re.search(r'API_KEY"?\s*:\s*"(?!\$\{)', text)
+
+
+def test_the_bundle_s_list_names_nothing_that_is_gone():
+    listed = (ROOT / ".mcpbignore").read_text(encoding="utf-8").splitlines()
+    taken_in = [line.removeprefix("!/") for line in listed if line.startswith("!/")]
+
+    assert [pattern for pattern in taken_in if not any(ROOT.glob(pattern))] == []

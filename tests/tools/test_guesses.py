@@ -50,6 +50,7 @@ async def test_a_guessed_argument_is_told_its_right_name_and_place(
 ):
     async with agent(settings) as a:
         reply = await a.fails(tool, **{name: value})
+    assert f"There is no argument {name}." in reply.text
     assert says in reply.text
     assert "id_column?" not in reply.text
 

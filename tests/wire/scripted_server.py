@@ -30,8 +30,6 @@ class Answer:
         drip: go on with a byte every 50 ms until the client hangs up.
         drip_with: the same with these bytes, which may be more than one.
         drips: how many times, then the connection ends; None until the client hangs up.
-        early: answer before the request's body, then take the body and let it fall, as servers
-            do that refuse an upload.
         refuse: answer after so many bytes of the request's body, and close with the rest of it
             unread, as the real server does; None for a polite server.
         keep_body: keep the request's body instead of only counting it.
@@ -43,7 +41,6 @@ class Answer:
     drip: bool = False
     drip_with: bytes = b""
     drips: int | None = None
-    early: bool = False
     refuse: int | None = None
     keep_body: bool = True
 
@@ -105,7 +102,7 @@ class ScriptedServer:
         reply = scripted(request) if callable(scripted) else scripted
         if reply.refuse is not None:
             await reader.read(reply.refuse)
-        elif not reply.early:
+        else:
             await self._read_body(reader, request, keep=reply.keep_body)
         writer.write(reply.raw)
         await writer.drain()
@@ -117,8 +114,6 @@ class ScriptedServer:
             await asyncio.sleep(0.05)  # the rate of the drip, not a wait for something
         if reply.hold:
             await reader.read()
-        if reply.early:
-            await self._read_body(reader, request, keep=False)
         if reply.reset:
             writer.transport.abort()
 

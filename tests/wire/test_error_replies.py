@@ -153,6 +153,28 @@ async def test_a_model_that_the_server_does_not_have_is_told_from_a_missing_api(
     assert caught.value.next == errors.Next("list", {"kind": "models"})
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        "404 page not found",
+        '{"detail": "Not Found"}',
+        '{"error": {"message": "model m not found", "type": "not_found_error", "code": null}}',
+        '{"error": {"message": "The model `m` does not exist.", "type": "NotFoundError"}}',
+    ],
+)
+@respx.mock
+async def test_a_single_request_that_meets_a_404_is_not_told_that_there_are_no_batches(
+    connect, body
+):
+    respx.post(f"{API}/responses").respond(404, text=body)
+    with pytest.raises(errors.NotFoundError) as caught:
+        await connect().responses.create({"model": "m", "input": "Say 1"})
+    assert caught.value.code == "not_found"
+    assert "does not have this model, or no asynchronous tier" in caught.value.message
+    assert "completion window such as 24h" in caught.value.hint
+    assert caught.value.next == errors.Next("list", {"kind": "models"})
+
+
 @respx.mock
 async def test_a_response_that_is_gone_names_no_list_as_there_is_none(connect):
     respx.get(f"{API}/responses/{ID}").respond(404)
@@ -172,6 +194,9 @@ async def test_a_response_that_is_gone_names_no_list_as_there_is_none(connect):
         ("POST", "/batches", 405, "no_batch_api"),
         ("POST", f"/batches/{ID}/retry", 405, "not_offered"),
         ("GET", f"/files/{ID}/cost-estimate", 501, "not_offered"),
+        ("POST", "/responses", 405, "not_offered"),
+        ("POST", "/responses", 501, "not_offered"),
+        ("GET", f"/responses/{ID}", 405, "not_offered"),
     ],
 )
 @respx.mock
@@ -192,6 +217,8 @@ async def test_a_server_without_the_api_is_told_from_a_missing_object(
         ),
         f"POST /batches/{ID}/retry": lambda: client.batches.retry(ID),
         f"GET /files/{ID}/cost-estimate": lambda: client.files.estimate_cost(ID, "24h"),
+        "POST /responses": lambda: client.responses.create({"model": "m", "input": "Say 1"}),
+        f"GET /responses/{ID}": lambda: client.responses.get(ID),
     }
     with pytest.raises(errors.NotFoundError) as caught:
         await calls[f"{method} {path}"]()

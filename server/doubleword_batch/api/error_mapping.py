@@ -105,7 +105,7 @@ def error_of(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
             hint=f"Check that {BASE_URL_VARIABLES} is the API's address, with /v1.",
             details={"status": status},
         )
-    mapping = _NO_MODEL if _lacks_model(reply) else _BY_STATUS.get(status, _REJECTED)
+    mapping = _missing_model(request, reply) or _BY_STATUS.get(status, _REJECTED)
     return mapping.kind(
         _message(mapping.message, request, reply),
         status=status,
@@ -168,6 +168,11 @@ _NO_MODEL = _Mapping(
     "The server does not have this model",
     "Use a model that this key may use.",
 )
+_NO_MODEL_OR_TIER = _Mapping(
+    NotFoundError,
+    "The server does not have this model, or no asynchronous tier",
+    "Use a model that this key may use; without that tier, a completion window such as 24h.",
+)
 _BY_STATUS = {
     401: _Mapping(
         AuthError,
@@ -213,12 +218,16 @@ _BY_STATUS = {
 
 def _missing_api(request: ApiRequest, reply: ErrorReply) -> NotFoundError | None:
     # A collection cannot be "not found" by id: a 404 there is a server without this API. Not so
-    # for POST /batches, where 404 means the input file.
+    # for POST /batches, where 404 means the input file, and for a single request, which names a
+    # model.
     collection = request.path.count("/") == 1 and str(request) != "POST /batches"
-    is_missing = reply.status == 404 and collection and not _lacks_model(reply)  # noqa: PLR2004
+    is_missing = reply.status == 404 and collection and not _missing_model(request, reply)  # noqa: PLR2004
     if not (reply.status in {405, 501} or is_missing):
         return None
-    if request.path.rpartition("/")[2] in _EXTENSIONS:
+    if request.path.startswith("/responses"):
+        message = "This server does not offer the asynchronous tier"
+        hint, code = "Use a completion window of its batches, such as 24h.", "not_offered"
+    elif request.path.rpartition("/")[2] in _EXTENSIONS:
         message = "This server does not offer that; it is an extension of the Batch API"
         hint, code = "Work without it: read the batch's output and error files.", "not_offered"
     else:
@@ -289,14 +298,19 @@ def _server_failed(request: ApiRequest, reply: ErrorReply) -> ServerError:
     )
 
 
-def _lacks_model(reply: ErrorReply) -> bool:
-    return reply.status == 404 and "model_not_found" in reply.body.codes  # noqa: PLR2004
+def _missing_model(request: ApiRequest, reply: ErrorReply) -> _Mapping | None:
+    """What a 404 says of the model; not every server that has it missing gives that a code."""
+    if reply.status != 404:  # noqa: PLR2004
+        return None
+    if "model_not_found" in reply.body.codes:
+        return _NO_MODEL
+    return _NO_MODEL_OR_TIER if str(request) == "POST /responses" else None
 
 
 def _next_of(request: ApiRequest, reply: ErrorReply) -> Next | None:
     """The call that helps after a rejection: what else there is, or how the object is."""
     status = reply.status
-    if status == 403 or _lacks_model(reply):  # noqa: PLR2004
+    if status == 403 or _missing_model(request, reply):  # noqa: PLR2004
         return Next("list", {"kind": "models"})
     if status == 404:  # noqa: PLR2004
         return request.listing

@@ -80,7 +80,8 @@ async def _status(app: ASGIApp, scope: Scope) -> str | None:
     await app(_in_real_form(look), _nothing, _Answer(look, see))
     if not seen or seen[0]["status"] != _OK:  # a fault may have closed the connection
         return None
-    return msgspec.json.decode(b"".join(part["body"] for part in seen[1:]))["status"]
+    shown = _own_object(b"".join(part["body"] for part in seen[1:]))
+    return None if shown is None else shown["status"]
 
 
 async def _nothing() -> Message:
@@ -269,7 +270,7 @@ def _line(line: bytes) -> bytes:
 def _error_body(text: str, status: int) -> dict[str, Any]:
     try:
         body = msgspec.json.decode(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         body = None
     if isinstance(body, dict) and "error" in body:
         return cast("dict[str, Any]", body)

@@ -3,6 +3,7 @@
 A faults file is JSON: `{"server": [ServerFault...], "requests": [RequestFault...]}`.
 """
 
+import asyncio
 import codecs
 from pathlib import Path
 from typing import Literal
@@ -144,7 +145,5 @@ def _content(path: Path) -> bytes:
 
 async def until_it_exists(path: str | None) -> None:
     """Wait for a file: another process may release what is held, so there is no event."""
-    import anyio
-
     while path and not Path(path).exists():  # noqa: ASYNC110, ASYNC240  # a look takes no time
-        await anyio.sleep(_HOLD_POLL_SECONDS)
+        await asyncio.sleep(_HOLD_POLL_SECONDS)

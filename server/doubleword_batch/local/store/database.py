@@ -163,7 +163,6 @@ def _migrate(connection: sqlite3.Connection) -> None:
 _MIGRATIONS: tuple[tuple[str, str], ...] = (
     (
         "0001_files",
-        # file_models stays, unused: what it counted is read from the lines.
         """
         CREATE TABLE files (
             key INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -88,6 +88,12 @@ def add_input_file(
         ((key, n, x.custom_id, x.url, x.model, x.body) for n, x in enumerate(lines, 1)),
     )
     connection.execute("UPDATE files SET requests = ? WHERE key = ?", (stored.rowcount, key))
+    connection.execute(  # once, for every estimate: reading all lines takes its time
+        "INSERT INTO file_models (file, model, embeddings, requests, body_bytes)"
+        " SELECT file, model, url = '/v1/embeddings', count(*), sum(length(body)) FROM lines"
+        " WHERE file = ? GROUP BY 1, 2, 3",
+        (key,),
+    )
     return StoredFile(*connection.execute(f"{_SELECT} WHERE f.key = ?", (key,)).fetchone())
 
 
@@ -186,8 +192,8 @@ def drop_expired_files(connection: sqlite3.Connection) -> None:
 def estimate_cost(connection: sqlite3.Connection, file: StoredFile) -> dict[str, Any]:
     """The API's cost estimate: real counts and tokens, and a price of "0"."""
     rows = connection.execute(
-        "SELECT model, url = '/v1/embeddings', count(*), sum(length(body)) FROM lines"
-        " WHERE file = ? GROUP BY 1, 2 ORDER BY 1, 2",
+        "SELECT model, embeddings, requests, body_bytes FROM file_models"
+        " WHERE file = ? ORDER BY model, embeddings",
         (file.key,),
     )
     models: list[dict[str, Any]] = []
