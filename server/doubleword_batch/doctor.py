@@ -15,7 +15,13 @@ from urllib.parse import urljoin
 
 from anyio import to_thread
 
-from doubleword_batch.errors import AuthError, ConfigError, DoublewordBatchError, Next
+from doubleword_batch.errors import (
+    AuthError,
+    ConfigError,
+    DoublewordBatchError,
+    Next,
+    ProtocolError,
+)
 from doubleword_batch.extra_packages import install_line, no_wheel
 from doubleword_batch.library.jobs import Jobs
 from doubleword_batch.settings import Settings
@@ -185,7 +191,7 @@ async def _answers(ws: "Workspace") -> list[Finding]:
         models = await ws.client.models.list()
     except DoublewordBatchError as error:
         found = _wrong("answers", error)
-        elsewhere = await _api_beside_the_page(ws) if error.code == "html" else None
+        elsewhere = await _api_beside_the_page(ws) if isinstance(error, ProtocolError) else None
         if elsewhere:
             remedy = f"The API of this server is at {elsewhere}: set DOUBLEWORD_BASE_URL to that."
             return [replace(found, remedy=remedy, next=None)]

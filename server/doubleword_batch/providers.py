@@ -212,14 +212,13 @@ class Profile(BaseModel):
         """Reject an endpoint that the provider does not run in batches.
 
         Raises:
-            InputError: code `unknown_endpoint`.
+            InputError: code `invalid_argument`.
         """
         if endpoint not in self.endpoints:
             raise InputError(
                 f"{self.called_first} runs no batches for the endpoint "
                 f"{quote_untrusted(endpoint, 80)}.",
                 hint=f"Use one of {', '.join(self.endpoints)}.",
-                code="unknown_endpoint",
             )
 
     def window_named(self, window: str) -> str:
@@ -254,7 +253,7 @@ def check_metadata(
         reserved_prefix: what the caller's own keys begin with.
 
     Raises:
-        InputError: code `invalid_metadata`.
+        InputError: code `invalid_argument`.
     """
     most = _MAX_METADATA_PAIRS - reserved_pairs
     too_long = [
@@ -276,7 +275,6 @@ def check_metadata(
         hint=f"Use at most {most} pairs, keys to {_MAX_METADATA_KEY} and values to "
         f"{_MAX_METADATA_VALUE} characters"
         + (f"; keys that begin with {reserved_prefix} are accepted." if reserved_prefix else "."),
-        code="invalid_metadata",
     )
 
 

@@ -129,7 +129,7 @@ async def test_a_program_that_disconnects_and_calls_again_pays_once(faulty, sett
         (b"{", "invalid_argument"),
         (b"[1]", "invalid_argument"),
         (b"\xff\xfe", "invalid_argument"),
-        (b'{"messages": []}', "no_model_given"),
+        (b'{"messages": []}', "invalid_argument"),
         (b'{"model": "m", "input": "x", "background": true}', "not_batchable"),
     ],
 )

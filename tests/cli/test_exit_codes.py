@@ -76,7 +76,7 @@ def test_a_page_that_is_not_the_apis_answer_exits_with_6(shared):
         url = f"http://127.0.0.1:{portal.server_address[1]}/v1"
         hosted = {"DOUBLEWORD_BASE_URL": url, "DOUBLEWORD_API_KEY": "k-123"}
         error = shared.json("list", "models", code=6, **hosted)["error"]
-    assert error["code"] == "html"
+    assert error["code"] == "unexpected_reply"
     assert exit_of(TransportError("Cut.", may_have_happened=True)) is Exit.NO_CONNECTION
 
 

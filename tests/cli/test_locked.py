@@ -33,7 +33,7 @@ def test_repeats_the_same_job_and_in_a_fresh_state_directory_says_what_has_chang
     path.write_text(json.dumps(lock), encoding="utf-8")
     arguments = ("run", "--locked", "answers.lock.json", "-o", "other.csv")
     error = shell.json(*arguments, code=3, **fresh)["error"]
-    assert error["code"] == "no_model_given"
+    assert error["code"] == "invalid_argument"
     assert "nothing was submitted" in error["message"]
 
 

@@ -20,7 +20,7 @@ from doubleword_batch.jobs.submit import create_batch
 
 TABLES = ("answers.jsonl", "answers.csv", "cancelled.jsonl")
 _CALLS = 30
-_MADE_ALREADY = {"still_running", "nothing_to_retry", "retried_already"}
+_MADE_ALREADY = {"still_running", "nothing_to_retry"}
 
 
 async def run_scenario(ws, work):

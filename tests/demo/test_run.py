@@ -200,7 +200,7 @@ def test_it_gives_up_when_the_time_is_up_and_says_so(demo, held, monkeypatch):
         with pytest.raises(TransportError, match=f"not done after {limit} seconds") as failure:
             run_demo(home=demo.home, limit_seconds=limit)
         assert time.monotonic() - began < limit + 30
-        assert failure.value.code == "timeout"
+        assert failure.value.code == "transport"
         assert not servers_in(demo.folder)
         if "No job" not in failure.value.hint:
             break
@@ -212,7 +212,7 @@ def test_the_time_for_the_models_download_counts(extra_local, demo, monkeypatch)
     monkeypatch.setenv("DOUBLEWORD_BATCH_LOCAL_EXECUTOR", "builtin")
     with pytest.raises(TransportError, match="not done after 0 seconds") as failure:
         run_demo(home=demo.home, limit_seconds=0)
-    assert failure.value.code == "timeout"
+    assert failure.value.code == "transport"
     assert not list(demo.home.glob("local/models/*"))
 
 

@@ -143,7 +143,7 @@ async def test_a_proxys_page_in_place_of_results_harms_nothing(harness, code):
     with harness.serving():
         async with harness.workspace() as ws:
             results = await fetched(ws, job)
-    assert error.value.code == "html"
+    assert error.value.code == "unexpected_reply"
     assert results.ledger == {"ok": 40}
 
 

@@ -5,7 +5,7 @@ import threading
 import anyio
 import pytest
 
-from doubleword_batch.errors import InputError, RateLimitedError
+from doubleword_batch.errors import InputError, Next, RateLimitedError
 from doubleword_batch.jobs import failpoints
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.submit import create_batch
@@ -41,7 +41,8 @@ async def test_rows_that_another_process_has_run_again_meanwhile_are_not_run_twi
                 await retry_failed(ws, name, **anew)
             results = await fetched(ws, name)
         assert len(harness.batches()) == 2
-    assert error.value.code == "retried_already"
+    assert error.value.code == "still_running"
+    assert error.value.next == Next("get_status", {"job": name})
     assert results.ledger == {"ok": 40}
 
 

@@ -138,9 +138,9 @@ async def test_an_unknown_job_points_to_the_list(settings, reviews, tool):
 
 
 @pytest.mark.parametrize("job", ["", "../etc", "a b", "x" * 600, "a\u00e9", "a/b"])
-async def test_a_malformed_id_is_refused_without_asking_anybody(settings, reviews, job):
+async def test_what_is_no_name_and_no_id_is_refused_without_asking_anybody(settings, reviews, job):
     reply = await refused(settings, "get_status", job=job)
-    assert reply["error"]["code"] == "malformed_id"
+    assert reply["error"]["code"] == "unknown_job"
 
 
 async def test_both_or_neither_source_is_refused(settings, reviews):

@@ -117,7 +117,8 @@ async def test_a_proxys_page_is_reported_as_a_web_page(hosted, reviews):
         created = await a.calls("create_batch_file", **ORDER)
         await a.calls("create_batch", job=created["job"])
         reply = await a.fails("get_status", job=created["job"])
-    assert reply["error"]["code"] == "html"
+    assert reply["error"]["code"] == "unexpected_reply"
+    assert "a login page answered" in reply.text
     assert "DOUBLEWORD_BASE_URL" in reply.text
     assert "ignore previous" not in reply.text
 

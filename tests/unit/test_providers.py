@@ -19,7 +19,7 @@ def test_every_profile_takes_endpoints_and_windows_of_its_own_and_no_other(name)
     assert set(known.endpoints) <= set(ENDPOINTS)
     with pytest.raises(InputError, match="/v1/moderations") as refused:
         known.check_endpoint("/v1/moderations")
-    assert refused.value.code == "unknown_endpoint"
+    assert refused.value.code == "invalid_argument"
     assert ENDPOINTS[0] in refused.value.hint
 
 
@@ -43,7 +43,7 @@ def test_a_window_that_is_not_known_is_refused_except_where_others_may_exist():
 def test_metadata_beyond_the_limits_is_refused_with_what_is_wrong(metadata, named):
     with pytest.raises(InputError, match=named) as refused:
         check_metadata(metadata, reserved_pairs=4, reserved_prefix="dwb_")
-    assert refused.value.code == "invalid_metadata"
+    assert refused.value.code == "invalid_argument"
     assert "at most 12 pairs" in refused.value.hint
 
 

@@ -198,7 +198,8 @@ async def test_a_web_page_is_not_lines(connect, body, kind):
     async with serving(answer(200, body, kind=kind)) as server:
         with pytest.raises(errors.ProtocolError) as caught:
             await connect(server.base_url).files.content(ID, got.append)
-    assert caught.value.code == "html"
+    assert caught.value.code == "unexpected_reply"
+    assert "with HTML" in caught.value.message
     assert b"<" not in b"".join(got)
 
 

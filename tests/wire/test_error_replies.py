@@ -63,23 +63,24 @@ ERRORS = [
      errors.RateLimitedError, "credit", False, "quota or spend cap", "raise the cap"),
     (500, PLAIN, "Internal server error", errors.ServerError, "server", True,
      "The server failed (HTTP 500", "Call again in a minute"),
-    (408, PLAIN, "", errors.TransportError, "timeout", True, "HTTP 408", "Call again"),
-    (425, PLAIN, "", errors.TransportError, "timeout", True, "not ready for", "Call again"),
-    (499, PLAIN, "", errors.TransportError, "timeout", True, "gave up on the req", "Call again"),
-    (408, "text/html", "<h1>no</h1>", errors.TransportError, "timeout", True, "HTTP 408", "again"),
+    (408, PLAIN, "", errors.TransportError, "transport", True, "HTTP 408", "Call again"),
+    (425, PLAIN, "", errors.TransportError, "transport", True, "not ready for", "Call again"),
+    (499, PLAIN, "", errors.TransportError, "transport", True, "gave up on the req", "Call again"),
+    (408, "text/html", "<h1>no</h1>", errors.TransportError, "transport", True, "HTTP 408",
+     "again"),
     (413, "text/html", "<h1>no</h1>", errors.RejectedError, "too_large", False,
      "larger than this server takes (HTTP 413", "smaller files"),
     (429, "text/html", "<h1>no</h1>", errors.RateLimitedError, "rate_limited", True,
      "accepts no more requests", "in a minute"),
-    (502, "text/html", "<html>bad gateway</html>", errors.ProtocolError, "html", True,
+    (502, "text/html", "<html>bad gateway</html>", errors.ProtocolError, "unexpected_reply", True,
      "proxy or a login page answered instead of the API", "DOUBLEWORD_BASE_URL"),
-    (403, "text/html; charset=utf-8", "<h1>no</h1>", errors.ProtocolError, "html", False,
+    (403, "text/html; charset=utf-8", "<h1>no</h1>", errors.ProtocolError, "unexpected_reply",
+     False, "proxy or a login page", "DOUBLEWORD_BASE_URL"),
+    (200, "text/html", "<html>log in</html>", errors.ProtocolError, "unexpected_reply", False,
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
-    (200, "text/html", "<html>log in</html>", errors.ProtocolError, "html", False,
+    (200, "text/html", "Please log in.", errors.ProtocolError, "unexpected_reply", False,
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
-    (200, "text/html", "Please log in.", errors.ProtocolError, "html", False,
-     "proxy or a login page", "DOUBLEWORD_BASE_URL"),
-    (200, JSON, " <!doctype html><html>", errors.ProtocolError, "html", False,
+    (200, JSON, " <!doctype html><html>", errors.ProtocolError, "unexpected_reply", False,
      "proxy or a login page", "DOUBLEWORD_BASE_URL"),
     (200, JSON, '{"id": {}}', errors.ProtocolError, "unexpected_reply", False,
      "does not fit what GET /batches/", "with /v1"),
@@ -325,7 +326,8 @@ async def test_a_post_that_a_gateway_refused_is_not_in_doubt(connect, status):
         await connect().batches.create(
             input_file_id=ID, endpoint="/v1/embeddings", completion_window="24h"
         )
-    assert caught.value.code == "html"
+    assert caught.value.code == "unexpected_reply"
+    assert "with HTML" in caught.value.message
     assert not caught.value.retryable
     assert "may_have_happened" not in caught.value.details
     assert caught.value.next is None

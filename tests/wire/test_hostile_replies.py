@@ -107,7 +107,7 @@ async def test_a_download_that_trickles_ends_and_what_came_is_kept(connect, monk
         client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=0.5)
         with anyio.fail_after(15), pytest.raises(errors.TransportError) as caught:
             await client.files.content(ID, got.append)
-    assert caught.value.code == "timeout"
+    assert "gave no complete reply in time" in caught.value.message
     assert b"".join(got).startswith(LINE if sent != "head" else b"")
     assert caught.value.details["lines"] >= (sent != "head")
 
@@ -118,7 +118,7 @@ async def test_a_sink_that_has_no_use_for_what_comes_ends_the_download(connect):
         client = connect(server.base_url, max_retry_seconds=0, timeout_seconds=0.5)
         with anyio.fail_after(15), pytest.raises(errors.TransportError) as caught:
             await client.files.content(ID, lambda _: False)
-    assert caught.value.code == "timeout"
+    assert "gave no complete reply in time" in caught.value.message
 
 
 async def test_a_slow_download_that_gets_on_is_read_to_its_end(connect):
@@ -160,7 +160,7 @@ async def test_a_reply_that_trickles_ends(connect_directly, monkeypatch, call, s
         }[call]
         with anyio.fail_after(20), pytest.raises(errors.TransportError) as caught:
             await work()
-    assert caught.value.code == "timeout"
+    assert "gave no complete reply in time" in caught.value.message
 
 
 @pytest.mark.posix("a limit on the descriptors of this process")

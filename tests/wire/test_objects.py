@@ -233,7 +233,7 @@ async def test_an_id_that_cannot_be_one_is_rejected_before_anything_is_sent(conn
     ):
         with pytest.raises(errors.InputError) as caught:
             await call
-        assert caught.value.code == "malformed_id"
+        assert caught.value.code == "invalid_argument"
     assert not respx.calls
 
 
@@ -256,7 +256,7 @@ async def test_metadata_that_not_every_server_takes_is_rejected_here(connect, me
             completion_window="24h",
             metadata=metadata,
         )
-    assert caught.value.code == "invalid_metadata"
+    assert caught.value.code == "invalid_argument"
     assert "at most 16 pairs" in caught.value.hint
 
 

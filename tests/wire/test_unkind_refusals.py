@@ -141,7 +141,8 @@ async def test_a_proxys_page_is_named_and_not_quoted(connect_directly, files, st
     async with unkind(refusal(status, PAGE, "text/html")) as server:
         with pytest.raises(errors.ProtocolError) as caught:
             await connect_directly(server.base_url, max_retry_seconds=0).files.upload(files[size])
-    assert caught.value.code == "html"
+    assert caught.value.code == "unexpected_reply"
+    assert "with HTML" in caught.value.message
     assert f"HTTP {status}" in caught.value.message
     assert "<h1>" not in str(caught.value)
     assert bool(caught.value.details.get("may_have_happened")) == (status == 502)

@@ -127,3 +127,4 @@ async def test_a_file_that_changes_on_the_way_is_not_stored(connect, tmp_path: P
         (request,) = server.requests
         assert request.body_bytes < int(request.headers["content-length"])
     assert caught.value.code == "file_changed"
+    assert caught.value.retryable

@@ -143,7 +143,6 @@ def html_error(request: ApiRequest, reply: ErrorReply) -> DoublewordBatchError:
         f"A proxy or a login page answered instead of the API, with HTML (HTTP {status} on "
         f"{request}).",
         hint=hint,
-        code="html",
         next=request.listing if look_first else None,
         retryable=status >= 500,  # noqa: PLR2004
         details=details,
@@ -279,7 +278,6 @@ def _given_up(request: ApiRequest, reply: ErrorReply) -> TransportError:
         may_have_happened=may_have_happened,
         hint=LOOK_FIRST if look_first else "Call again.",
         next=request.listing if look_first else None,
-        code="timeout",
         details={"status": reply.status},
     )
 
@@ -388,6 +386,8 @@ def lost_reply(
             f"Check the proxy that HTTPS_PROXY or ALL_PROXY names, or set NO_PROXY={host} to go "
             "without it; then call again."
         )
+    if isinstance(error, httpx.TimeoutException):
+        what += " in time"
     reason = quote_untrusted(redact(str(error) or type(error).__name__), 160)
     look_first = may_have_happened and not request.idempotent
     return TransportError(
@@ -395,7 +395,6 @@ def lost_reply(
         may_have_happened=may_have_happened,
         hint=LOOK_FIRST if look_first else hint,
         next=request.listing if look_first else None,
-        code="timeout" if isinstance(error, httpx.TimeoutException) else None,
         retryable=not isinstance(error, httpx.LocalProtocolError),
     )
 

@@ -64,14 +64,13 @@ def checked_id(what: str, value: str) -> str:
     It is often from a file or an agent, so it may be anything.
 
     Raises:
-        InputError: code `malformed_id`; nothing was sent.
+        InputError: code `invalid_argument`; nothing was sent.
     """
     if _ID.fullmatch(value) and value not in {".", ".."}:
         return value
     raise InputError(
         f"{quote_untrusted(value, 80)} is not a {what}.",
         hint="Ids are 1 to 512 letters, digits and . _ : - as the server returned them.",
-        code="malformed_id",
     )
 
 

@@ -171,7 +171,7 @@ class Batches:
                 it was not taken: 425, 429, 307, 308.
 
         Raises:
-            InputError: code `invalid_metadata`, or `malformed_id`.
+            InputError: code `invalid_argument`.
         """
         body: dict[str, Any] = {
             "input_file_id": checked_id("file id", input_file_id),
@@ -258,7 +258,7 @@ class Batches:
                 lines is taken off.
 
         Raises:
-            InputError: code `malformed_id`; the server would drop such an id without a word.
+            InputError: code `invalid_argument`; the server would drop such an id without a word.
         """
         body = {"request_ids": [_request_id(value) for value in request_ids]}
         return await self._write(_batch_path(batch_id) + "/retry-requests", body)
@@ -413,5 +413,4 @@ def _request_id(value: str) -> str:
     raise InputError(
         f"{quote_untrusted(value, 80)} is not a request id.",
         hint="Request ids are the `id` of result lines, UUIDs; a custom_id is not one.",
-        code="malformed_id",
     )

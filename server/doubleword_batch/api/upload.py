@@ -91,6 +91,7 @@ class FormWithFile:
                 f"{self._path} changed while it was uploaded; nothing was stored.",
                 hint="Upload it again when nothing writes to it any more.",
                 code="file_changed",
+                retryable=True,
             )
         yield self._tail, 0
 

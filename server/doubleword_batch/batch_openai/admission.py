@@ -112,10 +112,10 @@ def _beyond_limits(call: Call, profile: Profile) -> InputError | None:
         return InputError(
             f"{profile.called_first} runs no batches for {call.endpoint}.",
             hint=f"It takes {', '.join(profile.endpoints)}.",
-            code="unknown_endpoint",
+            code="not_batchable",
         )
     if not call.model:
-        return InputError("The call names no model.", hint="Give model=.", code="no_model_given")
+        return InputError("The call names no model.", hint="Give model=.")
     max_inputs = profile.max_embedding_inputs
     if max_inputs is not None and call.inputs > max_inputs:
         return InputError(

@@ -261,7 +261,7 @@ async def _json_object(request: Request) -> dict[str, Any] | Response:
 
 async def _unknown_path(_request: Request, _error: Exception) -> Response:
     message = f"This proxy serves {', '.join(ENDPOINTS)} and lists /v1/models; nothing else."
-    return _error_response(404, message, "unknown_endpoint")
+    return _error_response(404, message, "not_found")
 
 
 def _reject_own_address(settings: Settings, port: int) -> None:

@@ -30,7 +30,6 @@ _FOUR_DIGITS = Decimal("0.0001")
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 _BAR = 1_000
 _NUMBER = re.compile(r"[-+]?[0-9]+([.,][0-9]+)?")
-_NOT_FOUND = frozenset({"unknown_job", "malformed_id"})
 
 OUTCOMES = (
     "ok",
@@ -86,7 +85,7 @@ def error_page(request: Request, error: DoublewordBatchError, status: int) -> HT
 
 def status_of(error: DoublewordBatchError) -> int:
     """The HTTP status that says the same."""
-    if error.code in _NOT_FOUND:
+    if error.code == "unknown_job":
         return 404
     if isinstance(error, RefusedError):
         return 403

@@ -142,7 +142,6 @@ def _ending_early(job: DemoJob, settings: Settings, limit_seconds: float) -> Gen
             f"The demo was not done after {limit_seconds:.0f} seconds, so it stopped.",
             may_have_happened=True,
             hint=_what_stays(job, settings),
-            code="timeout",
         ) from None
 
 

@@ -92,7 +92,6 @@ async def _default_model(ws: Workspace, endpoint: str) -> str:
         raise InputError(
             f"{ws.profile.called_first} needs a model's name.",
             hint="Choose one that the key may use.",
-            code="no_model_given",
             next=models,
         )
     is_for_embeddings = endpoint == "/v1/embeddings"
@@ -102,7 +101,6 @@ async def _default_model(ws: Workspace, endpoint: str) -> str:
     raise InputError(
         f"The local server has no model for {endpoint}.",
         hint="Name one that it has.",
-        code="no_model_given",
         next=models,
     )
 

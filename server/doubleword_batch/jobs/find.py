@@ -39,7 +39,7 @@ async def find_job(ws: Workspace, handle: str) -> StoredJob:
     Ids that were made elsewhere are looked up at the provider and adopted as a job.
 
     Raises:
-        InputError: `malformed_id`, or `unknown_job`.
+        InputError: `unknown_job`.
         ConfigError: `other_provider`: the job belongs to another provider than the one set now.
     """
     handle = _SOURCE_PREFIX.sub("", handle.strip(), count=1)
@@ -164,7 +164,7 @@ def _refuse_what_is_no_id(ws: Workspace, handle: str) -> None:
         message = f"{shown} is a file and not a job."
         hint = "It becomes a job when it is built with a prompt; use the name that it gets then."
         look = Next("list", {"kind": "jobs"})
-    raise InputError(message, hint=hint, code="malformed_id", next=look)
+    raise InputError(message, hint=hint, code="unknown_job", next=look)
 
 
 def job_for_a_file(ws: Workspace, text: str) -> InputError | None:

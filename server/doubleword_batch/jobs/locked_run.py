@@ -189,7 +189,7 @@ async def differences(run: LockedRun, job: StoredJob) -> list[str]:
         job: what was built of it.
 
     Raises:
-        InputError: code `no_model_given`: the model is gone, and the job is not submitted yet.
+        InputError: code `invalid_argument`: the model is gone, and the job is not submitted yet.
     """
     found = [*_differences(run, job)]
     if await _is_model_gone(job):
@@ -199,7 +199,6 @@ async def differences(run: LockedRun, job: StoredJob) -> list[str]:
             raise InputError(
                 f"{what}; nothing was submitted.",
                 hint="Name another with --model.",
-                code="no_model_given",
                 next=Next("list", {"kind": "models"}),
             )
         found.append(f"{what}.")

@@ -95,7 +95,7 @@ def write_new_parts(
         cancelled: asked every 100 rows.
 
     Raises:
-        InputError: `retried_already`: another process was faster.
+        InputError: `still_running`: another process was faster.
         StoreError: a request file is gone, or the disk is full.
     """
     failpoint("rebuild.begin")
@@ -105,7 +105,7 @@ def write_new_parts(
         begun_already = InputError(
             f"Another process has begun a retry of job {job.name}.",
             hint="Check its status.",
-            code="retried_already",
+            code="still_running",
             next=Next("get_status", {"job": job.name}),
         )
         if not written:  # all of them left their parts since they were selected

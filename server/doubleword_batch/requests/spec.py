@@ -78,8 +78,8 @@ def check_spec(spec: RequestSpec, columns: Sequence[str], profile: Profile) -> t
         Warnings about the response schema.
 
     Raises:
-        InputError: code `unknown_endpoint`, `no_model_given`, `invalid_schema`, `unknown_column`,
-            or `invalid_argument` for params and for what an embedding does not take.
+        InputError: code `invalid_schema`, `unknown_column`, or `invalid_argument` for the endpoint,
+            the model, params, and what an embedding does not take.
     """
     profile.check_endpoint(spec.endpoint)
     model_id(spec.model)
@@ -100,14 +100,13 @@ def model_id(given: str) -> str:
     """The id of a model, without the blanks and line breaks around it.
 
     Raises:
-        InputError: `no_model_given`, or `invalid_argument` for one with a line break inside.
+        InputError: code `invalid_argument`: there is none, or one with a line break inside.
     """
     name = given.strip()
     if not name:
         raise InputError(
             "No model is named.",
             hint="Give the id of one of the provider's models.",
-            code="no_model_given",
             next=Next("list", {"kind": "models"}),
         )
     if not is_plain(name):

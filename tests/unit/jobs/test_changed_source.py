@@ -103,4 +103,4 @@ async def test_rows_that_went_missing_under_the_same_stamp_stop_the_table(finish
     os.utime(tmp_path / "t.csv", ns=(stat.st_atime_ns, stat.st_mtime_ns))
     with pytest.raises(InputError) as refused:
         list(job.table().rows())
-    assert refused.value.code == "source_changed"
+    assert refused.value.code == "file_changed"

@@ -295,7 +295,7 @@ async def test_a_source_that_changes_while_it_is_joined_leaves_no_table(finish, 
     (tmp_path / "t.csv").write_bytes(b"a\n2\n")
     with pytest.raises(InputError) as refused:
         list(rows)
-    assert refused.value.code == "source_changed"
+    assert refused.value.code == "file_changed"
     assert refused.value.retryable
 
 

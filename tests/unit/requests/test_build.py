@@ -276,8 +276,8 @@ def test_what_is_not_an_object_schema_is_refused_with_the_place(table, build, sc
 @pytest.mark.parametrize(
     ("changes", "code", "named"),
     [
-        ({"endpoint": "/v1/moderations"}, "unknown_endpoint", "/v1/moderations"),
-        ({"model": " "}, "no_model_given", "model"),
+        ({"endpoint": "/v1/moderations"}, "invalid_argument", "/v1/moderations"),
+        ({"model": " "}, "invalid_argument", "model"),
         ({"prompt": ""}, "invalid_template", "prompt is empty"),
         ({"prompt": "{{ nothing }}"}, "unknown_column", "nothing"),
         ({"system": "{{ nothing }}"}, "unknown_column", "nothing"),

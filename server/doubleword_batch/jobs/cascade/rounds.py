@@ -100,7 +100,7 @@ async def carry_on(job: StoredJob, progress: Progress = no_progress) -> CarriedO
     try:
         return await _carry_on(job, cascade, progress)
     except InputError as error:
-        if error.code == "retried_already":  # another process was faster
+        if error.code == "still_running":  # another process was faster
             return CarriedOn(has_begun=True)
         if error.code in CAPS or isinstance(error, _WaitsError | ApprovalError):
             return CarriedOn(waits_for=error)

@@ -156,7 +156,7 @@ class Table:
             wanted: columns that are needed; what only others need is not read.
 
         Raises:
-            InputError: code `source_changed`: the source was written to meanwhile.
+            InputError: code `file_changed`: the source was written to meanwhile.
         """
         names = set(self.columns if wanted is None else wanted)
         source = self._source if names & self._given.keys() else None
@@ -387,6 +387,6 @@ def _source_changed() -> InputError:
         "The source was changed while its rows were joined to the answers; nothing was written.",
         hint="Fetch again when nobody writes to it. If it still differs from what the job was "
         "built from, the table leaves its columns out.",
-        code="source_changed",
+        code="file_changed",
         retryable=True,
     )

@@ -146,7 +146,7 @@ def make(job: StoredJob, tell: Callable[[int], None], cancelled: Callable[[], bo
         cancelled: asked every 1,000 rows; True ends the making and leaves nothing.
 
     Raises:
-        InputError: code `source_changed`.
+        InputError: code `file_changed`.
         StoreError: the disk does not take it.
     """
     version = version_of(job)
