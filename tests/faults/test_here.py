@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import anyio
 import pytest
 
 from doubleword_batch.errors import StoreError
-from doubleword_batch.jobs import listing
+from doubleword_batch.jobs import failpoints, listing
 from doubleword_batch.jobs.listing import list_objects
 from doubleword_batch.jobs.retry import retry_failed
 from doubleword_batch.jobs.store.jobs import Store
@@ -188,6 +189,33 @@ async def test_two_processes_that_adopt_one_batch_get_one_job(harness):
             rows = first.store.query("SELECT outcome, count(*) FROM ledger GROUP BY 1")
     assert names[0] == names[1]
     assert (count, rows) == ([(1,)], [("ok", 40)])
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        "collect.received",
+        "collect.committed",
+        "collect.close",
+        "collect.closed",
+        "export.begin",
+        "export.written",
+    ],
+)
+async def test_a_job_that_is_deleted_while_it_is_fetched_is_said_to_be(harness, monkeypatch, step):
+    def delete(reached):
+        if reached == step:
+            monkeypatch.undo()
+            command = [sys.executable, "-m", "doubleword_batch", "delete", job, "--yes"]
+            environment = {**os.environ, **harness.environment()}
+            subprocess.run(command, env=environment, check=True, timeout=60, capture_output=True)
+
+    with harness.serving():
+        async with harness.workspace() as ws:
+            job = await done(ws)
+            monkeypatch.setattr(failpoints, "observer", delete)
+            with pytest.raises(StoreError, match=f"Job {job} was deleted"):
+                await fetched(ws, job, output_path="out.jsonl")
 
 
 async def test_the_same_work_asked_for_twice_is_the_same_job_unless_a_new_run_is_wanted(harness):

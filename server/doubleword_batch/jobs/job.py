@@ -153,9 +153,18 @@ class StoredJob(JobRecord):
         return cls.of_record(workspace, workspace.store.job_known(name))
 
     def reloaded(self) -> Self:
-        """The job as it is stored now."""
-        record = self.store.job_named(self.name)
-        return self if record is None else self.of_record(self.workspace, record)
+        """The job as it is stored now.
+
+        Raises:
+            StoreError: it was deleted meanwhile.
+        """
+        record = self.store.job_of_id(self.id)
+        if record is None or record.name != self.name:  # its number may be another job's by now
+            raise StoreError(
+                f"Job {self.name} was deleted while this call was at work.",
+                hint="Build it again, if its answers are wanted.",
+            )
+        return self.of_record(self.workspace, record)
 
     @property
     def store(self) -> Store:

@@ -82,6 +82,7 @@ async def fetch_results(
     is_kept = query is None or output_path is not None
     into = _Target(target, target_format, formulas, begins_with_bom) if is_kept else None
     answer, written = await _write(stored, table, query, into, all_rows, progress)
+    stored = stored.reloaded()
     waits = first_wave_in_words(stored, carried_on)
     warnings = [*([waits] if waits else []), *_apostrophes(written), *table.warnings, *notes]
     path = str(written_path) if is_kept else None

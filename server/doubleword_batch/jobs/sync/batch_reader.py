@@ -356,6 +356,7 @@ class BatchReader:
         group = self._group(data)
         run = self.batch_run.id
         with self._job.store.transaction():
+            self._job.reloaded()  # of a job that was deleted they are nobody's
             if self._cursor(kind) != cursor:
                 raise _CursorMovedError
             self._name(group)

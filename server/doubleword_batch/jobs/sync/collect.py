@@ -111,7 +111,7 @@ def _awaits(job: StoredJob) -> Callable[[BatchReader], bool]:
 
     def awaits(reader: BatchReader) -> bool:
         run = reader.batch_run
-        return newest[run.part] == run.id and job.ledger.has_pending(reader.part_number)
+        return newest.get(run.part) == run.id and job.ledger.has_pending(reader.part_number)
 
     return awaits
 
@@ -135,7 +135,7 @@ async def _read_what_lacks(
 
 def _close_rows(job: StoredJob, endings: list[Ending]) -> None:
     with job.store.transaction():
-        newest = {run.part: run.id for run in job.batch_runs()}
+        newest = {run.part: run.id for run in job.reloaded().batch_runs()}
         job.ledger.close_rows(
             (reader.part_number, outcome, cause, reader.batch_run.id)
             for reader, outcome, cause in endings
