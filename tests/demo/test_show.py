@@ -8,7 +8,8 @@ from rich.console import Console
 
 from doubleword_batch.demo import job
 from doubleword_batch.demo.folder import AnsweredRow, Comparison, DemoFolder
-from doubleword_batch.demo.job import DemoResult, HostCall
+from doubleword_batch.demo.host import HostCall
+from doubleword_batch.demo.job import DemoResult
 from doubleword_batch.demo.show import show_result
 
 

@@ -39,3 +39,4 @@ def test_without_a_key_or_with_a_wrong_word_it_says_so(run):
     assert run("list_jobs.py").code == 4
     assert run("list_jobs.py", "files").code == 2
     assert run("list_jobs.py", "--limit", "0").code == 2
+    assert run("list_jobs.py", "--patience", "inf").code == 2

@@ -69,7 +69,7 @@ def test_answers_in_a_file_that_cannot_be_read_are_not_called_lost(read, kind):
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_file_that_was_stored_form_by_hand_is_read_in_any_layout(layout, tmp_path):
+def test_a_file_that_was_downloaded_by_hand_is_read_in_any_layout(layout, tmp_path):
     path = tmp_path / "out.jsonl"
     path.write_bytes(LAYOUTS[layout]([answer(row) for row in range(1, 11)]))
     with stored_form.in_lines([path]) as files:
@@ -81,7 +81,7 @@ def test_a_file_that_was_stored_form_by_hand_is_read_in_any_layout(layout, tmp_p
 
 
 @pytest.mark.parametrize("kind", [kind for kind in NOT_READ if "read" not in NOT_READ[kind][1]])
-def test_what_cannot_be_read_of_a_file_stored_form_by_hand_is_said(kind, tmp_path):
+def test_what_cannot_be_read_of_a_file_downloaded_by_hand_is_said(kind, tmp_path):
     path = tmp_path / "out.bin"
     content, words = NOT_READ[kind]
     path.write_bytes(content)
@@ -96,7 +96,7 @@ def test_a_packed_file_that_was_cut_is_not_taken_for_a_whole_one(tmp_path):
         raise AssertionError
 
 
-def test_the_summary_reads_a_packed_list_stored_form_by_hand(run, work, requests_of):
+def test_the_summary_reads_a_packed_list_downloaded_by_hand(run, work, requests_of):
     requests_of(10)
     packed = LAYOUTS["packed with gzip, a list in UTF-16"]([answer(row) for row in range(1, 11)])
     (work / "out.gz").write_bytes(packed)

@@ -13,7 +13,8 @@ import anyio
 from rich.console import Console
 
 from doubleword_batch.demo.folder import DemoFolder, compare, prepare_folder
-from doubleword_batch.demo.job import DemoJob, DemoResult, with_host
+from doubleword_batch.demo.host import with_host
+from doubleword_batch.demo.job import DemoJob, DemoResult
 from doubleword_batch.demo.show import (
     as_object,
     call_line,

@@ -16,7 +16,8 @@ from rich.table import Table
 
 from doubleword_batch.demo import job
 from doubleword_batch.demo.folder import Comparison, DemoFolder
-from doubleword_batch.demo.job import QUERY, REPLY_LIMIT_BYTES, DemoResult, HostCall
+from doubleword_batch.demo.host import REPLY_LIMIT_BYTES, HostCall
+from doubleword_batch.demo.job import QUERY, DemoResult
 from doubleword_batch.plain_text import one_line
 
 _ROWS_SHOWN = 10

@@ -199,7 +199,6 @@ class DialectRecords(CsvRecords):
         self.comments = 0
         self._comment = dialect.comment
         self._null = dialect.null
-        self._escape = dialect.escape
         stops = [re.escape(dialect.delimiter), re.escape(dialect.newline)]
         if dialect.escape == "backslash":
             stops.append(rb"\\")

@@ -105,6 +105,7 @@ class CsvRecords:
         self._path = path
         self._reopen = reopen or partial(open_bytes, path)
         self._quote = dialect.quote
+        self._escape = dialect.escape
         self._reads_plain = not dialect.quote
         self._reads_short = dialect.quote == b'"' and dialect.newline == b"\n"
         self._skips = skips
@@ -290,7 +291,8 @@ class CsvRecords:
 
     def _quote_hint(self, start: int, end: int) -> str:
         escaped = b"\\" + self._quote
-        return ESCAPE_HINT if escaped in self._buffer[start:end] else _QUOTE_HINT
+        is_escape = self._escape == "none" and escaped in self._buffer[start:end]
+        return ESCAPE_HINT if is_escape else _QUOTE_HINT
 
     def _end_of_line(self, at: int) -> int | None:
         end = self._buffer.find(self._newline, at)

@@ -252,6 +252,7 @@ class _Blocks(io.RawIOBase):
         self._blocks = blocks
         self._sources = sources
         self._ready = memoryview(b"")
+        self._fault: InputError | None = None
 
     def readable(self) -> bool:
         return True
@@ -259,7 +260,7 @@ class _Blocks(io.RawIOBase):
     def readinto(self, buffer: "WriteableBuffer", /) -> int:
         target = memoryview(buffer)
         while not self._ready:
-            block = next(self._blocks, None)
+            block = self._next_block()
             if block is None:
                 return 0
             self._ready = memoryview(block)
@@ -267,6 +268,16 @@ class _Blocks(io.RawIOBase):
         target[: len(piece)] = piece
         self._ready = self._ready[len(piece) :]
         return len(piece)
+
+    def _next_block(self) -> bytes | None:
+        """The next block, None at the end; what broke off must not pass for it when read again."""
+        if self._fault is not None:
+            raise self._fault
+        try:
+            return next(self._blocks, None)
+        except InputError as fault:
+            self._fault = fault
+            raise
 
     def close(self) -> None:
         for source in self._sources:
@@ -287,6 +298,13 @@ def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]
             before = error.object[: error.start].decode(encoding, "ignore")
             offset = read_bytes - len(error.object) + error.start
             raise not_utf8(path, line + before.count("\n"), offset, encoding) from None
+        except UnicodeError:  # of UTF-16 and UTF-32: their mark says the order of the bytes
+            raise InputError(
+                f"{quoted_name(path)} is not {encoding.upper()}: no byte order mark begins it.",
+                hint=f"State {encoding}-le or {encoding}-be, or the encoding that the file has.",
+                code="not_utf8",
+                details={"line": 1, "byte": 0},
+            ) from None
         line += text.count("\n")
         if text and not has_begun:
             has_begun = True

@@ -28,6 +28,7 @@ from doubleword_batch.sources.xlsx_cells import (
     Shared,
     SheetReader,
     Unreadable,
+    cell_styles,
     column_letters,
 )
 from doubleword_batch.sources.xlsx_parts import (
@@ -149,7 +150,8 @@ class XlsxSource(SheetSource):
         with open_workbook(self.paths[0]) as workbook:
             strings = workbook.shared_strings()
             epoch = EPOCH_1904 if workbook.counts_from_1904 else EPOCH
-            reader = SheetReader(workbook.styles(), epoch, self._header_line)
+            styles = cell_styles(workbook.style_elements())
+            reader = SheetReader(styles, epoch, self._header_line)
             part = workbook.part_of(self._sheet_name)
             for line, cells in workbook.read(part, reader, MAX_SHEET_BYTES):
                 if filled := self._filled(cells, strings, line):

@@ -8,19 +8,26 @@ from typing import Any, NamedTuple
 
 from doubleword_batch.errors import quote_untrusted
 from doubleword_batch.sources.values import elapsed_text
-from doubleword_batch.sources.xlsx_parts import CellStyles, PartReader
+from doubleword_batch.sources.xlsx_parts import TRUE, PartReader
 
 EPOCH = datetime(1899, 12, 30)  # noqa: DTZ001  # sheets have no time zone
 EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 _DAY_SECONDS = 86_400
 _LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
-_TRUE = frozenset({"1", "true"})
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 
 Cells = dict[int, Any]
 """The cells of a row by their columns, from 0."""
+
+_ELAPSED_FORMATS = frozenset({46})
+_DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
+_TIME_FORMATS = frozenset({*range(18, 22), *range(32, 36), 45, 47})  # of those, without a day
+_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
+_ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
+_DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
+_MAX_FORMAT_CODE = 255  # Excel's limit
 
 _MAX_COLUMNS = 16_384  # Excel's limit
 _COLUMN = re.compile(r"([A-Z]{1,3})[0-9]*")
@@ -37,6 +44,58 @@ class Unreadable(NamedTuple):
     """A cell that says nothing that can be read; only its row is lost."""
 
     reason: str
+
+
+class CellStyles(NamedTuple):
+    """Numbers of the cell styles that show a date or a time of day, and an elapsed time.
+
+    Attributes:
+        dates: those that show a date, a time of day, or both.
+        elapsed: those that show an elapsed time.
+        times: those of the dates that show a time of day alone.
+    """
+
+    dates: frozenset[int]
+    elapsed: frozenset[int]
+    times: frozenset[int]
+
+
+def cell_styles(elements: Iterable[tuple[str, dict[str, str]]]) -> CellStyles:
+    """The cell styles whose numbers are dates, times or durations, by a workbook's formats."""
+    codes: dict[int, str] = {}
+    formats: list[int] = []
+    for name, attributes in elements:
+        if name == "xf":
+            formats.append(int(attributes.get("numFmtId") or 0))
+        elif name == "numFmt":
+            code = attributes.get("formatCode", "")[:_MAX_FORMAT_CODE]
+            codes[int(attributes["numFmtId"])] = code
+        else:
+            formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
+    elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
+    dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
+    times = {n for n, code in codes.items() if not _has_day(code)} | _TIME_FORMATS - codes.keys()
+    dates -= elapsed
+    return CellStyles(
+        *(
+            frozenset(style for style, number in enumerate(formats) if number in shown)
+            for shown in (dates, elapsed, dates & times)
+        )
+    )
+
+
+def _is_elapsed(code: str) -> bool:
+    return _ELAPSED_CODE.search(code.partition(";")[0]) is not None
+
+
+def _is_date(code: str) -> bool:
+    return _DATE_CODE.search(_LITERAL.sub("", code.partition(";")[0])) is not None
+
+
+def _has_day(code: str) -> bool:
+    """Whether a code shows a day, month or year: `m` beside hours or seconds is minutes."""
+    letters = set(_LITERAL.sub("", code.partition(";")[0]).lower())
+    return bool(letters & set("dy")) or ("m" in letters and not letters & set("hs"))
 
 
 class SheetReader(PartReader[tuple[int, Cells]]):
@@ -77,7 +136,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
         elif name == "mergeCell":
             _, _, bottom, _, spans_rows = range_of(attributes.get("ref", ""))
             self.merged_rows += spans_rows and bottom > self._header_line
-        elif name == "col" and attributes.get("hidden") in _TRUE:
+        elif name == "col" and attributes.get("hidden") in TRUE:
             first, last = attributes.get("min", ""), attributes.get("max", "")
             if _DIGITS.fullmatch(first) and _DIGITS.fullmatch(last):
                 self.hidden_columns.append((int(first) - 1, int(last) - 1))
@@ -85,7 +144,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             line = attributes.get("r") or ""
             self._line = int(line) if _DIGITS.fullmatch(line) else self._line + 1
             self._column = -1
-            self._is_hidden = attributes.get("hidden") in _TRUE
+            self._is_hidden = attributes.get("hidden") in TRUE
 
     def end(self, name: str) -> None:
         """A cell or a row is whole."""
@@ -126,7 +185,7 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             is_number = _DIGITS.fullmatch(text)
             return Shared(int(text)) if is_number else Unreadable("names no shared string")
         if self._kind == "b":
-            return text.strip() in _TRUE
+            return text.strip() in TRUE
         if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
             return text
         return self._number(text)

@@ -31,20 +31,16 @@ MAX_SHARED_STRINGS = 4 << 20
 MAX_SHARED_STRINGS_RATIO = 50
 """Bytes that one compressed byte of them may become: distinct texts compress badly."""
 
+TRUE = frozenset({"1", "true"})
+"""How XML of Excel says yes."""
+
 _MAX_MERGED_RANGES = 200_000
-_MAX_FORMAT_CODE = 255  # Excel's limit
 _SMALL_PART_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 16
 _MAX_TAG_BYTES = 1 << 20
 _MAX_DEPTH = 64  # a text inside a cell lies at 8
 _MAX_NAMES_LENGTH = 1 << 18  # of all that differ: the parser keeps them to the end
 
-_ELAPSED_FORMATS = frozenset({46})
-_DATE_FORMATS = frozenset({*range(14, 23), *range(27, 37), 45, 47, *range(50, 59)})
-_TIME_FORMATS = frozenset({*range(18, 22), *range(32, 36), 45, 47})  # of those, without a day
-_LITERAL = re.compile(r'"[^"]*"|\\.|_.|\*.|\[[^\]]*\]')
-_ELAPSED_CODE = re.compile(r"\[(?:h+|m+|s+)\]", re.IGNORECASE)
-_DATE_CODE = re.compile(r"[dmyhs]", re.IGNORECASE)
 _ESCAPE = re.compile(r"_x((?![dD][89a-fA-F])[0-9A-Fa-f]{4})_")  # no half characters
 
 _T = TypeVar("_T")
@@ -128,20 +124,6 @@ class Sheet(NamedTuple):
     name: str
     is_visible: bool = True
     part: str = ""
-
-
-class CellStyles(NamedTuple):
-    """Numbers of the cell styles that show a date or a time of day, and an elapsed time.
-
-    Attributes:
-        dates: those that show a date, a time of day, or both.
-        elapsed: those that show an elapsed time.
-        times: those of the dates that show a time of day alone.
-    """
-
-    dates: frozenset[int]
-    elapsed: frozenset[int]
-    times: frozenset[int]
 
 
 class SharedStrings:
@@ -265,40 +247,14 @@ class Workbook:
             )
         )
 
-    def styles(self) -> CellStyles:
-        """The cell styles whose numbers are dates, times or durations."""
-        codes: dict[int, str] = {}
-        formats: list[int] = []
-        for name, attributes in self._elements(
-            self._related["styles"], "numFmt", "cellStyleXfs", "cellXfs", "xf"
-        ):
-            if name == "xf":
-                formats.append(int(attributes.get("numFmtId") or 0))
-            elif name == "numFmt":
-                code = attributes.get("formatCode", "")[:_MAX_FORMAT_CODE]
-                codes[int(attributes["numFmtId"])] = code
-            else:
-                formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
-        elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
-        dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
-        times = {
-            n for n, code in codes.items() if not _has_day(code)
-        } | _TIME_FORMATS - codes.keys()
-        dates -= elapsed
-        return CellStyles(
-            *(
-                frozenset(style for style, number in enumerate(formats) if number in shown)
-                for shown in (dates, elapsed, dates & times)
-            )
-        )
+    def style_elements(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """(name, attributes) of the number formats and of the styles that use them, in order."""
+        return self._elements(self._related["styles"], "numFmt", "cellStyleXfs", "cellXfs", "xf")
 
     def _sheets(self, main: str) -> Iterator[Sheet]:
         for name, attributes in self._elements(main, "sheet", "workbookPr"):
             if name == "workbookPr":
-                self.counts_from_1904 |= attributes.get("date1904") in {
-                    "1",
-                    "true",
-                }  # Excel has two
+                self.counts_from_1904 |= attributes.get("date1904") in TRUE
             else:
                 # by its ending: the prefix is the writer's own
                 link = next((v for k, v in attributes.items() if k.endswith(":id")), "")
@@ -404,20 +360,6 @@ class _SharedStringReader(PartReader[str]):
 def _part_name(name: str) -> str:
     """A part's name for comparison: lower case, relative to the root of the zip."""
     return normpath(join("/", name.replace("\\", "/"))).lstrip("/").lower()
-
-
-def _is_elapsed(code: str) -> bool:
-    return _ELAPSED_CODE.search(code.partition(";")[0]) is not None
-
-
-def _is_date(code: str) -> bool:
-    return _DATE_CODE.search(_LITERAL.sub("", code.partition(";")[0])) is not None
-
-
-def _has_day(code: str) -> bool:
-    """Whether a code shows a day, month or year: `m` beside hours or seconds is minutes."""
-    letters = set(_LITERAL.sub("", code.partition(";")[0]).lower())
-    return bool(letters & set("dy")) or ("m" in letters and not letters & set("hs"))
 
 
 def _refuse_document_type(*_: object) -> NoReturn:

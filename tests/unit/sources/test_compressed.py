@@ -82,6 +82,17 @@ def test_a_cut_file_says_how_much_of_it_can_be_read(source):
 
 
 @pytest.mark.parametrize("suffix", PACK)
+def test_what_broke_off_does_not_pass_for_whole_when_it_is_read_on(tmp_path, suffix):
+    lines = "".join(f"{n},{n * n}\n" for n in range(60_000))
+    path = tmp_path.resolve() / f"t.csv.{suffix}"
+    path.write_bytes(PACK[suffix](lines.encode())[:-30])
+    with text_files.TextFile(path, "cp1252").open() as stream:
+        for _ in range(3):
+            with pytest.raises(InputError, match="damaged or cut short"):
+                list(stream)
+
+
+@pytest.mark.parametrize("suffix", PACK)
 def test_a_bomb_is_refused_by_its_ratio(source, suffix, monkeypatch):
     monkeypatch.setattr(text_files, "RATIO_FREE_BYTES", 1 << 16)
     with pytest.raises(InputError, match="far more") as refused:

@@ -353,6 +353,14 @@ def test_the_way_out_names_the_option_that_reads_the_file(opened, content, hint)
     assert hint in refused.value.hint
 
 
+def test_the_way_out_names_no_option_that_is_given(opened):
+    content = 'a,b\n1,"x" \\"y\n'
+    for escape in ("none", "backslash", "in_quotes"):
+        with pytest.raises(InputError, match="after its closing quote") as refused:
+            values(opened(content, escape=escape))
+        assert ("set escape" in refused.value.hint) == (escape == "none")
+
+
 def test_quotes_behind_a_space_are_said_and_read_with_the_delimiter_that_is_advised(opened):
     content = 'Year, "Title"\n1968,  "Hi"\n1970, "Hi"\n'
     table = opened(content)

@@ -115,6 +115,17 @@ def test_a_document_that_takes_too_long_is_given_up(tmp_path, roots, monkeypatch
         list(open_source("b.pdf", roots).rows())
 
 
+def test_a_document_behind_such_a_document_is_read(tmp_path, roots, monkeypatch):
+    write_pdf(tmp_path / "a.pdf", *["Some words"] * 400)
+    write_pdf(tmp_path / "b.pdf", "Some words")
+    rows = open_source(".", roots, SourceOptions(keeps_bad_rows=True)).rows()
+    with monkeypatch.context() as patched:
+        patched.setattr(files, "_SECONDS", 0.0)
+        assert isinstance(next(rows), BadRow)
+    assert next(rows)["text"] == "Some words"
+    rows.close()
+
+
 @pytest.mark.parametrize(("name", "package"), [("b.pdf", "pypdf"), ("c.docx", "mammoth")])
 def test_without_the_extra_a_folder_of_documents_is_refused_with_the_line_to_install_it(
     tmp_path, roots, monkeypatch, name, package

@@ -199,6 +199,17 @@ def test_bytes_that_a_stated_encoding_lacks_are_named_with_their_line(opened):
         list(opened("t.csv", half).rows())
 
 
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.txt"])
+def test_a_stated_encoding_whose_byte_order_mark_is_missing_is_refused_with_what_to_state(
+    opened, name, encoding
+):
+    with pytest.raises(InputError, match="no byte order mark") as refused:
+        list(opened(name, TEXT.encode(f"{encoding}-le"), encoding=encoding).rows())
+    assert refused.value.code == "not_utf8"
+    assert f"{encoding}-le or {encoding}-be" in refused.value.hint
+
+
 def test_a_stated_encoding_that_the_byte_order_mark_contradicts_is_refused(opened):
     with pytest.raises(InputError, match="byte order mark of UTF-8") as refused:
         opened("t.csv", TEXT.encode("utf-8-sig"), encoding="cp1252")

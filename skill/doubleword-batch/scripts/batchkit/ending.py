@@ -117,7 +117,7 @@ def check_file_is_there(path: Path) -> None:
     """Refuse what is not a file.
 
     Raises:
-        Stop: see there.
+        Stop: nothing is there, or something else.
     """
     if not path.is_file():
         raise Stop(Exit.INPUT, f"There is no file {quoted(str(path))}.", "Check the path.")

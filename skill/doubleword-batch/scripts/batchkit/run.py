@@ -169,8 +169,8 @@ class Run:
 
     def _waits(self, status: str, counts: tuple[int, int], given: int, *, has_news: bool) -> bool:
         """Whether lines are lacking that may still come; then it is said and written down."""
-        counted = sum(counts)
-        is_short = given < counted if counted else self._is_cut or status == "completed"
+        expected = sum(counts)
+        is_short = given < expected if expected else self._is_cut or status == "completed"
         has_ended = self._gives_up or self._journal.entries.ended is not None
         if has_ended or not is_short or given >= self._requests:
             return False
@@ -179,7 +179,7 @@ class Run:
         if now - since >= _LONGEST_WAIT_SECONDS:
             return False
         self._journal.note(short_since=since)
-        of = f"its {counted} requests" if counted else "its requests"
+        of = f"its {expected} requests" if expected else "its requests"
         say(
             f"{self._path}: the batch has ended, and the server has given lines for {given} of "
             f"{of}; the other rows wait for theirs. Nothing has to be paid again: run the same "

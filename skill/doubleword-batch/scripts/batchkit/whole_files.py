@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
     from types import TracebackType
-    from typing import BinaryIO
 
     from batchkit.limits import Limits
 
