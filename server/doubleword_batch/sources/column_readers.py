@@ -18,7 +18,7 @@ from doubleword_batch.sources.values import as_text, elapsed_number
 Read = Callable[[Any], Any]
 """Takes what missing values are, too."""
 
-_PERIOD, _INTERVAL = b"pandas.period", b"pandas.interval"
+_PERIOD, _INTERVAL, _TRUTH = b"pandas.period", b"pandas.interval", b"arrow.bool8"
 _ENDS = {"left": "[)", "right": "(]", "both": "[]", "neither": "()"}
 
 _PER_SECOND = 1_000_000_000
@@ -92,7 +92,7 @@ def moment_reader(zone: str | None) -> Read | None:
     return _whole(lambda number: _finer_moment(number, found))
 
 
-def _whole(show: Callable[[int], str]) -> Read:
+def _whole(show: Callable[[int], Any]) -> Read:
     """What libraries give as times of their own, or as null, stays."""
     return lambda value: show(value) if isinstance(value, int) else value
 
@@ -120,13 +120,15 @@ def _finer_moment(number: int, zone: tzinfo | None) -> str:
 
 
 def extension_reader(name: bytes, metadata: bytes, held: Read | None) -> Read | None:
-    """What makes the text that pandas shows; `held` for an extension that stays as it is held.
+    """What makes the text or truth that its library shows; `held` for one that stays as it is.
 
     Args:
         name: of the extension type; empty where there is none.
         metadata: what stands beside it, as in `{"freq": "Q-DEC"}` and `{"closed": "left"}`.
         held: the reader of the type that it is held as.
     """
+    if name == _TRUTH:
+        return _whole(bool)
     if name == _PERIOD:
         return period_reader(metadata) or held
     if name != _INTERVAL:

@@ -12,6 +12,10 @@ _AS_PARQUET = "Save it as Parquet or CSV (UTF-8) and give that file."
 _OF_BYTES = {
     b"BZh": ("compressed with bzip2", _AS_TEXT),
     b"\xfd7zXZ": ("compressed with xz", _AS_TEXT),
+    b"\x04\x22\x4d\x18": ("compressed with LZ4", _AS_TEXT),
+    b"\xff\x06\0\0sNaPpY": ("compressed with Snappy", _AS_TEXT),
+    b"\x1f\x9d": ("compressed with compress (.Z)", _AS_TEXT),
+    b"LZIP\x01": ("compressed with lzip", _AS_TEXT),
     b"7z\xbc\xaf\x27\x1c": ("a 7z archive", _AS_TEXT),
     b"Rar!\x1a": ("a RAR archive", _AS_TEXT),
     b"ARROW1": ("an Arrow or Feather file", _AS_PARQUET),

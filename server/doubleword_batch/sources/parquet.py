@@ -37,6 +37,20 @@ _NAMES_SHOWN = 5
 _DEEPEST_LISTS = 12  # DuckDB takes twice the time for each further one: 12 s for 22, hours for 40
 # What DuckDB puts before a reason: its own kind of error and the path, which may fill the message.
 _PATH = re.compile(r"^\w+(?: \w+)* Error: (?:Failed to read (?:Parquet )?file \".*?\": )?")
+_NOT_READ = {
+    "TIME values must be within a day": (
+        "holds times of more than a day, as fastparquet writes durations",
+        "Write it with pyarrow (in pandas engine='pyarrow'), or as CSV.",
+    ),
+    "Map keys must be unique": (
+        "holds a map that has a key twice",
+        "Keep one value for each key, or write the map as a list of structs.",
+    ),
+    "Could not convert Timestamp": (
+        "holds a time that lies hundreds of thousands of years away",
+        "Write null or a text in its place.",
+    ),
+}
 _FILE = "read_parquet(?, hive_partitioning = false)"  # a folder `k=5` is not a column of the file
 
 
@@ -84,7 +98,7 @@ class ParquetSource(Source):
             if column.read
         ]
         self._select = _select(described, columns)
-        self._note_long_decimals(described, nodes)
+        self._note_long_decimals(nodes)
 
     def rows(self) -> Generator[Row]:
         """Read the rows from the first one."""
@@ -121,14 +135,8 @@ class ParquetSource(Source):
             fields if len(fields) == width else nothing,
         )
 
-    def _note_long_decimals(
-        self, described: list[tuple[str, Any]], nodes: Sequence[Node | None]
-    ) -> None:
-        long = [
-            node.name
-            for (_, kind), node in zip(described, nodes, strict=True)
-            if node and node.logical.startswith("Decimal") and str(kind) == "DOUBLE"
-        ]
+    def _note_long_decimals(self, nodes: Sequence[Node | None]) -> None:
+        long = [node.name for node in nodes if node and node.has_long_decimals]
         if long:
             shown = ", ".join(quote_untrusted(name, 60) for name in long[:_NAMES_SHOWN])
             self.note(
@@ -157,8 +165,11 @@ class ParquetSource(Source):
             reason = _PATH.sub("", str(error).split("\n", maxsplit=1)[0])
             if "encrypt" in reason.lower():
                 raise encrypted_parquet(path) from None
-            if "TIME values must be within a day" in reason:
-                raise _durations_as_times(path) from None
+            if "non-root column" in reason:
+                raise no_rows(path, "it has no columns") from None
+            for words, (what, hint) in _NOT_READ.items():
+                if words in reason:
+                    raise _not_read(path, what, hint) from None
             raise damaged(path, "a Parquet file", reason) from None
         finally:
             duck.close()
@@ -215,13 +226,9 @@ def encrypted_parquet(path: Path) -> InputError:
     )
 
 
-def _durations_as_times(path: Path) -> InputError:
-    """The error for times of more than a day, which fastparquet makes of durations."""
-    return InputError(
-        f"{quoted_name(path)} holds times of more than a day, as fastparquet writes durations.",
-        hint="Write it with pyarrow (in pandas engine='pyarrow'), or as CSV.",
-        code="unsupported_kind",
-    )
+def _not_read(path: Path, what: str, hint: str) -> InputError:
+    """The error for a sound file with values that DuckDB has no form for."""
+    return InputError(f"{quoted_name(path)} {what}.", hint=hint, code="unsupported_kind")
 
 
 def _too_deep(path: Path) -> InputError:

@@ -1,5 +1,6 @@
 """How each type of a Parquet file becomes a value of a row: in SQL, and then in Python."""
 
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -22,12 +23,22 @@ _ENDS = {
 }
 
 
+_NO_WHOLE_PART = re.compile(r"^(-?)\.")
+_LONG_DECIMAL = re.compile(r"Decimal.*precision=(?:39|[4-9]\d|\d{3})")
+
+
 class Node(NamedTuple):
     """An element of a file's own schema: its name, its logical type, and what lies in it."""
 
     name: str
     logical: str
     children: "tuple[Node, ...]"
+
+    @property
+    def has_long_decimals(self) -> bool:
+        """Whether decimals of more than 38 digits are in it, which DuckDB has no type for."""
+        inside = any(child.has_long_decimals for child in self.children)
+        return inside or _LONG_DECIMAL.match(self.logical) is not None
 
 
 class Column(NamedTuple):
@@ -112,10 +123,7 @@ def _of(  # noqa: PLR0911  # one kind of type after the other
     if name in {"struct", "tuple"}:
         return _struct(kind, node, field)
     if name == "map":
-        pair = node.children[0] if node and node.children else None
-        own = pair.children[1] if pair and len(pair.children) > 1 else None
-        first, second, read = _of(kind.children[1][1], own, _child(_child(field, 0), 1))
-        return f"MAP(VARCHAR, {first})", f"MAP(VARCHAR, {second})", pairs(None, read)
+        return _map(kind, node, field)
     plain = str(kind)
     if name == "float":
         is_half = node is not None and node.logical.startswith("Float16")
@@ -128,7 +136,26 @@ def _of(  # noqa: PLR0911  # one kind of type after the other
         return plain, plain, None
     if name == "timestamp_ns":
         return "VARCHAR", "VARCHAR", _with_ends
+    if name == "decimal":
+        return "VARCHAR", "VARCHAR", _with_zero
     return "VARCHAR", "VARCHAR", _zoned if plain.lower() in _WITH_TIME_ZONE else None
+
+
+def _map(kind: Any, node: Node | None, field: Field | None) -> _Type:
+    pair = node.children[0] if node and node.children else None
+    own = pair.children if pair and len(pair.children) > 1 else (None, None)
+    (_, key), (_, item) = kind.children
+    entry = _child(field, 0)
+    first_key, second_key, read_key = _of(key, own[0], _child(entry, 0))
+    first, second, read = _of(item, own[1], _child(entry, 1))
+    held = pairs(read_key, read)
+    if lists_deep(key) or str(key.id) in {"struct", "tuple"}:  # such keys come beside their values
+        held = _side_by_side(held)
+    return f"MAP({first_key}, {first})", f"MAP({second_key}, {second})", held
+
+
+def _side_by_side(read: Read) -> Read:
+    return lambda value: value and read(list(zip(value["key"], value["value"], strict=True)))
 
 
 def _struct(kind: Any, node: Node | None, field: Field | None) -> _Type:
@@ -161,7 +188,7 @@ def _told_by_arrow(name: str, field: Field) -> Read | None:
     """The reader of a number that Arrow's schema says more of; None where it says nothing."""
     if name == "blob" and field.is_wide:
         return _wide
-    if name != "bigint":
+    if name not in {"bigint", "tinyint"}:
         return None
     if field.unit is not None:
         return _duration(field.unit)
@@ -199,6 +226,11 @@ def _zoned(text: str | None) -> str | None:
 def _with_ends(text: str | None) -> str | None:
     """The first and the last nanosecond that pandas has, which DuckDB takes for infinity."""
     return text and _ENDS.get(text, text)
+
+
+def _with_zero(text: str | None) -> str | None:
+    """`-.50` of a decimal without digits in front as other tools write it: `-0.50`."""
+    return text and _NO_WHOLE_PART.sub(r"\g<1>0.", text)
 
 
 def _wide(content: bytes | None) -> int | None:

@@ -28,7 +28,9 @@ from doubleword_batch.sources.header import (
     name_columns,
     no_header_row,
     note_rows_above,
+    note_second_names,
     note_unnamed,
+    note_values_for_names,
     single_cell_hint,
 )
 from doubleword_batch.sources.options import SourceOptions
@@ -146,6 +148,9 @@ class SheetSource(Source):
                     raise _unreadable(self.paths[0], 0, record.line, faults[record.line])
             self._header_line, self._records_above = records[header].line, places[header] + 1
             cells = records[header].cells
+            if records[header + 1 :]:
+                note_values_for_names(self, cells, records[header + 1].cells)
+                note_second_names(self, records[header:])
         else:
             cells = self._header_at(wanted)
         names = name_columns(self, cells)
@@ -296,4 +301,6 @@ def _ragged(path: Path, row: int, line: int, expected: int, found: int) -> Input
     hint = "Name that column in the header, or delete what is beside the table."
     if expected == 1:
         hint = f"{single_cell_hint(line)}."
+    elif row == 1:
+        hint += f" If line {line} names the columns, set header_row to {line}."
     return ragged_row(path, row, line, expected, found, wording, hint)

@@ -38,13 +38,14 @@ RATIO_FREE_BYTES = 64 << 20
 
 _GZIP = b"\x1f\x8b"
 _ZSTD = b"\x28\xb5\x2f\xfd"
+_SKIPPED = tuple(bytes([first]) + b"\x2a\x4d\x18" for first in range(0x50, 0x60))  # by pzstd
 _BLOCK_BYTES = 1 << 18
 _MARKS = {
     codecs.BOM_UTF8: "utf-8",
-    codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16, which it begins like
-    codecs.BOM_UTF32_BE: "utf-32",
-    codecs.BOM_UTF16_LE: "utf-16",
-    codecs.BOM_UTF16_BE: "utf-16",
+    codecs.BOM_UTF32_LE: "utf-32-le",  # before UTF-16, which it begins like
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
 }
 _TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1a\x1b\0")
 _MANY_NULS = 0.15  # of the bytes at one place of every four
@@ -52,7 +53,7 @@ _MANY_NULS = 0.15  # of the bytes at one place of every four
 
 def is_compressed(head: bytes) -> bool:
     """Whether `open_bytes` decompresses a file that begins with these bytes."""
-    return head.startswith((_GZIP, _ZSTD))
+    return head.startswith((_GZIP, _ZSTD, *_SKIPPED))
 
 
 def uncompressed_suffix(path: Path) -> str:
@@ -176,11 +177,12 @@ def text_file(path: Path, head: bytes, stated: str | None) -> TextFile:
         InputError: code `invalid_argument`: the two contradict each other.
     """
     marked = next((name for mark, name in _MARKS.items() if head.startswith(mark)), None)
-    encoding = codecs.lookup(stated or marked or "utf-8").name
-    if stated is not None and marked is not None and not encoding.startswith(marked):
+    family = (marked or "utf-8").removesuffix("-le").removesuffix("-be")
+    encoding = codecs.lookup(stated or family).name
+    if marked is not None and not marked.startswith(encoding.removesuffix("-sig")):
         raise InputError(
             f"{quoted_name(path)} begins with the byte order mark of {marked.upper()}: it is not "
-            f"in {quote_untrusted(stated, 60)}.",
+            f"in {quote_untrusted(encoding, 60)}.",
             hint="Leave the encoding out.",
         )
     plain = None if encoding in {"utf-8", "utf-8-sig"} else encoding

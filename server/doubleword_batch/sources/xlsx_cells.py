@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable
-from datetime import datetime, timedelta
+from datetime import datetime, time, timedelta
 from math import isfinite, nan
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ EPOCH_1904 = datetime(1904, 1, 1)  # noqa: DTZ001  # the same
 
 _DAY_SECONDS = 86_400
 _LEAP_DAY_OF_1900 = 60  # never was, but is counted: the days before it are one behind
+_FALSE = frozenset({"0", "false"})
 _DIGITS = re.compile(r"[0-9]{1,9}")
 _NUMBER = re.compile(r"\s*[-+]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?\s*")
 
@@ -72,9 +73,10 @@ def cell_styles(elements: Iterable[tuple[str, dict[str, str]]]) -> CellStyles:
             codes[int(attributes["numFmtId"])] = code
         else:
             formats.clear()  # cellXfs come after cellStyleXfs, and are those that cells use
-    elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS
-    dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS
-    times = {n for n, code in codes.items() if not _has_day(code)} | _TIME_FORMATS - codes.keys()
+    own = codes.keys()  # some writers give a number of Excel's a format of their own
+    elapsed = {n for n, code in codes.items() if _is_elapsed(code)} | _ELAPSED_FORMATS - own
+    dates = {n for n, code in codes.items() if _is_date(code)} | _DATE_FORMATS - own
+    times = {n for n, code in codes.items() if not _has_day(code)} | _TIME_FORMATS - own
     dates -= elapsed
     return CellStyles(
         *(
@@ -185,10 +187,28 @@ class SheetReader(PartReader[tuple[int, Cells]]):
             is_number = _DIGITS.fullmatch(text)
             return Shared(int(text)) if is_number else Unreadable("names no shared string")
         if self._kind == "b":
-            return text.strip() in TRUE
-        if self._kind != "n":  # an inline string, a formula's text, an error, an ISO date
+            is_true = text.strip().lower() in TRUE
+            is_known = is_true or text.strip().lower() in _FALSE
+            return is_true if is_known else Unreadable("is neither true nor false")
+        if self._kind == "d":
+            return self._iso_date(text)
+        if self._kind != "n":  # an inline string, a formula's text, an error
             return text
         return self._number(text)
+
+    def _iso_date(self, text: str) -> str:
+        """A date that is written as one, in the form of those that are numbers."""
+        try:
+            moment = datetime.fromisoformat(text).replace(tzinfo=None)
+        except ValueError:
+            try:
+                return time.fromisoformat(text).isoformat()
+            except ValueError:
+                return text
+        days = (moment - self._epoch) / timedelta(days=1)
+        if self._style in self._styles.elapsed:
+            return _elapsed(days) or text
+        return _moment_text(moment, days, self._epoch, is_time=self._style in self._styles.times)
 
     def _number(self, text: str) -> Any:
         number = float(text) if _NUMBER.fullmatch(text) else nan
@@ -217,12 +237,16 @@ def _date(days: float, epoch: datetime, *, is_time: bool) -> str | None:
         moment = epoch + timedelta(milliseconds=round(days * _DAY_SECONDS * 1000))
     except (OverflowError, ValueError):
         return None
-    if 0 <= days < 1 and (is_time or epoch == EPOCH):
-        return moment.time().isoformat()
-    text = moment.isoformat()
+    text = _moment_text(moment, days, epoch, is_time=is_time)
     if is_leap_day:  # which Excel shows, and no calendar has
         text = text.replace("1900-02-28", "1900-02-29")
-    return text.removesuffix("T00:00:00")
+    return text
+
+
+def _moment_text(moment: datetime, days: float, epoch: datetime, *, is_time: bool) -> str:
+    if 0 <= days < 1 and (is_time or epoch == EPOCH):
+        return moment.time().isoformat()
+    return moment.isoformat().removesuffix("T00:00:00")
 
 
 def _elapsed(days: float) -> str | None:

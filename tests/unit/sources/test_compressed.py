@@ -124,3 +124,9 @@ def test_without_the_extra_zstandard_says_how_to_get_it(source, tmp_path, roots,
     with pytest.raises(ConfigError, match="Zstandard") as refused:
         open_source("t.csv.zst", roots)
     assert refused.value.code == "no_extra"
+
+
+def test_a_file_of_pzstd_which_begins_with_a_frame_to_be_skipped_is_read(source):
+    skipped = b"\x50\x2a\x4d\x18\x04\0\0\0abcd"
+    packed = source("t.csv.zst", skipped + zstandard(b"a,b\n1,2\n") + skipped + zstandard(b"3,4\n"))
+    assert list(packed.rows()) == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]

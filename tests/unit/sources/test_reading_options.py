@@ -216,6 +216,17 @@ def test_a_stated_encoding_that_the_byte_order_mark_contradicts_is_refused(opene
     assert refused.value.code == "invalid_argument"
 
 
+@pytest.mark.parametrize("stated", ["utf-16-be", "utf-16-le", "utf-16", "utf-32-be", "utf-32"])
+def test_a_mark_of_the_other_byte_order_is_a_contradiction_and_never_other_letters(opened, stated):
+    marked = codecs.BOM_UTF16_LE + TEXT.encode("utf-16-le")
+    if stated in {"utf-16-le", "utf-16"}:
+        assert next(opened("t.csv", marked, encoding=stated).rows())["größe"] == "日本 😀"
+        return
+    with pytest.raises(InputError, match="byte order mark of UTF-16-LE") as refused:
+        opened("t.csv", marked, encoding=stated)
+    assert refused.value.code == "invalid_argument"
+
+
 @settings(max_examples=60)
 @given(
     st.sampled_from(["utf-16", "utf-16-le", "utf-32", "utf-8-sig", "gb18030"]),
