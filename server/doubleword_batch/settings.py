@@ -16,9 +16,11 @@ from urllib.parse import urlsplit
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
 from doubleword_batch.path_text import is_nobodys_data
-from doubleword_batch.plain_text import is_plain
 from doubleword_batch.variables import (
     GIGABYTE,
+    HOSTED_BASE_URL,
+    OPENAI_BASE_URL,
+    check_base_url,
     flag,
     full_path,
     gigabytes,
@@ -26,9 +28,6 @@ from doubleword_batch.variables import (
     one_of,
     refuse_unread,
 )
-
-HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
-OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 # As a hint names them: which one is read depends on the provider (`_key_and_address`).
 KEY_VARIABLES = "DOUBLEWORD_API_KEY (or OPENAI_API_KEY, where that is the one set)"
@@ -210,38 +209,6 @@ def environment() -> dict[str, str]:
     return dict(os.environ)
 
 
-def check_base_url(name: str, url: str) -> str:
-    """Return `url` without its trailing slashes if a key may be sent there.
-
-    Args:
-        name: the variable or option that the error should name.
-        url: https anywhere, or http on a loopback address.
-
-    Raises:
-        ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere.
-    """
-    try:
-        parts = urlsplit(url)
-        is_http = parts.scheme in {"https", "http"} and parts.port != 0
-    except ValueError:  # unbalanced brackets, or a port that is not a number
-        is_http, parts = False, urlsplit("")
-    if not is_http or not parts.hostname or not is_plain(url) or " " in url:
-        fault = "is not an http(s) URL"
-    elif parts.username or parts.password or parts.query or parts.fragment:
-        fault = "carries credentials, a query or a fragment; it must be a plain address"
-    elif parts.scheme == "http" and not is_loopback(parts.hostname):
-        fault = (
-            "is plain http on a host that is not this machine; a key sent there could be read on "
-            "the way"
-        )
-    else:
-        return url.rstrip("/")
-    raise ConfigError(
-        f"{name} {fault}.",
-        hint=f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or to http on 127.0.0.1.",
-    )
-
-
 def sendable(key: Secret) -> str:
     """The key itself, if a header can carry it.
 
@@ -252,7 +219,7 @@ def sendable(key: Secret) -> str:
         return key.reveal()
     raise ConfigError(
         "The API key holds a space, a line break or a character that is not ASCII.",
-        hint="Set DOUBLEWORD_API_KEY again, copied whole and without quotes.",
+        hint=f"Set {KEY_VARIABLES} again, copied whole and without quotes.",
     )
 
 
@@ -405,6 +372,11 @@ def _address(env: Mapping[str, str], name: str) -> str | None:
 
 def _secret(env: Mapping[str, str], name: str) -> Secret | None:
     key = env.get(name)
+    if key and not _KEY.fullmatch(key):
+        raise ConfigError(
+            f"{name} holds a space, a line break or a character that is not ASCII.",
+            hint=f"Set {name} again, copied whole and without quotes.",
+        )
     return Secret(key) if key else None
 
 

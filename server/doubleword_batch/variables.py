@@ -8,10 +8,17 @@ from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Any, get_args
+from urllib.parse import urlsplit
 
 from doubleword_batch.errors import ConfigError
+from doubleword_batch.loopback import is_loopback
+from doubleword_batch.plain_text import is_plain
+
+HOSTED_BASE_URL = "https://api.doubleword.ai/v1"
+OPENAI_BASE_URL = "https://api.openai.com/v1"
 
 GIGABYTE = 10**9
+_PORTS = {"https": 443, "http": 80}
 _MOST_GIGABYTES = 10**6
 
 
@@ -113,3 +120,54 @@ def flag(env: Mapping[str, str], name: str, *, default: bool = False) -> bool:
     if text in {"1", "true", "yes", "on"}:
         return True
     raise ConfigError(f"{name}={text!r} is neither on nor off.", hint="Use 1 or 0.")
+
+
+def check_base_url(name: str, url: str) -> str:
+    """Return `url` as it is written everywhere here, if a key may be sent there.
+
+    Scheme and host are in lower case, without the scheme's own port and slashes at the end.
+
+    Args:
+        name: the variable or option that the error should name.
+        url: https anywhere, or http on a loopback address.
+
+    Raises:
+        ConfigError: another scheme, no host, credentials in the URL, or plain http elsewhere; or
+            an address of a known server that its API does not begin at.
+    """
+    try:
+        parts = urlsplit(url)
+        host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
+        if "xn--" in host:
+            host.encode("ascii").decode("idna")  # raises for what encodes no name
+    except ValueError:  # also for unbalanced brackets, or a port that is not a number
+        parts, host, is_http = urlsplit(""), "", False
+    if not is_http or not host or not is_plain(url) or " " in url:
+        fault = "is not an http(s) URL"
+    elif set("?#") & set(url) or "@" in parts.netloc:
+        fault = "carries credentials, a query or a fragment; it must be a plain address"
+    elif parts.scheme == "http" and not is_loopback(host):
+        fault = (
+            "is plain http on a host that is not this machine; a key sent there could be read on "
+            "the way"
+        )
+    else:
+        place = f"[{host}]" if ":" in host else host
+        port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+        return _with_its_path(name, f"{parts.scheme}://{place}{port}", parts.path)
+    raise ConfigError(
+        f"{name} {fault}.",
+        hint=f"Set {name} to an https URL such as {HOSTED_BASE_URL}, or to http on 127.0.0.1.",
+    )
+
+
+def _with_its_path(name: str, server: str, path: str) -> str:
+    """The whole address; one of a known server has to be that of its API."""
+    for known in (HOSTED_BASE_URL, OPENAI_BASE_URL):
+        if f"{server}/v1" == known and path.strip("/").partition("/")[0] in {"", "v1"}:
+            if path.strip("/") == "v1":
+                return known
+            raise ConfigError(
+                f"{name} is not where the API of {server} begins.", hint=f"Set {name} to {known}."
+            )
+    return server + path.rstrip("/")

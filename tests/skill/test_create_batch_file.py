@@ -43,6 +43,8 @@ TABLES = {
         '{"text": {"b": [1.0, 1e16, 1e-5, 1.25e-05, 1e-6, -0.0, 1e22, true, null], "a": "x"},'
         ' "id": 1.5}\n{"id": null, "text": 12345678901234567890123}\n'
     ).encode(),
+    "lines.csv": b'{"id": 1, "text": "a, b"}\n{"id": 2, "text": "c"}\n',
+    "array.tsv": b'\xef\xbb\xbf[{"id": 1, "text": "a"}]',
     "array.json": b' [{"id": "x", "text": null}, {"text": "b", "id": [1, 2]}] ',
 }
 

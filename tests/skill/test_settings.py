@@ -74,3 +74,53 @@ def test_the_skill_sends_rows_and_key_where_the_package_sends_them_or_nowhere(mo
         stated = (given["DOUBLEWORD_BASE_URL"], "")  # on this machine, without any key
         assert (skills.base_url, skills.key) == (expected or stated), given
     assert bool(sent) == (named not in {"local", "azure"})
+
+
+ALIKE = [
+    "HTTPS://API.doubleword.ai/v1",
+    "https://api.doubleword.ai:443//v1/",
+    "https://API.openai.com/v1",
+    "https://Batch.Example:8443/V1/",
+    "http://LocalHost:80/v1",
+    "http://[::1]:8080/v1",
+]
+REFUSED = {
+    "https://api.doubleword.ai": "is not where the API of https://api.doubleword.ai begins",
+    "https://api.openai.com/v1/batches": "is not where the API of https://api.openai.com begins",
+    "https://@batch.example/v1": "",
+    "https://batch.example/v1?": "",
+    "https://xn--a/v1": "",
+}
+
+
+@pytest.fixture
+def addressed(monkeypatch):
+    """Set an address and a key, and nothing else."""
+
+    def setting(url):
+        for name in [name for name in os.environ if name.startswith(("DOUBLEWORD_", "OPENAI_"))]:
+            monkeypatch.delenv(name)
+        environment = {"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": url}
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        return environment
+
+    return setting
+
+
+@pytest.mark.parametrize("url", ALIKE)
+def test_an_address_means_the_same_server_to_the_skill_and_to_the_package(addressed, url):
+    package = Settings.from_environment(addressed(url))
+    skills = script_module("settings").read_settings()
+    assert (skills.base_url, skills.provider) == (package.base_url, package.provider)
+
+
+@pytest.mark.parametrize(("url", "words"), REFUSED.items())
+def test_an_address_that_the_package_refuses_the_skill_refuses_too(addressed, url, words):
+    with pytest.raises(ConfigError) as ours:
+        Settings.from_environment(addressed(url))
+    with pytest.raises(script_module("ending").Stop) as skills:
+        script_module("settings").read_settings()
+    for told in (str(ours.value), str(skills.value)):
+        assert "DOUBLEWORD_BASE_URL" in told
+        assert words in told

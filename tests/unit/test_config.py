@@ -10,13 +10,8 @@ import pytest
 from doubleword_batch.batch_openai.credentials import resolve_settings
 from doubleword_batch.errors import ConfigError
 from doubleword_batch.loopback import is_loopback
-from doubleword_batch.settings import (
-    HOSTED_BASE_URL,
-    OPENAI_BASE_URL,
-    Secret,
-    Settings,
-    check_base_url,
-)
+from doubleword_batch.settings import Secret, Settings
+from doubleword_batch.variables import HOSTED_BASE_URL, OPENAI_BASE_URL, check_base_url
 
 KEY = "sk-do-not-leak"
 read = Settings.from_environment
@@ -128,6 +123,12 @@ def test_an_openai_key_alone_is_not_picked_up():
         ({"DOUBLEWORD_BATCH_LOG": "loud"}, "DOUBLEWORD_BATCH_LOG"),
         ({"DOUBLEWORD_API_KEY": f'"{KEY}"'}, "DOUBLEWORD_API_KEY is set with quotes"),
         ({"DOUBLEWORD_BATCH_HOME": "'/tmp/x'"}, "DOUBLEWORD_BATCH_HOME is set with quotes"),
+        ({"DOUBLEWORD_API_KEY": f"Bearer {KEY}"}, "DOUBLEWORD_API_KEY holds a space"),
+        (
+            {"DOUBLEWORD_BATCH_PROVIDER": "openai", "OPENAI_API_KEY": f"{KEY}\u200b"},
+            "OPENAI_API_KEY holds",
+        ),
+        ({"DOUBLEWORD_PLATFORM_KEY": "<your key>"}, "DOUBLEWORD_PLATFORM_KEY holds a space"),
         ({"OPENAI_BASE_URL": '"https://x/v1"'}, "OPENAI_BASE_URL is set with quotes"),
         ({"DOUBLEWORD_API_KEY": "${DOUBLEWORD_API_KEY}"}, "DOUBLEWORD_API_KEY begins with ${"),
         ({"DOUBLEWORD_API_KEY": "${env:MY_KEY}"}, "DOUBLEWORD_API_KEY begins with ${env:MY_KEY}"),
@@ -156,6 +157,9 @@ def test_a_value_that_cannot_be_used_names_its_variable_and_the_way_out(env, nam
         "https://user:sk-do-not-leak@batch.example/v1",
         "https://batch.example/v1?key=sk-do-not-leak",
         "https://batch.example/v1#x",
+        "https://batch.example/v1?",
+        "https://@batch.example/v1",
+        "https://xn--a/v1",
         "http://127.0.0.1@evil.example/v1",
         "https://batch.example /v1",
         "https://batch.example/v1\nx",
@@ -175,6 +179,31 @@ def test_a_key_is_sent_over_https_or_to_this_machine_and_nowhere_else(url):
 )
 def test_a_usable_address_loses_only_its_last_slash(url):
     assert check_base_url("X", url) == url.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("written", "provider", "url"),
+    [
+        ("HTTPS://API.doubleword.ai/v1", "doubleword", HOSTED_BASE_URL),
+        ("https://api.doubleword.ai:443/v1/", "doubleword", HOSTED_BASE_URL),
+        ("https://api.doubleword.ai//v1", "doubleword", HOSTED_BASE_URL),
+        ("https://API.OpenAI.com/v1//", "openai", OPENAI_BASE_URL),
+        ("http://LocalHost:80/v1", "generic", "http://localhost/v1"),
+        ("https://Batch.Example:8443/V1", "generic", "https://batch.example:8443/V1"),
+    ],
+)
+def test_an_address_is_the_same_however_it_is_spelt(written, provider, url):
+    settings = read({"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": written})
+    assert (settings.provider, settings.base_url) == (provider, url)
+
+
+@pytest.mark.parametrize("path", ["", "/", "/v1/batches", "/v1/chat/completions/"])
+@pytest.mark.parametrize("known", [HOSTED_BASE_URL, OPENAI_BASE_URL])
+def test_an_address_of_a_known_server_that_is_not_its_api_names_the_one_that_is(known, path):
+    url = known.removesuffix("/v1") + path
+    with pytest.raises(ConfigError, match="DOUBLEWORD_BASE_URL is not where the API") as caught:
+        read({"DOUBLEWORD_API_KEY": KEY, "DOUBLEWORD_BASE_URL": url})
+    assert caught.value.hint == f"Set DOUBLEWORD_BASE_URL to {known}."
 
 
 def test_a_command_keeps_its_quotes_and_variables_of_others_are_their_own_affair():

@@ -10,7 +10,7 @@ import respx
 
 from doubleword_batch import errors
 from doubleword_batch.api import BatchClient
-from doubleword_batch.settings import HOSTED_BASE_URL, OPENAI_BASE_URL
+from doubleword_batch.variables import HOSTED_BASE_URL, OPENAI_BASE_URL
 from wire.conftest import API
 
 ID = "0191b5f2-0000-7000-8000-000000000001"

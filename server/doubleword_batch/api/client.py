@@ -13,7 +13,8 @@ from doubleword_batch.api.transport import Transport
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.providers import Profile
 from doubleword_batch.providers import profile as profile_named
-from doubleword_batch.settings import Secret, check_base_url, provider_of
+from doubleword_batch.settings import Secret, provider_of
+from doubleword_batch.variables import check_base_url
 
 
 class BatchClient:

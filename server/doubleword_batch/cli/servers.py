@@ -17,8 +17,9 @@ from doubleword_batch.errors import ConfigError
 from doubleword_batch.jobs.dropped_files import dropped_files
 from doubleword_batch.lazy_workspace import local_config
 from doubleword_batch.paths import Roots
-from doubleword_batch.settings import Settings, check_base_url
+from doubleword_batch.settings import Settings
 from doubleword_batch.shell_words import set_variable, set_variable_from
+from doubleword_batch.variables import check_base_url
 
 if TYPE_CHECKING:
     from doubleword_batch.local import RunningServer

@@ -21,6 +21,12 @@ from doubleword_batch.sources.values import as_json
 _MOST_SAID = 200
 _MOST_CALL_BYTES = 600  # of the call that is named next
 _DELIMITERS = ",;\t|"
+_MADE_DICTIONARIES = {
+    "_asdict": "row._asdict()",  # of a named tuple
+    "model_dump": "row.model_dump()",  # of pydantic
+    "__dataclass_fields__": "dataclasses.asdict(row)",
+    "keys": "dict(row)",  # of sqlite3
+}
 _JSON = ("{", "[{", "[ {", "[\n")
 
 MAX_INLINE_ROWS = 100
@@ -149,7 +155,8 @@ def _line(row: Any, number: int, value: Any) -> bytes:
     if not isinstance(row, Mapping) or not row:
         raise InputError(
             f"Row {number} is not an object with at least one column.",
-            hint='Every row is an object of columns and values, such as {"text": "..."}.',
+            hint='Every row is an object of columns and values, such as {"text": "..."}.'
+            + _as_dictionary(cast("object", row)),
             code="malformed_row",
             details={"row": number},
         )
@@ -165,6 +172,16 @@ def _line(row: Any, number: int, value: Any) -> bytes:
             details={"row": number},
         )
     return line
+
+
+def _as_dictionary(row: object) -> str:
+    """How a row of a class of its own becomes a dictionary, as a sentence; "" for others."""
+    if isinstance(row, Mapping):  # an empty one
+        return ""
+    for mark, call in _MADE_DICTIONARIES.items():
+        if hasattr(row, mark):
+            return f" Give {call} in place of each row."
+    return ""
 
 
 def _bad_value(number: int, error: Exception) -> InputError:

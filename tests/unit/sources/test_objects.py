@@ -1,10 +1,14 @@
 """Tables in memory and rows made one by one: the same rows whatever holds them."""
 
 import random
+import sqlite3
 import stat
 import sys
 import tracemalloc
 from base64 import b64encode
+from collections import namedtuple
+from contextlib import closing
+from dataclasses import make_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
@@ -18,6 +22,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from pydantic import create_model
 
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.sources import is_object_source, objects, open_source, write_objects
@@ -383,3 +388,24 @@ def test_an_arrow_stream_of_another_library_says_what_reads_it(tmp_path, monkeyp
     with pytest.raises(ConfigError, match="pyarrow") as refused:
         write_objects(Stream(), tmp_path / "rows.jsonl")
     assert refused.value.code == "no_extra"
+
+
+def row_of_sqlite():
+    with closing(sqlite3.connect(":memory:")) as store:
+        store.row_factory = sqlite3.Row
+        return store.execute("SELECT 1 AS a").fetchone()
+
+
+@pytest.mark.parametrize(
+    ("row", "call"),
+    [
+        (namedtuple("Point", "a")(1), "row._asdict()"),  # noqa: PYI024
+        (make_dataclass("Point", ["a"])(1), "dataclasses.asdict(row)"),
+        (create_model("Point", a=(int, 1))(), "row.model_dump()"),
+        (row_of_sqlite(), "dict(row)"),
+    ],
+)
+def test_a_row_of_a_class_of_its_own_says_how_it_becomes_a_dictionary(tmp_path, row, call):
+    with pytest.raises(InputError, match="Row 1 is not an object") as refused:
+        write_objects([row], tmp_path / "rows.jsonl")
+    assert f"Give {call} in place of each row." in refused.value.hint

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 HOSTED = "https://api.doubleword.ai/v1"
 _OPENAI = "https://api.openai.com/v1"
+_PORTS = {"https": 443, "http": 80}
 _READ = ("DOUBLEWORD_API_KEY", "DOUBLEWORD_BASE_URL", "DOUBLEWORD_BATCH_MAX_COST_USD")
 _QUOTED = re.compile(r"""(["']).*\1""", re.DOTALL)
 _NOT_FILLED_IN = re.compile(
@@ -148,18 +149,33 @@ def _refuse_unread(env: dict[str, str]) -> None:
 
 
 def _checked_url(url: str) -> str:
+    """The address as the package writes it, if a key may be sent there."""
     hint = f"Use an https URL such as {HOSTED}, or http on 127.0.0.1."
     try:
         parts = urlsplit(url)
-        is_http = parts.scheme in {"https", "http"} and parts.port != 0
+        host, is_http = parts.hostname or "", parts.scheme in _PORTS and parts.port != 0
+        if "xn--" in host:
+            host.encode("ascii").decode("idna")  # raises for what encodes no name
     except ValueError:
-        is_http, parts = False, urlsplit("")
-    plain = not (parts.username or parts.password or parts.query or parts.fragment)
-    if not is_http or not parts.hostname or not plain or not url.isprintable() or " " in url:
+        parts, host, is_http = urlsplit(""), "", False
+    plain = not set("?# ") & set(url) and "@" not in parts.netloc and url.isprintable()
+    if not is_http or not host or not plain:
         raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL is not a plain http(s) address.", hint)
-    if parts.scheme == "http" and not _is_loopback(parts.hostname):
+    if parts.scheme == "http" and not _is_loopback(host):
         raise Stop(Exit.CONFIG, "DOUBLEWORD_BASE_URL would send the key over plain http.", hint)
-    return url.rstrip("/")
+    place = f"[{host}]" if ":" in host else host
+    port = "" if parts.port in {None, _PORTS[parts.scheme]} else f":{parts.port}"
+    server, path = f"{parts.scheme}://{place}{port}", parts.path.strip("/")
+    known = f"{server}/v1"
+    if known in (HOSTED, _OPENAI) and path.partition("/")[0] in {"", "v1"}:
+        if path == "v1":
+            return known
+        raise Stop(
+            Exit.CONFIG,
+            f"DOUBLEWORD_BASE_URL is not where the API of {server} begins.",
+            f"Set DOUBLEWORD_BASE_URL to {known}.",
+        )
+    return server + parts.path.rstrip("/")
 
 
 def _is_loopback(host: str) -> bool:

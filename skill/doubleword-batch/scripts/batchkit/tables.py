@@ -55,13 +55,13 @@ def open_table(path: Path) -> Table:
     """Open a `.csv`, `.tsv`, `.jsonl`, `.ndjson` or `.json` file."""
     head = _head(path)
     suffix = path.suffix.lower()
-    if suffix in {".csv", ".tsv", ".tab"}:
+    text = head.removeprefix(_BOM).lstrip()
+    if suffix in {".csv", ".tsv", ".tab"} and not text.startswith((b'{"', b'[{"')):
         mark = _BOM if head.startswith(_BOM) else b""
         return _csv_table(path, _dialect(path, head, is_tsv=suffix != ".csv"), mark)
-    if suffix not in {".json", ".jsonl", ".ndjson"}:
+    if suffix not in {".csv", ".tsv", ".tab", ".json", ".jsonl", ".ndjson"}:
         raise _bad(path, f"has the suffix {quoted(suffix)}", "Give a .csv, .tsv, .jsonl or .json.")
-    is_array = head.removeprefix(_BOM).lstrip().startswith(b"[")
-    read = _array_rows if is_array else _json_lines
+    read = _array_rows if text.startswith(b"[") else _json_lines
     columns: dict[str, None] = {}
     for row in islice(read(path), _ROWS_SEARCHED_FOR_COLUMNS):
         columns.update(dict.fromkeys(row))
