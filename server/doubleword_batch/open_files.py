@@ -150,11 +150,11 @@ def not_readable(what: str, error: OSError, hint: str) -> InputError:
     )
 
 
-def _again_while(attempt: Callable[[], _Result], is_held: Callable[[OSError], bool]) -> _Result:
+def _again_while(work: Callable[[], _Result], is_held: Callable[[OSError], bool]) -> _Result:
     until = time.monotonic() + _PATIENCE_SECONDS
     while True:
         try:
-            return attempt()
+            return work()
         except OSError as error:
             if not is_held(error) or time.monotonic() > until:
                 raise

@@ -2,6 +2,7 @@
 
 import ast
 import re
+from collections import Counter
 from graphlib import TopologicalSorter
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import doubleword_batch
 
 PACKAGE = Path(doubleword_batch.__file__).parent
 ROOT = Path(__file__).parents[2]
+SCHEMA = (PACKAGE / "jobs/store/schema.py").read_text(encoding="utf-8")
 FILES = [p for p in PACKAGE.rglob("*.py") if "__pycache__" not in p.parts]
 
 
@@ -37,6 +39,32 @@ def test_one_file_replaces_files():
     assert files_that_say(r"\bos\.replace\(|NamedTemporaryFile\(|temporary\.replace\(") == {
         "atomic_files.py"
     }
+
+
+def test_the_tables_of_the_state_directory_are_named_in_its_store_only():
+    tables = "|".join(
+        sorted(set(re.findall(r"(?:CREATE TABLE (?:IF NOT EXISTS )?|RENAME TO )(\w+)", SCHEMA)))
+    )
+    named = files_that_say(rf"\b(FROM|JOIN|INTO|UPDATE) ({tables})\b")
+    assert "jobs/store/ledger.py" in named
+    assert {name for name in named if not name.startswith(("jobs/store/", "local/"))} == set()
+
+
+def test_locks_own_addresses_and_own_hosts_are_each_told_in_one_file():
+    assert files_that_say(r"\bfcntl\.flock\(|\bmsvcrt\.") == {"liveness.py"}
+    assert files_that_say(r"\.is_loopback\b|class \w*Host\w*Guard|get(?:list)?\(.host.\)") == {
+        "loopback.py"
+    }
+
+
+def test_a_public_name_is_that_of_one_class():
+    named = Counter(
+        node.name
+        for path in FILES
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ClassDef) and not node.name.startswith("_")
+    )
+    assert [name for name, times in named.items() if times > 1] == []
 
 
 def test_sql_has_plain_or_named_parameters():

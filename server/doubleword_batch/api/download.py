@@ -156,12 +156,12 @@ async def read_lines(
     while True:
         before = download.lines
         start = skip + before if can_skip else 0
-        attempt = replace(request, params={**request.params, "skip": start or None})
+        rest = replace(request, params={**request.params, "skip": start or None})
         try:
-            incomplete = await _read_once(transport, attempt, download, skip + before - start)
+            incomplete = await _read_once(transport, rest, download, skip + before - start)
         except DoublewordBatchError as error:
             error.details |= {"lines": download.lines, "next_skip": skip + download.lines}
-            if not may_be_repeated(attempt, error):
+            if not may_be_repeated(rest, error):
                 raise
             if download.has_progress:
                 budget.renew()

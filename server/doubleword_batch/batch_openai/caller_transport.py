@@ -245,7 +245,7 @@ class CallerTransport:
 
 
 class _Upload:
-    """A body whose pieces are made in the engine's loop; iterable once per attempt."""
+    """A body whose pieces are made in the engine's loop; iterable once per try."""
 
     def __init__(
         self,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from doubleword_batch.jobs.job import StoredJob, Workspace
 
 _SINGLE_AT_ONCE = 8
-_NO_LIST_SECONDS = 300.0  # after a list that failed: each attempt at it may have cost a minute
+_NO_LIST_SECONDS = 300.0  # after a list that failed: each try may have cost a minute
 _log = logging.getLogger(__name__)
 
 

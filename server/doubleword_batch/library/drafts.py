@@ -14,7 +14,7 @@ import msgspec
 
 from doubleword_batch.atomic_files import as_store_error, write_bytes
 from doubleword_batch.errors import InputError
-from doubleword_batch.jobs.views.preview import Written
+from doubleword_batch.jobs.views.preview import DraftTexts
 from doubleword_batch.open_files import is_link, is_plain_file
 from doubleword_batch.sources.options import CHECKS, from_texts
 
@@ -62,9 +62,9 @@ class Draft:
     cascade_target: str = "95"
     pilots: tuple[Pilot, ...] = ()
 
-    def written(self) -> Written:
+    def written(self) -> DraftTexts:
         """The same as what views and builds take."""
-        return Written(
+        return DraftTexts(
             prompt=self.prompt,
             system=self.system,
             model=self.model.strip(),

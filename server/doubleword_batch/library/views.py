@@ -29,13 +29,13 @@ from doubleword_batch.jobs.views.failures import FailureGroup, failures
 from doubleword_batch.jobs.views.histograms import MOST_DISTINCT, Bar, Histogram
 from doubleword_batch.jobs.views.judging import Accuracy, Judging, judging
 from doubleword_batch.jobs.views.preview import (
+    DraftTexts,
     PromptPreview,
     SourcePreview,
-    Written,
     preview_prompt,
     preview_source,
 )
-from doubleword_batch.jobs.views.remote import Models, RemoteObject
+from doubleword_batch.jobs.views.remote import PricedModels, RemoteObject
 from doubleword_batch.jobs.views.row import RowDetail, row_detail
 from doubleword_batch.jobs.views.summary import (
     Budget,
@@ -66,6 +66,7 @@ __all__ = [
     "Bar",
     "Budget",
     "Count",
+    "DraftTexts",
     "FailureGroup",
     "Format",
     "Histogram",
@@ -73,15 +74,14 @@ __all__ = [
     "JobViews",
     "Judging",
     "Mark",
-    "Models",
     "Preparing",
+    "PricedModels",
     "PromptPreview",
     "QueryResult",
     "RemoteObject",
     "RowDetail",
     "Snapshot",
     "SourcePreview",
-    "Written",
     "small_usd",
 ]
 
@@ -337,14 +337,14 @@ class JobViews:
             del self._previews[oldest]
         return found
 
-    async def preview_prompt(self, source: SourcePreview, written: Written) -> PromptPreview:
+    async def preview_prompt(self, source: SourcePreview, written: DraftTexts) -> PromptPreview:
         """What is written so far, on the first rows of a source."""
         ws = await self._workspace()
         return await in_thread(lambda _: preview_prompt(ws, source, written))
 
     # What the provider has; these ask it
 
-    async def models(self) -> Models:
+    async def models(self) -> PricedModels:
         """The models that the key may use, with prices."""
         return await remote.models(await self._workspace())
 

@@ -9,7 +9,7 @@ from doubleword_batch.errors import DoublewordBatchError, InputError, quote_untr
 from doubleword_batch.paths import Roots
 from doubleword_batch.providers import Profile
 from doubleword_batch.requests.keys import RequestKeys
-from doubleword_batch.requests.left_out import Faults, LeftOut, LeftOutRows
+from doubleword_batch.requests.left_out import LeftOut, LeftOutRows, RowFaults
 from doubleword_batch.requests.lines import RequestLine, RequestLines
 from doubleword_batch.requests.request_files import RequestFile, RequestFileWriter, Room
 from doubleword_batch.requests.row_copy import RowCopyWriter
@@ -181,7 +181,7 @@ class _Build:
     images: int = 0
     left_out: LeftOutRows = field(default_factory=LeftOutRows)
     warnings: tuple[str, ...] = ()
-    _faults: Faults = field(default_factory=Faults)
+    _faults: RowFaults = field(default_factory=RowFaults)
     _group: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
     _shared: list[tuple[int, str, int]] = field(default_factory=list[tuple[int, str, int]])
 

@@ -71,7 +71,7 @@ class LeftOutRows:
 
 
 @dataclass(slots=True)
-class Faults:
+class RowFaults:
     """The first ten rows that end the build, told together."""
 
     _found: list[tuple[int, InputError]] = field(default_factory=list[tuple[int, InputError]])

@@ -7,7 +7,7 @@ from itertools import islice
 from doubleword_batch.errors import InputError, quote_untrusted
 from doubleword_batch.sources.base import Source, quoted_name
 from doubleword_batch.sources.csv_records import ESCAPE_HINT, Dialect
-from doubleword_batch.sources.header import Record, single_cell_hint
+from doubleword_batch.sources.header import RawRecord, single_cell_hint
 from doubleword_batch.sources.options import SourceOptions
 from doubleword_batch.sources.text_files import TextFile
 
@@ -25,7 +25,7 @@ _TABLE_MARKS = {"\t": ("tabs", "tab"), "|": ("bars", "|"), ";": ("semicolons", "
 
 
 def ragged_hint(
-    row: Record,
+    row: RawRecord,
     header: Sequence[object],
     options: SourceOptions,
     width: int,
@@ -161,7 +161,7 @@ class JoinedFiles:
             )
 
 
-def note_markdown_rule(source: Source, records: Sequence[Record], delimiter: str) -> None:
+def note_markdown_rule(source: Source, records: Sequence[RawRecord], delimiter: str) -> None:
     """Say that the line below the header is the rule of a Markdown table, not a row."""
     cells = [field or "" for field in records[1].cells] if len(records) > 1 else []
     filled = [cell.strip() for cell in cells if cell.strip()]
@@ -176,7 +176,7 @@ def note_markdown_rule(source: Source, records: Sequence[Record], delimiter: str
     )
 
 
-def note_dialect(source: Source, records: Sequence[Record], dialect: Dialect) -> None:
+def note_dialect(source: Source, records: Sequence[RawRecord], dialect: Dialect) -> None:
     """Note what looks as if an option were missing; it is read as it stands."""
     header, *rows = [list(record.cells) for record in islice(records, _RECORDS_READ)]
     cells = [cell for row in rows for cell in row if isinstance(cell, str)]

@@ -32,7 +32,7 @@ from doubleword_batch.sources.csv_hints import (
 from doubleword_batch.sources.csv_records import BadRecord, CsvRecords, Dialect
 from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
-    Record,
+    RawRecord,
     find_header,
     is_blank,
     line_with,
@@ -131,7 +131,7 @@ class CsvSource(Source):
             len(fields),
             f"has {len(fields)} field{'s' * (len(fields) != 1)}; the header has {self._width}",
             ragged_hint(
-                Record(line, fields),
+                RawRecord(line, fields),
                 self._header or (),
                 self._options,
                 self._width,
@@ -171,7 +171,7 @@ class CsvSource(Source):
         self.columns = tuple(name for name, _ in kept)
         self._kept = kept if empty else []
 
-    def _as_wide_as_rows(self, records: list[Record]) -> list[str]:
+    def _as_wide_as_rows(self, records: list[RawRecord]) -> list[str]:
         """The header's cells, with an empty one where the rows have a field more, or without."""
         header, *rows = (list(record.cells) for record in records)
         rows = [row for row in rows if row and not _is_blank_line(row)]
@@ -192,7 +192,7 @@ class CsvSource(Source):
         )
         return ["", *header]
 
-    def _has_row_names(self, records: list[Record], rows: list[list[str]]) -> bool:
+    def _has_row_names(self, records: list[RawRecord], rows: list[list[str]]) -> bool:
         """Whether the first field of each row is its name, which R writes in quotes.
 
         A delimiter in every text or number (1,50) would make such rows as well.
@@ -204,7 +204,7 @@ class CsvSource(Source):
             return len(rows[0]) > 2 and self._dialect.delimiter in b"\t|"  # noqa: PLR2004
         return len(rows[0]) > 2 or all(str(name).isdecimal() for name in names)  # noqa: PLR2004
 
-    def _found_header(self, records: list[Record]) -> tuple[int, list[Record]]:
+    def _found_header(self, records: list[RawRecord]) -> tuple[int, list[RawRecord]]:
         """Position of the header, and the records as the delimiter below a title gives them."""
         header = find_header(records)
         is_stated = self.kind == "tsv" or self._options.delimiter is not None
@@ -222,20 +222,20 @@ class CsvSource(Source):
         note_rows_above(self, records, header)
         return header, records
 
-    def _tried(self, dialect: Dialect) -> list[Record]:
+    def _tried(self, dialect: Dialect) -> list[RawRecord]:
         """The first records in another dialect; none where their quotes say that it is not this."""
         try:
             return self._first_records(dialect)
         except InputError:
             return []
 
-    def _first_records(self, dialect: Dialect) -> list[Record]:
-        found: list[Record] = []
+    def _first_records(self, dialect: Dialect) -> list[RawRecord]:
+        found: list[RawRecord] = []
         with self._reading(dialect) as records:
             try:
                 for fields in islice(_without_blank_lines(records), RECORDS_SEARCHED):
                     quoted = records.begins_quoted
-                    found.append(Record(records.line, fields, quoted))
+                    found.append(RawRecord(records.line, fields, quoted))
             except InputError:
                 if not found:
                     raise
@@ -345,11 +345,11 @@ def _filled(fields: list[str], width: int) -> list[str]:
     return fields if any(fields[width:]) else fields[:width]
 
 
-def _has_value(record: Record) -> bool:
+def _has_value(record: RawRecord) -> bool:
     return not all(map(is_blank, record.cells))
 
 
-def _are_even(records: list[Record]) -> bool:
+def _are_even(records: list[RawRecord]) -> bool:
     """Whether records from a header on are as wide as it, and not of one column alone."""
     widths = {len(record.cells) for record in records}
     return len(widths) == 1 and widths != {1}

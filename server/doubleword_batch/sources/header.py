@@ -21,7 +21,7 @@ Cells = Sequence[Any]
 """The cells of a record; an empty one is None or an empty text."""
 
 
-class Record(NamedTuple):
+class RawRecord(NamedTuple):
     """A record, the line that it starts on, and whether it begins with a quote."""
 
     line: int
@@ -36,7 +36,7 @@ class Names(NamedTuple):
     unnamed: tuple[int, ...]
 
 
-def find_header(records: Sequence[Record]) -> int:
+def find_header(records: Sequence[RawRecord]) -> int:
     """Position of the record that names the columns.
 
     It is the first one that is not blank, unless that is recognised as a title: the only cell of
@@ -125,7 +125,7 @@ def note_unnamed(source: Source, names: Names, left_out: Iterable[int]) -> None:
         )
 
 
-def note_rows_above(source: Source, records: Sequence[Record], header: int) -> None:
+def note_rows_above(source: Source, records: Sequence[RawRecord], header: int) -> None:
     """Note the rows above the header that were recognised as a title."""
     above = [record for record in records[:header] if any(not is_blank(c) for c in record.cells)]
     if not above:
@@ -160,7 +160,7 @@ def note_values_for_names(source: Source, header: Cells, below: Cells) -> None:
         )
 
 
-def note_second_names(source: Source, records: Sequence[Record]) -> None:
+def note_second_names(source: Source, records: Sequence[RawRecord]) -> None:
     """Note a row that looks like a second line of names, as of pandas' columns of several levels.
 
     The header has cells without a name or a name twice, and below texts there stand numbers alone.
@@ -207,7 +207,7 @@ def no_header_row(source: Source, header_row: int) -> InputError:
     )
 
 
-def line_with(records: Iterable[Record], text: str) -> int | None:
+def line_with(records: Iterable[RawRecord], text: str) -> int | None:
     """The line of the first record that has a cell with this text."""
     for record in records:
         if any(isinstance(cell, str) and cell.strip() == text for cell in record.cells):

@@ -22,7 +22,7 @@ from doubleword_batch.sources.base import (
 )
 from doubleword_batch.sources.header import (
     RECORDS_SEARCHED,
-    Record,
+    RawRecord,
     find_header,
     line_with,
     name_columns,
@@ -114,7 +114,8 @@ class SheetSource(Source):
         """The line near the beginning that has a cell with this text."""
         with closing(self._records()) as records:
             searched = [
-                Record(line, [*cells.values()]) for line, cells in islice(records, RECORDS_SEARCHED)
+                RawRecord(line, [*cells.values()])
+                for line, cells in islice(records, RECORDS_SEARCHED)
             ]
         return line_with(searched, column)
 
@@ -160,7 +161,7 @@ class SheetSource(Source):
         self._keep(names.columns, empty)
 
     @staticmethod
-    def _below_repeated_title(records: list[Record], header: int) -> int:
+    def _below_repeated_title(records: list[RawRecord], header: int) -> int:
         """The header where a title that spans columns was repeated over them."""
         for number in range(header, len(records) - 1):
             values = [cell for cell in records[number].cells if cell is not None]
@@ -251,7 +252,7 @@ def _size(values: Iterable[Any]) -> int:
     return sum(getsizeof(value) for value in values if isinstance(value, str))
 
 
-def _bounded(records: Iterable[Record]) -> Iterator[Record]:
+def _bounded(records: Iterable[RawRecord]) -> Iterator[RawRecord]:
     """The first records, as many as fit into the size of one."""
     size = 0
     for record in records:
@@ -261,11 +262,11 @@ def _bounded(records: Iterable[Record]) -> Iterator[Record]:
             return
 
 
-def _record(line: int, cells: Cells, faults: dict[int, str]) -> Record:
+def _record(line: int, cells: Cells, faults: dict[int, str]) -> RawRecord:
     """The cells in their order; what is wrong with them goes to the faults."""
     if FAULT in cells:
         faults[line] = cells[FAULT]
-    return Record(line, [cells.get(column) for column in range(max(cells) + 1)])
+    return RawRecord(line, [cells.get(column) for column in range(max(cells) + 1)])
 
 
 def _chosen_sheet(sheets: Sequence[Sheet], path: Path, selection: str | None) -> str:

@@ -5,7 +5,7 @@ from decimal import Decimal
 from doubleword_batch.errors import Next
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
 from doubleword_batch.jobs.cascade.rounds import CarriedOn, is_done
-from doubleword_batch.jobs.cascade.two_models import Outcome, outcome_of
+from doubleword_batch.jobs.cascade.two_models import SampleResult, sample_result
 from doubleword_batch.jobs.costs import cost_by_tokens, price_tokens
 from doubleword_batch.jobs.job import StoredJob
 from doubleword_batch.jobs.replies import CascadeResult, CascadeStage
@@ -45,9 +45,9 @@ def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | Non
     if cascade is None:
         return None
     rows, kept = rows_by_model(job.store, job.id)
-    outcome = outcome_of(read_cascade(job.store, job.id))
-    is_measured = outcome is not None and outcome.decision.limit is not None
-    measured = outcome.decision if outcome is not None and is_measured else None
+    result = sample_result(read_cascade(job.store, job.id))
+    is_measured = result is not None and result.decision.limit is not None
+    measured = result.decision if result is not None and is_measured else None
     return CascadeResult(
         model=cascade.model,
         round=_round(job),
@@ -58,7 +58,7 @@ def cascade_result(job: StoredJob, carried_on: CarriedOn) -> CascadeResult | Non
         interval=measured and (round(measured.lower, 4), round(measured.upper, 4)),
         kept=kept or None,
         saved_usd=_saved(job, cascade),
-        note=_note(job, cascade, outcome),
+        note=_note(job, cascade, result),
     )
 
 
@@ -74,22 +74,22 @@ def _reason(carried_on: CarriedOn) -> str | None:
     return None if error is None else f"{error.message} {error.hint}".strip()[:_REASON_CHARACTERS]
 
 
-def _note(job: StoredJob, cascade: Cascade, outcome: Outcome | None) -> str | None:
+def _note(job: StoredJob, cascade: Cascade, result: SampleResult | None) -> str | None:
     if job.is_cancelled_cascade():
         expired = f"A batch of {cascade.model} expired"
         return (
             f"{expired if job.has_expired_round() else 'It was cancelled'}: rows keep the answers "
             f"that they have, and not all of {job.model}'s were compared with {cascade.model}'s."
         )
-    if outcome is None:
+    if result is None:
         return None
-    if outcome.is_stopped:
+    if result.is_stopped:
         return (
-            f"{cascade.model} answered only {outcome.compared} rows of the sample well, so it was "
-            f"asked for nothing more: the rows keep {job.model}'s answers, whose quality "
+            f"{cascade.model} answered only {result.compared} rows of the sample well, so it "
+            f"was asked for nothing more: the rows keep {job.model}'s answers, whose quality "
             "is not known."
         )
-    if outcome.decision.limit is None:
+    if result.decision.limit is None:
         return (
             f"No part of {job.model}'s answers is sure to agree with {cascade.model} in "
             f"{cascade.target:.0%} of its rows, so all rows go to {cascade.model}."

@@ -25,7 +25,12 @@ from doubleword_batch.jobs.approvals import (
 from doubleword_batch.jobs.billing import fetch_bills, fetch_bills_of_today
 from doubleword_batch.jobs.cascade.costs import is_as_submitted
 from doubleword_batch.jobs.cascade.option import Cascade, cascade_of
-from doubleword_batch.jobs.cascade.two_models import Outcome, Sample, TwoModels, outcome_of
+from doubleword_batch.jobs.cascade.two_models import (
+    DrawnSample,
+    SampleResult,
+    TwoModels,
+    sample_result,
+)
 from doubleword_batch.jobs.costs import (
     check_caps,
     check_caps_of_retry,
@@ -165,14 +170,14 @@ class _Round:
                 return True
             self._record(sample=note)  # the strong model has answered all that was answered
         else:
-            sample = msgspec.json.decode(record.sample, type=Sample)
-        outcome = outcome_of(record) or self._decided(sample)
-        if outcome.is_stopped or not self._has_rest(outcome):
+            sample = msgspec.json.decode(record.sample, type=DrawnSample)
+        result = sample_result(record) or self._decided(sample)
+        if result.is_stopped or not self._has_rest(result):
             self._record(rest_sent=True)
             return False
         with closing(StoredLines(job)) as lines:
             self._write(
-                lambda entry: not self._models.keep(entry, lines, outcome),
+                lambda entry: not self._models.keep(entry, lines, result),
                 lambda: self._record(rest_sent=True),
                 cancelled,
             )
@@ -194,22 +199,22 @@ class _Round:
         if 2 * unanswered > sum(sums.values()) - sums.get("skipped", 0):
             raise _WaitsError(f"{unanswered:,} rows have no answer of {self._job.model}", again)
 
-    def _decided(self, sample: Sample) -> Outcome:
+    def _decided(self, sample: DrawnSample) -> SampleResult:
         """What the sample shows, written down; where another process was faster, what it saw."""
-        outcome = self._models.compare(sample)
+        result = self._models.compare(sample)
         failpoint("cascade.decide")
         with self._job.store.transaction():
-            known = outcome_of(read_cascade(self._job.store, self._job.id))
+            known = sample_result(read_cascade(self._job.store, self._job.id))
             if known is not None:
                 return known
-            self._record(decision=msgspec.json.encode(asdict(outcome)).decode())
+            self._record(decision=msgspec.json.encode(asdict(result)).decode())
         failpoint("cascade.decided")
-        return outcome
+        return result
 
-    def _has_rest(self, outcome: Outcome) -> bool:
+    def _has_rest(self, result: SampleResult) -> bool:
         with closing(StoredLines(self._job)) as lines:
             return any(
-                not self._models.keep(entry, lines, outcome)
+                not self._models.keep(entry, lines, result)
                 for number, _ in self._files_of_cheap()
                 for entry in self._rows_of(number)
             )
@@ -327,11 +332,11 @@ def _cut_parts(job: StoredJob) -> list[int]:
     There are none where the next round is due.
     """
     record = read_cascade(job.store, job.id)
-    outcome = outcome_of(record)
-    if outcome is None:
+    result = sample_result(record)
+    if result is None:
         is_open = record.rest_sent or record.sample is not None
     else:
-        is_open = record.rest_sent and not outcome.is_stopped
+        is_open = record.rest_sent and not result.is_stopped
     if not is_open or record.cancelled_at is not None or not job.has_ended():
         return []
     newest = job.newest_runs()

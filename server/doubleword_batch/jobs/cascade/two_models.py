@@ -27,7 +27,7 @@ from doubleword_batch.jobs.sync.stored_lines import StoredLines
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class DrawnSample:
     """The rows that both models answer.
 
     Attributes:
@@ -41,7 +41,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SampleResult:
     """What the sample showed.
 
     Attributes:
@@ -56,9 +56,11 @@ class Outcome:
     is_stopped: bool = False
 
 
-def outcome_of(record: CascadeRecord) -> Outcome | None:
+def sample_result(record: CascadeRecord) -> SampleResult | None:
     """What the sample showed; None as long as nothing is decided."""
-    return None if record.decision is None else msgspec.json.decode(record.decision, type=Outcome)
+    return (
+        None if record.decision is None else msgspec.json.decode(record.decision, type=SampleResult)
+    )
 
 
 class TwoModels:
@@ -78,7 +80,7 @@ class TwoModels:
         origins = job.ledger.origins()
         self._strong_origins = {origin.number for origin in origins if origin.model is not None}
 
-    def draw_sample(self) -> tuple[Sample, frozenset[int]]:
+    def draw_sample(self) -> tuple[DrawnSample, frozenset[int]]:
         """The rows for both models, each with an answer of the cheap one as likely as any other.
 
         Returns:
@@ -102,9 +104,9 @@ class TwoModels:
         drawn = draw(
             (request_of[place] for place in places), sample_size(requests, self._cascade.target)
         )
-        return Sample(sorted(drawn.counted), by_doubt), drawn.requests
+        return DrawnSample(sorted(drawn.counted), by_doubt), drawn.requests
 
-    def compare(self, sample: Sample) -> Outcome:
+    def compare(self, sample: DrawnSample) -> SampleResult:
         """What the answers of both models to the sample show."""
         compared: list[tuple[int, bool]] = []
         good = 0
@@ -121,11 +123,11 @@ class TwoModels:
             if is_stopped
             else decide(sample.by_doubt, compared, self._cascade.target)
         )
-        return Outcome(decision, good, is_stopped)
+        return SampleResult(decision, good, is_stopped)
 
-    def keep(self, entry: Entry, lines: StoredLines, outcome: Outcome) -> bool:
+    def keep(self, entry: Entry, lines: StoredLines, result: SampleResult) -> bool:
         """Whether a row keeps the answer that it has, and is not sent to the strong model."""
-        limit = outcome.decision.limit
+        limit = result.decision.limit
         if not self.is_unanswered(entry):
             return True
         if entry.outcome != "ok" or limit is None:

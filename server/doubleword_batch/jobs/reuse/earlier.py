@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class RowMatch:
     """A row of a new job, and one of an earlier job that asked the same.
 
     Attributes:
@@ -113,7 +113,7 @@ def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
 
 def matches_in_jobs(
     new: KeyFile, jobs: Iterable[StoredJob], *, of_strong: bool = False
-) -> Iterator[Match]:
+) -> Iterator[RowMatch]:
     """What is in key files of jobs, in their order; or in those of their strong models.
 
     It ends when ten times as many requests were looked at as the new job has: what is older than
@@ -127,7 +127,7 @@ def matches_in_jobs(
             for key_rows, earlier_rows in _in_both(new, earlier):
                 # Where equal rows want answers of their own, each answer is taken once.
                 for row, earlier_row in zip(key_rows, earlier_rows, strict=False):
-                    yield Match(row, job.id, earlier_row, of_strong)
+                    yield RowMatch(row, job.id, earlier_row, of_strong)
             left -= min(len(earlier), len(new) * _MUCH_SMALLER)
         if left <= 0:
             return
@@ -135,7 +135,7 @@ def matches_in_jobs(
 
 def matches_in_calls(
     new: KeyFile, calls: CallRows, *, on_their_way: bool = False
-) -> Iterator[Match]:
+) -> Iterator[RowMatch]:
     """What single calls have asked and got a good answer to; or what has no outcome yet."""
     look = calls.on_their_way if on_their_way else calls.answered
     found = (
@@ -146,7 +146,7 @@ def matches_in_calls(
     for rows_of in map(_grouped, found):
         for key, places in look(rows_of).items():
             for row, (job, earlier_row) in zip(rows_of[key], places, strict=False):
-                yield Match(row, job, earlier_row)
+                yield RowMatch(row, job, earlier_row)
 
 
 def _in_both(new: KeyFile, earlier: KeyFile) -> Iterator[tuple[list[int], list[int]]]:

@@ -21,7 +21,7 @@ BUCKETS = 256
 _MOST_IN_MEMORY = 50_000
 
 
-class Spill:
+class Buckets:
     """Buckets of records, by their first byte; beyond some megabytes they lie in a file.
 
     Args:
@@ -225,7 +225,7 @@ class EqualRows:
         self._shares = shares
         self._recent: dict[bytes, int] = {}
         self._all: list[tuple[bytes, int]] = []  # where equal rows stay apart
-        self._keys = Spill(folder / f".{name}", RECORD_BYTES)
+        self._keys = Buckets(folder / f".{name}", RECORD_BYTES)
 
     def first_row(self, row: int, key: bytes) -> int | None:
         """The row that has asked the same lately; None for the first, which is noted."""

@@ -21,14 +21,14 @@ from doubleword_batch.jobs.cascade.option import Cascade
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
-    Match,
+    RowMatch,
     cascades_like,
     in_groups,
     jobs_like,
     matches_in_calls,
     matches_in_jobs,
 )
-from doubleword_batch.jobs.reuse.key_file import BUCKETS, EqualRows, KeyFile, Spill
+from doubleword_batch.jobs.reuse.key_file import BUCKETS, Buckets, EqualRows, KeyFile
 from doubleword_batch.jobs.reuse.unfetched import (
     Awaited,
     Lost,
@@ -91,7 +91,7 @@ def leave_out_known(
         StoreError: code `disk_full` or `not_written`.
     """
     spec, reuse, cascade = plan.spec, plan.reuse, plan.cascade
-    found = _Found(Spill(staging.path / ".rows", _RECORD_BYTES), built.rows)
+    found = _Found(Buckets(staging.path / ".rows", _RECORD_BYTES), built.rows)
     equal_rows.write_keys(lambda row, first: found.add(row, _EQUAL, first))
     left_out = RowSet(built.rows)
     with wanted_keys(ws, plan, built, staging.path, cancelled) as keys:
@@ -107,7 +107,7 @@ def leave_out_known(
                     matches = _matches(ws, spec.endpoint, cascade.model, strong_keys, reuse)
                     found.add_matches(matches, for_strong=True)
         left, lost = built, list[Lost]()
-        if found.spill.count:
+        if found.buckets.count:
             failpoint("reuse.begin")
             answers = _Answers(ws, Ledger(ws.store, job), staging, reuse or Reuse(), cascade)
             left = _without(found, answers, built, plan, left_out, cancelled)
@@ -154,14 +154,14 @@ def _without(
         )
         failpoint("reuse.written")
         answers.finish(kept.ranges, go_on=answers.has_cascade)
-    found.spill.remove()
+    found.buckets.remove()
     failpoint("reuse.moved")
     return kept.built
 
 
 def _matches(
     ws: Workspace, endpoint: str, model: str, keys: KeyFile, reuse: Reuse
-) -> Iterator[Match]:
+) -> Iterator[RowMatch]:
     if reuse.only_from is not None:
         job = StoredJob.named(ws, reuse.only_from)
         return chain(matches_in_jobs(keys, [job]), matches_in_jobs(keys, [job], of_strong=True))
@@ -192,13 +192,13 @@ class _Try:
 class _Found:
     """What was found for rows: (row, where to try, row there), in buckets by the first."""
 
-    spill: Spill
+    buckets: Buckets
     rows: int
 
     def bucket_of(self, row: int) -> int:
         return row * BUCKETS // (self.rows + 1)
 
-    def add_matches(self, matches: Iterable[Match], *, for_strong: bool = False) -> None:
+    def add_matches(self, matches: Iterable[RowMatch], *, for_strong: bool = False) -> None:
         for match in matches:
             # The newest job first: it is tried first.
             place = _MOST - 2 * match.job - match.of_strong
@@ -207,13 +207,13 @@ class _Found:
     def add(self, row: int, place: int, other: int) -> None:
         fields = (row, place, other)
         record = b"".join(field.to_bytes(_FIELD_BYTES, "big") for field in fields)
-        self.spill.add([self.bucket_of(row).to_bytes(1, "big") + record])
+        self.buckets.add([self.bucket_of(row).to_bytes(1, "big") + record])
 
     def in_order(self) -> Iterator[dict[int, list[tuple[_Try, int]]]]:
         """By row: (where to try, row there), bucket by bucket."""
         for bucket in range(BUCKETS):
             rows: dict[int, list[tuple[_Try, int]]] = {}
-            for record in self.spill.sorted_bucket(bucket):
+            for record in self.buckets.sorted_bucket(bucket):
                 row, place, other = (
                     int.from_bytes(record[start : start + _FIELD_BYTES], "big")
                     for start in range(1, _RECORD_BYTES, _FIELD_BYTES)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
-    Match,
+    RowMatch,
     in_groups,
     jobs_like,
     matches_in_calls,
@@ -132,7 +132,7 @@ class Unfetched:
             for job, count in counts.most_common()
         ]
 
-    def _pending(self) -> Iterator[Match]:
+    def _pending(self) -> Iterator[RowMatch]:
         for job in self._jobs.values():
             for group in in_groups(matches_in_jobs(self._keys, [job]), _ROWS_AT_ONCE):
                 pending = job.ledger.pending_among([match.earlier_row for match in group])

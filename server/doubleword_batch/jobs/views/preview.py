@@ -43,7 +43,7 @@ _NO_WAYS = WindowCosts([], None, "")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Written:
+class DraftTexts:
     """What a person has written of a job so far, as the texts of a form.
 
     Attributes:
@@ -242,7 +242,7 @@ def preview_source(
     )
 
 
-def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> PromptPreview:
+def preview_prompt(ws: Workspace, source: SourcePreview, written: DraftTexts) -> PromptPreview:
     """What is written so far, on the first rows of a source."""
     limit = ws.profile.max_request_bytes
     nothing = Cost(None, "unknown: nothing can be rendered")
@@ -290,7 +290,7 @@ def preview_prompt(ws: Workspace, source: SourcePreview, written: Written) -> Pr
 
 def _cascade(
     ws: Workspace,
-    written: Written,
+    written: DraftTexts,
     schema: dict[str, Any] | None,
     params: dict[str, Any],
     work: Work,

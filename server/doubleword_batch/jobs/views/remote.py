@@ -40,7 +40,7 @@ class ModelPrice:
 
 
 @dataclass(frozen=True, slots=True)
-class Models:
+class PricedModels:
     """The models that the key may use.
 
     Attributes:
@@ -116,7 +116,7 @@ async def _newest(listed: AsyncIterator[_T], is_wanted: Callable[[_T], bool]) ->
     return found
 
 
-async def models(ws: Workspace) -> Models:
+async def models(ws: Workspace) -> PricedModels:
     """The models that the key may use, with their prices where they are on file.
 
     Raises:
@@ -126,7 +126,7 @@ async def models(ws: Workspace) -> Models:
     table = ws.prices
     prices = {} if table is None else table.models
     listed = [model.id for model in await ws.client.models.list()]
-    return Models(
+    return PricedModels(
         models=tuple(
             ModelPrice(name, dict(prices.get(name, {}))) for name in listed[:_MOST_MODELS]
         ),

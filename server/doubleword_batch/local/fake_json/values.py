@@ -58,8 +58,8 @@ def conforming_value(schema: dict[str, Any], seed: int) -> Any:
     judged = any(keyword in encoded for keyword in _JUDGED)
     schemas = _FlatSchemas(schema)
     try:
-        for attempt in range(_TRIES if judged else 1):
-            value = _Maker(schemas, Random(f"{seed}:{attempt}")).value(schema)  # noqa: S311
+        for number in range(_TRIES if judged else 1):
+            value = _Maker(schemas, Random(f"{seed}:{number}")).value(schema)  # noqa: S311
             if not judged or validator.is_valid(value):
                 return value
     except (RecursionError, LookupError, TypeError, ValueError) as error:
