@@ -1,6 +1,7 @@
 """The asynchronous tier: a call alone, without file or batch, paid for once all the same."""
 
 import asyncio
+import json
 import sqlite3
 from contextlib import closing
 
@@ -12,6 +13,7 @@ from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
 from batch_openai.test_interface import TOOL
 from batch_openai.test_proxy import QUICK
 from batch_openai.test_survival import PROGRAM, finished, program, until  # noqa: F401  # a fixture
+from doubleword_batch.batch_openai import BatchCallError, background
 from doubleword_batch.batch_openai.batcher import BatchingOptions
 from doubleword_batch.batch_openai.proxy import proxy_running
 from doubleword_batch.jobs.store.bills import runs_without_bill
@@ -145,6 +147,45 @@ async def test_a_lost_reply_is_never_sent_again(faulty):
             with pytest.raises(openai.APIConnectionError, match="not known whether"):
                 await chat_call(client, "a")
         assert singles_at(server) == 1
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"output": ["text"]}, {"output": 5}, {"output": [], "usage": 5}],
+    ids=json.dumps,
+)
+async def test_an_answer_of_which_no_chat_completion_can_be_made_says_so(faulty, fields):
+    body = json.dumps({"id": "resp_1", "status": "completed"} | fields)
+    odd = ServerFault(fault="status", status=202, route="POST /v1/responses", body=body)
+    with faulty(server=[odd]):
+        async with quick(**ASYNC) as client:
+            with pytest.raises(openai.InternalServerError, match="no chat completion") as caught:
+                await chat_call(client, json.dumps(fields))
+    assert caught.value.status_code == 502
+
+
+async def test_a_bug_on_an_answer_s_way_is_told_to_the_caller(faulty, monkeypatch):
+    def as_chat(_response):
+        raise KeyError("x")
+
+    monkeypatch.setattr(background, "as_chat", as_chat)
+    with faulty():
+        async with quick(**ASYNC) as client:
+            with pytest.raises(BatchCallError) as caught:
+                await chat_call(client, "a")
+    assert caught.value.code == "bug"
+
+
+async def test_a_time_that_cannot_be_read_costs_nobody_the_answer(faulty):
+    message = {"type": "message", "content": [{"type": "output_text", "text": "yes"}]}
+    answer = {"id": "resp_1", "status": "completed", "created_at": "soon", "output": [message]}
+    odd = ServerFault(
+        fault="status", status=202, route="POST /v1/responses", body=json.dumps(answer)
+    )
+    with faulty(server=[odd]):
+        async with quick(**ASYNC) as client:
+            chat = await chat_call(client, "a")
+    assert (chat.choices[0].message.content, chat.created) == ("yes", 0)
 
 
 async def test_a_failure_has_the_status_and_words_of_a_row_s(faulty):

@@ -195,6 +195,7 @@ async def test_a_response_that_is_gone_names_no_list_as_there_is_none(connect):
         ("POST", "/batches", 405, "no_batch_api"),
         ("POST", f"/batches/{ID}/retry", 405, "not_offered"),
         ("GET", f"/files/{ID}/cost-estimate", 501, "not_offered"),
+        ("GET", f"/batches/{ID}/analytics", 405, "not_offered"),
         ("POST", "/responses", 405, "not_offered"),
         ("POST", "/responses", 501, "not_offered"),
         ("GET", f"/responses/{ID}", 405, "not_offered"),
@@ -218,6 +219,7 @@ async def test_a_server_without_the_api_is_told_from_a_missing_object(
         ),
         f"POST /batches/{ID}/retry": lambda: client.batches.retry(ID),
         f"GET /files/{ID}/cost-estimate": lambda: client.files.estimate_cost(ID, "24h"),
+        f"GET /batches/{ID}/analytics": lambda: client.batches.analytics(ID),
         "POST /responses": lambda: client.responses.create({"model": "m", "input": "Say 1"}),
         f"GET /responses/{ID}": lambda: client.responses.get(ID),
     }

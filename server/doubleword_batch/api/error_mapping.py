@@ -36,7 +36,7 @@ _MEANT_BY_A_GATEWAY = frozenset({408, 413, 425, 429, 499})
 _REQUEST_ID_HEADERS = ("x-request-id", "request-id", "cf-ray")
 _REQUEST_ID = re.compile(r"[\w.:/+=-]{1,128}", re.ASCII)
 _QUOTA_CODES = frozenset({"insufficient_quota", "spend_cap_exceeded"})
-_EXTENSIONS = frozenset({"retry", "retry-requests", "results", "cost-estimate"})
+_EXTENSIONS = frozenset({"retry", "retry-requests", "results", "cost-estimate", "analytics"})
 _TOO_EARLY = 425
 _GIVEN_UP = {
     408: "The server gave up waiting for the request",

@@ -11,6 +11,7 @@ import msgspec
 
 from doubleword_batch.batch_openai.batch_task import BatchTask
 from doubleword_batch.batch_openai.call import Call, Outcome
+from doubleword_batch.batch_openai.streaming import NOT_OF_ITS_FORM, cannot_be_made
 from doubleword_batch.jobs.background_calls import begin_response, read_response
 from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.requests.spec import CHAT, RESPONSES
@@ -33,13 +34,19 @@ def as_response_body(endpoint: str, body: bytes) -> bytes | None:
         return None
     try:
         return msgspec.json.encode(_translated(msgspec.json.decode(body)))
-    except (_NoCounterpartError, KeyError, TypeError, AttributeError):
+    except (_NoCounterpartError, KeyError, *NOT_OF_ITS_FORM):
         return None
 
 
-def as_chat_body(body: bytes) -> bytes:
-    """The chat completion that a response is."""
-    response: _Json = msgspec.json.decode(body)
+def as_chat(response: CallResponse) -> CallResponse:
+    """The chat completion that a response is; status 502 where its body has no such form."""
+    try:
+        return CallResponse(response.status, _chat_body(msgspec.json.decode(response.body)))
+    except NOT_OF_ITS_FORM:
+        return cannot_be_made("chat completion")
+
+
+def _chat_body(response: _Json) -> bytes:
     text, refusal, calls = "", None, list[_Json]()
     for item in response.get("output") or ():
         if item.get("type") == "function_call":
@@ -61,11 +68,12 @@ def as_chat_body(body: bytes) -> bytes:
         "logprobs": None,
         "finish_reason": _finish_reason(response, bool(calls)),
     }
+    created = response.get("created_at")
     return msgspec.json.encode(
         {
             "id": response.get("id"),
             "object": "chat.completion",
-            "created": int(response.get("created_at") or 0),
+            "created": int(created) if isinstance(created, int | float) else 0,
             "model": response.get("model"),
             "choices": [choice],
             "usage": _usage(response.get("usage") or {}),
@@ -170,4 +178,4 @@ class ResponseTask(BatchTask):
     def _outcome_for(self, call: Call, outcome: Outcome) -> Outcome:
         if call.endpoint != CHAT or isinstance(outcome, Exception) or outcome.is_failure:
             return outcome
-        return CallResponse(outcome.status, as_chat_body(outcome.body))
+        return as_chat(outcome)

@@ -258,8 +258,13 @@ class BatchTask:
 
         found = await in_thread(outcomes)
         waiting = self.waiting
-        finished = [(waiting.pop(row), outcome) for row, outcome in found if row in waiting]
-        deliver((call, self._outcome_for(call, outcome)) for call, outcome in finished)
+        finished = [
+            (row, self._outcome_for(waiting[row], outcome))
+            for row, outcome in found
+            if row in waiting
+        ]
+        # They leave when all of that is made: an error on the way is told to those who still wait.
+        deliver((waiting.pop(row), outcome) for row, outcome in finished)
 
     def _fail_if_nothing_ran(self, run: "BatchRun") -> None:
         """Sort out a batch that the provider rejected after its creation, as OpenAI does."""

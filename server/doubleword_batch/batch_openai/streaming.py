@@ -12,13 +12,10 @@ import msgspec
 from doubleword_batch.jobs.sync.response import CallResponse
 from doubleword_batch.requests.spec import CHAT
 
+NOT_OF_ITS_FORM = (ValueError, TypeError, AttributeError, OverflowError, RecursionError)
+"""What is raised where an answer has other types in the places of its fields."""
+
 _BAD_GATEWAY = 502
-_NOT_MADE = {
-    "message": "The provider's answer is not of this endpoint's form: no stream can be made of it.",
-    "type": "server_error",
-    "param": None,
-    "code": "row_failed",
-}
 
 
 def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> CallResponse:
@@ -28,9 +25,16 @@ def as_stream(endpoint: str, body: dict[str, Any], response: CallResponse) -> Ca
     """
     try:
         events = _events(endpoint, body, msgspec.json.decode(response.body))
-    except (ValueError, TypeError, AttributeError, OverflowError, RecursionError):
-        return CallResponse(_BAD_GATEWAY, msgspec.json.encode({"error": _NOT_MADE}))
+    except NOT_OF_ITS_FORM:
+        return cannot_be_made("stream")
     return CallResponse(response.status, b"".join(events))
+
+
+def cannot_be_made(what: str) -> CallResponse:
+    """The response in place of one whose body has another form than its endpoint's."""
+    message = f"The provider's answer is not of its endpoint's form: no {what} can be made of it."
+    error = {"message": message, "type": "server_error", "param": None, "code": "row_failed"}
+    return CallResponse(_BAD_GATEWAY, msgspec.json.encode({"error": error}))
 
 
 def _events(endpoint: str, body: dict[str, Any], result: Any) -> list[bytes]:

@@ -161,10 +161,10 @@ async def approve(request: Request) -> Response:
 async def cancel(request: Request) -> Response:
     """Stop the job's batches."""
     await form_of(request)
-    console = console_of(request)
-    await console.jobs.job(name_of(request)).cancel()
-    console.tell(name_of(request))
-    return go_to(job_url(name_of(request)))
+    console, name = console_of(request), name_of(request)
+    await console.jobs.job(name).cancel()
+    console.tell(name)
+    return go_to(job_url(name))
 
 
 async def failures(request: Request) -> Response:
@@ -200,8 +200,8 @@ async def retry(request: Request) -> Response:
             hint="Look at the failures again, and retry them if that is right.",
         )
     await console.jobs.job(name).retry([cause], params=_params(fields))
-    console.tell(name_of(request))
-    return go_to(job_url(name_of(request)))
+    console.tell(name)
+    return go_to(job_url(name))
 
 
 def _params(fields: Any) -> dict[str, Any] | None:
