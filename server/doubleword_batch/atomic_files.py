@@ -223,7 +223,7 @@ def output_exists(path: Path) -> InputError:
     """The error for a target that exists already."""
     return InputError(
         f"{path} exists and was left as it is.",
-        hint="Give another output path, or ask to overwrite it.",
+        hint="Give another output path, or set overwrite to replace it.",
         code="output_exists",
     )
 

@@ -74,9 +74,9 @@ async def examine(settings: Settings) -> list[Finding]:
 
 
 def _configuration(settings: Settings) -> Iterator[Finding]:
-    key = "a key is set" if settings.api_key else "no key is set"
-    where = settings.base_url or "the local server on this machine"
-    yield Finding("provider", "ok", f"{settings.provider} at {where}; {key} (never shown)")
+    at = f" at {settings.base_url}" if settings.base_url else ", a server on this machine"
+    key = "a key is set (it is never shown)" if settings.api_key else "no key is set"
+    yield Finding("provider", "ok", f"{settings.provider}{at}; {key}")
     if not settings.roots:
         yield Finding(
             "roots",
@@ -203,7 +203,7 @@ async def _answers(ws: "Workspace") -> list[Finding]:
             break
     except DoublewordBatchError as error:
         return [answers, _wrong("batches", error)]
-    return [answers, Finding("batches", "ok", "the key may list batches")]
+    return [answers, Finding("batches", "ok", "they can be listed")]
 
 
 async def _api_beside_the_page(ws: "Workspace") -> str | None:

@@ -91,11 +91,11 @@ def check_path_text(text: str, *, is_output: bool = False, shares: Sequence[Pure
     if is_network_path(text):
         raise _refused(text, "is a network or device path", "Copy the file to a folder first.")
     if _ADDRESS.match(text):
-        raise _refused(text, "is an address, not a path", "Give a path of this machine.")
+        raise _refused(text, "is an address, not a path", "Give a path on this machine.")
     if any(unicodedata.category(character) in _CONTROLS for character in text):
         raise _refused(text, "holds a control character", "Give a path without it.")
     if is_output and not _IS_WINDOWS and _ON_A_DRIVE.match(text):
-        raise _refused(text, "is a path of Windows", "Give a path of this machine.")
+        raise _refused(text, "is a Windows path", "Give a path on this machine.")
     if is_output and not is_plain(text):  # a name that reads .csv and ends otherwise, or the same
         raise _refused(text, "holds an invisible character", "Give a path without it.")
     if is_output or _IS_WINDOWS:
@@ -206,7 +206,7 @@ def fault_on_windows(name: str, *, may_be_pattern: bool = False) -> str | None:
     if ":" in name:
         return "holds a colon in a name"
     if _WINDOWS_DEVICE.fullmatch(name):
-        return "names a device of Windows"
+        return "names a Windows device"
     if name.strip(".") and name[-1] in ". ":
         return "has a name that ends in a dot or a space"
     refused = _NOT_IN_NAMES if may_be_pattern else _NOT_IN_NAMES + _WILDCARDS

@@ -47,7 +47,7 @@ def test_waits_for_capacity_while_the_other_parts_run_and_then_finishes(runs, ca
     report, batches, slept = runs(NO_CAPACITY)
     assert (report.complete, report.ledger, batches) == (True, {"ok": 40}, 4)
     assert 60 in slept
-    assert "no capacity for 1 part(s) yet" in capsys.readouterr().err
+    assert "no capacity for 1 part yet" in capsys.readouterr().err
 
 
 def test_looks_again_within_the_hour_whatever_date_it_is_asked_to_wait_for(runs, capsys):

@@ -1,4 +1,4 @@
-"""A batch's output file, error file and results, as doubleword-api.md describes the real server."""
+"""A batch's output file, error file and results, as the real server gives them."""
 
 import json
 import uuid

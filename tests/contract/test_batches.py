@@ -1,4 +1,4 @@
-"""The /v1/batches routes, as doubleword-api.md describes the real server."""
+"""The /v1/batches routes, as the real server has them."""
 
 import json
 import uuid

@@ -1,4 +1,4 @@
-"""POST/GET/DELETE /v1/files, as doubleword-api.md describes the real server."""
+"""POST/GET/DELETE /v1/files, as the real server has them."""
 
 import asyncio
 import json

@@ -26,6 +26,7 @@ from doubleword_batch.cli.app import command_line
 from doubleword_batch.doctor import host_files
 from doubleword_batch.jobs import failpoints
 from doubleword_batch.jobs.store.records import OUTCOMES
+from doubleword_batch.local.executors.builtin import CHAT_MODEL
 from processes import COMMAND
 from skill import commands, markdown
 from skill.error_codes import codes_of_the_package
@@ -200,3 +201,9 @@ def test_the_python_examples_run_as_they_stand(tmp_path, monkeypatch):
     with served(tmp_path / "server") as server:
         for example in examples:
             run_example(example, tmp_path, server)
+
+
+@documents
+def test_an_example_with_a_hosted_model_says_which_one_answers_without_a_key(path):
+    if any('model="Qwen/' in block for block in markdown.blocks(path, "python")):
+        assert f"`{CHAT_MODEL}`" in path.read_text(encoding="utf-8")

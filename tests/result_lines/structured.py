@@ -19,13 +19,13 @@ TEXTS = {
     "in a fence without a name": (f"```\n{GOOD}```", "ok", "fenced"),
     "in a fence that does not end": (f"```json\n{GOOD}", "ok", "fenced"),
     "in a fence behind words": (f"Here you are:\n```json\n{GOOD}\n```\nBye.", "ok", "fenced"),
-    "behind thoughts": (f"<think>good or {{bad}}?</think>\n{GOOD}", "ok", "think_prefix"),
-    "behind thoughts that only end": (f"good or bad?</think>{GOOD}", "ok", "think_prefix"),
-    "behind thoughts, in a fence": (f"<think>?</think>```json\n{GOOD}\n```", "ok", "think_prefix"),
+    "after thoughts": (f"<think>good or {{bad}}?</think>\n{GOOD}", "ok", "think_prefix"),
+    "after thoughts that only end": (f"good or bad?</think>{GOOD}", "ok", "think_prefix"),
+    "after thoughts, in a fence": (f"<think>?</think>```json\n{GOOD}\n```", "ok", "think_prefix"),
     "in two fences": (f"```\n{GOOD}\n```\n```\n{GOOD}\n```", "invalid", "schema"),
     "in a fence, and wrong": ('```json\n{"label":"odd"}\n```', "invalid", "schema"),
     "thoughts that never end": ("<think>good or bad", "invalid", "schema"),
-    "in a fence behind thoughts that never end": (
+    "in a fence after thoughts that never end": (
         f"<think>?\n```json\n{GOOD}\n```",
         "ok",
         "fenced",

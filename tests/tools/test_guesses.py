@@ -252,7 +252,7 @@ async def test_what_would_be_sent_as_something_else_is_an_error(
 async def test_a_path_of_windows_makes_no_file_elsewhere(settings, reviews, work):
     async with agent(settings) as a:
         reply = await a.fails("create_batch_file", output_path="C:\\o.csv", **ORDER)
-    assert "is a path of Windows" in reply.text
+    assert "is a Windows path" in reply.text
     assert [path.name for path in work.iterdir() if path.suffix] == ["reviews.csv"]
 
 
@@ -270,3 +270,21 @@ async def test_null_and_blanks_for_what_need_not_be_given_are_not_given(settings
     assert listed.text == kind.text
     assert submitted["job"] == created["job"]
     assert "max_cost_usd must be a number" in wrong.text
+
+
+async def test_several_guesses_are_told_which_argument_is_meant_for_which(settings, reviews):
+    async with agent(settings) as a:
+        reply = await a.fails("create_batch_file", file="reviews.csv", template="Sort: {{ text }}")
+    assert "There are no arguments file, template." in reply.text
+    assert "Did you mean source for file? Did you mean prompt for template?" in reply.text
+
+
+async def test_a_format_without_a_path_is_that_of_the_jobs_own_table(settings, reviews):
+    async with agent(settings) as a:
+        job = (await a.calls("create_batch_file", **ORDER, limit=1))["job"]
+        await a.calls("create_batch", job=job)
+        await a.calls("get_status", job=job, wait_seconds=45)
+        fetched = await a.calls("fetch_results", job=job, format="csv")
+        listed = await a.calls("list")
+    assert fetched["output_path"].endswith("answers.csv")
+    assert listed["lines"][0].startswith(f"{job}: completed, 1 row, pilot of ")

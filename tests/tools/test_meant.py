@@ -57,7 +57,7 @@ async def test_an_argument_in_the_wrong_place_is_put_into_the_right_one(settings
         'create_batch_file(source="reviews.csv", prompt="Sort: {{ text }}", '
         'params={"seed": 1, "max_tokens": 50}, options={"encoding": "utf-8"})'
     )
-    assert "Arguments are: prompt, source" in unknown.text
+    assert "The arguments are: prompt, source" in unknown.text
     assert "next" not in unknown["error"]
     assert spelt["error"]["next"] == 'create_batch(job="x", completion_window="1h")'
 

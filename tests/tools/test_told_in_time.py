@@ -113,7 +113,7 @@ async def test_a_header_below_a_title_is_found_by_the_name_that_is_missing(setti
     order = {"source": f"f.{kind}", "prompt": "{{ Comment }}"}
     async with agent(settings) as a:
         wrong = await a.fails("create_batch_file", **order)
-        assert "It stands in line 4" in wrong.text
+        assert "It is on line 4" in wrong.text
         right = await a.calls("create_batch_file", **order, options={"header_row": 4})
     assert right["rows"] == 3
 

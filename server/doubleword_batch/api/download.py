@@ -166,7 +166,7 @@ async def read_lines(
             if download.has_progress:
                 budget.renew()
             if not is_said:
-                _log.warning("%s Going on behind line %d.", error.message, skip + download.lines)
+                _log.warning("%s Going on after line %d.", error.message, skip + download.lines)
                 is_said = True
             await budget.wait_after(error)
         else:

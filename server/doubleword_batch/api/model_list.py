@@ -64,10 +64,10 @@ def model_not_here(request: ApiRequest, reply: ErrorReply, models: Sequence[str]
     return kind(
         "No key is in use, so the local batch server answers, and it does not have the model that "
         f"was asked for{f'; it has {shown}{more}' if shown else ''} "
-        f"(HTTP {reply.status} on {request}). It says {quote_untrusted(reply.body.message)}.",
+        f"(HTTP {reply.status} on {request}: {quote_untrusted(reply.body.message)}).",
         status=reply.status,
         request_id=reply.request_id,
-        hint="Leave the model out or name one that it has. For the hosted models, a person sets "
-        "DOUBLEWORD_API_KEY, and unsets DOUBLEWORD_BATCH_PROVIDER where that says local.",
+        hint="Name a model that it has. For the hosted models, a person sets DOUBLEWORD_API_KEY, "
+        "and unsets DOUBLEWORD_BATCH_PROVIDER if that is local.",
         next=Next("list", {"kind": "models"}),
     )

@@ -122,7 +122,7 @@ def proxy(
         bool, typer.Option("--no-key", help="Accept calls from every program here, without a key.")
     ] = False,
     show_key: Annotated[
-        bool, typer.Option("--show-key", help="Print the key instead of its file.")
+        bool, typer.Option("--show-key", help="Only print the key that programs need.")
     ] = False,
 ) -> int:
     """Answer OpenAI calls of programs in any language at batch prices, until Ctrl-C.
@@ -141,6 +141,10 @@ def proxy(
     from doubleword_batch.batch_openai.proxy import serve_proxy
 
     terminal = Terminal()
+    settings = configured(resolve_settings)
+    if show_key:
+        terminal.show(Text(_proxy_key(settings)[0]))
+        return Exit.DONE
     options = BatchingOptions(
         batch_size=batch_size,
         batch_window_seconds=batch_window,
@@ -148,9 +152,7 @@ def proxy(
         completion_window=window,
         remember_answers=remember,
     )
-
-    settings = configured(resolve_settings)
-    key, shown = _proxy_key(settings, no_key=no_key, show_key=show_key)
+    key, shown = (None, "any") if no_key else _proxy_key(settings)
 
     def announce(base_url: str) -> None:
         terminal.show(
@@ -170,21 +172,18 @@ def _names(given: str | None) -> tuple[str, ...] | None:
     return tuple(name.strip() for name in (given or "").split(",") if name.strip()) or None
 
 
-def _proxy_key(settings: Settings, *, no_key: bool, show_key: bool) -> tuple[str | None, str]:
-    """The key that programs must send, and what is shown of it."""
-    if no_key:
-        return None, "any"
+def _proxy_key(settings: Settings) -> tuple[str, str]:
+    """The key that programs must send, and what is shown of it when the proxy starts."""
     if settings.proxy_key is not None:
-        key = settings.proxy_key.reveal()
-        return key, key if show_key else "that of DOUBLEWORD_BATCH_PROXY_KEY"
+        return settings.proxy_key.reveal(), "that of DOUBLEWORD_BATCH_PROXY_KEY"
     from doubleword_batch.private_home import kept_key
 
     path = settings.home / "proxy" / "key"
     is_new = not path.exists()
     key = kept_key(path)
     if is_new:
-        return key, f"{key} (kept in {path}; shown once)"
-    return key, key if show_key else f"in {path}"
+        return key, f"{key} (kept in {path})"
+    return key, f"in {path}"
 
 
 def _chosen(

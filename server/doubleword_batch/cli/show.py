@@ -142,7 +142,7 @@ def cost(usd: Decimal | None, note: str) -> str:
 def no_capacity(waiting: Waiting) -> str:
     """What to say about parts that are to be submitted later."""
     return (
-        f"the provider has no capacity for {waiting.parts} part(s) yet; "
+        f"the provider has no capacity for {counted(waiting.parts, 'part')} yet; "
         f"try again in {waiting.retry_after_seconds} s"
     )
 
@@ -278,7 +278,7 @@ def _(report: Retried) -> Facts:
     return [
         ("job", report.job),
         ("status", report.status),
-        ("again", f"{report.rows:,} rows: " + _sums(report.causes)),
+        ("again", f"{counted(report.rows, 'row')}: {_sums(report.causes)}"),
         ("batches", ", ".join(report.batch_ids)),
         ("cost", cost(report.cost_usd, report.cost_note)),
         ("waiting", report.waiting and no_capacity(report.waiting)),
@@ -305,7 +305,7 @@ def _tables(report: Results) -> Iterable[RenderableType]:
     if report.query is not None:
         found = report.query
         cut = f", the first {len(found.rows)} shown" if found.truncated else ""
-        yield table(f"Query: {found.total} row(s){cut}", found.columns, found.rows)
+        yield table(f"Query: {counted(found.total, 'row')}{cut}", found.columns, found.rows)
 
 
 def _window(way: WindowCost) -> str:

@@ -183,7 +183,7 @@ def _agreement(result: DemoResult, comparison: Comparison) -> Iterable[str]:
     rows, guessed = len(comparison.rows), len(comparison.rows) // len(job.TOPICS)
     yield (
         f"The answers agree with the human's label on {comparison.agreed} of {rows} rows; "
-        f"guessing would on about {guessed}."
+        f"guessing would agree on about {guessed}."
     )
     if result.model != job.MODEL:
         return

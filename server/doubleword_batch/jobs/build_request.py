@@ -246,7 +246,7 @@ def _unknown(name: str) -> InputError:
     question = f"Did you mean {near[0]}? " if near else ""
     return InputError(
         f"There is no option {quote_untrusted(name, 60)}.",
-        hint=f"{question}Options are: {_listed()}.",
+        hint=f"{question}The options are: {_listed()}.",
     )
 
 

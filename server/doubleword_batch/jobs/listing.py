@@ -192,7 +192,7 @@ def _check_status(status: str | None, known: Sequence[str], seen: set[str]) -> N
     question = f"Did you mean {near[0]}? " if near else ""
     raise InputError(
         f"There is no status {quote_untrusted(status, 40)}.",
-        hint=f"{question}Statuses are: {', '.join(values)}.",
+        hint=f"{question}The statuses are: {', '.join(values)}.",
     )
 
 
@@ -278,14 +278,18 @@ def job_line(job: StoredJob, status: str) -> str:
     return f"{job.name}: {', '.join(facts)}"
 
 
+def _rows(count: int | str) -> str:
+    return "1 row" if count == 1 else f"{count} rows"
+
+
 def _progress(job: StoredJob, status: str) -> str:
     """`500 rows, 3 failed`, or `120 of 500 rows, 3 failed` while it runs."""
     if status in {"built", "uploaded"}:
-        return f"{'?' if job.rows is None else job.rows} rows"
+        return _rows("?" if job.rows is None else job.rows)
     counts = counts_of(job)
     done = "" if status in TERMINAL else f"{counts.finished} of "
     reused = sum(origin.rows for origin in job.ledger.origins())
-    facts = [f"{done}{counts.total} rows"]
+    facts = [f"{done}{_rows(counts.total)}"]
     facts += [f"{reused} reused"] if reused else []
     facts += [f"{counts.failed} failed"] if counts.failed else []
     return ", ".join(facts)

@@ -71,7 +71,7 @@ async def fetch_results(
         raise InputError(f"sample must be between 0 and {_MOST_SAMPLES}.")
     if not stored.batch_runs() and stored.parts():
         raise not_submitted(stored.name, "was never submitted, so it has no results")
-    target: Path | OutputFile = stored.folder / "answers.jsonl"
+    target: Path | OutputFile = stored.folder / f"answers.{table_format or 'jsonl'}"
     if output_path is not None:
         target = await in_thread(lambda _: output_file(stored, output_path, overwrite=overwrite))
     written_path = target.path if isinstance(target, OutputFile) else target

@@ -78,7 +78,7 @@ def nothing_to_retry(job: StoredJob, causes: Sequence[str]) -> InputError:
     shown = ", ".join(f"{rows} {cause}" for cause, rows in there.items())
     if causes:
         message = f"No row of job {job.name} fits {', '.join(causes)}."
-        hint = f"Causes there are: {shown}." if there else "No row has failed."
+        hint = f"The causes are: {shown}." if there else "No row has failed."
     elif there:
         message = f"A repeat cannot cure what is wrong in job {job.name}: {shown}."
         hint = "Name causes together with params that change the requests, or build a new job."

@@ -82,7 +82,7 @@ async def upload(
         ApiError, TransportError: the provider refused or could not be reached.
     """
     if (job is None) == (path is None):
-        raise InputError("Give either job or path, and not both.")
+        raise InputError("Give job or path: one of the two, and not both.")
     found, warnings = (
         (await find_job(ws, job or ""), []) if path is None else await job_of_file(ws, path)
     )

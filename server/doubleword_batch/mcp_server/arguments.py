@@ -57,15 +57,25 @@ def unknown_arguments(
             is_whole = False
         else:
             _put(call, place.arguments)
-        hints += [place.hint] if place.hint else []
+        hints += [_of_several(place.hint, name, unknown)] if place.hint else []
     if len(hints) < len(unknown):
-        hints.append(f"Arguments are: {', '.join(known)}.")
-    shown = ", ".join(quote_untrusted(name, _SHOWN).strip("«»") for name in unknown[:5])
+        hints.append(f"The arguments are: {', '.join(known)}.")
+    shown = ", ".join(map(_shown, unknown[:5]))
     return InputError(
-        f"There is no argument {shown}.",
+        f"There {'is no argument' if len(unknown) == 1 else 'are no arguments'} {shown}.",
         hint=" ".join(hints),
         next=Next(tool, call) if is_whole and _is_short(call) else None,
     )
+
+
+def _of_several(hint: str, name: str, unknown: Sequence[str]) -> str:
+    """The hint; of several names it says for which of them an argument is meant."""
+    is_clear = len(unknown) == 1 or not hint.endswith("?")
+    return hint if is_clear else f"{hint.removesuffix('?')} for {_shown(name)}?"
+
+
+def _shown(name: str) -> str:
+    return quote_untrusted(name, _SHOWN).strip("«»")
 
 
 def truth_for_a_number(
@@ -101,7 +111,7 @@ def wrong_arguments(
         f"{place} {' or '.join(dict.fromkeys(kinds)).replace(' or must be ', ' or ')}"
         for place, kinds in words.items()
     ]
-    hint = f"Arguments are: {', '.join(known)}."
+    hint = f"The arguments are: {', '.join(known)}."
     helps = None
     source = given.get("source")
     if isinstance(source, list) and source and "rows" in known and _are_rows(source):

@@ -88,7 +88,7 @@ async def upload(
 ) -> CallToolResult:
     """Validate and upload request files without starting them. Optional: create_batch uploads too."""  # noqa: E501  # one line for the agent
     if (job is None) == (path is None):
-        raise InputError("Give either job or path, and not both.")
+        raise InputError("Give job or path: one of the two, and not both.")
     jobs = _jobs(ctx)
     return reply(
         await with_progress(

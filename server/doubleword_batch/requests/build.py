@@ -320,7 +320,7 @@ def _below_a_title(error: InputError, source: Source) -> InputError:
     line = source.line_naming(error.details["column"])
     if line is not None:
         error.hint = (
-            f"It stands in line {line}: if that line names the columns, set the option header_row "
+            f"It is on line {line}: if that line names the columns, set the option header_row "
             f"to {line}. {error.hint}"
         )
     return error

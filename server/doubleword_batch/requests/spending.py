@@ -342,7 +342,7 @@ def _look_for_twins(text: bytes) -> None:
         raise _unknown("the request", "it is not readable JSON") from None
 
 
-_TWICE = "a name stands twice in one object"
+_TWICE = "a name occurs twice in one object"
 
 
 def _shown(reason: str) -> str:

@@ -232,7 +232,7 @@ class _Check:
         other = self._seen.other_line(key, number)
         if other is not None:
             name = quote_untrusted(custom_id, _QUOTED)
-            message = f"custom_id {name} also stands on line {other}."
+            message = f"custom_id {name} is also on line {other}."
             self._found.add("custom_id_duplicate", number, message)
 
     def _odd_custom_id(self, number: int, custom_id: str, *, is_safe: bool) -> str:
@@ -320,9 +320,7 @@ class _Check:
 
     def _whole_file(self, size_bytes: int) -> None:
         for line, other in self._seen.late_duplicates():
-            self._found.add(
-                "custom_id_duplicate", line, f"Its custom_id also stands on line {other}."
-            )
+            self._found.add("custom_id_duplicate", line, f"Its custom_id is also on line {other}.")
         if not self._requests:
             self._found.add("no_requests", 0, "There is no request in the file.")
         most = self._profile.max_requests

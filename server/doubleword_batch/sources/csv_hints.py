@@ -93,7 +93,7 @@ def _hint_of_dialect(  # noqa: PLR0911  # one option after the other
     whole = "".join(texts)
     if "\ufeff" in whole:
         return (
-            "A byte order mark stands in it, so a file was joined there to one whose last line had "
+            "It holds a byte order mark, so a file was joined there to one whose last line had "
             "no end: put a line break in front of the mark."
         )
     if "\r" in whole and "\n" not in whole:
@@ -109,7 +109,7 @@ def _hint_of_dialect(  # noqa: PLR0911  # one option after the other
     if _pads_quotes(texts, dialect):
         delimiter = dialect.delimiter.decode()
         return (
-            "A space stands in front of a quote there, so the quote is read as part of the text: "
+            "There is a space before a quote, so the quote is read as part of the text: "
             f'set delimiter to "{delimiter} ", with the space.'
         )
     if options.quote == '"' and any(text.lstrip().startswith("'") for text in texts):

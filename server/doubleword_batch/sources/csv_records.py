@@ -31,7 +31,7 @@ _QUOTE_HINT = (
     "this file, set quoting to none."
 )
 ESCAPE_HINT = (
-    "A backslash stands before a delimiter or quote there: set escape to backslash (MySQL, "
+    "There is a backslash before a delimiter or quote: set escape to backslash (MySQL, "
     "PostgreSQL, Python), or to in_quotes (Spark)."
 )
 _BYTES_SEARCHED = 1 << 16  # for the cause of an error

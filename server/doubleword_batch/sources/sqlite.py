@@ -174,7 +174,7 @@ def _unreadable(path: Path, kind: str, words: str) -> InputError:
     if "readonly" in words:
         return InputError(
             f"{quoted_name(path)} is in the middle of a write that was never finished: its journal "
-            "lies beside it.",
+            "is still beside it.",
             hint="Open it once with the program that wrote it, or with sqlite3, which undoes that "
             "write; nothing is written here.",
             code="damaged_file",

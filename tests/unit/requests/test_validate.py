@@ -130,7 +130,7 @@ def test_a_duplicate_names_the_line_of_the_first(check):
     groups = {group.kind: group for group in report.groups}
     assert groups["custom_id_duplicate"].count == 3
     assert [p.line for p in groups["custom_id_duplicate"].first] == [3, 4, 5]
-    assert "«a» also stands on line 1" in groups["custom_id_duplicate"].first[0].message
+    assert "«a» is also on line 1" in groups["custom_id_duplicate"].first[0].message
     assert groups["model_missing"].count == 1
 
 

@@ -47,7 +47,7 @@ def saved_in_words(saved: RowsSaved, *, with_options: bool = True) -> list[str]:
         sentences.append(
             f"{_rows(saved.reused_rows)} {'was' if is_one else 'were'} answered before by "
             f"{'; '.join(saved.reused_from)}: {'it is' if is_one else 'they are'} not sent again."
-            + (" new_run = true would send all." if with_options else "")
+            + (" A new run would send all of them." if with_options else "")
         )
     if saved.shared_rows:
         is_one = saved.shared_rows == 1

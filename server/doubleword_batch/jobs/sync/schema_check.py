@@ -19,7 +19,7 @@ from doubleword_batch.loose_json import decode
 FENCED, AFTER_THOUGHTS = "fenced", "think_prefix"
 """Causes of answers whose JSON had to be taken out of something."""
 
-WRAPPED = {FENCED: "inside a code fence", AFTER_THOUGHTS: "behind the model's thoughts"}
+WRAPPED = {FENCED: "inside a code fence", AFTER_THOUGHTS: "after the model's thoughts"}
 """The same for people."""
 
 _FENCE = "```"
@@ -59,7 +59,7 @@ def structured(text: str | None) -> Structured | None:
 
 
 def _unwrapped(text: str) -> tuple[str, str | None]:
-    """What stands behind a model's thoughts and in its only code fence, and which it was."""
+    """What stands after a model's thoughts and in its only code fence, and which it was."""
     wrapping = None
     last = behind_thoughts(text)
     if len(last) < len(text):
@@ -114,9 +114,9 @@ class SchemaCheck:
             return ("ok", None, None) if fault is None else ("invalid", "schema", fault)
         place = WRAPPED[found.wrapping]
         if fault is not None:
-            return "invalid", "schema", f"{fault}; the JSON stands {place}"
+            return "invalid", "schema", f"{fault}; the JSON is {place}"
         if self._is_strict:
-            return "invalid", found.wrapping, f"the JSON stands {place}"
+            return "invalid", found.wrapping, f"the JSON is {place}"
         return "ok", found.wrapping, None
 
 

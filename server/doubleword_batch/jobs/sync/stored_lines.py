@@ -142,7 +142,7 @@ def _gone(job: StoredJob, path: Path) -> StoreError:
     return StoreError(
         f"Answers of job {job.name} are gone from the state directory: {path} is cut short or was "
         "deleted.",
-        hint="Put the file back, or make the job again with new_run = true, which pays for its "
+        hint="Put the file back, or make the job again as a new run, which pays for its "
         "rows again.",
     )
 

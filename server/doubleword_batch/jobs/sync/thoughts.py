@@ -29,7 +29,7 @@ SEEN_ENDS = frozenset(map(chr, range(ord("!"), ord("~") + 1))) - set(">]")
 
 
 def says_nothing(text: str) -> bool:
-    """Whether a text has nothing to be seen, or nothing behind the model's thoughts."""
+    """Whether a text has nothing to be seen, or nothing after the model's thoughts."""
     if text[-1:] in SEEN_ENDS:
         return False
     is_thought = ("/" in text or "|" in text) and is_blank(behind_thoughts(text))

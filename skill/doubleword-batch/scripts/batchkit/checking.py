@@ -222,7 +222,7 @@ class _Check:
             add("custom_id_too_long", number, message)
         other = self._line_of.setdefault(custom_id, number)
         if other != number:
-            message = f"custom_id {name} also stands on line {other}."
+            message = f"custom_id {name} is also on line {other}."
             add("custom_id_duplicate", number, message)
 
     def _method(self, number: int, method: str) -> None:

@@ -80,7 +80,7 @@ _DEEPEST = 4
 
 
 _MISPLACED = "content in a place where none is expected"
-_TWICE = "a name stands twice in one object"
+_TWICE = "a name occurs twice in one object"
 
 
 class _UnknownCost(Exception):  # noqa: N818  # becomes a Stop below

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _FENCE = "```"
 _LANGUAGE = re.compile(r"\A[A-Za-z0-9_+.-]*[ \t]*\r?\n?")
-_THOUGHTS, _FENCED = "behind the model's thoughts", "inside a code fence"
+_THOUGHTS, _FENCED = "after the model's thoughts", "inside a code fence"
 _CAUSES = {_FENCED: "fenced", _THOUGHTS: "think_prefix"}
 
 
@@ -68,10 +68,10 @@ class SchemaCheck:
             return _invalid(reading, "schema", "the answer is not JSON")
         fault = self._checker.fault(found.value)
         if fault is not None:
-            words = f"{fault}; the JSON stands {found.place}" if found.place else fault
+            words = f"{fault}; the JSON is {found.place}" if found.place else fault
             return _invalid(reading, "schema", words)
         if found.place and self._is_strict:
-            return _invalid(reading, _CAUSES[found.place], f"the JSON stands {found.place}")
+            return _invalid(reading, _CAUSES[found.place], f"the JSON is {found.place}")
         unchecked = tuple(sorted(self._checker.unchecked))
         return reading._replace(outcome="ok", cause="", message="", unchecked=unchecked)
 
@@ -81,7 +81,7 @@ def _invalid(reading: Reading, cause: str, message: str) -> Reading:
 
 
 def _unwrapped(text: str) -> tuple[str, str]:
-    """What stands behind a model's thoughts and in its only code fence, and which it was."""
+    """What stands after a model's thoughts and in its only code fence, and which it was."""
     place = ""
     last = behind_thoughts(text)
     if len(last) < len(text):

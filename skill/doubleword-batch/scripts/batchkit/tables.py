@@ -176,7 +176,7 @@ def _csv_rows(path: Path, dialect: _Dialect, columns: tuple[str, ...]) -> Iterat
             raise _bad(
                 path,
                 f"has {len(fields)} fields on line {line}, and {len(columns)} in the header",
-                "A field that holds the delimiter or a line break stands in double quotes.",
+                "A field that holds the delimiter or a line break belongs in double quotes.",
             )
         yield dict(zip(columns, fields))
 
