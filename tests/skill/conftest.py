@@ -19,7 +19,7 @@ _OURS = ("DOUBLEWORD_", "OPENAI_")
 
 @asynccontextmanager
 async def open_workspace(settings):
-    """A use of the package beside the scripts."""
+    """What the package does beside the scripts."""
     workspace = LazyWorkspace(settings)
     try:
         yield await workspace.get()

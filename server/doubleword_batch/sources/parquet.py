@@ -71,7 +71,7 @@ class ParquetSource(Source):
     def __init__(self, location: str, path: Path) -> None:
         # DuckDB takes the path as a pattern
         self._pattern = glob.escape(str(path))
-        super().__init__(location, (path,), ())
+        super().__init__(location, (path,))
         with self._reading() as duck:
             found = duck.execute(f"SELECT * FROM {_FILE} LIMIT 0", [self._pattern])  # noqa: S608  # a constant
             described = [(str(name), kind) for name, kind, *_ in found.description or ()]

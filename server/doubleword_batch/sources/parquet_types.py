@@ -115,6 +115,7 @@ _Type = tuple[str, str, Read | None]
 def _of(  # noqa: PLR0911  # one kind of type after the other
     kind: Any, node: Node | None, field: Field | None
 ) -> _Type:
+    """By the three descriptions of a type, followed together: DuckDB's, the file's and Arrow's."""
     name = str(kind.id)
     if name in {"list", "array"}:
         child = kind.children[0][1]

@@ -60,7 +60,7 @@ class SqliteSource(Source):
     def __init__(self, location: str, path: Path, selection: str | None) -> None:
         log = path.with_name(path.name + "-wal")
         paths = (path, log) if log.exists() and log.stat().st_size else (path,)
-        super().__init__(location, paths, ())
+        super().__init__(location, paths)
         self._query, self._is_table = "", False
         with self._reading() as child:
             self._query, self._is_table = _query(child, self._uri(), path, selection)

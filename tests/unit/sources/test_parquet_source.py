@@ -142,6 +142,11 @@ def test_names_that_differ_by_case_only_are_kept_apart(tmp_path, roots):
     table = pa.table({"id": [1], "ID": [2], "Id": [3]})
     arrow_parquet.write_table(table, tmp_path / "t.parquet")
     assert list(open_source("t.parquet", roots).rows()) == [{"id": 1, "ID": 2, "Id": 3}]
+    value = {"id": "a", "ID": "b"}
+    inner = pa.struct([("id", pa.string()), ("ID", pa.string())])
+    table = pa.table({"v": pa.array([value], inner), "each": pa.array([[value]], pa.list_(inner))})
+    arrow_parquet.write_table(table, tmp_path / "t.parquet")
+    assert list(open_source("t.parquet", roots).rows()) == [{"v": value, "each": [value]}]
 
 
 def test_names_given_twice_go_through_and_are_said(tmp_path, roots):

@@ -112,7 +112,10 @@ def _harmless(cell: Any) -> Any:
     return harmless(cell) if isinstance(cell, str) else cell
 
 
-# Cells that no spreadsheet takes for a formula
+# Cells that no spreadsheet takes for a formula, wherever it cuts the line. It runs a cell that begins
+# with one of the signs, in full width too, whatever blanks and unseen characters stand before it.
+# Where it expects semicolons it knows nothing of our commas and quotes: it cuts at every semicolon,
+# tab and line break, so each piece of a text may be a cell.
 
 _SIGN = "[=+\\-@\uff1d\uff0b\uff0d\uff20\ufe66\ufe62\ufe63\ufe6b]"
 _BLANK = (
@@ -154,7 +157,7 @@ def _is_line_of_text(piece: str) -> bool:
     return bool(_RULE.fullmatch(piece)) or (bool(_ITEM.match(piece)) and not calls)
 
 
-# The columns
+# The columns, called as the package calls them
 
 LEDGER = ("custom_id", "outcome", "error")
 EXTRAS = ("answers", "logprobs", "audio")

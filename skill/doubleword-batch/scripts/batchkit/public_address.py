@@ -113,7 +113,9 @@ def _is_public(number: str) -> bool:
     )
 
 
-# Media in a ready request
+# Media in a ready request: content lies in it, as a data: URI, or its address has to be a public one.
+# Only the places in which servers look for media are read; what is only quoted, such as a tool's
+# arguments, is nobody's to fetch.
 
 MEDIA = frozenset(
     {
