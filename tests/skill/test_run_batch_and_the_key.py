@@ -25,7 +25,10 @@ CONFIG = {
     ),
     "daily cap": ({"DOUBLEWORD_BATCH_MAX_DAILY_USD": "1"}, "which this script cannot keep"),
     "read only": ({"DOUBLEWORD_BATCH_READ_ONLY": "1"}, "which this script cannot keep"),
-    "no amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": "much"}, "is not an amount"),
+    **{
+        f"{text} as an amount": ({"DOUBLEWORD_BATCH_MAX_COST_USD": text}, "is not an amount")
+        for text in ("much", "-1", "nan", "inf")
+    },
 }
 
 
@@ -40,6 +43,12 @@ def test_what_a_person_has_to_set_is_said_in_one_line(run, requests_of, case):
     assert done.code == 4
     assert words in done.err
     assert done.err.count("\n") == 1
+
+
+@pytest.mark.parametrize("words", [("--max-cost", "nan"), ("--max-cost=-1",), ("--poll", "inf")])
+def test_an_amount_or_a_time_that_is_none_is_a_mistake_of_the_command_line(run, requests_of, words):
+    requests_of(1)
+    assert run("run_batch.py", "requests.jsonl", *words, DOUBLEWORD_API_KEY=KEY).code == 2
 
 
 def test_a_wrong_key_and_a_server_that_is_not_there_are_told_apart(run, served, requests_of):

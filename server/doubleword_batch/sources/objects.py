@@ -212,7 +212,7 @@ def rows_for_a_path(location: str, call: Mapping[str, Any] | None = None) -> Inp
         return None
     helps = None
     rows = _rows_of(location.strip(), is_json=is_json)
-    if call is not None and rows and len(rows) <= MAX_INLINE_ROWS:
+    if call is not None and rows:  # what fits into a call are never too many
         arguments = {"rows": rows, **call}
         if len(json.dumps(arguments, ensure_ascii=False).encode()) <= _MOST_CALL_BYTES:
             helps = Next("create_batch_file", arguments)

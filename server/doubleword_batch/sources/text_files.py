@@ -291,7 +291,6 @@ def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]
     """The blocks of a stream in another encoding as UTF-8."""
     decoder = codecs.getincrementaldecoder(encoding)("strict")
     read_bytes, line = 0, 1
-    has_begun = False
     for block in blocks_to_the_end(stream):
         read_bytes += len(block)
         try:
@@ -308,7 +307,4 @@ def _transcoded(path: Path, stream: BinaryIO, encoding: str) -> Generator[bytes]
                 details={"line": 1, "byte": 0},
             ) from None
         line += text.count("\n")
-        if text and not has_begun:
-            has_begun = True
-            text = text.removeprefix("\ufeff")
         yield text.encode("utf-8", "surrogatepass")

@@ -115,6 +115,16 @@ def test_mixed_line_ends_end_rows_where_the_rows_fit_and_stay_text_elsewhere(
     assert values(opened(content)) == rows
 
 
+@pytest.mark.parametrize("block_bytes", [1, 2, 1 << 18])
+def test_a_line_is_counted_once_wherever_the_file_is_cut_between_its_ends(
+    opened, monkeypatch, block_bytes
+):
+    monkeypatch.setattr(text_files, "_BLOCK_BYTES", block_bytes)
+    rows = "".join(f"{number},a\r{number},b\r\n" for number in range(30))
+    with pytest.raises(InputError, match=r"Row 61 .*\(line 62\)"):
+        values(opened(f"id,text\n{rows}1,2,3\n"))
+
+
 def test_line_ends_that_mix_further_down_are_named(opened):
     rows = "".join(f"{number},x\n" for number in range(50))
     with pytest.raises(InputError) as refused:

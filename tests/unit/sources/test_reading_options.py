@@ -199,6 +199,14 @@ def test_bytes_that_a_stated_encoding_lacks_are_named_with_their_line(opened):
         list(opened("t.csv", half).rows())
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-32", "shift_jis", "gbk"])
+def test_a_text_that_is_cut_within_its_last_character_is_refused(opened, encoding):
+    content = "a\nx\n日".encode(encoding)
+    with pytest.raises(InputError, match=r"line 3 \(byte \d+\) cannot be read") as refused:
+        list(opened("t.csv", content[:-1], encoding=encoding).rows())
+    assert refused.value.code == "not_utf8"
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 @pytest.mark.parametrize("name", ["t.csv", "t.jsonl", "t.json", "t.txt"])
 def test_a_stated_encoding_whose_byte_order_mark_is_missing_is_refused_with_what_to_state(

@@ -258,6 +258,20 @@ def test_a_cut_workbook_is_refused(tmp_path, roots):
     assert refused.value.code == "damaged_file"
 
 
+def test_a_workbook_packed_in_a_way_that_is_not_known_is_not_called_protected(tmp_path, roots):
+    path = write_workbook(tmp_path / "t.xlsx", {"S": sheet(["a"], [1])})
+    content = bytearray(path.read_bytes())
+    for mark, method_at in ((b"PK\x03\x04", 8), (b"PK\x01\x02", 10)):
+        at = content.find(mark)
+        while at >= 0:
+            content[at + method_at] = 9  # Deflate64
+            at = content.find(mark, at + 1)
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="compression method") as refused:
+        open_source("t.xlsx", roots)
+    assert refused.value.code == "damaged_file"
+
+
 @pytest.mark.parametrize("name", ["t.xlsx", "t.docm", "t.zip"])
 @pytest.mark.parametrize("is_document", [True, False])
 def test_another_zip_is_not_a_workbook(tmp_path, roots, name, is_document):

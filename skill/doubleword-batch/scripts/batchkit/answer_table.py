@@ -112,8 +112,8 @@ def _harmless(cell: Any) -> Any:
     return harmless(cell) if isinstance(cell, str) else cell
 
 
-# Cells that no spreadsheet takes for a formula, wherever it cuts the line. It runs a cell that begins
-# with one of the signs, in full width too, whatever blanks and unseen characters stand before it.
+# Cells that no spreadsheet takes for a formula, wherever it cuts the line. It runs a cell that
+# begins with a sign, in full width too, whatever blanks and unseen characters stand before it.
 # Where it expects semicolons it knows nothing of our commas and quotes: it cuts at every semicolon,
 # tab and line break, so each piece of a text may be a cell.
 

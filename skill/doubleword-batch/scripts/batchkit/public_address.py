@@ -113,8 +113,8 @@ def _is_public(number: str) -> bool:
     )
 
 
-# Media in a ready request: content lies in it, as a data: URI, or its address has to be a public one.
-# Only the places in which servers look for media are read; what is only quoted, such as a tool's
+# Media in a ready request: their content lies in it, as a data: URI, or at a public address. Only
+# the places in which servers look for media are read; what is only quoted, such as a tool's
 # arguments, is nobody's to fetch.
 
 MEDIA = frozenset(
