@@ -337,11 +337,9 @@ def _open_binary(
     location: str, path: Path, head: bytes, selection: str | None, options: SourceOptions
 ) -> Source | None:
     """The source that the first bytes name, whose reader is imported now; None for others."""
-    if head.startswith((b"PAR1", b"PARE")):
-        from doubleword_batch.sources.parquet import ParquetSource, encrypted_parquet
+    if head.startswith((b"PAR1", b"PARE")):  # the second is encrypted as a whole
+        from doubleword_batch.sources.parquet import ParquetSource
 
-        if head.startswith(b"PARE"):
-            raise encrypted_parquet(path)
         return ParquetSource(location, path)
     if head.startswith(b"SQLite format 3\0"):
         from doubleword_batch.sources.sqlite import SqliteSource

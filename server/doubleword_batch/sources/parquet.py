@@ -164,7 +164,7 @@ class ParquetSource(Source):
         except (duckdb.Error, UnicodeDecodeError, RecursionError) as error:
             reason = _PATH.sub("", str(error).split("\n", maxsplit=1)[0])
             if "encrypt" in reason.lower():
-                raise encrypted_parquet(path) from None
+                raise _encrypted(path) from None
             if "non-root column" in reason:
                 raise no_rows(path, "it has no columns") from None
             for words, (what, hint) in _NOT_READ.items():
@@ -217,7 +217,7 @@ def _select(described: Sequence[tuple[str, Any]], columns: Sequence[Column]) -> 
     return f"SELECT {size}, {', '.join(shown)} FROM {_FILE}"  # noqa: S608  # names are quoted
 
 
-def encrypted_parquet(path: Path) -> InputError:
+def _encrypted(path: Path) -> InputError:
     """The error for a Parquet file of which a part or all is encrypted."""
     return InputError(
         f"{quoted_name(path)} is an encrypted Parquet file; those are not read.",

@@ -1,5 +1,6 @@
 """PDF and DOCX files among texts: their text, and what becomes of those that have none."""
 
+import gzip
 import sys
 
 import pytest
@@ -11,6 +12,7 @@ from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.extra_packages import install_line
 from doubleword_batch.isolated import files
 from doubleword_batch.paths import Roots
+from doubleword_batch.sources import files as sources_of_files
 from doubleword_batch.sources import open_source
 from doubleword_batch.sources.base import BadRow
 from doubleword_batch.sources.files import pieces
@@ -113,6 +115,18 @@ def test_a_document_that_takes_too_long_is_given_up(tmp_path, roots, monkeypatch
     monkeypatch.setattr(files, "_SECONDS", 0.0)
     with pytest.raises(InputError, match="takes longer than"):
         list(open_source("b.pdf", roots).rows())
+
+
+@pytest.mark.parametrize("name", ["a.txt", "a.txt.gz", "a.pdf"])
+def test_a_text_or_document_that_is_too_large_is_refused(tmp_path, roots, monkeypatch, name):
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(b"x" * 2000) if name.endswith("gz") else b"x" * 2000)
+    if name.endswith("pdf"):
+        write_pdf(path, *["Some words"] * 10)
+    monkeypatch.setattr(sources_of_files, "MAX_RECORD_BYTES", 1000)
+    with pytest.raises(InputError, match="does not end within") as refused:
+        list(open_source(name, roots).rows())
+    assert refused.value.code == "source_too_large"
 
 
 def test_a_document_behind_such_a_document_is_read(tmp_path, roots, monkeypatch):

@@ -104,6 +104,16 @@ def test_a_line_of_300_megabytes_is_refused_by_its_number(tmp_path, roots, name,
     assert refused.value.code == "source_too_large"
 
 
+def test_a_fault_is_told_by_its_line_or_in_an_array_by_its_row(source):
+    for name, content, details in (
+        ("t.jsonl", '{"a":1}\n7\n', {"line": 2}),
+        ("t.json", '[{"a":1},\n7]', {"row": 2}),
+    ):
+        with pytest.raises(InputError) as refused:
+            source(name, content)
+        assert refused.value.details == details
+
+
 def test_an_array_beyond_the_cap_is_sent_to_json_lines(source, monkeypatch):
     monkeypatch.setattr(json_files, "MAX_ARRAY_BYTES", 5)
     with pytest.raises(InputError, match="JSON of more than") as refused:
