@@ -38,5 +38,13 @@ def test_counts_and_statuses_of_any_spelling_are_shown(run):
 def test_without_a_key_or_with_a_wrong_word_it_says_so(run):
     assert run("list_jobs.py").code == 4
     assert run("list_jobs.py", "files").code == 2
-    assert run("list_jobs.py", "--limit", "0").code == 2
-    assert run("list_jobs.py", "--patience", "inf").code == 2
+
+    for option, word, what in (
+        ("--limit", "0", "a whole number from 1"),
+        ("--limit", "some", "a whole number from 1"),
+        ("--patience", "inf", "a time in seconds"),
+        ("--patience", "soon", "a time in seconds"),
+    ):
+        done = run("list_jobs.py", option, word)
+        assert done.code == 2
+        assert f"«{word}» is not {what}" in done.err

@@ -1,4 +1,4 @@
-"""The reference on tables: every source that it names opens, its columns are those there are."""
+"""The references on tables and stages: what the one names opens, and the other's calls run."""
 
 import csv
 import gzip

@@ -84,17 +84,19 @@ def script_parser(
 
 def count(text: str) -> int:
     """The value of an option: a whole number from 1."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a whole number from 1")
+    return int(text)
 
 
 def seconds(text: str) -> float:
     """The value of an option: a time that ends."""
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value < float("inf"):
-        raise ValueError(text)
+        raise argparse.ArgumentTypeError(f"{quoted(text, 40)} is not a time in seconds")
     return value
 
 
