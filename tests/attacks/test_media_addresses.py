@@ -7,7 +7,9 @@ import pytest
 from agent import agent
 from doubleword_batch.providers import profile
 from doubleword_batch.requests import validate_request_file
+from skill.places import script_module
 
+checking, limits = script_module("checking"), script_module("limits")
 INSIDE = "https://169.254.169.254/latest"
 CHAT, RESPONSES, MESSAGES = "/v1/chat/completions", "/v1/responses", "/v1/messages"
 
@@ -61,11 +63,18 @@ def line(url, body, address, custom_id="a"):
 
 @pytest.fixture
 def kinds(tmp_path):
+    """The faults of request lines, which the package and the skill tell alike."""
+
     def check(text):
         path = tmp_path / "requests.jsonl"
         path.write_text(text, encoding="utf-8", newline="\n")
         report = validate_request_file(path, profile("generic"))
-        return {group.kind: group.first[0].message for group in report.groups}
+        found = {group.kind: group.first[0].message for group in report.groups}
+        of_skill = checking.check_file(path, limits.Limits()).faults
+        assert list(of_skill) == list(found)
+        if "media_address" in found:
+            assert of_skill["media_address"][0].message == found["media_address"]
+        return found
 
     return check
 

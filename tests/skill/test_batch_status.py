@@ -8,6 +8,7 @@ from skill.places import script_module
 
 batch_status = script_module("batch_status")
 Stop = script_module("ending").Stop
+Unlisted = script_module("refusals").Unlisted
 STATUSES = (
     "COMPLETED", "Completed ", "succeeded", "JOB_STATE_SUCCEEDED", "PartiallyCompleted", "done",
     "CANCELED", "Stopped", "CANCELLATION_REQUESTED", "TIMEOUT_EXCEEDED", "error", "failed",
@@ -73,3 +74,30 @@ def test_an_odd_entry_of_a_list_of_models_costs_none_of_the_others(entry, name):
 def test_models_without_an_id_go_by_their_name():
     page = {"models": [{"name": "m-1"}, {"name": "m-2", "object": "model"}, {}]}
     assert [model.id for model in ModelList.model_validate(page).data] == ["m-1", "m-2"]
+
+
+class WithoutEnd:
+    """A server whose list never ends; the time of an entry goes up or down."""
+
+    def __init__(self, step_seconds):
+        self._step_seconds = step_seconds
+
+    def get(self, _path, *, limit, after="0"):
+        numbers = range(int(after) + 1, int(after) + limit + 1)
+        entries = [
+            {"id": str(number), "created_at": 2e9 + number * self._step_seconds}
+            for number in numbers
+        ]
+        return {"data": entries, "has_more": True}
+
+
+def test_a_list_without_an_end_is_read_as_far_as_what_is_looked_for_may_be(monkeypatch):
+    monkeypatch.setattr(batch_status, "_MOST_LISTED", 1_000)
+    upwards, downwards = WithoutEnd(3600), WithoutEnd(-3600)
+    assert len(list(batch_status.listed(upwards, "/batches", {}, None))) == 300
+    assert len(list(batch_status.listed(downwards, "/batches", {}, 2e9))) == 300
+    week_ago = 2e9 - 500 * 3600
+    assert len(list(batch_status.listed(downwards, "/batches", {}, week_ago))) == 525
+    for endless, since in ((upwards, 2e9), (downwards, 0)):
+        with pytest.raises(Unlisted, match="more than 1,000 entries"):
+            list(batch_status.listed(endless, "/batches", {}, since))

@@ -254,7 +254,7 @@ class _Blocks(io.RawIOBase):
         self._blocks = blocks
         self._sources = sources
         self._ready = memoryview(b"")
-        self._fault: InputError | None = None
+        self._fault: Exception | None = None
 
     def readable(self) -> bool:
         return True
@@ -277,7 +277,7 @@ class _Blocks(io.RawIOBase):
             raise self._fault
         try:
             return next(self._blocks, None)
-        except InputError as fault:
+        except Exception as fault:
             self._fault = fault
             raise
 
