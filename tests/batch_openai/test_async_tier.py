@@ -7,6 +7,7 @@ from contextlib import closing
 
 import openai
 import pytest
+import respx
 from anyio import fail_after
 
 from batch_openai.conftest import DEADLINE_SECONDS, batches_of, chat_call, quick
@@ -194,6 +195,26 @@ async def test_a_failure_has_the_status_and_words_of_a_row_s(faulty):
         async with quick(**ASYNC) as client:
             with pytest.raises(openai.OpenAIError, match="no such thing"):
                 await chat_call(client, "a")
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"code": "server_error", "message": "it ran out of memory"},
+        {"error": {"message": "it ran out of memory"}},
+        {"detail": "it ran out of memory"},
+        '{"message": "it ran out of memory"}',
+        "it ran out of memory",
+    ],
+    ids=["as OpenAI", "one deeper", "as FastAPI", "as JSON text", "as text"],
+)
+@respx.mock
+async def test_a_failure_keeps_its_words_in_whatever_form_they_come(told, unused_url):
+    ended = {"id": "resp_1", "object": "response", "status": "failed", "error": told}
+    respx.post(f"{unused_url}/responses").respond(200, json=ended)
+    async with quick(**ASYNC, base_url=unused_url, api_key="k", batch_provider="doubleword") as c:
+        with pytest.raises(openai.OpenAIError, match="it ran out of memory"):
+            await chat_call(c, f"what {told} says")
 
 
 async def test_a_cap_counts_for_it_too(monkeypatch, unused_url):

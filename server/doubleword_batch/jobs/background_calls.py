@@ -6,6 +6,8 @@ write whose reply was lost, or whose refusal does not say that it was not taken,
 for there, and is therefore never repeated.
 """
 
+from typing import Any
+
 import msgspec
 
 from doubleword_batch.api.repeating import contradicts, may_have_happened
@@ -19,6 +21,7 @@ from doubleword_batch.jobs.job import ASYNC, StoredJob
 from doubleword_batch.jobs.request_costs import bound_cost, holds_cap
 from doubleword_batch.jobs.store.apply_results import Cursor, RowLine, apply_lines, move_cursor
 from doubleword_batch.jobs.store.records import Write
+from doubleword_batch.jobs.sync.envelopes import error_in
 from doubleword_batch.jobs.sync.json_values import object_of, word
 from doubleword_batch.jobs.sync.parse import read_line
 from doubleword_batch.jobs.sync.parts import create_intent
@@ -135,12 +138,13 @@ def _result_line(response: BackgroundResponse) -> bytes:
     return msgspec.json.encode(line) + b"\n"
 
 
-def _error_of(response: BackgroundResponse) -> dict[str, str]:
-    error = object_of(object_of(decode_or_none(response.body)).get("error"))
-    message = word(error.get("message"))
-    if not message:
-        return {"code": response.status, "message": f"The response is {response.status}."}
-    return {"code": word(error.get("code")) or response.status, "message": message}
+def _error_of(response: BackgroundResponse) -> dict[str, Any]:
+    """The error as it came, for the reader of lines; its name is the status where it has none."""
+    error = error_in(object_of(decode_or_none(response.body)).get("error"))
+    if error is None:
+        error = f"The response is {response.status}."
+    fields = object_of(error) or {"message": error}
+    return fields | {"code": word(fields.get("code")) or response.status}
 
 
 def _unconfirmed(why: str = "its reply was lost.") -> TransportError:
