@@ -28,6 +28,8 @@ _CHANGES = (
     (rb"<text:tab\s*/>", b"\t"),
     (rb"<text:line-break\s*/>", b"\n"),
     (rb'(office:time-value=")', b"\\1" + _MARK.encode()),
+    # It takes times that end with Z, as SheetJS writes them, for texts
+    (rb'(office:date-value="[-0-9T:.]{1,40}?)(?:\.0{1,9})?Z"', b'\\1"'),
     # It refuses blanks between cells, as SheetJS writes them
     (rb">\s+(?=</?table:|<text:p[\s/>])", b">"),
     # LibreOffice gives an error an empty value, and shows its text

@@ -8,10 +8,15 @@ from doubleword_batch.errors import InputError
 from doubleword_batch.sources.base import quoted_name
 
 _AS_TEXT = "Export it as CSV or JSONL (UTF-8) and give that file."
+_AS_WORKBOOK = "Open it in a spreadsheet and save it as .xlsx, or as CSV UTF-8."
 _AS_PARQUET = "Save it as Parquet or CSV (UTF-8) and give that file."
 _OF_BYTES = {
     b"BZh": ("compressed with bzip2", _AS_TEXT),
     b"\xfd7zXZ": ("compressed with xz", _AS_TEXT),
+    **{
+        bytes([9, version, length, 0]): ("an Excel workbook of a version before 5", _AS_WORKBOOK)
+        for version, length in ((0, 4), (0, 6), (2, 6), (4, 6))
+    },
     b"\x04\x22\x4d\x18": ("compressed with LZ4", _AS_TEXT),
     b"\xff\x06\0\0sNaPpY": ("compressed with Snappy", _AS_TEXT),
     b"\x1f\x9d": ("compressed with compress (.Z)", _AS_TEXT),

@@ -125,6 +125,21 @@ def test_a_binary_workbook_is_read(tmp_path, roots, is_short):
     ]
 
 
+@pytest.mark.parametrize(
+    ("written", "shown"),
+    [
+        ("2024-02-29T12:30:15.000Z", "2024-02-29T12:30:15"),
+        ("2024-02-29T12:30:15.250Z", "2024-02-29T12:30:15.250000"),
+        ("2024-02-29T00:00:00.000Z", "2024-02-29"),
+        ("2024-02-29T12:30:15Z", "2024-02-29T12:30:15"),
+        ("2024-02-29T00:00:00", "2024-02-29"),
+    ],
+)
+def test_a_time_of_an_open_document_that_ends_with_z_is_one(tmp_path, roots, written, shown):
+    write_ods(tmp_path / "t.ods", ods_row("when"), ods_row(ods_cell(written, "date")))
+    assert next(open_source("t.ods", roots).rows()) == {"when": shown}
+
+
 def test_blanks_between_the_cells_of_an_open_document_are_none_of_it(tmp_path, roots):
     cell = ods_cell("<text:p> a <text:span>b</text:span> </text:p>")
     rows = [ods_row("x", "y"), ods_row(cell, "1")]
