@@ -104,14 +104,18 @@ def _configuration(settings: Settings) -> Iterator[Finding]:
 
 def state_directory(home: Path) -> Finding:
     """Whether the state directory is its owner's alone, as far as this system tells."""
-    if not home.exists():
-        return Finding("state", "ok", f"{home} will be created when needed")
-    from doubleword_batch.private_home import check_private
+    from doubleword_batch.private_home import check_place, check_private
 
     try:
+        check_place(home)
+        if not home.exists():
+            return Finding("state", "ok", f"{home} will be created when needed")
         check_private(home, home / "store.sqlite3")
     except ConfigError as error:
         return Finding("state", "wrong", error.message, error.hint)
+    except OSError as error:
+        found = f"{home} cannot be looked at: {error.strerror or error}."
+        return Finding("state", "wrong", found, "Set DOUBLEWORD_BATCH_HOME to another folder.")
     if sys.platform != "win32":
         return Finding("state", "ok", f"{home}, open to its owner only")
     if Path.home() in home.absolute().parents:

@@ -16,6 +16,30 @@ from doubleword_batch.errors import ConfigError, InputError, StoreError
 from doubleword_batch.open_files import is_link
 
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
+_ELSEWHERE = "Set DOUBLEWORD_BATCH_HOME to a folder of your own, which need not exist yet."
+_MOVED = (
+    "Remove the link, or put what it leads to in its place. To keep everything on another disk, "
+    "set DOUBLEWORD_BATCH_HOME to a folder there."
+)
+
+
+def check_place(home: Path) -> None:
+    """Refuse a state directory in whose place something else stands; it need not exist.
+
+    Raises:
+        ConfigError: code `invalid_setting`.
+    """
+    try:
+        if stat.S_ISDIR(home.stat().st_mode):
+            return
+        fault = "is not a folder"
+    except FileNotFoundError:
+        if not home.is_symlink():
+            return
+        fault = "is a link that leads nowhere"
+    except OSError as error:  # a file stands above it, its name is too long, a link leads to itself
+        fault = f"cannot be used: {error.strerror or error}"
+    raise ConfigError(f"The state directory {home} {fault}.", hint=_ELSEWHERE)
 
 
 def check_private(home: Path, store: Path) -> None:
@@ -44,16 +68,18 @@ def refuse_links(folder: Path) -> None:
     """
     for found in folder.iterdir():
         if is_link(found):
-            raise ConfigError(
-                _is_a_link(found),
-                hint="Remove the link, or put what it leads to in its place. To keep everything on "
-                "another disk, set DOUBLEWORD_BATCH_HOME to a folder there.",
-            )
-        if found.is_fifo():
-            raise ConfigError(
-                f"{found} in the state directory is a pipe, and doubleword-batch makes none.",
-                hint="Remove it.",
-            )
+            fault, hint = _is_a_link(found), _MOVED
+        elif found.is_fifo():
+            fault = f"{found} in the state directory is a pipe, and doubleword-batch makes none."
+            hint = "Remove it."
+        else:
+            continue
+        raise ConfigError(fault, hint=hint if _is_ours(folder) else _ELSEWHERE)
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether a folder is a state directory, and not one of other things, as /tmp or a home."""
+    return any((folder / name).exists() for name in ("store.sqlite3", "jobs", "local"))
 
 
 def kept_key(path: Path) -> str:
@@ -73,6 +99,7 @@ def kept_key(path: Path) -> str:
         )
     try:
         home = path.parent.parent
+        check_place(home)
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         check_private(home, home / "store.sqlite3")
         path.parent.mkdir(mode=0o700, exist_ok=True)
@@ -102,7 +129,7 @@ def _check(path: Path, name: str) -> None:
     if found.st_uid != os.geteuid():
         raise ConfigError(
             f"{name} {path} belongs to another user (id {found.st_uid}).",
-            hint="Set DOUBLEWORD_BATCH_HOME to a folder of your own.",
+            hint=_ELSEWHERE,
         )
     if found.st_mode & _OTHERS:
         raise ConfigError(
@@ -114,5 +141,5 @@ def _check(path: Path, name: str) -> None:
 def _advice(path: Path) -> str:
     """How to close it to others; never for a folder of other things, such as /tmp or a home."""
     if path.is_dir() and any(path.iterdir()) and not (path / "store.sqlite3").exists():
-        return "Set DOUBLEWORD_BATCH_HOME to a folder of your own, which need not exist yet."
+        return _ELSEWHERE
     return f"chmod {700 if path.is_dir() else 600} {path}"

@@ -86,6 +86,42 @@ def test_a_state_directory_that_others_can_read_is_wrong(doctor, tmp_path):
     assert stat.S_IMODE((tmp_path / "state").stat().st_mode) == 0o755
 
 
+PLACES = {
+    "a file": "is not a folder",
+    "a file/below": "cannot be used",
+    "x" * 300: "cannot be used",
+    "a pipe": "is not a folder",
+    "a link": "is a link that leads nowhere",
+    "a loop": "cannot be used",
+}
+
+
+@pytest.mark.posix("pipes, links, how long a name may be")
+@pytest.mark.parametrize("place", PLACES)
+def test_a_place_that_can_be_no_state_directory_is_named_and_called_no_bug(doctor, tmp_path, place):
+    (tmp_path / "a file").touch()
+    os.mkfifo(tmp_path / "a pipe")
+    (tmp_path / "a link").symlink_to(tmp_path / "gone")
+    (tmp_path / "a loop").symlink_to(tmp_path / "a loop")
+    home = tmp_path / place
+    done = doctor("--json", DOUBLEWORD_BATCH_HOME=str(home))
+    assert done.returncode == 4, done.stderr
+    found = findings(done)
+    for subject in ("state", "answers"):
+        assert found[subject]["found"].startswith(f"The state directory {home} {PLACES[place]}")
+        assert found[subject]["remedy"].startswith("Set DOUBLEWORD_BATCH_HOME to a folder")
+
+
+@pytest.mark.posix("links")
+def test_a_folder_of_other_things_is_left_as_it_is_and_another_one_is_asked_for(doctor, tmp_path):
+    other = tmp_path / "other"
+    other.mkdir(mode=0o700)
+    (other / "sbin").symlink_to(tmp_path)
+    found = findings(doctor("--json", DOUBLEWORD_BATCH_HOME=str(other)))["state"]
+    assert found["found"].startswith(f"{other / 'sbin'} in the state directory is a link")
+    assert found["remedy"].startswith("Set DOUBLEWORD_BATCH_HOME to a folder of your own")
+
+
 def test_hosts_that_have_the_server_are_named(doctor, tmp_path):
     (tmp_path / ".cursor").mkdir()
     entry = {"mcpServers": {"doubleword-batch": {"command": "doubleword-batch"}}}

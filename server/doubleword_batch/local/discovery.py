@@ -15,7 +15,7 @@ import msgspec
 from doubleword_batch.atomic_files import write_bytes
 from doubleword_batch.errors import StoreError
 from doubleword_batch.liveness import LivenessLock, is_held
-from doubleword_batch.private_home import kept_key
+from doubleword_batch.private_home import check_place, kept_key
 
 CHALLENGE_HEADER = "x-doubleword-batch-challenge"
 """Asks /health to prove that the server holds the token."""
@@ -172,6 +172,7 @@ def _proves_itself(notice: _Notice, token: str) -> bool:
 
 def _make_folder(home: Path) -> None:
     folder = home / "local"
+    check_place(home)
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.mkdir(mode=0o700, exist_ok=True)

@@ -130,7 +130,10 @@ def _folder(home: Path) -> Path:
 
 def _is_there(folder: Path, asset: _Asset) -> bool:
     path = folder / asset.filename
-    return path.is_file() and path.stat().st_size == asset.size_bytes
+    try:
+        return path.is_file() and path.stat().st_size == asset.size_bytes
+    except OSError:  # a name too long, a folder that may not be read
+        return False
 
 
 def _remove_leftovers(folder: Path) -> None:

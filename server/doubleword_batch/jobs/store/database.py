@@ -20,7 +20,7 @@ from typing import Any
 from doubleword_batch.atomic_files import is_disk_full
 from doubleword_batch.errors import StoreError
 from doubleword_batch.jobs.store.schema import MIGRATIONS
-from doubleword_batch.private_home import check_private
+from doubleword_batch.private_home import check_place, check_private
 
 _BUSY_SECONDS = 10.0
 _OPENING_PAUSE_SECONDS = 0.05
@@ -48,6 +48,7 @@ class Database:
         self._reading = threading.Lock()
         self._is_of_parent = False
         try:
+            check_place(home)
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
             path = home / "store.sqlite3"
             check_private(home, path)
