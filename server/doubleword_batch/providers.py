@@ -7,6 +7,7 @@ import datetime as dt
 import difflib
 import re
 import tomllib
+from collections.abc import Collection
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -25,22 +26,41 @@ _MAX_METADATA_KEY = 64
 _MAX_METADATA_VALUE = 512
 
 
-_WINDOW = re.compile(r"(\d{1,6})\s*(s|m|h|d)[a-z]*", re.IGNORECASE)
-_SECONDS = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
+_WINDOW = re.compile(r"(\d{1,6})\s*([a-z]+)", re.IGNORECASE)
+_SECONDS = {
+    word: seconds
+    for words, seconds in (
+        ("s sec secs second seconds", 1),
+        ("m min mins minute minutes", 60),
+        ("h hr hrs hour hours", 3_600),
+        ("d day days", 86_400),
+        ("w week weeks", 604_800),
+    )
+    for word in words.split()
+}
 
 
-def window_seconds(window: str) -> int | None:
-    """How long a completion window is: `24h` and `1d` are the same; None for other words."""
+def _seconds_of(window: str) -> int | None:
+    """How long a completion window is: `24h` and `1 day` are the same.
+
+    None for other words, and for months, which are not all of one length.
+    """
     found = _WINDOW.fullmatch(window.strip())
-    return int(found[1]) * _SECONDS[found[2].lower()] if found else None
+    seconds = _SECONDS.get(found[2].lower()) if found else None
+    return int(found[1]) * seconds if found and seconds else None
+
+
+def _same_window(windows: Collection[str], window: str) -> str | None:
+    """The one of these that a window is, also in another spelling; None for none."""
+    seconds = _seconds_of(window)
+    same = (own for own in windows if seconds is not None and _seconds_of(own) == seconds)
+    return window if window in windows else next(same, None)
 
 
 def _of_window(prices: dict[str, _T], window: str) -> _T | None:
     """What stands under a window, also in another spelling of it."""
-    if window in prices:
-        return prices[window]
-    seconds = window_seconds(window)
-    return next((price for own, price in prices.items() if window_seconds(own) == seconds), None)
+    own = _same_window(prices, window)
+    return None if own is None else prices[own]
 
 
 class PriceTable(BaseModel):
@@ -223,9 +243,7 @@ class Profile(BaseModel):
 
     def window_named(self, window: str) -> str:
         """A window in the provider's own spelling, as it is where the provider has none of it."""
-        seconds = window_seconds(window)
-        same = (own for own in self.windows if window_seconds(own) == seconds)
-        return window if seconds is None else next(same, window)
+        return _same_window(self.windows, window) or window
 
     def check_window(self, window: str) -> None:
         """Reject a completion window that the provider does not have.

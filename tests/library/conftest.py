@@ -1,4 +1,4 @@
-"""A server that tells how often it was asked, for the tests of what is not paid twice."""
+"""A server that tells how often it was asked, for what is not paid twice, or this machine's own."""
 
 import pytest
 
@@ -31,3 +31,22 @@ def settings(tmp_path, server):
             **as_doubleword(server),
         }
     )
+
+
+@pytest.fixture
+def simulating(tmp_path):
+    """Settings of this machine alone, whose server makes the answers up."""
+    return Settings.from_environment(
+        {
+            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
+            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
+        }
+    )
+
+
+@pytest.fixture
+def reviews(tmp_path):
+    """A file of the rows `REVIEWS`."""
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,stars\na fine book,5\na dull one,1\n", encoding="utf-8")
+    return path

@@ -3,6 +3,7 @@
 import csv
 
 PROMPT = "Say {{ text }}"
+REVIEWS = [{"text": "a fine book", "stars": 5}, {"text": "a dull one", "stars": 1}]
 
 
 class Sent:

@@ -7,20 +7,14 @@ import pytest
 from doubleword_batch import InputError, Jobs
 from doubleword_batch.jobs.store.staging import mark_as_leftover, remove_leftovers
 from doubleword_batch.local import LocalConfig, LocalServer
-from doubleword_batch.settings import Settings
 
 ROWS = [{"text": f"row {n}"} for n in range(5)]
 PROMPT = "Say {{ text }}"
 
 
 @pytest.fixture
-def settings(tmp_path):
-    return Settings.from_environment(
-        {
-            "DOUBLEWORD_BATCH_HOME": str(tmp_path / "home"),
-            "DOUBLEWORD_BATCH_LOCAL_EXECUTOR": "simulate",
-        }
-    )
+def settings(simulating):
+    return simulating
 
 
 async def refused(job):

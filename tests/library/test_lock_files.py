@@ -32,10 +32,8 @@ def environment(tmp_path):
 
 
 @pytest.fixture
-def table(tmp_path):
-    path = tmp_path / "reviews.csv"
-    path.write_text("text,stars\na fine book,5\na dull one,1\n", encoding="utf-8")
-    return path
+def table(reviews):
+    return reviews
 
 
 @pytest.fixture

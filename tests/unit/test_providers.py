@@ -4,7 +4,7 @@ import pytest
 
 from doubleword_batch.errors import InputError
 from doubleword_batch.models import ENDPOINTS
-from doubleword_batch.providers import check_metadata, profile
+from doubleword_batch.providers import PriceTable, check_metadata, profile
 
 NAMES = ("doubleword", "openai", "local", "generic")
 
@@ -63,6 +63,31 @@ def test_a_provider_is_named_as_a_sentence_needs_it():
         profile("generic").check_endpoint("/v1/audio")
 
 
-@pytest.mark.parametrize(("told", "named"), [("1d", "24h"), ("24h", "24h"), ("soon", "soon")])
-def test_a_window_that_a_server_spells_otherwise_is_named_as_the_profile_names_it(told, named):
+@pytest.mark.parametrize(
+    ("told", "named"),
+    [("24h", "24h"), ("1d", "24h"), ("1 Day", "24h"), ("24 hours", "24h"), ("1440 min", "24h")],
+)
+def test_a_window_that_is_spelled_otherwise_is_named_as_the_profile_names_it(told, named):
     assert profile("openai").window_named(told) == named
+
+
+@pytest.mark.parametrize("told", ["soon", "1 month", "24 hands", "24", ""])
+def test_a_window_that_is_no_length_of_time_is_refused_and_not_guessed(told):
+    doubleword = profile("doubleword")
+    assert doubleword.window_named(told) == told
+    with pytest.raises(InputError, match="There is no completion window") as refused:
+        doubleword.check_window(doubleword.window_named(told))
+    assert "24h, 1h" in refused.value.hint
+
+
+def test_a_price_is_that_of_its_window_alone_however_it_is_spelled():
+    prices = PriceTable.model_validate(
+        {
+            "date": "2026-11-01",
+            "source": "a test",
+            "models": {"m": {"1m": (1, 2), "24h": (3, 4), "2w": (5, 6), "anytime": (7, 8)}},
+        }
+    )
+    spelled = ("1 minute", "1d", "14 days", "anytime", "1 month", "soon")
+    found = [prices.price("m", window) for window in spelled]
+    assert found == [(1, 2), (3, 4), (5, 6), (7, 8), None, None]

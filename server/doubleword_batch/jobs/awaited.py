@@ -91,10 +91,10 @@ def note_on_awaited(job: StoredJob) -> str:
 
 def next_of_awaited(awaited: Sequence[Awaited]) -> Next | None:
     """The call that brings most of what is on its way."""
-    first = next(iter(awaited), None)
-    if first is None or not first.has_ended:
-        return first and look_again(first.job)
-    return Next("fetch_results", {"job": first.job})
+    if not awaited:
+        return None
+    first = awaited[0]
+    return Next("fetch_results", {"job": first.job}) if first.has_ended else look_again(first.job)
 
 
 def _rows(awaited: Sequence[Awaited]) -> str:

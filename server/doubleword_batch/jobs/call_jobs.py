@@ -20,7 +20,7 @@ from doubleword_batch.jobs.build_source import stamp_of
 from doubleword_batch.jobs.failpoints import failpoint
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.ready_files import REQUEST_FILE
-from doubleword_batch.jobs.reuse.earlier import in_groups
+from doubleword_batch.jobs.reuse.earlier import chunks
 from doubleword_batch.jobs.store.call_rows import CallRows
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import RANDOM_FINGERPRINT
@@ -162,8 +162,8 @@ def finished_rows(job: StoredJob, wanted: Iterable[int]) -> list[FinishedRow]:
     with closing(StoredLines(job)) as lines:
         return [
             FinishedRow(entry.row, entry.outcome, entry.cause, entry.message, lines.line(entry))
-            for group in in_groups(sorted(rows), _ROWS_AT_ONCE)
-            for entry in job.ledger.ended_between(group[0], group[-1])
+            for chunk in chunks(sorted(rows), _ROWS_AT_ONCE)
+            for entry in job.ledger.ended_between(chunk[0], chunk[-1])
             if entry.row in rows
         ]
 

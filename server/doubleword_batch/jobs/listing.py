@@ -68,7 +68,7 @@ async def list_objects(
     """
     if not 1 <= limit <= _MOST_LINES:
         raise InputError(f"limit must be between 1 and {_MOST_LINES}.")
-    is_searched = ws.profile.search and kind in {"batches", "files"}
+    is_searched = kind == "jobs" or (ws.profile.search and kind != "models")
     page = _Page(ws, kind, status, search, limit, is_searched=is_searched)
     if kind == "jobs":
         return _jobs(page, after)
@@ -90,7 +90,7 @@ class _Page:
     """The lines of one page, in so many and so few bytes as a reply has room for.
 
     Attributes:
-        is_searched: `search` has been applied to what comes already.
+        is_searched: the store or the server has applied `search` already.
         lines: of what was wanted and had room.
         last: the name or id of the last of them.
         seen: every status that was met.
@@ -147,7 +147,6 @@ class _Page:
 
 def _jobs(page: _Page, after: str | None) -> Listing:
     ws, before = page.ws, None
-    page.is_searched = True
     if after is not None:
         last = ws.store.job_named(after)
         if last is None:

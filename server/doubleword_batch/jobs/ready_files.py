@@ -24,7 +24,7 @@ from doubleword_batch.errors import (
 from doubleword_batch.jobs.extras import spec_of
 from doubleword_batch.jobs.find import job_for_a_file
 from doubleword_batch.jobs.job import StoredJob, Workspace
-from doubleword_batch.jobs.reuse.earlier import in_groups
+from doubleword_batch.jobs.reuse.earlier import chunks
 from doubleword_batch.jobs.room import refuse_without_room
 from doubleword_batch.jobs.store.ledger import Ledger
 from doubleword_batch.jobs.store.records import Part
@@ -307,9 +307,9 @@ def open_rows(ledger: Ledger, path: Path) -> int:
     """Open a row for each line of a request file; returns how many there are."""
     heads = enumerate(request_lines(path), start=1)
     rows = 0
-    for group in in_groups(((row, head.custom_id, 1) for row, head in heads), _ROWS_AT_ONCE):
-        ledger.add_adopted_rows(group)
-        rows += len(group)
+    for chunk in chunks(((row, head.custom_id, 1) for row, head in heads), _ROWS_AT_ONCE):
+        ledger.add_adopted_rows(chunk)
+        rows += len(chunk)
     return rows
 
 

@@ -80,8 +80,12 @@ async def fetch_results(
     table = await in_thread(lambda _: Table(stored))  # it may have to hash the source again
     begins_with_bom = table.has_byte_order_mark if bom is None else bom
     is_kept = query is None or output_path is not None
-    into = _Target(target, target_format, formulas, begins_with_bom) if is_kept else None
-    answer, written = await _write(stored, table, query, into, all_rows, progress)
+    into = _Target(target, target_format, formulas, begins_with_bom)
+    if query is None:
+        answer, written = None, await in_thread(lambda cancelled: into.write(table, cancelled))
+    else:
+        kept = into if is_kept else None
+        answer, written = await _answer(stored, table, query, kept, all_rows, progress)
     stored = stored.reloaded()
     waits = first_wave_in_words(stored, carried_on)
     warnings = [*([waits] if waits else []), *_apostrophes(written), *table.warnings, *notes]
@@ -111,6 +115,11 @@ class _Target(NamedTuple):
     formulas: bool
     bom: bool
 
+    def write(self, table: Table, cancelled: Callable[[], bool]) -> Written:
+        return write_table(
+            table, self.file, self.format, formulas=self.formulas, bom=self.bom, cancelled=cancelled
+        )
+
 
 def _with_lock(
     job: StoredJob, target: OutputFile, table_format: Format, results: Results, query: str | None
@@ -133,46 +142,39 @@ def _apostrophes(written: Written | None) -> list[str]:
     return [words]
 
 
-async def _write(
+async def _answer(
     job: StoredJob,
     table: Table,
-    query: str | None,
+    query: str,
     into: _Target | None,
     all_rows: bool,  # noqa: FBT001
     progress: Progress,
-) -> tuple[QueryResult | None, Written | None]:
-    """Write the table, or run the query over it and the jobs that it names: its rows are kept."""
-    others = {} if query is None else await tables_named_in(job.workspace, query, progress)
+) -> tuple[QueryResult, Written | None]:
+    """Run the query over this job and those that it names; its rows go where they are wanted."""
+    others = await tables_named_in(job.workspace, query, progress)
 
-    def run(cancelled: Callable[[], bool]) -> tuple[QueryResult | None, Written | None]:
-        if query is not None and into is None:
+    def run(cancelled: Callable[[], bool]) -> tuple[QueryResult, Written | None]:
+        if into is None:
             found = query_table(
                 table, job.folder, query, others=others, all_rows=all_rows, cancelled=cancelled
             )
             return found, None
-        if into is None:
-            return None, None
-        file, form, formulas, bom = into
-        if query is None:
-            return None, write_table(
-                table, file, form, formulas=formulas, bom=bom, cancelled=cancelled
-            )
         return write_query(
             table,
             job.folder,
             query,
-            file,
-            form,
+            into.file,
+            into.format,
             others=others,
-            formulas=formulas,
-            bom=bom,
+            formulas=into.formulas,
+            bom=into.bom,
             cancelled=cancelled,
         )
 
     try:
         return await in_thread(run)
     except InputError as error:
-        if error.code == "invalid_query" and query is not None:
+        if error.code == "invalid_query":
             if "table" in error.details:
                 error.hint = _meant_job(job, error.details["table"]) + error.hint
             error.next = Next("fetch_results", {"job": job.name, "query": corrected(query, error)})

@@ -28,6 +28,7 @@ from doubleword_batch.jobs.store.worker_threads import in_thread
 from doubleword_batch.jobs.sync.causes import advice
 from doubleword_batch.jobs.sync.schema_check import WRAPPED
 from doubleword_batch.jobs.sync.stored_lines import StoredLines
+from doubleword_batch.plain_text import shortened
 
 _MOST_COLUMNS = 20
 _EXPLAINED = 3
@@ -70,7 +71,6 @@ async def results_reply(
     causes = await in_thread(lambda _: ledger.causes(_MOST_CAUSES))
     complete = job.has_ended() and not sums.get("pending") and not awaits_round(job, carried_on)
     unsent = await in_thread(lambda _: rows_saved(job))
-    made_from = table.about.get("made_from") or ""
     return Results(
         provider=job.workspace.provider,
         next=next_of(carried_on)
@@ -85,9 +85,7 @@ async def results_reply(
         reused_from=unsent.reused_from,
         output_path=written,
         columns=[] if answer else table.answer_columns[:_MOST_COLUMNS],
-        made_from=(made_from or None)
-        if len(made_from) <= _MADE_FROM_CHARACTERS
-        else made_from[:_MADE_FROM_CHARACTERS] + "…",
+        made_from=shortened(table.about.get("made_from") or "", _MADE_FROM_CHARACTERS) or None,
         input_tokens=input_tokens,
         output_tokens=output_tokens,
         cost_usd=cost.usd,

@@ -1,8 +1,13 @@
-"""Checks below the file: what is wrong with a broken line, which ids stand twice, how many inputs.
+"""Checks below the file: of a broken line, of ids that stand twice, of media, of how many inputs.
 
 A file that a provider takes fits into memory, so its custom_ids are kept as they are. Of a longer
 one the ids' digests go to temporary files, split by digest so that equal ones meet, and are
 compared at the end.
+
+Images, sounds, videos and files are fetched by who answers the request, by the same rules as for an
+image column (`public_address`): plain https, to a public host, unless the content lies in the
+request itself, as a data: URI. Only the places in which servers look for media are read; what is
+only quoted, such as a tool's arguments, is nobody's to fetch.
 """
 
 import json
@@ -269,7 +274,7 @@ _MEDIA = frozenset(
         *("input_audio", "input_video", "input_file", "image", "audio", "video", "file", "source"),
     }
 )
-"""Members of a message or of a part of it that hold such an address, or the content itself."""
+"""Members of a message or of a part of it that hold an address of media, or the content itself."""
 
 _ADDRESSES = frozenset({"url", "uri", "data", "file_data", "path"})
 _ONLY_QUOTED = ("tool_use", "function_call", "custom_tool_call")

@@ -94,8 +94,8 @@ def _rows_in(
     for job in jobs:
         with KeyFile(job.folder) as earlier:
             key_of = {row: key for key, row in earlier.rows_of(wanted)}
-        for group in in_groups(sorted(key_of), _ROWS_AT_ONCE):
-            for row, ends_at in look(job, group).items():
+        for chunk in chunks(sorted(key_of), _ROWS_AT_ONCE):
+            for row, ends_at in look(job, chunk).items():
                 key = key_of[row]
                 found.setdefault(key, CallRow(key, job.name, row, True, ends_at))  # noqa: FBT003
         wanted -= found.keys()
@@ -104,11 +104,11 @@ def _rows_in(
     return found
 
 
-def in_groups(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
-    """So many of them at a time."""
+def chunks(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    """The items in their order, in lists of so many; the last one may be shorter."""
     left = iter(items)
-    while group := list(islice(left, size)):
-        yield group
+    while chunk := list(islice(left, size)):
+        yield chunk
 
 
 def matches_in_jobs(

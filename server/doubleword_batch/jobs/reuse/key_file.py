@@ -1,4 +1,12 @@
-"""Records sorted into buckets as they come, of which only a part is ever in memory."""
+"""A job's keys on disk: which of its rows asked what, sorted, so that others find them.
+
+`keys.bin` in the job's folder: a mark, then for each first byte how many records begin with it or a
+smaller one, then the records: the key and the row, in order. A file that is not whole counts as
+none: then its answers are not found, and nothing else happens.
+
+It is written while the job is built, and equal rows are found by it, in bounded memory: the records
+are sorted into buckets as they come, of which only a part is ever in memory.
+"""
 
 import errno
 import mmap
@@ -273,7 +281,8 @@ class EqualRows:
                 file.seek(0)
                 file.write(_MARK + _COUNTS.pack(*ends))
         except BaseException as error:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # what is not whole counts as none
+                path.unlink()
             if isinstance(error, OSError):
                 raise not_written(path, error) from None
             raise

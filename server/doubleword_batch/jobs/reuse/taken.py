@@ -23,7 +23,7 @@ from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
     RowMatch,
     cascades_like,
-    in_groups,
+    chunks,
     jobs_like,
     matches_in_calls,
     matches_in_jobs,
@@ -286,8 +286,8 @@ class _Answers:
                 where, earlier_row = tries[turn]
                 by_job.setdefault(where, []).append((row, earlier_row))
             for where, pairs in by_job.items():
-                for group in in_groups(pairs, _ROWS_AT_ONCE):
-                    taken = self._take(where, group)
+                for chunk in chunks(pairs, _ROWS_AT_ONCE):
+                    taken = self._take(where, chunk)
                     left_out |= dict.fromkeys(taken, not where.for_strong)
             left = {row: tries for row, tries in left.items() if row not in left_out}
             turn += 1

@@ -1,9 +1,13 @@
-"""Rows that an earlier job was sent for and whose answers are not here yet.
+"""Rows that an earlier job was sent for and whose answers are not here: not yet, or not any more.
 
 A job that has ended, and that nobody fetched, is fetched before a new job over its rows would pay
 for them again; so is one whose copies of wanted answers are gone from the state directory. What is
 still on its way then is counted, job by job, so that whoever builds can wait for it instead of
 paying twice.
+
+Answers that were paid for and are gone are said before their rows are paid for again: the job's
+files were deleted from the state directory, or are damaged, and the provider has them no more, or
+could not be asked.
 """
 
 from collections import Counter
@@ -14,7 +18,7 @@ from doubleword_batch.jobs.build_request import Reuse
 from doubleword_batch.jobs.job import StoredJob, Workspace
 from doubleword_batch.jobs.reuse.earlier import (
     RowMatch,
-    in_groups,
+    chunks,
     jobs_like,
     matches_in_calls,
     matches_in_jobs,
@@ -134,9 +138,9 @@ class Unfetched:
 
     def _pending(self) -> Iterator[RowMatch]:
         for job in self._jobs.values():
-            for group in in_groups(matches_in_jobs(self._keys, [job]), _ROWS_AT_ONCE):
-                pending = job.ledger.pending_among([match.earlier_row for match in group])
-                yield from (match for match in group if match.earlier_row in pending)
+            for chunk in chunks(matches_in_jobs(self._keys, [job]), _ROWS_AT_ONCE):
+                pending = job.ledger.pending_among([match.earlier_row for match in chunk])
+                yield from (match for match in chunk if match.earlier_row in pending)
         calls = CallRows(self._ws.store)
         if self._jobs and not calls.is_empty():
             found = matches_in_calls(self._keys, calls, on_their_way=True)

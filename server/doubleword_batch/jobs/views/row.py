@@ -183,7 +183,7 @@ def _messages(body: dict[str, Any]) -> list[Message]:
         found.append(Message("system", _text(body["instructions"])))
     given = body.get("messages", body.get("input"))
     if given is not None and not isinstance(given, list):
-        given = [given]
+        found.append(Message("input", _text(given)))
     for message in list_of(given):
         if isinstance(message, dict):
             fields = object_of(message)
