@@ -103,6 +103,27 @@ async def test_equal_calls_given_up_keep_a_request_each(faulty, gate):
     assert len({answer.id for answer in answers}) == 5
 
 
+async def test_a_request_that_was_taken_over_answers_nobody_else(faulty, settings, gate):
+    with faulty(**held_at("POST /v1/files", gate)) as server:
+        engine = BatchEngine(settings, QUICK)
+        try:
+            first = engine.begin(*ASKED)
+            while first.job_row is None:
+                await asyncio.sleep(0.01)
+            first.future.cancel()
+            engine.release(first)
+            second = engine.begin(*ASKED)
+            while second.leader is None:
+                await asyncio.sleep(0.01)
+            gate.touch()
+            await engine.response_of(second)
+            assert await requests_of(server) == 1
+            await engine.response_of(engine.begin(*ASKED))
+        finally:
+            await engine.close()
+        assert await requests_of(server) == 2
+
+
 async def test_what_is_given_up_before_it_is_sent_is_not_paid_for(faulty, gate):
     with faulty() as server:
         async with quick(batch_window_seconds=0.6) as client:

@@ -69,6 +69,15 @@ def test_what_waits_is_on_the_list_and_on_the_jobs_page_with_its_price(asking, b
     assert "Approve and submit" in page
 
 
+def test_a_pilot_that_needs_a_yes_leads_to_the_page_that_asks(asking, browser):
+    given = {"source": str(asking.folder / "reviews.csv")}
+    draft = asking.console.post(browser, "/new/path", **given).headers["location"]
+    form = {"prompt": "Try {{ review }}", "model": MODEL, "max_tokens": "500000"}
+    sent = asking.console.post(browser, f"{draft}/pilot", **form)
+    assert sent.status_code == 303
+    assert "Approve and submit" in browser.get(sent.headers["location"]).text
+
+
 def test_a_yes_submits_it_once(asking, browser):
     job = asking.job()
     question = question_on(browser.get(f"/jobs/{job}").text)

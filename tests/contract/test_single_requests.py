@@ -89,13 +89,19 @@ def test_a_deleted_response_is_erased(simulated, tmp_path):
     assert b"secret-kept" in stored
 
 
-def test_a_deleted_response_that_still_runs_stops(start, echo):
-    caller = start(echo)
-    caller.create(line("hold-1"))
+class Endless(Echo):
+    async def _answer(self, _request):
+        await asyncio.Event().wait()
+
+
+def test_a_deleted_response_that_still_runs_stops(start):
+    executor = Endless()
+    caller = start(executor)
     begun = post(caller, background=True).json()["id"]
+    until(lambda: executor.running == 1)
     assert caller.http.delete(f"/responses/{begun}").status_code == 200
     assert caller.http.get(f"/responses/{begun}").status_code == 404
-    echo.gate.set()
+    until(lambda: executor.running == 0)
     assert caller.create(line("a"))["status"] == "validating"
 
 

@@ -353,6 +353,14 @@ BROKEN_BODIES = {
 }
 
 
+async def test_an_error_body_without_an_end_is_read_to_its_bound(connect, monkeypatch):
+    monkeypatch.setattr(reply_body, "ERROR_BODY_SECONDS", 1_000)
+    endless = replace(answer(400, b"no such file", framed=False), drip_with=b"x" * 65_536)
+    async with serving(endless) as server:
+        with pytest.raises(errors.RejectedError, match="no such file"):
+            await connect(server.base_url).batches.get(ID)
+
+
 @pytest.mark.parametrize("body", BROKEN_BODIES)
 async def test_a_rejection_stays_one_whatever_happens_to_its_body(connect, monkeypatch, body):
     monkeypatch.setattr(reply_body, "ERROR_BODY_SECONDS", 0.2)

@@ -97,8 +97,6 @@ def parse_embeddings(body: dict[str, Any]) -> ParsedEmbeddings:
     """Parse the body of an embeddings request; `RequestFailed` if it does not fit."""
     value = body.get("input")
     inputs: list[Any] = value if is_list(value) and not _are_tokens(value) else [value]
-    if not inputs:
-        raise rejected("input is empty", param="input")
     encoding = body.get("encoding_format") or "float"
     if encoding not in ("float", "base64"):
         raise rejected("encoding_format must be float or base64", param="encoding_format")
