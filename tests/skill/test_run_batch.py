@@ -38,6 +38,19 @@ def test_failed_requests_come_in_a_file_of_their_own_and_change_the_exit_code(
     assert len(lines_of(work / "requests.results.jsonl")) == 9
 
 
+def test_a_window_that_the_server_does_not_have_is_refused_as_it_was_written(
+    run, work, served, requests_of
+):
+    requests_of(5)
+    with served() as server:
+        done = run("run_batch.py", "requests.jsonl", "--window", "1 month", **server.variables)
+        batches = batches_at(server)
+
+    assert done.code != 0
+    assert "Unsupported completion_window" in done.err
+    assert batches == []
+
+
 async def test_the_package_takes_up_a_batch_that_the_script_submitted(
     run, work, served, requests_of, tmp_path
 ):
