@@ -11,6 +11,7 @@ import pytest
 from doubleword_batch.errors import ConfigError, InputError
 from doubleword_batch.jobs.export.files import format_of, write_table
 from doubleword_batch.jobs.store.worker_threads import AbandonedError
+from doubleword_batch.sources.values import as_text
 from finished_job import chat
 
 SCHEMA = {
@@ -163,6 +164,27 @@ async def test_no_number_loses_digits_in_parquet(finish, written, tmp_path, valu
     assert types_of(tmp_path / "out.parquet")["n"] == kind
     texts = [None if value is None else str(value) for value in values]
     assert read == (texts if kind == "VARCHAR" else values)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [(1 << 53) + 1, 1e-7, 1e21],
+        ["x", 1.2345678901234568e17, 0.00001],
+        [[1e16, {"a": 1.5e300}], {"b": [1e-6, -0.0]}, 1e16],
+        [True, 5e-324, 1 << 70],
+    ],
+)
+async def test_a_number_in_a_text_of_parquet_is_the_text_that_a_csv_table_has(
+    finish, written, tmp_path, values
+):
+    rows = [{"text": str(number), "n": value} for number, value in enumerate(values)]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    job = await finish("t.jsonl", chat("a"), chat("b"), chat("c"))
+    read = [row["n"] for row in written(job.table(), "parquet")]
+    assert types_of(tmp_path / "out.parquet")["n"] == "VARCHAR"
+    assert read == [row["n"] for row in written(job.table(), "csv")]
+    assert read == [as_text(value) for value in values]
 
 
 async def test_bytes_of_a_source_come_back_as_bytes(finish, written, tmp_path):

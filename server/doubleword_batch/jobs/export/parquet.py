@@ -7,7 +7,8 @@ types are those that the values have; nothing is guessed from the looks of a tex
 - whole numbers are BIGINT, numbers DOUBLE, true and false BOOLEAN, bytes BLOB;
 - a column of a response_schema has the type that its schema names, also while it is empty;
 - everything else, and columns of mixed types, are VARCHAR: lists and objects as JSON; numbers, too,
-  where their type would lose digits of them;
+  where their type would lose digits of them. The texts are those of a prompt and of a CSV table,
+  not DuckDB's own (1e-07, 10000000000000000.0);
 - embeddings are lists of FLOAT. Where all have one length n, readers built on Apache Arrow see
   lists of the fixed length n; Parquet itself has none, so DuckDB shows FLOAT[], which casts to
   FLOAT[n]. It is not written as one: DuckDB 2.0 writes nulls of that type so that Arrow cannot read
@@ -50,7 +51,10 @@ _OF_VALUES: dict[frozenset[type[object]], str] = {
     frozenset({bytes}): "BLOB",
 }
 
+_NESTED = frozenset({list, dict})
+
 _encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int:
@@ -69,6 +73,8 @@ def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int
         if table.embedding_column is not None:
             columns[table.columns.index(table.embedding_column)].is_vector = True
         rows, longest = _write_lines(table, columns, lines, cancelled)
+        if late := [f"c{number}" for number, c in enumerate(columns) if c.is_text_after_all()]:
+            longest = _write_texts(lines, late, cancelled)
         group = _GROUP_BYTES * rows // max(lines.stat().st_size, 1)
         group = min(max(group, _FEWEST_ROWS), _MOST_ROWS)
         import duckdb
@@ -79,7 +85,8 @@ def write_parquet(table: Rows, path: Path, cancelled: Callable[[], bool]) -> int
             raise not_written(path.parent, error, then=FETCH_AGAIN) from None
     finally:
         duck.close()
-        lines.unlink(missing_ok=True)
+        for left in (lines, _copy_of(lines)):
+            left.unlink(missing_ok=True)
     if cancelled():
         raise AbandonedError
     return rows
@@ -98,16 +105,24 @@ class _Column:
         self._elements: set[type[object]] = set()
         self._is_long = self._is_too_large = False
 
-    def see(self, value: Any) -> None:
-        """Take note of a value."""
+    def see(self, value: Any) -> Any:
+        """Take note of a value; what to write of it."""
         kind: type[object] = value.__class__
         self._kinds.add(kind)
+        if kind in _NESTED and not self.is_vector:
+            return _encode(value).decode()
         if kind is int and not -_EXACT <= value <= _EXACT:
             self._is_long = True
             self._is_too_large |= not -_BIGINT <= value < _BIGINT
         elif kind is list and self.is_vector:
             self._lengths.add(len(value))
             self._elements.update(map(type, cast("list[Any]", value)))
+        return value
+
+    def is_text_after_all(self) -> bool:
+        """Whether values were written in a type that the column has not, as others in it show."""
+        has_others = float in self._kinds or (self.is_vector and list in self._kinds)
+        return has_others and self.type() == "VARCHAR"
 
     def type(self) -> str:
         """The SQL type that holds all values."""
@@ -160,12 +175,34 @@ def _write_lines(
                 raise AbandonedError
             values: dict[str, Any] = {}
             for key, name, see in keyed:
-                values[key] = value = row[name]
-                see(value)
+                values[key] = see(row[name])
             line = _encode(values) + b"\n"
             longest = max(longest, len(line))
             output.write(line)
     return rows, longest
+
+
+def _copy_of(lines: Path) -> Path:
+    return lines.with_name(f"{lines.name}.texts")
+
+
+def _write_texts(lines: Path, keys: Sequence[str], cancelled: Callable[[], bool]) -> int:
+    """Write the temporary file again, these columns as texts; returns the longest line."""
+    longest = 0
+    copy = _copy_of(lines)
+    with lines.open("rb") as given, copy.open("wb", buffering=_BUFFER_BYTES) as output:
+        for line in given:
+            if cancelled():
+                raise AbandonedError
+            values = _decode(line)
+            for key in keys:
+                if not isinstance(values[key], str | None):
+                    values[key] = _encode(values[key]).decode()
+            text = _encode(values) + b"\n"
+            longest = max(longest, len(text))
+            output.write(text)
+    copy.replace(lines)
+    return longest
 
 
 def _copy(
