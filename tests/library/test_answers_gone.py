@@ -165,7 +165,7 @@ async def test_taken_answers_that_are_gone_are_said_and_not_left_out(settings, t
             taken.write_bytes(content[:-50])
         with pytest.raises(StoreError, match="are gone from the state directory") as gone:
             await job.results()
-        assert "new_run" in gone.value.hint
+        assert "as a new run" in gone.value.hint
         taken.write_bytes(content)
         assert (await job.results()).reply.ledger == {"ok": 2}
         assert first.name in job.created.reused_from[0]
