@@ -6,6 +6,7 @@ system's settings), SSL_CERT_FILE and SSL_CERT_DIR.
 
 import os
 import ssl
+from contextlib import suppress
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
@@ -18,6 +19,9 @@ def proxy_for(url: str) -> str | None:
 
     A proxy cannot reach this machine, and must not see what stays on it: none leads to a loopback
     address, whatever the environment says.
+
+    Raises:
+        ConfigError: its port is none.
     """
     parts = urlsplit(url)
     host = parts.hostname or ""
@@ -29,7 +33,21 @@ def proxy_for(url: str) -> str | None:
         or proxy_bypass(f"{host}:{parts.port}" if parts.port else host)
     ):
         return None
-    return found if "://" in found else f"http://{found}"
+    proxy = found if "://" in found else f"http://{found}"
+    with suppress(ValueError):
+        if urlsplit(proxy).port != 0:
+            return proxy
+    raise unusable_proxy(proxy)
+
+
+def unusable_proxy(proxy: str | None) -> ConfigError:
+    """The error for a proxy that no request can go through."""
+    return ConfigError(
+        "The proxy that the environment names cannot be used"
+        + (f": {shown_proxy(proxy)}." if proxy else "."),
+        hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http and https proxies work, SOCKS "
+        "does not.",
+    )
 
 
 def shown_proxy(proxy: str) -> str:
@@ -37,6 +55,8 @@ def shown_proxy(proxy: str) -> str:
     try:
         parts = urlsplit(proxy)
     except ValueError:  # a bracket that does not close
+        return proxy.rpartition("@")[2]
+    if not parts.netloc:  # in quotes, perhaps
         return proxy.rpartition("@")[2]
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
@@ -61,6 +81,12 @@ def tls_context(url: str) -> ssl.SSLContext:
             os.scandir(named).close()  # a folder that is not there would only trust nobody
         return create_ssl_context()
     except (OSError, ValueError) as error:  # an ssl.SSLError is an OSError
+        keys = os.environ.get("SSLKEYLOGFILE")
+        if keys and isinstance(error, OSError) and error.filename == keys:
+            raise ConfigError(
+                f"SSLKEYLOGFILE names {quote_untrusted(keys, 200)}, which cannot be written.",
+                hint="Set SSLKEYLOGFILE to a file that can be written, or unset it.",
+            ) from None
         if not named:
             raise
         reason = "holds no certificates" if isinstance(error, ssl.SSLError) else "cannot be read"

@@ -61,6 +61,7 @@ def hashed(folder, certificate):
         ("SSL_CERT_FILE", "no-certificate.pem", "holds no certificates"),
         ("SSL_CERT_DIR", "nowhere", "cannot be read"),
         ("SSL_CERT_DIR", "no-certificate.pem", "cannot be read"),
+        ("SSLKEYLOGFILE", "no folder/keys.log", "cannot be written"),
     ],
 )
 async def test_authorities_that_cannot_be_used_are_named_with_their_variable(
@@ -75,7 +76,17 @@ async def test_authorities_that_cannot_be_used_are_named_with_their_variable(
     assert name in caught.value.hint
 
 
-@pytest.mark.parametrize("proxy", ["socks5://user:secret@proxy.test:1", "http://user:secret@[::1"])
+@pytest.mark.parametrize(
+    "proxy",
+    [
+        "socks5://user:secret@proxy.test:1",
+        "http://user:secret@[::1",
+        "http://user:secret@proxy.test:99999",
+        "http://user:secret@proxy.test:0",
+        "http://user:secret@proxy.test:http",
+        "'http://user:secret@proxy.test:1'",
+    ],
+)
 async def test_a_proxy_that_cannot_be_used_is_named_and_its_password_is_not(
     connect_directly, monkeypatch, proxy
 ):

@@ -37,13 +37,12 @@ from doubleword_batch.api.request import ApiRequest, typed_reply
 from doubleword_batch.backoff import RetryClock
 from doubleword_batch.content_encoding import ACCEPTED
 from doubleword_batch.errors import (
-    ConfigError,
     DoublewordBatchError,
     NotFoundError,
     ProtocolError,
     quote_untrusted,
 )
-from doubleword_batch.network import proxy_for, shown_proxy, tls_context
+from doubleword_batch.network import proxy_for, tls_context, unusable_proxy
 from doubleword_batch.redaction import redacted, redacted_lines
 from doubleword_batch.settings import BASE_URL_VARIABLES, Secret, sendable
 
@@ -341,12 +340,7 @@ def _http_client(
             transport=transport,
         )
     except (ImportError, ValueError, OSError, httpx.InvalidURL):
-        raise ConfigError(
-            "The proxy that the environment names cannot be used"
-            + (f": {shown_proxy(proxy)}." if proxy else "."),
-            hint="Check HTTPS_PROXY, HTTP_PROXY and ALL_PROXY: http and https proxies work, SOCKS "
-            "does not.",
-        ) from None
+        raise unusable_proxy(proxy) from None
 
 
 def _is_html(response: httpx.Response) -> bool:
