@@ -50,6 +50,7 @@ def test_a_setup_that_works_has_nothing_wrong_and_exits_with_0(doctor):
     found = findings(done)
     assert done.returncode == 0
     assert {f["state"] for f in found.values()} <= {"ok", "note"}
+    assert {name for f in found.values() for name in f} == {"subject", "state", "found", "remedy"}
     assert found["answers"]["found"].startswith("local batch server, executor simulate")
     assert found["store"]["found"] == "sound, 0 jobs"
     command = found["command"]["found"].split(": the absolute path, for hosts")[0]

@@ -302,11 +302,13 @@ def test_the_notice_is_gone_before_the_port_is(tmp_path):
     server.stop()
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff"])
-def test_a_damaged_notice_is_ignored(tmp_path, content):
+@pytest.mark.parametrize("content", [b"", b"{}", b"[1]", b"\xff", b"[" * 100_000])
+def test_a_damaged_notice_of_a_living_server_is_ignored(tmp_path, content):
     (tmp_path / "local").mkdir()
     (tmp_path / "local" / "server.json").write_bytes(content)
+    lock = LivenessLock.acquire(tmp_path / "local" / "advertised.lock")
     assert discover(tmp_path) is None
+    lock.release()
 
 
 def test_a_taken_port_is_a_config_error(caller, tmp_path):

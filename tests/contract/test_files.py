@@ -340,6 +340,12 @@ def test_what_a_form_may_leave_out_or_get_wrong(caller):
     assert answer.json()["expires_at"] - answer.json()["created_at"] == 30 * 24 * 3600
 
 
+def test_skip_holds_once_in_a_file_of_several_pages(caller):
+    file = caller.upload(*(line(f"row-{n}") for n in range(2_500)))
+    rest = [f"row-{n}" for n in range(100, 2_500)]
+    assert [row["custom_id"] for row in caller.lines(file["id"], skip=100)] == rest
+
+
 def test_skip_below_zero_is_zero(caller):
     file = caller.upload(line("a"), line("b"))
     assert len(caller.lines(file["id"], skip=-5)) == 2

@@ -7,6 +7,7 @@ import pytest
 
 from contract.stand_in import Echo, line, until
 from doubleword_batch.local import LocalConfig, LocalServer
+from doubleword_batch.local.executors.base import RequestFailed
 from doubleword_batch.local.executors.faults import RequestFault
 from doubleword_batch.local.executors.simulate import SimulateExecutor
 
@@ -87,6 +88,18 @@ def test_a_deleted_response_is_erased(simulated, tmp_path):
     stored = (tmp_path / "local" / "server.sqlite3").read_bytes()
     assert b"secret-gone" not in stored
     assert b"secret-kept" in stored
+
+
+class Unlisted(Echo):
+    async def models(self):
+        raise RequestFailed("NetworkError", "nobody is there")
+
+
+def test_an_executor_that_does_not_list_its_models_answers_all_the_same(start):
+    caller = start(Unlisted(any_model=False))
+    assert caller.http.post("/chat/completions", json={"model": "m"}).status_code == 200
+    listed = caller.http.get("/models")
+    assert (listed.status_code, listed.json()["error"]["code"]) == (503, "unavailable")
 
 
 class Endless(Echo):
