@@ -17,7 +17,10 @@ from doubleword_batch.sources.values import as_json, as_text
 from fuzz.inputs import damaged, one_of, together
 from workbook import sheet, write_workbook
 
-ENCODINGS = [None, None, None, "cp1252", "utf-16-le", "shift_jis", "utf-8-sig", "gbk"]
+ENCODINGS = [
+    *(None, None, None, "cp1252", "utf-16-le", "utf-16", "utf-32", "utf-7", "shift_jis"),
+    *("utf-8-sig", "gbk", "iso2022_jp"),
+]
 CSV = [
     b'id,text\n1,hello\n2,"quoted, with\nbreak"\n3,\n',
     b'Report of 2026\n\nid;text;price\r\n1;a;2,5\r\n2;"b""c";3\r\n',
