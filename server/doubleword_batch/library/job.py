@@ -220,7 +220,7 @@ class Job:
         params: Mapping[str, Any] | None = None,
         progress: Progress = no_progress,
     ) -> "Retried":
-        """Run rows again that have no good answer, into the same table. Costs money.
+        """Run the rows without a good answer again, into the same table. Costs money.
 
         Args:
             causes: outcomes or causes as the results name them, such as `truncated`, `http_429`;
@@ -242,7 +242,7 @@ class Job:
         )
 
     async def delete(self, *, force: bool = False) -> "Deleted":
-        """Delete its record and its files of this machine, those of the local server included.
+        """Delete its record and its files on this machine, including those of the local server.
 
         A provider is not asked: it keeps its files and batches.
 
