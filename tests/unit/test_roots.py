@@ -130,6 +130,14 @@ def test_a_folder_is_not_an_output_and_a_missing_one_is_named(inside):
     assert refused.value.code == "file_not_found"
 
 
+@pytest.mark.posix("pipes with names")
+def test_a_pipe_is_never_replaced_by_a_table(roots, inside):
+    os.mkfifo(inside / "pipe.csv")
+    with pytest.raises(InputError, match="not a regular file") as refused:
+        roots.writable("pipe.csv", overwrite=True)
+    assert refused.value.code == "output_exists"
+
+
 def test_several_roots_are_allowed_and_one_of_our_own_folders_beside_them(inside, tmp_path):
     roots = Roots([inside, tmp_path / "inside-too"])
     assert roots.readable("../inside-too/c.txt").name == "c.txt"
